@@ -20,13 +20,16 @@ void text_append_base64(Text *t, const void *bytes, size_t size, bool for_url) {
         }
 }
 
-static int digit_of(char c) {
-        return c >= 'A' && c <= 'Z' ? c - 'A' :
-               c >= 'a' && c <= 'z' ? c - 'a' + 26 :
-               c >= '0' && c <= '9' ? c - '0' + 52 :
-               c == '+' || c == '-' ? 62 :
-               c == '/' || c == '_' ? 63 :
-                                      -1;
+static int base64_digit(char c) {
+        if (c >= 'A' && c <= 'Z')
+                return c - 'A';
+        if (c >= 'a' && c <= 'z')
+                return c - 'a' + 26;
+        if (c >= '0' && c <= '9')
+                return c - '0' + 52;
+        if (c == '+' || c == '-')
+                return 62;
+        return c == '/' || c == '_' ? 63 : -1;
 }
 
 int base64_decode(const char *s, size_t size, char **ret, size_t *ret_size) {
@@ -45,7 +48,7 @@ int base64_decode(const char *s, size_t size, char **ret, size_t *ret_size) {
                 return -ENOMEM;
 
         for (size_t i = 0; i < size; i++) {
-                int digit = digit_of(s[i]);
+                int digit = base64_digit(s[i]);
 
                 if (digit < 0)
                         return -EINVAL;
@@ -55,7 +58,8 @@ int base64_decode(const char *s, size_t size, char **ret, size_t *ret_size) {
                 if (i % 4 == 3)
                         v = 0;
         }
-        /* What is left over of the last digit says nothing, and must not. */
+        /* The unused bits of the last digit must be 0, so that each text has one decoding and one encoding.
+         */
         if ((size % 4 == 2 && (v & 15)) || (size % 4 == 3 && (v & 3)))
                 return -EINVAL;
         bytes[n] = 0;

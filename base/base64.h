@@ -1,4 +1,4 @@
-/* Base64 (RFC 4648): bytes of any kind in a text. */
+/* Base64 (RFC 4648). */
 #pragma once
 
 #include <stdbool.h>
@@ -6,10 +6,9 @@
 
 #include "base/text.h"
 
-/* Appends 'bytes' in base64; 'for_url': by the alphabet that needs no escape in a URL, and without padding.
- */
+/* Append 'bytes' in base64; 'for_url': in the URL-safe alphabet, without padding. */
 void text_append_base64(Text *t, const void *bytes, size_t size, bool for_url);
 
-/* Reads either alphabet, with or without padding; a zero byte follows what comes back, which the caller
- * frees. -EINVAL for all else (blanks, bits behind the end), -ENOMEM. */
+/* Decode either alphabet, with or without padding. The caller frees *ret, which a zero byte terminates.
+ * Errors: -EINVAL   any other character (spaces included), or unused bits that are not 0 -ENOMEM */
 int base64_decode(const char *s, size_t size, char **ret, size_t *ret_size);

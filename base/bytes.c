@@ -3,7 +3,7 @@
 #include <endian.h>
 #include <errno.h>
 
-enum { WRITER_ROOM = 64 }; /* a record's worth */
+enum { WRITER_SIZE_MIN = 64 }; /* bytes; most records fit */
 
 void writer_done(Writer *w) {
         free(w->bytes);
@@ -16,7 +16,7 @@ static bool writer_reserve(Writer *w, size_t more) {
         if (more <= w->capacity - w->size)
                 return true;
         if (more > SIZE_MAX / 2 - w->size ||
-            GROW(w->bytes, w->capacity, MAX(w->size + more, (size_t) WRITER_ROOM)) < 0) {
+            GROW(w->bytes, w->capacity, MAX(w->size + more, (size_t) WRITER_SIZE_MIN)) < 0) {
                 w->error = -ENOMEM;
                 return false;
         }
@@ -31,7 +31,7 @@ void write_raw(Writer *w, const void *bytes, size_t size) {
         w->size += size;
 }
 
-/* Of a size that the compiler knows: one move each. */
+/* Inline, so that 'size' is a constant: one move instruction for each caller. */
 static inline void write_le(Writer *w, uint64_t v, size_t size) {
         uint64_t le = htole64(v);
 
@@ -180,7 +180,7 @@ int reader_end(const Reader *r) {
 
 uint32_t crc32c_portable(uint32_t crc, const void *bytes, size_t size) {
         static const uint32_t nibbles[16] = {
-                /* of the reflected polynomial 0x82f63b78, four bits a step */
+                /* of the reflected polynomial 0x82f63b78, four bits per step */
                 0x00000000, 0x105ec76f, 0x20bd8ede, 0x30e349b1, 0x417b1dbc, 0x5125dad3,
                 0x61c69362, 0x7198540d, 0x82f63b78, 0x92a8fc17, 0xa24bb5a6, 0xb21572c9,
                 0xc38d26c4, 0xd3d3e1ab, 0xe330a81a, 0xf36e6f75,
@@ -197,7 +197,7 @@ uint32_t crc32c_portable(uint32_t crc, const void *bytes, size_t size) {
 }
 
 #ifdef __x86_64__
-/* The processor's own instruction, eight bytes a step: some twenty times faster. */
+/* The instruction of the processor, eight bytes per step: about twenty times faster. */
 __attribute__((target("sse4.2"))) static uint32_t crc32c_sse42(uint32_t crc, const void *bytes, size_t size) {
         const uint8_t *p = bytes;
         uint64_t c = (uint32_t) ~crc;

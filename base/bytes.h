@@ -1,8 +1,8 @@
-/* Records in bytes: bounded little-endian writing and reading, for log entries, frames and files.
+/* Bounded little-endian writing and reading of records, for log entries, frames and files.
  *
- * A Writer grows and remembers its first failure. A Reader never reads past its end: after the first short
- * read it is failed, everything read from it is 0 or empty, and one check at the end suffices. Strings and
- * blobs are a varint length and bytes; what a reader returns borrows from the bytes it reads. */
+ * A Writer grows and keeps its first failure. A Reader never reads past its end: after the first short read
+ * it has failed, and each further read returns 0 or an empty value, so one check at the end suffices. Strings
+ * and blobs are a varint size and bytes. Pointers that a Reader returns borrow from its bytes. */
 #pragma once
 
 #include <stdbool.h>
@@ -29,7 +29,7 @@ void write_raw(Writer *w, const void *bytes, size_t size);
 void write_blob(Writer *w, const void *bytes, size_t size); /* varint size, then bytes */
 void write_string(Writer *w, const char *s);                /* NULL is written as "" */
 
-/* Gives the bytes to the caller, who frees them; NULL after a failed write. */
+/* Transfer the bytes to the caller, which frees them. NULL after a failed write. */
 uint8_t *writer_take(Writer *w, size_t *ret_size);
 
 typedef struct Reader {
@@ -47,15 +47,16 @@ uint16_t read_u16(Reader *r);
 uint32_t read_u32(Reader *r);
 uint64_t read_u64(Reader *r);
 uint64_t read_varint(Reader *r);              /* at most ten bytes, shortest form only */
-const void *read_raw(Reader *r, size_t size); /* NULL when short */
+const void *read_raw(Reader *r, size_t size); /* NULL: not enough bytes */
 const void *read_blob(Reader *r, size_t max, size_t *ret_size);
-/* A copy of a string of at most 'max' bytes without NUL inside; NULL (and failed) otherwise. The caller frees
+/* Return a copy of a string of at most 'max' bytes that contains no NUL, or NULL and fail. The caller frees
  * it. */
 char *read_string(Reader *r, size_t max);
 
-/* 0 if nothing failed and nothing is left, else -EBADMSG. */
+/* Return 0 if no read failed and no byte is left, otherwise -EBADMSG. */
 int reader_end(const Reader *r);
 
-uint32_t crc32c(uint32_t crc, const void *bytes, size_t size); /* Castagnoli; start with 0 */
-uint32_t crc32c_portable(uint32_t crc, const void *bytes,
-                         size_t size); /* the same without the processor's help */
+/* Continue the Castagnoli CRC 'crc'; 0 at the start. */
+uint32_t crc32c(uint32_t crc, const void *bytes, size_t size);
+/* The same without the CRC instruction of the processor. */
+uint32_t crc32c_portable(uint32_t crc, const void *bytes, size_t size);

@@ -19,7 +19,7 @@ uint64_t clock_real_ms(void) {
         return clock_ms(CLOCK_REALTIME);
 }
 
-/* splitmix64: spreads a small seed over the state. */
+/* Fill the state by splitmix64, which distributes a small seed over all bits. */
 void random_seed(Random *r, uint64_t seed) {
         for (int i = 0; i < 4; i++) {
                 uint64_t z = seed += 0x9e3779b97f4a7c15;

@@ -1,13 +1,14 @@
-/* Time and chance: the only readers of both. Whoever needs them is handed them. */
+/* Time and randomness. Only this module reads them; other code receives them as arguments. */
 #pragma once
 
 #include <stdint.h>
 
-/* CLOCK_MONOTONIC and CLOCK_REALTIME in ms. For the real loop and the client only; rooms ask their Loop. */
+/* CLOCK_MONOTONIC and CLOCK_REALTIME in ms, for the real loop and the client only. Components use their Loop.
+ */
 uint64_t clock_monotonic_ms(void);
 uint64_t clock_real_ms(void);
 
-/* A seeded generator (xoshiro256**, Blackman and Vigna); never for secrets. */
+/* A seeded generator (xoshiro256**, Blackman and Vigna). Not for secrets. */
 typedef struct Random {
         uint64_t s[4];
 } Random;

@@ -15,7 +15,7 @@ int error_set(Error *err, int code, const char *format, ...) {
         va_start(ap, format);
         vsnprintf(err->message, sizeof(err->message), format, ap);
         va_end(ap);
-        text_keep_to_one_line(err->message); /* what is quoted in it came from outside */
+        text_keep_to_one_line(err->message); /* it may quote input from outside */
         return code;
 }
 

@@ -1,8 +1,8 @@
-/* Errors: a negative errno for the program, a sentence for the person.
+/* Errors: a negative errno for the program, a message for the user.
  *
- * Functions that can fail with more to say than an errno take an 'Error *err' (may be NULL) as last argument.
- * The first to notice sets the sentence; each caller puts in front only what it alone knows: "web.service:
- * line 7: ...". */
+ * A function whose failures need more than an errno takes an 'Error *err' (may be NULL) as last argument. The
+ * function that detects the failure sets the message; each caller adds only its own context in front:
+ * "web.service: line 7: ...". */
 #pragma once
 
 #include "base/memory.h"
@@ -11,16 +11,15 @@ enum { ERROR_MESSAGE_MAX = 512 };
 
 typedef struct Error {
         int code;                        /* negative errno, 0: not set */
-        char message[ERROR_MESSAGE_MAX]; /* one sentence, without control characters: '?' stands for each; cut
-                                            when longer */
+        char message[ERROR_MESSAGE_MAX]; /* one line: '?' replaces each control character;
+                                          * truncated */
 } Error;
 
-/* Sets the sentence; returns 'code' (negative errno). */
+/* Set the message. Return 'code' (negative errno). */
 int error_set(Error *err, int code, const char *format, ...) _printf_(3, 4);
 
-/* Puts "PREFIX: " before the sentence that is there (or before strerror(code) if there is none); returns
- * 'code'. */
+/* Put "PREFIX: " in front of the message, or of strerror(code) if there is none. Return 'code'. */
 int error_prefix(Error *err, int code, const char *format, ...) _printf_(3, 4);
 
-/* The sentence, or strerror(code) if nobody wrote one. Borrows from 'err' or from static memory. */
+/* Return the message, or strerror(code) if there is none. Borrows from 'err' or from static memory. */
 const char *error_text(const Error *err, int code);

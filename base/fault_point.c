@@ -1,6 +1,6 @@
 #include "base/fault_point.h"
 
-#ifdef PLANTED_BUGS
+#ifdef FAULT_POINTS
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -11,9 +11,9 @@
 
 enum { NAME_SIZE_MAX = 300, SEEN_MAX = 256 };
 
-/* Names that have been written already, by where their texts lie in the program: a name with a subject is
- * written each time. */
-static void note_seen(const char *path, const char *name, const char *whole) {
+/* Append 'whole' to the file. A name without a subject is a literal: its address identifies it, and one line
+ * is enough. A name with a subject is appended each time. */
+static void fault_point_record(const char *path, const char *name, const char *whole) {
         static const char *seen[SEEN_MAX];
         static unsigned n_seen;
         char line[NAME_SIZE_MAX + 1];
@@ -49,7 +49,7 @@ void fault_point_of(const char *name, const char *subject) {
 
         pthread_mutex_lock(&lock);
         if (seen)
-                note_seen(seen, name, whole);
+                fault_point_record(seen, name, whole);
         size = strlen(whole);
         if (chosen && starts_with(chosen, whole) && (chosen[size] == 0 || chosen[size] == '#')) {
                 unsigned wanted = chosen[size] ? (unsigned) strtoul(chosen + size + 1, NULL, 10) : 1;

@@ -1,13 +1,15 @@
-/* Named moments before and after each durable step, at which a test kills the daemon:
- * tests/unit/test-fault_points.c knows all of them by name. Compiled in with the planted bugs only; else they
- * cost nothing and do nothing. */
+/* Named points before and after each durable step, at which a test kills the daemon.
+ *
+ * tests/unit/test-fault_points.c names all of them. A build without --enable-fault-points contains none. */
 #pragma once
 
-/* The process dies here by SIGKILL if the environment says so: FAULT_POINT=NAME, or FAULT_POINT=NAME#N for
- * the N-th time that it comes by. With FAULT_POINTS_SEEN=FILE each name that is passed for the first time is
- * written into FILE. 'subject' is a part of the name where one line serves many files: "file-synced
- * identity"; NULL: none. Any thread. */
-#ifdef PLANTED_BUGS
+/* Kill this process by SIGKILL if FAULT_POINT=NAME is in its environment; with FAULT_POINT=NAME#N, the N-th
+ * time that it reaches the point. With FAULT_POINTS_SEEN=FILE, append the name to FILE when the point is
+ * reached for the first time.
+ *
+ * 'subject' completes the name where one line of code serves several files: "file-synced identity"; NULL:
+ * none. Any thread may call this. */
+#ifdef FAULT_POINTS
 void fault_point_of(const char *name, const char *subject);
 #else
 #define fault_point_of(name, subject) ((void) (subject))

@@ -1,4 +1,3 @@
-#include "base/fault_point.h"
 #include "base/file.h"
 
 #include <dirent.h>
@@ -9,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
+#include "base/fault_point.h"
 #include "base/memory.h"
 #include "base/table.h"
 
@@ -28,7 +28,8 @@ int read_file_at(int dir_fd, const char *name, size_t max, char **ret, size_t *r
         if (st.st_size > (off_t) max)
                 return -EFBIG;
 
-        /* The file may grow while we read, and /proc says 0: one byte more than allowed tells. */
+        /* The file may grow meanwhile, and files in /proc report size 0: one byte more than 'max' detects
+         * both. */
         bytes = malloc(max + 1);
         if (!bytes)
                 return -ENOMEM;
@@ -170,7 +171,7 @@ int fsync_dir(int dir_fd) {
         return fsync(dir_fd) < 0 ? -errno : 0;
 }
 
-int room_at(int fd, uint64_t *ret_free, uint64_t *ret_total) {
+int space_at(int fd, uint64_t *ret_free, uint64_t *ret_total) {
         struct statvfs st;
 
         if (fstatvfs(fd, &st) < 0)
@@ -237,8 +238,8 @@ int write_file_at(int dir_fd, const char *name, const void *bytes, size_t size, 
         return r < 0 ? r : commit_file_at(dir_fd, name);
 }
 
-/* Makes the folder if it is not there; its name is durable then, too, or what is synced within would be lost
- * with it. */
+/* Create the folder if it does not exist, and sync its name: otherwise files that are synced in it could be
+ * lost with it. */
 static int make_dir(const char *path, mode_t mode) {
         _cleanup_free_ char *copy = NULL;
         _cleanup_close_ int parent_fd = -1;
@@ -251,7 +252,7 @@ static int make_dir(const char *path, mode_t mode) {
                 return -ENOMEM;
         parent_fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (parent_fd < 0)
-                return errno == EACCES ? 0 : -errno; /* who may not read it cannot sync it */
+                return errno == EACCES ? 0 : -errno; /* a folder that is not readable cannot be synced */
         return fsync_dir(parent_fd);
 }
 
@@ -323,7 +324,7 @@ void open_standard_descriptors(void) {
         int fd;
 
         do
-                fd = open("/dev/null", O_RDONLY); /* without O_CLOEXEC: a child has them, too */
+                fd = open("/dev/null", O_RDONLY); /* without O_CLOEXEC: child processes inherit it */
         while (fd >= STDIN_FILENO && fd <= STDERR_FILENO);
         closep(&fd);
 }

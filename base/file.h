@@ -1,5 +1,4 @@
-/* Files, by a folder's descriptor: whole reads with a bound, and writes that are there whole or not at all.
- */
+/* Files, relative to the descriptor of a folder: bounded complete reads, atomic writes. */
 #pragma once
 
 #include <stdbool.h>
@@ -7,62 +6,64 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Reads a regular file of at most 'max' bytes; symbolic links as the last component are refused (-ELOOP),
- * so are folders and devices (-EINVAL). *ret is terminated and the caller's to free. -EFBIG when larger. */
+/* Read a regular file of at most 'max' bytes. The caller frees *ret, which a zero byte terminates. Errors:
+ *   -ELOOP    the last component is a symbolic link
+ *   -EINVAL   a folder or device
+ *   -EFBIG    larger than 'max' */
 int read_file_at(int dir_fd, const char *name, size_t max, char **ret, size_t *ret_size);
 
 typedef struct FolderFile {
         char *name, *text; /* owned; the text is terminated */
         size_t size;
-        int error; /* below 0: it could not be read, as read_file_at() says; then there is no text */
+        int error; /* negative errno of read_file_at(); text is NULL then */
 } FolderFile;
 
-/* Reads the files of a folder whose names end in 'suffix' and are not hidden, sorted by name; each as
- * read_file_at() does. -ENOENT: there is no such folder; -E2BIG: more than 'max_files'. */
+/* Read the files of a folder whose names end in 'suffix' and are not hidden, as read_file_at() does. *ret is
+ * sorted by name. -ENOENT: no such folder; -E2BIG: more than 'max_files'. */
 int read_folder_at(int dir_fd, const char *folder, const char *suffix, size_t max_files, size_t max_size,
                    FolderFile **ret, size_t *ret_n);
 void folder_files_free(FolderFile *files, size_t n);
 
-/* Whether 'name' is a file that holds just these bytes: then it need not be written. */
+/* Return whether the content of the file 'name' equals these bytes, so that writing it is unnecessary. */
 bool file_holds_at(int dir_fd, const char *name, const void *bytes, size_t size);
 
-/* The hidden file that is renamed to 'name': short, so that a name may have all the bytes that the file
- * system allows, and the same each time, so that what a crash left is replaced. */
+/* Return the name of the hidden file that write_file_at() renames to 'name'. It is short, so that 'name' can
+ * have the full length that the file system permits. It is constant, so that the next write replaces what a
+ * crash left. */
 enum { FILE_TEMPORARY_SIZE = 24 };
 void file_temporary_name(const char *name, char ret[static FILE_TEMPORARY_SIZE]);
 
-/* Replaces 'name': write to a hidden temporary file, fsync, rename, fsync the folder. After a crash either
- * the old or the new content is there. */
+/* Replace 'name': write to a hidden temporary file, fsync, rename, fsync the folder. After a crash the file
+ * has either the old or the new content. */
 int write_file_at(int dir_fd, const char *name, const void *bytes, size_t size, mode_t mode);
 
-/* The two halves of it: stage_file_at() writes and syncs the hidden file; commit_file_at() renames it, which
- * needs no room. */
+/* The two steps of write_file_at(). stage_file_at() writes and syncs the hidden file; commit_file_at()
+ * renames it, which needs no free space. */
 int stage_file_at(int dir_fd, const char *name, const void *bytes, size_t size, mode_t mode);
 int commit_file_at(int dir_fd, const char *name);
 
 int fsync_dir(int dir_fd);
 
-/* Those of descriptors 0 to 2 that are closed become /dev/null, for reading alone: nothing that is opened
- * later is taken for standard input or output, input ends at once, and output fails with EBADF, as on a
- * closed descriptor. */
+/* Open /dev/null, read-only, for each closed descriptor of 0 to 2. No file that is opened later then becomes
+ * standard input or output; reads return the end of file, and writes fail with EBADF as on a closed
+ * descriptor. */
 void open_standard_descriptors(void);
 
-/* Makes the folder and all above it ('mode' for each new one), durably, and opens it; a negative errno or the
- * descriptor. */
+/* Create the folder and its missing parents durably, with 'mode', and open it. Return the descriptor or a
+ * negative errno. */
 int open_dir(const char *path, mode_t mode);
 
-/* A folder may be removed, or another one put in its place, while it is open. Then it is opened again (made
- * as by open_dir() if it has to be):
- * 1. 0: it is as it was; or a negative errno, and *fd stays. */
+/* Open a folder again, as open_dir() does, if it was removed or replaced since *fd was opened. Return 1 if
+ * *fd is a new descriptor, 0 if the folder is the same, or a negative errno; *fd is unchanged then. */
 int reopen_dir(const char *path, mode_t mode, int *fd);
 
-/* Write all of it, whatever a single write() or pwrite() takes. */
+/* Write or read all bytes; a single system call may transfer fewer. */
 int write_all(int fd, const void *bytes, size_t size);
 int pwrite_all(int fd, const void *bytes, size_t size, uint64_t offset);
-int pread_all(int fd, void *bytes, size_t size, uint64_t offset); /* -ENODATA when the file ends before */
+int pread_all(int fd, void *bytes, size_t size, uint64_t offset); /* -ENODATA: the file is shorter */
 
-int room_at(int fd, uint64_t *ret_free,
-            uint64_t *ret_total); /* bytes of the file system: free for us, and in all */
+/* Return the bytes of a file system: available to this process, and in total. */
+int space_at(int fd, uint64_t *ret_free, uint64_t *ret_total);
 
-/* Removes a folder with all below it. -ENOENT is success. */
+/* Remove a folder with its content, or a file. Success if it does not exist. */
 int remove_tree_at(int dir_fd, const char *name);

@@ -19,18 +19,18 @@ void log_set_max_priority(int max_priority) {
 }
 
 void log_write(int priority, LogFields fields, const char *format, ...) {
-        char sentence[2048];
+        char message[2048];
         va_list ap;
 
         if (priority > log_to.max_priority)
                 return;
 
         va_start(ap, format);
-        vsnprintf(sentence, sizeof(sentence), format, ap);
+        vsnprintf(message, sizeof(message), format, ap);
         va_end(ap);
 
         if (log_to.sink)
-                log_to.sink(log_to.userdata, priority, &fields, sentence);
+                log_to.sink(log_to.userdata, priority, &fields, message);
         else
-                fprintf(stderr, "%s\n", sentence);
+                fprintf(stderr, "%s\n", message);
 }

@@ -1,6 +1,6 @@
-/* A sentence and its fields, handed to one sink: the journal for the service, stderr for people, a transcript
- * for the simulator. Decisions carry their reason. Notice: the cluster changed; info: this daemon did; debug:
- * we looked. */
+/* Logging: a message and its fields, passed to one sink: the journal for the service, stderr for users, a
+ * transcript for the simulator. Levels: notice, the cluster changed; info, this daemon acted; debug, a check
+ * without effect. */
 #pragma once
 
 #include <stdint.h>
@@ -16,7 +16,7 @@ typedef struct LogFields {
         const char *message_id; /* 32 hex digits, or NULL */
 } LogFields;
 
-typedef void (*LogSink)(void *userdata, int priority, const LogFields *fields, const char *sentence);
+typedef void (*LogSink)(void *userdata, int priority, const LogFields *fields, const char *message);
 
 /* 'sink' NULL: stderr. 'max_priority' as syslog(3): LOG_INFO by default. */
 void log_set_sink(LogSink sink, void *userdata);

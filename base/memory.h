@@ -1,4 +1,4 @@
-/* Owners and their ends: cleanup attributes, handing on, checked sizes. */
+/* Ownership of memory and descriptors: cleanup attributes, transfer, checked sizes. */
 #pragma once
 
 #include <stdlib.h>
@@ -12,13 +12,13 @@
 #define _unused_        __attribute__((unused))
 
 #define ELEMENTS(x)     (sizeof(x) / sizeof((x)[0]))
-#ifndef MIN /* libuv's header brings sys/param.h's, which are the same */
+#ifndef MIN /* libuv's header includes sys/param.h, which defines the same */
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 #endif
 #define container_of(ptr, type, member) ((type *) ((char *) (ptr) -offsetof(type, member)))
 
-/* Hands on what a cleanup attribute guards: the variable is NULL afterwards. */
+/* Transfer ownership out of a variable with a cleanup attribute; the variable is NULL afterwards. */
 #define TAKE_PTR(p)                     \
         ({                              \
                 typeof(p) _taken = (p); \
@@ -33,7 +33,7 @@
                 _fd;            \
         })
 
-/* Defines 'freep'-like helpers for a destructor that takes a pointer: DEFINE_CLEANUP(Unit *, unit_free); */
+/* Define the cleanup function of a destructor: DEFINE_CLEANUP(Unit *, unit_free) defines unit_freep(). */
 #define DEFINE_CLEANUP(type, func)                     \
         _unused_ static inline void func##p(type *p) { \
                 if (*p)                                \
@@ -49,11 +49,11 @@ static inline void closep(int *fd) {
                 close(*fd);
 }
 
-/* A zeroed array of n, or NULL. */
+/* Return a zeroed array of n elements, or NULL. */
 #define NEW0(type, n) ((type *) calloc((n), sizeof(type)))
 
-/* Makes room for at least 'n' elements of 'size' in *items, doubling; returns 0 or -ENOMEM. The new part is
- * not initialised. */
+/* Grow *items to at least 'n' elements of 'size' bytes, by doubling. Return 0 or -ENOMEM. New elements are
+ * not initialized. */
 int grow(void *items, size_t *capacity, size_t n, size_t size);
 #define GROW(items, capacity, n) grow(&(items), &(capacity), (n), sizeof(*(items)))
 

@@ -6,7 +6,7 @@
 
 #include "base/memory.h"
 
-/* Reads the digits at *s; returns 0 and moves *s behind them. */
+/* Parse the digits at *s, and advance *s past them. */
 static int parse_digits(const char **s, uint64_t *ret) {
         uint64_t v = 0;
         const char *p = *s;
@@ -64,8 +64,12 @@ static int parse_with_suffix(const char *s, const Suffix *suffixes, size_t n, ui
                 return r;
 
         for (size_t i = 0; i < n; i++)
-                if (streq(s, suffixes[i].name))
-                        return __builtin_mul_overflow(v, suffixes[i].factor, ret) ? -ERANGE : 0;
+                if (streq(s, suffixes[i].name)) {
+                        if (__builtin_mul_overflow(v, suffixes[i].factor, &v))
+                                return -ERANGE;
+                        *ret = v;
+                        return 0;
+                }
         return -EINVAL;
 }
 
@@ -74,26 +78,16 @@ int parse_span_ms(const char *s, uint64_t *ret) {
                 { "", 1000 },     { "ms", 1 },    { "s", 1000 },    { "sec", 1000 },
                 { "min", 60000 }, { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 },
         };
-        uint64_t v;
-        int r;
 
-        r = parse_with_suffix(s, suffixes, ELEMENTS(suffixes), &v);
-        if (r == 0)
-                *ret = v;
-        return r;
+        return parse_with_suffix(s, suffixes, ELEMENTS(suffixes), ret);
 }
 
 int parse_size(const char *s, uint64_t *ret) {
         static const Suffix suffixes[] = {
                 { "", 1 }, { "B", 1 }, { "K", 1 << 10 }, { "M", 1 << 20 }, { "G", 1 << 30 },
         };
-        uint64_t v;
-        int r;
 
-        r = parse_with_suffix(s, suffixes, ELEMENTS(suffixes), &v);
-        if (r == 0)
-                *ret = v;
-        return r;
+        return parse_with_suffix(s, suffixes, ELEMENTS(suffixes), ret);
 }
 
 int hex_digit(char c) {
@@ -137,7 +131,8 @@ int parse_address(const char *s, char *ret_host, size_t host_size, uint16_t *ret
         return 0;
 }
 
-/* One character of a class, escaped or not. Returns what follows, or NULL: a bare '-' or ']' is malformed. */
+/* Read one character of a class, escaped or not. Return the next position, or NULL: '-' and ']' need an
+ * escape. */
 static const char *glob_class_char(const char *p, unsigned char *ret) {
         if (*p == '-' || *p == ']')
                 return NULL;
@@ -149,7 +144,7 @@ static const char *glob_class_char(const char *p, unsigned char *ret) {
         return p + 1;
 }
 
-/* One class "[a-z^...]" at 'p' against 'c'. Returns the end of the class, or NULL when malformed. */
+/* Match 'c' against the class "[a-z^...]" at 'p'. Return the end of the class, or NULL if it is malformed. */
 static const char *glob_class(const char *p, unsigned char c, bool *ret, size_t *steps) {
         bool negated = false, hit = false;
         size_t n = 0;
@@ -177,8 +172,8 @@ static const char *glob_class(const char *p, unsigned char c, bool *ret, size_t 
         return p + 1;
 }
 
-/* Malformed anywhere means no match, even behind the place where matching ended: Go looks at the whole
- * pattern only as far as it needs to, and so do we; both answers are "no". */
+/* As in Go, a malformed part after the position where matching fails is not examined; the result is the same.
+ */
 bool glob_match_counted(const char *pattern, const char *name, size_t *steps) {
         const char *star = NULL, *retry = NULL;
 

@@ -1,4 +1,4 @@
-/* Sizes of arrays that several folders share, with the byte that ends the text. */
+/* Sizes of arrays that several folders share, terminating zero included. */
 #pragma once
 
 enum {

@@ -1,13 +1,14 @@
-/* The only hash table: uthash, with xxHash and reported failure.
+/* Hash tables: uthash, with xxHash, a seed and reported allocation failure.
  *
- * Include this instead of uthash.h. Adding does not abort without memory: the element then has hh.tbl ==
- * NULL; ask TABLE_ADDED(). Iteration runs in the order of insertion; where order can be seen, sort first
+ * Include this header instead of uthash.h. A failed allocation does not abort: the element then has hh.tbl ==
+ * NULL; check TABLE_ADDED(). Iteration follows the order of insertion; sort first where order is visible
  * (HASH_SRT). */
 #pragma once
 
 #define XXH_INLINE_ALL
-#define XXH_FORCE_MEMORY_ACCESS \
-        0 /* memcpy: its packed reads break the rules of aliasing where a key is an integer */
+#define XXH_FORCE_MEMORY_ACCESS                                                     \
+        0 /* memcpy: packed reads would violate the aliasing rules for integer keys \
+           */
 #include <xxhash.h>
 
 #include "base/memory.h"
@@ -17,8 +18,8 @@
         (hashv) = (unsigned) XXH3_64bits_withSeed(keyptr, keylen, table_seed)
 #include <uthash.h>
 
-/* Set once at start-up, before any table is made, from the system's randomness: keys come from clients. Tests
- * and the simulator leave it 0. */
+/* Random, because clients select keys. Set once at start-up, before the first table is created; 0 in tests
+ * and in the simulator. */
 extern unsigned long long table_seed;
 
 #define TABLE_ADDED(element) ((element)->hh.tbl != NULL)

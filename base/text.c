@@ -30,8 +30,8 @@ void text_append_long(Text *t, const void *bytes, size_t size) {
         t->chars[t->size] = 0;
 }
 
-const char *text_u64(uint64_t v, char room[static TEXT_U64_SIZE]) {
-        char *p = room + TEXT_U64_SIZE - 1;
+const char *text_u64(uint64_t v, char buffer[static TEXT_U64_SIZE]) {
+        char *p = buffer + TEXT_U64_SIZE - 1;
 
         *p = 0;
         do
@@ -41,10 +41,10 @@ const char *text_u64(uint64_t v, char room[static TEXT_U64_SIZE]) {
 }
 
 void text_append_u64(Text *t, uint64_t v) {
-        char room[TEXT_U64_SIZE];
-        const char *digits = text_u64(v, room);
+        char buffer[TEXT_U64_SIZE];
+        const char *digits = text_u64(v, buffer);
 
-        text_append_bytes(t, digits, room + sizeof(room) - 1 - digits);
+        text_append_bytes(t, digits, buffer + sizeof(buffer) - 1 - digits);
 }
 
 void text_vprintf(Text *t, const char *format, va_list ap) {
@@ -70,14 +70,22 @@ void text_printf(Text *t, const char *format, ...) {
         va_end(ap);
 }
 
+static size_t utf8_length_of_first_byte(unsigned char c) {
+        if (c < 0x80)
+                return 1;
+        if (c < 0xc2)
+                return 0;
+        if (c < 0xe0)
+                return 2;
+        if (c < 0xf0)
+                return 3;
+        return c < 0xf5 ? 4 : 0;
+}
+
 /* Unicode 15, table 3-7. */
 size_t utf8_length(const void *bytes, size_t left) {
         const unsigned char *s = bytes;
-        size_t n = s[0] < 0x80                 ? 1 :
-                   s[0] >= 0xc2 && s[0] < 0xe0 ? 2 :
-                   (s[0] & 0xf0) == 0xe0       ? 3 :
-                   s[0] >= 0xf0 && s[0] < 0xf5 ? 4 :
-                                                 0;
+        size_t n = utf8_length_of_first_byte(s[0]);
 
         if (n == 0 || n > left)
                 return 0;
@@ -101,17 +109,20 @@ bool text_is_plain(const void *bytes, size_t size) {
         return true;
 }
 
-/* Bytes that stand for themselves in a JSON string. */
+/* Bytes that need no escape in a JSON string. */
 static const uint8_t json_plain[256] = {
         [' ' ... '!'] = 1, ['#' ... '%'] = 1, ['\'' ... ';'] = 1,
         ['='] = 1,         ['?' ... '['] = 1, [']' ... 0x7f] = 1,
 };
 
-/* Of a byte below 128 that does not stand for itself: the length. A value may be a megabyte of them, so that
- * no printf() is called here. */
+/* Write the escape of a byte below 128, and return its size. Calls no printf(): a value may be a megabyte of
+ * such bytes. */
 static size_t json_escape(unsigned char c, char ret[static 6]) {
+        static const char letters[128] = {
+                ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't', ['"'] = '"', ['\\'] = '\\'
+        };
         static const char digits[] = "0123456789abcdef";
-        char letter = c == '\n' ? 'n' : c == '\r' ? 'r' : c == '\t' ? 't' : c == '"' || c == '\\' ? c : 0;
+        char letter = letters[c];
 
         ret[0] = '\\';
         if (letter) {
@@ -154,15 +165,15 @@ void text_append_json(Text *t, const void *bytes, size_t size) {
         text_append_bytes(t, s + plain, size - plain);
 }
 
-/* Whether the UTF-8 character of 'n' bytes at 's' is to be shown as itself (Unicode 15, Cc and Bidi_Control,
- * and U+2028/9). */
+/* Return whether a terminal can print the UTF-8 character of 'n' bytes at 's' (Unicode 15: not Cc, not
+ * Bidi_Control, not U+2028/9). */
 static bool is_printable(const unsigned char *s, size_t n) {
         switch (n) {
         case 0:
                 return false;
         case 1:
                 return s[0] >= 0x20 && s[0] != 0x7f;
-        case 2: /* C1 is U+0080 to U+009F: the second one of them, CSI, is "ESC [" to a terminal; U+061C */
+        case 2: /* C1, U+0080 to U+009F, contains CSI, which a terminal reads as "ESC ["; U+061C */
                 return !(s[0] == 0xc2 && s[1] < 0xa0) && !(s[0] == 0xd8 && s[1] == 0x9c);
         case 3: /* U+200E, U+200F, U+2028 to U+202E; U+2066 to U+2069 */
                 return !(s[0] == 0xe2 && s[1] == 0x80 &&
@@ -178,15 +189,15 @@ void text_append_printable_bytes(Text *t, const void *bytes, size_t size, bool l
 
         for (size_t i = 0, n; i < size; i += n) {
                 size_t length = utf8_length(s + i, size - i);
-                bool shown = is_printable(s + i, length);
+                bool printable = is_printable(s + i, length);
 
                 n = MAX(length, (size_t) 1);
                 if (lines)
-                        shown |= s[i] == '\n' || s[i] == '\t' ||
-                                 (s[i] == '\r' && i + 1 < size && s[i + 1] == '\n');
-                if (shown)
+                        printable |= s[i] == '\n' || s[i] == '\t' ||
+                                     (s[i] == '\r' && i + 1 < size && s[i + 1] == '\n');
+                if (printable)
                         text_append_bytes(t, s + i, n);
-                for (size_t k = 0; !shown && k < n; k++)
+                for (size_t k = 0; !printable && k < n; k++)
                         text_printf(t, "\\x%02x", s[i + k]);
         }
 }
@@ -213,15 +224,12 @@ char *text_keep_to_one_line(char *s) {
 }
 
 const char *size_text(uint64_t size, char buffer[static 32]) {
-        bool kib = size >= 1024 && size % 1024 == 0, mib = size >= 1024 * 1024 && size % (1024 * 1024) == 0;
+        static const char *const units[] = { "bytes", "KiB", "MiB" };
+        size_t unit = 0;
 
-        snprintf(buffer, 32, "%llu %s",
-                 (unsigned long long) size / (mib ? 1024 * 1024 :
-                                              kib ? 1024 :
-                                                    1),
-                 mib ? "MiB" :
-                 kib ? "KiB" :
-                       "bytes");
+        for (; unit + 1 < ELEMENTS(units) && size >= 1024 && size % 1024 == 0; unit++)
+                size /= 1024;
+        snprintf(buffer, 32, "%llu %s", (unsigned long long) size, units[unit]);
         return buffer;
 }
 

@@ -5,19 +5,27 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "client/suggest.h"
 #include "units/options.h"
 
 enum {
-        BATCH_UNITS = 200,
-        BATCH_BYTES = 100 * 1024
-}; /* of one transaction, which has to fit one entry of the log */
+        BATCH_SIZE = 100 * 1024, /* bytes of all texts in one transaction */
+        PAGES_MAX = 100000,
+};
 
-bool client_talks_to_people(void) {
+/* -- Messages -- */
+
+bool client_is_interactive(void) {
         return isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
 }
 
-/* Without the words that only scripts know: what the daemon says of itself (5xx) needs nothing before it. */
-static bool say_plainly(const char *message, const char *before) {
+bool stdout_is_terminal(void) {
+        return isatty(STDOUT_FILENO);
+}
+
+/* Print an error answer without "googleapi: Error N: ". 'before' is left out for 5xx: such an answer is about
+ * the daemon, not about the request. Return false if the message has another form. */
+static bool client_print_answer(const char *message, const char *before) {
         static const char mark[] = "googleapi: Error ";
         const char *at = strstr(message, mark), *rest = at ? strstr(at, ": ") : NULL;
 
@@ -31,19 +39,35 @@ static bool say_plainly(const char *message, const char *before) {
         return true;
 }
 
-int client_fail(int r, const Error *err, const char *format, ...) {
+int client_fail(int r, const Error *err) {
+        const char *message = error_text(err, r);
+
+        if (r == -EREMOTEIO && client_is_interactive() && client_print_answer(message, ""))
+                return EXIT_FAILED;
+        fprintf(stderr, "%s%s\n", r == -EREMOTEIO ? "" : "fleetctl: ", message);
+        return EXIT_FAILED;
+}
+
+int client_fail_after(int r, const Error *err, const char *format, ...) {
+        const char *message = error_text(err, r);
         _cleanup_text_ Text t = {};
         va_list ap;
 
-        if (r == -EREMOTEIO || r == -ENOENT || r == -EINVAL) {
-                va_start(ap, format);
-                text_vprintf(&t, format, ap);
-                va_end(ap);
-        }
-        if (r == -EREMOTEIO && client_talks_to_people() && say_plainly(error_text(err, r), t.chars ?: ""))
+        if (r != -EREMOTEIO && r != -ENOENT && r != -EINVAL)
+                return client_fail(r, err);
+
+        va_start(ap, format);
+        text_vprintf(&t, format, ap);
+        va_end(ap);
+        if (r == -EREMOTEIO && client_is_interactive() && client_print_answer(message, t.chars ?: ""))
                 return EXIT_FAILED;
-        fprintf(stderr, "%s%s\n", t.chars ? t.chars : "fleetctl: ", error_text(err, r));
+        fprintf(stderr, "%s%s\n", t.chars ?: "fleetctl: ", message);
         return EXIT_FAILED;
+}
+
+int client_usage(const char *message) {
+        fprintf(stderr, "fleetctl: %s\n", message);
+        return EXIT_USAGE;
 }
 
 void client_note(const char *format, ...) {
@@ -56,6 +80,110 @@ void client_note(const char *format, ...) {
         fprintf(stderr, "fleetctl: %s\n", t.chars ? text_keep_to_one_line(t.chars) : "out of memory");
 }
 
+void client_suggest_unit(Client *c, const char *name) {
+        Suggestion suggestion = { .typed = name };
+        _cleanup_listing_ Listing units = {};
+
+        if (!isatty(STDERR_FILENO) || client_units(c, &units, NULL) < 0)
+                return;
+        for (size_t i = 0; i < units.n; i++)
+                if (units.units[i].name)
+                        suggest_consider_unit(&suggestion, units.units[i].name);
+        if (suggestion.nearest)
+                fprintf(stderr, "fleetctl: did you mean %s?\n", suggestion.nearest);
+}
+
+void client_note_absent(Client *c, const char *name) {
+        fprintf(stderr, "Unit %s does not exist.\n", name);
+        client_suggest_unit(c, name);
+}
+
+bool client_read_yes(void) {
+        char answer[16];
+
+        return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
+bool client_confirm(const Client *c, const char *effect, const char *question) {
+        if (c->options.yes)
+                return true;
+        fprintf(stderr, "%s\n", effect);
+        if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)) {
+                fputs("fleetctl: nothing was changed; confirm with --yes\n", stderr);
+                return false;
+        }
+        fprintf(stderr, "%s [y/N] ", question);
+        if (client_read_yes())
+                return true;
+        fputs("fleetctl: nothing was changed\n", stderr);
+        return false;
+}
+
+/* -- Requests -- */
+
+int client_request(Client *c, const char *method, const char *path, const Text *json, Reply *ret,
+                   Error *err) {
+        _cleanup_reply_ Reply reply = {};
+        int r;
+
+        if (!path || (json && json->error < 0))
+                return -ENOMEM;
+        r = connection_request(c->connection, method, path, "application/json", json ? json->chars : NULL,
+                               &reply, err);
+        if (r < 0)
+                return r;
+
+        r = reply_check(&reply, err);
+        if (r < 0 || !ret)
+                return r;
+
+        *ret = reply;
+        reply = (Reply) {};
+        return 0;
+}
+
+int client_get_json(Client *c, const char *path, JsonValue **ret, Error *err) {
+        _cleanup_reply_ Reply reply = {};
+        int r;
+
+        r = client_request(c, "GET", path, NULL, &reply, err);
+        return r < 0 ? r : json_value_parse(reply.body.chars, reply.body.size, ret, err);
+}
+
+const char *client_path(const Text *path) {
+        return path->error < 0 ? NULL : path->chars;
+}
+
+const char *member_text(const JsonValue *object, const char *name) {
+        return json_value_string(json_value_member(object, name)) ?: "";
+}
+
+uint64_t member_number(const JsonValue *object, const char *name) {
+        uint64_t n = 0;
+
+        return json_read_u64(object, name, &n, NULL) < 0 ? 0 : n;
+}
+
+bool member_bool(const JsonValue *object, const char *name) {
+        bool yes = false;
+
+        return json_read_bool(object, name, &yes, NULL) >= 0 && yes;
+}
+
+/* -- Lists, page by page -- */
+
+typedef struct ListingKind {
+        int (*read)(const char *json, size_t size, ApiPage *ret, Error *err);
+        size_t item_size, page_offset, listing_offset;
+} ListingKind;
+
+static const ListingKind listing_units = { api_units_page_read, sizeof(ApiUnit), offsetof(ApiPage, units),
+                                           offsetof(Listing, units) };
+static const ListingKind listing_states = { api_states_page_read, sizeof(ApiState), offsetof(ApiPage, states),
+                                            offsetof(Listing, states) };
+static const ListingKind listing_machines = { api_machines_page_read, sizeof(ApiMachine),
+                                              offsetof(ApiPage, machines), offsetof(Listing, machines) };
+
 void listing_done(Listing *l) {
         for (size_t i = 0; i < l->n_pages; i++)
                 api_page_done(&l->pages[i]);
@@ -66,84 +194,79 @@ void listing_done(Listing *l) {
         *l = (Listing) {};
 }
 
-/* Copies the items of all pages into one array. */
-static void *join(const Listing *l, size_t size, const void *(*items)(const ApiPage *page)) {
-        char *all = calloc(l->n + 1, size);
-        size_t at = 0;
+/* Copy the items of all pages into one array. */
+static int listing_join(Listing *l, const ListingKind *kind) {
+        char *all = calloc(l->n + 1, kind->item_size), *at = all;
 
-        for (size_t i = 0; all && i < l->n_pages; i++)
-                if (l->pages[i].n > 0) {
-                        memcpy(all + at * size, items(&l->pages[i]), l->pages[i].n * size);
-                        at += l->pages[i].n;
-                }
-        return all;
-}
-
-/* 'items' were joined from all of its pages; NULL: no memory. */
-static int listing_take(Listing *l, const void *items, Listing *ret) {
-        if (!items)
+        if (!all)
                 return -ENOMEM;
-        *ret = *l;
-        *l = (Listing) {};
+        for (size_t i = 0; i < l->n_pages; i++) {
+                const void *items;
+
+                memcpy(&items, (const char *) &l->pages[i] + kind->page_offset, sizeof(items));
+                if (l->pages[i].n > 0)
+                        memcpy(at, items, l->pages[i].n * kind->item_size);
+                at += l->pages[i].n * kind->item_size;
+        }
+        memcpy((char *) l + kind->listing_offset, &all, sizeof(all));
         return 0;
 }
 
-static const void *page_units(const ApiPage *page) {
-        return page->units;
+static int listing_read_page(Client *c, const char *path, const ListingKind *kind, Listing *l, Error *err) {
+        _cleanup_reply_ Reply reply = {};
+        _cleanup_text_ Text t = {};
+        int r;
+
+        text_append(&t, path);
+        if (l->n_pages > 0) {
+                text_append(&t, strchr(path, '?') ? "&nextPageToken=" : "?nextPageToken=");
+                append_escaped(&t, l->pages[l->n_pages - 1].next_token, false);
+        }
+        if (GROW(l->pages, l->capacity, l->n_pages + 1) < 0)
+                return -ENOMEM;
+        r = client_request(c, "GET", client_path(&t), NULL, &reply, err);
+        if (r < 0)
+                return r;
+
+        l->pages[l->n_pages] = (ApiPage) {};
+        r = kind->read(reply.body.chars, reply.body.size, &l->pages[l->n_pages], err);
+        if (r < 0)
+                return error_prefix(err, r, "fleetd's answer to %s", path);
+        l->n += l->pages[l->n_pages++].n;
+        return 0;
 }
-static const void *page_states(const ApiPage *page) {
-        return page->states;
-}
-static const void *page_machines(const ApiPage *page) {
-        return page->machines;
-}
 
-/* Reads page after page; a server that never ends is left after so many. */
-enum { PAGES_MAX = 100000 };
+static int listing_read(Client *c, const char *path, const ListingKind *kind, Listing *ret, Error *err) {
+        _cleanup_listing_ Listing l = {};
+        int r;
 
-static int listing_read(Client *c, const char *path, int (*read)(const char *, size_t, ApiPage *, Error *),
-                        Listing *l, Error *err) {
-        bool more = true;
-
-        while (more) {
-                _cleanup_reply_ Reply reply = {};
-                _cleanup_text_ Text t = {};
-                int r;
-
-                text_append(&t, path);
-                if (l->n_pages > 0) {
-                        text_append(&t, strchr(path, '?') ? "&nextPageToken=" : "?nextPageToken=");
-                        append_escaped(&t, l->pages[l->n_pages - 1].next_token, false);
-                }
-                if (t.error < 0 || GROW(l->pages, l->capacity, l->n_pages + 1) < 0)
-                        return -ENOMEM;
-                r = connection_request(c->connection, "GET", t.chars, NULL, NULL, &reply, err);
-                if (r >= 0)
-                        r = reply_check(&reply, err);
+        do {
+                r = listing_read_page(c, path, kind, &l, err);
                 if (r < 0)
                         return r;
+                if (l.n_pages > PAGES_MAX)
+                        return error_set(err, -EBADMSG, "fleetd's answer to %s has more than %d pages", path,
+                                         PAGES_MAX);
+        } while (l.pages[l.n_pages - 1].next_token);
 
-                l->pages[l->n_pages] = (ApiPage) {};
-                r = read(reply.body.chars, reply.body.size, &l->pages[l->n_pages], err);
-                if (r < 0)
-                        return error_prefix(err, r, "fleetd's answer to %s", path);
-                l->n += l->pages[l->n_pages].n;
-                more = l->pages[l->n_pages++].next_token != NULL;
-                if (l->n_pages > PAGES_MAX)
-                        return error_set(err, -EBADMSG, "fleetd's answer to %s does not end", path);
-        }
+        r = listing_join(&l, kind);
+        if (r < 0)
+                return r;
+        *ret = l;
+        l = (Listing) {};
         return 0;
 }
 
-/* Of a daemon that does not say which unit is global, as fleet's: from the options, as its clients did. One
- * that sends hashes says it. */
-static int note_global(ApiUnit *unit) {
+/* Derive 'global' from the options, as clients of fleet did: the daemon of fleet does not report it. A daemon
+ * that sends hashes reports it. */
+static int client_set_global(ApiUnit *unit) {
         _cleanup_placement_ Placement placement = {};
-        int r = unit->global || unit->hash || !unit->file ?
-                        0 :
-                        options_read(unit->file, unit->name, &placement, NULL, NULL);
+        int r;
 
-        unit->global = unit->global || placement.global;
+        if (unit->global || unit->hash || !unit->file)
+                return 0;
+        r = options_read(unit->file, unit->name, &placement, NULL, NULL);
+        unit->global = placement.global;
         return r == -ENOMEM ? r : 0;
 }
 
@@ -151,74 +274,52 @@ int client_units(Client *c, Listing *ret, Error *err) {
         _cleanup_listing_ Listing l = {};
         int r;
 
-        r = listing_read(c, "/fleet/v1/units", api_units_page_read, &l, err);
+        r = listing_read(c, "/fleet/v1/units", &listing_units, &l, err);
         if (r < 0)
                 return r;
-        l.units = join(&l, sizeof(ApiUnit), page_units);
-        for (size_t i = 0; l.units && i < l.n; i++) {
-                r = note_global(&l.units[i]);
+        for (size_t i = 0; i < l.n; i++) {
+                r = client_set_global(&l.units[i]);
                 if (r < 0)
                         return r;
         }
-        return listing_take(&l, l.units, ret);
+        *ret = l;
+        l = (Listing) {};
+        return 0;
 }
 
 int client_states(Client *c, const char *unit, Listing *ret, Error *err) {
-        _cleanup_listing_ Listing l = {};
         _cleanup_text_ Text path = {};
-        int r;
 
         text_append(&path, "/fleet/v1/state");
         if (unit) {
                 text_append(&path, "?unitName=");
                 append_escaped(&path, unit, false);
         }
-        if (path.error < 0)
-                return path.error;
-        r = listing_read(c, path.chars, api_states_page_read, &l, err);
-        if (r < 0)
-                return r;
-        l.states = join(&l, sizeof(ApiState), page_states);
-        return listing_take(&l, l.states, ret);
-}
-
-static int read_machines(Client *c, const char *path, Listing *ret, Error *err) {
-        _cleanup_listing_ Listing l = {};
-        int r;
-
-        r = listing_read(c, path, api_machines_page_read, &l, err);
-        if (r < 0)
-                return r;
-        l.machines = join(&l, sizeof(ApiMachine), page_machines);
-        return listing_take(&l, l.machines, ret);
+        return path.error < 0 ? path.error : listing_read(c, path.chars, &listing_states, ret, err);
 }
 
 int client_machines(Client *c, Listing *ret, Error *err) {
-        return read_machines(c, "/fleet/v1/machines", ret, err);
+        return listing_read(c, "/fleet/v1/machines", &listing_machines, ret, err);
 }
 
 int client_all_machines(Client *c, Listing *ret, Error *err) {
-        return read_machines(c, "/fleet/v1/machines?all=true", ret, err);
+        return listing_read(c, "/fleet/v1/machines?all=true", &listing_machines, ret, err);
 }
 
-const ApiMachine *listing_machine(const Listing *machines, const char *id) {
-        for (size_t i = 0; id && i < machines->n; i++)
-                if (machines->machines[i].id && streq(machines->machines[i].id, id))
-                        return &machines->machines[i];
-        return NULL;
-}
+/* -- Units -- */
 
-/* A request about one unit; 404 is not an error here: ask the reply. */
-static int unit_request(Client *c, const char *method, const char *name, const char *body, Reply *ret,
+/* Send a request about one unit. Status 404 is not an error here; callers check it. */
+static int unit_request(Client *c, const char *method, const char *name, const Text *json, Reply *ret,
                         Error *err) {
         _cleanup_text_ Text path = {};
         int r;
 
         text_append(&path, "/fleet/v1/units/");
         append_escaped(&path, name, false);
-        if (path.error < 0)
-                return path.error;
-        r = connection_request(c->connection, method, path.chars, "application/json", body, ret, err);
+        if (path.error < 0 || (json && json->error < 0))
+                return -ENOMEM;
+        r = connection_request(c->connection, method, path.chars, "application/json",
+                               json ? json->chars : NULL, ret, err);
         if (r < 0 || ret->status == 404)
                 return r;
         return reply_check(ret, err);
@@ -233,11 +334,19 @@ int client_unit(Client *c, const char *name, ApiUnit *ret, Error *err) {
                 return r;
         if (reply.status == 404)
                 return 0;
+
         r = api_unit_read_answer(reply.body.chars, reply.body.size, ret, err);
         if (r < 0)
                 return error_prefix(err, r, "fleetd's answer about %s", name);
-        r = note_global(ret);
+        r = client_set_global(ret);
         return r < 0 ? r : 1;
+}
+
+void append_unit_text(Text *t, const ApiUnit *unit) {
+        if (unit->text && *unit->text)
+                text_append(t, unit->text);
+        else if (unit->file)
+                unit_file_print(unit->file, t, NULL);
 }
 
 static int put_unit(Client *c, const ApiUnit *unit, Error *err) {
@@ -246,13 +355,11 @@ static int put_unit(Client *c, const ApiUnit *unit, Error *err) {
         int r;
 
         api_unit_write(&body, unit);
-        if (body.error < 0)
-                return body.error;
-        r = unit_request(c, "PUT", unit->name, body.chars, &reply, err);
+        r = unit_request(c, "PUT", unit->name, &body, &reply, err);
         return r < 0 ? r : reply_check(&reply, err);
 }
 
-/* One transaction. 0 with *ret_known false: this fleetd has no batches. */
+/* Send one transaction. Return 0 with *ret_known false if this daemon has no transactions. */
 static int post_batch(Client *c, const ApiUnit *units, size_t n, bool *ret_known, Error *err) {
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text body = {};
@@ -276,7 +383,7 @@ int client_change(Client *c, const ApiUnit *units, size_t n, Error *err) {
         for (size_t i = 0, end; i < n && r >= 0; i = end) {
                 size_t size = 0;
 
-                for (end = i; end < n && end - i < BATCH_UNITS && size < BATCH_BYTES; end++)
+                for (end = i; end < n && end - i < BATCH_UNITS && size < BATCH_SIZE; end++)
                         size += units[end].text ? strlen(units[end].text) : 0;
                 if (batches)
                         r = post_batch(c, units + i, end - i, &batches, err);
@@ -300,49 +407,55 @@ bool client_may_retry(int r, const Error *err) {
                (r != -EREMOTEIO || starts_with(err->message, "googleapi: Error 5"));
 }
 
-static int destroy_one(Client *c, const char *name, Error *err) {
+int client_destroy(Client *c, char *const *names, size_t n, Error *err) {
+        _cleanup_free_ ApiUnit *units = NULL;
         _cleanup_reply_ Reply reply = {};
+        bool supported;
+        int r;
 
-        return unit_request(c, "DELETE", name, NULL, &reply, err); /* also 0 if it is gone already */
-}
-
-/* One transaction. False: nothing has changed, or it is not known. */
-static bool destroy_batch(Client *c, char *const *names, size_t n) {
-        _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, n);
-        bool known = true;
-        Error err = {};
-
-        for (size_t i = 0; units && i < n; i++) {
+        if (n == 1)
+                return unit_request(c, "DELETE", names[0], NULL, &reply, err); /* also 0 for status 404 */
+        units = NEW0(ApiUnit, n);
+        if (!units)
+                return -ENOMEM;
+        for (size_t i = 0; i < n; i++) {
                 units[i] = API_UNIT_EMPTY;
                 units[i].name = names[i];
                 units[i].destroy = true;
         }
-        return units && post_batch(c, units, n, &known, &err) >= 0 && known;
+        r = post_batch(c, units, n, &supported, err);
+        if (r < 0)
+                return r;
+        return supported ? 0 : -EOPNOTSUPP;
 }
 
-int client_destroy_all(Client *c, const Names *names,
-                       int (*done)(void *userdata, const char *name, int r, const Error *err),
-                       void *userdata) {
-        for (size_t i = 0, end; i < names->n; i = end) {
-                bool all;
+/* -- Machines -- */
 
-                end = MIN(names->n, i + BATCH_UNITS);
-                all = end - i > 1 && destroy_batch(c, names->items + i, end - i);
-                for (size_t k = i; k < end; k++) {
-                        Error err = {};
-                        /* What a batch was rejected for (one of its units, or a daemon that knows none) is
-                         * found one by one. */
-                        int r = all ? 0 : destroy_one(c, names->items[k], &err);
+const ApiMachine *listing_machine(const Listing *machines, const char *id) {
+        for (size_t i = 0; id && i < machines->n; i++)
+                if (machines->machines[i].id && streq(machines->machines[i].id, id))
+                        return &machines->machines[i];
+        return NULL;
+}
 
-                        r = done(userdata, names->items[k], r, &err);
-                        if (r < 0)
-                                return r;
+bool machine_has_name(const Listing *machines, const char *id, const char *name) {
+        const ApiMachine *m = listing_machine(machines, id);
+
+        return (id && *id && starts_with(id, name)) || (m && m->hostname && streq(m->hostname, name));
+}
+
+size_t listing_find_machine(const Listing *machines, const char *name, const ApiMachine **ret) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < machines->n && *name; i++)
+                if (machine_has_name(machines, machines->machines[i].id, name)) {
+                        *ret = &machines->machines[i];
+                        n++;
                 }
-        }
-        return 0;
+        return n;
 }
 
-void append_legend(Text *t, const Listing *machines, const char *id, bool full) {
+void append_machine_legend(Text *t, const Listing *machines, const char *id, bool full) {
         const ApiMachine *machine = listing_machine(machines, id);
 
         if (full)
@@ -360,14 +473,4 @@ void append_machine_name(Text *t, const Listing *machines, const char *id) {
                 text_append(t, machine->hostname);
         else
                 text_printf(t, "%.8s", id ?: "");
-}
-
-bool stdout_is_terminal(void) {
-        return isatty(STDOUT_FILENO);
-}
-
-bool client_says_yes(void) {
-        char answer[16];
-
-        return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
 }

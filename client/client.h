@@ -1,4 +1,5 @@
-/* What the verbs share: options, the connection, exit statuses, and the words for errors. */
+/* What the verbs share: options, connection, exit statuses, error messages, and the requests that several
+ * verbs send. */
 #pragma once
 
 #include "client/connection.h"
@@ -9,8 +10,8 @@ enum {
         EXIT_DONE = 0,
         EXIT_FAILED = 1,
         EXIT_USAGE = 2,
-        EXIT_ABSENT = 4, /* no such unit: systemctl's */
-        EXIT_KV = 4,     /* a key that is not there, a comparison that failed: etcdctl's */
+        EXIT_ABSENT = 4, /* no such unit, as in systemctl */
+        EXIT_KV = 4,     /* no such key, or a failed comparison, as in etcdctl */
 };
 
 typedef struct Client {
@@ -19,23 +20,66 @@ typedef struct Client {
         struct Tunnel *tunnel;  /* owned; NULL without --tunnel */
 } Client;
 
-/* Are both streams of output a terminal? Then fleet's words for scripts give way to plain ones. */
-bool client_talks_to_people(void);
+/* -- Messages -- */
 
-/* Says why, on stderr. What fleetd answered (-EREMOTEIO), and what was asked in vain (-ENOENT, -EINVAL), has
- * fleet's words before it, from 'format': "Error creating units: googleapi: ..."; all else is "fleetctl:
- * SENTENCE". Returns EXIT_FAILED. */
-int client_fail(int r, const Error *err, const char *format, ...) _printf_(3, 4);
+/* Return whether stdout and stderr are terminals. Then plain messages replace the texts of fleet, which
+ * scripts read. */
+bool client_is_interactive(void);
+bool stdout_is_terminal(void);
 
-/* "fleetctl: SENTENCE" on stderr, of what hosts and files say, too: in one line, and no terminal is driven by
- * it. */
+/* Print "fleetctl: MESSAGE" for a failure and return EXIT_FAILED. An error answer of fleetd (-EREMOTEIO) has
+ * no "fleetctl: " in a pipe: scripts know the text of fleet. */
+int client_fail(int r, const Error *err);
+
+/* Print the failure after a text of fleet ("Error creating units: ") and return EXIT_FAILED. The text
+ * precedes an error answer (-EREMOTEIO) and a rejected argument (-ENOENT, -EINVAL); other failures get
+ * "fleetctl: ". */
+int client_fail_after(int r, const Error *err, const char *format, ...) _printf_(3, 4);
+
+/* Print "fleetctl: MESSAGE" and return EXIT_USAGE. */
+int client_usage(const char *message);
+
+/* Print "fleetctl: MESSAGE" on stderr. The message may contain text of hosts and files: it is kept to one
+ * line, and its control characters are replaced. */
 void client_note(const char *format, ...) _printf_(1, 2);
 
-/* All units, states or machines, however many pages they come in. Strings and files borrow from 'pages'. */
+/* Print "Unit NAME does not exist." and a unit of the cluster with a similar name. */
+void client_note_absent(Client *c, const char *name);
+
+/* Print "did you mean UNIT?" on a terminal, if the cluster has a unit with a similar name. */
+void client_suggest_unit(Client *c, const char *name);
+
+/* Read a line from stdin and return whether it starts with "y". */
+bool client_read_yes(void);
+
+/* Print 'effect', then ask 'question' at the terminal. Return true for "y" and with --yes. Otherwise print
+ * that nothing changed; without a terminal also name --yes. */
+bool client_confirm(const Client *c, const char *effect, const char *question);
+
+/* -- Requests -- */
+
+enum { BATCH_UNITS = 200 }; /* of one transaction, which has to fit into one log entry */
+
+/* Send a request and check that the answer is a success. 'path' NULL is -ENOMEM, see client_path(). 'json' is
+ * the body, or NULL. 'ret' may be NULL. */
+int client_request(Client *c, const char *method, const char *path, const Text *json, Reply *ret, Error *err);
+
+/* Send a GET request and parse the answer. */
+int client_get_json(Client *c, const char *path, JsonValue **ret, Error *err);
+
+/* Return the characters of a path, or NULL if an append failed. */
+const char *client_path(const Text *path);
+
+/* Return a member of a JSON object of fleetd; "", 0 or false if it is absent or of another type. */
+const char *member_text(const JsonValue *object, const char *name); /* borrowed */
+uint64_t member_number(const JsonValue *object, const char *name);
+bool member_bool(const JsonValue *object, const char *name);
+
+/* All units, states or machines: the items of all pages. Strings and files borrow from 'pages'. */
 typedef struct Listing {
         ApiPage *pages;
         size_t n_pages, capacity;
-        ApiUnit *units; /* the array that is there depends on what was asked for */
+        ApiUnit *units; /* one of the three arrays is set */
         ApiState *states;
         ApiMachine *machines;
         size_t n;
@@ -45,72 +89,42 @@ void listing_done(Listing *l);
 #define _cleanup_listing_ _cleanup_(listing_done)
 
 int client_units(Client *c, Listing *ret, Error *err);
-int client_states(Client *c, const char *unit, Listing *ret, Error *err); /* 'unit' NULL: of all */
+int client_states(Client *c, const char *unit, Listing *ret, Error *err); /* 'unit' NULL: of all units */
 int client_machines(Client *c, Listing *ret, Error *err);
-int client_all_machines(Client *c, Listing *ret, Error *err); /* those that are lost or gone, too */
+int client_all_machines(Client *c, Listing *ret, Error *err); /* also lost and removed machines */
 
-const ApiMachine *listing_machine(const Listing *machines,
-                                  const char *id); /* NULL if it is not there; borrowed */
-
-/* 1 and the unit, or 0 if there is none. 'global' says it of any unit, here and in lists, also where the
- * daemon does not. */
+/* Return 1 and the unit, or 0 if it does not exist. 'global' is set here and in lists even if the daemon does
+ * not report it. */
 int client_unit(Client *c, const char *name, ApiUnit *ret, Error *err);
 
-/* Makes or replaces units, or says what they are to be: one request and one transaction for many, all or
- * nothing, as far as they fit into one (200 units, 100 KiB). Of each unit count name, text, desired state
- * ('inactive' where there is none and the text is new), 'keep', and what is expected of it. */
+/* The text of a unit as submitted, or its printed form if the daemon has no text. */
+void append_unit_text(Text *t, const ApiUnit *unit);
+
+/* Create units, replace them, or set their target states. Many units go in one transaction, all or nothing,
+ * as far as they fit (200 units, 100 KiB). Of each unit these fields count: name, text, desired state
+ * (inactive if there is none and the text is new), 'keep', and the expected hash and state. */
 int client_change(Client *c, const ApiUnit *units, size_t n, Error *err);
-/* Whether 'r' and 'err', of a request, say that the daemon or the cluster could not do it now: the same
- * request may succeed later. */
+int client_set_state(Client *c, const char *name, TargetState state, Error *err); /* of one unit */
+
+/* Return whether the failure is temporary: the same request may succeed later. */
 bool client_may_retry(int r, const Error *err);
-/* Destroy units, as client_change() changes them. Call 'done' for each, with 0 or why it failed (-EREMOTEIO
- * and the daemon's words); a unit that is gone already is destroyed. 0, or the first negative that 'done'
- * returned. */
-int client_destroy_all(Client *c, const Names *names,
-                       int (*done)(void *userdata, const char *name, int r, const Error *err),
-                       void *userdata);
-int client_set_state(Client *c, const char *name, TargetState state, Error *err); /* of one */
 
-/* "11111111.../10.0.0.1", as fleet showed machines, or the whole id; without the address if the machine is
- * unknown. */
-void append_legend(Text *t, const Listing *machines, const char *id, bool full);
+/* Destroy units, several in one transaction (at most BATCH_UNITS). A unit that is already absent counts as
+ * destroyed. */
+int client_destroy(Client *c, char *const *names, size_t n, Error *err);
 
-/* The same for people: the name, or the beginning of the id where there is none. */
+/* -- Machines -- */
+
+const ApiMachine *listing_machine(const Listing *machines, const char *id); /* NULL if absent; borrowed */
+
+/* Return whether 'name' is the hostname of the machine 'id', or a prefix of the ID. */
+bool machine_has_name(const Listing *machines, const char *id, const char *name);
+
+/* Count the machines that have this name; *ret is the last one, borrowed. An empty name matches none. */
+size_t listing_find_machine(const Listing *machines, const char *name, const ApiMachine **ret);
+
+/* Append "11111111.../10.0.0.1", as fleet names machines; with 'full' the whole ID. */
+void append_machine_legend(Text *t, const Listing *machines, const char *id, bool full);
+
+/* Append the hostname, or the first 8 characters of the ID. */
 void append_machine_name(Text *t, const Listing *machines, const char *id);
-
-bool stdout_is_terminal(void);
-bool client_says_yes(void); /* what a person types who was asked [y/N] */
-
-/* The verbs. Each returns the exit status. */
-int verb_list_machines(Client *c, char **args, size_t n);
-int verb_list_units(Client *c, char **args, size_t n);
-int verb_list_unit_files(Client *c, char **args, size_t n);
-int verb_submit(Client *c, char **args, size_t n);
-int verb_cat(Client *c, char **args, size_t n);
-int verb_load(Client *c, char **args, size_t n);
-int verb_start(Client *c, char **args, size_t n);
-int verb_stop(Client *c, char **args, size_t n);
-int verb_unload(Client *c, char **args, size_t n);
-int verb_directory(Client *c, char **args, size_t n);
-int verb_destroy(Client *c, char **args, size_t n);
-int verb_restart(Client *c, char **args, size_t n);
-int verb_status(Client *c, char **args, size_t n);
-int verb_journal(Client *c, char **args, size_t n);
-int verb_verify(Client *c, char **args, size_t n);
-int verb_plan(Client *c, char **args, size_t n);
-int verb_why(Client *c, char **args, size_t n);
-int verb_diff(Client *c, char **args, size_t n);
-int verb_edit(Client *c, char **args, size_t n);
-int verb_import(Client *c, char **args, size_t n);
-int verb_ssh(Client *c, char **args, size_t n);
-int verb_cluster(Client *c, char **args, size_t n);
-int verb_events(Client *c, char **args, size_t n);
-int verb_fd_forward(Client *c, char **args, size_t n);
-int verb_show(Client *c, char **args, size_t n);
-int verb_list_dependencies(Client *c, char **args, size_t n);
-int verb_reload(Client *c, char **args, size_t n);
-int verb_kill(Client *c, char **args, size_t n);
-int verb_reset_failed(Client *c, char **args, size_t n);
-int verb_is_active(Client *c, char **args, size_t n);
-int verb_is_failed(Client *c, char **args, size_t n);
-int verb_kv(Client *c, char **args, size_t n);

@@ -9,17 +9,16 @@
 #include "base/parse.h"
 #include "units/api_json.h"
 
-enum { INTERRUPTED_MS = 3000 };
+enum { INTERRUPTED_MS = 3000, STREAM_WAIT_MS = 60000 };
 
 struct Connection {
         CURL *easy;   /* kept between requests, and with it the connection */
         char *socket; /* path of a unix socket, or NULL */
-        char *base;   /* what stands before the path: "http://localhost", "https://host:port" */
+        char *base;   /* prefix of all paths: "http://localhost", "https://host:port" */
         char *ca_file, *cert_file, *key_file;
         uint64_t read_ms, write_ms, limit_ms;
         const sigset_t *signals; /* of connection_interrupt() */
-        uint64_t interrupted_ms; /* since when one is pending, as far as this request has noticed; 0: none is
-                                  */
+        uint64_t interrupted_ms; /* when this request noticed a pending signal; 0: none is pending */
         bool debug;
         char problem[CURL_ERROR_SIZE];
 };
@@ -30,7 +29,7 @@ struct Stream {
         CURL *easy;
         StreamLine line;
         void *userdata;
-        Reply reply; /* of an error; until the status is known nobody knows */
+        Reply reply; /* header, and body of an error answer */
         Text partial;
         size_t n_lines;
         int result; /* negative: what the callback returned */
@@ -58,7 +57,7 @@ void reply_done(Reply *reply) {
         *reply = (Reply) {};
 }
 
-/* The endpoint's two halves, in fleet's words where it is none. */
+/* Split an endpoint into socket and base. The messages for invalid endpoints are those of fleet. */
 static int endpoint_parse(Connection *c, const char *endpoint, Error *err) {
         const char *rest = strstr(endpoint, "://");
         size_t scheme = rest ? (size_t) (rest - endpoint) : 0;
@@ -92,10 +91,10 @@ static int endpoint_parse(Connection *c, const char *endpoint, Error *err) {
         return 0;
 }
 
-/* What every request has in common, streams included. */
+/* Set the options that requests and streams have in common. */
 static void easy_set_up(Connection *c, CURL *easy) {
         (void) curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-        (void) curl_easy_setopt(easy, CURLOPT_NOPROXY, "*"); /* a host's own address is not for a proxy */
+        (void) curl_easy_setopt(easy, CURLOPT_NOPROXY, "*"); /* fleetd is on this network */
         (void) curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, c->problem);
         (void) curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long) c->read_ms);
         (void) curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
@@ -156,8 +155,8 @@ Connection *connection_free(Connection *c) {
         return NULL;
 }
 
-/* Why nobody answers at the socket, and what to type. A second look at the file tells more than curl does; it
- * is for the sentence only. */
+/* Return the error for a socket without a listener. access() finds a reason that curl does not report; the
+ * result is used for the message only. */
 static int socket_problem(const Connection *c, Error *err) {
         if (access(c->socket, W_OK) < 0 && (errno == EACCES || errno == EPERM))
                 return error_set(err, -EACCES,
@@ -167,11 +166,12 @@ static int socket_problem(const Connection *c, Error *err) {
         return error_set(err, -ECONNREFUSED, "no fleetd listens at %s; systemctl start fleetd", c->socket);
 }
 
-/* curl's failure as one of ours. */
+/* Translate an error of curl. */
 static int transport_error(const Connection *c, CURL *easy, CURLcode code, uint64_t limit_ms, bool change,
                            Error *err) {
         const char *where = c->socket ? c->socket : c->base,
-                   *problem = c->problem[0] ? c->problem : curl_easy_strerror(code);
+                   *problem = c->problem[0] ? c->problem : curl_easy_strerror(code),
+                   *unknown = change ? ", the change may still be made" : "";
         long number = 0;
 
         switch (code) {
@@ -184,10 +184,10 @@ static int transport_error(const Connection *c, CURL *easy, CURLcode code, uint6
         case CURLE_OPERATION_TIMEDOUT:
                 return error_set(err, -ETIMEDOUT,
                                  "no answer from fleetd at %s within %g s%s; see --request-timeout", where,
-                                 limit_ms / 1000.0, change ? ", the change may still be made" : "");
+                                 limit_ms / 1000.0, unknown);
         case CURLE_ABORTED_BY_CALLBACK:
                 return error_set(err, -EINTR, "the request was interrupted: no answer from fleetd at %s%s",
-                                 where, change ? ", the change may still be made" : "");
+                                 where, unknown);
         case CURLE_COULDNT_CONNECT:
                 if (c->socket)
                         return socket_problem(c, err);
@@ -200,7 +200,7 @@ static int transport_error(const Connection *c, CURL *easy, CURLcode code, uint6
         case CURLE_PARTIAL_FILE:
                 return error_set(err, -ECONNRESET,
                                  "fleetd at %s closed the connection%s; journalctl -u fleetd", where,
-                                 change ? ", the change may still be made" : "");
+                                 unknown);
         default:
                 return error_set(err, -EIO, "cannot reach fleetd at %s: %s", where, problem);
         }
@@ -311,7 +311,7 @@ int connection_request(Connection *c, const char *method, const char *path, cons
         (void) curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &reply.status);
         if (c->debug)
                 fprintf(stderr, "DEBUG %ld, %zu bytes\n", reply.status, reply.body.size);
-        text_append(&reply.body, ""); /* terminated, also when empty */
+        text_append(&reply.body, ""); /* terminated, even if empty */
         *ret = reply;
         reply = (Reply) {};
         return 0;
@@ -352,7 +352,7 @@ static size_t on_stream(char *bytes, size_t one, size_t n, void *userdata) {
                 at += part + (newline ? 1 : 0);
                 if (!newline)
                         break;
-                if (s->partial.size == 0) /* kept alive, nothing to say */
+                if (s->partial.size == 0) /* keep-alive */
                         continue;
 
                 s->n_lines++;
@@ -387,7 +387,7 @@ static int stream_open(Connection *c, const char *method, const char *path, Stre
         (void) curl_easy_setopt(s->easy, CURLOPT_WRITEFUNCTION, on_stream);
         (void) curl_easy_setopt(s->easy, CURLOPT_WRITEDATA, s);
         if (curl_multi_add_handle(s->multi, s->easy) != CURLM_OK)
-                return error_set(err, -ENOMEM, "cannot begin a stream");
+                return error_set(err, -ENOMEM, "Failed to start a stream");
         *ret = TAKE_PTR(s);
         return 0;
 }
@@ -448,23 +448,28 @@ int stream_wait(Stream *s, uint64_t timeout_ms, Error *err) {
                         return stream_end(s, err);
                 if (now_ms >= end_ms)
                         return 0;
-                if (curl_multi_poll(s->multi, NULL, 0, (int) MIN(end_ms - now_ms, (uint64_t) 60000), NULL) !=
-                    CURLM_OK)
+                if (curl_multi_poll(s->multi, NULL, 0, (int) MIN(end_ms - now_ms, (uint64_t) STREAM_WAIT_MS),
+                                    NULL) != CURLM_OK)
                         return -EIO;
         }
 }
 
-const Reply *stream_reply(const Stream *s) {
-        return &s->reply;
-}
-
 int connection_follow(Connection *c, const char *method, const char *path, StreamLine line, void *userdata,
-                      Error *err) {
+                      Reply *ret_reply, Error *err) {
         _cleanup_stream_ Stream *s = NULL;
         int r;
 
+        if (!path)
+                return -ENOMEM;
         r = stream_open(c, method, path, line, userdata, &s, err);
-        while (r >= 0)
-                r = stream_wait(s, 60000, err);
+        if (r < 0)
+                return r;
+        do
+                r = stream_wait(s, STREAM_WAIT_MS, err);
+        while (r >= 0);
+        if (ret_reply) {
+                *ret_reply = s->reply;
+                s->reply = (Reply) {};
+        }
         return r == -ENODATA ? 0 : r;
 }

@@ -1,4 +1,5 @@
-/* load, start, stop, unload, destroy, restart: each sets what is wanted, and waits until it is so. */
+/* load, start, stop, unload, destroy, restart: each sets target states and waits until the units reach them.
+ */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -6,7 +7,7 @@
 
 #include "client/client.h"
 #include "client/files.h"
-#include "client/suggest.h"
+#include "client/verbs.h"
 #include "client/wait.h"
 
 static int no_units(void) {
@@ -14,38 +15,37 @@ static int no_units(void) {
         return EXIT_DONE;
 }
 
-/* fleet waited for no global unit, and scripts know it; people, and who says --wait, are told how far it is.
- */
+/* Return whether to wait for a unit. fleet waited for no global unit, and scripts rely on it; a terminal and
+ * --wait include global units. */
 static bool waits_for(const Client *c, bool global) {
         return !c->options.no_block && (!global || c->options.wait || progress_is_possible());
 }
 
-/* Says what was triggered; units that are to be waited for go into 'waiting'. */
-static int note_trigger(Client *c, const char *name, bool global, const char *verb, Names *waiting) {
+/* Add a unit that was changed to 'waiting', or print that its change was triggered. */
+static int add_changed(Client *c, const char *name, bool global, const char *verb, Names *waiting) {
         if (waits_for(c, global))
                 return names_add(waiting, name, strlen(name));
         printf("Triggered %sunit %s %s\n", global ? "global " : "", name, verb);
         return 0;
 }
 
-/* After a wait that failed: fleet's line about the wait, and the verb's own. On a terminal one is enough, and
- * 'live' lines have said it already when systemd did. Who was interrupted ends as the shell expects it. */
-static int fail_wait(int r, const Progress *live, const Error *err) {
+/* Print the error of a wait: two lines of fleet, one about the wait and one of the verb. A terminal gets one
+ * line, or none if a failed unit has a progress line. After Ctrl-C the program ends by SIGINT, as shells
+ * expect. */
+static int fail_wait(int r, const Progress *progress, const Error *err) {
         if (r == -EINTR) {
-                fprintf(stderr, "fleetctl: %s\n", error_text(err, r));
+                (void) client_fail(r, err);
                 (void) fflush(NULL);
                 (void) signal(SIGINT, SIG_DFL);
                 (void) raise(SIGINT);
                 return EXIT_FAILED;
         }
-        if (r == -ENOEXEC && live)
+        if (r == -ENOEXEC && progress)
                 return EXIT_FAILED;
         if (r != -ETIMEDOUT && r != -ENOEXEC)
-                return client_fail(r, err, "Error waiting for units: ");
-        if (stdout_is_terminal()) {
-                fprintf(stderr, "fleetctl: %s\n", error_text(err, r));
-                return EXIT_FAILED;
-        }
+                return client_fail_after(r, err, "Error waiting for units: ");
+        if (stdout_is_terminal())
+                return client_fail(r, err);
         fprintf(stderr, "Error waiting for units: %s\n", error_text(err, r));
         fprintf(stderr, "%s%s\n",
                 r == -ENOEXEC ? "Error waiting for systemd unit states, err: " :
@@ -54,17 +54,16 @@ static int fail_wait(int r, const Progress *live, const Error *err) {
         return EXIT_FAILED;
 }
 
-/* -- What is there -- */
+/* -- The units before the change -- */
 
-enum { MANY = 8 }; /* units from which on one list is asked for instead of many questions */
+enum { MANY = 8 }; /* more units are read with one list */
 
-/* A unit as it was found. */
 typedef struct Found {
         char *name;
         bool exists, global;
         TargetState desired, current;
-        uint64_t before_ms; /* 'since' of the state that is reported, which may be left from another time; 0:
-                               none is */
+        uint64_t
+                before_ms; /* 'since' of the reported state, perhaps of an earlier run; 0: none is reported */
 } Found;
 
 typedef struct FoundUnits {
@@ -78,20 +77,21 @@ static void found_done(FoundUnits *found) {
         free(found->items);
 }
 
-static void note_unit(Found *f, const ApiUnit *unit) {
+static void found_set_unit(Found *f, const ApiUnit *unit) {
         f->exists = true;
         f->global = unit->global;
         f->desired = unit->desired_state;
         f->current = unit->current_state == _TARGET_INVALID ? TARGET_INACTIVE : unit->current_state;
 }
 
-static void note_states(Found *f, const Listing *states) {
+static void found_set_states(Found *f, const Listing *states) {
         for (size_t i = 0; i < states->n; i++)
                 if (states->states[i].name && streq(states->states[i].name, f->name))
                         f->before_ms = MAX(f->before_ms, states->states[i].since_ms);
 }
 
-static int look_up_one(Client *c, Found *f, bool named, Error *err) {
+/* With 'named', prefix an error answer with the name of the unit, as fleet does for load and start. */
+static int found_read_one(Client *c, Found *f, bool named, Error *err) {
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_listing_ Listing states = {};
         int r;
@@ -101,32 +101,35 @@ static int look_up_one(Client *c, Found *f, bool named, Error *err) {
                 return error_prefix(err, r, "error retrieving unit %s from registry", f->name);
         if (r <= 0)
                 return r;
-        note_unit(f, &unit);
+        found_set_unit(f, &unit);
         r = client_states(c, f->name, &states, err);
-        if (r >= 0)
-                note_states(f, &states);
-        return r;
+        if (r < 0)
+                return r;
+        found_set_states(f, &states);
+        return 0;
 }
 
-static int look_up_all(Client *c, FoundUnits *found, Error *err) {
+static int found_read_all(Client *c, FoundUnits *found, Error *err) {
         _cleanup_listing_ Listing units = {}, states = {};
         int r;
 
         r = client_units(c, &units, err);
-        if (r >= 0)
-                r = client_states(c, NULL, &states, err);
-        for (size_t i = 0; i < found->n && r >= 0; i++) {
+        if (r < 0)
+                return r;
+        r = client_states(c, NULL, &states, err);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < found->n; i++) {
                 for (size_t k = 0; k < units.n && !found->items[i].exists; k++)
                         if (units.units[k].name && streq(units.units[k].name, found->items[i].name))
-                                note_unit(&found->items[i], &units.units[k]);
-                note_states(&found->items[i], &states);
+                                found_set_unit(&found->items[i], &units.units[k]);
+                found_set_states(&found->items[i], &states);
         }
-        return r;
+        return 0;
 }
 
-/* All of 'names', in order, whether they exist or not. 'named': errors name the unit, as fleet's do where
- * units are raised. */
-static int look_up(Client *c, const Names *names, bool named, FoundUnits *ret, Error *err) {
+/* Read all of 'names', in order, whether they exist or not. */
+static int found_read(Client *c, const Names *names, bool named, FoundUnits *ret, Error *err) {
         int r = 0;
 
         ret->items = NEW0(Found, names->n + 1);
@@ -139,23 +142,67 @@ static int look_up(Client *c, const Names *names, bool named, FoundUnits *ret, E
                 ret->n++;
         }
         if (ret->n > MANY)
-                return look_up_all(c, ret, err);
+                return found_read_all(c, ret, err);
         for (size_t i = 0; i < ret->n && r >= 0; i++)
-                r = look_up_one(c, &ret->items[i], named, err);
+                r = found_read_one(c, &ret->items[i], named, err);
         return r;
 }
 
-/* -- Up -- */
+/* -- load, start -- */
 
-/* load and start: what is not wanted yet in that state is wanted so from now on. */
-static int raise_units(Client *c, char **args, size_t n, TargetState target, const char *verb) {
+static void add_change(ApiUnit *changes, size_t *n, const Found *f, TargetState target) {
+        ApiUnit *change = &changes[(*n)++];
+
+        *change = API_UNIT_EMPTY;
+        change->name = f->name;
+        change->global = f->global;
+        change->desired_state = target;
+}
+
+/* Set the target states. *ret_waiting are the units to wait for; ret_before_ms[i] belongs to the i-th of
+ * them. */
+static int raise_targets(Client *c, const FoundUnits *found, TargetState target, const char *verb,
+                         Names *ret_waiting, uint64_t *ret_before_ms, Error *err) {
+        _cleanup_free_ ApiUnit *changes = NEW0(ApiUnit, found->n + 1);
+        size_t n_changes = 0;
+        int r;
+
+        if (!changes)
+                return -ENOMEM;
+        for (size_t i = 0; i < found->n; i++) {
+                if (!found->items[i].exists)
+                        return error_set(err, -ENOENT, "unable to find unit %s", found->items[i].name);
+                if (found->items[i].desired != target)
+                        add_change(changes, &n_changes, &found->items[i], target);
+        }
+        r = client_change(c, changes, n_changes, err);
+        if (r < 0)
+                return r;
+
+        for (size_t i = 0; i < found->n; i++) {
+                const Found *f = &found->items[i];
+                bool unchanged = f->desired == target;
+
+                if (unchanged && !c->options.wait)
+                        continue;
+                if (waits_for(c, f->global))
+                        ret_before_ms[ret_waiting->n] = unchanged || target != TARGET_LAUNCHED ? 0 :
+                                                                                                 f->before_ms;
+                r = add_changed(c, f->name, f->global, verb, ret_waiting);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int control_raise(Client *c, char **args, size_t n, TargetState target, const char *verb) {
         const char *what = target == TARGET_LAUNCHED ? "Error starting units: " : "Error loading units: ";
+        WaitRequest request = { .goal = target == TARGET_LAUNCHED ? WAIT_RUNNING : WAIT_STATE,
+                                .target = target };
         _cleanup_names_ Names names = {}, waiting = {};
         _cleanup_(found_done) FoundUnits found = {};
         _cleanup_free_ uint64_t *before_ms = NULL;
-        _cleanup_free_ ApiUnit *changes = NULL;
-        _cleanup_live_ Progress *live = NULL;
-        size_t n_changes = 0;
+        _cleanup_progress_ Progress *progress = NULL;
         Error err = {};
         int r;
 
@@ -164,61 +211,37 @@ static int raise_units(Client *c, char **args, size_t n, TargetState target, con
         r = files_submit(c, args, n, target, &names);
         if (r != EXIT_DONE)
                 return r;
+
         before_ms = NEW0(uint64_t, names.n + 1);
-        changes = NEW0(ApiUnit, names.n + 1);
-        r = before_ms && changes ? look_up(c, &names, true, &found, &err) : -ENOMEM;
-        for (size_t i = 0; i < found.n && r >= 0; i++) {
-                const Found *f = &found.items[i];
-
-                if (!f->exists)
-                        r = error_set(&err, -ENOENT, "unable to find unit %s", f->name);
-                if (f->desired == target)
-                        continue;
-                changes[n_changes] = API_UNIT_EMPTY;
-                changes[n_changes].name = f->name;
-                changes[n_changes].global = f->global;
-                changes[n_changes++].desired_state = target;
-        }
-        if (r >= 0)
-                r = client_change(c, changes, n_changes, &err);
-        for (size_t i = 0; i < found.n && r >= 0; i++) {
-                const Found *f = &found.items[i];
-                bool is_so = f->desired == target;
-
-                if (is_so && !c->options.wait) /* nothing has changed, and nothing is said */
-                        continue;
-                if (waits_for(c, f->global))
-                        before_ms[waiting.n] = is_so || target != TARGET_LAUNCHED ? 0 : f->before_ms;
-                r = note_trigger(c, f->name, f->global, verb, &waiting);
-        }
+        if (!before_ms)
+                return client_fail(-ENOMEM, NULL);
+        r = found_read(c, &names, true, &found, &err);
         if (r < 0)
-                return client_fail(r, &err, "%s", what);
+                return client_fail_after(r, &err, "%s", what);
+        r = raise_targets(c, &found, target, verb, &waiting, before_ms, &err);
+        if (r < 0)
+                return client_fail_after(r, &err, "%s", what);
 
-        live = progress_new(&waiting);
-        r = wait_for(c,
-                     &(WaitRequest) { .goal = c->options.wait           ? WAIT_ENDED :
-                                              target == TARGET_LAUNCHED ? WAIT_RUNNING :
-                                                                          WAIT_STATE,
-                                      .target = target,
-                                      .names = &waiting,
-                                      .before_ms = before_ms,
-                                      .live = live },
-                     &err);
-        return r < 0 ? fail_wait(r, live, &err) : EXIT_DONE;
+        if (c->options.wait)
+                request.goal = WAIT_ENDED;
+        request.names = &waiting;
+        request.before_ms = before_ms;
+        request.progress = progress = progress_new(&waiting);
+        r = wait_for(c, &request, &err);
+        return r < 0 ? fail_wait(r, progress, &err) : EXIT_DONE;
 }
 
 int verb_load(Client *c, char **args, size_t n) {
-        return raise_units(c, args, n, TARGET_LOADED, "load");
+        return control_raise(c, args, n, TARGET_LOADED, "load");
 }
 
 int verb_start(Client *c, char **args, size_t n) {
-        return raise_units(c, args, n, TARGET_LAUNCHED, "start");
+        return control_raise(c, args, n, TARGET_LAUNCHED, "start");
 }
 
-/* -- Down -- */
+/* -- stop, unload -- */
 
-/* Those of the arguments that are in the cluster, in order; the others are passed over. An exit status above
- * 0 is said already. */
+/* Read the units among the arguments that exist, in order. Return an exit status; errors are printed. */
 static int find_units(Client *c, char **args, size_t n, FoundUnits *ret) {
         _cleanup_names_ Names names = {};
         size_t kept = 0;
@@ -226,10 +249,11 @@ static int find_units(Client *c, char **args, size_t n, FoundUnits *ret) {
         int r;
 
         r = files_names(args, n, &names);
-        if (r >= 0)
-                r = look_up(c, &names, false, ret, &err);
         if (r < 0)
-                return client_fail(r, &err, "%s", "");
+                return client_fail(r, NULL);
+        r = found_read(c, &names, false, ret, &err);
+        if (r < 0)
+                return client_fail(r, &err);
         for (size_t i = 0; i < ret->n; i++) {
                 if (ret->items[i].exists)
                         ret->items[kept++] = ret->items[i];
@@ -240,7 +264,7 @@ static int find_units(Client *c, char **args, size_t n, FoundUnits *ret) {
         if (ret->n == 0) {
                 fputs("Units not found in registry\n", stderr);
                 for (size_t i = 0; i < names.n; i++)
-                        suggest_unit(c, names.items[i]);
+                        client_suggest_unit(c, names.items[i]);
         }
         return EXIT_DONE;
 }
@@ -252,26 +276,48 @@ static void append_names(Text *t, const Names *names) {
         text_append_char(t, ']');
 }
 
-/* fleet's words; and for people what to do about a unit that waits for a machine. */
+/* Print the message of fleet, and the next step for a unit that waits for a machine. */
 static int refuse_to_stop(const Found *f) {
         fprintf(stderr, "Unable to stop unit %s in state inactive\n", f->name);
         if (f->desired > TARGET_INACTIVE)
-                fprintf(stderr,
-                        "fleetctl: %s is wanted and waits for a machine: fleetctl unload %s takes that "
-                        "back\n",
-                        f->name, f->name);
+                client_note("%s waits for a machine; to cancel: fleetctl unload %s", f->name, f->name);
         return EXIT_FAILED;
 }
 
-/* stop and unload: what is above 'target' goes down to it. */
-static int lower_units(Client *c, char **args, size_t n, TargetState target, const char *verb,
-                       const char *done) {
+/* Lower the target states above 'target'. *ret_changed are the units that fleet lists: all but global ones.
+ */
+static int lower_targets(Client *c, const FoundUnits *found, TargetState target, const char *verb,
+                         Names *ret_changed, Names *ret_waiting, Error *err) {
+        _cleanup_free_ ApiUnit *changes = NEW0(ApiUnit, found->n + 1);
+        size_t n_changes = 0;
+        int r;
+
+        if (!changes)
+                return -ENOMEM;
+        for (size_t i = 0; i < found->n; i++) {
+                const Found *f = &found->items[i];
+
+                /* fleet changed and reported global units every time. */
+                if (f->desired <= target && (f->global ? progress_is_possible() : f->current <= target))
+                        continue;
+                add_change(changes, &n_changes, f, target);
+                r = f->global ? 0 : names_add(ret_changed, f->name, strlen(f->name));
+                if (r < 0)
+                        return r;
+        }
+        r = client_change(c, changes, n_changes, err);
+        for (size_t i = 0; i < n_changes && r >= 0; i++)
+                r = add_changed(c, changes[i].name, changes[i].global, verb, ret_waiting);
+        return r;
+}
+
+static int control_lower(Client *c, char **args, size_t n, TargetState target, const char *verb,
+                         const char *done) {
+        WaitRequest request = { .goal = WAIT_STOPPED, .target = target };
         _cleanup_(found_done) FoundUnits found = {};
         _cleanup_names_ Names changed = {}, waiting = {};
-        _cleanup_free_ ApiUnit *changes = NULL;
-        _cleanup_live_ Progress *live = NULL;
+        _cleanup_progress_ Progress *progress = NULL;
         _cleanup_text_ Text list = {};
-        size_t n_changes = 0;
         Error err = {};
         int r;
 
@@ -281,74 +327,55 @@ static int lower_units(Client *c, char **args, size_t n, TargetState target, con
         if (r != EXIT_DONE || found.n == 0)
                 return r;
 
-        /* All are looked at before the first is touched. */
+        /* Check all units before the first one changes. */
         for (size_t i = 0; i < found.n && target == TARGET_LOADED; i++)
                 if (!found.items[i].global && found.items[i].current == TARGET_INACTIVE)
                         return refuse_to_stop(&found.items[i]);
 
-        changes = NEW0(ApiUnit, found.n + 1);
-        r = changes ? 0 : -ENOMEM;
-        for (size_t i = 0; i < found.n && r >= 0; i++) {
-                const Found *u = &found.items[i];
-
-                /* Of a global unit fleet said so every time. */
-                if (u->desired <= target && (u->global ? progress_is_possible() : u->current <= target))
-                        continue;
-                changes[n_changes] = API_UNIT_EMPTY;
-                changes[n_changes].name = u->name;
-                changes[n_changes].global = u->global;
-                changes[n_changes++].desired_state = target;
-                if (!u->global)
-                        r = names_add(&changed, u->name, strlen(u->name));
-        }
-        if (r >= 0)
-                r = client_change(c, changes, n_changes, &err);
-        for (size_t i = 0; i < n_changes && r >= 0; i++)
-                r = note_trigger(c, changes[i].name, changes[i].global, verb, &waiting);
+        r = lower_targets(c, &found, target, verb, &changed, &waiting, &err);
         append_names(&list, &changed);
-        live = progress_new(&waiting);
-        if (r >= 0)
-                r = wait_for(
-                        c,
-                        &(WaitRequest) {
-                                .goal = WAIT_STOPPED, .target = target, .names = &waiting, .live = live },
-                        &err);
         if (list.error < 0)
-                return client_fail(list.error, NULL, "%s", "");
+                return client_fail(list.error, NULL);
+        if (r >= 0) {
+                request.names = &waiting;
+                request.progress = progress = progress_new(&waiting);
+                r = wait_for(c, &request, &err);
+        }
 
         if (r == -EINTR)
-                return fail_wait(r, live, &err);
-        if (r == -EREMOTEIO && client_talks_to_people())
-                return client_fail(r, &err, "%s", "");
+                return fail_wait(r, progress, &err);
+        if (r == -EREMOTEIO && client_is_interactive())
+                return client_fail(r, &err);
         if (r < 0) {
                 fprintf(stderr, "Failed to %s units %s. err: %s\n", verb, list.chars, error_text(&err, r));
                 return EXIT_FAILED;
         }
-        if (!progress_is_possible() || c->options.no_block) /* else it has been seen */
+        if (!progress_is_possible() || c->options.no_block) /* progress lines show the result */
                 fprintf(stderr, "Successfully %s units %s.\n", done, list.chars);
         return EXIT_DONE;
 }
 
 int verb_stop(Client *c, char **args, size_t n) {
-        return lower_units(c, args, n, TARGET_LOADED, "stop", "stopped");
+        return control_lower(c, args, n, TARGET_LOADED, "stop", "stopped");
 }
 
 int verb_unload(Client *c, char **args, size_t n) {
-        return lower_units(c, args, n, TARGET_INACTIVE, "unload", "unloaded");
+        return control_lower(c, args, n, TARGET_INACTIVE, "unload", "unloaded");
 }
 
-/* In the order in which they were named; fleet's line for each. */
+/* -- destroy -- */
+
+/* Wait for the units in the given order and print the line of fleet for each. */
 static int wait_gone(Client *c, const Names *names) {
         int status = EXIT_DONE;
 
         for (size_t i = 0; i < names->n; i++) {
                 const Names one = { .items = &names->items[i], .n = 1 };
                 Error err = {};
-                int r;
+                int r = 0;
 
-                r = c->options.no_block ?
-                            0 :
-                            wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &one, .quiet = true },
+                if (!c->options.no_block)
+                        r = wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &one, .quiet = true },
                                      &err);
                 if (r == -EINTR)
                         return fail_wait(r, NULL, &err);
@@ -362,31 +389,40 @@ static int wait_gone(Client *c, const Names *names) {
         return status;
 }
 
-typedef struct Destroyed {
-        Names going;
-        int status;
-} Destroyed;
+/* Destroy units and return those that are destroyed. Return an exit status; errors are printed. */
+static int destroy_units(Client *c, const FoundUnits *found, Names *ret) {
+        _cleanup_names_ Names names = {};
+        int status = EXIT_DONE;
 
-static int on_destroyed(void *userdata, const char *name, int r, const Error *err) {
-        Destroyed *d = userdata;
+        for (size_t i = 0; i < found->n; i++)
+                if (names_add(&names, found->items[i].name, strlen(found->items[i].name)) < 0)
+                        return client_fail(-ENOMEM, NULL);
+        for (size_t i = 0, end; i < names.n; i = end) {
+                bool all;
 
-        if (r >= 0)
-                return names_add(&d->going, name, strlen(name));
-        d->status = client_fail(r, err, "Error destroying units: ");
-        return 0;
-}
+                end = MIN(names.n, i + BATCH_UNITS);
+                all = end - i > 1 && client_destroy(c, names.items + i, end - i, NULL) >= 0;
+                for (size_t k = i; k < end; k++) {
+                        Error err = {};
+                        /* After a rejected transaction, single requests find the unit that was rejected. A
+                         * daemon without transactions needs single requests, too. */
+                        int r = all ? 0 : client_destroy(c, &names.items[k], 1, &err);
 
-static void destroyed_done(Destroyed *d) {
-        names_done(&d->going);
+                        if (r < 0)
+                                status = client_fail_after(r, &err, "Error destroying units: ");
+                        else if (names_add(ret, names.items[k], strlen(names.items[k])) < 0)
+                                return client_fail(-ENOMEM, NULL);
+                }
+        }
+        return status;
 }
 
 int verb_destroy(Client *c, char **args, size_t n) {
         _cleanup_(found_done) FoundUnits found = {};
-        _cleanup_(destroyed_done) Destroyed destroyed = { .status = EXIT_DONE };
-        _cleanup_names_ Names names = {};
-        _cleanup_live_ Progress *live = NULL;
+        _cleanup_names_ Names destroyed = {};
+        _cleanup_progress_ Progress *progress = NULL;
         Error err = {};
-        int r;
+        int r, status;
 
         if (n == 0)
                 return no_units();
@@ -394,30 +430,25 @@ int verb_destroy(Client *c, char **args, size_t n) {
         if (r != EXIT_DONE)
                 return r;
 
-        /* All go at once, then each is waited for: they stop side by side. */
-        r = 0;
-        for (size_t i = 0; i < found.n && r >= 0; i++)
-                r = names_add(&names, found.items[i].name, strlen(found.items[i].name));
-        if (r >= 0)
-                r = client_destroy_all(c, &names, on_destroyed, &destroyed);
-        if (r < 0)
-                return client_fail(r, NULL, "%s", "");
-        live = c->options.no_block ? NULL : progress_new(&destroyed.going);
-        if (!live)
-                return wait_gone(c, &destroyed.going) ?: destroyed.status;
-        r = wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &destroyed.going, .live = live }, &err);
-        return r < 0 ? fail_wait(r, live, &err) : destroyed.status;
+        /* Destroy all before the first wait, so that they stop at the same time. */
+        status = destroy_units(c, &found, &destroyed);
+        progress = c->options.no_block ? NULL : progress_new(&destroyed);
+        if (!progress)
+                return wait_gone(c, &destroyed) ?: status;
+        r = wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &destroyed, .progress = progress },
+                     &err);
+        return r < 0 ? fail_wait(r, progress, &err) : status;
 }
 
-/* -- Down and up again -- */
+/* -- restart -- */
 
 enum { START_AGAIN_S = 60, RETRY_MS = 500 };
 
-/* The second half of a restart: the unit is stopped, and must not stay so because the cluster has no leader
- * just now. Try for START_AGAIN_S; a target that another client has changed meanwhile stays. */
+/* Start a unit that restart has stopped. It must not stay stopped because the cluster has no leader for a
+ * moment: retry for START_AGAIN_S. A target state that another client has changed meanwhile stays. */
 static int start_again(Client *c, const Found *f, Error *err) {
         const struct timespec pause = { .tv_nsec = RETRY_MS * 1000000 };
-        _cleanup_api_unit_ ApiUnit known = API_UNIT_EMPTY;
+        _cleanup_api_unit_ ApiUnit current = API_UNIT_EMPTY;
         ApiUnit change = API_UNIT_EMPTY;
         struct timespec begun, now;
         int r;
@@ -435,15 +466,14 @@ static int start_again(Client *c, const Found *f, Error *err) {
                 (void) clock_gettime(CLOCK_MONOTONIC, &now);
         } while (now.tv_sec - begun.tv_sec < START_AGAIN_S);
 
-        /* An earlier try may have been done without an answer. */
-        if (r == -EREMOTEIO && client_unit(c, f->name, &known, NULL) > 0 &&
-            known.desired_state == TARGET_LAUNCHED)
+        /* A try whose answer was lost may have taken effect. */
+        if (r == -EREMOTEIO && client_unit(c, f->name, &current, NULL) > 0 &&
+            current.desired_state == TARGET_LAUNCHED)
                 return 0;
         return r;
 }
 
-/* Down to loaded, until systemd has stopped it, and up again. */
-static int restart_one(Client *c, Found *f, Progress *live, Error *err) {
+static int restart_one(Client *c, Found *f, Progress *progress, Error *err) {
         const Names one = { .items = &f->name, .n = 1 };
         bool stops = f->global || f->current == TARGET_LAUNCHED;
         _cleanup_listing_ Listing states = {};
@@ -458,17 +488,17 @@ static int restart_one(Client *c, Found *f, Progress *live, Error *err) {
                                               .target = TARGET_LOADED,
                                               .names = &one,
                                               .quiet = true,
-                                              .live = live,
+                                              .progress = progress,
                                               .more = true,
-                                              .interrupted = "%s is being stopped, and nobody starts it "
-                                                             "again (fleetctl start does)" },
+                                              .interrupted = "%s stops and is not started again (to start: "
+                                                             "fleetctl start)" },
                              err);
                 if (r < 0)
                         return r;
         }
         f->before_ms = 0;
         if (client_states(c, f->name, &states, NULL) >= 0)
-                note_states(f, &states);
+                found_set_states(f, &states);
         r = stops ? start_again(c, f, err) : client_set_state(c, f->name, TARGET_LAUNCHED, err);
         if (r < 0)
                 return r;
@@ -480,14 +510,15 @@ static int restart_one(Client *c, Found *f, Progress *live, Error *err) {
                         &(WaitRequest) { .goal = WAIT_RUNNING,
                                          .target = TARGET_LAUNCHED,
                                          .names = &one,
-                                         .live = live,
+                                         .progress = progress,
                                          .more = c->options.wait,
                                          .before_ms = &f->before_ms },
                         err);
 }
 
-/* With the names of those that were not begun. */
-static int fail_restart(int r, const FoundUnits *found, size_t at, const Progress *live, const Error *err) {
+/* Print the error, and the units whose restart has not begun. */
+static int fail_restart(int r, const FoundUnits *found, size_t at, const Progress *progress,
+                        const Error *err) {
         _cleanup_text_ Text t = {};
         size_t i;
 
@@ -500,44 +531,47 @@ static int fail_restart(int r, const FoundUnits *found, size_t at, const Progres
                         err->message);
                 return EXIT_FAILED;
         }
-        return fail_wait(r, live, err);
+        return fail_wait(r, progress, err);
+}
+
+static bool can_restart(const Found *f) {
+        return f->global || f->current != TARGET_INACTIVE;
 }
 
 int verb_restart(Client *c, char **args, size_t n) {
         _cleanup_(found_done) FoundUnits found = {};
         _cleanup_names_ Names names = {}, begun = {};
         _cleanup_free_ uint64_t *before_ms = NULL;
-        _cleanup_live_ Progress *live = NULL;
+        _cleanup_progress_ Progress *progress = NULL;
         Error err = {};
         int r;
 
         if (n == 0)
                 return no_units();
         r = files_submit(c, args, n, TARGET_LAUNCHED, &names);
-        if (r == EXIT_DONE)
-                r = find_units(c, args, n, &found);
+        if (r != EXIT_DONE)
+                return r;
+        r = find_units(c, args, n, &found);
         if (r != EXIT_DONE)
                 return r;
 
         before_ms = NEW0(uint64_t, found.n + 1);
-        r = before_ms ? 0 : -ENOMEM;
-        for (size_t i = 0; i < found.n && r >= 0; i++) {
-                if (!found.items[i].global && found.items[i].current == TARGET_INACTIVE)
+        if (!before_ms)
+                return client_fail(-ENOMEM, NULL);
+        for (size_t i = 0; i < found.n; i++) {
+                if (!can_restart(&found.items[i]))
                         fprintf(stderr, "Unable to restart unit %s in state inactive\n", found.items[i].name);
-                else
-                        r = names_add(&begun, found.items[i].name, strlen(found.items[i].name));
+                else if (names_add(&begun, found.items[i].name, strlen(found.items[i].name)) < 0)
+                        return client_fail(-ENOMEM, NULL);
         }
-        if (r < 0)
-                return client_fail(r, NULL, "%s", "");
-        (void) signal(SIGHUP,
-                      SIG_IGN); /* a login that ends between the two halves does not leave a unit stopped */
-        live = progress_new(&begun);
+        (void) signal(SIGHUP, SIG_IGN); /* a lost terminal must not leave a unit stopped */
+        progress = progress_new(&begun);
         for (size_t i = 0, k = 0; i < found.n; i++) {
-                if (!found.items[i].global && found.items[i].current == TARGET_INACTIVE)
+                if (!can_restart(&found.items[i]))
                         continue;
-                r = restart_one(c, &found.items[i], live, &err);
+                r = restart_one(c, &found.items[i], progress, &err);
                 if (r < 0)
-                        return fail_restart(r, &found, i, live, &err);
+                        return fail_restart(r, &found, i, progress, &err);
                 before_ms[k++] = found.items[i].before_ms;
         }
         if (!c->options.wait)
@@ -547,8 +581,8 @@ int verb_restart(Client *c, char **args, size_t n) {
                                       .target = TARGET_LAUNCHED,
                                       .names = &begun,
                                       .quiet = true,
-                                      .live = live,
+                                      .progress = progress,
                                       .before_ms = before_ms },
                      &err);
-        return r < 0 ? fail_wait(r, live, &err) : EXIT_DONE;
+        return r < 0 ? fail_wait(r, progress, &err) : EXIT_DONE;
 }

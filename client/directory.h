@@ -1,9 +1,7 @@
-/* What the unit directories of hosts cannot do by themselves, as fleetd tells it. */
+/* Problems of unit directories that need a decision of an administrator. */
 #pragma once
 
 #include "client/client.h"
 
-/* {"problems":[{"confirmed","kind","machineID","name","reason"}]} */
+/* Read {"problems":[{"confirmed","kind","machineID","name","reason"}]}. */
 int client_problems(Client *c, JsonValue **ret, Error *err);
-const char *problem_member(const JsonValue *problem,
-                           const char *member); /* "" when it is not there; borrowed */

@@ -1,25 +1,25 @@
-/* diff, edit: what the cluster has, beside a file here or in an editor. */
+/* diff, edit: compare units of the cluster with local files, and change them in an editor. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 
 #include "base/file.h"
-#include "client/subprocess.h"
 #include "client/client.h"
 #include "client/files.h"
-#include "client/suggest.h"
+#include "client/subprocess.h"
+#include "client/verbs.h"
 #include "units/name.h"
 
-enum { TRIES_MAX = 3 }; /* of a change that another one came before */
+enum { TRIES_MAX = 3 }; /* of a change, when other clients change the target state */
 
-/* A folder of ours below $TMPDIR with one file in it. */
+/* A temporary folder below $TMPDIR with one file. */
 typedef struct Draft {
         char *folder, *path; /* owned */
 } Draft;
 
-/* What somebody wrote and nobody took is not thrown away. */
+/* Keep a text that was rejected, and print its path. */
 static void draft_keep(Draft *d) {
-        fprintf(stderr, "fleetctl: what you wrote is in %s\n", d->path);
+        fprintf(stderr, "fleetctl: the edited text is kept in %s\n", d->path);
         d->path = (free(d->path), NULL);
 }
 
@@ -53,8 +53,7 @@ static int draft_make(Draft *d, const char *name, const char *text, Error *err) 
         return r < 0 ? error_set(err, r, "%s: %s", d->path, strerror(-r)) : 0;
 }
 
-/* The unit as the cluster has it: its text as given, or where there is none its printed form. An exit status;
- * 0: all is well. */
+/* Read a unit and its text from the cluster. Return an exit status; errors are printed. */
 static int fetch(Client *c, const char *name, ApiUnit *ret, char **ret_text) {
         _cleanup_text_ Text t = {};
         Error err = {};
@@ -62,46 +61,42 @@ static int fetch(Client *c, const char *name, ApiUnit *ret, char **ret_text) {
 
         r = client_unit(c, name, ret, &err);
         if (r < 0)
-                return client_fail(r, &err, "Error retrieving Unit %s: ", name);
+                return client_fail_after(r, &err, "Error retrieving Unit %s: ", name);
         if (r == 0) {
                 fprintf(stderr, "Unit %s not found\n", name);
-                suggest_unit(c, name);
+                client_suggest_unit(c, name);
                 return EXIT_ABSENT;
         }
-        text_append(&t, "");
-        if (ret->text && *ret->text)
-                text_append(&t, ret->text);
-        else if (ret->file)
-                unit_file_print(ret->file, &t, NULL);
+        append_unit_text(&t, ret);
         *ret_text = text_take(&t, NULL);
-        return *ret_text ? EXIT_DONE : client_fail(-ENOMEM, NULL, "%s", "");
+        return *ret_text ? EXIT_DONE : client_fail(-ENOMEM, NULL);
 }
 
 /* -- diff -- */
 
-/* A text as it is compared: on a terminal without what drives one, since diff(1) prints all bytes. */
+/* Write a text for diff(1), which prints all bytes: on a terminal, control characters are escaped. */
 static int draft_show(Draft *d, const char *name, const char *text, Error *err) {
-        _cleanup_text_ Text shown = {};
+        _cleanup_text_ Text printable = {};
 
         if (!stdout_is_terminal())
                 return draft_make(d, name, text, err);
-        text_append(&shown, "");
-        text_append_printable_bytes(&shown, text, strlen(text), true);
-        return shown.error ?: draft_make(d, name, shown.chars, err);
+        text_append(&printable, "");
+        text_append_printable_bytes(&printable, text, strlen(text), true);
+        return printable.error ?: draft_make(d, name, printable.chars, err);
 }
 
-/* 0: they are the same; 1: they differ; above: trouble. */
+/* Return 0 if the texts are equal, 1 if they differ, more for an error. */
 static int diff_one(Client *c, const char *argument) {
         _cleanup_free_ char *name = unit_name_from_argument(argument), *text = NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-        _cleanup_(draft_done) Draft draft = {}, here = {};
+        _cleanup_(draft_done) Draft draft = {}, local = {};
         _cleanup_text_ Text file = {};
-        char there[300];
+        char label[UNIT_NAME_MAX + 32];
         Error err = {};
         int r;
 
         if (!name)
-                return client_fail(-ENOMEM, NULL, "%s", "");
+                return client_fail(-ENOMEM, NULL);
         r = fetch(c, name, &unit, &text);
         if (r != EXIT_DONE)
                 return r;
@@ -110,26 +105,26 @@ static int diff_one(Client *c, const char *argument) {
                 return EXIT_USAGE;
         }
         r = files_read(argument, name, &file, &err);
-        if (r >= 0)
-                r = draft_show(&draft, name, text, &err);
-        if (r >= 0)
-                r = draft_show(&here, name, file.chars ?: "", &err);
         if (r < 0)
-                return client_fail(r, &err, "%s", "");
-        snprintf(there, sizeof(there), "--label=%s in the cluster", name);
+                return client_fail(r, &err);
+        r = draft_show(&draft, name, text, &err);
+        if (r < 0)
+                return client_fail(r, &err);
+        r = draft_show(&local, name, file.chars ?: "", &err);
+        if (r < 0)
+                return client_fail(r, &err);
+        snprintf(label, sizeof(label), "--label=%s in the cluster", name);
         return subprocess_run(
                 (const char *[]) { "diff", "-u", stdout_is_terminal() ? "--color=auto" : "--color=never",
-                                   there, "--label", argument, "--", draft.path, here.path, NULL },
+                                   label, "--label", argument, "--", draft.path, local.path, NULL },
                 NULL, NULL, NULL, NULL);
 }
 
 int verb_diff(Client *c, char **args, size_t n) {
         int status = EXIT_DONE;
 
-        if (n == 0) {
-                fputs("fleetctl: name at least one file\n", stderr);
-                return EXIT_USAGE;
-        }
+        if (n == 0)
+                return client_usage("expected at least one file");
         for (size_t i = 0; i < n; i++) {
                 int r = diff_one(c, args[i]);
 
@@ -149,10 +144,10 @@ static const char *editor(void) {
                 if (value && *value)
                         return value;
         }
-        return "editor"; /* what Debian's alternatives say */
+        return "editor"; /* of Debian's alternatives */
 }
 
-/* $EDITOR may have arguments, so a shell takes it apart, as for git and systemctl. */
+/* $EDITOR may contain arguments: a shell splits it, as for git and systemctl. */
 static int run_editor(const char *path, Error *err) {
         _cleanup_free_ char *script = NULL;
         int r;
@@ -160,10 +155,20 @@ static int run_editor(const char *path, Error *err) {
         if (asprintf(&script, "%s \"$1\"", editor()) < 0)
                 return -ENOMEM;
         r = subprocess_run((const char *[]) { "sh", "-c", script, "sh", path, NULL }, NULL, NULL, NULL, NULL);
-        return r > 0 ? error_set(err, -ECANCELED, "the editor (%s) ended with status %d", editor(), r) : r;
+        return r > 0 ? error_set(err, -ECANCELED, "editor '%s' failed with exit status %d", editor(), r) : r;
 }
 
-/* The edited text, when it is good; while it is not, and there is a person to ask, once more. */
+static int read_edited(const char *path, char **ret, size_t *ret_size, Error *err) {
+        int r;
+
+        r = run_editor(path, err);
+        if (r < 0)
+                return r;
+        r = read_file_at(AT_FDCWD, path, UNIT_SIZE_MAX, ret, ret_size);
+        return r < 0 ? error_set(err, r, "%s: %s", path, strerror(-r)) : 0;
+}
+
+/* Edit until the text is valid. An invalid text is an error unless the user edits it again. */
 static int edited_text(const char *name, const char *path, char **ret, Error *err) {
         for (;;) {
                 _cleanup_warnings_ Warnings faults = {}, warnings = {};
@@ -172,15 +177,13 @@ static int edited_text(const char *name, const char *path, char **ret, Error *er
                 size_t size;
                 int r;
 
-                r = run_editor(path, err);
-                if (r >= 0)
-                        r = read_file_at(AT_FDCWD, path, UNIT_SIZE_MAX, &text, &size);
+                r = read_edited(path, &text, &size, err);
                 if (r < 0)
-                        return err->message[0] ? r : error_set(err, r, "%s: %s", path, strerror(-r));
+                        return r;
                 if (unit_verify(name, text, size, &faults, &warnings) < 0)
                         return -ENOMEM;
-                files_print_notes(name, &faults, "");
-                files_print_notes(name, &warnings, "warning: ");
+                files_print_warnings(name, &faults, "");
+                files_print_warnings(name, &warnings, "warning: ");
                 if (faults.n == 0) {
                         *ret = TAKE_PTR(text);
                         return 0;
@@ -193,8 +196,8 @@ static int edited_text(const char *name, const char *path, char **ret, Error *er
         }
 }
 
-/* Put 'text' in the place of the one that was fetched as 'unit', if it is still that one. The target state
- * stays as it is by now: where the unit runs, the new text takes the old one's place. */
+/* Replace the text of 'unit', unless another client has changed it since it was read. The target state stays:
+ * a unit that runs is restarted with the new text. */
 static int replace_text(Client *c, const ApiUnit *unit, const char *text, Error *err) {
         int r = -EREMOTEIO;
 
@@ -207,12 +210,11 @@ static int replace_text(Client *c, const ApiUnit *unit, const char *text, Error 
                 if (r < 0)
                         return r;
                 if (r == 0)
-                        return error_set(err, -ENOENT, "it was destroyed while it was edited");
+                        return error_set(err, -ENOENT, "another client destroyed the unit meanwhile");
                 if (!streq(now.hash ?: "", unit->hash ?: "") || !streq(now.text ?: "", unit->text ?: ""))
-                        return error_set(
-                                err, -EINVAL,
-                                "somebody else changed it while it was edited; fleetctl diff %s shows how",
-                                unit->name);
+                        return error_set(err, -EINVAL,
+                                         "another client changed the unit meanwhile; see: fleetctl diff %s",
+                                         unit->name);
                 change.name = unit->name;
                 change.text = text;
                 change.desired_state = change.expected_state = now.desired_state;
@@ -230,27 +232,28 @@ static int edit_one(Client *c, const char *argument) {
         int r;
 
         if (!name)
-                return client_fail(-ENOMEM, NULL, "%s", "");
+                return client_fail(-ENOMEM, NULL);
         r = fetch(c, name, &unit, &text);
         if (r != EXIT_DONE)
                 return r;
         r = draft_make(&draft, name, text, &err);
-        if (r >= 0)
-                r = edited_text(name, draft.path, &edited, &err);
+        if (r < 0)
+                return client_fail(r, &err);
+        r = edited_text(name, draft.path, &edited, &err);
         if (r < 0) {
-                fprintf(stderr, "fleetctl: %s\n", error_text(&err, r));
+                (void) client_fail(r, &err);
                 if (r == -EINVAL)
                         draft_keep(&draft);
                 return EXIT_FAILED;
         }
         if (streq(text, edited)) {
-                fprintf(stderr, "fleetctl: %s is as it was\n", name);
+                client_note("%s is unchanged", name);
                 return EXIT_DONE;
         }
         r = replace_text(c, &unit, edited, &err);
         if (r < 0) {
                 draft_keep(&draft);
-                return client_fail(r, &err, "failed changing unit %s: ", name);
+                return client_fail_after(r, &err, "Failed to change unit %s: ", name);
         }
         printf("Unit %s changed\n", name);
         return EXIT_DONE;
@@ -259,10 +262,8 @@ static int edit_one(Client *c, const char *argument) {
 int verb_edit(Client *c, char **args, size_t n) {
         int status = EXIT_DONE;
 
-        if (n == 0) {
-                fputs("fleetctl: name at least one unit\n", stderr);
-                return EXIT_USAGE;
-        }
+        if (n == 0)
+                return client_usage("expected at least one unit");
         for (size_t i = 0; i < n && status == EXIT_DONE; i++)
                 status = edit_one(c, args[i]);
         return status;

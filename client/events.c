@@ -1,5 +1,5 @@
-/* events: what was decided and what came of it, out of the window of changes that every daemon keeps, and on
- * from there. */
+/* events: decisions of the engine and their results, from the event window of a daemon and then from its
+ * stream. */
 #include <errno.h>
 #include <stdio.h>
 #include <time.h>
@@ -10,25 +10,25 @@
 #include "client/events.h"
 #include "client/output.h"
 #include "client/patterns.h"
+#include "client/verbs.h"
 #include "units/name.h"
 
 enum {
-        FOLLOW_LINES = 10, /* of the past, before what follows; as journalctl's */
-        PAUSE_MS = 1000,   /* until a daemon that went is asked again */
+        FOLLOW_LINES = 10, /* past events before new ones, as in journalctl */
+        PAUSE_MS = 1000,   /* between two attempts to reconnect */
 };
 
 typedef struct Events {
         Client *client;
-        Names names; /* units and patterns that are wanted; none: all */
-        const char
-                *machine;  /* the only one that is wanted: its name, or the beginning of its id; NULL: all */
-        uint64_t since_ms; /* wall clock; 0: whatever there is */
-        uint64_t last;     /* of the past only so many; 0: all */
+        Names names;         /* units and patterns; none: all units */
+        const char *machine; /* its hostname, or the beginning of its ID; NULL: all machines */
+        uint64_t since_ms;   /* wall clock; 0: all events */
+        uint64_t last;       /* number of past events; 0: all */
         Listing machines;
-        Names past; /* lines that wait until it is known which are the last */
+        Names past; /* lines that wait for the end of the past: only the last ones are printed */
         bool caught_up, json, begun;
-        uint64_t index; /* all up to here was told */
-        size_t n_told;
+        uint64_t index; /* of the last event received */
+        size_t n_printed;
         int status;
 } Events;
 
@@ -38,144 +38,141 @@ static void events_done(Events *e) {
         listing_done(&e->machines);
 }
 
-/* One line of the stream. Strings borrow from it, and are "" where it says nothing. */
+/* One line of the stream, and the members that most messages need. Strings borrow from 'line'. */
 typedef struct Event {
-        const char *kind, *name, *machine, *order, *reason, *active, *sub, *load, *presence, *problem, *value,
-                *hash, *owner, *version;
-        const JsonValue *was;
-        bool removed, finished;
+        const JsonValue *line, *was; /* 'was': the object before the change; NULL: none */
+        const char *kind, *name, *machine;
+        bool removed;
         uint64_t time_ms;
 } Event;
 
-static const char *word_of(const JsonValue *object, const char *member) {
-        return json_value_string(json_value_member(object, member)) ?: "";
-}
-
 static Event event_of(const JsonValue *line) {
-        Event e = { .kind = word_of(line, "kind"),
-                    .name = word_of(line, "name"),
-                    .machine = word_of(line, "machine"),
-                    .order = word_of(line, "order"),
-                    .reason = word_of(line, "reason"),
-                    .active = word_of(line, "active"),
-                    .sub = word_of(line, "sub"),
-                    .load = word_of(line, "load"),
-                    .presence = word_of(line, "presence"),
-                    .problem = word_of(line, "problem"),
-                    .value = word_of(line, "value"),
-                    .hash = word_of(line, "hash"),
-                    .owner = word_of(line, "owner"),
-                    .version = word_of(line, "version"),
-                    .was = json_value_member(line, "was") };
-
-        (void) json_read_bool(line, "removed", &e.removed, NULL);
-        (void) json_read_bool(line, "finished", &e.finished, NULL);
-        (void) json_read_u64(line, "time", &e.time_ms, NULL);
-        return e;
+        return (Event) { .line = line,
+                         .was = json_value_member(line, "was"),
+                         .kind = member_text(line, "kind"),
+                         .name = member_text(line, "name"),
+                         .machine = member_text(line, "machine"),
+                         .removed = member_bool(line, "removed"),
+                         .time_ms = member_number(line, "time") };
 }
 
-/* -- Sentences. Nothing is said of what only programs care for. -- */
-
-static void append_reason(Text *t, const char *reason) {
-        if (*reason)
-                text_printf(t, ": %s", reason);
+/* Return a string of the event; "" if it is absent. */
+static const char *event_text(const Event *e, const char *member) {
+        return member_text(e->line, member);
 }
 
-static void say_unit(Text *t, const Event *e, const char *machine) {
+/* Return whether a member has changed. */
+static bool event_changes(const Event *e, const char *member) {
+        return !streq(member_text(e->was, member), event_text(e, member));
+}
+
+/* -- Messages, for the kinds of events that concern users -- */
+
+static void append_reason(Text *t, const Event *e) {
+        if (*event_text(e, "reason"))
+                text_printf(t, ": %s", event_text(e, "reason"));
+}
+
+static void append_unit(Text *t, const Event *e, const char *machine) {
         if (e->removed)
-                text_printf(t, "%s is destroyed", e->name);
+                text_printf(t, "%s: destroyed", e->name);
         else if (!e->was)
-                text_printf(t, "%s is new%s", e->name, *e->owner ? ", from a unit directory" : "");
-        else if (!streq(word_of(e->was, "hash"), e->hash))
-                text_printf(t, "%s has another text", e->name);
+                text_printf(t, "%s: submitted%s", e->name,
+                            *event_text(e, "owner") ? " by a unit directory" : "");
+        else if (event_changes(e, "hash"))
+                text_printf(t, "%s: text changed", e->name);
 }
 
-static void say_target(Text *t, const Event *e, const char *machine) {
-        const char *before = e->was ? word_of(e->was, "value") : "inactive";
+static void append_target(Text *t, const Event *e, const char *machine) {
+        const char *before = e->was ? member_text(e->was, "value") : "inactive";
 
-        if (!e->removed && !streq(before, e->value))
-                text_printf(t, "%s is to be %s (was %s)", e->name, e->value, before);
+        if (!e->removed && !streq(before, event_text(e, "value")))
+                text_printf(t, "%s: target state %s (was %s)", e->name, event_text(e, "value"), before);
 }
 
-static void say_order(Text *t, const Event *e, const char *machine) {
+static void append_assignment(Text *t, const Event *e, const char *machine) {
         if (e->removed) {
-                text_printf(t, "%s %s %s", e->name,
-                            streq(word_of(e->was, "order"), "stop") ? "has left" : "is no longer meant for",
+                text_printf(t, "%s: %s %s", e->name,
+                            streq(member_text(e->was, "order"), "stop") ? "stopped and removed from" :
+                                                                          "no longer assigned to",
                             machine);
                 return;
         }
-        text_printf(t, "%s is to %s on %s", e->name, streq(e->order, "load") ? "be loaded" : e->order,
-                    machine);
-        append_reason(t, e->reason);
+        text_printf(t, "%s: assigned to %s (%s)", e->name, machine, event_text(e, "order"));
+        append_reason(t, e);
 }
 
-static void say_state(Text *t, const Event *e, const char *machine) {
+static void append_state(Text *t, const Event *e, const char *machine) {
         if (e->removed)
                 return;
-        if (e->finished)
-                text_printf(t, "%s has ended well on %s", e->name, machine);
-        else if (streq(e->active, "failed"))
-                text_printf(t, "%s has failed on %s%s%s", e->name, machine,
+        if (member_bool(e->line, "finished"))
+                text_printf(t, "%s: finished successfully on %s", e->name, machine);
+        else if (streq(event_text(e, "active"), "failed"))
+                text_printf(t, "%s: failed on %s%s%s", e->name, machine,
                             stdout_is_terminal() ? "    fleetctl journal " : "",
                             stdout_is_terminal() ? e->name : "");
-        else if (!streq(e->load, "loaded"))
-                text_printf(t, "%s cannot be loaded on %s (%s)", e->name, machine, e->load);
+        else if (!streq(event_text(e, "load"), "loaded"))
+                text_printf(t, "%s: not loaded on %s (%s)", e->name, machine, event_text(e, "load"));
         else
-                text_printf(t, "%s is %s (%s) on %s", e->name, e->active, e->sub, machine);
+                text_printf(t, "%s: %s (%s) on %s", e->name, event_text(e, "active"), event_text(e, "sub"),
+                            machine);
 }
 
-static void say_presence(Text *t, const Event *e, const char *machine) {
+static void append_presence(Text *t, const Event *e, const char *machine) {
         if (e->removed)
-                text_printf(t, "%s is forgotten", machine);
-        else if (!streq(word_of(e->was, "presence"), e->presence)) {
-                text_printf(t, "%s is %s", machine,
-                            streq(e->presence, "left") ? "gone, as it has said" : e->presence);
-                append_reason(t, e->reason);
+                text_printf(t, "%s is removed", machine);
+        else if (event_changes(e, "presence")) {
+                if (streq(event_text(e, "presence"), "left"))
+                        text_printf(t, "%s has left the cluster", machine);
+                else
+                        text_printf(t, "%s is %s", machine, event_text(e, "presence"));
+                append_reason(t, e);
         }
 }
 
-static void say_facts(Text *t, const Event *e, const char *machine) {
-        if (!e->removed && !streq(word_of(e->was, "version"), e->version))
-                text_printf(t, "%s runs fleetd %s", machine, e->version);
+static void append_facts(Text *t, const Event *e, const char *machine) {
+        if (!e->removed && event_changes(e, "version"))
+                text_printf(t, "%s runs fleetd %s", machine, event_text(e, "version"));
 }
 
-static void say_member(Text *t, const Event *e, const char *machine) {
-        text_printf(t,
-                    e->removed ? "%s has no replica any more" :
-                    e->was     ? "%s: fleetd has started" :
-                                 "%s gets a replica",
-                    machine);
+static void append_member(Text *t, const Event *e, const char *machine) {
+        const char *what = e->was ? "fleetd has started" : "added as a member";
+
+        text_printf(t, "%s: %s", machine, e->removed ? "removed from the members" : what);
 }
 
-static void say_metadata(Text *t, const Event *e, const char *machine) {
+static void append_metadata(Text *t, const Event *e, const char *machine) {
         if (e->removed)
-                text_printf(t, "%s: metadata %s is the host's own again", machine, e->name);
+                text_printf(t, "%s: metadata %s reset to the setting of the host", machine, e->name);
         else
-                text_printf(t, "%s: somebody has given it metadata %s=%s", machine, e->name, e->value);
+                text_printf(t, "%s: metadata set to %s=%s", machine, e->name, event_text(e, "value"));
 }
 
-static void say_problem(Text *t, const Event *e, const char *machine) {
+static void append_problem(Text *t, const Event *e, const char *machine) {
         if (e->removed)
-                text_printf(t, "%s in the unit directory of %s is in order again", e->name, machine);
+                text_printf(t, "%s: problem in the unit directory of %s resolved", e->name, machine);
         else {
-                text_printf(t, "%s is %s in the unit directory of %s", e->name, e->problem, machine);
-                append_reason(t, e->reason);
+                text_printf(t, "%s: %s in the unit directory of %s", e->name, event_text(e, "problem"),
+                            machine);
+                append_reason(t, e);
         }
 }
 
-/* A line here is a kind of event that people are told; fleet-api(7) has all. */
+/* fleet-api(7) documents all kinds. */
 static const struct {
         const char *kind;
-        void (*say)(Text *t, const Event *e, const char *machine);
-} sentences[] = {
-        { "unit", say_unit },     { "target", say_target },     { "order", say_order },
-        { "state", say_state },   { "presence", say_presence }, { "machine", say_facts },
-        { "member", say_member }, { "metadata", say_metadata }, { "problem", say_problem },
+        void (*append)(Text *t, const Event *e, const char *machine);
+} messages[] = {
+        { "unit", append_unit },     { "target", append_target },     { "order", append_assignment },
+        { "state", append_state },   { "presence", append_presence }, { "machine", append_facts },
+        { "member", append_member }, { "metadata", append_metadata }, { "problem", append_problem },
 };
 
 static bool is_bad(const Event *e) {
-        return !e->removed && (streq(e->active, "failed") || streq(e->presence, "lost") ||
-                               (*e->load && !streq(e->load, "loaded")) || *e->problem);
+        return !e->removed &&
+               (streq(event_text(e, "active"), "failed") || streq(event_text(e, "presence"), "lost") ||
+                (*event_text(e, "load") && !streq(event_text(e, "load"), "loaded")) ||
+                *event_text(e, "problem"));
 }
 
 static void append_time(Text *t, uint64_t ms) {
@@ -188,9 +185,9 @@ static void append_time(Text *t, uint64_t ms) {
                 text_append(t, text);
 }
 
-/* "" where there is nothing to say. */
-static void append_sentence(Events *all, const Event *e, Text *t) {
-        _cleanup_text_ Text sentence = {}, machine = {};
+/* Append a line for the event, or nothing if it does not concern users. */
+static void append_message(Events *all, const Event *e, Text *t) {
+        _cleanup_text_ Text message = {}, machine = {};
         const char *colour = output_has_colours() && is_bad(e) ? output_state_colour("failed") : "";
 
         if (*e->machine && !listing_machine(&all->machines, e->machine)) {
@@ -203,41 +200,37 @@ static void append_sentence(Events *all, const Event *e, Text *t) {
         }
         if (*e->machine)
                 append_machine_name(&machine, &all->machines, e->machine);
-        for (size_t i = 0; i < ELEMENTS(sentences); i++)
-                if (streq(sentences[i].kind, e->kind))
-                        sentences[i].say(&sentence, e, machine.chars ?: "");
-        if (sentence.size == 0)
+        for (size_t i = 0; i < ELEMENTS(messages); i++)
+                if (streq(messages[i].kind, e->kind))
+                        messages[i].append(&message, e, machine.chars ?: "");
+        if (message.size == 0)
                 return;
         append_time(t, e->time_ms);
         text_printf(t, "  %s", colour);
-        text_append_printable(t, sentence.chars);
+        text_append_printable(t, message.chars);
         text_append(t, *colour ? COLOUR_OFF : "");
 }
 
-/* -- Which -- */
+/* -- Selection -- */
 
-static bool is_wanted(const Events *all, const Event *e) {
-        const ApiMachine *m = listing_machine(&all->machines, e->machine);
-        bool of_unit = !streq(e->kind, "metadata") && !streq(e->kind, "cluster"), named = all->names.n == 0;
+static bool is_selected(const Events *all, const Event *e) {
+        bool of_unit = *e->name && !streq(e->kind, "metadata") && !streq(e->kind, "cluster");
 
-        for (size_t i = 0; i < all->names.n && of_unit && *e->name; i++)
-                named = named || streq(all->names.items[i], e->name) ||
-                        (is_pattern(all->names.items[i]) && glob_match(all->names.items[i], e->name));
-        return named && e->time_ms >= all->since_ms &&
-               (!all->machine || (*e->machine && (starts_with(e->machine, all->machine) ||
-                                                  (m && m->hostname && streq(m->hostname, all->machine)))));
+        return (all->names.n == 0 || (of_unit && patterns_match(&all->names, e->name))) &&
+               e->time_ms >= all->since_ms &&
+               (!all->machine || machine_has_name(&all->machines, e->machine, all->machine));
 }
 
 static int print_line(Events *all, const char *line) {
-        all->n_told++;
+        all->n_printed++;
         if (all->json)
                 (void) output_line(line);
-        else if (output_control(line) >= 0) /* append_sentence() */
+        else if (output_control(line) >= 0) /* append_message() has escaped it */
                 putchar('\n');
         return fflush(stdout) == EOF ? -errno : 0;
 }
 
-/* The past is over: its last lines, if not all were wanted. */
+/* Print the last past events. -ECANCELED ends the stream without --follow. */
 static int catch_up(Events *all) {
         size_t first = all->past.n > all->last ? all->past.n - all->last : 0;
         int r = 0;
@@ -253,13 +246,13 @@ static int catch_up(Events *all) {
 static int fail_stream(Events *all, const JsonValue *error) {
         _cleanup_text_ Text t = {};
 
-        text_append_printable(&t, word_of(error, "message"));
+        text_append_printable(&t, member_text(error, "message"));
         fprintf(stderr, "fleetctl: %s\n", t.chars ?: "");
         all->status = EXIT_ABSENT;
         return -ECANCELED;
 }
 
-static int on_line(void *userdata, const char *line, size_t size) {
+static int events_on_line(void *userdata, const char *line, size_t size) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text t = {};
         Events *all = userdata;
@@ -273,8 +266,8 @@ static int on_line(void *userdata, const char *line, size_t size) {
                 return fail_stream(all, json_value_member(root, "error"));
         (void) json_read_u64(root, "index", &all->index, NULL);
         if (!json_value_member(root, "kind")) {
-                /* The first line says where it begins, the second that the past is told; later ones that
-                 * somebody is there. */
+                /* The first line without an event is the begin of the stream, the second is the end of the
+                 * past; later ones are keep-alives. */
                 if (!all->begun)
                         all->begun = true;
                 else if (!all->caught_up)
@@ -282,12 +275,12 @@ static int on_line(void *userdata, const char *line, size_t size) {
                 return 0;
         }
         e = event_of(root);
-        if (!is_wanted(all, &e))
+        if (!is_selected(all, &e))
                 return 0;
         if (all->json)
                 text_append_bytes(&t, line, size);
         else
-                append_sentence(all, &e, &t);
+                append_message(all, &e, &t);
         if (t.error < 0 || t.size == 0)
                 return t.error;
         if (all->last > 0 && !all->caught_up)
@@ -297,57 +290,55 @@ static int on_line(void *userdata, const char *line, size_t size) {
 
 /* -- The stream -- */
 
-/* 0 when the daemon went and may come again, else the end: the exit status stands in 'all'. */
+/* Read the stream. Return 0 if the connection was lost and can be repeated; else the exit status is in 'all'.
+ */
 static int follow_once(Events *all) {
-        _cleanup_stream_ Stream *stream = NULL;
+        _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text path = {};
         Error err = {};
         int r;
 
         all->begun = false;
         text_printf(&path, "/fleet/v1/events?details=true&after=%llu", (unsigned long long) all->index);
-        r = path.error < 0 ? path.error :
-                             stream_new(all->client->connection, path.chars, on_line, all, &stream, &err);
-        while (r >= 0)
-                r = stream_wait(stream, 60000, &err);
+        r = connection_follow(all->client->connection, "GET", client_path(&path), events_on_line, all, &reply,
+                              &err);
         if (r == -ECANCELED)
                 return 1;
         if (all->caught_up &&
-            (r == -ENODATA || r == -ECONNRESET || r == -ECONNREFUSED || r == -ENOENT || r == -ETIMEDOUT))
+            (r == 0 || r == -ECONNRESET || r == -ECONNREFUSED || r == -ENOENT || r == -ETIMEDOUT))
                 return 0;
         all->status = EXIT_FAILED;
-        if (r == -EREMOTEIO && stream_reply(stream)->status == 410) {
-                fprintf(stderr,
-                        "fleetctl: what came after index %llu is forgotten in part; without --after-index it "
-                        "begins with what is left\n",
-                        (unsigned long long) all->index);
+        if (r == -EREMOTEIO && reply.status == 410) {
+                client_note("--after-index=%llu: some later events are no longer in the event window; omit "
+                            "--after-index to print the rest",
+                            (unsigned long long) all->index);
                 all->status = EXIT_ABSENT;
-        } else if (r == -ENODATA)
-                fputs("fleetctl: fleetd ended the stream\n", stderr);
+        } else if (r == 0)
+                client_note("fleetd ended the stream");
         else if (!output_has_failed())
-                (void) client_fail(r, &err, "%s", "");
+                (void) client_fail(r, &err);
         return 1;
 }
 
 static void follow(Events *all) {
-        bool said = false;
+        bool noted = false;
 
         while (follow_once(all) == 0) {
-                if (!said)
-                        fputs("fleetctl: fleetd is gone; waiting until it is back\n", stderr);
-                said = true;
+                if (!noted)
+                        client_note("connection to fleetd lost; reconnecting");
+                noted = true;
                 (void) usleep(PAUSE_MS * 1000);
         }
 }
 
-/* -- The last comings and goings -- */
+/* -- Recent changes in presence -- */
 
 enum { RECENT_MS = 3600000, RECENT_MAX = 3 };
 
 typedef struct Recent {
         const Listing *machines;
         uint64_t since_ms;
-        unsigned n_marks; /* lines with the index alone: the second says that the past is told */
+        unsigned n_marks; /* lines without an event: the second is the end of the past */
         Names lines;
 } Recent;
 
@@ -355,6 +346,7 @@ static int on_recent(void *userdata, const char *line, size_t size) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text t = {}, machine = {};
         Recent *recent = userdata;
+        const char *presence;
         struct tm when = {};
         char at[16] = "";
         time_t seconds;
@@ -366,7 +358,7 @@ static int on_recent(void *userdata, const char *line, size_t size) {
                 return ++recent->n_marks > 1 ? -ECANCELED : 0;
         e = event_of(root);
         if (!streq(e.kind, "presence") || !e.was || e.removed || e.time_ms < recent->since_ms ||
-            streq(word_of(e.was, "presence"), e.presence))
+            !event_changes(&e, "presence"))
                 return 0;
         seconds = (time_t) (e.time_ms / 1000);
         (void) localtime_r(&seconds, &when);
@@ -374,11 +366,12 @@ static int on_recent(void *userdata, const char *line, size_t size) {
         append_machine_name(&machine, recent->machines, e.machine);
         text_printf(&t, "%s ", at);
         text_append_printable(&t, machine.chars ?: "");
-        text_printf(&t, " is %s", streq(e.presence, "left") ? "gone" : e.presence);
+        presence = event_text(&e, "presence");
+        text_printf(&t, streq(presence, "left") ? " has %s" : " is %s", presence);
         return t.error < 0 ? t.error : names_add(&recent->lines, t.chars, t.size);
 }
 
-void events_recent(Client *c, const Listing *machines, Text *ret) {
+void events_append_recent(Client *c, const Listing *machines, Text *ret) {
         Recent recent = { .machines = machines, .since_ms = clock_real_ms() - RECENT_MS };
         _cleanup_stream_ Stream *stream = NULL;
         int r;
@@ -395,7 +388,7 @@ void events_recent(Client *c, const Listing *machines, Text *ret) {
 
 /* -- Times -- */
 
-/* "1h30min" in ms. */
+/* Parse "1h30min". */
 static int parse_span(const char *s, uint64_t *ret_ms) {
         static const struct {
                 const char *name;
@@ -427,7 +420,7 @@ static int parse_span(const char *s, uint64_t *ret_ms) {
         return 0;
 }
 
-/* What people say of a time, as journalctl takes the most of it. */
+/* Parse a time in most formats of journalctl. */
 static int parse_since(const char *s, uint64_t now_ms, uint64_t *ret_ms) {
         static const char *const formats[] = { "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S",
                                                "%Y-%m-%d",          "%H:%M:%S",       "%H:%M" };
@@ -475,9 +468,11 @@ int verb_events(Client *c, char **args, size_t n) {
                 .client = c, .machine = o->machine, .json = streq(o->output, "json"), .index = o->after_index
         };
         Error err = {};
-        int r = 0;
+        int r;
 
-        all.last = o->last > 0 ? o->last : o->follow && !o->since && o->after_index == 0 ? FOLLOW_LINES : 0;
+        all.last = o->last;
+        if (o->last == 0 && o->follow && !o->since && o->after_index == 0)
+                all.last = FOLLOW_LINES;
         if (o->since && parse_since(o->since, clock_real_ms(), &all.since_ms) < 0) {
                 fprintf(stderr,
                         "fleetctl: --since=%s: expected a time, for example -1h, 12:00, yesterday or "
@@ -485,19 +480,13 @@ int verb_events(Client *c, char **args, size_t n) {
                         o->since);
                 return EXIT_USAGE;
         }
-        for (size_t i = 0; i < n && r >= 0; i++) {
-                _cleanup_free_ char *name = is_pattern(args[i]) ? strdup(args[i]) :
-                                                                  unit_name_from_argument(args[i]);
-
-                r = name ? names_add(&all.names, name, strlen(name)) : -ENOMEM;
-        }
-        if (r >= 0)
-                r = client_all_machines(c, &all.machines, &err);
+        if (patterns_read(args, n, &all.names) < 0)
+                return client_fail(-ENOMEM, NULL);
+        r = client_all_machines(c, &all.machines, &err);
         if (r < 0)
-                return client_fail(r, &err, "%s", "");
+                return client_fail(r, &err);
         follow(&all);
-        if (all.status == EXIT_DONE && all.n_told == 0 && !all.json)
-                fputs("fleetctl: nothing of it is remembered; the last 1000 changes of the cluster are\n",
-                      stderr);
+        if (all.status == EXIT_DONE && all.n_printed == 0 && !all.json)
+                client_note("no such event among the last 1000 changes of the cluster");
         return all.status;
 }

@@ -1,5 +1,4 @@
 #include "client/files.h"
-#include "client/suggest.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,19 +6,21 @@
 
 #include "base/file.h"
 #include "client/output.h"
+#include "client/verbs.h"
 #include "client/wait.h"
 #include "units/drop_ins.h"
 
-/* One argument: what it is called, and what is here of it. */
+/* One argument, its local file, and its text in the cluster. */
 typedef struct Submission {
-        char *argument; /* with its type */
+        char *argument; /* with the type of the unit */
         char *name;
-        Unit *unit;         /* of the file here; NULL: there is none */
-        bool from_template; /* it is that of the template here */
-        char *text;    /* to be submitted: the template's in the cluster, with the drop-ins of this instance;
-                          NULL: the file's */
-        Text drop_ins; /* of an instance alone */
-        bool exists, due; /* it is in the cluster; it is to be submitted */
+        Unit *unit;         /* of the local file; NULL: there is none */
+        bool from_template; /* 'unit' is of the local template */
+        char *text;    /* to submit: of the template in the cluster, with the drop-ins of this instance; NULL:
+                          the text of 'unit' */
+        Text drop_ins; /* of the instance, not of its template */
+        bool exists;   /* in the cluster */
+        bool due;      /* has to be submitted */
 } Submission;
 
 typedef struct Submissions {
@@ -50,8 +51,7 @@ int files_names(char **args, size_t n, Names *ret) {
         return 0;
 }
 
-/* Appends what lies in the folders of drop-ins beside 'path'; 'own': in those that its template has not got.
- */
+/* Append the drop-ins from the folder of 'path'; with 'own' without those of the template of an instance. */
 static int read_drop_ins(const char *path, const char *name, bool own, Text *t, Error *err) {
         const char *slash = strrchr(path, '/');
         _cleanup_drop_ins_ DropIns d = {};
@@ -80,19 +80,18 @@ static int read_drop_ins(const char *path, const char *name, bool own, Text *t, 
 }
 
 int files_read(const char *path, const char *name, Text *t, Error *err) {
-        _cleanup_free_ char *real = realpath(path, NULL), *text = NULL; /* links are fine here */
+        _cleanup_free_ char *real = realpath(path, NULL), *text = NULL; /* follow links */
         size_t size;
         int r = real ? read_file_at(AT_FDCWD, real, UNIT_SIZE_MAX, &text, &size) : -errno;
 
         if (r < 0)
                 return error_set(err, r, "%s: %s", path, strerror(-r));
         text_append_bytes(t, text, size);
-        r = t->error ?: read_drop_ins(path, name, false, t, err);
-        return r;
+        return t->error ?: read_drop_ins(path, name, false, t, err);
 }
 
-/* Where the file of a unit is, whose own would be at 'path': there, or an instance's template in the same
- * folder. 0: nowhere. */
+/* Find the file of a unit: 'path', or for an instance its template in the same folder. Return 0 if neither
+ * exists. */
 static int find_file(const char *path, const char *name, Text *ret, bool *ret_from_template) {
         const char *slash = strrchr(path, '/');
         _cleanup_free_ char *template = NULL;
@@ -116,7 +115,7 @@ static int find_file(const char *path, const char *name, Text *ret, bool *ret_fr
         return ret->error < 0 ? ret->error : 1;
 }
 
-/* The argument with its type, as a path, and the name of the unit. */
+/* Return the argument with its type as a path, and the name of the unit. */
 static int parse_argument(const char *argument, char **ret_path, char **ret_name, Error *err) {
         const char *slash = strrchr(argument, '/');
         _cleanup_free_ char *name = unit_name_from_argument(argument);
@@ -130,9 +129,10 @@ static int parse_argument(const char *argument, char **ret_path, char **ret_name
         if (!name || !*ret_path)
                 return -ENOMEM;
         r = unit_name_check(name, err);
-        if (r >= 0)
-                *ret_name = TAKE_PTR(name);
-        return r;
+        if (r < 0)
+                return r;
+        *ret_name = TAKE_PTR(name);
+        return 0;
 }
 
 int files_find(const char *argument, char **ret_path, char **ret_name, Text *t, Error *err) {
@@ -141,62 +141,76 @@ int files_find(const char *argument, char **ret_path, char **ret_name, Text *t, 
         int r;
 
         r = parse_argument(argument, ret_path, ret_name, err);
-        if (r >= 0)
-                r = find_file(*ret_path, *ret_name, &path, &from_template);
+        if (r < 0)
+                return r;
+        r = find_file(*ret_path, *ret_name, &path, &from_template);
+        if (r < 0)
+                return r;
         if (r > 0) {
                 free(*ret_path);
                 *ret_path = text_take(&path, NULL);
         }
-        return r < 0 ? r : !*ret_path ? -ENOMEM : files_read(*ret_path, *ret_name, t, err);
+        return *ret_path ? files_read(*ret_path, *ret_name, t, err) : -ENOMEM;
 }
 
-static bool same_contents(const ApiUnit *there, const Unit *here) {
+static bool same_contents(const ApiUnit *stored, const Unit *local) {
         char hash[UNIT_HASH_SIZE];
 
-        if (there->hash && *there->hash)
-                return streq(there->hash, here->hash);
-        return there->file && unit_file_hash(there->file, hash) >= 0 && streq(hash, here->hash);
+        if (stored->hash && *stored->hash)
+                return streq(stored->hash, local->hash);
+        return stored->file && unit_file_hash(stored->file, hash) >= 0 && streq(hash, local->hash);
 }
 
-/* Has the cluster this very unit? Then nothing is submitted. */
+/* Return whether the cluster has the unit with this text. */
 static bool is_stored(Client *c, const Submission *s) {
-        _cleanup_api_unit_ ApiUnit there = API_UNIT_EMPTY;
+        _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
         Error err = {};
 
-        return client_unit(c, s->name, &there, &err) > 0 && same_contents(&there, s->unit);
+        return client_unit(c, s->name, &stored, &err) > 0 && same_contents(&stored, s->unit);
 }
 
-/* The file at the argument's path, or in the same folder the template of an instance. What an older version
- * has stored may break rules and limits of this one. */
-static int read_here(Client *c, Submission *s, Error *err) {
-        _cleanup_text_ Text path = {}, t = {};
+static int read_unit(Client *c, Submission *s, const Text *t, Error *err) {
         size_t steps = 0;
-        int found, r = 0;
+        int r;
+
+        r = unit_read(s->name, t->chars ?: "", t->size, &s->unit, err);
+        if (r < 0)
+                return r;
+        r = unit_check(s->unit, &steps, err);
+        /* An older version may have stored a unit that violates the rules and limits of this version. */
+        return r < 0 && r != -ENOMEM && is_stored(c, s) ? 0 : r;
+}
+
+/* Read the local file of an argument, or that of the template of an instance. */
+static int read_local(Client *c, Submission *s, Error *err) {
+        _cleanup_text_ Text path = {}, t = {};
+        int found, r;
 
         found = find_file(s->argument, s->name, &path, &s->from_template);
-        if (found >= 0 && s->from_template)
+        if (found < 0)
+                return found;
+        if (s->from_template) {
                 r = read_drop_ins(s->argument, s->name, true, &s->drop_ins, err);
-        if (found <= 0 || r < 0)
-                return found < 0 ? found : r;
+                if (r < 0)
+                        return r;
+        }
+        if (found == 0)
+                return 0;
         r = files_read(path.chars, s->name, &t, err);
         if (r < 0)
                 return r;
-        r = unit_read(s->name, t.chars ?: "", t.size, &s->unit, err);
-        if (r >= 0)
-                r = unit_check(s->unit, &steps, err);
-        if (r < 0 && r != -ENOMEM && s->unit && is_stored(c, s))
-                r = 0;
+        r = read_unit(c, s, &t, err);
         return r < 0 ? error_prefix(err, r, "%s", path.chars) : 0;
 }
 
-/* Names and files of all arguments, before anything is submitted: one mistake must not leave half of it done.
+/* Read all files before the first unit is submitted: an error in one file must leave the cluster unchanged.
  */
 static int read_all(Client *c, char **args, size_t n, Submissions *all) {
-        bool refused = false;
+        bool rejected = false;
 
         all->items = NEW0(Submission, n + 1);
         if (!all->items)
-                return client_fail(-ENOMEM, NULL, "%s", "");
+                return client_fail(-ENOMEM, NULL);
         for (size_t i = 0; i < n; i++) {
                 Submission *s = &all->items[all->n++];
                 Error err = {};
@@ -204,24 +218,25 @@ static int read_all(Client *c, char **args, size_t n, Submissions *all) {
 
                 r = parse_argument(args[i], &s->argument, &s->name, &err);
                 if (r < 0)
-                        return client_fail(r, &err, "Error creating units: ");
-                r = read_here(c, s, &err);
+                        return client_fail_after(r, &err, "Error creating units: ");
+                r = read_local(c, s, &err);
                 if (r < 0) {
-                        fprintf(stderr, "fleetctl: %s\n", error_text(&err, r));
-                        refused = true;
+                        (void) client_fail(r, &err);
+                        rejected = true;
                 }
         }
-        if (refused)
-                fputs("fleetctl: nothing was submitted\n", stderr);
-        return refused ? EXIT_FAILED : EXIT_DONE;
+        if (!rejected)
+                return EXIT_DONE;
+        client_note("nothing was submitted");
+        return EXIT_FAILED;
 }
 
-void files_print_notes(const char *name, const Warnings *notes, const char *word) {
-        for (size_t i = 0; i < notes->n; i++) {
+void files_print_warnings(const char *name, const Warnings *warnings, const char *kind) {
+        for (size_t i = 0; i < warnings->n; i++) {
                 fprintf(stderr, "fleetctl: %s: ", name);
-                if (notes->items[i].line > 0)
-                        fprintf(stderr, "line %u: ", notes->items[i].line);
-                fprintf(stderr, "%s%s\n", word, notes->items[i].sentence);
+                if (warnings->items[i].line > 0)
+                        fprintf(stderr, "line %u: ", warnings->items[i].line);
+                fprintf(stderr, "%s%s\n", kind, warnings->items[i].message);
         }
 }
 
@@ -232,21 +247,20 @@ static void warn_difference(const Submission *s) {
                 s->name, s->from_template ? "template " : "", s->argument);
 }
 
-/* What is to be done with a unit that is in the cluster. 1: submit it again. */
-static int judge_existing(const Client *c, const Submission *s, const ApiUnit *there, TargetState replaceable,
-                          Error *err) {
-        const char *state = target_state_to_string(there->desired_state);
+/* Return 1 if a unit of the cluster has to be submitted again, or print why not. */
+static int submission_check_existing(const Client *c, const Submission *s, const ApiUnit *stored,
+                                     TargetState replaceable, Error *err) {
+        const char *state = target_state_to_string(stored->desired_state);
 
         if (!s->unit) {
                 if (!c->options.replace)
                         return 0;
                 if (unit_name_is_instance(s->name))
-                        return error_set(err, -ENOENT, "no file of %s and no template of it here",
-                                         s->argument);
+                        return error_set(err, -ENOENT, "no local file of %s or its template", s->argument);
                 return error_set(err, -ENOENT, "error Unit %s does not seem to be a template unit",
                                  s->argument);
         }
-        if (same_contents(there, s->unit)) {
+        if (same_contents(stored, s->unit)) {
                 if (c->options.replace)
                         printf("Found same Unit(%s) in Registry, nothing to do\n", s->name);
                 return 0;
@@ -255,7 +269,7 @@ static int judge_existing(const Client *c, const Submission *s, const ApiUnit *t
                 warn_difference(s);
                 return 0;
         }
-        if (there->desired_state > replaceable) {
+        if (stored->desired_state > replaceable) {
                 fprintf(stderr,
                         "Warning: can not replace Unit(%s) in state '%s', use the appropriate command\n",
                         s->name, state ? state : "");
@@ -264,7 +278,7 @@ static int judge_existing(const Client *c, const Submission *s, const ApiUnit *t
         return 1;
 }
 
-/* The contents of an instance's template in the cluster. 0: it has none there. */
+/* Return 1 and the text of the instance by its template in the cluster, or 0 if there is no template. */
 static int template_text(Client *c, const Submission *s, char **ret, Error *err) {
         _cleanup_free_ char *name = unit_name_template(s->name);
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
@@ -279,38 +293,35 @@ static int template_text(Client *c, const Submission *s, char **ret, Error *err)
                                error_prefix(err, r, "error retrieving Unit(%s) from Registry", name) :
                                r;
 
-        if (s->unit && s->drop_ins.size == 0 && !same_contents(&unit, s->unit)) /* else they differ anyway */
+        if (s->unit && s->drop_ins.size == 0 && !same_contents(&unit, s->unit)) /* drop-ins always differ */
                 fprintf(stderr,
                         "WARNING: Unit %s in registry differs from local template unit file %s. Add "
                         "--replace to override.\n",
                         name, s->argument);
-        if (unit.text && *unit.text)
-                text_append(&t, unit.text);
-        else if (unit.file)
-                unit_file_print(unit.file, &t, NULL);
+        append_unit_text(&t, &unit);
         text_append_bytes(&t, s->drop_ins.chars ?: "", s->drop_ins.size);
         *ret = text_take(&t, NULL);
         return *ret ? 1 : -ENOMEM;
 }
 
-/* A 400 is about the file, and the daemon's sentence names the line. */
+/* Return whether the daemon rejects the file: its message names the line. */
 static bool is_about_the_file(int r, const Error *err) {
         return r == -EREMOTEIO && starts_with(err->message, "googleapi: Error 400: ");
 }
 
-/* Whether a unit has to be submitted, and as what. */
+/* Decide whether a unit has to be submitted, and with which text. */
 static int prepare_one(Client *c, Submission *s, TargetState replaceable, Error *err) {
-        _cleanup_api_unit_ ApiUnit there = API_UNIT_EMPTY;
+        _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
         int r;
 
-        r = client_unit(c, s->name, &there, err);
+        r = client_unit(c, s->name, &stored, err);
         if (r < 0)
                 return r == -EREMOTEIO ?
                                error_prefix(err, r, "error retrieving Unit(%s) from Registry", s->name) :
                                r;
         s->exists = r > 0;
         if (s->exists) {
-                r = judge_existing(c, s, &there, replaceable, err);
+                r = submission_check_existing(c, s, &stored, replaceable, err);
                 if (r <= 0)
                         return r;
         } else if (unit_name_is_instance(s->name) && (!s->unit || s->from_template)) {
@@ -327,24 +338,26 @@ static int prepare_one(Client *c, Submission *s, TargetState replaceable, Error 
                 }
         } else if (!s->unit)
                 return error_set(err, -ENOENT,
-                                 client_talks_to_people() ?
-                                         "no unit %s in the cluster, nor a file of that name here" :
+                                 client_is_interactive() ?
+                                         "no unit %s in the cluster or in this directory" :
                                          "unable to find Unit(%s) in Registry or on filesystem",
                                  s->name);
 
         if (s->unit)
-                files_print_notes(s->name, &s->unit->warnings, "warning: ");
+                files_print_warnings(s->name, &s->unit->warnings, "warning: ");
         s->due = true;
         return 0;
 }
 
-/* All that are due go together. */
+/* Submit all units that are due in one change. */
 static int submit_all(Client *c, const Submissions *all, Names *ret_submitted, Error *err) {
         _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, all->n + 1);
         size_t n = 0;
-        int r = units ? 0 : -ENOMEM;
+        int r;
 
-        for (size_t i = 0; i < all->n && r >= 0; i++) {
+        if (!units)
+                return -ENOMEM;
+        for (size_t i = 0; i < all->n; i++) {
                 const Submission *s = &all->items[i];
 
                 if (!s->due)
@@ -352,11 +365,11 @@ static int submit_all(Client *c, const Submissions *all, Names *ret_submitted, E
                 units[n] = API_UNIT_EMPTY;
                 units[n].name = s->name;
                 units[n].text = s->text ? s->text : s->unit->text;
-                units[n++].keep = !s->exists; /* somebody else may have been faster */
-                r = names_add(ret_submitted, s->name, strlen(s->name));
+                units[n++].keep = !s->exists; /* another client may have created it meanwhile */
+                if (names_add(ret_submitted, s->name, strlen(s->name)) < 0)
+                        return -ENOMEM;
         }
-        if (r >= 0)
-                r = client_change(c, units, n, err);
+        r = client_change(c, units, n, err);
         if (r == -EREMOTEIO && n == 1 && !is_about_the_file(r, err))
                 (void) error_prefix(err, r, "failed creating unit %s", units[0].name);
         return r;
@@ -375,27 +388,27 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
         for (size_t i = 0; i < all.n; i++) {
                 Submission *s = &all.items[i];
 
-                r = ret_names ? names_add(ret_names, s->name, strlen(s->name)) : 0;
-                if (r >= 0)
-                        r = prepare_one(c, s, replaceable, &err);
+                if (ret_names && names_add(ret_names, s->name, strlen(s->name)) < 0)
+                        return client_fail(-ENOMEM, NULL);
+                r = prepare_one(c, s, replaceable, &err);
                 if (r < 0) {
-                        (void) client_fail(r, &err, "Error creating units: ");
+                        (void) client_fail_after(r, &err, "Error creating units: ");
                         if (r == -ENOENT)
-                                suggest_unit(c, s->name);
+                                client_suggest_unit(c, s->name);
                         return EXIT_FAILED;
                 }
         }
         r = submit_all(c, &all, &submitted, &err);
         if (is_about_the_file(r, &err)) {
-                const char *sentence = err.message + strlen("googleapi: Error 400: ");
-                bool named = submitted.n != 1 || starts_with(sentence, submitted.items[0]);
+                const char *message = err.message + strlen("googleapi: Error 400: ");
+                bool named = submitted.n != 1 || starts_with(message, submitted.items[0]);
 
                 fprintf(stderr, "fleetctl: %s%s%s\nfleetctl: nothing was submitted\n",
-                        named ? "" : submitted.items[0], named ? "" : ": ", sentence);
+                        named ? "" : submitted.items[0], named ? "" : ": ", message);
                 return EXIT_FAILED;
         }
         if (r < 0)
-                return client_fail(r, &err, "Error creating units: ");
+                return client_fail_after(r, &err, "Error creating units: ");
 
         r = wait_for(c,
                      &(WaitRequest) { .goal = WAIT_STATE,
@@ -408,7 +421,7 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
                 fprintf(stderr, "Error creating units: %s\n", err.message);
                 return EXIT_FAILED;
         }
-        return r < 0 ? client_fail(r, &err, "Error creating units: ") : EXIT_DONE;
+        return r < 0 ? client_fail_after(r, &err, "Error creating units: ") : EXIT_DONE;
 }
 
 int verb_submit(Client *c, char **args, size_t n) {
@@ -433,22 +446,22 @@ int verb_cat(Client *c, char **args, size_t n) {
         name = unit_name_from_argument(args[0]);
         r = name ? client_unit(c, name, &unit, &err) : -ENOMEM;
         if (r < 0)
-                return client_fail(r, &err, "Error retrieving Unit %s: ", name);
+                return client_fail_after(r, &err, "Error retrieving Unit %s: ", name);
         if (r == 0) {
                 fprintf(stderr, "Unit %s not found\n", name);
-                suggest_unit(c, name);
+                client_suggest_unit(c, name);
                 return EXIT_FAILED;
         }
 
         if (streq(c->options.output, "json")) {
                 api_unit_write(&t, &unit);
                 text_append_char(&t, '\n');
-        } else if (c->options.source && unit.text && *unit.text)
-                text_append(&t, unit.text);
+        } else if (c->options.source)
+                append_unit_text(&t, &unit);
         else if (unit.file)
                 unit_file_print(unit.file, &t, NULL);
         if (t.error < 0)
-                return client_fail(t.error, NULL, "%s", "");
+                return client_fail(t.error, NULL);
         (void) output_text(t.chars ?: "", t.size);
         return EXIT_DONE;
 }

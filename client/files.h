@@ -3,23 +3,23 @@
 
 #include "client/client.h"
 
-/* Brings each argument into the cluster that is not there yet: from the file here, or for an instance from
- * its template in the cluster or here. With --replace, files that differ go over units whose desired state is
- * at most 'replaceable'.
+/* Submit each argument that the cluster does not have: its file, or for an instance its template from the
+ * cluster or from the folder of the argument. With --replace, changed files replace units with a target state
+ * of at most 'replaceable'.
  *
- * All files here are read before anything is submitted; what happened is printed. The exit status; *ret_names
- * (may be NULL) become the units' names. */
+ * All files are read before the first unit is submitted; changes are printed. Return the exit status;
+ * *ret_names (may be NULL) are the names of the units. */
 int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Names *ret_names);
 
-/* Appends the text of the file at 'path' with the drop-ins that lie beside it for a unit 'name'. */
+/* Append the text of the file at 'path', then the drop-ins of the unit 'name' from the same folder. */
 int files_read(const char *path, const char *name, Text *t, Error *err);
 
-/* The same for an argument as 'start' takes it, "web@1" for one: its own file, or its template's. What is
- * returned is also to be freed after an error. */
+/* Read the file of an argument like "web@1": its own file, or that of its template. The caller frees
+ * *ret_path and *ret_name, also after an error. */
 int files_find(const char *argument, char **ret_path, char **ret_name, Text *t, Error *err);
 
-/* "fleetctl: NAME: line N: WORD..." for each of them, without the line where there is none. */
-void files_print_notes(const char *name, const Warnings *notes, const char *word);
+/* Print "fleetctl: NAME: line N: KIND MESSAGE" for each warning; without the line number if there is none. */
+void files_print_warnings(const char *name, const Warnings *warnings, const char *kind);
 
-/* Their names, in order; 0 or -ENOMEM. */
+/* Add the names of the units that the arguments name, in order. Return 0 or -ENOMEM. */
 int files_names(char **args, size_t n, Names *ret);

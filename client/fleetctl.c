@@ -1,4 +1,4 @@
-/* The verbs as one table, from which the help is made too. */
+/* The table of verbs, the help made of it, and the start of a verb. */
 #include "client/fleetctl.h"
 
 #include <errno.h>
@@ -12,10 +12,11 @@
 #include "client/patterns.h"
 #include "client/ssh.h"
 #include "client/suggest.h"
+#include "client/verbs.h"
 
 enum {
         READ_MS = 3000,
-        READ_KEYS_MS = 6000, /* fleetd makes a large answer within 4 s, or says that it cannot */
+        READ_KEYS_MS = 6000, /* fleetd sends a large answer, or an error, within 4 s */
         WRITE_MS = 10000,
 };
 
@@ -24,170 +25,165 @@ typedef struct Verb {
         unsigned groups;
         const char *arguments;
         const char *summary;
-        const char *description; /* lines; may be NULL */
+        const char *description; /* lines, or NULL */
         int (*run)(Client *c, char **args, size_t n);
 } Verb;
 
 static int verb_help(Client *c, char **args, size_t n);
 static int verb_version(Client *c, char **args, size_t n);
 
-#define WAITING                                                                                        \
-        "Units that are not global are waited for; --block-attempts and --no-block decide how long.\n" \
-        "On a terminal each unit, global ones too, has a line that says what it waits for.\n"
+#define WAITING                                                                                           \
+        "fleetctl waits for units that are not global; --block-attempts and --no-block limit the wait.\n" \
+        "On a terminal each unit, also a global one, has a progress line.\n"
 
-/* A line here is a verb; fleetctl(1) documents the same names. */
+/* fleetctl(1) documents the same names. */
 static const Verb verbs[] = {
         { "cat", FLAGS_SOURCE, "UNIT", "Output the contents of a submitted unit",
-          "Prints the unit file that the cluster has, in the form from which its hash is made:\n"
-          "comments are left out. --source prints the text as it was given, its drop-ins behind it.\n",
+          "Prints the unit file in the form that is hashed: without comments. --source prints the submitted\n"
+          "text, followed by its drop-ins.\n",
           verb_cat },
         { "cluster", FLAGS_YES, "[level [N] | stop-waiting]",
-          "Show the replicas and their leader; decide about the whole",
-          "Without arguments: this host's view of the replicas, the leader, the feature level.\n"
-          "level prints the feature level, or raises it now, and not a day after all hosts know it.\n"
-          "stop-waiting: after a recovery hosts that have not said what runs there are not waited for.\n",
+          "Show the replicas and their leader; change the feature level",
+          "Without arguments: the replicas, the leader and the feature level as this host sees them.\n"
+          "level prints the feature level, or raises it without the delay of one day.\n"
+          "stop-waiting: do not wait for hosts that have not reported their units since a recovery.\n",
           verb_cluster },
         { "destroy", FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS_ALL | FLAGS_YES, "UNIT...",
           "Destroy one or more units in the cluster",
-          "Stops the units, takes them from their machines, and forgets their files.\n"
-          "Returns when no machine has anything of them.\n",
+          "Stops the units, removes them from their machines, and deletes their files.\n"
+          "Returns when no machine reports them.\n",
           verb_destroy },
-        { "diff", 0, "FILE...", "Show how unit files here differ from the cluster's",
-          "Exit status 0 when none differs, 1 when one does, 2 when a file is missing here, 4 when a unit\n"
-          "is not in the cluster.\n",
+        { "diff", 0, "FILE...", "Show the differences between local unit files and the cluster",
+          "Exit status 0 if no file differs, 1 if one differs, 2 if a file does not exist, 4 if a unit does\n"
+          "not exist in the cluster.\n",
           verb_diff },
         { "directory", FLAGS_REMOTE, "[confirm [UNIT...] | take-over UNIT...]",
-          "Show and answer what unit directories ask",
-          "Without arguments: files that hosts refuse, names that another has, units whose files are gone.\n"
-          "confirm removes units that are kept though their files are gone: those named, or all of a host.\n"
-          "take-over gives a name to the file of a host that another unit of the cluster has.\n\n"
+          "Show and resolve problems of unit directories",
+          "Without arguments: rejected files, conflicting names, and units whose files have disappeared.\n"
+          "confirm removes held units, whose files have disappeared: the named units, or all of a host.\n"
+          "take-over replaces a unit of the cluster by the file of a host with the same name.\n\n"
           "fleetctl directory take-over web.service --machine=beta\n",
           verb_directory },
-        { "edit", 0, "UNIT...", "Change units of the cluster in an editor",
-          "$SYSTEMD_EDITOR, $EDITOR or $VISUAL gets the file as it was given. When the editor ends it is\n"
-          "checked, and takes the place of what runs.\n",
+        { "edit", 0, "UNIT...", "Edit units of the cluster",
+          "Opens the submitted text in $SYSTEMD_EDITOR, $EDITOR or $VISUAL. A valid text replaces the unit,\n"
+          "also while it runs.\n",
           verb_edit },
-        { "events", FLAGS_EVENTS, "[UNIT...]", "Show what was decided in the cluster and what came of it",
-          "Orders of the engine with their reasons, states of units, machines that come and go, changes "
-          "that\n"
-          "people made: the last 1000 changes, and with --follow all further ones. Of all units, or of those "
-          "named.\n\n"
+        { "events", FLAGS_EVENTS, "[UNIT...]", "Show the decisions of the cluster and their results",
+          "Assignments with their reasons, states of units, presence of machines, and changes by users: the\n"
+          "last 1000 changes, and with --follow all new ones. Of all units, or of the named ones.\n\n"
           "fleetctl events --follow --since=-10min web@1.service\n",
           verb_events },
         { "fd-forward", 0, "SOCKET", "Copy standard input and output to and from a socket",
-          "For tunnels of fleet's own fleetctl, which runs it on the far side.\n", verb_fd_forward },
+          "The fleetctl of fleet runs this verb at the remote end of its tunnels.\n", verb_fd_forward },
         { "help", FLAGS_HELP, "[VERB]", "Help about any command", NULL, verb_help },
-        { "import", FLAGS_IMPORT | FLAGS_YES, "--etcd=URL", "Move the units of a fleet here, out of its etcd",
-          "Reads and checks all of it, shows what would be done, and asks. Units that are here already "
-          "stay "
-          "as\n"
-          "they are. Nothing is written to that etcd, and what the old fleet runs it goes on running.\n\n"
+        { "import", FLAGS_IMPORT | FLAGS_YES, "--etcd=URL",
+          "Import the units of a fleet cluster from its etcd",
+          "Reads and checks all units, shows the changes, and asks for confirmation. Existing units stay\n"
+          "unchanged. The etcd stays unchanged, and units of the fleet cluster continue to run.\n\n"
           "fleetctl import --etcd=http://10.0.0.1:2379\n",
           verb_import },
-        { "is-active", FLAGS_QUIET | FLAGS_PATTERNS_ALL, "UNIT...", "Ask whether units are active",
-          "Prints the state of each. Exit status 0 when one is active, 3 when none is, 4 when none exists.\n"
-          "A global unit is active when it is so on each of its machines.\n",
+        { "is-active", FLAGS_QUIET | FLAGS_PATTERNS_ALL, "UNIT...", "Check whether units are active",
+          "Prints the state of each unit. Exit status 0 if one is active, 3 if none is, 4 if none exists.\n"
+          "A global unit is active if it is active on all of its machines.\n",
           verb_is_active },
-        { "is-failed", FLAGS_QUIET | FLAGS_PATTERNS_ALL, "UNIT...", "Ask whether units have failed",
-          "Prints the state of each. Exit status 0 when one has failed, 1 when none has, 4 when none "
+        { "is-failed", FLAGS_QUIET | FLAGS_PATTERNS_ALL, "UNIT...", "Check whether units have failed",
+          "Prints the state of each unit. Exit status 0 if one has failed, 1 if none has, 4 if none "
           "exists.\n",
           verb_is_failed },
         { "journal", FLAGS_JOURNAL | FLAGS_LINES | FLAGS_REMOTE, "UNIT",
           "Print the journal of a unit in the cluster to stdout",
-          "From all machines where it ran. Formats short, short-unix and json are put in order of time,\n"
-          "others come machine by machine.\n\n"
-          "Read the last 10 lines, and go on:\n"
+          "From all machines on which it ran. Formats short, short-unix and json are sorted by time, others\n"
+          "are printed machine by machine.\n\n"
+          "Read the last 10 lines, and follow:\n"
           "fleetctl journal -f foo.service\n",
           verb_journal },
         { "kill", FLAGS_KILL | FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
-          "Send a signal to the processes of units", "On their machines, as systemctl kill does it.\n",
-          verb_kill },
-        { "kv", FLAGS_KV, "VERB ...", "Read, write and watch the cluster's keys",
-          "The keys of /v2/keys, which every host serves. Exit status 4: the key is not there, or a\n"
+          "Send a signal to the processes of units", "Runs systemctl kill on their machines.\n", verb_kill },
+        { "kv", FLAGS_KV, "VERB ...", "Read, write and watch the keys of the cluster",
+          "The keys of /v2/keys, which every host serves. Exit status 4: the key does not exist, or a\n"
           "comparison failed.\n\n"
           "fleetctl kv set /config/color green --ttl=60\n"
           "fleetctl kv watch --recursive --forever /config\n",
           verb_kv },
         { "list-dependencies", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
-          "Show what units depend on, on their machines",
-          "As systemctl list-dependencies does it. A global unit is shown on every machine.\n",
+          "Show the dependencies of units on their machines",
+          "Runs systemctl list-dependencies, for a global unit on all of its machines.\n",
           verb_list_dependencies },
         { "list-machines", FLAGS_LIST, "", "Enumerate the current hosts in the cluster",
-          "Fields: machine, ip, metadata, hostname, presence, role, units, version.\n\n"
+          "Fields: machine, ip, metadata, hostname, presence, problem, role, units, version.\n\n"
           "For easily parsable output, you can remove the column headers:\n"
           "fleetctl list-machines --no-legend\n",
           verb_list_machines },
         { "list-unit-files", FLAGS_LIST | FLAGS_STATE | FLAGS_MACHINE, "",
           "List the units that exist in the cluster.",
-          "Whether or not they are on a machine.\n"
+          "Also units without a machine.\n"
           "Fields: unit, hash, dstate, state, target, global, desc, reason, owner, problem.\n",
           verb_list_unit_files },
         { "list-units", FLAGS_LIST | FLAGS_STATE | FLAGS_MACHINE, "",
           "List the current state of units in the cluster",
-          "Only those that are on a machine.\n"
+          "Only units with a machine.\n"
           "Fields: unit, machine, load, active, sub, hash.\n\n"
           "Choose the columns to display:\n"
           "fleetctl list-units --fields=unit,machine\n",
           verb_list_units },
         { "load", FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...",
           "Schedule one or more units in the cluster, first submitting them if necessary.",
-          "The units get a machine and are loaded into its systemd, and are not started.\n" WAITING,
-          verb_load },
-        { "plan", 0, "FILE...", "Say where the units of files would run",
-          "Nothing is changed. Actions: place, stay, move, wait (no machine fits), keep (a template).\n",
+          "The units get a machine and are loaded into its systemd, but not started.\n" WAITING, verb_load },
+        { "plan", 0, "FILE...", "Show where the units of files would run",
+          "Changes nothing. Actions: place, stay, move, wait (no machine fits), keep (a template).\n",
           verb_plan },
-        { "reload", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Have units read their configuration anew",
-          "On their machines, by ExecReload=.\n", verb_reload },
-        { "reset-failed", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
-          "Have systemd forget that units have failed",
-          "On their machines, as systemctl reset-failed does it.\n", verb_reset_failed },
+        { "reload", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Reload the configuration of units",
+          "Runs systemctl reload on their machines.\n", verb_reload },
+        { "reset-failed", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Reset the failed state of units",
+          "Runs systemctl reset-failed on their machines.\n", verb_reset_failed },
         { "restart", FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS, "UNIT...",
           "Stop and start one or more units in the cluster, one after the other.",
-          "Each is stopped, waited for, started, and waited for, before the next one is.\n", verb_restart },
+          "The next unit is stopped when the previous one is active.\n", verb_restart },
         { "show", FLAGS_SHOW | FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
-          "Show the properties of units, as systemd on their machines has them",
+          "Show the properties of units on their machines",
           "fleetctl show -p MainPID,MemoryCurrent web.service\n", verb_show },
         { "ssh", FLAGS_SSH | FLAGS_REMOTE, "MACHINE|UNIT [CMD...]",
-          "Log in to a machine, or that of a unit, or run a command there",
-          "By OpenSSH: its keys, agent and configuration count. Options of the command stand behind --.\n\n"
+          "Log in to a machine, or to that of a unit, or run a command there",
+          "Uses OpenSSH with its keys, agent and configuration. Options of the command follow --.\n\n"
           "fleetctl ssh web.service -- ps -ef\n",
           verb_ssh },
         { "start", FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_WAIT, "UNIT...",
           "Start one or more units in the cluster, first submitting and loading if necessary.",
-          "Returns when systemd calls them active, or with status 1 as soon as one has failed and the\n"
-          "others are decided. A job that has ended well is a success. --wait returns when they have "
+          "Returns when systemd reports the units active, or with status 1 when one has failed and the "
+          "others\n"
+          "are decided. A job that ends successfully counts as active. --wait returns when the units have\n"
           "ended.\n" WAITING "\n"
           "Start a single unit, and three of one template:\n"
           "fleetctl start foo.service web@{1..3}.service\n",
           verb_start },
         { "status", FLAGS_LINES | FLAGS_REMOTE | FLAGS_PATTERNS, "[UNIT...]",
           "Output the status of one or more units in the cluster",
-          "Without a unit: the whole cluster on one screen; exit status 1 when something is wrong.\n"
-          "As systemctl status on the unit's machine prints it, and with its exit status.\n"
-          "A global unit is shown on every machine.\n",
+          "Without a unit: the whole cluster on one screen; exit status 1 if there are problems.\n"
+          "With units: runs systemctl status on their machines, and exits with its status. A global unit is\n"
+          "shown for all of its machines.\n",
           verb_status },
         { "stop", FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS, "UNIT...",
-          "Stop one or more units in the cluster.",
-          "The units stay on their machines, and can be started again.\n" WAITING, verb_stop },
+          "Stop one or more units in the cluster.", "The units stay loaded on their machines.\n" WAITING,
+          verb_stop },
         { "submit", FLAGS_REPLACE, "UNIT...", "Upload one or more units to the cluster without starting them",
-          "All files are read before the first is submitted; with a mistake in one of them, none is.\n"
-          "A unit that is there already is not submitted again, but for --replace.\n\n"
+          "All files are read first; after an error in one of them, no unit is submitted.\n"
+          "Existing units stay unchanged without --replace.\n\n"
           "Submit a directory of units:\n"
           "fleetctl submit myservice/*\n",
           verb_submit },
         { "unload", FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS, "UNIT...",
           "Unschedule one or more units in the cluster.",
-          "The units are stopped and taken from their machines; the cluster keeps their files.\n" WAITING,
+          "The units are stopped and removed from their machines; the cluster keeps their files.\n" WAITING,
           verb_unload },
-        { "verify", 0, "FILE...", "Say all that is wrong with unit files",
-          "Nothing is sent. Exit status 1 when a file would be refused.\n", verb_verify },
+        { "verify", 0, "FILE...", "Check unit files",
+          "Sends nothing. Exit status 1 if a file would be rejected.\n", verb_verify },
         { "version", 0, "", "Print the version and exit", NULL, verb_version },
-        { "why", FLAGS_PATTERNS_ALL, "UNIT...", "Say why units are where they are, or nowhere",
-          "Each machine is named, with the rule that excluded it. Exit status 4: there is no such unit.\n",
+        { "why", FLAGS_PATTERNS_ALL, "UNIT...", "Explain the placement of units",
+          "Lists each machine with the rule that excludes it. Exit status 4 if a unit does not exist.\n",
           verb_why },
 };
 
-/* The verb of that name, or the only one that begins so. */
+/* Return the verb of that name, or the only one that begins with it. */
 static const Verb *find_verb(const char *name) {
         const Verb *found = NULL;
 
@@ -218,16 +214,17 @@ static void print_root_help(void) {
         for (size_t i = 0; i < ELEMENTS(verbs); i++)
                 if (*verbs[i].summary)
                         printf("\t%-18s%s\n", verbs[i].name, verbs[i].summary);
-        printf("\nThe first minutes:\n"
-               "\tfleetctl list-machines              who is there\n"
-               "\tfleetctl start hello.service        submits the file, picks a machine, starts it there\n"
-               "\tfleetctl list-units                 what runs where\n"
-               "\tfleetctl journal -f hello.service   its log, wherever it is\n"
-               "\tfleetctl why hello.service          why it is where it is, or nowhere\n"
-               "\tfleetctl events --follow            what happens, as it happens\n"
+        printf("\nFirst steps:\n"
+               "\tfleetctl list-machines              list the hosts\n"
+               "\tfleetctl start hello.service        submit the file, choose a machine, start the unit "
+               "there\n"
+               "\tfleetctl list-units                 list the units and their machines\n"
+               "\tfleetctl journal -f hello.service   follow the log of the unit\n"
+               "\tfleetctl why hello.service          explain the placement of the unit\n"
+               "\tfleetctl events --follow            follow the events of the cluster\n"
                "\nOPTIONS:\n");
         options_print(FLAGS_GLOBAL, stdout);
-        printf("\nEach option can be preset in the environment: FLEETCTL_ENDPOINT, FLEETCTL_REQUEST_TIMEOUT, "
+        printf("\nEach option has an environment variable: FLEETCTL_ENDPOINT, FLEETCTL_REQUEST_TIMEOUT, "
                "...\n");
 }
 
@@ -287,7 +284,7 @@ static int verb_help(Client *c, char **args, size_t n) {
         return EXIT_DONE;
 }
 
-/* fleet's --sign. */
+/* Reject --sign with the message of fleet. */
 static int fail_sign(void) {
         fputs("WARNING: The signed/verified units feature is DEPRECATED and cannot be used.\n", stderr);
         return EXIT_USAGE;
@@ -298,22 +295,20 @@ static int verb_version(Client *c, char **args, size_t n) {
         return EXIT_DONE;
 }
 
+/* Print the error for an unknown verb: one line on a terminal, else the text of fleet. */
 static int fail_verb(const char *name) {
+        Suggestion suggestion = { .typed = name };
+        _cleanup_text_ Text safe = {};
         bool any = false;
 
-        if (client_talks_to_people()) {
-                size_t best = SIZE_MAX, distance;
-                const char *meant = NULL;
-                _cleanup_text_ Text safe = {};
-
+        if (client_is_interactive()) {
                 for (size_t i = 0; i < ELEMENTS(verbs); i++)
-                        if (is_spelt_alike(name, verbs[i].name, &distance) && distance < best) {
-                                best = distance;
-                                meant = verbs[i].name;
-                        }
+                        suggest_consider(&suggestion, verbs[i].name);
                 text_append_printable(&safe, name);
-                fprintf(stderr, "fleetctl: there is no verb %s%s%s%s (fleetctl help)\n", safe.chars ?: "",
-                        meant ? "; did you mean " : "", meant ?: "", meant ? "?" : "");
+                fprintf(stderr, "fleetctl: there is no verb %s", safe.chars ?: "");
+                if (suggestion.nearest)
+                        fprintf(stderr, "; did you mean %s?", suggestion.nearest);
+                fputs(" (fleetctl help)\n", stderr);
                 return EXIT_USAGE;
         }
         fprintf(stderr, "Error: unknown command \"%s\" for \"fleetctl\"\n", name);
@@ -335,17 +330,20 @@ static int fail_verb(const char *name) {
         return EXIT_USAGE;
 }
 
+/* Print the error for an invalid flag, with the help in a pipe, as fleet does. */
 static int fail_flag(const Verb *v, const Error *err) {
-        const char *flag = starts_with(err->message, "unknown flag: --") ?
-                                   err->message + strlen("unknown flag: --") :
-                                   NULL;
+        static const char unknown[] = "unknown flag: --";
+        unsigned groups = FLAGS_GLOBAL | (v ? v->groups : 0);
 
-        if (client_talks_to_people()) {
-                const char *meant = flag ? options_nearest(FLAGS_GLOBAL | (v ? v->groups : 0), flag) : NULL;
+        if (client_is_interactive()) {
+                const char *nearest = NULL;
 
-                fprintf(stderr, "fleetctl: %s%s%s%s (fleetctl help%s%s)\n", err->message,
-                        meant ? "; did you mean --" : "", meant ?: "", meant ? "?" : "", v ? " " : "",
-                        v ? v->name : "");
+                if (starts_with(err->message, unknown))
+                        nearest = options_nearest(groups, err->message + strlen(unknown));
+                fprintf(stderr, "fleetctl: %s", err->message);
+                if (nearest)
+                        fprintf(stderr, "; did you mean --%s?", nearest);
+                fprintf(stderr, " (fleetctl help%s%s)\n", v ? " " : "", v ? v->name : "");
                 return EXIT_USAGE;
         }
         fprintf(stderr, "Error: %s\n\n", err->message);
@@ -358,8 +356,8 @@ static int fail_flag(const Verb *v, const Error *err) {
         return EXIT_USAGE;
 }
 
-/* The connection that the options describe; a question may take 'read_ms' where they do not say. Nothing is
- * sent. */
+/* Prepare the connection; nothing is sent. 'read_ms' is the timeout of GET requests without
+ * --request-timeout. */
 static int connect_client(Client *c, uint64_t read_ms, Error *err) {
         const Options *o = &c->options;
         _cleanup_free_ char *first = NULL;
@@ -367,8 +365,7 @@ static int connect_client(Client *c, uint64_t read_ms, Error *err) {
         size_t size = strcspn(o->endpoint, ",");
 
         if (streq(o->driver, "etcd"))
-                return error_set(err, -EINVAL,
-                                 "there is no etcd to drive: fleetd is the registry; leave --driver out");
+                return error_set(err, -EINVAL, "--driver=etcd: fleetd replaces etcd; omit --driver");
         if (!streq(o->driver, "API"))
                 return error_set(err, -EINVAL, "unrecognized driver \"%s\"", o->driver);
         first = strndup(o->endpoint, size);
@@ -376,7 +373,7 @@ static int connect_client(Client *c, uint64_t read_ms, Error *err) {
                 return -ENOMEM;
         endpoint = first;
         if (o->endpoint[size])
-                fprintf(stderr, "fleetctl: of several endpoints the first is used: %s\n", first);
+                client_note("--endpoint: only the first of several endpoints is used: %s", first);
         if (*o->tunnel) {
                 int r = tunnel_open(o, first, &c->tunnel, &endpoint, err);
 
@@ -390,8 +387,8 @@ static int connect_client(Client *c, uint64_t read_ms, Error *err) {
                         .ca_file = o->ca_file,
                         .cert_file = o->cert_file,
                         .key_file = o->key_file,
-                        .read_ms = o->request_timeout_ms ? o->request_timeout_ms : read_ms,
-                        .write_ms = o->request_timeout_ms ? o->request_timeout_ms : WRITE_MS,
+                        .read_ms = o->request_timeout_ms ?: read_ms,
+                        .write_ms = o->request_timeout_ms ?: WRITE_MS,
                 },
                 &c->connection, err);
 }
@@ -407,12 +404,10 @@ static int run(const Verb *v, Client *c, char **args, size_t n) {
         }
         if (c->options.sign)
                 return fail_sign();
-        if (c->options.wait && c->options.no_block) {
-                fputs("fleetctl: --wait may not be combined with --no-block\n", stderr);
-                return EXIT_USAGE;
-        }
+        if (c->options.wait && c->options.no_block)
+                return client_usage("--wait cannot be combined with --no-block");
         if (*c->options.output && !streq(c->options.output, "json")) {
-                fprintf(stderr, "fleetctl: --output=%s: the only format is json\n", c->options.output);
+                fprintf(stderr, "fleetctl: --output=%s: expected json\n", c->options.output);
                 return EXIT_USAGE;
         }
         r = connect_client(c, v->groups & FLAGS_KV ? READ_KEYS_MS : READ_MS, &err);
@@ -434,8 +429,8 @@ static int run_line(int argc, char **argv) {
         Error err = {};
         int status;
 
-        if (getenv(SSH_ASK_VARIABLE) && n == 1)
-                return ssh_ask(args[0]);
+        if (getenv(SSH_ASKPASS_VARIABLE) && n == 1)
+                return ssh_askpass(args[0]);
         if (n > 0 && (streq(args[0], "--version") || streq(args[0], "-v")))
                 return verb_version(&c, NULL, 0);
 
@@ -446,7 +441,7 @@ static int run_line(int argc, char **argv) {
                 if (!v)
                         return fail_verb(*verb_at);
                 memmove(verb_at, verb_at + 1,
-                        (size_t) (args + n - verb_at) * sizeof(*args)); /* with the NULL behind */
+                        (size_t) (args + n - verb_at) * sizeof(*args)); /* with the final NULL */
                 n--;
         }
 
@@ -464,9 +459,7 @@ static int run_line(int argc, char **argv) {
 
 int fleetctl_main(int argc, char **argv) {
         (void) setlocale(LC_ALL, "");
-        (void) signal(
-                SIGCHLD,
-                SIG_DFL); /* if the parent process ignored it, the exit status of a child would be lost */
+        (void) signal(SIGCHLD, SIG_DFL); /* inherited SIG_IGN would discard the exit status of a child */
         output_init();
         return output_finish(run_line(argc, argv));
 }

@@ -1,6 +1,6 @@
-/* fleetctl as a whole. */
+/* The whole program. */
 #pragma once
 
-/* Runs it with these arguments, which are changed: the exit status. What is printed has been written when it
- * returns. */
+/* Run fleetctl with these arguments, which are modified. Return the exit status. All output has been flushed.
+ */
 int fleetctl_main(int argc, char **argv);

@@ -1,44 +1,52 @@
-/* import: moves the units of a fleet out of its etcd, as fleet 0.9 to 1.0 laid them out (prefix
+/* import: copy the units of a fleet cluster from its etcd, in the layout of fleet 0.9 to 1.0 (prefix
  * /_coreos.com/fleet):
  *
  *   job/NAME/object         {"Name":"NAME","UnitHash":[20 numbers]}
- *   job/NAME/target-state   inactive, loaded or launched; none: inactive
+ *   job/NAME/target-state   inactive, loaded or launched; absent: inactive
  *   unit/HEX                {"Raw":"the unit's text"}, shared by all units of that hash
- *   machines/ID/metadata/K  what people gave a machine; empty: they took it away
+ *   machines/ID/metadata/K  metadata set by users; empty: removed by users
  *
- * All else has a time to live, and is the old cluster's own. Nothing is written there. First all of it is
- * read and checked, then it is shown, and then done. A unit that this cluster rejects is listed with the
- * reason and left out. */
+ * All other keys expire and concern the old cluster only. import does not write to this etcd. It reads and
+ * checks all units, prints them, and copies them after a confirmation. A unit that this cluster rejects is
+ * listed with the reason and skipped. */
 #include <errno.h>
 #include <stdio.h>
 
 #include "client/client.h"
 #include "client/output.h"
+#include "client/verbs.h"
 #include "units/machine.h"
 #include "units/name.h"
+
+enum { ETCD_MS = 10000 };
+
+static const char action_import[] = "import";
 
 typedef struct Imported {
         char *name, *text; /* owned */
         TargetState target;
-        char *rejected;     /* owned; why this cluster does not take the unit, NULL: it does */
-        const char *action; /* of a table's: "import", or why not; borrowed */
+        char *rejected;     /* reason why this cluster rejects the unit, owned; NULL: it does not */
+        const char *action; /* action_import, or the reason to skip the unit; borrowed */
 } Imported;
 
 typedef struct Fleet {
         Connection *etcd;
-        JsonValue *jobs, *contents, *machines; /* owned; NULL: the directory is not there */
+        JsonValue *jobs, *contents, *machines; /* owned; NULL: the directory does not exist */
         Imported *units;
         size_t n, capacity;
-        Text patch; /* metadata, as PATCH takes it */
+        Text patch; /* metadata, as a body of PATCH */
         size_t n_metadata;
 } Fleet;
 
+static void imported_done(Imported *unit) {
+        free(unit->name);
+        free(unit->text);
+        free(unit->rejected);
+}
+
 static void fleet_done(Fleet *f) {
-        for (size_t i = 0; i < f->n; i++) {
-                free(f->units[i].name);
-                free(f->units[i].text);
-                free(f->units[i].rejected);
-        }
+        for (size_t i = 0; i < f->n; i++)
+                imported_done(&f->units[i]);
         free(f->units);
         json_value_free(f->jobs);
         json_value_free(f->contents);
@@ -66,7 +74,8 @@ static int read_directory(Client *c, Fleet *f, const char *name, JsonValue **ret
         if (reply.status == 404)
                 return 0;
         if (reply.status != 200)
-                return error_set(err, -EREMOTEIO, "etcd answers %ld to %s: is its v2 API on (--enable-v2)?",
+                return error_set(err, -EREMOTEIO,
+                                 "etcd answers %ld to %s; check that its v2 API is enabled (--enable-v2)",
                                  reply.status, path.chars);
         r = json_value_parse(reply.body.chars, reply.body.size, ret, err);
         return r < 0 ? error_prefix(err, r, "etcd's answer to %s", path.chars) : 0;
@@ -76,27 +85,23 @@ static const JsonValue *nodes_of(const JsonValue *node) {
         return json_value_member(node, "nodes");
 }
 
-static const char *text_of(const JsonValue *v, const char *member) {
-        return json_value_string(json_value_member(v, member)) ?: "";
-}
-
 static const char *last_part(const char *key) {
         const char *slash = strrchr(key, '/');
 
         return slash ? slash + 1 : key;
 }
 
-/* The child of that name, or NULL. */
+/* Return the child of that name, or NULL. */
 static const JsonValue *child(const JsonValue *node, const char *name) {
         const JsonValue *nodes = nodes_of(node);
 
         for (size_t i = 0; i < json_value_count(nodes); i++)
-                if (streq(last_part(text_of(json_value_item(nodes, i), "key")), name))
+                if (streq(last_part(member_text(json_value_item(nodes, i), "key")), name))
                         return json_value_item(nodes, i);
         return NULL;
 }
 
-/* "UnitHash":[28,111,...] as 40 hex digits. */
+/* Read "UnitHash":[28,111,...] as 40 hex digits. */
 static int read_hash(const JsonValue *object, char ret[UNIT_HASH_SIZE]) {
         const JsonValue *numbers = json_value_member(object, "UnitHash");
 
@@ -112,7 +117,7 @@ static int read_hash(const JsonValue *object, char ret[UNIT_HASH_SIZE]) {
         return 0;
 }
 
-/* The text of that hash, and whether it is what it says. The caller frees. */
+/* Read the text with that hash and verify the hash. The caller frees *ret. */
 static int read_contents(const Fleet *f, const char *hash, char **ret, Error *err) {
         const JsonValue *node = child(json_value_member(f->contents, "node"), hash);
         _cleanup_json_ JsonValue *value = NULL;
@@ -122,61 +127,82 @@ static int read_contents(const Fleet *f, const char *hash, char **ret, Error *er
         int r;
 
         if (!node)
-                return error_set(err, -ENOENT, "its contents (hash %.7s) are not in etcd", hash);
-        r = json_value_parse(text_of(node, "value"), strlen(text_of(node, "value")), &value, err);
+                return error_set(err, -ENOENT, "etcd has no text with hash %.7s", hash);
+        r = json_value_parse(member_text(node, "value"), strlen(member_text(node, "value")), &value, err);
         if (r < 0)
                 return error_prefix(err, r, "contents of hash %.7s", hash);
-        raw = text_of(value, "Raw");
+        raw = member_text(value, "Raw");
         r = unit_file_parse(raw, strlen(raw), UNIT_FILE_LITERAL, &file, err);
-        if (r >= 0)
-                r = unit_file_hash(&file, found);
+        if (r < 0)
+                return r;
+        r = unit_file_hash(&file, found);
         if (r < 0)
                 return r;
         if (!streq(found, hash))
-                return error_set(err, -EBADMSG, "its contents have the hash %.7s, and should have %.7s",
-                                 found, hash);
+                return error_set(err, -EBADMSG, "the text has hash %.7s, expected %.7s", found, hash);
         *ret = strdup(raw);
         return *ret ? 0 : -ENOMEM;
 }
 
-static int read_job(Fleet *f, const JsonValue *job, Error *err) {
-        const JsonValue *object = child(job, "object"), *target = child(job, "target-state");
-        const char *name = last_part(text_of(job, "key"));
+static int read_target(const JsonValue *job, TargetState *ret, Error *err) {
+        const JsonValue *target = child(job, "target-state");
+        TargetState state;
+
+        if (!target)
+                return 0;
+        state = target_state_from_string(member_text(target, "value"));
+        if (state < 0)
+                return error_set(err, -EBADMSG, "target state '%.32s': expected inactive, loaded or launched",
+                                 member_text(target, "value"));
+        *ret = state;
+        return 0;
+}
+
+/* Read the text and the target state of a unit, and whether this cluster rejects it. */
+static int read_unit(const Fleet *f, const char *name, const JsonValue *job, Imported *unit, Error *err) {
+        const char *object = member_text(child(job, "object"), "value");
         _cleanup_warnings_ Warnings faults = {}, warnings = {};
         _cleanup_json_ JsonValue *value = NULL;
-        _cleanup_free_ char *text = NULL, *copy = NULL, *rejected = NULL;
-        TargetState state = TARGET_INACTIVE;
         char hash[UNIT_HASH_SIZE];
         int r;
 
-        if (!object)
-                return 0; /* what is left of a unit that was destroyed */
-        r = json_value_parse(text_of(object, "value"), strlen(text_of(object, "value")), &value, err);
-        if (r >= 0 && read_hash(value, hash) < 0)
-                r = error_set(err, -EBADMSG, "its object has no UnitHash of 20 bytes");
-        if (r >= 0)
-                r = read_contents(f, hash, &text, err);
-        if (r >= 0 && target) {
-                state = target_state_from_string(text_of(target, "value"));
-                if (state < 0)
-                        r = error_set(err, -EBADMSG,
-                                      "target state '%.32s' is none of inactive, loaded, launched",
-                                      text_of(target, "value"));
+        r = json_value_parse(object, strlen(object), &value, err);
+        if (r < 0)
+                return r;
+        if (read_hash(value, hash) < 0)
+                return error_set(err, -EBADMSG, "object without a UnitHash of 20 bytes");
+        r = read_contents(f, hash, &unit->text, err);
+        if (r < 0)
+                return r;
+        r = read_target(job, &unit->target, err);
+        if (r < 0)
+                return r;
+        r = unit_verify(name, unit->text, strlen(unit->text), &faults, &warnings);
+        if (r < 0)
+                return r;
+        if (faults.n > 0 && asprintf(&unit->rejected, "rejected: %s", faults.items[0].message) < 0) {
+                unit->rejected = NULL;
+                return -ENOMEM;
         }
-        if (r >= 0)
-                r = unit_verify(name, text, strlen(text), &faults, &warnings);
+        return 0;
+}
+
+static int read_job(Fleet *f, const JsonValue *job, Error *err) {
+        const char *name = last_part(member_text(job, "key"));
+        _cleanup_(imported_done) Imported unit = { .target = TARGET_INACTIVE };
+        int r;
+
+        if (!child(job, "object"))
+                return 0; /* a destroyed unit */
+        r = read_unit(f, name, job, &unit, err);
         if (r < 0)
                 return error_prefix(err, r, "%s", name);
 
-        copy = strdup(name);
-        if (faults.n > 0 && asprintf(&rejected, "rejected: %s", faults.items[0].sentence) < 0)
+        unit.name = strdup(name);
+        if (!unit.name || GROW(f->units, f->capacity, f->n + 1) < 0)
                 return -ENOMEM;
-        if (!copy || GROW(f->units, f->capacity, f->n + 1) < 0)
-                return -ENOMEM;
-        f->units[f->n++] = (Imported) { .name = TAKE_PTR(copy),
-                                        .text = TAKE_PTR(text),
-                                        .target = state,
-                                        .rejected = TAKE_PTR(rejected) };
+        f->units[f->n++] = unit;
+        unit = (Imported) {};
         return 0;
 }
 
@@ -186,11 +212,12 @@ static void read_metadata(Fleet *f) {
         for (size_t i = 0; i < json_value_count(machines); i++) {
                 const JsonValue *machine = json_value_item(machines, i),
                                 *keys = nodes_of(child(machine, "metadata"));
-                const char *id = last_part(text_of(machine, "key"));
+                const char *id = last_part(member_text(machine, "key"));
 
                 for (size_t k = 0; k < json_value_count(keys) && machine_id_is_valid(id); k++) {
                         const JsonValue *key = json_value_item(keys, k);
-                        const char *name = last_part(text_of(key, "key")), *value = text_of(key, "value");
+                        const char *name = last_part(member_text(key, "key")),
+                                   *value = member_text(key, "value");
                         _cleanup_text_ Text path = {};
 
                         if (machine_metadata_check(name, value, NULL) < 0)
@@ -210,31 +237,44 @@ static int by_name(const void *a, const void *b) {
         return strcmp(((const Imported *) a)->name, ((const Imported *) b)->name);
 }
 
-/* Everything, or nothing: a registry that is half readable is looked at by a person first. */
+static int read_directories(Client *c, Fleet *f, Error *err) {
+        const struct {
+                const char *name;
+                JsonValue **ret;
+        } directories[] = { { "job", &f->jobs }, { "unit", &f->contents }, { "machines", &f->machines } };
+
+        for (size_t i = 0; i < ELEMENTS(directories); i++) {
+                int r = read_directory(c, f, directories[i].name, directories[i].ret, err);
+
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* Read all units and metadata. One corrupt unit is an error: an administrator has to decide about such a
+ * registry. */
 static int fleet_read(Client *c, Fleet *f, Error *err) {
         const JsonValue *jobs;
         int r;
 
         r = connection_new(&(ConnectionSettings) { .endpoint = c->options.etcd,
-                                                   .read_ms = c->options.request_timeout_ms ?: 10000,
-                                                   .write_ms = 10000,
+                                                   .read_ms = c->options.request_timeout_ms ?: ETCD_MS,
+                                                   .write_ms = ETCD_MS,
                                                    .ca_file = "",
                                                    .cert_file = "",
                                                    .key_file = "",
                                                    .debug = c->options.debug },
                            &f->etcd, err);
-        if (r >= 0)
-                r = read_directory(c, f, "job", &f->jobs, err);
-        if (r >= 0)
-                r = read_directory(c, f, "unit", &f->contents, err);
-        if (r >= 0)
-                r = read_directory(c, f, "machines", &f->machines, err);
+        if (r < 0)
+                return r;
+        r = read_directories(c, f, err);
         if (r < 0)
                 return r;
         if (!f->jobs)
-                return error_set(
-                        err, -ENOENT,
-                        "there is no fleet in this etcd: no job/ below the prefix; see --etcd-key-prefix");
+                return error_set(err, -ENOENT,
+                                 "no registry of fleet in this etcd: no job/ below the prefix; see "
+                                 "--etcd-key-prefix");
 
         jobs = nodes_of(json_value_member(f->jobs, "node"));
         json_open(&f->patch, NULL, '[');
@@ -250,13 +290,13 @@ static int fleet_read(Client *c, Fleet *f, Error *err) {
         return f->patch.error;
 }
 
-/* -- What is there already stays -- */
+/* -- Comparison with this cluster -- */
 
 static int compare(Client *c, Fleet *f, size_t *ret_new, Error *err) {
-        _cleanup_listing_ Listing there = {};
+        _cleanup_listing_ Listing existing = {};
         int r;
 
-        r = client_units(c, &there, err);
+        r = client_units(c, &existing, err);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < f->n; i++) {
@@ -270,66 +310,63 @@ static int compare(Client *c, Fleet *f, size_t *ret_new, Error *err) {
                 r = unit_read(u->name, u->text, strlen(u->text), &unit, err);
                 if (r < 0)
                         return r;
-                u->action = "import";
-                for (size_t k = 0; k < there.n; k++)
-                        if (there.units[k].name && streq(there.units[k].name, u->name))
-                                u->action = there.units[k].hash && streq(there.units[k].hash, unit->hash) ?
-                                                    "there already" :
-                                                    "there already, and different";
-                *ret_new += streq(u->action, "import");
+                u->action = action_import;
+                for (size_t k = 0; k < existing.n; k++) {
+                        const ApiUnit *other = &existing.units[k];
+
+                        if (other->name && streq(other->name, u->name))
+                                u->action = other->hash && streq(other->hash, unit->hash) ?
+                                                    "exists" :
+                                                    "exists with another text";
+                }
+                *ret_new += u->action == action_import;
         }
         return 0;
 }
 
-static int show(const Fleet *f) {
+static int print_units(const Fleet *f) {
         static const char *const headers[] = { "UNIT", "DSTATE", "ACTION" };
         _cleanup_table_ Table *t = table_new(headers, ELEMENTS(headers));
-        int r = t ? 0 : -ENOMEM;
 
-        for (size_t i = 0; i < f->n && r >= 0; i++) {
+        for (size_t i = 0; t && i < f->n; i++) {
                 const char *cells[] = { f->units[i].name, target_state_to_string(f->units[i].target),
                                         f->units[i].action };
 
-                for (size_t k = 0; k < ELEMENTS(cells) && r >= 0; k++)
-                        r = table_add(t, cells[k]);
+                if (table_add_row(t, cells, ELEMENTS(cells)) < 0)
+                        return -ENOMEM;
         }
-        return r < 0 ? r : table_print(t, true);
+        return t ? table_print(t, true) : -ENOMEM;
 }
 
-static bool is_meant(const Client *c, size_t n, size_t n_metadata) {
-        if (c->options.yes)
-                return true;
-        if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)) {
-                fprintf(stderr,
-                        "fleetctl: nothing was changed; with --yes %zu units and %zu metadata of machines "
-                        "are imported\n",
-                        n, n_metadata);
+static bool confirm_import(const Client *c, size_t n, size_t n_metadata) {
+        _cleanup_text_ Text effect = {};
+
+        text_printf(
+                &effect,
+                "%zu units and %zu metadata of machines are imported. Stop the old fleet first: its units "
+                "continue to run.",
+                n, n_metadata);
+        if (effect.error < 0) {
+                (void) client_fail(-ENOMEM, NULL);
                 return false;
         }
-        fprintf(stderr,
-                "Import %zu units and %zu metadata of machines? Stop the old fleet first: what runs there, "
-                "runs on. [y/N] ",
-                n, n_metadata);
-        if (client_says_yes())
-                return true;
-        fputs("fleetctl: nothing was changed\n", stderr);
-        return false;
+        return client_confirm(c, effect.chars, "Import?");
 }
 
-static int carry_out(Client *c, const Fleet *f, size_t n_new, Error *err) {
+static int import_units(Client *c, const Fleet *f, Error *err) {
         _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, f->n + 1);
-        _cleanup_reply_ Reply reply = {};
         size_t n = 0;
-        int r = units ? 0 : -ENOMEM;
+        int r;
 
-        if (r >= 0 && f->n_metadata > 0) {
-                r = connection_request(c->connection, "PATCH", "/fleet/v1/machines", "application/json",
-                                       f->patch.chars, &reply, err);
-                if (r >= 0)
-                        r = reply_check(&reply, err);
+        if (!units)
+                return -ENOMEM;
+        if (f->n_metadata > 0) {
+                r = client_request(c, "PATCH", "/fleet/v1/machines", &f->patch, NULL, err);
+                if (r < 0)
+                        return r;
         }
-        for (size_t i = 0; i < f->n && r >= 0; i++) {
-                if (!streq(f->units[i].action, "import"))
+        for (size_t i = 0; i < f->n; i++) {
+                if (f->units[i].action != action_import)
                         continue;
                 units[n] = API_UNIT_EMPTY;
                 units[n].name = f->units[i].name;
@@ -337,11 +374,13 @@ static int carry_out(Client *c, const Fleet *f, size_t n_new, Error *err) {
                 units[n].desired_state = f->units[i].target;
                 units[n++].keep = true;
         }
-        if (r >= 0)
-                r = client_change(c, units, n, err);
-        if (r >= 0)
-                printf("Imported %zu units and %zu metadata of machines\n", n_new, f->n_metadata);
-        return r;
+        return client_change(c, units, n, err);
+}
+
+/* Print the error of a step that changes nothing. */
+static int fail_unchanged(int r, const Error *err) {
+        fprintf(stderr, "fleetctl: %s\nfleetctl: nothing was changed\n", error_text(err, r));
+        return EXIT_FAILED;
 }
 
 int verb_import(Client *c, char **args, size_t n) {
@@ -350,25 +389,26 @@ int verb_import(Client *c, char **args, size_t n) {
         Error err = {};
         int r;
 
-        if (!c->options.etcd || n > 0) {
-                fputs("fleetctl: say from where: fleetctl import --etcd=http://HOST:2379\n", stderr);
-                return EXIT_USAGE;
-        }
+        if (!c->options.etcd || n > 0)
+                return client_usage("import: expected --etcd=http://HOST:2379");
         r = fleet_read(c, &f, &err);
-        if (r >= 0)
-                r = compare(c, &f, &n_new, &err);
-        if (r >= 0)
-                r = show(&f);
-        if (r < 0) {
-                fprintf(stderr, "fleetctl: %s\nfleetctl: nothing was changed\n", error_text(&err, r));
-                return EXIT_FAILED;
-        }
+        if (r < 0)
+                return fail_unchanged(r, &err);
+        r = compare(c, &f, &n_new, &err);
+        if (r < 0)
+                return fail_unchanged(r, &err);
+        r = print_units(&f);
+        if (r < 0)
+                return fail_unchanged(r, &err);
         if (n_new == 0 && f.n_metadata == 0) {
-                fputs("fleetctl: there is nothing to import\n", stderr);
+                client_note("nothing to import");
                 return EXIT_DONE;
         }
-        if (!is_meant(c, n_new, f.n_metadata))
+        if (!confirm_import(c, n_new, f.n_metadata))
                 return EXIT_FAILED;
-        r = carry_out(c, &f, n_new, &err);
-        return r < 0 ? client_fail(r, &err, "%s", "") : EXIT_DONE;
+        r = import_units(c, &f, &err);
+        if (r < 0)
+                return client_fail(r, &err);
+        printf("Imported %zu units and %zu metadata of machines\n", n_new, f.n_metadata);
+        return EXIT_DONE;
 }

@@ -1,8 +1,8 @@
-/* journal: what a unit said, on whatever machines it ran, merged by time.
+/* journal: the log of a unit from all machines, merged by time.
  *
- * One machine's journal is passed on as it comes. Of several, lines are asked for with their time in front
- * (short-unix, or json, which has it inside), and the earliest is printed first; other formats have no time
- * to go by, and come machine by machine. */
+ * The journal of one machine is printed as it arrives. Several journals are requested in a format with a time
+ * (short-unix, or json), and their lines are sorted. Other formats have no time: they are printed machine by
+ * machine. */
 #include <errno.h>
 #include <stdio.h>
 #include <time.h>
@@ -10,18 +10,17 @@
 #include "base/parse.h"
 #include "client/output.h"
 #include "client/unit_status.h"
-#include "client/suggest.h"
+#include "client/verbs.h"
 #include "units/name.h"
 
 enum { TURN_MS = 100, LINES_HELD_MAX = 1000000 };
 
 typedef enum Format { FORMAT_SHORT, FORMAT_UNIX, FORMAT_JSON, FORMAT_OTHER } Format;
 
-/* A line, or several that belong together: the message of a line may go on in the next ones, which begin with
- * blanks. */
+/* A line, with the continuation lines of its message, which begin with spaces. */
 typedef struct Entry {
         uint64_t at_us;
-        size_t source, number; /* equal times stay in the order in which they came */
+        size_t source, number; /* entries of the same time stay in order of arrival */
         char *text;            /* owned, terminated, with its newline */
 } Entry;
 
@@ -38,17 +37,22 @@ typedef struct Merge {
         size_t n_sources;
         Entry *entries;
         size_t n, capacity, number;
-        bool any; /* something was printed */
+        bool any; /* some entry was printed */
 } Merge;
 
 static Format format_of(const char *output) {
-        return streq(output, "short")      ? FORMAT_SHORT :
-               streq(output, "short-unix") ? FORMAT_UNIX :
-               streq(output, "json")       ? FORMAT_JSON :
-                                             FORMAT_OTHER;
+        static const char *const names[] = {
+                [FORMAT_SHORT] = "short", [FORMAT_UNIX] = "short-unix", [FORMAT_JSON] = "json"
+        };
+
+        for (size_t i = 0; i < ELEMENTS(names); i++)
+                if (streq(output, names[i]))
+                        return (Format) i;
+        return FORMAT_OTHER;
 }
 
-/* "1700000000.123456 host ..." or "__REALTIME_TIMESTAMP":"1700000000123456"; 0: there is none. */
+/* Return the time of "1700000000.123456 host ..." or "__REALTIME_TIMESTAMP":"1700000000123456" in us; 0:
+ * none. */
 static uint64_t time_of(Format format, const char *line) {
         static const char member[] = "\"__REALTIME_TIMESTAMP\":\"";
         uint64_t us = 0;
@@ -75,7 +79,7 @@ static int entry_add(Merge *m, size_t source, const char *line, size_t size) {
         Entry *last = NULL;
         char *text;
 
-        /* What has no time of its own goes with the line before. */
+        /* A line without a time continues the entry before. */
         for (size_t i = m->n; i > 0 && at_us == 0 && !last; i--)
                 last = m->entries[i - 1].source == source ? &m->entries[i - 1] : NULL;
         if (last) {
@@ -101,7 +105,7 @@ static int entry_add(Merge *m, size_t source, const char *line, size_t size) {
         return 0;
 }
 
-/* The text of an answer comes in pieces that know nothing of lines. */
+/* Split the output into lines: pieces of an answer end anywhere. */
 static int on_answer(void *userdata, const char *json, size_t json_size) {
         Source *s = userdata;
         UnitStatusLine answer;
@@ -147,7 +151,7 @@ static int by_time(const void *a, const void *b) {
         return x->number < y->number ? -1 : x->number > y->number;
 }
 
-/* journalctl's short form has the local date where short-unix has seconds. */
+/* Print short-unix as the short format of journalctl: the local date replaces the seconds. */
 static void entry_print(const Merge *m, const Entry *e) {
         time_t seconds = e->at_us / 1000000;
         const char *rest = strchr(e->text, ' ');
@@ -163,7 +167,7 @@ static void entry_print(const Merge *m, const Entry *e) {
         }
 }
 
-/* Prints the last 'lines' of what is held, by time, and lets go of it. */
+/* Print the last 'lines' entries, sorted by time, and free all. */
 static void entries_print(Merge *m, uint64_t lines) {
         if (m->n > 0)
                 qsort(m->entries, m->n, sizeof(*m->entries), by_time);
@@ -218,8 +222,8 @@ static int merge_open(Client *c, Merge *m, const char *name, const Listing *mach
         return 0;
 }
 
-/* One turn: whatever has come, of each; waits a little when nothing has. A machine that cannot be asked is
- * said and left out. How many are still telling, or an error. */
+/* Read the available lines of each machine; without any, wait for TURN_MS. Print an error for a machine that
+ * fails, and skip it. Return the number of open journals, or an error. */
 static int merge_turn(Merge *m, const Listing *machines, Error *err) {
         size_t n_open = 0;
         bool any = false;
@@ -236,7 +240,7 @@ static int merge_turn(Merge *m, const Listing *machines, Error *err) {
                 if (r == -ENOMEM || r == -E2BIG)
                         return error_set(err, r,
                                          r == -E2BIG ?
-                                                 "more than %d lines: ask for fewer by --lines or --since" :
+                                                 "more than %d lines: limit them by --lines or --since" :
                                                  "out of memory",
                                          LINES_HELD_MAX);
                 if (r >= 0) {
@@ -245,10 +249,9 @@ static int merge_turn(Merge *m, const Listing *machines, Error *err) {
                 }
                 if (r != -ENODATA || !s->ended) {
                         entries_print(m, UINT64_MAX);
-                        client_note("the journal of %s: %s",
+                        client_note("Failed to read the journal of %s: %s",
                                     machines->machines[i].hostname ?: machines->machines[i].id,
-                                    r == -ENODATA ? "it was lost before it had said all" :
-                                                    error_text(&lost, r));
+                                    r == -ENODATA ? "connection lost before the end" : error_text(&lost, r));
                 }
                 s->stream = stream_free(s->stream);
         }
@@ -266,12 +269,12 @@ static int journal_merged(Client *c, const char *name, const Listing *machines, 
                 if (c->options.follow && m.any)
                         entries_print(&m, UINT64_MAX);
                 else if (c->options.follow && m.n > 0) {
-                        /* What was there already comes from all at once, and is put in order once. */
+                        /* All machines send past entries at once: sort them together once. */
                         r = merge_turn(&m, machines, &err);
                         entries_print(&m, c->options.lines);
                 }
         if (r < 0)
-                return client_fail(r, &err, "%s", "");
+                return client_fail(r, &err);
         entries_print(&m, c->options.follow ? UINT64_MAX : c->options.lines);
         *ret_any = m.any;
         return EXIT_DONE;
@@ -284,7 +287,7 @@ static int journal_of(Client *c, const char *name, const char *machine) {
         return unit_status_print(c, "GET", &path, name);
 }
 
-/* On whatever machine it ran: all are asked. */
+/* Print the journals of all machines: the unit may have run on any of them. */
 static int journal_everywhere(Client *c, const char *name, const ApiUnit *unit) {
         _cleanup_listing_ Listing machines = {};
         Format format = format_of(c->options.journal_output);
@@ -294,7 +297,8 @@ static int journal_everywhere(Client *c, const char *name, const ApiUnit *unit) 
 
         r = client_machines(c, &machines, &err);
         if (r < 0)
-                return client_fail(r, &err, "Error retrieving list of active machines from fleet API: ");
+                return client_fail_after(r, &err,
+                                         "Error retrieving list of active machines from fleet API: ");
         if (format != FORMAT_OTHER && machines.n > 1) {
                 status = journal_merged(c, name, &machines, format, &any);
                 if (status == EXIT_DONE && !any && !unit->global && unit->current_state <= TARGET_INACTIVE) {
@@ -321,10 +325,9 @@ int verb_journal(Client *c, char **args, size_t n) {
         name = unit_name_from_argument(args[0]);
         r = name ? client_unit(c, name, &unit, &err) : -ENOMEM;
         if (r < 0)
-                return client_fail(r, &err, "Error retrieving unit %s: ", name);
+                return client_fail_after(r, &err, "Error retrieving unit %s: ", name);
         if (r == 0) {
-                fprintf(stderr, "Unit %s does not exist.\n", name);
-                suggest_unit(c, name);
+                client_note_absent(c, name);
                 return EXIT_FAILED;
         }
         r = unit_status_machine(c, &machine);

@@ -1,170 +1,197 @@
-/* kv get, set, mk, ls, rm, watch, exec-watch: the cluster's keys, as etcdctl showed them. */
+/* kv get, set, mk, ls, watch, exec-watch: the keys of the cluster, with the output of etcdctl. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 
 #include "base/file.h"
-#include "client/subprocess.h"
 #include "client/client.h"
 #include "client/kv.h"
 #include "client/output.h"
+#include "client/subprocess.h"
 #include "client/suggest.h"
+#include "client/verbs.h"
 
 void kv_append_key(Text *t, const char *key) {
         text_append(t, key[0] == '/' ? "/v2/keys" : "/v2/keys/");
         append_escaped(t, key, true);
 }
 
-/* What etcdctl said, with its exit status: "Error:  100: Key not found (/a) [17]". */
+void kv_add_bytes(Text *form, const char *name, const void *bytes, size_t size) {
+        text_printf(form, "%s%s=", form->size > 0 ? "&" : "", name);
+        append_escaped_bytes(form, bytes, size, false);
+}
+
+void kv_add_field(Text *form, const char *name, const char *value) {
+        kv_add_bytes(form, name, value, strlen(value));
+}
+
+void kv_add_number(Text *form, const char *name, uint64_t value) {
+        text_printf(form, "%s%s=%llu", form->size > 0 ? "&" : "", name, (unsigned long long) value);
+}
+
+/* -- Requests -- */
+
+void kv_request_done(KvRequest *q) {
+        text_done(&q->path);
+        text_done(&q->form);
+}
+
+void kv_answer_done(KvAnswer *a) {
+        json_value_free(a->root);
+        *a = (KvAnswer) {};
+}
+
+typedef struct EtcdError {
+        uint64_t code, index;
+        const char *message, *cause; /* borrowed */
+} EtcdError;
+
+/* Read {"errorCode":100,"message":"Key not found","cause":"/a","index":17}; -EBADMSG for any other object. */
+static int etcd_error_read(const JsonValue *root, EtcdError *ret) {
+        EtcdError e = { .message = "", .cause = "" };
+
+        if (json_read_u64(root, "errorCode", &e.code, NULL) < 0 || e.code == 0 ||
+            json_read_string(root, "message", &e.message, NULL) < 0 ||
+            json_read_string(root, "cause", &e.cause, NULL) < 0 ||
+            json_read_u64(root, "index", &e.index, NULL) < 0)
+                return -EBADMSG;
+        *ret = e;
+        return 0;
+}
+
+/* Print an error answer like etcdctl: "Error:  100: Key not found (/a) [17]". Return its exit status. */
 static int fail_answer(const Reply *reply) {
         _cleanup_json_ JsonValue *root = NULL;
-        const char *message = "", *cause = "";
-        uint64_t code = 0, index = 0;
         _cleanup_text_ Text t = {};
+        EtcdError e;
 
         if (!reply->body.chars || json_value_parse(reply->body.chars, reply->body.size, &root, NULL) < 0 ||
-            json_read_u64(root, "errorCode", &code, NULL) < 0 || code == 0 ||
-            json_read_string(root, "message", &message, NULL) < 0 ||
-            json_read_string(root, "cause", &cause, NULL) < 0 ||
-            json_read_u64(root, "index", &index, NULL) < 0) {
+            etcd_error_read(root, &e) < 0) {
                 Error err = {};
                 int r = reply_check(reply, &err);
 
-                return client_fail(r < 0 ? r : -EBADMSG, &err, "Error:  ");
+                return client_fail_after(r < 0 ? r : -EBADMSG, &err, "Error:  ");
         }
-        text_append_printable(&t, message);
+        text_append_printable(&t, e.message);
         text_append(&t, " (");
-        text_append_printable(&t, cause); /* a key: anybody's words */
-        fprintf(stderr, "Error:  %llu: %s) [%llu]\n", (unsigned long long) code, t.chars ?: "",
-                (unsigned long long) index);
+        text_append_printable(&t, e.cause); /* a key, written by any client */
+        fprintf(stderr, "Error:  %llu: %s) [%llu]\n", (unsigned long long) e.code, t.chars ?: "",
+                (unsigned long long) e.index);
         return EXIT_KV;
 }
 
-int kv_request(Client *c, const char *method, const Text *path, const Text *form, JsonValue **ret_root,
-               const JsonValue **ret_node) {
+static bool is_success(const Reply *reply) {
+        return reply->status >= 200 && reply->status < 300;
+}
+
+static int kv_connect(Client *c, const KvRequest *q, Reply *ret, Error *err) {
+        if (q->path.error < 0 || q->form.error < 0)
+                return -ENOMEM;
+        return connection_request(c->connection, q->method, q->path.chars,
+                                  "application/x-www-form-urlencoded", q->form.chars, ret, err);
+}
+
+int kv_run(Client *c, const KvRequest *q, KvAnswer *ret) {
         _cleanup_reply_ Reply reply = {};
         Error err = {};
         int r;
 
-        if (path->error < 0 || (form && form->error < 0))
-                return client_fail(-ENOMEM, NULL, "%s", "");
-        r = connection_request(c->connection, method, path->chars, "application/x-www-form-urlencoded",
-                               form ? form->chars ? form->chars : "" : NULL, &reply, &err);
+        r = kv_connect(c, q, &reply, &err);
         if (r < 0)
-                return client_fail(r, &err, "%s", "");
-        if (reply.status < 200 || reply.status >= 300)
+                return client_fail(r, &err);
+        if (!is_success(&reply))
                 return fail_answer(&reply);
         if (streq(c->options.output, "json")) {
                 (void) output_text(reply.body.chars, reply.body.size);
                 return EXIT_DONE;
         }
-
-        r = json_value_parse(reply.body.chars, reply.body.size, ret_root, &err);
+        r = json_value_parse(reply.body.chars, reply.body.size, &ret->root, &err);
         if (r < 0)
-                return client_fail(error_prefix(&err, r, "fleetd's answer"), &err, "%s", "");
-        *ret_node = json_value_member(*ret_root, "node");
+                return client_fail(error_prefix(&err, r, "fleetd's answer"), &err);
+        ret->node = json_value_member(ret->root, "node");
         return EXIT_DONE;
 }
 
-int kv_ask(Client *c, const char *method, const Text *path, const Text *form, JsonValue **ret_root,
-           const JsonValue **ret_node, uint64_t *ret_index, uint64_t *ret_code, Error *err) {
+int kv_send(Client *c, const KvRequest *q, KvAnswer *ret, Error *err) {
         _cleanup_reply_ Reply reply = {};
-        const char *message = "", *cause = "";
+        EtcdError e;
         int r;
 
-        *ret_code = 0;
-        if (path->error < 0 || (form && form->error < 0))
-                return -ENOMEM;
-        r = connection_request(c->connection, method, path->chars, "application/x-www-form-urlencoded",
-                               form ? form->chars ? form->chars : "" : NULL, &reply, err);
+        r = kv_connect(c, q, &reply, err);
         if (r < 0)
                 return r;
-        if (ret_index)
-                *ret_index = reply.index;
-        r = json_value_parse(reply.body.chars ? reply.body.chars : "", reply.body.size, ret_root, NULL);
-        if (reply.status >= 200 && reply.status < 300) {
+        ret->index = reply.index;
+        r = json_value_parse(reply.body.chars ?: "", reply.body.size, &ret->root, NULL);
+        if (is_success(&reply)) {
                 if (r < 0)
-                        return error_set(err, r, "fleetd's answer is no JSON");
-                *ret_node = json_value_member(*ret_root, "node");
+                        return error_set(err, r, "fleetd's answer is not JSON");
+                ret->node = json_value_member(ret->root, "node");
                 return 0;
         }
-        if (r < 0 || json_read_u64(*ret_root, "errorCode", ret_code, NULL) < 0 || *ret_code == 0 ||
-            json_read_string(*ret_root, "message", &message, NULL) < 0 ||
-            json_read_string(*ret_root, "cause", &cause, NULL) < 0)
+        if (r < 0 || etcd_error_read(ret->root, &e) < 0)
                 return reply_check(&reply, err);
+        ret->code = e.code;
         return error_set(err, reply.status == 503 ? -EBUSY : -EREMOTEIO, "%llu: %s (%s)",
-                         (unsigned long long) *ret_code, message, cause);
+                         (unsigned long long) e.code, e.message, e.cause);
 }
 
-const char *kv_text_of(const JsonValue *node, const char *name) {
-        const char *s = NULL;
+/* -- get, ls -- */
 
-        return json_read_string(node, name, &s, NULL) < 0 || !s ? "" : s;
-}
-
-bool kv_is_dir(const JsonValue *node) {
-        bool dir = false;
-
-        return json_read_bool(node, "dir", &dir, NULL) >= 0 && dir;
-}
-
-int kv_usage(const char *sentence) {
-        fprintf(stderr, "fleetctl: %s\n", sentence);
-        return EXIT_USAGE;
-}
-
-/* The bytes as they are, to all but a terminal; without --file a newline behind them. */
-static int put_value(Client *c, const Reply *reply) {
+/* Write the bytes to --file, or with a newline to stdout. A failed stdout is reported by output_finish(). */
+static int write_value(Client *c, const Reply *reply) {
         const char *file = c->options.file;
-        FILE *f = file && !streq(file, "-") ? fopen(file, "we") : stdout;
-        bool written = f == stdout ?
-                               output_text(reply->body.chars, reply->body.size) >= 0 || output_has_failed() :
-                               f && fwrite(reply->body.chars, 1, reply->body.size, f) == reply->body.size;
+        bool written;
+        FILE *f;
 
-        if (!file)
-                putchar('\n');
-        if (f && f != stdout && fclose(f) == EOF)
+        if (!file || streq(file, "-")) {
+                (void) output_text(reply->body.chars, reply->body.size);
+                if (!file)
+                        putchar('\n');
+                return EXIT_DONE;
+        }
+        f = fopen(file, "we");
+        written = f && fwrite(reply->body.chars, 1, reply->body.size, f) == reply->body.size;
+        if (f && fclose(f) == EOF)
                 written = false;
         if (written)
                 return EXIT_DONE;
-        fprintf(stderr, "fleetctl: cannot write %s: %s\n", file ?: "it", strerror(errno));
+        client_note("Failed to write %s: %s", file, strerror(errno));
         return EXIT_FAILED;
 }
 
 static int kv_get(Client *c, char **args, size_t n) {
-        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_kv_request_ KvRequest request = { .method = "GET" };
+        _cleanup_kv_answer_ KvAnswer answer = {};
         _cleanup_reply_ Reply reply = {};
-        const JsonValue *node = NULL;
-        _cleanup_text_ Text path = {};
         int r;
 
         if (n != 1)
-                return kv_usage("kv get takes one key");
+                return client_usage("kv get: expected one key");
         if (c->options.file || !streq(c->options.output, "json")) {
                 Error err = {};
 
                 r = kv_value(c, args[0], &reply, &err);
                 if (r == 0)
-                        return put_value(c, &reply);
+                        return write_value(c, &reply);
                 if (r != -ENODATA)
-                        return client_fail(r, &err, "%s", "");
+                        return client_fail(r, &err);
         }
-        kv_append_key(&path, args[0]);
+        kv_append_key(&request.path, args[0]);
         if (c->options.quorum)
-                text_append(&path, "?quorum=true");
-        r = kv_request(c, "GET", &path, NULL, &root, &node);
-        if (r != EXIT_DONE || !node)
+                text_append(&request.path, "?quorum=true");
+        r = kv_run(c, &request, &answer);
+        if (r != EXIT_DONE || !answer.node)
                 return r;
-        if (kv_is_dir(node)) {
+        if (member_bool(answer.node, "dir")) {
                 fprintf(stderr, "%s: is a directory; fleetctl kv ls %s\n", args[0], args[0]);
                 return EXIT_FAILED;
         }
-        (void) output_line(kv_text_of(node, "value"));
+        (void) output_line(member_text(answer.node, "value"));
         return EXIT_DONE;
 }
 
 static int print_key(const JsonValue *node) {
-        const char *key = kv_text_of(node, "key");
+        const char *key = member_text(node, "key");
 
         return output_name(key, strlen(key));
 }
@@ -177,14 +204,14 @@ static int print_names(const JsonValue *node, bool recursive, unsigned level) {
                 const JsonValue *child = json_value_item(nodes, i);
 
                 r = print_key(child);
-                puts(kv_is_dir(child) ? "/" : "");
+                puts(member_bool(child, "dir") ? "/" : "");
                 if (r >= 0 && recursive && level < KV_LEVELS_MAX)
                         r = print_names(child, recursive, level + 1);
         }
         return r;
 }
 
-/* Names as they come, page by page. */
+/* The names of a list, printed page by page. */
 typedef struct ListedNames {
         size_t base_size; /* of the key that is listed */
         size_t n, limit;
@@ -213,7 +240,8 @@ static int print_name(void *userdata, const KvListed *node) {
         return r;
 }
 
-/* 1: done; 0: there is nothing, or no such answer: v2 has the words for it; -1: failed, and said so. */
+/* List page by page. Return 1, 0 if there is no such directory (the v2 API has the error message), or -1
+ * after an error message. */
 static int ls_in_pages(Client *c, const char *key) {
         _cleanup_text_ Text base = {};
         ListedNames names = { .limit = c->options.limit };
@@ -222,7 +250,7 @@ static int ls_in_pages(Client *c, const char *key) {
 
         kv_append_clean(&base, key, false);
         if (base.error < 0) {
-                client_fail(base.error, NULL, "%s", "");
+                client_fail(base.error, NULL);
                 return -1;
         }
         names.base_size = base.size;
@@ -231,57 +259,43 @@ static int ls_in_pages(Client *c, const char *key) {
                      print_name, &names, &err);
         if (r < 0 && r != -ECANCELED && r != -EREMOTEIO) {
                 if (!output_has_failed())
-                        client_fail(r, &err, "%s", "");
+                        client_fail(r, &err);
                 return -1;
         }
         return r == -ECANCELED || (r == 0 && names.any);
 }
 
 static int kv_ls(Client *c, char **args, size_t n) {
-        _cleanup_json_ JsonValue *root = NULL;
-        const JsonValue *node = NULL;
-        _cleanup_text_ Text path = {};
+        _cleanup_kv_request_ KvRequest request = { .method = "GET" };
+        _cleanup_kv_answer_ KvAnswer answer = {};
         int r;
 
         if (n > 1)
-                return kv_usage("kv ls takes at most one key");
+                return client_usage("kv ls: expected at most one key");
         if (!streq(c->options.output, "json")) {
                 r = ls_in_pages(c, n > 0 ? args[0] : "/");
                 if (r != 0)
                         return r == 1 ? EXIT_DONE : EXIT_FAILED;
         }
-        kv_append_key(&path, n > 0 ? args[0] : "/");
-        text_append(&path, "?sorted=true");
+        kv_append_key(&request.path, n > 0 ? args[0] : "/");
+        text_append(&request.path, "?sorted=true");
         if (c->options.recursive)
-                text_append(&path, "&recursive=true");
+                text_append(&request.path, "&recursive=true");
         if (c->options.quorum)
-                text_append(&path, "&quorum=true");
-        r = kv_request(c, "GET", &path, NULL, &root, &node);
-        if (r != EXIT_DONE || !node)
+                text_append(&request.path, "&quorum=true");
+        r = kv_run(c, &request, &answer);
+        if (r != EXIT_DONE || !answer.node)
                 return r;
-        r = kv_is_dir(node) ? print_names(node, c->options.recursive, 0) :
-                              output_line(kv_text_of(node, "key"));
-        return r < 0 && !output_has_failed() ? client_fail(r, NULL, "%s", "") : EXIT_DONE;
+        r = member_bool(answer.node, "dir") ? print_names(answer.node, c->options.recursive, 0) :
+                                              output_line(member_text(answer.node, "key"));
+        return r < 0 && !output_has_failed() ? client_fail(r, NULL) : EXIT_DONE;
 }
 
-void kv_add_field(Text *form, const char *name, const char *value) {
-        text_printf(form, "%s%s=", form->size > 0 ? "&" : "", name);
-        append_escaped(form, value, false);
-}
-
-void kv_add_bytes(Text *form, const char *name, const void *bytes, size_t size) {
-        text_printf(form, "%s%s=", form->size > 0 ? "&" : "", name);
-        append_escaped_bytes(form, bytes, size, false);
-}
-
-void kv_add_number(Text *form, const char *name, uint64_t value) {
-        text_printf(form, "%s%s=%llu", form->size > 0 ? "&" : "", name, (unsigned long long) value);
-}
+/* -- set, mk -- */
 
 static int kv_set(Client *c, char **args, size_t n) {
-        _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_text_ Text path = {}, form = {};
-        const JsonValue *node = NULL;
+        _cleanup_kv_request_ KvRequest request = { .method = "PUT" };
+        _cleanup_kv_answer_ KvAnswer answer = {};
         _cleanup_free_ char *piped = NULL;
         const Options *o = &c->options;
         const char *file = o->file ?: "-", *value = args[n - 1];
@@ -290,80 +304,79 @@ static int kv_set(Client *c, char **args, size_t n) {
         int r;
 
         if (n < 1 || n > 2)
-                return kv_usage("kv set takes a key and a value; without a value it is read from stdin");
+                return client_usage("kv set: expected a key and a value; without a value, stdin is read");
         if (n == 2 && o->file)
-                return kv_usage("kv set takes a value, or a file, not both");
+                return client_usage("kv set: expected a value or --file, not both");
         if (n == 1) {
                 r = kv_read_file(file, KV_VALUE_READ_MAX, &piped, &size);
                 if (r < 0) {
-                        fprintf(stderr, "fleetctl: cannot take a value from %s: %s\n",
-                                streq(file, "-") ? "stdin" : file, strerror(-r));
+                        client_note("Failed to read the value from %s: %s", streq(file, "-") ? "stdin" : file,
+                                    strerror(-r));
                         return EXIT_FAILED;
                 }
                 value = piped;
         } else
                 size = strlen(value);
-        kv_append_key(&path, args[0]);
-        kv_add_bytes(&form, "value", value, size);
-        if (!json) /* what an answer shows of bytes that are no text is not them */
-                kv_add_field(&form, "noValueOnSuccess", "true");
+        kv_append_key(&request.path, args[0]);
+        kv_add_bytes(&request.form, "value", value, size);
+        if (!json) /* an answer cannot contain bytes that are no text */
+                kv_add_field(&request.form, "noValueOnSuccess", "true");
         if (o->ttl_given)
-                kv_add_number(&form, "ttl", o->ttl);
+                kv_add_number(&request.form, "ttl", o->ttl);
         if (o->swap_with_value)
-                kv_add_field(&form, "prevValue", o->swap_with_value);
+                kv_add_field(&request.form, "prevValue", o->swap_with_value);
         if (o->swap_with_index > 0)
-                kv_add_number(&form, "prevIndex", o->swap_with_index);
-        r = kv_request(c, "PUT", &path, &form, &root, &node);
+                kv_add_number(&request.form, "prevIndex", o->swap_with_index);
+        r = kv_run(c, &request, &answer);
         if (r == EXIT_DONE && !json && text_is_plain(value, size))
                 (void) output_line(value);
         return r;
 }
 
-/* Only if there is nothing; with --in-order below KEY, by a name of its own, which is printed. */
+/* Create a key that does not exist; with --in-order below KEY, with a new name that is printed. */
 static int kv_mk(Client *c, char **args, size_t n) {
-        _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_text_ Text path = {}, form = {};
-        const JsonValue *node = NULL;
         const Options *o = &c->options;
+        _cleanup_kv_request_ KvRequest request = { .method = o->in_order ? "POST" : "PUT" };
+        _cleanup_kv_answer_ KvAnswer answer = {};
         int r;
 
         if (n < 1 || n > 2 || (o->dir && n > 1))
-                return kv_usage("kv mk takes a key and a value; a directory (--dir) has no value");
-        kv_append_key(&path, args[0]);
+                return client_usage("kv mk: expected a key and a value; a directory (--dir) has no value");
+        kv_append_key(&request.path, args[0]);
         if (o->dir)
-                kv_add_field(&form, "dir", "true");
+                kv_add_field(&request.form, "dir", "true");
         else
-                kv_add_field(&form, "value", n > 1 ? args[1] : "");
+                kv_add_field(&request.form, "value", n > 1 ? args[1] : "");
         if (o->ttl_given)
-                kv_add_number(&form, "ttl", o->ttl);
+                kv_add_number(&request.form, "ttl", o->ttl);
         if (!o->in_order)
-                kv_add_field(&form, "prevExist", "false");
-        r = kv_request(c, o->in_order ? "POST" : "PUT", &path, &form, &root, &node);
-        if (r == EXIT_DONE && node && (o->in_order || !o->dir))
-                (void) output_line(kv_text_of(node, o->in_order ? "key" : "value"));
+                kv_add_field(&request.form, "prevExist", "false");
+        r = kv_run(c, &request, &answer);
+        if (r == EXIT_DONE && answer.node && (o->in_order || !o->dir))
+                (void) output_line(member_text(answer.node, o->in_order ? "key" : "value"));
         return r;
 }
 
-/* -- watch: one plain wait after the other, as all clients of etcd do -- */
+/* -- watch, exec-watch: one request per change, as in all clients of etcd -- */
 
 typedef struct Watch {
         bool json;
-        bool told;      /* this wait has brought a change */
-        uint64_t index; /* of the last change seen; 0: none yet */
-        char **command; /* to be run for each; NULL: printed */
+        bool changed;   /* this request has returned a change */
+        uint64_t index; /* of the last change; 0: none yet */
+        char **command; /* to run for each change; NULL: print it */
 } Watch;
 
-/* etcdctl's variables. */
+/* Run the command with the variables of etcdctl. */
 static int run_for_change(const Watch *watch, const JsonValue *root, const JsonValue *node) {
         int r, signal = 0;
         char index[24];
         const char *const environment[] = {
                 "ETCD_WATCH_ACTION",
-                kv_text_of(root, "action"),
+                member_text(root, "action"),
                 "ETCD_WATCH_KEY",
-                kv_text_of(node, "key"),
+                member_text(node, "key"),
                 "ETCD_WATCH_VALUE",
-                kv_text_of(node, "value"),
+                member_text(node, "value"),
                 "ETCD_WATCH_MODIFIED_INDEX",
                 index,
                 NULL,
@@ -372,7 +385,7 @@ static int run_for_change(const Watch *watch, const JsonValue *root, const JsonV
         snprintf(index, sizeof(index), "%llu", (unsigned long long) watch->index);
         r = subprocess_run((const char *const *) watch->command, environment, NULL, NULL, &signal);
         if (signal != 0)
-                (void) raise(signal); /* it had its part: no other command is run */
+                (void) raise(signal); /* the command got it, too; end before the next command */
         return r;
 }
 
@@ -389,28 +402,31 @@ static int on_change(void *userdata, const char *line, size_t size) {
         r = json_read_u64(node, "modifiedIndex", &watch->index, NULL);
         if (r < 0)
                 return r;
-        watch->told = true;
+        watch->changed = true;
         if (watch->command) {
                 r = run_for_change(watch, root, node);
                 if (r > 0)
-                        fprintf(stderr, "fleetctl: %s ended with exit status %d\n", watch->command[0], r);
+                        fprintf(stderr, "fleetctl: %s failed with exit status %d\n", watch->command[0], r);
                 return MIN(r, 0);
         }
         if (watch->json)
                 (void) output_line(line);
         else {
-                printf("%s ", kv_text_of(root, "action"));
+                printf("%s ", member_text(root, "action"));
                 r = print_key(node);
                 if (r < 0)
                         return r;
-                fputs(*kv_text_of(node, "value") ? " " : kv_is_dir(node) ? "/" : "", stdout);
-                (void) output_line(kv_text_of(node, "value"));
+                if (*member_text(node, "value"))
+                        putchar(' ');
+                else if (member_bool(node, "dir"))
+                        putchar('/');
+                (void) output_line(member_text(node, "value"));
         }
         return fflush(stdout) == EOF ? -errno : 0;
 }
 
-/* Is it etcd's 401: so much has happened that changes after that index are no longer known? */
-static bool is_forgotten(const Reply *reply, uint64_t *ret_index) {
+/* Return whether the answer is error 401 of etcd: later changes are no longer in the event window. */
+static bool is_outside_window(const Reply *reply, uint64_t *ret_index) {
         _cleanup_json_ JsonValue *root = NULL;
         uint64_t code = 0;
 
@@ -425,66 +441,63 @@ static int follow(Client *c, const char *key, char **command) {
                         .command = command };
 
         do {
-                _cleanup_stream_ Stream *stream = NULL;
+                _cleanup_reply_ Reply reply = {};
                 _cleanup_text_ Text path = {};
                 uint64_t now = 0;
                 Error err = {};
                 int r;
 
-                watch.told = false;
+                watch.changed = false;
                 kv_append_key(&path, key);
                 text_append(&path, "?wait=true");
                 if (c->options.recursive)
                         text_append(&path, "&recursive=true");
                 if (watch.index > 0)
                         text_printf(&path, "&waitIndex=%llu", (unsigned long long) watch.index + 1);
-                r = path.error < 0 ? path.error :
-                                     stream_new(c->connection, path.chars, on_change, &watch, &stream, &err);
-                while (r >= 0)
-                        r = stream_wait(stream, 60000, &err);
-
-                if (r == -EREMOTEIO && is_forgotten(stream_reply(stream), &now)) {
-                        fprintf(stderr,
-                                "fleetctl: changes before index %llu are forgotten, and some of them may be "
-                                "missing here\n",
+                r = connection_follow(c->connection, "GET", client_path(&path), on_change, &watch, &reply,
+                                      &err);
+                if (r == -EREMOTEIO && is_outside_window(&reply, &now)) {
+                        client_note(
+                                "changes before index %llu are no longer in the event window; some of them "
+                                "were not printed",
                                 (unsigned long long) now);
                         watch.index = now;
                 } else if (r == -EREMOTEIO)
-                        return fail_answer(stream_reply(stream));
-                else if (r != -ENODATA)
-                        return output_has_failed() ? EXIT_FAILED : client_fail(r, &err, "%s", "");
+                        return fail_answer(&reply);
+                else if (r < 0)
+                        return output_has_failed() ? EXIT_FAILED : client_fail(r, &err);
                 else if (watch.index == 0)
-                        watch.index =
-                                stream_reply(stream)->index; /* ended early: go on from where it began */
-        } while (command || c->options.forever || !watch.told);
+                        watch.index = reply.index; /* ended without a change: continue from its start */
+        } while (command || c->options.forever || !watch.changed);
         return EXIT_DONE;
 }
 
 static int kv_watch(Client *c, char **args, size_t n) {
         if (c->options.all)
                 return n <= 1 ? kv_watch_all(c, n > 0 ? args[0] : "/") :
-                                kv_usage("kv watch --all takes one key at most");
+                                client_usage("kv watch --all: expected at most one key");
         return n == 1 ? follow(c, args[0], NULL) :
-                        kv_usage("kv watch takes one key; kv watch --all without one is of all keys");
+                        client_usage("kv watch: expected one key; kv watch --all watches all keys");
 }
 
 int kv_exec_watch(Client *c, char **args, size_t n) {
         return n >= 2 ? follow(c, args[0], args + 1) :
-                        kv_usage("kv exec-watch takes a key and a command: fleetctl kv exec-watch /config -- "
-                                 "systemctl reload web");
+                        client_usage("kv exec-watch: expected a key and a command: fleetctl kv exec-watch "
+                                     "/config -- "
+                                     "systemctl reload web");
 }
 
 static const KvVerb verbs[] = {
         { "get", "KEY", "Print the value of a key", kv_get },
-        { "set", "KEY [VALUE]", "Set a key, from stdin without a value", kv_set },
-        { "mk", "KEY [VALUE]", "Make a key or directory that is not there", kv_mk },
+        { "set", "KEY [VALUE]", "Set a key; without a value, read stdin", kv_set },
+        { "mk", "KEY [VALUE]", "Create a key or directory that does not exist", kv_mk },
         { "ls", "[KEY]", "List the keys in a directory", kv_ls },
         { "rm", "KEY", "Remove a key", kv_rm },
-        { "watch", "KEY", "Wait for a change of a key, and print it", kv_watch },
+        { "watch", "KEY", "Wait for a change of a key and print it", kv_watch },
         { "exec-watch", "KEY -- CMD...", "Run a command for each change", kv_exec_watch },
-        { "lock", "NAME -- CMD...", "Run a command that runs once in the cluster", kv_lock },
-        { "txn", "[FILE]", "Check and write many keys, all or nothing", kv_txn },
-        { "export", "[KEY [DIR]]", "Print all below a key as JSON, or write it to files", kv_export },
+        { "lock", "NAME -- CMD...", "Run a command at most once at a time in the cluster", kv_lock },
+        { "txn", "[FILE]", "Check and write many keys in one transaction", kv_txn },
+        { "export", "[KEY [DIR]]", "Print all keys below a key as JSON, or write them to files", kv_export },
         { "import", "KEY [FILE|DIR]", "Set keys from JSON, or from files", kv_import },
 };
 
@@ -493,33 +506,40 @@ const KvVerb *kv_verbs(size_t *ret_n) {
         return verbs;
 }
 
-int verb_kv(Client *c, char **args, size_t n) {
+/* Return the verb of that name, or the only one that begins with it. */
+static const KvVerb *find_verb(const char *name) {
         const KvVerb *found = NULL;
-        bool exact = false, ambiguous = false;
+        size_t n = 0;
+
+        for (size_t i = 0; i < ELEMENTS(verbs); i++) {
+                if (streq(verbs[i].name, name))
+                        return &verbs[i];
+                if (*name && starts_with(verbs[i].name, name)) {
+                        found = &verbs[i];
+                        n++;
+                }
+        }
+        return n == 1 ? found : NULL;
+}
+
+int verb_kv(Client *c, char **args, size_t n) {
+        Suggestion suggestion = {};
+        const KvVerb *verb;
 
         if (n == 0)
-                return kv_usage("kv get, set, mk, ls, rm, watch, exec-watch, lock, txn, export or import? "
-                                "fleetctl help kv");
-        for (size_t i = 0; i < ELEMENTS(verbs) && !exact; i++)
-                if (*args[0] && starts_with(verbs[i].name, args[0])) {
-                        exact = streq(verbs[i].name, args[0]);
-                        ambiguous = found && !exact;
-                        found = &verbs[i];
-                }
-        if (!found || ambiguous) {
-                size_t best = SIZE_MAX, distance;
-                const char *meant = NULL;
+                return client_usage(
+                        "kv: expected get, set, mk, ls, rm, watch, exec-watch, lock, txn, export or "
+                        "import (fleetctl help kv)");
+        verb = find_verb(args[0]);
+        if (verb)
+                return verb->run(c, args + 1, n - 1);
 
-                fprintf(stderr, "Error: unknown command \"%s\" for \"fleetctl kv\"\n", args[0]);
-                for (size_t i = 0; i < ELEMENTS(verbs) && client_talks_to_people(); i++)
-                        if (is_spelt_alike(args[0], verbs[i].name, &distance) && distance < best) {
-                                best = distance;
-                                meant = verbs[i].name;
-                        }
-                if (meant)
-                        fprintf(stderr, "fleetctl: did you mean kv %s?\n", meant);
-                fputs("Run 'fleetctl help kv' for usage.\n", stderr);
-                return EXIT_USAGE;
-        }
-        return found->run(c, args + 1, n - 1);
+        fprintf(stderr, "Error: unknown command \"%s\" for \"fleetctl kv\"\n", args[0]);
+        suggestion.typed = args[0];
+        for (size_t i = 0; i < ELEMENTS(verbs) && client_is_interactive(); i++)
+                suggest_consider(&suggestion, verbs[i].name);
+        if (suggestion.nearest)
+                fprintf(stderr, "fleetctl: did you mean kv %s?\n", suggestion.nearest);
+        fputs("Run 'fleetctl help kv' for usage.\n", stderr);
+        return EXIT_USAGE;
 }

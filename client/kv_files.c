@@ -1,9 +1,9 @@
-/* kv export and kv import: all below a key, as one JSON object of paths and values, or as a folder of files.
- * A path is relative to the key; an empty directory is there as a path that ends in a slash (JSON), or as an
- * empty folder. Times to live and hidden keys are left out.
+/* kv export and kv import: all keys below a key as one JSON object of paths and values, or as a folder of
+ * files. Paths are relative to the key. An empty directory is a path that ends with a slash (JSON), or an
+ * empty folder. Expiry times and hidden keys are not exported.
  *
- * Bytes that are no text: a value is {"value64": BASE64}, a path is "base64:" and base64 in the alphabet for
- * URLs, which has no slash. A path that itself begins so goes that way, too. */
+ * Bytes that are no text: a value is {"value64": BASE64}; a path is "base64:" and base64 with the URL
+ * alphabet, which has no slash. So is a path that begins with "base64:". */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +28,7 @@ typedef struct Exporting {
         size_t base_size;
         Text json;
         int dir_fd;  /* -1: as JSON */
-        char *empty; /* a directory below which nothing was seen yet: the part behind the base */
+        char *empty; /* path of a directory without a key below so far */
         size_t empty_size;
         bool any, is_file;
         Error err;
@@ -63,7 +63,7 @@ static void write_json(Exporting *ex, const char *path, size_t size, const KvLis
         }
 }
 
-/* A file, or with 'file' NULL a folder, by its path; the folders on the way are made. */
+/* Write a file, or with 'file' NULL a folder, and the folders of its path. */
 static int write_file(Exporting *ex, const char *path, size_t size, const KvListed *file) {
         _cleanup_close_ int fd = fcntl(ex->dir_fd, F_DUPFD_CLOEXEC, 3);
         _cleanup_free_ char *copy = strndup(path, size);
@@ -73,30 +73,28 @@ static int write_file(Exporting *ex, const char *path, size_t size, const KvList
         if (fd < 0 || !copy)
                 return fd < 0 ? -errno : -ENOMEM;
         if (memchr(path, 0, size))
-                return error_set(
-                        &ex->err, -EINVAL,
-                        "no file can be called like the key %s with a NUL behind it: export it as JSON",
-                        copy);
+                return error_set(&ex->err, -EINVAL,
+                                 "key %s contains a NUL, which a file name cannot: export it as JSON", copy);
         while ((slash = strchr(name, '/')) || !file) {
                 int inner;
 
                 if (slash)
                         *slash = 0;
                 if (mkdirat(fd, name, 0777) < 0 && errno != EEXIST)
-                        return error_set(&ex->err, -errno, "cannot make a folder for %.*s: %s", (int) size,
-                                         path, strerror(errno));
+                        return error_set(&ex->err, -errno, "Failed to create a folder for %.*s: %s",
+                                         (int) size, path, strerror(errno));
                 if (!slash)
                         return 0;
                 inner = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
                 if (inner < 0)
-                        return error_set(&ex->err, -errno, "cannot make a folder for %.*s: %s", (int) size,
-                                         path, strerror(errno));
+                        return error_set(&ex->err, -errno, "Failed to create a folder for %.*s: %s",
+                                         (int) size, path, strerror(errno));
                 close(fd);
                 fd = inner;
                 name = slash + 1;
         }
         r = write_file_at(fd, name, file->value, file->value_size, 0644);
-        return r < 0 ? error_set(&ex->err, r, "cannot write a file for %.*s: %s", (int) size, path,
+        return r < 0 ? error_set(&ex->err, r, "Failed to write a file for %.*s: %s", (int) size, path,
                                  strerror(-r)) :
                        0;
 }
@@ -114,7 +112,7 @@ static int flush_empty(Exporting *ex) {
         return path ? write_one(ex, path, ex->empty_size, NULL) : 0;
 }
 
-/* "" and "." are no names of anything, and ".." would lead out of the folder. */
+/* Return whether all parts of a path are names of files: "" and "." are not, and ".." leaves the folder. */
 static bool has_names(const char *path, size_t size) {
         for (const char *p = path, *end = path + size, *slash;; p = slash + 1) {
                 slash = memchr(p, '/', end - p) ?: end;
@@ -125,7 +123,7 @@ static bool has_names(const char *path, size_t size) {
         }
 }
 
-/* Parents come first: a directory is empty when what follows is not below it. */
+/* Export one key. Parents come first: a directory is empty if the next key is not below it. */
 static int export_node(void *userdata, const KvListed *node) {
         Exporting *ex = userdata;
         const char *path = node->key + ex->base_size + 1;
@@ -161,13 +159,17 @@ static int export_node(void *userdata, const KvListed *node) {
 }
 
 static int export_all(Client *c, const char *key, Exporting *ex) {
-        int r = kv_pages(c, key, "limit=1000", export_node, ex, &ex->err);
+        int r;
 
-        if (r == 0)
-                r = flush_empty(ex);
-        if (r == 0 && ex->dir_fd < 0)
+        r = kv_pages(c, key, "limit=1000", export_node, ex, &ex->err);
+        if (r < 0)
+                return r;
+        r = flush_empty(ex);
+        if (r < 0)
+                return r;
+        if (ex->dir_fd < 0)
                 text_append(&ex->json, ex->json.size > 1 ? "\n}" : "}");
-        return r ?: ex->json.error;
+        return ex->json.error;
 }
 
 int kv_export(Client *c, char **args, size_t n) {
@@ -177,7 +179,7 @@ int kv_export(Client *c, char **args, size_t n) {
         int r = 0;
 
         if (n > 2)
-                return kv_usage("kv export takes a key and a folder at most");
+                return client_usage("kv export: expected at most a key and a folder");
         kv_append_clean(&base, key, false);
         ex.base = base.chars ?: "";
         ex.base_size = base.size;
@@ -185,7 +187,7 @@ int kv_export(Client *c, char **args, size_t n) {
         if (n == 2) {
                 ex.dir_fd = open_dir(args[1], 0777);
                 if (ex.dir_fd < 0)
-                        r = error_set(&ex.err, ex.dir_fd, "cannot make %s: %s", args[1],
+                        r = error_set(&ex.err, ex.dir_fd, "Failed to create %s: %s", args[1],
                                       strerror(-ex.dir_fd));
         } else
                 text_append_char(&ex.json, '{');
@@ -193,16 +195,18 @@ int kv_export(Client *c, char **args, size_t n) {
         if (r == 0 && !ex.any)
                 r = error_set(&ex.err, -EREMOTEIO, "100: Key not found (%s)", ex.base);
         if (r < 0)
-                client_fail(r, &ex.err, "Error:  ");
+                client_fail_after(r, &ex.err, "Error:  ");
         else if (ex.is_file)
-                fprintf(stderr, "%s: is no directory; fleetctl kv get %s\n", key, key);
+                fprintf(stderr, "%s: is not a directory; fleetctl kv get %s\n", key, key);
         else if (n < 2)
                 (void) output_line(ex.json.chars);
         if (ex.dir_fd >= 0)
                 close(ex.dir_fd);
         text_done(&ex.json);
         free(ex.empty);
-        return r == -EREMOTEIO ? EXIT_KV : r < 0 || ex.is_file ? EXIT_FAILED : EXIT_DONE;
+        if (r == -EREMOTEIO)
+                return EXIT_KV;
+        return r < 0 || ex.is_file ? EXIT_FAILED : EXIT_DONE;
 }
 
 /* -- Import -- */
@@ -214,27 +218,25 @@ typedef struct Importing {
         Error err;
 } Importing;
 
-/* 'value' NULL: a directory. */
-static int put(Importing *im, const char *path, size_t path_size, const void *value, size_t size) {
-        _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_text_ Text target = {}, form = {};
-        const JsonValue *node;
-        uint64_t code = 0;
+/* Set a key, or with 'value' NULL create a directory unless it exists. */
+static int import_key(Importing *im, const char *path, size_t path_size, const void *value, size_t size) {
+        _cleanup_kv_request_ KvRequest request = { .method = "PUT" };
+        _cleanup_kv_answer_ KvAnswer answer = {};
         int r;
 
-        text_append(&target, "/v2/keys");
-        kv_append_clean(&target, im->base, true);
-        text_append_char(&target, '/');
-        append_escaped_bytes(&target, path, path_size, true);
+        text_append(&request.path, "/v2/keys");
+        kv_append_clean(&request.path, im->base, true);
+        text_append_char(&request.path, '/');
+        append_escaped_bytes(&request.path, path, path_size, true);
         if (value)
-                kv_add_bytes(&form, "value", value, size);
+                kv_add_bytes(&request.form, "value", value, size);
         else {
-                kv_add_field(&form, "dir", "true");
-                kv_add_field(&form, "prevExist", "false");
+                kv_add_field(&request.form, "dir", "true");
+                kv_add_field(&request.form, "prevExist", "false");
         }
-        kv_add_field(&form, "noValueOnSuccess", "true");
-        r = kv_ask(im->client, "PUT", &target, &form, &root, &node, NULL, &code, &im->err);
-        if (r == -EREMOTEIO && !value && code == CODE_EXISTS)
+        kv_add_field(&request.form, "noValueOnSuccess", "true");
+        r = kv_send(im->client, &request, &answer, &im->err);
+        if (r == -EREMOTEIO && !value && answer.code == CODE_EXISTS)
                 return 0;
         im->n += r == 0;
         return r < 0 ? error_prefix(&im->err, r, "%s/%.*s", im->base, (int) path_size, path) : 0;
@@ -262,8 +264,8 @@ static int put_member(void *userdata, const char *name, const JsonValue *v) {
         path_size -= dir;
         if (encoded && base64_decode(name + strlen(encoded_path), path_size - strlen(encoded_path), &path,
                                      &path_size) < 0)
-                return error_set(&im->err, -EINVAL, "%s: expected base64 behind \"base64:\"", name);
-        return put(im, path ?: name, path_size, dir ? NULL : text ?: bytes, size);
+                return error_set(&im->err, -EINVAL, "%s: expected base64 after \"base64:\"", name);
+        return import_key(im, path ?: name, path_size, dir ? NULL : text ?: bytes, size);
 }
 
 static int import_json(Importing *im, const char *text, size_t size) {
@@ -298,15 +300,15 @@ static int import_entry(Importing *im, int dir_fd, const char *path, const char 
                 return child.error;
         if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode)) {
                 fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-                return fd < 0 ? error_set(&im->err, -errno, "cannot read %s: %s", child.chars,
+                return fd < 0 ? error_set(&im->err, -errno, "Failed to read %s: %s", child.chars,
                                           strerror(errno)) :
                                 import_folder(im, fd, child.chars, level + 1);
         }
         r = read_file_at(dir_fd, name, KV_VALUE_READ_MAX, &value, &size);
         if (r < 0)
-                return error_set(&im->err, r, "cannot read %s: %s", child.chars,
-                                 r == -ELOOP ? "it is a link" : strerror(-r));
-        return put(im, child.chars, child.size, value, size);
+                return error_set(&im->err, r, "Failed to read %s: %s", child.chars,
+                                 r == -ELOOP ? "symbolic links are not followed" : strerror(-r));
+        return import_key(im, child.chars, child.size, value, size);
 }
 
 static int import_folder(Importing *im, int dir_fd, const char *path, unsigned level) {
@@ -314,15 +316,14 @@ static int import_folder(Importing *im, int dir_fd, const char *path, unsigned l
         int n, r = 0;
 
         if (level >= KV_LEVELS_MAX)
-                return error_set(&im->err, -ELOOP, "%s: deeper than %d levels", path, KV_LEVELS_MAX);
+                return error_set(&im->err, -ELOOP, "%s: more than %d levels of folders", path, KV_LEVELS_MAX);
         n = scandirat(dir_fd, ".", &names, no_dots, alphasort);
         if (n < 0)
-                return error_set(&im->err, -errno, "cannot list %s: %s", path, strerror(errno));
+                return error_set(&im->err, -errno, "Failed to list %s: %s", path, strerror(errno));
         if (n == 0 && *path)
-                r = put(im, path, strlen(path), NULL, 0);
+                r = import_key(im, path, strlen(path), NULL, 0);
         for (int i = 0; i < n; i++) {
-                if (r == 0)
-                        r = import_entry(im, dir_fd, path, names[i]->d_name, level);
+                r = r < 0 ? r : import_entry(im, dir_fd, path, names[i]->d_name, level);
                 free(names[i]);
         }
         free(names);
@@ -334,7 +335,7 @@ static int import_stdin(Importing *im) {
         size_t size;
         int r = kv_read_stdin(JSON_SIZE_MAX, &text, &size);
 
-        return r < 0 ? error_set(&im->err, r, "cannot read stdin: %s", strerror(-r)) :
+        return r < 0 ? error_set(&im->err, r, "Failed to read stdin: %s", strerror(-r)) :
                        import_json(im, text, size);
 }
 
@@ -346,21 +347,21 @@ int kv_import(Client *c, char **args, size_t n) {
         int r;
 
         if (n < 1 || n > 2)
-                return kv_usage(
-                        "kv import takes a key, and a file or folder; without one it reads JSON from stdin");
+                return client_usage("kv import: expected a key, and a file or folder; without one, JSON is "
+                                    "read from stdin");
         im.base = args[0];
         if (n == 1)
                 r = import_stdin(&im);
         else if ((fd = open(args[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0)
                 r = import_folder(&im, fd, "", 0);
         else if ((r = read_file_at(AT_FDCWD, args[1], JSON_SIZE_MAX, &text, &size)) < 0)
-                r = error_set(&im.err, r, "cannot read %s: %s", args[1], strerror(-r));
+                r = error_set(&im.err, r, "Failed to read %s: %s", args[1], strerror(-r));
         else
                 r = import_json(&im, text, size);
         if (r < 0) {
                 if (im.n > 0)
-                        fprintf(stderr, "fleetctl: %zu keys were set before this:\n", im.n);
-                client_fail(r, &im.err, "Error:  ");
+                        fprintf(stderr, "fleetctl: %zu keys were set before this error:\n", im.n);
+                client_fail_after(r, &im.err, "Error:  ");
                 return r == -EREMOTEIO || r == -EBUSY ? EXIT_KV : EXIT_FAILED;
         }
         return EXIT_DONE;

@@ -1,26 +1,27 @@
-/* kv lock: one holder at a time. A client puts an in-order key below the lock's directory, waits until the
- * key just before its own is gone, and runs the command. All the while it refreshes its key.
+/* kv lock: one holder at a time. A client adds an in-order key below the directory of the lock, waits until
+ * the key before its own is removed, and runs the command. Meanwhile it refreshes its key.
  *
- * Signals that end fleetctl are blocked from before the key is made until it is removed: an interrupt at any
- * moment leaves no key behind, unless the answer that names the key does not come.
+ * Signals that end fleetctl are blocked while its key exists: an interrupt leaves no key, unless the answer
+ * with the name of the key was lost.
  *
- * The cluster may remove the key, and the next client may begin, one time to live after the last refresh that
- * succeeded was sent. By then the command has ended, with all that descends from it: they get SIGTERM one
- * sixth of that time before, and SIGKILL at that moment. No request outlasts the SIGTERM. */
+ * The key expires one TTL after the last successful refresh was sent; then the next client may start. By then
+ * the command and its descendants have ended: they get SIGTERM one sixth of the TTL before the expiry, and
+ * SIGKILL at the expiry. All requests end before the SIGTERM. */
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "client/subprocess.h"
 #include "client/client.h"
 #include "client/kv.h"
+#include "client/subprocess.h"
 
 enum {
         TTL_S = 30,
         TTL_MAX_S = 86400,
-        LOOK_MS = 1000,
+        REFRESH_MS = 1000,
         INTERRUPTED_MS = 3000,
         KILL_AGAIN_MS = 100,
         CODE_NOT_FOUND = 100
@@ -30,17 +31,17 @@ enum {
 
 typedef struct Lock {
         Client *client;
-        Text directory, key;   /* of the lock, and ours below it */
+        Text directory, key;   /* of the lock, and of this client below it */
         uint64_t ttl;          /* s */
-        uint64_t refreshed_ms; /* when the last request that renewed the key was sent */
-        uint64_t asked_ms;     /* when the last one was sent, renewed or not */
+        uint64_t refreshed_ms; /* when the last successful refresh was sent */
+        uint64_t asked_ms;     /* when the last refresh was sent */
         bool lost;
-        sigset_t signals; /* that end fleetctl */
-        bool interrupted; /* one of them came, before the command began */
+        sigset_t signals; /* those that end fleetctl */
+        bool interrupted; /* one of them arrived before the command started */
         bool stopped;     /* the command got SIGTERM for a lost lock */
 } Lock;
 
-/* A suspended machine counts: the cluster's clock goes on meanwhile. */
+/* Return the time including suspends: the cluster time continues meanwhile. */
 static uint64_t now_ms(void) {
         struct timespec now;
 
@@ -52,45 +53,42 @@ static uint64_t lock_ends_ms(const Lock *lock) {
         return lock->refreshed_ms + lock->ttl * 1000;
 }
 
-/* When the command has to be stopped, so that it has ended when the lock ends. */
+/* Return when the command gets SIGTERM, to end before the lock. */
 static uint64_t lock_stop_ms(const Lock *lock) {
         return lock_ends_ms(lock) - lock->ttl * 1000 / 6;
 }
 
-/* When the key is to be refreshed next: a third of its time after the last success, a sixth after a failure.
- */
+/* Return when the next refresh is due: a third of the TTL after a success, a sixth after a failure. */
 static uint64_t lock_due_ms(const Lock *lock) {
         return MAX(lock->refreshed_ms + lock->ttl * 1000 / 3, lock->asked_ms + lock->ttl * 1000 / 6);
 }
 
-/* True while the lock is ours, or our place in the queue. */
+/* Refresh the key. Return false if the lock, or the place in the queue, is lost. */
 static bool lock_refresh(Lock *lock) {
-        _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_text_ Text path = {}, form = {};
-        uint64_t code = 0;
-        const JsonValue *node;
+        _cleanup_kv_request_ KvRequest request = { .method = "PUT" };
+        _cleanup_kv_answer_ KvAnswer answer = {};
         Error err = {};
         int r;
 
         lock->asked_ms = now_ms();
         if (lock->asked_ms >= lock_stop_ms(lock)) {
                 if (!lock->lost)
-                        fprintf(stderr, "fleetctl: the lock is lost: it was not refreshed for %llu s\n",
-                                (unsigned long long) (lock->asked_ms - lock->refreshed_ms) / 1000);
+                        client_note("lock lost: not refreshed for %llu s",
+                                    (unsigned long long) (lock->asked_ms - lock->refreshed_ms) / 1000);
                 lock->lost = true;
                 return false;
         }
-        kv_append_key(&path, lock->key.chars);
-        kv_add_field(&form, "refresh", "true");
-        kv_add_field(&form, "prevExist", "true");
-        kv_add_number(&form, "ttl", lock->ttl);
+        kv_append_key(&request.path, lock->key.chars);
+        kv_add_field(&request.form, "refresh", "true");
+        kv_add_field(&request.form, "prevExist", "true");
+        kv_add_number(&request.form, "ttl", lock->ttl);
         connection_limit(lock->client->connection, lock_stop_ms(lock) - lock->asked_ms);
-        r = kv_ask(lock->client, "PUT", &path, &form, &root, &node, NULL, &code, &err);
+        r = kv_send(lock->client, &request, &answer, &err);
         connection_limit(lock->client->connection, 0);
         if (r == 0)
                 lock->refreshed_ms = lock->asked_ms;
-        else if ((r == -EREMOTEIO && code == CODE_NOT_FOUND) || now_ms() >= lock_stop_ms(lock)) {
-                fprintf(stderr, "fleetctl: the lock is lost: %s\n", error_text(&err, r));
+        else if ((r == -EREMOTEIO && answer.code == CODE_NOT_FOUND) || now_ms() >= lock_stop_ms(lock)) {
+                client_note("lock lost: %s", error_text(&err, r));
                 lock->lost = true;
         }
         return !lock->lost;
@@ -100,7 +98,7 @@ static bool lock_refresh_if_due(Lock *lock) {
         return now_ms() < lock_due_ms(lock) || lock_refresh(lock);
 }
 
-/* While the command runs, and what it has begun is to end (subprocess_run()). */
+/* The tick of subprocess_run(): refresh the lock, or stop the command and its descendants. */
 static uint64_t lock_on_tick(void *userdata, int *ret_signal) {
         Lock *lock = userdata;
         uint64_t now;
@@ -111,15 +109,15 @@ static uint64_t lock_on_tick(void *userdata, int *ret_signal) {
         }
         now = now_ms();
         if (now >= lock_ends_ms(lock))
-                *ret_signal = SIGKILL; /* again and again: a process may have been forked meanwhile */
+                *ret_signal = SIGKILL; /* repeated: a process may have been forked meanwhile */
         else if (!lock->stopped)
                 *ret_signal = SIGTERM;
         lock->stopped = true;
         return now < lock_ends_ms(lock) ? lock_ends_ms(lock) - now : KILL_AGAIN_MS;
 }
 
-/* Has a signal come that ends fleetctl? Wait for one for at most 'wait_ms'. What fleetd is asked after that
- * gets little time. */
+/* Wait for a signal that ends fleetctl for at most 'wait_ms'. Return whether one has arrived. Later requests
+ * have a short timeout. */
 static bool lock_interrupted(Lock *lock, uint64_t wait_ms) {
         if (!lock->interrupted && subprocess_wait_signal(&lock->signals, wait_ms) != 0) {
                 lock->interrupted = true;
@@ -129,55 +127,53 @@ static bool lock_interrupted(Lock *lock, uint64_t wait_ms) {
 }
 
 static int lock_queue(Lock *lock) {
-        _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_text_ Text path = {}, form = {};
-        char host[64] = "", holder[96];
-        const JsonValue *node = NULL;
-        uint64_t code = 0;
+        _cleanup_kv_request_ KvRequest request = { .method = "POST" };
+        _cleanup_kv_answer_ KvAnswer answer = {};
+        char host[HOST_NAME_MAX] = "", holder[HOST_NAME_MAX + 32];
         Error err = {};
         int r;
 
         (void) gethostname(host, sizeof(host) - 1);
         snprintf(holder, sizeof(holder), "%s %ld", host, (long) getpid());
-        kv_append_key(&path, lock->directory.chars);
-        kv_add_field(&form, "value", holder);
-        kv_add_number(&form, "ttl", lock->ttl);
+        kv_append_key(&request.path, lock->directory.chars);
+        kv_add_field(&request.form, "value", holder);
+        kv_add_number(&request.form, "ttl", lock->ttl);
         lock->refreshed_ms = lock->asked_ms = now_ms();
-        r = kv_ask(lock->client, "POST", &path, &form, &root, &node, NULL, &code, &err);
+        r = kv_send(lock->client, &request, &answer, &err);
         if (r < 0) {
-                (void) client_fail(r, &err, "Error:  ");
+                (void) client_fail_after(r, &err, "Error:  ");
                 if (r == -EINTR || r == -ETIMEDOUT || r == -ECONNRESET)
-                        fprintf(stderr,
-                                "fleetctl: a place in the queue may be left; it ends by itself in %llu s\n",
-                                (unsigned long long) lock->ttl);
+                        client_note("a key may remain in the queue; it expires in %llu s",
+                                    (unsigned long long) lock->ttl);
                 return EXIT_FAILED;
         }
-        text_append(&lock->key, kv_text_of(node, "key"));
-        r = lock->key.error;
-        if (r >= 0 && lock->key.size == 0)
-                r = error_set(&err, -EBADMSG, "fleetd's answer names no key");
-        return r < 0 ? client_fail(r, &err, "%s", "") : EXIT_DONE;
+        text_append(&lock->key, member_text(answer.node, "key"));
+        if (lock->key.error < 0)
+                return client_fail(lock->key.error, NULL);
+        if (lock->key.size == 0)
+                return client_fail(error_set(&err, -EBADMSG, "fleetd's answer contains no key"), &err);
+        return EXIT_DONE;
 }
 
-/* 1: it is our turn; 0: 'before' is who holds it, or waits just before us, as of *ret_index; negative: it
- * cannot be told. */
-static int lock_look(Lock *lock, Text *before, uint64_t *ret_index, Error *err) {
-        _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_text_ Text path = {};
-        const JsonValue *node = NULL, *nodes;
-        uint64_t code = 0;
+/* Read the queue. Return 1 if the own key is the first, or 0 and in 'before' the key before it, as of
+ * *ret_index. */
+static int lock_read_queue(Lock *lock, Text *before, uint64_t *ret_index, Error *err) {
+        _cleanup_kv_request_ KvRequest request = { .method = "GET" };
+        _cleanup_kv_answer_ KvAnswer answer = {};
+        const JsonValue *nodes;
         bool seen = false;
         int r;
 
         text_clear(before);
-        kv_append_key(&path, lock->directory.chars);
-        text_append(&path, "?sorted=true&quorum=true");
-        r = kv_ask(lock->client, "GET", &path, NULL, &root, &node, ret_index, &code, err);
+        kv_append_key(&request.path, lock->directory.chars);
+        text_append(&request.path, "?sorted=true&quorum=true");
+        r = kv_send(lock->client, &request, &answer, err);
+        *ret_index = answer.index;
         if (r < 0)
                 return r;
-        nodes = json_value_member(node, "nodes");
+        nodes = json_value_member(answer.node, "nodes");
         for (size_t i = 0; i < json_value_count(nodes) && !seen; i++) {
-                const char *key = kv_text_of(json_value_item(nodes, i), "key");
+                const char *key = member_text(json_value_item(nodes, i), "key");
 
                 seen = streq(key, lock->key.chars);
                 if (!seen) {
@@ -187,7 +183,7 @@ static int lock_look(Lock *lock, Text *before, uint64_t *ret_index, Error *err) 
         }
         if (!seen)
                 return error_set(err, -ESTALE,
-                                 "our place in the queue is gone: this machine was too slow for %llu s",
+                                 "the key of this command has expired: not refreshed within %llu s",
                                  (unsigned long long) lock->ttl);
         return before->error < 0 ? before->error : before->size == 0;
 }
@@ -197,8 +193,8 @@ static int on_gone(void *userdata, const char *line, size_t size) {
         return 0;
 }
 
-/* Waits until something happens at 'before', or the wait ends by itself. False: we were interrupted, or lost
- * our place. */
+/* Wait for a change of the key 'before', or the end of the watch. Return false after an interrupt, or if the
+ * place in the queue is lost. */
 static bool lock_wait(Lock *lock, const char *before, uint64_t index) {
         _cleanup_stream_ Stream *stream = NULL;
         _cleanup_text_ Text path = {};
@@ -212,48 +208,46 @@ static bool lock_wait(Lock *lock, const char *before, uint64_t index) {
                     path.error :
                     stream_new(lock->client->connection, path.chars, on_gone, &changed, &stream, &err);
         while (r >= 0 && !changed) {
-                r = stream_wait(stream, LOOK_MS, &err);
+                r = stream_wait(stream, REFRESH_MS, &err);
                 if (lock_interrupted(lock, 0) || !lock_refresh_if_due(lock))
                         return false;
         }
-        /* An answer that is an error, or none, is looked into by asking again; not at once. */
-        return changed || r == -ENODATA || !lock_interrupted(lock, LOOK_MS);
+        /* After an error, read the queue again, but not at once. */
+        return changed || r == -ENODATA || !lock_interrupted(lock, REFRESH_MS);
 }
 
 static int lock_acquire(Lock *lock) {
         _cleanup_text_ Text before = {};
         uint64_t index = 0;
-        bool goes_on = true;
+        bool waiting = true;
         Error err = {};
         int r = 0;
 
-        while (goes_on && !lock_interrupted(lock, 0) && (r = lock_look(lock, &before, &index, &err)) <= 0 &&
-               r != -ESTALE) {
+        while (waiting && !lock_interrupted(lock, 0) &&
+               (r = lock_read_queue(lock, &before, &index, &err)) <= 0 && r != -ESTALE) {
                 if (r < 0)
-                        goes_on = !lock_interrupted(lock, LOOK_MS) && lock_refresh_if_due(lock);
+                        waiting = !lock_interrupted(lock, REFRESH_MS) && lock_refresh_if_due(lock);
                 else
-                        goes_on = lock_wait(lock, before.chars, index);
+                        waiting = lock_wait(lock, before.chars, index);
         }
-        if (r > 0) /* the answer may have been long on its way */
+        if (r > 0) /* the answer may have been delayed */
                 return lock_refresh_if_due(lock) && !lock_interrupted(lock, 0) ? EXIT_DONE : EXIT_FAILED;
         if (r == -ESTALE)
-                fprintf(stderr, "fleetctl: %s\n", err.message);
+                (void) client_fail(r, &err);
         return EXIT_FAILED;
 }
 
 static void lock_release(Lock *lock) {
-        _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_text_ Text path = {};
-        const JsonValue *node;
-        uint64_t code = 0;
+        _cleanup_kv_request_ KvRequest request = { .method = "DELETE" };
+        _cleanup_kv_answer_ KvAnswer answer = {};
         Error err = {};
         int r;
 
-        kv_append_key(&path, lock->key.chars);
-        r = kv_ask(lock->client, "DELETE", &path, NULL, &root, &node, NULL, &code, &err);
-        if (r < 0 && code != CODE_NOT_FOUND)
-                fprintf(stderr, "fleetctl: the lock ends by itself in %llu s: %s\n",
-                        (unsigned long long) lock->ttl, error_text(&err, r));
+        kv_append_key(&request.path, lock->key.chars);
+        r = kv_send(lock->client, &request, &answer, &err);
+        if (r < 0 && answer.code != CODE_NOT_FOUND)
+                client_note("Failed to release the lock, it expires in %llu s: %s",
+                            (unsigned long long) lock->ttl, error_text(&err, r));
 }
 
 int kv_lock(Client *c, char **args, size_t n) {
@@ -262,16 +256,16 @@ int kv_lock(Client *c, char **args, size_t n) {
         int status;
 
         if (n < 2 || !*args[0])
-                return kv_usage("kv lock takes a name and a command: fleetctl kv lock backup -- "
-                                "/usr/bin/backup --all");
+                return client_usage("kv lock: expected a name and a command: fleetctl kv lock backup -- "
+                                    "/usr/bin/backup --all");
         if (lock.ttl < 3 || lock.ttl > TTL_MAX_S)
-                return kv_usage("kv lock --ttl: expected 3 to 86400 seconds");
+                return client_usage("kv lock --ttl: expected 3 to 86400 seconds");
         subprocess_signals(&lock.signals);
         sigdelset(&lock.signals, SIGCHLD);
         (void) sigprocmask(SIG_BLOCK, &lock.signals, &mask);
         connection_interrupt(c->connection, &lock.signals);
         text_printf(&lock.directory, "%s%s", args[0][0] == '/' ? "" : "/_lock/", args[0]);
-        status = lock.directory.error < 0 ? client_fail(-ENOMEM, NULL, "%s", "") : lock_queue(&lock);
+        status = lock.directory.error < 0 ? client_fail(-ENOMEM, NULL) : lock_queue(&lock);
         if (status == EXIT_DONE) {
                 status = lock_acquire(&lock);
                 if (status == EXIT_DONE)
@@ -282,7 +276,7 @@ int kv_lock(Client *c, char **args, size_t n) {
                 else
                         lock_release(&lock);
         }
-        (void) lock_interrupted(&lock, 0); /* a late one does not take the place of the exit status */
+        (void) lock_interrupted(&lock, 0); /* a late signal must not replace the exit status */
         connection_limit(c->connection, 0);
         connection_interrupt(c->connection, NULL);
         (void) sigprocmask(SIG_SETMASK, &mask, NULL);

@@ -1,7 +1,7 @@
-/* kv rm. A directory with so much below it that the server refuses to remove it at once goes in parts: the
- * leaves of the first page in one transaction, again and again, until the rest can go at once. A directory
- * goes only while it is empty, so that nothing that was made meanwhile and is not in the listing goes with it
- * before the last request, which is the one that was given. */
+/* kv rm. The server rejects the removal of a directory with too many keys. Then fleetctl removes it in parts:
+ * the leaves of the first page in one transaction, again and again, until the rest fits into one request. A
+ * part removes only empty directories, so that keys created meanwhile stay until the last request, which is
+ * the requested one. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,11 +11,17 @@
 #include "client/kv.h"
 
 enum {
-        PART_MAX = 1000,  /* nodes of one listing, and of one transaction */
-        IN_VAIN_MAX = 60, /* attempts without progress: the server is busy, or others write below the key */
+        PART_MAX = 1000,   /* nodes of one listing, and of one transaction */
+        ATTEMPTS_MAX = 60, /* without progress: the server is busy, or other clients write below the key */
         PAUSE_US = 1000000,
 };
 
+enum { CODE_TOO_MANY = 210 };
+
+static const char message_incomplete[] =
+        "some keys remain: the server is busy, or other clients write below the key";
+
+/* The nodes of one list. */
 typedef struct Part {
         struct PartNode {
                 char *key;
@@ -53,11 +59,11 @@ static bool is_below(const struct PartNode *node, const struct PartNode *above) 
                memcmp(node->key, above->key, above->size) == 0;
 }
 
-/* Parents come first: what is followed by nothing below it is a leaf. What follows the last one is not known.
+/* Return whether no key follows below the node: parents come first. The node after the last one is unknown.
  */
 static bool is_leaf(const Part *part, size_t i) {
         if (i == 0)
-                return false; /* the key itself */
+                return false; /* the directory of the request */
         return i + 1 < part->n ? !is_below(&part->nodes[i + 1], &part->nodes[i]) :
                                  !part->nodes[i].dir || !part->more;
 }
@@ -81,8 +87,8 @@ static size_t write_leaves(const Part *part, size_t max, Text *t) {
         return n;
 }
 
-/* Of one listing, at most *max leaves: 1 when some went, 0 when others write there, or fewer are to be tried;
- * -EBUSY when the server is busy. */
+/* Remove at most *max leaves of a list. Return 1 after progress, 0 if other clients write there, or if fewer
+ * leaves have to be tried; -EBUSY if the server is busy. */
 static int remove_part(Client *c, const Part *part, size_t *max, Error *err) {
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text body = {};
@@ -107,7 +113,7 @@ static int remove_part(Client *c, const Part *part, size_t *max, Error *err) {
                 return 0;
         case 503:
                 return -EBUSY;
-        case 404: /* somebody else removes, or adds */
+        case 404: /* another client has removed or added keys */
         case 409:
                 return 0;
         default:
@@ -116,14 +122,14 @@ static int remove_part(Client *c, const Part *part, size_t *max, Error *err) {
         }
 }
 
-/* Until what is left fits into one listing, of which the caller's request removes the rest. */
+/* Remove leaves until the rest fits into one list; the request of the caller removes the rest. */
 static int remove_leaves(Client *c, const char *key, Error *err) {
         Part part = { .max = PART_MAX };
         size_t max = PART_MAX, in_vain = 0;
         bool busy;
         int r = 0;
 
-        for (bool more = true; r >= 0 && more && in_vain < IN_VAIN_MAX; part_clear(&part)) {
+        for (bool more = true; r >= 0 && more && in_vain < ATTEMPTS_MAX; part_clear(&part)) {
                 r = kv_pages(c, key, "values=false&limit=1000", part_add, &part, err);
                 if (r < 0 && r != -ECANCELED)
                         break;
@@ -137,29 +143,27 @@ static int remove_leaves(Client *c, const char *key, Error *err) {
                 more = part.n > 1 && (busy || part.more || max < PART_MAX);
         }
         part_clear(&part);
-        return r < 0 ? r :
-               in_vain == IN_VAIN_MAX ?
-                       error_set(err, -EBUSY,
-                                 "others write below it, or the server is busy: a part is left") :
-                       0;
+        if (r < 0)
+                return r;
+        return in_vain == ATTEMPTS_MAX ? error_set(err, -EBUSY, "%s", message_incomplete) : 0;
 }
 
-/* What the server is too busy for has not happened: it is asked again. */
-static int remove_below(Client *c, const char *key, const Text *path, uint64_t *ret_code, Error *err) {
+/* Remove a directory. Retry while the server is busy: such a request had no effect. */
+static int remove_below(Client *c, const char *key, const KvRequest *request, uint64_t *ret_code,
+                        Error *err) {
         bool in_parts = false;
         int r;
 
-        for (unsigned in_vain = 0; in_vain < IN_VAIN_MAX; in_vain++) {
-                _cleanup_json_ JsonValue *answer = NULL;
-                const JsonValue *node = NULL;
+        for (unsigned in_vain = 0; in_vain < ATTEMPTS_MAX; in_vain++) {
+                _cleanup_kv_answer_ KvAnswer answer = {};
 
-                r = kv_ask(c, "DELETE", path, NULL, &answer, &node, NULL, ret_code, err);
-                if (r == -EREMOTEIO &&
-                    *ret_code == 210) { /* the rest, too, where others have written below it since */
+                r = kv_send(c, request, &answer, err);
+                *ret_code = answer.code;
+                if (r == -EREMOTEIO && answer.code == CODE_TOO_MANY) {
                         if (in_parts)
                                 (void) usleep(PAUSE_US);
                         in_parts = true;
-                        *err = (Error) {}; /* a failure to come has its own reason */
+                        *err = (Error) {};
                         r = remove_leaves(c, key, err);
                         if (r < 0)
                                 return r;
@@ -168,23 +172,22 @@ static int remove_below(Client *c, const char *key, const Text *path, uint64_t *
                 else
                         return r;
         }
-        return error_set(err, -EBUSY,
-                         in_parts ? "others write below it, or the server is busy: a part is left" :
-                                    "the server is busy");
+        return error_set(err, -EBUSY, "%s",
+                         in_parts ? message_incomplete : "the server is busy; nothing was removed");
 }
 
 int kv_rm(Client *c, char **args, size_t n) {
-        _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_text_ Text path = {}, query = {};
-        const JsonValue *node = NULL;
+        _cleanup_kv_request_ KvRequest request = { .method = "DELETE" };
+        _cleanup_kv_answer_ KvAnswer answer = {};
+        _cleanup_text_ Text query = {};
         const Options *o = &c->options;
         uint64_t code = 0;
         Error err = {};
         int r;
 
         if (n != 1)
-                return kv_usage("kv rm takes one key");
-        kv_append_key(&path, args[0]);
+                return client_usage("kv rm: expected one key");
+        kv_append_key(&request.path, args[0]);
         if (o->recursive)
                 kv_add_field(&query, "recursive", "true");
         if (o->dir)
@@ -194,16 +197,16 @@ int kv_rm(Client *c, char **args, size_t n) {
         if (o->with_index > 0)
                 kv_add_number(&query, "prevIndex", o->with_index);
         if (query.size > 0)
-                text_printf(&path, "?%s", query.chars);
+                text_printf(&request.path, "?%s", query.chars);
         if (query.error < 0)
-                return client_fail(query.error, NULL, "%s", "");
+                return client_fail(query.error, NULL);
         if (o->recursive && !o->with_value && o->with_index == 0 && !streq(o->output, "json")) {
-                r = remove_below(c, args[0], &path, &code, &err);
+                r = remove_below(c, args[0], &request, &code, &err);
                 if (r >= 0)
                         return EXIT_DONE;
-                if (r != -EREMOTEIO ||
-                    code >= 200) /* else it did nothing, and the second attempt says so in etcdctl's words */
-                        return client_fail(r, &err, "%s", "");
+                if (r != -EREMOTEIO || code >= 200)
+                        return client_fail(r, &err);
+                /* The first request had no effect; the second one prints the error of etcdctl. */
         }
-        return kv_request(c, "DELETE", &path, NULL, &root, &node);
+        return kv_run(c, &request, &answer);
 }

@@ -1,5 +1,5 @@
-/* What v2's API has no words for: bytes that are no text, pages, transactions, the stream of all changes
- * (fleet-api(7)). */
+/* Requests that the v2 API of etcd does not have: binary values, pages, transactions, the stream of all
+ * changes (fleet-api(7)). */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,7 +13,7 @@
 
 enum { TXN_SIZE_MAX = 2 * 1024 * 1024 };
 
-/* -- Bytes of one value -- */
+/* -- Values -- */
 
 int kv_read_stdin(size_t max, char **ret, size_t *ret_size) {
         _cleanup_text_ Text t = {};
@@ -44,9 +44,12 @@ int kv_value(Client *c, const char *key, Reply *ret, Error *err) {
         kv_append_clean(&path, key, true);
         if (c->options.quorum)
                 text_append(&path, "?quorum=true");
-        r = path.error < 0 ? path.error :
-                             connection_request(c->connection, "GET", path.chars, NULL, NULL, ret, err);
-        return r < 0 ? r : ret->status == 200 ? 0 : -ENODATA;
+        if (path.error < 0)
+                return path.error;
+        r = connection_request(c->connection, "GET", path.chars, NULL, NULL, ret, err);
+        if (r < 0)
+                return r;
+        return ret->status == 200 ? 0 : -ENODATA;
 }
 
 void kv_append_clean(Text *t, const char *key, bool escaped) {
@@ -72,13 +75,17 @@ static void listed_done(KvListed *l) {
 }
 
 static int listed_read(const JsonValue *node, KvListed *ret, Error *err) {
-        int r = json_read_bool(node, "dir", &ret->dir, err);
+        int r;
 
-        if (r == 0)
-                r = json_read_bytes(node, "key", &ret->key, &ret->key_size, err);
+        r = json_read_bool(node, "dir", &ret->dir, err);
+        if (r < 0)
+                return r;
+        r = json_read_bytes(node, "key", &ret->key, &ret->key_size, err);
+        if (r < 0)
+                return r;
         if (r == 0)
                 return error_set(err, -EBADMSG, "a node without a key");
-        return r < 0 ? r : json_read_bytes(node, "value", &ret->value, &ret->value_size, err);
+        return json_read_bytes(node, "value", &ret->value, &ret->value_size, err);
 }
 
 static int page_read(const Reply *reply, int (*each)(void *userdata, const KvListed *node), void *userdata,
@@ -128,13 +135,10 @@ int kv_pages(Client *c, const char *prefix, const char *parameters,
                 if (token)
                         text_printf(&path, "&nextPageToken=%s", token);
                 free(TAKE_PTR(token));
-                r = path.error < 0 ?
-                            path.error :
-                            connection_request(c->connection, "GET", path.chars, NULL, NULL, &reply, err);
-                if (r == 0)
-                        r = reply_check(&reply, err);
-                if (r == 0)
-                        r = page_read(&reply, each, userdata, &token, err);
+                r = client_request(c, "GET", client_path(&path), NULL, &reply, err);
+                if (r < 0)
+                        return r;
+                r = page_read(&reply, each, userdata, &token, err);
                 if (r < 0)
                         return r;
         } while (token);
@@ -143,7 +147,7 @@ int kv_pages(Client *c, const char *prefix, const char *parameters,
 
 /* -- Transactions -- */
 
-/* "Error:  412: checks[0]: ...", as of the other verbs, and their exit status. */
+/* Print "Error:  412: checks[0]: ...", like other verbs of kv, and return their exit status. */
 static int fail_reply(const Reply *reply) {
         char message[ERROR_MESSAGE_MAX];
         Error err = {};
@@ -151,17 +155,14 @@ static int fail_reply(const Reply *reply) {
 
         if (api_error_read(reply->body.chars ?: "", reply->body.size, &code, message, sizeof(message)) == 0 &&
             message[0]) {
-                Error said = {};
-
-                (void) error_set(&said, -EINVAL, "%s", message); /* in one line, whatever it quotes */
-                fprintf(stderr, "Error:  %d: %s\n", code, said.message);
+                fprintf(stderr, "Error:  %d: %s\n", code, text_keep_to_one_line(message));
                 return EXIT_KV;
         }
         r = reply_check(reply, &err);
-        return client_fail(r < 0 ? r : -EBADMSG, &err, "Error:  ");
+        return client_fail_after(r < 0 ? r : -EBADMSG, &err, "Error:  ");
 }
 
-/* With a space before them; nothing where they are not there. */
+/* Print a member after a space, or nothing if it is absent. */
 static int print_bytes(const JsonValue *object, const char *name) {
         _cleanup_free_ char *bytes = NULL;
         size_t size;
@@ -178,12 +179,13 @@ static int print_change(const JsonValue *change) {
         const JsonValue *node = json_value_member(change, "node");
         int r;
 
-        fputs(kv_text_of(change, "action"), stdout);
+        fputs(member_text(change, "action"), stdout);
         r = print_bytes(node, "key");
-        if (kv_is_dir(node))
+        if (r < 0)
+                return r;
+        if (member_bool(node, "dir"))
                 putchar('/');
-        if (r >= 0)
-                r = print_bytes(node, "value");
+        r = print_bytes(node, "value");
         putchar('\n');
         return r;
 }
@@ -198,20 +200,20 @@ int kv_txn(Client *c, char **args, size_t n) {
         int r;
 
         if (n > 1)
-                return kv_usage("kv txn takes a file of JSON; without one it is read from stdin");
+                return client_usage("kv txn: expected a JSON file; without one, stdin is read");
         r = kv_read_file(n > 0 ? args[0] : "-", TXN_SIZE_MAX, &text, &size);
         if (r < 0) {
-                fprintf(stderr, "fleetctl: cannot read %s: %s\n", n > 0 ? args[0] : "stdin", strerror(-r));
+                client_note("Failed to read %s: %s", n > 0 ? args[0] : "stdin", strerror(-r));
                 return EXIT_FAILED;
         }
         if (memchr(text, 0, size)) {
-                fputs("fleetctl: JSON has no NUL byte: such values go in base64, as \"value64\"\n", stderr);
+                client_note("a NUL byte is not valid in JSON; write such a value in base64 as \"value64\"");
                 return EXIT_FAILED;
         }
         r = connection_request(c->connection, "POST", "/fleet/v1/kv/txn", "application/json", text, &reply,
                                &err);
         if (r < 0)
-                return client_fail(r, &err, "%s", "");
+                return client_fail(r, &err);
         if (reply.status != 200)
                 return fail_reply(&reply);
         if (streq(c->options.output, "json")) {
@@ -220,19 +222,19 @@ int kv_txn(Client *c, char **args, size_t n) {
         }
         r = json_value_parse(reply.body.chars, reply.body.size, &root, &err);
         if (r < 0)
-                return client_fail(error_prefix(&err, r, "fleetd's answer"), &err, "%s", "");
+                return client_fail(error_prefix(&err, r, "fleetd's answer"), &err);
         writes = json_value_member(root, "writes");
         for (size_t i = 0; i < json_value_count(writes) && r >= 0; i++)
                 r = print_change(json_value_item(writes, i));
-        return r < 0 && !output_has_failed() ? client_fail(r, NULL, "%s", "") : EXIT_DONE;
+        return r < 0 && !output_has_failed() ? client_fail(r, NULL) : EXIT_DONE;
 }
 
 /* -- The stream of all changes -- */
 
 typedef struct All {
         bool json;
-        uint64_t index; /* all up to here was told */
-        int status;     /* other than EXIT_DONE: why the stream ended has been said */
+        uint64_t index; /* all changes up to here were printed */
+        int status;     /* not EXIT_DONE: the error was printed */
 } All;
 
 static int on_line(void *userdata, const char *line, size_t size) {
@@ -266,7 +268,7 @@ static int on_line(void *userdata, const char *line, size_t size) {
 
 int kv_watch_all(Client *c, const char *key) {
         All all = { .json = streq(c->options.output, "json") };
-        _cleanup_stream_ Stream *stream = NULL;
+        _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text path = {};
         Error err = {};
         int r;
@@ -278,17 +280,15 @@ int kv_watch_all(Client *c, const char *key) {
         }
         if (c->options.after_index > 0)
                 text_printf(&path, "&after=%llu", (unsigned long long) c->options.after_index);
-        r = path.error < 0 ? path.error : stream_new(c->connection, path.chars, on_line, &all, &stream, &err);
-        while (r >= 0)
-                r = stream_wait(stream, 60000, &err);
+        r = connection_follow(c->connection, "GET", client_path(&path), on_line, &all, &reply, &err);
         if (r == -EREMOTEIO)
-                return fail_reply(stream_reply(stream));
+                return fail_reply(&reply);
         if (all.status != EXIT_DONE)
                 return all.status;
         if (all.index > 0 && !output_has_failed())
-                fprintf(stderr, "fleetctl: the stream has ended; go on with --after-index=%llu\n",
-                        (unsigned long long) all.index);
-        else if (r == -ENODATA)
-                fputs("fleetctl: the stream has ended\n", stderr);
-        return r == -ENODATA || output_has_failed() ? EXIT_FAILED : client_fail(r, &err, "%s", "");
+                client_note("the stream has ended; to continue: --after-index=%llu",
+                            (unsigned long long) all.index);
+        else if (r == 0)
+                client_note("the stream has ended");
+        return r == 0 || output_has_failed() ? EXIT_FAILED : client_fail(r, &err);
 }

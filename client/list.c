@@ -1,4 +1,5 @@
-/* list-machines, list-units, list-unit-files: a table of columns each, by name. */
+/* list-machines, list-units, list-unit-files: tables of named columns. */
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 
@@ -7,37 +8,33 @@
 #include "client/directory.h"
 #include "client/output.h"
 #include "client/patterns.h"
+#include "client/verbs.h"
 #include "units/hash.h"
 #include "units/name.h"
 
-/* What a column is made from; of the three items one is there. */
+/* The source of a row of cells. */
 typedef struct Row {
+        const void *item; /* ApiMachine, ApiState or ApiUnit */
         const Listing *machines;
-        const ApiMachine *machine;
-        const ApiState *state;
-        const ApiUnit *unit;
-        const JsonValue *problems; /* of unit directories; NULL: not asked for */
+        const JsonValue *problems; /* of unit directories; NULL: not read */
         bool full;                 /* --full */
-        bool people;               /* a terminal: names instead of ids */
+        bool terminal;             /* names instead of IDs */
 } Row;
 
 typedef struct Column {
         const char *name;
-        void (*append)(const Row *row, Text *t); /* nothing appended is shown as "-" */
+        void (*append)(const Row *row,
+                       Text *t); /* without text the cell is "-"; NULL: append the string at 'offset' */
+        size_t offset;           /* of a string in the item */
 } Column;
 
 static void append_place(const Row *row, const char *id, Text *t) {
         if (!id || !*id)
                 return;
-        if (row->people && !row->full)
+        if (row->terminal && !row->full)
                 append_machine_name(t, row->machines, id);
         else
-                append_legend(t, row->machines, id, row->full);
-}
-
-static void append_any(const char *s, Text *t) {
-        if (s)
-                text_append(t, s);
+                append_machine_legend(t, row->machines, id, row->full);
 }
 
 static void append_hash(const Row *row, const char *hash, Text *t) {
@@ -46,113 +43,109 @@ static void append_hash(const Row *row, const char *hash, Text *t) {
 }
 
 static void machine_id(const Row *row, Text *t) {
-        const ApiMachine *m = row->machine;
+        const ApiMachine *m = row->item;
 
-        if (row->people && !row->full && m->hostname && *m->hostname)
+        if (row->terminal && !row->full && m->hostname && *m->hostname)
                 text_append(t, m->hostname);
         else
                 text_printf(t, row->full ? "%s" : "%.8s...", m->id);
 }
-static void machine_ip(const Row *row, Text *t) {
-        append_any(row->machine->primary_ip, t);
-}
+
 static void machine_metadata(const Row *row, Text *t) {
-        const Pairs *pairs = &row->machine->metadata;
+        const ApiMachine *m = row->item;
 
-        for (size_t i = 0; i < pairs->n; i++)
-                text_printf(t, "%s%s=%s", i > 0 ? "," : "", pairs->items[i].key, pairs->items[i].value);
+        for (size_t i = 0; i < m->metadata.n; i++)
+                text_printf(t, "%s%s=%s", i > 0 ? "," : "", m->metadata.items[i].key,
+                            m->metadata.items[i].value);
 }
-static void machine_name(const Row *row, Text *t) {
-        append_any(row->machine->hostname, t);
-}
-static void machine_presence(const Row *row, Text *t) {
-        append_any(row->machine->presence, t);
-}
-static void machine_problem(const Row *row, Text *t) {
-        append_any(row->machine->problem, t);
-}
-static void machine_role(const Row *row, Text *t) {
-        append_any(row->machine->role, t);
-}
+
 static void machine_units(const Row *row, Text *t) {
-        text_printf(t, "%llu", (unsigned long long) row->machine->n_units);
-}
-static void machine_version(const Row *row, Text *t) {
-        append_any(row->machine->version, t);
+        const ApiMachine *m = row->item;
+
+        text_append_u64(t, m->n_units);
 }
 
-static void state_unit(const Row *row, Text *t) {
-        append_any(row->state->name, t);
-}
 static void state_machine(const Row *row, Text *t) {
-        append_place(row, row->state->machine_id, t);
-}
-static void state_load(const Row *row, Text *t) {
-        append_any(row->state->load, t);
-}
-static void state_active(const Row *row, Text *t) {
-        append_any(row->state->active, t);
-}
-static void state_sub(const Row *row, Text *t) {
-        append_any(row->state->sub, t);
-}
-static void state_hash(const Row *row, Text *t) {
-        append_hash(row, row->state->hash, t);
+        const ApiState *s = row->item;
+
+        append_place(row, s->machine_id, t);
 }
 
-static void unit_name(const Row *row, Text *t) {
-        append_any(row->unit->name, t);
+static void state_hash(const Row *row, Text *t) {
+        const ApiState *s = row->item;
+
+        append_hash(row, s->hash, t);
 }
+
 static void unit_hash(const Row *row, Text *t) {
+        const ApiUnit *u = row->item;
         char hash[UNIT_HASH_SIZE];
         int r;
 
-        if ((row->unit->hash && *row->unit->hash) || !row->unit->file) {
-                append_hash(row, row->unit->hash, t);
+        if ((u->hash && *u->hash) || !u->file) {
+                append_hash(row, u->hash, t);
                 return;
         }
-        r = unit_file_hash(row->unit->file, hash);
+        r = unit_file_hash(u->file, hash);
         if (r >= 0)
                 append_hash(row, hash, t);
         else if (r == -ENOMEM)
                 t->error = r;
 }
+
 static void unit_desired(const Row *row, Text *t) {
-        append_any(target_state_to_string(row->unit->desired_state), t);
+        const ApiUnit *u = row->item;
+
+        text_append(t, target_state_to_string(u->desired_state) ?: "");
 }
+
 static void unit_current(const Row *row, Text *t) {
-        if (!row->unit->global)
-                append_any(target_state_to_string(row->unit->current_state), t);
+        const ApiUnit *u = row->item;
+
+        if (!u->global)
+                text_append(t, target_state_to_string(u->current_state) ?: "");
 }
+
 static void unit_target(const Row *row, Text *t) {
-        if (row->unit->global)
+        const ApiUnit *u = row->item;
+
+        if (u->global)
                 text_append(t, "global");
         else
-                append_place(row, row->unit->machine_id, t);
+                append_place(row, u->machine_id, t);
 }
+
 static void unit_global(const Row *row, Text *t) {
-        text_append(t, row->unit->global ? "true" : "false");
+        const ApiUnit *u = row->item;
+
+        text_append(t, u->global ? "true" : "false");
 }
-static void unit_reason(const Row *row, Text *t) {
-        append_any(row->unit->reason, t);
-}
+
 static void unit_owner(const Row *row, Text *t) {
-        append_place(row, row->unit->owner, t);
+        const ApiUnit *u = row->item;
+
+        append_place(row, u->owner, t);
 }
+
 static void unit_problem(const Row *row, Text *t) {
-        for (size_t i = 0; row->unit->name && i < json_value_count(row->problems); i++) {
+        const ApiUnit *u = row->item;
+
+        for (size_t i = 0; u->name && i < json_value_count(row->problems); i++) {
                 const JsonValue *p = json_value_item(row->problems, i);
 
-                if (!streq(problem_member(p, "name"), row->unit->name))
+                if (!streq(member_text(p, "name"), u->name))
                         continue;
                 text_append(t, t->size > 0 ? "; " : "");
-                append_machine_name(t, row->machines, problem_member(p, "machineID"));
-                text_printf(t, ": %s", problem_member(p, "reason"));
+                append_machine_name(t, row->machines, member_text(p, "machineID"));
+                text_printf(t, ": %s", member_text(p, "reason"));
         }
 }
+
 static void unit_desc(const Row *row, Text *t) {
-        for (size_t i = 0; row->unit->file && i < row->unit->file->n_options; i++) {
-                const UnitOption *o = &row->unit->file->options[i];
+        const ApiUnit *u = row->item;
+
+        for (size_t i = 0; u->file && i < u->file->n_options; i++) {
+                const UnitOption *o = &u->file->options[i];
 
                 if (streq(o->section, "Unit") && streq(o->name, "Description")) {
                         text_append(t, o->value);
@@ -161,27 +154,31 @@ static void unit_desc(const Row *row, Text *t) {
         }
 }
 
-/* Lines here are columns; fleetctl(1) documents the same names. */
+#define MACHINE(member) NULL, offsetof(ApiMachine, member)
+#define STATE(member)   NULL, offsetof(ApiState, member)
+#define UNIT(member)    NULL, offsetof(ApiUnit, member)
+
+/* fleetctl(1) documents the same names. */
 static const Column machine_columns[] = {
-        { "machine", machine_id },        { "ip", machine_ip },
-        { "metadata", machine_metadata }, { "hostname", machine_name },
-        { "presence", machine_presence }, { "problem", machine_problem },
-        { "role", machine_role },         { "units", machine_units },
-        { "version", machine_version },   {},
+        { "machine", machine_id },         { "ip", MACHINE(primary_ip) },
+        { "metadata", machine_metadata },  { "hostname", MACHINE(hostname) },
+        { "presence", MACHINE(presence) }, { "problem", MACHINE(problem) },
+        { "role", MACHINE(role) },         { "units", machine_units },
+        { "version", MACHINE(version) },   {},
 };
 static const Column state_columns[] = {
-        { "unit", state_unit },
+        { "unit", STATE(name) },
         { "machine", state_machine },
-        { "load", state_load },
-        { "active", state_active },
-        { "sub", state_sub },
+        { "load", STATE(load) },
+        { "active", STATE(active) },
+        { "sub", STATE(sub) },
         { "hash", state_hash },
         {},
 };
 static const Column unit_columns[] = {
-        { "unit", unit_name },     { "hash", unit_hash },       { "dstate", unit_desired },
+        { "unit", UNIT(name) },    { "hash", unit_hash },       { "dstate", unit_desired },
         { "state", unit_current }, { "target", unit_target },   { "tmachine", unit_target },
-        { "global", unit_global }, { "desc", unit_desc },       { "reason", unit_reason },
+        { "global", unit_global }, { "desc", unit_desc },       { "reason", UNIT(reason) },
         { "owner", unit_owner },   { "problem", unit_problem }, {},
 };
 
@@ -193,12 +190,9 @@ typedef struct Choice {
         size_t n;
 } Choice;
 
-/* Which columns, from --fields or the defaults; an error is said in fleet's words. */
-static int choose(const Client *c, const Column *all, const char *in_pipe, const char *on_terminal,
-                  Choice *ret) {
-        const char *fields = c->options.fields    ? c->options.fields :
-                             stdout_is_terminal() ? on_terminal :
-                                                    in_pipe;
+/* Choose columns by their names, separated by commas. Errors are printed with the messages of fleet. */
+static int choose_columns(const Column *all, const char *fields, Choice *ret) {
+        Choice choice = {};
 
         if (!*fields) {
                 fputs("Must define output format\n", stderr);
@@ -211,24 +205,24 @@ static int choose(const Client *c, const Column *all, const char *in_pipe, const
                 while (column->name &&
                        (strlen(column->name) != size || memcmp(column->name, fields, size) != 0))
                         column++;
-                if (!column->name || ret->n == COLUMNS_MAX) {
+                if (!column->name || choice.n == COLUMNS_MAX) {
                         fprintf(stderr, "Invalid key in output format: \"%.*s\"\n", (int) size, fields);
                         return -EINVAL;
                 }
                 if (streq(column->name, "tmachine"))
                         fputs("WARNING: The \"tmachine\" field is deprecated. Use \"target\" instead\n",
                               stderr);
-                for (size_t i = 0; i <= size && i < sizeof(ret->headers[0]); i++)
-                        ret->headers[ret->n][i] = column->name[i] >= 'a' && column->name[i] <= 'z' ?
-                                                          column->name[i] - 32 :
-                                                          column->name[i];
-                ret->columns[ret->n++] = column;
+                for (size_t i = 0; i <= size && i < sizeof(choice.headers[0]); i++)
+                        choice.headers[choice.n][i] = (char) toupper((unsigned char) column->name[i]);
+                choice.columns[choice.n++] = column;
 
                 fields += size;
                 if (!*fields)
-                        return 0;
+                        break;
                 fields++;
         }
+        *ret = choice;
+        return 0;
 }
 
 static Table *choice_table(const Choice *choice) {
@@ -239,78 +233,27 @@ static Table *choice_table(const Choice *choice) {
         return table_new(headers, choice->n);
 }
 
+/* Return the string at 'offset' of an item; "" for NULL. */
+static const char *item_text(const void *item, size_t offset) {
+        const char *s;
+
+        memcpy(&s, (const char *) item + offset, sizeof(s));
+        return s ?: "";
+}
+
 static int add_row(Table *table, const Choice *choice, const Row *row) {
         for (size_t i = 0; i < choice->n; i++) {
+                const Column *column = choice->columns[i];
                 _cleanup_text_ Text t = {};
-                int r;
 
-                choice->columns[i]->append(row, &t);
-                if (t.error < 0)
-                        return t.error;
-                r = table_add(table, t.size > 0 ? t.chars : "-");
-                if (r < 0)
-                        return r;
+                if (column->append)
+                        column->append(row, &t);
+                else
+                        text_append(&t, item_text(row->item, column->offset));
+                if (t.error < 0 || table_add(table, t.size > 0 ? t.chars : "-") < 0)
+                        return -ENOMEM;
         }
         return 0;
-}
-
-static int print_json(Text *t) {
-        if (t->error < 0)
-                return client_fail(t->error, NULL, "%s", "");
-        (void) output_line(t->chars);
-        return EXIT_DONE;
-}
-
-static int finish(const Client *c, const Table *table, int r) {
-        if (r >= 0)
-                r = table_print(table, !c->options.no_legend);
-        return r < 0 ? client_fail(r, NULL, "%s", "") : EXIT_DONE;
-}
-
-static bool wants_json(const Client *c) {
-        return streq(c->options.output, "json");
-}
-
-/* -- What is left of a list: names and patterns, --state, --machine -- */
-
-typedef struct Wanted {
-        Names names;         /* as units are called; patterns as they are */
-        const char *state;   /* NULL: any */
-        const char *machine; /* NULL: any */
-        const Listing *machines;
-} Wanted;
-
-static int wanted_read(Client *c, char **args, size_t n, const Listing *machines, Wanted *ret) {
-        int r = 0;
-
-        *ret = (Wanted) { .state = c->options.state, .machine = c->options.machine, .machines = machines };
-        for (size_t i = 0; i < n && r >= 0; i++) {
-                _cleanup_free_ char *name = is_pattern(args[i]) ? strdup(args[i]) :
-                                                                  unit_name_from_argument(args[i]);
-
-                r = name ? names_add(&ret->names, name, strlen(name)) : -ENOMEM;
-        }
-        return r;
-}
-
-/* fleet passed over whatever stood behind its lists: a name that no unit has is no filter. */
-static bool has_name(const Wanted *w, const char *unit) {
-        for (size_t i = 0; i < w->names.n; i++)
-                if (streq(w->names.items[i], unit) ||
-                    (is_pattern(w->names.items[i]) && glob_match(w->names.items[i], unit)))
-                        return true;
-        return false;
-}
-
-static bool on_machine(const Wanted *w, const char *id) {
-        const ApiMachine *m = listing_machine(w->machines, id);
-
-        return !w->machine || (id && *id && starts_with(id, w->machine)) ||
-               (m && m->hostname && streq(m->hostname, w->machine));
-}
-
-static bool is_state(const Wanted *w, const char *word) {
-        return !w->state || (word && streq(word, w->state));
 }
 
 /* -- The lists -- */
@@ -318,14 +261,22 @@ static bool is_state(const Wanted *w, const char *word) {
 typedef struct List {
         const Column *columns;
         const char *in_pipe, *on_terminal,
-                *on_narrow; /* the last: where the terminal has no room for the one before */
+                *on_narrow;             /* default columns; the last if the terminal is too narrow */
+        const char *empty;              /* message on a terminal if there are no rows */
+        size_t item_size, items_offset; /* of an item, and of the array in a Listing */
         int (*read)(Client *c, Listing *ret, Error *err);
-        void (*write)(Text *t, const Listing *l);
-        void (*row)(Row *row, const Listing *l, size_t i);
-        const char *empty;                                  /* what people are told of a list without rows */
-        const char *(*unit)(const Row *row);                /* NULL: rows are no units */
-        bool (*fits)(const Wanted *wanted, const Row *row); /* --state and --machine */
+        void (*write)(Text *t, const Listing *l); /* JSON */
+        bool (*matches)(const Client *c,
+                        const Row *row); /* --state and --machine; NULL: items are no units */
+        size_t name_offset;              /* of the name of the unit in an item */
 } List;
+
+static void *list_item(const List *list, const Listing *l, size_t i) {
+        char *items;
+
+        memcpy(&items, (const char *) l + list->items_offset, sizeof(items));
+        return items + i * list->item_size;
+}
 
 static int read_states(Client *c, Listing *ret, Error *err) {
         return client_states(c, NULL, ret, err);
@@ -334,211 +285,243 @@ static int read_states(Client *c, Listing *ret, Error *err) {
 static void write_machines(Text *t, const Listing *l) {
         api_machines_page_write(t, l->machines, l->n, NULL);
 }
+
 static void write_states(Text *t, const Listing *l) {
         api_states_page_write(t, l->states, l->n, NULL);
 }
+
 static void write_units(Text *t, const Listing *l) {
         api_units_page_write(t, l->units, l->n, NULL);
 }
 
-static void machine_row(Row *row, const Listing *l, size_t i) {
-        row->machine = &l->machines[i];
-}
-static void state_row(Row *row, const Listing *l, size_t i) {
-        row->state = &l->states[i];
-}
-static void unit_row(Row *row, const Listing *l, size_t i) {
-        row->unit = &l->units[i];
+static bool matches_machine(const Client *c, const Row *row, const char *id) {
+        return !c->options.machine || machine_has_name(row->machines, id, c->options.machine);
 }
 
-static const char *state_of_unit(const Row *row) {
-        return row->state->name;
-}
-static const char *file_of_unit(const Row *row) {
-        return row->unit->name;
+static bool matches_state(const Client *c, const char *word) {
+        return !c->options.state || (word && streq(word, c->options.state));
 }
 
-static bool state_fits(const Wanted *w, const Row *row) {
-        return on_machine(w, row->state->machine_id) &&
-               (is_state(w, row->state->active) || is_state(w, row->state->sub) ||
-                is_state(w, row->state->load));
+static bool state_matches(const Client *c, const Row *row) {
+        const ApiState *s = row->item;
+
+        return matches_machine(c, row, s->machine_id) &&
+               (matches_state(c, s->active) || matches_state(c, s->sub) || matches_state(c, s->load));
 }
 
-static bool unit_fits(const Wanted *w, const Row *row) {
-        return on_machine(w, row->unit->machine_id) &&
-               (is_state(w, target_state_to_string(row->unit->desired_state)) ||
-                is_state(w, target_state_to_string(row->unit->current_state)));
+static bool unit_matches(const Client *c, const Row *row) {
+        const ApiUnit *u = row->item;
+
+        return matches_machine(c, row, u->machine_id) &&
+               (matches_state(c, target_state_to_string(u->desired_state)) ||
+                matches_state(c, target_state_to_string(u->current_state)));
 }
 
-/* Leaves out what is not wanted, in place. */
-static void filter(Listing *l, const List *list, const Wanted *w) {
-        size_t size = list->row == unit_row ? sizeof(ApiUnit) : sizeof(ApiState), kept = 0;
-        char *items = list->row == unit_row ? (char *) l->units : (char *) l->states;
-        bool by_name = false;
+static bool has_name(const List *list, const void *item, const Names *names) {
+        const char *name = item_text(item, list->name_offset);
 
-        if (!list->unit)
-                return;
-        for (size_t i = 0; i < l->n && !by_name; i++) {
-                Row row = {};
+        return *name && patterns_match(names, name);
+}
 
-                list->row(&row, l, i);
-                by_name = list->unit(&row) && has_name(w, list->unit(&row));
-        }
-        for (size_t i = 0; i < w->names.n && !by_name; i++)
-                by_name = is_pattern(w->names.items[i]);
+/* Remove the items that names, patterns, --state and --machine exclude. fleet ignored arguments of its lists,
+ * so names filter only if one of them is a pattern or the name of a unit. */
+static void list_filter(const Client *c, const List *list, const Names *names, const Listing *machines,
+                        Listing *l) {
+        bool by_name = patterns_have_glob(names);
+        size_t kept = 0;
+
+        for (size_t i = 0; i < l->n && !by_name; i++)
+                by_name = has_name(list, list_item(list, l, i), names);
         for (size_t i = 0; i < l->n; i++) {
-                Row row = {};
+                const Row row = { .item = list_item(list, l, i), .machines = machines };
 
-                list->row(&row, l, i);
-                if (!list->fits(w, &row) || (by_name && !(list->unit(&row) && has_name(w, list->unit(&row)))))
+                if (!list->matches(c, &row) || (by_name && !has_name(list, row.item, names)))
                         continue;
-                memmove(items + kept * size, items + i * size, size);
-                kept++;
+                memmove(list_item(list, l, kept++), row.item, list->item_size);
         }
         l->n = kept;
 }
 
-/* What directories could not do is said of files that are no units, too; a daemon that knows nothing of it
- * has nothing to say. */
-static int read_problems(Client *c, const List *list, JsonValue **ret, Error *err) {
-        int r = list->row == unit_row ? client_problems(c, ret, err) : 0;
+/* Everything that a list is printed from. */
+typedef struct ListData {
+        Listing items, machines;
+        JsonValue *directories; /* answer about unit directories; NULL: not read */
+} ListData;
 
+static void list_data_done(ListData *d) {
+        listing_done(&d->items);
+        listing_done(&d->machines);
+        json_value_free(d->directories);
+}
+
+static const JsonValue *list_problems(const ListData *d) {
+        return json_value_member(d->directories, "problems");
+}
+
+static int list_read(Client *c, const List *list, ListData *d, Error *err) {
+        int r;
+
+        r = list->read(c, &d->items, err);
+        if (r < 0 || !list->matches)
+                return r;
+        r = client_machines(c, &d->machines, err);
+        if (r < 0 || list->columns != unit_columns || streq(c->options.output, "json"))
+                return r;
+        /* Older daemons answer 404. */
+        r = client_problems(c, &d->directories, err);
         return r == -EREMOTEIO ? 0 : r;
 }
 
+/* Print the problems of unit directories: a rejected file is in no row. */
 static int print_problems(const JsonValue *problems, const Listing *machines) {
         for (size_t i = 0; i < json_value_count(problems); i++) {
                 const JsonValue *p = json_value_item(problems, i);
                 _cleanup_text_ Text machine = {};
 
-                append_machine_name(&machine, machines, problem_member(p, "machineID"));
+                append_machine_name(&machine, machines, member_text(p, "machineID"));
                 if (machine.error < 0)
                         return machine.error;
-                client_note("%s: %s", machine.chars ?: "", problem_member(p, "reason"));
+                client_note("%s: %s", machine.chars ?: "", member_text(p, "reason"));
         }
         return 0;
 }
 
-static int fill(Client *c, const List *list, const Choice *choice, const Listing *items,
-                const Listing *machines, const JsonValue *problems, Table **ret) {
+static int list_fill(const Client *c, const List *list, const Choice *choice, const ListData *d,
+                     Table **ret) {
         _cleanup_table_ Table *table = choice_table(choice);
-        int r = table ? 0 : -ENOMEM;
 
-        for (size_t i = 0; i < items->n && r >= 0; i++) {
-                Row row = { .machines = list->unit ? machines : items,
-                            .problems = problems,
-                            .full = c->options.full,
-                            .people = stdout_is_terminal() };
+        for (size_t i = 0; table && i < d->items.n; i++) {
+                const Row row = { .item = list_item(list, &d->items, i),
+                                  .machines = list->matches ? &d->machines : &d->items,
+                                  .problems = list_problems(d),
+                                  .full = c->options.full,
+                                  .terminal = stdout_is_terminal() };
 
-                list->row(&row, items, i);
-                r = add_row(table, choice, &row);
+                if (add_row(table, choice, &row) < 0)
+                        return -ENOMEM;
         }
-        if (r < 0)
-                return r;
+        if (!table)
+                return -ENOMEM;
         table_free(*ret);
         *ret = TAKE_PTR(table);
         return 0;
 }
 
-static int print_list(Client *c, const List *list, char **args, size_t n) {
-        _cleanup_listing_ Listing items = {}, machines = {};
-        _cleanup_json_ JsonValue *directories = NULL;
+static int list_print_table(const Client *c, const List *list, const Choice *choice, const ListData *d) {
         _cleanup_table_ Table *table = NULL;
-        Choice choice = {};
-        Wanted wanted = {};
-        bool any = false;
-        Error err = {};
+        Choice narrow;
         int r;
 
-        if (choose(c, list->columns, list->in_pipe, list->on_terminal, &choice) < 0)
+        r = list_fill(c, list, choice, d, &table);
+        if (r < 0)
+                return r;
+        if (!c->options.fields && table_is_too_wide(table)) {
+                r = choose_columns(list->columns, list->on_narrow, &narrow);
+                if (r < 0)
+                        return r;
+                r = list_fill(c, list, &narrow, d, &table);
+                if (r < 0)
+                        return r;
+        }
+        return table_print(table, !c->options.no_legend);
+}
+
+static int print_list(Client *c, const List *list, char **args, size_t n) {
+        const char *fields = c->options.fields;
+        _cleanup_(list_data_done) ListData d = {};
+        _cleanup_names_ Names names = {};
+        Choice choice;
+        Error err = {};
+        bool any;
+        int r;
+
+        if (!fields)
+                fields = stdout_is_terminal() ? list->on_terminal : list->in_pipe;
+        if (choose_columns(list->columns, fields, &choice) < 0)
                 return EXIT_FAILED;
-        r = list->read(c, &items, &err);
-        if (r >= 0 && list->unit)
-                r = client_machines(c, &machines, &err);
-        if (r >= 0 && !wants_json(c))
-                r = read_problems(c, list, &directories, &err);
-        if (r == -EREMOTEIO && !list->unit) {
+        r = list_read(c, list, &d, &err);
+        if (r == -EREMOTEIO && !list->matches) {
                 fprintf(stderr, "Error retrieving list of active machines from fleet API (%s)\n",
                         error_text(&err, r));
                 return EXIT_FAILED;
         }
         if (r < 0)
-                return client_fail(
-                        r, &err, list->unit ? "Error retrieving list of units from repository: " : "%s", "");
-        any = items.n > 0;
-        r = wanted_read(c, args, n, &machines, &wanted);
-        if (r >= 0)
-                filter(&items, list, &wanted);
-        names_done(&wanted.names);
-        if (r >= 0 && wants_json(c)) {
+                return list->matches ? client_fail_after(r, &err,
+                                                         "Error retrieving list of units from repository: ") :
+                                       client_fail(r, &err);
+        if (patterns_read(args, n, &names) < 0)
+                return client_fail(-ENOMEM, NULL);
+        any = d.items.n > 0;
+        if (list->matches)
+                list_filter(c, list, &names, &d.machines, &d.items);
+        if (streq(c->options.output, "json")) {
                 _cleanup_text_ Text t = {};
 
-                list->write(&t, &items);
-                return print_json(&t);
+                list->write(&t, &d.items);
+                if (t.error < 0)
+                        return client_fail(t.error, NULL);
+                (void) output_line(t.chars);
+                return EXIT_DONE;
         }
 
-        if (r >= 0)
-                r = fill(c, list, &choice, &items, &machines, json_value_member(directories, "problems"),
-                         &table);
-        if (r >= 0 && !c->options.fields && table_is_too_wide(table)) {
-                choice = (Choice) {};
-                r = choose(c, list->columns, list->in_pipe, list->on_narrow, &choice);
-                if (r >= 0)
-                        r = fill(c, list, &choice, &items, &machines,
-                                 json_value_member(directories, "problems"), &table);
+        r = list_print_table(c, list, &choice, &d);
+        if (r < 0)
+                return client_fail(r, NULL);
+        if (d.items.n == 0 && client_is_interactive())
+                client_note("%s", any ? "no item matches the arguments" : list->empty);
+        if (print_problems(list_problems(&d), &d.machines) < 0)
+                return client_fail(-ENOMEM, NULL);
+        for (size_t i = 0; !list->matches && i < d.items.n; i++) {
+                const ApiMachine *m = &d.items.machines[i];
+
+                if (m->problem && *m->problem)
+                        client_note("%s: %s", m->hostname ?: m->id, m->problem);
         }
-        r = finish(c, table, r);
-        if (r == EXIT_DONE && items.n == 0 && client_talks_to_people())
-                fprintf(stderr, "fleetctl: %s\n",
-                        any ? "nothing of what there is was asked for" : list->empty);
-        if (print_problems(json_value_member(directories, "problems"), &machines) < 0)
-                return client_fail(-ENOMEM, NULL, "%s", "");
-        for (size_t i = 0; !list->unit && i < items.n; i++)
-                if (items.machines[i].problem && *items.machines[i].problem)
-                        client_note("%s: %s", items.machines[i].hostname ?: items.machines[i].id,
-                                    items.machines[i].problem);
-        return r;
+        return EXIT_DONE;
 }
 
 int verb_list_machines(Client *c, char **args, size_t n) {
-        return print_list(c,
-                          &(List) { .columns = machine_columns,
-                                    .in_pipe = "machine,ip,metadata",
-                                    .on_terminal = "machine,ip,metadata,units,role",
-                                    .on_narrow = "machine,ip,units,role",
-                                    .empty = "no machine is up",
-                                    .read = client_machines,
-                                    .write = write_machines,
-                                    .row = machine_row },
-                          args, n);
+        static const List list = { .columns = machine_columns,
+                                   .in_pipe = "machine,ip,metadata",
+                                   .on_terminal = "machine,ip,metadata,units,role",
+                                   .on_narrow = "machine,ip,units,role",
+                                   .empty = "no machine is up",
+                                   .item_size = sizeof(ApiMachine),
+                                   .items_offset = offsetof(Listing, machines),
+                                   .read = client_machines,
+                                   .write = write_machines };
+
+        return print_list(c, &list, args, n);
 }
 
 int verb_list_units(Client *c, char **args, size_t n) {
-        return print_list(c,
-                          &(List) { .columns = state_columns,
-                                    .in_pipe = "unit,machine,active,sub",
-                                    .on_terminal = "unit,machine,active,sub",
-                                    .on_narrow = "unit,machine,sub",
-                                    .empty = "no unit is on a machine (fleetctl start FILE)",
-                                    .read = read_states,
-                                    .write = write_states,
-                                    .row = state_row,
-                                    .unit = state_of_unit,
-                                    .fits = state_fits },
-                          args, n);
+        static const List list = { .columns = state_columns,
+                                   .in_pipe = "unit,machine,active,sub",
+                                   .on_terminal = "unit,machine,active,sub",
+                                   .on_narrow = "unit,machine,sub",
+                                   .empty = "no unit is on a machine (fleetctl start FILE)",
+                                   .item_size = sizeof(ApiState),
+                                   .items_offset = offsetof(Listing, states),
+                                   .read = read_states,
+                                   .write = write_states,
+                                   .matches = state_matches,
+                                   .name_offset = offsetof(ApiState, name) };
+
+        return print_list(c, &list, args, n);
 }
 
 int verb_list_unit_files(Client *c, char **args, size_t n) {
-        return print_list(c,
-                          &(List) { .columns = unit_columns,
-                                    .in_pipe = "unit,hash,dstate,state,target",
-                                    .on_terminal = "unit,hash,dstate,state,target",
-                                    .on_narrow = "unit,state,target",
-                                    .empty = "the cluster has no units (fleetctl start FILE)",
-                                    .read = client_units,
-                                    .write = write_units,
-                                    .row = unit_row,
-                                    .unit = file_of_unit,
-                                    .fits = unit_fits },
-                          args, n);
+        static const List list = { .columns = unit_columns,
+                                   .in_pipe = "unit,hash,dstate,state,target",
+                                   .on_terminal = "unit,hash,dstate,state,target",
+                                   .on_narrow = "unit,state,target",
+                                   .empty = "the cluster has no units (fleetctl start FILE)",
+                                   .item_size = sizeof(ApiUnit),
+                                   .items_offset = offsetof(Listing, units),
+                                   .read = client_units,
+                                   .write = write_units,
+                                   .matches = unit_matches,
+                                   .name_offset = offsetof(ApiUnit, name) };
+
+        return print_list(c, &list, args, n);
 }

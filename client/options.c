@@ -14,121 +14,124 @@ typedef struct Flag {
         unsigned groups;
         FlagType type;
         size_t offset;
-        const char *help; /* NULL: taken, and not shown */
+        const char *help; /* NULL: accepted, but not in the help */
 } Flag;
 
 #define AT(member) offsetof(Options, member)
 
-/* A line here is a flag; fleetctl(1) documents the same names. */
+/* fleetctl(1) documents the same names. */
 static const Flag flags[] = {
         { "block-attempts", 0, FLAGS_ATTEMPTS, FLAG_LIMIT, AT(block_attempts),
           "Wait for at most N times two seconds; 0 is no limit (default 0)" },
-        { "no-block", 0, FLAGS_NO_BLOCK, FLAG_BOOL, AT(no_block), "Do not wait until it is so" },
+        { "no-block", 0, FLAGS_NO_BLOCK, FLAG_BOOL, AT(no_block), "Do not wait for the new state" },
         { "no-block", 0, FLAGS_LINES, FLAG_BOOL, AT(ignored_switch),
-          NULL }, /* scripts for fleet say it of status */
+          NULL }, /* scripts for fleet pass it to status */
         { "wait", 0, FLAGS_WAIT, FLAG_BOOL, AT(wait),
           "Wait until the units have ended again (stop: also for global units)" },
         { "replace", 0, FLAGS_REPLACE, FLAG_BOOL, AT(replace),
-          "Replace units in the cluster by the files here" },
+          "Replace units of the cluster by the local files" },
         { "sign", 0, FLAGS_REPLACE, FLAG_BOOL, AT(sign), NULL },
-        { "fields", 0, FLAGS_LIST, FLAG_TEXT, AT(fields), "Columns to print, with commas between" },
+        { "fields", 0, FLAGS_LIST, FLAG_TEXT, AT(fields), "Columns to print, separated by commas" },
         { "full", 'l', FLAGS_LIST, FLAG_BOOL, AT(full), "Do not ellipsize fields on output" },
         { "l", 0, FLAGS_LIST, FLAG_BOOL, AT(full), NULL },
         { "no-legend", 0, FLAGS_LIST, FLAG_BOOL, AT(no_legend), "Do not print a legend (column headers)" },
         { "lines", 'n', FLAGS_LINES, FLAG_NUMBER, AT(lines), "Number of recent log lines (default 10)" },
         { "lines", 'n', FLAGS_EVENTS, FLAG_NUMBER, AT(last),
-          "Of the past only the last N (default all; with --follow 10)" },
+          "Print the last N of the past events (default all; with --follow 10)" },
         { "follow", 'f', FLAGS_JOURNAL | FLAGS_EVENTS, FLAG_BOOL, AT(follow),
-          "Continuously print new entries" },
+          "Print new entries as they arrive" },
         { "since", 'S', FLAGS_JOURNAL | FLAGS_EVENTS, FLAG_TEXT, AT(since),
-          "Not before this time: \"-1h\", \"2026-01-31 12:00\"" },
-        { "until", 'U', FLAGS_JOURNAL, FLAG_TEXT, AT(until), "Not after this time" },
+          "Print entries from this time on: \"-1h\", \"2026-01-31 12:00\"" },
+        { "until", 'U', FLAGS_JOURNAL, FLAG_TEXT, AT(until), "Print entries up to this time" },
         { "f", 0, FLAGS_JOURNAL, FLAG_BOOL, AT(follow), NULL },
         { "output", 'o', FLAGS_JOURNAL, FLAG_TEXT, AT(journal_output),
           "Output mode, as journalctl's (default \"short\")" },
         { "machine", 'm', FLAGS_MACHINE, FLAG_TEXT, AT(machine), "Only units on this machine" },
         { "machine", 'm', FLAGS_REMOTE, FLAG_TEXT, AT(machine),
-          "The machine to ask, by name or the beginning of its id" },
-        { "etcd", 0, FLAGS_IMPORT, FLAG_TEXT, AT(etcd), "http://HOST:2379 of fleet's etcd" },
+          "Machine, by name or the beginning of its ID" },
+        { "etcd", 0, FLAGS_IMPORT, FLAG_TEXT, AT(etcd), "URL of the etcd of fleet: http://HOST:2379" },
         { "state", 0, FLAGS_STATE, FLAG_TEXT, AT(state), "Only units in this state" },
-        { "yes", 'y', FLAGS_YES, FLAG_BOOL, AT(yes), "Do not ask, whatever a pattern stands for" },
+        { "yes", 'y', FLAGS_YES, FLAG_BOOL, AT(yes), "Do not ask for confirmation" },
         { "property", 'p', FLAGS_SHOW, FLAG_TEXT, AT(property),
-          "Only these properties, with commas between" },
+          "Print only these properties, separated by commas" },
         { "signal", 's', FLAGS_KILL, FLAG_TEXT, AT(signal), "Signal to send (default \"SIGTERM\")" },
         { "kill-whom", 0, FLAGS_KILL, FLAG_TEXT, AT(kill_whom),
           "\"main\", \"control\" or \"all\" (default)" },
         { "source", 0, FLAGS_SOURCE, FLAG_BOOL, AT(source),
-          "As it was given: comments, and drop-ins behind it" },
-        { "quiet", 'q', FLAGS_QUIET, FLAG_BOOL, AT(quiet), "Print nothing, only exit" },
-        { "unit", 'u', FLAGS_SSH, FLAG_TEXT, AT(unit), "The machine of this unit" },
+          "Print the submitted text: with comments, followed by its drop-ins" },
+        { "quiet", 'q', FLAGS_QUIET, FLAG_BOOL, AT(quiet), "Print nothing; set the exit status only" },
+        { "unit", 'u', FLAGS_SSH, FLAG_TEXT, AT(unit), "Log in to the machine of this unit" },
         { "forward-agent", 'A', FLAGS_SSH, FLAG_BOOL, AT(forward_agent),
-          "Let the machine use this ssh-agent" },
+          "Forward the ssh-agent to the machine" },
         { "A", 0, FLAGS_SSH, FLAG_BOOL, AT(forward_agent), NULL },
         { "ssh-port", 0, FLAGS_SSH, FLAG_TEXT, AT(ssh_port), "Port of the machine's sshd (default 22)" },
         { "ssh-port", 0, FLAGS_REMOTE, FLAG_TEXT, AT(ignored), NULL },
         { "sudo", 0, FLAGS_REMOTE, FLAG_BOOL, AT(ignored_switch), NULL },
-        { "ttl", 0, FLAGS_KV, FLAG_TTL, AT(ttl), "Seconds after which the key vanishes (lock: default 30)" },
-        { "swap-with-value", 0, FLAGS_KV, FLAG_TEXT, AT(swap_with_value), "set: only if this is the value" },
+        { "ttl", 0, FLAGS_KV, FLAG_TTL, AT(ttl), "Seconds until the key expires (lock: default 30)" },
+        { "swap-with-value", 0, FLAGS_KV, FLAG_TEXT, AT(swap_with_value),
+          "set: only if the key has this value" },
         { "swap-with-index", 0, FLAGS_KV, FLAG_NUMBER, AT(swap_with_index),
-          "set: only if this is the modified index" },
-        { "with-value", 0, FLAGS_KV, FLAG_TEXT, AT(with_value), "rm: only if this is the value" },
-        { "with-index", 0, FLAGS_KV, FLAG_NUMBER, AT(with_index), "rm: only if this is the modified index" },
-        { "recursive", 'r', FLAGS_KV, FLAG_BOOL, AT(recursive), "ls, rm, watch: and all below" },
-        { "dir", 0, FLAGS_KV, FLAG_BOOL, AT(dir), "rm: also an empty directory; mk: a directory" },
+          "set: only if the key has this modified index" },
+        { "with-value", 0, FLAGS_KV, FLAG_TEXT, AT(with_value), "rm: only if the key has this value" },
+        { "with-index", 0, FLAGS_KV, FLAG_NUMBER, AT(with_index),
+          "rm: only if the key has this modified index" },
+        { "recursive", 'r', FLAGS_KV, FLAG_BOOL, AT(recursive), "ls, rm, watch: include all keys below" },
+        { "dir", 0, FLAGS_KV, FLAG_BOOL, AT(dir),
+          "rm: also remove an empty directory; mk: make a directory" },
         { "in-order", 0, FLAGS_KV, FLAG_BOOL, AT(in_order),
-          "mk: below the key, by a name that is last in order" },
-        { "forever", 0, FLAGS_KV, FLAG_BOOL, AT(forever), "watch: go on after the first change" },
-        { "after-index", 0, FLAGS_KV, FLAG_NUMBER, AT(after_index), "watch: changes after this index" },
-        { "after-index", 0, FLAGS_EVENTS, FLAG_NUMBER, AT(after_index), "What came after this index" },
+          "mk: add a key below, with a name that sorts last" },
+        { "forever", 0, FLAGS_KV, FLAG_BOOL, AT(forever), "watch: continue after the first change" },
+        { "after-index", 0, FLAGS_KV, FLAG_NUMBER, AT(after_index),
+          "watch: report changes after this index" },
+        { "after-index", 0, FLAGS_EVENTS, FLAG_NUMBER, AT(after_index), "Print events after this index" },
         { "machine", 'm', FLAGS_EVENTS, FLAG_TEXT, AT(machine),
-          "Only what concerns this machine, by name or the beginning of its id" },
+          "Print only events of this machine, by name or the beginning of its ID" },
         { "after", 0, FLAGS_KV, FLAG_NUMBER, AT(after_index), NULL },
         { "all", 0, FLAGS_KV, FLAG_BOOL, AT(all),
-          "watch: every change of a key and all below, one a line, without end" },
+          "watch: print every change of a key and all keys below, one per line" },
         { "file", 0, FLAGS_KV, FLAG_TEXT, AT(file),
-          "get, set: the value's bytes go to, come from this file; - is stdout, stdin" },
+          "get, set: write or read the bytes of the value; - is stdout or stdin" },
         { "limit", 0, FLAGS_KV, FLAG_NUMBER, AT(limit), "ls: at most N keys" },
-        { "quorum", 'q', FLAGS_KV, FLAG_BOOL, AT(quorum), "get, ls: what the leader has" },
+        { "quorum", 'q', FLAGS_KV, FLAG_BOOL, AT(quorum), "get, ls: read the state of a majority" },
         { "sort", 0, FLAGS_KV, FLAG_BOOL, AT(ignored_switch), NULL },
         { "p", 'p', FLAGS_KV, FLAG_BOOL, AT(ignored_switch), NULL },
-        { "verbs", 0, FLAGS_HELP, FLAG_BOOL, AT(verbs), "Print the verbs, one a line" },
+        { "verbs", 0, FLAGS_HELP, FLAG_BOOL, AT(verbs), "Print the verbs, one per line" },
 
         { "endpoint", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(endpoint),
-          "Where fleetd listens (default \"unix:///run/fleet.sock\")" },
+          "Listener of fleetd (default \"unix:///run/fleet.sock\")" },
         { "request-timeout", 0, FLAGS_GLOBAL, FLAG_SECONDS, AT(request_timeout_ms),
-          "Seconds that a request may take (default 3, of kv 6, 10 for a change)" },
+          "Seconds until a request times out (default 3, kv 6, for a change 10)" },
         { "output", 'o', FLAGS_GLOBAL, FLAG_TEXT, AT(output), "\"json\": complete and stable, for programs" },
-        { "ca-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ca_file),
-          "CA that an https endpoint is checked against" },
+        { "ca-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ca_file), "CA that verifies an https endpoint" },
         { "cert-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(cert_file),
-          "Certificate to show to an https endpoint" },
-        { "key-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(key_file), "Key of that certificate" },
-        { "debug", 0, FLAGS_GLOBAL, FLAG_BOOL, AT(debug), "Print requests to stderr" },
+          "Client certificate for an https endpoint" },
+        { "key-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(key_file), "Key of the client certificate" },
+        { "debug", 0, FLAGS_GLOBAL, FLAG_BOOL, AT(debug), "Print requests on stderr" },
         { "help", 'h', FLAGS_GLOBAL, FLAG_BOOL, AT(help), "Print usage information and exit" },
         { "h", 0, FLAGS_GLOBAL, FLAG_BOOL, AT(help), NULL },
         { "version", 'v', FLAGS_GLOBAL, FLAG_BOOL, AT(ignored_switch),
           "Print the version and exit; the first argument only" },
         { "driver", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(driver), NULL },
         { "tunnel", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(tunnel),
-          "HOST[:PORT] through which to reach the endpoint, by ssh" },
+          "HOST[:PORT]: reach the endpoint through this host, by ssh" },
         { "etcd-key-prefix", 0, FLAGS_IMPORT, FLAG_TEXT, AT(etcd_prefix),
-          "Where fleet is in it (default \"/_coreos.com/fleet/\")" },
+          "Prefix of the keys of fleet (default \"/_coreos.com/fleet/\")" },
         { "etcd-key-prefix", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(etcd_prefix), NULL },
         { "etcd-keyfile", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(key_file), NULL },
         { "etcd-certfile", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(cert_file), NULL },
         { "etcd-cafile", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ca_file), NULL },
         { "experimental-api", 0, FLAGS_GLOBAL, FLAG_BOOL, AT(ignored_switch), NULL },
         { "known-hosts-file", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(known_hosts_file),
-          "Where ssh keeps the keys of hosts (default: its own)" },
+          "Known hosts file of ssh (default: the file of ssh)" },
         { "ssh-timeout", 0, FLAGS_GLOBAL, FLAG_SECONDS, AT(ssh_timeout_ms),
-          "Seconds that ssh may take to connect (default 10)" },
+          "Seconds until connecting by ssh times out (default 10)" },
         { "ssh-username", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(ssh_username),
           "User to log in as (default \"core\")" },
         { "strict-host-key-checking", 0, FLAGS_GLOBAL, FLAG_BOOL, AT(strict_host_keys),
-          "Whether unknown hosts are asked about (default true)" },
+          "Ask before connecting to an unknown host (default true)" },
 };
 
-/* The flag of that name among 'groups', or NULL. The first wins, so a verb's own goes before a global one. */
+/* Return the first flag of 'groups' with this name, or NULL: flags of a verb precede global ones. */
 static const Flag *flag_by_name(unsigned groups, const char *name, size_t size) {
         for (size_t i = 0; i < ELEMENTS(flags); i++)
                 if ((flags[i].groups & groups) && strlen(flags[i].name) == size &&
@@ -158,7 +161,7 @@ static int parse_seconds(const char *s, uint64_t *ret_ms) {
         return 0;
 }
 
-/* 0, or -EINVAL with what was expected in *ret_expected. */
+/* Set the field of a flag. On -EINVAL, *ret_expected describes valid values. */
 static int flag_set(Options *o, const Flag *flag, const char *value, const char **ret_expected) {
         void *field = (char *) o + flag->offset;
         uint64_t number;
@@ -170,7 +173,7 @@ static int flag_set(Options *o, const Flag *flag, const char *value, const char 
         case FLAG_TEXT:
                 *(const char **) field = value;
                 return 0;
-        case FLAG_LIMIT: /* less than none is no limit either */
+        case FLAG_LIMIT: /* fleet accepts negative numbers: no limit */
                 if (value[0] == '-' && parse_u64(value + 1, &number) >= 0) {
                         *(uint64_t *) field = 0;
                         return 0;
@@ -233,9 +236,11 @@ char **options_find_verb(char **args, size_t n) {
                         return &args[i];
                 if (strchr(a, '='))
                         continue;
-                flag = a[1] == '-' ? flag_by_name(~0U, a + 2, strlen(a + 2)) :
-                       a[2]        ? NULL :
-                                     flag_by_letter(~0U, a[1]);
+                flag = NULL;
+                if (a[1] == '-')
+                        flag = flag_by_name(~0U, a + 2, strlen(a + 2));
+                else if (!a[2])
+                        flag = flag_by_letter(~0U, a[1]);
                 if (flag && flag->type != FLAG_BOOL)
                         i++;
         }
@@ -290,22 +295,18 @@ int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *er
         for (; i < *n; i++)
                 args[n_kept++] = args[i];
         if (n_kept < *n)
-                args[n_kept] = NULL; /* a command among them ends as argv does */
+                args[n_kept] = NULL; /* kv lock and exec-watch pass the tail to execvp() */
         *n = n_kept;
         return 0;
 }
 
 const char *options_nearest(unsigned groups, const char *name) {
-        size_t best = SIZE_MAX, distance;
-        const char *nearest = NULL;
+        Suggestion suggestion = { .typed = name };
 
         for (size_t i = 0; i < ELEMENTS(flags); i++)
-                if ((flags[i].groups & groups) && flags[i].help &&
-                    is_spelt_alike(name, flags[i].name, &distance) && distance < best) {
-                        best = distance;
-                        nearest = flags[i].name;
-                }
-        return nearest;
+                if ((flags[i].groups & groups) && flags[i].help)
+                        suggest_consider(&suggestion, flags[i].name);
+        return suggestion.nearest;
 }
 
 static const char *type_word(const Flag *flag) {

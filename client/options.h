@@ -1,8 +1,8 @@
-/* What stands on the command line and in FLEETCTL_*: one table of all flags, of which a verb takes some
+/* The command line and the variables FLEETCTL_*: one table of all flags, in groups. Each verb accepts some
  * groups.
  *
- * Flags and arguments may be mixed; "--" ends the flags. The command line goes before the environment, in
- * which every global flag has its variable: --request-timeout is FLEETCTL_REQUEST_TIMEOUT. */
+ * Flags and arguments may be mixed; "--" ends the flags. The command line overrides the environment, in which
+ * every global flag has a variable: --request-timeout is FLEETCTL_REQUEST_TIMEOUT. */
 #pragma once
 
 #include <stdbool.h>
@@ -22,7 +22,7 @@ typedef enum FlagGroup {
         FLAGS_ATTEMPTS = 1 << 3, /* --block-attempts */
         FLAGS_REPLACE = 1 << 4,  /* --replace, --sign */
         FLAGS_JOURNAL = 1 << 5,  /* --lines, --follow, --output */
-        FLAGS_REMOTE = 1 << 6,   /* --machine, and what ssh needed */
+        FLAGS_REMOTE = 1 << 6,   /* --machine, and flags for the ssh of fleet */
         FLAGS_KV = 1 << 7,
         FLAGS_HELP = 1 << 8,          /* --verbs */
         FLAGS_SHOW = 1 << 9,          /* --property */
@@ -30,8 +30,8 @@ typedef enum FlagGroup {
         FLAGS_QUIET = 1 << 11,        /* --quiet */
         FLAGS_LINES = 1 << 12,        /* --lines */
         FLAGS_STATE = 1 << 14,        /* --state */
-        FLAGS_PATTERNS = 1 << 15,     /* none: patterns stand for units that are on machines */
-        FLAGS_PATTERNS_ALL = 1 << 16, /* none: ... for all units */
+        FLAGS_PATTERNS = 1 << 15,     /* no flag: patterns match units with a target state above inactive */
+        FLAGS_PATTERNS_ALL = 1 << 16, /* no flag: patterns match all units */
         FLAGS_YES = 1 << 17,          /* --yes */
         FLAGS_IMPORT = 1 << 19,       /* --etcd */
         FLAGS_MACHINE = 1 << 18,      /* --machine */
@@ -42,7 +42,7 @@ typedef enum FlagGroup {
 } FlagGroup;
 
 typedef struct Options {
-        /* global; strings are borrowed from arguments and environment */
+        /* Global flags. All strings are borrowed from arguments and environment. */
         const char *endpoint, *driver, *tunnel, *output, *ca_file, *cert_file, *key_file, *ssh_username,
                 *known_hosts_file;
         uint64_t request_timeout_ms; /* 0: not given */
@@ -67,22 +67,22 @@ typedef struct Options {
         const char *unit, *ssh_port, *state, *etcd, *etcd_prefix;
         bool yes;
         bool forward_agent;
-        const char *ignored; /* what fleet's fleetctl needed and we do not */
+        const char *ignored; /* flags that only the fleetctl of fleet needs */
         bool ignored_switch;
 } Options;
 
-/* The defaults, and what the environment says; a value there that cannot be read is not looked at. */
+/* Set the defaults, then the values of the environment. An invalid value there is ignored. */
 void options_init(Options *o);
 
-/* Which of 'args' is the verb: the first that is no flag and no flag's value. NULL without one. */
+/* Return the verb: the first of 'args' that is no flag and no value of a flag. NULL if there is none. */
 char **options_find_verb(char **args, size_t n);
 
-/* Reads the flags of 'groups' out of 'args', and moves what remains to the front; *n becomes their
- * number. -EINVAL with fleet's words: "unknown flag: --x". */
+/* Take the flags of 'groups' out of 'args' and move the arguments to the front; *n becomes their number.
+ * -EINVAL with the message of fleet: "unknown flag: --x". */
 int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *err);
 
-/* The flag of 'groups' that is spelt like this, without its dashes; NULL: none is. */
+/* Return the flag of 'groups' that is most similar to 'name', without dashes; NULL if none is similar. */
 const char *options_nearest(unsigned groups, const char *name);
 
-/* Prints the flags of 'groups', one a line. */
+/* Print the flags of 'groups', one per line. */
 void options_print(unsigned groups, FILE *f);

@@ -10,7 +10,6 @@
 
 #include "base/file.h"
 #include "base/text.h"
-#include "client/client.h"
 #include "units/lists.h"
 
 struct Table {
@@ -39,10 +38,18 @@ Table *table_free(Table *t) {
 int table_add(Table *t, const char *text) {
         _cleanup_text_ Text safe = {};
 
-        text_append_printable(&safe, text ? text : ""); /* a name must not drive a terminal */
-        if (safe.error < 0)
-                return safe.error;
-        return names_add(&t->cells, safe.chars ? safe.chars : "", safe.size);
+        text_append_printable(&safe, text ?: "");
+        return safe.error < 0 ? safe.error : names_add(&t->cells, safe.chars ?: "", safe.size);
+}
+
+int table_add_row(Table *t, const char *const *cells, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                int r = table_add(t, *cells[i] ? cells[i] : "-");
+
+                if (r < 0)
+                        return r;
+        }
+        return 0;
 }
 
 static int put(const void *bytes, size_t size) {
@@ -53,28 +60,37 @@ static int put(const void *bytes, size_t size) {
 
 typedef struct Screen {
         int fd;
-        char held[4]; /* the beginning of a character, or a carriage return: what it is depends on what
-                         follows */
-        size_t n_held;
+        char pending[4]; /* an incomplete character, or a carriage return: the next byte decides its meaning
+                          */
+        size_t n_pending;
 } Screen;
 
-/* How many bytes at the end are the beginning of what is not whole yet. */
-static size_t unfinished(const char *bytes, size_t size) {
+/* Return the length of the UTF-8 sequence that begins with 'c'; 0 for a continuation byte. */
+static size_t sequence_length(unsigned char c) {
+        if (c >= 0xf0)
+                return 4;
+        if (c >= 0xe0)
+                return 3;
+        if (c >= 0xc0)
+                return 2;
+        return c < 0x80;
+}
+
+/* Return the size of the incomplete character, or the carriage return, at the end. */
+static size_t incomplete_size(const char *bytes, size_t size) {
         if (size > 0 && bytes[size - 1] == '\r')
                 return 1;
         for (size_t n = 1; n <= MIN(size, (size_t) 3); n++) {
-                unsigned char c = bytes[size - n];
+                size_t length = sequence_length(bytes[size - n]);
 
-                if (c >= 0xc0) /* the first one */
-                        return n < (c >= 0xf0 ? 4u : c >= 0xe0 ? 3u : 2u) ? n : 0;
-                if (c < 0x80)
-                        return 0;
+                if (length > 0)
+                        return n < length ? n : 0;
         }
         return 0;
 }
 
-/* Without memory: a message that says so is to be read, whatever becomes of what is in it from others. Output
- * is not written otherwise. */
+/* Write without memory: an error message has to be readable even then, with '?' for other characters. Output
+ * on stdout fails instead. */
 static int write_ascii(int fd, const char *bytes, size_t size) {
         char part[256];
         int r = fd == STDERR_FILENO ? 0 : -ENOMEM;
@@ -95,17 +111,17 @@ static ssize_t screen_write(void *cookie, const char *bytes, size_t size) {
         _cleanup_text_ Text all = {}, safe = {};
         size_t left;
 
-        text_append_bytes(&all, screen->held, screen->n_held);
+        text_append_bytes(&all, screen->pending, screen->n_pending);
         text_append_bytes(&all, bytes, size);
         if (all.error < 0)
                 return write_ascii(screen->fd, bytes, size) < 0 ? 0 : (ssize_t) size;
-        left = unfinished(all.chars, all.size);
+        left = incomplete_size(all.chars, all.size);
         text_append_printable_bytes(&safe, all.chars, all.size - left, true);
         if ((safe.error < 0 ? write_ascii(screen->fd, all.chars, all.size - left) :
                               write_all(screen->fd, safe.chars, safe.size)) < 0)
                 return 0;
-        memcpy(screen->held, all.chars + all.size - left, left);
-        screen->n_held = left;
+        memcpy(screen->pending, all.chars + all.size - left, left);
+        screen->n_pending = left;
         return (ssize_t) size;
 }
 
@@ -121,8 +137,7 @@ static void screen_open(Screen *screen, FILE **stream, int mode) {
 }
 
 void output_init(void) {
-        static Screen screens[] = { { .fd = STDOUT_FILENO },
-                                    { .fd = STDERR_FILENO } }; /* of the process, as the streams are */
+        static Screen screens[] = { { .fd = STDOUT_FILENO }, { .fd = STDERR_FILENO } }; /* like the streams */
 
         screen_open(&screens[0], &stdout, _IOLBF);
         screen_open(&screens[1], &stderr, _IONBF);
@@ -162,9 +177,9 @@ int output_finish(int status) {
 
         if (error == 0 && !output_has_failed())
                 return status;
-        fprintf(stderr, "fleetctl: cannot write to standard output%s%s\n", error > 0 ? ": " : "",
+        fprintf(stderr, "fleetctl: Failed to write to standard output%s%s\n", error > 0 ? ": " : "",
                 error > 0 ? strerror(error) : "");
-        return EXIT_FAILED;
+        return EXIT_FAILURE;
 }
 
 size_t output_width(const char *s) {
@@ -178,7 +193,7 @@ size_t output_width(const char *s) {
 static void print_cells(const Table *t, char *const *cells, const size_t *widths) {
         size_t n = t->headers.n;
 
-        while (n > 1 && !*cells[n - 1]) /* nothing to align */
+        while (n > 1 && !*cells[n - 1]) /* no trailing tabs */
                 n--;
         for (size_t i = 0; i < n; i++) {
                 fputs(cells[i], stdout);
@@ -189,8 +204,8 @@ static void print_cells(const Table *t, char *const *cells, const size_t *widths
         putchar('\n');
 }
 
-/* Go's text/tabwriter with tab stops of 8: a column is as wide as its longest cell and one more, in whole
- * tabs. */
+/* Print like Go's text/tabwriter with tab stops of 8: the width of a column is that of its longest cell plus
+ * one, rounded up to tab stops. */
 static int print_tabs(const Table *t, bool legend) {
         _cleanup_free_ size_t *widths = NEW0(size_t, t->headers.n + 1);
 
@@ -216,33 +231,29 @@ bool output_has_colours(void) {
         return isatty(STDOUT_FILENO) && !(no && *no) && !(term && streq(term, "dumb"));
 }
 
-static const char *state_colour(const char *state) {
-        static const char *const good[] = { "active", "running", "launched", "up" },
-                                 *const bad[] = { "failed", "lost" },
-                                 *const between[] = { "activating", "deactivating", "reloading", "away" };
+/* Names are those of libsmartcols. */
+static const struct {
+        const char *state, *name, *sequence;
+} state_colours[] = {
+        { "active", "green", "\033[32m" },      { "running", "green", "\033[32m" },
+        { "launched", "green", "\033[32m" },    { "up", "green", "\033[32m" },
+        { "failed", "red", "\033[31m" },        { "lost", "red", "\033[31m" },
+        { "activating", "yellow", "\033[33m" }, { "deactivating", "yellow", "\033[33m" },
+        { "reloading", "yellow", "\033[33m" },  { "away", "yellow", "\033[33m" },
+};
 
-        for (size_t i = 0; i < ELEMENTS(good); i++)
-                if (streq(state, good[i]))
-                        return "green";
-        for (size_t i = 0; i < ELEMENTS(bad); i++)
-                if (streq(state, bad[i]))
-                        return "red";
-        for (size_t i = 0; i < ELEMENTS(between); i++)
-                if (streq(state, between[i]))
-                        return "yellow";
+static const char *state_colour(const char *state, bool sequence) {
+        for (size_t i = 0; i < ELEMENTS(state_colours); i++)
+                if (streq(state, state_colours[i].state))
+                        return sequence ? state_colours[i].sequence : state_colours[i].name;
         return NULL;
 }
 
 const char *output_state_colour(const char *state) {
-        const char *colour = state_colour(state);
-
-        return !colour                ? "" :
-               streq(colour, "green") ? "\033[32m" :
-               streq(colour, "red")   ? "\033[31m" :
-                                        "\033[33m";
+        return state_colour(state, true) ?: "";
 }
 
-/* The column with the longest cell: it gives way where the terminal is too narrow. */
+/* Return the column with the longest cell: it is truncated on a narrow terminal. */
 static size_t widest_column(const Table *t) {
         size_t widest = 0, column = 0;
 
@@ -264,7 +275,7 @@ static int fill(struct libscols_table *table, const Table *t, bool colours) {
         for (size_t i = 0; i < t->cells.n; i++) {
                 struct libscols_line *line = i % n == 0 ? scols_table_new_line(table, NULL) :
                                                           scols_table_get_line(table, i / n);
-                const char *colour = colours ? state_colour(t->cells.items[i]) : NULL;
+                const char *colour = colours ? state_colour(t->cells.items[i], false) : NULL;
 
                 if (!line || scols_line_set_data(line, i % n, t->cells.items[i]) < 0)
                         return -ENOMEM;
@@ -274,26 +285,33 @@ static int fill(struct libscols_table *table, const Table *t, bool colours) {
         return 0;
 }
 
+static int print_table(struct libscols_table *table, const Table *t, bool legend, bool colours) {
+        _cleanup_free_ char *text = NULL;
+        int r;
+
+        scols_table_enable_noheadings(table, !legend);
+        scols_table_enable_colors(table, colours);
+        r = scols_table_set_column_separator(table, "  ");
+        if (r < 0)
+                return r;
+        r = fill(table, t, colours);
+        if (r < 0)
+                return r;
+        r = scols_print_table_to_string(table, &text);
+        if (r < 0 || !*text)
+                return r;
+        r = output_control(text); /* cells are printable, colours are ours */
+        putchar('\n');
+        return r;
+}
+
 static int print_columns(const Table *t, bool legend) {
         struct libscols_table *table = scols_new_table();
-        bool colours = output_has_colours();
-        char *text = NULL;
         int r;
 
         if (!table)
                 return -ENOMEM;
-        scols_table_enable_noheadings(table, !legend);
-        scols_table_enable_colors(table, colours);
-        r = scols_table_set_column_separator(table, "  ");
-        if (r >= 0)
-                r = fill(table, t, colours);
-        if (r >= 0)
-                r = scols_print_table_to_string(table, &text);
-        if (r >= 0 && *text) {
-                r = output_control(text); /* cells are printable, colours are ours */
-                putchar('\n');
-        }
-        free(text);
+        r = print_table(table, t, legend, output_has_colours());
         scols_unref_table(table);
         return r;
 }

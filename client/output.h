@@ -1,5 +1,5 @@
-/* Tables: in a pipe fleet's, with tabs; on a terminal aligned to its width, with colour. The only home of
- * libsmartcols. */
+/* Tables and other output: the format of fleet in a pipe, with tabs; aligned and coloured on a terminal. The
+ * only file that includes libsmartcols. */
 #pragma once
 
 #include <stdbool.h>
@@ -9,47 +9,52 @@
 
 typedef struct Table Table;
 
-/* Headers are copied. NULL without memory; so for the rows below -ENOMEM. */
+/* Copy the headers. Return NULL without memory. */
 Table *table_new(const char *const *headers, size_t n_columns);
 Table *table_free(Table *t); /* returns NULL */
 DEFINE_CLEANUP(Table *, table_free)
 #define _cleanup_table_ _cleanup_(table_freep)
 
-/* Adds a cell, from left to right, row by row; "" and NULL are shown as nothing. */
+/* Add a cell, from left to right, row by row. NULL is an empty cell. Return 0 or -ENOMEM. */
 int table_add(Table *t, const char *text);
 
-/* Would it be wider than this terminal? False in a pipe. */
+/* Add a row; "" is printed as "-". Return 0 or -ENOMEM. */
+int table_add_row(Table *t, const char *const *cells, size_t n);
+
+/* Return whether the table is wider than the terminal; false in a pipe. */
 bool table_is_too_wide(const Table *t);
 
-/* Prints to stdout. 0 or a negative errno. */
+/* Print to stdout. Return 0 or a negative errno. */
 int table_print(const Table *t, bool legend);
 
-/* What fleetctl prints is in part the text of others: keys, values, journals, reasons, errors of a server.
- * From here on a terminal gets all that is written to stdout and stderr with what it would act upon escaped,
- * but for newline and tab (base/text.h). A pipe gets the bytes as they are. */
+/* Replace stdout and stderr if they are terminals. fleetctl prints text of others: keys, values, journals,
+ * reasons, error answers. On a terminal all bytes that control it are then escaped, except newline and tab
+ * (text_append_printable_bytes()). A pipe gets the bytes unchanged. */
 void output_init(void);
 
-/* Write to stdout what drives a terminal: colours, and lines that are written again. What is in it from
- * others is escaped already. 0 or a negative errno. */
+/* Write terminal control sequences to stdout: colours, lines that are redrawn. The caller has escaped all
+ * text of others. Return 0 or a negative errno. */
 int output_control(const char *s);
 
-/* Print a name: on a terminal newline and tab are escaped, too. 0 or a negative errno, as of all these. */
+/* Write to stdout. output_name() also escapes newline and tab on a terminal. Return 0 or a negative errno. */
 int output_name(const void *bytes, size_t size);
 int output_text(const void *bytes, size_t size);
-int output_line(const char *s); /* output_text() and a newline */
+int output_line(const char *s); /* adds a newline */
 
-/* Has something that was printed not been written? */
+/* Return whether some output could not be written. */
 bool output_has_failed(void);
-/* Write what is left. 'status', or 1 and a message on stderr where not all of the output could be written. */
+
+/* Flush stdout. Return 'status', or print an error and return 1 if some output could not be written. */
 int output_finish(int status);
 
-/* Columns of a terminal that 's' takes: a character is one. */
+/* Return the columns of 's' on a terminal; each character counts as one. */
 size_t output_width(const char *s);
 
-/* Has this terminal colours, and does its owner want them? (https://no-color.org) */
+/* Return whether stdout is a terminal with colours, and the user has not disabled them
+ * (https://no-color.org). */
 bool output_has_colours(void);
 
-/* The colour of a state as an escape sequence: green for what runs, red for what failed; "" for all others.
- */
+/* Return the escape sequence for the colour of a state: green for active states, red for failed ones, yellow
+ * for transitions, "" for all others. */
 const char *output_state_colour(const char *state);
 #define COLOUR_OFF "\033[0m"

@@ -7,13 +7,23 @@
 #include "client/events.h"
 #include "client/output.h"
 
-enum { PROBLEMS_SHOWN = 20, WHAT_MAX = 60 /* columns: what is longer moves nobody's next step */ };
+enum {
+        PROBLEMS_SHOWN = 20,
+        WHAT_MAX = 60, /* columns; longer descriptions are not aligned with others */
+};
 
-/* Everything that the screen is made from. */
+/* The state of the cluster, as read by several requests. */
 typedef struct View {
         Listing machines, units, states;
         JsonValue *cluster;
 } View;
+
+/* The problems as rows of three cells: object, description, verb for the next step. */
+typedef struct Problems {
+        Names cells;
+        size_t n; /* also those beyond PROBLEMS_SHOWN */
+        int error;
+} Problems;
 
 static void view_done(View *v) {
         listing_done(&v->machines);
@@ -23,51 +33,49 @@ static void view_done(View *v) {
 }
 
 static int view_read(Client *c, View *v, Error *err) {
-        _cleanup_reply_ Reply reply = {};
         int r;
 
-        r = connection_request(c->connection, "GET", "/fleet/v1/cluster", NULL, NULL, &reply, err);
-        if (r >= 0)
-                r = reply_check(&reply, err);
-        if (r >= 0)
-                r = json_value_parse(reply.body.chars, reply.body.size, &v->cluster, err);
-        if (r >= 0)
-                r = client_machines(c, &v->machines, err);
-        if (r >= 0)
-                r = client_units(c, &v->units, err);
-        if (r >= 0)
-                r = client_states(c, NULL, &v->states, err);
-        return r;
+        r = client_get_json(c, "/fleet/v1/cluster", &v->cluster, err);
+        if (r < 0)
+                return r;
+        r = client_machines(c, &v->machines, err);
+        if (r < 0)
+                return r;
+        r = client_units(c, &v->units, err);
+        if (r < 0)
+                return r;
+        return client_states(c, NULL, &v->states, err);
 }
 
-static const char *text_of(const JsonValue *object, const char *name) {
-        const char *s = NULL;
-
-        return json_read_string(object, name, &s, NULL) < 0 || !s ? "" : s;
+static void problems_done(Problems *p) {
+        names_done(&p->cells);
 }
 
-static uint64_t number_of(const JsonValue *object, const char *name) {
-        uint64_t n = 0;
-
-        return json_read_u64(object, name, &n, NULL) < 0 ? 0 : n;
-}
-
-/* Three cells: whose it is, what is wrong, and what to type. */
-static int add_problem(Names *t, const char *name, const char *what, const char *verb) {
+static void problems_add(Problems *p, const char *name, const char *what, const char *verb) {
         const char *const cells[] = { name, what, verb };
-        int r = 0;
 
-        for (size_t i = 0; i < ELEMENTS(cells) && r >= 0; i++) {
+        if (p->n++ >= PROBLEMS_SHOWN)
+                return;
+        for (size_t i = 0; i < ELEMENTS(cells); i++) {
                 _cleanup_text_ Text safe = {};
 
                 text_append_printable(&safe, cells[i]);
-                r = safe.error < 0 ? safe.error : names_add(t, safe.chars ?: "", safe.size);
+                if (safe.error < 0 || names_add(&p->cells, safe.chars ?: "", safe.size) < 0)
+                        p->error = -ENOMEM;
         }
-        return r;
 }
 
-/* A reason is never cut: on a narrow terminal it goes on in the next line. */
-static void print_problems(const Names *t) {
+/* As problems_add(), with a description that was appended to a Text. */
+static void problems_add_text(Problems *p, const char *name, const Text *what, const char *verb) {
+        if (what->error < 0)
+                p->error = what->error;
+        else
+                problems_add(p, name, what->chars ?: "", verb);
+}
+
+/* Print the problems. Descriptions are not cut: a narrow terminal wraps them. */
+static void problems_print(const Problems *p) {
+        const Names *t = &p->cells;
         size_t width = 0, what_width = 0;
 
         for (size_t i = 0; i + 2 < t->n; i += 3) {
@@ -88,7 +96,7 @@ static void print_problems(const Names *t) {
         }
 }
 
-/* " 4 min ago", in one unit of time. */
+/* Append " 4 min ago", in the largest unit of time. */
 static void append_age(Text *t, uint64_t since_ms) {
         static const struct {
                 uint64_t ms;
@@ -107,182 +115,148 @@ static void append_age(Text *t, uint64_t since_ms) {
         text_append(t, " just now");
 }
 
-static int failed_units(const View *v, Names *t, size_t *n) {
+static void add_failed_units(const View *v, Problems *p) {
         for (size_t i = 0; i < v->states.n; i++) {
                 const ApiState *s = &v->states.states[i];
                 _cleanup_text_ Text what = {};
-                int r;
 
-                if (!s->name || !s->active || !streq(s->active, "failed") || (*n)++ >= PROBLEMS_SHOWN)
+                if (!s->name || !s->active || !streq(s->active, "failed"))
                         continue;
                 text_append(&what, "failed on ");
-                append_machine_name(&what, &v->machines, s->machine_id ? s->machine_id : "");
+                append_machine_name(&what, &v->machines, s->machine_id ?: "");
                 append_age(&what, s->since_ms);
-                r = what.error < 0 ? what.error : add_problem(t, s->name, what.chars, "journal");
-                if (r < 0)
-                        return r;
+                problems_add_text(p, s->name, &what, "journal");
         }
-        return 0;
 }
 
-static int missing_units(const View *v, Names *t, size_t *n) {
+static void add_missing_units(const View *v, Problems *p) {
         for (size_t i = 0; i < v->units.n; i++) {
                 const ApiUnit *u = &v->units.units[i];
-                _cleanup_text_ Text what = {};
-                int r;
-
                 bool placed = u->machine_id && *u->machine_id;
+                _cleanup_text_ Text what = {};
 
                 if (!u->name || u->desired_state <= TARGET_INACTIVE || u->current_state > TARGET_INACTIVE ||
-                    u->global || (*n)++ >= PROBLEMS_SHOWN)
+                    u->global)
                         continue;
-                text_printf(&what, "%s%s", placed ? "" : "not placed: ",
-                            u->reason && *u->reason ? u->reason :
-                            placed                  ? "its machine does not report it" :
-                                                      "no machine yet");
-                r = what.error < 0 ? what.error : add_problem(t, u->name, what.chars, "why");
-                if (r < 0)
-                        return r;
+                text_append(&what, placed ? "" : "not placed: ");
+                if (u->reason && *u->reason)
+                        text_append(&what, u->reason);
+                else
+                        text_append(&what, placed ? "its machine does not report it" : "no machine yet");
+                problems_add_text(p, u->name, &what, "why");
         }
-        return 0;
 }
 
-static int silent_machines(const View *v, Names *t, size_t *n) {
+static void add_missing_machines(const View *v, Problems *p) {
         for (size_t i = 0; i < v->machines.n; i++) {
                 const ApiMachine *m = &v->machines.machines[i];
                 _cleanup_text_ Text what = {};
-                int r;
 
-                if (!m->presence || streq(m->presence, "up") || !m->id || (*n)++ >= PROBLEMS_SHOWN)
+                if (!m->presence || streq(m->presence, "up") || !m->id)
                         continue;
                 text_printf(&what, "machine is %s", m->presence);
-                r = what.error < 0 ?
-                            what.error :
-                            add_problem(t, m->hostname && *m->hostname ? m->hostname : m->id, what.chars, "");
-                if (r < 0)
-                        return r;
+                problems_add_text(p, m->hostname && *m->hostname ? m->hostname : m->id, &what, "");
         }
-        return 0;
 }
 
-static bool is_voter(const JsonValue *member, bool *ret_reachable) {
-        const char *seat = text_of(member, "seat");
+/* Return the hostname of a member of the cluster, or its ID. */
+static const char *member_name(const JsonValue *member) {
+        const char *name = member_text(member, "name");
 
-        *ret_reachable = false;
-        (void) json_read_bool(member, "reachable", ret_reachable, NULL);
-        return !*seat || streq(seat, "voter");
+        return *name ? name : member_text(member, "id");
 }
 
-static int silent_voters(const View *v, Names *t, size_t *n) {
-        const JsonValue *voters = json_value_member(v->cluster, "voters");
+static bool is_voter(const JsonValue *member) {
+        const char *role = member_text(member, "seat");
 
-        for (size_t i = 0; i < json_value_count(voters); i++) {
-                const JsonValue *one = json_value_item(voters, i);
-                const char *name = text_of(one, "name");
-                bool reachable;
-                int r;
+        return !*role || streq(role, "voter");
+}
 
-                if (!is_voter(one, &reachable) || reachable || (*n)++ >= PROBLEMS_SHOWN)
-                        continue;
-                r = add_problem(t, *name ? name : text_of(one, "id"), "is a voter and does not answer", "");
-                if (r < 0)
-                        return r;
+static void add_unreachable_voters(const View *v, Problems *p) {
+        const JsonValue *members = json_value_member(v->cluster, "voters");
+
+        for (size_t i = 0; i < json_value_count(members); i++) {
+                const JsonValue *m = json_value_item(members, i);
+
+                if (is_voter(m) && !member_bool(m, "reachable"))
+                        problems_add(p, member_name(m), "voter is unreachable", "");
         }
-        return 0;
 }
 
 static void print_voters(const View *v) {
-        const JsonValue *voters = json_value_member(v->cluster, "voters");
-        size_t n = 0, reachable = 0;
+        const JsonValue *members = json_value_member(v->cluster, "voters");
+        size_t n = 0, n_reachable = 0;
 
         printf("  voters  ");
-        for (size_t i = 0; i < json_value_count(voters); i++) {
-                const JsonValue *one = json_value_item(voters, i);
-                const char *name = text_of(one, "name");
-                bool there;
+        for (size_t i = 0; i < json_value_count(members); i++) {
+                const JsonValue *m = json_value_item(members, i);
+                bool reachable = member_bool(m, "reachable");
 
-                if (!is_voter(one, &there))
+                if (!is_voter(m))
                         continue;
                 n++;
-                reachable += there;
-                printf(" %s%s", *name ? name : text_of(one, "id"), there ? "" : " (silent)");
+                n_reachable += reachable;
+                printf(" %s%s", member_name(m), reachable ? "" : " (unreachable)");
         }
-        /* What may still go is what is there above a majority. */
-        printf("        can lose %zu\n", n > 0 && reachable > n / 2 ? reachable - n / 2 - 1 : 0);
+        /* The cluster can lose the reachable voters beyond a majority. */
+        printf("        can lose %zu\n", n > 0 && n_reachable > n / 2 ? n_reachable - n / 2 - 1 : 0);
 }
 
-static int print_all(const View *v, size_t *ret_problems) {
+static void print_summary(const View *v, size_t n_problems) {
         const JsonValue *leader = json_value_member(v->cluster, "leader");
-        const char *problem = text_of(v->cluster, "problem"), *on = "", *off = "";
-        _cleanup_names_ Names problems = {};
-        size_t n = 0;
-        int r = 0;
-
-        if (*problem) {
-                n++;
-                r = add_problem(&problems, "cluster", problem, "");
-        }
-        if (r >= 0 && json_value_member(v->cluster, "waitsFor")) {
-                n++;
-                r = add_problem(&problems, "cluster",
-                                "nothing is started or moved until all hosts have said what runs there "
-                                "(fleetctl cluster)",
-                                "");
-        }
-        if (r >= 0)
-                r = silent_voters(v, &problems, &n);
-        if (r >= 0)
-                r = silent_machines(v, &problems, &n);
-        if (r >= 0)
-                r = failed_units(v, &problems, &n);
-        if (r >= 0)
-                r = missing_units(v, &problems, &n);
-        if (r < 0)
-                return r;
 
         if (output_has_colours()) {
-                on = output_state_colour(n > 0 ? "failed" : "active");
-                off = COLOUR_OFF;
-        }
-        (void) output_control(on);
-        printf("●");
-        (void) output_control(off);
+                (void) output_control(output_state_colour(n_problems > 0 ? "failed" : "active"));
+                printf("●");
+                (void) output_control(COLOUR_OFF);
+        } else
+                printf("●");
         printf(" fleet  %zu machine%s, %zu unit%s, index %llu, ", v->machines.n,
                v->machines.n == 1 ? "" : "s", v->units.n, v->units.n == 1 ? "" : "s",
-               (unsigned long long) number_of(v->cluster, "index"));
+               (unsigned long long) member_number(v->cluster, "index"));
         if (leader)
-                printf("leader %s (term %llu)\n",
-                       *text_of(leader, "name") ? text_of(leader, "name") : text_of(leader, "id"),
-                       (unsigned long long) number_of(v->cluster, "term"));
+                printf("leader %s (term %llu)\n", member_name(leader),
+                       (unsigned long long) member_number(v->cluster, "term"));
         else
                 puts("no leader");
-        if (n > 0)
-                printf("  %zu problem%s\n", n, n == 1 ? "" : "s");
+        if (n_problems > 0)
+                printf("  %zu problem%s\n", n_problems, n_problems == 1 ? "" : "s");
         (void) fflush(stdout);
-        if (n > 0)
-                print_problems(&problems);
-        if (n > PROBLEMS_SHOWN)
-                printf("    ... and %zu more\n", n - PROBLEMS_SHOWN);
-        print_voters(v);
-        *ret_problems = n;
-        return r;
 }
 
 int overview(Client *c) {
+        _cleanup_(problems_done) Problems problems = {};
         _cleanup_(view_done) View v = {};
         _cleanup_text_ Text recent = {};
-        size_t problems = 0;
         Error err = {};
         int r;
 
         r = view_read(c, &v, &err);
-        if (r >= 0)
-                r = print_all(&v, &problems);
-        if (r >= 0)
-                events_recent(c, &v.machines, &recent);
+        if (r < 0)
+                return client_fail_after(r, &err, "Failed to read the state of the cluster: ");
+
+        if (*member_text(v.cluster, "problem"))
+                problems_add(&problems, "cluster", member_text(v.cluster, "problem"), "");
+        if (json_value_member(v.cluster, "waitsFor"))
+                problems_add(
+                        &problems, "cluster",
+                        "no unit is started or moved until all hosts have reported their units (fleetctl "
+                        "cluster)",
+                        "");
+        add_unreachable_voters(&v, &problems);
+        add_missing_machines(&v, &problems);
+        add_failed_units(&v, &problems);
+        add_missing_units(&v, &problems);
+        if (problems.error < 0)
+                return client_fail(problems.error, NULL);
+
+        print_summary(&v, problems.n);
+        problems_print(&problems);
+        if (problems.n > PROBLEMS_SHOWN)
+                printf("    ... and %zu more\n", problems.n - PROBLEMS_SHOWN);
+        print_voters(&v);
+        events_append_recent(c, &v.machines, &recent);
         if (recent.size > 0)
                 printf("  recent   %s\n", recent.chars);
-        if (r < 0)
-                return client_fail(r, &err, "Error retrieving the state of the cluster: ");
-        return problems > 0 ? EXIT_FAILED : EXIT_DONE;
+        return problems.n > 0 ? EXIT_FAILED : EXIT_DONE;
 }

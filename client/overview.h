@@ -1,7 +1,7 @@
-/* The whole cluster on one screen. */
+/* status without arguments: the whole cluster on one screen. */
 #pragma once
 
 #include "client/client.h"
 
-/* Prints it: what is wrong comes first. EXIT_DONE when nothing is, else EXIT_FAILED. */
+/* Print the cluster, its problems first. Return EXIT_FAILED if there are any. */
 int overview(Client *c);

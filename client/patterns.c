@@ -6,61 +6,89 @@
 #include "base/parse.h"
 #include "units/name.h"
 
-bool is_pattern(const char *s) {
+static bool is_pattern(const char *s) {
         return strpbrk(s, "*?[") != NULL;
+}
+
+int patterns_read(char **args, size_t n, Names *ret) {
+        for (size_t i = 0; i < n; i++) {
+                _cleanup_free_ char *name = is_pattern(args[i]) ? strdup(args[i]) :
+                                                                  unit_name_from_argument(args[i]);
+
+                if (!name || names_add(ret, name, strlen(name)) < 0)
+                        return -ENOMEM;
+        }
+        return 0;
+}
+
+bool patterns_match(const Names *patterns, const char *name) {
+        for (size_t i = 0; i < patterns->n; i++)
+                if (streq(patterns->items[i], name) ||
+                    (is_pattern(patterns->items[i]) && glob_match(patterns->items[i], name)))
+                        return true;
+        return false;
+}
+
+bool patterns_have_glob(const Names *patterns) {
+        for (size_t i = 0; i < patterns->n; i++)
+                if (is_pattern(patterns->items[i]))
+                        return true;
+        return false;
 }
 
 static int add_matching(const Listing *units, const char *pattern, bool all, Names *ret, size_t *ret_n) {
         for (size_t i = 0; i < units->n; i++) {
                 const ApiUnit *u = &units->units[i];
-                int r;
 
                 if (!u->name || !glob_match(pattern, u->name) || names_have(ret, u->name))
                         continue;
                 if (!all && (unit_name_is_template(u->name) || u->desired_state == TARGET_INACTIVE))
                         continue;
-                r = names_add(ret, u->name, strlen(u->name));
-                if (r < 0)
-                        return r;
+                if (names_add(ret, u->name, strlen(u->name)) < 0)
+                        return -ENOMEM;
                 *ret_n += 1;
         }
         return 0;
 }
 
-/* Nobody destroys by a slip of the shell. */
-static bool is_meant(const Names *names) {
+static bool confirm_destroy(const Client *c, const Names *names) {
+        _cleanup_text_ Text effect = {}, question = {};
+
         for (size_t i = 0; i < names->n; i++)
-                fprintf(stderr, "%s%s", i > 0 ? " " : "", names->items[i]);
-        fprintf(stderr, "\nDestroy these %zu units? [y/N] ", names->n);
-        return client_says_yes();
+                text_printf(&effect, "%s%s", i > 0 ? " " : "", names->items[i]);
+        text_printf(&question, "Destroy these %zu units?", names->n);
+        if (effect.error < 0 || question.error < 0) {
+                (void) client_fail(-ENOMEM, NULL);
+                return false;
+        }
+        return client_confirm(c, effect.chars, question.chars);
 }
 
-int patterns_expand(Client *c, char **args, size_t n, bool all, bool ask, Names *ret) {
+int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Names *ret) {
         _cleanup_listing_ Listing units = {};
         size_t n_matched = 0;
         bool any = false;
         Error err = {};
-        int r = 0;
+        int r;
 
         for (size_t i = 0; i < n; i++)
                 any = any || is_pattern(args[i]);
-        if (ask && !c->options.yes && !(isatty(STDIN_FILENO) && isatty(STDERR_FILENO)))
+        if (confirm && !c->options.yes && !(isatty(STDIN_FILENO) && isatty(STDERR_FILENO)))
                 any = false;
-        if (any)
+        if (any) {
                 r = client_units(c, &units, &err);
-        for (size_t i = 0; i < n && r >= 0; i++) {
+                if (r < 0)
+                        return client_fail(r, &err);
+        }
+        for (size_t i = 0; i < n; i++) {
+                bool pattern = any && is_pattern(args[i]);
                 size_t before = ret->n;
 
-                if (any && is_pattern(args[i]))
-                        r = add_matching(&units, args[i], all, ret, &n_matched);
-                if (r >= 0 && ret->n == before && !(any && is_pattern(args[i]) && n_matched > 0))
-                        r = names_add(ret, args[i], strlen(args[i]));
+                if (pattern && add_matching(&units, args[i], all, ret, &n_matched) < 0)
+                        return client_fail(-ENOMEM, NULL);
+                if (ret->n == before && !(pattern && n_matched > 0) &&
+                    names_add(ret, args[i], strlen(args[i])) < 0)
+                        return client_fail(-ENOMEM, NULL);
         }
-        if (r < 0)
-                return client_fail(r, &err, "%s", "");
-        if (ask && n_matched > 0 && !c->options.yes && !is_meant(ret)) {
-                fputs("fleetctl: nothing was destroyed\n", stderr);
-                return EXIT_FAILED;
-        }
-        return EXIT_DONE;
+        return confirm && n_matched > 0 && !confirm_destroy(c, ret) ? EXIT_FAILED : EXIT_DONE;
 }

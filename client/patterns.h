@@ -1,12 +1,19 @@
-/* Patterns of unit names, as systemctl takes them. */
+/* Patterns of unit names, in the syntax of systemctl. */
 #pragma once
 
 #include "client/client.h"
 
-bool is_pattern(const char *s);
+/* Replace patterns ("web@*") among the arguments by the units of the cluster that match, sorted by name.
+ * Without 'all', patterns match neither templates nor inactive units. A pattern without a match stays: no
+ * unit has such a name.
+ *
+ * With 'confirm', patterns are replaced only with --yes, or after a confirmation at the terminal. Return an
+ * exit status. */
+int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Names *ret);
 
-/* The arguments with patterns ("web@*") replaced by the units of the cluster that they fit, sorted by name;
- * templates only with 'all', units that are on no machine too. A pattern that fits none stays as it is: no
- * unit has such a name. With 'ask' a pattern stands for units only when --yes says so, or a person at a
- * terminal who is shown them. An exit status. */
-int patterns_expand(Client *c, char **args, size_t n, bool all, bool ask, Names *ret);
+/* Read arguments that filter: names get their type, patterns stay. Return 0 or -ENOMEM. */
+int patterns_read(char **args, size_t n, Names *ret);
+
+/* Return whether 'name' is one of the names or matches one of the patterns. */
+bool patterns_match(const Names *patterns, const char *name);
+bool patterns_have_glob(const Names *patterns); /* whether any of them is a pattern */

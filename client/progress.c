@@ -12,8 +12,8 @@
 
 enum {
         WORD_MAX = 24,
-        WORD_WIDTH = 10, /* what most words need */
-        NAME_MIN = 20,   /* columns that a name keeps before a note does */
+        WORD_WIDTH = 10, /* enough for most states */
+        NAME_MIN = 20,   /* columns; names are cut to this width before notes are left out */
         NOTE_MIN = 8,    /* below this a note is left out */
 };
 
@@ -27,7 +27,7 @@ typedef struct Line {
 struct Progress {
         Names names;
         Line *lines;
-        size_t n_written; /* lines above the cursor that are ours */
+        size_t n_written; /* lines above the cursor */
 };
 
 bool progress_is_possible(void) {
@@ -39,32 +39,32 @@ bool progress_is_possible(void) {
 }
 
 Progress *progress_new(const Names *names) {
-        _cleanup_live_ Progress *l = NULL;
+        _cleanup_progress_ Progress *p = NULL;
 
         if (!progress_is_possible() || names->n == 0)
                 return NULL;
-        l = NEW0(Progress, 1);
-        if (!l)
+        p = NEW0(Progress, 1);
+        if (!p)
                 return NULL;
         for (size_t i = 0; i < names->n; i++)
-                if (names_add(&l->names, names->items[i], strlen(names->items[i])) < 0)
+                if (names_add(&p->names, names->items[i], strlen(names->items[i])) < 0)
                         return NULL;
-        l->lines = NEW0(Line, names->n);
-        for (size_t i = 0; l->lines && i < names->n; i++)
-                snprintf(l->lines[i].word, WORD_MAX, "waiting");
-        return l->lines ? TAKE_PTR(l) : NULL;
+        p->lines = NEW0(Line, names->n);
+        for (size_t i = 0; p->lines && i < names->n; i++)
+                snprintf(p->lines[i].word, WORD_MAX, "waiting");
+        return p->lines ? TAKE_PTR(p) : NULL;
 }
 
-Progress *progress_free(Progress *l) {
-        if (!l)
+Progress *progress_free(Progress *p) {
+        if (!p)
                 return NULL;
-        for (size_t i = 0; l->lines && i < l->names.n; i++) {
-                text_done(&l->lines[i].place);
-                text_done(&l->lines[i].note);
+        for (size_t i = 0; p->lines && i < p->names.n; i++) {
+                text_done(&p->lines[i].place);
+                text_done(&p->lines[i].note);
         }
-        free(l->lines);
-        names_done(&l->names);
-        free(l);
+        free(p->lines);
+        names_done(&p->names);
+        free(p);
         return NULL;
 }
 
@@ -73,12 +73,12 @@ static void put(Text *t, const char *s) {
         text_append_printable(t, s);
 }
 
-void progress_set(Progress *l, const char *name, ProgressMark mark, const char *place, const char *word,
+void progress_set(Progress *p, const char *name, ProgressMark mark, const char *place, const char *word,
                   const char *note) {
-        for (size_t i = 0; l && i < l->names.n; i++) {
-                Line *line = &l->lines[i];
+        for (size_t i = 0; p && i < p->names.n; i++) {
+                Line *line = &p->lines[i];
 
-                if (!streq(l->names.items[i], name))
+                if (!streq(p->names.items[i], name))
                         continue;
                 if (line->begun_ms == 0)
                         line->begun_ms = clock_monotonic_ms();
@@ -98,8 +98,8 @@ static const char *chars(const Text *t) {
         return t->error >= 0 && t->chars ? t->chars : "";
 }
 
-/* Appends at most 'width' columns of 's'; a cut is shown by an ellipsis, in a name in the middle: units are
- * told apart by their ends. */
+/* Append at most 'width' columns of 's', with an ellipsis for a cut. Names are cut in the middle: names of
+ * units differ at their ends. */
 static void append_cut(Text *t, const char *s, size_t width, bool in_middle) {
         size_t n = output_width(s), head, at = 0, size = strlen(s);
 
@@ -126,19 +126,19 @@ static void append_padding(Text *t, const char *s, size_t width) {
                 text_append_char(t, ' ');
 }
 
-/* How wide each part of a line is: of the window first the name gives way, then the note goes. */
+/* Columns of each part of a line. In a narrow window the name is cut first, then the note is left out. */
 typedef struct Widths {
         size_t name, place, word, note;
 } Widths;
 
-static Widths widths_of(const Progress *l, size_t columns) {
+static Widths widths_of(const Progress *p, size_t columns) {
         Widths w = { .place = 1, .word = WORD_WIDTH };
         size_t others;
 
-        for (size_t i = 0; i < l->names.n; i++) {
-                w.name = MAX(w.name, output_width(l->names.items[i]));
-                w.place = MAX(w.place, output_width(chars(&l->lines[i].place)));
-                w.word = MAX(w.word, output_width(l->lines[i].word));
+        for (size_t i = 0; i < p->names.n; i++) {
+                w.name = MAX(w.name, output_width(p->names.items[i]));
+                w.place = MAX(w.place, output_width(chars(&p->lines[i].place)));
+                w.word = MAX(w.word, output_width(p->lines[i].word));
         }
         w.place = MIN(w.place, columns / 3);
         others = 2 + w.place + 2 + w.word;
@@ -153,14 +153,14 @@ static Widths widths_of(const Progress *l, size_t columns) {
 }
 
 static const char *colour_of(ProgressMark mark) {
-        return !output_has_colours() || mark < PROGRESS_DONE ?
-                       "" :
-                       output_state_colour(mark == PROGRESS_DONE ? "active" : "failed");
+        if (!output_has_colours() || mark < PROGRESS_DONE)
+                return "";
+        return output_state_colour(mark == PROGRESS_DONE ? "active" : "failed");
 }
 
 static void append_line(Text *t, const char *name, const Line *line, const Widths *w, uint64_t now_ms) {
         const char *place = *chars(&line->place) ? chars(&line->place) : "–", *colour = colour_of(line->mark);
-        uint64_t ms = line->begun_ms ? (line->ended_ms ? line->ended_ms : now_ms) - line->begun_ms : 0;
+        uint64_t ms = line->begun_ms ? (line->ended_ms ?: now_ms) - line->begun_ms : 0;
         _cleanup_text_ Text note = {}, cut = {};
 
         append_cut(&cut, name, w->name, true);
@@ -183,32 +183,32 @@ static void append_line(Text *t, const char *name, const Line *line, const Width
         text_append(t, "\033[K\n");
 }
 
-/* Which lines have room: failed ones first, then those under way, those to come, and what is done. */
-static size_t choose(const Progress *l, size_t room, bool *shown) {
+/* Select the lines that fit: failed ones first, then pending, waiting and finished ones. */
+static size_t choose_lines(const Progress *p, size_t room, bool *selected) {
         static const ProgressMark order[] = { PROGRESS_FAILED, PROGRESS_UNDERWAY, PROGRESS_IDLE,
                                               PROGRESS_DONE };
         size_t n = 0;
 
         for (size_t k = 0; k < ELEMENTS(order); k++)
-                for (size_t i = 0; i < l->names.n && n < room; i++)
-                        if (l->lines[i].mark == order[k]) {
-                                shown[i] = true;
+                for (size_t i = 0; i < p->names.n && n < room; i++)
+                        if (p->lines[i].mark == order[k]) {
+                                selected[i] = true;
                                 n++;
                         }
         return n;
 }
 
-static void append_rest(Text *t, const Progress *l, const bool *shown, size_t columns) {
-        static const char *const words[] = { [PROGRESS_IDLE] = "to come",
-                                             [PROGRESS_UNDERWAY] = "under way",
+static void append_rest(Text *t, const Progress *p, const bool *selected, size_t columns) {
+        static const char *const words[] = { [PROGRESS_IDLE] = "waiting",
+                                             [PROGRESS_UNDERWAY] = "in progress",
                                              [PROGRESS_DONE] = "done",
                                              [PROGRESS_FAILED] = "failed" };
         size_t n[ELEMENTS(words)] = {}, all = 0;
         _cleanup_text_ Text rest = {};
 
-        for (size_t i = 0; i < l->names.n; i++)
-                if (!shown[i]) {
-                        n[l->lines[i].mark]++;
+        for (size_t i = 0; i < p->names.n; i++)
+                if (!selected[i]) {
+                        n[p->lines[i].mark]++;
                         all++;
                 }
         text_printf(&rest, "… and %zu more:", all);
@@ -219,44 +219,44 @@ static void append_rest(Text *t, const Progress *l, const bool *shown, size_t co
         text_append(t, "\033[K\n");
 }
 
-void progress_draw(Progress *l) {
+void progress_draw(Progress *p) {
         uint64_t now_ms = clock_monotonic_ms();
         struct winsize window = {};
-        _cleanup_free_ bool *shown = NULL;
+        _cleanup_free_ bool *selected = NULL;
         _cleanup_text_ Text t = {};
         size_t columns, room, n;
         Widths w;
 
-        if (!l)
+        if (!p)
                 return;
         (void) ioctl(STDOUT_FILENO, TIOCGWINSZ, &window);
         columns = window.ws_col > 1 ? window.ws_col - 1U : 79;
-        room = window.ws_row == 0 ? l->names.n : MAX(window.ws_row, (unsigned short) 4) - 2U;
-        shown = NEW0(bool, l->names.n);
-        if (!shown)
+        room = window.ws_row == 0 ? p->names.n : MAX(window.ws_row, (unsigned short) 4) - 2U;
+        selected = NEW0(bool, p->names.n);
+        if (!selected)
                 return;
-        w = widths_of(l, columns);
-        n = choose(l, l->names.n > room ? room - 1 : room, shown);
+        w = widths_of(p, columns);
+        n = choose_lines(p, p->names.n > room ? room - 1 : room, selected);
 
-        /* One write, and without wrapping within it: a window that has just become narrower moves nothing. */
+        /* One write, with line wrapping off: a window that was made narrower must not shift the lines. */
         text_append(&t, "\r\033[?7l");
-        if (l->n_written > 0)
-                text_printf(&t, "\033[%zuA", l->n_written);
-        for (size_t i = 0; i < l->names.n; i++)
-                if (shown[i])
-                        append_line(&t, l->names.items[i], &l->lines[i], &w, now_ms);
-        if (n < l->names.n)
-                append_rest(&t, l, shown, columns);
+        if (p->n_written > 0)
+                text_printf(&t, "\033[%zuA", p->n_written);
+        for (size_t i = 0; i < p->names.n; i++)
+                if (selected[i])
+                        append_line(&t, p->names.items[i], &p->lines[i], &w, now_ms);
+        if (n < p->names.n)
+                append_rest(&t, p, selected, columns);
         text_append(&t, "\033[J\033[?7h");
         if (t.error < 0)
                 return;
-        l->n_written = n + (n < l->names.n);
+        p->n_written = n + (n < p->names.n);
         (void) output_control(t.chars);
 }
 
-void progress_break(const Progress *l) {
-        if (!l)
+void progress_break(const Progress *p) {
+        if (!p)
                 return;
-        (void) output_control("\r\033[?7h\033[K"); /* the end of the last drawing may be among what the kernel
-                                                      throws away at a Ctrl-C */
+        /* The kernel discards pending output at Ctrl-C, so the end of the last drawing may be missing. */
+        (void) output_control("\r\033[?7h\033[K");
 }

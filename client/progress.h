@@ -1,9 +1,8 @@
-/* The lines of what is waited for, on a terminal that can write them again: one a unit, with place, state,
- * and how long it takes or why it takes so long.
+/* Progress lines of a wait, redrawn on a terminal: one line per unit with its machine, its state, and the
+ * elapsed time or the reason of the delay.
  *
- * What does not fit is cut, never wrapped, and of more units than the window has lines those are shown that
- * people have to look at: what failed, then what is under way. The cursor always stands below the last line,
- * so that whatever ends the program leaves a terminal as it should be. */
+ * Long lines are cut, never wrapped. If the window is too small, failed units come first, then pending ones.
+ * The cursor always stays below the last line: the terminal is usable however the program ends. */
 #pragma once
 
 #include <stdbool.h>
@@ -15,23 +14,22 @@ typedef enum ProgressMark { PROGRESS_IDLE, PROGRESS_UNDERWAY, PROGRESS_DONE, PRO
 
 typedef struct Progress Progress;
 
-/* One line for each name; the time of a line begins when it is first set. NULL where standard output is no
- * such terminal (or there is no memory): then nothing is to be shown, and NULL is taken by all below. 'names'
- * is copied. */
+/* Create a line for each name; its time starts with the first progress_set(). 'names' is copied. Return NULL
+ * if stdout is not such a terminal, or without memory: all functions below accept NULL and do nothing. */
 Progress *progress_new(const Names *names);
-Progress *progress_free(Progress *l); /* returns NULL */
+Progress *progress_free(Progress *p); /* returns NULL */
 DEFINE_CLEANUP(Progress *, progress_free)
-#define _cleanup_live_ _cleanup_(progress_freep)
+#define _cleanup_progress_ _cleanup_(progress_freep)
 
-/* What the line of 'name' says from now on. 'place' "" is shown as a dash; 'note' stands where the time does,
- * "" for the time. A line that is done or failed keeps the time it took, until it is under way again. */
-void progress_set(Progress *l, const char *name, ProgressMark mark, const char *place, const char *word,
+/* Set the line of 'name'. An empty 'place' is drawn as a dash; an empty 'note' as the elapsed time. The time
+ * of a line stops while it is done or failed. */
+void progress_set(Progress *p, const char *name, ProgressMark mark, const char *place, const char *word,
                   const char *note);
 
-void progress_draw(Progress *l);
+void progress_draw(Progress *p);
 
-/* Makes room for other words: whatever an interrupt has left in the line of the cursor goes. */
-void progress_break(const Progress *l);
+/* Clear the line of the cursor, which may contain "^C", before other output. */
+void progress_break(const Progress *p);
 
-/* Would progress_new() give lines? */
+/* Return whether stdout is a terminal that can redraw lines. */
 bool progress_is_possible(void);

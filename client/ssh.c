@@ -1,5 +1,5 @@
-/* ssh, fd-forward, and --tunnel. Keys, known hosts and agents are OpenSSH's business; fleet's flags become
- * its options. */
+/* ssh, fd-forward, and --tunnel. OpenSSH handles keys, known hosts and agents; flags of fleet become its
+ * options. */
 #include "client/ssh.h"
 
 #include <arpa/inet.h>
@@ -18,90 +18,94 @@
 #include "base/file.h"
 #include "base/parse.h"
 #include "client/subprocess.h"
+#include "client/verbs.h"
 #include "units/name.h"
 
 extern char **environ;
 
-enum { ARGUMENTS_MAX = 64, PORT_DEFAULT = 22, TUNNEL_LOOK_MS = 20 };
+enum { ARGUMENTS_MAX = 64, HOST_SIZE = 256, PORT_DEFAULT = 22, TUNNEL_POLL_MS = 20 };
 
 /* -- The command line -- */
 
 typedef struct Command {
         const char *argv[ARGUMENTS_MAX];
         size_t n;
-        Names held; /* strings made for it */
+        Names owned; /* formatted arguments */
         int error;
 } Command;
 
 static void command_done(Command *c) {
-        names_done(&c->held);
+        names_done(&c->owned);
 }
 
-static void add(Command *c, const char *argument) {
+static void command_add(Command *c, const char *argument) {
         if (c->n + 1 >= ARGUMENTS_MAX)
                 c->error = -E2BIG;
         else
                 c->argv[c->n++] = argument;
 }
 
-static void add_made(Command *c, const char *format, ...) _printf_(2, 3);
-static void add_made(Command *c, const char *format, ...) {
+static void command_printf(Command *c, const char *format, ...) _printf_(2, 3);
+static void command_printf(Command *c, const char *format, ...) {
         _cleanup_text_ Text t = {};
         va_list ap;
 
         va_start(ap, format);
         text_vprintf(&t, format, ap);
         va_end(ap);
-        if (t.error < 0 || names_add(&c->held, t.chars, t.size) < 0)
+        if (t.error < 0 || names_add(&c->owned, t.chars, t.size) < 0)
                 c->error = -ENOMEM;
         else
-                add(c, c->held.items[c->held.n - 1]);
+                command_add(c, c->owned.items[c->owned.n - 1]);
 }
 
-/* What --strict-host-key-checking, --known-hosts-file, --ssh-username and --ssh-timeout say. */
-static void add_options(Command *c, const Options *o) {
-        add(c, "ssh");
-        add(c, "-l");
-        add(c, o->ssh_username);
-        add(c, "-o");
-        add_made(c, "ConnectTimeout=%llu", (unsigned long long) MAX(o->ssh_timeout_ms / 1000, (uint64_t) 1));
+/* Add "ssh" and the options for --strict-host-key-checking, --known-hosts-file, --ssh-username and
+ * --ssh-timeout. */
+static void command_add_options(Command *c, const Options *o) {
+        command_add(c, "ssh");
+        command_add(c, "-l");
+        command_add(c, o->ssh_username);
+        command_add(c, "-o");
+        command_printf(c, "ConnectTimeout=%llu",
+                       (unsigned long long) MAX(o->ssh_timeout_ms / 1000, (uint64_t) 1));
         if (!o->strict_host_keys) {
-                add(c, "-o");
-                add(c, "StrictHostKeyChecking=no");
-                add(c, "-o");
-                add(c, "UserKnownHostsFile=/dev/null");
-                add(c, "-o");
-                add(c, "LogLevel=ERROR");
+                command_add(c, "-o");
+                command_add(c, "StrictHostKeyChecking=no");
+                command_add(c, "-o");
+                command_add(c, "UserKnownHostsFile=/dev/null");
+                command_add(c, "-o");
+                command_add(c, "LogLevel=ERROR");
                 return;
         }
-        add(c, "-o");
-        add(c, "StrictHostKeyChecking=ask");
+        command_add(c, "-o");
+        command_add(c, "StrictHostKeyChecking=ask");
         if (*o->known_hosts_file) {
-                add(c, "-o");
-                add_made(c, "UserKnownHostsFile=%s", o->known_hosts_file);
+                command_add(c, "-o");
+                command_printf(c, "UserKnownHostsFile=%s", o->known_hosts_file);
         }
 }
 
-/* "HOST" or "HOST:PORT"; an address with colons has a port only behind brackets, which are not of the host.
+/* Split "HOST" or "HOST:PORT". An IPv6 address with a port needs brackets, which *ret_host does not contain.
  */
-static int split_host(const char *s, char ret_host[static 256], unsigned *ret_port, Error *err) {
+static int split_host(const char *s, char ret_host[static HOST_SIZE], unsigned *ret_port, Error *err) {
         bool brackets = *s == '[', address = !brackets && strchr(s, ':') != strrchr(s, ':');
-        const char *host = s + brackets, *rest = host + strcspn(host, brackets ? "]" : address ? "" : ":");
+        const char *host = s + brackets, *end = address ? "" : ":",
+                   *rest = host + strcspn(host, brackets ? "]" : end);
         size_t size = (size_t) (rest - host);
         uint64_t port = PORT_DEFAULT;
         bool closed = !brackets || *rest == ']';
 
         rest += brackets && closed;
-        if (!closed || size == 0 || size > 255 || *host == '-' || strcspn(host, "[]") < size ||
+        if (!closed || size == 0 || size >= HOST_SIZE || *host == '-' || strcspn(host, "[]") < size ||
             (*rest && (*rest != ':' || parse_u64(rest + 1, &port) < 0 || port == 0 || port > 65535)))
                 return error_set(err, -EINVAL, "--tunnel=%s: expected HOST or HOST:PORT", s);
-        snprintf(ret_host, 256, "%.*s", (int) size, host);
+        snprintf(ret_host, HOST_SIZE, "%.*s", (int) size, host);
         *ret_port = port;
         return 0;
 }
 
-/* Without a terminal ssh asks a program, and that is us. */
-static void let_ssh_ask_us(void) {
+/* Make fleetctl the program that ssh runs for questions without a terminal. */
+static void set_askpass(void) {
         char self[512];
         ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
@@ -110,15 +114,15 @@ static void let_ssh_ask_us(void) {
         self[n] = 0;
         (void) setenv("SSH_ASKPASS", self, 1);
         (void) setenv("SSH_ASKPASS_REQUIRE", "force", 1);
-        (void) setenv(SSH_ASK_VARIABLE, "1", 1);
+        (void) setenv(SSH_ASKPASS_VARIABLE, "1", 1);
 }
 
-int ssh_ask(const char *question) {
+int ssh_askpass(const char *question) {
         char answer[256];
         size_t n = 0;
 
         fprintf(stderr, "%s", question ? question : "");
-        /* Byte by byte: what follows is for the command that ssh runs. */
+        /* Byte by byte: the rest of stdin belongs to the command that ssh runs. */
         while (n < sizeof(answer) - 1 && read(STDIN_FILENO, &answer[n], 1) == 1 && answer[n] != '\n')
                 n++;
         answer[n] = 0;
@@ -128,33 +132,18 @@ int ssh_ask(const char *question) {
 
 /* -- ssh -- */
 
-static int unable(const char *reason) {
+static int ssh_refuse(const char *reason) {
         fprintf(stderr, "Unable to proceed: %s\n", reason);
         return EXIT_FAILED;
 }
 
-/* How many machines begin so; *ret is the last of them. */
-static size_t machines_like(const Listing *machines, const char *wanted, const ApiMachine **ret) {
-        size_t n = 0;
-
-        for (size_t i = 0; i < machines->n && *wanted; i++) {
-                const ApiMachine *m = &machines->machines[i];
-
-                if (m->id && (starts_with(m->id, wanted) || (m->hostname && streq(m->hostname, wanted)))) {
-                        *ret = m;
-                        n++;
-                }
-        }
-        return n;
-}
-
-/* Which machine is meant: an exit status; with EXIT_DONE the address is in *ret. 'argument': the first, when
- * no flag says it. */
+/* Find the address of the machine or unit named by a flag, else by 'argument'. Return an exit status; errors
+ * are printed. */
 static int find_address(Client *c, const char *argument, char **ret) {
-        const char *machine = c->options.machine ?: argument, *unit_name = c->options.unit ?:
-                                                                                   c->options.machine ?
+        const char *machine = c->options.machine ?: argument, *unit_name = c->options.machine ?
                                                                                    c->options.unit :
-                                                                                   argument;
+                                                                           c->options.unit ?:
+                                                                                             argument;
         _cleanup_free_ char *name = unit_name ? unit_name_from_argument(unit_name) : NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_listing_ Listing machines = {};
@@ -165,13 +154,14 @@ static int find_address(Client *c, const char *argument, char **ret) {
         int r;
 
         r = client_machines(c, &machines, &err);
-        if (r >= 0 && name)
-                r = client_unit(c, name, &unit, &err);
         if (r < 0)
-                return client_fail(r, &err, "Unable to proceed: ");
-        by_unit = name && r > 0;
+                return client_fail_after(r, &err, "Unable to proceed: ");
+        r = name ? client_unit(c, name, &unit, &err) : 0;
+        if (r < 0)
+                return client_fail_after(r, &err, "Unable to proceed: ");
+        by_unit = r > 0;
         if (!c->options.unit && machine)
-                n = machines_like(&machines, machine, &found);
+                n = listing_find_machine(&machines, machine, &found);
 
         if (n > 0 && by_unit) {
                 fprintf(stderr,
@@ -181,15 +171,15 @@ static int find_address(Client *c, const char *argument, char **ret) {
                 return EXIT_FAILED;
         }
         if (n > 1)
-                return unable("found more than one machine");
+                return ssh_refuse("found more than one machine");
         if (c->options.machine && n == 0)
-                return unable("machine does not exist");
+                return ssh_refuse("machine does not exist");
         if (c->options.unit && !by_unit)
-                return unable("unit does not exist");
+                return ssh_refuse("unit does not exist");
         if (n == 0 && !by_unit)
-                return unable("could not find matching unit or machine");
+                return ssh_refuse("could not find matching unit or machine");
         if (by_unit && unit.global)
-                return unable("global units unsupported");
+                return ssh_refuse("global units unsupported");
         if (by_unit)
                 found = listing_machine(&machines, unit.machine_id);
         if (!found || !found->primary_ip || !*found->primary_ip) {
@@ -197,7 +187,7 @@ static int find_address(Client *c, const char *argument, char **ret) {
                 return EXIT_FAILED;
         }
         *ret = strdup(found->primary_ip);
-        return *ret ? EXIT_DONE : client_fail(-ENOMEM, NULL, "%s", "");
+        return *ret ? EXIT_DONE : client_fail(-ENOMEM, NULL);
 }
 
 int verb_ssh(Client *c, char **args, size_t n) {
@@ -205,7 +195,7 @@ int verb_ssh(Client *c, char **args, size_t n) {
         _cleanup_(command_done) Command command = {};
         _cleanup_free_ char *address = NULL;
         bool by_flag = o->machine || o->unit;
-        char bastion[256];
+        char bastion[HOST_SIZE];
         unsigned port;
         int r;
 
@@ -214,40 +204,40 @@ int verb_ssh(Client *c, char **args, size_t n) {
                 return EXIT_FAILED;
         }
         if (!by_flag && n == 0)
-                return unable("one machine or unit must be provided");
+                return ssh_refuse("one machine or unit must be provided");
         r = find_address(c, by_flag ? NULL : args[0], &address);
         if (r != EXIT_DONE)
                 return r;
 
-        add_options(&command, o);
-        add(&command, "-p");
-        add(&command, *o->ssh_port ? o->ssh_port : "22");
+        command_add_options(&command, o);
+        command_add(&command, "-p");
+        command_add(&command, *o->ssh_port ? o->ssh_port : "22");
         if (o->forward_agent)
-                add(&command, "-A");
+                command_add(&command, "-A");
         if (*o->tunnel) {
                 r = split_host(o->tunnel, bastion, &port, NULL);
-                assert(r == 0); /* or tunnel_open() had failed before */
-                add(&command, "-J");
-                add_made(&command, strchr(bastion, ':') ? "%s@[%s]:%u" : "%s@%s:%u", o->ssh_username, bastion,
-                         port);
+                assert(r == 0); /* tunnel_open() has parsed it before */
+                command_add(&command, "-J");
+                command_printf(&command, strchr(bastion, ':') ? "%s@[%s]:%u" : "%s@%s:%u", o->ssh_username,
+                               bastion, port);
         }
-        add(&command, "--");
-        add(&command, address);
+        command_add(&command, "--");
+        command_add(&command, address);
         for (size_t i = by_flag ? 0 : 1; i < n; i++)
-                add(&command, args[i]);
+                command_add(&command, args[i]);
         if (command.error < 0)
-                return client_fail(command.error, NULL, "%s", "");
+                return client_fail(command.error, NULL);
 
-        let_ssh_ask_us();
+        set_askpass();
         return subprocess_run(command.argv, NULL, NULL, NULL, NULL);
 }
 
-/* -- A tunnel for the API -- */
+/* -- --tunnel -- */
 
 struct Tunnel {
         pid_t pid;
         uint16_t port; /* 0: a socket */
-        char folder[64], near[96], endpoint[128];
+        char folder[64], local[96], endpoint[128];
 };
 
 Tunnel *tunnel_close(Tunnel *t) {
@@ -259,7 +249,7 @@ Tunnel *tunnel_close(Tunnel *t) {
                         ;
         }
         if (t->port == 0)
-                (void) unlink(t->near);
+                (void) unlink(t->local);
         (void) rmdir(t->folder);
         free(t);
         return NULL;
@@ -267,7 +257,7 @@ Tunnel *tunnel_close(Tunnel *t) {
 
 DEFINE_CLEANUP(Tunnel *, tunnel_close)
 
-/* A port that nobody has at this moment. */
+/* Return a port that is free at this moment, or 0. */
 static uint16_t free_port(void) {
         struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
         socklen_t size = sizeof(address);
@@ -279,33 +269,33 @@ static uint16_t free_port(void) {
         return ntohs(address.sin_port);
 }
 
-/* Which ends the tunnel has: a socket leads to a socket, a port of ours to a port, so that what is asked
- * names a local host. */
-static int choose_ends(Tunnel *t, const char *endpoint, const char **ret_far, Error *err) {
+/* Choose the local end: a socket for a socket, a port for a port, so that the Host header names a local host.
+ */
+static int tunnel_choose_ends(Tunnel *t, const char *endpoint, const char **ret_remote, Error *err) {
         const char *path = starts_with(endpoint, "unix:///") || starts_with(endpoint, "file:///") ?
                                    endpoint + 7 :
                                    NULL;
         const char *host = starts_with(endpoint, "http://") ? endpoint + 7 : NULL;
 
         if (!path && (!host || !*host))
-                return error_set(err, -EINVAL, "--tunnel leads to unix:// and http:// endpoints, not to %s",
+                return error_set(err, -EINVAL, "--tunnel: expected a unix:// or http:// endpoint, not %s",
                                  endpoint);
         if (path) {
-                snprintf(t->near, sizeof(t->near), "%s/socket", t->folder);
-                snprintf(t->endpoint, sizeof(t->endpoint), "unix://%s", t->near);
+                snprintf(t->local, sizeof(t->local), "%s/socket", t->folder);
+                snprintf(t->endpoint, sizeof(t->endpoint), "unix://%s", t->local);
         } else {
                 t->port = free_port();
                 if (t->port == 0)
-                        return error_set(err, -EADDRNOTAVAIL, "no free port for a tunnel");
-                snprintf(t->near, sizeof(t->near), "127.0.0.1:%u", t->port);
-                snprintf(t->endpoint, sizeof(t->endpoint), "http://%s", t->near);
+                        return error_set(err, -EADDRNOTAVAIL, "--tunnel: no free local port");
+                snprintf(t->local, sizeof(t->local), "127.0.0.1:%u", t->port);
+                snprintf(t->endpoint, sizeof(t->endpoint), "http://%s", t->local);
         }
-        *ret_far = path ?: host;
+        *ret_remote = path ?: host;
         return 0;
 }
 
-/* A socket is there some time before ssh listens to it. */
-static bool tunnel_stands(const Tunnel *t) {
+/* Try to connect: ssh creates a socket before it listens. */
+static bool tunnel_accepts(const Tunnel *t) {
         struct sockaddr_in port = { .sin_family = AF_INET,
                                     .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
                                     .sin_port = htons(t->port) };
@@ -314,7 +304,7 @@ static bool tunnel_stands(const Tunnel *t) {
                                                         (const struct sockaddr *) &port;
         _cleanup_close_ int fd = socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-        snprintf(path.sun_path, sizeof(path.sun_path), "%s", t->near);
+        snprintf(path.sun_path, sizeof(path.sun_path), "%s", t->local);
         return fd >= 0 && connect(fd, address, t->port == 0 ? sizeof(path) : sizeof(port)) == 0;
 }
 
@@ -323,7 +313,7 @@ static int tunnel_wait(Tunnel *t, uint64_t timeout_ms, Error *err) {
         int status;
 
         for (;;) {
-                if (tunnel_stands(t))
+                if (tunnel_accepts(t))
                         return 0;
                 if (waitpid(t->pid, &status, WNOHANG) == t->pid) {
                         t->pid = 0;
@@ -335,15 +325,15 @@ static int tunnel_wait(Tunnel *t, uint64_t timeout_ms, Error *err) {
                         return error_set(err, -ETIMEDOUT,
                                          "failed initializing SSH client: no connection within %llu s",
                                          (unsigned long long) timeout_ms / 1000);
-                (void) poll(NULL, 0, TUNNEL_LOOK_MS);
+                (void) poll(NULL, 0, TUNNEL_POLL_MS);
         }
 }
 
 int tunnel_open(const Options *o, const char *endpoint, Tunnel **ret, const char **ret_endpoint, Error *err) {
         _cleanup_(tunnel_closep) Tunnel *t = NEW0(Tunnel, 1);
         _cleanup_(command_done) Command command = {};
-        const char *far = NULL;
-        char bastion[256];
+        const char *remote = NULL;
+        char bastion[HOST_SIZE];
         unsigned port;
         int r;
 
@@ -355,27 +345,28 @@ int tunnel_open(const Options *o, const char *endpoint, Tunnel **ret, const char
         snprintf(t->folder, sizeof(t->folder), "/tmp/fleetctl-XXXXXX");
         if (!mkdtemp(t->folder))
                 return error_set(err, -errno, "%s: %s", t->folder, strerror(errno));
-        r = choose_ends(t, endpoint, &far, err);
+        r = tunnel_choose_ends(t, endpoint, &remote, err);
         if (r < 0)
                 return r;
 
-        add_options(&command, o);
-        add(&command, "-N");
-        add(&command, "-o");
-        add(&command, "ExitOnForwardFailure=yes");
-        add(&command, "-p");
-        add_made(&command, "%u", port);
-        add(&command, "-L");
-        add_made(&command, "%s:%s", t->near, far);
-        add(&command, "--");
-        add(&command, bastion);
+        command_add_options(&command, o);
+        command_add(&command, "-N");
+        command_add(&command, "-o");
+        command_add(&command, "ExitOnForwardFailure=yes");
+        command_add(&command, "-p");
+        command_printf(&command, "%u", port);
+        command_add(&command, "-L");
+        command_printf(&command, "%s:%s", t->local, remote);
+        command_add(&command, "--");
+        command_add(&command, bastion);
         if (command.error < 0)
                 return command.error;
-        let_ssh_ask_us();
+        set_askpass();
         r = -posix_spawnp(&t->pid, command.argv[0], NULL, NULL, (char *const *) command.argv, environ);
         if (r < 0) {
                 t->pid = 0;
-                return error_set(err, r, "failed initializing SSH client: cannot run ssh: %s", strerror(-r));
+                return error_set(err, r, "failed initializing SSH client: Failed to run ssh: %s",
+                                 strerror(-r));
         }
         r = tunnel_wait(t, o->ssh_timeout_ms, err);
         if (r < 0)
@@ -387,7 +378,7 @@ int tunnel_open(const Options *o, const char *endpoint, Tunnel **ret, const char
 
 /* -- fd-forward -- */
 
-/* One direction, once. 1: go on; 0: that side has ended. */
+/* Copy available bytes. Return 1, or 0 at the end of file. */
 static int copy_some(int from, int to) {
         char buffer[65536];
         ssize_t n = read(from, buffer, sizeof(buffer));
@@ -412,8 +403,8 @@ int verb_fd_forward(Client *c, char **args, size_t n) {
                 return EXIT_FAILED;
         }
         if (strlen(args[0]) >= sizeof(address.sun_path) || !*args[0]) {
-                fprintf(stderr, "Unable to use \"%s\" as unix address: at most %zu bytes, and not none\n",
-                        args[0], sizeof(address.sun_path) - 1);
+                fprintf(stderr, "Unable to use \"%s\" as unix address: expected 1 to %zu bytes\n", args[0],
+                        sizeof(address.sun_path) - 1);
                 return EXIT_FAILED;
         }
         memcpy(address.sun_path, args[0], strlen(args[0]));

@@ -34,7 +34,7 @@ void subprocess_signals(sigset_t *ret) {
         sigaddset(ret, SIGHUP);
 }
 
-static int spawn(const char *const *command, const sigset_t *mask, pid_t *ret) {
+static int child_spawn(const char *const *command, const sigset_t *mask, pid_t *ret) {
         posix_spawnattr_t attributes;
         int r;
 
@@ -48,13 +48,14 @@ static int spawn(const char *const *command, const sigset_t *mask, pid_t *ret) {
         return -r;
 }
 
-/* -- The descendants of a command: what is orphaned among them becomes our child (PR_SET_CHILD_SUBREAPER), so
- * that all are found. A process group would leave out what has one of its own, and take the terminal from the
- * command. -- */
+/* -- Descendants of a command --
+ *
+ * Orphaned descendants become children of fleetctl (PR_SET_CHILD_SUBREAPER), so that all are found. A process
+ * group would miss descendants with a group of their own, and take the terminal from the command. */
 
 typedef struct Process {
         pid_t pid, parent;
-        bool descends; /* from us */
+        bool descends; /* from fleetctl */
 } Process;
 
 typedef struct Processes {
@@ -78,7 +79,8 @@ static Process *processes_find(const Processes *p, pid_t pid) {
                        NULL;
 }
 
-/* proc_pid_stat(5): the name of a program may contain anything. */
+/* Parse proc_pid_stat(5): the name of the program may contain any byte, so its end is the last parenthesis.
+ */
 static bool process_read(int proc_fd, const char *pid, Process *ret) {
         char path[64], line[512], *name_end;
         _cleanup_close_ int fd = -1;
@@ -100,8 +102,8 @@ static bool process_read(int proc_fd, const char *pid, Process *ret) {
         return true;
 }
 
-/* All processes; those that are among 'before', and what descends from them alone, are not marked as
- * descending from us. Where /proc cannot be read there are none. */
+/* Read all processes; without /proc there are none. Processes among 'before' and their descendants are not
+ * marked as descendants. */
 static void processes_read(Processes *p, const Processes *before) {
         DIR *proc = opendir("/proc");
         const struct dirent *entry;
@@ -136,17 +138,17 @@ static void processes_read(Processes *p, const Processes *before) {
 
 typedef struct Child {
         pid_t pid;
-        bool whole; /* it is signalled with all its descendants */
+        bool whole; /* signals go to all descendants, too */
         bool ended, signalled;
         int status;
-        Processes before; /* children of ours that were there when it began: the tunnel */
+        Processes before; /* earlier children of fleetctl: the tunnel */
 } Child;
 
 static void child_done(Child *c) {
         processes_done(&c->before);
 }
 
-static void child_note_before(Child *c) {
+static void child_read_before(Child *c) {
         size_t n = 0;
 
         processes_read(&c->before, NULL);
@@ -156,7 +158,7 @@ static void child_note_before(Child *c) {
         c->before.n = n;
 }
 
-/* Collects orphans of the command that have ended. */
+/* Reap orphans of the command that have ended. */
 static void child_reap(const Child *c) {
         siginfo_t info = {};
 
@@ -167,7 +169,8 @@ static void child_reap(const Child *c) {
         }
 }
 
-/* Signal 0 only collects what has ended. Return how many are left. */
+/* Send a signal to all descendants, or with signal 0 only reap those that have ended. Return the number of
+ * others. */
 static size_t child_signal_descendants(Child *c, int signal) {
         _cleanup_(processes_done) Processes all = {};
         size_t n = 0;
@@ -220,11 +223,11 @@ int subprocess_run(const char *const *command, const char *const environment[],
         (void) fflush(stdout);
         if (child.whole) {
                 (void) prctl(PR_SET_CHILD_SUBREAPER, 1);
-                child_note_before(&child);
+                child_read_before(&child);
         }
-        r = spawn(command, &mask, &child.pid);
+        r = child_spawn(command, &mask, &child.pid);
         if (r < 0) {
-                fprintf(stderr, "fleetctl: cannot run %s: %s\n", command[0], strerror(-r));
+                fprintf(stderr, "fleetctl: Failed to run %s: %s\n", command[0], strerror(-r));
                 (void) sigprocmask(SIG_SETMASK, &before, NULL);
                 return EXIT_CANNOT_RUN;
         }

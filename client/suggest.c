@@ -1,8 +1,16 @@
 #include "client/suggest.h"
 
+#include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
-bool is_spelt_alike(const char *a, const char *b, size_t *ret) {
+#include "base/text.h"
+#include "units/name.h"
+
+enum { STEM_WEIGHT = 1000 };
+
+/* Return whether 'b' is similar to 'a', or begins with it; *ret is the distance, 0 for equal words. */
+static bool suggest_is_similar(const char *a, const char *b, size_t *ret) {
         size_t size = strlen(a), distance = text_distance(a, b);
 
         if (size >= 2 && starts_with(b, a) && distance > 1)
@@ -11,37 +19,33 @@ bool is_spelt_alike(const char *a, const char *b, size_t *ret) {
         return distance <= (size <= 4 ? 2 : 3) && distance < size;
 }
 
-/* "web" of "web@1.service". */
-static void stem_of(const char *name, char ret[static 256]) {
-        snprintf(ret, 256, "%.*s", (int) strcspn(name, "@."), name);
+static void suggest_keep(Suggestion *s, const char *candidate, size_t distance) {
+        if (s->nearest && distance >= s->distance)
+                return;
+        s->nearest = candidate;
+        s->distance = distance;
 }
 
-void suggest_unit(Client *c, const char *name) {
-        _cleanup_listing_ Listing units = {};
-        size_t best_distance = SIZE_MAX;
-        const char *best = NULL;
-        char stem[256];
+void suggest_consider(Suggestion *s, const char *candidate) {
+        size_t distance;
 
-        if (!isatty(STDERR_FILENO) || client_units(c, &units, NULL) < 0)
-                return;
-        stem_of(name, stem);
-        for (size_t i = 0; i < units.n; i++) {
-                const char *other = units.units[i].name;
-                char other_stem[256];
-                size_t distance;
+        if (suggest_is_similar(s->typed, candidate, &distance))
+                suggest_keep(s, candidate, distance);
+}
 
-                if (!other)
-                        continue;
-                stem_of(other, other_stem);
-                if (!is_spelt_alike(stem, other_stem, &distance))
-                        continue;
-                distance = 1000 * distance +
-                           MIN(text_distance(name, other), (size_t) 999); /* among equals the whole name */
-                if (distance < best_distance) {
-                        best_distance = distance;
-                        best = other;
-                }
-        }
-        if (best)
-                fprintf(stderr, "fleetctl: did you mean %s?\n", best);
+/* Write "web" for "web@1.service". */
+static void suggest_stem(const char *name, char ret[static UNIT_NAME_MAX + 1]) {
+        snprintf(ret, UNIT_NAME_MAX + 1, "%.*s", (int) strcspn(name, "@."), name);
+}
+
+void suggest_consider_unit(Suggestion *s, const char *candidate) {
+        char stem[UNIT_NAME_MAX + 1], other[UNIT_NAME_MAX + 1];
+        size_t distance;
+
+        suggest_stem(s->typed, stem);
+        suggest_stem(candidate, other);
+        if (suggest_is_similar(stem, other, &distance))
+                suggest_keep(s, candidate,
+                             STEM_WEIGHT * distance +
+                                     MIN(text_distance(s->typed, candidate), (size_t) STEM_WEIGHT - 1));
 }

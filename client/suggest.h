@@ -1,11 +1,17 @@
-/* What people who mistyped may have meant. For people only: nothing is said where standard error is no
- * terminal, since scripts read it. */
+/* The most similar name to a mistyped one. Messages use it on terminals only: scripts read stderr. */
 #pragma once
 
-#include "client/client.h"
+#include <stdbool.h>
+#include <stddef.h>
 
-/* "fleetctl: did you mean web@1.service?", of the units of the cluster; nothing where none is spelt alike. */
-void suggest_unit(Client *c, const char *name);
+typedef struct Suggestion {
+        const char *typed;   /* borrowed */
+        const char *nearest; /* borrowed; NULL: no candidate is similar */
+        size_t distance;     /* of 'nearest' */
+} Suggestion;
 
-/* Is 'b' spelt like 'a', or its beginning? 'ret' is how alike: 0 is the most. */
-bool is_spelt_alike(const char *a, const char *b, size_t *ret);
+/* Keep 'candidate' if it is more similar than all before. */
+void suggest_consider(Suggestion *s, const char *candidate);
+
+/* The same for names of units: the part before "@" and the type counts first, then the whole name. */
+void suggest_consider_unit(Suggestion *s, const char *candidate);

@@ -1,5 +1,5 @@
-/* status, show, list-dependencies, reload, kill, reset-failed: systemctl where the unit is. is-active and
- * is-failed: what is known of it without asking there. */
+/* status, show, list-dependencies, reload, kill, reset-failed run systemctl on the machine of the unit.
+ * is-active and is-failed read the published states. */
 #include "client/unit_status.h"
 
 #include <errno.h>
@@ -7,7 +7,7 @@
 
 #include "client/output.h"
 #include "client/overview.h"
-#include "client/suggest.h"
+#include "client/verbs.h"
 #include "units/name.h"
 
 void unit_status_path(Text *t, const char *kind, const char *name, const char *machine) {
@@ -24,7 +24,7 @@ void unit_status_add(Text *t, const char *parameter, const char *value) {
         append_escaped(t, value, false);
 }
 
-/* -- {"machine":"ID","data":"text"} and at last {"exit":0} -- */
+/* -- Lines {"machine":"ID","data":"text"}, the last one {"exit":0} -- */
 
 int unit_status_line_read(const char *line, size_t size, UnitStatusLine *ret) {
         _cleanup_json_ JsonValue *root = NULL;
@@ -33,15 +33,16 @@ int unit_status_line_read(const char *line, size_t size, UnitStatusLine *ret) {
         int r;
 
         r = json_value_parse(line, size, &root, NULL);
-        if (r >= 0)
-                r = json_read_string(root, "data", &l.data, NULL);
-        if (r >= 0 && json_value_member(root, "exit")) {
-                r = json_read_u64(root, "exit", &status, NULL);
-                l.ended = true;
-                l.status = (int) MIN(status, (uint64_t) 255);
-        }
         if (r < 0)
                 return r;
+        r = json_read_string(root, "data", &l.data, NULL);
+        if (r < 0)
+                return r;
+        r = json_read_u64(root, "exit", &status, NULL);
+        if (r < 0)
+                return r;
+        l.ended = json_value_member(root, "exit");
+        l.status = (int) MIN(status, (uint64_t) 255);
         l.source = TAKE_PTR(root);
         *ret = l;
         return 0;
@@ -75,13 +76,13 @@ int unit_status_print(Client *c, const char *method, const Text *path, const cha
         int r;
 
         if (path->error < 0)
-                return client_fail(path->error, NULL, "%s", "");
-        r = connection_follow(c->connection, method, path->chars, print_line, &status, &err);
+                return client_fail(path->error, NULL);
+        r = connection_follow(c->connection, method, path->chars, print_line, &status, NULL, &err);
         if (r < 0)
                 return output_has_failed() ? EXIT_FAILED :
-                                             client_fail(r, &err, "Error retrieving unit %s: ", name);
+                                             client_fail_after(r, &err, "Error retrieving unit %s: ", name);
         if (status < 0) {
-                fprintf(stderr, "fleetctl: the machine of %s was lost before it had said all\n", name);
+                fprintf(stderr, "fleetctl: %s: the machine was lost before the end of its answer\n", name);
                 return EXIT_FAILED;
         }
         return status;
@@ -89,41 +90,33 @@ int unit_status_print(Client *c, const char *method, const Text *path, const cha
 
 int unit_status_machine(Client *c, char **ret) {
         _cleanup_listing_ Listing machines = {};
-        const char *wanted = c->options.machine, *found = NULL;
+        const ApiMachine *found = NULL;
         Error err = {};
+        size_t n;
         int r;
 
-        if (!wanted)
+        if (!c->options.machine)
                 return EXIT_DONE;
         r = client_machines(c, &machines, &err);
         if (r < 0)
-                return client_fail(r, &err, "Error retrieving list of active machines from fleet API: ");
-        for (size_t i = 0; i < machines.n; i++) {
-                const ApiMachine *m = &machines.machines[i];
-
-                if (!m->id || !*wanted ||
-                    (!starts_with(m->id, wanted) && !(m->hostname && streq(m->hostname, wanted))))
-                        continue;
-                if (found) {
-                        fputs("Unable to proceed: found more than one machine\n", stderr);
-                        return EXIT_FAILED;
-                }
-                found = m->id;
-        }
-        if (!found) {
-                fputs("Unable to proceed: machine does not exist\n", stderr);
+                return client_fail_after(r, &err,
+                                         "Error retrieving list of active machines from fleet API: ");
+        n = listing_find_machine(&machines, c->options.machine, &found);
+        if (n != 1) {
+                fprintf(stderr, "Unable to proceed: %s\n",
+                        n > 1 ? "found more than one machine" : "machine does not exist");
                 return EXIT_FAILED;
         }
-        *ret = strdup(found);
-        return *ret ? EXIT_DONE : client_fail(-ENOMEM, NULL, "%s", "");
+        *ret = strdup(found->id);
+        return *ret ? EXIT_DONE : client_fail(-ENOMEM, NULL);
 }
 
-/* -- One verb over several units, and over all machines of a global one -- */
+/* -- Several units, and all machines of a global unit -- */
 
 typedef struct Remote {
         const char *kind, *method;
-        bool apart; /* an empty line between two answers */
-        bool ends;  /* a status that is not 0 ends it: systemctl's own is returned */
+        bool separate; /* print an empty line between two answers */
+        bool ends;     /* stop at the first exit status other than 0, and return it */
 } Remote;
 
 static int remote_on(Client *c, const Remote *remote, const char *name, const char *machine) {
@@ -143,15 +136,15 @@ static int remote_everywhere(Client *c, const Remote *remote, const char *name) 
         _cleanup_listing_ Listing states = {};
         int r, status = EXIT_DONE;
         Error err = {};
-        size_t shown = 0;
+        size_t n_printed = 0;
 
         r = client_states(c, name, &states, &err);
         if (r < 0)
-                return client_fail(r, &err, "Error retrieving unit: ");
+                return client_fail_after(r, &err, "Error retrieving unit: ");
         for (size_t i = 0; i < states.n && (status == EXIT_DONE || !remote->ends); i++) {
                 if (!states.states[i].name || !streq(states.states[i].name, name))
                         continue;
-                if (shown++ > 0 && remote->apart)
+                if (n_printed++ > 0 && remote->separate)
                         putchar('\n');
                 (void) fflush(stdout);
                 r = remote_on(c, remote, name, states.states[i].machine_id);
@@ -160,8 +153,8 @@ static int remote_everywhere(Client *c, const Remote *remote, const char *name) 
         return status;
 }
 
-/* Says what there is to say of a unit that is on no machine. */
-static bool is_somewhere(const ApiUnit *unit, const char *name) {
+/* Return whether the unit is on a machine, or print the reason why not. */
+static bool is_loaded(const ApiUnit *unit, const char *name) {
         if (unit->global || unit->current_state > TARGET_INACTIVE)
                 return true;
         fprintf(stderr, "Unit %s does not appear to be loaded.\n", name);
@@ -185,16 +178,15 @@ static int remote_units(Client *c, char **args, size_t n, const Remote *remote) 
 
                 r = name ? client_unit(c, name, &unit, &err) : -ENOMEM;
                 if (r < 0)
-                        return client_fail(r, &err, "Error retrieving unit: ");
+                        return client_fail_after(r, &err, "Error retrieving unit: ");
                 if (r == 0) {
-                        fprintf(stderr, "Unit %s does not exist.\n", name);
-                        suggest_unit(c, name);
+                        client_note_absent(c, name);
                         return EXIT_FAILED;
                 }
-                if (!machine && !is_somewhere(&unit, name))
+                if (!machine && !is_loaded(&unit, name))
                         return EXIT_FAILED;
 
-                if (i > 0 && remote->apart)
+                if (i > 0 && remote->separate)
                         putchar('\n');
                 (void) fflush(stdout);
                 status = unit.global && !machine ? remote_everywhere(c, remote, name) :
@@ -206,27 +198,25 @@ static int remote_units(Client *c, char **args, size_t n, const Remote *remote) 
         return worst;
 }
 
-/* For verbs that fleet did not have: no unit is a mistake of usage. */
+/* Run a verb that fleet did not have: it requires a unit. */
 static int some_units(Client *c, char **args, size_t n, const Remote *remote) {
-        if (n > 0)
-                return remote_units(c, args, n, remote);
-        fputs("fleetctl: name at least one unit\n", stderr);
-        return EXIT_USAGE;
+        return n > 0 ? remote_units(c, args, n, remote) : client_usage("expected at least one unit");
 }
 
 int verb_status(Client *c, char **args, size_t n) {
         if (n == 0)
                 return overview(c);
         return remote_units(c, args, n,
-                            &(Remote) { .kind = "status", .method = "GET", .apart = true, .ends = true });
+                            &(Remote) { .kind = "status", .method = "GET", .separate = true, .ends = true });
 }
 
 int verb_show(Client *c, char **args, size_t n) {
-        return some_units(c, args, n, &(Remote) { .kind = "show", .method = "GET", .apart = true });
+        return some_units(c, args, n, &(Remote) { .kind = "show", .method = "GET", .separate = true });
 }
 
 int verb_list_dependencies(Client *c, char **args, size_t n) {
-        return some_units(c, args, n, &(Remote) { .kind = "dependencies", .method = "GET", .apart = true });
+        return some_units(c, args, n,
+                          &(Remote) { .kind = "dependencies", .method = "GET", .separate = true });
 }
 
 int verb_reload(Client *c, char **args, size_t n) {
@@ -241,11 +231,11 @@ int verb_reset_failed(Client *c, char **args, size_t n) {
         return some_units(c, args, n, &(Remote) { .kind = "reset-failed", .method = "POST" });
 }
 
-/* -- is-active, is-failed: systemctl's words and statuses -- */
+/* -- is-active, is-failed: output and exit statuses of systemctl -- */
 
-/* The state of a unit over all its machines, as one word: failed before all others, active only if it is
- * everywhere. */
-static const char *state_word(const Listing *states, const char *name) {
+/* Return one state for all machines of a unit: "failed" if it failed on any of them, "active" if it is active
+ * on all of them. */
+static const char *state_of_all(const Listing *states, const char *name) {
         const char *word = NULL;
 
         for (size_t i = 0; i < states->n; i++) {
@@ -260,20 +250,18 @@ static const char *state_word(const Listing *states, const char *name) {
         return word ?: "inactive";
 }
 
-/* Exit status: 0 if one of the units is in that state, else 'otherwise'; 4 if none of them exists. */
-static int ask_states(Client *c, char **args, size_t n, const char *wanted, int otherwise) {
+/* Return 0 if one of the units is in the state, else 'otherwise'; 4 if none of them exists. */
+static int print_states(Client *c, char **args, size_t n, const char *state, int otherwise) {
         _cleanup_listing_ Listing states = {};
-        bool any = false, known = false;
+        bool any = false, exists = false;
         Error err = {};
         int r;
 
-        if (n == 0) {
-                fputs("fleetctl: name at least one unit\n", stderr);
-                return EXIT_USAGE;
-        }
+        if (n == 0)
+                return client_usage("expected at least one unit");
         r = client_states(c, NULL, &states, &err);
         if (r < 0)
-                return client_fail(r, &err, "Error retrieving unit: ");
+                return client_fail_after(r, &err, "Error retrieving unit: ");
         for (size_t i = 0; i < n; i++) {
                 _cleanup_free_ char *name = unit_name_from_argument(args[i]);
                 _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
@@ -281,21 +269,23 @@ static int ask_states(Client *c, char **args, size_t n, const char *wanted, int 
 
                 r = name ? client_unit(c, name, &unit, &err) : -ENOMEM;
                 if (r < 0)
-                        return client_fail(r, &err, "Error retrieving unit: ");
+                        return client_fail_after(r, &err, "Error retrieving unit: ");
                 if (r > 0)
-                        word = state_word(&states, name);
-                known = known || r > 0;
-                any = any || streq(word, wanted);
+                        word = state_of_all(&states, name);
+                exists = exists || r > 0;
+                any = any || streq(word, state);
                 if (!c->options.quiet)
                         puts(word);
         }
-        return any ? EXIT_DONE : known ? otherwise : EXIT_ABSENT;
+        if (any)
+                return EXIT_DONE;
+        return exists ? otherwise : EXIT_ABSENT;
 }
 
 int verb_is_active(Client *c, char **args, size_t n) {
-        return ask_states(c, args, n, "active", 3);
+        return print_states(c, args, n, "active", 3);
 }
 
 int verb_is_failed(Client *c, char **args, size_t n) {
-        return ask_states(c, args, n, "failed", EXIT_FAILED);
+        return print_states(c, args, n, "failed", EXIT_FAILED);
 }

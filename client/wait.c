@@ -9,13 +9,13 @@
 #include "client/wait_internal.h"
 
 enum {
-        ATTEMPT_MS = 2000, /* fleet's window */
-        POLL_MS = 250,     /* between two looks without events */
-        LOOK_MS = 2000,    /* with events: a lost one costs no more */
-        TICK_MS = 200,     /* of the seconds on a terminal; also between two looks at all of many units */
-        SILENT_MS = 1000,  /* in a pipe: until it is said what is waited for */
-        DIRTY_MAX = 8,     /* more than these are looked at together */
-        NAMES_SAID = 3,
+        ATTEMPT_MS = 2000,   /* fleet's window */
+        POLL_MS = 250,       /* between two reads without events */
+        REFRESH_MS = 2000,   /* between two reads with events: the cost of a lost event */
+        TICK_MS = 200,       /* between two redraws; also between two reads of all of many units */
+        QUIET_MAX_MS = 1000, /* without progress lines: until the reason of a delay is printed */
+        DIRTY_MAX = 8,       /* more dirty units are read together */
+        NAMES_SHOWN = 3,
 };
 
 static void wait_done(Wait *w) {
@@ -27,47 +27,50 @@ static void wait_done(Wait *w) {
         listing_done(&w->machines);
 }
 
-/* -- What is shown -- */
+/* -- Progress and messages -- */
 
-static void show(Wait *w, const Waited *u) {
+static void wait_show_unit(Wait *w, const WaitUnit *u) {
         bool more = w->request->more && u->phase == PHASE_DONE,
              slow = clock_monotonic_ms() - w->started_ms > QUIET_MS;
-        ProgressMark mark = u->phase == PHASE_FAILED        ? PROGRESS_FAILED :
-                            u->phase == PHASE_DONE && !more ? PROGRESS_DONE :
-                                                              PROGRESS_UNDERWAY;
+        ProgressMark mark = PROGRESS_UNDERWAY;
         _cleanup_text_ Text place = {}, note = {};
 
-        if (u->global && u->n_meant > 0)
-                text_printf(&place, "%zu of %zu machines", u->n_there, u->n_meant);
+        if (u->phase == PHASE_FAILED)
+                mark = PROGRESS_FAILED;
+        else if (u->phase == PHASE_DONE && !more)
+                mark = PROGRESS_DONE;
+        if (u->global && u->n_expected > 0)
+                text_printf(&place, "%zu of %zu machines", u->n_reached, u->n_expected);
         else if (u->machine)
                 append_machine_name(&place, &w->machines, u->machine);
-        if (u->global && u->phase == PHASE_DONE && u->n_meant == 0 && w->request->target > TARGET_INACTIVE)
+        if (u->global && u->phase == PHASE_DONE && u->n_expected == 0 && w->request->target > TARGET_INACTIVE)
                 text_append(&note, "no machine fits");
         else if (u->phase == PHASE_FAILED && (u->machine || u->global))
                 text_printf(&note, "fleetctl journal %s", u->name);
         else if (u->phase != PHASE_DONE && !u->machine && u->reason && slow &&
                  w->request->target > TARGET_INACTIVE)
                 text_printf(&note, "%s%s", u->reason,
-                            w->allowed_ms == 0 ? "  (Ctrl-C leaves it wanted)" : "");
-        progress_set(w->request->live, u->name, mark, place.chars ?: "", u->word, note.chars ?: "");
+                            w->allowed_ms == 0 ? "  (Ctrl-C keeps the target state)" : "");
+        progress_set(w->request->progress, u->name, mark, place.chars ?: "", u->word, note.chars ?: "");
 }
 
-static void draw(Wait *w) {
-        if (!w->request->live)
+static void wait_draw(Wait *w) {
+        if (!w->request->progress)
                 return;
         for (size_t i = 0; i < w->n; i++)
-                show(w, &w->units[i]);
-        progress_draw(w->request->live);
+                wait_show_unit(w, &w->units[i]);
+        progress_draw(w->request->progress);
 }
 
-/* Without such lines nobody waits for more than a second without knowing for what: it is said once. Of a unit
- * that starts slowly only to people. */
-static void say_why(Wait *w) {
+/* Without progress lines, print the reason of a delay once. The message about a slow start goes to terminals
+ * only. */
+static void wait_print_reasons(Wait *w) {
         for (size_t i = 0; i < w->n; i++) {
-                Waited *u = &w->units[i];
+                WaitUnit *u = &w->units[i];
                 _cleanup_text_ Text t = {};
 
-                if (u->said || u->phase >= PHASE_DONE || clock_monotonic_ms() - w->started_ms < SILENT_MS)
+                if (u->reported || u->phase >= PHASE_DONE ||
+                    clock_monotonic_ms() - w->started_ms < QUIET_MAX_MS)
                         continue;
                 if (!u->machine && u->reason)
                         text_append_printable(&t, u->reason);
@@ -79,39 +82,39 @@ static void say_why(Wait *w) {
                         }
                 } else
                         continue;
-                u->said = true;
+                u->reported = true;
                 client_note("%s: %s", u->name, t.chars ?: "");
         }
 }
 
-/* What goes on without the person who has interrupted. */
-static int interrupted(Wait *w) {
-        static const char *const sentences[] = {
-                [WAIT_STATE] = "the cluster goes on loading %s (fleetctl unload takes that back)",
-                [WAIT_RUNNING] = "the cluster goes on starting %s (fleetctl unload takes that back)",
-                [WAIT_ENDED] = "the cluster goes on running %s (fleetctl stop ends that)",
-                [WAIT_STOPPED] = "the cluster goes on stopping %s",
-                [WAIT_GONE] = "the cluster goes on destroying %s",
+/* Return -EINTR with a message about the work that the cluster continues. */
+static int wait_interrupted(Wait *w) {
+        static const char *const messages[] = {
+                [WAIT_STATE] = "the cluster continues to load %s (to cancel: fleetctl unload)",
+                [WAIT_RUNNING] = "the cluster continues to start %s (to cancel: fleetctl unload)",
+                [WAIT_ENDED] = "the cluster continues to run %s (to stop: fleetctl stop)",
+                [WAIT_STOPPED] = "the cluster continues to stop %s",
+                [WAIT_GONE] = "the cluster continues to destroy %s",
         };
-        const char *sentence = w->request->interrupted ?: sentences[w->request->goal],
-                   *at = strstr(sentence, "%s");
+        const char *message = w->request->interrupted ?: messages[w->request->goal],
+                   *at = strstr(message, "%s");
         _cleanup_text_ Text names = {};
         size_t n = 0;
 
         for (size_t i = 0; i < w->n; i++) {
-                if (w->units[i].phase >= PHASE_DONE || n++ >= NAMES_SAID)
+                if (w->units[i].phase >= PHASE_DONE || n++ >= NAMES_SHOWN)
                         continue;
                 text_printf(&names, "%s%s", n > 1 ? ", " : "", w->units[i].name);
         }
-        if (n > NAMES_SAID)
-                text_printf(&names, " and %zu more", n - NAMES_SAID);
-        progress_break(w->request->live);
-        return error_set(w->err, -EINTR, "%.*s%s%s", at ? (int) (at - sentence) : (int) strlen(sentence),
-                         sentence, at ? names.chars ?: "" : "", at ? at + 2 : "");
+        if (n > NAMES_SHOWN)
+                text_printf(&names, " and %zu more", n - NAMES_SHOWN);
+        progress_break(w->request->progress);
+        return error_set(w->err, -EINTR, "%.*s%s%s", at ? (int) (at - message) : (int) strlen(message),
+                         message, at ? names.chars ?: "" : "", at ? at + 2 : "");
 }
 
 /* {"index":N,"kind":"state","name":"web.service","machine":"ID"} */
-static int on_event(void *userdata, const char *line, size_t size) {
+static int wait_on_event(void *userdata, const char *line, size_t size) {
         _cleanup_json_ JsonValue *root = NULL;
         const char *name = NULL;
         Wait *w = userdata;
@@ -125,11 +128,11 @@ static int on_event(void *userdata, const char *line, size_t size) {
         return 0;
 }
 
-static void check_deadlines(Wait *w) {
+static void wait_check_deadlines(Wait *w) {
         uint64_t now_ms = clock_monotonic_ms();
 
         for (size_t i = 0; i < w->n; i++) {
-                Waited *u = &w->units[i];
+                WaitUnit *u = &w->units[i];
                 _cleanup_text_ Text t = {};
 
                 if (u->phase >= PHASE_DONE || u->deadline_ms == 0 || now_ms < u->deadline_ms)
@@ -149,10 +152,10 @@ static void check_deadlines(Wait *w) {
         }
 }
 
-/* Waits for something to look at; the subscription is given up where there are no events to be had.
- * 'next_ms': when units that are dirty are looked at, which were too many at once. */
-static void rest(Wait *w, Stream **events, uint64_t *look_ms, uint64_t next_ms, bool attended) {
-        uint64_t now_ms = clock_monotonic_ms(), until_ms = *look_ms;
+/* Wait for an event or the next deadline. Cancel the subscription when it fails. Many dirty units are read
+ * together at 'next_ms'. */
+static void wait_pause(Wait *w, Stream **events, uint64_t *refresh_ms, uint64_t next_ms, bool attended) {
+        uint64_t now_ms = clock_monotonic_ms(), until_ms = *refresh_ms;
 
         for (size_t i = 0; i < w->n; i++)
                 if (w->units[i].phase < PHASE_DONE) {
@@ -170,54 +173,55 @@ static void rest(Wait *w, Stream **events, uint64_t *look_ms, uint64_t next_ms, 
         if (*events) {
                 if (stream_wait(*events, until_ms - now_ms, NULL) < 0) {
                         *events = stream_free(*events);
-                        *look_ms = MIN(*look_ms, now_ms + POLL_MS);
+                        *refresh_ms = MIN(*refresh_ms, now_ms + POLL_MS);
                 }
                 return;
         }
         (void) usleep((useconds_t) (until_ms - now_ms) * 1000);
 }
 
-static bool settles(const Wait *w, const Waited *u) {
+static bool wait_is_settled(const Wait *w, const WaitUnit *u) {
         return u->active_ms > 0 && w->request->goal != WAIT_ENDED &&
                clock_monotonic_ms() - u->active_ms >= SETTLE_MS;
 }
 
-/* What events have named, and what has been active for long enough. 'next_ms': many at once wait until then.
- */
-static int look_again(Wait *w, uint64_t *next_ms) {
+/* Read the units that events have named, and those that are settled. Many units are read together, and the
+ * next time not before *next_ms. */
+static int wait_refresh_dirty(Wait *w, uint64_t *next_ms) {
         size_t n = 0;
         int r = 0;
 
         for (size_t i = 0; i < w->n; i++)
-                n += w->units[i].phase < PHASE_DONE && (w->units[i].dirty || settles(w, &w->units[i]));
+                n += w->units[i].phase < PHASE_DONE &&
+                     (w->units[i].dirty || wait_is_settled(w, &w->units[i]));
         if (n > DIRTY_MAX) {
                 if (clock_monotonic_ms() < *next_ms)
                         return 0;
-                r = wait_look_all(w);
+                r = wait_refresh_all(w);
                 *next_ms = clock_monotonic_ms() + TICK_MS;
                 return r;
         }
         for (size_t i = 0; r >= 0 && i < w->n; i++)
-                if (w->units[i].phase < PHASE_DONE && (w->units[i].dirty || settles(w, &w->units[i])))
-                        r = wait_look(w, &w->units[i]);
+                if (w->units[i].phase < PHASE_DONE && (w->units[i].dirty || wait_is_settled(w, &w->units[i])))
+                        r = wait_refresh(w, &w->units[i]);
         return r;
 }
 
-/* 'interrupts' are blocked, and mean that nobody waits any longer. */
-static int run(Wait *w, const sigset_t *interrupts, bool attended) {
+/* 'interrupts' are blocked signals that end the wait. */
+static int wait_run(Wait *w, const sigset_t *interrupts, bool attended) {
         _cleanup_stream_ Stream *events = NULL;
-        uint64_t look_ms, next_ms = 0;
+        uint64_t refresh_ms, next_ms = 0;
         int r;
 
-        r = wait_look_all(w);
+        r = wait_refresh_all(w);
         if (r < 0 || w->n_left == 0) {
-                draw(w);
+                wait_draw(w);
                 return r < 0 ? r : w->result;
         }
-        draw(w);
+        wait_draw(w);
 
-        /* Look again only when the subscription stands: what changes after that look is told. */
-        r = stream_new(w->client->connection, "/fleet/v1/events", on_event, w, &events, w->err);
+        /* Read again only after the subscription is confirmed: events report all later changes. */
+        r = stream_new(w->client->connection, "/fleet/v1/events", wait_on_event, w, &events, w->err);
         if (r < 0)
                 return r;
         r = stream_wait(events,
@@ -227,26 +231,27 @@ static int run(Wait *w, const sigset_t *interrupts, bool attended) {
         if (r <= 0)
                 events = stream_free(events);
 
-        r = wait_look_all(w);
-        look_ms = clock_monotonic_ms() + (events ? LOOK_MS : POLL_MS);
+        r = wait_refresh_all(w);
+        refresh_ms = clock_monotonic_ms() + (events ? REFRESH_MS : POLL_MS);
         while (r >= 0 && w->n_left > 0) {
-                draw(w);
-                if (!w->request->live && !w->request->quiet)
-                        say_why(w);
-                check_deadlines(w);
+                wait_draw(w);
+                if (!w->request->progress && !w->request->quiet)
+                        wait_print_reasons(w);
+                wait_check_deadlines(w);
                 if (w->n_left == 0)
                         break;
-                rest(w, &events, &look_ms, next_ms, attended);
+                wait_pause(w, &events, &refresh_ms, next_ms, attended);
                 if (sigtimedwait(interrupts, NULL, &(struct timespec) {}) > 0)
-                        return interrupted(w);
-                if (clock_monotonic_ms() >= look_ms) {
-                        r = wait_look_all(w);
-                        look_ms = clock_monotonic_ms() + (events ? LOOK_MS : POLL_MS);
+                        return wait_interrupted(w);
+                if (clock_monotonic_ms() >= refresh_ms) {
+                        r = wait_refresh_all(w);
+                        if (r < 0)
+                                break;
+                        refresh_ms = clock_monotonic_ms() + (events ? REFRESH_MS : POLL_MS);
                 }
-                if (r >= 0)
-                        r = look_again(w, &next_ms);
+                r = wait_refresh_dirty(w, &next_ms);
         }
-        draw(w);
+        wait_draw(w);
         return r < 0 ? r : w->result;
 }
 
@@ -266,25 +271,25 @@ int wait_for(Client *c, const WaitRequest *request, Error *err) {
 
         if (w.n == 0)
                 return 0;
-        w.units = NEW0(Waited, w.n);
+        w.units = NEW0(WaitUnit, w.n);
         if (!w.units)
                 return -ENOMEM;
         for (size_t i = 0; i < w.n; i++) {
-                w.units[i] = (Waited) { .name = request->names->items[i],
-                                        .word = "waiting",
-                                        .before_ms = request->before_ms ? request->before_ms[i] : 0,
-                                        .deadline_ms = w.allowed_ms > 0 ? w.started_ms + w.allowed_ms : 0 };
+                w.units[i] = (WaitUnit) { .name = request->names->items[i],
+                                          .word = "waiting",
+                                          .before_ms = request->before_ms ? request->before_ms[i] : 0,
+                                          .deadline_ms = w.allowed_ms > 0 ? w.started_ms + w.allowed_ms : 0 };
                 snprintf(w.units[i].state, sizeof(w.units[i].state), "not reported");
         }
 
-        /* A person who is at the terminal is told what he leaves behind; everybody else just goes. */
+        /* Only on a terminal, Ctrl-C prints a message; otherwise the signal ends the program. */
         sigemptyset(&interrupts);
         attended = isatty(STDERR_FILENO) && sigaction(SIGINT, NULL, &action) == 0 &&
                    action.sa_handler != SIG_IGN;
         if (attended)
                 sigaddset(&interrupts, SIGINT);
         (void) sigprocmask(SIG_BLOCK, &interrupts, &before);
-        r = run(&w, &interrupts, attended || request->live);
+        r = wait_run(&w, &interrupts, attended || request->progress);
         (void) sigprocmask(SIG_SETMASK, &before, NULL);
         wait_done(&w);
         return r;

@@ -1,56 +1,60 @@
-/* What wait.c (when to look) and wait_state.c (what is so) share. */
+/* Shared by wait.c (when to read) and wait_state.c (which state is reached). */
 #pragma once
 
 #include "client/wait.h"
 
 enum {
-        SETTLE_MS = 100, /* for so long: systemd calls active, for some ms, also what fails at once */
-        STALE_MS =
-                3000,   /* until an end that was there before is taken for the new one, and rest for an end */
-        QUIET_MS = 500, /* that every start takes: until then there is no reason to give */
+        SETTLE_MS = 100, /* systemd reports a unit active for some ms even if it fails at once */
+        STALE_MS = 3000, /* until an end that was reported before the start counts as the new end */
+        QUIET_MS = 500,  /* duration of a normal start: no reason is printed before */
 };
 
-typedef enum WaitPhase { PHASE_STATE, PHASE_SYSTEMD, PHASE_DONE, PHASE_FAILED } WaitPhase;
+typedef enum WaitPhase {
+        PHASE_STATE,   /* the cluster has not reached the target state */
+        PHASE_SYSTEMD, /* it has; systemd has not */
+        PHASE_DONE,
+        PHASE_FAILED,
+} WaitPhase;
 
-/* One unit that is waited for. */
-typedef struct Waited {
+/* One unit of a wait. Times are those of clock_monotonic_ms(); 0: not yet. */
+typedef struct WaitUnit {
         const char *name; /* borrowed */
         WaitPhase phase;
-        bool dirty;
-        bool wanted;         /* it has been seen to be wanted as it was asked for */
-        uint64_t missing_ms; /* since when it is, before it was seen as wanted; 0: it is not known to be */
-        bool said;           /* on stderr, why it waits */
-        bool ran;            /* it has been seen active or on its way */
-        bool global;
-        uint64_t deadline_ms; /* 0: none */
-        uint64_t before_ms;   /* 'since' of the state before, 0: there was none */
-        uint64_t launched_ms; /* when it reached its state */
-        uint64_t active_ms;   /* since when it is seen active; 0: it is not */
-        uint64_t idle_ms; /* since when it is seen inactive, and not as it should have ended; 0: it is not */
-        char *machine;    /* id, or NULL */
-        char *reason;     /* why it is where it is */
-        size_t n_there, n_meant; /* of a global unit: on how many machines it is so, of how many */
-        char word[32];           /* what a terminal calls its state */
-        char state[64];          /* systemd's: "activating (auto-restart)" */
-} Waited;
+        bool dirty;                   /* an event has named the unit since it was read */
+        bool target_seen;             /* the requested target state was seen */
+        bool reported;                /* the reason of the delay was printed on stderr */
+        bool ran;                     /* the unit was seen active or in transition */
+        bool global;                  /* see ApiUnit */
+        uint64_t missing_ms;          /* first seen absent, before 'target_seen' */
+        uint64_t deadline_ms;         /* 0: none */
+        uint64_t before_ms;           /* see WaitRequest; a time of the machine */
+        uint64_t launched_ms;         /* reached the target state */
+        uint64_t active_ms;           /* seen active since */
+        uint64_t idle_ms;             /* seen inactive since, without a successful end */
+        char *machine;                /* ID, or NULL; owned */
+        char *reason;                 /* of its placement; owned */
+        size_t n_reached, n_expected; /* machines of a global unit: at the goal; that it fits */
+        char word[32];                /* state for the progress line */
+        char state[64];               /* of systemd: "activating (auto-restart)" */
+} WaitUnit;
 
 typedef struct Wait {
         Client *client;
         const WaitRequest *request;
-        Waited *units;
+        WaitUnit *units;
         size_t n, n_left;
         Listing machines;
         uint64_t started_ms, allowed_ms, answered_ms;
-        int result; /* of the first that failed */
+        int result; /* of the first unit that failed */
         Error *err;
 } Wait;
 
-/* Looks at one unit, or at all that are not decided yet. What fleetd cannot answer just now is passed over. 0
- * or a negative errno that ends the wait, with its sentence in w->err. */
-int wait_look(Wait *w, Waited *u);
-int wait_look_all(Wait *w);
+/* Read the state of one unit, or of all pending units. Error answers of fleetd are ignored. Return 0, or a
+ * negative errno that ends the wait, with its message in w->err. */
+int wait_refresh(Wait *w, WaitUnit *u);
+int wait_refresh_all(Wait *w);
 
-/* It is decided. 'wait_fail_active': by systemd, and "Failed to find an active unit NAME" goes on with
- * 'middle'. */
-void wait_fail(Wait *w, Waited *u, int code, const char *sentence);
-void wait_fail_active(Wait *w, Waited *u, const char *middle);
+/* End the wait for one unit as failed. wait_fail_active(): in systemd, with fleet's message "Failed to find
+ * an active unit NAME", followed by 'middle'. */
+void wait_fail(Wait *w, WaitUnit *u, int code, const char *message);
+void wait_fail_active(Wait *w, WaitUnit *u, const char *middle);

@@ -1,4 +1,4 @@
-/* What is so: the cluster's word about a unit, then systemd's, and what follows from both for who waits. */
+/* The state of the units of a wait: first in the cluster, then in systemd. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -6,12 +6,12 @@
 #include "client/wait_internal.h"
 
 enum {
-        MANY = 8,           /* units from which on one list is asked for instead of many questions */
-        SILENCE_MS = 10000, /* without any answer, until it is an error */
-        LAG_MS = 1000,      /* so far a daemon may be behind the one that was asked before */
+        MANY = 8,           /* more units are read with one list */
+        SILENCE_MS = 10000, /* without any answer: until the wait fails */
+        LAG_MS = 1000,      /* a daemon may lag behind the daemon that answered before */
 };
 
-static int keep(char **field, const char *value) {
+static int wait_copy(char **field, const char *value) {
         char *copy = NULL;
 
         if (value && *value) {
@@ -24,7 +24,7 @@ static int keep(char **field, const char *value) {
         return 0;
 }
 
-static void set_word(Waited *u, const char *word) {
+static void set_word(WaitUnit *u, const char *word) {
         snprintf(u->word, sizeof(u->word), "%s", word);
 }
 
@@ -32,40 +32,40 @@ static void append_place(Wait *w, const char *machine, Text *t) {
         if (stdout_is_terminal())
                 append_machine_name(t, &w->machines, machine);
         else
-                append_legend(t, &w->machines, machine, false);
+                append_machine_legend(t, &w->machines, machine, false);
 }
 
-static void finish(Wait *w, Waited *u, WaitPhase phase) {
+static void wait_finish(Wait *w, WaitUnit *u, WaitPhase phase) {
         u->phase = phase;
         w->n_left--;
 }
 
-void wait_fail(Wait *w, Waited *u, int code, const char *sentence) {
-        finish(w, u, PHASE_FAILED);
+void wait_fail(Wait *w, WaitUnit *u, int code, const char *message) {
+        wait_finish(w, u, PHASE_FAILED);
         if (w->result >= 0)
-                w->result = error_set(w->err, code, "%s", sentence);
+                w->result = error_set(w->err, code, "%s", message);
 }
 
-void wait_fail_active(Wait *w, Waited *u, const char *middle) {
+void wait_fail_active(Wait *w, WaitUnit *u, const char *middle) {
         _cleanup_text_ Text t = {}, place = {};
 
         if (u->machine)
                 append_place(w, u->machine, &place);
+        else
+                text_append(&place, u->global ? "some of its machines" : "no machine");
         text_printf(&t, "Failed to find an active unit %s%s it is %s on %s", u->name, middle, u->state,
-                    place.chars ? place.chars :
-                    u->global   ? "some of its machines" :
-                                  "no machine");
+                    place.chars ?: "");
         wait_fail(w, u, -ENOEXEC, t.chars ? t.chars : u->name);
 }
 
-static void print_arrival(Wait *w, const Waited *u, const char *state) {
+static void wait_print_arrival(Wait *w, const WaitUnit *u, const char *state) {
         _cleanup_text_ Text t = {};
 
-        if (w->request->quiet || w->request->live)
+        if (w->request->quiet || w->request->progress)
                 return;
         text_printf(&t, "Unit %s %s", u->name, state);
         if (u->global && w->request->target > TARGET_INACTIVE)
-                text_printf(&t, " on %zu of %zu machines", u->n_there, u->n_meant);
+                text_printf(&t, " on %zu of %zu machines", u->n_reached, u->n_expected);
         else if (u->machine && listing_machine(&w->machines, u->machine)) {
                 text_append(&t, " on ");
                 append_place(w, u->machine, &t);
@@ -77,8 +77,8 @@ static void print_arrival(Wait *w, const Waited *u, const char *state) {
         (void) fflush(stdout);
 }
 
-/* The machines are read when one is named that is not known yet. */
-static void know_machine(Wait *w, const char *id) {
+/* Read the machines if this one is not among them. */
+static void wait_load_machine(Wait *w, const char *id) {
         Listing machines = {};
 
         if (!id || !*id || listing_machine(&w->machines, id))
@@ -89,12 +89,12 @@ static void know_machine(Wait *w, const char *id) {
         }
 }
 
-/* Load states that nothing but another text will change. */
+/* Return whether only another text of the unit can change this load state. */
 static bool cannot_load(const char *load) {
-        static const char *const hopeless[] = { "bad-setting", "error", "masked" };
+        static const char *const permanent[] = { "bad-setting", "error", "masked" };
 
-        for (size_t i = 0; load && i < ELEMENTS(hopeless); i++)
-                if (streq(load, hopeless[i]))
+        for (size_t i = 0; load && i < ELEMENTS(permanent); i++)
+                if (streq(load, permanent[i]))
                         return true;
         return false;
 }
@@ -103,22 +103,23 @@ static bool is_active(const ApiState *s) {
         return s && s->active && (streq(s->active, "active") || streq(s->active, "reloading"));
 }
 
-/* How it ended last time is still reported until the machine has begun anew. It may also have ended in the
- * same way again, too fast to be reported as a change; so it is believed after a while. */
-static bool is_stale(const Waited *u, const ApiState *s) {
+/* Return whether the state may be that of the previous run: it is reported until the machine has started the
+ * unit again. A run that ends the same way within one report has the same state, so it counts after STALE_MS.
+ */
+static bool is_stale(const WaitUnit *u, const ApiState *s) {
         return u->before_ms > 0 && s->since_ms <= u->before_ms &&
                clock_monotonic_ms() - u->launched_ms < STALE_MS;
 }
 
-/* Active, and for long enough. */
-static bool has_settled(Waited *u) {
+/* Return whether an active unit has been active for SETTLE_MS. */
+static bool has_settled(WaitUnit *u) {
         if (u->active_ms == 0)
                 u->active_ms = clock_monotonic_ms();
         return clock_monotonic_ms() - u->active_ms >= SETTLE_MS;
 }
 
-/* What has become of a unit that is launched, on its machine. */
-static void judge_started(Wait *w, Waited *u, const ApiState *s) {
+/* Check the state of a launched unit on its machine. */
+static void wait_check_started(Wait *w, WaitUnit *u, const ApiState *s) {
         bool to_its_end = w->request->goal == WAIT_ENDED;
 
         if (!s || !s->active || is_stale(u, s))
@@ -128,7 +129,7 @@ static void judge_started(Wait *w, Waited *u, const ApiState *s) {
                 u->idle_ms = 0;
                 set_word(u, s->sub ? s->sub : s->active);
                 if (has_settled(u) && !to_its_end)
-                        finish(w, u, PHASE_DONE);
+                        wait_finish(w, u, PHASE_DONE);
                 return;
         }
         u->active_ms = 0;
@@ -139,7 +140,7 @@ static void judge_started(Wait *w, Waited *u, const ApiState *s) {
         if (s->finished ||
             (to_its_end && u->ran && u->idle_ms > 0 && clock_monotonic_ms() - u->idle_ms >= STALE_MS)) {
                 set_word(u, s->finished ? "finished" : "ended");
-                finish(w, u, PHASE_DONE);
+                wait_finish(w, u, PHASE_DONE);
         } else if (streq(s->active, "failed")) {
                 set_word(u, "failed");
                 wait_fail_active(w, u, ":");
@@ -158,26 +159,26 @@ static void judge_started(Wait *w, Waited *u, const ApiState *s) {
         }
 }
 
-/* The state of a unit on its machine; for WAIT_GONE anywhere. */
-static void judge_states(Wait *w, Waited *u, const Listing *states) {
+/* Check the states of a unit on its machine, or for WAIT_GONE on any machine. */
+static void wait_check_states(Wait *w, WaitUnit *u, const Listing *states) {
         const ApiState *state = NULL;
-        size_t n_there = 0, n_active = 0;
+        size_t n_reached = 0, n_active = 0;
 
         for (size_t i = 0; i < states->n; i++) {
                 const ApiState *s = &states->states[i];
 
                 if (!s->name || !streq(s->name, u->name))
                         continue;
-                n_there++;
+                n_reached++;
                 if (!u->machine || (s->machine_id && streq(s->machine_id, u->machine)) ||
                     w->request->goal == WAIT_GONE)
                         state = s;
                 n_active += s->active && !streq(s->active, "inactive") && !streq(s->active, "failed");
         }
-        u->n_meant = MAX(u->n_meant, n_there);
-        u->n_there = u->n_meant - (w->request->target == TARGET_LOADED && w->request->goal != WAIT_GONE ?
-                                           n_active :
-                                           n_there);
+        u->n_expected = MAX(u->n_expected, n_reached);
+        u->n_reached = u->n_expected - (w->request->target == TARGET_LOADED && w->request->goal != WAIT_GONE ?
+                                                n_active :
+                                                n_reached);
         if (state && state->active)
                 snprintf(u->state, sizeof(u->state), "%.24s (%.24s)", state->active,
                          state->sub ? state->sub : "");
@@ -188,25 +189,25 @@ static void judge_states(Wait *w, Waited *u, const Listing *states) {
         case WAIT_GONE:
                 set_word(u, state ? "stopping" : "destroyed");
                 if (!state)
-                        finish(w, u, PHASE_DONE);
+                        wait_finish(w, u, PHASE_DONE);
                 return;
         case WAIT_STOPPED:
-                /* Of a global unit there is no other word than systemd's for its being unloaded. */
-                if (n_active > 0 || (u->global && w->request->target == TARGET_INACTIVE && n_there > 0)) {
+                /* A global unit is unloaded when systemd no longer reports it. */
+                if (n_active > 0 || (u->global && w->request->target == TARGET_INACTIVE && n_reached > 0)) {
                         set_word(u, "stopping");
                         return;
                 }
                 set_word(u, w->request->target == TARGET_LOADED ? "stopped" :
                                                                   target_state_to_string(w->request->target));
-                print_arrival(w, u, target_state_to_string(w->request->target));
-                finish(w, u, PHASE_DONE);
+                wait_print_arrival(w, u, target_state_to_string(w->request->target));
+                wait_finish(w, u, PHASE_DONE);
                 return;
         default:
-                judge_started(w, u, state);
+                wait_check_started(w, u, state);
         }
 }
 
-/* -- Global units: on each machine that they fit -- */
+/* -- Global units -- */
 
 static const ApiState *state_on(const Listing *states, const char *unit, const char *machine) {
         for (size_t i = 0; i < states->n; i++) {
@@ -218,110 +219,132 @@ static const ApiState *state_on(const Listing *states, const char *unit, const c
         return NULL;
 }
 
-static int ask_why(Client *c, const char *name, JsonValue **ret, Error *err) {
-        _cleanup_reply_ Reply reply = {};
+static int read_why(Client *c, const char *name, JsonValue **ret, Error *err) {
         _cleanup_text_ Text path = {};
-        int r;
 
         text_append(&path, "/fleet/v1/why/");
         append_escaped(&path, name, false);
-        r = path.error < 0 ? path.error :
-                             connection_request(c->connection, "GET", path.chars, NULL, NULL, &reply, err);
-        if (r >= 0)
-                r = reply_check(&reply, err);
-        return r < 0 ? r : json_value_parse(reply.body.chars, reply.body.size, ret, err);
+        return client_get_json(c, client_path(&path), ret, err);
 }
 
-/* load, start: it is to be so on all machines that it fits. Those it does not fit are nobody's business. */
-static int judge_global(Wait *w, Waited *u, const Listing *states, Error *err) {
-        bool failed = false, ended = w->request->goal == WAIT_ENDED;
-        size_t n_there = 0, n_over = 0, n_meant = 0;
+/* Return whether a started global unit has failed on a machine. */
+static bool has_failed(const ApiState *s) {
+        return streq(s->active, "failed") || (streq(s->active, "inactive") && cannot_load(s->load));
+}
+
+/* The machines of a global unit: that it fits, that have reached the state, where it has ended. */
+typedef struct GlobalCount {
+        size_t n_expected, n_reached, n_ended;
+        bool failed; /* on one of them */
+} GlobalCount;
+
+static void count_machine(const Wait *w, WaitUnit *u, const ApiState *s, GlobalCount *count) {
+        if (!s || !s->active || (w->request->target == TARGET_LAUNCHED && is_stale(u, s)))
+                return;
+        if (w->request->target == TARGET_LOADED) {
+                count->n_reached += s->load && streq(s->load, "loaded") && streq(s->active, "inactive");
+                return;
+        }
+        if (has_failed(s)) {
+                snprintf(u->state, sizeof(u->state), "%.24s (%.24s)", s->active,
+                         cannot_load(s->load) ? s->load :
+                         s->sub               ?:
+                                                "");
+                count->failed = true;
+                count->n_ended++;
+                return;
+        }
+        count->n_reached += is_active(s) || s->finished;
+        count->n_ended += s->finished;
+}
+
+/* Return the state of a global unit that has reached its goal on all machines. */
+static const char *global_word(const Wait *w, const WaitUnit *u) {
+        if (u->n_expected == 0)
+                return "nowhere";
+        if (w->request->target == TARGET_LOADED)
+                return "loaded";
+        return w->request->goal == WAIT_ENDED ? "finished" : "running";
+}
+
+/* Check a global unit that is loaded or started: it has to reach the state on all machines that it fits. */
+static int wait_check_global(Wait *w, WaitUnit *u, const Listing *states, Error *err) {
+        bool to_its_end = w->request->goal == WAIT_ENDED, pending;
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *machines;
+        GlobalCount count = {};
+        size_t n_decided;
         int r;
 
-        r = ask_why(w->client, u->name, &root, err);
+        r = read_why(w->client, u->name, &root, err);
         if (r < 0)
                 return r;
         machines = json_value_member(root, "machines");
         for (size_t i = 0; i < json_value_count(machines); i++) {
                 const JsonValue *m = json_value_item(machines, i);
-                const ApiState *s = state_on(states, u->name,
-                                             json_value_string(json_value_member(m, "id")) ?: "");
-                bool fits = false;
 
-                (void) json_read_bool(m, "fits", &fits, NULL);
-                n_meant += fits;
-                if (!fits || !s || !s->active || (w->request->target == TARGET_LAUNCHED && is_stale(u, s)))
+                if (!member_bool(m, "fits"))
                         continue;
-                if (w->request->target == TARGET_LOADED)
-                        n_there += s->load && streq(s->load, "loaded") && streq(s->active, "inactive");
-                else if (streq(s->active, "failed") ||
-                         (streq(s->active, "inactive") && cannot_load(s->load))) {
-                        snprintf(u->state, sizeof(u->state), "%.24s (%.24s)", s->active,
-                                 cannot_load(s->load) ? s->load :
-                                 s->sub               ? s->sub :
-                                                        "");
-                        failed = true;
-                        n_over++;
-                } else {
-                        n_there += is_active(s) || s->finished;
-                        n_over += s->finished;
-                }
+                count.n_expected++;
+                count_machine(w, u, state_on(states, u->name, member_text(m, "id")), &count);
         }
-        u->n_there = n_there;
-        u->n_meant = n_meant;
-        if (ended ? n_over < n_meant : n_there + (failed ? n_over : 0) < n_meant) {
-                set_word(u, failed ? "failed" : ended && n_there == n_meant ? "running" : "starting");
+        u->n_reached = count.n_reached;
+        u->n_expected = count.n_expected;
+
+        n_decided = to_its_end ? count.n_ended : count.n_reached;
+        if (!to_its_end && count.failed)
+                n_decided += count.n_ended;
+        pending = n_decided < count.n_expected;
+        if (count.failed)
+                set_word(u, "failed");
+        else if (pending)
+                set_word(u, to_its_end && count.n_reached == count.n_expected ? "running" : "starting");
+        if (pending) {
                 u->active_ms = 0;
                 return 0;
         }
-        if (failed) {
-                set_word(u, "failed");
+        if (count.failed) {
                 wait_fail_active(w, u, ":");
                 return 0;
         }
-        if (!ended && w->request->target == TARGET_LAUNCHED && !has_settled(u))
+        if (!to_its_end && w->request->target == TARGET_LAUNCHED && !has_settled(u))
                 return 0;
-        set_word(u, n_meant == 0                        ? "nowhere" :
-                    w->request->target == TARGET_LOADED ? "loaded" :
-                    ended                               ? "finished" :
-                                                          "running");
-        print_arrival(w, u, target_state_to_string(w->request->target));
-        finish(w, u, PHASE_DONE);
+        set_word(u, global_word(w, u));
+        wait_print_arrival(w, u, target_state_to_string(w->request->target));
+        wait_finish(w, u, PHASE_DONE);
         return 0;
 }
 
-/* -- The cluster's word -- */
+/* -- The state in the cluster -- */
 
-/* Somebody else has asked for something else since. True: there is nothing more to wait for. */
-static bool is_overruled(Wait *w, Waited *u, TargetState desired) {
+/* Return whether another client has changed the target state: the wait for the unit is over. */
+static bool wait_is_overruled(Wait *w, WaitUnit *u, TargetState desired) {
         _cleanup_text_ Text t = {};
 
         if (desired == w->request->target) {
-                u->wanted = true;
+                u->target_seen = true;
                 return false;
         }
-        if (!u->wanted)
+        if (!u->target_seen)
                 return false;
-        if (w->request->goal == WAIT_ENDED) { /* it was stopped, which is an end like others */
+        if (w->request->goal == WAIT_ENDED) { /* stopped by another client: also an end */
                 set_word(u, "stopped");
-                finish(w, u, PHASE_DONE);
+                wait_finish(w, u, PHASE_DONE);
                 return true;
         }
-        text_printf(&t, "%s is to be %s by now: somebody else has asked for it", u->name,
-                    target_state_to_string(desired) ?: "something else");
+        text_printf(&t, "%s: another client has changed the target state to %s", u->name,
+                    target_state_to_string(desired) ?: "an unknown state");
         set_word(u, "overruled");
         wait_fail(w, u, -ECANCELED, t.chars ? t.chars : u->name);
         return true;
 }
 
-static void note_destroyed(Wait *w, Waited *u) {
+static void wait_check_destroyed(Wait *w, WaitUnit *u) {
         _cleanup_text_ Text t = {};
 
-        /* Of what was just submitted the daemon may not know yet. All others were there, but a daemon that is
-         * asked may lag. */
-        if (!u->wanted) {
+        /* A lagging daemon does not have a unit that was submitted just before. Units of all other goals did
+         * exist, but for LAG_MS the daemon may lag, too. */
+        if (!u->target_seen) {
                 uint64_t now_ms = clock_monotonic_ms();
 
                 if (u->missing_ms == 0)
@@ -331,33 +354,34 @@ static void note_destroyed(Wait *w, Waited *u) {
         }
         set_word(u, "destroyed");
         if (w->request->goal == WAIT_ENDED || w->request->goal == WAIT_STOPPED) {
-                finish(w, u, PHASE_DONE);
+                wait_finish(w, u, PHASE_DONE);
                 return;
         }
-        text_printf(&t, "%s is no more: somebody else has destroyed it", u->name);
+        text_printf(&t, "%s: another client has destroyed the unit", u->name);
         wait_fail(w, u, -ECANCELED, t.chars ? t.chars : u->name);
 }
 
-/* What the cluster says of a unit; and once that is as wanted, what its machine says. The unit may lose its
- * machine again while it starts: then all begins anew on another one. */
-static int judge_unit(Wait *w, Waited *u, const ApiUnit *unit, const Listing *states, Error *err) {
+/* Check the state of a unit in the cluster, then on its machine. The unit may lose its machine while it
+ * starts: then both checks start again for the next machine. */
+static int wait_check_unit(Wait *w, WaitUnit *u, const ApiUnit *unit, const Listing *states, Error *err) {
         bool moved = unit->machine_id && (!u->machine || !streq(u->machine, unit->machine_id));
         TargetState state = unit->current_state;
 
         u->global = unit->global;
         if (u->global)
                 state = unit->desired_state;
-        know_machine(w, unit->machine_id);
-        if (keep(&u->machine, unit->machine_id) < 0 || keep(&u->reason, unit->reason) < 0)
+        wait_load_machine(w, unit->machine_id);
+        if (wait_copy(&u->machine, unit->machine_id) < 0 || wait_copy(&u->reason, unit->reason) < 0)
                 return -ENOMEM;
-        if (is_overruled(w, u, unit->desired_state))
+        if (wait_is_overruled(w, u, unit->desired_state))
                 return 0;
         if (state == _TARGET_INVALID)
                 state = TARGET_INACTIVE;
         if (state != w->request->target) {
-                set_word(u, unit->machine_id && *unit->machine_id ? target_state_to_string(state) :
-                            w->request->target == TARGET_INACTIVE ? "stopping" :
-                                                                    "waiting");
+                if (unit->machine_id && *unit->machine_id)
+                        set_word(u, target_state_to_string(state));
+                else
+                        set_word(u, w->request->target == TARGET_INACTIVE ? "stopping" : "waiting");
                 u->phase = PHASE_STATE;
                 return 0;
         }
@@ -365,9 +389,9 @@ static int judge_unit(Wait *w, Waited *u, const ApiUnit *unit, const Listing *st
         if (u->phase != PHASE_SYSTEMD || moved) {
                 set_word(u, target_state_to_string(state));
                 if (w->request->goal != WAIT_STOPPED && (!u->global || state == TARGET_INACTIVE))
-                        print_arrival(w, u, target_state_to_string(state));
+                        wait_print_arrival(w, u, target_state_to_string(state));
                 if (w->request->goal == WAIT_STATE && (!u->global || state == TARGET_INACTIVE)) {
-                        finish(w, u, PHASE_DONE);
+                        wait_finish(w, u, PHASE_DONE);
                         return 0;
                 }
                 u->phase = PHASE_SYSTEMD;
@@ -379,16 +403,16 @@ static int judge_unit(Wait *w, Waited *u, const ApiUnit *unit, const Listing *st
                                          0;
         }
         if (u->global && w->request->goal != WAIT_STOPPED)
-                return judge_global(w, u, states, err);
-        judge_states(w, u, states);
+                return wait_check_global(w, u, states, err);
+        wait_check_states(w, u, states);
         return 0;
 }
 
-/* -- Looking -- */
+/* -- Reading -- */
 
-/* An answer that is an error only means "not yet": a leader is being elected. So does no answer, for a while:
- * a daemon is being restarted. */
-static int pass_over(Wait *w, int r, const Error *err) {
+/* Ignore temporary failures: an error answer during an election, and a missing answer for SILENCE_MS while a
+ * daemon restarts. */
+static int wait_tolerate(Wait *w, int r, const Error *err) {
         uint64_t now_ms = clock_monotonic_ms();
 
         if (r >= 0 || r == -EREMOTEIO) {
@@ -402,28 +426,38 @@ static int pass_over(Wait *w, int r, const Error *err) {
         return r;
 }
 
-int wait_look(Wait *w, Waited *u) {
+static int wait_read_unit(Wait *w, WaitUnit *u, Error *err) {
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+        bool gone = w->request->goal == WAIT_GONE;
         _cleanup_listing_ Listing states = {};
+        int r;
+
+        if (!gone) {
+                r = client_unit(w->client, u->name, &unit, err);
+                if (r < 0)
+                        return r;
+                if (r == 0) {
+                        wait_check_destroyed(w, u);
+                        return 0;
+                }
+        }
+        /* A submitted unit without a machine has no states. */
+        if (w->request->goal != WAIT_STATE || w->request->target != TARGET_INACTIVE) {
+                r = client_states(w->client, u->name, &states, err);
+                if (r < 0)
+                        return r;
+        }
+        if (!gone)
+                return wait_check_unit(w, u, &unit, &states, err);
+        wait_check_states(w, u, &states);
+        return 0;
+}
+
+int wait_refresh(Wait *w, WaitUnit *u) {
         Error err = {};
-        bool found = true;
-        int r = 0;
 
         u->dirty = false;
-        if (w->request->goal != WAIT_GONE) {
-                r = client_unit(w->client, u->name, &unit, &err);
-                found = r > 0;
-        }
-        if (r >= 0 && !found)
-                note_destroyed(w, u);
-        /* A unit that is only to be submitted has no states. */
-        if (r >= 0 && found && !(w->request->goal == WAIT_STATE && w->request->target == TARGET_INACTIVE))
-                r = client_states(w->client, u->name, &states, &err);
-        if (r >= 0 && found && w->request->goal == WAIT_GONE)
-                judge_states(w, u, &states);
-        else if (r >= 0 && found)
-                r = judge_unit(w, u, &unit, &states, &err);
-        return pass_over(w, r, &err);
+        return wait_tolerate(w, wait_read_unit(w, u, &err), &err);
 }
 
 static const ApiUnit *unit_named(const Listing *units, const char *name) {
@@ -433,38 +467,50 @@ static const ApiUnit *unit_named(const Listing *units, const char *name) {
         return NULL;
 }
 
-int wait_look_all(Wait *w) {
-        _cleanup_listing_ Listing units = {}, states = {};
+/* Read the lists that the goal needs. */
+static int wait_read_lists(Wait *w, Listing *ret_units, Listing *ret_states, Error *err) {
+        int r;
+
+        if (w->request->goal != WAIT_GONE) {
+                r = client_units(w->client, ret_units, err);
+                if (r < 0)
+                        return r;
+        }
+        return client_states(w->client, NULL, ret_states, err);
+}
+
+static int wait_check_listed(Wait *w, WaitUnit *u, const Listing *units, const Listing *states) {
+        const ApiUnit *unit = unit_named(units, u->name);
         Error err = {};
         int r = 0;
 
-        if (w->n_left <= MANY) {
-                for (size_t i = 0; i < w->n && r >= 0; i++)
-                        r = w->units[i].phase < PHASE_DONE ? wait_look(w, &w->units[i]) : 0;
-                return r;
+        if (w->request->goal == WAIT_GONE)
+                wait_check_states(w, u, states);
+        else if (unit)
+                r = wait_check_unit(w, u, unit, states, &err);
+        else
+                wait_check_destroyed(w, u);
+        return wait_tolerate(w, r, &err);
+}
+
+int wait_refresh_all(Wait *w) {
+        _cleanup_listing_ Listing units = {}, states = {};
+        bool many = w->n_left > MANY;
+        Error err = {};
+        int r;
+
+        if (many) {
+                r = wait_read_lists(w, &units, &states, &err);
+                if (r < 0)
+                        return wait_tolerate(w, r, &err);
         }
-
-        if (w->request->goal != WAIT_GONE)
-                r = client_units(w->client, &units, &err);
-        if (r >= 0)
-                r = client_states(w->client, NULL, &states, &err);
-        if (r < 0)
-                return pass_over(w, r, &err);
         for (size_t i = 0; i < w->n; i++) {
-                Waited *u = &w->units[i];
-                const ApiUnit *unit = w->request->goal == WAIT_GONE ? NULL : unit_named(&units, u->name);
+                WaitUnit *u = &w->units[i];
 
-                u->dirty = false;
                 if (u->phase >= PHASE_DONE)
                         continue;
-                r = 0;
-                if (w->request->goal == WAIT_GONE)
-                        judge_states(w, u, &states);
-                else if (unit)
-                        r = judge_unit(w, u, unit, &states, &err);
-                else
-                        note_destroyed(w, u);
-                r = pass_over(w, r, &err);
+                u->dirty = false;
+                r = many ? wait_check_listed(w, u, &units, &states) : wait_refresh(w, u);
                 if (r < 0)
                         return r;
         }

@@ -1,4 +1,4 @@
-# What an installed system needs besides the programs.
+# Files of an installed system, in addition to the programs.
 EXTRA_DIST += dist/systemd/fleetd.service.in dist/systemd/fleet.sysusers
 
 systemdsystemunit_DATA = dist/systemd/fleetd.service

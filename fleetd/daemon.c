@@ -14,13 +14,13 @@
 #include "fleetd/api/metrics.h"
 #include "fleetd/service.h"
 
-enum { SHORT_LOG_FILE = 4096 };
+enum { SHORT_LOG_SIZE = 4096 };
 
 struct Daemon {
-        DaemonIo edges;
+        DaemonIo io;
         Peers *peers;
         KvStore *store;
-        KvStore *leaving; /* one that could not be opened, until it is gone */
+        KvStore *leaving; /* a store that failed to open, until it is closed */
         Registry *registry;
         Engine *engine;
         Membership *membership;
@@ -33,7 +33,7 @@ struct Daemon {
         void *userdata;
         KvRole role;
         uint64_t leader_id;
-        char trouble[320]; /* of the replica, as we said it last */
+        char problem[320]; /* of the replica, as last reported */
 };
 
 Registry *daemon_registry(Daemon *d) {
@@ -44,7 +44,13 @@ KvStore *daemon_store(Daemon *d) {
         return d->store;
 }
 
-/* -- What the store and the sessions say goes to everybody concerned -- */
+/* -- Callbacks of store and sessions -- */
+
+static const char *daemon_leader_name(const KvState *state) {
+        if (state->leader_machine_id[0])
+                return state->leader_machine_id;
+        return state->leader_id ? "known" : "unknown";
+}
 
 static void daemon_on_state(void *userdata) {
         Daemon *d = userdata;
@@ -53,17 +59,14 @@ static void daemon_on_state(void *userdata) {
         if (!d->store)
                 return;
         kv_state(d->store, &state);
-        if (state.stopped && !streq(state.problem, d->trouble))
+        if (state.stopped && !streq(state.problem, d->problem))
                 service_status("%s", state.problem);
-        if (state.stopped || d->trouble[0])
-                snprintf(d->trouble, sizeof(d->trouble), "%s", state.stopped ? state.problem : "");
+        if (state.stopped || d->problem[0])
+                snprintf(d->problem, sizeof(d->problem), "%s", state.stopped ? state.problem : "");
         if (!state.stopped && (state.role != d->role || state.leader_id != d->leader_id)) {
                 log_info(((LogFields) { .term = state.term, .index = state.index }),
                          "%s, term %llu, leader %s", kv_role_name(state.role),
-                         (unsigned long long) state.term,
-                         state.leader_machine_id[0] ? state.leader_machine_id :
-                         state.leader_id            ? "known" :
-                                                      "unknown");
+                         (unsigned long long) state.term, daemon_leader_name(&state));
                 service_status("%s, term %llu, %zu of %zu voters reachable", kv_role_name(state.role),
                                (unsigned long long) state.term, state.n_voters_reachable, state.n_voters);
         }
@@ -90,9 +93,7 @@ static void daemon_on_reset(void *userdata) {
 
 static void daemon_on_failed(void *userdata, int error, const char *reason) {
         log_error(((LogFields) { .error = error }),
-                  "this host's replica of the store has stopped: %s; units are not touched, and it tries to "
-                  "come back",
-                  reason);
+                  "the replica of this host has failed: %s; retrying, and touching no unit", reason);
 }
 
 static void daemon_on_store_closed(void *userdata);
@@ -105,10 +106,10 @@ static void daemon_on_store_gone(void *userdata) {
                 daemon_on_store_closed(d);
 }
 
-static int daemon_admit(void *userdata, const PeerHandshake *hello, Error *err) {
+static int daemon_admit(void *userdata, const PeerHandshake *handshake, Error *err) {
         Daemon *d = userdata;
 
-        return d->membership ? membership_admit(d->membership, hello, err) : 0;
+        return d->membership ? membership_admit(d->membership, handshake, err) : 0;
 }
 
 static void daemon_on_peer(void *userdata, const char *machine_id) {
@@ -122,17 +123,16 @@ static void daemon_on_peer(void *userdata, const char *machine_id) {
 
 static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
         PeersOptions peers = {
-                .key = d->edges.key, .admit = daemon_admit, .on_change = daemon_on_peer, .userdata = d
+                .key = d->io.key, .admit = daemon_admit, .on_change = daemon_on_peer, .userdata = d
         };
         _cleanup_free_ char *tree = NULL, *agent = NULL;
         KvStore *opened = NULL;
         KvOptions store = {
-                .log_disk = d->edges.log_disk,
+                .log_disk = d->io.log_disk,
                 .join = s->join.n > 0,
                 .quota = s->quota,
                 .quota_nodes = s->quota_keys,
-                .level_max = d->edges.level_max,
-                .bug = d->edges.bug,
+                .level_max = d->io.level_max,
                 .events = { .on_state = daemon_on_state,
                             .on_reset = daemon_on_reset,
                             .on_failed = daemon_on_failed,
@@ -142,11 +142,11 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
         int r;
 
         snprintf(peers.self.machine_id, sizeof(peers.self.machine_id), "%s", s->machine_id);
-        snprintf(peers.self.boot_id, sizeof(peers.self.boot_id), "%s", d->edges.boot_id);
+        snprintf(peers.self.boot_id, sizeof(peers.self.boot_id), "%s", d->io.boot_id);
         snprintf(peers.self.address, sizeof(peers.self.address), "%s", s->listen_peer);
         snprintf(peers.self.name, sizeof(peers.self.name), "%s", s->name);
-        peers.self.nonce = random_u64(loop_random(d->edges.loop)) | 1;
-        r = peers_new(&d->peers, d->edges.loop, d->edges.network, &peers);
+        peers.self.nonce = random_u64(loop_random(d->io.loop)) | 1;
+        r = peers_new(&d->peers, d->io.loop, d->io.network, &peers);
         if (r < 0)
                 return r;
 
@@ -157,15 +157,15 @@ static int daemon_open_store(Daemon *d, const Settings *s, Error *err) {
         store.read_bound_path = agent;
         store.peers = d->peers;
         snprintf(store.machine_id, sizeof(store.machine_id), "%s", s->machine_id);
-        snprintf(store.boot_id, sizeof(store.boot_id), "%s", d->edges.boot_id);
-        snprintf(store.hardware_id, sizeof(store.hardware_id), "%s", d->edges.hardware_id);
+        snprintf(store.boot_id, sizeof(store.boot_id), "%s", d->io.boot_id);
+        snprintf(store.hardware_id, sizeof(store.hardware_id), "%s", d->io.hardware_id);
         snprintf(store.address, sizeof(store.address), "%s", s->listen_peer);
-        if (d->edges.short_log) {
-                store.checkpoint_bytes = SHORT_LOG_FILE;
+        if (d->io.short_log) {
+                store.checkpoint_bytes = SHORT_LOG_SIZE;
                 store.checkpoint_kept = 1;
-                store.log_file_size = SHORT_LOG_FILE;
+                store.log_file_size = SHORT_LOG_SIZE;
         }
-        r = kv_open(&opened, d->edges.loop, &store, err);
+        r = kv_open(&opened, d->io.loop, &store, err);
         *(r < 0 ? &d->leaving : &d->store) = opened;
         return r;
 }
@@ -179,25 +179,24 @@ static int daemon_open_membership(Daemon *d, const Settings *s) {
                 .join = &s->join,
                 .cluster_file = s->cluster_file,
                 .voters = s->voters,
-                .level_wait_ms = d->edges.level_wait_ms,
-                .bug = d->edges.bug,
+                .level_wait_ms = d->io.level_wait_ms,
         };
 
-        return membership_new(&d->membership, d->edges.loop, d->peers, d->store, d->registry, &options);
+        return membership_new(&d->membership, d->io.loop, d->peers, d->store, d->registry, &options);
 }
 
-/* Says what this machine is, for the first time or anew. */
-static int daemon_tell_facts(Daemon *d, const Settings *s) {
-        char host[64] = "";
+/* Publish the facts of this machine, at the start and after a reload. */
+static int daemon_publish_facts(Daemon *d, const Settings *s) {
+        char host[ADDRESS_SIZE] = "";
         uint16_t port;
         Machine facts = { .name = s->name,
                           .address = host,
                           .metadata = s->metadata,
                           .version = (char *) PACKAGE_VERSION,
-                          .quadlet = d->edges.systemd->ops->has_quadlet &&
-                                     d->edges.systemd->ops->has_quadlet(d->edges.systemd),
-                          .level = d->edges.level_max > 0 ? d->edges.level_max : KV_LEVEL_MAX,
-                          .boot_id = d->edges.boot_id,
+                          .quadlet = d->io.systemd->ops->has_quadlet &&
+                                     d->io.systemd->ops->has_quadlet(d->io.systemd),
+                          .level = d->io.level_max > 0 ? d->io.level_max : KV_LEVEL_MAX,
+                          .boot_id = d->io.boot_id,
                           .peer = s->listen_peer[0] ? s->listen_peer : NULL,
                           .client = s->advertise_client[0] ? s->advertise_client : NULL };
 
@@ -206,36 +205,35 @@ static int daemon_tell_facts(Daemon *d, const Settings *s) {
         else
                 (void) facts_primary_address(host, sizeof(host));
         snprintf(facts.id, sizeof(facts.id), "%s", s->machine_id);
-        return d->facts ? facts_set(d->facts, &facts) :
-                          facts_new(&d->facts, d->edges.loop, d->registry, &facts);
+        return d->facts ? facts_set(d->facts, &facts) : facts_new(&d->facts, d->io.loop, d->registry, &facts);
 }
 
 static int daemon_open_agent(Daemon *d, const Settings *s, Error *err) {
         _cleanup_free_ char *directory = NULL;
         AgentOptions agent = { .machine_id = s->machine_id,
-                               .boot_id = d->edges.boot_id,
-                               .boot_wait_ms = s->boot_wait_ms,
-                               .bug = d->edges.bug };
+                               .boot_id = d->io.boot_id,
+                               .boot_wait_ms = s->boot_wait_ms };
         DirectoryOptions folder = { .path = s->unit_directory, .machine_id = s->machine_id };
-        int r = 0;
+        int r;
 
         if (asprintf(&directory, "%s/agent", s->state_directory) < 0)
                 return -ENOMEM;
         agent.directory = folder.record_dir = directory;
-        if (d->edges.systemd) {
-                r = daemon_tell_facts(d, s);
-                if (r == 0)
-                        r = agent_new(&d->agent, d->edges.loop, d->registry, d->edges.systemd, &agent, err);
+        if (d->io.systemd) {
+                r = daemon_publish_facts(d, s);
+                if (r < 0)
+                        return r;
+                r = agent_new(&d->agent, d->io.loop, d->registry, d->io.systemd, &agent, err);
+                if (r < 0)
+                        return r;
         }
-        if (r == 0 && s->unit_directory[0])
-                r = directory_new(&d->directory, d->edges.loop, d->registry, &folder, err);
-        return r;
+        return s->unit_directory[0] ? directory_new(&d->directory, d->io.loop, d->registry, &folder, err) : 0;
 }
 
 static void daemon_metrics(void *userdata, Text *t) {
         Daemon *d = userdata;
 
-        metrics_write(t, d->edges.loop, d->store, d->registry, d->engine);
+        metrics_write(t, d->io.loop, d->store, d->registry, d->engine);
 }
 
 static uint64_t daemon_brake_ms(void *userdata) {
@@ -247,12 +245,12 @@ static uint64_t daemon_brake_ms(void *userdata) {
 static bool daemon_is_foreign(void *userdata, const char *unit) {
         const Daemon *d = userdata;
 
-        return d->agent && agent_sees_foreign(d->agent, unit);
+        return d->agent && agent_has_conflict(d->agent, unit);
 }
 
-static int daemon_open_doors(Daemon *d, const Settings *s, Error *err) {
+static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
         ApiOptions options = {
-                .network = d->edges.network,
+                .network = d->io.network,
                 .peers = d->peers,
                 .store = d->store,
                 .registry = d->registry,
@@ -266,45 +264,52 @@ static int daemon_open_doors(Daemon *d, const Settings *s, Error *err) {
                 .limits = &s->limits,
                 .http = &s->http,
         };
-        int r = 0;
+        bool client = s->listen_client[0] && s->client_access != CLIENT_OFF;
+        int r;
 
-        if (s->listen_peer[0])
-                r = peers_listen(d->peers, s->listen_peer, err);
-        if (r == 0 && (s->listen_socket[0] || s->listen_client[0]))
-                r = api_new(&d->api, d->edges.loop, &options);
-        if (r == 0 && s->listen_socket[0])
-                r = api_listen(d->api, API_SOCKET, s->listen_socket, err);
-        if (r == 0 && s->listen_client[0] && s->client_access != CLIENT_OFF)
-                r = api_listen(d->api, API_LOOPBACK, s->listen_client, err);
-        return r;
+        r = s->listen_peer[0] ? peers_listen(d->peers, s->listen_peer, err) : 0;
+        if (r < 0)
+                return r;
+        if (s->listen_socket[0] || s->listen_client[0]) {
+                r = api_new(&d->api, d->io.loop, &options);
+                if (r < 0)
+                        return r;
+        }
+        r = s->listen_socket[0] ? api_listen(d->api, API_SOCKET, s->listen_socket, err) : 0;
+        if (r < 0)
+                return r;
+        return client ? api_listen(d->api, API_LOOPBACK, s->listen_client, err) : 0;
 }
 
-int daemon_new(Daemon **ret, const DaemonIo *edges, const Settings *settings, Error *err) {
-        EngineOptions engine = { .brake_ms = settings->brake_ms, .bug = edges->bug };
+static int daemon_open(Daemon *d, const Settings *s, Error *err) {
+        EngineOptions engine = { .brake_ms = s->brake_ms };
+        int r;
+
+        r = daemon_open_store(d, s, err);
+        if (r < 0)
+                return r;
+        r = registry_new(&d->registry, d->io.loop, d->store, s->machine_id);
+        if (r < 0)
+                return r;
+        r = daemon_open_membership(d, s);
+        if (r < 0)
+                return r;
+        r = s->engine ? engine_new(&d->engine, d->io.loop, d->registry, &engine) : 0;
+        if (r < 0)
+                return r;
+        r = daemon_open_agent(d, s, err);
+        return r < 0 ? r : daemon_open_listeners(d, s, err);
+}
+
+int daemon_new(Daemon **ret, const DaemonIo *io, const Settings *settings, Error *err) {
         Daemon *d = NEW0(Daemon, 1);
         int r;
 
         *ret = d;
         if (!d)
                 return -ENOMEM;
-        d->edges = *edges;
-
-        r = daemon_open_store(d, settings, err);
-        if (r == 0)
-                r = registry_new(&d->registry, edges->loop, d->store, settings->machine_id);
-#ifdef PLANTED_BUGS
-        if (r == 0 && edges->unreadable)
-                registry_cannot_read(d->registry, edges->unreadable,
-                                     edges->bug && streq(edges->bug, "unreadable-is-absent"));
-#endif
-        if (r == 0)
-                r = daemon_open_membership(d, settings);
-        if (r == 0 && settings->engine)
-                r = engine_new(&d->engine, edges->loop, d->registry, &engine);
-        if (r == 0)
-                r = daemon_open_agent(d, settings, err);
-        if (r == 0)
-                r = daemon_open_doors(d, settings, err);
+        d->io = *io;
+        r = daemon_open(d, settings, err);
         if (r == 0)
                 daemon_on_state(d);
         return r;
@@ -317,7 +322,7 @@ int daemon_reload(Daemon *d, const Settings *settings) {
                 api_set_limits(d->api, &settings->limits, &settings->http);
         if (d->membership)
                 membership_set_client(d->membership, settings->advertise_client);
-        return d->facts ? daemon_tell_facts(d, settings) : 0;
+        return d->facts ? daemon_publish_facts(d, settings) : 0;
 }
 
 /* -- Closing -- */
@@ -341,8 +346,8 @@ static void daemon_on_store_closed(void *userdata) {
                 daemon_on_peers_closed(d);
 }
 
-/* From the top down, all that stands on the store. */
-static void daemon_close_rooms(Daemon *d) {
+/* Close all users of the store, top-down. */
+static void daemon_close_components(Daemon *d) {
         d->api = api_free(d->api);
         d->directory = directory_free(d->directory);
         d->agent = agent_free(d->agent);
@@ -356,7 +361,7 @@ void daemon_crash(Daemon *d, void (*stopped)(void *userdata), void *userdata) {
         d->stopped = stopped;
         d->userdata = userdata;
         d->agent = agent_crash(d->agent);
-        daemon_close_rooms(d);
+        daemon_close_components(d);
         d->store = kv_crash(d->store);
         daemon_on_store_closed(d);
 }
@@ -365,7 +370,7 @@ void daemon_stop(Daemon *d, const char *reason, void (*stopped)(void *userdata),
         snprintf(d->reason, sizeof(d->reason), "%s", reason);
         d->stopped = stopped;
         d->userdata = userdata;
-        daemon_close_rooms(d);
+        daemon_close_components(d);
         if (d->store)
                 kv_close(d->store, daemon_on_store_closed, d);
         else if (!d->leaving)

@@ -1,7 +1,7 @@
-/* The daemon: opens the rooms from the ground up, closes them from the top down; it alone knows everybody.
+/* The daemon opens the components bottom-up and closes them top-down; the only file that includes all of
+ * them.
  *
- * Its edges are handed in, so that the simulator runs whole daemons, five to a process, over edges of its
- * own. */
+ * Its I/O is passed in, so that the simulator runs five whole daemons in one process on simulated I/O. */
 #pragma once
 
 #include "fleetd/registry/registry.h"
@@ -14,30 +14,27 @@ typedef struct Daemon Daemon;
 typedef struct DaemonIo {
         Loop *loop; /* all borrowed */
         Network *network;
-        Disk *log_disk;    /* the folder raft/ of the state directory */
+        Disk *log_disk;    /* raft/ of the state directory */
         Systemd *systemd;  /* NULL: no agent */
-        const TlsKey *key; /* NULL: sessions in plain (simulation and tests only) */
+        const TlsKey *key; /* NULL: unencrypted sessions, for simulation and tests only */
         char boot_id[BOOT_ID_SIZE];
-        char hardware_id[HARDWARE_ID_SIZE]; /* KvOptions' */
-        unsigned level_max;                 /* KvOptions', for tests; 0 */
-        uint64_t level_wait_ms;             /* MembershipOptions', for tests; 0 */
-        const char *unreadable;             /* registry_cannot_read()'s, with planted bugs; NULL */
-        bool short_log;                     /* for tests: checkpoints and files of the log at 4 KiB */
-        const char *bug;                    /* planted, for simulations of a build with them; else NULL */
+        char hardware_id[HARDWARE_ID_SIZE]; /* as in KvOptions */
+        unsigned level_max;                 /* as in KvOptions, for tests; 0 */
+        uint64_t level_wait_ms;             /* as in MembershipOptions, for tests; 0 */
+        bool short_log;                     /* for tests: checkpoints and log files of 4 KiB */
 } DaemonIo;
 
-/* Opens everything. Fails with one sentence; what was opened is closed again by daemon_stop(), so *ret is set
- * even then when closing takes time (may be NULL). */
-int daemon_new(Daemon **ret, const DaemonIo *edges, const Settings *settings, Error *err);
+/* Open all components. After a failure, *ret is NULL or a daemon to be closed by daemon_stop(). */
+int daemon_new(Daemon **ret, const DaemonIo *io, const Settings *settings, Error *err);
 
-/* Takes over what settings_take() changed. -ENOMEM: what this machine is stays as it was. */
+/* Apply what settings_take() changed. -ENOMEM: the facts of this machine are unchanged. */
 int daemon_reload(Daemon *d, const Settings *settings);
 
-/* Hands over, says goodbye ('reason': "stop", "shutdown", or "" to vanish without a word) and closes. No unit
- * is touched. 'stopped' comes once, from the loop; the daemon is gone then. */
+/* Transfer leadership, announce 'reason' ("stop", "shutdown", or "" for no announcement) and close. No unit
+ * is touched. 'stopped' is called once, from the loop, when the daemon is freed. */
 void daemon_stop(Daemon *d, const char *reason, void (*stopped)(void *userdata), void *userdata);
 
-/* For simulation: gone as by a crash, without a word, and without writing anything. 'stopped' as above. */
+/* For simulation: end as by a crash, without an announcement or a write. 'stopped' as above. */
 void daemon_crash(Daemon *d, void (*stopped)(void *userdata), void *userdata);
 
 Registry *daemon_registry(Daemon *d);

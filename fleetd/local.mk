@@ -3,17 +3,20 @@ fleetd_libfleetd_a_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
 fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/layout.h fleetd/registry/layout.c \
 	fleetd/registry/patterns.h fleetd/registry/patterns.c \
-	fleetd/maintenance.h fleetd/maintenance.c \
-	fleetd/registry/cluster.h fleetd/registry/cluster.c fleetd/registry/cluster_query.c \
+	fleetd/named.h fleetd/named.c fleetd/maintenance.h fleetd/maintenance.c \
+	fleetd/registry/cluster.h fleetd/registry/cluster_internal.h fleetd/registry/cluster.c \
+	fleetd/registry/cluster_query.c fleetd/registry/kinds.h fleetd/registry/kinds.c \
 	fleetd/registry/presence.h fleetd/registry/presence.c \
-	fleetd/scheduler/scheduler.h fleetd/scheduler/scheduler.c \
-	fleetd/scheduler/rules.h fleetd/scheduler/filters.c \
-	fleetd/registry/registry.h fleetd/registry/registry.c fleetd/registry/transaction.h \
+	fleetd/scheduler/scheduler.h fleetd/scheduler/scheduler.c fleetd/scheduler/view.h fleetd/scheduler/view.c \
+	fleetd/scheduler/filters.h fleetd/scheduler/filters.c fleetd/scheduler/scores.h fleetd/scheduler/scores.c \
+	fleetd/registry/registry.h fleetd/registry/registry.c \
+	fleetd/registry/transaction.h fleetd/registry/transaction.c \
 	fleetd/registry/units.c \
 	fleetd/registry/schedule.c \
 	fleetd/registry/states.c \
 	fleetd/registry/machines.c fleetd/registry/adoption.c \
-	fleetd/engine/plan.h fleetd/engine/plan.c \
+	fleetd/engine/plan.h fleetd/engine/plan_internal.h fleetd/engine/plan.c \
+	fleetd/engine/assign.c fleetd/engine/move.c fleetd/engine/global.c \
 	fleetd/engine/affected.c \
 	fleetd/engine/brake.h fleetd/engine/brake.c \
 	fleetd/engine/adoption.h fleetd/engine/adoption.c \
@@ -21,29 +24,33 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/membership/liveness.h fleetd/membership/liveness.c \
 	fleetd/membership/voters.h fleetd/membership/voters.c \
 	fleetd/registry/feature_level.c \
-	fleetd/membership/membership.h fleetd/membership/membership.c \
+	fleetd/membership/membership.h fleetd/membership/membership_internal.h fleetd/membership/membership.c \
+	fleetd/membership/joining.c fleetd/membership/heartbeats.c fleetd/membership/dialing.c \
 	fleetd/systemd/systemd.h fleetd/systemd/owner.h fleetd/systemd/owner.c fleetd/systemd/trace.h fleetd/systemd/trace.c \
 	fleetd/systemd/runtime_dir.h fleetd/systemd/runtime_dir.c \
-	fleetd/systemd/bus.h fleetd/systemd/bus.c fleetd/systemd/bus_internal.h \
+	fleetd/systemd/bus.h fleetd/systemd/bus.c fleetd/systemd/bus_internal.h fleetd/systemd/signals.c \
 	fleetd/systemd/job.c fleetd/systemd/manager.c \
 	fleetd/agent/agent.h fleetd/agent/agent.c fleetd/agent/agent_internal.h \
-	fleetd/agent/execute.c fleetd/agent/observed.c \
+	fleetd/agent/states.c fleetd/agent/execute.c fleetd/agent/record_saves.c fleetd/agent/record_updates.c fleetd/agent/observed.c \
 	fleetd/agent/plan.h fleetd/agent/plan.c \
 	fleetd/agent/records.h fleetd/agent/records.c \
 	fleetd/agent/publish.h fleetd/agent/publish.c \
 	fleetd/agent/facts.h fleetd/agent/facts.c \
 	fleetd/directory/directory.h fleetd/directory/directory.c \
-	fleetd/directory/diff.h fleetd/directory/diff.c fleetd/directory/seen_files.h fleetd/directory/seen_files.c fleetd/directory/scan.h fleetd/directory/scan.c \
+	fleetd/directory/diff.h fleetd/directory/diff.c fleetd/directory/problems.h fleetd/directory/problems.c fleetd/directory/seen_files.h fleetd/directory/seen_files.c fleetd/directory/scan.h fleetd/directory/scan.c \
+	fleetd/policy.h fleetd/policy.c \
+	fleetd/api/routes.h fleetd/api/routes.c \
 	fleetd/api/server.h fleetd/api/request.h fleetd/api/request.c fleetd/api/server.c \
 	fleetd/api/keys_v2.h fleetd/api/keys_v2.c fleetd/api/keys_v2_internal.h fleetd/api/keys_v2_query.c \
 	fleetd/api/keys_v2_text.c \
-	fleetd/api/kv_v1.h fleetd/api/kv_v1.c fleetd/api/kv_v1_txn.c fleetd/api/kv_v1_changes.c \
+	fleetd/api/kv_v1.h fleetd/api/kv_v1.c fleetd/api/kv_v1_list.c fleetd/api/kv_v1_txn.c fleetd/api/kv_v1_changes.c \
 	fleetd/api/cluster_v2.h fleetd/api/cluster_v2.c fleetd/api/members_v2.c fleetd/api/stats_v2.c \
-	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c fleetd/api/directory_v1.c \
+	fleetd/api/fleet_v1.h fleetd/api/fleet_v1.c fleetd/api/fleet_v1_pages.c fleetd/api/fleet_v1_changes.c fleetd/api/cluster_v1.c fleetd/api/machines_v1.c fleetd/api/level_v1.c fleetd/api/adoption_v1.c fleetd/api/discovery_v1.c fleetd/api/why_v1.c fleetd/api/directory_v1.c \
 	fleetd/api/events_v1.c \
 	fleetd/api/remote_command.c fleetd/api/remote_command_spec.h fleetd/api/remote_command_spec.c \
 	fleetd/settings.h fleetd/settings.c \
 	fleetd/api/metrics.h fleetd/api/metrics.c \
+	fleetd/host.h fleetd/host.c \
 	fleetd/service.h fleetd/service.c \
 	fleetd/trim.h fleetd/trim.c \
 	fleetd/daemon.h fleetd/daemon.c
@@ -95,8 +102,8 @@ tests_unit_test_engine_SOURCES = tests/unit/test-engine.c tests/lib/engine_fixtu
 	tests/lib/manual_loop.h tests/lib/manual_loop.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_engine_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_engine_LDFLAGS = $(FAILING_ALLOCATIONS) -Wl,--wrap=timer_start,--wrap=timer_stop,--wrap=loop_defer,--wrap=deferred_cancel,--wrap=kv_state \
-	-Wl,--wrap=registry_cluster,--wrap=registry_ready,--wrap=registry_is_current,--wrap=registry_store,--wrap=registry_listen,--wrap=registry_unlisten \
-	-Wl,--wrap=registry_forget,--wrap=registry_assign,--wrap=registry_refused_assignment,--wrap=registry_end_adoption,--wrap=engine_plan_within
+	-Wl,--wrap=registry_cluster,--wrap=registry_ready,--wrap=registry_is_current,--wrap=registry_store,--wrap=registry_observe,--wrap=registry_unobserve \
+	-Wl,--wrap=registry_cancel,--wrap=registry_assign,--wrap=registry_refused_assignment,--wrap=registry_end_adoption,--wrap=engine_plan_within
 tests_unit_test_engine_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_engine_memory_SOURCES = tests/unit/test-engine_memory.c tests/lib/alloc.h tests/lib/alloc.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_engine_memory_CFLAGS = $(TEST_CFLAGS)
@@ -115,7 +122,7 @@ if HAVE_CMOCKA
 FLEETD_IO_TESTS = tests/unit/test-agent_plan tests/unit/test-records tests/unit/test-directory_diff tests/unit/test-settings \
 	tests/unit/test-api tests/unit/test-kv_v1 tests/unit/test-systemd_bus tests/unit/test-runtime_dir tests/unit/test-scan tests/unit/test-trim tests/unit/test-directory tests/unit/test-publish \
 	tests/unit/test-agent tests/unit/test-agent_cost tests/unit/test-agent_times tests/unit/test-agent_calls tests/unit/test-agent_texts tests/unit/test-agent_memory tests/unit/test-facts \
-	tests/unit/test-remote_command_spec tests/unit/test-service tests/unit/test-api_answers tests/unit/test-api_calls tests/unit/test-proposals tests/unit/test-membership
+	tests/unit/test-remote_command_spec tests/unit/test-policy tests/unit/test-routes tests/unit/test-service tests/unit/test-api_answers tests/unit/test-api_calls tests/unit/test-proposals tests/unit/test-membership
 check_PROGRAMS += $(FLEETD_IO_TESTS)
 TESTS += $(FLEETD_IO_TESTS)
 
@@ -133,7 +140,7 @@ tests_unit_test_directory_diff_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_directory_diff_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_runtime_dir_SOURCES = tests/unit/test-runtime_dir.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_runtime_dir_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_runtime_dir_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=room_at
+tests_unit_test_runtime_dir_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=space_at
 tests_unit_test_runtime_dir_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_scan_SOURCES = tests/unit/test-scan.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_scan_CFLAGS = $(TEST_CFLAGS)
@@ -164,6 +171,10 @@ tests_unit_test_api_calls_SOURCES = tests/unit/test-api_calls.c $(STILL_HOST)
 tests_unit_test_api_calls_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_api_calls_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=child_spawn,--wrap=child_pause,--wrap=child_kill,--wrap=loop_uv
 tests_unit_test_api_calls_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_policy_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_policy_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_routes_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_routes_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_remote_command_spec_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_remote_command_spec_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_directory_SOURCES = tests/unit/test-directory.c $(SIDE_BY_SIDE) $(FLEETD_HOST)
@@ -176,40 +187,41 @@ tests_unit_test_agent_SOURCES = tests/unit/test-agent.c tests/lib/fake_bus.h tes
 tests_unit_test_agent_CFLAGS = $(TEST_CFLAGS) $(SYSTEMD_CFLAGS)
 tests_unit_test_agent_LDFLAGS = $(FAILING_ALLOCATIONS) $(LEADER_WRAPS)
 tests_unit_test_agent_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_facts_SOURCES = tests/unit/test-facts.c tests/sim/world.h tests/sim/world.c $(LEADER) $(FLEETD_HOST)
+tests_unit_test_facts_SOURCES = tests/unit/test-facts.c $(LEADER) $(FLEETD_HOST)
 tests_unit_test_facts_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_facts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_publish_facts,--wrap=registry_listen,--wrap=loop_defer \
+tests_unit_test_facts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_publish_facts,--wrap=registry_observe,--wrap=loop_defer \
 	-Wl,--wrap=getifaddrs,--wrap=freeifaddrs
-tests_unit_test_facts_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-AGENT_ROOM = tests/lib/agent_fixture.h tests/lib/agent_fixture.c tests/sim/systemd.h tests/sim/systemd.c tests/sim/world.h tests/sim/world.c $(LEADER) $(FLEETD_HOST)
-tests_unit_test_agent_cost_SOURCES = tests/unit/test-agent_cost.c $(SIDE_BY_SIDE) $(AGENT_ROOM)
+tests_unit_test_facts_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
+AGENT_FIXTURE = tests/lib/agent_fixture.h tests/lib/agent_fixture.c $(LEADER) $(FLEETD_HOST)
+tests_unit_test_agent_cost_SOURCES = tests/unit/test-agent_cost.c $(SIDE_BY_SIDE) $(AGENT_FIXTURE)
 tests_unit_test_agent_cost_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_cost_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
-tests_unit_test_agent_cost_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_agent_times_SOURCES = tests/unit/test-agent_times.c $(SIDE_BY_SIDE) $(AGENT_ROOM)
+tests_unit_test_agent_cost_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_agent_times_SOURCES = tests/unit/test-agent_times.c $(SIDE_BY_SIDE) $(AGENT_FIXTURE)
 tests_unit_test_agent_times_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_times_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS) -Wl,--wrap=registry_report
-tests_unit_test_agent_times_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_agent_memory_SOURCES = tests/unit/test-agent_memory.c tests/lib/alloc.h tests/lib/alloc.c tests/lib/alloc_spared.h $(AGENT_ROOM)
+tests_unit_test_agent_times_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_agent_memory_SOURCES = tests/unit/test-agent_memory.c tests/lib/alloc.h tests/lib/alloc.c tests/lib/alloc_spared.h \
+	tests/sim/systemd.h tests/sim/systemd.c tests/sim/world.h tests/sim/world.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/torn_write.h $(AGENT_FIXTURE)
 tests_unit_test_agent_memory_CFLAGS = $(TEST_CFLAGS) -include tests/lib/alloc_spared.h
 tests_unit_test_agent_memory_LDFLAGS = $(FAILING_ALLOCATIONS) $(LEADER_WRAPS)
 tests_unit_test_agent_memory_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_agent_texts_SOURCES = tests/unit/test-agent_texts.c $(AGENT_ROOM)
+tests_unit_test_agent_texts_SOURCES = tests/unit/test-agent_texts.c $(AGENT_FIXTURE)
 tests_unit_test_agent_texts_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_texts_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
-tests_unit_test_agent_texts_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_agent_calls_SOURCES = tests/unit/test-agent_calls.c $(SIDE_BY_SIDE) $(AGENT_ROOM)
+tests_unit_test_agent_texts_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_agent_calls_SOURCES = tests/unit/test-agent_calls.c $(SIDE_BY_SIDE) $(AGENT_FIXTURE)
 tests_unit_test_agent_calls_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_agent_calls_LDFLAGS = $(AM_LDFLAGS) $(LEADER_WRAPS)
-tests_unit_test_agent_calls_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
+tests_unit_test_agent_calls_LDADD = tests/sim/libsim.a $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_membership_SOURCES = tests/unit/test-membership.c tests/unit/membership.h \
 	tests/unit/membership_played.h tests/unit/membership_played.c tests/unit/membership_leads.c tests/unit/membership_joins.c \
 	tests/lib/alloc.h tests/lib/alloc.c tests/lib/alloc_spared.h tests/lib/quiet_peer.h tests/lib/quiet_peer.c tests/lib/memory_disk.h tests/lib/memory_disk.c \
 	$(FLEETD_HOST)
 tests_unit_test_membership_CFLAGS = $(TEST_CFLAGS) -include tests/lib/alloc_spared.h
 tests_unit_test_membership_LDFLAGS = $(FAILING_ALLOCATIONS) \
-	-Wl,--wrap=kv_state,--wrap=registry_admit,--wrap=registry_forget,--wrap=registry_listen,--wrap=loop_defer \
-	-Wl,--wrap=registry_presence,--wrap=registry_member_started,--wrap=registry_note_level,--wrap=registry_read_level \
+	-Wl,--wrap=kv_state,--wrap=registry_admit,--wrap=registry_cancel,--wrap=registry_observe,--wrap=loop_defer \
+	-Wl,--wrap=registry_presence,--wrap=registry_record_start,--wrap=registry_record_level,--wrap=registry_read_level \
 	-Wl,--wrap=kv_member_promote,--wrap=kv_member_demote,--wrap=kv_member_remove,--wrap=kv_member_vacate \
 	-Wl,--wrap=kv_propose,--wrap=kv_cancel,--wrap=kv_member_add,--wrap=cluster_machines_sorted,--wrap=peer_handshake
 tests_unit_test_membership_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)

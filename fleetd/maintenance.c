@@ -8,11 +8,12 @@
 #include "kvstore/offline.h"
 #include "units/stored_json.h"
 
-/* In a new lineage: the seats of hosts that must join anew, and orders to stop, which are about what ran in
- * the old one. The engine gives new ones once it has seen what runs. */
-static bool is_moot(void *userdata, const KvNode *node) {
+/* Return whether a key is dropped in a new lineage. These are members that have to join again, and stop
+ * assignments, which are about the former lineage. The engine writes new ones when all hosts have reported.
+ */
+static bool maintenance_is_moot(void *userdata, const KvNode *node) {
         const Settings *s = userdata;
-        _cleanup_assignment_ Assignment order = {};
+        _cleanup_assignment_ Assignment assignment = {};
         LayoutKey k;
 
         if (!layout_parse(node->key, &k))
@@ -22,12 +23,12 @@ static bool is_moot(void *userdata, const KvNode *node) {
         if (k.kind == LAYOUT_MEMBER)
                 return s->restore || !streq(k.machine, s->machine_id);
         if (k.kind != LAYOUT_ASSIGNMENT ||
-            stored_assignment_read(node->value.data, node->value.size, &order, NULL) < 0)
+            stored_assignment_read(node->value.data, node->value.size, &assignment, NULL) < 0)
                 return false;
-        return order.kind == ASSIGNMENT_STOP;
+        return assignment.kind == ASSIGNMENT_STOP;
 }
 
-static void print_found(const char *what, const KvOffline *f) {
+static void maintenance_print_found(const char *what, const KvOffline *f) {
         printf("%s cluster %llx, lineage %016llx, at index %llu (Raft's entry %llu): %llu keys and "
                "directories.\n",
                what, (unsigned long long) f->cluster_id, (unsigned long long) f->lineage,
@@ -35,32 +36,29 @@ static void print_found(const char *what, const KvOffline *f) {
                (unsigned long long) f->n_nodes);
 }
 
-static void print_made(const KvOffline *f) {
-        printf("It is a cluster of one now, of lineage %016llx, and goes on at index %llu.\n"
-               "Start fleetd here. Each other host joins anew: stop its fleetd, remove its state directory, "
-               "start it with Join=.\n",
+static void maintenance_print_cluster(const KvOffline *f) {
+        printf("This host is a cluster of one now, of lineage %016llx, at index %llu.\n"
+               "Start fleetd on it. Let each other host join again: stop its fleetd, remove its state "
+               "directory, start it with Join=.\n",
                (unsigned long long) f->new_lineage, (unsigned long long) f->new_index);
 }
 
-static int recover(const Settings *s, const KvOfflineOptions *options, Error *err) {
+static int maintenance_recover(const Settings *s, const KvOfflineOptions *options, Error *err) {
         KvOffline found;
         int r;
 
         r = kv_recover(options, !s->force, &found, err);
         if (r < 0)
                 return r;
-        print_found("This host's replica:", &found);
+        maintenance_print_found("This host's replica:", &found);
         if (s->force) {
-                print_made(&found);
+                maintenance_print_cluster(&found);
                 return 0;
         }
         printf("The cluster has %zu member%s. With --force this host becomes a cluster of one, of a new "
-               "lineage: what it holds counts,\n"
-               "what only others hold is lost, all other hosts are refused until they join anew, and whoever "
-               "waits for a change of a\n"
-               "key is told to read it again. No unit is touched. Do it only if a majority of the voters "
-               "will never come back.\n"
-               "Nothing was changed.\n",
+               "lineage, with its own keys:\nkeys that only other hosts have are lost, all other hosts are "
+               "rejected until they join again, and watchers of\nkeys have to read them again. No unit is "
+               "touched. Use it only if a majority of the voters is lost for good.\nNothing was changed.\n",
                found.n_members, found.n_members == 1 ? "" : "s");
         return 0;
 }
@@ -72,7 +70,7 @@ int maintenance_run(const Settings *s, Loop *loop, Disk *log_disk, const char *b
         KvOfflineOptions options = { .loop = loop,
                                      .log_disk = log_disk,
                                      .quota = s->quota,
-                                     .is_moot = is_moot,
+                                     .is_moot = maintenance_is_moot,
                                      .userdata = (void *) s,
                                      .mark = layout_key(mark, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL) };
         KvOffline found;
@@ -87,17 +85,17 @@ int maintenance_run(const Settings *s, Loop *loop, Disk *log_disk, const char *b
         snprintf(options.address, sizeof(options.address), "%s", s->listen_peer);
 
         if (s->recover)
-                return recover(s, &options, err);
+                return maintenance_recover(s, &options, err);
         if (s->backup) {
                 r = kv_backup(&options, s->backup, &found, err);
                 if (r >= 0)
-                        print_found("Written:", &found);
+                        maintenance_print_found("Written:", &found);
                 return r;
         }
         r = kv_restore(&options, s->restore, &found, err);
         if (r >= 0) {
-                print_found("Restored:", &found);
-                print_made(&found);
+                maintenance_print_found("Restored:", &found);
+                maintenance_print_cluster(&found);
         }
         return r;
 }

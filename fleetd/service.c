@@ -10,7 +10,7 @@
 struct Service {
         Loop *loop; /* borrowed */
         Timer watchdog;
-        uint64_t watchdog_ms; /* 0: none asked for */
+        uint64_t watchdog_ms; /* 0: no watchdog */
 };
 
 static void service_on_watchdog(void *userdata) {
@@ -49,13 +49,13 @@ void service_ready(void) {
 }
 
 void service_status(const char *format, ...) {
-        char sentence[256];
+        char message[256];
         va_list ap;
 
         va_start(ap, format);
-        vsnprintf(sentence, sizeof(sentence), format, ap);
+        vsnprintf(message, sizeof(message), format, ap);
         va_end(ap);
-        (void) sd_notifyf(0, "STATUS=%s", sentence);
+        (void) sd_notifyf(0, "STATUS=%s", message);
 }
 
 void service_reloading(void) {
@@ -70,8 +70,8 @@ void service_extend(uint64_t more_ms) {
         (void) sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%llu", (unsigned long long) more_ms * 1000);
 }
 
-/* systemd.exec(5): JOURNAL_STREAM is the device and inode of the stream that is connected to the journal. */
-static int stderr_is_journal(void) {
+/* JOURNAL_STREAM in systemd.exec(5): device and inode of the stream to the journal. */
+static int service_stderr_is_journal(void) {
         const char *stream = getenv("JOURNAL_STREAM");
         unsigned long long device, inode;
         struct stat st;
@@ -80,13 +80,13 @@ static int stderr_is_journal(void) {
                fstat(STDERR_FILENO, &st) == 0 && st.st_dev == device && st.st_ino == inode;
 }
 
-void service_log(void *userdata, int priority, const LogFields *f, const char *sentence) {
+void service_log(void *userdata, int priority, const LogFields *f, const char *message) {
         struct iovec fields[8];
         char text[8][2200];
         int n = 0;
 
-        if (!stderr_is_journal()) {
-                fprintf(stderr, "%s\n", sentence);
+        if (!service_stderr_is_journal()) {
+                fprintf(stderr, "%s\n", message);
                 return;
         }
 
@@ -97,7 +97,7 @@ void service_log(void *userdata, int priority, const LogFields *f, const char *s
                 fields[n].iov_base = text[n];                                                     \
                 n++;                                                                              \
         } while (0)
-        ADD("MESSAGE=%s", sentence);
+        ADD("MESSAGE=%s", message);
         ADD("PRIORITY=%d", priority);
         if (f->unit)
                 ADD("FLEET_UNIT=%s", f->unit);

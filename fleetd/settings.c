@@ -10,15 +10,19 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/parse.h"
+#include "base/sizes.h"
 #include "kvstore/command.h"
 #include "units/unit_file.h"
+
+#define CONFIG_FILE     "/etc/fleet/fleetd.conf"
+#define CONFIG_DROP_INS CONFIG_FILE ".d"
 
 enum { SETTINGS_FILE_MAX = 64 * 1024, SETTINGS_DROP_INS_MAX = 256 };
 
 const ApiLimits api_limits_default = {
         .key_size = KV_KEY_MAX,
         .value_size = KV_VALUE_MAX,
-        .body_size = 2 << 20, /* a value and the one before it, each byte of both as %XX, and to spare */
+        .body_size = 2 << 20, /* a value and its previous one, each byte as %XX, and a margin */
         .answer_nodes = 100000,
         .answer_size = 32 << 20,
         .watches = 100000,
@@ -43,7 +47,7 @@ static int set_path(const char *value, void *field, Error *err) {
 }
 
 static int set_address(const char *value, void *field, Error *err) {
-        char host[64];
+        char host[ADDRESS_SIZE];
         uint16_t port;
 
         if (streq(value, "off"))
@@ -54,11 +58,10 @@ static int set_address(const char *value, void *field, Error *err) {
         return set_text(value, field, err);
 }
 
-/* http://HOST:PORT, as etcd's clients take it: a path would be lost. */
+/* http://HOST:PORT, as etcd's clients expect: they drop a path. */
 static int set_url(const char *value, void *field, Error *err) {
-        const char *host = starts_with(value, "http://")  ? value + 7 :
-                           starts_with(value, "https://") ? value + 8 :
-                                                            NULL;
+        const char *scheme = starts_with(value, "https://") ? "https://" : "http://";
+        const char *host = starts_with(value, scheme) ? value + strlen(scheme) : NULL;
         const char *colon = host ? strrchr(host, ':') : NULL;
         uint64_t port;
 
@@ -97,7 +100,7 @@ static int add_addresses(const char *value, void *field, Error *err) {
         }
         for (const char *p = value + strspn(value, ", \t"); r == 0 && *p; p += strspn(p, ", \t")) {
                 size_t size = strcspn(p, ", \t");
-                char address[128], host[64];
+                char address[128], host[ADDRESS_SIZE];
                 uint16_t port;
 
                 snprintf(address, sizeof(address), "%.*s", (int) MIN(size, sizeof(address) - 1), p);
@@ -171,56 +174,57 @@ static int set_access(const char *value, void *field, Error *err) {
         return error_set(err, -EINVAL, "expected read-write, read-only or off, not '%s'", value);
 }
 
-/* A line here is a key of fleetd.conf and an option; fleetd.conf(5) documents the same names. */
+/* One row for each key of fleetd.conf and option; fleetd.conf(5) documents the same names. */
 static const struct {
         const char *key, *option, *argument, *help;
         int (*set)(const char *value, void *field, Error *err);
         size_t offset;
-        const char *min, *max; /* of what is bounded, in the words of the setting */
+        const char *min, *max; /* limits, written as the setting; NULL: none */
         enum {
                 AT_RESTART,
                 AT_RELOAD,
                 AT_NEXT_START
-        } taken; /* when a running daemon takes a change; the last is read at a start alone */
+        } applied; /* when a change takes effect; AT_NEXT_START: only read at a start, no restart is requested
+                    */
 } table[] = {
-        { "StateDirectory", "state-directory", "DIR", "log, tree and last assignment (/var/lib/fleet)",
+        { "StateDirectory", "state-directory", "DIR", "log, tree and assignment records (/var/lib/fleet)",
           set_path, offsetof(Settings, state_directory) },
         { "RuntimeDirectory", "runtime-directory", "DIR", "unit files in force (/run/fleet)", set_path,
           offsetof(Settings, runtime_directory) },
         { "UnitDirectory", "unit-directory", "DIR",
           "watched folder of unit files (/etc/fleet/units); empty: none", set_path,
           offsetof(Settings, unit_directory) },
-        { "ClusterFile", "cluster-file", "FILE", "where the other hosts are remembered; empty: nowhere",
-          set_path, offsetof(Settings, cluster_file) },
-        { "ListenClient", "listen-client", "ADDR:PORT", "door of the key API (127.0.0.1:2379); off: none",
+        { "ClusterFile", "cluster-file", "FILE", "addresses of the other hosts; empty: none", set_path,
+          offsetof(Settings, cluster_file) },
+        { "ListenClient", "listen-client", "ADDR:PORT", "listener of the key API (127.0.0.1:2379); off: none",
           set_address, offsetof(Settings, listen_client) },
         { "AdvertiseClient", "advertise-client", "URL",
           "where clients elsewhere reach this host's key API (none)", set_url,
-          offsetof(Settings, advertise_client), .taken = AT_RELOAD },
-        { "ListenPeer", "listen-peer", "ADDR:PORT", "door for other hosts (none); needs --peer-key",
+          offsetof(Settings, advertise_client), .applied = AT_RELOAD },
+        { "ListenPeer", "listen-peer", "ADDR:PORT", "listener for other hosts (none); requires --peer-key",
           set_address, offsetof(Settings, listen_peer) },
-        { "ListenSocket", "listen-socket", "PATH", "door for root and group fleet (/run/fleet.sock)",
+        { "ListenSocket", "listen-socket", "PATH", "listener for root and group fleet (/run/fleet.sock)",
           set_path, offsetof(Settings, listen_socket) },
         { "PeerKey", "peer-key", "FILE", "the cluster's key: 64 hex digits, mode 0600", set_path,
           offsetof(Settings, peer_key) },
         { "Join", "join", "ADDR:PORT", "a host of the cluster to join; may be repeated", add_addresses,
-          offsetof(Settings, join), .taken = AT_NEXT_START },
-        { "Name", "name", "NAME", "what people call this machine (its host name)", set_name,
+          offsetof(Settings, join), .applied = AT_NEXT_START },
+        { "Name", "name", "NAME", "name of this machine for people (its host name)", set_name,
           offsetof(Settings, name) },
         { "MachineID", "machine-id", "HEX", "identity (/etc/machine-id); for tests", set_machine_id,
           offsetof(Settings, machine_id) },
-        { "Metadata", "metadata", "K=V,...", "facts that units may ask for; may be repeated", add_metadata,
-          offsetof(Settings, metadata), .taken = AT_RELOAD },
+        { "Metadata", "metadata", "K=V,...", "attributes that units may require; may be repeated",
+          add_metadata, offsetof(Settings, metadata), .applied = AT_RELOAD },
         { "Agent", "agent", "BOOL", "run units on this host (yes)", set_bool, offsetof(Settings, agent) },
         { "Engine", "engine", "BOOL", "place units while this host leads (yes)", set_bool,
           offsetof(Settings, engine) },
         { "ClientAccess", "client-access", "MODE", "of ListenClient: read-write, read-only, off", set_access,
           offsetof(Settings, client_access) },
         { "BrakeSec", "brake-sec", "SPAN", "pause before moving units when many hosts vanish (30s)", set_span,
-          offsetof(Settings, brake_ms), .taken = AT_RELOAD },
+          offsetof(Settings, brake_ms), .applied = AT_RELOAD },
         { "BootWaitSec", "boot-wait-sec", "SPAN",
           "after a boot wait so long for the cluster, then start the last assignment (30s)", set_span,
-          offsetof(Settings, boot_wait_ms), .taken = AT_NEXT_START },
+          offsetof(Settings, boot_wait_ms), .applied = AT_NEXT_START },
         { "Quota", "quota", "SIZE", "bytes of users' keys and values (256M)", set_size,
           offsetof(Settings, quota) },
         { "QuotaKeys", "quota-keys", "N",
@@ -229,46 +233,45 @@ static const struct {
         { "Voters", "voters", "N", "how many hosts vote: 1 or 3 (3 when there are three)", set_voters,
           offsetof(Settings, voters) },
         { "LimitKeySize", "limit-key-size", "SIZE", "of a key (8K)", set_size,
-          offsetof(Settings, limits.key_size), "64", "8K", .taken = AT_RELOAD },
+          offsetof(Settings, limits.key_size), "64", "8K", .applied = AT_RELOAD },
         { "LimitValueSize", "limit-value-size", "SIZE", "of a value (240K)", set_size,
-          offsetof(Settings, limits.value_size), "1K", "240K", .taken = AT_RELOAD },
+          offsetof(Settings, limits.value_size), "1K", "240K", .applied = AT_RELOAD },
         { "LimitBodySize", "limit-body-size", "SIZE", "of a request's body (2M)", set_size,
-          offsetof(Settings, limits.body_size), "64K", "16M", .taken = AT_RELOAD },
+          offsetof(Settings, limits.body_size), "64K", "16M", .applied = AT_RELOAD },
         { "LimitAnswerNodes", "limit-answer-nodes", "N", "nodes in one answer (100000)", set_count,
-          offsetof(Settings, limits.answer_nodes), "1000", "10000000", .taken = AT_RELOAD },
+          offsetof(Settings, limits.answer_nodes), "1000", "10000000", .applied = AT_RELOAD },
         { "LimitAnswerSize", "limit-answer-size", "SIZE", "of one answer (32M)", set_size,
-          offsetof(Settings, limits.answer_size), "1M", "4G", .taken = AT_RELOAD },
+          offsetof(Settings, limits.answer_size), "1M", "4G", .applied = AT_RELOAD },
         { "LimitWatches", "limit-watches", "N", "clients that wait for a key (100000)", set_count,
-          offsetof(Settings, limits.watches), "1", "100000", .taken = AT_RELOAD },
-        { "LimitConnections", "limit-connections", "N", "connections at each door (10000)", set_count,
-          offsetof(Settings, http.connections), "16", "1000000", .taken = AT_RELOAD },
+          offsetof(Settings, limits.watches), "1", "100000", .applied = AT_RELOAD },
+        { "LimitConnections", "limit-connections", "N", "connections at each listener (10000)", set_count,
+          offsetof(Settings, http.connections), "16", "1000000", .applied = AT_RELOAD },
         { "LimitConnectionsPerClient", "limit-connections-per-client", "N",
           "of one address, or one user of the socket; 0: no limit of its own (0)", set_count,
-          offsetof(Settings, http.connections_per_client), "0", "1000000", .taken = AT_RELOAD },
+          offsetof(Settings, http.connections_per_client), "0", "1000000", .applied = AT_RELOAD },
         { "LimitLineSize", "limit-line-size", "SIZE", "of a request line (16K)", set_size,
-          offsetof(Settings, http.line_size), "1K", "64K", .taken = AT_RELOAD },
+          offsetof(Settings, http.line_size), "1K", "64K", .applied = AT_RELOAD },
         { "LimitHeadSize", "limit-head-size", "SIZE", "of a request's head (32K)", set_size,
-          offsetof(Settings, http.head_size), "2K", "256K", .taken = AT_RELOAD },
+          offsetof(Settings, http.head_size), "2K", "256K", .applied = AT_RELOAD },
         { "LimitFields", "limit-fields", "N", "header fields of a request (64)", set_count,
-          offsetof(Settings, http.fields), "8", "1000", .taken = AT_RELOAD },
-        { "LimitAheadSize", "limit-ahead-size", "SIZE", "requests sent ahead on a connection (64K)", set_size,
-          offsetof(Settings, http.ahead_size), "1K", "16M", .taken = AT_RELOAD },
-        { "LimitBacklogSize", "limit-backlog-size", "SIZE",
-          "of a stream that its reader has not taken (256K)", set_size, offsetof(Settings, http.backlog_size),
-          "16K", "64M", .taken = AT_RELOAD },
-        { "LimitBufferSize", "limit-buffer-size", "SIZE", "held for all clients of a door (64M)", set_size,
-          offsetof(Settings, http.buffer_size), "1M", "16G", .taken = AT_RELOAD },
-        { "LimitHeadSec", "limit-head-sec", "SPAN", "until a request's head is there (10s)", set_span,
-          offsetof(Settings, http.head_ms), "100ms", "10min", .taken = AT_RELOAD },
-        { "LimitBodySec", "limit-body-sec", "SPAN", "in which 1 KiB of a body must come (10s)", set_span,
-          offsetof(Settings, http.body_ms), "100ms", "10min", .taken = AT_RELOAD },
+          offsetof(Settings, http.fields), "8", "1000", .applied = AT_RELOAD },
+        { "LimitAheadSize", "limit-ahead-size", "SIZE", "of pipelined requests on a connection (64K)",
+          set_size, offsetof(Settings, http.ahead_size), "1K", "16M", .applied = AT_RELOAD },
+        { "LimitBacklogSize", "limit-backlog-size", "SIZE", "of a stream's unread events (256K)", set_size,
+          offsetof(Settings, http.backlog_size), "16K", "64M", .applied = AT_RELOAD },
+        { "LimitBufferSize", "limit-buffer-size", "SIZE", "for all clients of a listener (64M)", set_size,
+          offsetof(Settings, http.buffer_size), "1M", "16G", .applied = AT_RELOAD },
+        { "LimitHeadSec", "limit-head-sec", "SPAN", "until a request's head is complete (10s)", set_span,
+          offsetof(Settings, http.head_ms), "100ms", "10min", .applied = AT_RELOAD },
+        { "LimitBodySec", "limit-body-sec", "SPAN", "in which 1 KiB of a body must arrive (10s)", set_span,
+          offsetof(Settings, http.body_ms), "100ms", "10min", .applied = AT_RELOAD },
         { "LimitAnswerSec", "limit-answer-sec", "SPAN",
           "in which the kernel must take 1 KiB of an answer (10s)", set_span,
-          offsetof(Settings, http.answer_ms), "100ms", "10min", .taken = AT_RELOAD },
-        { "LimitIdleSec", "limit-idle-sec", "SPAN", "that a connection may rest between requests (60s)",
-          set_span, offsetof(Settings, http.idle_ms), "100ms", "1d", .taken = AT_RELOAD },
-        { "Debug", "debug", "BOOL", "log what the daemon looks at, too", set_bool, offsetof(Settings, debug),
-          .taken = AT_RELOAD },
+          offsetof(Settings, http.answer_ms), "100ms", "10min", .applied = AT_RELOAD },
+        { "LimitIdleSec", "limit-idle-sec", "SPAN", "that a connection may be idle between requests (60s)",
+          set_span, offsetof(Settings, http.idle_ms), "100ms", "1d", .applied = AT_RELOAD },
+        { "Debug", "debug", "BOOL", "log checks without effect, too", set_bool, offsetof(Settings, debug),
+          .applied = AT_RELOAD },
 };
 
 void settings_done(Settings *s) {
@@ -337,21 +340,21 @@ static int settings_set(Settings *s, size_t i, const char *value, Error *err) {
 
 /* -- Files -- */
 
-/* Symbolic links are followed, as systemd does with its own settings: write access to the folder is needed
- * for a link as for a file. */
-static int settings_read_file(Settings *s, const char *shown, Error *err) {
+/* Follow symbolic links, as systemd does with its settings: a link requires the same write access as a file.
+ */
+static int settings_read_file(Settings *s, const char *name, Error *err) {
         _cleanup_unit_file_ UnitFile file = {};
-        _cleanup_free_ char *path = realpath(shown, NULL), *text = NULL;
+        _cleanup_free_ char *path = realpath(name, NULL), *text = NULL;
         size_t size;
         int r;
 
         r = path ? read_file_at(AT_FDCWD, path, SETTINGS_FILE_MAX, &text, &size) : -errno;
         if (r < 0)
-                return error_set(err, r, "cannot read %s: %s", shown, strerror(-r));
+                return error_set(err, r, "Failed to read %s: %s", name, strerror(-r));
 
         r = unit_file_parse(text, size, UNIT_FILE_SYSTEMD, &file, err);
         if (r < 0)
-                return error_prefix(err, r, "%s", shown);
+                return error_prefix(err, r, "%s", name);
 
         for (size_t o = 0; o < file.n_options; o++) {
                 const UnitOption *option = &file.options[o];
@@ -359,31 +362,32 @@ static int settings_read_file(Settings *s, const char *shown, Error *err) {
 
                 if (!streq(option->section, "Fleetd"))
                         return error_set(err, -EINVAL,
-                                         "%s: line %u: unknown section [%s]; settings stand in [Fleetd]",
-                                         shown, option->line, option->section);
+                                         "%s: line %u: unknown section [%s]; settings belong in [Fleetd]",
+                                         name, option->line, option->section);
                 while (i < ELEMENTS(table) && !streq(table[i].key, option->name))
                         i++;
                 if (i == ELEMENTS(table))
                         return error_set(err, -EINVAL, "%s: line %u: unknown setting %s=; see fleetd.conf(5)",
-                                         shown, option->line, option->name);
+                                         name, option->line, option->name);
                 r = settings_set(s, i, option->value, err);
                 if (r < 0)
-                        return error_prefix(err, r, "%s: line %u: %s=", shown, option->line, option->name);
+                        return error_prefix(err, r, "%s: line %u: %s=", name, option->line, option->name);
         }
         return 0;
 }
 
-static int is_conf(const struct dirent *d) {
+static int settings_is_conf(const struct dirent *d) {
         return d->d_name[0] != '.' && ends_with(d->d_name, ".conf");
 }
 
-static int settings_read_drop_in(Settings *s, const char *path, Error *err) {
+static int settings_read_drop_in(Settings *s, const char *dir, const char *name, Error *err) {
+        _cleanup_free_ char *path = NULL;
         struct stat st = {};
 
+        if (asprintf(&path, "%s/%s", dir, name) < 0)
+                return -ENOMEM;
         if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && stat(path, &st) < 0 && errno == ENOENT) {
-                log_warning(NO_FIELDS,
-                            "%s is skipped: it is a symbolic link, and leads to a file that does not exist",
-                            path);
+                log_warning(NO_FIELDS, "skipping %s: symbolic link to a file that does not exist", path);
                 return 0;
         }
         if (S_ISCHR(st.st_mode)) /* /dev/null */
@@ -395,20 +399,16 @@ int settings_read_drop_ins(Settings *s, const char *dir, Error *err) {
         struct dirent **names;
         int n, r = 0;
 
-        n = scandir(dir, &names, is_conf, alphasort);
+        n = scandir(dir, &names, settings_is_conf, alphasort);
         if (n < 0)
-                return errno == ENOENT ? 0 :
-                                         error_set(err, -errno, "cannot list %s: %s", dir, strerror(errno));
+                return errno == ENOENT ?
+                               0 :
+                               error_set(err, -errno, "Failed to list %s: %s", dir, strerror(errno));
 
         if (n > SETTINGS_DROP_INS_MAX)
                 r = error_set(err, -E2BIG, "%s: more than %d files", dir, SETTINGS_DROP_INS_MAX);
         for (int i = 0; i < n; i++) {
-                _cleanup_free_ char *path = NULL;
-
-                if (r == 0)
-                        r = asprintf(&path, "%s/%s", dir, names[i]->d_name) < 0 ?
-                                    -ENOMEM :
-                                    settings_read_drop_in(s, path, err);
+                r = r < 0 ? r : settings_read_drop_in(s, dir, names[i]->d_name, err);
                 free(names[i]);
         }
         free(names);
@@ -417,7 +417,7 @@ int settings_read_drop_ins(Settings *s, const char *dir, Error *err) {
 
 /* -- The command line -- */
 
-static void print_help(void) {
+static void settings_print_help(void) {
         printf("fleetd [OPTION...]\n\n"
                "The daemon of a fleet cluster: one on every host. Without any option this host is a cluster "
                "of one.\n\n"
@@ -425,12 +425,12 @@ static void print_help(void) {
                "     --version                 show the version\n"
                "     --config=FILE             read FILE instead of /etc/fleet/fleetd.conf and "
                "fleetd.conf.d/*.conf\n"
-               "     --backup=FILE             write the stopped daemon's tree to FILE, and end\n"
-               "     --restore=FILE            make a cluster of one from FILE where there is no replica, "
-               "and end\n"
+               "     --backup=FILE             write the stopped daemon's tree to FILE, and exit\n"
+               "     --restore=FILE            create a cluster of one from FILE if there is no replica, and "
+               "exit\n"
                "     --recover                 show what --recover --force would do\n"
-               "     --recover --force         the majority is lost for ever: make this host a cluster of "
-               "one, and end\n");
+               "     --recover --force         after a permanent loss of the majority: make this host a "
+               "cluster of one, and exit\n");
         for (size_t i = 0; i < ELEMENTS(table); i++) {
                 char left[64];
 
@@ -441,9 +441,8 @@ static void print_help(void) {
         printf("\nEach option is also a key of fleetd.conf. See fleetd(8), fleetd.conf(5).\n");
 }
 
-/* The value of option 'name' at argv[*i], which may be "--name=value" or "--name value"; NULL if it is
- * another. */
-static const char *option_value(const char *name, int argc, char *const argv[], int *i) {
+/* Return the value of option 'name' at argv[*i], which is "--name=value" or "--name value", or NULL. */
+static const char *settings_option_value(const char *name, int argc, char *const argv[], int *i) {
         size_t size = strlen(name);
 
         if (!starts_with(argv[*i], "--") || strncmp(argv[*i] + 2, name, size) != 0)
@@ -455,7 +454,7 @@ static const char *option_value(const char *name, int argc, char *const argv[], 
         return NULL;
 }
 
-/* 1 if argv[*i] is one of those that say what to do instead of running. */
+/* Return 1 if argv[*i] is an option for maintenance. */
 static int settings_read_maintenance(Settings *s, int argc, char *const argv[], int *i) {
         const char *value;
         char **file = NULL;
@@ -464,9 +463,9 @@ static int settings_read_maintenance(Settings *s, int argc, char *const argv[], 
                 s->recover = true;
         else if (streq(argv[*i], "--force"))
                 s->force = true;
-        else if ((value = option_value("backup", argc, argv, i)))
+        else if ((value = settings_option_value("backup", argc, argv, i)))
                 file = &s->backup;
-        else if ((value = option_value("restore", argc, argv, i)))
+        else if ((value = settings_option_value("restore", argc, argv, i)))
                 file = &s->restore;
         else
                 return 0;
@@ -479,11 +478,11 @@ static int settings_read_maintenance(Settings *s, int argc, char *const argv[], 
 
 static int settings_check_maintenance(const Settings *s, Error *err) {
         if (s->recover + !!s->backup + !!s->restore > 1)
-                return error_set(err, -EINVAL, "--recover, --backup and --restore are one at a time");
+                return error_set(err, -EINVAL, "--recover, --backup and --restore exclude each other");
         if (s->force && !s->recover)
-                return error_set(err, -EINVAL, "--force goes with --recover");
+                return error_set(err, -EINVAL, "--force requires --recover");
         if ((s->backup && !s->backup[0]) || (s->restore && !s->restore[0]))
-                return error_set(err, -EINVAL, "--backup and --restore need the name of a file");
+                return error_set(err, -EINVAL, "--backup and --restore require a file name");
         return 0;
 }
 
@@ -495,7 +494,7 @@ static int settings_read_options(Settings *s, int argc, char *const argv[], Erro
                 const char *value = NULL;
                 size_t t;
 
-                if (option_value("config", argc, argv, &i))
+                if (settings_option_value("config", argc, argv, &i))
                         continue;
                 r = settings_read_maintenance(s, argc, argv, &i);
                 if (r < 0)
@@ -503,7 +502,7 @@ static int settings_read_options(Settings *s, int argc, char *const argv[], Erro
                 if (r > 0)
                         continue;
                 for (t = 0; t < ELEMENTS(table) && !value; t++)
-                        value = option_value(table[t].option, argc, argv, &i);
+                        value = settings_option_value(table[t].option, argc, argv, &i);
                 if (!value)
                         return error_set(
                                 err, -EINVAL,
@@ -513,7 +512,7 @@ static int settings_read_options(Settings *s, int argc, char *const argv[], Erro
                                 argv[i]);
                 t--;
                 if (!seen[t] && (table[t].set == add_addresses || table[t].set == add_metadata))
-                        (void) settings_set(s, t, "", err); /* clears it */
+                        (void) settings_set(s, t, "", err); /* clear it */
                 seen[t] = true;
                 r = settings_set(s, t, value, err);
                 if (r < 0)
@@ -522,7 +521,7 @@ static int settings_read_options(Settings *s, int argc, char *const argv[], Erro
         return 0;
 }
 
-/* -- What the machine knows of itself -- */
+/* -- Facts of the machine, and checks -- */
 
 static int settings_complete(Settings *s, Error *err) {
         int r;
@@ -537,46 +536,59 @@ static int settings_complete(Settings *s, Error *err) {
                 }
                 if (r < 0)
                         return error_set(err, r,
-                                         "no machine id in /etc/machine-id; systemd-machine-id-setup makes "
-                                         "one, --machine-id= gives one");
+                                         "no machine ID in /etc/machine-id; run systemd-machine-id-setup, or "
+                                         "set --machine-id=");
         }
         if (!s->name) {
                 struct utsname host;
 
                 if (uname(&host) < 0 || set_name(host.nodename, &s->name, NULL) < 0)
-                        return error_set(err, -EINVAL, "the host name is no name; give one by --name=");
+                        return error_set(err, -EINVAL, "the host name is invalid; set --name=");
         }
         if (s->listen_peer[0] && !s->peer_key[0])
                 return error_set(
                         err, -EINVAL,
-                        "ListenPeer=%s needs PeerKey=: the door for hosts is never open to everybody; "
+                        "ListenPeer=%s requires PeerKey=: the peer listener only accepts hosts with the key; "
                         "openssl rand -hex 32 >/etc/fleet/peer.key; chmod 600 /etc/fleet/peer.key",
                         s->listen_peer);
         if (s->join.n > 0 && !s->listen_peer[0])
                 return error_set(err, -EINVAL,
-                                 "Join=%s needs ListenPeer=: the other hosts must reach this one",
+                                 "Join=%s requires ListenPeer=: the other hosts connect to this one",
                                  s->join.items[0]);
         if (starts_with(s->listen_peer, "0.0.0.0:") || starts_with(s->listen_peer, "[::]:"))
-                return error_set(err, -EINVAL,
-                                 "ListenPeer=%s: name the one address at which other hosts reach this one",
-                                 s->listen_peer);
-        if (s->http.buffer_size < s->limits.answer_size || s->http.buffer_size < s->limits.body_size)
-                return error_set(err, -EINVAL,
-                                 "LimitBufferSize= is for all requests and answers together: it cannot be "
-                                 "below LimitAnswerSize= or LimitBodySize=");
-        if (s->http.line_size > s->http.head_size)
                 return error_set(
                         err, -EINVAL,
-                        "LimitLineSize= cannot be above LimitHeadSize=: the line is a part of the head");
+                        "ListenPeer=%s: expected the one address at which other hosts reach this one",
+                        s->listen_peer);
+        if (s->http.buffer_size < s->limits.answer_size || s->http.buffer_size < s->limits.body_size)
+                return error_set(err, -EINVAL,
+                                 "LimitBufferSize= covers all requests and answers: expected at least "
+                                 "LimitAnswerSize= and LimitBodySize=");
+        if (s->http.line_size > s->http.head_size)
+                return error_set(err, -EINVAL,
+                                 "LimitLineSize= cannot be above LimitHeadSize=: the head contains the line");
         return 0;
+}
+
+static int settings_read_files(Settings *s, const char *config, Error *err) {
+        int r;
+
+        if (config)
+                return settings_read_file(s, config, err);
+        if (access(CONFIG_FILE, F_OK) == 0) {
+                r = settings_read_file(s, CONFIG_FILE, err);
+                if (r < 0)
+                        return r;
+        }
+        return settings_read_drop_ins(s, CONFIG_DROP_INS, err);
 }
 
 const char *settings_source(int argc, char *const argv[]) {
         const char *config = NULL;
 
         for (int i = 1; i < argc; i++)
-                config = option_value("config", argc, argv, &i) ?: config;
-        return config ?: "/etc/fleet/fleetd.conf and /etc/fleet/fleetd.conf.d";
+                config = settings_option_value("config", argc, argv, &i) ?: config;
+        return config ?: CONFIG_FILE " and " CONFIG_DROP_INS;
 }
 
 int settings_read(Settings *ret, int argc, char *const argv[], Error *err) {
@@ -586,31 +598,29 @@ int settings_read(Settings *ret, int argc, char *const argv[], Error *err) {
 
         for (int i = 1; i < argc; i++) {
                 if (streq(argv[i], "--help") || streq(argv[i], "-h")) {
-                        print_help();
+                        settings_print_help();
                         return 1;
                 }
                 if (streq(argv[i], "--version") || (i == 1 && streq(argv[i], "version"))) {
                         printf("fleetd version %s\n", PACKAGE_VERSION);
                         return 1;
                 }
-                config = option_value("config", argc, argv, &i) ?: config;
+                config = settings_option_value("config", argc, argv, &i) ?: config;
         }
 
         r = settings_defaults(&s);
-        if (r == 0 && config)
-                r = settings_read_file(&s, config, err);
-        else if (r == 0) {
-                if (access("/etc/fleet/fleetd.conf", F_OK) == 0)
-                        r = settings_read_file(&s, "/etc/fleet/fleetd.conf", err);
-                if (r == 0)
-                        r = settings_read_drop_ins(&s, "/etc/fleet/fleetd.conf.d", err);
-        }
-        if (r == 0)
-                r = settings_read_options(&s, argc, argv, err);
-        if (r == 0)
-                r = settings_check_maintenance(&s, err);
-        if (r == 0)
-                r = settings_complete(&s, err);
+        if (r < 0)
+                return r;
+        r = settings_read_files(&s, config, err);
+        if (r < 0)
+                return r;
+        r = settings_read_options(&s, argc, argv, err);
+        if (r < 0)
+                return r;
+        r = settings_check_maintenance(&s, err);
+        if (r < 0)
+                return r;
+        r = settings_complete(&s, err);
         if (r < 0)
                 return r;
 
@@ -621,8 +631,8 @@ int settings_read(Settings *ret, int argc, char *const argv[], Error *err) {
 
 /* -- A running daemon -- */
 
-/* How many bytes the value of line 'i' has in Settings, and whether two are the same. */
-static bool setting_equal(size_t i, const void *a, const void *b, size_t *ret_size) {
+/* Return whether two values of row 'i' are equal, and their size in Settings. */
+static bool settings_equal(size_t i, const void *a, const void *b, size_t *ret_size) {
         if (table[i].set == add_metadata) {
                 *ret_size = sizeof(Pairs);
                 return pairs_equal(a, b);
@@ -645,28 +655,28 @@ static bool setting_equal(size_t i, const void *a, const void *b, size_t *ret_si
 }
 
 int settings_take(Settings *s, Settings *now, Names *ret_taken, Names *ret_restart) {
-        _cleanup_names_ Names taken = {}, restart = {};
+        _cleanup_names_ Names applied = {}, restart = {};
         int r = 0;
 
         for (size_t i = 0; r == 0 && i < ELEMENTS(table); i++) {
                 char *mine = (char *) s + table[i].offset, *other = (char *) now + table[i].offset,
                      before[MAX(sizeof(Pairs), sizeof(Names))];
-                Names *names = table[i].taken == AT_RELOAD ? &taken : &restart;
+                Names *names = table[i].applied == AT_RELOAD ? &applied : &restart;
                 size_t size;
 
-                if (setting_equal(i, mine, other, &size) || table[i].taken == AT_NEXT_START)
+                if (settings_equal(i, mine, other, &size) || table[i].applied == AT_NEXT_START)
                         continue;
                 r = names_add(names, table[i].key, strlen(table[i].key));
-                if (r < 0 || table[i].taken != AT_RELOAD)
+                if (r < 0 || table[i].applied != AT_RELOAD)
                         continue;
-                memcpy(before, mine, size); /* exchanged: what was in force goes with 'now' */
+                memcpy(before, mine, size); /* swap them: the caller frees 'now' */
                 memcpy(mine, other, size);
                 memcpy(other, before, size);
         }
         if (r < 0)
                 return r;
-        *ret_taken = taken;
+        *ret_taken = applied;
         *ret_restart = restart;
-        taken = restart = (Names) {};
+        applied = restart = (Names) {};
         return 0;
 }

@@ -12,54 +12,55 @@ enum {
         CACHE_BLOCKS = 7,
         CACHE_STEP = 16,
         CACHE_MAX = 1032
-}; /* of glibc: blocks of a size, between sizes, the largest size */
+}; /* of glibc: blocks of one size, distance of sizes, largest size */
 
-typedef struct Cached {
+typedef struct TrimCache {
         void *blocks[CACHE_MAX / CACHE_STEP][CACHE_BLOCKS];
-} Cached;
+} TrimCache;
 
-static void *cached_free(void *userdata) {
-        Cached *cached = userdata;
+static void *trim_cache_free(void *userdata) {
+        TrimCache *cache = userdata;
 
-        for (size_t i = 0; i < ELEMENTS(cached->blocks); i++)
+        for (size_t i = 0; i < ELEMENTS(cache->blocks); i++)
                 for (size_t k = 0; k < CACHE_BLOCKS; k++)
-                        free(cached->blocks[i][k]);
+                        free(cache->blocks[i][k]);
         return NULL;
 }
 
-/* Empties the allocator's cache of this thread, whose blocks keep a page each. It has no call for that, but a
- * thread that ends gives its cache back: allocate as many blocks as the cache holds, and have another thread
- * free them. */
-static void cache_return(void) {
-        _cleanup_free_ Cached *cached = NEW0(Cached, 1);
+/* Empty the allocator's cache of this thread, whose blocks retain a page each. glibc has no call for that,
+ * but frees the cache of a thread that ends. So allocate as many blocks as the cache holds, and free them in
+ * another thread. */
+static void trim_cache_return(void) {
+        _cleanup_free_ TrimCache *cache = NEW0(TrimCache, 1);
         pthread_attr_t attr;
         pthread_t thread;
 
-        if (!cached)
+        if (!cache)
                 return;
-        for (size_t i = 0; i < ELEMENTS(cached->blocks); i++)
+        for (size_t i = 0; i < ELEMENTS(cache->blocks); i++)
                 for (size_t k = 0; k < CACHE_BLOCKS; k++)
-                        cached->blocks[i][k] = malloc(CACHE_STEP * (i + 1) + sizeof(void *));
+                        cache->blocks[i][k] = malloc(CACHE_STEP * (i + 1) + sizeof(void *));
 
         pthread_attr_init(&attr);
         if (pthread_attr_setstacksize(&attr, MAX(PTHREAD_STACK_MIN, 64 * 1024)) == 0 &&
-            pthread_create(&thread, &attr, cached_free, cached) == 0)
+            pthread_create(&thread, &attr, trim_cache_free, cache) == 0)
                 pthread_join(thread, NULL);
         else
-                cached_free(cached);
+                trim_cache_free(cache);
         pthread_attr_destroy(&attr);
 }
 
 void trim_init(void) {
         (void) mallopt(M_ARENA_MAX, 1);
         (void) mallopt(M_MMAP_THRESHOLD, TRIM_LARGE);
-        (void) mallopt(M_TRIM_THRESHOLD,
-                       32 * TRIM_BYTES); /* of the heap's end, at once; the rest by the timer */
+        (void) mallopt(
+                M_TRIM_THRESHOLD,
+                32 * TRIM_BYTES); /* applies to the end of the heap, at once; the timer frees the rest */
 }
 
-/* Bytes of this process that are there and belong to no file (proc_pid_statm(5)), beyond those in use: freed
- * pages, and what is not the allocator's. The most there can be if it cannot be read. */
-static int64_t unused_bytes(const struct mallinfo2 *info) {
+/* Return the resident bytes without a file (proc_pid_statm(5)) that are not in use: freed pages, and memory
+ * outside the allocator. INT64_MAX / 2 if they cannot be read. */
+static int64_t trim_unused_bytes(const struct mallinfo2 *info) {
         unsigned long resident, shared;
         FILE *stream = fopen("/proc/self/statm", "re");
         int n;
@@ -74,23 +75,22 @@ static int64_t unused_bytes(const struct mallinfo2 *info) {
                (int64_t) (info->uordblks + info->hblkhd);
 }
 
-/* What the allocator counts as free says nothing of its pages: between two looks they may have been used
- * again, and freed again. What is there beyond what is in use says nothing of what the allocator does not
- * know. */
+/* Two figures decide. The allocator's free bytes do not show pages that were used and freed again in between;
+ * the unused bytes do not show memory outside the allocator. */
 static void trim_on_timer(void *userdata) {
         Trim *trim = userdata;
         struct mallinfo2 info = mallinfo2();
-        int64_t unused = unused_bytes(&info);
+        int64_t unused = trim_unused_bytes(&info);
 
         trim->free_bytes = MIN(trim->free_bytes,
-                               info.fordblks); /* what is in use again will have to be returned again */
+                               info.fordblks); /* memory in use again has to be returned again */
         trim->unused_bytes = MIN(trim->unused_bytes, unused);
         if (info.fordblks >= trim->free_bytes + TRIM_BYTES || unused >= trim->unused_bytes + TRIM_BYTES) {
-                cache_return();
+                trim_cache_return();
                 (void) malloc_trim(0);
                 info = mallinfo2();
                 trim->free_bytes = info.fordblks;
-                trim->unused_bytes = unused_bytes(&info);
+                trim->unused_bytes = trim_unused_bytes(&info);
                 trim->n++;
         }
         (void) timer_start(&trim->timer, trim->loop, TRIM_MS);

@@ -1,7 +1,7 @@
-/* Child processes on the real loop: fork, a pipe for what they say, a pidfd for their end.
+/* Child processes on the real loop: fork, a pipe for their output, a pidfd for their end.
  *
- * Not uv_spawn(): a child of ours must die with the daemon however that ends, and only between fork and exec
- * can it ask the kernel for that (PR_SET_PDEATHSIG). */
+ * Not uv_spawn(): a child must die with the daemon, however that ends, and PR_SET_PDEATHSIG has to be set
+ * between fork and exec. */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,8 +16,8 @@
 #include "base/memory.h"
 #include "io/loop_uv.h"
 
-/* libuv reads on while a read fills its buffer, up to 32 times in a row: a pipe that holds less than the
- * buffer is read once a turn. */
+/* libuv repeats a read that fills the buffer, up to 32 times. A pipe that holds less than the buffer is read
+ * once per turn. */
 enum { CHILD_PIPE_SIZE = LOOP_UV_BUFFER_SIZE / 2 };
 
 struct Child {
@@ -35,8 +35,8 @@ struct Child {
         Work reap;
 };
 
-/* What a helper may see of our environment; nothing of NOTIFY_SOCKET, LISTEN_FDS, WATCHDOG_USEC and the like.
- */
+/* Return whether a child inherits this variable; not NOTIFY_SOCKET, LISTEN_FDS, WATCHDOG_USEC and similar
+ * ones. */
 static bool environment_keeps(const char *variable) {
         static const char *const kept[] = { "PATH=", "HOME=", "USER=", "LANG=", "LC_", "TZ=", "TMPDIR=" };
 
@@ -61,16 +61,16 @@ static char **environment_clean(void) {
         return clean;
 }
 
-/* Whatever spares the daemon when memory is short does not spare its helpers, which may need much of it. */
-static void child_spare_nobody(void) {
+/* Reset the OOM score: a protection of the daemon must not apply to children, which may need much memory. */
+static void child_reset_oom_score(void) {
         _cleanup_close_ int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
 
         if (fd >= 0 && write(fd, "0", 1) < 0)
-                errno = 0; /* then it is as the daemon's, which is no reason to run nothing */
+                errno = 0; /* not fatal: the child keeps the score of the daemon */
 }
 
-/* Between fork and exec: async-signal-safe calls only. Reports through 'error_fd', which a successful exec
- * closes. */
+/* Runs between fork and exec: async-signal-safe calls only. Report an error through 'error_fd', which a
+ * successful exec closes. */
 _Noreturn static void child_become(const char *const argv[], char **environment, pid_t parent, int output_fd,
                                    int error_fd) {
         sigset_t none;
@@ -85,7 +85,7 @@ _Noreturn static void child_become(const char *const argv[], char **environment,
         null_fd = open("/dev/null", O_RDONLY);
         if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != parent)
                 _exit(127);
-        child_spare_nobody();
+        child_reset_oom_score();
         if (null_fd >= 0 && dup2(null_fd, 0) == 0 && dup2(output_fd, 1) == 1 && dup2(output_fd, 2) == 2) {
                 if (null_fd > 2)
                         close(null_fd);
@@ -156,7 +156,7 @@ static void child_on_closed(uv_handle_t *handle) {
         if (--child->closing > 0)
                 return;
         close(child->pid_fd);
-        if (!child->exited) { /* killed: its end may take a moment, and is waited for off the loop */
+        if (!child->exited) { /* killed: wait for its end off the loop */
                 child->reap = (Work) { .name = LOOP_NAME(child_reaped),
                                        .work = child_reap,
                                        .done = child_reaped,
@@ -213,6 +213,20 @@ static void child_on_output(uv_stream_t *stream, ssize_t size, const uv_buf_t *b
                 child_close(child);
 }
 
+/* Watch the end and the output of a child. Takes *output_fd if libuv has accepted it. */
+static int child_watch(Child *child, int *output_fd) {
+        int r;
+
+        r = uv_pipe_open(&child->output, *output_fd);
+        if (r < 0)
+                return r;
+        (void) TAKE_FD(*output_fd);
+        r = uv_poll_start(&child->exit, UV_READABLE, child_on_exit);
+        if (r < 0)
+                return r;
+        return uv_read_start((uv_stream_t *) &child->output, child_on_alloc, child_on_output);
+}
+
 int child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const ChildEvents *events,
                 void *userdata, Error *err) {
         _cleanup_free_ Child *child = NEW0(Child, 1);
@@ -224,7 +238,7 @@ int child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const Child
         *child = (Child) { .loop = loop, .events = events, .userdata = userdata };
         r = child_fork(argv, &child->pid, &output_fd);
         if (r < 0)
-                return error_set(err, r, "cannot run %s: %s", argv[0], strerror(-r));
+                return error_set(err, r, "Failed to run %s: %s", argv[0], strerror(-r));
 
         child->pid_fd = pidfd_open(child->pid, 0);
         r = child->pid_fd < 0 ? -errno : uv_poll_init(loop_uv_handle(loop), &child->exit, child->pid_fd);
@@ -233,20 +247,14 @@ int child_spawn(Child **ret, UvLoop *loop, const char *const argv[], const Child
                         close(child->pid_fd);
                 kill(child->pid, SIGKILL);
                 child_reap(child);
-                return error_set(err, r, "cannot follow %s: %s", argv[0], strerror(-r));
+                return error_set(err, r, "Failed to monitor %s: %s", argv[0], strerror(-r));
         }
         uv_pipe_init(loop_uv_handle(loop), &child->output, 0);
         child->exit.data = child->output.data = child;
-        r = uv_pipe_open(&child->output, output_fd);
-        if (r == 0)
-                (void) TAKE_FD(output_fd);
-        if (r == 0)
-                r = uv_poll_start(&child->exit, UV_READABLE, child_on_exit);
-        if (r == 0)
-                r = uv_read_start((uv_stream_t *) &child->output, child_on_alloc, child_on_output);
+        r = child_watch(child, &output_fd);
         if (r < 0) {
                 (void) child_kill(TAKE_PTR(child));
-                return error_set(err, r, "cannot read from %s: %s", argv[0], strerror(-r));
+                return error_set(err, r, "Failed to read the output of %s: %s", argv[0], strerror(-r));
         }
         *ret = TAKE_PTR(child);
         return 0;

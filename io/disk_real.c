@@ -1,5 +1,4 @@
-/* The real disk: one locked folder of a real file system. Writes are O_DSYNC, so a write that returned is
- * durable, and the kernel needs one call for it instead of two. */
+/* The real disk: a locked folder of a file system. Writes are O_DSYNC: one system call makes them durable. */
 #include "io/disk.h"
 
 #include <dirent.h>
@@ -13,11 +12,11 @@
 #include "base/file.h"
 #include "base/memory.h"
 
-enum { FILL_PIECE = 1024 * 1024 };
+enum { FILL_PIECE = 1024 * 1024 }; /* bytes */
 
 typedef struct RealDisk {
         Disk base;
-        int fd; /* the folder; flock()ed as long as it is open */
+        int fd; /* of the folder; locked while it is open */
 } RealDisk;
 
 typedef struct RealFile {
@@ -25,9 +24,9 @@ typedef struct RealFile {
         int fd;
 } RealFile;
 
-/* Reserved alone is not enough: where nothing was ever written the file system has to note with each of our
- * writes that the block holds data now, which is a second trip to the disk (measured on ext4: 150 us instead
- * of 95 us for 12 KiB). So the room is filled with zeroes once. */
+/* Fill the file with zeroes once. In blocks that are only reserved, the file system has to record with each
+ * write that the block contains data, which is a second write to the disk (ext4: 150 us instead of 95 us for
+ * 12 KiB). */
 static int real_fill(int fd, uint64_t from, uint64_t size) {
         _cleanup_free_ uint8_t *zeroes = NULL;
         size_t piece = MIN(size - from, (uint64_t) FILL_PIECE);
@@ -81,8 +80,9 @@ static int real_open(Disk *base, const char *name, bool create, uint64_t size, D
                 fault_point("disk-file-made");
                 r = real_reserve(fd, size);
                 fault_point("disk-file-reserved");
-                if (r == 0)
-                        r = fsync_dir(disk->fd);
+                if (r < 0)
+                        return r;
+                r = fsync_dir(disk->fd);
                 if (r < 0)
                         return r;
         }
@@ -163,10 +163,9 @@ static int real_list(Disk *base, char ***ret, size_t *ret_n) {
         while (r == 0 && (errno = 0, d = readdir(dir))) {
                 if (streq(d->d_name, ".") || streq(d->d_name, ".."))
                         continue;
-                r = GROW(names, capacity, n + 1);
-                if (r == 0 && !(names[n] = strdup(d->d_name)))
+                if (GROW(names, capacity, n + 1) < 0 || !(names[n] = strdup(d->d_name)))
                         r = -ENOMEM;
-                if (r == 0)
+                else
                         n++;
         }
         if (r == 0 && errno != 0)
@@ -183,18 +182,18 @@ static int real_list(Disk *base, char ***ret, size_t *ret_n) {
         return 0;
 }
 
-static int real_settle_file(int dir_fd, const char *name) {
+static int real_drop_cache(int dir_fd, const char *name) {
         _cleanup_close_ int fd = openat(dir_fd, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 
         if (fd < 0)
                 return -errno;
         if (fdatasync(fd) < 0)
                 return -errno;
-        /* Pages whose writing back has failed count as clean, and are dropped, too. */
+        /* Pages whose writeback failed count as clean, so they are dropped, too. */
         return -posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
-static int real_settle(Disk *base) {
+static int real_drop_caches(Disk *base) {
         RealDisk *disk = container_of(base, RealDisk, base);
         char **names;
         size_t n;
@@ -204,13 +203,13 @@ static int real_settle(Disk *base) {
         if (r < 0)
                 return r;
         for (size_t i = 0; i < n && r >= 0; i++)
-                r = real_settle_file(disk->fd, names[i]);
+                r = real_drop_cache(disk->fd, names[i]);
         names_free(names, n);
-        return r < 0 ? r : fsync_dir(disk->fd); /* names, too */
+        return r < 0 ? r : fsync_dir(disk->fd); /* of the names */
 }
 
-static int real_room(Disk *base, uint64_t *ret_free, uint64_t *ret_total) {
-        return room_at(container_of(base, RealDisk, base)->fd, ret_free, ret_total);
+static int real_space(Disk *base, uint64_t *ret_free, uint64_t *ret_total) {
+        return space_at(container_of(base, RealDisk, base)->fd, ret_free, ret_total);
 }
 
 static const DiskOps real_ops = {
@@ -221,8 +220,8 @@ static const DiskOps real_ops = {
         .write = real_write,
         .remove = real_remove,
         .rename = real_rename,
-        .settle = real_settle,
-        .room = real_room,
+        .drop_caches = real_drop_caches,
+        .space = real_space,
         .list = real_list,
 };
 
@@ -240,7 +239,7 @@ int disk_real_open(const char *path, Disk **ret) {
         if (flock(fd, LOCK_EX | LOCK_NB) < 0)
                 return errno == EWOULDBLOCK ? -EBUSY : -errno;
 
-        /* A name that is found may be one that a killed daemon had made and not synced. */
+        /* A killed daemon may have created a file without syncing its name. */
         r = fsync_dir(fd);
         if (r < 0)
                 return r;

@@ -1,12 +1,12 @@
-/* Requests: from a stream's bytes to the handler.
+/* Requests: from the bytes of a stream to the handler.
  *
- * llhttp reads; what it lets pass and we do not, its callbacks refuse. The method we read ourselves and show
- * it "POST", so that unknown ones reach the handler and none has framing of its own (CONNECT, PRI). While a
- * request is being answered nothing is parsed: what the client sends ahead is kept, up to a bound, and its
- * FIN is noticed.
+ * llhttp parses; its callbacks reject what it accepts and this server does not. This file reads the method
+ * itself and passes "POST" to llhttp, so that unknown methods reach the handler and none has special framing
+ * (CONNECT, PRI). While a request is answered, no further one is parsed: pipelined bytes are kept up to a
+ * limit, and FIN is detected.
  *
- * A connection holds one buffer with all that is kept of a request, and reuses it: a keep-alive request of
- * common size costs no allocation, a parked one some hundred bytes. */
+ * A connection reuses one buffer for its requests: a keep-alive request of common size costs no allocation, a
+ * parked one some hundred bytes. */
 #include "io/http.h"
 
 #include <assert.h>
@@ -29,7 +29,7 @@ void http_connection_due_in(HttpConnection *c, uint64_t ms) {
         }
         now_ms = loop_now_ms(c->loop);
         c->due_ms = now_ms + ms;
-        /* Postponing costs nothing: a timer that fires too soon is started again. */
+        /* A later deadline keeps the running timer, which is started again when it fires. */
         if (!timer_armed(&c->timer) || c->timer.due_ms > c->due_ms + c->loop->grain_ms)
                 if (timer_start(&c->timer, c->loop, ms) < 0)
                         stream_close(c->stream);
@@ -40,7 +40,7 @@ void http_connection_close(HttpConnection *c) {
         stream_close(c->stream);
 }
 
-/* Has enough happened since the last look? 'bytes' counts up. */
+/* Return whether the counter 'bytes' has grown enough since the last check. */
 static bool makes_progress(HttpConnection *c, uint64_t bytes) {
         bool enough = bytes >= c->progress + HTTP_PROGRESS_BYTES;
 
@@ -75,7 +75,7 @@ static void connection_on_timer(void *userdata) {
                         http_connection_due_in(c, c->server->limits.answer_ms);
                         http_connection_count(c);
                 } else {
-                        log_debug(NO_FIELDS, "http: %s does not read its answer: cut",
+                        log_debug(NO_FIELDS, "http: disconnected %s: it does not read its answer",
                                   stream_peer_address(c->stream));
                         http_connection_gone(c);
                         http_connection_close(c);
@@ -85,39 +85,39 @@ static void connection_on_timer(void *userdata) {
         switch (c->state) {
         case HTTP_IN_METHOD:
                 if (c->method_size > 0)
-                        http_refuse(c, 408, "the request did not come in time");
+                        http_reject(c, 408, "the request was not received in time");
                 else {
                         c->state = HTTP_CLOSING;
                         stream_finish(c->stream);
                 }
                 return;
         case HTTP_IN_HEAD:
-                http_refuse(c, 408, "the request did not come in time");
+                http_reject(c, 408, "the request was not received in time");
                 return;
         case HTTP_IN_BODY:
                 if (makes_progress(c, c->bytes.size))
                         http_connection_due_in(c, c->server->limits.body_ms);
                 else
-                        http_refuse(c, 408, "the body did not come in time");
+                        http_reject(c, 408, "the body was not received in time");
                 return;
         case HTTP_WAITING:
         case HTTP_ACTIVE:
-        case HTTP_CLOSING: /* the stream lingers, and ends by itself */
+        case HTTP_CLOSING: /* the stream lingers, and closes without a further action */
                 return;
         }
 }
 
-/* -- What the parser tells -- */
+/* -- Callbacks of the parser -- */
 
-static int refuse(HttpConnection *c, unsigned status, const char *format, ...) _printf_(3, 4);
+static int reject(HttpConnection *c, unsigned status, const char *format, ...) _printf_(3, 4);
 
-static int refuse(HttpConnection *c, unsigned status, const char *format, ...) {
+static int reject(HttpConnection *c, unsigned status, const char *format, ...) {
         va_list ap;
 
         va_start(ap, format);
         vsnprintf(c->server->why, sizeof(c->server->why), format, ap);
         va_end(ap);
-        c->refuse_status = status;
+        c->reject_status = status;
         return HPE_USER;
 }
 
@@ -127,10 +127,10 @@ static int on_url(llhttp_t *parser, const char *at, size_t size) {
 
         for (size_t i = 0; i < size; i++)
                 if ((unsigned char) at[i] <= ' ' || at[i] == 0x7f)
-                        return refuse(c, 400, "%s", "");
+                        return reject(c, 400, "%s", "");
         text_append_bytes(&c->bytes, at, size);
         if (c->bytes.size > c->server->limits.line_size)
-                return refuse(c, 414, "the request line is limited to %s",
+                return reject(c, 414, "the request line is limited to %s",
                               size_text(c->server->limits.line_size, text));
         return 0;
 }
@@ -146,7 +146,7 @@ static int on_header_field(llhttp_t *parser, const char *at, size_t size) {
         HttpConnection *c = parser->data;
 
         if (memchr(at, ' ', size) || memchr(at, '\t', size))
-                return refuse(c, 400, "a blank before the colon of a field");
+                return reject(c, 400, "a space before the colon of a field");
         for (size_t i = 0; i < size && c->name_size < sizeof(c->name); i++)
                 c->name[c->name_size++] = at[i];
         return 0;
@@ -174,11 +174,11 @@ static int on_header_field_complete(llhttp_t *parser) {
         HttpConnection *c = parser->data;
 
         if (c->name_size == 0)
-                return refuse(c, 400, "a field without a name");
+                return reject(c, 400, "a field without a name");
         if (++c->n_fields > c->server->limits.fields)
-                return refuse(c, 431, "a request may have %llu fields",
+                return reject(c, 431, "a request may have %llu fields",
                               (unsigned long long) c->server->limits.fields);
-        /* Fields behind the body change nothing any more. */
+        /* Fields after the body have no effect. */
         c->field = c->state == HTTP_IN_HEAD ? kept_field(c->name, c->name_size) : _HTTP_KEPT_NONE;
         c->name_size = 0;
         if (c->field != _HTTP_KEPT_NONE && c->n_kept[c->field]++ == 0)
@@ -188,29 +188,30 @@ static int on_header_field_complete(llhttp_t *parser) {
         return 0;
 }
 
-/* Does the value that begins here stand on another line than its name? */
+/* Return whether the value that begins here is on another line than its name. */
 static bool value_is_folded(const HttpConnection *c, const char *at) {
         while (at > c->input && (at[-1] == ' ' || at[-1] == '\t'))
                 at--;
         return (at > c->input ? at[-1] : c->before) != ':';
 }
 
-/* Does it go on where it stopped, at the end of the piece before? */
-static bool value_goes_on(const HttpConnection *c, const char *at) {
+/* Return whether the value continues at the end of the previous piece. */
+static bool value_continues(const HttpConnection *c, const char *at) {
         return !c->span_end && at == c->input && c->before != '\n' && c->before != '\r';
 }
 
-/* The parser joins folded lines silently: a value then goes on at a place that is not where it stopped, or
- * begins a line. */
+/* The parser joins folded lines without a notice: then a value does not continue where it stopped, or begins
+ * a line. */
 static int on_header_value(llhttp_t *parser, const char *at, size_t size) {
         HttpConnection *c = parser->data;
 
         if (size == 0)
                 return 0;
-        if (c->value_open ? !value_goes_on(c, at) : value_is_folded(c, at))
-                return refuse(c, 400, "a folded field");
+        if (c->value_open ? !value_continues(c, at) : value_is_folded(c, at))
+                return reject(c, 400, "a folded field");
         c->value_open = true;
-        c->span_end = at + size == c->input_end ? NULL : at + size; /* NULL: it may go on in the next piece */
+        c->span_end = at + size == c->input_end ? NULL :
+                                                  at + size; /* NULL: it may continue in the next piece */
         if (c->field != _HTTP_KEPT_NONE)
                 text_append_bytes(&c->bytes, at, size);
         return 0;
@@ -231,8 +232,8 @@ static int on_header_value_complete(llhttp_t *parser) {
         return 0;
 }
 
-/* "http://host:1/path?query" to "/path?query"; its host counts, not the field's (RFC 9112, 3.2.2), and there
- * has to be one. */
+/* Reduce "http://host:1/path?query" to "/path?query". Its host, which is required, replaces the Host field
+ * (RFC 9112, 3.2.2). */
 static int reduce_absolute_form(HttpConnection *c) {
         char *target = c->bytes.chars + c->target_at, *authority, *path;
         size_t size;
@@ -243,11 +244,10 @@ static int reduce_absolute_form(HttpConnection *c) {
         authority += 3;
         size = strcspn(authority, "/?");
         if (size == 0)
-                return refuse(c, 400, "a target without a host");
+                return reject(c, 400, "a target without a host");
         path = authority + size;
 
-        /* Over the scheme there is room for the terminator behind the host, and for the root when none was
-         * named. */
+        /* Move the host over "//", which makes space for its terminator, and for "/" if the path is empty. */
         memmove(authority - 2, authority, size);
         path[-2] = 0;
         c->kept_at[HTTP_KEPT_HOST] = (uint32_t) (authority - 2 - c->bytes.chars);
@@ -281,24 +281,24 @@ static int check_head(HttpConnection *c) {
 
         c->http10 = p->http_major == 1 && p->http_minor == 0;
         if (p->http_major != 1 || p->http_minor > 1)
-                return refuse(c, 505, "HTTP/1.0 and HTTP/1.1 are spoken here");
+                return reject(c, 505, "expected HTTP/1.0 or HTTP/1.1");
         if (c->n_kept[HTTP_KEPT_HOST] > 1)
-                return refuse(c, 400, "%s", ""); /* "too many Host headers", but etcd says no more either */
+                return reject(c, 400, "%s", ""); /* without a message, as in etcd */
         if (c->n_kept[HTTP_KEPT_HOST] == 0 && !c->http10)
-                return refuse(c, 400, "missing required Host header");
+                return reject(c, 400, "missing required Host header");
 
         coding = kept(c, HTTP_KEPT_TRANSFER_ENCODING);
         if (!coding)
                 return 0;
         if (c->n_kept[HTTP_KEPT_TRANSFER_ENCODING] > 1 || strcasecmp(coding, "chunked") != 0 || c->http10)
-                return refuse(c, 400, "a transfer coding that is not known");
-        return p->flags & F_CONTENT_LENGTH ? refuse(c, 400, "both Content-Length and Transfer-Encoding") : 0;
+                return reject(c, 400, "unknown transfer coding");
+        return p->flags & F_CONTENT_LENGTH ? reject(c, 400, "both Content-Length and Transfer-Encoding") : 0;
 }
 
-static int refuse_body(HttpConnection *c) {
+static int reject_body(HttpConnection *c) {
         char text[32];
 
-        return refuse(c, 413, "the body is limited to %s", size_text(c->body_limit, text));
+        return reject(c, 413, "the body is limited to %s", size_text(c->body_limit, text));
 }
 
 static int on_headers_complete(llhttp_t *parser) {
@@ -306,12 +306,13 @@ static int on_headers_complete(llhttp_t *parser) {
         bool has_body = parser->flags & F_CHUNKED || parser->content_length > 0;
         int r;
 
-        parser->upgrade = 0; /* we speak nothing else, and say so by not changing */
+        parser->upgrade = 0; /* no other protocol is supported: ignore the request to upgrade */
         if (c->bytes.error < 0)
-                return refuse(c, 503, "out of memory");
+                return reject(c, 503, "out of memory");
         r = check_head(c);
-        if (r == 0)
-                r = reduce_absolute_form(c);
+        if (r != 0)
+                return r;
+        r = reduce_absolute_form(c);
         if (r != 0)
                 return r;
 
@@ -325,13 +326,13 @@ static int on_headers_complete(llhttp_t *parser) {
         request_fill(c);
         c->body_limit = c->server->handler->body_limit(c->server->userdata, &c->request);
         if (!(parser->flags & F_CHUNKED) && parser->content_length > c->body_limit)
-                return refuse_body(c);
+                return reject_body(c);
         if (!c->http10 && kept(c, HTTP_KEPT_EXPECT) &&
             strcasecmp(kept(c, HTTP_KEPT_EXPECT), "100-continue") == 0) {
-                static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+                static const char interim[] = "HTTP/1.1 100 Continue\r\n\r\n";
 
-                c->written += sizeof(go_on) - 1;
-                (void) stream_write(c->stream, go_on, sizeof(go_on) - 1);
+                c->written += sizeof(interim) - 1;
+                (void) stream_write(c->stream, interim, sizeof(interim) - 1);
         }
         return 0;
 }
@@ -340,13 +341,13 @@ static int on_body(llhttp_t *parser, const char *at, size_t size) {
         HttpConnection *c = parser->data;
 
         if (size > c->body_limit - (c->bytes.size - c->body_at))
-                return refuse_body(c);
+                return reject_body(c);
         text_append_bytes(&c->bytes, at, size);
-        return c->bytes.error < 0 ? refuse(c, 503, "out of memory") : 0;
+        return c->bytes.error < 0 ? reject(c, 503, "out of memory") : 0;
 }
 
 static int on_message_complete(llhttp_t *parser) {
-        return HPE_PAUSED; /* the handler is called when the parser has returned */
+        return HPE_PAUSED; /* the handler is called after the parser returns */
 }
 
 static const llhttp_settings_t parser_settings = {
@@ -361,7 +362,7 @@ static const llhttp_settings_t parser_settings = {
         .on_message_complete = on_message_complete,
 };
 
-/* -- From bytes to requests -- */
+/* -- Parsing -- */
 
 static bool is_token(unsigned char b) {
         return (b >= 'A' && b <= 'Z') || (b >= 'a' && b <= 'z') || (b >= '0' && b <= '9') ||
@@ -375,7 +376,7 @@ void http_connection_begin(HttpConnection *c) {
         memset(c->n_kept, 0, sizeof(c->n_kept));
         c->n_fields = 0;
         c->target_at = c->body_at = 0;
-        c->name_size = c->method_size = c->line_blanks = 0;
+        c->name_size = c->method_size = c->line_spaces = 0;
         c->field = _HTTP_KEPT_NONE;
         c->value_open = c->line_over = c->answering = c->wants_drain = false;
         c->head_size = 0;
@@ -383,11 +384,11 @@ void http_connection_begin(HttpConnection *c) {
         c->state = c->clock = HTTP_IN_METHOD;
 }
 
-/* Reads the method and the blank behind it. Returns how much of 'bytes' was taken. */
+/* Read the method and the space after it. Return the number of bytes that were consumed. */
 static size_t parse_method(HttpConnection *c, const char *bytes, size_t size) {
         for (size_t i = 0; i < size; i++) {
                 if (c->method_size == 0 && (bytes[i] == '\r' || bytes[i] == '\n') && ++c->head_size < 16)
-                        continue; /* some send blank lines between requests (RFC 9112, 2.2) */
+                        continue; /* some clients send empty lines between requests (RFC 9112, 2.2) */
                 if (bytes[i] == ' ' && c->method_size > 0) {
                         c->method[c->method_size] = 0;
                         llhttp_reset(&c->parser);
@@ -396,7 +397,7 @@ static size_t parse_method(HttpConnection *c, const char *bytes, size_t size) {
                         return i + 1;
                 }
                 if (!is_token(bytes[i]) || c->method_size == HTTP_METHOD_MAX) {
-                        http_refuse(c, 400, NULL);
+                        http_reject(c, 400, NULL);
                         return size;
                 }
                 c->method[c->method_size++] = bytes[i];
@@ -404,7 +405,7 @@ static size_t parse_method(HttpConnection *c, const char *bytes, size_t size) {
         return size;
 }
 
-/* Who waits for long keeps his head; the room of a body goes back. */
+/* A parked request keeps its head; the memory of the body is freed. */
 static void request_park(HttpConnection *c) {
         char *smaller;
 
@@ -421,10 +422,10 @@ static void request_park(HttpConnection *c) {
 }
 
 static void request_complete(HttpConnection *c) {
-        text_append_char(&c->bytes, 0); /* so that a body that is text can be read as such; not counted */
+        text_append_char(&c->bytes, 0); /* terminates a body that is text; not counted */
         c->bytes.size--;
         if (c->bytes.error < 0) {
-                http_refuse(c, 503, "out of memory");
+                http_reject(c, 503, "out of memory");
                 return;
         }
         c->progress = c->written - stream_queued(c->stream);
@@ -444,7 +445,7 @@ void http_connection_handle(HttpConnection *c) {
                 request_park(c);
 }
 
-/* The last byte that was no blank: what the next piece begins behind. */
+/* Remember the last byte that was no space or tab, for the next piece. */
 static void remember_end(HttpConnection *c) {
         for (const char *p = c->input_end; p > c->input; p--)
                 if (p[-1] != ' ' && p[-1] != '\t') {
@@ -453,48 +454,48 @@ static void remember_end(HttpConnection *c) {
                 }
 }
 
-/* One blank is between target and version, and none anywhere else; the parser would not mind more. */
+/* Return whether the request line has one space after the target and no other; the parser would accept more.
+ */
 static bool line_is_plain(HttpConnection *c, const char *bytes, size_t size) {
         for (size_t i = 0; i < size && !c->line_over; i++)
                 if (bytes[i] == '\n')
                         c->line_over = true;
-                else if (bytes[i] == ' ' && ++c->line_blanks > 1)
+                else if (bytes[i] == ' ' && ++c->line_spaces > 1)
                         return false;
         return true;
 }
 
-/* Head and body. Returns how much was taken. */
+/* Parse head and body. Return the number of bytes that were consumed. */
 static size_t parse_message(HttpConnection *c, const char *bytes, size_t size) {
         llhttp_errno_t e;
         size_t taken, head_max = c->server->limits.head_size;
         char text[32];
 
-        /* One byte more than allowed tells that it is too much. */
+        /* One byte more than the limit detects that it is exceeded. */
         if (c->state == HTTP_IN_HEAD)
                 size = MIN(size, head_max + 1 - c->head_size);
         if (!line_is_plain(c, bytes, size)) {
-                http_refuse(c, 400, NULL);
+                http_reject(c, 400, NULL);
                 return size;
         }
         c->input = bytes;
         c->input_end = bytes + size;
-        c->refuse_status = 0;
+        c->reject_status = 0;
         e = llhttp_execute(&c->parser, bytes, size);
         if (e == HPE_OK) {
                 remember_end(c);
                 c->head_size += size;
                 if (c->state == HTTP_IN_HEAD && c->head_size > head_max) {
-                        (void) refuse(c, 431, "the head is limited to %s", size_text(head_max, text));
-                        http_refuse(c, 431, c->server->why);
+                        (void) reject(c, 431, "the head is limited to %s", size_text(head_max, text));
+                        http_reject(c, 431, c->server->why);
                 }
                 return size;
         }
         if (e != HPE_PAUSED) {
-                http_refuse(c,
-                            c->refuse_status                 ?:
-                                    e == HPE_INVALID_VERSION ? 505 :
-                                                               400,
-                            c->refuse_status && c->server->why[0] ? c->server->why : NULL);
+                if (c->reject_status)
+                        http_reject(c, c->reject_status, c->server->why[0] ? c->server->why : NULL);
+                else
+                        http_reject(c, e == HPE_INVALID_VERSION ? 505 : 400, NULL);
                 return size;
         }
         taken = llhttp_get_error_pos(&c->parser) - bytes;
@@ -503,7 +504,7 @@ static size_t parse_message(HttpConnection *c, const char *bytes, size_t size) {
         return taken;
 }
 
-/* May the next bytes be parsed now? */
+/* Return whether the next bytes can be parsed now. */
 static bool connection_is_ready(const HttpConnection *c) {
         return c->server && c->state <= HTTP_IN_BODY &&
                stream_held(c->stream) <= c->server->limits.backlog_size;
@@ -518,8 +519,8 @@ static size_t connection_parse(HttpConnection *c, const char *bytes, size_t size
         return taken;
 }
 
-/* A request that has begun must go on; what has been read of it decides which clock runs, from when the first
- * of that came. While an answer is on its way its progress is watched, and this clock begins behind it. */
+/* Start the deadline of the head or of the body, from the first byte of each. While an answer is being sent,
+ * the deadline of the answer applies first. */
 static void connection_set_deadline(HttpConnection *c) {
         HttpState clock = c->state == HTTP_IN_BODY ? HTTP_IN_BODY : HTTP_IN_HEAD;
 
@@ -539,7 +540,7 @@ static void connection_pause(HttpConnection *c, bool paused) {
         stream_pause(c->stream, paused);
 }
 
-/* Also when the server went while the last words are on their way. */
+/* The server may be freed while the last bytes are sent. */
 static uint64_t answer_ms(const HttpConnection *c) {
         return c->server ? c->server->limits.answer_ms : http_limits_default.answer_ms;
 }
@@ -552,15 +553,14 @@ static void connection_leave(HttpConnection *c) {
         stream_finish(c->stream);
 }
 
-/* Who says no more has left, as far as anybody can tell, unless there is an answer to wait for that has an
- * end. */
+/* A client that half-closed counts as disconnected, unless it waits for an answer that ends. */
 static bool client_has_left(const HttpConnection *c) {
-        if (!c->says_no_more || c->state == HTTP_WAITING)
+        if (!c->half_closed || c->state == HTTP_WAITING)
                 return false;
         return c->state == HTTP_ACTIVE ? c->answering : c->pending.size == 0;
 }
 
-/* Goes on with what was read ahead. */
+/* Parse pipelined bytes. */
 static void connection_resume(void *userdata) {
         HttpConnection *c = userdata;
 
@@ -588,7 +588,7 @@ static void connection_resume(void *userdata) {
 }
 
 void http_connection_answered(HttpConnection *c) {
-        bool keep = c->request.keep_alive && c->server && !(c->says_no_more && c->pending.size == 0);
+        bool keep = c->request.keep_alive && c->server && !(c->half_closed && c->pending.size == 0);
 
         c->progress = c->written - stream_queued(c->stream);
         if (!keep) {
@@ -606,7 +606,7 @@ void http_connection_answered(HttpConnection *c) {
                 loop_defer(c->loop, &c->resume);
 }
 
-/* -- The stream's events -- */
+/* -- Events of the stream -- */
 
 static void connection_on_read(void *userdata, const void *bytes, size_t size) {
         HttpConnection *c = userdata;
@@ -615,7 +615,7 @@ static void connection_on_read(void *userdata, const void *bytes, size_t size) {
         if (c->state == HTTP_CLOSING)
                 return;
         if (size == 0) {
-                c->says_no_more = true;
+                c->half_closed = true;
                 if (client_has_left(c))
                         connection_leave(c);
                 return;

@@ -1,4 +1,4 @@
-/* Answers: put together in the server's one buffer and given to the stream in one write. */
+/* Answers: assembled in the buffer of the server, and given to the stream in one write. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -8,7 +8,7 @@
 #include "io/http_connection.h"
 
 enum {
-        COPIED_MAX = 64 * 1024, /* up to this size a copy is cheaper than one more call of the kernel */
+        COPIED_MAX = 64 * 1024, /* bytes; up to this size, a copy is cheaper than a second system call */
 };
 
 static const char *status_name(unsigned status) {
@@ -55,7 +55,7 @@ static const char *status_name(unsigned status) {
         return "Unknown";
 }
 
-/* RFC 9110's IMF-fixdate, made once a second; by hand, since strftime() would ask the locale. */
+/* Return the IMF-fixdate of RFC 9110, formatted once per second. strftime() would depend on the locale. */
 static const char *date_now(HttpServer *server) {
         static const char days[][4] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
         static const char months[][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun",
@@ -74,7 +74,7 @@ static const char *date_now(HttpServer *server) {
         return server->date;
 }
 
-/* Whatever a handler puts into a value, it cannot make a second field of it. */
+/* Replace control characters, so that a value cannot inject a second field. */
 static void append_value(Text *t, const char *value) {
         size_t clean = 0;
 
@@ -119,14 +119,15 @@ static void append_head(HttpConnection *c, Text *t, unsigned status, const char 
                 text_append(t, "Connection: keep-alive\r\n");
 }
 
-/* Gives what was put together to the stream. Without memory, half an answer is none: the stream is closed. */
+/* Give the buffer to the stream. On a failed allocation, close the stream: a part of an answer must not be
+ * sent. */
 static int send_out(HttpConnection *c) {
         Text *t = &c->server->out;
         int r = t->error;
 
-        if (r == 0)
+        if (r >= 0)
                 r = stream_write(c->stream, t->chars, t->size);
-        if (r == 0)
+        if (r >= 0)
                 c->written += t->size;
         else if (r != -EPIPE)
                 stream_close(c->stream);
@@ -140,7 +141,7 @@ static Text *begin_out(HttpConnection *c) {
         return &c->server->out;
 }
 
-/* While something waits for the client, its progress is watched. */
+/* While bytes wait for the client, monitor its progress. */
 static void watch_progress(HttpConnection *c) {
         if (c->server && stream_queued(c->stream) > 0 && c->due_ms == 0) {
                 c->progress = c->written - stream_queued(c->stream);
@@ -149,7 +150,7 @@ static void watch_progress(HttpConnection *c) {
         http_connection_count(c);
 }
 
-/* An answer can come when the server is already gone, or the stream about to tell that it is. */
+/* A handler may answer after http_server_free(), or while the stream closes. */
 static bool can_answer(HttpRequest *request) {
         return request->connection->server && request->connection->state == HTTP_ACTIVE;
 }
@@ -206,21 +207,21 @@ void http_answer_text(HttpRequest *request, unsigned status, const char *format,
         http_answer(request, status, "text/plain; charset=utf-8", NULL, text.chars, text.size);
 }
 
-/* What is no HTTP is answered as Go's server does, which etcd's clients know; what is beyond a limit, as the
- * door does. */
-static const char *write_refusal(HttpServer *server, void *door, unsigned status, const char *why,
-                                 Text *body) {
-        if (why && status != 400 && status != 505 && server->handler->write_refusal)
-                return server->handler->write_refusal(server->userdata, door, status, why, body);
+/* Write the body of an error. Invalid HTTP has the text of Go's server, as in etcd; an exceeded limit has the
+ * format of the listener. */
+static const char *write_error(HttpServer *server, void *listener, unsigned status, const char *why,
+                               Text *body) {
+        if (why && status != 400 && status != 505 && server->handler->write_error)
+                return server->handler->write_error(server->userdata, listener, status, why, body);
         text_printf(body, "%u %s%s%s", status, status_name(status), why ? ": " : "", why ?: "");
         return "text/plain; charset=utf-8";
 }
 
-void http_refuse(HttpConnection *c, unsigned status, const char *why) {
+void http_reject(HttpConnection *c, unsigned status, const char *why) {
         _cleanup_text_ Text body = {};
-        const char *type = write_refusal(c->server, c->request.door, status, why, &body);
+        const char *type = write_error(c->server, c->request.listener, status, why, &body);
 
-        c->state = HTTP_ACTIVE; /* of nobody; answered at once */
+        c->state = HTTP_ACTIVE; /* without a handler; answered at once */
         c->request.keep_alive = false;
         c->is_head = false;
         c->answering = false;
@@ -229,9 +230,10 @@ void http_refuse(HttpConnection *c, unsigned status, const char *why) {
                     body.size);
 }
 
-void http_refuse_stream(HttpServer *server, Stream *stream, void *door, unsigned status, const char *why) {
+void http_reject_stream(HttpServer *server, Stream *stream, void *listener, unsigned status,
+                        const char *why) {
         _cleanup_text_ Text body = {}, head = {};
-        const char *type = write_refusal(server, door, status, why, &body);
+        const char *type = write_error(server, listener, status, why, &body);
 
         text_printf(&head,
                     "HTTP/1.1 %u %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nRetry-After: "
@@ -253,7 +255,7 @@ void http_begin(HttpRequest *request, unsigned status, const char *type, const H
         c->answering = true;
         c->chunked = !c->http10;
         if (!c->chunked)
-                request->keep_alive = false; /* only its end says where it ends */
+                request->keep_alive = false; /* the end of the connection marks the end of the body */
         t = begin_out(c);
         append_head(c, t, status, type, fields);
         if (c->chunked)
@@ -261,7 +263,7 @@ void http_begin(HttpRequest *request, unsigned status, const char *type, const H
         text_append_bytes(t, "\r\n", 2);
         (void) send_out(c);
         watch_progress(c);
-        if (c->says_no_more)
+        if (c->half_closed)
                 loop_defer(c->loop, &c->resume);
 }
 
@@ -287,7 +289,8 @@ static void append_chunk(HttpConnection *c, Text *t, const void *bytes, size_t s
                 text_append_bytes(t, "\r\n", 2);
 }
 
-/* 0: goes on; 1: there is nothing to send; or an error. Counts what is sent, not what it took to make it. */
+/* Return 0 to send the chunk, 1 if there is nothing to send, or an error. The work of sending counts, that of
+ * creating the chunk does not. */
 static int check_chunk(HttpRequest *request, size_t size) {
         HttpConnection *c = request->connection;
 
@@ -361,7 +364,7 @@ void http_last(HttpRequest *request, const void *bytes, size_t size) {
         http_connection_answered(c);
 }
 
-/* What is small is one write for all of it; what is large is not copied for each who is sent it. */
+/* A small payload is one write with the end; a large one is not copied. */
 void http_last_shared(HttpRequest *request, Shared *payload) {
         if (payload->size <= COPIED_MAX) {
                 http_last(request, payload->bytes, payload->size);

@@ -1,5 +1,5 @@
-/* What the three parts of HTTP share: http.c reads requests, http_answer.c writes answers, http_server.c
- * counts what its connections have. For these files only. */
+/* Shared by the parts of HTTP: http.c reads requests, http_answer.c writes answers, http_server.c enforces
+ * the limits of all connections. No other file includes this header. */
 #pragma once
 
 #include <llhttp.h>
@@ -10,25 +10,24 @@
 
 enum {
         HTTP_METHOD_MAX = 31,
-        HTTP_REQUEST_WORK = 16, /* bytes that could be moved in the time in which a handler reads one byte of
-                                   a request ... */
-        HTTP_ANSWER_WORK = 4,   /* ... or writes one of an answer */
-        HTTP_SMALL_MAX = 16 * 1024, /* bytes of a request that goes before larger ones */
+        HTTP_REQUEST_WORK = 16, /* bytes that can be moved while a handler reads one byte of a request ... */
+        HTTP_ANSWER_WORK = 4,   /* ... or writes one byte of an answer */
+        HTTP_SMALL_MAX = 16 * 1024, /* bytes; such requests precede larger ones */
         HTTP_KEPT_MAX =
-                4096, /* a larger buffer is given back between requests; who holds less is not looked at */
-        HTTP_STRAYS_MAX = 256, /* refused ones whose farewell is waited for */
+                4096, /* bytes; a larger buffer is freed between requests, and counts as holding memory */
+        HTTP_REJECTED_MAX = 256, /* rejected connections that wait until the client has read the answer */
 };
 
 typedef enum HttpState {
-        HTTP_IN_METHOD, /* before or in the method: between requests */
-        HTTP_IN_HEAD,   /* from the target to the blank line */
+        HTTP_IN_METHOD, /* before or in the method; also between requests */
+        HTTP_IN_HEAD,   /* from the target to the empty line */
         HTTP_IN_BODY,
-        HTTP_WAITING, /* complete; the handler gets it in one of the next turns of the loop */
-        HTTP_ACTIVE,  /* the handler's: answered now or later */
-        HTTP_CLOSING, /* the last answer has been written, or the stream was closed */
+        HTTP_WAITING, /* complete; passed to the handler in one of the next turns */
+        HTTP_ACTIVE,  /* passed to the handler, which answers now or later */
+        HTTP_CLOSING, /* the last answer is written, or the stream is closed */
 } HttpState;
 
-/* Fields whose values we keep. */
+/* Fields whose values are kept. */
 typedef enum HttpKept {
         HTTP_KEPT_HOST,
         HTTP_KEPT_ORIGIN,
@@ -40,56 +39,56 @@ typedef enum HttpKept {
 } HttpKept;
 
 typedef struct HttpClient HttpClient;
-typedef struct HttpStray HttpStray;
+typedef struct HttpRejected HttpRejected;
 
 struct HttpConnection {
-        HttpServer *server; /* NULL once the server is gone */
+        HttpServer *server; /* NULL after http_server_free() */
         Loop *loop;
         Stream *stream;
-        HttpConnection *next, *prev;
-        HttpClient *client;                  /* counted there, or NULL */
+        LIST_ENTRY(HttpConnection) connections;
+        HttpClient *client;                  /* that counts it, or NULL */
         TAILQ_ENTRY(HttpConnection) holders; /* while it holds more than HTTP_KEPT_MAX */
         TAILQ_ENTRY(HttpConnection) waiting; /* while 'in_queue' */
-        size_t held;                         /* as it was counted last */
+        size_t held;                         /* bytes, as counted last */
         llhttp_t parser;
 
         HttpState state;
-        HttpState clock; /* of the request that is being read: HTTP_IN_HEAD, HTTP_IN_BODY, or HTTP_IN_METHOD
-                            before its first byte */
+        HttpState clock; /* which deadline applies: HTTP_IN_HEAD, HTTP_IN_BODY, or HTTP_IN_METHOD
+                          * before the first byte of a request */
         bool in_queue;
-        uint8_t lane;
+        uint8_t class;
         bool answering; /* in HTTP_ACTIVE: http_begin() was called */
-        bool chunked;   /* ... and says where its chunks end */
+        bool chunked;   /* ... with chunked transfer coding */
         bool http10, is_head;
-        bool wants_drain; /* a chunk was refused */
+        bool wants_drain; /* http_chunk() failed with -ENOBUFS */
         bool paused;
         bool value_open;
-        bool says_no_more;   /* the client; it may wait for answers all the same */
-        bool line_over;      /* the request line has been read */
-        uint8_t line_blanks; /* behind its method */
-        int8_t field;        /* HttpKept of the value that is being read */
+        bool half_closed;    /* by the client, which may still wait for answers */
+        bool line_over;      /* the request line was read */
+        uint8_t line_spaces; /* spaces after the method */
+        int8_t field;        /* HttpKept of the current value */
 
-        /* Target, kept values (each terminated) and body of the request; offsets, because it moves when it
-         * grows. */
+        /* Target, kept values (each terminated) and body of the request. The members below are offsets,
+         * because the buffer moves when it grows. */
         Text bytes;
         uint32_t target_at, body_at, kept_at[_HTTP_KEPT_MAX];
         uint16_t n_kept[_HTTP_KEPT_MAX];
         unsigned n_fields;
         char method[HTTP_METHOD_MAX + 1];
-        char name[20]; /* of the field, as far as it could be one that we keep */
+        char name[20]; /* of the field, truncated: longer ones are not kept */
         uint8_t method_size, name_size;
         size_t head_size, body_limit;
-        char before;                              /* the last byte that was no blank, of the piece before */
-        const char *span_end, *input, *input_end; /* where the last value ended, and what the parser is fed */
-        unsigned refuse_status;
-        Text pending; /* read, and not parsed yet */
+        char before; /* last byte of the previous piece that was no space or tab */
+        const char *span_end, *input, *input_end; /* end of the last value; input of the parser */
+        unsigned reject_status;
+        Text pending; /* received, and not parsed yet */
         size_t pending_at;
         Deferred resume;
 
-        Timer timer;       /* may fire before due_ms: then it is started again */
-        uint64_t due_ms;   /* 0: nothing is due */
-        uint64_t progress; /* bytes at the last look */
-        uint64_t written;  /* given to the stream */
+        Timer timer;       /* may fire before due_ms; it is then started again */
+        uint64_t due_ms;   /* 0: no deadline */
+        uint64_t progress; /* bytes at the last check */
+        uint64_t written;  /* bytes given to the stream */
 
         HttpRequest request;
 };
@@ -99,43 +98,43 @@ struct HttpServer {
         const HttpHandler *handler;
         void *userdata;
         HttpLimits limits;
-        HttpConnection *connections;
+        LIST_HEAD(, HttpConnection) connections;
         HttpClient *clients;
-        HttpStray *strays;
-        unsigned n_connections, n_strays;
-        TAILQ_HEAD(, HttpConnection) holders; /* by when they began to hold much */
+        LIST_HEAD(, HttpRejected) rejected;
+        unsigned n_connections, n_rejected;
+        TAILQ_HEAD(, HttpConnection)
+        holders; /* that exceed HTTP_KEPT_MAX, in the order in which they began to */
         struct {
-                TAILQ_HEAD(, HttpConnection)
-                waiting; /* whose requests wait for a turn of the loop, by when they were complete */
-                uint64_t served_turn; /* the last turn in which one of them did not have to wait any more */
-        } lanes[2];                   /* of small requests, and of larger ones */
+                TAILQ_HEAD(, HttpConnection) waiting; /* for a turn of the loop, in the order of completion */
+                uint64_t served_turn;                 /* last turn in which one of them was handled */
+        } classes[2];                                 /* of small requests, and of larger ones */
         Deferred serve;
         size_t held;
         Deferred relieve;
-        char why[160]; /* of the refusal that is being made */
-        Text out;      /* where each answer is put together */
+        char why[160]; /* of the current rejection */
+        Text out;      /* buffer for each answer */
         uint64_t date_sec;
         char date[32]; /* of date_sec */
 };
 
-/* The request has been answered in full: on to the next, or to the end. */
+/* The answer is complete: begin the next request, or close. */
 void http_connection_answered(HttpConnection *c);
-/* Due in 'ms' from now, or in 0: nothing is. */
+/* Set the deadline to 'ms' from now; 0: none. */
 void http_connection_due_in(HttpConnection *c, uint64_t ms);
 void http_connection_close(HttpConnection *c);
-/* The handler hears, if it has the request, that nobody waits for it any more. */
+/* Call on_gone() if the handler has the request. */
 void http_connection_gone(HttpConnection *c);
-/* Counts anew what it holds. Cuts nobody at once: whoever has to go, goes from the loop. */
+/* Count again what the connection holds. Does not disconnect any: that is deferred. */
 void http_connection_count(HttpConnection *c);
-void http_connection_begin(HttpConnection *c); /* ready for the next request */
-void http_connection_init(HttpConnection *c);  /* of a new one: parser, timer, events */
-/* Takes it off its server, which forgets it. */
+void http_connection_begin(HttpConnection *c); /* prepare for the next request */
+void http_connection_init(HttpConnection *c);  /* parser, timer, events of a new one */
+/* Remove the connection from its server. */
 void http_connection_unlink(HttpConnection *c);
-/* Its request is complete. True: the handler gets it now; false: in one of the next turns, by
- * http_connection_handle(). */
+/* The request is complete. Return true to handle it now; false: http_connection_handle() is called in a later
+ * turn. */
 bool http_server_admit(HttpConnection *c);
 void http_connection_handle(HttpConnection *c);
-/* Answers what is not a request, and closes. 'why' NULL: the status alone. */
-void http_refuse(HttpConnection *c, unsigned status, const char *why);
-/* The same for a stream that gets no connection. */
-void http_refuse_stream(HttpServer *server, Stream *stream, void *door, unsigned status, const char *why);
+/* Answer an invalid request with an error, and close. 'why' NULL: only the status. */
+void http_reject(HttpConnection *c, unsigned status, const char *why);
+/* The same for a stream without connection. */
+void http_reject_stream(HttpServer *server, Stream *stream, void *listener, unsigned status, const char *why);

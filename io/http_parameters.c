@@ -1,4 +1,4 @@
-/* Targets and forms in parts, with the words of Go's net/url, which etcd's clients know. */
+/* Parsing of targets and forms, with the error texts of Go's net/url, as in etcd. */
 #include <errno.h>
 #include <strings.h>
 
@@ -8,7 +8,7 @@
 
 enum { HTTP_PARAMETERS_MAX = 1024, MEDIA_PARAMETERS_MAX = 32 };
 
-/* Go's %q of the at most three bytes that are no escape. */
+/* Quote the first three bytes of an invalid escape as Go's %q does. */
 static int bad_escape(const char *s, size_t size, Error *err) {
         static const char named[] = "\aa\bb\ff\nn\rr\tt\vv";
         char quoted[3 * 4 + 1], *p = quoted;
@@ -28,7 +28,7 @@ static int bad_escape(const char *s, size_t size, Error *err) {
                         *p++ = c;
                 else if ((c & 0xe0) == 0xc0 && c > 0xc2 && i + 1 < size &&
                          ((unsigned char) s[i + 1] & 0xc0) == 0x80) {
-                        *p++ = c; /* a whole letter of two bytes */
+                        *p++ = c; /* a complete character of two bytes */
                         *p++ = s[++i];
                 } else {
                         memcpy(p,
@@ -41,7 +41,7 @@ static int bad_escape(const char *s, size_t size, Error *err) {
         return error_set(err, -EINVAL, "invalid URL escape \"%s\"", quoted);
 }
 
-/* How much of it stands for itself, from its beginning on: most of them in full. */
+/* Return the size of the prefix that needs no decoding; usually all. */
 static size_t plain_size(const char *s, size_t size, bool plus_is_space) {
         const char *end = memchr(s, '%', size);
 
@@ -50,7 +50,7 @@ static size_t plain_size(const char *s, size_t size, bool plus_is_space) {
         return end ? (size_t) (end - s) : size;
 }
 
-/* Decodes into 'ret', which has room for 'size' bytes. */
+/* Decode into 'ret', which has a size of at least 'size' bytes. */
 static int decode(const char *s, size_t size, bool plus_is_space, char *ret, size_t *ret_size, Error *err) {
         size_t n = plain_size(s, size, plus_is_space);
 
@@ -71,12 +71,12 @@ static int decode(const char *s, size_t size, bool plus_is_space, char *ret, siz
 
 void http_parameters_done(HttpParameters *p) {
         for (size_t i = 0; i < p->n; i++)
-                free(p->items[i].name); /* the value lies behind it */
+                free(p->items[i].name); /* of one allocation with the value */
         free(p->items);
         *p = (HttpParameters) {};
 }
 
-/* Name and value share one allocation, with a terminator each. */
+/* Name and value share one allocation, each terminated. */
 static int append_pair(HttpParameters *p, const char *s, size_t size, Error *err) {
         const char *equals = memchr(s, '=', size);
         size_t name_size = equals ? (size_t) (equals - s) : size,
@@ -94,7 +94,7 @@ static int append_pair(HttpParameters *p, const char *s, size_t size, Error *err
         if (r < 0)
                 return r;
         for (char *nul; (nul = memchr(name, 0, name_size)); *nul = 1)
-                ; /* "wait%00" is not "wait" */
+                ; /* "wait%00" must not equal "wait" */
         name[name_size] = 0;
         value = name + name_size + 1;
         r = decode(equals ? equals + 1 : "", value_size, true, value, &value_size, err);
@@ -107,7 +107,7 @@ static int append_pair(HttpParameters *p, const char *s, size_t size, Error *err
         return 0;
 }
 
-/* Like Go's: a bad pair is left out and the first such is told, but a semicolon has the last word. */
+/* As in Go: invalid pairs are skipped and the first one is reported, but a semicolon takes precedence. */
 int http_parameters_parse(HttpParameters *p, const char *s, size_t size, Error *err) {
         bool semicolon = false;
         int r = 0;
@@ -117,7 +117,7 @@ int http_parameters_parse(HttpParameters *p, const char *s, size_t size, Error *
                 size_t n = end ? (size_t) (end - s) : size;
 
                 if (memchr(s, ';', n)) {
-                        if (!semicolon) /* one sentence, not one for each pair of a long form */
+                        if (!semicolon) /* report it once, not for each pair */
                                 r = error_set(err, -EINVAL, "invalid semicolon separator in query");
                         semicolon = true;
                 } else if (n > 0) {
@@ -145,7 +145,7 @@ bool http_parameter_is_text(const HttpParameter *p) {
         return strlen(p->value) == p->value_size;
 }
 
-/* -- Media types: RFC 2045's grammar, with Go's leniency -- */
+/* -- Media types: the grammar of RFC 2045, as lenient as Go -- */
 
 static bool is_special(char c) {
         return c && strchr("()<>@,;:\\\"/[]?=", c);
@@ -159,11 +159,11 @@ static size_t token_size(const char *s) {
         return n;
 }
 
-static const char *skip_blanks(const char *s) {
+static const char *skip_spaces(const char *s) {
         return s + strspn(s, " \t\n\v\f\r");
 }
 
-/* Behind a parameter's value, or NULL. */
+/* Return the position after a parameter's value, or NULL. */
 static const char *skip_value(const char *s) {
         size_t n = token_size(s);
 
@@ -180,7 +180,7 @@ int http_media_type(const char *s, size_t *ret_size, Error *err) {
                 const char *name;
                 size_t size;
         } seen[MEDIA_PARAMETERS_MAX];
-        const char *type = skip_blanks(s), *rest = type + token_size(type);
+        const char *type = skip_spaces(s), *rest = type + token_size(type);
         size_t n = 0, size;
 
         if (rest == type)
@@ -190,19 +190,19 @@ int http_media_type(const char *s, size_t *ret_size, Error *err) {
         if (*rest == '/')
                 rest += 1 + token_size(rest + 1);
         size = rest - type;
-        rest = skip_blanks(rest);
+        rest = skip_spaces(rest);
         if (*rest && *rest != ';')
                 return error_set(err, -EINVAL,
                                  memchr(type, '/', size) ? "mime: unexpected content after media subtype" :
                                                            "mime: expected slash after first token");
 
         while (*rest) {
-                const char *name = skip_blanks(rest + 1), *end = name + token_size(name),
-                           *value = skip_blanks(end);
+                const char *name = skip_spaces(rest + 1), *end = name + token_size(name),
+                           *value = skip_spaces(end);
 
                 if (*rest == ';' && !*name)
                         break;
-                value = *rest == ';' && end > name && *value == '=' ? skip_value(skip_blanks(value + 1)) :
+                value = *rest == ';' && end > name && *value == '=' ? skip_value(skip_spaces(value + 1)) :
                                                                       NULL;
                 if (!value || n == MEDIA_PARAMETERS_MAX)
                         return error_set(err, -EINVAL, "mime: invalid media parameter");
@@ -212,7 +212,7 @@ int http_media_type(const char *s, size_t *ret_size, Error *err) {
                                 return error_set(err, -EINVAL, "mime: duplicate parameter name");
                 seen[n].name = name;
                 seen[n++].size = end - name;
-                rest = skip_blanks(value);
+                rest = skip_spaces(value);
         }
         *ret_size = size;
         return 0;

@@ -1,9 +1,9 @@
-/* The server: takes connections over, counts what each client and all together have, and gives memory back.
+/* The server: accepts connections, counts those of each client, and limits the memory of all.
  *
- * All that a connection holds is counted: what was read and not parsed, the request, and what the kernel did
- * not take of its answers. Whoever comes to hold more than a small buffer stands in a queue; when all
- * together hold too much, the first of the queue goes, until they do not. Who sends or reads as fast as
- * others do is through before it is his turn: it hits who is slow. */
+ * All bytes that a connection holds count: unparsed input, the request, and the answers that the kernel has
+ * not accepted. A connection that exceeds a small buffer enters a queue. When all together exceed the limit,
+ * the first of the queue is disconnected, until they do not. Fast clients finish before they become first, so
+ * this affects slow clients. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -25,20 +25,20 @@ const HttpLimits http_limits_default = {
         .idle_ms = 60000,
 };
 
-/* How many connections an address has, or a user. */
+/* The connections of an address, or of a user. */
 struct HttpClient {
         UT_hash_handle hh;
         unsigned n;
         char name[];
 };
 
-/* A refused one, until it has read why. */
-struct HttpStray {
-        HttpServer *server; /* NULL once the server is gone */
-        HttpStray *next, *prev;
+/* A rejected connection, until the client has read the answer. */
+struct HttpRejected {
+        HttpServer *server; /* NULL after http_server_free() */
+        LIST_ENTRY(HttpRejected) rejected;
 };
 
-/* -- What they hold -- */
+/* -- Memory -- */
 
 void http_connection_count(HttpConnection *c) {
         size_t held = c->bytes.capacity + c->pending.capacity + stream_held(c->stream);
@@ -63,10 +63,11 @@ static void connection_relieve(HttpConnection *c) {
                 snprintf(c->server->why, sizeof(c->server->why),
                          "all requests together are limited to %s, and this one is the oldest: try again",
                          size_text(c->server->limits.buffer_size, text));
-                http_refuse(c, 503, c->server->why);
+                http_reject(c, 503, c->server->why);
         } else {
                 log_debug(NO_FIELDS,
-                          "http: %s has held %zu bytes for longest, and all together hold too many: cut",
+                          "http: disconnected %s: memory limit of all clients exceeded, and its %zu bytes "
+                          "are the oldest",
                           stream_peer_address(c->stream), c->held);
                 http_connection_gone(c);
                 http_connection_close(c);
@@ -79,7 +80,7 @@ static void server_relieve(void *userdata) {
 
         while (server->held > server->limits.buffer_size && (c = TAILQ_FIRST(&server->holders))) {
                 connection_relieve(c);
-                /* What it still has goes with its stream. */
+                /* The rest is freed with its stream. */
                 if (c->held > HTTP_KEPT_MAX)
                         TAILQ_REMOVE(&server->holders, c, holders);
                 server->held -= c->held;
@@ -91,7 +92,7 @@ size_t http_server_held(const HttpServer *server) {
         return server->held;
 }
 
-/* -- Who they are -- */
+/* -- Clients -- */
 
 static void client_release(HttpServer *server, HttpClient *client) {
         if (!client || --client->n > 0)
@@ -100,7 +101,7 @@ static void client_release(HttpServer *server, HttpClient *client) {
         free(client);
 }
 
-/* Counts one more connection of this client. -EUSERS: it has as many as it may. */
+/* Count one more connection of the client. -EUSERS: the limit is reached. */
 static int client_take(HttpServer *server, const Stream *stream, HttpClient **ret) {
         const char *peer = stream_peer_address(stream), *colon = strrchr(peer, ':');
         char name[80];
@@ -139,88 +140,82 @@ static int client_take(HttpServer *server, const Stream *stream, HttpClient **re
         return 0;
 }
 
-/* -- Who is not let in -- */
+/* -- Rejected connections -- */
 
-static void stray_on_read(void *userdata, const void *bytes, size_t size) {}
+static void rejected_on_read(void *userdata, const void *bytes, size_t size) {}
 
-static void stray_on_close(void *userdata, int error, const char *reason) {
-        HttpStray *stray = userdata;
+static void rejected_on_close(void *userdata, int error, const char *reason) {
+        HttpRejected *rejected = userdata;
 
-        if (stray && stray->server) {
-                *(stray->prev ? &stray->prev->next : &stray->server->strays) = stray->next;
-                if (stray->next)
-                        stray->next->prev = stray->prev;
-                stray->server->n_strays--;
+        if (rejected && rejected->server) {
+                LIST_REMOVE(rejected, rejected);
+                rejected->server->n_rejected--;
         }
-        free(stray);
+        free(rejected);
 }
 
-static const StreamEvents stray_events = { .on_read = stray_on_read, .on_close = stray_on_close };
+static const StreamEvents rejected_events = { .on_read = rejected_on_read, .on_close = rejected_on_close };
 
-/* Says why, and waits until it was heard; but not for any number of them. */
-static void server_refuse(HttpServer *server, Stream *stream, void *door, int error) {
-        HttpStray *stray = server->n_strays < HTTP_STRAYS_MAX ? NEW0(HttpStray, 1) : NULL;
+/* Send the reason, and wait until the client has read it, for a limited number of connections. */
+static void server_reject(HttpServer *server, Stream *stream, void *listener, int error) {
+        HttpRejected *rejected = server->n_rejected < HTTP_REJECTED_MAX ? NEW0(HttpRejected, 1) : NULL;
 
-        stream_set_events(stream, &stray_events, stray);
-        if (stray) {
-                stray->server = server;
-                stray->next = server->strays;
-                if (stray->next)
-                        stray->next->prev = stray;
-                server->strays = stray;
-                server->n_strays++;
+        stream_set_events(stream, &rejected_events, rejected);
+        if (rejected) {
+                rejected->server = server;
+                LIST_INSERT_HEAD(&server->rejected, rejected, rejected);
+                server->n_rejected++;
         }
         snprintf(server->why, sizeof(server->why),
-                 error == -EUSERS ? "too many connections of this client, who may have %llu" :
+                 error == -EUSERS ? "too many connections of this client; the limit is %llu" :
                                     "too many connections",
                  (unsigned long long) server->limits.connections_per_client);
-        http_refuse_stream(server, stream, door, 503, server->why);
-        if (!stray)
+        http_reject_stream(server, stream, listener, 503, server->why);
+        if (!rejected)
                 stream_close(stream);
 }
 
-/* -- Requests, a turn's work at a time --
+/* -- Scheduling of requests --
  *
- * Requests that are complete while this turn has room are handled at once. The others wait in the order in
- * which they were complete, and so does the next one of a connection that has been served. Small ones do not
- * wait for larger ones: of each lane one is served in every turn, and then, while there is room, small ones
- * first. */
+ * A request that completes while the turn has budget is handled at once. Others wait in the order of
+ * completion, as does the next request of a connection that was served. Small requests do not wait for larger
+ * ones: each turn serves one of each class, and then, within its budget, small ones first. */
 
-static bool is_empty(const HttpServer *server) {
-        return TAILQ_EMPTY(&server->lanes[0].waiting) && TAILQ_EMPTY(&server->lanes[1].waiting);
+static bool server_has_no_waiting(const HttpServer *server) {
+        return TAILQ_EMPTY(&server->classes[0].waiting) && TAILQ_EMPTY(&server->classes[1].waiting);
 }
 
 bool http_server_admit(HttpConnection *c) {
         HttpServer *server = c->server;
 
-        c->lane = c->bytes.size > HTTP_SMALL_MAX;
-        if (TAILQ_EMPTY(&server->lanes[0].waiting) && (c->lane == 0 || is_empty(server)) &&
-            loop_has_room(server->loop))
+        c->class = c->bytes.size > HTTP_SMALL_MAX;
+        if (TAILQ_EMPTY(&server->classes[0].waiting) && (c->class == 0 || server_has_no_waiting(server)) &&
+            loop_has_budget(server->loop))
                 return true;
-        if (TAILQ_EMPTY(&server->lanes[c->lane].waiting))
-                server->lanes[c->lane].served_turn = loop_turns(server->loop)->n;
-        TAILQ_INSERT_TAIL(&server->lanes[c->lane].waiting, c, waiting);
+        if (TAILQ_EMPTY(&server->classes[c->class].waiting))
+                server->classes[c->class].served_turn = loop_turns(server->loop)->n;
+        TAILQ_INSERT_TAIL(&server->classes[c->class].waiting, c, waiting);
         c->in_queue = true;
         loop_defer(server->loop, &server->serve);
         return false;
 }
 
-static void leave_queue(HttpServer *server, HttpConnection *c) {
+static void connection_leave_queue(HttpServer *server, HttpConnection *c) {
         if (c->in_queue)
-                TAILQ_REMOVE(&server->lanes[c->lane].waiting, c, waiting);
+                TAILQ_REMOVE(&server->classes[c->class].waiting, c, waiting);
         c->in_queue = false;
 }
 
-static void serve_priority(HttpServer *server, unsigned lane) {
+static void server_serve_class(HttpServer *server, unsigned class) {
         uint64_t turn = loop_turns(server->loop)->n;
         HttpConnection *c;
 
-        while ((c = TAILQ_FIRST(&server->lanes[lane].waiting)) &&
-               (loop_has_room(server->loop) || server->lanes[lane].served_turn != turn)) {
-                leave_queue(server, c);
+        while ((c = TAILQ_FIRST(&server->classes[class].waiting)) &&
+               (loop_has_budget(server->loop) || server->classes[class].served_turn != turn)) {
+                connection_leave_queue(server, c);
                 if (c->state != HTTP_WAITING)
-                        continue; /* it was refused, or closes */
-                server->lanes[lane].served_turn = turn;
+                        continue; /* it was rejected, or closes */
+                server->classes[class].served_turn = turn;
                 http_connection_handle(c);
                 http_connection_count(c);
         }
@@ -229,26 +224,26 @@ static void serve_priority(HttpServer *server, unsigned lane) {
 static void server_serve(void *userdata) {
         HttpServer *server = userdata;
 
-        for (unsigned lane = 0; lane < ELEMENTS(server->lanes); lane++)
-                serve_priority(server, lane);
-        if (!is_empty(server))
+        for (unsigned class = 0; class < ELEMENTS(server->classes); class ++)
+                server_serve_class(server, class);
+        if (!server_has_no_waiting(server))
                 loop_defer(server->loop, &server->serve);
 }
 
 /* -- Connections -- */
 
-void http_server_accept(HttpServer *server, Stream *stream, void *door) {
-        HttpConnection *c = NULL;
+void http_server_accept(HttpServer *server, Stream *stream, void *listener) {
+        HttpConnection *c;
         HttpClient *client = NULL;
         int r;
 
-        r = server->n_connections < server->limits.connections ? client_take(server, stream, &client) :
-                                                                 -EMFILE;
-        if (r == 0)
-                c = NEW0(HttpConnection, 1);
+        r = -EMFILE;
+        if (server->n_connections < server->limits.connections)
+                r = client_take(server, stream, &client);
+        c = r == 0 ? NEW0(HttpConnection, 1) : NULL;
         if (!c) {
                 client_release(server, client);
-                server_refuse(server, stream, door, r);
+                server_reject(server, stream, listener, r);
                 return;
         }
 
@@ -257,12 +252,9 @@ void http_server_accept(HttpServer *server, Stream *stream, void *door) {
         c->stream = stream;
         c->client = client;
         c->request.connection = c;
-        c->request.door = door;
+        c->request.listener = listener;
         c->request.stream = stream;
-        c->next = server->connections;
-        if (c->next)
-                c->next->prev = c;
-        server->connections = c;
+        LIST_INSERT_HEAD(&server->connections, c, connections);
         server->n_connections++;
         http_connection_init(c);
 }
@@ -272,11 +264,9 @@ void http_connection_unlink(HttpConnection *c) {
 
         if (!server)
                 return;
-        *(c->prev ? &c->prev->next : &server->connections) = c->next;
-        if (c->next)
-                c->next->prev = c->prev;
+        LIST_REMOVE(c, connections);
         server->n_connections--;
-        leave_queue(server, c);
+        connection_leave_queue(server, c);
         if (c->held > HTTP_KEPT_MAX)
                 TAILQ_REMOVE(&server->holders, c, holders);
         server->held -= c->held;
@@ -310,8 +300,8 @@ int http_server_new(HttpServer **ret, Loop *loop, const HttpHandler *handler, vo
 
         *server = (HttpServer) { .loop = loop, .handler = handler, .userdata = userdata };
         TAILQ_INIT(&server->holders);
-        for (unsigned lane = 0; lane < ELEMENTS(server->lanes); lane++)
-                TAILQ_INIT(&server->lanes[lane].waiting);
+        for (unsigned class = 0; class < ELEMENTS(server->classes); class ++)
+                TAILQ_INIT(&server->classes[class].waiting);
         server->serve = DEFERRED(server_serve, server);
         server->relieve = DEFERRED(server_relieve, server);
         http_server_set_limits(server, limits);
@@ -320,17 +310,18 @@ int http_server_new(HttpServer **ret, Loop *loop, const HttpHandler *handler, vo
 }
 
 HttpServer *http_server_free(HttpServer *server) {
+        HttpRejected *rejected;
+        HttpConnection *c;
+
         if (!server)
                 return NULL;
 
-        while (server->connections) {
-                HttpConnection *c = server->connections;
-
+        while ((c = LIST_FIRST(&server->connections))) {
                 http_connection_unlink(c);
-                http_connection_close(c); /* the connection goes with its stream */
+                http_connection_close(c); /* freed with its stream */
         }
-        for (HttpStray *stray = server->strays; stray; stray = stray->next)
-                stray->server = NULL; /* goes with its stream, too */
+        LIST_FOREACH(rejected, &server->rejected, rejected)
+        rejected->server = NULL; /* freed with its stream, too */
         deferred_cancel(&server->serve);
         deferred_cancel(&server->relieve);
         text_done(&server->out);

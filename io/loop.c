@@ -1,5 +1,4 @@
-/* The pure half of the loop: a binary heap of timers, a list of deferred calls, and the order in which they
- * run. */
+/* The pure part of the loop: a binary heap of timers, a list of deferred calls, and their order. */
 #include "io/loop.h"
 
 #include <assert.h>
@@ -7,7 +6,7 @@
 
 #include "base/memory.h"
 
-enum { HEAP_RESERVE = 16 }; /* timers that may be armed while there is no memory */
+enum { HEAP_RESERVE = 16 }; /* timers that can be armed while no memory is available */
 
 uint64_t loop_now_ms(const Loop *loop) {
         return loop->ops->now_ms(loop);
@@ -43,31 +42,36 @@ const Turns *loop_turns(const Loop *loop) {
         return &loop->turns;
 }
 
-bool loop_has_room(const Loop *loop) {
+bool loop_has_budget(const Loop *loop) {
         return turn_work_bytes(&loop->turns.now) < TURN_WORK_MAX;
 }
 
 void loop_init(Loop *loop, const LoopOps *ops, uint64_t seed) {
         *loop = (Loop) { .ops = ops, .armed_ms = UINT64_MAX };
+        TAILQ_INIT(&loop->deferred);
         random_seed(&loop->random, seed);
 }
 
 void loop_done(Loop *loop) {
         assert(loop->n_heap == 0);
-        assert(!loop->first);
+        assert(!loop_has_deferred(loop));
 
         free(loop->heap);
         loop->heap = NULL;
         loop->heap_capacity = 0;
 }
 
+bool loop_has_deferred(const Loop *loop) {
+        return !TAILQ_EMPTY(&loop->deferred);
+}
+
 uint64_t loop_next_due_ms(const Loop *loop) {
-        if (loop->first)
+        if (loop_has_deferred(loop))
                 return loop_now_ms(loop);
         return loop->n_heap > 0 ? loop->heap[0]->due_ms : UINT64_MAX;
 }
 
-/* Tells the backend when the earliest deadline has moved. While things run it is told once, at the end. */
+/* Notify the backend of a new earliest deadline; loop_run_due() does so once, at its end. */
 static void loop_rearm(Loop *loop) {
         uint64_t due_ms;
 
@@ -133,8 +137,8 @@ int timer_start(Timer *timer, Loop *loop, uint64_t delay_ms) {
         if (timer_armed(timer) && timer->loop != loop)
                 timer_stop(timer);
         if (!timer_armed(timer)) {
-                /* Grows before it is full: who arms a timer again, and could say nothing if that failed,
-                 * finds room. */
+                /* Grow before the heap is full: callers that arm a timer again often cannot report a failure.
+                 */
                 r = GROW(loop->heap, loop->heap_capacity, loop->n_heap + HEAP_RESERVE);
                 if (r < 0 && loop->n_heap == loop->heap_capacity)
                         return r;
@@ -170,28 +174,12 @@ void loop_defer(Loop *loop, Deferred *deferred) {
 
         deferred->loop = loop;
         deferred->serial = loop->serial++;
-        deferred->next = NULL;
-        deferred->prev = loop->last;
-        if (loop->last)
-                loop->last->next = deferred;
-        else
-                loop->first = deferred;
-        loop->last = deferred;
+        TAILQ_INSERT_TAIL(&loop->deferred, deferred, deferred);
         loop_rearm(loop);
 }
 
 static void deferred_unlink(Deferred *deferred) {
-        Loop *loop = deferred->loop;
-
-        if (deferred->prev)
-                deferred->prev->next = deferred->next;
-        else
-                loop->first = deferred->next;
-        if (deferred->next)
-                deferred->next->prev = deferred->prev;
-        else
-                loop->last = deferred->prev;
-        deferred->next = deferred->prev = NULL;
+        TAILQ_REMOVE(&deferred->loop->deferred, deferred, deferred);
         deferred->loop = NULL;
 }
 
@@ -206,12 +194,13 @@ void deferred_cancel(Deferred *deferred) {
 
 /* -- Running -- */
 
-/* What was started while we run has a serial of 'before' or above and waits for its next chance: who defers
- * or arms itself again and again must not keep the others waiting. */
-static void run_deferred(Loop *loop, uint64_t before, unsigned *budget) {
-        while (*budget > 0 && loop->first && loop->first->serial < before) {
-                Deferred *deferred = loop->first;
-                const char *name = deferred->name ?: "deferred call"; /* it may be gone after its call */
+/* Run the deferred calls with a serial below 'before'. Calls that are deferred meanwhile run in the next
+ * pass: a callback that defers itself repeatedly must not delay the others. */
+static void loop_run_deferred(Loop *loop, uint64_t before, unsigned *budget) {
+        Deferred *deferred;
+
+        while (*budget > 0 && (deferred = TAILQ_FIRST(&loop->deferred)) && deferred->serial < before) {
+                const char *name = deferred->name ?: "deferred call"; /* the call may free 'deferred' */
 
                 deferred_unlink(deferred);
                 (*budget)--;
@@ -220,10 +209,10 @@ static void run_deferred(Loop *loop, uint64_t before, unsigned *budget) {
         }
 }
 
-static void run_timers(Loop *loop, uint64_t now_ms, uint64_t before, unsigned *budget) {
+static void loop_run_timers(Loop *loop, uint64_t now_ms, uint64_t before, unsigned *budget) {
         while (*budget > 0 && loop->n_heap > 0) {
                 Timer *timer = loop->heap[0];
-                const char *name = timer->name ?: "timer"; /* it may be gone after its call */
+                const char *name = timer->name ?: "timer"; /* the call may free 'timer' */
 
                 if (timer->due_ms > now_ms || timer->serial >= before)
                         return;
@@ -244,12 +233,12 @@ bool loop_run_due_at(Loop *loop, uint64_t now_ms, unsigned budget) {
         assert(!loop->running);
 
         loop->running = true;
-        run_deferred(loop, loop->serial, &budget);
-        run_timers(loop, now_ms, loop->serial, &budget);
-        run_deferred(loop, loop->serial, &budget);
+        loop_run_deferred(loop, loop->serial, &budget);
+        loop_run_timers(loop, now_ms, loop->serial, &budget);
+        loop_run_deferred(loop, loop->serial, &budget);
         loop->running = false;
 
-        more = loop->first || (loop->n_heap > 0 && loop->heap[0]->due_ms <= now_ms);
+        more = loop_has_deferred(loop) || (loop->n_heap > 0 && loop->heap[0]->due_ms <= now_ms);
         loop->armed_ms = loop_next_due_ms(loop);
         loop->ops->wake_at(loop, loop->armed_ms);
         return more;

@@ -1,9 +1,12 @@
-/* libuv under the loop. What is due runs in a check watcher, just after the descriptors had their turn, and a
- * timer only if they were asked when it was due already: a daemon that was stopped for a while, or busy,
- * hears what came meanwhile before it acts on a time-out (at the price of one empty poll for each timer). The
- * guests run in a prepare watcher, just before each sleep, and then the one timer is set for whoever is next:
- * so whatever any callback of this turn queued for a guest (a bus call made by a timer) is worked before the
- * loop sleeps, and nobody has to remember to ask. */
+/* The libuv backend of the loop.
+ *
+ * Due callbacks run in a check watcher, after the poll of the descriptors. A timer runs only if it was due
+ * before that poll: a daemon that was stopped or busy then receives pending input before it acts on a
+ * time-out. The cost is one empty poll for each timer.
+ *
+ * Guests run in a prepare watcher, before each sleep; then the one libuv timer is set for the earliest
+ * deadline. Work that a callback of this turn queued for a guest (a bus call from a timer) is therefore done
+ * before the loop sleeps. */
 #include "io/loop_uv.h"
 
 #include <assert.h>
@@ -20,29 +23,28 @@
 #include "base/memory.h"
 
 enum {
-        RUN_BUDGET = 1024, /* calls of ours per turn; then the descriptors have theirs */
-        GUEST_ROUNDS = 64, /* rounds of one guest per turn */
+        RUN_BUDGET = 1024, /* callbacks per turn; then the descriptors are polled */
+        GUEST_ROUNDS = 64, /* calls of work() of one guest per turn */
 
-        /* Waiting awake, in nanoseconds but for the scores. */
+        /* Busy-polling. */
         SPIN_WORK_NS = 250 * 1000,
         SPIN_INPUT_NS = 100 * 1000,
-        SPIN_LATE_NS =
-                100 *
-                1000, /* others wanted the core if giving way took longer: it is theirs for a while, ... */
+        SPIN_LATE_NS = 100 *
+                       1000, /* a longer sched_yield() means that other threads need the core: pause ... */
         SPIN_PAUSE_MIN_NS =
-                1000 * 1000, /* ... twice as long each time, and less again when giving way takes no time */
+                1000 * 1000, /* ... for twice the time on each repetition; short yields reduce it again */
         SPIN_PAUSE_MAX_NS = 128 * 1000 * 1000,
         SPIN_SCORE_MAX = 32,
-        SPIN_SCORE_MIN = 8,  /* so many short waits, and the next is spent awake */
-        SPIN_SCORE_LOST = 8, /* what one in vain costs */
+        SPIN_SCORE_MIN = 8,  /* short waits that enable busy-polling */
+        SPIN_SCORE_LOST = 8, /* subtracted for each long wait */
 };
 
 typedef struct Signal Signal;
 
-/* How long something was waited for, lately. */
+/* The recent waiting times for one kind of event. */
 typedef struct Waiting {
-        uint64_t since_ns; /* 0: it is not waited for */
-        unsigned score;    /* counts short waits up, and long ones down */
+        uint64_t since_ns; /* 0: not waiting */
+        unsigned score;    /* incremented by short waits, decremented by long ones */
 } Waiting;
 
 struct UvLoop {
@@ -52,16 +54,16 @@ struct UvLoop {
         uv_check_t check;
         uv_timer_t timer;
         uv_idle_t idle;     /* active: do not sleep */
-        uint64_t polled_ms; /* when the descriptors were asked last */
-        bool may_spin;      /* there is a second core, that what we wait for can run on */
+        uint64_t polled_ms; /* time of the last poll */
+        bool may_spin;      /* a second core can run what the loop waits for */
         unsigned n_working;
-        Waiting work, input;                   /* for work off the loop; for whatever wakes it */
-        uint64_t spin_again_ns, spin_pause_ns; /* not before; the pause until then */
+        Waiting work, input;                   /* for work off the loop; for any wake-up */
+        uint64_t spin_again_ns, spin_pause_ns; /* the end of the pause, and its length */
         uint64_t began_ns,
-                marked_ns; /* the turn under way, and the end of its last callback; 0: it has not begun */
-        uint64_t cpu_ns;   /* of this thread when the last turn was over; 0: there was none */
-        Guest *guests;
-        Signal *signals;
+                marked_ns; /* the current turn, and the end of its last callback; 0: it has not begun */
+        uint64_t cpu_ns;   /* of this thread at the end of the last turn; 0: there was none */
+        LIST_HEAD(, Guest) guests;
+        SLIST_HEAD(, Signal) signals;
         char buffer[LOOP_UV_BUFFER_SIZE];
 };
 
@@ -69,20 +71,20 @@ struct Guest {
         UvLoop *loop;
         const GuestOps *ops;
         void *lib;
-        uv_poll_t *poll; /* its own memory: it outlives the guest until closed */
-        int fd;          /* what 'poll' was made for */
-        int polled;      /* UV_* events it waits for now */
+        uv_poll_t *poll; /* allocated: it outlives the guest until it is closed */
+        int fd;          /* of 'poll' */
+        int polled;      /* UV_* events of 'poll' */
         int error;       /* broken */
         bool closed;
-        Deferred later; /* tells 'broken', or frees */
-        Guest *next;
+        Deferred later; /* calls 'broken', or frees */
+        LIST_ENTRY(Guest) guests;
 };
 
 struct Signal {
         uv_signal_t uv;
         void (*on_signal)(void *userdata, int signal_number);
         void *userdata;
-        Signal *next;
+        SLIST_ENTRY(Signal) signals;
 };
 
 /* -- Guests -- */
@@ -99,7 +101,7 @@ static void guest_drop_poll(Guest *guest) {
         guest->polled = 0;
 }
 
-static void guest_tell_broken(void *userdata) {
+static void guest_on_broken(void *userdata) {
         Guest *guest = userdata;
 
         guest->ops->broken(guest->lib, guest->error);
@@ -108,11 +110,11 @@ static void guest_tell_broken(void *userdata) {
 static void guest_break(Guest *guest, int error) {
         guest_drop_poll(guest);
         guest->error = error;
-        guest->later.run = guest_tell_broken;
+        guest->later.run = guest_on_broken;
         loop_defer(&guest->loop->base, &guest->later);
 }
 
-/* Waking is enough: the prepare watcher comes before the next sleep. */
+/* Waking the loop is enough: the prepare watcher runs the guest before the next sleep. */
 static void guest_on_event(uv_poll_t *poll, int status, int events) {
         Guest *guest = poll->data;
 
@@ -121,9 +123,14 @@ static void guest_on_event(uv_poll_t *poll, int status, int events) {
 }
 
 static int guest_watch(Guest *guest, int fd, short wanted) {
-        int events = (wanted & POLLIN ? UV_READABLE : 0) | (wanted & POLLOUT ? UV_WRITABLE : 0) |
-                     (wanted & POLLPRI ? UV_PRIORITIZED : 0);
-        int r;
+        int events = 0, r;
+
+        if (wanted & POLLIN)
+                events |= UV_READABLE;
+        if (wanted & POLLOUT)
+                events |= UV_WRITABLE;
+        if (wanted & POLLPRI)
+                events |= UV_PRIORITIZED;
 
         if (guest->fd != fd)
                 guest_drop_poll(guest);
@@ -144,17 +151,25 @@ static int guest_watch(Guest *guest, int fd, short wanted) {
         if (guest->polled == events)
                 return 0;
         r = events == 0 ? uv_poll_stop(guest->poll) : uv_poll_start(guest->poll, events, guest_on_event);
-        if (r == 0)
-                guest->polled = events;
-        return r;
+        if (r < 0)
+                return r;
+
+        guest->polled = events;
+        return 0;
 }
 
-/* Works the guest until it is idle and asks what it waits for. Returns in how many ms it must be worked
- * again. */
+static int guest_prepare_sleep(Guest *guest, uint64_t *ret_timeout_ms) {
+        short events = 0;
+        int fd = -1, r;
+
+        r = guest->ops->wants(guest->lib, &fd, &events, ret_timeout_ms);
+        return r < 0 ? r : guest_watch(guest, fd, events);
+}
+
+/* Run the guest until it is idle, and watch what it waits for. Return the time until its next run in ms. */
 static uint64_t guest_turn(Guest *guest) {
         uint64_t timeout_ms = UINT64_MAX;
-        short events = 0;
-        int fd = -1, r = 1;
+        int r = 1;
 
         for (int round = 0; r > 0 && round < GUEST_ROUNDS; round++) {
                 r = guest->ops->work(guest->lib);
@@ -162,11 +177,9 @@ static uint64_t guest_turn(Guest *guest) {
                         return UINT64_MAX;
         }
         if (r > 0)
-                return 0; /* not done: let the others run, then go on */
+                return 0; /* not idle yet: let the others run first */
         if (r == 0)
-                r = guest->ops->wants(guest->lib, &fd, &events, &timeout_ms);
-        if (r >= 0)
-                r = guest_watch(guest, fd, events);
+                r = guest_prepare_sleep(guest, &timeout_ms);
         if (r < 0) {
                 guest_break(guest, r);
                 return UINT64_MAX;
@@ -180,20 +193,17 @@ int guest_open(Guest **ret, UvLoop *loop, const GuestOps *ops, void *lib) {
         if (!guest)
                 return -ENOMEM;
 
-        *guest = (Guest) { .loop = loop, .ops = ops, .lib = lib, .fd = -1, .next = loop->guests };
+        *guest = (Guest) { .loop = loop, .ops = ops, .lib = lib, .fd = -1 };
         guest->later.userdata = guest;
-        loop->guests = guest;
+        LIST_INSERT_HEAD(&loop->guests, guest, guests);
         *ret = guest;
         return 0;
 }
 
 static void guest_free(void *userdata) {
         Guest *guest = userdata;
-        Guest **at = &guest->loop->guests;
 
-        while (*at != guest)
-                at = &(*at)->next;
-        *at = guest->next;
+        LIST_REMOVE(guest, guests);
         free(guest);
 }
 
@@ -202,26 +212,26 @@ Guest *guest_close(Guest *guest) {
                 return NULL;
 
         guest_drop_poll(guest);
-        guest->closed = true; /* it may be working right now: unlinked and freed later */
+        guest->closed = true; /* its work() may be running: unlinked and freed later */
         deferred_cancel(&guest->later);
         guest->later.run = guest_free;
         loop_defer(&guest->loop->base, &guest->later);
         return NULL;
 }
 
-/* -- Waiting awake --
+/* -- Busy-polling --
  *
- * To fall asleep and to be woken takes a core some 10 us, on a virtual machine 50; the log's write on a good
- * disk takes no more than 90, and a client that asks again as soon as it was answered less than that. So the
- * loop asks again and again, letting others run between, before it sleeps. It does so only where that has
- * paid off lately, and not where the core is wanted by others: who gives way then comes back late. */
+ * Sleeping and waking up takes about 10 us, on a virtual machine 50 us. A write of the log on a fast disk
+ * takes up to 90 us, and a client that sends its next request at once takes less. So the loop polls
+ * repeatedly, and yields between, before it sleeps. It does so only if recent waits were short, and if no
+ * other thread needs the core: then sched_yield() would return late. */
 
 static void waiting_begin(Waiting *w, uint64_t now_ns) {
         if (w->since_ns == 0)
                 w->since_ns = now_ns;
 }
 
-/* It has come: was the wait for it short? */
+/* The event arrived: score the wait. */
 static void waiting_end(Waiting *w, uint64_t limit_ns) {
         if (w->since_ns == 0)
                 return;
@@ -232,12 +242,12 @@ static void waiting_end(Waiting *w, uint64_t limit_ns) {
         w->since_ns = 0;
 }
 
-/* Until when it may be waited for awake. */
+/* Return the end of busy-polling for this kind of event; 0: sleep. */
 static uint64_t waiting_until(const Waiting *w, uint64_t limit_ns) {
         return w->since_ns > 0 && w->score >= SPIN_SCORE_MIN ? w->since_ns + limit_ns : 0;
 }
 
-/* Before each sleep, when nothing is due. Returns whether it took any time. */
+/* Call before each sleep, if nothing is due. Return whether it took any time. */
 static bool spin(UvLoop *loop) {
         struct pollfd poll_fd = { .fd = uv_backend_fd(&loop->uv), .events = POLLIN };
         uint64_t now_ns, until_ns;
@@ -267,11 +277,11 @@ static bool spin(UvLoop *loop) {
         return until_ns > 0;
 }
 
-/* -- The turn --
+/* -- Turns --
  *
- * Wall time is read at the end of each callback (some 25 ns, without a system call), CPU time once a turn.
- * What a turn waited for costs its thread no time, so that a turn's CPU time is what the thread took since
- * the last one was over. */
+ * Wall time is read at the end of each callback (about 25 ns, without a system call), CPU time once per turn.
+ * Sleeping costs no CPU time, so the CPU time of a turn is that of the thread since the end of the previous
+ * turn. */
 
 static uint64_t thread_cpu_ns(void) {
         struct timespec ts;
@@ -288,7 +298,7 @@ void loop_uv_enter(UvLoop *loop) {
 void loop_uv_leave(UvLoop *loop, const char *name) {
         uint64_t now_ns = uv_hrtime();
 
-        if (loop->marked_ns == 0) /* outside of any turn, as when the loop ends */
+        if (loop->marked_ns == 0) /* outside of a turn, for example when the loop is freed */
                 return;
         turns_ran(&loop->base.turns, name, now_ns - loop->marked_ns);
         loop->marked_ns = now_ns;
@@ -299,8 +309,8 @@ static void uv_backend_ran(Loop *base, const char *name) {
 }
 
 static void turn_end(UvLoop *loop, uint64_t now_ms) {
-        uint64_t cpu_ns = thread_cpu_ns(),
-                 took_ns = loop->cpu_ns > 0 ? cpu_ns - loop->cpu_ns : 0; /* the first one's is not known */
+        uint64_t cpu_ns = thread_cpu_ns();
+        uint64_t took_ns = loop->cpu_ns > 0 ? cpu_ns - loop->cpu_ns : 0; /* unknown for the first turn */
         TurnReport report;
 
         if (turns_end(&loop->base.turns, took_ns, loop->marked_ns - loop->began_ns, now_ms, &report))
@@ -314,7 +324,7 @@ static void turn_end(UvLoop *loop, uint64_t now_ms) {
         loop->marked_ns = 0;
 }
 
-/* The timer and the idle watcher only wake; on_check() does what is due. */
+/* Timer and idle watcher only wake the loop; on_check() runs what is due. */
 static void on_timer(uv_timer_t *timer) {}
 
 static void on_idle(uv_idle_t *idle) {}
@@ -330,20 +340,21 @@ static void on_check(uv_check_t *check) {
 static void on_prepare(uv_prepare_t *prepare) {
         UvLoop *loop = prepare->data;
         uint64_t guests_ms = UINT64_MAX, due_ms, now_ms;
+        Guest *guest;
 
         loop_uv_enter(loop);
-        for (Guest *guest = loop->guests; guest; guest = guest->next)
-                if (!guest->closed && guest->error == 0) {
-                        uint64_t timeout_ms = guest_turn(guest);
+        LIST_FOREACH(guest, &loop->guests, guests)
+        if (!guest->closed && guest->error == 0) {
+                uint64_t timeout_ms = guest_turn(guest);
 
-                        guests_ms = MIN(guests_ms, timeout_ms);
-                        loop_uv_leave(loop, guest->ops->name ?: "guest");
-                }
+                guests_ms = MIN(guests_ms, timeout_ms);
+                loop_uv_leave(loop, guest->ops->name ?: "guest");
+        }
 
         loop->polled_ms = now_ms = loop_now_ms(&loop->base);
         due_ms = loop_next_due_ms(&loop->base);
         if (guests_ms <
-            UINT64_MAX - now_ms - 1) /* one more, or it is asked in vain through the last millisecond */
+            UINT64_MAX - now_ms - 1) /* one ms more, against repeated wake-ups in the last millisecond */
                 due_ms = MIN(due_ms, guests_ms > 0 ? now_ms + guests_ms + 1 : now_ms);
 
         if (due_ms <= now_ms)
@@ -361,8 +372,8 @@ static void on_prepare(uv_prepare_t *prepare) {
 
 /* -- Backend -- */
 
-/* Read anew each time (some 30 ns): by libuv's cached time a timer started late in a long turn would be
- * early. */
+/* Read the clock on each call (about 30 ns): relative to libuv's cached time, a timer that is started late in
+ * a long turn would fire early. */
 static uint64_t uv_backend_now_ms(const Loop *base) {
         UvLoop *loop = container_of((Loop *) base, UvLoop, base);
 
@@ -374,7 +385,7 @@ static uint64_t uv_backend_wall_ms(const Loop *base) {
         return clock_real_ms();
 }
 
-/* on_prepare() looks at the earliest deadline before each sleep. */
+/* on_prepare() reads the earliest deadline before each sleep. */
 static void uv_backend_wake_at(Loop *base, uint64_t due_ms) {}
 
 typedef struct UvWork {
@@ -382,13 +393,12 @@ typedef struct UvWork {
         Work *work;
 } UvWork;
 
-/* In a thread of its own, which cannot be made less nice again. The threads that it starts inherit the value.
- */
+/* Runs in a separate thread, because the nice value cannot be lowered again. Threads that it starts inherit
+ * it. */
 static void work_run_nice(void *userdata) {
         Work *work = userdata;
 
-        /* Relative: a thread of a daemon that was started with a nice value must not get a lower one. The
-         * kernel stops at 19. */
+        /* Relative: the daemon itself may have a nice value. The kernel limits the sum to 19. */
         (void) setpriority(PRIO_PROCESS, gettid(), getpriority(PRIO_PROCESS, gettid()) + work->nice);
         work->work(work->userdata);
 }
@@ -407,7 +417,7 @@ static void work_done(uv_work_t *req, int status) {
         UvWork *w = container_of(req, UvWork, req);
         UvLoop *loop = container_of(req->loop, UvLoop, uv);
         Work *work = w->work;
-        const char *name = work->name ?: "work"; /* it may be gone after its call */
+        const char *name = work->name ?: "work"; /* done() may free 'work' */
 
         if (work->nice == 0)
                 waiting_end(&loop->work, SPIN_WORK_NS);
@@ -461,15 +471,17 @@ int loop_uv_on_signal(UvLoop *loop, int signal_number, void (*callback)(void *us
 
         if (!s)
                 return -ENOMEM;
-        *s = (Signal) { .on_signal = callback, .userdata = userdata, .next = loop->signals };
+        *s = (Signal) { .on_signal = callback, .userdata = userdata };
         r = uv_signal_init(&loop->uv, &s->uv);
         if (r < 0)
                 return r;
-        loop->signals = TAKE_PTR(s); /* libuv's from here: closed with the loop, whatever follows */
-        return uv_signal_start(&loop->signals->uv, on_signal, signal_number);
+        SLIST_INSERT_HEAD(&loop->signals, s, signals); /* owned by the loop from here on */
+        r = uv_signal_start(&s->uv, on_signal, signal_number);
+        (void) TAKE_PTR(s);
+        return r;
 }
 
-/* -- Life -- */
+/* -- Lifetime -- */
 
 int loop_uv_new(UvLoop **ret) {
         _cleanup_free_ UvLoop *loop = NEW0(UvLoop, 1);
@@ -496,9 +508,9 @@ int loop_uv_new(UvLoop **ret) {
         uv_check_start(&loop->check, on_check);
         uv_prepare_start(&loop->prepare, on_prepare);
 
-        /* A client that left must not end the daemon. */
+        /* A client that disconnects must not end the daemon. */
         signal(SIGPIPE, SIG_IGN);
-        /* If the parent process ignored it, the exit status of a child would be lost. */
+        /* If the parent process ignored SIGCHLD, the exit status of a child would be lost. */
         signal(SIGCHLD, SIG_DFL);
         *ret = TAKE_PTR(loop);
         return 0;
@@ -508,7 +520,7 @@ static void signal_free(uv_handle_t *handle) {
         free(container_of((uv_signal_t *) handle, Signal, uv));
 }
 
-/* Whoever opened a stream, a listener or a guest must have closed it by now: nobody else could free it. */
+/* The owners of streams, listeners and guests must have closed them: the loop cannot free them. */
 static void assert_closing(uv_handle_t *handle, void *userdata) {
         UvLoop *loop = userdata;
 
@@ -523,21 +535,23 @@ UvLoop *loop_uv_free(UvLoop *loop) {
         if (!loop)
                 return NULL;
 
-        for (Signal *s = loop->signals, *next; s; s = next) {
-                next = s->next;
+        while (!SLIST_EMPTY(&loop->signals)) {
+                Signal *s = SLIST_FIRST(&loop->signals);
+
+                SLIST_REMOVE_HEAD(&loop->signals, signals);
                 uv_close((uv_handle_t *) &s->uv, signal_free);
         }
         uv_walk(&loop->uv, assert_closing, loop);
 
-        /* What is closing and what is at work comes to its end, and may defer a last word. */
+        /* Wait for handles that close and for work in flight; both may defer calls. */
         uv_unref((uv_handle_t *) &loop->prepare);
         uv_unref((uv_handle_t *) &loop->check);
         uv_unref((uv_handle_t *) &loop->timer);
         uv_unref((uv_handle_t *) &loop->idle);
-        while (uv_loop_alive(&loop->uv) || loop->base.first)
-                if (uv_run(&loop->uv, UV_RUN_ONCE) == 0 && loop->base.first)
+        while (uv_loop_alive(&loop->uv) || loop_has_deferred(&loop->base))
+                if (uv_run(&loop->uv, UV_RUN_ONCE) == 0 && loop_has_deferred(&loop->base))
                         (void) loop_run_due(&loop->base, RUN_BUDGET);
-        assert(!loop->guests);
+        assert(LIST_EMPTY(&loop->guests));
 
         uv_close((uv_handle_t *) &loop->prepare, NULL);
         uv_close((uv_handle_t *) &loop->check, NULL);
@@ -561,7 +575,7 @@ UvLoop *loop_uv(Loop *base) {
 }
 
 int loop_uv_run(UvLoop *loop) {
-        loop->cpu_ns = loop->marked_ns = 0; /* what was done before is no turn of ours */
+        loop->cpu_ns = loop->marked_ns = 0; /* earlier work does not belong to a turn */
         return uv_run(&loop->uv, UV_RUN_DEFAULT);
 }
 

@@ -1,4 +1,4 @@
-/* The doors of the real network: connecting and listening, TCP and unix sockets, on libuv. */
+/* The real network: connecting and listening, TCP and unix sockets, on libuv. */
 #include <arpa/inet.h>
 #include <assert.h>
 #include <errno.h>
@@ -14,23 +14,23 @@ enum {
         LISTEN_BACKLOG = 1024,
         ACCEPTS_PER_TURN = 64,
 
-        /* A client that vanished is found within half a minute. */
+        /* A vanished client is detected within half a minute. */
         KEEPALIVE_IDLE_SEC = 15,
         KEEPALIVE_INTERVAL_SEC = 5,
         KEEPALIVE_COUNT = 3,
 
-        /* What the kernel takes of an answer before it has sent it. Its own measure is megabytes for each
-         * connection whose reader sleeps, and nobody of ours counts them. */
+        /* Bytes that the kernel accepts before it sends them. Its default is megabytes for each connection
+         * whose peer does not read, and no limit of the daemon counts them. */
         UNSENT_MAX = 128 * 1024,
 };
 
-/* One connect() under way. */
+/* A connect() in progress. */
 struct Connecting {
         uv_connect_t req;
         Timer timeout;
         UvStream *stream;
         UvNetwork *net;
-        void (*done)(void *userdata, Stream *s, int error); /* NULL: cancelled, or told */
+        void (*done)(void *userdata, Stream *s, int error); /* NULL: cancelled, or called */
         void *userdata;
         int error;
 };
@@ -41,10 +41,10 @@ struct Listener {
         void (*accepted)(void *userdata, Stream *s);
         void *userdata;
         unsigned n_accepted; /* in this turn */
-        bool waiting;        /* libuv holds one more that we have not taken */
+        bool waiting;        /* libuv holds a connection that is not accepted yet */
         bool is_tcp, closed;
         Deferred next_turn;
-        char *path; /* of a unix socket that we made, with its identity: ours to remove */
+        char *path; /* of a unix socket that this listener created and removes, with its identity */
         dev_t device;
         ino_t inode;
         union {
@@ -89,7 +89,7 @@ static int address_parse(const char *s, Address *ret, socklen_t *ret_size) {
         return -EINVAL;
 }
 
-/* A connection has them from its listener. */
+/* Accepted connections inherit these options from their listener. */
 static void socket_tune(int fd) {
         int on = 1, idle_sec = KEEPALIVE_IDLE_SEC, interval_sec = KEEPALIVE_INTERVAL_SEC,
             count = KEEPALIVE_COUNT, unsent = UNSENT_MAX;
@@ -133,7 +133,7 @@ static void connecting_on_connected(uv_connect_t *req, int status) {
         UvStream *s = c->stream;
         int fd;
 
-        if (uv_is_closing(&s->uv.handle)) /* timed out or cancelled: the close callback tells and frees */
+        if (uv_is_closing(&s->uv.handle)) /* timed out or cancelled: the close callback reports and frees */
                 return;
         if (status < 0) {
                 connecting_fail(c, status);
@@ -220,15 +220,14 @@ static void listener_accept(Listener *l) {
                 return; /* libuv stops accepting until the next turn tries again */
         l->waiting = false;
         if (uv_accept(&l->uv.stream, &s->uv.stream) < 0) {
-                uv_stream_end(s, 0); /* nobody owns it yet: closed without a word */
+                uv_stream_end(s, 0); /* it has no owner yet: no event */
                 return;
         }
         uv_stream_connected(s, l->net);
         l->accepted(l->userdata, &s->base);
 }
 
-/* libuv calls for one connection after the other until one is left with it; then it stops until that one is
- * taken. */
+/* libuv calls this for each connection until one is not accepted; then it stops until uv_accept(). */
 static void listener_on_connection(uv_stream_t *stream, int status) {
         Listener *l = stream->data;
 
@@ -296,10 +295,10 @@ int net_uv_listen_fd(Network *net, int given_fd, void (*accepted)(void *userdata
         int r;
 
         if (getsockname(fd, &a.any, &size) < 0)
-                return error_set(err, -errno, "cannot listen on descriptor %d: %s", fd, strerror(errno));
+                return error_set(err, -errno, "Failed to listen on descriptor %d: %s", fd, strerror(errno));
         l = listener_new(container_of(net, UvNetwork, base), a.any.sa_family != AF_UNIX, accepted, userdata);
         if (!l)
-                return error_set(err, -ENOMEM, "cannot listen: out of memory");
+                return error_set(err, -ENOMEM, "Failed to listen: out of memory");
 
         if (l->is_tcp)
                 socket_tune(fd);
@@ -310,13 +309,13 @@ int net_uv_listen_fd(Network *net, int given_fd, void (*accepted)(void *userdata
         }
         if (r < 0) {
                 uv_close(&l->uv.handle, listener_on_closed);
-                return error_set(err, r, "cannot listen: %s", strerror(-r));
+                return error_set(err, r, "Failed to listen: %s", strerror(-r));
         }
         *ret = l;
         return 0;
 }
 
-/* Does anybody answer on this unix socket? */
+/* Return whether this unix socket has no listener. */
 static bool socket_is_stale(const Address *a, socklen_t size) {
         _cleanup_close_ int fd = -1;
         struct stat st;
@@ -345,7 +344,7 @@ static int listen_bind(int fd, const Address *a, socklen_t size) {
                 if (unlink(a->un.sun_path) < 0 || bind(fd, &a->any, size) < 0)
                         return -errno;
         }
-        /* Nobody can connect before listen(), so there is no moment with another mode. */
+        /* No client can connect before listen(), so no connection sees another mode. */
         return chmod(a->un.sun_path, 0660) < 0 ? -errno : 0;
 }
 
@@ -362,28 +361,28 @@ static int net_listen(Network *net, const char *address, void (*accepted)(void *
         if (r < 0)
                 return error_set(
                         err, r,
-                        "cannot listen on '%s': expected ADDR:PORT, [ADDR6]:PORT or /PATH, in numbers",
+                        "Failed to listen on '%s': expected ADDR:PORT, [ADDR6]:PORT or /PATH, in numbers",
                         address);
 
         fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0)
-                return error_set(err, -errno, "cannot listen on %s: %s", address, strerror(errno));
+                return error_set(err, -errno, "Failed to listen on %s: %s", address, strerror(errno));
         r = listen_bind(fd, &a, size);
         if (r < 0)
-                return error_set(err, r, "cannot listen on %s: %s", address,
-                                 r == -EADDRINUSE ? "somebody else does already" : strerror(-r));
+                return error_set(err, r, "Failed to listen on %s: %s", address,
+                                 r == -EADDRINUSE ? "the address is in use" : strerror(-r));
         if (address[0] == '/') {
                 path = strdup(address);
                 if (!path)
-                        return error_set(err, -ENOMEM, "cannot listen on %s: out of memory", address);
+                        return error_set(err, -ENOMEM, "Failed to listen on %s: out of memory", address);
                 if (lstat(path, &st) < 0)
-                        return error_set(err, -errno, "cannot listen on %s: %s", address, strerror(errno));
+                        return error_set(err, -errno, "Failed to listen on %s: %s", address, strerror(errno));
         }
 
         r = net_uv_listen_fd(net, TAKE_FD(fd), accepted, userdata, ret, NULL);
         if (r < 0)
-                return error_set(err, r, "cannot listen on %s: %s", address,
-                                 r == -EADDRINUSE ? "somebody else does already" : strerror(-r));
+                return error_set(err, r, "Failed to listen on %s: %s", address,
+                                 r == -EADDRINUSE ? "the address is in use" : strerror(-r));
         (*ret)->path = TAKE_PTR(path);
         (*ret)->device = st.st_dev;
         (*ret)->inode = st.st_ino;
@@ -416,8 +415,8 @@ Network *net_uv_free(Network *base) {
                 return NULL;
 
         net = container_of(base, UvNetwork, base);
-        while (net->streams)
-                uv_stream_end(net->streams, 0);
+        while (!LIST_EMPTY(&net->streams))
+                uv_stream_end(LIST_FIRST(&net->streams), 0);
         free(net);
         return NULL;
 }

@@ -1,7 +1,8 @@
-/* What the real network's streams and the doors that make them know of each other. */
+/* Shared by the streams of the real network (stream_uv.c) and its listeners and connects (net_uv.c). */
 #pragma once
 
 #include <netinet/in.h>
+#include <sys/queue.h>
 #include <sys/un.h>
 #include <uv.h>
 
@@ -14,17 +15,17 @@ typedef struct UvStream UvStream;
 
 typedef struct UvNetwork {
         Network base;
-        UvStream *streams; /* all that are open */
+        LIST_HEAD(, UvStream) streams; /* open ones */
 } UvNetwork;
 
 struct UvStream {
         Stream base;
         UvLoop *loop;
-        UvNetwork *net; /* NULL once it is gone */
-        UvStream *next, *prev;
+        UvNetwork *net; /* NULL when the stream is not in its list */
+        LIST_ENTRY(UvStream) streams;
         Connecting *connecting; /* until connected */
-        Timer *linger;          /* set while only the other side's FIN is awaited */
-        int error;              /* why it ends */
+        Timer *linger;          /* set while the stream only waits for the peer's FIN */
+        int error;              /* reason of the end */
         bool finishing, closing, saw_end, reading;
         bool is_tcp, probed;
         union {
@@ -42,9 +43,9 @@ typedef union Address {
         struct sockaddr_un un;
 } Address;
 
-/* Not connected yet; NULL: out of memory. */
+/* Return a stream that is not connected yet, or NULL without memory. */
 UvStream *uv_stream_new(UvLoop *loop, bool is_tcp);
-/* From now on it is one of the network's, and knows its addresses. */
+/* Add a connected stream to the network, and read its addresses. */
 void uv_stream_connected(UvStream *s, UvNetwork *net);
-/* Its owner hears of it from libuv's callback. */
+/* End a stream; on_close is called from libuv's close callback. */
 void uv_stream_end(UvStream *s, int error);

@@ -1,4 +1,4 @@
-/* What all streams share: the calls, and counted bytes. */
+/* Common part of all streams: calls of the implementation, shared bytes. */
 #include "io/stream.h"
 
 #include <assert.h>
@@ -26,7 +26,9 @@ size_t stream_held(const Stream *s) {
 }
 
 size_t stream_queued(const Stream *s) {
-        return (s->ops->queued ? s->ops->queued(s) : s->held) + (s->inner ? stream_queued(s->inner) : 0);
+        size_t queued = s->ops->queued ? s->ops->queued(s) : s->held;
+
+        return queued + (s->inner ? stream_queued(s->inner) : 0);
 }
 
 void stream_pause(Stream *s, bool paused) {

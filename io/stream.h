@@ -1,9 +1,9 @@
-/* Bytes both ways, with back-pressure: a TCP connection, a unix socket, TLS over either, a simulated link.
+/* Bytes in both directions, with back-pressure: a TCP connection, a unix socket, TLS over either, a simulated
+ * link.
  *
- * Stream is an interface. Its events are called from the loop, never from inside stream_write() or
- * stream_open functions. After 'on_close' (exactly once, also after stream_close()) nothing more is called
- * and the stream is gone; a stream that fails closes itself. Between stream_close() and 'on_close' nothing
- * else is called. */
+ * Stream is an interface. Its events are called from the loop, never from inside stream_write() or the
+ * functions that create a stream. A stream that fails closes itself. 'on_close' is called exactly once, also
+ * after stream_close(); then the stream is freed. No other event is called after stream_close(). */
 #pragma once
 
 #include <stdbool.h>
@@ -18,24 +18,24 @@
 typedef struct Stream Stream;
 
 typedef struct StreamEvents {
-        /* 'bytes' are borrowed for the call. size 0: the other side sends no more (its FIN). */
+        /* 'bytes' are borrowed for the call. size 0: the peer sends no more (FIN). */
         void (*on_read)(void *userdata, const void *bytes, size_t size);
-        /* Everything written so far has left; called only after stream_held() had been above zero. */
+        /* All queued bytes were sent; called only after stream_held() was above 0. */
         void (*on_drain)(void *userdata);
-        /* The end: 0 after an orderly one, else a negative errno; 'reason' one sentence, borrowed for the
-         * call. */
+        /* The end. 'error' is 0 after an orderly one, otherwise a negative errno. 'reason' is borrowed for
+         * the call. */
         void (*on_close)(void *userdata, int error, const char *reason);
         const char *name; /* in the figures of a turn; static */
 } StreamEvents;
 
-const char *stream_events_name(const Stream *s); /* "stream" where nobody named them */
+const char *stream_events_name(const Stream *s); /* "stream" by default */
 void stream_set_events(Stream *s, const StreamEvents *events, void *userdata);
 
-/* Queues a copy of the bytes. Never blocks, never calls back. 0, -ENOMEM, or -EPIPE once closing. The caller
- * bounds what it queues by looking at stream_held(). */
+/* Queue a copy of the bytes. Does not block, and calls no event. 0, -ENOMEM, or -EPIPE while closing. The
+ * caller bounds its queue by means of stream_held(). */
 int stream_write(Stream *s, const void *bytes, size_t size);
 
-/* Bytes that more than one stream sends: counted, freed with the last holder. */
+/* Bytes that several streams send, with a reference count. */
 typedef struct Shared {
         unsigned refs;
         size_t size;
@@ -45,44 +45,46 @@ typedef struct Shared {
 Shared *shared_new(const void *bytes, size_t size); /* one reference; NULL without memory */
 Shared *shared_ref(Shared *shared);
 Shared *shared_unref(Shared *shared);               /* returns NULL */
-int stream_write_shared(Stream *s, Shared *shared); /* takes a reference of its own */
+int stream_write_shared(Stream *s, Shared *shared); /* takes its own reference */
 
-size_t stream_queued(
-        const Stream *s); /* bytes not yet taken by the kernel: falls with each piece of a large write */
-size_t stream_held(
-        const Stream *s); /* bytes in memory: a write's own are freed when the kernel has taken all of it */
-void stream_pause(Stream *s, bool paused); /* stop or go on reading; a new stream is paused */
-void stream_close(Stream *s); /* drop what is queued (TCP: by a reset then), close; on_close follows */
-/* Sends what is queued, says FIN, waits up to 2 s for the other side's FIN (else a reset could overtake the
- * last bytes), then closes. Nothing is read any more. How long the sending may take is for the caller to
- * bound, by stream_close(). */
+/* Return the bytes that the kernel has not accepted yet; decreases with each piece of a large write. */
+size_t stream_queued(const Stream *s);
+/* Return the bytes in memory; those of one write are freed when the kernel has accepted all of them. */
+size_t stream_held(const Stream *s);
+/* Pause or resume reading; a new stream is paused. */
+void stream_pause(Stream *s, bool paused);
+/* Drop queued bytes (TCP then sends a reset), and close; on_close follows. */
+void stream_close(Stream *s);
+/* Send queued bytes and FIN, wait up to 2 s for the peer's FIN (otherwise a reset could overtake the last
+ * bytes), then close. No further bytes are read. The caller bounds the time of sending, by stream_close(). */
 void stream_finish(Stream *s);
 
-/* How long the other kernel has been silent, in ms, from TCP's own acknowledgements; UINT64_MAX when the
- * stream cannot tell (unix sockets). The first asking turns keep-alive probes from every 15 s to every second
- * when idle (and the stream fails after five unanswered ones), so ask from the beginning where it matters. */
+/* Return the ms since the last TCP acknowledgement of the peer's kernel; UINT64_MAX if unknown (unix
+ * sockets). The first call changes the interval of keep-alive probes from 15 s to 1 s (five unanswered ones
+ * end the stream); call it early where it matters. */
 uint64_t stream_kernel_silent_ms(const Stream *s);
 
-/* Who is at the other end of a unix socket (SO_PEERCRED). -ENOTSUP elsewhere. */
+/* Return the credentials of the peer of a unix socket (SO_PEERCRED). -ENOTSUP: another kind of stream. */
 int stream_peer_credentials(const Stream *s, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid);
 
-/* "10.0.0.1:2380" of the other and of this end; "" for unix sockets. Borrowed from the stream. */
+/* Return the address of the peer or of this end, "10.0.0.1:2380"; "" for unix sockets. Borrowed from the
+ * stream. */
 const char *stream_peer_address(const Stream *s);
 const char *stream_local_address(const Stream *s);
 
-/* -- Network: who makes streams. Two implementations: net_uv() and the simulator's -- */
+/* -- Network: connects and listens. Two implementations: net_uv and the simulator's -- */
 
 typedef struct Network Network;
 typedef struct Listener Listener;
 
 typedef struct NetworkOps {
-        /* Connects to "ADDR:PORT". Exactly one call of 'done' later: a paused stream, or NULL and a negative
-         * errno. -ECONNREFUSED tells that the host's kernel lives. Gives up after 'timeout_ms' (-ETIMEDOUT).
-         * Returns a handle for cancelling until 'done' came, or NULL with *ret_error set (then 'done' does
-         * not come). */
+        /* Connect to "ADDR:PORT". Exactly one call of 'done' follows: with a paused stream, or with NULL and
+         * a negative errno. -ECONNREFUSED: the kernel of the host runs. -ETIMEDOUT: after 'timeout_ms'.
+         * Return a handle, which is valid until 'done', or NULL with *ret_error set; 'done' is not called
+         * then. */
         void *(*connect)(Network *net, const char *address, uint64_t timeout_ms,
                          void (*done)(void *userdata, Stream *s, int error), void *userdata, int *ret_error);
-        void (*cancel)(Network *net, void *handle); /* 'done' will not be called */
+        void (*cancel)(Network *net, void *handle); /* 'done' is not called any more */
         int (*listen)(Network *net, const char *address, void (*accepted)(void *userdata, Stream *s),
                       void *userdata, Listener **ret, Error *err);
         void (*unlisten)(Network *net, Listener *listener);
@@ -93,26 +95,25 @@ struct Network {
         Loop *loop; /* borrowed */
 };
 
-/* libuv's. Addresses: "ADDR:PORT", "[ADDR6]:PORT", or "/path" for a unix socket (mode 0660; an old socket
- * that nobody answers is replaced, one that is answered fails with -EADDRINUSE). Accepts at most 64 a turn.
- */
+/* The real network. Addresses: "ADDR:PORT", "[ADDR6]:PORT", or "/path" for a unix socket (mode 0660; a socket
+ * without listener is replaced; -EADDRINUSE: it has a listener). Accepts at most 64 connections per turn. */
 int net_uv_new(Network **ret, Loop *loop);
-/* Listeners and connects must have been ended; streams that are still open (waiting for a FIN, say) are
- * closed: on_close follows. Returns NULL. */
+/* Close the streams that are still open, for example waiting for a FIN; on_close follows. The caller has
+ * closed listeners and cancelled connects. Return NULL. */
 Network *net_uv_free(Network *net);
-/* Listens on a descriptor that systemd handed over; takes the descriptor, also when it fails. */
+/* Listen on a descriptor that systemd passed, and take it, also on failure. */
 int net_uv_listen_fd(Network *net, int fd, void (*accepted)(void *userdata, Stream *s), void *userdata,
                      Listener **ret, Error *err);
 
 /* -- For implementations -- */
 
 typedef struct StreamOps {
-        int (*write)(Stream *s, const void *bytes, size_t size,
-                     Shared *shared); /* 'shared' NULL: copy the bytes */
+        /* 'shared' NULL: copy the bytes. */
+        int (*write)(Stream *s, const void *bytes, size_t size, Shared *shared);
         void (*pause)(Stream *s, bool paused);
         void (*close)(Stream *s);
         void (*finish)(Stream *s);
-        size_t (*queued)(const Stream *s); /* NULL: all that is held */
+        size_t (*queued)(const Stream *s); /* NULL: equal to 'held' */
         uint64_t (*kernel_silent_ms)(const Stream *s);
         int (*peer_credentials)(const Stream *s, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid);
 } StreamOps;
@@ -122,7 +123,6 @@ struct Stream {
         const StreamEvents *events; /* NULL until set */
         void *userdata;
         size_t held;
-        const Stream
-                *inner; /* a stream over another: what that one holds and has queued counts too; else NULL */
+        const Stream *inner; /* below this one, or NULL: its held and queued bytes count, too */
         char peer_address[ADDRESS_SIZE], local_address[ADDRESS_SIZE];
 };

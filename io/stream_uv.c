@@ -1,8 +1,8 @@
 /* Streams of the real network: TCP and unix sockets on libuv.
  *
- * A write is tried at once and only what the kernel does not take is copied and queued, so an answer to a
- * client that keeps up costs one call and no memory. All reading goes through the loop's one buffer: a
- * connection that only waits costs its handle. Ends are told from libuv's close callback, hence never from
+ * A write is tried at once; only bytes that the kernel does not accept are copied and queued. So an answer to
+ * a client that reads costs one system call and no memory. All streams read into the loop's one buffer: an
+ * idle connection costs only its handle. on_close is called from libuv's close callback, therefore never from
  * inside a call of the owner. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -13,10 +13,10 @@
 #include "io/net_uv_internal.h"
 
 enum {
-        LINGER_MS = 2000, /* how long stream_finish() waits for the other side's FIN */
+        LINGER_MS = 2000, /* wait of stream_finish() for the peer's FIN */
 
-        /* Who asks how long a kernel was silent has it probed every second, and a silent one found within
-         * six; not everybody, for 10,000 parked clients would cost 20,000 packets/s. */
+        /* Probes for streams whose kernel is monitored: every second, so that a silent one is detected within
+         * six. Not for all: 10,000 parked clients would cost 20,000 packets per second. */
         PROBED_IDLE_SEC = 1,
         PROBED_COUNT = 5,
 };
@@ -24,7 +24,7 @@ enum {
 typedef struct Sending {
         uv_write_t req;
         UvStream *stream;
-        Shared *shared; /* or NULL: the bytes follow */
+        Shared *shared; /* or NULL: 'bytes' is used */
         size_t size;
         uint8_t bytes[];
 } Sending;
@@ -61,7 +61,7 @@ static void stream_on_closed(uv_handle_t *handle) {
         const char *name = stream_events_name(&s->base);
 
         loop_uv_enter(loop);
-        /* The owner may not have taken notice yet: a connect that failed has none. */
+        /* A stream that no owner has accepted yet has no events. */
         if (s->base.events)
                 s->base.events->on_close(s->base.userdata, s->error,
                                          s->error < 0 ? strerror(-s->error) : "closed");
@@ -72,12 +72,7 @@ static void stream_on_closed(uv_handle_t *handle) {
 static void stream_unlink(UvStream *s) {
         if (!s->net)
                 return;
-        if (s->prev)
-                s->prev->next = s->next;
-        else
-                s->net->streams = s->next;
-        if (s->next)
-                s->next->prev = s->prev;
+        LIST_REMOVE(s, streams);
         s->net = NULL;
 }
 
@@ -126,8 +121,7 @@ static void stream_on_read(uv_stream_t *stream, ssize_t size, const uv_buf_t *bu
         loop_uv_enter(s->loop);
         stream_take(s, size, buffer->base);
         loop_uv_leave(s->loop,
-                      stream_events_name(
-                              &s->base)); /* closing takes until the end of the turn: it is still there */
+                      stream_events_name(&s->base)); /* still valid: libuv frees it after this callback */
 }
 
 static void uv_stream_pause(Stream *base, bool paused) {
@@ -152,9 +146,8 @@ static void stream_on_lingered(void *userdata) {
         uv_stream_end(userdata, 0);
 }
 
-/* Everything is with the kernel. Closing now, with bytes of the other side unread, would make the kernel send
- * a reset, which can overtake our last words; so say FIN, and read to no purpose until the other side has
- * said its own. */
+/* The kernel has accepted all bytes. If the peer's bytes are unread, closing now would send a reset, which
+ * can overtake the last bytes. So send FIN, and discard input until the peer's FIN. */
 static void stream_linger(UvStream *s) {
         int fd;
 
@@ -179,8 +172,8 @@ static void uv_stream_finish(Stream *base) {
                 stream_linger(s);
 }
 
-/* Bytes are dropped: that is no orderly end, and the kernel must not keep its own for a reader who may never
- * come. */
+/* Queued bytes are dropped, so send a reset: the kernel must not keep its own part for a peer that may never
+ * read it. */
 static void uv_stream_close(Stream *base) {
         UvStream *s = container_of(base, UvStream, base);
         struct linger reset = { .l_onoff = 1 };
@@ -264,7 +257,7 @@ static int uv_stream_write(Stream *base, const void *bytes, size_t size, Shared 
         }
         r = stream_queue(s, bytes, size, shared);
         if (r < 0)
-                uv_stream_end(s, r); /* half a message may have left: nothing can follow it */
+                uv_stream_end(s, r); /* a part of the message may have left: no other can follow */
         return r;
 }
 
@@ -274,7 +267,7 @@ static size_t uv_stream_queued(const Stream *base) {
         return uv_stream_get_write_queue_size(&s->uv.stream);
 }
 
-/* -- What the kernel knows -- */
+/* -- State in the kernel -- */
 
 static uint64_t uv_stream_kernel_silent_ms(const Stream *base) {
         UvStream *s = container_of((Stream *) base, UvStream, base);
@@ -297,19 +290,19 @@ static uint64_t uv_stream_kernel_silent_ms(const Stream *base) {
 
 static int uv_stream_peer_credentials(const Stream *base, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid) {
         const UvStream *s = container_of((Stream *) base, UvStream, base);
-        struct ucred who;
-        socklen_t size = sizeof(who);
+        struct ucred peer;
+        socklen_t size = sizeof(peer);
         int fd;
 
         if (s->is_tcp)
                 return -ENOTSUP;
         if (uv_fileno(&s->uv.handle, &fd) < 0)
                 return -ENOTCONN;
-        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &size) < 0)
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
                 return -errno;
-        *ret_uid = who.uid;
-        *ret_gid = who.gid;
-        *ret_pid = who.pid;
+        *ret_uid = peer.uid;
+        *ret_gid = peer.gid;
+        *ret_pid = peer.pid;
         return 0;
 }
 
@@ -332,7 +325,7 @@ UvStream *uv_stream_new(UvLoop *loop, bool is_tcp) {
         s->loop = loop;
         s->is_tcp = is_tcp;
         if (is_tcp)
-                (void) uv_tcp_init(loop_uv_handle(loop), &s->uv.tcp); /* makes no socket yet: cannot fail */
+                (void) uv_tcp_init(loop_uv_handle(loop), &s->uv.tcp); /* creates no socket yet: cannot fail */
         else
                 (void) uv_pipe_init(loop_uv_handle(loop), &s->uv.pipe, 0);
         s->uv.handle.data = s;
@@ -341,9 +334,6 @@ UvStream *uv_stream_new(UvLoop *loop, bool is_tcp) {
 
 void uv_stream_connected(UvStream *s, UvNetwork *net) {
         s->net = net;
-        s->next = net->streams;
-        if (s->next)
-                s->next->prev = s;
-        net->streams = s;
+        LIST_INSERT_HEAD(&net->streams, s, streams);
         stream_learn_addresses(s);
 }

@@ -1,9 +1,9 @@
-/* TLS over a stream, by GnuTLS, which sees neither socket nor clock: what it wants to read lies in 'input',
- * what it wants to send collects in 'output' and leaves in one write. It never has to wait for sending, so
- * there is nothing to repeat.
+/* TLS over a stream, by GnuTLS, which uses neither socket nor clock: it reads from 'input', and its output is
+ * collected in 'output' and leaves in one write. Sending never blocks, so no call has to be repeated.
  *
- * Both sides prove the key in the handshake: the client by the binder in its first message, the server by the
- * finished one. ECDHE goes on top, so that a key that becomes known later opens no recorded session. */
+ * Both ends prove the key in the handshake: the client by the binder in its first message, the server by its
+ * Finished message. ECDHE gives forward secrecy: a key that leaks later does not decrypt recorded sessions.
+ */
 #include "io/tls.h"
 
 #include <assert.h>
@@ -24,14 +24,14 @@ enum {
         RECORD_SIZE = 16 * 1024,
 };
 
-/* A pre-shared key goes with SHA-256, hence not with the suites of AES-256. */
+/* The hash of a pre-shared key is SHA-256, which excludes the suites of AES-256. */
 static const char priorities[] = "NORMAL:-VERS-ALL:+VERS-TLS1.3:-KX-ALL:+ECDHE-PSK:-CIPHER-ALL:+AES-128-GCM:"
                                  "+CHACHA20-POLY1305:-GROUP-ALL:+GROUP-X25519:+GROUP-SECP256R1";
 
 static const char key_name[] = "fleet";
 
 struct TlsKey {
-        unsigned refs; /* sessions point to the credentials */
+        unsigned refs; /* sessions use the credentials */
         size_t size;
         uint8_t bytes[KEY_SIZE_MAX];
         gnutls_priority_t priority;
@@ -46,17 +46,17 @@ typedef struct TlsStream {
         TlsKey *key;
         gnutls_session_t session;
 
-        /* Of the handshake; 'done' is NULL when it is over. */
+        /* Of the handshake; 'done' is NULL after it. */
         void (*done)(void *userdata, Stream *secure, int error, const char *reason);
         void *userdata;
         Timer deadline;
 
-        const uint8_t *borrowed; /* what the inner stream is just telling */
+        const uint8_t *borrowed; /* input of the current call of inner_on_read() */
         size_t borrowed_size;
-        Text input; /* encrypted bytes that came while we were paused */
+        Text input; /* encrypted bytes that arrived while paused */
         size_t input_at;
         Text output;
-        bool inner_ended, told_end, paused, closing, finishing;
+        bool inner_ended, reported_end, paused, closing, finishing;
         int error;
         char reason[160];
         Deferred resume;
@@ -89,19 +89,19 @@ static int key_check_file(const char *path, Error *err) {
         struct stat st;
 
         if (lstat(path, &st) < 0 && errno == ENOENT)
-                return error_set(
-                        err, -ENOENT,
-                        "there is no key file %s; make one by: openssl rand -hex 32 >%s; chmod 600 %s", path,
-                        path, path);
+                return error_set(err, -ENOENT,
+                                 "no key file %s; create it: openssl rand -hex 32 >%s; chmod 600 %s", path,
+                                 path, path);
         if (lstat(path, &st) < 0)
-                return error_set(err, -errno, "cannot read the key file %s: %s", path, strerror(errno));
+                return error_set(err, -errno, "Failed to read the key file %s: %s", path, strerror(errno));
         if (!S_ISREG(st.st_mode))
                 return error_set(err, -EINVAL, "the key file %s is not a regular file", path);
         if (st.st_uid != geteuid())
-                return error_set(err, -EPERM, "the key file %s belongs to somebody else: chown %u %s", path,
+                return error_set(err, -EPERM, "the key file %s belongs to another user: chown %u %s", path,
                                  geteuid(), path);
         if (st.st_mode & (S_IRWXG | S_IRWXO))
-                return error_set(err, -EPERM, "others may read the key file %s: chmod 600 %s", path, path);
+                return error_set(err, -EPERM, "other users can access the key file %s: chmod 600 %s", path,
+                                 path);
         return 0;
 }
 
@@ -133,19 +133,23 @@ static int key_for_server(gnutls_session_t session, const char *name, gnutls_dat
         return 0;
 }
 
+/* Create the credentials. Return 0 or an error of GnuTLS. */
 static int key_prepare(TlsKey *key) {
         gnutls_datum_t datum = { key->bytes, key->size };
         int r;
 
         r = gnutls_priority_init(&key->priority, priorities, NULL);
-        if (r >= 0)
-                r = gnutls_psk_allocate_client_credentials(&key->client);
-        if (r >= 0)
-                r = gnutls_psk_allocate_server_credentials(&key->server);
-        if (r >= 0)
-                r = gnutls_psk_set_client_credentials(key->client, key_name, &datum, GNUTLS_PSK_KEY_RAW);
         if (r < 0)
-                return r == GNUTLS_E_MEMORY_ERROR ? -ENOMEM : -EPROTO;
+                return r;
+        r = gnutls_psk_allocate_client_credentials(&key->client);
+        if (r < 0)
+                return r;
+        r = gnutls_psk_allocate_server_credentials(&key->server);
+        if (r < 0)
+                return r;
+        r = gnutls_psk_set_client_credentials(key->client, key_name, &datum, GNUTLS_PSK_KEY_RAW);
+        if (r < 0)
+                return r;
         gnutls_psk_set_server_credentials_function(key->server, key_for_server);
         return 0;
 }
@@ -157,7 +161,7 @@ int tls_key_read(const char *path, TlsKey **ret, Error *err) {
         int r;
 
         if (!key)
-                return error_set(err, -ENOMEM, "cannot read the key file %s: out of memory", path);
+                return error_set(err, -ENOMEM, "Failed to read the key file %s: out of memory", path);
         key->refs = 1;
 
         r = key_check_file(path, err);
@@ -165,17 +169,19 @@ int tls_key_read(const char *path, TlsKey **ret, Error *err) {
                 return r;
         r = read_file_at(AT_FDCWD, path, 4096, &text, &size);
         if (r < 0)
-                return error_set(err, r, "cannot read the key file %s: %s", path, strerror(-r));
+                return error_set(err, r, "Failed to read the key file %s: %s", path, strerror(-r));
         r = key_decode(key, text, size);
         explicit_bzero(text, size);
         if (r < 0)
                 return error_set(err, r,
-                                 "the key file %s must hold 32 to 64 bytes as hex digits on one line: "
+                                 "the key file %s must contain 32 to 64 bytes as hex digits on one line: "
                                  "openssl rand -hex 32 >%s",
                                  path, path);
         r = key_prepare(key);
         if (r < 0)
-                return error_set(err, r, "cannot use the key file %s: %s", path, strerror(-r));
+                r = r == GNUTLS_E_MEMORY_ERROR ? -ENOMEM : -EPROTO;
+        if (r < 0)
+                return error_set(err, r, "Failed to use the key file %s: %s", path, strerror(-r));
 
         *ret = TAKE_PTR(key);
         return 0;
@@ -197,7 +203,7 @@ static ssize_t tls_push(gnutls_transport_ptr_t ptr, const void *bytes, size_t si
 static ssize_t tls_pull(gnutls_transport_ptr_t ptr, void *bytes, size_t size) {
         TlsStream *t = ptr;
 
-        if (t->input_at < t->input.size) { /* older than what is borrowed */
+        if (t->input_at < t->input.size) { /* older than 'borrowed' */
                 size = MIN(size, t->input.size - t->input_at);
                 memcpy(bytes, t->input.chars + t->input_at, size);
                 t->input_at += size;
@@ -216,7 +222,7 @@ static ssize_t tls_pull(gnutls_transport_ptr_t ptr, void *bytes, size_t size) {
         return -1;
 }
 
-/* For TLS the loop is asked to wait; here nothing ever waits. */
+/* GnuTLS waits for input by this function; here it never waits. */
 static int tls_pull_timeout(gnutls_transport_ptr_t ptr, unsigned ms) {
         TlsStream *t = ptr;
 
@@ -247,7 +253,7 @@ static void tls_free(TlsStream *t) {
         free(t);
 }
 
-/* Remembers why, and closes the inner stream: the rest follows when that has closed. */
+/* Keep the reason, and close the inner stream; inner_on_close() does the rest. */
 static void tls_end(TlsStream *t, int error, const char *reason) {
         if (t->closing)
                 return;
@@ -260,7 +266,7 @@ static void tls_end(TlsStream *t, int error, const char *reason) {
                 stream_close(t->inner);
 }
 
-static void tls_handshake_over(TlsStream *t, Stream *secure, int error, const char *reason) {
+static void tls_handshake_end(TlsStream *t, Stream *secure, int error, const char *reason) {
         void (*done)(void *, Stream *, int, const char *) = TAKE_PTR(t->done);
 
         timer_stop(&t->deadline);
@@ -271,38 +277,39 @@ static void tls_handshake_over(TlsStream *t, Stream *secure, int error, const ch
 static void tls_on_deadline(void *userdata) {
         TlsStream *t = userdata;
 
-        tls_end(t, -ETIMEDOUT, "the TLS handshake took longer than 10 s");
-        tls_handshake_over(t, NULL, -ETIMEDOUT, "the TLS handshake took longer than 10 s");
+        tls_end(t, -ETIMEDOUT, "no TLS handshake within 10 s");
+        tls_handshake_end(t, NULL, -ETIMEDOUT, "no TLS handshake within 10 s");
 }
 
-/* A connection that breaks says nothing about keys; anything else that GnuTLS does not like does. The alert
- * should arrive: so the inner stream is finished, not closed. */
+/* End a failed handshake. A lost connection proves nothing about the key; any other error of GnuTLS does.
+ * Finish the inner stream instead of closing it, so that the alert arrives. */
 static void tls_reject(TlsStream *t, int gnutls_error) {
-        bool told = gnutls_error == GNUTLS_E_FATAL_ALERT_RECEIVED;
-        const char *words = told ? gnutls_alert_get_name(gnutls_alert_get(t->session)) :
-                                   gnutls_strerror(gnutls_error);
+        bool by_peer = gnutls_error == GNUTLS_E_FATAL_ALERT_RECEIVED;
+        const char *cause = by_peer ? gnutls_alert_get_name(gnutls_alert_get(t->session)) :
+                                      gnutls_strerror(gnutls_error);
 
         t->closing = true;
         if (gnutls_error == GNUTLS_E_PREMATURE_TERMINATION || gnutls_error == GNUTLS_E_PUSH_ERROR) {
                 t->error = -ECONNRESET;
-                snprintf(t->reason, sizeof(t->reason), "the other side left during the TLS handshake");
+                snprintf(t->reason, sizeof(t->reason), "closed by the peer during the TLS handshake");
         } else {
                 t->error = -EKEYREJECTED;
-                snprintf(t->reason, sizeof(t->reason), "the other side has another key, or none (%s)",
-                         words ?: "no words");
-                if (!told) {
+                snprintf(t->reason, sizeof(t->reason), "the peer has another key, or none (%s)",
+                         cause ?: "unknown alert");
+                if (!by_peer) {
                         (void) gnutls_alert_send_appropriate(t->session, gnutls_error);
                         (void) tls_flush(t);
                 }
         }
         if (t->inner)
                 stream_finish(t->inner);
-        tls_handshake_over(t, NULL, t->error, t->reason);
+        tls_handshake_end(t, NULL, t->error, t->reason);
 }
 
 /* -- Handshake -- */
 
-/* Steps on with what is there. Returns 1 when it is complete, 0 while it is not, or GnuTLS's error. */
+/* Continue the handshake with the available input. Return 1 if it is complete, 0 if not, or an error of
+ * GnuTLS. */
 static int tls_shake(TlsStream *t) {
         int r;
 
@@ -311,7 +318,9 @@ static int tls_shake(TlsStream *t) {
         while (r < 0 && (r == GNUTLS_E_INTERRUPTED || r == GNUTLS_E_WARNING_ALERT_RECEIVED));
         if (tls_flush(t) < 0)
                 return GNUTLS_E_PUSH_ERROR;
-        return r >= 0 ? 1 : r == GNUTLS_E_AGAIN ? 0 : r;
+        if (r == GNUTLS_E_AGAIN)
+                return 0;
+        return r < 0 ? r : 1;
 }
 
 static void tls_handshake_step(TlsStream *t) {
@@ -325,7 +334,7 @@ static void tls_handshake_step(TlsStream *t) {
         }
         t->paused = true;
         stream_pause(t->inner, true);
-        tls_handshake_over(t, &t->base, 0, "");
+        tls_handshake_end(t, &t->base, 0, "");
 }
 
 /* -- Reading -- */
@@ -333,25 +342,25 @@ static void tls_handshake_step(TlsStream *t) {
 static void tls_read(TlsStream *t) {
         uint8_t bytes[RECORD_SIZE];
 
-        while (!t->paused && !t->closing && !t->finishing && !t->told_end) {
+        while (!t->paused && !t->closing && !t->finishing && !t->reported_end) {
                 ssize_t n = gnutls_record_recv(t->session, bytes, sizeof(bytes));
 
                 if (n > 0) {
                         t->base.events->on_read(t->base.userdata, bytes, n);
                         loop_ran(t->loop, stream_events_name(&t->base));
                 } else if (n == 0) {
-                        t->told_end = true;
+                        t->reported_end = true;
                         t->base.events->on_read(t->base.userdata, bytes, 0);
                 } else if (n == GNUTLS_E_AGAIN)
                         return;
                 else if (n == GNUTLS_E_PREMATURE_TERMINATION || n == GNUTLS_E_UNEXPECTED_PACKET_LENGTH)
-                        tls_end(t, -ECONNRESET, "the other side ended without a word");
+                        tls_end(t, -ECONNRESET, "closed by the peer without TLS close_notify");
                 else if (gnutls_error_is_fatal(n))
                         tls_end(t, -EBADMSG, gnutls_strerror(n));
         }
 }
 
-/* What was not taken is kept for later. */
+/* Keep input that GnuTLS has not read yet. */
 static void tls_keep(TlsStream *t) {
         if (t->input_at == t->input.size) {
                 text_done(&t->input);
@@ -369,7 +378,7 @@ static void tls_work(TlsStream *t) {
                 tls_handshake_step(t);
         if (!t->done && !t->closing)
                 tls_read(t);
-        if (!t->closing && tls_flush(t) < 0) /* an answer to the other side's new session keys */
+        if (!t->closing && tls_flush(t) < 0) /* an answer to a key update of the peer */
                 tls_end(t, -EPIPE, strerror(EPIPE));
         tls_keep(t);
 }
@@ -408,7 +417,7 @@ static void inner_on_close(void *userdata, int error, const char *reason) {
                 snprintf(t->reason, sizeof(t->reason), "%s", reason);
         }
         if (t->done)
-                tls_handshake_over(t, NULL, t->error, t->reason);
+                tls_handshake_end(t, NULL, t->error, t->reason);
         else if (t->base.events)
                 t->base.events->on_close(t->base.userdata, t->error, t->reason);
         tls_free(t);
@@ -454,7 +463,7 @@ static void tls_pause(Stream *base, bool paused) {
                 return;
         t->paused = paused;
         stream_pause(t->inner, paused);
-        /* Decrypted bytes in GnuTLS, and encrypted ones here, are announced by nobody. */
+        /* No event of the inner stream announces decrypted bytes in GnuTLS, and encrypted ones in 'input'. */
         if (paused)
                 deferred_cancel(&t->resume);
         else
@@ -512,7 +521,7 @@ static int tls_prepare(TlsStream *t, TlsSide side) {
         gnutls_transport_set_push_function(t->session, tls_push);
         gnutls_transport_set_pull_function(t->session, tls_pull);
         gnutls_transport_set_pull_timeout_function(t->session, tls_pull_timeout);
-        gnutls_handshake_set_timeout(t->session, GNUTLS_INDEFINITE_TIMEOUT); /* our loop keeps the time */
+        gnutls_handshake_set_timeout(t->session, GNUTLS_INDEFINITE_TIMEOUT); /* 'deadline' limits the time */
         if (gnutls_priority_set(t->session, t->key->priority) < 0 ||
             gnutls_credentials_set(t->session, GNUTLS_CRD_PSK,
                                    side == TLS_CLIENT ? (void *) t->key->client : (void *) t->key->server) <
@@ -521,11 +530,11 @@ static int tls_prepare(TlsStream *t, TlsSide side) {
         return timer_start(&t->deadline, t->loop, HANDSHAKE_MS);
 }
 
-static void stray_on_read(void *userdata, const void *bytes, size_t size) {}
+static void ignore_read(void *userdata, const void *bytes, size_t size) {}
 
-static void stray_on_close(void *userdata, int error, const char *reason) {}
+static void ignore_close(void *userdata, int error, const char *reason) {}
 
-static const StreamEvents stray_events = { .on_read = stray_on_read, .on_close = stray_on_close };
+static const StreamEvents ignore_events = { .on_read = ignore_read, .on_close = ignore_close };
 
 int tls_start(Loop *loop, Stream *inner, const TlsKey *key, TlsSide side,
               void (*done)(void *userdata, Stream *secure, int error, const char *reason), void *userdata,
@@ -548,7 +557,7 @@ int tls_start(Loop *loop, Stream *inner, const TlsKey *key, TlsSide side,
                 r = tls_prepare(t, side);
         }
         if (r < 0) {
-                stream_set_events(inner, &stray_events, NULL);
+                stream_set_events(inner, &ignore_events, NULL);
                 stream_close(inner);
                 if (t)
                         tls_free(t);
@@ -557,7 +566,7 @@ int tls_start(Loop *loop, Stream *inner, const TlsKey *key, TlsSide side,
 
         stream_set_events(inner, &inner_events, t);
         stream_pause(inner, false);
-        loop_defer(loop, &t->resume); /* the client speaks first */
+        loop_defer(loop, &t->resume); /* the client sends first */
         if (ret)
                 *ret = (TlsHandshake *) t;
         return 0;
@@ -569,5 +578,5 @@ void tls_cancel(TlsHandshake *handshake) {
         assert(t->done);
         t->done = NULL;
         timer_stop(&t->deadline);
-        tls_end(t, -ECANCELED, "given up");
+        tls_end(t, -ECANCELED, "cancelled");
 }

@@ -2,7 +2,7 @@
 
 #include "base/memory.h"
 
-static const uint64_t MS = 1000 * 1000; /* in ns */
+static const uint64_t ms_ns = 1000 * 1000;
 
 const uint64_t turn_bucket_ns[TURN_BUCKETS] = {
         100 * 1000,       250 * 1000,        500 * 1000,         1000 * 1000,
@@ -33,9 +33,9 @@ TurnWork turns_end_work(Turns *t) {
 
 bool turns_end(Turns *t, uint64_t cpu_ns, uint64_t wall_ns, uint64_t now_ms, TurnReport *ret) {
         TurnReport report = {
-                .cpu_ms = cpu_ns / MS,
-                .wall_ms = wall_ns / MS,
-                .longest_ms = t->longest_ns / MS,
+                .cpu_ms = cpu_ns / ms_ns,
+                .wall_ms = wall_ns / ms_ns,
+                .longest_ms = t->longest_ns / ms_ns,
                 .longest = t->longest,
                 .work = t->now,
         };
@@ -50,7 +50,7 @@ bool turns_end(Turns *t, uint64_t cpu_ns, uint64_t wall_ns, uint64_t now_ms, Tur
         t->wall_max_ns = MAX(t->wall_max_ns, wall_ns);
         (void) turns_end_work(t);
 
-        if (cpu_ns <= TURN_BUDGET_MS * MS)
+        if (cpu_ns <= TURN_BUDGET_MS * ms_ns)
                 return false;
         t->n_over++;
         if (t->logged_ms > 0 && now_ms < t->logged_ms + TURN_LOG_PAUSE_MS)

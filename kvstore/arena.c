@@ -3,19 +3,19 @@
 #include <stdalign.h>
 #include <stdint.h>
 
-enum { BLOCK_SIZE = 4096 };
+enum { BLOCK_SIZE = 4096 }; /* bytes */
 
 typedef struct ArenaBlock {
-        struct ArenaBlock *next;
+        SLIST_ENTRY(ArenaBlock) blocks;
         size_t size;
         alignas(max_align_t) uint8_t bytes[];
 } ArenaBlock;
 
 void arena_done(Arena *arena) {
-        while (arena->blocks) {
-                ArenaBlock *block = arena->blocks;
+        while (!SLIST_EMPTY(&arena->blocks)) {
+                ArenaBlock *block = SLIST_FIRST(&arena->blocks);
 
-                arena->blocks = block->next;
+                SLIST_REMOVE_HEAD(&arena->blocks, blocks);
                 free(block);
         }
         arena->left = 0;
@@ -29,16 +29,17 @@ void *arena_alloc(Arena *arena, size_t size) {
                 return NULL;
         size = (size + alignof(max_align_t) - 1) & ~(alignof(max_align_t) - 1);
         if (size > arena->left) {
-                size_t room = MAX(size, (size_t) BLOCK_SIZE);
+                size_t block_size = MAX(size, (size_t) BLOCK_SIZE);
 
-                block = malloc(sizeof(ArenaBlock) + room);
+                block = malloc(sizeof(ArenaBlock) + block_size);
                 if (!block)
                         return NULL;
-                *block = (ArenaBlock) { .next = arena->blocks, .size = room };
-                arena->blocks = block;
-                arena->left = room;
+                *block = (ArenaBlock) { .size = block_size };
+                SLIST_INSERT_HEAD(&arena->blocks, block, blocks);
+                arena->left = block_size;
         }
-        p = arena->blocks ? arena->blocks->bytes + arena->blocks->size - arena->left : NULL;
+        block = SLIST_FIRST(&arena->blocks);
+        p = block ? block->bytes + block->size - arena->left : NULL;
         arena->left -= size;
         return p;
 }

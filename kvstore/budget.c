@@ -5,7 +5,7 @@
 
 #include "base/memory.h"
 
-/* Time after which so much work is one part in 'share'. */
+/* Return the time in which 'cost' is the fraction 1/share of the available work. */
 static uint64_t time_of_us(uint64_t cost, unsigned share) {
         return cost * (share * COST_ENTRY_MS * 1000ull) / COST_ENTRY_MAX;
 }
@@ -18,14 +18,14 @@ static void spend(uint64_t *free_us, uint64_t now_ms, uint64_t cost, unsigned sh
         *free_us = MAX(*free_us, now_ms * 1000) + time_of_us(cost, share);
 }
 
-/* Whether a heavy command that comes now has to wait for too long. */
-static bool is_full(const Budget *b, uint64_t now_ms) {
+/* Return whether a new heavy command would have to wait for too long. */
+static bool budget_is_full(const Budget *b, uint64_t now_ms) {
         return left_us(b->free_us, now_ms) + time_of_us(b->waiting, BUDGET_SHARE) > BUDGET_WAIT_MS * 1000;
 }
 
 void budget_done(Budget *b) {
-        free(b->on_way[0]);
-        free(b->on_way[1]);
+        free(b->in_flight[0]);
+        free(b->in_flight[1]);
         *b = (Budget) {};
 }
 
@@ -35,21 +35,21 @@ static int busy(KvStatus *ret_status, Error *err) {
 }
 
 static int too_large(uint64_t total, KvStatus *ret_status, Error *err) {
-        char sentence[COST_MESSAGE_SIZE];
+        char message[COST_MESSAGE_SIZE];
 
-        cost_message(total, sentence);
+        cost_message(total, message);
         *ret_status = KV_TOO_LARGE;
-        return error_set(err, -E2BIG, "%s", sentence);
+        return error_set(err, -E2BIG, "%s", message);
 }
 
-static void turn(Budget *b, uint64_t now_ms) {
-        uint64_t turns = (now_ms - b->turned_ms) / BUDGET_ON_WAY_MS;
+static void budget_turn(Budget *b, uint64_t now_ms) {
+        uint64_t turns = (now_ms - b->turned_ms) / BUDGET_IN_FLIGHT_MS;
 
         for (uint64_t i = 0; i < MIN(turns, 2u); i++) {
-                Values *spare = b->on_way[1];
+                Values *spare = b->in_flight[1];
 
-                b->on_way[1] = b->on_way[0];
-                b->on_way[0] = spare;
+                b->in_flight[1] = b->in_flight[0];
+                b->in_flight[0] = spare;
                 if (spare)
                         *spare = (Values) {};
         }
@@ -57,8 +57,8 @@ static void turn(Budget *b, uint64_t now_ms) {
                 b->turned_ms = now_ms;
 }
 
-/* How much may be counted now, and the share of time that it is taken from: what needs a long count is
- * refused first, then what is heavy, and an ordinary write never. */
+/* Return the limit of a count that begins now, and the share of time that it uses. Commands with long counts
+ * are rejected first, then heavy ones; ordinary writes never are. */
 static uint64_t count_max(Budget *b, uint64_t now_ms, bool internal, uint64_t **ret_share) {
         *ret_share = &b->counted_us;
         if (internal || left_us(b->counted_us, now_ms) <= BUDGET_COUNT_MS * 1000)
@@ -69,33 +69,33 @@ static uint64_t count_max(Budget *b, uint64_t now_ms, bool internal, uint64_t **
 
 int budget_check(Budget *b, TreeTxn *txn, uint64_t now_ms, const KvCommand *cmd, uint64_t *ret_cost,
                  KvStatus *ret_status, Error *err) {
-        bool full = !cmd->internal && is_full(b, now_ms);
+        bool full = !cmd->internal && budget_is_full(b, now_ms);
         EstimateLimits limits = { .cost = full ? COST_HEAVY : COST_COMMAND_MAX };
         uint64_t *share;
-        Values *on_way[3] = {};
+        Values *in_flight[3] = {};
         Estimated e;
         size_t n = 0;
         int r;
 
-        turn(b, now_ms);
-        for (size_t i = 0; i < ELEMENTS(b->on_way); i++)
-                if (b->on_way[i] && b->on_way[i]->n > 0)
-                        on_way[n++] = b->on_way[i];
+        budget_turn(b, now_ms);
+        for (size_t i = 0; i < ELEMENTS(b->in_flight); i++)
+                if (b->in_flight[i] && b->in_flight[i]->n > 0)
+                        in_flight[n++] = b->in_flight[i];
         limits.counted = count_max(b, now_ms, cmd->internal, &share);
         b->counted.now_ms = now_ms;
-        r = cost_estimate(txn, on_way, cmd->internal ? NULL : &b->counted, cmd, &limits, &e);
+        r = cost_estimate(txn, in_flight, cmd->internal ? NULL : &b->counted, cmd, &limits, &e);
         spend(share, now_ms, e.counted.total, BUDGET_COUNT_SHARE);
         if (r < 0)
                 return r;
         *ret_cost = MIN(e.cost.total, (uint64_t) COST_COMMAND_MAX);
         if (e.cost.total <= limits.cost && e.counted.total + e.known <= limits.counted)
                 return 0;
-        *ret_cost = COST_COMMAND_MAX; /* or more: it was not estimated to its end */
-        if (cmd->internal && e.on_way)
+        *ret_cost = COST_COMMAND_MAX; /* or more: the estimate stopped early */
+        if (cmd->internal && e.in_flight)
                 return 0;
         if (e.counted.total + e.known <= BUDGET_COUNT_MAX && e.cost.total <= COST_COMMAND_MAX)
-                return busy(ret_status, err); /* under another limit it may be taken */
-        if (e.stale || e.on_way)              /* what is on its way may change, or be refused */
+                return busy(ret_status, err); /* it may be admitted when the limit is higher */
+        if (e.stale || e.in_flight)           /* commands in flight may change, or be rejected */
                 return busy(ret_status, err);
         return too_large(MAX(e.cost.total, (uint64_t) COST_COMMAND_MAX + 1), ret_status, err);
 }
@@ -113,10 +113,10 @@ void budget_take(Budget *b, const KvCommand *cmd, uint64_t cost) {
                 b->waiting += cost;
         if (!has_values(cmd))
                 return;
-        if (!b->on_way[0])
-                b->on_way[0] = NEW0(Values, 1);
-        if (b->on_way[0]) /* without memory the estimates are lower, and apply defers more */
-                values_add_command(b->on_way[0], cmd);
+        if (!b->in_flight[0])
+                b->in_flight[0] = NEW0(Values, 1);
+        if (b->in_flight[0]) /* if the allocation fails, estimates are lower, and apply defers more */
+                values_add_command(b->in_flight[0], cmd);
 }
 
 bool budget_allows(const Budget *b, uint64_t now_ms, uint64_t *ret_wait_ms) {

@@ -1,4 +1,4 @@
-/* Cluster time, and the leader's care for what expires. */
+/* Cluster time, and the expiry of keys on the leader. */
 #include "kvstore/kvstore_internal.h"
 
 enum {
@@ -9,20 +9,18 @@ enum {
         HEAR_MS = 1, /* from finding something due to its end: turns of the loop, that read what has come */
 };
 
-/* -- Cluster time: runs while there is a leader, never backward; what was not looked at for long was a stall
- * -- */
+/* -- Cluster time: monotonic; it runs while there is a leader, and counts a stall as KV_STALL_MS -- */
 
-static void clock_look(KvStore *s) {
+static void clock_refresh(KvStore *s) {
         uint64_t now = loop_now_ms(s->loop);
 
         if (s->clock_runs && s->clock_ms > 0)
-                s->clock_ms += MIN(now - s->clock_at_ms, (uint64_t) KV_STALL_MS) *
-                               (kv_has_bug(s->bug, "expire-early") ? 2 : 1);
+                s->clock_ms += MIN(now - s->clock_at_ms, (uint64_t) KV_STALL_MS);
         s->clock_at_ms = now;
 }
 
 void kv_clock_set_running(KvStore *s, bool runs) {
-        clock_look(s);
+        clock_refresh(s);
         s->clock_runs = runs;
         if (!runs)
                 timer_stop(&s->tick);
@@ -34,23 +32,21 @@ void kv_clock_set_running(KvStore *s, bool runs) {
 void kv_clock_on_tick(void *userdata) {
         KvStore *s = userdata;
 
-        clock_look(s);
+        clock_refresh(s);
         (void) timer_start(&s->tick, s->loop, TICK_MS);
 }
 
-uint64_t kv_clock_ms(void *userdata) {
-        KvStore *s = userdata;
-
-        clock_look(s);
+uint64_t kv_clock_ms(KvStore *s) {
+        clock_refresh(s);
         if (s->clock_ms == 0 && s->leads) /* the first leader of a cluster begins with its own; before it has
                                              applied all, who knows */
                 s->clock_ms = loop_wall_ms(s->loop);
         return s->clock_ms;
 }
 
-/* -- Expiry: the leader proposes it when something is due; nothing is written when nothing is -- */
+/* -- Expiry: the leader proposes it when a key is due -- */
 
-static void on_expired(void *userdata, const KvResult *result) {
+static void expiry_on_done(void *userdata, const KvResult *result) {
         KvStore *s = userdata;
 
         s->expiring = false;
@@ -60,31 +56,33 @@ static void on_expired(void *userdata, const KvResult *result) {
                 (void) timer_start(&s->expiry, s->loop, EXPIRE_RETRY_MS);
 }
 
-static void expire(KvStore *s, const KvNode *first, bool in_grace) {
+static void expiry_propose(KvStore *s, const KvNode *first, bool in_grace) {
         KvCommand cmd = {
                 .op = KV_EXPIRE,
                 .key = kv_string("/"),
                 .internal = true,
                 .term = replica_term(s->replica),
-                /* In order of falling due: one at a time while older ones are still spared. */
+                /* In order of their expiry: one at a time while older keys are still in their grace period.
+                 */
                 .limit = in_grace ? 1 : EXPIRE_LIMIT,
         };
 
-        /* The next one may be spared: it must not go in the place of one that was renewed meanwhile. */
+        /* The next key may be in its grace period: it must not expire in place of one that was renewed
+         * meanwhile. */
         if (in_grace && s->level >= KV_LEVEL_COST) {
                 cmd.has_ttl = true;
                 cmd.ttl_ms = first->expires_ms;
                 cmd.prev_index = first->created;
         }
 
-        if (proposals_add(s->proposals, &cmd, on_expired, s, NULL) >= 0)
+        if (proposals_add(s->proposals, &cmd, expiry_on_done, s, NULL) >= 0)
                 s->expiring = true;
         else
                 (void) timer_start(&s->expiry, s->loop, EXPIRE_RETRY_MS);
 }
 
-/* In how many ms the first node falls due that the leader may let expire; -1: none will. */
-static int64_t next_expiry(KvStore *s, KvNode *ret, bool *ret_in_grace) {
+/* Return in how many ms the first node is due that this leader may let expire; -1: there is none. */
+static int64_t expiry_next(KvStore *s, KvNode *ret, bool *ret_in_grace) {
         uint64_t now = loop_now_ms(s->loop), time, delay, grace_left;
         TreeTxn *txn;
         KvNode node;
@@ -93,7 +91,7 @@ static int64_t next_expiry(KvStore *s, KvNode *ret, bool *ret_in_grace) {
         if (!s->leads || s->expiring || s->closing || kv_read(s, &txn) < 0)
                 return -1;
         r = tree_first_due(txn, UINT64_MAX, &node);
-        tree_abort(txn); /* of 'node' only numbers are used below */
+        tree_abort(txn); /* only numbers of 'node' are used below */
         if (r < 0)
                 return -1;
 
@@ -107,18 +105,13 @@ static int64_t next_expiry(KvStore *s, KvNode *ret, bool *ret_in_grace) {
         return (int64_t) MIN(delay, (uint64_t) INT64_MAX);
 }
 
-/* What came while we were busy, or stopped, may be what keeps a key alive: who finds something due lets the
- * loop read all that has come, and looks again. */
+/* Input that arrived during a stall may renew a key: when a key is due, the loop reads all input first, and
+ * then this checks again. */
 void kv_expiry_check(KvStore *s) {
         bool in_grace;
         KvNode first;
-        int64_t delay = next_expiry(s, &first, &in_grace);
+        int64_t delay = expiry_next(s, &first, &in_grace);
 
-        if (delay == 0 && kv_has_bug(s->bug, "expire-before-input")) {
-                timer_stop(&s->expiry);
-                expire(s, &first, in_grace);
-                return;
-        }
         if (delay == 0 && s->expiry_heard && timer_armed(&s->expiry))
                 return;
         timer_stop(&s->expiry);
@@ -131,11 +124,11 @@ void kv_expiry_on_timer(void *userdata) {
         KvStore *s = userdata;
         bool in_grace;
         KvNode first;
-        int64_t delay = next_expiry(s, &first, &in_grace);
+        int64_t delay = expiry_next(s, &first, &in_grace);
 
         if (delay == 0 && s->expiry_heard) {
                 s->expiry_heard = false;
-                expire(s, &first, in_grace);
+                expiry_propose(s, &first, in_grace);
                 return;
         }
         kv_expiry_check(s);

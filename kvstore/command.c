@@ -2,19 +2,20 @@
 
 #include <stdio.h>
 
-/* The bytes of a command:
+/* The format of a command:
  *
  *     version u8, op u8, flags u16
- *     [ttl_ms u64] [prev_index u64] [term u64]     those that the flags announce
- *     expire:       limit u64 [ttl_ms and prev_index: of one node alone, its expiry and created index]
- *     transaction:  n varint, n checks (kind u8, key, [index u64 of KV_CHECK_MODIFIED], [value of
- * KV_CHECK_VALUE]), n varint, n writes (each from 'op' on; they share the transaction's 'internal' and
- * 'term') all others:   key, value, [prev_value]
+ *     [ttl_ms u64] [prev_index u64] [term u64]     present according to the flags
+ *     expire:        limit u64 [ttl_ms and prev_index: expiry and created index of the only node]
+ *     transaction:   n varint, n checks: kind u8, key, [index u64 of KV_CHECK_MODIFIED], [value of
+ * KV_CHECK_VALUE] n varint, n writes: each from 'op' on, without the transaction's 'internal' and 'term'
+ *     other:         key, value, [prev_value]
  *
- * Keys and values are a varint size and bytes. What a flag announces is never zero (but for a ttl), unknown
- * flags are refused, so that every command has one form. */
-/* A batch of the first feature level is of version 2, as all were before there were levels; each further one
- * has the next. */
+ * Keys and values are a varint size and bytes. A field that is present is not 0 (except a ttl), and unknown
+ * flags are rejected, so that each command has one encoding. */
+
+/* Batches of the first feature level have version 2, as before feature levels existed; each further level has
+ * the next version. */
 enum {
         COMMAND_VERSION = 1,
         BATCH_VERSION_FIRST = 2,
@@ -152,7 +153,7 @@ static bool command_has_key(KvOp op) {
         return op != KV_TXN && !command_has_limit(op);
 }
 
-/* What a transaction may do. */
+/* Return whether a transaction may contain this write. */
 static bool command_is_write(KvOp op) {
         return op == KV_SET || op == KV_CREATE || op == KV_UPDATE || op == KV_DELETE;
 }
@@ -228,18 +229,18 @@ static KvBytes read_bytes(Reader *r, size_t max) {
         return bytes;
 }
 
-static uint64_t read_announced(Reader *r, bool announced) {
-        uint64_t v = announced ? read_u64(r) : 0;
+static uint64_t read_if_present(Reader *r, bool present) {
+        uint64_t v = present ? read_u64(r) : 0;
 
-        if (announced && v == 0)
+        if (present && v == 0)
                 r->failed = true;
         return v;
 }
 
 static int read_command(Reader *r, KvCommand *ret, const KvCommand *outer);
 
-/* Checks and writes lie in one block: a check takes at least two bytes of the entry and a write at least
- * five, so that what is allocated is bounded by what was sent. */
+/* Read the checks and writes into one block. A check has at least two bytes and a write at least five, so the
+ * size of the input bounds the allocation. */
 static int read_transaction(Reader *r, KvCommand *cmd, void **ret_arena) {
         _cleanup_free_ KvCheck *checks = NULL;
         _cleanup_free_ KvCommand *writes = NULL;
@@ -290,14 +291,14 @@ static int read_transaction(Reader *r, KvCommand *cmd, void **ret_arena) {
         return 0;
 }
 
-/* All of a command but a transaction's items. */
+/* Read a command without the items of a transaction. */
 static int read_command(Reader *r, KvCommand *ret, const KvCommand *outer) {
         KvCommand cmd = { .op = read_u8(r) };
         unsigned flags = read_u16(r);
         unsigned allowed = 0;
 
         if (!r->failed && !outer && (unsigned) cmd.op >= _KV_OP_MAX)
-                return -ENOTSUP; /* a newer program's */
+                return -ENOTSUP; /* from a newer version */
         if (r->failed || (outer && ((unsigned) cmd.op >= _KV_OP_MAX || !command_is_write(cmd.op))))
                 return -EBADMSG;
         if (command_has_key(cmd.op))
@@ -317,8 +318,8 @@ static int read_command(Reader *r, KvCommand *ret, const KvCommand *outer) {
         cmd.internal = outer ? outer->internal : flags & FLAG_INTERNAL;
         if (flags & FLAG_TTL)
                 cmd.ttl_ms = read_u64(r);
-        cmd.prev_index = read_announced(r, flags & FLAG_PREV_INDEX);
-        cmd.term = read_announced(r, flags & FLAG_TERM);
+        cmd.prev_index = read_if_present(r, flags & FLAG_PREV_INDEX);
+        cmd.term = read_if_present(r, flags & FLAG_TERM);
 
         if (command_has_limit(cmd.op)) {
                 cmd.limit = read_u64(r);
@@ -350,10 +351,14 @@ int kv_command_decode(const void *bytes, size_t size, KvCommand *ret, void **ret
                 return -ENOTSUP;
 
         k = read_command(&r, &cmd, NULL);
-        if (k == 0 && cmd.op == KV_TXN)
+        if (k < 0)
+                return k;
+        if (cmd.op == KV_TXN) {
                 k = read_transaction(&r, &cmd, &arena);
-        if (k == 0)
-                k = reader_end(&r);
+                if (k < 0)
+                        return k;
+        }
+        k = reader_end(&r);
         if (k < 0)
                 return k;
 
@@ -364,7 +369,7 @@ int kv_command_decode(const void *bytes, size_t size, KvCommand *ret, void **ret
 
 /* -- Checking -- */
 
-static int refuse(KvStatus status, KvStatus *ret_status, int code) {
+static int reject(KvStatus status, KvStatus *ret_status, int code) {
         *ret_status = status;
         return code;
 }
@@ -374,10 +379,10 @@ static int check_path(KvBytes path, bool internal, KvStatus *ret_status, Error *
         size_t depth = 0;
 
         if (path.size > KV_KEY_MAX)
-                return refuse(KV_TOO_LARGE, ret_status,
+                return reject(KV_TOO_LARGE, ret_status,
                               error_set(err, -E2BIG, "a key is at most %d bytes", KV_KEY_MAX));
         if (path.size == 0 || *p != '/')
-                return refuse(KV_INVALID, ret_status, error_set(err, -EINVAL, "a key begins with '/'"));
+                return reject(KV_INVALID, ret_status, error_set(err, -EINVAL, "a key begins with '/'"));
         if (path.size == 1)
                 return 0;
 
@@ -385,15 +390,15 @@ static int check_path(KvBytes path, bool internal, KvStatus *ret_status, Error *
                 const char *slash = memchr(p + 1, '/', end - p - 1) ?: end;
 
                 if (slash == p + 1)
-                        return refuse(KV_INVALID, ret_status,
+                        return reject(KV_INVALID, ret_status,
                                       error_set(err, -EINVAL, "a key has no empty segment"));
                 if (++depth > KV_DEPTH_MAX)
-                        return refuse(KV_TOO_LARGE, ret_status,
+                        return reject(KV_TOO_LARGE, ret_status,
                                       error_set(err, -E2BIG, "a key has at most %d segments", KV_DEPTH_MAX));
                 p = slash;
         }
         if (!internal && kv_path_is_ours(path))
-                return refuse(KV_FORBIDDEN, ret_status,
+                return reject(KV_FORBIDDEN, ret_status,
                               error_set(err, -EPERM, "/_fleet is written by fleet alone"));
         return 0;
 }
@@ -404,12 +409,12 @@ static int check_one(const KvCommand *cmd, bool internal, KvStatus *ret_status, 
         r = check_path(cmd->key, internal, ret_status, err);
         if (r < 0)
                 return r;
-        /* The name that POST adds counts, too. */
+        /* Include the name that POST appends. */
         if (cmd->op == KV_POST && cmd->key.size + 21 > KV_KEY_MAX)
-                return refuse(KV_TOO_LARGE, ret_status,
+                return reject(KV_TOO_LARGE, ret_status,
                               error_set(err, -E2BIG, "a key is at most %d bytes", KV_KEY_MAX));
         if (cmd->value.size > KV_VALUE_MAX || (cmd->has_prev_value && cmd->prev_value.size > KV_VALUE_MAX))
-                return refuse(KV_TOO_LARGE, ret_status,
+                return reject(KV_TOO_LARGE, ret_status,
                               error_set(err, -E2BIG, "a value is at most %d bytes", KV_VALUE_MAX));
         return 0;
 }
@@ -419,11 +424,11 @@ int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err) {
         int r;
 
         if ((unsigned) cmd->op >= _KV_OP_MAX)
-                return refuse(KV_INVALID, ret_status,
+                return reject(KV_INVALID, ret_status,
                               error_set(err, -EINVAL, "unknown operation %d", (int) cmd->op));
         if (command_has_limit(cmd->op)) {
                 if (!cmd->internal)
-                        return refuse(
+                        return reject(
                                 KV_FORBIDDEN, ret_status,
                                 error_set(err, -EPERM, "expiry and feature level are fleet's to order"));
                 *ret_status = KV_OK;
@@ -431,30 +436,31 @@ int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err) {
         }
         if (cmd->op != KV_TXN) {
                 r = check_one(cmd, cmd->internal, ret_status, err);
-                if (r == 0)
-                        *ret_status = KV_OK;
-                return r;
+                if (r < 0)
+                        return r;
+                *ret_status = KV_OK;
+                return 0;
         }
 
         if (cmd->n_checks > KV_TXN_ITEMS_MAX || cmd->n_writes > KV_TXN_ITEMS_MAX - cmd->n_checks)
-                return refuse(KV_TOO_LARGE, ret_status,
+                return reject(KV_TOO_LARGE, ret_status,
                               error_set(err, -E2BIG, "a transaction has at most %d checks and writes",
                                         KV_TXN_ITEMS_MAX));
         for (const KvCheck *c = cmd->checks; c < cmd->checks + cmd->n_checks; c++) {
                 if ((unsigned) c->kind >= _KV_CHECK_MAX)
-                        return refuse(KV_INVALID, ret_status,
+                        return reject(KV_INVALID, ret_status,
                                       error_set(err, -EINVAL, "unknown check %d", (int) c->kind));
                 r = check_path(c->key, cmd->internal, ret_status, err);
                 if (r < 0)
                         return r;
                 if (c->value.size > KV_VALUE_MAX)
-                        return refuse(KV_TOO_LARGE, ret_status,
+                        return reject(KV_TOO_LARGE, ret_status,
                                       error_set(err, -E2BIG, "a value is at most %d bytes", KV_VALUE_MAX));
                 size += c->key.size + c->value.size + 20;
         }
         for (const KvCommand *c = cmd->writes; c < cmd->writes + cmd->n_writes; c++) {
                 if (!command_is_write(c->op))
-                        return refuse(
+                        return reject(
                                 KV_INVALID, ret_status,
                                 error_set(err, -EINVAL,
                                           "a transaction sets, creates, updates and deletes, nothing else"));
@@ -464,7 +470,7 @@ int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err) {
                 size += c->key.size + c->value.size + c->prev_value.size + 40;
         }
         if (size > KV_COMMAND_MAX)
-                return refuse(KV_TOO_LARGE, ret_status,
+                return reject(KV_TOO_LARGE, ret_status,
                               error_set(err, -E2BIG, "a transaction is at most %d bytes", KV_COMMAND_MAX));
         *ret_status = KV_OK;
         return 0;
@@ -472,14 +478,14 @@ int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err) {
 
 /* -- Batches -- */
 
-/* Items:
+/* The format of an item:
  *
- *     step varint: 0: another group follows: origin u64, floor u64, deadline u64 (the first item's); its
- * first step counts from below the floor else: how far the number is above the one before deadline varint,
- * above the group's; command blob
+ *     step varint        0: a new group: origin u64, floor u64, deadline u64 (of its first item), step varint
+ *                        otherwise: the difference to the previous number; the first one of a group counts
+ * from floor - 1 deadline varint    the difference to the group's command blob
  *
- * A new group is begun only where it must be, so that every batch has one form. Version 1 had u64 origin, u64
- * number and the command; nothing of it was asked again. */
+ * A group begins only where it must, so that each batch has one encoding. Version 1 had u64 origin, u64
+ * number and the command, without deduplication. */
 
 void kv_batch_begin(KvBatch *b, Writer *w, const KvBatchHead *head) {
         *b = (KvBatch) { .version = (uint8_t) (BATCH_VERSION_FIRST +
@@ -492,13 +498,13 @@ void kv_batch_begin(KvBatch *b, Writer *w, const KvBatchHead *head) {
                 write_u64(w, head->quota_nodes);
 }
 
-static bool fits_group(const KvBatch *b, const KvBatchItem *item) {
+static bool batch_fits_group(const KvBatch *b, const KvBatchItem *item) {
         return b->origin == item->origin && b->floor == item->floor && item->number > b->number &&
                item->deadline_ms >= b->deadline_ms && (b->deadline_ms > 0 || item->deadline_ms == 0);
 }
 
 void kv_batch_add(KvBatch *b, Writer *w, const KvBatchItem *item) {
-        if (!fits_group(b, item)) {
+        if (!batch_fits_group(b, item)) {
                 b->origin = item->origin;
                 b->floor = item->floor;
                 b->number = item->floor - 1;
@@ -534,7 +540,7 @@ int kv_batch_open(KvBatch *b, const void *bytes, size_t size, KvBatchHead *ret_h
         return 0;
 }
 
-static int next_of_version_1(Reader *r, KvBatchItem *ret) {
+static int batch_next_version_1(Reader *r, KvBatchItem *ret) {
         KvBatchItem item = { .origin = read_u64(r) };
 
         item.number = item.floor = read_u64(r);
@@ -547,7 +553,7 @@ static int next_of_version_1(Reader *r, KvBatchItem *ret) {
 
 int kv_batch_next(KvBatch *b, KvBatchItem *ret) {
         Reader *r = &b->reader;
-        KvBatch group = *b; /* the one that the item is in */
+        KvBatch group = *b; /* of the item */
         bool begins = false;
         KvBatchItem item;
         uint64_t step, later;
@@ -555,7 +561,7 @@ int kv_batch_next(KvBatch *b, KvBatchItem *ret) {
         if (!r->failed && r->left == 0)
                 return 0;
         if (b->version == 1)
-                return next_of_version_1(r, ret);
+                return batch_next_version_1(r, ret);
 
         step = read_varint(r);
         if (step == 0) {
@@ -575,7 +581,7 @@ int kv_batch_next(KvBatch *b, KvBatchItem *ret) {
         if (r->failed || group.origin == 0 || group.floor == 0 || step == 0 || item.number < step ||
             item.deadline_ms < later)
                 return -EBADMSG;
-        if (begins ? later > 0 || fits_group(b, &item) : !fits_group(b, &item))
+        if (begins ? later > 0 || batch_fits_group(b, &item) : !batch_fits_group(b, &item))
                 return -EBADMSG;
 
         group.reader = *r;

@@ -1,10 +1,10 @@
-/* What a Raft entry says, and what it answered: commands, batches, results; the versioned codec.
+/* Commands, batches and results, and their versioned codec.
  *
- * A command is one thing somebody asked for: a v2 operation, or a transaction of checks and writes. A batch
- * is what one Raft entry carries: cluster time, and commands with who asked. Every replica applies every
- * command and so knows every result; the daemon that asked finds its waiter by (origin, number). Codec:
- * version byte, op byte, fixed little-endian fields, varint sizes; one canonical form (decode then encode
- * gives the same bytes); decoded commands borrow from the entry's bytes. */
+ * A command is an operation of the v2 API, or a transaction of checks and writes. A batch is the content of
+ * one Raft entry: cluster time, and commands with their origins. Each replica applies each command, and so
+ * has its result; the proposing daemon finds its waiter by (origin, number). Codec: version byte, op byte,
+ * fixed little-endian fields, varint sizes; one canonical encoding; decoded commands borrow from the bytes of
+ * the entry. */
 #pragma once
 
 #include <errno.h>
@@ -17,20 +17,19 @@
 #include "base/error.h"
 
 enum {
-        KV_KEY_MAX = 8192,  /* bytes of a path ("/a/b"), longer ones are refused */
+        KV_KEY_MAX = 8192,  /* bytes of a path ("/a/b") */
         KV_DEPTH_MAX = 512, /* segments */
-        KV_VALUE_MAX =
-                240 *
-                1024, /* bytes; a unit file as JSON fits, and so does the command into an entry of Raft's */
+        KV_VALUE_MAX = 240 *
+                       1024, /* bytes; a unit file as JSON fits, and the command fits into a Raft entry */
         KV_TXN_ITEMS_MAX = 4096,
-        KV_COMMAND_MAX = 250 * 1024, /* encoded */
-        KV_BATCH_MAX = 256 * 1024,   /* encoded; a single larger command makes a batch of its own */
+        KV_COMMAND_MAX = 250 * 1024, /* bytes, encoded */
+        KV_BATCH_MAX = 256 * 1024,   /* bytes, encoded; a single larger command is a batch */
         KV_BATCH_COMMANDS_MAX = 1000,
-        KV_WRITTEN_MAX = 1024 * 1024, /* bytes of old values that the answer to one transaction brings */
+        KV_WRITTEN_MAX = 1024 * 1024, /* bytes of old values in the answer to one transaction */
 };
 
-/* Bytes that are not ours: a path or a value. Paths begin with '/', have no empty segment and no trailing
- * slash; the root is "/". NUL may be inside. */
+/* A path or a value, borrowed. Paths begin with '/', and have no empty segment and no trailing slash; the
+ * root is "/". They may contain NUL. */
 typedef struct KvBytes {
         const void *data;
         size_t size;
@@ -40,23 +39,23 @@ static inline KvBytes kv_string(const char *s) {
         return (KvBytes) { s, s ? strlen(s) : 0 };
 }
 
-/* What apply does is the same on all replicas because it goes by the level in the tree, not by the program:
- * what is new comes with a new level, which is raised when all hosts can (KV_RAISE). A program that meets a
- * level or a command that it does not know stops its replica. 2: a quota of nodes, by the batch's head. 3:
- * what a command and an entry may cost (kvstore/cost.h). */
+/* Feature levels. Apply depends on the level in the tree, not on the version of the program, so that all
+ * replicas agree. A new behaviour has a new level, which is raised when all hosts support it (KV_RAISE). An
+ * unknown level or command stops the replica. 2: a quota of nodes in the head of a batch. 3: limits of the
+ * cost of a command and of an entry (kvstore/cost.h). */
 enum { KV_LEVEL_FIRST = 1, KV_LEVEL_COST = 3, KV_LEVEL_MAX = 3 };
 
 typedef enum KvOp {
-        KV_SET,    /* PUT: make or replace; with conditions this is compareAndSwap, see prev_* */
+        KV_SET,    /* PUT: create or replace; with conditions, compareAndSwap: see prev_* */
         KV_CREATE, /* PUT prevExist=false */
         KV_UPDATE, /* PUT prevExist=true */
         KV_POST,   /* in-order child of key: 20 decimal digits of its index */
         KV_DELETE,
         KV_TXN,    /* checks, then writes; all or nothing */
-        KV_EXPIRE, /* the leader's: remove what is due at the entry's cluster time, at most 'limit' nodes.
-                      From KV_LEVEL_COST on, with has_ttl: only the node that expires at 'ttl_ms' and was
-                      created at 'prev_index', if it is the first one */
-        KV_RAISE,  /* fleet's: the feature level becomes 'limit', if it was lower */
+        KV_EXPIRE, /* of the leader: remove at most 'limit' nodes that expire up to the entry's cluster time.
+                    * From KV_LEVEL_COST on, with has_ttl: only the node that expires at 'ttl_ms' and was
+                    * created at 'prev_index', if it is the first one */
+        KV_RAISE,  /* of the engine: raise the feature level to 'limit' */
         _KV_OP_MAX,
         _KV_OP_INVALID = -EINVAL,
 } KvOp;
@@ -76,23 +75,23 @@ typedef struct KvCheck {
         KvBytes value;
 } KvCheck;
 
-/* One operation; of a transaction's writes 'op' is KV_SET, KV_CREATE, KV_UPDATE or KV_DELETE, and 'internal'
- * and 'term' are the transaction's. */
+/* One operation. A write of a transaction is KV_SET, KV_CREATE, KV_UPDATE or KV_DELETE, with 'internal' and
+ * 'term' of the transaction. */
 typedef struct KvCommand {
         KvOp op;
         KvBytes key;
         KvBytes value;
         bool dir, recursive, refresh;
         bool has_ttl;
-        uint64_t ttl_ms;     /* from the entry's cluster time; 0 with has_ttl: due at once */
+        uint64_t ttl_ms;     /* after the entry's cluster time; 0 with has_ttl: expires at once */
         uint64_t prev_index; /* 0: no condition */
         bool has_prev_value;
         KvBytes prev_value;
-        bool later;     /* gives way to all other commands on its way to the log; of no meaning there, and not
-                           encoded */
-        bool internal;  /* may write below /_fleet: set by our own rooms, never by a client's request */
-        uint64_t term;  /* valid only in an entry of this Raft term; 0: any (ARCHITECTURE rule 24) */
-        uint64_t limit; /* KV_EXPIRE, KV_RAISE */
+        bool later;      /* low priority before the log; not encoded */
+        bool internal;   /* may write below /_fleet: set by components of the daemon, never by a client's
+                            request */
+        uint64_t term;   /* valid only in an entry of this Raft term; 0: any */
+        uint64_t limit;  /* KV_EXPIRE, KV_RAISE */
         KvCheck *checks; /* KV_TXN; borrowed array */
         size_t n_checks;
         struct KvCommand *writes;
@@ -102,24 +101,22 @@ typedef struct KvCommand {
 typedef enum KvStatus {
         KV_OK,
         KV_NOT_FOUND,      /* 100; cause: the first missing node */
-        KV_COMPARE_FAILED, /* 101; of a transaction: a check or a condition failed, cause: its key */
+        KV_COMPARE_FAILED, /* 101; of a transaction: a check or condition failed; cause: its key */
         KV_NOT_FILE,       /* 102 */
-        KV_NOT_DIR,        /* 104; cause: the file in the way */
+        KV_NOT_DIR,        /* 104; cause: the file in the path */
         KV_EXISTS,         /* 105 */
         KV_ROOT_READ_ONLY, /* 107 */
         KV_DIR_NOT_EMPTY,  /* 108 */
-        KV_FORBIDDEN,      /* 110: /_fleet is ours */
-        KV_TOO_LARGE,      /* a limit of section 13 rule 5; the cause names it */
-        KV_INVALID,        /* not a command that any of our rooms makes; the cause says why */
-        KV_TERM_CHANGED,   /* 'term' is not the entry's */
-        /* From the way to the log, never out of it: */
-        KV_NO_LEADER, /* nothing happened; cause says how many voters are reachable */
-        KV_BUSY,      /* queue full; nothing happened */
-        KV_UNKNOWN,   /* the leader was lost after it had been asked: it may have happened, or may yet */
-        KV_LATE, /* its deadline was past when it came to the log: nothing happened. Who asked asks anew, and
-                    tells nobody */
-        KV_DEFERRED, /* it exceeds what was left of its entry's budget: nothing happened. The proposer
-                        proposes it again */
+        KV_FORBIDDEN,      /* 110: /_fleet is internal */
+        KV_TOO_LARGE,      /* a limit is exceeded; the cause names it */
+        KV_INVALID,        /* no component creates such a command; the cause gives the reason */
+        KV_TERM_CHANGED,   /* the entry has another term */
+        /* Set before the log, never by apply: */
+        KV_NO_LEADER, /* no effect; cause: the number of reachable voters */
+        KV_BUSY,      /* queue full; no effect */
+        KV_UNKNOWN,   /* the leader was lost: the command may have taken effect, or may still do */
+        KV_LATE,      /* applied after its deadline: no effect. The proposer proposes it again */
+        KV_DEFERRED,  /* exceeded the budget of its entry: no effect. The proposer proposes it again */
         _KV_STATUS_MAX,
 } KvStatus;
 
@@ -137,9 +134,9 @@ typedef enum KvAction {
         _KV_ACTION_MAX,
 } KvAction;
 
-const char *kv_action_name(KvAction a); /* etcd's words: "compareAndSwap" */
+const char *kv_action_name(KvAction a); /* as in etcd: "compareAndSwap" */
 
-/* A node as it is, or was. Owned copies live in KvResult and KvEvent; those from the tree borrow. */
+/* A current or previous node. KvResult and KvEvent own their copies; nodes from the tree borrow. */
 typedef struct KvNode {
         KvBytes key;
         KvBytes value;
@@ -148,46 +145,56 @@ typedef struct KvNode {
         uint64_t expires_ms;        /* cluster time; 0: never */
 } KvNode;
 
-/* What one write of a transaction did. */
+/* The effect of one write of a transaction. */
 typedef struct KvWritten {
         KvAction action;
         KvNode node, prev;
         bool has_prev;
-        bool prev_cut;  /* the old value was left out: KV_WRITTEN_MAX */
-        bool refreshed; /* the value stayed: from KV_LEVEL_COST on it is not kept with the answer */
+        bool prev_cut;  /* the old value is omitted: KV_WRITTEN_MAX */
+        bool refreshed; /* the value is unchanged: from KV_LEVEL_COST on, the cached result omits it */
 } KvWritten;
 
-/* What a command answered. Lives as long as the apply call's arena: copy what outlives it. */
+/* The result of a command. Valid as long as the arena of the apply call. */
 typedef struct KvResult {
         KvStatus status;
-        KvAction action; /* what was done; of a refused command: what was asked for */
-        bool internal;   /* the command was one of our own rooms' */
-        uint64_t index;  /* the store's index after the command (of the write itself when it was one) */
+        KvAction action;                    /* the effect; of a rejected command: the requested one */
+        bool internal;                      /* of the command */
+        uint64_t index;                     /* the store's index after the command; of a write: its own */
         bool has_node, has_prev, refreshed; /* refreshed: as KvWritten's */
         KvNode node, prev;
-        KvWritten *
-                written; /* of a transaction of others than our rooms, when it was done: one for each write */
+        KvWritten *written; /* of a successful transaction that is not internal: one per write */
         size_t n_written;
-        size_t refused_at; /* of a refused transaction: its check, or behind the checks its write, from 1; 0:
-                              none of them */
-        bool has_found;    /* a check refused it, and 'found' is what stands at its key */
+        size_t refused_at; /* of a rejected transaction: the number of the check, or of the write after the
+                            * checks, from 1; 0: none */
+        bool has_found;    /* a check failed, and 'found' is the node at its key */
         KvNode found;
-        KvBytes cause; /* etcd's cause, or a sentence where etcd has none; "" when there is nothing to say */
+        KvBytes cause;   /* as in etcd, or a message; may be "" */
         uint64_t now_ms; /* cluster time of the entry, for "ttl" */
         uint64_t raft_index, term;
-        uint64_t charged; /* of a command that was deferred: what it costs, or the part at which it exceeded
-                             what was left of the entry */
-        bool again;       /* asked before: the answer of the first time (kvstore/apply/dedup.h) */
+        uint64_t charged; /* of a deferred command: its cost, or the part that exceeded the budget of the
+                             entry */
+        bool again;       /* a cached result (kvstore/apply/dedup.h) */
 } KvResult;
 
-/* A copy in one block, to be freed by free(); NULL without memory. */
+/* Return a copy in one block, which the caller frees by free(); NULL without memory. */
 KvResult *kv_result_copy(const KvResult *result);
+
+/* One change of one key, as watchers receive it. */
+typedef struct KvEvent {
+        KvAction action;
+        uint64_t index; /* the store's */
+        KvNode node;    /* of a deletion or expiry: key, indexes, dir; a directory takes all below it along */
+        bool has_prev;
+        KvNode prev;
+        bool refresh;    /* only the time to live changed: it takes a slot of the window */
+        uint64_t now_ms; /* cluster time of the entry */
+} KvEvent;
 
 /* -- Paths -- */
 
-/* Cleans what a client sent: collapses slashes and dots as Go's path.Clean, a leading but no trailing slash;
- * -ENAMETOOLONG beyond KV_KEY_MAX or KV_DEPTH_MAX. The caller frees *ret ("/" for the root, "" is the root,
- * too); *ret_size counts, NUL may be inside. */
+/* Normalize a path from a client: resolve slashes and dots as Go's path.Clean does, with a leading and
+ * without a trailing slash. The caller frees *ret ("/" for the root, which "" denotes, too). It may contain
+ * NUL: use *ret_size. -ENAMETOOLONG: more than KV_KEY_MAX or KV_DEPTH_MAX. */
 int kv_path_clean(const void *path, size_t size, char **ret, size_t *ret_size);
 bool kv_path_is_ours(KvBytes path);                    /* "/_fleet" or below */
 bool kv_path_is_below(KvBytes path, KvBytes ancestor); /* strictly */
@@ -196,45 +203,44 @@ bool kv_bytes_equal(KvBytes a, KvBytes b);
 
 /* -- Codec -- */
 
-/* One command, alone (as sessions carry it). */
+/* Encode one command without a batch, for frames. */
 int kv_command_encode(const KvCommand *cmd, Writer *w);
-/* Decodes exactly 'size' bytes; arrays of a transaction are in *ret_arena, which the caller frees. -EBADMSG,
- * -ENOTSUP for a newer version, -ENOMEM. Limits above are checked here too. */
+/* Decode exactly 'size' bytes, and check the limits above. The arrays of a transaction are in *ret_arena,
+ * which the caller frees. -EBADMSG, -ENOMEM; -ENOTSUP: a newer version. */
 int kv_command_decode(const void *bytes, size_t size, KvCommand *ret, void **ret_arena);
-/* Checked before the log, and again by apply: sizes, depth, shape, and 'internal' against the keys. 0 and
- * KV_OK; else a negative errno, the answer to give in *ret_status, and its sentence in 'err'. */
+/* Check sizes, depth, form, and 'internal' against the keys; before the log, and again in apply. Return 0 and
+ * KV_OK, or a negative errno, the status of the answer, and a message. */
 int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err);
 
-/* (kvstore/apply/dedup.h says what the first four are for.) */
+/* kvstore/apply/dedup.h explains the first four members. */
 typedef struct KvBatchItem {
-        uint64_t origin;      /* drawn by the daemon that asked, when it started; not 0 */
-        uint64_t number;      /* its own count, not below 'floor' */
-        uint64_t floor;       /* the lowest number that it still waits for */
-        uint64_t deadline_ms; /* in cluster time; 0: asked once, and no answer is kept */
+        uint64_t origin;      /* random for each start of the proposing daemon; not 0 */
+        uint64_t number;      /* sequence number of the origin, at least 'floor' */
+        uint64_t floor;       /* acknowledged bound: the lowest number for which the origin still waits */
+        uint64_t deadline_ms; /* in cluster time; 0: never repeated, and its result is not cached */
         const void *command;
         size_t command_size;
 } KvBatchItem;
 
-/* What the leader stamps an entry with: apply goes by these and by nothing of its own host. */
+/* The leader stamps an entry with these values; apply depends on them, and on no state of its host. */
 typedef struct KvBatchHead {
         uint64_t cluster_ms;
-        uint64_t quota;       /* bytes that users' nodes may weigh from now on; 0: as before */
-        unsigned level;       /* the tree's, when it was proposed: which fields there are */
-        uint64_t quota_nodes; /* from level 2 on: how many users' nodes there may be; 0: as before */
+        uint64_t quota;       /* limit of the weight of users' nodes from now on; 0: unchanged */
+        unsigned level;       /* of the tree at the proposal: determines the fields */
+        uint64_t quota_nodes; /* from level 2 on: limit of the number of users' nodes; 0: unchanged */
 } KvBatchHead;
 
-/* Items with one origin and floor, numbers that rise and no deadline before the first one's share what they
- * have in common. */
+/* Items with the same origin and floor, increasing numbers, and no deadline before that of the first form a
+ * group, whose common fields are encoded once. */
 typedef struct KvBatch {
         Reader reader;
         uint8_t version;
-        uint64_t origin, number, floor, deadline_ms; /* the next item's follow from these */
+        uint64_t origin, number, floor, deadline_ms; /* of the current group */
 } KvBatch;
 
-/* A batch is begun, and appended to while commands arrive; there is nothing to close. */
+/* Begin a batch; append items while commands arrive. A batch has no end marker. */
 void kv_batch_begin(KvBatch *b, Writer *w, const KvBatchHead *head);
 void kv_batch_add(KvBatch *b, Writer *w, const KvBatchItem *item);
-/* Reads the head, then items one by one: 1, 0 at the end, -EBADMSG; -ENOTSUP of a feature level that is
- * not known here. */
+/* Read the head, then one item per call: 1, or 0 at the end. -EBADMSG; -ENOTSUP: an unknown feature level. */
 int kv_batch_open(KvBatch *b, const void *bytes, size_t size, KvBatchHead *ret_head);
 int kv_batch_next(KvBatch *b, KvBatchItem *ret);

@@ -18,13 +18,14 @@ void cost_nodes(Cost *cost, uint64_t nodes, unsigned price) {
         cost->total += nodes * price;
 }
 
-/* The old value is read and kept; the new one is stored. The event holds both, and is read again when it
- * leaves the window; the answer holds both, and the kept answer, which is encoded and stored, the old one. */
+/* The old value is read and copied; the new one is stored. The event contains both, and is read again when it
+ * leaves the window. The answer contains both; the cached result, which is encoded and stored, contains the
+ * old one. */
 void cost_change(Cost *cost, const CostChange *c) {
         uint64_t both = (uint64_t) c->size + c->old;
 
-        cost_nodes(cost, 1,
-                   COST_WRITE + COST_EVENT + (c->expired ? COST_EXPIRY : 0) + (c->expires ? COST_EXPIRY : 0));
+        cost_nodes(cost, 1, COST_WRITE + COST_EVENT);
+        cost->total += (c->expired ? COST_EXPIRY : 0) + (c->expires ? COST_EXPIRY : 0);
         cost_bytes(cost, 4ull * c->key);
         cost_bytes(cost, c->old + (c->gone ? 0 : c->size));
         cost_bytes(cost, c->refresh ? 0 : 2 * both);
@@ -32,7 +33,7 @@ void cost_change(Cost *cost, const CostChange *c) {
         cost_bytes(cost, c->refresh ? 0 : 2ull * c->old);
 }
 
-void cost_ways(Cost *cost, size_t n, size_t bytes) {
+void cost_parents(Cost *cost, size_t n, size_t bytes) {
         cost_nodes(cost, n, COST_WRITE);
         cost_bytes(cost, 2ull * bytes);
 }

@@ -6,9 +6,9 @@
 #include "base/table.h"
 #include "kvstore/apply/long_keys.h"
 
-/* -- Values on their way -- */
+/* -- Values in flight -- */
 
-static size_t slot_of(const Values *values, uint64_t hash) {
+static size_t values_slot(const Values *values, uint64_t hash) {
         size_t i = hash & (VALUES_SLOTS - 1);
 
         while (values->slots[i].hash != 0 && values->slots[i].hash != hash)
@@ -22,7 +22,7 @@ static uint64_t hash_of(KvBytes key) {
 
 static void values_put(Values *values, KvBytes key, size_t size, size_t n_max) {
         uint64_t hash = hash_of(key);
-        size_t i = slot_of(values, hash);
+        size_t i = values_slot(values, hash);
 
         if (values->slots[i].hash == 0 && values->n >= n_max) {
                 values->left_out = MAX(values->left_out, size);
@@ -38,8 +38,8 @@ void values_add(Values *values, KvBytes key, size_t size) {
                 values_put(values, key, size, VALUES_SLOTS / 4 * 3);
 }
 
-/* Of the transaction that is estimated: all count. Small ones leave room for as many large ones as a command
- * can have. */
+/* Add a value of the estimated transaction, of any size. Small values leave free slots for the maximal number
+ * of large values of a command. */
 static void values_add_written(Values *values, KvBytes key, size_t size) {
         static_assert(VALUES_SLOTS / 4 > KV_COMMAND_MAX / VALUES_SIZE_MIN, "only small values are left out");
 
@@ -47,7 +47,7 @@ static void values_add_written(Values *values, KvBytes key, size_t size) {
 }
 
 size_t values_size(const Values *values, KvBytes key) {
-        return values->n == 0 ? 0 : values->slots[slot_of(values, hash_of(key))].size;
+        return values->n == 0 ? 0 : values->slots[values_slot(values, hash_of(key))].size;
 }
 
 void values_add_command(Values *values, const KvCommand *cmd) {
@@ -62,17 +62,17 @@ void values_add_command(Values *values, const KvCommand *cmd) {
 
 enum {
         MADE_SLOTS = 2048,
-        REMOVED_MAX = 16, /* removed directories that are remembered one by one */
+        REMOVED_MAX = 16, /* removed directories that are recorded individually */
 };
 
-/* Directories that the transaction has made before: commonly many keys are made in few. What a full table
- * lacks counts as missing. */
+/* Directories that earlier writes of the transaction create; usually few directories contain many keys. A
+ * directory that is missing from a full table counts as missing from the tree. */
 typedef struct Made {
         uint64_t slots[MADE_SLOTS]; /* hashes; 0: free */
         size_t n;
 } Made;
 
-/* True if it was there. */
+/* Return true if the directory was recorded before. */
 static bool made_add(Made *made, KvBytes dir) {
         uint64_t hash = hash_of(dir);
         size_t i = hash & (MADE_SLOTS - 1);
@@ -88,33 +88,33 @@ static bool made_add(Made *made, KvBytes dir) {
         return false;
 }
 
-/* The effect of a transaction's earlier writes on its later ones, which the tree does not show yet. */
+/* The effect of a transaction's earlier writes on later ones, which the tree does not contain yet. */
 typedef struct Earlier {
         Values values; /* written */
         Made made;
         KvBytes removed[REMOVED_MAX]; /* directories */
         size_t n_removed;             /* beyond REMOVED_MAX any directory may be removed */
-        bool removes;                 /* something was removed */
-        bool expires;                 /* something was written with an expiry */
-        bool sweeps; /* a write of the transaction removes a directory with all that is below it */
+        bool removes;                 /* a node was removed */
+        bool expires;                 /* a node was written with an expiry */
+        bool sweeps;                  /* a write removes a directory recursively */
 } Earlier;
 
 typedef struct Estimate {
         TreeTxn *txn;
-        Values *const *on_way;
-        Earlier *earlier; /* NULL: it is no transaction */
+        Values *const *in_flight;
+        Earlier *earlier; /* NULL: not a transaction */
         Counted *known;   /* may be NULL */
         LongKeys long_keys;
         EstimateLimits limits;
         Estimated result;
 } Estimate;
 
-static bool is_over(const Estimate *e) {
+static bool estimate_is_over(const Estimate *e) {
         return e->result.cost.total > e->limits.cost ||
                e->result.counted.total + e->result.known > e->limits.counted;
 }
 
-static void count_nodes(Estimate *e, uint64_t n) {
+static void estimate_count_nodes(Estimate *e, uint64_t n) {
         cost_nodes(&e->result.cost, n, COST_PASS);
         cost_nodes(&e->result.counted, n, COST_PASS);
 }
@@ -126,15 +126,19 @@ static int estimate_get(Estimate *e, KvBytes key, KvNode *ret) {
         return r == -ENOTUNIQ ? -ENOENT : r;
 }
 
-/* 1: the first 'size' bytes of a key are there (whatever is stored has all its parents); 0: they are not. */
-static int is_there(const Estimate *e, KvBytes key, size_t size) {
+/* Return 1 if the first 'size' bytes of a key are a stored node, otherwise 0. All parents of a stored node
+ * are stored. */
+static int estimate_exists(const Estimate *e, KvBytes key, size_t size) {
         KvNode node;
         int r = tree_get(e->txn, (KvBytes) { key.data, size }, &node);
 
-        return r == 0 ? 1 : r == -ENOENT || r == -ENOTUNIQ ? 0 : r;
+        if (r == -ENOENT || r == -ENOTUNIQ)
+                return 0;
+        return r < 0 ? r : 1;
 }
 
-/* Size of the topmost directory at or above 'key' that an earlier write has removed; SIZE_MAX: none. */
+/* Return the size of the topmost directory at or above 'key' that an earlier write has removed; SIZE_MAX:
+ * none. */
 static size_t removed_above(const Estimate *e, KvBytes key) {
         const Earlier *x = e->earlier;
         size_t size = SIZE_MAX;
@@ -147,7 +151,7 @@ static size_t removed_above(const Estimate *e, KvBytes key) {
         return size;
 }
 
-/* A directory that the transaction makes may have to be removed by a later write of it. */
+/* A later write of the transaction may have to remove a directory that this one creates. */
 static void estimate_made(Estimate *e, size_t key, size_t value, bool expires) {
         if (!e->earlier || !e->earlier->sweeps)
                 return;
@@ -155,9 +159,9 @@ static void estimate_made(Estimate *e, size_t key, size_t value, bool expires) {
         cost_below(&e->result.cost, key, value, expires);
 }
 
-/* The ways to a key that are missing, and what apply pays for finding them one by one. 'removed': what is so
- * long or longer is missing. */
-static int estimate_ways(Estimate *e, KvBytes key, bool made, size_t removed) {
+/* Add the missing parents of a key, and the cost of finding them in apply. 'removed': parents of at least
+ * this size are missing. */
+static int estimate_parents(Estimate *e, KvBytes key, bool made, size_t removed) {
         const char *p = key.data;
         size_t ends[KV_DEPTH_MAX + 1], n = 0, low = 0, high;
         int r;
@@ -166,11 +170,12 @@ static int estimate_ways(Estimate *e, KvBytes key, bool made, size_t removed) {
                 if (p[i] == '/')
                         ends[n++] = i;
         for (high = n; low < high;) {
-                size_t middle = low == 0 && high == n ?
-                                        n - 1 :
-                                        low + (high - low) / 2; /* commonly nothing is missing */
+                size_t middle = low + (high - low) / 2;
 
-                r = ends[middle] < removed ? is_there(e, key, ends[middle]) : 0;
+                if (low == 0 && high == n) /* usually no parent is missing: check the last one first */
+                        middle = n - 1;
+
+                r = ends[middle] < removed ? estimate_exists(e, key, ends[middle]) : 0;
                 if (r < 0)
                         return r;
                 if (r > 0)
@@ -179,31 +184,31 @@ static int estimate_ways(Estimate *e, KvBytes key, bool made, size_t removed) {
                         high = middle;
         }
         cost_visit(&e->result.cost,
-                   n > 0 ? ends[n - 1] : 1); /* of what is there: an earlier write may have made it */
+                   n > 0 ? ends[n - 1] : 1); /* an existing parent; an earlier write may create it */
         for (size_t i = low; i < n; i++) {
                 if (made && e->earlier && made_add(&e->earlier->made, (KvBytes) { p, ends[i] }))
                         continue;
                 cost_visit(&e->result.cost, ends[i]);
                 if (!made)
                         continue;
-                cost_ways(&e->result.cost, 1, ends[i]);
+                cost_parents(&e->result.cost, 1, ends[i]);
                 estimate_made(e, ends[i], 0, false);
         }
         return 0;
 }
 
 static size_t old_size(Estimate *e, KvBytes key, const KvNode *node) {
-        size_t size = node ? node->value.size : 0, on_way = 0;
+        size_t size = node ? node->value.size : 0, in_flight = 0;
 
         if (e->earlier)
                 size = MAX(size, values_size(&e->earlier->values, key) ?: e->earlier->values.left_out);
-        for (Values *const *v = e->on_way; v && *v; v++)
-                on_way = MAX(on_way, values_size(*v, key));
-        e->result.on_way |= on_way > size;
-        return MAX(size, on_way);
+        for (Values *const *v = e->in_flight; v && *v; v++)
+                in_flight = MAX(in_flight, values_size(*v, key));
+        e->result.in_flight |= in_flight > size;
+        return MAX(size, in_flight);
 }
 
-/* The group of a long key; a count that exceeds what may be counted ends the estimate. */
+/* Return the group of a long key. A count that exceeds the limit ends the estimate. */
 static int estimate_group(Estimate *e, KvBytes key, LongGroup **ret) {
         uint64_t left = e->limits.counted - MIN(e->limits.counted, e->result.counted.total + e->result.known),
                  counted;
@@ -211,37 +216,39 @@ static int estimate_group(Estimate *e, KvBytes key, LongGroup **ret) {
 
         r = long_keys_group(&e->long_keys, e->txn, key,
                             MIN((uint64_t) COST_LONG_KEYS_MAX + 1, left / COST_PASS + 1), ret, &counted);
-        if (r == 0)
-                count_nodes(e, counted);
-        return r;
+        if (r < 0)
+                return r;
+        estimate_count_nodes(e, counted);
+        return 0;
 }
 
 static int count_one(void *userdata, const KvNode *node, bool below) {
         Estimate *e = userdata;
 
-        count_nodes(e, 1);
+        estimate_count_nodes(e, 1);
         if (below)
                 cost_below(&e->result.cost, node->key.size, node->value.size, node->expires_ms > 0);
-        return !is_over(e);
+        return !estimate_is_over(e);
 }
 
 static int pass_one(void *userdata, const KvNode *node, bool below) {
         Estimate *e = userdata;
 
-        count_nodes(e, 1);
-        return !below && !is_over(e);
+        estimate_count_nodes(e, 1);
+        return !below && !estimate_is_over(e);
 }
 
 static int tree_index(const Estimate *e, uint64_t *ret) {
         TreeMeta meta;
         int r = tree_meta(e->txn, &meta);
 
-        if (r >= 0)
-                *ret = meta.index;
-        return r;
+        if (r < 0)
+                return r;
+        *ret = meta.index;
+        return 0;
 }
 
-/* 1: an earlier estimate has counted as much below the directory as ends this one, too. */
+/* Return 1 if the count of an earlier estimate below the directory is enough to end this one, too. */
 static int known_to_end(Estimate *e, KvBytes dir) {
         uint64_t hash = hash_of(dir), slot = hash & (COUNTED_SLOTS - 1), index;
         Estimated before = e->result;
@@ -256,13 +263,13 @@ static int known_to_end(Estimate *e, KvBytes dir) {
         cost_bytes(&e->result.cost, e->known->slots[slot].cost);
         e->result.known += e->known->slots[slot].counted;
         e->result.stale |= index != e->known->slots[slot].index;
-        if (is_over(e))
+        if (estimate_is_over(e))
                 return 1;
         e->result = before;
         return 0;
 }
 
-/* All that is below a directory. */
+/* Count all nodes below a directory. */
 static int count_below(Estimate *e, KvBytes dir) {
         uint64_t hash = hash_of(dir), slot = hash & (COUNTED_SLOTS - 1), cost = e->result.cost.total,
                  counted = e->result.counted.total, index;
@@ -272,7 +279,7 @@ static int count_below(Estimate *e, KvBytes dir) {
         if (r != 0)
                 return MIN(r, 0);
         r = tree_scan(e->txn, dir, count_one, e);
-        if (r < 0 || !e->known || !is_over(e))
+        if (r < 0 || !e->known || !estimate_is_over(e))
                 return r;
         r = tree_index(e, &index);
         if (r < 0)
@@ -285,13 +292,13 @@ static int count_below(Estimate *e, KvBytes dir) {
         return 0;
 }
 
-static void note_removed(Earlier *x, KvBytes dir) {
+static void earlier_add_removed(Earlier *x, KvBytes dir) {
         if (x->n_removed < REMOVED_MAX)
                 x->removed[x->n_removed] = dir;
         x->n_removed += x->n_removed <= REMOVED_MAX;
 }
 
-/* 'node' NULL: it is not there; a transaction may have made it before. */
+/* 'node' NULL: not in the tree; an earlier write of the transaction may create it. */
 static int estimate_delete(Estimate *e, const KvCommand *cmd, const KvNode *node, size_t old) {
         bool walks = cmd->recursive || cmd->dir;
         LongGroup *group;
@@ -301,14 +308,13 @@ static int estimate_delete(Estimate *e, const KvCommand *cmd, const KvNode *node
                 r = cmd->recursive ? count_below(e, cmd->key) : tree_scan(e->txn, cmd->key, pass_one, e);
         if (r == 0 && e->earlier && walks) {
                 cost_nodes(&e->result.cost, 1, COST_PASS);
-                if ((!node || e->earlier->removes) && tree_beginning(cmd->key) != 0) {
+                if ((!node || e->earlier->removes) && tree_prefix_hash(cmd->key) != 0) {
                         r = estimate_group(e, cmd->key, &group);
-                        if (r == 0)
-                                cost_nodes(&e->result.cost, group->n,
-                                           COST_PASS); /* the walk passes all of them again */
+                        if (r >= 0) /* the walk passes all of them again */
+                                cost_nodes(&e->result.cost, group->n, COST_PASS);
                 }
                 if (node && node->dir)
-                        note_removed(e->earlier, cmd->key);
+                        earlier_add_removed(e->earlier, cmd->key);
                 e->earlier->made = (Made) {};
         }
         if (e->earlier)
@@ -321,7 +327,7 @@ static int estimate_delete(Estimate *e, const KvCommand *cmd, const KvNode *node
         return r;
 }
 
-/* A write that leaves a node in its place. */
+/* Estimate a write that creates or replaces a node. */
 static int estimate_write(Estimate *e, const KvCommand *cmd, const KvNode *node, size_t old, size_t removed) {
         bool refresh = cmd->refresh && cmd->op != KV_CREATE, makes = cmd->op != KV_UPDATE;
         bool gone = removed <= cmd->key.size, unsure = !node || gone || (e->earlier && e->earlier->removes);
@@ -329,7 +335,7 @@ static int estimate_write(Estimate *e, const KvCommand *cmd, const KvNode *node,
         LongGroup *group;
         int r;
 
-        r = unsure ? estimate_ways(e, cmd->key, makes, removed) : 0;
+        r = unsure ? estimate_parents(e, cmd->key, makes, removed) : 0;
         if (r < 0)
                 return r;
         if (unsure && makes && tree_is_long(cmd->key)) {
@@ -368,7 +374,7 @@ static int estimate_one(Estimate *e, const KvCommand *cmd) {
         if (cmd->op != KV_DELETE)
                 return estimate_write(e, cmd, r == 0 ? &node : NULL, old, removed);
         there = r == 0;
-        r = there ? 0 : estimate_ways(e, cmd->key, false, removed);
+        r = there ? 0 : estimate_parents(e, cmd->key, false, removed);
         if (r < 0)
                 return r;
         if (cmd->has_prev_value)
@@ -377,7 +383,7 @@ static int estimate_one(Estimate *e, const KvCommand *cmd) {
         return estimate_delete(e, cmd, there ? &node : NULL, old);
 }
 
-/* The child gets the next index as its name, and may be a long key where its directory is none. */
+/* The name of the child is the next index. The child may be a long key although its directory is not. */
 static int estimate_post(Estimate *e, const KvCommand *cmd) {
         size_t base = cmd->key.size > 1 ? MIN(cmd->key.size, (size_t) KV_KEY_MAX) : 0;
         char path[KV_KEY_MAX + 32];
@@ -398,7 +404,7 @@ static int estimate_post(Estimate *e, const KvCommand *cmd) {
 static int estimate_checks(Estimate *e, const KvCommand *cmd) {
         uint64_t largest = 0;
 
-        for (size_t i = 0; i < cmd->n_checks && !is_over(e); i++) {
+        for (size_t i = 0; i < cmd->n_checks && !estimate_is_over(e); i++) {
                 const KvCheck *check = &cmd->checks[i];
                 KvNode node;
                 int r;
@@ -409,7 +415,7 @@ static int estimate_checks(Estimate *e, const KvCommand *cmd) {
                 cost_bytes(&e->result.cost, check->value.size);
                 largest = MAX(largest, check->key.size + old_size(e, check->key, r == 0 ? &node : NULL));
         }
-        cost_bytes(&e->result.cost, 3 * largest); /* what is found where a check fails */
+        cost_bytes(&e->result.cost, 3 * largest); /* the node that a failed check returns */
         return 0;
 }
 
@@ -425,7 +431,7 @@ static int estimate_txn(Estimate *e, const KvCommand *cmd) {
         if (cmd->n_writes > 1)
                 cost_nodes(&e->result.cost, 1, COST_NESTED);
         e->earlier = cmd->n_writes > 1 ? &earlier : NULL;
-        for (size_t i = 0; r >= 0 && i < cmd->n_writes && !is_over(e); i++) {
+        for (size_t i = 0; r >= 0 && i < cmd->n_writes && !estimate_is_over(e); i++) {
                 r = estimate_one(e, &cmd->writes[i]);
                 values_add_written(&earlier.values, cmd->writes[i].key, cmd->writes[i].value.size);
         }
@@ -433,9 +439,9 @@ static int estimate_txn(Estimate *e, const KvCommand *cmd) {
         return r;
 }
 
-int cost_estimate(TreeTxn *txn, Values *const *on_way, Counted *known, const KvCommand *cmd,
+int cost_estimate(TreeTxn *txn, Values *const *in_flight, Counted *known, const KvCommand *cmd,
                   const EstimateLimits *limits, Estimated *ret) {
-        Estimate e = { .txn = txn, .on_way = on_way, .known = known, .limits = *limits };
+        Estimate e = { .txn = txn, .in_flight = in_flight, .known = known, .limits = *limits };
         int r = 0;
 
         cost_nodes(&e.result.cost, 1, COST_COMMAND);

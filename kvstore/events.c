@@ -84,8 +84,9 @@ static int load_event(void *userdata, uint64_t index, KvBytes bytes) {
         int r;
 
         r = event_decode(index, bytes.data, bytes.size, &event);
-        if (r == 0)
-                r = hub_remember(userdata, &event);
+        if (r < 0)
+                return r;
+        r = hub_load_event(userdata, &event);
         return r < 0 ? r : 1;
 }
 
@@ -96,7 +97,7 @@ int events_load(TreeTxn *txn, Hub *hub) {
         r = tree_meta(txn, &meta);
         if (r < 0)
                 return r;
-        hub_reach_back(hub, meta.windows[TREE_WINDOW_USERS].oldest, meta.windows[TREE_WINDOW_OURS].oldest);
+        hub_set_oldest(hub, meta.windows[TREE_WINDOW_USERS].oldest, meta.windows[TREE_WINDOW_OURS].oldest);
         for (unsigned i = 0; r >= 0 && i < _TREE_WINDOW_MAX; i++)
                 r = tree_events(txn, i, load_event, hub);
         return r;

@@ -1,174 +1,52 @@
 #include "kvstore/hub.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <sys/queue.h>
 
-#include "base/blocks.h"
-#include "base/table.h"
-#include "kvstore/events.h"
+#include "kvstore/hub_places.h"
+#include "kvstore/hub_window.h"
 
-/* Watches hang in a compressed tree: one place for each watched path, and one where two such paths part. An
- * event walks down from the root along its key and meets, in turn, the recursive watches of its ancestors and
- * those of its very key; a deleted directory has the watched places below it under it. A watch costs memory
- * in proportion to the length of its path, not a table for each segment.
- *
- * One table finds children. The key of a place is the beginning of its path that ends with the first segment
- * behind its parent's path: no two children of one parent share that. Other places, without watches and with
- * fewer than two children, do not stay. */
-
-typedef struct Place {
-        UT_hash_handle hh;
-        struct Place *parent;
-        LIST_HEAD(, Place) children;
-        LIST_ENTRY(Place) siblings;
-        Watch *exact, *recursive;
-        bool absent;          /* see WatchOptions; events keep it true to the tree */
-        uint64_t absent_from; /* it was absent behind the event of this index, said a watch; 0: none did */
-        size_t size;          /* 0: the root */
-        char path[];
-} Place;
-
-struct Watch {
+struct KvWatch {
         Hub *hub;
-        const WatchEvents *events;
+        const KvWatchOps *ops;
         void *userdata;
-        Place *place;                   /* NULL: no longer told of new events */
-        Watch *next, *prev;             /* at the place */
-        Watch *all_next, *all_prev;     /* all that have a place */
-        Watch *ready_next, *ready_prev; /* those with something to tell */
+        Place *place; /* NULL: no new events are queued */
+        LIST_ENTRY(KvWatch) at_place;
+        LIST_ENTRY(KvWatch) all; /* with a place */
+        TAILQ_ENTRY(KvWatch) ready_entries;
         bool recursive, internal, hidden_rule, refreshes, once;
-        bool ready, calling, closed, cleared;
+        bool ready; /* something is to be delivered */
+        bool calling, closed, cleared;
         uint64_t since;
-        HubEvent **pending;
+        KvWatchEvent **pending;
         size_t first, n_pending, capacity;
         size_t key_size;
         char key[];
 };
 
-/* The last events of one owner, bounded as the tree's own windows are. */
-typedef struct Window {
-        HubEvent **events; /* a ring */
-        size_t size, first, n;
-        uint64_t bytes;
-        Blocks memory;   /* in which all of them are */
-        uint64_t oldest; /* from this index on nothing is missing */
-} Window;
-
-typedef struct Waiting {
-        HubEvent *event;
-        STAILQ_ENTRY(Waiting) entries;
-} Waiting;
+/* An event whose watchers are still to be found. */
+typedef struct Unsearched {
+        KvWatchEvent *event;
+        STAILQ_ENTRY(Unsearched) entries;
+} Unsearched;
 
 struct Hub {
         Loop *loop;
-        Window windows[_TREE_WINDOW_MAX];
-        Place *root, *places; /* all but the root, by their keys */
-        size_t place_bytes;
-        Watch *all;
-        Watch *ready_first, *ready_last;
+        HubWindow windows[_TREE_WINDOW_MAX];
+        Places places;
+        LIST_HEAD(, KvWatch) all;
+        TAILQ_HEAD(, KvWatch) ready;
         unsigned n_watches;
-        uint64_t index; /* of the last event */
-        /* Events whose watchers are still to be found, in order; and what finding them has cost in this turn.
-         */
-        STAILQ_HEAD(, Waiting) waiting;
-        size_t n_waiting;
-        uint64_t waiting_bytes, visits;
+        uint64_t index;                       /* of the last event */
+        STAILQ_HEAD(, Unsearched) unsearched; /* in order */
+        size_t n_unsearched;
+        uint64_t unsearched_bytes;
+        uint64_t visits; /* what the search has cost in this turn of the loop */
         Deferred deliver;
 };
 
-/* -- Events -- */
-
-static size_t event_size(const KvEvent *e) {
-        return sizeof(HubEvent) + e->node.key.size + e->node.value.size +
-               (e->has_prev ? e->prev.value.size : 0);
-}
-
-static char *place_bytes(char *at, KvBytes *bytes) {
-        if (bytes->size > 0)
-                memcpy(at, bytes->data, bytes->size);
-        bytes->data = at;
-        return at + bytes->size;
-}
-
-static HubEvent *event_new(Window *window, const KvEvent *event) {
-        HubEvent *e = blocks_alloc(&window->memory, event_size(event));
-        char *at;
-
-        if (!e)
-                return NULL;
-        *e = (HubEvent) { .refs = 1, .event = *event };
-        at = place_bytes((char *) (e + 1), &e->event.node.key);
-        at = place_bytes(at, &e->event.node.value);
-        if (event->has_prev) {
-                (void) place_bytes(at, &e->event.prev.value);
-                e->event.prev.key = e->event.node.key;
-        }
-        return e;
-}
-
-HubEvent *hub_event_ref(HubEvent *event) {
-        event->refs++;
-        return event;
-}
-
-HubEvent *hub_event_unref(HubEvent *event) {
-        if (!event || --event->refs > 0)
-                return NULL;
-        if (event->encoded)
-                shared_unref(event->encoded);
-        if (event->line)
-                shared_unref(event->line);
-        blocks_free(event);
-        return NULL;
-}
-
-/* -- Windows -- */
-
-static void window_drop_first(Window *w) {
-        HubEvent *e = w->events[w->first];
-
-        w->oldest = e->event.index + 1;
-        w->bytes -= event_weight(&e->event);
-        hub_event_unref(e);
-        w->first = (w->first + 1) % w->size;
-        w->n--;
-}
-
-static void window_add(Window *w, HubEvent *event) {
-        if (w->n == w->size)
-                window_drop_first(w);
-        w->events[(w->first + w->n++) % w->size] = hub_event_ref(event);
-        w->bytes += event_weight(&event->event);
-        while (w->bytes > TREE_WINDOW_BYTES && w->n > 1)
-                window_drop_first(w);
-}
-
-static void window_clear(Window *w, uint64_t index) {
-        while (w->n > 0)
-                window_drop_first(w);
-        w->oldest = index + 1;
-}
-
-static HubEvent *window_at(const Window *w, size_t i) {
-        return w->events[(w->first + i) % w->size];
-}
-
-/* The position of the first event at or after 'index'. */
-static size_t window_find(const Window *w, uint64_t index) {
-        size_t low = 0, high = w->n;
-
-        while (low < high) {
-                size_t middle = (low + high) / 2;
-
-                if (window_at(w, middle)->event.index < index)
-                        low = middle + 1;
-                else
-                        high = middle;
-        }
-        return low;
-}
-
-/* The windows whose events a watch of 'key' may be told of. */
+/* Return whether events of the window may concern a watch of 'key'. */
 static bool window_concerns(size_t window, KvBytes key, bool internal) {
         bool ours = kv_path_is_ours(key);
 
@@ -184,208 +62,53 @@ static uint64_t oldest_for(const Hub *hub, KvBytes key, bool internal) {
         return oldest;
 }
 
-/* -- Places -- */
-
-/* Where the segment ends that begins behind 'at', which is the end of a place's path (0: the root's). */
-static size_t segment_end(KvBytes path, size_t at) {
-        const char *p = path.data, *slash = memchr(p + at + 1, '/', path.size - at - 1);
-
-        return slash ? (size_t) (slash - p) : path.size;
-}
-
-/* How much of a place's path is the beginning of 'path', too, in whole segments; both have the first 'from'
- * bytes in common. */
-static size_t common_size(const Place *place, KvBytes path, size_t from) {
-        const char *p = path.data;
-        size_t n = MIN(place->size, path.size), i = from, common = from;
-
-        for (; i < n && place->path[i] == p[i]; i++)
-                if (p[i] == '/')
-                        common = i;
-        if (i == n && (i == place->size || place->path[i] == '/') && (i == path.size || p[i] == '/'))
-                common = n;
-        return common;
-}
-
-/* The child on the way to 'path', if there is one; it may lie beside the way, behind the segment that ends at
- * *ret_end. */
-static Place *place_child(const Hub *hub, const Place *place, KvBytes path, size_t *ret_end) {
-        Place *child;
-
-        *ret_end = segment_end(path, place->size);
-        HASH_FIND(hh, hub->places, path.data, *ret_end, child);
-        return child;
-}
-
-static Place *place_new(Hub *hub, KvBytes path) {
-        Place *place = calloc(1, sizeof(Place) + path.size);
-
-        if (!place)
-                return NULL;
-        LIST_INIT(&place->children);
-        place->size = path.size;
-        if (path.size > 0)
-                memcpy(place->path, path.data, path.size);
-        hub->place_bytes += sizeof(Place) + path.size;
-        return place;
-}
-
-static void place_free(Hub *hub, Place *place) {
-        hub->place_bytes -= sizeof(Place) + place->size;
-        free(place);
-}
-
-/* Hangs a place that is in no table below 'parent'. 0 or -ENOMEM. */
-static int place_add(Hub *hub, Place *place, Place *parent) {
-        size_t end = segment_end((KvBytes) { place->path, place->size }, parent->size);
-
-        HASH_ADD_KEYPTR(hh, hub->places, place->path, end, place);
-        if (!TABLE_ADDED(place))
-                return -ENOMEM;
-        place->parent = parent;
-        LIST_INSERT_HEAD(&parent->children, place, siblings);
-        return 0;
-}
-
-static void place_remove(Hub *hub, Place *place) {
-        HASH_DEL(hub->places, place);
-        LIST_REMOVE(place, siblings);
-}
-
-/* Hangs a place below another one. The table has others in it and does not grow, so that this needs no
- * memory. */
-static void place_move(Hub *hub, Place *place, Place *parent) {
-        int r;
-
-        place_remove(hub, place);
-        hub->places->hh.tbl->noexpand++;
-        r = place_add(hub, place, parent);
-        assert(r == 0);
-        hub->places->hh.tbl->noexpand--;
-}
-
-/* Takes away what nobody needs: a place without watches and children, and then its parent; a place where only
- * one way goes on. */
-static void place_prune(Hub *hub, Place *place) {
-        while (place->parent && !place->exact && !place->recursive) {
-                Place *parent = place->parent, *child = LIST_FIRST(&place->children);
-
-                if (child && LIST_NEXT(child, siblings))
-                        return;
-                if (child)
-                        place_move(hub, child, parent);
-                place_remove(hub, place);
-                place_free(hub, place);
-                place = parent;
-        }
-}
-
-/* Between 'child' and its parent, where the way to 'path' leaves that to the child. */
-static Place *place_split(Hub *hub, Place *child, KvBytes path) {
-        Place *place = place_new(hub, path);
-
-        if (!place)
-                return NULL;
-        if (place_add(hub, place, child->parent) < 0) {
-                place_free(hub, place);
-                return NULL;
-        }
-        place_move(hub, child, place);
-        return place;
-}
-
-static Place *place_make(Hub *hub, KvBytes path) {
-        Place *place = hub->root, *child;
-        size_t end, common;
-
-        if (path.size == 1)
-                return place;
-        while (place->size < path.size) {
-                child = place_child(hub, place, path, &end);
-                if (!child) {
-                        child = place_new(hub, path);
-                        if (child && place_add(hub, child, place) < 0) {
-                                place_free(hub, child);
-                                child = NULL;
-                        }
-                } else {
-                        common = common_size(child, path, end);
-                        if (common < child->size)
-                                child = place_split(hub, child, (KvBytes) { path.data, common });
-                }
-                if (!child) {
-                        place_prune(hub, place);
-                        return NULL;
-                }
-                place = child;
-        }
-        return place;
-}
-
 /* -- Watches -- */
 
-static void watch_make_ready(Watch *watch) {
+static void watch_make_ready(KvWatch *watch) {
         Hub *hub = watch->hub;
 
         if (watch->ready)
                 return;
         watch->ready = true;
-        watch->ready_prev =
-                watch->internal ?
-                        NULL :
-                        hub->ready_last; /* clients that are told much hold up none of our own parts */
-        watch->ready_next = watch->internal ? hub->ready_first : NULL;
-        *(watch->ready_prev ? &watch->ready_prev->ready_next : &hub->ready_first) = watch;
-        *(watch->ready_next ? &watch->ready_next->ready_prev : &hub->ready_last) = watch;
+        if (watch->internal) /* clients with many events do not delay the daemon's own components */
+                TAILQ_INSERT_HEAD(&hub->ready, watch, ready_entries);
+        else
+                TAILQ_INSERT_TAIL(&hub->ready, watch, ready_entries);
         loop_defer(hub->loop, &hub->deliver);
 }
 
-static void watch_not_ready(Watch *watch) {
-        Hub *hub = watch->hub;
-
-        if (!watch->ready)
-                return;
-        *(watch->ready_prev ? &watch->ready_prev->ready_next : &hub->ready_first) = watch->ready_next;
-        *(watch->ready_next ? &watch->ready_next->ready_prev : &hub->ready_last) = watch->ready_prev;
+static void watch_not_ready(KvWatch *watch) {
+        if (watch->ready)
+                TAILQ_REMOVE(&watch->hub->ready, watch, ready_entries);
         watch->ready = false;
 }
 
-static void watch_attach(Watch *watch, Place *place) {
-        Watch **head = watch->recursive ? &place->recursive : &place->exact;
+static void watch_attach(KvWatch *watch, Place *place) {
         Hub *hub = watch->hub;
 
         watch->place = place;
-        watch->next = *head;
-        if (*head)
-                (*head)->prev = watch;
-        *head = watch;
-        watch->all_next = hub->all;
-        if (hub->all)
-                hub->all->all_prev = watch;
-        hub->all = watch;
+        if (watch->recursive)
+                LIST_INSERT_HEAD(&place->recursive, watch, at_place);
+        else
+                LIST_INSERT_HEAD(&place->exact, watch, at_place);
+        LIST_INSERT_HEAD(&hub->all, watch, all);
         hub->n_watches++;
 }
 
-static void watch_detach(Watch *watch) {
+static void watch_detach(KvWatch *watch) {
         Place *place = watch->place;
         Hub *hub = watch->hub;
 
         if (!place)
                 return;
-        *(watch->prev      ? &watch->prev->next :
-          watch->recursive ? &place->recursive :
-                             &place->exact) = watch->next;
-        if (watch->next)
-                watch->next->prev = watch->prev;
-        *(watch->all_prev ? &watch->all_prev->all_next : &hub->all) = watch->all_next;
-        if (watch->all_next)
-                watch->all_next->all_prev = watch->all_prev;
+        LIST_REMOVE(watch, at_place);
+        LIST_REMOVE(watch, all);
         watch->place = NULL;
         hub->n_watches--;
-        place_prune(hub, place);
+        places_prune(&hub->places, place);
 }
 
-static void watch_drop_pending(Watch *watch) {
+static void watch_drop_pending(KvWatch *watch) {
         for (; watch->n_pending > 0; watch->n_pending--)
                 hub_event_unref(watch->pending[watch->first++]);
         free(watch->pending);
@@ -393,36 +116,36 @@ static void watch_drop_pending(Watch *watch) {
         watch->first = watch->capacity = 0;
 }
 
-static void watch_free(Watch *watch) {
+static void watch_free(KvWatch *watch) {
         watch_detach(watch);
         watch_not_ready(watch);
         watch_drop_pending(watch);
         free(watch);
 }
 
-/* The watch ends; its owner hears of it from the loop. Until then it stays where it is: we may be walking
- * past it. */
-static void watch_lose_place(Watch *watch) {
+/* End the watch; its owner is notified from the loop. It stays at its place until then, because a search may
+ * be about to pass it. */
+static void watch_clear(KvWatch *watch) {
         watch_drop_pending(watch);
         watch->cleared = true;
         watch_make_ready(watch);
 }
 
-static void watch_push(Watch *watch, HubEvent *event) {
+static void watch_queue(KvWatch *watch, KvWatchEvent *event) {
         if (watch->once && watch->n_pending > 0)
                 return;
         if (watch->n_pending == HUB_PENDING_MAX ||
             GROW(watch->pending, watch->capacity, watch->first + watch->n_pending + 1) < 0) {
-                watch_lose_place(watch);
+                watch_clear(watch);
                 return;
         }
         watch->pending[watch->first + watch->n_pending++] = hub_event_ref(event);
         watch_make_ready(watch);
 }
 
-/* The oldest; the room is given back with the last one, so that a parked watch is small. */
-static HubEvent *watch_pop(Watch *watch) {
-        HubEvent *event = watch->pending[watch->first++];
+/* Return the oldest event. The array is freed with the last one, so that a parked watch is small. */
+static KvWatchEvent *watch_pop(KvWatch *watch) {
+        KvWatchEvent *event = watch->pending[watch->first++];
 
         if (--watch->n_pending == 0) {
                 watch_drop_pending(watch);
@@ -434,13 +157,13 @@ static HubEvent *watch_pop(Watch *watch) {
         return event;
 }
 
-bool watch_is_current(const Watch *watch) {
+bool kv_watch_is_current(const KvWatch *watch) {
         return watch->n_pending == 0 && !watch->cleared &&
-               (STAILQ_EMPTY(&watch->hub->waiting) || watch->since > watch->hub->index);
+               (STAILQ_EMPTY(&watch->hub->unsearched) || watch->since > watch->hub->index);
 }
 
-bool watch_is_told(const Watch *watch, uint64_t *index) {
-        const Waiting *first = STAILQ_FIRST(&watch->hub->waiting);
+bool kv_watch_progress(const KvWatch *watch, uint64_t *index) {
+        const Unsearched *first = STAILQ_FIRST(&watch->hub->unsearched);
 
         if (watch->n_pending > 0 || watch->cleared)
                 return false;
@@ -449,11 +172,11 @@ bool watch_is_told(const Watch *watch, uint64_t *index) {
         return true;
 }
 
-static KvBytes watch_key(const Watch *watch) {
+static KvBytes watch_key(const KvWatch *watch) {
         return (KvBytes) { watch->key, watch->key_size };
 }
 
-static bool watch_may_see(const Watch *watch, const KvEvent *event) {
+static bool watch_may_see(const KvWatch *watch, const KvEvent *event) {
         return !watch->cleared && (watch->refreshes || !event->refresh) && event->index >= watch->since &&
                (watch->internal || !kv_path_is_ours(event->node.key));
 }
@@ -462,9 +185,8 @@ static bool event_ends_dir(const KvEvent *event) {
         return event->node.dir && (event->action == KV_ACTION_DELETE || event->action == KV_ACTION_EXPIRE);
 }
 
-/* The whole rule, for an event out of the window. Whether anything was at the watched key then, nobody knows
- * any more. */
-static bool watch_wants(const Watch *watch, const KvEvent *event) {
+/* The whole rule, for an event of the window. Whether the watched key existed then is not known any more. */
+static bool watch_wants(const KvWatch *watch, const KvEvent *event) {
         KvBytes key = watch_key(watch);
 
         if (!watch_may_see(watch, event))
@@ -476,16 +198,20 @@ static bool watch_wants(const Watch *watch, const KvEvent *event) {
         return event_ends_dir(event) && kv_path_is_below(key, event->node.key);
 }
 
-/* -- Publishing -- */
+/* -- Search for the watchers of an event -- */
 
-static void tell(Hub *hub, Watch *first, HubEvent *event, bool hidden) {
-        for (Watch *watch = first; watch; watch = watch->next, hub->visits++)
+static void queue_for(Hub *hub, const struct PlaceWatches *watches, KvWatchEvent *event, bool hidden) {
+        KvWatch *watch;
+
+        LIST_FOREACH(watch, watches, at_place) {
+                hub->visits++;
                 if (watch_may_see(watch, &event->event) && !(hidden && watch->hidden_rule))
-                        watch_push(watch, event);
+                        watch_queue(watch, event);
+        }
 }
 
-/* An event reaches a place: what a watch said of the tree behind an earlier one holds until now. */
-static void place_reach(Hub *hub, Place *place, const HubEvent *event) {
+/* An event reaches a place: what a watch found in the tree behind an earlier event is true until now. */
+static void place_reach(Hub *hub, Place *place, const KvWatchEvent *event) {
         hub->visits++;
         if (place->absent_from > 0 && event->event.index > place->absent_from) {
                 place->absent = true;
@@ -493,22 +219,23 @@ static void place_reach(Hub *hub, Place *place, const HubEvent *event) {
         }
 }
 
-/* A watched place below a deleted directory, and all below it, where something was. */
-static void tell_below(Hub *hub, Place *place, HubEvent *event) {
+/* Queue the deletion of a directory for the watches of a place below it, if it existed, and of all places
+ * below. */
+static void queue_below(Hub *hub, Place *place, KvWatchEvent *event) {
         Place *child;
 
         place_reach(hub, place, event);
         if (!place->absent) {
-                tell(hub, place->recursive, event, false);
-                tell(hub, place->exact, event, false);
+                queue_for(hub, &place->recursive, event, false);
+                queue_for(hub, &place->exact, event, false);
         }
         place->absent = true;
         LIST_FOREACH(child, &place->children, siblings)
-        tell_below(hub, child, event);
+        queue_below(hub, child, event);
 }
 
-/* Where the last hidden segment of a path begins; 0 if there is none. A watch of an ancestor as long as this
- * or longer has nothing hidden below it. */
+/* Return where the last hidden segment of a path begins; 0 if there is none. Nothing is hidden from a watch
+ * of an ancestor that is at least as long. */
 static size_t last_hidden(KvBytes path) {
         const char *p = path.data;
 
@@ -518,101 +245,93 @@ static size_t last_hidden(KvBytes path) {
         return 0;
 }
 
-static void tell_all(Hub *hub, HubEvent *event) {
+static void hub_search(Hub *hub, KvWatchEvent *event) {
         KvBytes key = event->event.node.key;
-        size_t hidden = last_hidden(key), end, common;
+        size_t hidden = last_hidden(key), common;
         bool gone = event->event.action == KV_ACTION_DELETE || event->event.action == KV_ACTION_CAD ||
                     event->event.action == KV_ACTION_EXPIRE;
-        Place *place = hub->root, *child;
+        Place *place = hub->places.root, *child;
 
         hub->visits++;
         while (key.size > 1 && place->size < key.size) {
-                tell(hub, place->recursive, event, hidden > 0 && place->size + 1 <= hidden);
-                child = place_child(hub, place, key, &end);
+                queue_for(hub, &place->recursive, event, hidden > 0 && place->size + 1 <= hidden);
+                child = places_next(&hub->places, place, key, &common);
                 if (!child)
                         return;
-                common = common_size(child, key, end);
                 if (common < child->size) {
                         if (common == key.size && event_ends_dir(&event->event))
-                                tell_below(hub, child, event);
+                                queue_below(hub, child, event);
                         return;
                 }
                 place = child;
                 place_reach(hub, place, event);
                 place->absent = gone && place->size == key.size;
         }
-        tell(hub, place->recursive, event, false);
-        tell(hub, place->exact, event, false);
+        queue_for(hub, &place->recursive, event, false);
+        queue_for(hub, &place->exact, event, false);
         if (event_ends_dir(&event->event))
                 LIST_FOREACH(child, &place->children, siblings)
-        tell_below(hub, child, event);
+        queue_below(hub, child, event);
 }
 
-static void waiting_drop_first(Hub *hub) {
-        Waiting *w = STAILQ_FIRST(&hub->waiting);
+static void unsearched_drop_first(Hub *hub) {
+        Unsearched *u = STAILQ_FIRST(&hub->unsearched);
 
-        STAILQ_REMOVE_HEAD(&hub->waiting, entries);
-        hub->n_waiting--;
-        hub->waiting_bytes -= sizeof(Waiting) + event_size(&w->event->event);
-        hub_event_unref(w->event);
-        free(w);
+        STAILQ_REMOVE_HEAD(&hub->unsearched, entries);
+        hub->n_unsearched--;
+        hub->unsearched_bytes -= sizeof(Unsearched) + hub_event_size(&u->event->event);
+        hub_event_unref(u->event);
+        free(u);
 }
 
-/* Finds the watchers of what waits, until this turn has had its share. */
-static void tell_waiting(Hub *hub) {
-        Waiting *w;
+/* Search for the watchers of the events that wait for it, as many as one turn of the loop allows. */
+static void search_in_turn(Hub *hub) {
+        Unsearched *u;
 
-        while (hub->visits < HUB_VISITS_PER_TURN && (w = STAILQ_FIRST(&hub->waiting))) {
-                tell_all(hub, w->event);
-                waiting_drop_first(hub);
+        while (hub->visits < HUB_VISITS_PER_TURN && (u = STAILQ_FIRST(&hub->unsearched))) {
+                hub_search(hub, u->event);
+                unsearched_drop_first(hub);
         }
         loop_count(hub->loop, hub->visits, 0);
 }
 
-/* Not every event reaches the places: nothing is known to be absent, before a watch says so again. */
-static void place_forget(Place *place) {
-        Place *child;
+/* Clear the watches: not every event reaches them. They may start again from the window. */
+static void clear_watches(Hub *hub, bool once_too) {
+        KvWatch *watch;
 
-        place->absent = false;
-        place->absent_from = 0;
-        LIST_FOREACH(child, &place->children, siblings)
-        place_forget(child);
+        places_forget_absence(&hub->places);
+        while (!STAILQ_EMPTY(&hub->unsearched))
+                unsearched_drop_first(hub);
+        LIST_FOREACH(watch, &hub->all, all)
+        if (once_too || !watch->once || watch->n_pending == 0)
+                watch_clear(watch);
 }
 
-/* Too many changes for too many watches: these begin again, from the window, if they can. */
-static void lose_all(Hub *hub, bool once_too) {
-        if (hub->root)
-                place_forget(hub->root);
-        while (!STAILQ_EMPTY(&hub->waiting))
-                waiting_drop_first(hub);
-        for (Watch *watch = hub->all; watch; watch = watch->all_next)
-                if (once_too || !watch->once || watch->n_pending == 0)
-                        watch_lose_place(watch);
-}
+static void search_later(Hub *hub, KvWatchEvent *event) {
+        uint64_t bytes = sizeof(Unsearched) + hub_event_size(&event->event);
+        Unsearched *u = NEW0(Unsearched, 1);
 
-static void wait_to_tell(Hub *hub, HubEvent *event) {
-        uint64_t bytes = sizeof(Waiting) + event_size(&event->event);
-        Waiting *w = NEW0(Waiting, 1);
-
-        if (!w || hub->n_waiting == HUB_PENDING_MAX || hub->waiting_bytes + bytes > HUB_WAITING_BYTES) {
-                free(w);
-                lose_all(hub, false);
+        if (!u || hub->n_unsearched == HUB_PENDING_MAX ||
+            hub->unsearched_bytes + bytes > HUB_UNSEARCHED_BYTES) {
+                free(u);
+                clear_watches(hub, false);
                 return;
         }
-        w->event = hub_event_ref(event);
-        STAILQ_INSERT_TAIL(&hub->waiting, w, entries);
-        hub->n_waiting++;
-        hub->waiting_bytes += bytes;
+        u->event = hub_event_ref(event);
+        STAILQ_INSERT_TAIL(&hub->unsearched, u, entries);
+        hub->n_unsearched++;
+        hub->unsearched_bytes += bytes;
         loop_defer(hub->loop, &hub->deliver);
 }
 
-static Window *window_of(Hub *hub, const KvEvent *event) {
+/* -- Publishing -- */
+
+static HubWindow *window_of(Hub *hub, const KvEvent *event) {
         return &hub->windows[kv_path_is_ours(event->node.key) ? TREE_WINDOW_OURS : TREE_WINDOW_USERS];
 }
 
 void hub_publish(Hub *hub, const KvEvent *event) {
-        Window *w = window_of(hub, event);
-        HubEvent *e = event_new(w, event);
+        KvWatchEvent *e = hub_window_add(window_of(hub, event), event);
         uint64_t visits = hub->visits;
 
         if (!e) {
@@ -620,59 +339,57 @@ void hub_publish(Hub *hub, const KvEvent *event) {
                 return;
         }
         hub->index = event->index;
-        window_add(w, e);
-        if (STAILQ_EMPTY(&hub->waiting) && hub->visits < HUB_VISITS_PER_TURN)
-                tell_all(hub, e);
+        if (STAILQ_EMPTY(&hub->unsearched) && hub->visits < HUB_VISITS_PER_TURN)
+                hub_search(hub, e);
         else if (hub->n_watches > 0)
-                wait_to_tell(hub, e);
+                search_later(hub, e);
         hub_event_unref(e);
-        loop_count(hub->loop, hub->visits - visits, event_size(event));
+        loop_count(hub->loop, hub->visits - visits, hub_event_size(event));
 }
 
 void hub_cleared(Hub *hub, uint64_t index) {
         for (size_t i = 0; i < _TREE_WINDOW_MAX; i++)
-                window_clear(&hub->windows[i], index);
+                hub_window_clear(&hub->windows[i], index);
         hub->index = index;
-        lose_all(hub, true);
+        clear_watches(hub, true);
 }
 
-void hub_reach_back(Hub *hub, uint64_t oldest_users, uint64_t oldest_ours) {
+void hub_set_oldest(Hub *hub, uint64_t oldest_users, uint64_t oldest_ours) {
         hub->windows[TREE_WINDOW_USERS].oldest = oldest_users;
         hub->windows[TREE_WINDOW_OURS].oldest = oldest_ours;
 }
 
-int hub_remember(Hub *hub, const KvEvent *event) {
-        Window *w = window_of(hub, event);
-        HubEvent *e = event_new(w, event);
+int hub_load_event(Hub *hub, const KvEvent *event) {
+        HubWindow *w = window_of(hub, event);
+        KvWatchEvent *e = hub_window_add(w, event);
 
         if (!e) {
-                window_clear(w, event->index);
+                hub_window_clear(w, event->index);
                 return -ENOMEM;
         }
-        window_add(w, e);
         hub_event_unref(e);
         return 0;
 }
 
 /* -- Delivery -- */
 
-/* 'watch' may be closed inside: it is then freed here. */
-static void deliver_one(Watch *watch) {
+/* Deliver one event, or the end of the watch. The callback may close the watch, which is then freed here. */
+static void deliver_one(KvWatch *watch) {
         Hub *hub = watch->hub;
-        HubEvent *event;
+        KvWatchEvent *event;
 
         watch_not_ready(watch);
         watch->calling = true;
         if (watch->cleared) {
                 watch_detach(watch);
-                watch->events->on_cleared(watch->userdata, oldest_for(hub, watch_key(watch), watch->internal),
-                                          hub->index);
+                watch->ops->on_cleared(watch->userdata, oldest_for(hub, watch_key(watch), watch->internal),
+                                       hub->index);
                 watch->closed = true;
         } else {
                 event = watch_pop(watch);
                 if (watch->once)
                         watch_detach(watch);
-                watch->events->on_event(watch->userdata, event);
+                watch->ops->on_event(watch->userdata, event);
                 hub_event_unref(event);
                 watch->closed |= watch->once;
         }
@@ -684,38 +401,39 @@ static void deliver_one(Watch *watch) {
                 watch_make_ready(watch);
 }
 
-static void deliver(void *userdata) {
+static void hub_deliver(void *userdata) {
         Hub *hub = userdata;
         uint64_t before;
 
         hub->visits = 0;
-        tell_waiting(hub);
+        search_in_turn(hub);
         before = turn_work_bytes(&loop_turns(hub->loop)->now);
-        for (unsigned n = 0; n < HUB_WAKE_PER_TURN && hub->ready_first &&
+        for (unsigned n = 0; n < HUB_WAKE_PER_TURN && !TAILQ_EMPTY(&hub->ready) &&
                              turn_work_bytes(&loop_turns(hub->loop)->now) - before < HUB_WORK_PER_TURN;
              n++)
-                deliver_one(hub->ready_first);
-        if (hub->ready_first || !STAILQ_EMPTY(&hub->waiting))
+                deliver_one(TAILQ_FIRST(&hub->ready));
+        if (!TAILQ_EMPTY(&hub->ready) || !STAILQ_EMPTY(&hub->unsearched))
                 loop_defer(hub->loop, &hub->deliver);
 }
 
 /* -- Opening and closing -- */
 
-/* What the windows have for a watch, in order of index over both. */
-static void watch_look_back(Watch *watch) {
+/* Queue the events of the windows for a watch, in the order of their indexes over both windows. */
+static void watch_read_windows(KvWatch *watch) {
         Hub *hub = watch->hub;
         size_t at[_TREE_WINDOW_MAX];
 
         for (size_t i = 0; i < _TREE_WINDOW_MAX; i++)
                 at[i] = window_concerns(i, watch_key(watch), watch->internal) ?
-                                window_find(&hub->windows[i], watch->since) :
+                                hub_window_find(&hub->windows[i], watch->since) :
                                 hub->windows[i].n;
         while (!watch->cleared && !(watch->once && watch->n_pending > 0)) {
-                HubEvent *first = NULL;
+                KvWatchEvent *first = NULL;
                 size_t from = 0;
 
                 for (size_t i = 0; i < _TREE_WINDOW_MAX; i++) {
-                        HubEvent *e = at[i] < hub->windows[i].n ? window_at(&hub->windows[i], at[i]) : NULL;
+                        KvWatchEvent *e = at[i] < hub->windows[i].n ? hub_window_at(&hub->windows[i], at[i]) :
+                                                                      NULL;
 
                         if (e && (!first || e->event.index < first->event.index))
                                 first = e, from = i;
@@ -724,14 +442,14 @@ static void watch_look_back(Watch *watch) {
                         return;
                 at[from]++;
                 if (watch_wants(watch, &first->event))
-                        watch_push(watch, first);
+                        watch_queue(watch, first);
         }
 }
 
-int hub_watch(Hub *hub, const WatchOptions *options, const WatchEvents *events, void *userdata, Watch **ret,
+int hub_watch(Hub *hub, const KvWatchOptions *options, const KvWatchOps *ops, void *userdata, KvWatch **ret,
               uint64_t *ret_oldest) {
         uint64_t oldest = oldest_for(hub, options->key, options->internal);
-        Watch *watch;
+        KvWatch *watch;
         Place *place;
 
         if (options->since > 0 && options->since < oldest) {
@@ -741,19 +459,19 @@ int hub_watch(Hub *hub, const WatchOptions *options, const WatchEvents *events, 
         if (hub->n_watches >= HUB_WATCHES_MAX)
                 return -ENOBUFS;
 
-        watch = calloc(1, sizeof(Watch) + options->key.size);
+        watch = calloc(1, sizeof(KvWatch) + options->key.size);
         if (!watch)
                 return -ENOMEM;
-        place = place_make(hub, options->key);
+        place = places_add(&hub->places, options->key);
         if (!place) {
                 free(watch);
                 return -ENOMEM;
         }
         if (options->absent && place->absent_from == 0)
                 place->absent_from = MAX(hub->index, (uint64_t) 1);
-        *watch = (Watch) {
+        *watch = (KvWatch) {
                 .hub = hub,
-                .events = events,
+                .ops = ops,
                 .userdata = userdata,
                 .recursive = options->recursive,
                 .internal = options->internal,
@@ -766,14 +484,15 @@ int hub_watch(Hub *hub, const WatchOptions *options, const WatchEvents *events, 
         memcpy(watch->key, options->key.data, options->key.size);
         watch_attach(watch, place);
         if (options->since > 0) {
-                watch_look_back(watch);
-                watch->since = MAX(watch->since, hub->index + 1); /* of what waits it has had its part */
+                watch_read_windows(watch);
+                watch->since = MAX(watch->since,
+                                   hub->index + 1); /* the windows had the events that are not searched yet */
         }
         *ret = watch;
         return 0;
 }
 
-Watch *watch_close(Watch *watch) {
+KvWatch *kv_watch_close(KvWatch *watch) {
         if (!watch)
                 return NULL;
         if (watch->calling) {
@@ -787,24 +506,20 @@ Watch *watch_close(Watch *watch) {
 
 int hub_new(Hub **ret, Loop *loop, size_t window, uint64_t index) {
         Hub *hub = NEW0(Hub, 1);
-        bool made;
+        int r;
 
         if (!hub)
                 return -ENOMEM;
-        *hub = (Hub) { .loop = loop, .index = index, .deliver = DEFERRED(deliver, hub) };
-        STAILQ_INIT(&hub->waiting);
-        hub->root = place_new(hub, (KvBytes) {});
-        made = hub->root;
-        for (size_t i = 0; i < _TREE_WINDOW_MAX; i++) {
-                Window *w = &hub->windows[i];
-
-                *w = (Window) { .size = window > 0 ? window : HUB_WINDOW, .oldest = index + 1 };
-                w->events = NEW0(HubEvent *, w->size);
-                made = made && w->events;
-        }
-        if (!made) {
+        *hub = (Hub) { .loop = loop, .index = index, .deliver = DEFERRED(hub_deliver, hub) };
+        LIST_INIT(&hub->all);
+        TAILQ_INIT(&hub->ready);
+        STAILQ_INIT(&hub->unsearched);
+        r = places_init(&hub->places);
+        for (size_t i = 0; r == 0 && i < _TREE_WINDOW_MAX; i++)
+                r = hub_window_init(&hub->windows[i], window > 0 ? window : HUB_WINDOW, index);
+        if (r < 0) {
                 hub_free(hub);
-                return -ENOMEM;
+                return r;
         }
         *ret = hub;
         return 0;
@@ -814,35 +529,26 @@ Hub *hub_free(Hub *hub) {
         if (!hub)
                 return NULL;
 
-        assert(hub->n_watches == 0 && !hub->ready_first);
-        while (!STAILQ_EMPTY(&hub->waiting))
-                waiting_drop_first(hub);
+        assert(hub->n_watches == 0 && TAILQ_EMPTY(&hub->ready));
+        while (!STAILQ_EMPTY(&hub->unsearched))
+                unsearched_drop_first(hub);
         deferred_cancel(&hub->deliver);
-        for (size_t i = 0; i < _TREE_WINDOW_MAX; i++) {
-                if (hub->windows[i].events)
-                        window_clear(&hub->windows[i], 0);
-                free(hub->windows[i].events);
-                blocks_done(&hub->windows[i].memory);
-        }
-        free(hub->root);
+        for (size_t i = 0; i < _TREE_WINDOW_MAX; i++)
+                hub_window_done(&hub->windows[i]);
+        places_done(&hub->places);
         free(hub);
         return NULL;
 }
 
 size_t hub_place_bytes(const Hub *hub) {
-        return hub->place_bytes + HASH_OVERHEAD(hh, hub->places);
+        return places_memory(&hub->places);
 }
 
 size_t hub_window_bytes(const Hub *hub) {
         size_t bytes = 0;
 
         for (size_t i = 0; i < _TREE_WINDOW_MAX; i++)
-                for (size_t k = 0; k < hub->windows[i].n; k++) {
-                        const HubEvent *e = window_at(&hub->windows[i], k);
-
-                        bytes += event_size(&e->event) + (e->encoded ? e->encoded->size : 0) +
-                                 (e->line ? e->line->size : 0);
-                }
+                bytes += hub_window_memory(&hub->windows[i]);
         return bytes;
 }
 

@@ -1,5 +1,5 @@
-/* The door: what the replica applies goes to the tree, then to those who proposed, then to those who watch;
- * in this file, and in this order. */
+/* The store: what the replica has applied is served, then answered to proposers, then reported to watchers.
+ */
 #include "kvstore/kvstore_internal.h"
 
 #include <assert.h>
@@ -12,117 +12,45 @@
 #include "kvstore/events.h"
 
 enum {
-        GRACE_MS = 3000,       /* keys written before a leader came do not expire so long ... */
-        GRACE_LONG_MS = 30000, /* ... or so long, when there had been none for a while */
+        GRACE_MS = 3000,       /* keys written before this leader do not expire for so long ... */
+        GRACE_LONG_MS = 30000, /* ... or for so long after a time without a leader */
         LEADERLESS_MS = 10000,
         HAND_OVER_MS = 1000,
 };
 
 #define TOO_NEW "the cluster is at feature level %u, this fleetd knows %u: upgrade this host"
 
-/* -- Applying -- */
+/* -- The tree that serves -- */
 
-/* What apply has to tell besides its return value. */
-typedef struct Applying {
-        KvStore *store;
-        int error;
-} Applying;
-
-static void on_apply_result(void *userdata, uint64_t origin, uint64_t number, const KvResult *result) {
-        Applying *a = userdata;
-
-        a->store->deferred += result->status == KV_DEFERRED;
-        for (size_t i = 0; !result->again && i < result->n_written; i++)
-                a->store->done[result->written[i].action]++;
-        if (!result->internal && result->action != KV_ACTION_EXPIRE && result->n_written == 0 &&
-            !result->again && result->status != KV_LATE && result->status != KV_DEFERRED)
-                (result->status == KV_OK ? a->store->done : a->store->refused)[result->action]++;
-
-        if (proposals_waits(a->store->proposals, origin, number))
-                a->error = outcomes_add_result(&a->store->results, number, result) ?: a->error;
-}
-
-static void on_apply_event(void *userdata, const KvEvent *event) {
-        Applying *a = userdata;
-
-        if (event->action == KV_ACTION_EXPIRE && !kv_path_is_ours(event->node.key))
-                a->store->done[KV_ACTION_EXPIRE]++;
-        a->error = outcomes_add_event(&a->store->published, event) ?: a->error;
-}
-
-static uint64_t on_held(void *userdata) {
-        const KvStore *s = userdata;
-
-        return s->results.bytes + s->published.bytes;
-}
-
-static void take_time(KvStore *s, uint64_t cluster_ms) {
+static void store_take_time(KvStore *s, uint64_t cluster_ms) {
         if (cluster_ms <= s->clock_ms)
                 return;
         s->clock_ms = cluster_ms;
         s->clock_at_ms = loop_now_ms(s->loop);
 }
 
-static void take_meta(KvStore *s, const TreeMeta *meta) {
+static void store_take_meta(KvStore *s, const TreeMeta *meta) {
         s->meta = *meta;
         s->index = meta->index;
         s->level = MAX((unsigned) meta->level, (unsigned) KV_LEVEL_FIRST);
-        s->entry_ms = meta->cluster_ms;
-        s->kept = meta->results.bytes;
-        take_time(s, meta->cluster_ms);
-        data_dir_raise_quota(&s->replica->folder, meta->quota);
+        store_take_time(s, meta->cluster_ms);
+        data_dir_raise_quota(replica_data_dir(s->replica), meta->quota);
 }
 
-static void told_result(void *userdata, uint64_t origin, uint64_t number, const KvResult *result) {}
-
-static void told_event(void *userdata, const KvEvent *event) {}
-
-static int on_apply(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry,
-                    uint64_t *ret_cost) {
-        KvStore *s = userdata;
-        Applying a = { .store = s };
-        bool remade = s->replica->shown;               /* all this was told when the tree before it had it */
-        bool told = remade || !s->replica->in_service; /* nobody watches or has proposed yet */
-        Cost cost = {};
-        int r;
-
-        r = apply_batch(txn, index, entry->term, entry->data, entry->size,
-                        &(ApplySink) { .on_result = told ? told_result : on_apply_result,
-                                       .on_event = told ? told_event : on_apply_event,
-                                       .userdata = &a,
-                                       .forgetful = kv_has_bug(s->bug, "apply-twice"),
-                                       .level_max = s->level_max,
-                                       .cost = &cost });
-        *ret_cost = cost.total;
-        cost_add(&s->cost, &cost);
-        if (cost.total > s->cost_max.total)
-                s->cost_max = cost;
-        if (r < 0 || remade) {
-                s->remade = true;
-                return r;
-        }
-        if (a.error < 0)
-                return a.error;
-
-        r = tree_meta(txn, &s->applied);
-        s->has_applied = r >= 0;
-        return r;
-}
-
-/* -- The floor: nobody is shown what this host cannot remember to have shown -- */
+/* -- Read bound: never serve state beyond the persisted bound -- */
 
 static void read_bound_ask(KvStore *s);
 
-/* Whether the live tree has reached all that was served or acknowledged: one that is made again has not until
- * it replaces the one before. */
+/* The live tree has reached all that was served or acknowledged. A tree that is being rebuilt has not, until
+ * it serves. */
 static bool read_bound_is_reached(const KvStore *s) {
-        return s->floor.met && s->floor.dir_fd >= 0 && s->index >= s->promised && s->replica->tree &&
-               !s->replica->shown;
+        return s->floor.met && s->floor.dir_fd >= 0 && s->index >= s->promised &&
+               replica_live_tree(s->replica) && !replica_is_rebuilding(s->replica);
 }
 
 static void read_bound_result(KvStore *s, int r) {
         if (r >= 0 && read_bound_is_reached(s))
-                r = data_dir_serve(&s->replica->folder);
+                r = data_dir_serve(replica_data_dir(s->replica));
         if (r < 0)
                 replica_fail(s->replica, r, "cannot record in %s/floor what this host shows: %s",
                              s->floor.path, strerror(-r));
@@ -131,7 +59,7 @@ static void read_bound_result(KvStore *s, int r) {
 static void read_bound_rise(KvStore *s) {
         int r = read_bound_reach(&s->floor, s->index);
 
-        if (r < 0 || !data_dir_was_served(&s->replica->folder))
+        if (r < 0 || !data_dir_was_served(replica_data_dir(s->replica)))
                 read_bound_result(s, r);
 }
 
@@ -159,33 +87,16 @@ static int read_bound_start(KvStore *s, const KvOptions *options, Error *err) {
         r = read_bound_open(&s->floor, options->read_bound_path, err);
         if (r < 0)
                 return r;
-        r = read_bound_begin(&s->floor, s->replica->identity.lineage, s->index,
-                             data_dir_was_served(&s->replica->folder));
+        r = read_bound_begin(&s->floor, replica_identity(s->replica)->lineage, s->index,
+                             data_dir_was_served(replica_data_dir(s->replica)));
         if (r >= 0 && s->floor.met && s->floor.dir_fd >= 0)
-                r = data_dir_serve(&s->replica->folder);
+                r = data_dir_serve(replica_data_dir(s->replica));
         return r < 0 ? error_set(err, r, "cannot record in %s/floor what this host shows: %s", s->floor.path,
                                  strerror(-r)) :
                        0;
 }
 
-static void on_committed(void *userdata) {
-        KvStore *s = userdata;
-        Outcome *o;
-
-        if (s->has_applied)
-                take_meta(s, &s->applied);
-        s->has_applied = false;
-        read_bound_rise(s);
-        outcomes_move(&s->committed, &s->results);
-        while ((o = outcomes_take(&s->published))) {
-                hub_publish(
-                        s->hub,
-                        &o->event); /* watchers are called later, from the loop: behind those who proposed */
-                outcome_free(o);
-        }
-}
-
-static int read_meta(KvStore *s, TreeMeta *ret) {
+static int store_read_meta(KvStore *s, TreeMeta *ret) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         int r;
 
@@ -193,82 +104,84 @@ static int read_meta(KvStore *s, TreeMeta *ret) {
         return r < 0 ? r : tree_meta(txn, ret);
 }
 
-/* The hub's windows begin as the tree's: who watched before a restart or a transfer finds his place again. */
-static int load_events(KvStore *s) {
+/* Fill the hub's windows from the tree, so that watches continue across a restart or a transfer. */
+static int store_load_events(KvStore *s) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         int r;
 
         r = kv_read(s, &txn);
-        if (r >= 0 && kv_has_bug(s->bug, "forget-events-on-restart")) {
-                hub_reach_back(s->hub, 1, 1);
-                return 0;
-        }
         return r < 0 ? r : events_load(txn, s->hub);
 }
 
-#ifdef PLANTED_BUGS
-static void forget_index(KvStore *s) {
-        TreeTxn *txn;
+/* Another tree serves: what observers have read before is void. */
+static void store_on_replaced(KvStore *s) {
         TreeMeta meta;
 
-        if (tree_begin_write(s->replica->tree, &txn) < 0)
-                return;
-        if (tree_meta(txn, &meta) >= 0 && meta.index-- > 0)
-                (void) tree_set_meta(txn, &meta);
-        (void) tree_commit(txn);
-}
-
-static int drop_result(void *userdata, uint64_t slot, KvBytes record) {
-        return TREE_DROP;
-}
-
-static void forget_results(KvStore *s) {
-        TreeTxn *txn;
-
-        if (tree_begin_write(s->replica->tree, &txn) < 0)
-                return;
-        (void) tree_results(txn, 0, drop_result, NULL);
-        (void) tree_commit(txn);
-}
-#endif
-
-static void on_replaced(void *userdata) {
-        KvStore *s = userdata;
-        TreeMeta meta;
-
-#ifdef PLANTED_BUGS
-        if (kv_has_bug(s->bug, "forget-index-on-restore"))
-                forget_index(s);
-        if (kv_has_bug(s->bug, "results-in-memory"))
-                forget_results(s);
-#endif
-        if (read_meta(s, &meta) >= 0)
-                take_meta(s, &meta);
+        if (store_read_meta(s, &meta) >= 0)
+                store_take_meta(s, &meta);
         if (s->level > s->level_max)
                 replica_fail(s->replica, -ENOTSUP, TOO_NEW, s->level, s->level_max);
         read_bound_rise(s);
         if (s->floor.met)
-                read_bound_result(s, 0); /* it is another file now */
+                read_bound_result(s, 0); /* the tree is another file now */
         s->reset = true;
+}
+
+/* Make the tree that was just committed the one that reads see: its index, cluster time and read bound. */
+static void store_serve_tree(KvStore *s, const ReplicaNews *news) {
+        if (news->applied.has_meta) {
+                store_take_meta(s, &news->applied.meta);
+                read_bound_rise(s);
+        }
+        if (news->replaced)
+                store_on_replaced(s);
+        s->rebuilt |= news->rebuilt;
+        if (s->rebuilt && !replica_is_rebuilding(s->replica)) {
+                s->rebuilt = false;
+                read_bound_result(s, 0);
+        }
+}
+
+/* Put events into the hub's windows, before proposers run: a watch that a proposer opens from its answer on
+ * does not report the proposer's own change. The hub calls watchers from the loop, after the proposers. */
+static void store_publish_events(KvStore *s, const ReplicaNews *news) {
+        if (!s->reset) {
+                for (size_t i = 0; i < news->applied.n_events; i++)
+                        hub_publish(s->hub, news->applied.events[i]);
+                return;
+        }
+
+        s->reset = false;
+        proposals_replaced(s->proposals);
+        hub_cleared(s->hub, s->index);
+        (void) store_load_events(s);
+        if (s->events.on_reset && !s->closing)
+                s->events.on_reset(s->events.userdata);
+}
+
+static void store_answer_proposers(KvStore *s, const ReplicaNews *news) {
+        for (size_t i = 0; i < news->applied.n_results; i++)
+                proposals_result(s->proposals, news->applied.results[i].number,
+                                 news->applied.results[i].result);
 }
 
 /* -- After each input of Raft -- */
 
-static void on_tell(void *userdata) {
+static void store_on_notify(void *userdata) {
         KvStore *s = userdata;
 
         if (s->events.on_state && !s->closing)
                 s->events.on_state(s->events.userdata);
 }
 
-static bool leads(const KvStore *s) {
-        return replica_is_leader(s->replica) && raft_core_leads(s->replica->core);
+static bool store_leads(const KvStore *s) {
+        return replica_is_leader(s->replica) && raft_core_leads(replica_core(s->replica));
 }
 
-static void see_leader(KvStore *s) {
+static void store_follow_leader(KvStore *s) {
         uint64_t now = loop_now_ms(s->loop);
         bool known = replica_leader(s->replica) != 0;
-        bool lead = leads(s);
+        bool lead = store_leads(s);
 
         if (known)
                 kv_clock_set_running(s, true);
@@ -292,18 +205,19 @@ static void see_leader(KvStore *s) {
         }
 }
 
-/* Our peer door has moved since the configuration was written (a host that was alone gets an address). */
-static void announce_address(KvStore *s) {
+/* This host's address has changed since the configuration was written (a host that was alone gets an
+ * address). */
+static void store_announce_address(KvStore *s) {
         const RaftServers *servers;
 
-        if (!s->leads || !s->address[0] || raft_core_change_pending(s->replica->core))
+        if (!s->leads || !s->address[0] || raft_core_change_pending(replica_core(s->replica)))
                 return;
-        servers = raft_core_servers(s->replica->core);
+        servers = raft_core_servers(replica_core(s->replica));
         for (size_t i = 0; i < servers->n; i++) {
                 Error err = {};
                 int r;
 
-                if (servers->items[i].id != raft_core_id(s->replica->core) ||
+                if (servers->items[i].id != raft_core_id(replica_core(s->replica)) ||
                     streq(servers->items[i].address, s->address))
                         continue;
                 r = replica_change(s->replica,
@@ -317,53 +231,10 @@ static void announce_address(KvStore *s) {
         }
 }
 
-static void on_settled(void *userdata, unsigned changed) {
-        KvStore *s = userdata;
-        Replica *p = s->replica;
-        uint64_t applied = p->core ? raft_core_applied_index(p->core) : 0;
-        Outcome *o;
-
-        if (p->error < 0) { /* of a transaction that failed */
-                s->has_applied = false;
-                outcomes_clear(&s->results);
-                outcomes_clear(&s->published);
-        }
-        if (s->reset) {
-                s->reset = false;
-                proposals_replaced(s->proposals);
-                hub_cleared(s->hub, s->index);
-                (void) load_events(s);
-                if (s->events.on_reset && !s->closing)
-                        s->events.on_reset(s->events.userdata);
-        }
-        while ((o = outcomes_take(&s->committed))) {
-                proposals_result(s->proposals, o->number, o->result);
-                outcome_free(o);
-        }
-
-        if (s->remade && !p->shown) {
-                s->remade = false;
-                read_bound_result(s, 0);
-        }
-        see_leader(s);
-        read_bound_ask(s);
-        proposals_settled(s->proposals, changed, applied);
-        read_index_settled(s->reads, changed);
-        if (s->closing) {
-                if (s->handing_over && !replica_is_leader(p))
-                        loop_defer(s->loop, &s->finish);
-                return;
-        }
-        if (changed)
-                kv_expiry_check(s);
-        if (changed & ~(unsigned) RAFT_CHANGED_COMMIT) {
-                announce_address(s);
-                loop_defer(s->loop, &s->tell);
-        }
-}
-
-static void on_failed(void *userdata, int error, const char *reason) {
-        KvStore *s = userdata;
+/* Reads continue; the replica recovers by itself. */
+static void store_on_failed(KvStore *s) {
+        const char *reason = "";
+        int error = replica_error(s->replica, &reason);
 
         proposals_end(s->proposals);
         read_index_end(s->reads, KV_NO_LEADER);
@@ -371,10 +242,33 @@ static void on_failed(void *userdata, int error, const char *reason) {
                 s->events.on_failed(s->events.userdata, error, reason);
 }
 
-/* What apply would refuse for want of room need not go through the log: by the figures of what is applied
- * here. What may be refused for another reason first, apply judges. */
-static int fits(void *userdata, const KvCommand *cmd, KvStatus *ret_status, Error *err) {
+/* An input of the replica is over. The order is: tree, then proposers, then watchers. */
+static void store_on_news(void *userdata, const ReplicaNews *news) {
         KvStore *s = userdata;
+        const RaftCore *core = replica_core(s->replica);
+        uint64_t applied = core ? raft_core_applied_index(core) : 0;
+
+        store_serve_tree(s, news);
+        store_publish_events(s, news);
+        store_answer_proposers(s, news);
+
+        store_follow_leader(s);
+        read_bound_ask(s);
+        proposals_settled(s->proposals, news->changed, applied);
+        read_index_settled(s->reads, news->changed);
+        if (s->closing && s->handing_over && !replica_is_leader(s->replica))
+                loop_defer(s->loop, &s->finish);
+        if (!s->closing && news->changed)
+                kv_expiry_check(s);
+        if (!s->closing && (news->changed & ~(unsigned) RAFT_CHANGED_COMMIT)) {
+                store_announce_address(s);
+                loop_defer(s->loop, &s->tell);
+        }
+        if (news->failed)
+                store_on_failed(s);
+}
+
+int kv_check_room(KvStore *s, const KvCommand *cmd, KvStatus *ret_status, Error *err) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         KvNode prev;
         Error why = {};
@@ -392,46 +286,20 @@ static int fits(void *userdata, const KvCommand *cmd, KvStatus *ret_status, Erro
         return error_set(err, -EDQUOT, "%s", why.message);
 }
 
-static void problem(void *userdata, char *ret, size_t size) {
-        KvState state;
-
-        kv_state(userdata, &state);
-        snprintf(ret, size, "%s",
-                 state.problem[0] ? state.problem : "the leader cannot be reached; reads still work");
-}
-
-static uint64_t known_ms(void *userdata) {
-        return kv_cluster_ms(userdata);
-}
-
-static uint64_t kept(void *userdata) {
-        const KvStore *s = userdata;
-
-        return s->kept;
-}
-
-static int read_tree(void *userdata, TreeTxn **ret) {
-        return kv_read(userdata, ret);
-}
-
-/* An answer of the leader's is about to be given, of a state that this tree may not have reached: nothing
- * older is served afterwards, before a restart or after it. Once the marker is withdrawn, further answers
- * write nothing until the tree has reached them all. */
-static int ahead(void *userdata, uint64_t index) {
-        KvStore *s = userdata;
+int kv_acknowledge(KvStore *s, uint64_t index) {
         int r;
 
         s->promised = MAX(s->promised, index);
         r = read_bound_promise(&s->floor, s->promised);
         if (r >= 0 && s->promised > s->index)
-                r = data_dir_unserve(&s->replica->folder);
+                r = data_dir_unserve(replica_data_dir(s->replica));
         if (r < 0)
                 log_debug(((LogFields) { .error = r }),
                           "cannot record that index %" PRIu64 " is acknowledged: %s", index, strerror(-r));
         return r;
 }
 
-/* -- What can be done -- */
+/* -- Calls of the owner -- */
 
 void kv_sync(KvStore *s, KvSync *sync) {
         read_index_add(s->reads, sync);
@@ -449,7 +317,7 @@ void kv_cancel(KvStore *s, uint64_t number) {
         proposals_cancel(s->proposals, number);
 }
 
-static int change(KvStore *s, const RaftChange *change) {
+static int store_change(KvStore *s, const RaftChange *change) {
         Error err = {};
         int r;
 
@@ -460,34 +328,35 @@ static int change(KvStore *s, const RaftChange *change) {
 }
 
 int kv_member_add(KvStore *s, uint64_t raft_id, const char *address) {
-        return change(s, &(RaftChange) { .kind = RAFT_CHANGE_ADD, .id = raft_id, .address = address });
+        return store_change(s, &(RaftChange) { .kind = RAFT_CHANGE_ADD, .id = raft_id, .address = address });
 }
 
 int kv_member_promote(KvStore *s, uint64_t raft_id) {
-        return change(s, &(RaftChange) { .kind = RAFT_CHANGE_PROMOTE, .id = raft_id });
+        return store_change(s, &(RaftChange) { .kind = RAFT_CHANGE_PROMOTE, .id = raft_id });
 }
 
 int kv_member_demote(KvStore *s, uint64_t raft_id) {
         KvState state;
 
         kv_state(s, &state);
-        return change(
-                s, &(RaftChange) { .kind = RAFT_CHANGE_DEMOTE,
-                                   .id = raft_id,
-                                   .force = state.n_voters == 2 }); /* of two none may fail: one is better */
+        return store_change(s,
+                            &(RaftChange) { .kind = RAFT_CHANGE_DEMOTE,
+                                            .id = raft_id,
+                                            .force = state.n_voters ==
+                                                     2 }); /* of two voters neither may fail: one is better */
 }
 
 int kv_member_remove(KvStore *s, uint64_t raft_id) {
-        return change(s, &(RaftChange) { .kind = RAFT_CHANGE_REMOVE, .id = raft_id });
+        return store_change(s, &(RaftChange) { .kind = RAFT_CHANGE_REMOVE, .id = raft_id });
 }
 
-/* A founder without a peer door has the address "-", who has left his to another one "-" and his id:
- * addresses differ. */
+/* Addresses differ: a founder without a listener has "-", and a member that gave up its address has "-" and
+ * its ID. */
 int kv_member_vacate(KvStore *s, uint64_t raft_id) {
         char address[32];
 
         snprintf(address, sizeof(address), "-%" PRIu64, raft_id);
-        return change(s, &(RaftChange) { .kind = RAFT_CHANGE_MOVE, .id = raft_id, .address = address });
+        return store_change(s, &(RaftChange) { .kind = RAFT_CHANGE_MOVE, .id = raft_id, .address = address });
 }
 
 int kv_transfer(KvStore *s, uint64_t raft_id) {
@@ -495,7 +364,8 @@ int kv_transfer(KvStore *s, uint64_t raft_id) {
 }
 
 int kv_joined(KvStore *s, uint64_t cluster_id, uint64_t lineage, uint64_t raft_id, Error *err) {
-        bool lost = s->replica->lost; /* its tree is shown on, and the floor is as it was */
+        bool lost = replica_state(s->replica) ==
+                    REPLICA_QUARANTINED; /* its tree keeps serving, and the read bound stays */
         int r;
 
         if (cluster_id == 0 || lineage == 0 || raft_id == 0)
@@ -512,9 +382,6 @@ int kv_joined(KvStore *s, uint64_t cluster_id, uint64_t lineage, uint64_t raft_i
 
 static KvStore *store_free(KvStore *s) {
         s->hub = s->hub ? hub_free(s->hub) : NULL;
-        outcomes_clear(&s->results);
-        outcomes_clear(&s->committed);
-        outcomes_clear(&s->published);
         timer_stop(&s->tick);
         timer_stop(&s->expiry);
         timer_stop(&s->hand_over);
@@ -525,7 +392,7 @@ static KvStore *store_free(KvStore *s) {
         return NULL;
 }
 
-static void closed_whole(KvStore *s) {
+static void store_closed(KvStore *s) {
         void (*closed)(void *userdata) = s->closed;
         void *closed_userdata = s->closed_userdata;
 
@@ -534,21 +401,21 @@ static void closed_whole(KvStore *s) {
                 closed(closed_userdata);
 }
 
-static void on_closed(void *userdata) {
+static void store_on_replica_closed(void *userdata) {
         KvStore *s = userdata;
 
         s->replica = NULL;
-        if (s->n_large == 0)
-                closed_whole(s);
+        if (s->n_lists == 0)
+                store_closed(s);
 }
 
-void kv_large_ended(KvStore *s) {
-        if (!s->replica && s->n_large == 0)
-                closed_whole(s);
+void kv_list_ended(KvStore *s) {
+        if (!s->replica && s->n_lists == 0)
+                store_closed(s);
 }
 
-/* Deferred, after the answers that proposals_end() has made. */
-static void on_finish(void *userdata) {
+/* Deferred, after the answers of proposals_end(). */
+static void store_on_finish(void *userdata) {
         KvStore *s = userdata;
 
         if (proposals_waiting(s->proposals) > 0) {
@@ -557,19 +424,19 @@ static void on_finish(void *userdata) {
         }
         timer_stop(&s->hand_over);
         s->handing_over = false;
-        read_index_end(s->reads, KV_UNKNOWN); /* what others asked while we handed over */
+        read_index_end(s->reads, KV_UNKNOWN); /* requests of other hosts during the leadership transfer */
         s->proposals = proposals_free(s->proposals);
         s->reads = read_index_free(s->reads);
         if (read_bound_settle(&s->floor, MAX(s->index, s->promised)) < 0)
                 log_debug(NO_FIELDS, "the record of what was shown stays as it was");
-        data_dir_keep_time(&s->replica->folder, kv_cluster_ms(s));
-        replica_close(s->replica, on_closed, s);
+        data_dir_keep_time(replica_data_dir(s->replica), kv_cluster_ms(s));
+        replica_close(s->replica, store_on_replica_closed, s);
 }
 
-static void on_hand_over_timer(void *userdata) {
+static void store_on_transfer_timer(void *userdata) {
         KvStore *s = userdata;
 
-        loop_defer(s->loop, &s->finish); /* it may wait there already */
+        loop_defer(s->loop, &s->finish); /* it may be queued already */
 }
 
 void kv_close(KvStore *s, void (*closed)(void *userdata), void *userdata) {
@@ -581,7 +448,7 @@ void kv_close(KvStore *s, void (*closed)(void *userdata), void *userdata) {
         timer_stop(&s->expiry);
         proposals_end(s->proposals);
         read_index_end(s->reads, KV_UNKNOWN);
-        kv_large_stop(s);
+        kv_lists_stop(s);
 
         if (replica_is_leader(s->replica) && replica_transfer(s->replica, 0) >= 0 &&
             timer_start(&s->hand_over, s->loop, HAND_OVER_MS) >= 0)
@@ -599,12 +466,12 @@ KvStore *kv_crash(KvStore *s) {
                 read_index_drop(s->reads);
         s->proposals = proposals_free(s->proposals);
         s->reads = read_index_free(s->reads);
-        kv_large_drop(s);
+        kv_lists_drop(s);
         s->replica = replica_crash(s->replica);
         return store_free(s);
 }
 
-static void replica_options(KvStore *s, const KvOptions *options, ReplicaOptions *ret) {
+static void kv_replica_options(KvStore *s, const KvOptions *options, ReplicaOptions *ret) {
         *ret = (ReplicaOptions) {
                 .tree_path = options->tree_path,
                 .log_disk = options->log_disk,
@@ -617,18 +484,9 @@ static void replica_options(KvStore *s, const KvOptions *options, ReplicaOptions
                 .checkpoint_bytes = options->checkpoint_bytes ? options->checkpoint_bytes : 32 * 1024 * 1024,
                 .memory_bytes = options->memory_bytes ? options->memory_bytes : 8 * 1024 * 1024,
                 .log_file_size = options->log_file_size,
-                .apply_twice = kv_has_bug(options->bug, "apply-twice-after-restart"),
-                .rebuild_blindly = kv_has_bug(options->bug, "rebuild-without-majority"),
                 .compare_every = options->compare_every,
-                .trust_memory = kv_has_bug(options->bug, "trust-memory-after-error"),
-                .cut_unchecked = kv_has_bug(options->bug, "cut-log-without-checkpoint"),
-                .events = { .apply = on_apply,
-                            .held = on_held,
-                            .committed = on_committed,
-                            .settled = on_settled,
-                            .replaced = on_replaced,
-                            .failed = on_failed,
-                            .userdata = s },
+                .notify = store_on_news,
+                .userdata = s,
         };
         snprintf(ret->machine_id, sizeof(ret->machine_id), "%s", options->machine_id);
         snprintf(ret->boot_id, sizeof(ret->boot_id), "%s", options->boot_id);
@@ -636,60 +494,48 @@ static void replica_options(KvStore *s, const KvOptions *options, ReplicaOptions
         snprintf(ret->address, sizeof(ret->address), "%s", options->address);
 }
 
-/* What stands on an opened replica; nothing has been applied yet. */
-static int build(KvStore *s, const KvOptions *options, Error *err) {
+/* Build the parts above an opened replica; nothing has been applied yet. */
+static int store_build(KvStore *s, const KvOptions *options, Error *err) {
+        Applied *applied;
         TreeMeta meta;
         int r;
 
-        r = read_meta(s, &meta);
+        r = store_read_meta(s, &meta);
         if (r < 0)
                 return error_set(err, r, "cannot read the tree in %s: %s", options->tree_path, strerror(-r));
-        take_meta(s, &meta);
-        take_time(s, s->replica->folder.cluster_ms);
+        store_take_meta(s, &meta);
+        store_take_time(s, replica_data_dir(s->replica)->cluster_ms);
         if (s->level > s->level_max)
                 return error_set(err, -ENOTSUP, TOO_NEW, s->level, s->level_max);
-#ifdef PLANTED_BUGS
-        if (kv_has_bug(s->bug, "results-in-memory"))
-                forget_results(s);
-#endif
         r = read_bound_start(s, options, err);
         if (r < 0)
                 return r;
 
         r = hub_new(&s->hub, s->loop, options->window ? options->window : HUB_WINDOW, s->index);
         if (r >= 0)
-                r = load_events(s);
+                r = store_load_events(s);
         if (r < 0)
                 return error_set(err, r, "cannot read the events in %s: %s", options->tree_path,
                                  strerror(-r));
         r = read_index_new(&s->reads, s->replica);
         if (r < 0)
                 return r;
-        read_index_set_unchecked(s->reads, kv_has_bug(options->bug, "serve-before-caught-up"));
-        return proposals_new(
-                &s->proposals,
-                &(ProposalsOptions) { .loop = s->loop,
-                                      .peers = s->peers,
-                                      .replica = s->replica,
-                                      .origin = random_u64(loop_random(s->loop)) ?: 1,
-                                      .quota = options->quota,
-                                      .quota_nodes = options->quota_nodes,
-                                      .level = &s->level,
-                                      .level_max = s->level_max,
-                                      .cluster_ms = kv_clock_ms,
-                                      .known_ms = known_ms,
-                                      .kept = kept,
-                                      .read = read_tree,
-                                      .ahead = ahead,
-                                      .fits = fits,
-                                      .problem = problem,
-                                      .userdata = s,
-                                      .answer_early = kv_has_bug(options->bug, "ack-before-commit") });
+        applied = replica_applied(s->replica);
+        applied->origin = random_u64(loop_random(s->loop)) ?: 1;
+        applied->level_max = s->level_max;
+        return proposals_new(&s->proposals, &(ProposalsOptions) { .store = s,
+                                                                  .loop = s->loop,
+                                                                  .peers = s->peers,
+                                                                  .replica = s->replica,
+                                                                  .origin = applied->origin,
+                                                                  .quota = options->quota,
+                                                                  .quota_nodes = options->quota_nodes,
+                                                                  .level_max = s->level_max });
 }
 
-/* An opening that failed halfway: the caller gets his answer at once, what is still in flight ends by itself.
- * True: he is told when. */
-static bool give_up(KvStore *s) {
+/* Close a store whose opening has failed: the caller gets the error at once. True: events.on_gone reports the
+ * end of what is still in flight. */
+static bool store_give_up(KvStore *s) {
         bool later = s->replica && s->events.on_gone;
 
         s->closing = true;
@@ -698,26 +544,42 @@ static bool give_up(KvStore *s) {
         s->proposals = proposals_free(s->proposals);
         s->reads = read_index_free(s->reads);
         if (s->replica)
-                replica_close(s->replica, on_closed, s);
+                replica_close(s->replica, store_on_replica_closed, s);
         else
                 store_free(s);
         return later;
 }
 
-/* What the log brings at a start goes by the hub: its windows are read again from the tree. */
-static int start(KvStore *s, Error *err) {
+/* Entries that the log adds at a start are in the tree, whose events the hub reads again. */
+static int store_start(KvStore *s, Error *err) {
         uint64_t index = s->index;
-        int r = replica_start(s->replica, err);
+        ReplicaNews news;
+        int r;
 
+        r = replica_start(s->replica, err);
+        news = replica_take_news(s->replica);
+        store_serve_tree(s, &news);
+        applied_clear(&news.applied);
         if (r < 0 || s->index == index)
                 return r;
         hub_cleared(s->hub, s->index);
-        r = load_events(s);
+        r = store_load_events(s);
         return r < 0 ? error_set(err, r, "cannot read the tree's events: %s", strerror(-r)) : 0;
 }
 
-int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
+static int store_open(KvStore *s, const KvOptions *options, Error *err) {
         ReplicaOptions replica;
+        int r;
+
+        kv_replica_options(s, options, &replica);
+        r = replica_open(&s->replica, s->loop, &replica, options->join, err);
+        if (r < 0)
+                return r;
+        r = store_build(s, options, err);
+        return r < 0 ? r : store_start(s, err);
+}
+
+int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
         KvStore *s;
         int r;
 
@@ -727,29 +589,20 @@ int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
         s->loop = loop;
         s->events = options->events;
         s->peers = options->peers;
-        s->bug = options->bug;
         s->level_max = options->level_max > 0 ? options->level_max : KV_LEVEL_MAX;
         snprintf(s->machine_id, sizeof(s->machine_id), "%s", options->machine_id);
         snprintf(s->address, sizeof(s->address), "%s", options->address);
-        outcomes_init(&s->results);
-        outcomes_init(&s->committed);
-        outcomes_init(&s->published);
         s->clock_at_ms = s->leaderless_ms = loop_now_ms(loop);
         s->floor = (ReadBound) { .dir_fd = -1 };
         s->tick = TIMER(kv_clock_on_tick, s);
         s->expiry = TIMER(kv_expiry_on_timer, s);
-        s->hand_over = TIMER(on_hand_over_timer, s);
-        s->tell = DEFERRED(on_tell, s);
-        s->finish = DEFERRED(on_finish, s);
+        s->hand_over = TIMER(store_on_transfer_timer, s);
+        s->tell = DEFERRED(store_on_notify, s);
+        s->finish = DEFERRED(store_on_finish, s);
 
-        replica_options(s, options, &replica);
-        r = replica_open(&s->replica, loop, &replica, options->join, err);
-        if (r >= 0)
-                r = build(s, options, err);
-        if (r >= 0)
-                r = start(s, err);
+        r = store_open(s, options, err);
         if (r < 0) {
-                if (give_up(s))
+                if (store_give_up(s))
                         *ret = s;
                 return r;
         }

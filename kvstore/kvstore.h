@@ -16,10 +16,10 @@
 #include "io/loop.h"
 #include "kvstore/command.h"
 #include "kvstore/cost.h"
-#include "kvstore/hub.h"
-#include "peers/peers.h"
 #include "kvstore/replication_stats.h"
-#include "kvstore/tree/tree.h"
+#include "kvstore/sync.h"
+#include "kvstore/watch.h"
+#include "peers/peers.h"
 
 typedef struct KvStore KvStore;
 
@@ -94,9 +94,10 @@ typedef struct KvOptions {
         const char *read_bound_path; /* folder for the record of what was shown (kvstore/read_bound.h); NULL:
                                    nothing is recorded */
         Disk *log_disk;              /* raft/: borrowed */
-        /* Borrowed, until the store is closed; NULL: alone for ever. The store handles PEER_RAFT to
-         * PEER_SNAPSHOT_ACK, and says cluster id, lineage, Raft id and start number in our hello. Whom to
-         * dial is the caller's business: all members that kv_state() names, besides whom it knows itself. */
+        /* Borrowed, until the store is closed; NULL: alone for ever. The store registers its frame types
+         * (kvstore/peer_frames.h), and says cluster id, lineage, Raft id and start number in our hello. Whom
+         * to dial is the caller's business: all members that kv_state() names, besides whom it knows itself.
+         */
         Peers *peers;
         char machine_id[MACHINE_ID_SIZE], boot_id[BOOT_ID_SIZE];
         char hardware_id[HARDWARE_ID_SIZE]; /* 32 hex digits of the mainboard's, "": not known; a raft folder
@@ -114,12 +115,6 @@ typedef struct KvOptions {
         uint64_t log_file_size;    /* 0: 4 MiB */
         uint64_t compare_every;    /* entries; 0: 1000 */
         size_t window;             /* 0: HUB_WINDOW */
-        /* A planted one, for the simulations to find; only where PLANTED_BUGS is compiled in, NULL: none.
-         * "ack-before-commit", "apply-twice-after-restart", "serve-before-caught-up", "apply-twice",
-         * "results-in-memory", "forget-index-on-restore", "forget-events-on-restart", "expire-early",
-         * "expire-before-input", "serve-below-floor", "trust-memory-after-error",
-         * "cut-log-without-checkpoint", "rebuild-without-majority". Borrowed. */
-        const char *bug;
         KvEvents events;
 } KvOptions;
 
@@ -167,11 +162,11 @@ typedef struct KvCounts {
 
 void kv_counts(const KvStore *store, KvCounts *ret);
 
-/* -- Read: this replica's tree -- */
+/* -- Read: the serving tree of this host --
+ *
+ * Answers come by callbacks: a host without a replica will get them from another host. A component that
+ * answers clients checks kv_can_serve() first. */
 
-/* A read transaction on the tree as applied now; at most for one callback. tree_get(), tree_walk() and
- * friends read it. For our own rooms always; whoever answers people asks kv_can_serve() first. */
-int kv_read(KvStore *store, TreeTxn **ret);
 /* False while this host's tree may be older than what it showed before its last start: then kv_sync() first,
  * or refuse. */
 bool kv_can_serve(const KvStore *store);
@@ -182,44 +177,79 @@ enum { KV_STALE_MS = 3000 };
 uint64_t kv_index(const KvStore *store);
 uint64_t kv_cluster_ms(const KvStore *store); /* cluster time now, as this host reckons it; never backward */
 
-/* A large read: in a worker, on a read transaction of its own, so that the loop goes on meanwhile. It ends
- * after KV_LARGE_READ_MS with -ETIMEDOUT, and with -EFBIG when the live file has doubled: its transaction
- * pins the pages of its state.
- *
- * A tree that a worker reads is not closed before the worker has ended its transaction: whoever closes a tree
- * (to replace it by a snapshot or a rebuilt one, or because the store closes) stops its readers, which fail
- * with -ECANCELED, and waits for them, for as long as one node takes. The next read is of the new tree. */
-typedef struct KvLargeReadOps {
-        int (*read)(
-                void *userdata,
-                TreeTxn *txn); /* in the worker; touches 'userdata' alone; returns a failed walk's error */
-        void (*done)(void *userdata, int result); /* from the loop, once, unless cancelled: what 'read'
-                                                     returned, or why it did not run */
-        void (*free)(void *userdata);             /* from the loop, always, at the end */
-} KvLargeReadOps;
+/* What was read at one key. Borrowed for the call. */
+typedef struct KvFound {
+        uint64_t index;     /* of the tree that was read */
+        int error;          /* 0; -ENOENT: the key does not exist; or why it cannot be read */
+        const KvNode *node; /* NULL unless 'error' is 0; the root always exists */
+        /* -ENOENT of kv_get(): the first path on the way to the key that does not exist, or that is no
+         * directory. */
+        KvBytes missing;
+        bool is_file; /* 'missing' exists, and is no directory */
+} KvFound;
 
-typedef struct KvLargeRead KvLargeRead;
+/* A read of one key. It stays in place until 'done'. */
+typedef struct KvGet {
+        KvBytes key;
+        /* Called once. Negative 'result': there is no tree to read, and 'found' is NULL. */
+        void (*done)(void *userdata, int result, const KvFound *found);
+        void *userdata;
+} KvGet;
+
+/* Read the node at get->key. A local tree answers before this call returns. */
+void kv_get(KvStore *store, KvGet *get);
+
+/* Visit one node: > 0 continues, 0 stops, < 0 fails. */
+typedef int (*KvVisit)(void *userdata, const KvNode *node);
+
+/* A part of the tree. The keys are borrowed until KvListOps.free. */
+typedef struct KvRange {
+        KvBytes key;         /* what lies below it */
+        KvBytes after;       /* from behind this key on, which need not exist any more; empty: all */
+        bool recursive;      /* false: direct children only */
+        bool without_key;    /* the node at 'key' itself is not read */
+        uint64_t visits_max; /* nodes that may be read on the loop; 0: any */
+} KvRange;
+
+/* begin(), visit() and end() are called in this order, on the loop at first. A read is large if it exceeds
+ * KvRange.visits_max or one of these returns -E2BIG. Then grow() is called, and all three are called again
+ * from the start, in a worker with a lower priority, where they touch 'userdata' only. */
+typedef struct KvListOps {
+        int (*begin)(void *userdata,
+                     const KvFound *found); /* > 0: visit what is below, 0: do not, < 0: fail */
+        KvVisit visit;
+        int (*end)(void *userdata);   /* nothing was left to visit, or visit() stopped */
+        void (*grow)(void *userdata); /* on the loop: the read is large */
+        void (*done)(void *userdata,
+                     int result);     /* on the loop, once, unless cancelled: 0 or why it failed */
+        void (*free)(void *userdata); /* on the loop, always, at the end */
+} KvListOps;
+
+typedef struct KvList KvList;
 
 enum {
         KV_LARGE_READS_MAX = 2,
-        KV_LARGE_READ_MS = 4000 /* a second of processor, of which it gets a quarter where all want it */
+        KV_LARGE_READ_MS = 4000 /* a second of CPU, of which it gets a quarter on a busy host */
 };
 
-/* 0: the store has 'userdata' until 'free'. -EBUSY: KV_LARGE_READS_MAX are under way; or another error: the
- * caller keeps it. */
-int kv_read_large(KvStore *store, const KvLargeReadOps *ops, void *userdata, KvLargeRead **ret);
-void kv_read_large_cancel(KvLargeRead *read); /* 'done' is not called */
+/* List a part of the tree at one index. The store owns 'userdata' until 'free'. *ret is NULL if 'done' was
+ * called before this call returned; a local tree does so unless the read is large.
+ *
+ * A large read fails with -EBUSY when KV_LARGE_READS_MAX are under way, with -ETIMEDOUT after
+ * KV_LARGE_READ_MS, and with -EFBIG when the live file has doubled, because its transaction pins the pages of
+ * its state. When the store replaces or closes the tree, it stops its readers, which fail with -ECANCELED,
+ * and waits for them, at most for one node. */
+void kv_list(KvStore *store, const KvRange *range, const KvListOps *ops, void *userdata, KvList **ret);
+void kv_list_cancel(KvList *list); /* 'done' is not called */
 
-/* Linearizable reading: 'done' comes when this replica has applied everything acknowledged before the call;
- * then read. status KV_OK, KV_NO_LEADER or KV_UNKNOWN (time-out, 1.5 s). One term check with a majority
- * serves all that wait. */
-typedef struct KvSync {
-        void (*done)(void *userdata, KvStatus status);
-        void *userdata;
-        struct KvSync *next; /* the store's */
-        uint64_t due_ms;
-} KvSync;
+/* The local view: for components that run on hosts with a replica only, and build a view of their own. They
+ * read the tree whether or not kv_can_serve(). */
+int kv_local_get(KvStore *store, KvBytes key, KvVisit visit,
+                 void *userdata); /* visit()'s result, or -ENOENT */
+int kv_local_walk(KvStore *store, const KvRange *range, KvVisit visit,
+                  void *userdata); /* 0, or < 0 as visit() */
 
+/* Linearizable read: see kvstore/sync.h. */
 void kv_sync(KvStore *store, KvSync *sync);
 void kv_sync_cancel(KvStore *store, KvSync *sync);
 
@@ -237,7 +267,10 @@ void kv_cancel(KvStore *store, uint64_t number); /* 'done' will not be called; t
 
 /* -- Watch -- */
 
-Hub *kv_hub(KvStore *store); /* hub_watch() and watch_close() are the calls */
+/* Watch a key. 0; -ESTALE: 'since' is before the event window, which begins at *ret_oldest (code 401);
+ * -ENOBUFS: too many watches. Events come from the loop, those of the window first. */
+int kv_watch(KvStore *store, const KvWatchOptions *options, const KvWatchOps *ops, void *userdata,
+             KvWatch **ret, uint64_t *ret_oldest);
 
 /* -- Members: for fleetd/membership on the leader -- */
 

@@ -1,15 +1,16 @@
 noinst_LIBRARIES += kvstore/libkvstore.a
 kvstore_libkvstore_a_SOURCES = \
-	kvstore/kvstore.h kvstore/kvstore.c kvstore/apply/outcomes.h kvstore/apply/outcomes.c kvstore/kvstore_internal.h kvstore/cluster_time.c kvstore/status.c \
+	kvstore/kvstore.h kvstore/kvstore.c kvstore/peer_frames.h kvstore/apply/applied.h kvstore/apply/applied.c kvstore/kvstore_internal.h kvstore/cluster_time.c kvstore/status.c \
 	kvstore/propose.h kvstore/propose.c kvstore/propose_internal.h kvstore/propose_frames.c \
 	kvstore/read_bound.h kvstore/read_bound.c kvstore/offline.h kvstore/offline.c \
 	kvstore/raft/replica.h kvstore/raft/replica.c kvstore/raft/replica_internal.h \
-	kvstore/raft/replica_recovery.c kvstore/raft/replica_reopen.c kvstore/raft/replica_inputs.c kvstore/raft/compaction.c kvstore/raft/replica_ops.c kvstore/raft/replica_status.c \
+	kvstore/raft/replica_recovery.c kvstore/raft/replica_reopen.c kvstore/raft/replica_inputs.c kvstore/raft/compaction.c kvstore/raft/replica_ops.c kvstore/raft/replica_status.c kvstore/raft/replica_state.c kvstore/raft/replica_step.c kvstore/raft/serving_tree.c kvstore/raft/leader_contact.c kvstore/raft/leadership.c kvstore/raft/checkpoints.c kvstore/raft/replica_start.c \
 	kvstore/raft/bootstrap.h kvstore/raft/bootstrap.c \
-	kvstore/tree/data_dir.h kvstore/tree/data_dir.c kvstore/raft/transfer.h kvstore/raft/transfer.c \
+	kvstore/tree/data_dir.h kvstore/tree/data_dir_internal.h kvstore/tree/data_dir.c \
+	kvstore/tree/data_dir_checkpoint.c kvstore/tree/data_dir_trust.c kvstore/tree/data_dir_files.c kvstore/raft/transfer.h kvstore/raft/transfer.c \
 	kvstore/raft/read_index.h kvstore/raft/read_index.c kvstore/raft/consistency_check.h kvstore/raft/consistency_check.c \
-	kvstore/hub.h kvstore/hub.c kvstore/large.c \
-	kvstore/replication_stats.h kvstore/replication_stats.c \
+	kvstore/hub.h kvstore/hub.c kvstore/hub_places.h kvstore/hub_places.c kvstore/hub_window.h kvstore/hub_window.c kvstore/watch.h kvstore/read.c \
+	kvstore/replication_stats.h kvstore/replication_stats.c kvstore/sync.h \
 	kvstore/apply/apply.h kvstore/apply/apply_internal.h kvstore/apply/apply.c kvstore/apply/apply_key.c \
 	kvstore/cost.h kvstore/cost.c kvstore/apply/long_keys.h kvstore/apply/long_keys.c kvstore/estimate.h kvstore/estimate.c kvstore/budget.h kvstore/budget.c \
 	kvstore/events.h kvstore/events.c \
@@ -119,7 +120,7 @@ tests_unit_test_offline_LDFLAGS = $(AM_LDFLAGS) $(FAILING_DATABASE) \
 tests_unit_test_offline_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_kvstore_SOURCES = tests/unit/test-kvstore.c $(SIDE_BY_SIDE) tests/lib/scratch.h tests/lib/scratch.c tests/lib/tree_file.h tests/lib/tree_file.c
 tests_unit_test_kvstore_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_kvstore_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=raft_core_log_fits,--wrap=data_dir_copy,--wrap=raft_core_timeout_ms,--wrap=replica_send_message
+tests_unit_test_kvstore_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=apply_batch,--wrap=applied_commit,--wrap=raft_core_log_fits,--wrap=data_dir_copy,--wrap=raft_core_timeout_ms,--wrap=replica_send_message
 tests_unit_test_kvstore_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 
 check_PROGRAMS += tests/unit/test-data_dir
@@ -144,12 +145,13 @@ tests_unit_test_data_dir_calls_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 # Parts of the replica, which is played.
 FAKE_REPLICA = -Wl,--wrap=replica_term,--wrap=replica_leader,--wrap=replica_is_leader,--wrap=replica_is_open,--wrap=replica_send,--wrap=replica_answer \
 	-Wl,--wrap=replica_write_head,--wrap=replica_read_head,--wrap=raft_core_id,--wrap=raft_core_leads,--wrap=raft_core_commit_index \
-	-Wl,--wrap=raft_core_applied_index,--wrap=raft_core_servers,--wrap=peer_number,--wrap=peers_handle
+	-Wl,--wrap=raft_core_applied_index,--wrap=raft_core_servers,--wrap=peer_number,--wrap=peers_register,--wrap=peers_unregister
 check_PROGRAMS += tests/unit/test-read_index tests/unit/test-consistency_check tests/unit/test-propose
 TESTS += tests/unit/test-read_index tests/unit/test-consistency_check tests/unit/test-propose
 tests_unit_test_propose_SOURCES = tests/unit/test-propose.c tests/lib/fake_replica.h tests/lib/fake_replica.c tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_propose_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_propose_LDFLAGS = $(AM_LDFLAGS) $(FAKE_REPLICA) \
+	-Wl,--wrap=kv_clock_ms,--wrap=kv_cluster_ms,--wrap=kv_kept_bytes,--wrap=kv_level,--wrap=kv_read,--wrap=kv_acknowledge,--wrap=kv_check_room,--wrap=kv_problem \
 	-Wl,--wrap=replica_known_leader,--wrap=replica_known_term,--wrap=replica_submit,--wrap=peer_reply,--wrap=peers_session
 tests_unit_test_propose_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_read_index_SOURCES = tests/unit/test-read_index.c tests/lib/fake_replica.h tests/lib/fake_replica.c \
@@ -173,7 +175,7 @@ tests_unit_test_raft_transfer_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_raft_transfer_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_REPLICA) \
 	-Wl,--wrap=replica_checkpoint,--wrap=replica_send_message,--wrap=replica_replace_tree,--wrap=replica_work_ended \
 	-Wl,--wrap=raft_core_match_index,--wrap=consistency_may_send,--wrap=consistency_differs,--wrap=loop_work \
-	-Wl,--wrap=data_dir_room,--wrap=data_dir_incoming_open,--wrap=data_dir_incoming_finish,--wrap=data_dir_incoming_discard
+	-Wl,--wrap=data_dir_space,--wrap=data_dir_incoming_open,--wrap=data_dir_incoming_finish,--wrap=data_dir_incoming_discard
 tests_unit_test_raft_transfer_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 
 # The replica itself, whose parts are played.
@@ -185,10 +187,10 @@ FAKE_PARTS = \
 	-Wl,--wrap=raft_log_crash,--wrap=raft_log_meta,--wrap=raft_log_torn,--wrap=raft_log_last_index,--wrap=raft_log_oldest_write_ms \
 	-Wl,--wrap=raft_log_take_entries,--wrap=raft_log_entries_free,--wrap=raft_log_entries,--wrap=raft_log_write_meta,--wrap=raft_log_append \
 	-Wl,--wrap=raft_log_reset,--wrap=raft_log_cut,--wrap=bootstrap_found,--wrap=bootstrap_join,--wrap=bootstrap_set_aside \
-	-Wl,--wrap=bootstrap_check,--wrap=bootstrap_own_hardware,--wrap=bootstrap_mark_tree,--wrap=data_dir_open,--wrap=data_dir_open_nothing \
-	-Wl,--wrap=data_dir_done,--wrap=data_dir_rebuild,--wrap=data_dir_rebuilt,--wrap=data_dir_room,--wrap=data_dir_closed,--wrap=data_dir_distrust \
+	-Wl,--wrap=bootstrap_check,--wrap=bootstrap_own_hardware,--wrap=bootstrap_mark_tree,--wrap=data_dir_open,--wrap=data_dir_open_empty \
+	-Wl,--wrap=data_dir_done,--wrap=data_dir_rebuild,--wrap=data_dir_rebuilt,--wrap=data_dir_space,--wrap=data_dir_closed,--wrap=data_dir_distrust \
 	-Wl,--wrap=data_dir_read_identity,--wrap=data_dir_copy,--wrap=data_dir_probe,--wrap=data_dir_adopt,--wrap=data_dir_forget_checkpoint \
-	-Wl,--wrap=data_dir_cancel,--wrap=data_dir_install,--wrap=data_dir_quarantine,--wrap=data_dir_is_quarantined,--wrap=data_dir_set_aside,--wrap=data_dir_found \
+	-Wl,--wrap=data_dir_cancel,--wrap=data_dir_install,--wrap=data_dir_quarantine,--wrap=data_dir_is_quarantined,--wrap=data_dir_set_aside,--wrap=data_dir_end_quarantine \
 	-Wl,--wrap=tree_begin_read,--wrap=tree_begin_write,--wrap=tree_commit,--wrap=tree_abort,--wrap=tree_close,--wrap=tree_meta \
 	-Wl,--wrap=tree_set_meta,--wrap=tree_configuration,--wrap=tree_set_configuration,--wrap=apply_empty,--wrap=tree_set_work \
 	-Wl,--wrap=tree_touched,--wrap=tree_file_size,--wrap=raft_configuration_decode_servers,--wrap=transfers_new,--wrap=transfers_free \
@@ -200,7 +202,7 @@ FAKE_PARTS = \
 	-Wl,--wrap=raft_core_term,--wrap=raft_core_first_index,--wrap=raft_core_last_index,--wrap=raft_core_stored_index \
 	-Wl,--wrap=raft_core_entries_bytes,--wrap=raft_core_timeout_ms,--wrap=raft_core_installing,--wrap=raft_core_is_behind \
 	-Wl,--wrap=raft_core_error,--wrap=raft_core_id,--wrap=raft_core_commit_index,--wrap=raft_core_applied_index \
-	-Wl,--wrap=raft_core_servers,--wrap=peers_handle
+	-Wl,--wrap=raft_core_servers,--wrap=peers_register,--wrap=peers_unregister,--wrap=apply_batch,--wrap=applied_commit,--wrap=applied_abort
 check_PROGRAMS += tests/unit/test-replica tests/unit/test-replica_ops tests/unit/test-replica_recovery
 TESTS += tests/unit/test-replica tests/unit/test-replica_ops tests/unit/test-replica_recovery
 FAKE_PARTS_SOURCES = tests/lib/fake_parts.h tests/lib/fake_parts.c tests/lib/fake_replica.h tests/lib/fake_replica.c \
@@ -226,3 +228,4 @@ tests_fuzz_fuzz_command_SOURCES = tests/fuzz/command.c tests/fuzz/standalone.c
 tests_fuzz_fuzz_command_LDADD = kvstore/libkvstore.a peers/libpeers.a io/libio.a base/libbase.a $(LMDB_LIBS) $(UV_LIBS) -lpthread
 tests_fuzz_fuzz_apply_SOURCES = tests/fuzz/apply.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c
 tests_fuzz_fuzz_apply_LDADD = kvstore/libkvstore.a peers/libpeers.a io/libio.a base/libbase.a $(LMDB_LIBS) $(UV_LIBS) -lpthread
+EXTRA_DIST += tests/lib/apply_sink.h

@@ -8,22 +8,23 @@
 
 #include "base/file.h"
 #include "kvstore/apply/apply.h"
+#include "kvstore/tree/tree.h"
 #include "kvstore/tree/file_checksum.h"
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/raft/core.h"
 
 DEFINE_CLEANUP(Tree *, tree_close);
 
-/* -- What is there -- */
+/* -- The replica on disk -- */
 
 typedef struct Found {
-        DataDir folder;
+        DataDir data_dir;
         Tree *tree;
         RaftLog *log;
-        RaftEntry *entries; /* behind the tree */
+        RaftEntry *entries; /* after those that the tree holds */
         size_t n, n_read;
-        uint64_t first;
-        RaftEntry *read; /* all, to be freed */
+        uint64_t first;  /* index of the first of them */
+        RaftEntry *read; /* owned; includes 'entries' */
         Identity identity;
 } Found;
 
@@ -31,9 +32,9 @@ static void found_done(Found *f) {
         f->read = raft_log_entries_free(f->read, f->n_read);
         f->log = raft_log_close(f->log, NULL, NULL);
         f->tree = tree_close(f->tree);
-        if (f->folder.fd >= 0)
-                data_dir_closed(&f->folder);
-        data_dir_done(&f->folder);
+        if (f->data_dir.fd >= 0)
+                data_dir_closed(&f->data_dir);
+        data_dir_done(&f->data_dir);
 }
 
 static void ignore_appended(void *userdata, uint64_t generation, uint64_t last_index) {}
@@ -55,8 +56,9 @@ static int find_log(Found *f, const KvOfflineOptions *o, Error *err) {
                           &f->log, err);
         if (r == -ENOENT)
                 return error_set(err, r, "this host has no replica: there is no log beside %s", o->tree_path);
-        if (r >= 0)
-                r = bootstrap_check(&f->folder, raft_log_meta(f->log), &f->identity, err);
+        if (r < 0)
+                return r;
+        r = bootstrap_check(&f->data_dir, raft_log_meta(f->log), &f->identity, err);
         if (r < 0)
                 return r;
         r = raft_log_take_entries(f->log, &f->read, &f->n_read, &f->first);
@@ -69,7 +71,7 @@ static int find_log(Found *f, const KvOfflineOptions *o, Error *err) {
                                  o->tree_path, meta.applied, f->first);
         f->entries = f->read;
         f->n = f->n_read;
-        if (f->first + f->n <= meta.applied + 1) /* the tree is ahead, or as far */
+        if (f->first + f->n <= meta.applied + 1) /* the tree has reached the log's end */
                 f->n = 0;
         else {
                 f->entries += meta.applied + 1 - f->first;
@@ -82,47 +84,42 @@ static int find_log(Found *f, const KvOfflineOptions *o, Error *err) {
 static int find(Found *f, const KvOfflineOptions *o, Error *err) {
         int r;
 
-        *f = (Found) { .folder = { .fd = -1, .checkpoint = { .fd = -1 } } };
+        *f = (Found) { .data_dir = { .fd = -1, .checkpoint = { .fd = -1 } } };
         if (access(o->tree_path, F_OK) < 0)
                 return error_set(err, -errno, "this host has no replica: cannot find %s: %s", o->tree_path,
                                  strerror(errno));
-        r = data_dir_open(&f->folder, o->tree_path, o->machine_id, o->boot_id, o->quota, &f->tree, err);
+        r = data_dir_open(&f->data_dir, o->tree_path, o->machine_id, o->boot_id, o->quota, &f->tree, err);
         return r < 0 ? r : find_log(f, o, err);
 }
 
-/* -- What is made of it -- */
+/* -- The tree of a new lineage -- */
 
-static int apply_entry(TreeTxn *txn, uint64_t index, const RaftEntry *e) {
-        TreeMeta meta;
-        int r;
-
-        if (e->type == RAFT_ENTRY_COMMAND)
+static int offline_apply_entry(TreeTxn *txn, uint64_t index, const RaftEntry *e) {
+        switch (e->type) {
+        case RAFT_ENTRY_COMMAND:
                 return apply_batch(txn, index, e->term, e->data, e->size, NULL);
-
-        r = apply_empty(txn, index, e->term);
-        if (r < 0 || e->type != RAFT_ENTRY_CHANGE)
-                return r;
-        r = tree_set_configuration(txn, (KvBytes) { e->data, e->size });
-        if (r >= 0)
-                r = tree_meta(txn, &meta);
-        if (r < 0)
-                return r;
-        meta.configuration_index = index;
-        return tree_set_meta(txn, &meta);
+        case RAFT_ENTRY_CHANGE:
+                return apply_configuration(txn, index, e->term, (KvBytes) { e->data, e->size });
+        default:
+                return apply_empty(txn, index, e->term);
+        }
 }
 
-static int apply_all(Tree *tree, const Found *f, Error *err) {
-        for (size_t i = 0; i < f->n; i++) {
-                TreeTxn *txn;
-                int r = tree_begin_write(tree, &txn);
+static int offline_apply_in_txn(Tree *tree, uint64_t index, const RaftEntry *e) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        int r;
 
-                if (r >= 0) {
-                        r = apply_entry(txn, f->first + i, &f->entries[i]);
-                        if (r >= 0)
-                                r = tree_commit(txn);
-                        else
-                                tree_abort(txn);
-                }
+        r = tree_begin_write(tree, &txn);
+        if (r < 0)
+                return r;
+        r = offline_apply_entry(txn, index, e);
+        return r < 0 ? r : tree_commit(TAKE_PTR(txn));
+}
+
+static int offline_apply_all(Tree *tree, const Found *f, Error *err) {
+        for (size_t i = 0; i < f->n; i++) {
+                int r = offline_apply_in_txn(tree, f->first + i, &f->entries[i]);
+
                 if (r < 0)
                         return error_set(err, r, "cannot apply entry %" PRIu64 " of the log: %s",
                                          f->first + i, strerror(-r));
@@ -201,41 +198,60 @@ static int put_mark(TreeTxn *txn, const char *key, const TreeMeta *meta) {
                                          .modified = meta->index });
 }
 
-static int begin_lineage(Tree *tree, const KvOfflineOptions *o, KvOffline *rescue, uint64_t *ret_term,
-                         Error *err) {
+static int lineage_prepare(TreeTxn *txn, const KvOfflineOptions *o, const KvOffline *rescue, TreeMeta *ret) {
+        int r;
+
+        r = leave_out(txn, o);
+        if (r < 0)
+                return r;
+        r = configure(txn, rescue->raft_id, o->address);
+        return r < 0 ? r : tree_meta(txn, ret);
+}
+
+static int lineage_write(TreeTxn *txn, const KvOfflineOptions *o, const TreeMeta *meta) {
+        int r;
+
+        r = tree_set_meta(txn, meta);
+        if (r < 0)
+                return r;
+        r = o->mark ? put_mark(txn, o->mark, meta) : 0;
+        return r < 0 ? r : tree_clear_events(txn, meta->index + 1);
+}
+
+static int lineage_change(Tree *tree, const KvOfflineOptions *o, const KvOffline *rescue, TreeMeta *ret) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        TreeMeta meta;
         Random random;
         int r;
 
         r = random_seed_from_system(&random);
-        if (r >= 0)
-                r = tree_begin_write(tree, &txn);
-        if (r >= 0)
-                r = leave_out(txn, o);
-        if (r >= 0)
-                r = configure(txn, rescue->raft_id, o->address);
-        if (r >= 0)
-                r = tree_meta(txn, &meta);
         if (r < 0)
-                return error_set(err, r, "cannot change the copy of the tree: %s", strerror(-r));
+                return r;
+        r = tree_begin_write(tree, &txn);
+        if (r < 0)
+                return r;
+        r = lineage_prepare(txn, o, rescue, ret);
+        if (r < 0)
+                return r;
 
         do
-                meta.lineage = random_u64(&random);
-        while (meta.lineage == 0 || meta.lineage == rescue->lineage);
-        meta.cluster_id = rescue->cluster_id;
-        meta.index += KV_OFFLINE_RAISE;
-        meta.applied += KV_OFFLINE_RAISE;
-        meta.configuration_index = meta.applied;
+                ret->lineage = random_u64(&random);
+        while (ret->lineage == 0 || ret->lineage == rescue->lineage);
+        ret->cluster_id = rescue->cluster_id;
+        ret->index += KV_OFFLINE_RAISE;
+        ret->applied += KV_OFFLINE_RAISE;
+        ret->configuration_index = ret->applied;
         if (o->mark)
-                meta.index++;
-        r = tree_set_meta(txn, &meta);
-        if (r >= 0 && o->mark)
-                r = put_mark(txn, o->mark, &meta);
-        if (r >= 0)
-                r = tree_forget_events(txn, meta.index + 1);
-        if (r >= 0)
-                r = tree_commit(TAKE_PTR(txn));
+                ret->index++;
+        r = lineage_write(txn, o, ret);
+        return r < 0 ? r : tree_commit(TAKE_PTR(txn));
+}
+
+static int lineage_begin(Tree *tree, const KvOfflineOptions *o, KvOffline *rescue, uint64_t *ret_term,
+                         Error *err) {
+        TreeMeta meta;
+        int r;
+
+        r = lineage_change(tree, o, rescue, &meta);
         if (r < 0)
                 return error_set(err, r, "cannot change the copy of the tree: %s", strerror(-r));
         rescue->new_lineage = meta.lineage;
@@ -244,38 +260,50 @@ static int begin_lineage(Tree *tree, const KvOfflineOptions *o, KvOffline *rescu
         return 0;
 }
 
-static int tell(Tree *tree, KvOffline *ret, Error *err) {
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+static int offline_count_members(TreeTxn *txn, size_t *ret) {
         KvBytes configuration;
         RaftServers servers;
+        int r;
+
+        r = tree_configuration(txn, &configuration);
+        if (r < 0 || configuration.size == 0)
+                return r;
+        r = raft_configuration_decode_servers(configuration.data, configuration.size, &servers);
+        if (r < 0)
+                return r;
+        *ret = servers.n;
+        raft_servers_done(&servers);
+        return 0;
+}
+
+static int offline_describe_in_txn(TreeTxn *txn, KvOffline *ret) {
         TreeMeta meta;
         int r;
 
-        r = tree_begin_read(tree, &txn);
-        if (r >= 0)
-                r = tree_meta(txn, &meta);
-        if (r >= 0)
-                r = tree_configuration(txn, &configuration);
-        if (r >= 0 && configuration.size > 0) {
-                r = raft_configuration_decode_servers(configuration.data, configuration.size, &servers);
-                if (r >= 0) {
-                        ret->n_members = servers.n;
-                        raft_servers_done(&servers);
-                }
-        }
+        r = tree_meta(txn, &meta);
         if (r < 0)
-                return error_set(err, r, "cannot read the copy of the tree: %s", strerror(-r));
+                return r;
         ret->cluster_id = meta.cluster_id;
         ret->lineage = meta.lineage;
         ret->index = meta.index;
         ret->raft_index = meta.applied;
         ret->n_nodes = meta.n_nodes + meta.n_own_nodes;
-        return 0;
+        return offline_count_members(txn, &ret->n_members);
 }
 
-/* -- Where it is made -- */
+static int offline_describe(Tree *tree, KvOffline *ret, Error *err) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        int r;
 
-/* A folder beside the tree's in which copies are made: gone at the end, whatever becomes of it. */
+        r = tree_begin_read(tree, &txn);
+        if (r >= 0)
+                r = offline_describe_in_txn(txn, ret);
+        return r < 0 ? error_set(err, r, "cannot read the copy of the tree: %s", strerror(-r)) : 0;
+}
+
+/* -- The workshop -- */
+
+/* A directory beside the data directory, in which copies are made. It is removed at the end in any case. */
 typedef struct Workshop {
         char *parent, *name, *path;
         int parent_fd;
@@ -325,24 +353,40 @@ static int workshop_copy(const Workshop *w, Tree *tree, const char *name, Error 
         return tree_copy(tree, path, 0, &meta, err);
 }
 
-/* What was found, as a tree of its own in 'work': copied, then brought to the log's end. A tree that is made
- * of the log alone does not say whose it is. */
+/* Copy the tree that was found to 'work', and apply the log to the copy. A tree that the log alone has made
+ * does not hold its identity yet. */
 static int gather(const Workshop *w, const KvOfflineOptions *o, const Found *f, Tree **ret, Error *err) {
         int r;
 
         r = workshop_copy(w, f->tree, "work", err);
-        if (r >= 0)
-                r = workshop_open_tree(w, "work", o->quota, ret, err);
-        if (r >= 0)
-                r = apply_all(*ret, f, err);
+        if (r < 0)
+                return r;
+        r = workshop_open_tree(w, "work", o->quota, ret, err);
+        if (r < 0)
+                return r;
+        r = offline_apply_all(*ret, f, err);
         return r < 0 ? r : bootstrap_mark_tree(*ret, &f->identity, w->path, err);
 }
 
-/* LMDB makes a database of what is empty, and believes what is not one only so far: so before it sees it, the
- * sum says whether 'name' in the workshop is what was written once. 'file' is what people know it by. */
-static int check_backup(const Workshop *w, const char *name, const char *file, Error *err) {
+/* Verify the tree in 'path', and read its meta. */
+static int backup_read_meta(const char *path, TreeMeta *ret, Error *err) {
         _cleanup_(tree_closep) Tree *tree = NULL;
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        int r;
+
+        r = tree_open(path, &(TreeOptions) { .read_only = true }, &tree, err);
+        if (r < 0)
+                return r;
+        r = tree_begin_read(tree, &txn);
+        if (r < 0)
+                return r;
+        r = tree_check(txn, err);
+        return r < 0 ? r : tree_meta(txn, ret);
+}
+
+/* Verify the checksum of 'name' in the workshop before LMDB opens it: LMDB makes a database of an empty file,
+ * and checks another file only in part. 'file' is the name for messages. */
+static int check_backup(const Workshop *w, const char *name, const char *file, Error *err) {
         _cleanup_free_ char *path = NULL, *data = NULL;
         _cleanup_close_ int fd = -1;
         TreeMeta meta;
@@ -363,24 +407,28 @@ static int check_backup(const Workshop *w, const char *name, const char *file, E
         if (r < 0)
                 return error_set(err, r, "cannot read %s: %s", data, strerror(-r));
 
-        r = tree_open(path, &(TreeOptions) { .read_only = true }, &tree, err);
-        if (r >= 0)
-                r = tree_begin_read(tree, &txn);
-        if (r >= 0)
-                r = tree_check(txn, err);
-        if (r >= 0)
-                r = tree_meta(txn, &meta);
+        r = backup_read_meta(path, &meta, err);
         if (r < 0)
                 return error_prefix(err, r, "%s", file);
         return meta.cluster_id == 0 ? error_set(err, -EINVAL, "%s is no backup: it names no cluster", file) :
                                       0;
 }
 
-/* The tree of a new lineage becomes the checkpoint of the folder that the workshop is, which becomes the
- * tree's. */
+/* Make a data directory of the workshop, whose descriptor is 'fd'. */
+static int workshop_complete(const Workshop *w, int fd, const KvOffline *rescue) {
+        DataDir data_dir = { .fd = fd, .path = w->path, .checkpoint = { .fd = -1 } };
+        int r;
+
+        r = data_dir_write_identity(&data_dir, rescue->cluster_id, rescue->new_lineage);
+        if (r < 0)
+                return r;
+        r = remove_tree_at(fd, "work");
+        return r < 0 ? r : fsync_dir(fd);
+}
+
+/* Make 'tree' the checkpoint of the workshop, and rename the workshop to the data directory. */
 static int put_in_place(const Workshop *w, const KvOfflineOptions *o, Tree *tree, const KvOffline *rescue,
                         bool exchange, Error *err) {
-        DataDir folder = { .fd = -1, .path = w->path, .checkpoint = { .fd = -1 } };
         _cleanup_close_ int fd = -1;
         const char *name = strrchr(o->tree_path, '/');
         int r;
@@ -391,12 +439,7 @@ static int put_in_place(const Workshop *w, const KvOfflineOptions *o, Tree *tree
         fd = openat(w->parent_fd, w->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return error_set(err, -errno, "cannot open %s: %s", w->path, strerror(errno));
-        folder.fd = fd;
-        r = data_dir_write_identity(&folder, rescue->cluster_id, rescue->new_lineage);
-        if (r >= 0)
-                r = remove_tree_at(fd, "work");
-        if (r >= 0)
-                r = fsync_dir(fd);
+        r = workshop_complete(w, fd, rescue);
         if (r < 0)
                 return error_set(err, r, "cannot write %s: %s", w->path, strerror(-r));
 
@@ -408,77 +451,96 @@ static int put_in_place(const Workshop *w, const KvOfflineOptions *o, Tree *tree
         return r < 0 ? error_set(err, r, "cannot sync %s: %s", w->parent, strerror(-r)) : 0;
 }
 
-/* -- The three -- */
+/* -- Recovery, backup, restore -- */
+
+/* Collect this host's replica in a tree beside 'beside', and describe it. */
+static int offline_collect(const KvOfflineOptions *o, const char *beside, Found *found, Workshop *w,
+                           Tree **ret, KvOffline *rescue, Error *err) {
+        int r;
+
+        r = find(found, o, err);
+        if (r < 0)
+                return r;
+        r = workshop_open(w, beside, err);
+        if (r < 0)
+                return r;
+        r = gather(w, o, found, ret, err);
+        if (r < 0)
+                return r;
+        r = offline_describe(*ret, rescue, err);
+        if (r < 0)
+                return r;
+        rescue->raft_id = found->identity.raft_id;
+        return 0;
+}
 
 int kv_recover(const KvOfflineOptions *o, bool look, KvOffline *ret, Error *err) {
         _cleanup_(workshop_done) Workshop w = { .parent_fd = -1 };
-        _cleanup_(found_done) Found found;
+        _cleanup_(found_done) Found found = { .data_dir = { .fd = -1, .checkpoint = { .fd = -1 } } };
         _cleanup_(tree_closep) Tree *tree = NULL;
         KvOffline rescue = {};
         uint64_t term;
         int r;
 
-        r = find(&found, o, err);
-        if (r >= 0)
-                r = workshop_open(&w, o->tree_path, err);
-        if (r >= 0)
-                r = gather(&w, o, &found, &tree, err);
-        if (r >= 0)
-                r = tell(tree, &rescue, err);
+        r = offline_collect(o, o->tree_path, &found, &w, &tree, &rescue, err);
         if (r < 0)
                 return r;
-
-        rescue.raft_id = found.identity.raft_id;
-        if (!look) {
-                r = begin_lineage(tree, o, &rescue, &term, err);
-                if (r >= 0)
-                        r = put_in_place(&w, o, tree, &rescue, true, err);
-                if (r < 0)
-                        return r;
-                data_dir_distrust(&found.folder); /* it is the old one, which goes */
-                r = bootstrap_own_hardware(o->hardware_id, found.log, true);
-                if (r < 0)
-                        return error_set(err, r, "cannot write the log's meta: %s", strerror(-r));
+        if (look) {
+                *ret = rescue;
+                return 0;
         }
+
+        r = lineage_begin(tree, o, &rescue, &term, err);
+        if (r < 0)
+                return r;
+        r = put_in_place(&w, o, tree, &rescue, true, err);
+        if (r < 0)
+                return r;
+        data_dir_distrust(&found.data_dir); /* the old one, which is removed with the workshop */
+        r = bootstrap_own_hardware(o->hardware_id, found.log, true);
+        if (r < 0)
+                return error_set(err, r, "cannot write the log's meta: %s", strerror(-r));
         *ret = rescue;
         return 0;
+}
+
+/* Give the backup in the workshop its name. */
+static int backup_put_in_place(const Workshop *w, const char *file, Error *err) {
+        _cleanup_free_ char *copy = NULL;
+        int r;
+
+        if (asprintf(&copy, "%s/backup/data.mdb", w->path) < 0)
+                return -ENOMEM;
+        if (renameat2(AT_FDCWD, copy, AT_FDCWD, file, RENAME_NOREPLACE) < 0)
+                return error_set(err, -errno, "cannot write %s: %s", file, strerror(errno));
+        r = fsync_dir(w->parent_fd);
+        return r < 0 ? error_set(err, r, "cannot sync %s: %s", w->parent, strerror(-r)) : 0;
 }
 
 int kv_backup(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err) {
         _cleanup_(workshop_done) Workshop w = { .parent_fd = -1 };
-        _cleanup_(found_done) Found found;
+        _cleanup_(found_done) Found found = { .data_dir = { .fd = -1, .checkpoint = { .fd = -1 } } };
         _cleanup_(tree_closep) Tree *tree = NULL;
-        _cleanup_free_ char *copy = NULL;
         KvOffline rescue = {};
         int r;
 
-        r = find(&found, o, err);
-        if (r >= 0)
-                r = workshop_open(&w, file, err);
-        if (r >= 0)
-                r = gather(&w, o, &found, &tree, err);
-        if (r >= 0)
-                r = tell(tree, &rescue, err);
-        if (r >= 0)
-                r = workshop_copy(&w, tree, "backup", err);
-        if (r >= 0)
-                r = check_backup(&w, "backup", file, err);
+        r = offline_collect(o, file, &found, &w, &tree, &rescue, err);
         if (r < 0)
                 return r;
-
-        if (asprintf(&copy, "%s/backup/data.mdb", w.path) < 0)
-                return -ENOMEM;
-        if (renameat2(AT_FDCWD, copy, AT_FDCWD, file, RENAME_NOREPLACE) < 0)
-                return error_set(err, -errno, "cannot write %s: %s", file, strerror(errno));
-        r = fsync_dir(w.parent_fd);
+        r = workshop_copy(&w, tree, "backup", err);
         if (r < 0)
-                return error_set(err, r, "cannot sync %s: %s", w.parent, strerror(-r));
-        rescue.raft_id = found.identity.raft_id;
+                return r;
+        r = check_backup(&w, "backup", file, err);
+        if (r < 0)
+                return r;
+        r = backup_put_in_place(&w, file, err);
+        if (r < 0)
+                return r;
         *ret = rescue;
         return 0;
 }
 
-/* The backup's bytes into work/data.mdb. */
+/* Copy the backup to work/data.mdb. */
 static int take_in(const Workshop *w, const char *file, Error *err) {
         _cleanup_close_ int in = open(file, O_RDONLY | O_CLOEXEC), out = -1;
         _cleanup_free_ char *path = NULL, *chunk = malloc(1 << 20);
@@ -507,9 +569,27 @@ static int take_in(const Workshop *w, const char *file, Error *err) {
         return n < 0 ? error_set(err, -errno, "cannot read %s: %s", file, strerror(errno)) : 0;
 }
 
+/* Copy the backup to the workshop, verify and open it. */
+static int restore_open(const Workshop *w, const KvOfflineOptions *o, const char *file, Tree **ret,
+                        KvOffline *rescue, Error *err) {
+        int r;
+
+        r = take_in(w, file, err);
+        if (r < 0)
+                return r;
+        r = check_backup(w, "work", file, err);
+        if (r < 0)
+                return r;
+        r = workshop_open_tree(w, "work", o->quota, ret, err);
+        if (r < 0)
+                return r;
+        rescue->raft_id = BOOTSTRAP_RAFT_ID; /* new in this lineage, whatever it was before */
+        return offline_describe(*ret, rescue, err);
+}
+
 int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err) {
         _cleanup_(workshop_done) Workshop w = { .parent_fd = -1 };
-        _cleanup_(data_dir_done) DataDir folder = { .fd = -1, .checkpoint = { .fd = -1 } };
+        _cleanup_(data_dir_done) DataDir data_dir = { .fd = -1, .checkpoint = { .fd = -1 } };
         _cleanup_(tree_closep) Tree *tree = NULL, *live = NULL;
         KvOffline rescue = {};
         uint64_t term;
@@ -526,30 +606,26 @@ int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Erro
                                  "move it away first",
                                  o->tree_path);
         r = workshop_open(&w, o->tree_path, err);
-        if (r >= 0)
-                r = take_in(&w, file, err);
-        if (r >= 0)
-                r = check_backup(&w, "work", file, err);
-        if (r >= 0)
-                r = workshop_open_tree(&w, "work", o->quota, &tree, err);
-        if (r >= 0)
-                r = tell(tree, &rescue, err);
         if (r < 0)
                 return r;
-
-        rescue.raft_id = BOOTSTRAP_RAFT_ID; /* new in this lineage, whatever it was before */
-        r = begin_lineage(tree, o, &rescue, &term, err);
-        if (r >= 0)
-                r = put_in_place(&w, o, tree, &rescue, false, err);
-        if (r >= 0)
-                r = data_dir_open(&folder, o->tree_path, o->machine_id, o->boot_id, o->quota, &live, err);
-        memcpy(folder.hardware_id, o->hardware_id, sizeof(folder.hardware_id));
-        if (r >= 0)
-                r = bootstrap_restored(&folder, o->log_disk,
-                                       &(Identity) { .cluster_id = rescue.cluster_id,
-                                                     .lineage = rescue.new_lineage,
-                                                     .raft_id = rescue.raft_id },
-                                       term, err);
+        r = restore_open(&w, o, file, &tree, &rescue, err);
+        if (r < 0)
+                return r;
+        r = lineage_begin(tree, o, &rescue, &term, err);
+        if (r < 0)
+                return r;
+        r = put_in_place(&w, o, tree, &rescue, false, err);
+        if (r < 0)
+                return r;
+        r = data_dir_open(&data_dir, o->tree_path, o->machine_id, o->boot_id, o->quota, &live, err);
+        if (r < 0)
+                return r;
+        memcpy(data_dir.hardware_id, o->hardware_id, sizeof(data_dir.hardware_id));
+        r = bootstrap_restored(&data_dir, o->log_disk,
+                               &(Identity) { .cluster_id = rescue.cluster_id,
+                                             .lineage = rescue.new_lineage,
+                                             .raft_id = rescue.raft_id },
+                               term, err);
         if (r < 0)
                 return r;
         *ret = rescue;

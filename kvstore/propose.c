@@ -5,29 +5,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-static void list_insert(List *list, Proposal *after, Proposal *x) {
-        x->prev = after;
-        x->next = after ? after->next : list->first;
-        if (x->next)
-                x->next->prev = x;
-        else
-                list->last = x;
+/* 'after' NULL: at the head. */
+static void proposal_insert(ProposalList *list, Proposal *after, Proposal *x) {
         if (after)
-                after->next = x;
+                TAILQ_INSERT_AFTER(list, after, x, entry);
         else
-                list->first = x;
-}
-
-void proposal_list_remove(List *list, Proposal *x) {
-        if (x->prev)
-                x->prev->next = x->next;
-        else
-                list->first = x->next;
-        if (x->next)
-                x->next->prev = x->prev;
-        else
-                list->last = x->prev;
-        x->next = x->prev = NULL;
+                TAILQ_INSERT_HEAD(list, x, entry);
 }
 
 static void proposal_free(Proposal *x) {
@@ -36,88 +19,89 @@ static void proposal_free(Proposal *x) {
         free(x);
 }
 
-static void forget_foreign(Proposals *p, Proposal *x) {
-        proposal_list_remove(&p->queue, x);
+static void proposals_remove_foreign(Proposals *p, Proposal *x) {
+        TAILQ_REMOVE(&p->queue, x, entry);
         p->n_foreign--;
         p->foreign_bytes -= x->size;
         proposal_free(x);
 }
 
-/* Takes one of ours out of everything. */
-static void detach(Proposals *p, Proposal *x) {
+/* Remove a proposal of this host from queue and table. */
+static void proposal_detach(Proposals *p, Proposal *x) {
         if (x->state == PROPOSAL_QUEUED)
-                proposal_list_remove(&p->queue, x);
+                TAILQ_REMOVE(&p->queue, x, entry);
         else if (x->state == PROPOSAL_ANSWERED)
-                proposal_list_remove(&p->answered, x);
+                TAILQ_REMOVE(&p->answered, x, entry);
         HASH_DEL(p->own, x);
         p->n_own--;
         p->own_bytes -= x->size;
 }
 
-static bool gives_way(const Proposal *x) {
+static bool proposal_yields(const Proposal *x) {
         return x->later || x->large;
 }
 
 void proposals_enqueue(Proposals *p, Proposal *x) {
         uint64_t now = loop_now_ms(p->options.loop);
-        Proposal *after = p->queue.last;
+        Proposal *after = TAILQ_LAST(&p->queue, ProposalList);
 
         x->state = PROPOSAL_QUEUED;
         x->queued_ms = now;
-        while (!gives_way(x) && after && gives_way(after) && now - after->queued_ms < LATER_MS)
-                after = after->prev;
-        list_insert(&p->queue, after, x);
+        while (!proposal_yields(x) && after && proposal_yields(after) && now - after->queued_ms < LATER_MS)
+                after = TAILQ_PREV(after, ProposalList, entry);
+        proposal_insert(&p->queue, after, x);
 }
 
-/* Back to its place in the queue: before all that came later. */
-static void enqueue_again(Proposals *p, Proposal *x) {
-        Proposal *y = p->queue.first;
+/* Return to the former place in the queue: before all later ones. */
+static void proposals_enqueue_again(Proposals *p, Proposal *x) {
+        Proposal *y = TAILQ_FIRST(&p->queue);
 
         while (y && (y->queued_ms < x->queued_ms ||
                      (y->queued_ms == x->queued_ms && (y->foreign || y->number < x->number))))
-                y = y->next;
+                y = TAILQ_NEXT(y, entry);
         x->state = PROPOSAL_QUEUED;
-        list_insert(&p->queue, y ? y->prev : p->queue.last, x);
+        proposal_insert(&p->queue,
+                        y ? TAILQ_PREV(y, ProposalList, entry) : TAILQ_LAST(&p->queue, ProposalList), x);
 }
 
 void proposals_refuse(Proposals *p, Proposal *x, KvStatus status, const char *cause) {
         if (x->state == PROPOSAL_ANSWERED)
                 return;
         if (x->state == PROPOSAL_QUEUED)
-                proposal_list_remove(&p->queue, x);
+                TAILQ_REMOVE(&p->queue, x, entry);
         x->state = PROPOSAL_ANSWERED;
         x->status = status;
         free(x->cause);
         x->cause = cause ? strdup(cause) : NULL;
-        list_insert(&p->answered, p->answered.last, x);
+        proposal_insert(&p->answered, TAILQ_LAST(&p->answered, ProposalList), x);
         loop_defer(p->options.loop, &p->answer);
 }
 
-static void on_answer(void *userdata) {
+static void proposals_on_answer(void *userdata) {
         Proposals *p = userdata;
         Proposal *x;
 
-        while ((x = p->answered.first)) {
+        while ((x = TAILQ_FIRST(&p->answered))) {
                 KvResult result = { .status = x->status, .cause = kv_string(x->cause ? x->cause : "") };
 
-                detach(p, x);
+                proposal_detach(p, x);
                 x->done(x->userdata, &result);
                 proposal_free(x);
         }
 }
 
-static void no_leader(Proposals *p, Proposal *x) {
+static void proposals_no_leader(Proposals *p, Proposal *x) {
         char cause[128];
 
-        p->options.problem(p->options.userdata, cause, sizeof(cause));
+        kv_problem(p->options.store, cause, sizeof(cause));
         proposals_refuse(p, x, KV_NO_LEADER, cause);
 }
 
-static void unknown(Proposals *p, Proposal *x) {
+static void proposals_unknown(Proposals *p, Proposal *x) {
         proposals_refuse(p, x, KV_UNKNOWN, "the leader was lost before it answered");
 }
 
-/* -- Once and no more -- */
+/* -- Deduplication -- */
 
 uint64_t proposals_floor(const Proposals *p) {
         return p->own ? p->own->number : p->next_number + 1;
@@ -129,20 +113,20 @@ void proposal_stamp(Proposal *x, uint64_t cluster_ms) {
 }
 
 uint64_t proposals_known_ms(const Proposals *p) {
-        uint64_t known = p->options.known_ms(p->options.userdata);
+        uint64_t known = kv_cluster_ms(p->options.store);
 
         return p->said_ms > 0 ? MAX(known, p->said_ms + loop_now_ms(p->options.loop) - p->said_at_ms) : known;
 }
 
 bool proposals_full(const Proposals *p) {
-        return p->options.kept(p->options.userdata) >= DEDUP_MAX;
+        return kv_kept_bytes(p->options.store) >= DEDUP_MAX;
 }
 
 bool proposals_gives_room(const Proposals *p, uint64_t origin, uint64_t floor) {
         uint64_t known;
         TreeTxn *txn;
 
-        if (p->options.read(p->options.userdata, &txn) < 0)
+        if (kv_read(p->options.store, &txn) < 0)
                 return false;
         known = dedup_bound(txn, origin);
         tree_abort(txn);
@@ -151,18 +135,13 @@ bool proposals_gives_room(const Proposals *p, uint64_t origin, uint64_t floor) {
 
 /* -- Into the log -- */
 
-#ifdef PLANTED_BUGS
-static void answer_early(Proposals *p, Proposal *x) {
-        proposals_refuse(p, x, KV_OK, NULL);
-}
-#endif
-
-static int check_cost(Proposals *p, const KvCommand *cmd, uint64_t *ret, KvStatus *ret_status, Error *err) {
+static int proposals_check_cost(Proposals *p, const KvCommand *cmd, uint64_t *ret, KvStatus *ret_status,
+                                Error *err) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         KvStatus status = KV_OK;
         int r;
 
-        r = p->options.read(p->options.userdata, &txn);
+        r = kv_read(p->options.store, &txn);
         if (r >= 0)
                 r = budget_check(&p->budget, txn, loop_now_ms(p->options.loop), cmd, ret, &status, err);
         *ret = MAX(*ret, (uint64_t) COST_COMMAND); /* a tree that cannot be read is apply's to find */
@@ -172,10 +151,10 @@ static int check_cost(Proposals *p, const KvCommand *cmd, uint64_t *ret, KvStatu
         return r;
 }
 
-/* What was taken by a host that did not lead, or from another host in a turn without room, is estimated
- * before it goes into the log, once. False: it is refused. A command that may have happened is not: its
- * verdict is the cost COST_COMMAND_MAX, and apply gives the answer. */
-static bool estimate(Proposals *p, Proposal *x) {
+/* Estimate, once and before it is logged, a command that arrived while this host did not lead, or from
+ * another host in a turn without room. False: it is rejected. A command that may have taken effect is never
+ * rejected: its estimate is COST_COMMAND_MAX, and apply gives the result. */
+static bool proposals_estimate(Proposals *p, Proposal *x) {
         _cleanup_free_ void *arena = NULL;
         KvStatus status = KV_OK;
         Error err = {};
@@ -189,11 +168,11 @@ static bool estimate(Proposals *p, Proposal *x) {
                 return true;
         }
         if (x->copies > 0)
-                (void) check_cost(p, &cmd, &x->cost, &status, &err);
+                (void) proposals_check_cost(p, &cmd, &x->cost, &status, &err);
         else if (proposals_check(p, &cmd, &x->cost, &status, &err) < 0 && status != KV_OK) {
                 if (x->foreign) {
                         proposals_say_refused(p, x, status, err.message);
-                        forget_foreign(p, x);
+                        proposals_remove_foreign(p, x);
                 } else
                         proposals_refuse(p, x, status, err.message);
                 return false;
@@ -205,48 +184,49 @@ static bool estimate(Proposals *p, Proposal *x) {
         return true;
 }
 
-/* What waits for its estimate, as far as this turn has room; at least one. */
-static void estimate_waiting(Proposals *p) {
+/* Estimate what waits for it, as far as this turn has room; at least one. */
+static void proposals_estimate_waiting(Proposals *p) {
         Proposal *next;
 
-        for (Proposal *x = p->queue.first; x; x = next) {
-                next = x->next;
-                if (x->cost == 0 && p->has_estimated && !loop_has_room(p->options.loop)) {
+        for (Proposal *x = TAILQ_FIRST(&p->queue); x; x = next) {
+                next = TAILQ_NEXT(x, entry);
+                if (x->cost == 0 && p->has_estimated && !loop_has_budget(p->options.loop)) {
                         loop_defer(p->options.loop, &p->pump);
                         break;
                 }
-                (void) estimate(p, x);
+                (void) proposals_estimate(p, x);
         }
         proposals_flush_accepted(p);
 }
 
-/* True: it was refused. A heavy command that is not in the log by then gets the answer of one that comes when
- * too many wait. */
-static bool waits_too_long(Proposals *p, Proposal *x, uint64_t now) {
+/* Reject a heavy command that has waited too long, as one that arrives while too many wait. True: it was
+ * rejected. */
+static bool proposals_waits_too_long(Proposals *p, Proposal *x, uint64_t now) {
         if (x->foreign || x->copies > 0 || now - x->queued_ms <= HEAVY_WAIT_MS)
                 return false;
         proposals_refuse(p, x, KV_BUSY, BUDGET_BUSY);
         return true;
 }
 
-/* What goes into the next entry, in order, as far as size and cost allow; heavy commands that have to wait
- * are passed over. */
-static size_t pick(Proposals *p, Proposal *picked[static KV_BATCH_COMMANDS_MAX], uint64_t *ret_heavy) {
+/* Select the commands of the next entry, in order, as far as size and cost allow. Skip heavy commands that
+ * have to wait. */
+static size_t proposals_select(Proposals *p, Proposal *picked[static KV_BATCH_COMMANDS_MAX],
+                               uint64_t *ret_heavy) {
         uint64_t cost = 0, wait_ms, now = loop_now_ms(p->options.loop);
         bool allowed = budget_allows(&p->budget, now, &wait_ms);
         size_t n = 0, size = BATCH_OVERHEAD;
         Proposal *next;
 
         *ret_heavy = 0;
-        for (Proposal *x = p->queue.first; x && n < KV_BATCH_COMMANDS_MAX; x = next) {
+        for (Proposal *x = TAILQ_FIRST(&p->queue); x && n < KV_BATCH_COMMANDS_MAX; x = next) {
                 bool heavy;
 
-                next = x->next;
+                next = TAILQ_NEXT(x, entry);
                 if (x->cost == 0)
-                        break; /* in a later turn */
+                        break; /* estimated in a later turn */
                 heavy = budget_is_heavy(x->cost) && !x->ours;
                 if (heavy && !allowed) {
-                        if (!waits_too_long(p, x, now) && wait_ms > 0 && !timer_armed(&p->heavy))
+                        if (!proposals_waits_too_long(p, x, now) && wait_ms > 0 && !timer_armed(&p->heavy))
                                 (void) timer_start(&p->heavy, p->options.loop, wait_ms);
                         continue;
                 }
@@ -260,43 +240,38 @@ static size_t pick(Proposals *p, Proposal *picked[static KV_BATCH_COMMANDS_MAX],
         return n;
 }
 
-/* It is in the log. */
-static void picked_logged(Proposals *p, Proposal *x, uint64_t term) {
+/* The command is in the log. */
+static void proposals_on_logged(Proposals *p, Proposal *x, uint64_t term) {
         if (x->foreign) {
-                forget_foreign(p, x);
+                proposals_remove_foreign(p, x);
                 return;
         }
-        proposal_list_remove(&p->queue, x);
+        TAILQ_REMOVE(&p->queue, x, entry);
         x->state = PROPOSAL_LOGGED;
         x->term = term;
         x->due_ms = 0;
         x->copies++;
-#ifdef PLANTED_BUGS
-        if (p->options.answer_early)
-                answer_early(p, x);
-#endif
 }
 
-/* One entry out of what waits; 0 when something was taken, -EAGAIN when there is nothing that may go, or the
- * log is full for now. 'empty': an entry without commands will do. */
-static int submit_batch(Proposals *p, bool empty) {
+/* Submit one entry of waiting commands. -EAGAIN: there is none, or the log is full for now. 'empty': submit
+ * an entry without commands, too. */
+static int proposals_submit(Proposals *p, bool empty) {
         _cleanup_writer_ Writer w = {};
-        uint64_t cluster_ms = p->options.cluster_ms(p->options.userdata), floor = proposals_floor(p), index,
-                 term, heavy;
+        uint64_t cluster_ms = kv_clock_ms(p->options.store), floor = proposals_floor(p), index, term, heavy;
         Proposal *picked[KV_BATCH_COMMANDS_MAX];
         KvBatch batch;
         size_t n;
         int r;
 
         if (cluster_ms == 0)
-                return -EAGAIN; /* what the log says of it is not applied yet */
-        n = pick(p, picked, &heavy);
+                return -EAGAIN; /* the entries that carry it are not applied yet */
+        n = proposals_select(p, picked, &heavy);
         if (n == 0 && !empty)
-                return -EAGAIN; /* heavy commands wait, or were refused */
+                return -EAGAIN; /* heavy commands wait, or were rejected */
         kv_batch_begin(&batch, &w,
                        &(KvBatchHead) { .cluster_ms = cluster_ms,
                                         .quota = p->options.quota,
-                                        .level = *p->options.level,
+                                        .level = kv_level(p->options.store),
                                         .quota_nodes = p->options.quota_nodes });
         for (size_t i = 0; i < n; i++) {
                 Proposal *x = picked[i];
@@ -322,108 +297,109 @@ static int submit_batch(Proposals *p, bool empty) {
         if (heavy > 0)
                 budget_spend(&p->budget, loop_now_ms(p->options.loop), index, heavy);
         for (size_t i = 0; i < n; i++)
-                picked_logged(p, picked[i], term);
+                proposals_on_logged(p, picked[i], term);
         return 0;
 }
 
-static void count_waiting(Proposals *p) {
+static void proposals_count_waiting(Proposals *p) {
         p->budget.waiting = 0;
-        for (const Proposal *x = p->queue.first; x; x = x->next)
+        for (const Proposal *x = TAILQ_FIRST(&p->queue); x; x = TAILQ_NEXT(x, entry))
                 if (budget_is_heavy(x->cost) && !x->ours)
                         p->budget.waiting += x->cost;
 }
 
-static void on_heavy(void *userdata) {
+static void proposals_on_heavy(void *userdata) {
         Proposals *p = userdata;
 
-        if (p->queue.first)
+        if (TAILQ_FIRST(&p->queue))
                 loop_defer(p->options.loop, &p->pump);
 }
 
 void proposals_keep_time(Proposals *p) {
-        if (p->n_own == 0 || (p->lead && !p->queue.first && !p->any_due))
+        if (p->n_own == 0 || (p->lead && !TAILQ_FIRST(&p->queue) && !p->any_due))
                 timer_stop(&p->sweep);
         else if (!timer_armed(&p->sweep))
                 (void) timer_start(&p->sweep, p->options.loop, SWEEP_MS);
 }
 
-static void drop_foreign(Proposals *p) {
+static void proposals_drop_foreign(Proposals *p) {
         Proposal *next;
 
-        for (Proposal *x = p->queue.first; x; x = next) {
-                next = x->next;
+        for (Proposal *x = TAILQ_FIRST(&p->queue); x; x = next) {
+                next = TAILQ_NEXT(x, entry);
                 if (x->foreign)
-                        forget_foreign(p, x);
+                        proposals_remove_foreign(p, x);
         }
 }
 
-/* Without room for answers, ours that give none back are refused; an entry now and then lets the deadlines of
- * others pass. */
-static void make_room(Proposals *p) {
+/* The deduplication table is full: reject commands of this host unless they release results. An empty entry
+ * now and then lets the deadlines of others pass. */
+static void proposals_make_room(Proposals *p) {
         uint64_t now = loop_now_ms(p->options.loop);
         bool gives = proposals_gives_room(p, p->options.origin, proposals_floor(p));
         Proposal *next;
 
-        for (Proposal *x = p->queue.first; x; x = next) {
-                next = x->next;
+        for (Proposal *x = TAILQ_FIRST(&p->queue); x; x = next) {
+                next = TAILQ_NEXT(x, entry);
                 if (!gives && !x->foreign && !x->once && x->copies == 0)
                         proposals_refuse(p, x, KV_BUSY, PROPOSALS_FULL);
         }
-        if (!p->queue.first && p->n_window == 0 && now - p->emptied_ms >= DEDUP_SWEEP_MS &&
-            submit_batch(p, true) >= 0)
+        if (!TAILQ_FIRST(&p->queue) && p->n_window == 0 && now - p->emptied_ms >= DEDUP_SWEEP_MS &&
+            proposals_submit(p, true) >= 0)
                 p->emptied_ms = now;
 }
 
-/* Nobody is asked what became of these, and a replica that has stopped does not see it. */
-static void refuse_once(Proposals *p) {
+/* The outcome of these is never requested, and a replica that has stopped does not learn it. */
+static void proposals_refuse_once(Proposals *p) {
         Proposal *next;
 
-        for (Proposal *x = p->queue.first; x; x = next) {
-                next = x->next;
+        for (Proposal *x = TAILQ_FIRST(&p->queue); x; x = next) {
+                next = TAILQ_NEXT(x, entry);
                 if (x->once && x->copies == 0)
-                        no_leader(p, x);
+                        proposals_no_leader(p, x);
         }
 }
 
-static void on_pump(void *userdata) {
+static void proposals_on_pump(void *userdata) {
         Proposals *p = userdata;
         Replica *replica = p->options.replica;
         uint64_t leader = replica_known_leader(replica), now = loop_now_ms(p->options.loop);
 
         p->has_estimated = false;
         if (replica_is_leader(replica)) {
-                estimate_waiting(p);
+                proposals_estimate_waiting(p);
                 if (proposals_full(p))
-                        make_room(p);
-                while (p->queue.first && p->n_window < PROPOSE_WINDOW)
-                        if (submit_batch(p, false) < 0)
-                                break; /* full, or handing over: what settles it wakes us */
-                count_waiting(p);
+                        proposals_make_room(p);
+                while (TAILQ_FIRST(&p->queue) && p->n_window < PROPOSE_WINDOW)
+                        if (proposals_submit(p, false) < 0)
+                                break; /* the log is full, or leadership is being transferred: the end of
+                                          either continues here */
+                proposals_count_waiting(p);
         } else {
-                drop_foreign(p);
+                proposals_drop_foreign(p);
                 if (!replica_is_open(replica))
-                        refuse_once(p);
-                while (p->queue.first && leader != 0)
+                        proposals_refuse_once(p);
+                while (TAILQ_FIRST(&p->queue) && leader != 0)
                         if (!proposals_send_frame(p, leader, replica_known_term(replica)))
                                 break; /* no session yet: the sweep tries again */
         }
 
-        /* What could not leave waits, but not for long. */
-        for (Proposal *x = p->queue.first; x; x = x->next)
+        /* What could not be sent waits for PROPOSE_WAIT_MS. */
+        for (Proposal *x = TAILQ_FIRST(&p->queue); x; x = TAILQ_NEXT(x, entry))
                 if (x->due_ms == 0 && !x->foreign && !replica_is_leader(replica))
                         x->due_ms = now + PROPOSE_WAIT_MS;
         proposals_keep_time(p);
 }
 
-/* Its time is over. Nothing has happened only if nobody ever took it. */
-static void on_due(Proposals *p, Proposal *x) {
+/* Its time is over. It certainly had no effect only if no leader ever took it. */
+static void proposals_on_due(Proposals *p, Proposal *x) {
         if (x->copies > 0)
-                unknown(p, x);
+                proposals_unknown(p, x);
         else if (x->state != PROPOSAL_QUEUED || !replica_is_leader(p->options.replica))
-                no_leader(p, x);
+                proposals_no_leader(p, x);
 }
 
-static void on_sweep(void *userdata) {
+static void proposals_on_sweep(void *userdata) {
         Proposals *p = userdata;
         uint64_t now = loop_now_ms(p->options.loop);
         bool asks = false;
@@ -435,7 +411,7 @@ static void on_sweep(void *userdata) {
                 if (x->state == PROPOSAL_ANSWERED)
                         continue;
                 if (x->due_ms > 0 && x->due_ms <= now)
-                        on_due(p, x);
+                        proposals_on_due(p, x);
                 else if (x->state == PROPOSAL_SENT && !x->once && now - x->sent_ms >= RESEND_MS &&
                          x->copies < COPIES_MAX)
                         proposals_enqueue(p, x);
@@ -445,7 +421,7 @@ static void on_sweep(void *userdata) {
         }
         if (asks && p->leader != 0 && !p->lead)
                 proposals_ask_outcomes(p);
-        if (p->queue.first)
+        if (TAILQ_FIRST(&p->queue))
                 loop_defer(p->options.loop, &p->pump);
         proposals_keep_time(p);
 }
@@ -466,7 +442,7 @@ static void leader_changed(Proposals *p) {
                 if (x->state == PROPOSAL_QUEUED || x->once || x->copies >= COPIES_MAX)
                         continue;
                 x->state = PROPOSAL_QUEUED;
-                list_insert(&p->queue, after, x);
+                proposal_insert(&p->queue, after, x);
                 after = x;
         }
         proposals_keep_time(p);
@@ -495,7 +471,7 @@ void proposals_settled(Proposals *p, unsigned changed, uint64_t applied) {
                 p->leader = replica_known_leader(replica);
                 p->lead = replica_is_leader(replica);
         }
-        if (p->queue.first)
+        if (TAILQ_FIRST(&p->queue))
                 loop_defer(p->options.loop, &p->pump);
         proposals_keep_time(p);
 }
@@ -506,10 +482,10 @@ int proposals_check(Proposals *p, const KvCommand *cmd, uint64_t *ret_cost, KvSt
 
         *ret_cost = 0;
         if (replica_is_leader(p->options.replica)) {
-                r = p->options.fits(p->options.userdata, cmd, ret_status, err);
+                r = kv_check_room(p->options.store, cmd, ret_status, err);
                 if (r < 0)
                         return r;
-                r = check_cost(p, cmd, ret_cost, ret_status, err);
+                r = proposals_check_cost(p, cmd, ret_cost, ret_status, err);
                 if (r < 0)
                         return r;
         }
@@ -521,8 +497,8 @@ int proposals_check(Proposals *p, const KvCommand *cmd, uint64_t *ret_cost, KvSt
                          cmd->limit, p->options.level_max);
 }
 
-/* The answer to 'x' as the tree keeps it, here or at the leader; NULL: it makes no sense, or there is no
- * memory. */
+/* Decode the result of 'x' from the deduplication table, of this host or of the leader. NULL: it is invalid,
+ * or there is no memory. */
 KvResult *proposal_kept_answer(Proposals *p, const Proposal *x, const CachedResult *kept) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         _cleanup_arena_ Arena arena = {};
@@ -530,8 +506,7 @@ KvResult *proposal_kept_answer(Proposals *p, const Proposal *x, const CachedResu
         KvResult result;
         KvCommand cmd;
 
-        if (kv_command_decode(x->bytes, x->size, &cmd, &decoded) < 0 ||
-            p->options.read(p->options.userdata, &txn) < 0 ||
+        if (kv_command_decode(x->bytes, x->size, &cmd, &decoded) < 0 || kv_read(p->options.store, &txn) < 0 ||
             result_decode(kept, txn, &cmd, &arena, &result) < 0)
                 return NULL;
         return kv_result_copy(&result);
@@ -546,7 +521,7 @@ void answers_add(Answers *answers, uint64_t number, KvResult *result) {
                 answers->items[answers->n].number = number, answers->items[answers->n++].result = result;
 }
 
-/* Last of all: who is answered may ask anew, or forget another one. */
+/* Call this last: a callback may propose again, or cancel another proposal. */
 void answers_give(Answers *answers, Proposals *p) {
         for (size_t i = 0; i < answers->n; i++) {
                 proposals_result(p, answers->items[i].number, answers->items[i].result);
@@ -555,9 +530,9 @@ void answers_give(Answers *answers, Proposals *p) {
         free(answers->items);
 }
 
-/* What is past its deadline in the new tree may have been answered, and forgotten. All others may come yet.
- */
-static void look_in_tree(Proposals *p, Dedup *results, Answers *answers) {
+/* A proposal whose deadline has passed in the new tree may have had a result that is dropped. All others may
+ * still take effect. */
+static void proposals_find_in_tree(Proposals *p, Dedup *results, Answers *answers) {
         for (Proposal *x = p->own; x; x = x->hh.next) {
                 KvBatchItem item = {
                         .origin = x->origin, .number = x->number, .floor = 1, .deadline_ms = x->deadline_ms
@@ -571,18 +546,18 @@ static void look_in_tree(Proposals *p, Dedup *results, Answers *answers) {
                 if (verdict == DEDUP_KEPT)
                         answers_add(answers, x->number, proposal_kept_answer(p, x, &kept));
                 else if (verdict != DEDUP_FRESH)
-                        unknown(p, x);
+                        proposals_unknown(p, x);
         }
 }
 
-static void look_for_answers(Proposals *p, Answers *answers) {
+static void proposals_find_answers(Proposals *p, Answers *answers) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         _cleanup_(dedup_freep) Dedup *results = NULL;
         TreeMeta meta;
 
-        if (p->options.read(p->options.userdata, &txn) >= 0 && tree_meta(txn, &meta) >= 0 &&
+        if (kv_read(p->options.store, &txn) >= 0 && tree_meta(txn, &meta) >= 0 &&
             dedup_new(&results, txn, 0, 0, meta.cluster_ms) >= 0)
-                look_in_tree(p, results, answers);
+                proposals_find_in_tree(p, results, answers);
 }
 
 void proposals_replaced(Proposals *p) {
@@ -590,11 +565,11 @@ void proposals_replaced(Proposals *p) {
 
         if (!p->own)
                 return;
-        look_for_answers(p, &answers);
+        proposals_find_answers(p, &answers);
         answers_give(&answers, p);
 }
 
-/* -- The door's calls -- */
+/* -- Calls of the store -- */
 
 int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number) {
         _cleanup_writer_ Writer w = {};
@@ -660,46 +635,37 @@ void proposals_cancel(Proposals *p, uint64_t number) {
         HASH_FIND(hh, p->own, &number, sizeof(number), x);
         if (!x)
                 return;
-        detach(p, x);
+        proposal_detach(p, x);
         proposal_free(x);
 }
 
-bool proposals_waits(const Proposals *p, uint64_t origin, uint64_t number) {
-        Proposal *x;
-
-        if (origin != p->options.origin)
-                return false;
-        HASH_FIND(hh, p->own, &number, sizeof(number), x);
-        return x && x->state != PROPOSAL_ANSWERED;
-}
-
-/* Propose it once more; its caller waits PROPOSE_WAIT_MS at most. */
-static void queue_again(Proposals *p, Proposal *x, bool in_place) {
+/* Propose it again; its caller waits PROPOSE_WAIT_MS at most. */
+static void proposals_queue_again(Proposals *p, Proposal *x, bool in_place) {
         if (x->due_ms == 0)
                 x->due_ms = loop_now_ms(p->options.loop) + PROPOSE_WAIT_MS;
         if (x->state != PROPOSAL_QUEUED && in_place)
-                enqueue_again(p, x);
+                proposals_enqueue_again(p, x);
         else if (x->state != PROPOSAL_QUEUED)
                 proposals_enqueue(p, x);
         loop_defer(p->options.loop, &p->pump);
         proposals_keep_time(p);
 }
 
-/* It came to the log after its deadline, as all its copies will: nothing has happened. Not so if its deadline
- * is a newer one than that copy's. */
-static void ask_anew(Proposals *p, Proposal *x, uint64_t entry_ms) {
+/* This copy reached the log after its deadline, as all its copies will: it has no effect. This does not hold
+ * for a proposal with a newer deadline than that copy. */
+static void proposals_on_late(Proposals *p, Proposal *x, uint64_t entry_ms) {
         if (x->deadline_ms >= entry_ms)
                 return;
         x->copies = 0;
-        queue_again(p, x, false);
+        proposals_queue_again(p, x, false);
 }
 
-/* This copy did not fit into its entry, and had no effect; others that are on their way may have one. It
- * costs at least what apply has charged: so much is its estimate from now on. */
-static void propose_again(Proposals *p, Proposal *x, uint64_t charged) {
+/* This copy did not fit into its entry and had no effect; other copies in flight may have one. The cost is at
+ * least what apply has charged: use that as the estimate. */
+static void proposals_on_deferred(Proposals *p, Proposal *x, uint64_t charged) {
         x->copies -= x->copies > 0;
         x->cost = MAX(x->cost, charged);
-        queue_again(p, x, true);
+        proposals_queue_again(p, x, true);
 }
 
 void proposals_result(Proposals *p, uint64_t number, const KvResult *result) {
@@ -709,14 +675,14 @@ void proposals_result(Proposals *p, uint64_t number, const KvResult *result) {
         if (!x || x->state == PROPOSAL_ANSWERED)
                 return;
         if (result->status == KV_LATE) {
-                ask_anew(p, x, result->now_ms);
+                proposals_on_late(p, x, result->now_ms);
                 return;
         }
         if (result->status == KV_DEFERRED) {
-                propose_again(p, x, result->charged);
+                proposals_on_deferred(p, x, result->charged);
                 return;
         }
-        detach(p, x);
+        proposal_detach(p, x);
         x->done(x->userdata, result);
         proposal_free(x);
 }
@@ -728,13 +694,13 @@ unsigned proposals_waiting(const Proposals *p) {
 void proposals_end(Proposals *p) {
         Proposal *x, *next;
 
-        drop_foreign(p);
+        proposals_drop_foreign(p);
         for (x = p->own; x; x = next) {
                 next = x->hh.next;
                 if (x->copies == 0)
-                        no_leader(p, x);
+                        proposals_no_leader(p, x);
                 else
-                        unknown(p, x);
+                        proposals_unknown(p, x);
         }
         p->n_window = 0;
         proposals_keep_time(p);
@@ -745,10 +711,16 @@ void proposals_drop(Proposals *p) {
 
         for (x = p->own; x; x = next) {
                 next = x->hh.next;
-                detach(p, x);
+                proposal_detach(p, x);
                 proposal_free(x);
         }
 }
+
+static const PeerFrameType frame_types[] = {
+        { PEER_PROPOSE, PEER_REQUEST, PEER_PRIORITY_NORMAL, proposals_on_propose },
+        { PEER_PROPOSE_LATER, PEER_REQUEST, PEER_PRIORITY_LOW, proposals_on_propose },
+        { PEER_PROPOSED, PEER_ANSWER, PEER_PRIORITY_HIGH, proposals_on_proposed },
+};
 
 int proposals_new(Proposals **ret, const ProposalsOptions *options) {
         Proposals *p = NEW0(Proposals, 1);
@@ -756,14 +728,14 @@ int proposals_new(Proposals **ret, const ProposalsOptions *options) {
         if (!p)
                 return -ENOMEM;
         p->options = *options;
-        p->pump = DEFERRED(on_pump, p);
-        p->answer = DEFERRED(on_answer, p);
-        p->sweep = TIMER(on_sweep, p);
-        p->heavy = TIMER(on_heavy, p);
+        TAILQ_INIT(&p->queue);
+        TAILQ_INIT(&p->answered);
+        p->pump = DEFERRED(proposals_on_pump, p);
+        p->answer = DEFERRED(proposals_on_answer, p);
+        p->sweep = TIMER(proposals_on_sweep, p);
+        p->heavy = TIMER(proposals_on_heavy, p);
         if (options->peers) {
-                peers_handle(options->peers, PEER_PROPOSE, proposals_on_propose, p);
-                peers_handle(options->peers, PEER_PROPOSE_LATER, proposals_on_propose, p);
-                peers_handle(options->peers, PEER_PROPOSED, proposals_on_proposed, p);
+                peers_register(options->peers, frame_types, ELEMENTS(frame_types), p);
         }
         *ret = p;
         return 0;
@@ -772,12 +744,10 @@ int proposals_new(Proposals **ret, const ProposalsOptions *options) {
 Proposals *proposals_free(Proposals *p) {
         if (!p)
                 return NULL;
-        drop_foreign(p);
+        proposals_drop_foreign(p);
         assert(!p->own);
         if (p->options.peers) {
-                peers_handle(p->options.peers, PEER_PROPOSE, NULL, NULL);
-                peers_handle(p->options.peers, PEER_PROPOSE_LATER, NULL, NULL);
-                peers_handle(p->options.peers, PEER_PROPOSED, NULL, NULL);
+                peers_unregister(p->options.peers, frame_types, ELEMENTS(frame_types));
         }
         deferred_cancel(&p->pump);
         deferred_cancel(&p->answer);

@@ -1,4 +1,4 @@
-/* Proposals between hosts: to the leader, and back what it says. */
+/* Proposals between hosts: frames to the leader, and its replies. */
 #include "kvstore/propose_internal.h"
 
 #include <errno.h>
@@ -20,7 +20,7 @@ static void write_item(Writer *w, const Proposal *x, const void *bytes, size_t s
         write_blob(w, bytes, size);
 }
 
-/* A frame without commands: the leader says the time. */
+/* A frame without commands requests the cluster time. */
 static void ask_time(Proposals *p, uint64_t leader, uint64_t term) {
         _cleanup_writer_ Writer w = {};
 
@@ -39,8 +39,9 @@ bool proposals_send_frame(Proposals *p, uint64_t leader, uint64_t term) {
                 ask_time(p, leader, term);
                 return false;
         }
-        for (x = p->queue.first; x && n < FRAME_COMMANDS_MAX && x->later == p->queue.first->later;
-             x = x->next, n++) {
+        for (x = TAILQ_FIRST(&p->queue);
+             x && n < FRAME_COMMANDS_MAX && x->later == TAILQ_FIRST(&p->queue)->later;
+             x = TAILQ_NEXT(x, entry), n++) {
                 if (n > 0 && items.size + x->size > KV_BATCH_MAX)
                         break;
                 proposal_stamp(x, cluster_ms);
@@ -53,11 +54,11 @@ bool proposals_send_frame(Proposals *p, uint64_t leader, uint64_t term) {
         write_raw(&w, items.bytes, items.size);
         if (items.error < 0 ||
             replica_send(p->options.replica, leader,
-                         p->queue.first->later ? PEER_PROPOSE_LATER : PEER_PROPOSE, &w) < 0)
+                         TAILQ_FIRST(&p->queue)->later ? PEER_PROPOSE_LATER : PEER_PROPOSE, &w) < 0)
                 return false;
 
-        while ((x = p->queue.first) != end) {
-                proposal_list_remove(&p->queue, x);
+        while ((x = TAILQ_FIRST(&p->queue)) != end) {
+                TAILQ_REMOVE(&p->queue, x, entry);
                 x->state = PROPOSAL_SENT;
                 x->term = term;
                 x->sent_ms = now;
@@ -68,7 +69,7 @@ bool proposals_send_frame(Proposals *p, uint64_t leader, uint64_t term) {
         return true;
 }
 
-/* A command without bytes asks so. */
+/* A command without bytes requests its outcome. */
 void proposals_ask_outcomes(Proposals *p) {
         _cleanup_writer_ Writer w = {}, items = {};
         uint64_t now = loop_now_ms(p->options.loop),
@@ -92,26 +93,27 @@ void proposals_ask_outcomes(Proposals *p) {
 
 /* -- The leader's side -- */
 
-/* A frame that came in, and what is to be said to it: numbers by what became of them, and answers. */
+/* A received frame, and the replies to it: numbers by their outcome, and results. */
 typedef struct Asked {
         Proposals *p;
         PeerSession *session;
         uint64_t from, term, origin, floor;
         uint64_t now_ms;  /* cluster time */
-        bool later;       /* they give way */
-        bool here, again; /* we lead in that term; some of these were asked before, here or elsewhere */
+        bool later;       /* the commands yield */
+        bool here, again; /* this host leads in that term; some commands were sent before, to this host or
+                             another */
         uint64_t numbers[_PROPOSED_MAX][FRAME_COMMANDS_MAX];
         size_t n[_PROPOSED_MAX];
         Writer done;
 } Asked;
 
-/* What a frame says to the host that proposed: of these numbers, or with those answers. */
+/* A reply to the host that proposed: an outcome of these numbers, or their results. */
 typedef struct Reply {
         uint64_t from, term, origin, now_ms;
         ProposedWhat what;
         KvStatus status;
         const char *cause;
-        const uint64_t *numbers; /* NULL: 'answers' have them */
+        const uint64_t *numbers; /* NULL: they are in 'answers' */
         size_t n;
         const Writer *answers;
 } Reply;
@@ -151,12 +153,12 @@ static void reply_asked(Asked *a, ProposedWhat what, KvStatus status, const char
                                   .answers = done ? &a->done : NULL });
 }
 
-/* By the session that the frame came by; a host whose session has ended asks again. */
+/* Reply on the session of the frame; a host whose session has ended sends the command again. */
 static void reply_later(Proposals *p, uint64_t number, Reply *reply) {
         PeerSession *session = peers_session(p->options.peers, number);
 
         reply->term = replica_term(p->options.replica);
-        reply->now_ms = p->options.cluster_ms(p->options.userdata);
+        reply->now_ms = kv_clock_ms(p->options.store);
         if (session)
                 reply_proposed(p, session, reply);
 }
@@ -194,8 +196,8 @@ void proposals_say_accepted(Proposals *p, const Proposal *x) {
         p->accepted.numbers[p->accepted.n++] = x->number;
 }
 
-/* Takes another host's command into our queue; its shape is checked here, too. 0: it is estimated in a later
- * turn, and the host told then. */
+/* Enqueue another host's command; check its format here, too. 0: a later turn estimates it, and replies then.
+ */
 static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, size_t size,
                         KvStatus *ret_status, Error *err) {
         _cleanup_free_ void *arena = NULL;
@@ -213,7 +215,7 @@ static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, s
                 return r;
         if (*ret_status != KV_OK)
                 return -EINVAL;
-        if (loop_has_room(p->options.loop))
+        if (loop_has_budget(p->options.loop))
                 r = proposals_check(p, &cmd, &cost, ret_status, err);
         if (r < 0)
                 return r;
@@ -245,8 +247,8 @@ static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, s
         return cost > 0;
 }
 
-/* What became of what was asked before: true if that has been said, or nobody wants to know, or the frame is
- * full: then it will be asked again. 'only': the frame asks for no more than that. */
+/* Reply with the outcome of a command that was sent before. True: the reply has it, or no proposer waits for
+ * it, or the reply is full, and the host requests it again. 'only': the frame requests nothing else. */
 static bool tell_outcome(Asked *a, Dedup *results, const Proposal *like, bool only) {
         KvBatchItem item = { .origin = like->origin,
                              .number = like->number,
@@ -297,10 +299,12 @@ static ProposedWhat take_one(Asked *a, Dedup *results, const Proposal *like, con
                 reply_asked(a, PROPOSED_REFUSED, status, error_text(&err, r));
                 return _PROPOSED_MAX;
         }
-        return r < 0 ? PROPOSED_BUSY : r == 0 ? _PROPOSED_MAX : PROPOSED_ACCEPTED;
+        if (r < 0)
+                return PROPOSED_BUSY;
+        return r == 0 ? _PROPOSED_MAX : PROPOSED_ACCEPTED;
 }
 
-/* What was taken before a frame turned out to be short is in the queue: it is answered by apply, or asked
+/* Commands before the end of a truncated frame stay in the queue: apply answers them, or the host sends them
  * again. */
 static void take_all(Asked *a, Dedup *results, Reader *r, uint64_t n) {
         for (uint64_t i = 0; i < n; i++) {
@@ -324,8 +328,8 @@ static void take_all(Asked *a, Dedup *results, Reader *r, uint64_t n) {
         }
 }
 
-/* No command of an earlier deadline takes effect after this state of the tree: when all of the log is
- * applied, the next entry has the time of now. */
+/* No command with an earlier deadline takes effect after this state of the tree: once all of the log is
+ * applied, the next entry carries the current time. */
 static uint64_t judged_ms(const Asked *a, TreeTxn *txn) {
         TreeMeta meta;
 
@@ -338,9 +342,13 @@ static void answer_asked(Asked *a, Reader *r, uint64_t n) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         _cleanup_(dedup_freep) Dedup *results = NULL;
 
-        if (a->again && a->p->options.read(a->p->options.userdata, &txn) >= 0)
+        if (a->again && kv_read(a->p->options.store, &txn) >= 0)
                 (void) dedup_new(&results, txn, 0, 0, judged_ms(a, txn));
         take_all(a, results, r, n);
+}
+
+static const char *busy_cause(const Proposals *p) {
+        return proposals_full(p) ? PROPOSALS_FULL : "the leader's queue is full";
 }
 
 void proposals_on_propose(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
@@ -366,40 +374,44 @@ void proposals_on_propose(void *userdata, PeerSession *session, PeerFrame type, 
                 return;
 
         a.here = replica_is_leader(p->options.replica) && replica_term(p->options.replica) == a.term;
-        a.now_ms = a.here ? p->options.cluster_ms(p->options.userdata) : proposals_known_ms(p);
+        a.now_ms = a.here ? kv_clock_ms(p->options.store) : proposals_known_ms(p);
         answer_asked(&a, &r, n);
         if (proposals_full(p))
                 loop_defer(p->options.loop, &p->pump);
         for (ProposedWhat what = 0; what < _PROPOSED_MAX; what++)
                 if ((a.n[what] > 0 && what != PROPOSED_REFUSED) ||
                     (n == 0 && a.here && what == PROPOSED_LATE))
-                        reply_asked(&a, what, KV_BUSY,
-                                    what != PROPOSED_BUSY ? "" :
-                                    proposals_full(p)     ? PROPOSALS_FULL :
-                                                            "the leader's queue is full");
+                        reply_asked(&a, what, KV_BUSY, what == PROPOSED_BUSY ? busy_cause(p) : "");
         writer_done(&a.done);
 }
 
-/* A copy that was sent is in nobody's hands. */
+/* A copy that was sent cannot take effect any more. */
 static void copy_is_gone(Proposal *x) {
         x->copies -= x->copies > 0;
+}
+
+/* A host of another version may send a refusal without a status. */
+static KvStatus refused_status(ProposedWhat what, KvStatus status) {
+        if (what == PROPOSED_BUSY)
+                return KV_BUSY;
+        return status == KV_OK ? KV_FORBIDDEN : status;
 }
 
 static void on_said(Proposals *p, Proposal *x, ProposedWhat what, KvStatus status, const char *cause) {
         switch (what) {
         case PROPOSED_ACCEPTED:
                 x->state = PROPOSAL_ACCEPTED;
-                /* A leader that was lost meanwhile has begun a time of its own. */
+                /* The loss of the leader has set a limit of its own. */
                 if (p->term == x->term && p->leader != 0)
                         x->due_ms = 0;
                 break;
         case PROPOSED_NOT_LEADER:
                 copy_is_gone(x);
-                proposals_enqueue(p, x); /* with the sweep, or when the leader is known */
+                proposals_enqueue(p, x); /* sent by the sweep, or when the leader is known */
                 break;
         case PROPOSED_LATE:
                 copy_is_gone(x);
-                /* With a new deadline, if nobody has it with the old one; else it is too late to find out. */
+                /* Send it with a new deadline, unless a copy with the old one may still take effect. */
                 x->state = PROPOSAL_ACCEPTED;
                 if (x->copies == 0) {
                         proposals_enqueue(p, x);
@@ -410,21 +422,17 @@ static void on_said(Proposals *p, Proposal *x, ProposedWhat what, KvStatus statu
         case PROPOSED_REFUSED:
                 copy_is_gone(x);
                 if (x->copies > 0)
-                        proposals_enqueue(p, x); /* it may have happened all the same */
+                        proposals_enqueue(p, x); /* another copy may have taken effect */
                 else
-                        proposals_refuse(p, x,
-                                         what == PROPOSED_BUSY ? KV_BUSY :
-                                         status == KV_OK       ? KV_FORBIDDEN :
-                                                                 status,
-                                         cause);
+                        proposals_refuse(p, x, refused_status(what, status), cause);
                 break;
         default:
                 break;
         }
 }
 
-/* What the leader took came to nothing, or its answer is forgotten. This host's own apply may still tell, if
- * it follows. */
+/* A command that the leader accepted had no effect, or its result is dropped. This host's own apply may still
+ * give the result. */
 static void on_past(Proposals *p, Proposal *x, uint64_t said_ms) {
         if (x->state != PROPOSAL_ACCEPTED || x->deadline_ms >= said_ms || x->due_ms > 0)
                 return;
@@ -447,11 +455,11 @@ static void read_done(Proposals *p, Reader *r, uint64_t n, Answers *answers) {
                 if (x && x->state != PROPOSAL_ANSWERED && x->copies > 0) {
                         KvResult *result = proposal_kept_answer(p, x, &kept);
 
-                        /* Our own rooms write much, and read their tree as it is: it stays readable where the
-                         * replica has stopped. */
+                        /* This daemon's components write much, and read the tree without the bound: it stays
+                         * readable while the replica has stopped. */
                         if (result && (!x->ours || replica_is_open(p->options.replica)) &&
-                            p->options.ahead(p->options.userdata, result->index) < 0) {
-                                free(result); /* it is asked for again, or unknown in the end */
+                            kv_acknowledge(p->options.store, result->index) < 0) {
+                                free(result); /* it is requested again, or unknown in the end */
                                 continue;
                         }
                         answers_add(answers, number, result);
@@ -482,7 +490,7 @@ void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type,
         if (said_ms > proposals_known_ms(p)) {
                 p->said_ms = said_ms;
                 p->said_at_ms = loop_now_ms(p->options.loop);
-                if (p->queue.first)
+                if (TAILQ_FIRST(&p->queue))
                         loop_defer(p->options.loop, &p->pump);
         }
 

@@ -81,8 +81,8 @@ int read_bound_begin(ReadBound *f, uint64_t lineage, uint64_t index, bool shown)
                 return 0;
 
         if (lineage != 0 && f->lineage != lineage) {
-                /* The first, or what was recovered or restored: the indexes of another lineage are no measure
-                 * of this one's. */
+                /* The first lineage, or one of a recovery or restore: indexes of different lineages are not
+                 * comparable. */
                 f->lineage = lineage;
                 f->bound = 0;
                 f->unknown = true;

@@ -1,17 +1,16 @@
-/* The floor: how far this host's tree was when somebody last looked at it, on disk, so that no restart shows
- * an older one.
+/* Read bound: an upper bound of the highest index that this host has ever served or acknowledged. It is
+ * persisted, so that reads are monotonic across restarts.
  *
- * A leader may have applied what a majority holds and its own disk does not; a rebuilt tree begins at its
- * checkpoint; a host that joins anew begins with nothing. Each of them was further once, and whoever asked
- * then must not be answered from before. Where there is no record of the lineage the host is being admitted,
- * or its disk was replaced: its tree may be empty while the cluster's is not, and no read is served from it
- * until a majority has confirmed once that it is current. A founder is that majority.
+ * A restarted host may have an older tree than the one that it served. A leader may have applied entries that
+ * a majority holds and its own disk does not; a rebuilt tree starts from its checkpoint; a host that joins
+ * again starts with an empty tree. If there is no record of the lineage, the host was just admitted or its
+ * disk was replaced. Then it serves no read until a majority has confirmed its tree once. A founder is that
+ * majority.
  *
- * What is on disk is a bound, not the figure itself: nothing beyond it was ever shown. It is written ahead,
- * in steps, so that reading and applying cost no write; a stop in order writes the figure itself. A bound may
- * lie ahead of what was shown, and of all that the cluster has: so a tree below it is as far as it was once a
- * majority says so (a term check, kv_sync()), and the very tree that was shown last, intact
- * (data_dir_was_served()), is as far as it was by itself. */
+ * The record is a bound, not the index itself: nothing beyond it was served. It is written ahead, in steps,
+ * so that reading and applying need no write; an orderly stop writes the index itself. A bound may be ahead
+ * of all that the cluster has. So a tree below it is served after a majority has confirmed it (a ReadIndex
+ * check), and the very tree that was served last, intact (data_dir_was_served()), is served at once. */
 #pragma once
 
 #include <stdbool.h>
@@ -19,38 +18,36 @@
 
 #include "base/error.h"
 
-enum { READ_BOUND_STEP = 1 << 20 }; /* indexes: hardly ever a write while running */
+enum { READ_BOUND_STEP = 1 << 20 }; /* indexes between two writes */
 
 typedef struct ReadBound {
-        int dir_fd; /* -1: none is kept, and the tree is always far enough */
+        int dir_fd; /* -1: no record; each tree is served */
         char *path;
-        uint64_t lineage; /* of the tree that was shown; 0: none was */
-        uint64_t bound;   /* nothing beyond it was shown; durable */
-        bool unknown;     /* there is no record of this lineage, or it cannot be read: only a majority's
-                             confirmation helps */
-        bool met;         /* this host's tree is as far as it was */
+        uint64_t lineage; /* of the tree that served; 0: none */
+        uint64_t bound;   /* durable: nothing beyond it was served */
+        bool unknown;     /* no readable record of this lineage: a majority has to confirm the tree */
+        bool met;         /* this host's tree has reached what was served before */
 } ReadBound;
 
-/* Reads what is in folder 'dir' (made if absent; NULL: none is kept). A record that cannot be read counts
- * as one of unknown height, with a warning: then only a majority's word helps. read_bound_done() is due in
- * any case.
- */
+/* Read the record in directory 'dir', which is made if absent; NULL: keep no record. An unreadable record
+ * counts as an unknown bound, with a warning. Call read_bound_done() in any case. */
 int read_bound_open(ReadBound *f, const char *dir, Error *err);
 void read_bound_done(ReadBound *f);
 
-/* The tree that is to be served: its lineage (0: it belongs to no cluster yet) and index; 'shown': it is the
- * one that was shown last, and intact. Writes if need be. */
+/* Begin with a tree of 'lineage' (0: it belongs to no cluster yet) at 'index'. 'shown': it served last, and
+ * is intact. Writes if needed. */
 int read_bound_begin(ReadBound *f, uint64_t lineage, uint64_t index, bool shown);
-/* A majority has said that this tree, at 'index', is as far as any. */
+/* A majority has confirmed that this tree, at 'index', is current. */
 int read_bound_confirm(ReadBound *f, uint64_t index);
-/* Before anybody is shown 'index': the tree has come so far. A negative errno: it must not be shown. */
+/* The tree has reached 'index': raise the bound before a read is served from it. A negative errno: do not
+ * serve it. */
 int read_bound_reach(ReadBound *f, uint64_t index);
-/* Before 'index' is acknowledged, which the tree has not reached yet. */
+/* Raise the bound before 'index', which the tree has not reached, is acknowledged. */
 int read_bound_promise(ReadBound *f, uint64_t index);
-/* The end, in order: nothing beyond 'index' was shown, or will be. */
+/* Record an orderly end: nothing beyond 'index' was or will be served. */
 int read_bound_settle(ReadBound *f, uint64_t index);
 
-/* Whether a tree at 'index' may be shown. */
+/* A tree at 'index' may be served. */
 static inline bool read_bound_allows(const ReadBound *f, uint64_t index) {
         return f->dir_fd < 0 || (f->met && index <= f->bound);
 }

@@ -1,5 +1,5 @@
-/* What Raft's log entries cost on the way: how many were sent and came, and how long each member took to
- * answer. For people and for /v2/stats; nothing decides by it. */
+/* Statistics of replication: entries sent and received, and the round trips of each member. For /v2/stats and
+ * people; no decision depends on them. */
 #pragma once
 
 #include <stdbool.h>
@@ -8,11 +8,11 @@
 
 enum { TRAFFIC_MEMBERS_MAX = 16 };
 
-/* Of one member, as the host sees it that leads. Times are of round trips, in ms. */
+/* Of one member, on the leader. Times are round trips, in ms. */
 typedef struct ReplicationStatsMember {
         uint64_t raft_id;
-        uint64_t n_answers, n_failures;   /* of appends: answered; could not be sent */
-        uint64_t waiting_since_ms;        /* the oldest append without an answer was sent then; 0: none */
+        uint64_t n_answers, n_failures;   /* appends that were answered; that could not be sent */
+        uint64_t waiting_since_ms;        /* when the oldest append without an answer was sent; 0: none */
         double current, minimum, maximum; /* 0 while nothing was answered */
         double average, squares;          /* Welford's: the sum of squared differences from the average */
 } ReplicationStatsMember;

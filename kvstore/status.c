@@ -1,4 +1,4 @@
-/* What can be asked of the store. */
+/* Status of the store. */
 #include "kvstore/kvstore_internal.h"
 #include "kvstore/raft/transfer.h"
 
@@ -35,28 +35,28 @@ typedef struct Looking {
         uint64_t leader;
 } Looking;
 
-static void look_at_peer(void *userdata, const PeerState *peer) {
+static void status_on_peer(void *userdata, const PeerState *peer) {
         Looking *l = userdata;
 
-        if (peer->hello.raft_id == 0 || peer->hello.cluster_id != l->state->cluster_id)
+        if (peer->handshake.raft_id == 0 || peer->handshake.cluster_id != l->state->cluster_id)
                 return;
-        if (peer->hello.raft_id == l->leader)
+        if (peer->handshake.raft_id == l->leader)
                 snprintf(l->state->leader_machine_id, sizeof(l->state->leader_machine_id), "%s",
-                         peer->hello.machine_id);
+                         peer->handshake.machine_id);
         for (size_t i = 0; i < l->state->n_members; i++)
-                if (l->state->members[i].raft_id == peer->hello.raft_id)
+                if (l->state->members[i].raft_id == peer->handshake.raft_id)
                         l->state->members[i].reachable |= (peer->dialed || peer->accepted) &&
                                                           peer->kernel_silent_ms < REACHABLE_SILENT_MS;
 }
 
-static KvMemberRole seat_of(RaftServerRole role) {
-        return role == RAFT_ROLE_VOTER   ? KV_MEMBER_VOTER :
-               role == RAFT_ROLE_STANDBY ? KV_MEMBER_STANDBY :
-                                           KV_MEMBER_SPARE;
+static KvMemberRole status_member_role(RaftServerRole role) {
+        if (role == RAFT_ROLE_VOTER)
+                return KV_MEMBER_VOTER;
+        return role == RAFT_ROLE_STANDBY ? KV_MEMBER_STANDBY : KV_MEMBER_SPARE;
 }
 
-static void list_members(const KvStore *s, KvState *ret) {
-        const RaftServers *servers = raft_core_servers(s->replica->core);
+static void status_members(const KvStore *s, KvState *ret) {
+        const RaftServers *servers = raft_core_servers(replica_core(s->replica));
         bool lead = replica_is_leader(s->replica);
 
         for (size_t i = 0; i < servers->n && ret->n_members < KV_MEMBERS_MAX; i++) {
@@ -64,15 +64,15 @@ static void list_members(const KvStore *s, KvState *ret) {
                 KvMember *m = &ret->members[ret->n_members++];
 
                 *m = (KvMember) { .raft_id = server->id,
-                                  .seat = seat_of(server->role),
+                                  .seat = status_member_role(server->role),
                                   .reachable = server->id == ret->raft_id };
                 snprintf(m->address, sizeof(m->address), "%s",
                          server->address[0] == '-' ? "" : server->address);
                 if (lead)
-                        (void) raft_core_match_index(s->replica->core, server->id, &m->match);
+                        (void) raft_core_match_index(replica_core(s->replica), server->id, &m->match);
         }
         if (s->peers)
-                peers_each(s->peers, look_at_peer,
+                peers_each(s->peers, status_on_peer,
                            &(Looking) { .replica = s->replica, .state = ret, .leader = ret->leader_id });
         for (size_t i = 0; i < ret->n_members; i++)
                 if (ret->members[i].seat == KV_MEMBER_VOTER) {
@@ -81,13 +81,63 @@ static void list_members(const KvStore *s, KvState *ret) {
                 }
 }
 
+static KvRole status_role(const RaftCore *core) {
+        switch (raft_core_state(core)) {
+        case RAFT_STATE_LEADER:
+                return KV_ROLE_LEADER;
+        case RAFT_STATE_CANDIDATE:
+                return KV_ROLE_CANDIDATE;
+        default:
+                return KV_ROLE_FOLLOWER;
+        }
+}
+
+/* Why this host accepts no writes, or what is wrong with a tree or a transfer; else *ret stays as it is. */
+static void status_problem(const Replica *p, const KvState *state, char *ret, size_t size) {
+        const char *reason;
+
+        if (replica_error(p, &reason) < 0)
+                snprintf(ret, size, "this host's replica has stopped: %s%s", reason,
+                         state->lost ?
+                                 "; it asks to be let in under another id, and where too few are left to "
+                                 "vote: fleetd --recover on a host whose log is whole" :
+                                 "");
+        else if (!replica_core(p))
+                snprintf(ret, size, "this host waits to be let into a cluster");
+        else if (!state->ready)
+                snprintf(ret, size, "no leader: %zu of %zu voters reachable; reads still work",
+                         state->n_voters_reachable, state->n_voters);
+        else if (state->differs)
+                snprintf(ret, size, "this host's tree differs from the majority's: it will get the leader's");
+        else if (state->undecided)
+                snprintf(ret, size, "the replicas' trees differ, and no majority of them agrees");
+        else
+                transfers_problem(replica_transfers(p), ret, size);
+}
+
+static void status_raft(const KvStore *s, KvState *ret) {
+        const RaftCore *core = replica_core(s->replica);
+
+        ret->role = status_role(core);
+        ret->term = raft_core_term(core);
+        ret->leader_id = replica_leader(s->replica);
+        ret->raft_index = raft_core_applied_index(core);
+        ret->commit = raft_core_commit_index(core);
+        ret->ready = ret->role == KV_ROLE_LEADER ? raft_core_leads(core) : ret->leader_id != 0;
+        if (ret->leader_id == ret->raft_id && ret->leader_id != 0)
+                snprintf(ret->leader_machine_id, sizeof(ret->leader_machine_id), "%s", s->machine_id);
+        status_members(s, ret);
+        ret->refuses = transfers_refuses(replica_transfers(s->replica));
+}
+
 void kv_state(const KvStore *s, KvState *ret) {
         const Replica *p = s->replica;
+        const Identity *identity = replica_identity(p);
 
         *ret = (KvState) {
-                .raft_id = p->identity.raft_id,
-                .cluster_id = p->identity.cluster_id,
-                .lineage = p->identity.lineage,
+                .raft_id = identity->raft_id,
+                .cluster_id = identity->cluster_id,
+                .lineage = identity->lineage,
                 .index = s->index,
                 .cluster_ms = kv_cluster_ms(s),
                 .stale_ms = kv_stale_ms(s),
@@ -95,73 +145,47 @@ void kv_state(const KvStore *s, KvState *ret) {
                 .level_max = s->level_max,
                 .unserved = s->floor.unknown && s->promised == 0,
                 .floor = kv_can_serve(s) ? 0 : MAX(MAX(s->floor.bound, s->promised), 1u),
+                .stopped = replica_error(p, NULL) < 0,
+                .lost = replica_state(p) == REPLICA_QUARANTINED,
+                .founded = replica_has_founded(p),
+                .differs = consistency_differs(replica_consistency(p)),
+                .undecided = consistency_undecided(replica_consistency(p)),
         };
-
-        ret->stopped = p->error < 0;
-        ret->lost = p->lost;
-        ret->founded = p->founded;
         ret->forwards = ret->stopped && replica_known_leader(p) != 0;
-        ret->differs = consistency_differs(p->compare);
-        ret->undecided = consistency_undecided(p->compare);
-        if (p->error < 0)
-                snprintf(ret->problem, sizeof(ret->problem), "this host's replica has stopped: %s%s",
-                         p->reason,
-                         p->lost ? "; it asks to be let in under another id, and where too few are left to "
-                                   "vote: fleetd --recover on a host whose log is whole" :
-                                   "");
-        else if (!p->core)
-                snprintf(ret->problem, sizeof(ret->problem), "this host waits to be let into a cluster");
-        if (!p->core || p->error < 0)
-                return;
+        if (replica_core(p) && !ret->stopped)
+                status_raft(s, ret);
+        status_problem(p, ret, ret->problem, sizeof(ret->problem));
+}
 
-        ret->role = raft_core_state(p->core) == RAFT_STATE_LEADER    ? KV_ROLE_LEADER :
-                    raft_core_state(p->core) == RAFT_STATE_CANDIDATE ? KV_ROLE_CANDIDATE :
-                                                                       KV_ROLE_FOLLOWER;
-        ret->term = raft_core_term(p->core);
-        ret->leader_id = replica_leader(p);
-        ret->raft_index = raft_core_applied_index(p->core);
-        ret->commit = raft_core_commit_index(p->core);
-        ret->ready = ret->role == KV_ROLE_LEADER ? raft_core_leads(p->core) : ret->leader_id != 0;
-        if (ret->leader_id == ret->raft_id && ret->leader_id != 0)
-                snprintf(ret->leader_machine_id, sizeof(ret->leader_machine_id), "%s", s->machine_id);
-        list_members(s, ret);
-        if (!ret->ready)
-                snprintf(ret->problem, sizeof(ret->problem),
-                         "no leader: %zu of %zu voters reachable; reads still work", ret->n_voters_reachable,
-                         ret->n_voters);
-        else if (ret->differs)
-                snprintf(ret->problem, sizeof(ret->problem),
-                         "this host's tree differs from the majority's: it will get the leader's");
-        else if (ret->undecided)
-                snprintf(ret->problem, sizeof(ret->problem),
-                         "the replicas' trees differ, and no majority of them agrees");
-        else
-                transfers_problem(p->transfers, ret->problem, sizeof(ret->problem));
-        ret->refuses = transfers_refuses(p->transfers);
+void kv_problem(const KvStore *s, char *ret, size_t size) {
+        KvState state;
+
+        kv_state(s, &state);
+        snprintf(ret, size, "%s",
+                 state.problem[0] ? state.problem : "the leader cannot be reached; reads still work");
+}
+
+unsigned kv_level(const KvStore *s) {
+        return s->level;
+}
+
+uint64_t kv_kept_bytes(const KvStore *s) {
+        return s->meta.results.bytes;
 }
 
 void kv_position(const KvStore *s, KvPosition *ret) {
-        const Replica *p = s->replica;
+        const Identity *identity = replica_identity(s->replica);
+        const RaftCore *core = replica_core(s->replica);
 
-        *ret = (KvPosition) { .cluster_id = p->identity.cluster_id, .lineage = p->identity.lineage };
-        if (!p->core || p->error < 0)
+        *ret = (KvPosition) { .cluster_id = identity->cluster_id, .lineage = identity->lineage };
+        if (!core || replica_error(s->replica, NULL) < 0)
                 return;
-        ret->raft_index = raft_core_applied_index(p->core);
-        ret->term = raft_core_term(p->core);
-}
-
-int kv_read(KvStore *s, TreeTxn **ret) {
-        Tree *tree = replica_serving(s->replica);
-
-        if (!tree)
-                return -EUCLEAN;
-        tree_set_work(tree, &s->loop->turns.now);
-        return tree_begin_read(tree, ret);
+        ret->raft_index = raft_core_applied_index(core);
+        ret->term = raft_core_term(core);
 }
 
 bool kv_can_serve(const KvStore *s) {
-        return (read_bound_allows(&s->floor, s->index) && s->index >= s->promised) ||
-               kv_has_bug(s->bug, "serve-below-floor");
+        return read_bound_allows(&s->floor, s->index) && s->index >= s->promised;
 }
 
 uint64_t kv_stale_ms(const KvStore *s) {
@@ -183,14 +207,19 @@ uint64_t kv_cluster_ms(const KvStore *s) {
 }
 
 void kv_counts(const KvStore *s, KvCounts *ret) {
-        memcpy(ret->done, s->done, sizeof(ret->done));
-        memcpy(ret->refused, s->refused, sizeof(ret->refused));
-        ret->cost = s->cost;
-        ret->cost_max = s->cost_max;
-        ret->deferred = s->deferred;
-        ret->traffic = s->replica->traffic;
-        ret->entries_bytes = s->replica->core ? raft_core_entries_bytes(s->replica->core) : 0;
-        ret->window_bytes = hub_window_bytes(s->hub);
+        const AppliedCounts *counts = &replica_applied(s->replica)->counts;
+        const RaftCore *core = replica_core(s->replica);
+
+        *ret = (KvCounts) {
+                .cost = counts->cost,
+                .cost_max = counts->cost_max,
+                .deferred = counts->deferred,
+                .traffic = *replica_stats(s->replica),
+                .entries_bytes = core ? raft_core_entries_bytes(core) : 0,
+                .window_bytes = hub_window_bytes(s->hub),
+        };
+        memcpy(ret->done, counts->done, sizeof(ret->done));
+        memcpy(ret->refused, counts->refused, sizeof(ret->refused));
 }
 
 int kv_hash(KvStore *s, uint64_t *ret_hash, uint64_t *ret_applied) {
@@ -199,15 +228,14 @@ int kv_hash(KvStore *s, uint64_t *ret_hash, uint64_t *ret_applied) {
         int r;
 
         r = kv_read(s, &txn);
-        if (r >= 0)
-                r = tree_meta(txn, &meta);
-        if (r >= 0)
-                r = tree_hash(txn, ret_hash);
-        if (r >= 0)
-                *ret_applied = meta.applied;
-        return r;
-}
-
-Hub *kv_hub(KvStore *s) {
-        return s->hub;
+        if (r < 0)
+                return r;
+        r = tree_meta(txn, &meta);
+        if (r < 0)
+                return r;
+        r = tree_hash(txn, ret_hash);
+        if (r < 0)
+                return r;
+        *ret_applied = meta.applied;
+        return 0;
 }

@@ -1,4 +1,4 @@
-/* Whom we dial, who dials us, and what can be asked of all. */
+/* Dialing, listening, and the public interface. */
 #include "peers/peers_internal.h"
 
 #include <assert.h>
@@ -7,28 +7,33 @@
 #include "base/log.h"
 
 enum {
-        /* Without a session, a connection that is refused is the only sign of a kernel (PeerState). As on a
-         * session, where the kernel is probed once a second, a second without a link or a lost packet must
-         * not look like three seconds of silence. */
+        /* Without a session, a refused connection is the only sign of a kernel (PeerState). On a session the
+         * kernel is probed once a second; likewise, one second without a link or one lost packet must not
+         * count as three seconds of silence. */
         DIAL_TIMEOUT_MS = 1000,
         PROBE_MS = 500,
-        GREETING_HELD_MS = 250, /* a newcomer displaces the oldest greeting only when that had so long */
+        PENDING_HELD_MS = 250, /* a new connection displaces the oldest pending one after this time only */
         SILENT_CUT_MS = 10000,
         HOST_KEPT_MS = 600000,
 };
 
-/* -- Whom we dial -- */
+/* -- Dialing -- */
 
-static void known_unreachable(Known *k, int error) {
-        const char *sentence = error == -ECONNREFUSED ?
-                                       "connection refused: no fleetd listens there" :
-                               error == -ETIMEDOUT ?
-                                       "the host does not answer" :
-                               error == -EINVAL ?
-                                       "not an address: expected ADDR:PORT or [ADDR6]:PORT, in numbers" :
-                                       strerror(-error);
+static const char *known_error_text(int error) {
+        switch (error) {
+        case -ECONNREFUSED:
+                return "connection refused: no fleetd listens there";
+        case -ETIMEDOUT:
+                return "connection timed out";
+        case -EINVAL:
+                return "invalid address: expected ADDR:PORT or [ADDR6]:PORT, in numbers";
+        default:
+                return strerror(-error);
+        }
+}
 
-        known_complain(k, COMPLAINT_UNREACHABLE, sentence);
+static void known_unreachable(KnownAddress *k, int error) {
+        known_warn(k, WARNING_UNREACHABLE, known_error_text(error));
         if (error == -ETIMEDOUT)
                 known_redial(k);
         else {
@@ -38,7 +43,7 @@ static void known_unreachable(Known *k, int error) {
 }
 
 static void known_on_connected(void *userdata, Stream *stream, int error) {
-        Known *k = userdata;
+        KnownAddress *k = userdata;
         int r;
 
         k->connecting = NULL;
@@ -51,14 +56,14 @@ static void known_on_connected(void *userdata, Stream *stream, int error) {
 }
 
 static void known_dial(void *userdata) {
-        Known *k = userdata;
+        KnownAddress *k = userdata;
         Peers *peers = k->peers;
         int r = 0;
 
         assert(!k->connecting && !k->session);
-        if (peers->closing || k->ourselves)
+        if (peers->closing || k->is_self)
                 return;
-        if (k->host && k->host->dialed) { /* by another of its addresses */
+        if (k->host && k->host->dialed) { /* at another of its addresses */
                 known_wait(k, PEERS_BACKOFF_MAX_MS);
                 return;
         }
@@ -69,8 +74,8 @@ static void known_dial(void *userdata) {
                 known_unreachable(k, r);
 }
 
-/* The session goes last: those who hear of its end may come back to the list. */
-static void known_free(Known *k) {
+/* The session ends last: observers of its end may call peers_set_known(). */
+static void known_free(KnownAddress *k) {
         Peers *peers = k->peers;
         PeerSession *s = k->session;
 
@@ -87,7 +92,7 @@ static void known_free(Known *k) {
 }
 
 static int known_add(Peers *peers, const PeerAddress *a) {
-        _cleanup_free_ Known *k = NEW0(Known, 1);
+        _cleanup_free_ KnownAddress *k = NEW0(KnownAddress, 1);
 
         if (!k)
                 return -ENOMEM;
@@ -106,8 +111,42 @@ static int known_add(Peers *peers, const PeerAddress *a) {
         return 0;
 }
 
+/* Add or update the address 'a' of the list. */
+static int known_update(Peers *peers, const PeerAddress *a) {
+        PeerHost *host = NULL;
+        KnownAddress *k;
+        int r = 0;
+
+        HASH_FIND_STR(peers->known, a->address, k);
+        if (!k) {
+                r = known_add(peers, a);
+                if (r < 0)
+                        return r;
+                HASH_FIND_STR(peers->known, a->address, k);
+        }
+        k->wanted = true;
+        if (!*a->machine_id || streq(a->machine_id, k->given_id))
+                return 0;
+
+        /* The handshake of an open session takes precedence over the list; a changed list permits dialing
+         * again. */
+        memcpy(k->given_id, a->machine_id, sizeof(k->given_id));
+        if (k->session && k->session->state == SESSION_OPEN)
+                return 0;
+        r = host_get(peers, a->machine_id, &host);
+        if (r < 0)
+                k->given_id[0] = 0; /* the next call tries again */
+        else
+                known_set_host(k, host);
+        if (k->is_self) {
+                k->is_self = false;
+                known_redial(k);
+        }
+        return r;
+}
+
 int peers_set_known(Peers *peers, const PeerAddress *known, size_t n) {
-        Known *k;
+        KnownAddress *k;
         int r = 0;
 
         if (peers->closing)
@@ -116,40 +155,10 @@ int peers_set_known(Peers *peers, const PeerAddress *known, size_t n) {
         for (k = peers->known; k; k = k->hh.next)
                 k->wanted = false;
 
-        for (size_t i = 0; i < n; i++) {
-                const PeerAddress *a = known + i;
-                Host *host = NULL;
-
-                if (streq(a->machine_id, peers->self.machine_id) || streq(a->address, peers->self.address) ||
-                    !*a->address)
-                        continue;
-
-                HASH_FIND_STR(peers->known, a->address, k);
-                if (!k) {
-                        if (known_add(peers, a) < 0) {
-                                r = -ENOMEM;
-                                continue;
-                        }
-                        HASH_FIND_STR(peers->known, a->address, k);
-                }
-                k->wanted = true;
-                if (!*a->machine_id || streq(a->machine_id, k->given_id))
-                        continue;
-                /* What a hello has said counts more than what a list says; but a new word of the list is
-                 * worth a look. */
-                memcpy(k->given_id, a->machine_id, sizeof(k->given_id));
-                if (k->session && k->session->state == SESSION_OPEN)
-                        continue;
-                if (host_get(peers, a->machine_id, &host) < 0) {
+        for (size_t i = 0; i < n; i++)
+                if (*known[i].address && !streq(known[i].machine_id, peers->self.machine_id) &&
+                    !streq(known[i].address, peers->self.address) && known_update(peers, known + i) < 0)
                         r = -ENOMEM;
-                        k->given_id[0] = 0; /* who says it again has it looked at again */
-                } else
-                        known_set_host(k, host);
-                if (k->ourselves) {
-                        k->ourselves = false;
-                        known_redial(k);
-                }
-        }
 
         for (k = peers->known; k;) {
                 if (k->wanted) {
@@ -157,16 +166,16 @@ int peers_set_known(Peers *peers, const PeerAddress *known, size_t n) {
                         continue;
                 }
                 known_free(k);
-                k = peers->known; /* which is what those who heard of it have left */
+                k = peers->known; /* an observer may have changed the list */
         }
         return r;
 }
 
-/* -- Who dials us -- */
+/* -- Listening -- */
 
-static void accepting_on_stream(void *userdata, Stream *stream) {
-        Accepting *a = userdata;
-        Peers *peers = a->peers;
+static void peers_on_accept(void *userdata, Stream *stream) {
+        PeerListener *l = userdata;
+        Peers *peers = l->peers;
         PeerSession *oldest = peers->pending;
 
         if (peers->closing) {
@@ -174,79 +183,96 @@ static void accepting_on_stream(void *userdata, Stream *stream) {
                 return;
         }
 
-        /* The oldest goes; but when all of them are young this is a storm of honest hosts, and if each drove
-         * out the one before it, none would ever get through: then the newcomer is told to come again. */
+        /* The oldest pending connection ends, unless all are recent: then many regular hosts dial at once. If
+         * each displaced the one before it, no host would complete its handshake; so the new connection is
+         * closed. */
         if (HASH_CNT(hh_pending, peers->pending) >= PEER_HANDSHAKES_MAX) {
-                if (loop_now_ms(peers->loop) - oldest->begun_ms < GREETING_HELD_MS) {
+                if (loop_now_ms(peers->loop) - oldest->begun_ms < PENDING_HELD_MS) {
                         stream_close(stream);
                         return;
                 }
-                session_cut(oldest, -EBUSY, "too many connections wait to say their hello");
+                session_cut(oldest, -EBUSY, "too many connections without a handshake");
         }
 
         (void) peers_begin(peers, stream, NULL);
 }
 
 int peers_listen(Peers *peers, const char *address, Error *err) {
-        _cleanup_free_ Accepting *a = NEW0(Accepting, 1);
+        _cleanup_free_ PeerListener *l = NEW0(PeerListener, 1);
         int r;
 
-        if (!a)
+        if (!l)
                 return -ENOMEM;
 
-        a->peers = peers;
-        r = peers->network->ops->listen(peers->network, address, accepting_on_stream, a, &a->listener, err);
+        l->peers = peers;
+        r = peers->network->ops->listen(peers->network, address, peers_on_accept, l, &l->listener, err);
         if (r < 0)
                 return r;
 
-        a->next = peers->accepting;
-        peers->accepting = TAKE_PTR(a);
+        SLIST_INSERT_HEAD(&peers->listeners, l, listeners);
+        (void) TAKE_PTR(l);
         return 0;
 }
 
-/* For walks over sessions that end some: what follows 's' now, or its successor's number, may be gone
- * afterwards. */
-static PeerSession *session_after(Peers *peers, uint64_t number) {
-        PeerSession *s = NULL;
+static PeerSession *peers_find_session(Peers *peers, uint64_t number) {
+        PeerSession *s;
 
-        if (number > 0)
-                HASH_FIND(hh, peers->sessions, &number, sizeof(number), s);
+        HASH_FIND(hh, peers->sessions, &number, sizeof(number), s);
         return s;
 }
 
-/* Cuts what has been silent for long, so that a healed link is dialed anew at once instead of waiting for the
- * kernel's retransmission, whose pauses have grown by then; and forgets hosts that are long gone. */
+/* Call 'each' for all sessions. It may end sessions, also others than its argument; a walk therefore keeps
+ * the number of the next one, and stops when that one is freed. */
+static void peers_each_session(Peers *peers, void (*each)(PeerSession *s, const void *argument),
+                               const void *argument) {
+        uint64_t next = 0;
+
+        for (PeerSession *s = peers->sessions; s; s = next > 0 ? peers_find_session(peers, next) : NULL) {
+                next = s->hh.next ? ((PeerSession *) s->hh.next)->number : 0;
+                each(s, argument);
+        }
+}
+
+static void session_cut_if_silent(PeerSession *s, const void *unused) {
+        uint64_t silent_ms = s->state == SESSION_OPEN ? stream_kernel_silent_ms(s->stream) : UINT64_MAX;
+
+        if (silent_ms != UINT64_MAX && silent_ms >= SILENT_CUT_MS)
+                session_cut(s, -ETIMEDOUT, "no packet from the host for 10 s");
+}
+
+static void session_bye_for(PeerSession *s, const void *reason) {
+        session_bye(s, reason);
+}
+
+static void session_send_changed_self(PeerSession *s, const void *unused) {
+        if (s->state == SESSION_OPEN && session_send_handshake(s) < 0)
+                session_cut(s, -ENOMEM, "Failed to send the changed handshake");
+}
+
+/* End silent sessions: a link that works again is dialed at once, instead of after the kernel's next
+ * retransmission, whose pauses have grown by then. Free hosts without contact for long. */
 static void peers_on_tick(void *userdata) {
         Peers *peers = userdata;
-        uint64_t now_ms = loop_now_ms(peers->loop), next;
+        uint64_t now_ms = loop_now_ms(peers->loop);
 
-        for (PeerSession *s = peers->sessions; s; s = session_after(peers, next)) {
-                next = s->hh.next ? ((PeerSession *) s->hh.next)->number : 0;
-                if (s->state != SESSION_OPEN)
-                        continue;
+        peers_each_session(peers, session_cut_if_silent, NULL);
 
-                uint64_t silent_ms = stream_kernel_silent_ms(s->stream);
-
-                if (silent_ms != UINT64_MAX && silent_ms >= SILENT_CUT_MS)
-                        session_cut(s, -ETIMEDOUT, "the host has been silent for 10 s");
-        }
-
-        for (Host *host = peers->hosts, *after; host; host = after) {
-                after = host->hh.next;
-                if (host->index_again)
+        for (PeerHost *host = peers->hosts, *following; host; host = following) {
+                following = host->hh.next;
+                if (host->index_unfinished)
                         host_index(host);
-                if (!host->dialed && !host->accepted && !host->judged && host->n_known == 0 &&
+                if (!host->dialed && !host->accepted && !host->candidate && host->n_known == 0 &&
                     now_ms - host->used_ms >= HOST_KEPT_MS)
                         peer_host_free(host);
         }
 
         if (peers->hosts && !peers->closing && timer_start(&peers->tick, peers->loop, PEERS_TICK_MS) < 0)
-                log_error(NO_FIELDS, "no memory to watch over sessions");
+                log_error(NO_FIELDS, "Failed to start the session timer: out of memory");
 }
 
-/* -- The whole -- */
+/* -- Public interface -- */
 
-static void peers_on_gone_all(void *userdata) {
+static void peers_on_all_gone(void *userdata) {
         Peers *peers = userdata;
         void (*closed)(void *) = peers->closed;
         void *closed_userdata = peers->closed_userdata;
@@ -269,34 +295,37 @@ int peers_new(Peers **ret, Loop *loop, Network *network, const PeersOptions *opt
         peers->options = *options;
         peers->self = options->self;
         TAILQ_INIT(&peers->changed);
-        peers->tell = DEFERRED(peers_notify, peers);
-        peers->gone = DEFERRED(peers_on_gone_all, peers);
+        peers->notify = DEFERRED(peers_notify, peers);
+        peers->session_context = (SessionContext) {
+                .loop = loop,
+                .key = options->key,
+                .self = &peers->self,
+                .types = peers->types,
+                .events = &peers_session_events,
+                .userdata = peers,
+        };
+        peers->gone = DEFERRED(peers_on_all_gone, peers);
         peers->tick = TIMER(peers_on_tick, peers);
         *ret = peers;
         return 0;
 }
 
 void peers_close(Peers *peers, const char *reason, void (*closed)(void *userdata), void *userdata) {
-        uint64_t next;
-
         assert(!peers->closing);
         peers->closing = true;
         peers->closed = closed;
         peers->closed_userdata = userdata;
-        deferred_cancel(&peers->tell);
+        deferred_cancel(&peers->notify);
         timer_stop(&peers->tick);
 
-        while (peers->accepting) {
-                Accepting *a = peers->accepting;
+        while (!SLIST_EMPTY(&peers->listeners)) {
+                PeerListener *l = SLIST_FIRST(&peers->listeners);
 
-                peers->accepting = a->next;
-                peers->network->ops->unlisten(peers->network, a->listener);
-                free(a);
+                SLIST_REMOVE_HEAD(&peers->listeners, listeners);
+                peers->network->ops->unlisten(peers->network, l->listener);
+                free(l);
         }
-        for (PeerSession *s = peers->sessions; s; s = session_after(peers, next)) {
-                next = s->hh.next ? ((PeerSession *) s->hh.next)->number : 0;
-                session_bye(s, reason);
-        }
+        peers_each_session(peers, session_bye_for, reason);
         while (peers->known)
                 known_free(peers->known);
 
@@ -305,32 +334,38 @@ void peers_close(Peers *peers, const char *reason, void (*closed)(void *userdata
 }
 
 void peers_set_self(Peers *peers, const PeerHandshake *self) {
-        uint64_t next;
-
         assert(streq(self->machine_id, peers->self.machine_id) && self->nonce == peers->self.nonce);
         if (memcmp(self, &peers->self, sizeof(*self)) == 0)
                 return;
 
         peers->self = *self;
-        for (PeerSession *s = peers->sessions; s; s = session_after(peers, next)) {
-                next = s->hh.next ? ((PeerSession *) s->hh.next)->number : 0;
-                if (s->state == SESSION_OPEN && session_send_handshake(s) < 0)
-                        session_cut(s, -ENOMEM, "cannot say our changed hello");
-        }
+        peers_each_session(peers, session_send_changed_self, NULL);
 }
 
 const PeerHandshake *peers_self(const Peers *peers) {
         return &peers->self;
 }
 
-void peers_handle(Peers *peers, PeerFrame type, PeerHandler handler, void *userdata) {
-        assert(type > 0 && type < _PEER_FRAME_MAX);
-        peers->handlers[type].handler = handler;
-        peers->handlers[type].userdata = userdata;
+void peers_register(Peers *peers, const PeerFrameType *types, size_t n, void *userdata) {
+        for (size_t i = 0; i < n; i++) {
+                PeerFrameType *type = peers->types + types[i].type;
+
+                assert(types[i].type >= PEER_SESSION_TYPES && types[i].type < PEER_FRAME_TYPES);
+                assert(!type->direction ||
+                       (type->direction == types[i].direction && type->priority == types[i].priority));
+                *type = types[i];
+                peers->types_userdata[types[i].type] = userdata;
+        }
+}
+
+/* Direction and priority stay: frames on the wrong session still end it, and queued frames are still sent. */
+void peers_unregister(Peers *peers, const PeerFrameType *types, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                peers->types[types[i].type].handler = NULL;
 }
 
 PeerSession *peers_dialed(Peers *peers, const char *machine_id) {
-        Host *host = host_find(peers, machine_id);
+        PeerHost *host = host_find(peers, machine_id);
 
         return host ? host->dialed : NULL;
 }
@@ -342,14 +377,14 @@ int peers_send(Peers *peers, const char *machine_id, PeerFrame type, const void 
 }
 
 int peers_send_raft(Peers *peers, uint64_t raft_id, PeerFrame type, const void *payload, size_t size) {
-        Host *host;
+        PeerHost *host;
 
         HASH_FIND(hh_raft, peers->by_raft, &raft_id, sizeof(raft_id), host);
         return host && host->dialed ? session_send(host->dialed, type, payload, size) : -ENOTCONN;
 }
 
 PeerSession *peers_session(Peers *peers, uint64_t number) {
-        PeerSession *s = session_after(peers, number);
+        PeerSession *s = peers_find_session(peers, number);
 
         return s && s->state == SESSION_OPEN ? s : NULL;
 }

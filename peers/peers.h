@@ -1,169 +1,157 @@
-/* Sessions between hosts: one peer port, framed messages, over TLS with the cluster's key.
+/* Sessions between hosts: frames over TLS with the cluster's key.
  *
- * Each host dials each other host it knows, and asks on the session that it dialed; the answering side
- * replies on the same session. So a pair has up to two sessions, one for each direction of asking, and nobody
- * has to agree who dials. Raft's messages, results too, always leave on the sender's own dialed session: per
- * pair and direction they arrive in order, and when a new session of a host is accepted the older one of that
- * host is closed first, with all its bytes dropped.
+ * Each host dials every other host that it knows. Requests leave on the session that this host dialed; the
+ * other host answers on the same session. A pair of hosts has up to two sessions, one per direction of
+ * requests, and needs no agreement about which host dials. Raft's messages, results included, always leave on
+ * the sender's dialed session, so they arrive in order per direction. When a host accepts a new session of
+ * another host, it first closes that host's older one and drops its bytes.
  *
- * A hello opens each session, both ways: protocol version, cluster id, lineage, machine id, boot id, start
- * number, nonce, Raft id, peer address, name. It may be said again on an open session when something in it
- * has changed. Who may come in is asked of 'admit'. A second nonce of one machine id is let in when the first
- * one's session is closed or leaves a ping unanswered for 1 s; else it is refused and reported as a clone
- * (ARCHITECTURE, rule 16).
+ * A handshake opens each session in both directions. A host sends it again on an open session when its
+ * content changes. The callback 'admit' decides about admission. Two hosts with one machine id and different
+ * nonces are clones: the second one is admitted if the sessions of the first are closed or leave a ping
+ * unanswered for 1 s; otherwise it is rejected and reported.
  *
- * What a slow connection holds up goes in lanes: Raft and beats, then what people ask, then states and bulk.
- *
- * Frames: u32 size, u8 type, then payload; at most PEER_FRAME_MAX. Frame types below 16 are the store's, the
- * others belong to fleetd's rooms. Bytes from outside are bounded, checked and fuzzed. */
+ * Components register their types of frames; this folder does not list them. Frames that wait for a slow
+ * connection leave in order of priority. */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "base/error.h"
 #include "base/sizes.h"
 #include "io/loop.h"
 #include "io/stream.h"
 #include "io/tls.h"
+#include "peers/frame.h"
+#include "peers/handshake.h"
 
 typedef struct Peers Peers;
 typedef struct PeerSession PeerSession;
 
 enum {
-        PEER_FRAME_MAX = 12 * 1024 * 1024, /* an AppendEntries of 32 entries of 256 KiB, and some */
-        PEER_QUEUE_MAX =
-                32 * 1024 *
-                1024, /* beyond, sending fails with -ENOBUFS; 5 s without progress: the session is cut */
-        PEER_NAME_MAX = 64,
-        PEER_HANDSHAKES_MAX = 64,    /* accepted connections that have not said their hello */
-        PEERS_BACKOFF_MAX_MS = 2000, /* the longest pause between two attempts to connect to a host */
+        PEER_FRAME_MAX = 12 * 1024 * 1024, /* bytes: an AppendEntries of 32 entries of 256 KiB fits */
+        PEER_QUEUE_MAX = 32 * 1024 * 1024, /* bytes; beyond, sending fails with -ENOBUFS. A full queue without
+                                            * progress for 5 s ends the session. */
+        PEER_HANDSHAKES_MAX = 64,          /* accepted connections without a handshake yet */
+        PEERS_BACKOFF_MAX_MS = 2000,       /* longest pause between two attempts to dial a host */
 };
-
-typedef enum PeerFrame {
-        PEER_HANDSHAKE = 1,
-        PEER_REFUSED,
-        PEER_PING,
-        PEER_PONG,
-        PEER_BYE, /* the session's own */
-        PEER_RAFT,
-        PEER_PROPOSE,
-        PEER_PROPOSED,
-        PEER_TERM_CHECK,
-        PEER_TERM_CHECKED,
-        PEER_SNAPSHOT,
-        PEER_SNAPSHOT_ACK,
-        PEER_JOIN,
-        PEER_JOINED,
-        PEER_PROPOSE_LATER, /* as PEER_PROPOSE, for what gives way to all else: states */
-        PEER_HEARTBEAT = 16,
-        PEER_CALL,
-        PEER_CALL_CHUNK,
-        PEER_CALL_END,
-        PEER_CALL_CANCEL,
-        PEER_TREE, /* the store's again: kvstore/raft/consistency_check.h */
-        PEER_CALL_CREDIT,
-        _PEER_FRAME_MAX,
-} PeerFrame;
-
-/* What a host says of itself. Plain value; strings are fixed and terminated. */
-typedef struct PeerHandshake {
-        uint64_t cluster_id, lineage;     /* 0: belongs to none yet */
-        char machine_id[MACHINE_ID_SIZE]; /* 32 hex digits */
-        char boot_id[BOOT_ID_SIZE];       /* 32 hex digits, or "" */
-        uint64_t start_number;            /* grows by one with each start of the daemon, kept on its disk */
-        uint64_t nonce;                   /* drawn at each start */
-        uint64_t raft_id;                 /* 0: none yet */
-        char address[ADDRESS_SIZE];       /* its peer door, "ADDR:PORT"; "" when it has none */
-        char name[PEER_NAME_MAX];
-} PeerHandshake;
 
 typedef struct PeersOptions {
         PeerHandshake self;
-        const TlsKey *key; /* borrowed; NULL only in tests and simulation: plain frames */
-        /* Whether the host that dialed us may come in (also when it says a changed hello); 0, or a negative
-         * errno with a sentence that the other side gets to read. NULL: everybody of this cluster, and those
-         * of none. */
-        int (*admit)(void *userdata, const PeerHandshake *hello, Error *err);
-        /* A session came to be or ended, a hello changed, a clone was refused. Deferred: never from inside a
-         * call. */
+        const TlsKey *key; /* borrowed; NULL only in tests and simulation: frames without TLS */
+        /* Return 0 to admit the host that dialed, or a negative errno with a message, which is sent to that
+         * host. Called for its first handshake and for each changed one. NULL: admit each host of this
+         * cluster, and each host that has no cluster. */
+        int (*admit)(void *userdata, const PeerHandshake *handshake, Error *err);
+        /* A session began or ended, a handshake changed, or a clone was rejected. Deferred: never called from
+         * inside another call. */
         void (*on_change)(void *userdata, const char *machine_id);
         void *userdata;
 } PeersOptions;
 
 int peers_new(Peers **ret, Loop *loop, Network *network, const PeersOptions *options);
-int peers_listen(Peers *peers, const char *address, Error *err); /* may be called for several addresses */
-/* Closes all sessions (saying BYE with 'reason': "stop" or "shutdown", "" for none; at most 1 s); 'closed'
- * comes once from the loop, after which *peers is gone. Handlers and observers are not called any more. */
+/* Listen on one more address. */
+int peers_listen(Peers *peers, const char *address, Error *err);
+/* Close all sessions: send BYE with 'reason' ("stop", "shutdown", or "" for none) and wait at most 1 s. Call
+ * 'closed' once from the loop; *peers is freed then. No handler or observer is called any more. */
 void peers_close(Peers *peers, const char *reason, void (*closed)(void *userdata), void *userdata);
 
-/* What we say of ourselves has changed (Raft id given, cluster joined): open sessions are told, new ones say
- * it. */
+/* Set the identity of this host (it received a Raft id, or joined a cluster), and send it on open sessions.
+ */
 void peers_set_self(Peers *peers, const PeerHandshake *self);
 const PeerHandshake *peers_self(const Peers *peers);
 
-/* Others that want to hear of sessions besides options.on_change. The struct is embedded in its owner. */
+/* An additional observer of sessions. The struct is embedded in its owner. */
 typedef struct PeerObserver {
         void (*on_change)(void *userdata, const char *machine_id); /* as in PeersOptions; may be NULL */
-        /* An open session ends: what was to be answered on it is moot, the pointer is dead afterwards. Called
-         * at once, also from inside calls that end sessions. May be NULL. */
+        /* An open session ends: no answer arrives on it any more, and the pointer is invalid afterwards.
+         * Called at once, also from inside calls that end sessions. May be NULL. */
         void (*on_end)(void *userdata, PeerSession *session);
         void *userdata;
-        struct PeerObserver *next; /* the list's */
+        LIST_ENTRY(PeerObserver) observers;
 } PeerObserver;
 
 void peers_observe(Peers *peers, PeerObserver *observer);
-void peers_unobserve(Peers *peers, PeerObserver *observer); /* harmless when it is not observing */
+void peers_unobserve(Peers *peers, PeerObserver *observer); /* no effect if it is not registered */
 
 typedef struct PeerAddress {
-        char machine_id[MACHINE_ID_SIZE]; /* "" when only the address is known (Join=) */
+        char machine_id[MACHINE_ID_SIZE]; /* "" if only the address is known (Join=) */
         char address[ADDRESS_SIZE];
 } PeerAddress;
 
-/* Whom to dial: sessions to addresses that are gone from the list end. Dialing retries with back-off 100 ms
- * to 2 s. An address that turns out to be our own is remembered, and not dialed again while it is on the
- * list. */
-int peers_set_known(Peers *peers, const PeerAddress *known,
-                    size_t n); /* 0, or -ENOMEM: what could not be added is not dialed */
+/* Set the hosts to dial. Sessions to addresses that are no longer listed end. Dialing retries with a back-off
+ * of 100 ms to 2 s. An address that belongs to this host is not dialed again while it is listed. Return 0, or
+ * -ENOMEM: some addresses were not added. */
+int peers_set_known(Peers *peers, const PeerAddress *known, size_t n);
 
-/* Who handles a frame type; NULL: nobody, such frames are dropped. 'payload' is borrowed for the call. On a
- * dialed session only answers arrive, on an accepted one only questions: the handler knows by the type
- * (PEER_HEARTBEAT goes both ways). */
+/* Which session carries a type. A frame on the other session ends that session. */
+typedef enum PeerDirection {
+        PEER_REQUEST = 1, /* from the host that dialed */
+        PEER_ANSWER = 2,  /* to the host that dialed */
+        PEER_BOTH_WAYS = PEER_REQUEST | PEER_ANSWER,
+} PeerDirection;
+
+/* Transmission order of frames that wait for a slow connection; within a class, in order of sending. What
+ * keeps a leader or a host alive must not wait for a checkpoint or for a burst of unit states. */
+typedef enum PeerPriority {
+        PEER_PRIORITY_HIGH,
+        PEER_PRIORITY_NORMAL,
+        PEER_PRIORITY_LOW,
+        _PEER_PRIORITY_MAX,
+} PeerPriority;
+
+/* 'payload' is borrowed for the call. */
 typedef void (*PeerHandler)(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                             size_t size);
-void peers_handle(Peers *peers, PeerFrame type, PeerHandler handler, void *userdata);
 
-/* Sends on our dialed session to that host (by machine id, or Raft id). -ENOTCONN, -ENOBUFS, -EMSGSIZE,
- * -ENOMEM. */
+typedef struct PeerFrameType {
+        PeerFrame type;
+        PeerDirection direction;
+        PeerPriority priority;
+        PeerHandler handler;
+} PeerFrameType;
+
+/* Register types before the first frame of them is sent. One type has one owner. */
+void peers_register(Peers *peers, const PeerFrameType *types, size_t n, void *userdata);
+/* Drop the frames of these types from now on. */
+void peers_unregister(Peers *peers, const PeerFrameType *types, size_t n);
+
+/* Send on the dialed session to a host, by machine id or Raft id. -ENOTCONN, -ENOBUFS, -EMSGSIZE, -ENOMEM. */
 int peers_send(Peers *peers, const char *machine_id, PeerFrame type, const void *payload, size_t size);
 int peers_send_raft(Peers *peers, uint64_t raft_id, PeerFrame type, const void *payload, size_t size);
-/* Answers on the session that a question came by. Errors as above. */
+/* Answer on the session of the request. Errors as above. */
 int peer_reply(PeerSession *session, PeerFrame type, const void *payload, size_t size);
-const PeerHandshake *peer_handshake(const PeerSession *session); /* of the other side */
+/* Return the identity of the other host. */
+const PeerHandshake *peer_handshake(const PeerSession *session);
+/* Return the bytes that wait to be sent. */
 size_t peer_queued(const PeerSession *session);
 bool peer_is_dialed(const PeerSession *session);
 
-/* Who answers later keeps the session's number, never the pointer: it is never used twice, and
- * peers_session() is NULL when that session has ended. */
+/* Return the number of a session, which is never reused. Code that answers later keeps the number, not the
+ * pointer.
+ */
 uint64_t peer_number(const PeerSession *session);
+/* Return the open session of that number, or NULL after its end. */
 PeerSession *peers_session(Peers *peers, uint64_t number);
-/* Our open dialed session to that host, or NULL. Borrowed until the caller returns to the loop. */
+/* Return the open dialed session to a host, or NULL. Borrowed until the caller returns to the loop. */
 PeerSession *peers_dialed(Peers *peers, const char *machine_id);
 
-/* What is known of a host, for liveness and lists. */
+/* The state of a host, for liveness and lists. */
 typedef struct PeerState {
-        PeerHandshake hello;       /* the last one it said; only machine_id is set before the first */
-        bool dialed, accepted;     /* sessions that are open now: ours to it, its to us */
-        uint64_t kernel_silent_ms; /* since its kernel was last heard on any session, or by a refused
-                                    * connection; while it never was: since we know of the host */
-        char bye[16];              /* reason of its last BYE since its last hello, "" if none */
-        bool clone_refused;        /* in the last minute another machine came with its id (or with ours) */
-        char problem[160];         /* why we have no session to it, "" if we have, or have not tried */
+        PeerHandshake handshake;   /* its last one; only machine_id is set before the first */
+        bool dialed, accepted;     /* this host's session to it is open; its session to this host is open */
+        uint64_t kernel_silent_ms; /* since the last packet of its kernel on any session, or a refused
+                                    * connection; before the first one: since the host is known */
+        char bye[16];              /* reason of its last BYE since its last handshake; "" if none */
+        bool clone_rejected; /* in the last minute, another host with its id (or this host's) was rejected */
+        char problem[160];   /* why no session to it is open; "" if one is, or none was tried */
 } PeerState;
 
 int peers_state(const Peers *peers, const char *machine_id, PeerState *ret); /* -ENOENT */
-/* Calls 'each' for every host with a session or a known address, by machine id; addresses whose machine is
- * not known yet come first, with an empty machine_id and hello.address set. 'each' must not change the peers.
- */
+/* Call 'each' for every host with a session or a known address, in order of machine id. Addresses of unknown
+ * hosts come first, with an empty machine_id and with handshake.address set. 'each' must not change the
+ * peers. */
 void peers_each(const Peers *peers, void (*each)(void *userdata, const PeerState *state), void *userdata);

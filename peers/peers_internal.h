@@ -1,130 +1,132 @@
-/* What the files of this folder share about the cluster's hosts: peers.c dials, listens and is asked;
- * admission.c decides who may come in and who is whom; hosts.c keeps the hosts and the addresses that we
- * know, and tells of changes. Each calls only those after it. Nobody outside this folder includes this file.
+/* Shared by the files of this folder that know the hosts of the cluster: peers.c dials, listens, and
+ * implements the public interface; admission.c admits and rejects hosts; hosts.c keeps the known hosts and
+ * addresses, and notifies observers. Each calls only the files after it. No file of another folder includes
+ * this header.
  *
- * Three tables: the addresses to dial (Known), the machines that we have met (Host), the sessions. A Known
- * learns its machine from the hello of the session it dialed. A Host outlives its sessions, for those who
- * judge its silence, by HOST_KEPT_MS. All that happens to a session passes through the session events in
- * admission.c, and nothing is called out from inside but handlers, admit() and observers' on_end():
- * on_change() is deferred. */
+ * Three tables: the addresses to dial (KnownAddress), the hosts (PeerHost), the sessions. A KnownAddress
+ * learns its host from the handshake of the session that it dialed. A PeerHost outlives its sessions by
+ * HOST_KEPT_MS, because liveness needs the time of its last contact. All changes of a session pass through
+ * the session events in admission.c. Only handlers, admit() and the observers' on_end() are called from
+ * inside; on_change() is deferred. */
 #pragma once
 
 #include <sys/queue.h>
 
 #include "base/table.h"
-#include "base/sizes.h"
-#include "peers/peers.h"
 #include "peers/session.h"
 
 enum {
         PEERS_BACKOFF_MIN_MS = 100,
         PEERS_TICK_MS = 2000,
-        PEERS_COMPLAINTS_KEPT = 64,
+        PEERS_WARNINGS_KEPT = 64,
 };
 
-/* Causes of complaints, besides refusals. */
-enum { COMPLAINT_UNREACHABLE = _REFUSAL_MAX, COMPLAINT_KEY, COMPLAINT_NO_HANDSHAKE };
+/* Causes of warnings, in addition to rejections. */
+enum { WARNING_UNREACHABLE = _REJECTION_MAX, WARNING_KEY, WARNING_NO_HANDSHAKE, _WARNING_MAX };
 
-typedef struct Host Host;
+typedef struct PeerHost PeerHost;
 
-struct Host {
+struct PeerHost {
         char machine_id[MACHINE_ID_SIZE];
-        PeerHandshake hello;
+        PeerHandshake handshake;
         PeerSession *dialed, *accepted; /* open */
-        PeerSession *judged;            /* waits for its rivals' answers */
-        Timer verdict;
+        PeerSession *candidate; /* held by the clone check, until the conflicting sessions answer or end */
+        Timer clone_check;
         Peers *peers;
         uint64_t contact_ms, used_ms, clone_ms;
         unsigned n_known;
         char bye[16], problem[160];
-        bool changed;     /* and others have not been told yet */
-        bool index_again; /* there was no memory for it: with the next tick */
+        bool changed;          /* observers are not notified yet */
+        bool index_unfinished; /* out of memory: the next tick repeats host_index() */
         UT_hash_handle hh, hh_raft;
-        TAILQ_ENTRY(Host) changes;
+        TAILQ_ENTRY(PeerHost) changes;
 };
 
-typedef struct Known {
+typedef struct KnownAddress {
         char address[ADDRESS_SIZE];
         char given_id[MACHINE_ID_SIZE];
         Peers *peers;
-        Host *host;     /* given, or learned from its hello; NULL: not known */
-        bool ourselves; /* it is us who answer there */
-        bool wanted;    /* while the list is compared */
+        PeerHost *host; /* given, or learned from its handshake; NULL: unknown */
+        bool is_self;   /* this host itself answers there */
+        bool wanted;    /* while peers_set_known() compares the lists */
         void *connecting;
         PeerSession *session;
         Timer timer;
         uint64_t backoff_ms;
-        unsigned complained; /* bits of causes that were logged since the last session that lasted */
+        unsigned warned; /* bits of causes that were logged since the last session that lasted */
         char problem[160];
         UT_hash_handle hh;
-} Known;
+} KnownAddress;
 
-typedef struct Accepting {
+typedef struct PeerListener {
         Peers *peers;
         Listener *listener;
-        struct Accepting *next;
-} Accepting;
+        SLIST_ENTRY(PeerListener) listeners;
+} PeerListener;
 
 struct Peers {
-        Loop *loop; /* borrowed, as are the next */
+        Loop *loop; /* borrowed, as is 'network' */
         Network *network;
         PeersOptions options;
         PeerHandshake self;
-        Accepting *accepting;
-        Known *known;
-        Host *hosts;
-        Host *by_raft; /* of those with a dialed session */
-        TAILQ_HEAD(, Host) changed;
-        PeerSession *sessions; /* all, by number: lingering ones too */
-        PeerSession *pending;  /* accepted ones before their hello, oldest first */
+        SessionContext session_context;
+        SLIST_HEAD(, PeerListener) listeners;
+        KnownAddress *known;
+        PeerHost *hosts;
+        PeerHost *by_raft; /* hosts with a dialed session */
+        TAILQ_HEAD(, PeerHost) changed;
+        PeerSession *sessions; /* all, by number, lingering ones included */
+        PeerSession *pending;  /* accepted ones before their handshake, oldest first */
         unsigned n_sessions;
         uint64_t last_number;
-        struct {
-                PeerHandler handler;
-                void *userdata;
-        } handlers[_PEER_FRAME_MAX];
-        PeerObserver *observers;
-        struct ObserverWalk *walks;
-        Deferred tell, gone;
+        PeerFrameType types[PEER_FRAME_TYPES];
+        void *types_userdata[PEER_FRAME_TYPES];
+        LIST_HEAD(, PeerObserver) observers;
+        SLIST_HEAD(, ObserverWalk) walks;
+        Deferred notify, gone;
         Timer tick;
         bool closing;
         void (*closed)(void *userdata);
         void *closed_userdata;
-        uint64_t complaints[PEERS_COMPLAINTS_KEPT]; /* what was logged of those who dialed us, by hash */
-        unsigned next_complaint;
+        uint64_t warnings[PEERS_WARNINGS_KEPT]; /* hashes of the last warnings about hosts that dialed this
+                                                   one */
+        unsigned next_warning;
 };
 
 /* -- hosts.c -- */
 
-Host *host_find(const Peers *peers, const char *machine_id);
-/* Finds it or makes it: 0 or -ENOMEM. */
-int host_get(Peers *peers, const char *machine_id, Host **ret);
-/* Without sessions and addresses. */
-void peer_host_free(Host *host);
-/* Something about it is to be told, later, from the loop. */
-void host_changed(Host *host);
-void host_on_contact(Host *host, uint64_t when_ms);
-/* Found by Raft id while we have a session to it: after a change of 'dialed' or 'hello'. */
-void host_index(Host *host);
-void host_unindex(Host *host);
-/* A clone was refused: 'host' is the one whose id it bears. */
-void host_clone_refused(Host *host);
-const char *handshake_name(const PeerHandshake *hello);
+PeerHost *host_find(const Peers *peers, const char *machine_id);
+/* Find or create a host. 0 or -ENOMEM. */
+int host_get(Peers *peers, const char *machine_id, PeerHost **ret);
+/* The host must have no session and no address. */
+void peer_host_free(PeerHost *host);
+/* Notify observers of 'host' later, from the loop. */
+void host_changed(PeerHost *host);
+void host_on_contact(PeerHost *host, uint64_t when_ms);
+/* Index a host by its Raft id while a session to it is open. Call after a change of 'dialed' or 'handshake'.
+ */
+void host_index(PeerHost *host);
+void host_unindex(PeerHost *host);
+/* Record the rejection of a clone that has the id of 'host'. */
+void host_clone_rejected(PeerHost *host);
 
-/* Tells of changed hosts: on_change() of all. */
+/* Call on_change() for all changed hosts. 'userdata' is the Peers. */
 void peers_notify(void *userdata);
-/* Of one: 'ended' is the session that did, or NULL: the host changed. */
+/* Notify the observers of the end of 'ended', or, if that is NULL, of a change of a host. */
 void peers_notify_observers(Peers *peers, const char *machine_id, PeerSession *ended);
 
-void known_set_host(Known *k, Host *host);
-/* Says once why there is no session, and keeps it for peers_state(). */
-void known_complain(Known *k, unsigned cause, const char *sentence);
-/* Dials after a pause: a given one, one that grows each time, hardly any. */
-void known_wait(Known *k, uint64_t delay_ms);
-void known_retry(Known *k);
-void known_redial(Known *k);
+void known_set_host(KnownAddress *k, PeerHost *host);
+/* Keep the reason why no session is open for peers_state(), and log it once. */
+void known_warn(KnownAddress *k, unsigned cause, const char *message);
+/* Dial after a given pause, after one that doubles each time, or almost at once. */
+void known_wait(KnownAddress *k, uint64_t delay_ms);
+void known_retry(KnownAddress *k);
+void known_redial(KnownAddress *k);
 
 /* -- admission.c -- */
 
-/* Takes over 'stream': one that we dialed for 'known', or (NULL) one that was accepted. */
-int peers_begin(Peers *peers, Stream *stream, Known *known);
+extern const SessionEvents peers_session_events;
+
+/* Begin a session on 'stream', and take it. 'known': the address that was dialed; NULL: the stream was
+ * accepted. */
+int peers_begin(Peers *peers, Stream *stream, KnownAddress *known);

@@ -4,57 +4,25 @@
 #include <errno.h>
 
 enum {
-        SMALL_FRAME = 4096, /* copied behind its head on the stack */
-        KEPT_BYTES = 65536, /* a larger buffer is given back when it is empty */
-        PING_SIZE = 8,
-        STREAM_ENOUGH = 128 * 1024, /* given to the stream at once: what follows waits in its lane */
+        SMALL_FRAME = 4096,         /* bytes; a frame up to this size is assembled on the stack */
+        KEPT_BYTES = 65536,         /* a larger buffer is freed when it is empty */
+        PING_SIZE = 8,              /* bytes of a ping that the pong returns */
+        STREAM_ENOUGH = 128 * 1024, /* bytes given to the stream at once; further frames wait in a queue */
 };
 
-/* Who asks and who answers: on an accepted session come questions, on a dialed one answers. Types that we do
- * not know are a newer daemon's, and are dropped. */
-enum { QUESTION = 1, ANSWER = 2 };
-
-static const struct {
-        uint8_t direction, lane;
-} frames[_PEER_FRAME_MAX] = {
-        [PEER_PING] = { 0, PRIORITY_RAFT },
-        [PEER_PONG] = { 0, PRIORITY_RAFT },
-        [PEER_RAFT] = { QUESTION, PRIORITY_RAFT },
-        [PEER_PROPOSE] = { QUESTION, PRIORITY_USERS },
-        [PEER_PROPOSED] = { ANSWER, PRIORITY_RAFT },
-        [PEER_TERM_CHECK] = { QUESTION, PRIORITY_RAFT },
-        [PEER_TERM_CHECKED] = { ANSWER, PRIORITY_RAFT },
-        [PEER_SNAPSHOT] = { QUESTION, PRIORITY_STATES },
-        [PEER_SNAPSHOT_ACK] = { ANSWER, PRIORITY_RAFT },
-        [PEER_JOIN] = { QUESTION, PRIORITY_USERS },
-        [PEER_JOINED] = { ANSWER, PRIORITY_USERS },
-        [PEER_PROPOSE_LATER] = { QUESTION, PRIORITY_STATES },
-        [PEER_HEARTBEAT] = { QUESTION | ANSWER, PRIORITY_RAFT },
-        [PEER_CALL] = { QUESTION, PRIORITY_USERS },
-        [PEER_CALL_CHUNK] = { ANSWER, PRIORITY_STATES },
-        [PEER_CALL_END] = { ANSWER, PRIORITY_STATES }, /* behind its chunks */
-        [PEER_CALL_CANCEL] = { QUESTION, PRIORITY_USERS },
-        [PEER_TREE] = { QUESTION, PRIORITY_USERS },
-        [PEER_CALL_CREDIT] = { QUESTION, PRIORITY_USERS }, /* behind its call */
-};
-
-/* One that waits in a lane. */
+/* A frame that waits in a queue. */
 typedef struct SessionFrame {
-        struct SessionFrame *next;
+        STAILQ_ENTRY(SessionFrame) frames;
         PeerFrame type;
         size_t size;
         uint8_t payload[];
 } SessionFrame;
 
-static SessionFrame *priority_take(PriorityClass *lane) {
-        SessionFrame *f = lane->first;
+static void session_drop_first(SessionQueue *queue) {
+        SessionFrame *f = STAILQ_FIRST(queue);
 
-        if (f) {
-                lane->first = f->next;
-                if (!lane->first)
-                        lane->last = &lane->first;
-        }
-        return f;
+        STAILQ_REMOVE_HEAD(queue, frames);
+        free(f);
 }
 
 static PeerSession *session_unref(PeerSession *s) {
@@ -64,26 +32,26 @@ static PeerSession *session_unref(PeerSession *s) {
         assert(s->state == SESSION_ENDED);
         timer_stop(&s->timer);
         timer_stop(&s->stall);
-        s->events->on_gone(s->userdata, s);
-        for (size_t i = 0; i < _PRIORITY_MAX; i++)
-                for (SessionFrame *f; (f = priority_take(&s->lanes[i]));)
-                        free(f);
+        s->context->events->on_free(s->context->userdata, s);
+        for (size_t i = 0; i < _PEER_PRIORITY_MAX; i++)
+                while (!STAILQ_EMPTY(&s->queues[i]))
+                        session_drop_first(&s->queues[i]);
         free(s->bytes);
         free(s);
         return NULL;
 }
 DEFINE_CLEANUP(PeerSession *, session_unref);
 
-/* Guards a function that goes on working on a session after calling out. */
-#define _hold_ _cleanup_(session_unrefp) _unused_
+/* Guards a function that uses a session after calling out. */
+#define _keep_ _cleanup_(session_unrefp) _unused_
 static PeerSession *session_ref(PeerSession *s) {
         s->refs++;
         return s;
 }
 
 static void session_close_stream(PeerSession *s) {
-        if (s->handshake) {
-                tls_cancel(TAKE_PTR(s->handshake));
+        if (s->tls) {
+                tls_cancel(TAKE_PTR(s->tls));
                 session_unref(s);
         } else if (s->stream && !s->closed) {
                 s->closed = true;
@@ -96,51 +64,52 @@ static void session_end(PeerSession *s, int error, const char *reason) {
         s->state = SESSION_ENDED;
         timer_stop(&s->timer);
         timer_stop(&s->stall);
-        s->events->on_end(s->userdata, s, error, reason);
+        s->context->events->on_end(s->context->userdata, s, error, reason);
 }
 
 void session_cut(PeerSession *s, int error, const char *reason) {
-        _hold_ PeerSession *hold = NULL;
+        _keep_ PeerSession *keep = NULL;
 
         if (s->state == SESSION_ENDED)
                 return;
 
-        hold = session_ref(s);
+        keep = session_ref(s);
         session_end(s, error, reason);
         session_close_stream(s);
 }
 
 /* -- Writing -- */
 
+/* Write a frame as one piece: after a part of a frame, the receiver would misread all that follows. */
 static int session_write(PeerSession *s, PeerFrame type, const void *payload, size_t size) {
-        uint8_t head[FRAME_HEAD], small[FRAME_HEAD + SMALL_FRAME];
-        Shared *frame;
+        uint8_t small[FRAME_HEADER_SIZE + SMALL_FRAME];
+        size_t frame_size = FRAME_HEADER_SIZE + size;
+        uint8_t *bytes = small;
+        Shared *shared = NULL;
         int r;
 
         if (!s->stream || s->closed)
                 return -ENOTCONN;
 
-        frame_head(head, type, size);
-        if (size <= SMALL_FRAME) {
-                memcpy(small, head, sizeof(head));
-                if (size > 0)
-                        memcpy(small + sizeof(head), payload, size);
-                r = stream_write(s->stream, small, sizeof(head) + size);
-        } else {
-                /* One piece: half a frame, and all that follows would be misread. */
-                frame = malloc(sizeof(Shared) + sizeof(head) + size);
-                if (!frame)
+        if (size > SMALL_FRAME) {
+                shared = malloc(sizeof(Shared) + frame_size);
+                if (!shared)
                         return -ENOMEM;
-                *frame = (Shared) { .refs = 1, .size = sizeof(head) + size };
-                memcpy(frame->bytes, head, sizeof(head));
-                memcpy(frame->bytes + sizeof(head), payload, size);
-                r = stream_write_shared(s->stream, frame);
-                shared_unref(frame);
+                *shared = (Shared) { .refs = 1, .size = frame_size };
+                bytes = shared->bytes;
         }
+        frame_header(bytes, type, size);
+        if (size > 0)
+                memcpy(bytes + FRAME_HEADER_SIZE, payload, size);
+        if (shared) {
+                r = stream_write_shared(s->stream, shared);
+                shared_unref(shared);
+        } else
+                r = stream_write(s->stream, small, frame_size);
         if (r < 0)
                 return r == -EPIPE ? -ENOTCONN : r;
 
-        s->written += sizeof(head) + size;
+        s->written += frame_size;
         return 0;
 }
 
@@ -149,44 +118,43 @@ static void session_on_stall(void *userdata) {
         uint64_t sent = s->written - stream_queued(s->stream);
 
         if ((int64_t) (sent - s->stalled_sent) <= 0) {
-                session_cut(s, -ETIMEDOUT, "it takes nothing off its full queue");
+                session_cut(s, -ETIMEDOUT, "send queue full for 5 s without progress");
                 return;
         }
 
         s->stalled_sent = sent;
         if (peer_queued(s) > PEER_QUEUE_MAX / 2)
-                (void) timer_start(&s->stall, s->loop, SESSION_STALL_MS);
+                (void) timer_start(&s->stall, s->context->loop, SESSION_STALL_MS);
 }
 
-/* What waits, the most urgent first, until the stream has enough; with 'all' regardless of that. */
+/* Write waiting frames in order of priority, until the stream has enough; with 'all', write all of them. */
 static int session_pump(PeerSession *s, bool all) {
-        for (size_t i = 0; i < _PRIORITY_MAX; i++)
-                while (s->lanes[i].first && (all || stream_queued(s->stream) < STREAM_ENOUGH)) {
-                        SessionFrame *f = s->lanes[i].first;
-                        int r = session_write(s, f->type, f->payload, f->size);
+        SessionFrame *f;
+        int r;
 
+        for (size_t i = 0; i < _PEER_PRIORITY_MAX; i++)
+                while ((f = STAILQ_FIRST(&s->queues[i])) &&
+                       (all || stream_queued(s->stream) < STREAM_ENOUGH)) {
+                        r = session_write(s, f->type, f->payload, f->size);
                         if (r < 0)
                                 return r;
-                        s->n_waiting -= FRAME_HEAD + f->size;
-                        free(priority_take(&s->lanes[i]));
+                        s->waiting_size -= FRAME_HEADER_SIZE + f->size;
+                        session_drop_first(&s->queues[i]);
                 }
         return 0;
 }
 
-static int session_wait(PeerSession *s, PeerFrame type, const void *payload, size_t size) {
-        PriorityClass *lane = &s->lanes[frames[type].lane];
+static int session_queue(PeerSession *s, PeerFrame type, const void *payload, size_t size) {
         SessionFrame *f = malloc(sizeof(*f) + size);
 
         if (!f)
                 return -ENOMEM;
-        f->next = NULL;
         f->type = type;
         f->size = size;
         if (size > 0)
                 memcpy(f->payload, payload, size);
-        *lane->last = f;
-        lane->last = &f->next;
-        s->n_waiting += FRAME_HEAD + size;
+        STAILQ_INSERT_TAIL(&s->queues[s->context->types[type].priority], f, frames);
+        s->waiting_size += FRAME_HEADER_SIZE + size;
         return 0;
 }
 
@@ -200,17 +168,17 @@ int session_send(PeerSession *s, PeerFrame type, const void *payload, size_t siz
         if (peer_queued(s) + size > PEER_QUEUE_MAX) {
                 if (!timer_armed(&s->stall)) {
                         s->stalled_sent = s->written - stream_queued(s->stream);
-                        (void) timer_start(&s->stall, s->loop, SESSION_STALL_MS);
+                        (void) timer_start(&s->stall, s->context->loop, SESSION_STALL_MS);
                 }
                 return -ENOBUFS;
         }
 
-        r = s->n_waiting > 0 ? session_pump(s, false) : 0;
+        r = s->waiting_size > 0 ? session_pump(s, false) : 0;
         if (r < 0)
                 return r;
-        return s->n_waiting == 0 && stream_queued(s->stream) < STREAM_ENOUGH ?
+        return s->waiting_size == 0 && stream_queued(s->stream) < STREAM_ENOUGH ?
                        session_write(s, type, payload, size) :
-                       session_wait(s, type, payload, size);
+                       session_queue(s, type, payload, size);
 }
 
 int session_ping(PeerSession *s) {
@@ -220,117 +188,134 @@ int session_ping(PeerSession *s) {
 static int session_write_handshake(PeerSession *s) {
         _cleanup_writer_ Writer w = {};
 
-        handshake_write(&w, s->self);
+        handshake_write(&w, s->context->self);
         if (w.error < 0)
                 return w.error;
-        s->said = XXH3_64bits(w.bytes, w.size);
+        s->sent_handshake = XXH3_64bits(w.bytes, w.size);
         return session_write(s, PEER_HANDSHAKE, w.bytes, w.size);
 }
 
-/* What a session says that is opened: its hello, or nothing where that was said with the dialing and has not
- * changed since. */
-static int session_say_news(PeerSession *s) {
+/* Send the handshake of a session that opens, unless it was sent when dialing and has not changed since. */
+static int session_send_changed_handshake(PeerSession *s) {
         _cleanup_writer_ Writer w = {};
 
-        handshake_write(&w, s->self);
+        handshake_write(&w, s->context->self);
         if (w.error < 0)
                 return w.error;
-        return s->dialed && s->said == XXH3_64bits(w.bytes, w.size) ? 0 : session_write_handshake(s);
+        if (s->dialed && s->sent_handshake == XXH3_64bits(w.bytes, w.size))
+                return 0;
+        return session_write_handshake(s);
 }
 
 int session_send_handshake(PeerSession *s) {
         return s->state == SESSION_OPEN ? session_write_handshake(s) : -ENOTCONN;
 }
 
-/* Says a last word, and closes when it has left, or after a while. */
+/* Send a last frame. Close when the frame has left, or after SESSION_LINGER_MS. */
 static void session_finish(PeerSession *s, PeerFrame type, const void *payload, size_t size, int error,
                            const char *reason) {
-        _hold_ PeerSession *hold = session_ref(s);
-        bool said;
+        _keep_ PeerSession *keep = session_ref(s);
+        bool sent;
 
-        if (s->n_waiting > 0 && s->stream && !s->closed)
-                (void) session_pump(s, true); /* what cannot be sent any more is lost, as with any end */
-        said = session_write(s, type, payload, size) >= 0;
+        if (s->waiting_size > 0 && s->stream && !s->closed)
+                (void) session_pump(s,
+                                    true); /* frames that cannot be sent any more are lost, as with any end */
+        sent = session_write(s, type, payload, size) >= 0;
         session_end(s, error, reason);
-        if (said && !s->closed && s->stream && timer_start(&s->timer, s->loop, SESSION_LINGER_MS) >= 0)
+        if (sent && !s->closed && s->stream &&
+            timer_start(&s->timer, s->context->loop, SESSION_LINGER_MS) >= 0)
                 stream_finish(s->stream);
         else
                 session_close_stream(s);
 }
 
-void session_refuse(PeerSession *s, Refusal cause, const char *sentence) {
+void session_reject(PeerSession *s, Rejection cause, const char *message) {
         _cleanup_writer_ Writer w = {};
 
         if (s->state == SESSION_ENDED)
                 return;
 
-        refusal_write(&w, cause, sentence);
+        rejection_write(&w, cause, message);
         if (w.error < 0)
-                session_cut(s, w.error, sentence);
+                session_cut(s, w.error, message);
         else
-                session_finish(s, PEER_REFUSED, w.bytes, w.size, -EPERM, sentence);
+                session_finish(s, PEER_REJECTED, w.bytes, w.size, -EPERM, message);
 }
 
 void session_bye(PeerSession *s, const char *reason) {
         if (s->state == SESSION_OPEN)
-                session_finish(s, PEER_BYE, reason, strlen(reason), 0, "closed by us");
+                session_finish(s, PEER_BYE, reason, strlen(reason), 0, "closed by this host");
         else
-                session_cut(s, 0, "closed by us");
+                session_cut(s, 0, "closed by this host");
 }
 
 /* -- Reading -- */
 
 static void session_on_handshake(PeerSession *s, const Frame *frame) {
-        PeerHandshake hello;
+        PeerHandshake handshake;
         Error err = {};
         int r;
 
-        r = handshake_read(frame->payload, frame->size, &hello, &err);
+        r = handshake_read(frame->payload, frame->size, &handshake, &err);
         if (r == -EPROTONOSUPPORT) {
-                session_refuse(s, REFUSAL_VERSION, err.message);
+                session_reject(s, REJECTION_VERSION, err.message);
                 return;
         }
         if (r >= 0 && s->has_handshake &&
-            (!streq(hello.machine_id, s->hello.machine_id) || !streq(hello.boot_id, s->hello.boot_id) ||
-             hello.nonce != s->hello.nonce))
-                r = error_set(&err, -EBADMSG, "it changed its identity on an open session");
+            (!streq(handshake.machine_id, s->handshake.machine_id) ||
+             !streq(handshake.boot_id, s->handshake.boot_id) || handshake.nonce != s->handshake.nonce))
+                r = error_set(&err, -EBADMSG, "invalid handshake: identity changed on an open session");
         if (r < 0) {
                 session_cut(s, r, err.message);
                 return;
         }
 
-        s->hello = hello;
+        s->handshake = handshake;
         s->has_handshake = true;
-        s->events->on_handshake(s->userdata, s);
+        s->context->events->on_handshake(s->context->userdata, s);
 }
 
-static void session_on_refused(PeerSession *s, const Frame *frame) {
-        char sentence[FRAME_REFUSED_MAX];
-        Refusal cause;
+static void session_on_rejected(PeerSession *s, const Frame *frame) {
+        char message[REJECTION_MAX];
+        Rejection cause;
 
-        if (refusal_read(frame->payload, frame->size, &cause, sentence) < 0) {
-                session_cut(s, -EBADMSG, "its refusal is malformed");
+        if (rejection_read(frame->payload, frame->size, &cause, message) < 0) {
+                session_cut(s, -EBADMSG, "invalid rejection from peer");
                 return;
         }
 
-        s->events->on_refused(s->userdata, s, cause, sentence);
-        session_cut(s, -EPERM, sentence);
+        s->context->events->on_rejected(s->context->userdata, s, cause, message);
+        session_cut(s, -EPERM, message);
 }
 
 static void session_on_bye(PeerSession *s, const Frame *frame) {
         char reason[16];
 
         printable_copy(reason, sizeof(reason), frame->payload, frame->size);
-        s->events->on_bye(s->userdata, s, reason);
-        session_cut(s, 0, *reason ? reason : "closed by the other side");
+        s->context->events->on_bye(s->context->userdata, s, reason);
+        session_cut(s, 0, *reason ? reason : "closed by the peer");
+}
+
+static void session_on_component_frame(PeerSession *s, const Frame *frame) {
+        PeerDirection direction = frame->type < PEER_FRAME_TYPES ? s->context->types[frame->type].direction :
+                                                                   0;
+
+        if (!direction) /* a newer daemon may send unknown types */
+                return;
+        if (direction & (s->dialed ? PEER_ANSWER : PEER_REQUEST))
+                s->context->events->on_frame(s->context->userdata, s, frame);
+        else if (s->dialed)
+                session_cut(s, -EBADMSG, "request from peer on a session that this host dialed");
+        else
+                session_cut(s, -EBADMSG, "answer from peer on a session that the peer dialed");
 }
 
 static void session_on_frame(PeerSession *s, const Frame *frame) {
-        bool greeting = s->state == SESSION_HANDSHAKE;
+        bool first = s->state == SESSION_HANDSHAKE;
 
-        if (greeting && frame->type != PEER_HANDSHAKE &&
-            (!s->dialed || (frame->type != PEER_REFUSED && frame->type != PEER_BYE))) {
-                session_cut(s, -EBADMSG, "what came is no hello of a fleetd");
+        if (first && frame->type != PEER_HANDSHAKE &&
+            (!s->dialed || (frame->type != PEER_REJECTED && frame->type != PEER_BYE))) {
+                session_cut(s, -EBADMSG, "invalid handshake: not from a fleetd");
                 return;
         }
 
@@ -338,32 +323,25 @@ static void session_on_frame(PeerSession *s, const Frame *frame) {
         case PEER_HANDSHAKE:
                 session_on_handshake(s, frame);
                 return;
-        case PEER_REFUSED:
-                session_on_refused(s, frame);
+        case PEER_REJECTED:
+                session_on_rejected(s, frame);
                 return;
         case PEER_BYE:
                 session_on_bye(s, frame);
                 return;
         case PEER_PING:
-                /* Who does not read its answers is cut by the queue's limit, not by us here. */
+                /* The limit of the queue ends the session of a peer that does not read its answers. */
                 (void) session_send(s, PEER_PONG, frame->payload, MIN(frame->size, (size_t) PING_SIZE));
                 return;
         case PEER_PONG:
-                s->events->on_pong(s->userdata, s);
+                s->context->events->on_pong(s->context->userdata, s);
                 return;
         default:
-                if (frame->type >= _PEER_FRAME_MAX || frames[frame->type].direction == 0)
-                        return;
-                if (frames[frame->type].direction & (s->dialed ? ANSWER : QUESTION))
-                        s->events->on_frame(s->userdata, s, frame);
-                else
-                        session_cut(s, -EBADMSG,
-                                    s->dialed ? "it asked on the session that we dialed" :
-                                                "it answered on the session that it dialed");
+                session_on_component_frame(s, frame);
         }
 }
 
-/* Works off whole frames; returns how many bytes they were. */
+/* Process complete frames. Return their size in bytes. */
 static size_t session_work(PeerSession *s, const uint8_t *bytes, size_t size) {
         size_t done = 0;
 
@@ -372,18 +350,17 @@ static size_t session_work(PeerSession *s, const uint8_t *bytes, size_t size) {
                 return 0;
         s->working = true;
         while (s->state == SESSION_HANDSHAKE || s->state == SESSION_OPEN) {
+                bool open = s->state == SESSION_OPEN;
+                size_t max = open ? (size_t) PEER_FRAME_MAX : (size_t) HANDSHAKE_MAX;
                 Frame frame;
-                ssize_t n = frame_take(bytes + done, size - done,
-                                       s->state == SESSION_OPEN ? (size_t) PEER_FRAME_MAX :
-                                                                  (size_t) FRAME_HANDSHAKE_MAX,
-                                       &frame);
+                ssize_t n = frame_take(bytes + done, size - done, max, &frame);
 
                 if (n == 0)
                         break;
                 if (n < 0) {
                         session_cut(s, n,
-                                    s->state == SESSION_OPEN ? "its frame is larger than allowed" :
-                                                               "what came is no hello of a fleetd");
+                                    open ? "frame from peer exceeds 12 MiB" :
+                                           "invalid handshake: not from a fleetd");
                         break;
                 }
                 done += n;
@@ -397,7 +374,7 @@ static void session_keep(PeerSession *s, const uint8_t *bytes, size_t size) {
         if (s->state == SESSION_ENDED || size == 0)
                 return;
         if (GROW(s->bytes, s->capacity, s->n_bytes + size) < 0) {
-                session_cut(s, -ENOMEM, "no memory for its frame");
+                session_cut(s, -ENOMEM, "out of memory for a frame from peer");
                 return;
         }
         memcpy(s->bytes + s->n_bytes, bytes, size);
@@ -418,20 +395,20 @@ static void session_work_kept(PeerSession *s) {
 
 static void session_on_read(void *userdata, const void *bytes, size_t size) {
         PeerSession *s = userdata;
-        _hold_ PeerSession *hold = session_ref(s);
+        _keep_ PeerSession *keep = session_ref(s);
 
         if (s->state == SESSION_ENDED)
                 return;
 
-        s->contact_ms = loop_now_ms(s->loop);
+        s->contact_ms = loop_now_ms(s->context->loop);
         if (size == 0) {
                 session_cut(s, 0,
-                            s->state == SESSION_OPEN ? "closed by the other side" :
-                                                       "closed before its hello");
+                            s->state == SESSION_OPEN ? "closed by the peer" :
+                                                       "closed by the peer before its handshake");
                 return;
         }
 
-        if (s->n_bytes == 0 && s->state != SESSION_JUDGED) {
+        if (s->n_bytes == 0 && s->state != SESSION_HELD) {
                 size_t done = session_work(s, bytes, size);
 
                 session_keep(s, (const uint8_t *) bytes + done, size - done);
@@ -448,7 +425,7 @@ static void session_on_drain(void *userdata) {
 
         timer_stop(&s->stall);
         if (s->state == SESSION_OPEN && session_pump(s, false) < 0)
-                session_cut(s, -ENOMEM, "no memory for what waited to be sent");
+                session_cut(s, -ENOMEM, "out of memory for waiting frames");
 }
 
 static void session_on_close(void *userdata, int error, const char *reason) {
@@ -457,7 +434,7 @@ static void session_on_close(void *userdata, int error, const char *reason) {
         s->closed = true;
         if (s->state != SESSION_ENDED) {
                 if (error == 0 || error == -ECONNRESET || error == -EPIPE)
-                        s->contact_ms = loop_now_ms(s->loop); /* its kernel said so */
+                        s->contact_ms = loop_now_ms(s->context->loop); /* reported by its kernel */
                 session_end(s, error, reason && *reason ? reason : strerror(-error));
         }
         s->stream = NULL;
@@ -473,26 +450,26 @@ static const StreamEvents stream_events = {
 
 /* -- Beginning -- */
 
-void session_judge(PeerSession *s) {
+void session_hold(PeerSession *s) {
         assert(s->state == SESSION_HANDSHAKE);
-        s->state = SESSION_JUDGED;
+        s->state = SESSION_HELD;
         stream_pause(s->stream, true);
 }
 
 void session_open(PeerSession *s) {
-        _hold_ PeerSession *hold = session_ref(s);
-        bool judged = s->state == SESSION_JUDGED;
+        _keep_ PeerSession *keep = session_ref(s);
+        bool held = s->state == SESSION_HELD;
         int r;
 
-        assert(judged || s->state == SESSION_HANDSHAKE);
+        assert(held || s->state == SESSION_HANDSHAKE);
         s->state = SESSION_OPEN;
         timer_stop(&s->timer);
-        r = session_say_news(s);
+        r = session_send_changed_handshake(s);
         if (r < 0) {
-                session_cut(s, r, "cannot say our hello");
+                session_cut(s, r, "Failed to send the handshake");
                 return;
         }
-        if (judged) {
+        if (held) {
                 stream_pause(s->stream, false);
                 if (!s->working)
                         session_work_kept(s);
@@ -506,10 +483,10 @@ static void session_on_timer(void *userdata) {
                 session_close_stream(s);
         else
                 session_cut(s, -ETIMEDOUT,
-                            s->state == SESSION_TLS ? "no TLS within 5 s" : "no hello within 5 s");
+                            s->state == SESSION_TLS ? "no TLS within 5 s" : "no handshake within 5 s");
 }
 
-/* The stream is ready for frames. */
+/* Begin with frames on a stream that is ready for them. */
 static int session_begin(PeerSession *s, Stream *stream) {
         s->stream = stream;
         s->state = SESSION_HANDSHAKE;
@@ -522,22 +499,22 @@ static void session_on_secure(void *userdata, Stream *secure, int error, const c
         PeerSession *s = userdata;
         int r;
 
-        s->handshake = NULL;
+        s->tls = NULL;
         if (!secure) {
                 session_end(s, error, reason);
                 session_unref(s);
                 return;
         }
 
-        s->contact_ms = loop_now_ms(s->loop);
+        s->contact_ms = loop_now_ms(s->context->loop);
         r = session_begin(s, secure);
         if (r < 0)
-                session_cut(s, r, "cannot say our hello");
+                session_cut(s, r, "Failed to send the handshake");
 }
 
-int session_new(PeerSession **ret, Loop *loop, Stream *stream, const TlsKey *key, bool dialed,
-                const PeerHandshake *self, const SessionEvents *events, void *userdata) {
+int session_new(PeerSession **ret, const SessionContext *context, Stream *stream, bool dialed) {
         _cleanup_free_ PeerSession *s = NEW0(PeerSession, 1);
+        const char *address = stream_peer_address(stream);
         int r;
 
         if (!s) {
@@ -547,33 +524,31 @@ int session_new(PeerSession **ret, Loop *loop, Stream *stream, const TlsKey *key
 
         *s = (PeerSession) {
                 .dialed = dialed,
-                .self = self,
-                .events = events,
-                .userdata = userdata,
-                .loop = loop,
+                .context = context,
                 .refs = 1,
-                .begun_ms = loop_now_ms(loop),
-                .contact_ms = loop_now_ms(loop),
+                .begun_ms = loop_now_ms(context->loop),
+                .contact_ms = loop_now_ms(context->loop),
                 .timer = TIMER(session_on_timer, s),
                 .stall = TIMER(session_on_stall, s),
         };
-        for (size_t i = 0; i < _PRIORITY_MAX; i++)
-                s->lanes[i].last = &s->lanes[i].first;
-        printable_copy(s->address, sizeof(s->address), stream_peer_address(stream),
-                       strlen(stream_peer_address(stream)));
+        for (size_t i = 0; i < _PEER_PRIORITY_MAX; i++)
+                STAILQ_INIT(&s->queues[i]);
+        printable_copy(s->address, sizeof(s->address), address, strlen(address));
 
-        r = timer_start(&s->timer, loop, SESSION_HANDSHAKE_MS);
+        r = timer_start(&s->timer, context->loop, SESSION_HANDSHAKE_MS);
         if (r < 0) {
                 stream_close(stream);
                 return r;
         }
 
-        r = key ? tls_start(loop, stream, key, dialed ? TLS_CLIENT : TLS_SERVER, session_on_secure, s,
-                            &s->handshake) :
-                  session_begin(s, stream);
+        if (context->key)
+                r = tls_start(context->loop, stream, context->key, dialed ? TLS_CLIENT : TLS_SERVER,
+                              session_on_secure, s, &s->tls);
+        else
+                r = session_begin(s, stream);
         if (r < 0) {
                 timer_stop(&s->timer);
-                if (!key) {
+                if (!context->key) {
                         stream_set_events(stream, NULL, NULL);
                         stream_close(stream);
                 }
@@ -585,25 +560,28 @@ int session_new(PeerSession **ret, Loop *loop, Stream *stream, const TlsKey *key
 }
 
 uint64_t session_silent_ms(const PeerSession *s) {
-        uint64_t heard = loop_now_ms(s->loop) - s->contact_ms;
-        uint64_t kernel = s->stream && !s->closed ? stream_kernel_silent_ms(s->stream) :
-                                                    UINT64_MAX; /* a call of the kernel: once */
+        uint64_t silent_ms = loop_now_ms(s->context->loop) - s->contact_ms;
 
-        return MIN(kernel, heard);
+        if (!s->stream || s->closed)
+                return silent_ms;
+
+        uint64_t kernel_ms = stream_kernel_silent_ms(s->stream); /* outside of MIN(): a system call */
+
+        return MIN(kernel_ms, silent_ms);
 }
 
-/* -- For those above -- */
+/* -- Functions of peers.h -- */
 
 int peer_reply(PeerSession *session, PeerFrame type, const void *payload, size_t size) {
         return session_send(session, type, payload, size);
 }
 
 const PeerHandshake *peer_handshake(const PeerSession *session) {
-        return &session->hello;
+        return &session->handshake;
 }
 
 size_t peer_queued(const PeerSession *session) {
-        return session->n_waiting + (session->stream ? stream_held(session->stream) : 0);
+        return session->waiting_size + (session->stream ? stream_held(session->stream) : 0);
 }
 
 bool peer_is_dialed(const PeerSession *session) {

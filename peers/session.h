@@ -1,115 +1,109 @@
-/* One session: frames over one stream, its hello, its limits, its end.
+/* One session: frames over one stream, from the handshake to the end; its limits and its queue.
  *
- * The life of a session: TLS (if there is a key), greeting, then perhaps judged (its reading stands still
- * while the rule of clones asks the others), open, ended. The dialing side says its hello first; the
- * accepting side answers with its own when it lets the other in, or with a refusal. What the hellos mean, and
- * who may come in, admission.c decides.
+ * States: TLS (if there is a key), handshake, perhaps held (reading pauses while the clone check runs), open,
+ * ended. The dialing host sends its handshake first. The accepting host answers with its own when it admits
+ * the other, or with a rejection. admission.c interprets the handshakes.
  *
- * A stranger costs us this struct, one timer and at most a hello's bytes, for at most SESSION_HANDSHAKE_MS.
+ * An unknown host can occupy this struct, one timer and the bytes of one handshake, for SESSION_HANDSHAKE_MS.
  */
 #pragma once
 
+#include <sys/queue.h>
+
 #include "base/table.h"
-#include "base/sizes.h"
-#include "peers/frame.h"
+#include "peers/peers.h"
 
 enum {
-        SESSION_HANDSHAKE_MS = 5000, /* to be open, from the connection on, TLS included */
-        SESSION_STALL_MS = 5000,     /* a full queue that makes no progress for so long: cut */
-        SESSION_LINGER_MS = 1000,    /* for the last words to leave */
+        SESSION_HANDSHAKE_MS = 5000, /* from the connection to the end of the handshake, TLS included */
+        SESSION_STALL_MS = 5000,     /* a full queue without progress for this time ends the session */
+        SESSION_LINGER_MS = 1000,    /* time for the last frame to leave */
 };
 
 typedef enum SessionState {
         SESSION_TLS,
         SESSION_HANDSHAKE,
-        SESSION_JUDGED,
+        SESSION_HELD, /* by session_hold() */
         SESSION_OPEN,
         SESSION_ENDED,
 } SessionState;
 
-/* What waits for a slow connection goes in this order; within a lane in order of sending. Beats and what Raft
- * says must not stand behind a checkpoint or a flood of states: hosts would be lost that live. */
-typedef enum SessionPriority {
-        PRIORITY_RAFT,
-        PRIORITY_USERS,
-        PRIORITY_STATES,
-        _PRIORITY_MAX
-} SessionPriority;
-
-typedef struct PriorityClass {
-        struct SessionFrame *first, **last;
-} PriorityClass;
-
-/* Called with the session's own state in order; each may end the session. */
+/* Called with a consistent session; each callback may end the session. */
 typedef struct SessionEvents {
-        /* A valid hello is in s->hello: the first one (state SESSION_HANDSHAKE: answer by open, judge, refuse
-         * or cut), or a changed one of an open session, with the same machine, boot and nonce. */
+        /* s->handshake is valid: the first one (state SESSION_HANDSHAKE: call session_open(), session_hold(),
+         * session_reject() or session_cut()), or a changed one of an open session, with the same machine id,
+         * boot id and nonce. */
         void (*on_handshake)(void *userdata, PeerSession *s);
-        void (*on_frame)(void *userdata, PeerSession *s,
-                         const Frame *frame); /* of other types than the session's own */
+        void (*on_frame)(void *userdata, PeerSession *s, const Frame *frame); /* of a registered type */
         void (*on_pong)(void *userdata, PeerSession *s);
-        void (*on_refused)(void *userdata, PeerSession *s, Refusal cause,
-                           const char *sentence);                           /* on_end follows */
+        void (*on_rejected)(void *userdata, PeerSession *s, Rejection cause,
+                            const char *message);                           /* on_end follows */
         void (*on_bye)(void *userdata, PeerSession *s, const char *reason); /* on_end follows */
-        /* Once. 'error' 0: orderly. The session lingers without events until its stream is closed. */
+        /* Called once. 'error' is 0 after an orderly end. The session then lingers without events until its
+         * stream is closed. */
         void (*on_end)(void *userdata, PeerSession *s, int error, const char *reason);
-        void (*on_gone)(void *userdata, PeerSession *s); /* its memory goes now */
+        void (*on_free)(void *userdata, PeerSession *s);
 } SessionEvents;
+
+/* Shared by all sessions of one Peers; borrowed by each. */
+typedef struct SessionContext {
+        Loop *loop;
+        const TlsKey *key; /* NULL: no TLS */
+        const PeerHandshake *self;
+        const PeerFrameType *types; /* PEER_FRAME_TYPES of them, by number; direction 0: not registered */
+        const SessionEvents *events;
+        void *userdata;
+} SessionContext;
+
+typedef STAILQ_HEAD(SessionQueue, SessionFrame) SessionQueue;
 
 struct PeerSession {
         SessionState state;
         bool dialed;
-        bool has_handshake; /* 'hello' is what the other side said */
-        bool working;       /* inside the loop over its frames */
+        bool has_handshake; /* 'handshake' was received */
+        bool working;       /* inside the loop over received frames */
         bool closed;        /* stream_close() was called */
-        PeerHandshake hello;
-        const PeerHandshake *self; /* borrowed */
-        const SessionEvents *events;
-        void *userdata;
-        Loop *loop;              /* borrowed */
-        Stream *stream;          /* NULL during TLS and after its end */
-        TlsHandshake *handshake; /* during TLS */
-        unsigned refs; /* the stream or handshake, and each function of ours that still works on it */
-        Timer timer;   /* for the hello; after the end, for lingering */
-        Timer stall;
-        uint64_t stalled_sent; /* what had left when the stall timer was started */
+        PeerHandshake handshake;
+        const SessionContext *context; /* borrowed */
+        Stream *stream;                /* NULL during TLS and after its end */
+        TlsHandshake *tls;             /* during TLS */
+        unsigned refs;         /* the stream or 'tls', and each function of session.c that uses the session */
+        Timer timer;           /* for the handshake; after the end, for lingering */
+        Timer stall;           /* while the queue is full */
+        uint64_t stalled_sent; /* bytes sent when the stall timer was started */
         uint64_t written;      /* bytes ever given to the stream */
-        PriorityClass
-                lanes[_PRIORITY_MAX]; /* frames that are not the stream's yet, since it has enough ... */
-        size_t n_waiting;             /* ... and their bytes */
-        uint64_t said;                /* hash of the last hello of ours */
-        uint8_t *bytes;               /* a frame that is not whole yet */
+        SessionQueue queues[_PEER_PRIORITY_MAX]; /* frames that wait while the stream has enough */
+        size_t waiting_size;                     /* bytes of these frames */
+        uint64_t sent_handshake;                 /* hash of the last handshake that was sent */
+        uint8_t *bytes;                          /* an incomplete frame */
         size_t n_bytes, capacity;
         uint64_t begun_ms, contact_ms;
         char address[ADDRESS_SIZE]; /* of the other end */
 
         /* Of peers_internal.h: */
         uint64_t number;
-        struct Host *host;   /* while judged or open */
-        struct Known *known; /* of a dialed session */
+        struct PeerHost *host;      /* while held or open */
+        struct KnownAddress *known; /* of a dialed session */
         bool pending;
         UT_hash_handle hh, hh_pending;
 };
 
-/* Takes over 'stream' (also when it fails: -ENOMEM). No event comes from inside. 'self' is said when a hello
- * is due. */
-int session_new(PeerSession **ret, Loop *loop, Stream *stream, const TlsKey *key, bool dialed,
-                const PeerHandshake *self, const SessionEvents *events, void *userdata);
+/* Take 'stream', also on failure (-ENOMEM). No event is called from inside. */
+int session_new(PeerSession **ret, const SessionContext *context, Stream *stream, bool dialed);
 
-/* The other side may come in: says our hello if it was dialed to us, and reads on. */
+/* Admit the other host: send the handshake if it dialed, and continue reading. */
 void session_open(PeerSession *s);
-/* Nothing is read from it until session_open(), or its end. */
-void session_judge(PeerSession *s);
+/* Stop reading until session_open() or the end. */
+void session_hold(PeerSession *s);
 
-/* -ENOTCONN, -EMSGSIZE, -ENOBUFS, -ENOMEM. No event comes from inside. */
+/* -ENOTCONN, -EMSGSIZE, -ENOBUFS, -ENOMEM. No event is called from inside. */
 int session_send(PeerSession *s, PeerFrame type, const void *payload, size_t size);
 int session_ping(PeerSession *s);
 int session_send_handshake(PeerSession *s);
 
-/* Three ways to end a session; harmless when it has ended. on_end comes from inside. */
-void session_refuse(PeerSession *s, Refusal cause, const char *sentence);
+/* Three ways to end a session; without effect after the end. on_end is called from inside. */
+void session_reject(PeerSession *s, Rejection cause, const char *message);
 void session_bye(PeerSession *s, const char *reason);
 void session_cut(PeerSession *s, int error, const char *reason);
 
-/* Since the other kernel was heard, by its acknowledgements or by what it sent. */
+/* Return the time since the last sign of the other kernel: an acknowledgement, or data. */
 uint64_t session_silent_ms(const PeerSession *s);

@@ -68,8 +68,13 @@ for folder in engine agent systemd api directory membership registry; do
 done
 sources_of kvstore/raft/ peers/ >/dev/null
 
-# Others reach the store by its door and the plain values that the door speaks of.
-sources_of fleetd/ | xargs -r grep -nE '#include "kvstore/raft/' | rule only_the_store_knows_raft
+# Others use the store by its public interface and plain values. Tests of other components, too, except those that test the store as well.
+inside='kvstore/(tree/|raft/|apply/|(hub|events|propose|budget|estimate|read_bound)\.h|[a-z_]*_internal\.h)'
+sources_of fleetd/ client/ units/ peers/ io/ base/ | xargs -r grep -nE "#include \"$inside" | rule only_the_store_includes_its_internals
+sources_of kvstore/ | grep -E '^kvstore/(kvstore|watch|command|cost|arena|replication_stats|offline)\.h$' | some 'public headers of the store' | xargs -r grep -nE "#include \"$inside" |
+        rule the_public_headers_of_the_store_include_no_internals
+sources_of tests/ | xargs -r grep -lE '#include "fleetd/' | grep -vE '^tests/(fuzz/host_files|unit/test-(calls|fault_points|memory|properties))\.c$' | xargs -r grep -nE "#include \"$inside" |
+        rule tests_of_other_components_use_the_public_store
 
 # Each foreign library has one home.
 home() {
@@ -91,6 +96,20 @@ home 'systemd/sd-daemon\.h' 'fleetd/service\.c' sd-daemon.h
 home 'curl/curl\.h' 'client/connection\.c' curl.h
 home '(libsmartcols/)?libsmartcols\.h' 'client/output\.c' libsmartcols.h
 home 'jansson\.h' 'units/json\.c' jansson.h
+
+# Limits of size, and circles of includes, for the product; words for all texts.
+for rule in functions parameters files circles folders; do
+        case $rule in
+        functions) name=no_function_has_more_than_80_lines ;;
+        parameters) name=no_function_has_more_than_7_parameters ;;
+        files) name=no_file_has_more_than_700_lines ;;
+        circles) name=files_of_a_folder_include_each_other_in_one_direction ;;
+        folders) name=folders_include_each_other_in_one_direction ;;
+        esac
+        program | xargs -r tests/structure.py $rule | rule $name
+done
+git -c safe.directory="*" ls-files --cached --others --exclude-standard | some 'files' |
+        xargs -r tests/structure.py words | rule no_word_that_does_not_belong
 
 all() {
         program
@@ -116,6 +135,11 @@ fi
 program | grep '\.h$' | some 'headers' | xargs -r grep -LE '^#pragma once' | rule headers_are_included_once
 program | xargs -r grep -nE '\b(time|rand|random|srand|gettimeofday|clock_gettime|getrandom)\(' |
         some 'who reads clocks and chance' | grep -vE '^(base/clock\.[ch]|base/table\.[ch]|io/)' | grep -vE '^client/|^[^:]*:[0-9]+: \*|_(time|random)\(' | rule only_the_edges_read_clocks_and_chance
+
+# Every kind of key below /_fleet has its row.
+sed -n '/^typedef enum LayoutKind/,/^}/p' fleetd/registry/layout.h | grep -oE '^ +LAYOUT_[A-Z]+' | tr -d ' ' | some 'kinds of keys' | while read -r kind; do
+        grep -qE "^ +\[$kind\] = \{ \"" fleetd/registry/kinds.c || echo "fleetd/registry/kinds.c has no row for $kind"
+done | rule every_kind_of_key_has_a_row
 
 # A test dies at every named moment.
 program | xargs -r grep -ohE 'fault_point(_of)?\("[a-z-]+"' | cut -d'"' -f2 | sort -u |
@@ -146,14 +170,15 @@ api=man/fleet-api.7.scd
 } | grep -oE '"[A-Za-z]+"' | tr -d '"' | sort -u | while read -r name; do
         grep -qE "[*\"]$name[*\"]|[*]$name=|_$name" $api || echo "$api does not name the parameter $name"
 done | rule every_parameter_of_the_api_is_in_the_manual
-{
-        grep -ohE '(rest_of|streq)\(path, "/[a-z0-9/]+"' fleetd/api/server.c | some 'routes of api.c'
-        grep -ohE '(rest_of|streq)\(path, "/[a-z0-9/]+"' fleetd/api/cluster_v2.c | some 'routes of cluster_v2.c'
-        grep -oE '^ +\{ "/[a-z]+", (true|false)' fleetd/api/kv_v1.c | some 'routes of kv_v1.c'
-        grep -oE '= \{ "/[a-z-]+/"' fleetd/api/remote_command_spec.c | some 'routes of remote_command_spec.c'
-} | grep -oE '"/[^"]+"' | tr -d '"' | sort -u | while read -r path; do
+routes=$(grep -E '^ +\{ ROUTE_[A-Z]+, ' fleetd/api/routes.c | some 'routes of routes.c')
+grep -oE '"/[^"]+"' <<<"$routes" | tr -d '"' | sed -E 's,/\*+$,,; s,^/fleet/v1,,' | sort -u | while read -r path; do
         grep -qE "(/fleet/v1(/kv)?|[_*]|GET )$path" $api || echo "$api does not name the route $path"
 done | rule every_route_of_the_api_is_in_the_manual
+
+# A route names the right that its sender needs; only the server distinguishes listeners.
+grep -vE ' RIGHT_[A-Z_]+, ' <<<"$routes" | rule every_route_names_a_right
+grep -E ' RIGHT_NONE, ' <<<"$routes" | rule no_route_is_closed
+sources_of fleetd/api/ | grep -v '^fleetd/api/server\.[ch]$' | xargs -r grep -nE '\bAPI_(SOCKET|LOOPBACK)\b' | rule only_the_server_distinguishes_listeners
 grep -oE '^ +\{ [0-9]{3}, [0-9]{3}, ' fleetd/api/keys_v2_text.c | tr -d '{,' | some 'error codes' | while read -r code status; do
         grep -A1 -F "*$code*" $api | grep -q "^:< $status\$" || echo "$api does not name error $code with status $status"
 done | rule every_error_code_is_in_the_manual

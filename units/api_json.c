@@ -1,52 +1,94 @@
 #include "units/api_json.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 
-void api_unit_write(Text *t, const ApiUnit *unit) {
+/* json_value_parse() of a request, json_value_parse_large() of an answer. */
+typedef int (*Parse)(const char *text, size_t size, JsonValue **ret, Error *err);
+
+static const JsonWords target_words = { target_state_names, _TARGET_MAX, -EINVAL };
+
+static_assert(sizeof(TargetState) == sizeof(int), "JSON_FIELD_WORD reads and writes an int");
+
+static int api_check_object(const JsonValue *object, const char *what, Error *err) {
+        if (json_value_type(object) != JSON_VALUE_OBJECT)
+                return error_set(err, -EBADMSG, "expected %s as a JSON object", what);
+        return 0;
+}
+
+/* -- Units -- */
+
+static const JsonField option_fields[] = {
+        { "name", JSON_FIELD_TEXT, offsetof(UnitOption, name) },
+        { "section", JSON_FIELD_TEXT, offsetof(UnitOption, section) },
+        { "value", JSON_FIELD_TEXT, offsetof(UnitOption, value) },
+};
+
+/* Before and after the member "options". */
+static const JsonField unit_fields[] = {
+        { "currentState", JSON_FIELD_WORD, offsetof(ApiUnit, current_state), .words = &target_words },
+        { "desiredState", JSON_FIELD_WORD, offsetof(ApiUnit, desired_state), .words = &target_words },
+        { "destroy", JSON_FIELD_BOOL, offsetof(ApiUnit, destroy) },
+        { "expectedHash", JSON_FIELD_TEXT, offsetof(ApiUnit, expected_hash) },
+        { "expectedState", JSON_FIELD_WORD, offsetof(ApiUnit, expected_state), .words = &target_words },
+        { "global", JSON_FIELD_BOOL, offsetof(ApiUnit, global) },
+        { "hash", JSON_FIELD_TEXT, offsetof(ApiUnit, hash) },
+        { "machineID", JSON_FIELD_TEXT, offsetof(ApiUnit, machine_id) },
+        { "name", JSON_FIELD_TEXT, offsetof(ApiUnit, name) },
+}, more_unit_fields[] = {
+        { "owner", JSON_FIELD_TEXT, offsetof(ApiUnit, owner) },
+        { "reason", JSON_FIELD_TEXT, offsetof(ApiUnit, reason) },
+        { "replace", JSON_FIELD_NOT, offsetof(ApiUnit, keep) },
+        { "text", JSON_FIELD_TEXT, offsetof(ApiUnit, text) },
+};
+
+static void unit_write(Text *t, const void *item) {
+        const ApiUnit *unit = item;
+
         json_open(t, NULL, '{');
-        json_add_string(t, "currentState", target_state_to_string(unit->current_state));
-        json_add_string(t, "desiredState", target_state_to_string(unit->desired_state));
-        json_add_bool(t, "destroy", unit->destroy);
-        json_add_string(t, "expectedHash", unit->expected_hash);
-        json_add_string(t, "expectedState", target_state_to_string(unit->expected_state));
-        json_add_bool(t, "global", unit->global);
-        json_add_string(t, "hash", unit->hash);
-        json_add_string(t, "machineID", unit->machine_id);
-        json_add_string(t, "name", unit->name);
+        json_write_fields(t, JSON_FIELDS(unit_fields), unit);
         if (unit->file && unit->file->n_options > 0) {
                 json_open(t, "options", '[');
-                for (size_t i = 0; i < unit->file->n_options; i++) {
-                        const UnitOption *o = &unit->file->options[i];
-
-                        json_open(t, NULL, '{');
-                        json_add_string(t, "name", o->name);
-                        json_add_string(t, "section", o->section);
-                        json_add_string(t, "value", o->value);
-                        json_close(t, '}');
-                }
+                for (size_t i = 0; i < unit->file->n_options; i++)
+                        json_write_object(t, JSON_FIELDS(option_fields), &unit->file->options[i]);
                 json_close(t, ']');
         }
-        json_add_string(t, "owner", unit->owner);
-        json_add_string(t, "reason", unit->reason);
-        if (unit->keep)
-                json_add_false(t, "replace");
-        json_add_string(t, "text", unit->text);
+        json_write_fields(t, JSON_FIELDS(more_unit_fields), unit);
         json_close(t, '}');
+}
+
+void api_unit_write(Text *t, const ApiUnit *unit) {
+        unit_write(t, unit);
+}
+
+static void file_free(UnitFile *file) {
+        if (file)
+                unit_file_done(file);
+        free(file);
 }
 
 void api_unit_done(ApiUnit *unit) {
         if (unit->source) {
-                unit_file_done((UnitFile *) unit->file);
-                free((UnitFile *) unit->file);
+                file_free((UnitFile *) unit->file);
                 json_value_free(unit->source);
         }
         *unit = API_UNIT_EMPTY;
 }
 
-static int read_options(const JsonValue *array, UnitFile **ret, Error *err) {
+static int option_read(const JsonValue *item, UnitFile *file, Error *err) {
+        UnitOption option = { .section = "", .name = (char *) "", .value = (char *) "" }; /* borrowed */
+        int r;
+
+        if (json_value_type(item) != JSON_VALUE_OBJECT)
+                return error_set(err, -EBADMSG, "options: expected objects");
+        r = json_read_fields(item, JSON_FIELDS(option_fields), &option, err);
+        return r < 0 ? r : unit_file_add(file, option.section, option.name, option.value, 0);
+}
+
+static int options_read_json(const JsonValue *array, UnitFile **ret, Error *err) {
         UnitFile *file;
-        int r = 0;
+        int r;
 
         if (array && json_value_type(array) != JSON_VALUE_ARRAY)
                 return error_set(err, -EBADMSG, "options: expected an array");
@@ -54,93 +96,39 @@ static int read_options(const JsonValue *array, UnitFile **ret, Error *err) {
         if (!file)
                 return -ENOMEM;
 
-        for (size_t i = 0; i < json_value_count(array) && r >= 0; i++) {
-                const JsonValue *item = json_value_item(array, i);
-                const char *section = "", *name = "", *value = "";
-
-                if (json_value_type(item) != JSON_VALUE_OBJECT)
-                        r = error_set(err, -EBADMSG, "options: expected objects");
-                if (r >= 0)
-                        r = json_read_string(item, "section", &section, err);
-                if (r >= 0)
-                        r = json_read_string(item, "name", &name, err);
-                if (r >= 0)
-                        r = json_read_string(item, "value", &value, err);
-                if (r >= 0)
-                        r = unit_file_add(file, section, name, value, 0);
-        }
-        if (r < 0) {
-                unit_file_done(file);
-                free(file);
-                return r;
+        for (size_t i = 0; i < json_value_count(array); i++) {
+                r = option_read(json_value_item(array, i), file, err);
+                if (r < 0) {
+                        file_free(file);
+                        return r;
+                }
         }
         *ret = file;
         return 0;
 }
 
-static int read_target(const JsonValue *object, const char *name, TargetState *ret, Error *err) {
-        const char *s = NULL;
-        int r;
-
-        r = json_read_string(object, name, &s, err);
-        if (r < 0 || !s || !*s)
-                return r;
-        *ret = target_state_from_string(s);
-        if (*ret < 0)
-                return error_set(err, -EINVAL, "%s: '%.32s' is none of inactive, loaded, launched", name, s);
-        return 0;
-}
-
-static int read_unit(const JsonValue *object, ApiUnit *ret, Error *err) {
+static int unit_read_json(const JsonValue *object, void *ret, Error *err) {
         ApiUnit unit = API_UNIT_EMPTY;
         UnitFile *file = NULL;
-        bool replace = true;
-        const JsonField strings[] = {
-                { "expectedHash", &unit.expected_hash },
-                { "hash", &unit.hash },
-                { "machineID", &unit.machine_id },
-                { "name", &unit.name },
-                { "owner", &unit.owner },
-                { "reason", &unit.reason },
-                { "text", &unit.text },
-        };
         int r;
 
-        if (json_value_type(object) != JSON_VALUE_OBJECT)
-                return error_set(err, -EBADMSG, "expected a unit as a JSON object");
-        r = json_read_strings(object, strings, ELEMENTS(strings), err);
+        r = api_check_object(object, "a unit", err);
         if (r < 0)
                 return r;
-        r = read_target(object, "currentState", &unit.current_state, err);
+        r = json_read_fields(object, JSON_FIELDS(unit_fields), &unit, err);
         if (r < 0)
                 return r;
-        r = read_target(object, "desiredState", &unit.desired_state, err);
+        r = json_read_fields(object, JSON_FIELDS(more_unit_fields), &unit, err);
         if (r < 0)
                 return r;
-        r = read_target(object, "expectedState", &unit.expected_state, err);
-        if (r < 0)
-                return r;
-        r = json_read_bool(object, "destroy", &unit.destroy, err);
-        if (r < 0)
-                return r;
-        r = json_read_bool(object, "global", &unit.global, err);
-        if (r < 0)
-                return r;
-        r = json_read_bool(object, "replace", &replace, err);
-        if (r < 0)
-                return r;
-        unit.keep = !replace;
-        r = read_options(json_value_member(object, "options"), &file, err);
+        r = options_read_json(json_value_member(object, "options"), &file, err);
         if (r < 0)
                 return r;
 
         unit.file = file;
-        *ret = unit;
+        *(ApiUnit *) ret = unit;
         return 0;
 }
-
-/* json_value_parse() of a request, json_value_parse_large() of an answer. */
-typedef int (*Parse)(const char *text, size_t size, JsonValue **ret, Error *err);
 
 static int read_one_unit(Parse parse, const char *json, size_t size, ApiUnit *ret, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
@@ -149,7 +137,7 @@ static int read_one_unit(Parse parse, const char *json, size_t size, ApiUnit *re
         r = parse(json, size, &root, err);
         if (r < 0)
                 return r;
-        r = read_unit(root, ret, err);
+        r = unit_read_json(root, ret, err);
         if (r < 0)
                 return r;
 
@@ -182,135 +170,116 @@ int api_unit_contents(const char *name, const ApiUnit *unit, Unit **ret, Error *
         return unit_read(name, t.chars ? t.chars : "", t.size, ret, err);
 }
 
+/* -- States and machines -- */
+
+static const JsonField state_fields[] = {
+        { "finished", JSON_FIELD_BOOL, offsetof(ApiState, finished) },
+        { "hash", JSON_FIELD_TEXT, offsetof(ApiState, hash) },
+        { "job", JSON_FIELD_TEXT, offsetof(ApiState, job) },
+        { "machineID", JSON_FIELD_TEXT, offsetof(ApiState, machine_id) },
+        { "name", JSON_FIELD_TEXT, offsetof(ApiState, name) },
+        { "since", JSON_FIELD_U64, offsetof(ApiState, since_ms) },
+        { "systemdActiveState", JSON_FIELD_TEXT, offsetof(ApiState, active) },
+        { "systemdLoadState", JSON_FIELD_TEXT, offsetof(ApiState, load) },
+        { "systemdSubState", JSON_FIELD_TEXT, offsetof(ApiState, sub) },
+};
+
+static const JsonField machine_fields[] = {
+        { "hostname", JSON_FIELD_TEXT, offsetof(ApiMachine, hostname) },
+        { "id", JSON_FIELD_TEXT, offsetof(ApiMachine, id) },
+        { "metadata", JSON_FIELD_PAIRS, offsetof(ApiMachine, metadata) },
+        { "presence", JSON_FIELD_TEXT, offsetof(ApiMachine, presence) },
+        { "primaryIP", JSON_FIELD_TEXT, offsetof(ApiMachine, primary_ip) },
+        { "problem", JSON_FIELD_TEXT, offsetof(ApiMachine, problem) },
+        { "role", JSON_FIELD_TEXT, offsetof(ApiMachine, role) },
+        { "since", JSON_FIELD_U64, offsetof(ApiMachine, since_ms) },
+        { "units", JSON_FIELD_U64, offsetof(ApiMachine, n_units) },
+        { "version", JSON_FIELD_TEXT, offsetof(ApiMachine, version) },
+};
+
+static void state_write(Text *t, const void *item) {
+        json_write_object(t, JSON_FIELDS(state_fields), item);
+}
+
 void api_state_write(Text *t, const ApiState *state) {
-        json_open(t, NULL, '{');
-        json_add_bool(t, "finished", state->finished);
-        json_add_string(t, "hash", state->hash);
-        json_add_string(t, "job", state->job);
-        json_add_string(t, "machineID", state->machine_id);
-        json_add_string(t, "name", state->name);
-        json_add_u64(t, "since", state->since_ms);
-        json_add_string(t, "systemdActiveState", state->active);
-        json_add_string(t, "systemdLoadState", state->load);
-        json_add_string(t, "systemdSubState", state->sub);
-        json_close(t, '}');
+        state_write(t, state);
 }
 
-static int read_state(const JsonValue *object, ApiState *ret, Error *err) {
-        ApiState state = {};
-        const JsonField strings[] = {
-                { "hash", &state.hash },
-                { "job", &state.job },
-                { "machineID", &state.machine_id },
-                { "name", &state.name },
-                { "systemdActiveState", &state.active },
-                { "systemdLoadState", &state.load },
-                { "systemdSubState", &state.sub },
-        };
+static int state_read(const JsonValue *object, void *ret, Error *err) {
+        int r = api_check_object(object, "a unit state", err);
+
+        return r < 0 ? r : json_read_fields(object, JSON_FIELDS(state_fields), ret, err);
+}
+
+static void machine_write(Text *t, const void *item) {
+        json_write_object(t, JSON_FIELDS(machine_fields), item);
+}
+
+static int machine_read(const JsonValue *object, void *ret, Error *err) {
+        ApiMachine *machine = ret;
         int r;
 
-        if (json_value_type(object) != JSON_VALUE_OBJECT)
-                return error_set(err, -EBADMSG, "expected a unit state as a JSON object");
-        r = json_read_strings(object, strings, ELEMENTS(strings), err);
+        r = api_check_object(object, "a machine", err);
         if (r < 0)
                 return r;
-        r = json_read_u64(object, "since", &state.since_ms, err);
+        r = json_read_fields(object, JSON_FIELDS(machine_fields), machine, err);
         if (r < 0)
-                return r;
-        r = json_read_bool(object, "finished", &state.finished, err);
-        if (r < 0)
-                return r;
-        *ret = state;
-        return 0;
+                pairs_done(&machine->metadata);
+        return r;
 }
 
-void api_machine_write(Text *t, const ApiMachine *machine) {
+/* -- Pages -- */
+
+typedef struct PageKind {
+        const char *name; /* of the array */
+        size_t offset;    /* of its items in ApiPage */
+        size_t size;      /* of one item */
+        void (*write)(Text *t, const void *item);
+        int (*read)(const JsonValue *object, void *ret,
+                    Error *err); /* into a zeroed item; owns nothing after an error */
+} PageKind;
+
+static const PageKind units_page = { "units", offsetof(ApiPage, units), sizeof(ApiUnit), unit_write,
+                                     unit_read_json },
+                      states_page = { "states", offsetof(ApiPage, states), sizeof(ApiState), state_write,
+                                      state_read },
+                      machines_page = { "machines", offsetof(ApiPage, machines), sizeof(ApiMachine),
+                                        machine_write, machine_read };
+
+static void page_write(Text *t, const PageKind *kind, const void *items, size_t n, const char *next_token) {
+        static const char token[] = "nextPageToken";
+        bool token_is_first = strcmp(token, kind->name) < 0;
+
         json_open(t, NULL, '{');
-        json_add_string(t, "hostname", machine->hostname);
-        json_add_string(t, "id", machine->id);
-        json_add_pairs(t, "metadata", &machine->metadata);
-        json_add_string(t, "presence", machine->presence);
-        json_add_string(t, "primaryIP", machine->primary_ip);
-        json_add_string(t, "problem", machine->problem);
-        json_add_string(t, "role", machine->role);
-        json_add_u64(t, "since", machine->since_ms);
-        json_add_u64(t, "units", machine->n_units);
-        json_add_string(t, "version", machine->version);
-        json_close(t, '}');
-}
-
-static int read_machine(const JsonValue *object, ApiMachine *ret, Error *err) {
-        ApiMachine machine = {};
-        const JsonField strings[] = {
-                { "hostname", &machine.hostname }, { "id", &machine.id },
-                { "presence", &machine.presence }, { "primaryIP", &machine.primary_ip },
-                { "problem", &machine.problem },   { "role", &machine.role },
-                { "version", &machine.version },
-        };
-        int r;
-
-        if (json_value_type(object) != JSON_VALUE_OBJECT)
-                return error_set(err, -EBADMSG, "expected a machine as a JSON object");
-        r = json_read_strings(object, strings, ELEMENTS(strings), err);
-        if (r < 0)
-                return r;
-        r = json_read_u64(object, "since", &machine.since_ms, err);
-        if (r < 0)
-                return r;
-        r = json_read_u64(object, "units", &machine.n_units, err);
-        if (r < 0)
-                return r;
-        r = json_read_pairs(object, "metadata", &machine.metadata, err);
-        if (r < 0) {
-                pairs_done(&machine.metadata);
-                return r;
+        if (token_is_first)
+                json_add_string(t, token, next_token);
+        if (n > 0) {
+                json_open(t, kind->name, '[');
+                for (size_t i = 0; i < n; i++)
+                        kind->write(t, (const char *) items + i * kind->size);
+                json_close(t, ']');
         }
-        *ret = machine;
-        return 0;
+        if (!token_is_first)
+                json_add_string(t, token, next_token);
+        json_close(t, '}');
 }
 
 void api_units_page_write(Text *t, const ApiUnit *units, size_t n, const char *next_token) {
-        json_open(t, NULL, '{');
-        json_add_string(t, "nextPageToken", next_token);
-        if (n > 0) {
-                json_open(t, "units", '[');
-                for (size_t i = 0; i < n; i++)
-                        api_unit_write(t, &units[i]);
-                json_close(t, ']');
-        }
-        json_close(t, '}');
+        page_write(t, &units_page, units, n, next_token);
 }
 
 void api_states_page_write(Text *t, const ApiState *states, size_t n, const char *next_token) {
-        json_open(t, NULL, '{');
-        json_add_string(t, "nextPageToken", next_token);
-        if (n > 0) {
-                json_open(t, "states", '[');
-                for (size_t i = 0; i < n; i++)
-                        api_state_write(t, &states[i]);
-                json_close(t, ']');
-        }
-        json_close(t, '}');
+        page_write(t, &states_page, states, n, next_token);
 }
 
 void api_machines_page_write(Text *t, const ApiMachine *machines, size_t n, const char *next_token) {
-        json_open(t, NULL, '{');
-        if (n > 0) {
-                json_open(t, "machines", '[');
-                for (size_t i = 0; i < n; i++)
-                        api_machine_write(t, &machines[i]);
-                json_close(t, ']');
-        }
-        json_add_string(t, "nextPageToken", next_token);
-        json_close(t, '}');
+        page_write(t, &machines_page, machines, n, next_token);
 }
 
 void api_page_done(ApiPage *page) {
         for (size_t i = 0; i < page->n; i++) {
-                if (page->units && page->units[i].file) {
-                        unit_file_done((UnitFile *) page->units[i].file);
-                        free((UnitFile *) page->units[i].file);
-                }
+                if (page->units)
+                        file_free((UnitFile *) page->units[i].file);
                 if (page->machines)
                         pairs_done(&page->machines[i].metadata);
         }
@@ -321,49 +290,50 @@ void api_page_done(ApiPage *page) {
         *page = (ApiPage) {};
 }
 
-/* What the three kinds of pages have in common. */
-static int open_page(Parse parse, const char *json, size_t size, const char *name, size_t max, ApiPage *page,
-                     const JsonValue **ret_items, size_t *ret_n, Error *err) {
+/* Check what is around the items. */
+static int page_open(const ApiPage *page, const char *name, size_t max, const JsonValue **ret_items,
+                     Error *err) {
         const JsonValue *items;
         int r;
 
-        r = parse(json, size, &page->source, err);
+        r = api_check_object(page->source, "a page", err);
         if (r < 0)
                 return r;
-        if (json_value_type(page->source) != JSON_VALUE_OBJECT)
-                return error_set(err, -EBADMSG, "expected a page as a JSON object");
 
         items = json_value_member(page->source, name);
         if (items && json_value_type(items) != JSON_VALUE_ARRAY)
                 return error_set(err, -EBADMSG, "%s: expected an array", name);
         if (json_value_count(items) > max)
                 return error_set(err, -E2BIG, "%s: more than %zu on one page", name, max);
-
-        r = json_read_string(page->source, "nextPageToken", &page->next_token, err);
-        if (r < 0)
-                return r;
-        if (page->next_token && !*page->next_token)
-                page->next_token = NULL;
-
         *ret_items = items;
-        *ret_n = json_value_count(items);
         return 0;
 }
 
-static int read_units(Parse parse, const char *json, size_t size, size_t max, ApiPage *ret, Error *err) {
+static int page_read(const PageKind *kind, Parse parse, const char *json, size_t size, size_t max,
+                     ApiPage *ret, Error *err) {
         _cleanup_api_page_ ApiPage page = {};
-        const JsonValue *items;
-        size_t n;
+        const JsonValue *items = NULL;
+        char *array;
         int r;
 
-        r = open_page(parse, json, size, "units", max, &page, &items, &n, err);
+        r = parse(json, size, &page.source, err);
         if (r < 0)
                 return r;
-        page.units = NEW0(ApiUnit, n + 1);
-        if (!page.units)
+        r = page_open(&page, kind->name, max, &items, err);
+        if (r < 0)
+                return r;
+        r = json_read_string(page.source, "nextPageToken", &page.next_token, err);
+        if (r < 0)
+                return r;
+        if (page.next_token && !*page.next_token)
+                page.next_token = NULL;
+
+        array = calloc(json_value_count(items) + 1, kind->size);
+        if (!array)
                 return -ENOMEM;
-        for (; page.n < n; page.n++) {
-                r = read_unit(json_value_item(items, page.n), &page.units[page.n], err);
+        memcpy((char *) &page + kind->offset, &array, sizeof(array));
+        for (; page.n < json_value_count(items); page.n++) {
+                r = kind->read(json_value_item(items, page.n), array + page.n * kind->size, err);
                 if (r < 0)
                         return r;
         }
@@ -374,58 +344,22 @@ static int read_units(Parse parse, const char *json, size_t size, size_t max, Ap
 }
 
 int api_units_read(const char *json, size_t size, size_t max, ApiPage *ret, Error *err) {
-        return read_units(json_value_parse, json, size, max, ret, err);
+        return page_read(&units_page, json_value_parse, json, size, max, ret, err);
 }
 
 int api_units_page_read(const char *json, size_t size, ApiPage *ret, Error *err) {
-        return read_units(json_value_parse_large, json, size, API_PAGE_MAX, ret, err);
+        return page_read(&units_page, json_value_parse_large, json, size, API_PAGE_MAX, ret, err);
 }
 
 int api_states_page_read(const char *json, size_t size, ApiPage *ret, Error *err) {
-        _cleanup_api_page_ ApiPage page = {};
-        const JsonValue *items;
-        size_t n;
-        int r;
-
-        r = open_page(json_value_parse_large, json, size, "states", API_PAGE_MAX, &page, &items, &n, err);
-        if (r < 0)
-                return r;
-        page.states = NEW0(ApiState, n + 1);
-        if (!page.states)
-                return -ENOMEM;
-        for (; page.n < n; page.n++) {
-                r = read_state(json_value_item(items, page.n), &page.states[page.n], err);
-                if (r < 0)
-                        return r;
-        }
-
-        *ret = page;
-        page = (ApiPage) {};
-        return 0;
+        return page_read(&states_page, json_value_parse_large, json, size, API_PAGE_MAX, ret, err);
 }
 
 int api_machines_page_read(const char *json, size_t size, ApiPage *ret, Error *err) {
-        _cleanup_api_page_ ApiPage page = {};
-        const JsonValue *items;
-        size_t n;
-        int r;
-
-        r = open_page(json_value_parse_large, json, size, "machines", API_PAGE_MAX, &page, &items, &n, err);
-        if (r < 0)
-                return r;
-        page.machines = NEW0(ApiMachine, n + 1);
-        if (!page.machines)
-                return -ENOMEM;
-        for (; page.n < n; page.n++) {
-                r = read_machine(json_value_item(items, page.n), &page.machines[page.n], err);
-                if (r < 0)
-                        return r;
-        }
-
-        *ret = page;
-        page = (ApiPage) {};
-        return 0;
+        return page_read(&machines_page, json_value_parse_large, json, size, API_PAGE_MAX, ret, err);
 }
+
+/* -- Errors -- */
 
 void api_error_write(Text *t, int code, const char *message) {
         json_open(t, NULL, '{');

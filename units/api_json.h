@@ -1,8 +1,7 @@
-/* The things of fleet's API, both ways: what the daemon writes the client reads, and the other way round.
+/* The objects of fleet's API, for the daemon and for fleetctl: each writes what the other reads.
  *
- * For writing, fill the structs with pointers that you keep. After reading, strings borrow from the page's or
- * unit's 'source', and the *_done() function frees all of it. Fields that are NULL, empty or invalid are left
- * out. */
+ * For writing, the structs borrow. After reading, strings borrow from 'source' of the page or unit, and the
+ * *_done() function frees all. Fields that are NULL, empty or invalid are left out. */
 #pragma once
 
 #include "base/error.h"
@@ -13,8 +12,8 @@
 #include "units/unit.h"
 
 /* {"currentState","desiredState","global","hash","machineID","name","options":[],"owner","reason","text"};
- * "global", "hash", "owner", "reason" and "text" are ours, fleet's own clients skip them; so are "replace",
- * "destroy", "expectedHash" and "expectedState" of a request. */
+ * "global", "hash", "owner", "reason" and "text" extend fleet's API; fleet's clients ignore them. So do
+ * "replace", "destroy", "expectedHash" and "expectedState" of a request. */
 typedef struct ApiUnit {
         const char *name;
         const UnitFile *file;      /* "options"; NULL or empty: left out */
@@ -22,10 +21,10 @@ typedef struct ApiUnit {
         TargetState current_state;
         const char *machine_id;
         const char *hash;   /* 40 hex digits */
-        const char *reason; /* why it is where it is, or nowhere */
-        const char *text;   /* the unit file as given, comments and all */
-        const char *owner;  /* the machine whose directory it comes from */
-        bool global;        /* on every machine that fits */
+        const char *reason; /* of its assignment, or of the lack of one */
+        const char *text;   /* the unit file as submitted, comments included */
+        const char *owner;  /* id of the machine whose unit directory has the file */
+        bool global;        /* on every machine that qualifies */
         /* Of a request: */
         bool keep;                  /* "replace" is false, what is there stays */
         bool destroy;               /* the unit is removed; in a batch */
@@ -42,56 +41,51 @@ typedef struct ApiUnit {
 
 void api_unit_write(Text *t, const ApiUnit *unit);
 
-/* Reads one unit: a request's body. A state that does not exist is -EINVAL, all else that is wrong
- * -EBADMSG.
- */
+/* Read one unit, the body of a request. An unknown state is -EINVAL, all other errors are -EBADMSG. */
 int api_unit_read(const char *json, size_t size, ApiUnit *ret, Error *err);
-/* The same of an answer, without the limits of a request: options without section, name and value are empty
- * objects there. */
+/* Read one unit of an answer, without the limits of a request: there, options may be empty objects. */
 int api_unit_read_answer(const char *json, size_t size, ApiUnit *ret, Error *err);
 
-/* Does it bring contents, as "text" or as "options"? */
+/* Whether it has contents, as "text" or as "options". */
 bool api_unit_has_contents(const ApiUnit *unit);
 
-/* Make a unit of its contents: of "text" where it is there, else of the options as printed; errors as
- * unit_read()'s, with the lines of that text. What is submitted has to pass unit_check(), too. */
+/* Parse its contents: "text" if it exists, otherwise the printed options. Errors as unit_read()'s, with the
+ * lines of that text. A submitted unit also has to pass unit_check(). */
 int api_unit_contents(const char *name, const ApiUnit *unit, Unit **ret, Error *err);
 void api_unit_done(ApiUnit *unit);
 #define _cleanup_api_unit_ _cleanup_(api_unit_done)
 
-/* {"hash","machineID","name","systemdActiveState","systemdLoadState","systemdSubState"}, and our "finished",
- * "job" and "since" (ms) */
+/* {"hash","machineID","name","systemdActiveState","systemdLoadState","systemdSubState"}, and beyond fleet's
+ * API "finished", "job" and "since" (ms) */
 typedef struct ApiState {
         const char *name, *machine_id, *hash, *load, *active, *sub;
         uint64_t since_ms;
-        const char *job; /* why its last start never began: "dependency", "unsupported", ... */
-        bool finished;   /* ended as it should, and is not to be run again */
+        const char *job; /* as UnitState.job */
+        bool finished;   /* as UnitState.done */
 } ApiState;
 
 void api_state_write(Text *t, const ApiState *state);
 
-/* {"id","metadata":{},"primaryIP"} and our "hostname", "presence", "problem" (what its replica suffers from),
- * "role", "since" (ms), "units", "version" */
+/* {"id","metadata":{},"primaryIP"}, and beyond fleet's API "hostname", "presence", "problem" (of its
+ * replica), "role", "since" (ms), "units", "version" */
 typedef struct ApiMachine {
         const char *id, *primary_ip;
-        Pairs metadata; /* writing: a shallow copy will do; reading: owned */
+        Pairs metadata; /* for writing, may be a shallow copy; after reading, owned */
         const char *hostname, *presence, *version, *role, *problem;
         uint64_t since_ms; /* of its presence */
-        uint64_t n_units;  /* that it is to have */
+        uint64_t n_units;  /* assigned to it */
 } ApiMachine;
 
-void api_machine_write(Text *t, const ApiMachine *machine);
-
-/* Pages: {"machines":[...]}, {"states":[...]}, {"units":[...]}, and "nextPageToken" where more follows.
- * Without items the array is left out. */
+/* Pages: {"machines":[...]}, {"states":[...]}, {"units":[...]}, and "nextPageToken" unless it is the last
+ * page. An empty array is left out. */
 void api_units_page_write(Text *t, const ApiUnit *units, size_t n, const char *next_token);
 void api_states_page_write(Text *t, const ApiState *states, size_t n, const char *next_token);
 void api_machines_page_write(Text *t, const ApiMachine *machines, size_t n, const char *next_token);
 
-enum { API_PAGE_MAX = 65536 }; /* items that a reader takes on one page */
+enum { API_PAGE_MAX = 65536 }; /* items of one page, for a reader */
 
 typedef struct ApiPage {
-        ApiUnit *units; /* the array that is there depends on what was read */
+        ApiUnit *units; /* one of the arrays, depending on the page */
         ApiState *states;
         ApiMachine *machines;
         size_t n;
@@ -99,17 +93,17 @@ typedef struct ApiPage {
         JsonValue *source;      /* owned */
 } ApiPage;
 
-/* Pages of an answer; json_value_parse_large(). */
+/* Read a page of an answer, with the limits of json_value_parse_large(). */
 int api_units_page_read(const char *json, size_t size, ApiPage *ret, Error *err);
 int api_states_page_read(const char *json, size_t size, ApiPage *ret, Error *err);
 int api_machines_page_read(const char *json, size_t size, ApiPage *ret, Error *err);
-/* Units of a request; -E2BIG: more than 'max', none was read. */
+/* Read the units of a request; -E2BIG: more than 'max'. */
 int api_units_read(const char *json, size_t size, size_t max, ApiPage *ret, Error *err);
 void api_page_done(ApiPage *page);
 #define _cleanup_api_page_ _cleanup_(api_page_done)
 
-/* {"error":{"code":N,"message":"..."}}; the message is always there. */
+/* {"error":{"code":N,"message":"..."}}; the message is never left out. */
 void api_error_write(Text *t, int code, const char *message);
 
-/* -EBADMSG if the body is not of that shape. The message goes into 'ret'. */
+/* Read such an error; *ret is the message. -EBADMSG: another object. */
 int api_error_read(const char *json, size_t size, int *ret_code, char *ret, size_t ret_size);

@@ -5,7 +5,7 @@
 
 #include "units/unit_file.h"
 
-static int add_folder(DropIns *d, const char *prefix, const char *rest, bool of_instance) {
+static int drop_ins_add_folder(DropIns *d, const char *prefix, const char *rest, bool of_instance) {
         if (GROW(d->folders, d->capacity, d->n + 1) < 0)
                 return -ENOMEM;
         d->folders[d->n] = (DropInFolder) { .of_instance = of_instance };
@@ -13,9 +13,9 @@ static int add_folder(DropIns *d, const char *prefix, const char *rest, bool of_
         return 0;
 }
 
-/* "a-b-" of "a-b-c", "a-" of that; what begins with its only dash has none. Two dashes at the end count as
- * one step. False: no more. */
-static bool chop_prefix(char *prefix) {
+/* Shorten "a-b-c" to "a-b-", and that to "a-"; a prefix that begins with its only dash has no shorter one.
+ * Two dashes at the end are one step. Return false if there is no shorter prefix. */
+static bool drop_ins_shorten(char *prefix) {
         size_t n = strlen(prefix);
 
         n -= n > 0 && prefix[n - 1] == '-';
@@ -25,38 +25,49 @@ static bool chop_prefix(char *prefix) {
         return n > 1;
 }
 
-/* What is before the prefix, with each of 'rests' (one or two) behind. */
-static int add_prefixes(DropIns *d, const char *prefix, const char *rest, const char *second,
-                        bool of_instance) {
+/* Add a folder with 'rest' for each shorter prefix, and one with 'second' (may be NULL). */
+static int drop_ins_add_prefixes(DropIns *d, const char *prefix, const char *rest, const char *second,
+                                 bool of_instance) {
         _cleanup_free_ char *chopped = strdup(prefix);
-        int r = chopped ? 0 : -ENOMEM;
+        int r;
 
-        while (r == 0 && chop_prefix(chopped)) {
-                r = add_folder(d, chopped, rest, of_instance);
-                if (r == 0 && second)
-                        r = add_folder(d, chopped, second, of_instance);
+        if (!chopped)
+                return -ENOMEM;
+        while (drop_ins_shorten(chopped)) {
+                r = drop_ins_add_folder(d, chopped, rest, of_instance);
+                if (r < 0)
+                        return r;
+                r = second ? drop_ins_add_folder(d, chopped, second, of_instance) : 0;
+                if (r < 0)
+                        return r;
         }
-        return r;
+        return 0;
 }
 
-/* "web@1.service" has web@1.service.d, and what its template has; then the prefixes once more, as those of an
- * instance. */
+/* "web@1.service" has web@1.service.d, then the folders of its template, and once more those of the prefixes,
+ * for an instance. */
 int drop_ins_init(DropIns *d, const char *name) {
         _cleanup_free_ char *prefix = unit_name_prefix(name), *template = unit_name_template(name);
         const char *type = unit_name_type(name), *dot = *type ? type - 1 : type;
         bool instance = unit_name_is_instance(name);
-        int r = prefix && template ? 0 : -ENOMEM;
+        int r;
 
         *d = (DropIns) {};
-        if (r == 0)
-                r = add_folder(d, name, "", instance);
-        if (r == 0 && instance)
-                r = add_folder(d, template, "", false);
-        if (r == 0)
-                r = add_prefixes(d, prefix, dot, NULL, false);
-        if (r == 0 && instance)
-                r = add_prefixes(d, prefix, strchr(name, '@'), strchr(template, '@'), true);
-        return r == 0 && *type ? add_folder(d, type, "", false) : r;
+        if (!prefix || !template)
+                return -ENOMEM;
+        r = drop_ins_add_folder(d, name, "", instance);
+        if (r < 0)
+                return r;
+        r = instance ? drop_ins_add_folder(d, template, "", false) : 0;
+        if (r < 0)
+                return r;
+        r = drop_ins_add_prefixes(d, prefix, dot, NULL, false);
+        if (r < 0)
+                return r;
+        r = instance ? drop_ins_add_prefixes(d, prefix, strchr(name, '@'), strchr(template, '@'), true) : 0;
+        if (r < 0)
+                return r;
+        return *type ? drop_ins_add_folder(d, type, "", false) : 0;
 }
 
 void drop_ins_done(DropIns *d) {
@@ -77,8 +88,8 @@ bool drop_ins_folder_check(const char *folder) {
         return unit_name_check(unit, NULL) == 0;
 }
 
-/* What stands before the first section would be part of the last one of the file before. */
-static int check_start(const char *text, Error *err) {
+/* Reject an option before the first section: it would extend the last section of the file before. */
+static int drop_ins_check_start(const char *text, Error *err) {
         unsigned line = 1;
 
         for (const char *end; *text; text = *end ? end + 1 : end, line++) {
@@ -94,24 +105,29 @@ static int check_start(const char *text, Error *err) {
         return 0;
 }
 
-static int append(const char *folder, const FolderFile *f, Text *t, Error *err) {
-        _cleanup_unit_file_ UnitFile file = {};
-        int r = f->error;
+static int drop_ins_parse(const FolderFile *f, UnitFile *ret, Error *err) {
+        int r;
 
-        if (r == -ELOOP)
-                r = error_set(
-                        err, r,
+        if (f->error == -ELOOP)
+                return error_set(
+                        err, f->error,
                         "a symbolic link; only plain files are read, and an empty one takes a drop-in away");
-        else if (r < 0)
-                r = error_set(err, r, "%s", r == -EINVAL ? "not a plain file" : strerror(-r));
-        else
-                r = unit_file_parse(f->text, f->size, UNIT_FILE_LITERAL, &file, err);
-        if (r >= 0)
-                r = check_start(f->text, err);
+        if (f->error < 0)
+                return error_set(err, f->error, "%s",
+                                 f->error == -EINVAL ? "not a plain file" : strerror(-f->error));
+        r = unit_file_parse(f->text, f->size, UNIT_FILE_LITERAL, ret, err);
+        return r < 0 ? r : drop_ins_check_start(f->text, err);
+}
+
+static int drop_ins_append_file(const char *folder, const FolderFile *f, Text *t, Error *err) {
+        _cleanup_unit_file_ UnitFile file = {};
+        int r;
+
+        r = drop_ins_parse(f, &file, err);
         if (r < 0)
                 return error_prefix(err, r, "%s/%s", folder, f->name);
 
-        /* An empty line: what the file before continues ends there. */
+        /* The empty line ends a value that the file before continues. */
         if (file.n_options > 0)
                 text_printf(t, "\n\n# %s/%s\n%s", folder, f->name, f->text);
         return t->error;
@@ -135,7 +151,7 @@ int drop_ins_append(const DropIns *d, Text *t, Error *err) {
                         }
                 if (!first)
                         return 0;
-                r = append(d->folders[from].name, &d->folders[from].files[at[from]], t, err);
+                r = drop_ins_append_file(d->folders[from].name, &d->folders[from].files[at[from]], t, err);
                 if (r < 0)
                         return r;
                 for (size_t i = 0; i < d->n; i++)

@@ -1,14 +1,15 @@
-/* Drop-ins: parts of a unit file that lie in files of their own, NAME.d/FILE.conf beside it.
+/* Drop-ins: parts of a unit file in files of their own, NAME.d/FILE.conf in the same folder.
  *
- * For the cluster a unit is one text: the file, then its drop-ins in the order of their file names, each
- * behind a comment that names it. Sections repeat then, which systemd reads as it reads drop-ins: a later
- * value goes over an earlier one, lists add up, an empty value empties a list. The folders are systemd's, and
- * so is their rank: those of the unit and of its template, of each prefix that ends in a dash
- * (web-.service.d; for an instance web-@1.service.d and web-@.service.d, too), of the type (service.d). Of
- * several with one file name that of the most special folder counts; an empty file takes the others away, and
- * adds nothing.
+ * In the cluster, a unit is one text: the file, then its drop-ins in the order of their file names, each
+ * after a comment with its name. Sections repeat in this text, and systemd treats that as it treats drop-ins:
+ * a later value overrides an earlier one, lists are extended, an empty value resets a list.
  *
- * Source: systemd.unit(5); the lab compares with DropInPaths. */
+ * Folders and their priority are systemd's: those of the unit and of its template, of each prefix that ends
+ * in a dash (web-.service.d; for an instance also web-@1.service.d and web-@.service.d), of the type
+ * (service.d). Of several files with one name, that of the most specific folder counts; an empty file masks
+ * the others.
+ *
+ * Source: systemd.unit(5). */
 #pragma once
 
 #include "base/file.h"
@@ -21,27 +22,27 @@ enum { DROP_INS_MAX = 64 /* in one folder */ };
 
 typedef struct DropInFolder {
         char name[UNIT_NAME_MAX + 3]; /* "web@.service.d" */
-        bool of_instance;             /* its template has not got it */
-        bool lent;                    /* the files are somebody else's */
+        bool of_instance;             /* the template of the unit has no such folder */
+        bool lent;                    /* 'files' is borrowed */
         FolderFile *files;            /* sorted by name, as read_folder_at() gives them */
         size_t n;
-        int error; /* why they could not be read, for who reads; 0: they were, or there are none */
+        int error; /* of reading the files, for the caller that reads; 0: none */
 } DropInFolder;
 
 typedef struct DropIns {
-        DropInFolder *folders; /* from the special to the general */
+        DropInFolder *folders; /* the most specific one first */
         size_t n, capacity;
 } DropIns;
 
-/* Without files yet, the folders that concern a unit of that name. 0 or -ENOMEM. */
+/* Set the folders for a unit of that name, without files. Return 0 or -ENOMEM. */
 int drop_ins_init(DropIns *d, const char *name);
 void drop_ins_done(DropIns *d);
 #define _cleanup_drop_ins_ _cleanup_(drop_ins_done)
 
-/* Whether drop-ins of some unit may lie in a folder of that name. */
+/* Whether a folder of that name may contain drop-ins of a unit. */
 bool drop_ins_folder_check(const char *folder);
 
-/* Appends them to the text of the unit's file; nothing is appended where there is none. -EBADMSG and others
- * with a sentence that begins with folder and file: each has to be a unit file by itself, so that no line of
- * it falls into another's section. */
+/* Append the drop-ins to the text of the unit's file. Each has to be a valid unit file of its own, so that
+ * its lines do not extend a section of the file before. Errors (-EBADMSG and others) begin with folder and
+ * file. */
 int drop_ins_append(const DropIns *d, Text *t, Error *err);

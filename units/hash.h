@@ -1,17 +1,17 @@
-/* The identity of a unit's contents: SHA-1 of the canonical text, as fleet computed it, so that a hash seen
- * there is the hash seen here. It tells contents apart; it protects nothing. */
+/* Hash of a unit's contents: SHA-1 of the canonical text, the same as in fleet. It distinguishes contents; it
+ * is no protection against forgery. */
 #pragma once
 
 #include "base/error.h"
 #include "units/unit_file.h"
 
 enum {
-        UNIT_HASH_SIZE = 41,
-        UNIT_HASH_SHORT = 7
-}; /* 40 hex digits and the terminator; digits shown in lists */
+        UNIT_HASH_SIZE = 41, /* 40 hex digits and the terminating byte */
+        UNIT_HASH_SHORT = 7, /* digits in lists */
+};
 
 /* Of the whole file. */
 int unit_file_hash(const UnitFile *file, char ret[UNIT_HASH_SIZE]);
 
-/* Of what systemd reads: without the sections that are ours. Units with equal ones run the same thing. */
+/* Without the sections of fleet, which systemd ignores: units with equal hashes run alike. */
 int unit_file_systemd_hash(const UnitFile *file, char ret[UNIT_HASH_SIZE]);

@@ -6,7 +6,7 @@
 #include "units/name.h"
 
 static const char separators[] =
-        " \t\r\n\\"; /* a value keeps the backslash and the end of a line that continues */
+        " \t\r\n\\"; /* values keep the backslash and newline of continuation lines */
 
 typedef struct Installed {
         const char *unit;
@@ -15,7 +15,7 @@ typedef struct Installed {
         size_t n; /* names so far */
 } Installed;
 
-static int each_of_value(Installed *i, const UnitOption *option) {
+static int install_each_of_value(Installed *i, const UnitOption *option) {
         const char *p = option->value + strspn(option->value, separators);
 
         while (*p) {
@@ -40,8 +40,8 @@ static int each_of_value(Installed *i, const UnitOption *option) {
         return 0;
 }
 
-/* *ret_line is that of the option at which it ends. */
-static int each_of_file(Installed *installed, const UnitFile *file, unsigned *ret_line) {
+/* *ret_line is the line of the last option. */
+static int install_each_of_file(Installed *installed, const UnitFile *file, unsigned *ret_line) {
         for (size_t i = 0; i < file->n_options; i++) {
                 const UnitOption *o = &file->options[i];
                 int r;
@@ -49,7 +49,7 @@ static int each_of_file(Installed *installed, const UnitFile *file, unsigned *re
                 if (!streq(o->section, "Install") || (!streq(o->name, "Alias") && !streq(o->name, "Also")))
                         continue;
                 *ret_line = o->line;
-                r = each_of_value(installed, o);
+                r = install_each_of_value(installed, o);
                 if (r != 0)
                         return r;
         }
@@ -62,10 +62,10 @@ int install_each_name(const char *unit, const UnitFile *file,
         Installed installed = { .unit = unit, .each = each, .userdata = userdata };
         unsigned line;
 
-        return each_of_file(&installed, file, &line);
+        return install_each_of_file(&installed, file, &line);
 }
 
-static int check_name(void *userdata, const UnitOption *option, const char *name) {
+static int install_check_name(void *userdata, const UnitOption *option, const char *name) {
         const char *reason;
 
         if (strlen(name) > UNIT_NAME_MAX)
@@ -79,9 +79,9 @@ static int check_name(void *userdata, const UnitOption *option, const char *name
 }
 
 int install_check(const char *unit, const UnitFile *file, Error *err) {
-        Installed installed = { .unit = unit, .each = check_name, .userdata = err };
+        Installed installed = { .unit = unit, .each = install_check_name, .userdata = err };
         unsigned line = 0;
-        int r = each_of_file(&installed, file, &line);
+        int r = install_each_of_file(&installed, file, &line);
 
         return r == -E2BIG ? error_set(err, -EINVAL,
                                        "line %u: [Install] has more than %d names in Alias= and Also=", line,

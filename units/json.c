@@ -10,21 +10,20 @@
 
 #include "base/base64.h"
 
-static const json_t *inside(const JsonValue *v) {
+static const json_t *json_inner(const JsonValue *v) {
         return (const json_t *) v;
 }
 
-static const JsonValue *outside(const json_t *v) {
+static const JsonValue *json_outer(const json_t *v) {
         return v && !json_is_null(v) ? (const JsonValue *) v : NULL;
 }
 
 /* -- Memory --
  *
- * jansson does not look whether the buffer of its current token could grow (up to 2.14): without memory it
- * goes on with the rest of the token missing, and reads and writes past its end, or calls a good text bad. So
- * a failed allocation is remembered, what may be such a buffer (its sizes are powers of two) is then served
- * from a block that was asked for before, and whatever comes out is thrown away. Its hooks know no caller,
- * hence a variable of the thread. */
+ * jansson (up to 2.14) ignores a failed allocation of the buffer of its current token: it continues without
+ * the rest of the token, reads and writes past the buffer, or rejects a valid text. So a failed allocation is
+ * recorded, later allocations that may be such a buffer (their sizes are powers of two) come from a reserve,
+ * and the result is dropped. The hooks have no userdata; so the state is a variable of the thread. */
 
 static _Thread_local struct {
         char *reserve, *next;
@@ -32,7 +31,7 @@ static _Thread_local struct {
         bool failed;
 } memory;
 
-static void *take_memory(size_t size) {
+static void *json_alloc(size_t size) {
         void *p = memory.failed ? NULL : malloc(size);
 
         if (p || !memory.reserve)
@@ -46,17 +45,17 @@ static void *take_memory(size_t size) {
         return p;
 }
 
-static void give_memory(void *p) {
+static void json_release(void *p) {
         if (!memory.reserve || (char *) p < memory.reserve || (char *) p >= memory.next)
                 free(p);
 }
 
-static json_t *load(const char *text, size_t size, json_error_t *ret_where, bool *ret_failed) {
+static json_t *json_load(const char *text, size_t size, json_error_t *ret_where, bool *ret_failed) {
         size_t reserve = 8 * size +
-                         4096; /* all the sizes of a buffer for the whole text, and some that are none */
+                         4096; /* a buffer for the whole text in each of its sizes, and some more */
         json_t *v = NULL;
 
-        json_set_alloc_funcs(take_memory, give_memory);
+        json_set_alloc_funcs(json_alloc, json_release);
         memory.failed = false;
         memory.left = reserve;
         memory.reserve = memory.next = malloc(reserve);
@@ -72,9 +71,9 @@ static json_t *load(const char *text, size_t size, json_error_t *ret_where, bool
         return v;
 }
 
-/* Count what costs more than its size. Any text may come: of one that is no JSON the parser says so, unless a
- * limit is reached before. */
-static int check_limits(const char *text, size_t size, Error *err) {
+/* Check the limits of parts that take more memory or time than their size. The text may be invalid: the
+ * parser reports that, unless a limit is reached before. */
+static int json_check_limits(const char *text, size_t size, Error *err) {
         size_t depth = 0, n = 0, max = MAX((size_t) JSON_CONTAINERS, size / JSON_CONTAINER_SIZE);
         unsigned members[JSON_DEPTH_MAX + 1]; /* so far, of the object at each depth */
         bool quoted = false;
@@ -106,7 +105,7 @@ static int check_limits(const char *text, size_t size, Error *err) {
 }
 
 int json_value_parse(const char *text, size_t size, JsonValue **ret, Error *err) {
-        int r = check_limits(text, MIN(size, (size_t) JSON_SIZE_MAX), err);
+        int r = json_check_limits(text, MIN(size, (size_t) JSON_SIZE_MAX), err);
 
         return r < 0 ? r : json_value_parse_large(text, size, ret, err);
 }
@@ -119,7 +118,7 @@ int json_value_parse_large(const char *text, size_t size, JsonValue **ret, Error
         if (size > JSON_SIZE_MAX)
                 return error_set(err, -EFBIG, "the JSON text is too large: %zu bytes, at most %d are taken",
                                  size, JSON_SIZE_MAX);
-        v = load(text, size, &where, &failed);
+        v = json_load(text, size, &where, &failed);
         if (failed)
                 return -ENOMEM;
         if (!v)
@@ -138,7 +137,7 @@ JsonValue *json_value_free(JsonValue *root) {
 JsonType json_value_type(const JsonValue *v) {
         if (!v)
                 return JSON_VALUE_NULL;
-        switch (json_typeof(inside(v))) {
+        switch (json_typeof(json_inner(v))) {
         case JSON_OBJECT:
                 return JSON_VALUE_OBJECT;
         case JSON_ARRAY:
@@ -158,25 +157,25 @@ JsonType json_value_type(const JsonValue *v) {
 }
 
 const JsonValue *json_value_member(const JsonValue *object, const char *name) {
-        const JsonValue *found = outside(json_object_get(inside(object), name));
+        const JsonValue *found = json_outer(json_object_get(json_inner(object), name));
         json_t *o = (json_t *) object;
 
         for (void *i = found ? NULL : json_object_iter(o); i && !found; i = json_object_iter_next(o, i))
                 if (strcasecmp(json_object_iter_key(i), name) == 0)
-                        found = outside(json_object_iter_value(i));
+                        found = json_outer(json_object_iter_value(i));
         return found;
 }
 
 size_t json_value_count(const JsonValue *array) {
-        return json_array_size(inside(array));
+        return json_array_size(json_inner(array));
 }
 
 const JsonValue *json_value_item(const JsonValue *array, size_t i) {
-        return outside(json_array_get(inside(array), i));
+        return json_outer(json_array_get(json_inner(array), i));
 }
 
 const char *json_value_string(const JsonValue *v) {
-        return json_string_value(inside(v));
+        return json_string_value(json_inner(v));
 }
 
 int json_value_each(const JsonValue *object,
@@ -184,7 +183,7 @@ int json_value_each(const JsonValue *object,
         json_t *o = (json_t *) object;
 
         for (void *i = json_object_iter(o); i; i = json_object_iter_next(o, i)) {
-                int r = each(userdata, json_object_iter_key(i), outside(json_object_iter_value(i)));
+                int r = each(userdata, json_object_iter_key(i), json_outer(json_object_iter_value(i)));
 
                 if (r != 0)
                         return r;
@@ -197,16 +196,16 @@ int json_read_string(const JsonValue *object, const char *name, const char **ret
 
         if (!v)
                 return 0;
-        if (!json_is_string(inside(v)))
+        if (!json_is_string(json_inner(v)))
                 return error_set(err, -EBADMSG, "%s: expected a string", name);
         *ret = json_value_string(v);
         return 0;
 }
 
 int json_value_u64(const JsonValue *v, uint64_t *ret) {
-        if (!v || !json_is_integer(inside(v)) || json_integer_value(inside(v)) < 0)
+        if (!v || !json_is_integer(json_inner(v)) || json_integer_value(json_inner(v)) < 0)
                 return -EBADMSG;
-        *ret = json_integer_value(inside(v));
+        *ret = json_integer_value(json_inner(v));
         return 0;
 }
 
@@ -223,9 +222,9 @@ int json_read_bool(const JsonValue *object, const char *name, bool *ret, Error *
 
         if (!v)
                 return 0;
-        if (!json_is_boolean(inside(v)))
+        if (!json_is_boolean(json_inner(v)))
                 return error_set(err, -EBADMSG, "%s: expected true or false", name);
-        *ret = json_is_true(inside(v));
+        *ret = json_is_true(json_inner(v));
         return 0;
 }
 
@@ -236,8 +235,9 @@ int json_read_bytes(const JsonValue *object, const char *name, char **ret, size_
 
         snprintf(name64, sizeof(name64), "%s64", name);
         r = json_read_string(object, name, &text, err);
-        if (r == 0)
-                r = json_read_string(object, name64, &encoded, err);
+        if (r < 0)
+                return r;
+        r = json_read_string(object, name64, &encoded, err);
         if (r < 0)
                 return r;
         if (text && encoded)
@@ -255,8 +255,8 @@ int json_read_bytes(const JsonValue *object, const char *name, char **ret, size_
         return *ret ? 1 : -ENOMEM;
 }
 
-/* No key comes twice (JSON_REJECT_DUPLICATES). */
-static int add_pair(void *userdata, const char *key, const JsonValue *v) {
+/* No key is repeated (JSON_REJECT_DUPLICATES). */
+static int json_add_pair(void *userdata, const char *key, const JsonValue *v) {
         return json_value_string(v) ? pairs_add(userdata, key, json_value_string(v)) : -EBADMSG;
 }
 
@@ -266,15 +266,100 @@ int json_read_pairs(const JsonValue *object, const char *name, Pairs *ret, Error
 
         if (v && json_value_type(v) != JSON_VALUE_OBJECT)
                 return error_set(err, -EBADMSG, "%s: expected an object of strings", name);
-        r = json_value_each(v, add_pair, ret);
+        r = json_value_each(v, json_add_pair, ret);
         if (r == -EBADMSG)
                 return error_set(err, r, "%s: expected an object of strings", name);
         return r;
 }
 
-int json_read_strings(const JsonValue *object, const JsonField *fields, size_t n, Error *err) {
+static int json_read_word(const JsonField *f, const char *word, int *ret, Error *err) {
+        _cleanup_text_ Text names = {};
+
+        if (!word && !f->required)
+                return 0;
+        for (int i = 0; i < f->words->n; i++) {
+                if (streq(f->words->names[i], word ?: "")) {
+                        *ret = i;
+                        return 0;
+                }
+                text_printf(&names, "%s%s", i > 0 ? ", " : "", f->words->names[i]);
+        }
+        if (names.error < 0)
+                return names.error;
+        return error_set(err, f->words->error, "%s: '%.32s' is none of %s", f->name, word ?: "", names.chars);
+}
+
+static int json_read_chars(const JsonField *f, const char *text, char *ret, Error *err) {
+        if (strlen(text) >= f->size && f->type == JSON_FIELD_CHARS)
+                return error_set(err, -EBADMSG, "%s: longer than %zu bytes", f->name, f->size - 1);
+        if (strlen(text) < f->size || f->type == JSON_FIELD_CHARS_CUT)
+                snprintf(ret, f->size, "%s", text);
+        return 0;
+}
+
+static int json_read_owned(const char *text, char **ret) {
+        char *copy = strdup(text);
+
+        if (!copy)
+                return -ENOMEM;
+        free(*ret);
+        *ret = copy;
+        return 0;
+}
+
+/* A field whose member is a string. */
+static int json_read_text(const JsonValue *object, const JsonField *f, void *field, Error *err) {
+        const char *text = NULL;
+        int r;
+
+        r = json_read_string(object, f->name, &text, err);
+        if (r < 0)
+                return r;
+        if (f->type == JSON_FIELD_WORD)
+                return json_read_word(f, text && *text ? text : NULL, field, err);
+        if (!text && f->required)
+                return error_set(err, -EBADMSG, "%s: missing", f->name);
+
+        switch (f->type) {
+        case JSON_FIELD_OWNED:
+                return json_read_owned(text ?: "", field);
+        case JSON_FIELD_OWNED_OR_NULL:
+                return text && *text ? json_read_owned(text, field) : 0;
+        case JSON_FIELD_TEXT:
+                if (text)
+                        memcpy(field, &text, sizeof(text)); /* the field may be a char * */
+                return 0;
+        default:
+                return text ? json_read_chars(f, text, field, err) : 0;
+        }
+}
+
+static int json_read_field(const JsonValue *object, const JsonField *f, void *field, Error *err) {
+        bool flag = true;
+        int r;
+
+        switch (f->type) {
+        case JSON_FIELD_U64:
+                r = json_read_u64(object, f->name, field, err);
+                if (r >= 0 && f->required && *(uint64_t *) field == 0)
+                        return error_set(err, -EBADMSG, "%s: missing", f->name);
+                return r;
+        case JSON_FIELD_BOOL:
+                return json_read_bool(object, f->name, field, err);
+        case JSON_FIELD_NOT:
+                r = json_read_bool(object, f->name, &flag, err);
+                *(bool *) field = !flag;
+                return r;
+        case JSON_FIELD_PAIRS:
+                return json_read_pairs(object, f->name, field, err);
+        default:
+                return json_read_text(object, f, field, err);
+        }
+}
+
+int json_read_fields(const JsonValue *object, const JsonField *fields, size_t n, void *record, Error *err) {
         for (size_t i = 0; i < n; i++) {
-                int r = json_read_string(object, fields[i].name, fields[i].ret, err);
+                int r = json_read_field(object, &fields[i], (char *) record + fields[i].offset, err);
 
                 if (r < 0)
                         return r;
@@ -282,16 +367,16 @@ int json_read_strings(const JsonValue *object, const JsonField *fields, size_t n
         return 0;
 }
 
-/* A value stands before us if the text ends like one: then a comma is due. */
-static void separate(Text *t) {
+/* Write a comma if the text ends in a value. */
+static void json_separate(Text *t) {
         char last = t->size > 0 ? t->chars[t->size - 1] : 0;
 
         if (last && (strchr("\"}]", last) || (last >= '0' && last <= '9') || (last >= 'a' && last <= 'z')))
                 text_append_char(t, ',');
 }
 
-static void begin(Text *t, const char *name) {
-        separate(t);
+static void json_begin(Text *t, const char *name) {
+        json_separate(t);
         if (name) {
                 text_append_char(t, '"');
                 text_append_json(t, name, strlen(name));
@@ -302,7 +387,7 @@ static void begin(Text *t, const char *name) {
 void json_open(Text *t, const char *name, char bracket) {
         assert(bracket == '{' || bracket == '[');
 
-        begin(t, name);
+        json_begin(t, name);
         text_append_char(t, bracket);
 }
 
@@ -313,7 +398,7 @@ void json_close(Text *t, char bracket) {
 }
 
 void json_add_string_always(Text *t, const char *name, const char *value) {
-        begin(t, name);
+        json_begin(t, name);
         text_append_char(t, '"');
         if (value)
                 text_append_json(t, value, strlen(value));
@@ -330,7 +415,7 @@ void json_add_bytes(Text *t, const char *name, const void *bytes, size_t size) {
         char name64[32];
 
         snprintf(name64, sizeof(name64), "%s64", name);
-        begin(t, plain ? name : name64);
+        json_begin(t, plain ? name : name64);
         text_append_char(t, '"');
         if (plain)
                 text_append_json(t, bytes, size);
@@ -342,19 +427,19 @@ void json_add_bytes(Text *t, const char *name, const void *bytes, size_t size) {
 void json_add_u64(Text *t, const char *name, uint64_t value) {
         if (value == 0)
                 return;
-        begin(t, name);
+        json_begin(t, name);
         text_printf(t, "%" PRIu64, value);
 }
 
 void json_add_bool(Text *t, const char *name, bool value) {
         if (!value)
                 return;
-        begin(t, name);
+        json_begin(t, name);
         text_append(t, "true");
 }
 
 void json_add_false(Text *t, const char *name) {
-        begin(t, name);
+        json_begin(t, name);
         text_append(t, "false");
 }
 
@@ -369,4 +454,52 @@ void json_add_pairs(Text *t, const char *name, const Pairs *pairs) {
 
 void json_add_item(Text *t, const char *value) {
         json_add_string_always(t, NULL, value);
+}
+
+static void json_write_field(Text *t, const JsonField *f, const void *field) {
+        const char *text;
+        int word;
+
+        switch (f->type) {
+        case JSON_FIELD_TEXT:
+        case JSON_FIELD_OWNED:
+        case JSON_FIELD_OWNED_OR_NULL:
+                memcpy(&text, field, sizeof(text));
+                json_add_string(t, f->name, text);
+                break;
+        case JSON_FIELD_CHARS:
+        case JSON_FIELD_CHARS_CUT:
+        case JSON_FIELD_CHARS_SKIPPED:
+                json_add_string(t, f->name, field);
+                break;
+        case JSON_FIELD_U64:
+                json_add_u64(t, f->name, *(const uint64_t *) field);
+                break;
+        case JSON_FIELD_BOOL:
+                json_add_bool(t, f->name, *(const bool *) field);
+                break;
+        case JSON_FIELD_NOT:
+                if (*(const bool *) field)
+                        json_add_false(t, f->name);
+                break;
+        case JSON_FIELD_WORD:
+                word = *(const int *) field;
+                if (word >= 0 && word < f->words->n)
+                        json_add_string(t, f->name, f->words->names[word]);
+                break;
+        case JSON_FIELD_PAIRS:
+                json_add_pairs(t, f->name, field);
+                break;
+        }
+}
+
+void json_write_fields(Text *t, const JsonField *fields, size_t n, const void *record) {
+        for (size_t i = 0; i < n; i++)
+                json_write_field(t, &fields[i], (const char *) record + fields[i].offset);
+}
+
+void json_write_object(Text *t, const JsonField *fields, size_t n, const void *record) {
+        json_open(t, NULL, '{');
+        json_write_fields(t, fields, n, record);
+        json_close(t, '}');
 }

@@ -1,10 +1,10 @@
-/* JSON, the little that is needed: a reader that is bounded and strict, and appenders for Text.
+/* JSON: a bounded, strict reader, and functions that append to a Text.
  *
- * Reading: duplicate names, bad UTF-8, NUL in strings and anything behind the value are errors; unknown
- * members are there for whoever asks. A JsonValue borrows from the root it came from; only the root is freed.
+ * Reading: duplicate names, invalid UTF-8, NUL in strings and text after the value are errors; unknown
+ * members are ignored. A JsonValue borrows from its root; only the root is freed.
  *
- * Writing: members go out in the order of the calls; make it alphabetical. Empty strings and zeros are left
- * out, as fleet did. A comma comes by itself, from what stands at the end of the text. */
+ * Writing: members are written in the order of the calls, which is alphabetical. As in fleet, empty strings
+ * and zeros are left out. The end of the text decides whether a comma is written first. */
 #pragma once
 
 #include <stdbool.h>
@@ -16,19 +16,19 @@
 #include "units/lists.h"
 
 enum {
-        JSON_SIZE_MAX = 16 * 1024 * 1024, /* bytes read in one go: a page of units fits */
+        JSON_SIZE_MAX = 16 * 1024 * 1024, /* bytes of one text: a page of units fits */
 
-        /* Objects and arrays of one text: so many, or one for each 8 bytes of text where that is more. An
-         * empty object takes 80 bytes of memory for each byte of text; with this limit the worst text
-         * takes 55. An object with a member has 8 bytes and a comma. */
+        /* Objects and arrays of one text: this number, or one per 8 bytes of text if that is more. An empty
+         * object takes 80 bytes of memory per byte of text; with this limit, the worst text takes 55. An
+         * object with a member has 8 bytes and a comma. */
         JSON_CONTAINERS = 4096,
         JSON_CONTAINER_SIZE = 8,
 
-        /* Of one object: a name that is absent is compared with each member, and the table of a large object
-           is slow to fill. */
+        /* Of one object: an absent name is compared with each member, and the table of a large object is slow
+         * to fill. */
         JSON_MEMBERS_MAX = 1000,
 
-        JSON_DEPTH_MAX = 2048, /* also jansson's */
+        JSON_DEPTH_MAX = 2048, /* jansson has the same limit */
 };
 
 typedef struct JsonValue JsonValue;
@@ -42,59 +42,94 @@ typedef enum JsonType {
         JSON_VALUE_OBJECT,
 } JsonType;
 
-/* -EBADMSG with a sentence ("line 1, column 7: ..."), -EFBIG above one of the limits, before any of it is
- * read. */
+/* Parse a text; -EBADMSG with "line 1, column 7: ...", -EFBIG above one of the limits, which are checked
+ * first. */
 int json_value_parse(const char *text, size_t size, JsonValue **ret, Error *err);
-/* The same with JSON_SIZE_MAX as the only limit: for fleetctl, which reads a user's file and the daemon's
+/* The same with JSON_SIZE_MAX as the only limit: for fleetctl, which reads its user's files and the daemon's
  * answers. */
 int json_value_parse_large(const char *text, size_t size, JsonValue **ret, Error *err);
 JsonValue *json_value_free(JsonValue *root); /* returns NULL */
 DEFINE_CLEANUP(JsonValue *, json_value_free)
 #define _cleanup_json_ _cleanup_(json_value_freep)
 
-/* All take NULL for the value that is not there, and then find nothing. */
+/* All accept NULL for an absent value, and return the same as for an empty one. */
 JsonType json_value_type(const JsonValue *v); /* NULL: JSON_VALUE_NULL */
-const JsonValue *json_value_member(
-        const JsonValue *object,
-        const char *name); /* NULL if absent or null; without it, one in other case, as Go takes it */
-size_t json_value_count(const JsonValue *array); /* 0 if it is no array */
+/* NULL if absent or null. Without an exact name, a name in other case counts, as in Go. */
+const JsonValue *json_value_member(const JsonValue *object, const char *name);
+size_t json_value_count(const JsonValue *array); /* 0 for a value of another type */
 const JsonValue *json_value_item(const JsonValue *array, size_t i);
-const char *json_value_string(const JsonValue *v);     /* NULL if it is no string */
-int json_value_u64(const JsonValue *v, uint64_t *ret); /* -EBADMSG: it is no number from 0 to 2^63-1 */
+const char *json_value_string(const JsonValue *v);     /* NULL for a value of another type */
+int json_value_u64(const JsonValue *v, uint64_t *ret); /* -EBADMSG: no integer from 0 to 2^63-1 */
 
-/* Calls 'each' for every member of an object, until one returns non-zero, which is then returned. */
+/* Call 'each' for every member of an object, until it returns non-zero, and return that. */
 int json_value_each(const JsonValue *object,
                     int (*each)(void *userdata, const char *name, const JsonValue *v), void *userdata);
 
-/* A member of an object, checked for its type: absent leaves *ret alone and returns 0, a wrong type is
- * -EBADMSG with "NAME: expected a string" and so on. Strings are borrowed. */
+/* Read a member of an object, and check its type. An absent member leaves *ret unchanged and returns 0;
+ * another type is -EBADMSG with "NAME: expected a string" and so on. Strings are borrowed. */
 int json_read_string(const JsonValue *object, const char *name, const char **ret, Error *err);
 int json_read_u64(const JsonValue *object, const char *name, uint64_t *ret, Error *err);
 int json_read_bool(const JsonValue *object, const char *name, bool *ret, Error *err);
-int json_read_pairs(const JsonValue *object, const char *name, Pairs *ret,
-                    Error *err); /* an object of strings, added */
+/* Add the members of an object of strings. */
+int json_read_pairs(const JsonValue *object, const char *name, Pairs *ret, Error *err);
 
-/* What json_add_bytes() wrote. 1 and the bytes, which the caller frees (a zero byte follows them), 0 if there
- * is neither; -EBADMSG if there are both, or no base64. */
+/* Read what json_add_bytes() writes. Return 1 and the bytes, which the caller frees (a zero byte follows
+ * them), 0 if both members are absent; -EBADMSG if both exist, or for invalid base64. */
 int json_read_bytes(const JsonValue *object, const char *name, char **ret, size_t *ret_size, Error *err);
 
-/* Many strings at once, from a table. */
+/* -- Members of a struct, by a table -- */
+
+typedef enum JsonFieldType {
+        JSON_FIELD_TEXT,          /* const char *: borrowed from the object */
+        JSON_FIELD_OWNED,         /* char *: "" if absent */
+        JSON_FIELD_OWNED_OR_NULL, /* char *: NULL if absent or empty */
+        JSON_FIELD_CHARS,         /* char[size]: a longer text is an error */
+        JSON_FIELD_CHARS_CUT,     /* char[size]: a longer text is cut */
+        JSON_FIELD_CHARS_SKIPPED, /* char[size]: a longer text counts as absent */
+        JSON_FIELD_U64,           /* uint64_t */
+        JSON_FIELD_BOOL,          /* bool */
+        JSON_FIELD_NOT,           /* bool: whether the member is false */
+        JSON_FIELD_WORD,          /* enum, by its names; absent or "" if optional */
+        JSON_FIELD_PAIRS,         /* Pairs */
+} JsonFieldType;
+
+/* The names of an enum. */
+typedef struct JsonWords {
+        const char *const *names;
+        int n;
+        int error; /* for a word that is none of them */
+} JsonWords;
+
 typedef struct JsonField {
-        const char *name, **ret;
+        const char *name;
+        JsonFieldType type;
+        size_t offset; /* in the struct */
+        bool required; /* a number has to be greater than 0 */
+        size_t size;   /* of JSON_FIELD_CHARS* */
+        const JsonWords *words;
 } JsonField;
 
-int json_read_strings(const JsonValue *object, const JsonField *fields, size_t n, Error *err);
+#define JSON_FIELDS(table) (table), ELEMENTS(table)
+
+/* Read members of an object into 'record'; a member that is absent leaves its field unchanged. Errors are
+ * -EBADMSG, or that of the words, with "NAME: rule". The caller frees what was read, also after an error. */
+int json_read_fields(const JsonValue *object, const JsonField *fields, size_t n, void *record, Error *err);
+
+/* Write fields as members, in the order of the table, which is alphabetical. Empty strings and pairs, zeros,
+ * false (JSON_FIELD_NOT: true) and values without a name are left out. */
+void json_write_fields(Text *t, const JsonField *fields, size_t n, const void *record);
+void json_write_object(Text *t, const JsonField *fields, size_t n, const void *record); /* with its braces */
 
 void json_open(Text *t, const char *name, char bracket); /* '{' or '['; 'name' NULL: not a member */
 void json_close(Text *t, char bracket);                  /* '}' or ']' */
 void json_add_string(Text *t, const char *name, const char *value);        /* left out if NULL or "" */
 void json_add_string_always(Text *t, const char *name, const char *value); /* NULL is written as "" */
-/* Bytes of any kind: as a text under 'name' where they are one, else in base64 under the name with "64"
- * behind it. Never left out. */
+/* Any bytes: as a string if they are text, otherwise in base64 under the name with "64" appended. Never left
+ * out. */
 void json_add_bytes(Text *t, const char *name, const void *bytes, size_t size);
 void json_add_u64(Text *t, const char *name, uint64_t value); /* left out if 0 */
 void json_add_bool(Text *t, const char *name, bool value);    /* left out if false */
-void json_add_false(Text *t, const char *name);               /* where being there is what it says */
+void json_add_false(Text *t, const char *name);               /* the member false; never left out */
 void json_add_pairs(Text *t, const char *name,
                     const Pairs *pairs);        /* an object of strings; left out if empty */
 void json_add_item(Text *t, const char *value); /* a string in an array */

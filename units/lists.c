@@ -52,7 +52,7 @@ void pairs_done(Pairs *pairs) {
         *pairs = (Pairs) {};
 }
 
-/* The first place whose pair is not below (key, value). */
+/* Return the place of the first pair that does not sort before (key, value). */
 static size_t pairs_place(const Pairs *pairs, const char *key, const char *value) {
         size_t low = 0, high = pairs->n;
 

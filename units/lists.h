@@ -1,4 +1,4 @@
-/* Two small lists that the nouns are made of: names in the order given, and pairs sorted by key. */
+/* Lists: names in insertion order, and pairs sorted by key. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,7 +13,7 @@ typedef struct Names {
 
 void names_done(Names *names);
 int names_add(Names *names, const char *name, size_t size); /* copies 'size' bytes; 0 or -ENOMEM */
-void names_cut(Names *names, size_t n);                     /* keeps the first 'n', of at least so many */
+void names_cut(Names *names, size_t n); /* keeps the first 'n'; there are at least that many */
 bool names_have(const Names *names, const char *name);
 bool names_equal(const Names *a, const Names *b); /* same names in the same order */
 
@@ -21,17 +21,17 @@ typedef struct Pair {
         char *key, *value; /* owned */
 } Pair;
 
-/* Sorted by key, then by value, so that two equal sets are equal byte by byte wherever they are printed. */
+/* Sorted by key, then by value, so that equal sets print as equal bytes. */
 typedef struct Pairs {
         Pair *items;
         size_t n, capacity;
 } Pairs;
 
 void pairs_done(Pairs *pairs);
-int pairs_add(Pairs *pairs, const char *key,
-              const char *value); /* keeps other values of this key; the same pair once */
-int pairs_set(Pairs *pairs, const char *key,
-              const char *value); /* replaces them; 'value' NULL removes the key */
+/* Add a value, and keep other values of the key; an existing pair is not added again. */
+int pairs_add(Pairs *pairs, const char *key, const char *value);
+/* Replace all values of the key; 'value' NULL removes the key. */
+int pairs_set(Pairs *pairs, const char *key, const char *value);
 int pairs_copy(const Pairs *from, Pairs *ret);
 bool pairs_equal(const Pairs *a, const Pairs *b);
 const char *pairs_get(const Pairs *pairs, const char *key); /* the first value of 'key', or NULL; borrowed */

@@ -78,7 +78,7 @@ int machine_metadata_check(const char *key, const char *value, Error *err) {
         return 0;
 }
 
-/* Cuts blanks off both ends, in place. */
+/* Remove spaces and tabs at both ends, in place. */
 static char *strip(char *s) {
         char *end;
 

@@ -1,4 +1,4 @@
-/* Machine: one host of the cluster as others see it, by its facts. */
+/* Machine: the facts that a host publishes. */
 #pragma once
 
 #include <stdbool.h>
@@ -10,7 +10,7 @@
 #include "units/lists.h"
 
 enum {
-        MACHINE_ID_SHORT = 8,     /* digits shown in lists, and accepted by MachineID= */
+        MACHINE_ID_SHORT = 8,     /* digits in lists, and accepted by MachineID= */
         METADATA_KEYS_MAX = 128,  /* pairs of one machine */
         METADATA_KEY_MAX = 128,   /* bytes */
         METADATA_VALUE_MAX = 256, /* bytes */
@@ -18,16 +18,16 @@ enum {
 
 typedef struct Machine {
         char id[MACHINE_ID_SIZE];
-        char *name;       /* what people call it: its host name */
-        char *address;    /* primary IP for clients and lists; may be NULL */
-        char *client;     /* URL where clients reach its key API (AdvertiseClient=); may be NULL */
-        char *peer;       /* "ADDR:PORT" where its peers reach it; NULL while it listens to none */
-        Pairs metadata;   /* one value a key */
+        char *name;       /* host name */
+        char *address;    /* primary IP address; may be NULL */
+        char *client;     /* URL of its key API (AdvertiseClient=); may be NULL */
+        char *peer;       /* "ADDR:PORT" for peers; NULL without a listener */
+        Pairs metadata;   /* one value per key */
         char *version;    /* of its fleetd */
         char *boot_id;    /* 32 hex digits */
         uint64_t raft_id; /* 0: holds no replica */
-        bool quadlet;     /* its systemd has podman's generator: Quadlet files can run there */
-        uint64_t level;   /* feature level that its program knows; 0: it did not say */
+        bool quadlet;     /* has podman's generator for systemd, and so runs Quadlet files */
+        uint64_t level;   /* feature level that its program supports; 0: not reported */
 } Machine;
 
 void machine_done(Machine *machine);
@@ -39,13 +39,13 @@ bool machine_equal(const Machine *a, const Machine *b);
 /* 32 lower-case hex digits. */
 bool machine_id_is_valid(const char *id);
 
-/* Reads "key=value,key=value" (Metadata= of fleetd.conf). Blanks around items are ignored, a later value
- * of a key wins. -EINVAL names the item. */
+/* Parse "key=value,key=value" (Metadata= in fleetd.conf). Spaces around items are ignored; of several values
+ * of a key, the last one counts. -EINVAL names the item. */
 int machine_metadata_parse(const char *text, Pairs *ret, Error *err);
 
-/* One key and one value, as configuration and API give them: keys are [A-Za-z0-9_.-]+, values without control
- * bytes. */
+/* Check a key and a value of configuration or API: a key is [A-Za-z0-9_.-]+, a value has no control
+ * characters. */
 int machine_metadata_check(const char *key, const char *value, Error *err);
 
-/* Adds "key=value,key=value", sorted, as list-machines shows them. */
+/* Append "key=value,key=value", sorted, as list-machines prints them. */
 void machine_metadata_print(const Pairs *metadata, Text *t);

@@ -20,7 +20,7 @@ static const char types[][10] = {
         "swap",
         "target",
         "timer",
-        /* Quadlet's (quadlet.h) */
+        /* of Quadlet files (quadlet.h) */
         "build",
         "container",
         "image",
@@ -34,7 +34,7 @@ static const char template_types[][10] = {
         "container", "kube", "path", "service", "socket", "target", "timer"
 };
 
-/* systemd.special(7), but for slices and scopes: those are refused by type. */
+/* systemd.special(7) without slices and scopes, which are rejected by type. */
 static const char *const special[] = {
         "-.mount",
         "basic.target",
@@ -171,7 +171,7 @@ int unit_name_check(const char *name, Error *err) {
         if (*name == '@')
                 return error_set(err, -EINVAL, "unit name cannot start in \"@\"");
 
-        /* Ours: what systemd would not take, or hide as a file. */
+        /* Beyond fleet's rules: systemd does not support such names. */
         if (*name == '.')
                 return error_set(err, -EINVAL, "unit name cannot start in \".\"");
         if (size > UNIT_NAME_MAX)
@@ -180,9 +180,9 @@ int unit_name_check(const char *name, Error *err) {
         return 0;
 }
 
-static const char *refusal(const char *name) {
-        /* Exact names: other units that begin with "fleet" are ordinary ones (fleet-ui.service was fleet's
-         * usual web page). */
+static const char *unit_name_refusal(const char *name) {
+        /* Exact names: other units whose name begins with "fleet" are allowed (fleet-ui.service was the usual
+         * web page of fleet). */
         static const char *const own[] = { "fleet.service", "fleet.socket", "fleetd.service",
                                            "fleetd.socket" };
         static const char not_from_files[][10] = { "busname", "device", "scope", "slice", "snapshot" };
@@ -207,7 +207,7 @@ static const char *refusal(const char *name) {
 }
 
 bool unit_name_is_refused(const char *name, const char **ret_reason) {
-        const char *reason = refusal(name);
+        const char *reason = unit_name_refusal(name);
 
         if (reason && ret_reason)
                 *ret_reason = reason;
@@ -232,7 +232,7 @@ const char *unit_name_type(const char *name) {
         return dot ? dot + 1 : "";
 }
 
-/* Where the type begins, dot included: the end of a name without one. */
+/* Return the dot before the type; the end of a name without one. */
 static const char *type_start(const char *name) {
         const char *dot = strrchr(name, '.');
 
@@ -303,7 +303,7 @@ static char *stem(const char *name) {
         return strndup(name, type_start(name) - name);
 }
 
-/* One specifier after the other, as fleet did: "%%np" would come out the same strange way. */
+/* Replaces one specifier after the other, as fleet did: "%%np" has the same result. */
 char *unit_name_expand(const char *name, const char *value) {
         static const struct {
                 const char *specifier;

@@ -10,42 +10,42 @@
 
 void warnings_done(Warnings *warnings) {
         for (size_t i = 0; i < warnings->n; i++)
-                free(warnings->items[i].sentence);
+                free(warnings->items[i].message);
         free(warnings->items);
         *warnings = (Warnings) {};
 }
 
-int warnings_add(Warnings *warnings, unsigned line, const char *sentence) {
-        _cleanup_free_ char *copy = strdup(sentence); /* it quotes the file */
+int warnings_add(Warnings *warnings, unsigned line, const char *message) {
+        _cleanup_free_ char *copy = strdup(message); /* it quotes the file */
 
         if (!copy || GROW(warnings->items, warnings->capacity, warnings->n + 1) < 0)
                 return -ENOMEM;
         warnings->items[warnings->n++] = (Warning) { .line = line,
-                                                     .sentence = text_keep_to_one_line(TAKE_PTR(copy)) };
+                                                     .message = text_keep_to_one_line(TAKE_PTR(copy)) };
         return 0;
 }
 
 int warnings_add_rest(Warnings *warnings) {
-        char sentence[64];
+        char message[64];
 
         if (warnings->n_left_out == 0)
                 return 0;
-        snprintf(sentence, sizeof(sentence), "%zu more %s left out", warnings->n_left_out,
+        snprintf(message, sizeof(message), "%zu more %s left out", warnings->n_left_out,
                  warnings->n_left_out == 1 ? "warning is" : "warnings are");
-        return warnings_add(warnings, warnings->left_out_line, sentence);
+        return warnings_add(warnings, warnings->left_out_line, message);
 }
 
-/* One reading of one unit's options. */
+/* The state while the options of one unit are parsed. */
 typedef struct Reading {
-        const char *name;         /* of the unit; NULL: specifiers stay */
-        const UnitOption *option; /* the one at hand */
+        const char *name;         /* of the unit; NULL keeps specifiers */
+        const UnitOption *option; /* current */
         Placement *placement;
         Warnings *warnings; /* may be NULL */
         Error *err;
 } Reading;
 
-static int warn(Reading *r, const char *format, ...) _printf_(2, 3);
-static int warn(Reading *r, const char *format, ...) {
+static int options_warn(Reading *r, const char *format, ...) _printf_(2, 3);
+static int options_warn(Reading *r, const char *format, ...) {
         Warnings *warnings = r->warnings;
         _cleanup_text_ Text t = {};
         va_list ap;
@@ -64,7 +64,7 @@ static int warn(Reading *r, const char *format, ...) {
         return t.error < 0 ? t.error : warnings_add(warnings, r->option->line, t.chars);
 }
 
-static int refuse(Reading *r, const char *item, const char *why) {
+static int options_refuse(Reading *r, const char *item, const char *why) {
         return error_set(r->err, -EINVAL, "%s=%.128s: %s", r->option->name, item, why);
 }
 
@@ -79,8 +79,9 @@ static int take_machine_id(Reading *r, const char *item) {
 
         if (parse_hex_id(item, MACHINE_ID_SIZE - 1) < 0 && parse_hex_id(item, MACHINE_ID_SHORT) < 0 &&
             !strchr(item, '%'))
-                return warn(r, "%s=%.64s: no machine has this id: give all 32 hex digits, or the first 8",
-                            r->option->name, item);
+                return options_warn(
+                        r, "%s=%.64s: no machine has this id: give all 32 hex digits, or the first 8",
+                        r->option->name, item);
         return 0;
 }
 
@@ -101,7 +102,7 @@ static int take_replace(Reading *r, const char *item) {
         return take_name(r, &r->placement->replaces, item, strlen(item));
 }
 
-/* Here alone blanks separate even without quotes. */
+/* Only in this option, white space separates items without quotes. */
 static int take_conflicts(Reading *r, const char *item) {
         static const char blanks[] = " \t\n\v\f\r";
 
@@ -117,8 +118,8 @@ static int take_conflicts(Reading *r, const char *item) {
         return 0;
 }
 
-/* fleet dropped what it could not read, and the unit then ran anywhere. */
-static int refuse_pair(Reading *r, const char *item, const char *equals) {
+/* An error: fleet ignored an invalid pair, and the unit then ran on any machine. */
+static int options_refuse_pair(Reading *r, const char *item, const char *equals) {
         char example[160] = "expected key=value, for example gpu=true";
 
         if (!equals && item[strcspn(item, " \"\\")] == 0 && strlen(item) < 64)
@@ -128,7 +129,7 @@ static int refuse_pair(Reading *r, const char *item, const char *equals) {
                          "expected one key=value; several need quotes: \"zone=a\" \"ssd=true\"");
         else if (equals && strchr(equals + 1, '='))
                 snprintf(example, sizeof(example), "expected key=value with one '='");
-        return refuse(r, item, example);
+        return options_refuse(r, item, example);
 }
 
 static int take_metadata(Reading *r, const char *item) {
@@ -138,10 +139,10 @@ static int take_metadata(Reading *r, const char *item) {
         if (*item == 0)
                 return 0;
         if (!equals || equals == item || equals[1] == 0 || strchr(equals + 1, '=')) {
-                /* In a template %i is empty, and nobody places it. */
+                /* In a template %i is empty; a template is not scheduled. */
                 if (r->name && unit_name_is_template(r->name))
                         return 0;
-                return refuse_pair(r, item, equals);
+                return options_refuse_pair(r, item, equals);
         }
         if (r->placement->metadata.n >= OPTION_ITEMS_MAX)
                 return error_set(r->err, -EINVAL, "%s=: more than %d pairs", r->option->name,
@@ -163,16 +164,17 @@ static int take_global(Reading *r, const char *item) {
                         r->placement->global = true;
 
         if (!r->placement->global && *item && parse_bool(item, &plain) < 0)
-                return warn(r, "%s=%.64s is taken as false; expected true or false", r->option->name, item);
+                return options_warn(r, "%s=%.64s is taken as false; expected true or false", r->option->name,
+                                    item);
         return 0;
 }
 
-/* The [X-Fleet] options: a line here is an option; fleet.unit(5) documents the same names. The order matters
- * where one option has several spellings: values are taken spelling by spelling. */
+/* The [X-Fleet] options, one per line. fleet.unit(5) documents the same names. Values of an option with
+ * several spellings are taken in the order of this table. */
 static const struct {
         const char *name;
         int (*take)(Reading *r, const char *item);
-        bool old; /* an old spelling: understood, not suggested */
+        bool old; /* an old spelling: accepted, not suggested */
 } options[] = {
         { "MachineID", take_machine_id },
         { "X-ConditionMachineID", take_machine_id, true },
@@ -187,14 +189,15 @@ static const struct {
         { "Global", take_global },
 };
 
-static int take_item(Reading *r, int (*take)(Reading *, const char *), const char *item) {
+static int options_take_item(Reading *r, int (*take)(Reading *, const char *), const char *item) {
         _cleanup_free_ char *expanded = NULL;
 
         if (r->name) {
-                /* Each two bytes may become a whole name: look at the size first. */
+                /* Each specifier of two bytes may become a whole name: check the size first. */
                 if (strlen(item) > OPTION_ITEM_MAX)
-                        return refuse(r, item, "too long");
-                /* Most have none, and a line may have a thousand empty items, which no limit counts. */
+                        return options_refuse(r, item, "too long");
+                /* Most items have no specifier, and a line may have thousands of empty items, which no limit
+                 * covers. */
                 if (strchr(item, '%')) {
                         expanded = unit_name_expand(r->name, item);
                         if (!expanded)
@@ -202,21 +205,21 @@ static int take_item(Reading *r, int (*take)(Reading *, const char *), const cha
                         item = expanded;
                 }
         }
-        /* A long Conflicts= without quotes is one item up to here, and many names. */
+        /* Conflicts= without quotes is one item up to here, and many names afterwards. */
         if (strlen(item) > OPTION_ITEM_MAX * (take == take_conflicts ? 64 : 1))
-                return refuse(r, item, "too long");
+                return options_refuse(r, item, "too long");
         return take(r, item);
 }
 
-/* A value in quotes is a list: quotes vanish, and blanks outside of them separate, even twice in a row. */
-static int take_value(Reading *r, int (*take)(Reading *, const char *)) {
+/* A value in quotes is a list: quotes are removed, and each space outside of quotes separates two items. */
+static int options_take_value(Reading *r, int (*take)(Reading *, const char *)) {
         const char *value = r->option->value;
         _cleanup_text_ Text item = {};
         bool quoted = false;
         int k;
 
         if (value[0] != '"' || !ends_with(value, "\""))
-                return take_item(r, take, value);
+                return options_take_item(r, take, value);
 
         text_append(&item, "");
         for (const char *p = value; *p; p++)
@@ -225,16 +228,16 @@ static int take_value(Reading *r, int (*take)(Reading *, const char *)) {
                 else if (*p == ' ' && !quoted) {
                         if (item.error < 0)
                                 return item.error;
-                        k = take_item(r, take, item.chars);
+                        k = options_take_item(r, take, item.chars);
                         if (k < 0)
                                 return k;
                         text_clear(&item);
                 } else
                         text_append_char(&item, *p);
-        return item.error < 0 ? item.error : take_item(r, take, item.chars);
+        return item.error < 0 ? item.error : options_take_item(r, take, item.chars);
 }
 
-static const char *nearest_option(const char *name) {
+static const char *options_nearest(const char *name) {
         const char *nearest = NULL;
         size_t best = 3;
 
@@ -251,24 +254,26 @@ static const char *nearest_option(const char *name) {
         return nearest;
 }
 
-static int warn_of_strangers(Reading *r) {
+static int options_warn_unknown(Reading *r) {
         const UnitOption *o = r->option;
         const char *nearest;
 
         if (!unit_file_section_is_ours(o->section)) {
                 if (strcasecmp(o->section, "X-Fleet") == 0 || strcasecmp(o->section, "Fleet") == 0 ||
                     strcasecmp(o->section, "XFleet") == 0)
-                        return warn(r, "nobody reads section [%s]; did you mean [X-Fleet]?", o->section);
+                        return options_warn(r, "section [%s] is ignored; did you mean [X-Fleet]?",
+                                            o->section);
                 return 0;
         }
 
         for (size_t i = 0; i < ELEMENTS(options); i++)
                 if (streq(o->name, options[i].name))
                         return 0;
-        nearest = r->warnings->n < WARNINGS_MAX ? nearest_option(o->name) : NULL;
+        nearest = r->warnings->n < WARNINGS_MAX ? options_nearest(o->name) : NULL;
         if (nearest)
-                return warn(r, "[%s] has no option %.64s; did you mean %s?", o->section, o->name, nearest);
-        return warn(r, "[%s] has no option %.64s", o->section, o->name);
+                return options_warn(r, "[%s] has no option %.64s; did you mean %s?", o->section, o->name,
+                                    nearest);
+        return options_warn(r, "[%s] has no option %.64s", o->section, o->name);
 }
 
 int options_read(const UnitFile *file, const char *name, Placement *ret, Warnings *warnings, Error *err) {
@@ -282,7 +287,7 @@ int options_read(const UnitFile *file, const char *name, Placement *ret, Warning
 
                         if (!unit_file_section_is_ours(o->section) || !streq(o->name, options[i].name))
                                 continue;
-                        r = take_value(&reading, options[i].take);
+                        r = options_take_value(&reading, options[i].take);
                         if (r == -ENOMEM)
                                 return r;
                         if (r < 0)
@@ -291,7 +296,7 @@ int options_read(const UnitFile *file, const char *name, Placement *ret, Warning
 
         for (size_t j = 0; warnings && j < file->n_options; j++) {
                 reading.option = &file->options[j];
-                r = warn_of_strangers(&reading);
+                r = options_warn_unknown(&reading);
                 if (r < 0)
                         return r;
         }

@@ -38,7 +38,7 @@ static int peer_by_name_and_place(const void *a, const void *b) {
 }
 
 /* Sorted by name, each name once. NULL: no memory. */
-static Peer *peers_sorted(const Names *names, size_t *ret_n) {
+static Peer *placement_sort_peers(const Names *names, size_t *ret_n) {
         Peer *peers = NEW0(Peer, names->n);
         size_t n = 0;
 
@@ -53,18 +53,18 @@ static Peer *peers_sorted(const Names *names, size_t *ret_n) {
         return peers;
 }
 
-/* Report the first name of MachineOf= that a pattern matches, and the first pattern that does. Adds to *steps
- * those of patterns, and returns -E2BIG above PEER_STEPS_MAX. Names in full are looked up, and
+/* Reject the first name of MachineOf= that a pattern matches, with the first pattern that does. Adds the
+ * steps of patterns to *steps, and returns -E2BIG above PEER_STEPS_MAX. Full names are looked up instead;
  * OPTION_ITEMS_MAX bounds them. */
-static int check_peers(const Names *machine_of, const Names *globs, const char *word, size_t *steps,
-                       Error *err) {
+static int placement_check_peers(const Names *machine_of, const Names *globs, const char *word, size_t *steps,
+                                 Error *err) {
         _cleanup_free_ Peer *peers = NULL;
         size_t n, found = machine_of->n;
         const char *glob = NULL;
 
         if (machine_of->n == 0 || globs->n == 0)
                 return 0;
-        peers = peers_sorted(machine_of, &n);
+        peers = placement_sort_peers(machine_of, &n);
         if (!peers)
                 return -ENOMEM;
         for (size_t i = 0; i < globs->n; i++) {
@@ -95,7 +95,7 @@ static int check_peers(const Names *machine_of, const Names *globs, const char *
         return 0;
 }
 
-/* The texts are fleet's: "Peers" is MachineOf=. */
+/* The messages are fleet's: "Peers" is MachineOf=. */
 int placement_check(const Placement *p, size_t *steps, Error *err) {
         bool peers = p->machine_of.n > 0, conflicts = p->conflicts.n > 0, replaces = p->replaces.n > 0;
         const struct {
@@ -117,7 +117,7 @@ int placement_check(const Placement *p, size_t *steps, Error *err) {
         bool first = *steps == 0;
 
         for (size_t i = 0; i < ELEMENTS(lists); i++) {
-                int r = check_peers(&p->machine_of, lists[i].globs, lists[i].word, steps, err);
+                int r = placement_check_peers(&p->machine_of, lists[i].globs, lists[i].word, steps, err);
 
                 if (r == -E2BIG && !first)
                         return error_set(err, -EINVAL,
@@ -141,7 +141,7 @@ int placement_check(const Placement *p, size_t *steps, Error *err) {
         return 0;
 }
 
-static int check_patterns(const Names *globs, const char *option, Error *err) {
+static int placement_check_globs(const Names *globs, const char *option, Error *err) {
         size_t bytes = 0;
 
         for (size_t i = 0; i < globs->n; i++) {
@@ -158,9 +158,9 @@ static int check_patterns(const Names *globs, const char *option, Error *err) {
 }
 
 int placement_check_patterns(const Placement *p, Error *err) {
-        int r = check_patterns(&p->conflicts, "Conflicts", err);
+        int r = placement_check_globs(&p->conflicts, "Conflicts", err);
 
-        return r < 0 ? r : check_patterns(&p->replaces, "Replaces", err);
+        return r < 0 ? r : placement_check_globs(&p->replaces, "Replaces", err);
 }
 
 bool placement_machine_id_fits(const Placement *placement, const char *machine_id) {
@@ -182,7 +182,7 @@ static bool machine_has(const Pairs *metadata, const char *key, const char *valu
 bool placement_metadata_fits(const Placement *placement, const Pairs *metadata, const char **ret_key) {
         const Pair *asked = placement->metadata.items;
 
-        /* The pairs are sorted: those of one key stand together. */
+        /* The pairs are sorted, so that those of one key are adjacent. */
         for (size_t i = 0, next; i < placement->metadata.n; i = next) {
                 bool fits = false;
 

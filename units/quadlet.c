@@ -3,11 +3,12 @@
 #include <errno.h>
 #include <stdio.h>
 
-/* A line here is a type. podman-systemd.unit(5) has the sections and what each must say. */
+/* One type per line. Sections and required options: podman-systemd.unit(5). */
 static const struct {
         const char *type, *section;
-        const char *suffix;      /* of the service's name */
-        const char *needs, *or_; /* an option of the section, or another in its place; NULL: none */
+        const char *suffix; /* of the service's name */
+        const char *needs,
+                *instead; /* a required option of the section, or another one instead; NULL: none */
 } types[] = {
         { "container", "Container", "", "Image", "Rootfs" }, { "kube", "Kube", "", "Yaml", NULL },
         { "volume", "Volume", "-volume", NULL, NULL },       { "network", "Network", "-network", NULL, NULL },
@@ -15,7 +16,7 @@ static const struct {
         { "build", "Build", "-build", "ImageTag", NULL },
 };
 
-static int type_of(const char *name) {
+static int quadlet_type(const char *name) {
         const char *type = unit_name_type(name);
 
         for (size_t i = 0; i < ELEMENTS(types); i++)
@@ -25,11 +26,11 @@ static int type_of(const char *name) {
 }
 
 bool quadlet_is(const char *name) {
-        return type_of(name) >= 0;
+        return quadlet_type(name) >= 0;
 }
 
 void quadlet_service(const char *name, char ret[static UNIT_NAME_MAX + 32]) {
-        int t = type_of(name);
+        int t = quadlet_type(name);
 
         if (t < 0)
                 snprintf(ret, UNIT_NAME_MAX + 32, "%s", name);
@@ -56,8 +57,8 @@ void quadlet_each_source(const char *service, void (*each)(void *userdata, const
         }
 }
 
-/* An empty section is one, too: "[Volume]" alone makes a volume, and options know nothing of it. */
-static bool has_header(const char *text, const char *section) {
+/* Also an empty section, which has no options: "[Volume]" alone creates a volume. */
+static bool quadlet_has_section(const char *text, const char *section) {
         size_t n = strlen(section);
 
         for (const char *line = text; line; line = (line = strchr(line, '\n')) ? line + 1 : NULL) {
@@ -71,7 +72,7 @@ static bool has_header(const char *text, const char *section) {
 
 int quadlet_check(const char *name, const char *text, const UnitFile *file, Error *err) {
         char service[UNIT_NAME_MAX + 32];
-        int t = type_of(name);
+        int t = quadlet_type(name);
 
         if (t < 0)
                 return 0;
@@ -79,7 +80,7 @@ int quadlet_check(const char *name, const char *text, const UnitFile *file, Erro
         if (strlen(service) > UNIT_NAME_MAX)
                 return error_set(err, -EINVAL, "its service's name would be longer than %d bytes",
                                  UNIT_NAME_MAX);
-        if (!has_header(text, types[t].section))
+        if (!quadlet_has_section(text, types[t].section))
                 return error_set(err, -EBADMSG, "a .%s file has a section [%s]; here is none", types[t].type,
                                  types[t].section);
         for (size_t i = 0; i < file->n_options; i++) {
@@ -95,8 +96,9 @@ int quadlet_check(const char *name, const char *text, const UnitFile *file, Erro
                                          service);
         }
         if (types[t].needs && !unit_file_get(file, types[t].section, types[t].needs) &&
-            !(types[t].or_ && unit_file_get(file, types[t].section, types[t].or_)))
+            !(types[t].instead && unit_file_get(file, types[t].section, types[t].instead)))
                 return error_set(err, -EBADMSG, "[%s] needs %s=%s%s%s", types[t].section, types[t].needs,
-                                 types[t].or_ ? " or " : "", types[t].or_ ?: "", types[t].or_ ? "=" : "");
+                                 types[t].instead ? " or " : "", types[t].instead ?: "",
+                                 types[t].instead ? "=" : "");
         return 0;
 }

@@ -1,9 +1,8 @@
-/* Quadlet files: units that podman's generator makes services of, NAME.container and its kin
+/* Quadlet files: NAME.container and other types, from which podman's generator makes services
  * (podman-systemd.unit(5)).
  *
- * For the cluster the file is the unit, under its own name and by its own text. systemd on the machine that
- * runs it knows the generated service alone, whose name follows from the file's; only who speaks to systemd
- * translates. */
+ * In the cluster, the file is the unit, with its own name and text. systemd only has the generated service,
+ * whose name follows from the file's; the code that calls systemd translates. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,15 +12,15 @@
 
 bool quadlet_is(const char *name); /* by its type */
 
-/* The name under which systemd knows a unit: of a Quadlet file that of its service ("data-volume.service" of
- * "data.volume"), of all others their own. */
+/* Write the name of a unit in systemd: for a Quadlet file, that of its service ("data-volume.service" for
+ * "data.volume"), for all others their own. */
 void quadlet_service(const char *name, char ret[static UNIT_NAME_MAX + 32]);
 
-/* Calls 'each' with the name of every file that could be made into 'service': "web.container" and "web.kube"
- * of "web.service". */
+/* Call 'each' with the name of every file that could generate 'service': "web.container" and "web.kube" for
+ * "web.service". */
 void quadlet_each_source(const char *service, void (*each)(void *userdata, const char *name), void *userdata);
 
-/* What podman's generator would refuse, or we cannot follow: the section of the type is missing, or what it
- * cannot do without; a section of another type; a service of another name. -EINVAL, -EBADMSG with a sentence.
- */
+/* Reject a file that podman's generator rejects: without the section of its type or a required option, or
+ * with a section of another type. Reject also ServiceName=, which would change the service's name. -EINVAL,
+ * -EBADMSG. */
 int quadlet_check(const char *name, const char *text, const UnitFile *file, Error *err);

@@ -2,26 +2,26 @@
 
 #include "base/memory.h"
 
-static const char *const target_states[_TARGET_MAX] = {
+const char *const target_state_names[_TARGET_MAX] = {
         [TARGET_INACTIVE] = "inactive",
         [TARGET_LOADED] = "loaded",
         [TARGET_LAUNCHED] = "launched",
 };
 
-static const char *const assignment_kinds[_ASSIGNMENT_MAX] = {
+const char *const assignment_kind_names[_ASSIGNMENT_MAX] = {
         [ASSIGNMENT_LOAD] = "load",
         [ASSIGNMENT_RUN] = "run",
         [ASSIGNMENT_STOP] = "stop",
 };
 
-static const char *const presences[_PRESENCE_MAX] = {
+const char *const presence_names[_PRESENCE_MAX] = {
         [PRESENCE_UP] = "up",
         [PRESENCE_AWAY] = "away",
         [PRESENCE_LOST] = "lost",
         [PRESENCE_LEFT] = "left",
 };
 
-static const char *const problem_kinds[_PROBLEM_MAX] = {
+const char *const problem_kind_names[_PROBLEM_MAX] = {
         [PROBLEM_REFUSED] = "refused",
         [PROBLEM_TAKEN] = "taken",
         [PROBLEM_HELD] = "held",
@@ -39,35 +39,35 @@ static int from_string(const char *const *table, size_t n, const char *s) {
 }
 
 const char *target_state_to_string(TargetState state) {
-        return to_string(target_states, _TARGET_MAX, state);
+        return to_string(target_state_names, _TARGET_MAX, state);
 }
 
 TargetState target_state_from_string(const char *s) {
-        return from_string(target_states, _TARGET_MAX, s);
+        return from_string(target_state_names, _TARGET_MAX, s);
 }
 
 const char *assignment_kind_to_string(AssignmentKind kind) {
-        return to_string(assignment_kinds, _ASSIGNMENT_MAX, kind);
+        return to_string(assignment_kind_names, _ASSIGNMENT_MAX, kind);
 }
 
 AssignmentKind assignment_kind_from_string(const char *s) {
-        return from_string(assignment_kinds, _ASSIGNMENT_MAX, s);
+        return from_string(assignment_kind_names, _ASSIGNMENT_MAX, s);
 }
 
 const char *presence_to_string(Presence presence) {
-        return to_string(presences, _PRESENCE_MAX, presence);
+        return to_string(presence_names, _PRESENCE_MAX, presence);
 }
 
 Presence presence_from_string(const char *s) {
-        return from_string(presences, _PRESENCE_MAX, s);
+        return from_string(presence_names, _PRESENCE_MAX, s);
 }
 
 const char *problem_kind_to_string(ProblemKind kind) {
-        return to_string(problem_kinds, _PROBLEM_MAX, kind);
+        return to_string(problem_kind_names, _PROBLEM_MAX, kind);
 }
 
 ProblemKind problem_kind_from_string(const char *s) {
-        return from_string(problem_kinds, _PROBLEM_MAX, s);
+        return from_string(problem_kind_names, _PROBLEM_MAX, s);
 }
 
 void unit_state_done(UnitState *state) {
@@ -101,9 +101,10 @@ int unit_state_copy(const UnitState *from, UnitState *ret) {
         int r = unit_state_init(ret, from->load, from->active, from->sub, from->hash, from->since_ms,
                                 from->done);
 
-        if (r == 0)
-                memcpy(ret->job, from->job, sizeof(ret->job));
-        return r;
+        if (r < 0)
+                return r;
+        memcpy(ret->job, from->job, sizeof(ret->job));
+        return 0;
 }
 
 bool unit_state_equal(const UnitState *a, const UnitState *b) {

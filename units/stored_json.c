@@ -1,12 +1,76 @@
 #include "units/stored_json.h"
 
-#include <stdio.h>
-
+#include <assert.h>
 #include <errno.h>
 
 #include "units/json.h"
 
-/* The object that every record is. */
+static const JsonWords presence_words = { presence_names, _PRESENCE_MAX, -EBADMSG };
+static const JsonWords assignment_words = { assignment_kind_names, _ASSIGNMENT_MAX, -EBADMSG };
+static const JsonWords problem_words = { problem_kind_names, _PROBLEM_MAX, -EBADMSG };
+
+static_assert(sizeof(Presence) == sizeof(int) && sizeof(AssignmentKind) == sizeof(int) &&
+                      sizeof(ProblemKind) == sizeof(int),
+              "JSON_FIELD_WORD reads and writes an int");
+
+/* The fields of each record; read and written by name, and written in this order. */
+
+static const JsonField facts_fields[] = {
+        { "address", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, address) },
+        { "boot", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, boot_id) },
+        { "client", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, client) },
+        { "level", JSON_FIELD_U64, offsetof(Machine, level) },
+        { "metadata", JSON_FIELD_PAIRS, offsetof(Machine, metadata) },
+        { "name", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, name) },
+        { "peer", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, peer) },
+        { "quadlet", JSON_FIELD_BOOL, offsetof(Machine, quadlet) },
+        { "raftId", JSON_FIELD_U64, offsetof(Machine, raft_id) },
+        { "version", JSON_FIELD_OWNED_OR_NULL, offsetof(Machine, version) },
+};
+
+static const JsonField presence_fields[] = {
+        { "losses", JSON_FIELD_U64, offsetof(PresenceRecord, losses) },
+        { "lost", JSON_FIELD_U64, offsetof(PresenceRecord, lost_ms) },
+        { "quiet", JSON_FIELD_U64, offsetof(PresenceRecord, hold_off_until_ms) },
+        { "reason", JSON_FIELD_CHARS_CUT, offsetof(PresenceRecord, reason), .size = PRESENCE_REASON_SIZE },
+        { "since", JSON_FIELD_U64, offsetof(PresenceRecord, since_ms) },
+        { "state", JSON_FIELD_WORD, offsetof(PresenceRecord, presence), true, .words = &presence_words },
+};
+
+static const JsonField member_fields[] = {
+        { "client", JSON_FIELD_CHARS_SKIPPED, offsetof(MemberRecord, client), .size = CLUSTER_URL_SIZE },
+        { "level", JSON_FIELD_U64, offsetof(MemberRecord, level) },
+        { "nonce", JSON_FIELD_CHARS, offsetof(MemberRecord, start_nonce), .size = START_NONCE_SIZE },
+        { "peer", JSON_FIELD_CHARS, offsetof(MemberRecord, peer), .size = ADDRESS_SIZE },
+        { "raftId", JSON_FIELD_U64, offsetof(MemberRecord, raft_id), true },
+        { "start", JSON_FIELD_U64, offsetof(MemberRecord, start_number) },
+};
+
+static const JsonField assignment_fields[] = {
+        { "order", JSON_FIELD_WORD, offsetof(Assignment, kind), true, .words = &assignment_words },
+        { "reason", JSON_FIELD_OWNED_OR_NULL, offsetof(Assignment, reason) },
+        { "since", JSON_FIELD_U64, offsetof(Assignment, since_ms) },
+        { "term", JSON_FIELD_U64, offsetof(Assignment, term) },
+        { "unit", JSON_FIELD_U64, offsetof(Assignment, unit_index) },
+};
+
+static const JsonField problem_fields[] = {
+        { "confirmed", JSON_FIELD_BOOL, offsetof(Problem, confirmed) },
+        { "kind", JSON_FIELD_WORD, offsetof(Problem, kind), true, .words = &problem_words },
+        { "text", JSON_FIELD_OWNED_OR_NULL, offsetof(Problem, text) },
+        { "unit", JSON_FIELD_U64, offsetof(Problem, unit_index) },
+};
+
+static const JsonField state_fields[] = {
+        { "active", JSON_FIELD_OWNED, offsetof(UnitState, active) },
+        { "done", JSON_FIELD_BOOL, offsetof(UnitState, done) },
+        { "hash", JSON_FIELD_OWNED_OR_NULL, offsetof(UnitState, hash) },
+        { "job", JSON_FIELD_CHARS_CUT, offsetof(UnitState, job), .size = UNIT_STATE_JOB_SIZE },
+        { "load", JSON_FIELD_OWNED, offsetof(UnitState, load) },
+        { "since", JSON_FIELD_U64, offsetof(UnitState, since_ms) },
+        { "sub", JSON_FIELD_OWNED, offsetof(UnitState, sub) },
+};
+
 static int open_record(const char *json, size_t size, JsonValue **ret, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         int r;
@@ -21,18 +85,16 @@ static int open_record(const char *json, size_t size, JsonValue **ret, Error *er
         return 0;
 }
 
-/* A copy of a string member; NULL if it is absent or empty. */
-static int read_copy(const JsonValue *object, const char *name, char **ret, Error *err) {
-        const char *s = NULL;
+static int read_record(const char *json, size_t size, const JsonField *fields, size_t n, void *ret,
+                       Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
         int r;
 
-        r = json_read_string(object, name, &s, err);
-        if (r < 0 || !s || !*s)
-                return r;
-        *ret = strdup(s);
-        return *ret ? 0 : -ENOMEM;
+        r = open_record(json, size, &root, err);
+        return r < 0 ? r : json_read_fields(root, fields, n, ret, err);
 }
 
+/* The text is written even if it is empty, and the hash is not read: it follows from the text. */
 void stored_unit_write(Text *t, const Unit *unit) {
         json_open(t, NULL, '{');
         json_add_string(t, "hash", unit->hash);
@@ -43,6 +105,10 @@ void stored_unit_write(Text *t, const Unit *unit) {
 }
 
 int stored_unit_read(const char *name, const char *json, size_t size, Unit **ret, Error *err) {
+        static const JsonField fields[] = {
+                { "owner", JSON_FIELD_OWNED_OR_NULL, offsetof(Unit, owner) },
+                { "path", JSON_FIELD_OWNED_OR_NULL, offsetof(Unit, path) },
+        };
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_unit_ Unit *unit = NULL;
         const char *text = NULL;
@@ -60,10 +126,7 @@ int stored_unit_read(const char *name, const char *json, size_t size, Unit **ret
         r = unit_read(name, text, strlen(text), &unit, err);
         if (r < 0)
                 return r;
-        r = read_copy(root, "owner", &unit->owner, err);
-        if (r < 0)
-                return r;
-        r = read_copy(root, "path", &unit->path, err);
+        r = json_read_fields(root, JSON_FIELDS(fields), unit, err);
         if (r < 0)
                 return r;
 
@@ -72,56 +135,18 @@ int stored_unit_read(const char *name, const char *json, size_t size, Unit **ret
 }
 
 void stored_facts_write(Text *t, const Machine *machine) {
-        json_open(t, NULL, '{');
-        json_add_string(t, "address", machine->address);
-        json_add_string(t, "boot", machine->boot_id);
-        json_add_string(t, "client", machine->client);
-        if (machine->level > 0)
-                json_add_u64(t, "level", machine->level);
-        json_add_pairs(t, "metadata", &machine->metadata);
-        json_add_string(t, "name", machine->name);
-        json_add_string(t, "peer", machine->peer);
-        json_add_bool(t, "quadlet", machine->quadlet);
-        json_add_u64(t, "raftId", machine->raft_id);
-        json_add_string(t, "version", machine->version);
-        json_close(t, '}');
+        json_write_object(t, JSON_FIELDS(facts_fields), machine);
 }
 
 int stored_facts_read(const char *id, const char *json, size_t size, Machine *ret, Error *err) {
         _cleanup_machine_ Machine machine = {};
-        _cleanup_json_ JsonValue *root = NULL;
-        const struct {
-                const char *name;
-                char **field;
-        } strings[] = {
-                { "address", &machine.address }, { "boot", &machine.boot_id },
-                { "client", &machine.client },   { "name", &machine.name },
-                { "peer", &machine.peer },       { "version", &machine.version },
-        };
         int r;
 
         if (!machine_id_is_valid(id))
                 return error_set(err, -EBADMSG, "'%.64s' is no machine id: expected 32 hex digits", id);
         memcpy(machine.id, id, sizeof(machine.id));
 
-        r = open_record(json, size, &root, err);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < ELEMENTS(strings); i++) {
-                r = read_copy(root, strings[i].name, strings[i].field, err);
-                if (r < 0)
-                        return r;
-        }
-        r = json_read_u64(root, "raftId", &machine.raft_id, err);
-        if (r < 0)
-                return r;
-        r = json_read_u64(root, "level", &machine.level, err);
-        if (r < 0)
-                return r;
-        r = json_read_bool(root, "quadlet", &machine.quadlet, err);
-        if (r < 0)
-                return r;
-        r = json_read_pairs(root, "metadata", &machine.metadata, err);
+        r = read_record(json, size, JSON_FIELDS(facts_fields), &machine, err);
         if (r < 0)
                 return r;
 
@@ -131,99 +156,56 @@ int stored_facts_read(const char *id, const char *json, size_t size, Machine *re
 }
 
 void stored_presence_write(Text *t, PresenceRecord record) {
-        json_open(t, NULL, '{');
-        json_add_u64(t, "losses", record.losses);
-        json_add_u64(t, "lost", record.lost_ms);
-        json_add_u64(t, "quiet", record.quiet_ms);
-        json_add_string(t, "reason", record.reason);
-        json_add_u64(t, "since", record.since_ms);
-        json_add_string(t, "state", presence_to_string(record.presence));
-        json_close(t, '}');
+        json_write_object(t, JSON_FIELDS(presence_fields), &record);
 }
 
 int stored_presence_read(const char *json, size_t size, PresenceRecord *ret, Error *err) {
-        _cleanup_json_ JsonValue *root = NULL;
         PresenceRecord record = {};
-        const char *state = "", *reason = "";
-        const struct {
-                const char *name;
-                uint64_t *field;
-        } numbers[] = {
-                { "losses", &record.losses },
-                { "lost", &record.lost_ms },
-                { "quiet", &record.quiet_ms },
-                { "since", &record.since_ms },
-        };
         int r;
 
-        r = open_record(json, size, &root, err);
-        if (r < 0)
-                return r;
-        r = json_read_string(root, "state", &state, err);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < ELEMENTS(numbers); i++) {
-                r = json_read_u64(root, numbers[i].name, numbers[i].field, err);
-                if (r < 0)
-                        return r;
-        }
-        r = json_read_string(root, "reason", &reason, err);
+        r = read_record(json, size, JSON_FIELDS(presence_fields), &record, err);
         if (r < 0)
                 return r;
 
-        snprintf(record.reason, sizeof(record.reason), "%s", reason);
-        record.presence = presence_from_string(state);
-        if (record.presence < 0)
-                return error_set(err, -EBADMSG, "state: '%.32s' is none of up, away, lost, left", state);
         *ret = record;
         return 0;
 }
 
-void assignment_done(Assignment *order) {
-        free(order->reason);
-        *order = (Assignment) {};
+void stored_member_write(Text *t, const MemberRecord *member) {
+        json_write_object(t, JSON_FIELDS(member_fields), member);
 }
 
-void stored_assignment_write(Text *t, const Assignment *order) {
-        json_open(t, NULL, '{');
-        json_add_string(t, "order", assignment_kind_to_string(order->kind));
-        json_add_string(t, "reason", order->reason);
-        json_add_u64(t, "since", order->since_ms);
-        json_add_u64(t, "term", order->term);
-        json_add_u64(t, "unit", order->unit_index);
-        json_close(t, '}');
+int stored_member_read(const char *json, size_t size, MemberRecord *ret, Error *err) {
+        MemberRecord member = {};
+        int r;
+
+        r = read_record(json, size, JSON_FIELDS(member_fields), &member, err);
+        if (r < 0)
+                return r;
+
+        *ret = member;
+        return 0;
+}
+
+void assignment_done(Assignment *assignment) {
+        free(assignment->reason);
+        *assignment = (Assignment) {};
+}
+
+void stored_assignment_write(Text *t, const Assignment *assignment) {
+        json_write_object(t, JSON_FIELDS(assignment_fields), assignment);
 }
 
 int stored_assignment_read(const char *json, size_t size, Assignment *ret, Error *err) {
-        _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_assignment_ Assignment order = {};
-        const char *kind = "";
+        _cleanup_assignment_ Assignment assignment = {};
         int r;
 
-        r = open_record(json, size, &root, err);
-        if (r < 0)
-                return r;
-        r = json_read_string(root, "order", &kind, err);
-        if (r < 0)
-                return r;
-        r = json_read_u64(root, "since", &order.since_ms, err);
-        if (r < 0)
-                return r;
-        r = json_read_u64(root, "term", &order.term, err);
-        if (r < 0)
-                return r;
-        r = json_read_u64(root, "unit", &order.unit_index, err);
-        if (r < 0)
-                return r;
-        r = read_copy(root, "reason", &order.reason, err);
+        r = read_record(json, size, JSON_FIELDS(assignment_fields), &assignment, err);
         if (r < 0)
                 return r;
 
-        order.kind = assignment_kind_from_string(kind);
-        if (order.kind < 0)
-                return error_set(err, -EBADMSG, "order: '%.32s' is none of load, run, stop", kind);
-        *ret = order;
-        order = (Assignment) {};
+        *ret = assignment;
+        assignment = (Assignment) {};
         return 0;
 }
 
@@ -233,81 +215,35 @@ void problem_done(Problem *problem) {
 }
 
 void stored_problem_write(Text *t, const Problem *problem) {
-        json_open(t, NULL, '{');
-        json_add_bool(t, "confirmed", problem->confirmed);
-        json_add_string(t, "kind", problem_kind_to_string(problem->kind));
-        json_add_string(t, "text", problem->text);
-        json_add_u64(t, "unit", problem->unit_index);
-        json_close(t, '}');
+        json_write_object(t, JSON_FIELDS(problem_fields), problem);
 }
 
 int stored_problem_read(const char *json, size_t size, Problem *ret, Error *err) {
-        _cleanup_json_ JsonValue *root = NULL;
         _cleanup_problem_ Problem problem = {};
-        const char *kind = "";
         int r;
 
-        r = open_record(json, size, &root, err);
-        if (r < 0)
-                return r;
-        r = json_read_bool(root, "confirmed", &problem.confirmed, err);
-        if (r < 0)
-                return r;
-        r = json_read_string(root, "kind", &kind, err);
-        if (r < 0)
-                return r;
-        r = json_read_u64(root, "unit", &problem.unit_index, err);
-        if (r < 0)
-                return r;
-        r = read_copy(root, "text", &problem.text, err);
+        r = read_record(json, size, JSON_FIELDS(problem_fields), &problem, err);
         if (r < 0)
                 return r;
 
-        problem.kind = problem_kind_from_string(kind);
-        if (problem.kind < 0)
-                return error_set(err, -EBADMSG, "kind: '%.32s' is none of refused, taken, held", kind);
         *ret = problem;
         problem = (Problem) {};
         return 0;
 }
 
 void stored_state_write(Text *t, const UnitState *state) {
-        json_open(t, NULL, '{');
-        json_add_string(t, "active", state->active);
-        json_add_bool(t, "done", state->done);
-        json_add_string(t, "hash", state->hash);
-        json_add_string(t, "job", state->job[0] ? state->job : NULL);
-        json_add_string(t, "load", state->load);
-        json_add_u64(t, "since", state->since_ms);
-        json_add_string(t, "sub", state->sub);
-        json_close(t, '}');
+        json_write_object(t, JSON_FIELDS(state_fields), state);
 }
 
 int stored_state_read(const char *json, size_t size, UnitState *ret, Error *err) {
-        const char *load = "", *active = "", *sub = "", *hash = NULL, *job = "";
-        _cleanup_json_ JsonValue *root = NULL;
-        uint64_t since_ms = 0;
-        bool done = false;
+        _cleanup_unit_state_ UnitState state = {};
         int r;
 
-        r = open_record(json, size, &root, err);
+        r = read_record(json, size, JSON_FIELDS(state_fields), &state, err);
         if (r < 0)
                 return r;
-        const JsonField strings[] = {
-                { "load", &load }, { "active", &active }, { "sub", &sub }, { "hash", &hash }, { "job", &job }
-        };
 
-        r = json_read_strings(root, strings, ELEMENTS(strings), err);
-        if (r < 0)
-                return r;
-        r = json_read_u64(root, "since", &since_ms, err);
-        if (r < 0)
-                return r;
-        r = json_read_bool(root, "done", &done, err);
-        if (r < 0)
-                return r;
-        r = unit_state_init(ret, load, active, sub, hash, since_ms, done);
-        if (r == 0)
-                snprintf(ret->job, sizeof(ret->job), "%s", job);
-        return r;
+        *ret = state;
+        state = (UnitState) {};
+        return 0;
 }

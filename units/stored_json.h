@@ -1,9 +1,7 @@
-/* The values under /_fleet as JSON: what one daemon writes and every other reads, of this version and the
- * next.
+/* The values below /_fleet as JSON; other hosts, also with older and newer versions, read them.
  *
- * Writers append to a Text; check its error once. Readers copy what they keep, ignore members they do not
- * know, take what is missing as empty, and fail (-EBADMSG, with a sentence) only at what makes the value
- * meaningless. */
+ * Writers append to a Text; its error is checked once. Readers copy, ignore unknown members, and treat an
+ * absent member as empty. They fail (-EBADMSG with a message) only if the value has no meaning. */
 #pragma once
 
 #include <stdint.h>
@@ -14,8 +12,7 @@
 #include "units/state.h"
 #include "units/unit.h"
 
-/* Bytes of one value; it fits into a log entry with what else goes there. unit_parse() refuses what gets
- * longer. */
+/* Bytes of one value, which fits into one log entry. unit_parse() rejects a unit with a longer value. */
 enum { RECORD_SIZE_MAX = 224 * 1024 };
 
 /* /_fleet/unit/NAME: {"hash","owner","path","text"} */
@@ -26,40 +23,61 @@ int stored_unit_read(const char *name, const char *json, size_t size, Unit **ret
 void stored_facts_write(Text *t, const Machine *machine);
 int stored_facts_read(const char *id, const char *json, size_t size, Machine *ret, Error *err);
 
+enum { PRESENCE_REASON_SIZE = 128 };
+
 /* /_fleet/machine/ID/presence: {"losses","lost","quiet","reason","since","state"} */
 typedef struct PresenceRecord {
         Presence presence;
-        uint64_t since_ms; /* cluster time, as the others */
-        uint64_t losses;  /* in short order; a machine that keeps getting lost gets nothing new for a while */
-        uint64_t lost_ms; /* the last of them; 0: never */
-        uint64_t quiet_ms; /* nothing new before; 0: no such rest */
-        char reason[128];  /* a sentence; "" for none */
+        uint64_t since_ms;                 /* cluster time, as all times here */
+        uint64_t losses;                   /* in a row, each within FLAP_WINDOW_MS of the previous one */
+        uint64_t lost_ms;                  /* of the last loss; 0: none */
+        uint64_t hold_off_until_ms;        /* flap damping; 0: none */
+        char reason[PRESENCE_REASON_SIZE]; /* "" for none */
 } PresenceRecord;
 
 void stored_presence_write(Text *t, PresenceRecord record);
 int stored_presence_read(const char *json, size_t size, PresenceRecord *ret, Error *err);
 
+enum {
+        CLUSTER_URL_SIZE = 256,
+        START_NONCE_SIZE = 17, /* 64 bits in hex */
+};
+
+/* /_fleet/cluster/member/ID: {"client","level","nonce","peer","raftId","start"} */
+typedef struct MemberRecord {
+        uint64_t raft_id;      /* of its replica; not 0 */
+        uint64_t start_number; /* of the daemon's last start that the cluster has recorded */
+        uint64_t level;        /* feature level of the program of that start; 0: not reported */
+        /* Of that start: after an old disk image was put back, two starts may have the same number. */
+        char start_nonce[START_NONCE_SIZE];
+        char peer[ADDRESS_SIZE];
+        char client[CLUSTER_URL_SIZE]; /* "" also for a longer one */
+} MemberRecord;
+
+void stored_member_write(Text *t, const MemberRecord *member);
+int stored_member_read(const char *json, size_t size, MemberRecord *ret, Error *err);
+
 /* /_fleet/machine/ID/unit/NAME: {"order","reason","since","term","unit"} */
 typedef struct Assignment {
         AssignmentKind kind;
-        uint64_t unit_index; /* modified index of the unit's key that is meant */
-        char *reason;        /* owned; a sentence for 'why' */
-        uint64_t term;       /* of the engine that gave it */
+        uint64_t unit_index; /* modified index of the unit's key that it was planned on */
+        char *reason;        /* owned; for `why` */
+        uint64_t term;       /* of the engine that wrote it */
         uint64_t since_ms;   /* cluster time */
 } Assignment;
 
-void assignment_done(Assignment *order);
+void assignment_done(Assignment *assignment);
 #define _cleanup_assignment_ _cleanup_(assignment_done)
 
-void stored_assignment_write(Text *t, const Assignment *order);
+void stored_assignment_write(Text *t, const Assignment *assignment);
 int stored_assignment_read(const char *json, size_t size, Assignment *ret, Error *err);
 
 /* /_fleet/machine/ID/problem/NAME: {"confirmed","kind","text","unit"} */
 typedef struct Problem {
         ProblemKind kind;
-        char *text;          /* owned; a sentence */
-        uint64_t unit_index; /* modified index of the unit's key that it is about; 0: there is none */
-        bool confirmed;      /* people have said: take it over, or remove it */
+        char *text;          /* owned; a message for people */
+        uint64_t unit_index; /* modified index of the unit's key; 0: no such unit */
+        bool confirmed;      /* people confirmed that the unit is taken over, or removed */
 } Problem;
 
 void problem_done(Problem *problem);

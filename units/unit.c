@@ -22,28 +22,28 @@ Unit *unit_free(Unit *unit) {
         return NULL;
 }
 
-static size_t json_size(Text *t, const char *s) {
+static size_t unit_json_size(Text *t, const char *s) {
         size_t before = t->size;
 
         text_append_json(t, s, strlen(s));
         return t->size - before;
 }
 
-/* As api_unit_write() has them. */
-static int measure_json(Unit *unit) {
-        enum { FRAME = 40 }; /* of an option: braces, and the names of its members */
+/* Set json_size to the size of text and options in api_unit_write(). */
+static int unit_measure_json(Unit *unit) {
+        enum { FRAME = 40 }; /* bytes of an option: braces, and the names of its members */
         _cleanup_text_ Text t = {};
         const char *section = NULL;
         size_t in_each = 0;
 
-        unit->json_size = json_size(&t, unit->text);
+        unit->json_size = unit_json_size(&t, unit->text);
         for (size_t i = 0; i < unit->file.n_options; i++) {
                 const UnitOption *o = &unit->file.options[i];
 
                 if (o->section != section)
-                        in_each = FRAME + json_size(&t, o->section);
+                        in_each = FRAME + unit_json_size(&t, o->section);
                 section = o->section;
-                unit->json_size += in_each + json_size(&t, o->name) + json_size(&t, o->value);
+                unit->json_size += in_each + unit_json_size(&t, o->name) + unit_json_size(&t, o->value);
         }
         return t.error;
 }
@@ -76,7 +76,7 @@ int unit_read(const char *name, const char *text, size_t size, Unit **ret, Error
         if (r < 0)
                 return r;
 
-        r = measure_json(unit);
+        r = unit_measure_json(unit);
         if (r < 0)
                 return r;
 
@@ -88,7 +88,7 @@ int unit_read(const char *name, const char *text, size_t size, Unit **ret, Error
         return 0;
 }
 
-static int check_size(const Unit *unit, Error *err) {
+static int unit_check_size(const Unit *unit, Error *err) {
         _cleanup_text_ Text t = {};
 
         stored_unit_write(&t, unit);
@@ -124,8 +124,8 @@ int unit_check(Unit *unit, size_t *steps, Error *err) {
         if (r < 0)
                 return r;
 
-        /* Combinations are judged before specifiers, as fleet did: an answer must not depend on the instance.
-         */
+        /* As in fleet, the combinations are those before specifiers are replaced: an answer must not depend
+         * on the instance. */
         r = options_read(&unit->file, NULL, &unexpanded, &unit->warnings, err);
         if (r < 0)
                 return r;
@@ -138,7 +138,7 @@ int unit_check(Unit *unit, size_t *steps, Error *err) {
         r = placement_check_patterns(&unit->placement, err);
         if (r < 0)
                 return r;
-        return check_size(unit, err);
+        return unit_check_size(unit, err);
 }
 
 int unit_parse(const char *name, const char *text, size_t size, Unit **ret, Error *err) {
@@ -158,7 +158,7 @@ int unit_parse(const char *name, const char *text, size_t size, Unit **ret, Erro
 }
 
 /* Errors of the parsers begin with their line. */
-static int add_fault(Warnings *faults, const Error *err) {
+static int unit_add_fault(Warnings *faults, const Error *err) {
         unsigned line = 0;
         int n = 0;
 
@@ -167,7 +167,7 @@ static int add_fault(Warnings *faults, const Error *err) {
         return warnings_add(faults, line, err->message + n);
 }
 
-static int verify_options(const char *name, const UnitFile *file, Warnings *faults, Warnings *warnings) {
+static int unit_verify_options(const char *name, const UnitFile *file, Warnings *faults, Warnings *warnings) {
         int r;
 
         for (size_t i = 0; i < file->n_options; i++) {
@@ -178,7 +178,7 @@ static int verify_options(const char *name, const UnitFile *file, Warnings *faul
                 r = options_read(&one, name, &placement, warnings, &err);
                 if (r == -ENOMEM)
                         return r;
-                if (r < 0 && add_fault(faults, &err) < 0)
+                if (r < 0 && unit_add_fault(faults, &err) < 0)
                         return -ENOMEM;
         }
         return warnings_add_rest(warnings);
@@ -193,10 +193,10 @@ int unit_verify(const char *name, const char *text, size_t size, Warnings *fault
         int r;
 
         if (unit_name_check(name, &err) < 0)
-                return add_fault(faults, &err);
+                return unit_add_fault(faults, &err);
         if (unit_name_is_refused(name, &reason)) {
                 (void) error_set(&err, -EINVAL, "unit name %s is refused: %s", name, reason);
-                r = add_fault(faults, &err);
+                r = unit_add_fault(faults, &err);
                 if (r < 0)
                         return r;
         }
@@ -204,13 +204,13 @@ int unit_verify(const char *name, const char *text, size_t size, Warnings *fault
         if (r == -ENOMEM)
                 return r;
         if (r < 0)
-                return add_fault(faults, &err);
-        r = verify_options(name, &file, faults, warnings);
+                return unit_add_fault(faults, &err);
+        r = unit_verify_options(name, &file, faults, warnings);
         if (r < 0 || faults->n > before)
                 return r;
-        /* What remains is about the whole: no options, those that do not go together, the size. */
+        /* The remaining rules concern the whole file: no options, combinations, the size. */
         r = unit_parse(name, text, size, &unit, &err);
-        return r == -ENOMEM ? r : r < 0 ? add_fault(faults, &err) : 0;
+        return r < 0 && r != -ENOMEM ? unit_add_fault(faults, &err) : r;
 }
 
 int unit_set_owner(Unit *unit, const char *owner, const char *path) {

@@ -14,7 +14,7 @@ void unit_file_done(UnitFile *file) {
         *file = (UnitFile) {};
 }
 
-/* A piece of text that is not terminated. */
+/* Text without a terminating byte. */
 typedef struct Span {
         const char *start, *end;
 } Span;
@@ -23,8 +23,8 @@ static Span span_of(const char *s) {
         return (Span) { s, s + strlen(s) };
 }
 
-/* What is added from now on is in this section. */
-static int begin_section(UnitFile *file, Span section) {
+/* Begin a section for the following options. */
+static int unit_file_begin_section(UnitFile *file, Span section) {
         char *name;
 
         if (GROW(file->sections, file->sections_capacity, file->n_sections + 1) < 0)
@@ -63,13 +63,13 @@ static int add(UnitFile *file, Span name, Span value, bool newline, unsigned lin
 
 int unit_file_add(UnitFile *file, const char *section, const char *name, const char *value, unsigned line) {
         if ((file->n_sections == 0 || !streq(file->sections[file->n_sections - 1], section)) &&
-            begin_section(file, span_of(section)) < 0)
+            unit_file_begin_section(file, span_of(section)) < 0)
                 return -ENOMEM;
         return add(file, span_of(name), span_of(value), false, line);
 }
 
-/* The length of the white space character at 's' in Go's sense, which fleet trimmed: Unicode's White_Space,
- * as UTF-8. 0 if it is none. */
+/* Return the size of the white space character at 's', 0 for another one: Unicode's White_Space in UTF-8,
+ * which Go's strings.TrimSpace(), and so fleet, trimmed. */
 static size_t space_length(const char *s, const char *end) {
         static const char *const wide[] = {
                 "\xc2\x85",     "\xc2\xa0",     "\xe1\x9a\x80", "\xe2\x80\x80", "\xe2\x80\x81",
@@ -113,7 +113,7 @@ static bool is_blank(Span s) {
         return s.start == s.end;
 }
 
-/* Before any grammar: what must hold of all text, with the line where it does not. */
+/* Check the rules for any text, before the grammar. */
 static int check_bytes(const char *text, size_t size, size_t line_max, Error *err) {
         size_t column = 0;
         unsigned line = 1;
@@ -149,7 +149,7 @@ static char scanner_next(Scanner *s) {
         return *s->at++;
 }
 
-/* The rest of the line, without its end, which is passed. */
+/* Return the rest of the line without its end, and advance to the next line. */
 static Span scanner_line(Scanner *s) {
         const char *newline = memchr(s->at, '\n', s->end - s->at);
         Span line = { s->at, newline ? newline : s->end };
@@ -159,7 +159,7 @@ static Span scanner_line(Scanner *s) {
         return line;
 }
 
-/* A comment goes on in the next line if it ends in a backslash, which one blank may follow. */
+/* A comment continues in the next line if it ends in a backslash, or in a backslash and a space. */
 static void skip_comment(Scanner *s) {
         for (;;) {
                 Span line = scanner_line(s);
@@ -192,8 +192,8 @@ static int scan_section(Scanner *s, Span *ret, Error *err) {
         return 0;
 }
 
-/* Takes a value with its continuation lines as they stand. A blank line ends it; what was continued into that
- * line keeps its newline, so that the backslash stays one when the file is printed and read again. */
+/* Return a value with its continuation lines, unchanged. A blank line ends the value. A value that was
+ * continued into the blank line keeps its newline, so that printing and parsing again keeps its backslash. */
 static Span scan_value(Scanner *s, bool *ret_newline) {
         Span value = { s->at, s->at };
 
@@ -249,8 +249,9 @@ static int parse_literal(Scanner s, UnitFile *file, Error *err) {
                 else if (*s.at == '[') {
                         s.at++;
                         r = scan_section(&s, &section, err);
-                        if (r == 0)
-                                r = begin_section(file, section);
+                        if (r < 0)
+                                return r;
+                        r = unit_file_begin_section(file, section);
                         if (r < 0)
                                 return r;
                 } else if (*s.at == '#' || *s.at == ';')
@@ -260,7 +261,7 @@ static int parse_literal(Scanner s, UnitFile *file, Error *err) {
                         if (r < 0)
                                 return r;
                 } else
-                        scanner_next(&s); /* before the first section anything may stand */
+                        scanner_next(&s); /* before the first section, any text is allowed */
         }
         return 0;
 }
@@ -275,8 +276,8 @@ static bool ends_in_backslash(Span line) {
         return n % 2 == 1;
 }
 
-/* One logical line: continuation joined by a blank, comment lines inside left out. False at the end of the
- * text. */
+/* Read one logical line: continuation lines are joined by a space, comment lines in between are left out.
+ * Return false at the end of the text. */
 static bool join_line(Scanner *s, Text *joined, unsigned *ret_line) {
         bool continued = false;
 
@@ -322,7 +323,7 @@ static int parse_systemd(Scanner s, UnitFile *file, Error *err) {
                         if (whole.end[-1] != ']')
                                 return error_set(err, -EBADMSG, "line %u: unable to find end of section",
                                                  line);
-                        r = begin_section(file, (Span) { whole.start + 1, whole.end - 1 });
+                        r = unit_file_begin_section(file, (Span) { whole.start + 1, whole.end - 1 });
                         if (r < 0)
                                 return r;
                         continue;
@@ -361,13 +362,13 @@ int unit_file_parse(const char *text, size_t size, UnitFileGrammar grammar, Unit
         return 0;
 }
 
-/* An option on its way to its place: by the section's first appearance, then by its own. */
+/* The sort key of an option: the place of its section's first option, then its own place. */
 typedef struct Placed {
         const UnitOption *option;
         size_t position, group;
 } Placed;
 
-/* As strcmp(); most options of a file share the name. */
+/* As strcmp(); most options of a section share the pointer. */
 static int compare_sections(const UnitOption *a, const UnitOption *b) {
         return a->section == b->section ? 0 : strcmp(a->section, b->section);
 }

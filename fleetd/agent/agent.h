@@ -1,11 +1,13 @@
-/* The agent: makes this host what its orders say, and says what became of them.
+/* The agent makes this host match its assignments, and reports the result.
  *
- * Dirty, snapshot, plan, execute: registry and systemd only mark units dirty; a pass asks agent_plan() for
- * the next step of each unit in the dirty set, takes the steps in batches (all files first, then one link,
- * one reload where systemd says so, then all starts), and looks again. Orders are obeyed only while this host
- * follows a leader and has caught up with it once since it does; otherwise nothing is touched. Nor is it
- * while the cluster is of another lineage than the notes (it was recovered, or restored): for a while the
- * agent only says what runs, so that the engine adopts it, and then takes that lineage for its own. */
+ * Registry and systemd only mark units dirty. A pass plans the next step of each dirty unit (agent_plan()),
+ * executes the steps, and refreshes the units. Steps are batched: all files, one link, one reload if systemd
+ * requires it, all starts.
+ *
+ * Assignments count only while this host follows a leader and has passed a ReadIndex check since; otherwise
+ * no unit is touched. Nor do they count while the lineage of the cluster differs from the records': it was
+ * recovered or restored. Then the agent reports what runs, so that the engine adopts it, and takes over the
+ * new lineage. */
 #pragma once
 
 #include "fleetd/registry/registry.h"
@@ -15,27 +17,26 @@ typedef struct Agent Agent;
 
 typedef struct AgentOptions {
         const char *machine_id, *boot_id; /* copied */
-        const char *directory;            /* where the notes are kept */
+        const char *directory;            /* of the assignment records */
         uint64_t boot_wait_ms;            /* BootWaitSec= */
-        uint64_t adopt_ms;                /* in a new lineage: only say what runs, so long; 0: 30 s */
-        const char *bug; /* planted, where PLANTED_BUGS is compiled in: "restart-on-leader-change"; NULL */
+        uint64_t adopt_ms; /* how long to report in a new lineage before its assignments count; 0: 30 s */
 } AgentOptions;
 
-/* What its passes cost. */
+/* Cost of the passes. */
 typedef struct AgentCounts {
-        uint64_t passes, listings;   /* questions to systemd about units */
-        uint64_t refreshed, planned; /* units in them, each time */
+        uint64_t passes, listings;   /* listings requested from systemd */
+        uint64_t refreshed, planned; /* units in listings; units planned, each time */
 } AgentCounts;
 
 int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, const AgentOptions *options,
               Error *err);
-/* Touches no unit. Calls to systemd that are under way go on, and so does a write of the notes; their answers
- * are forgotten. Returns NULL. */
+/* Free the agent, and touch no unit. Calls to systemd and a write of the records that are under way continue;
+ * their results are ignored. Return NULL. */
 Agent *agent_free(Agent *agent);
-/* For simulation: gone at once, as by a crash; a write of the notes never comes back. NULL allowed; returns
+/* For simulation: end as by a crash; the result of a write under way is never reported. Accepts NULL; returns
  * NULL. */
 Agent *agent_crash(Agent *agent);
-void agent_state_changed(Agent *agent); /* the store's on_state */
+void agent_state_changed(Agent *agent); /* on_state of the store */
 const AgentCounts *agent_counts(const Agent *agent);
-/* Whether this name was the host's own, not the cluster's, when systemd was asked last. */
-bool agent_sees_foreign(Agent *agent, const char *unit);
+/* Return whether the last listing had a conflicting unit of this name. */
+bool agent_has_conflict(Agent *agent, const char *unit);

@@ -1,6 +1,9 @@
-/* What the files of the agent share: agent.c decides (the pass and what sets it off), execute.c asks systemd
- * and carries steps out, units.c keeps what is known of each unit. Each calls only those after it. Nobody
- * outside this folder includes this file. */
+/* Internal interface of the agent; only the files of this folder include it.
+ *
+ * agent.c runs the pass and handles events. states.c publishes states. execute.c calls systemd.
+ * record_saves.c writes the assignment records to disk. record_updates.c changes them. observed.c keeps the
+ * observed state of each unit. Each file calls later ones only, with one exception: the end of a save begins
+ * the calls in execute.c that wait for it. */
 #pragma once
 
 #include <sys/queue.h>
@@ -11,39 +14,38 @@
 #include "fleetd/agent/publish.h"
 #include "units/name.h"
 
-/* What the agent knows of one unit on this host. */
+/* One unit on this host, as the agent observed it. */
 typedef struct AgentUnit {
         char name[UNIT_NAME_MAX + 1];
         SystemdUnit seen;
-        bool looked; /* 'seen' was read at all */
-        bool look;   /* and must be read again before anything is decided by it */
-        bool hinted; /* systemd said that it may have changed: it is read again soon, and counts until then */
-        bool asked;  /* and is being read */
-        bool answered;      /* and was read since the last pass */
+        bool observed;      /* 'seen' was read at least once */
+        bool must_refresh;  /* 'seen' has to be read again before a step is planned */
+        bool changed;       /* systemd signalled a change; 'seen' is used until it is read again */
+        bool refreshing;    /* a listing that contains the unit is under way */
+        bool refreshed;     /* 'seen' was read since the last pass */
         bool busy;          /* a step is under way */
-        bool planned;       /* in this pass: there was nothing to do */
-        bool told;          /* in this pass: the registry has its state */
-        uint64_t spent_ms;  /* up to when the gaps of all its refreshes so far reach */
-        bool job_ended;     /* a job of it ended well since we started it, or since this daemon began */
-        uint64_t done_save; /* the save of the notes that has that it is done: told after that; 0: none */
-        bool refused;       /* its name is the host's, as the last pass found; that is logged */
-        uint64_t unproven;  /* what runs during a replacement may have begun before systemd had read the new
-                             * text: this listing, or a later one, says; 0: it was  said */
-        char outdated[INVOCATION_ID_SIZE]; /* the invocation that may have; "": none */
-        bool taken; /* not started, since its file or a name of its [Install] would go over what the host has:
-                       systemd was not asked, or refused */
-        char trouble[256];         /* what systemd said to the last call that failed */
-        unsigned failures, writes; /* in a row, under this order: */
-        uint64_t order_index;      /* 0: none */
-        uint64_t retry_ms;         /* no step before */
-        uint64_t try_ms; /* of one that waits for others: it is looked at, or started again, then; 0: it does
-                            not */
-        uint64_t again_ms;   /* and not started again before; */
-        unsigned agains;     /* so many such starts did not make it run, in a row */
-        uint64_t passing_ms; /* since when it has been on its way to another state that is not told, short
-                                rests included; 0: it is not */
-        uint64_t steady_ms;  /* since when it rests; 0: it does not */
-        uint64_t since_ms;   /* wall clock of the last change of its three states */
+        bool planned;       /* in this pass: no step is left */
+        bool published;     /* in this pass: the registry has the state */
+        uint64_t spent_ms;  /* rate limit of refreshes: the time at which their gaps so far have passed */
+        bool job_ended;     /* a job succeeded since the last start, or the unit is older than this daemon */
+        uint64_t done_save; /* the save that records the completion, which is published after it; 0: none */
+        bool refused;       /* the last pass refused the unit as conflicting, and logged it */
+        uint64_t outdated_listing; /* from this listing on, the invocation decides whether the running text is
+                                    * outdated; 0: decided */
+        char outdated_invocation[INVOCATION_ID_SIZE]; /* may run the former text; "": none */
+        bool link_refused; /* not started: its file or a name in [Install] conflicts with a file of the host
+                            */
+        char last_error[256];          /* of the last call to systemd that failed */
+        unsigned n_failures, n_writes; /* in a row, for this assignment */
+        uint64_t assignment_index;     /* 0: none */
+        uint64_t retry_ms;             /* no step before this time */
+        uint64_t recheck_ms; /* of a unit stopped because of another one: the next check or start; 0: none */
+        uint64_t restart_ms; /* no further start of such a unit before this time */
+        unsigned n_restarts; /* such starts in a row after which the unit did not run */
+        uint64_t
+                changing_ms; /* start of a transition that is not published, short pauses included; 0: none */
+        uint64_t steady_ms;  /* start of the current steady state; 0: none */
+        uint64_t since_ms;   /* wall clock of the last change of load, active or sub state */
         bool dirty;          /* in the dirty set */
         TAILQ_ENTRY(AgentUnit) dirty_units;
         UT_hash_handle hh;
@@ -56,85 +58,116 @@ struct Agent {
         Registry *registry;
         Systemd *systemd;
         char machine_id[MACHINE_ID_SIZE], boot_id[BOOT_ID_SIZE];
-        AssignmentRecords notes;
-        AgentUnit *units; /* by name */
-        TAILQ_HEAD(, AgentUnit)
-        dirty; /* what a pass goes over: units of which something is still to be read, done or told */
-        bool all_dirty; /* every unit that anything names: the next pass finds them */
+        AssignmentRecords records;
+        AgentUnit *units;                        /* by name */
+        TAILQ_HEAD(AgentDirty, AgentUnit) dirty; /* units to be read, planned or published by the next pass */
+        bool all_dirty;                          /* the next pass adds every unit that anything names */
         Publisher *publisher;
-        RegistryListener listener;
+        RegistryObserver listener;
         Deferred pass;
         Timer period, wake, boot_wait, adopt;
         uint64_t adopt_ms;
-        bool adopting;  /* the cluster's lineage is new, or another one than the notes': we say what runs, and
-                           obey nothing */
-        bool reporting; /* that all of it is said, is on its way */
+        bool adopting;  /* the cluster has a new lineage: report what runs, execute no assignment */
+        bool reporting; /* the end of that report is being written */
         KvSync sync;
-        bool syncing, fresh, use_saved, look_all, closing;
-        unsigned calls; /* operations whose answers are to come; the last one frees a closing agent */
-        bool looking, removing;
+        bool syncing, fresh, use_records, refresh_all, closing;
+        unsigned calls; /* operations under way; the last one frees a closing agent */
+        bool refreshing, removing;
         unsigned writing;    /* calls that put texts in force */
-        int note_error;      /* of the last save, said once */
+        int save_error;      /* of the last save, logged once */
         RecordsWrite *write; /* the save under way, off the loop; NULL: none */
         Work save_work;
         uint64_t n_saves, n_saved;                 /* begun; ended */
-        uint64_t n_listings;                       /* begun, after links too */
+        uint64_t n_listings;                       /* begun, those after links included */
         TAILQ_HEAD(AgentCalls, AgentCall) waiting; /* for a save */
         AgentCounts counts;
-#ifdef PLANTED_BUGS
-        const char *bug;
-        uint64_t leader_id;
-#endif
 };
 
-/* -- units.c -- */
+/* -- observed.c: units, the dirty set, refreshing -- */
 
-/* A pass is due: over the dirty set; over this unit, too; over all units. */
+/* Schedule a pass over the dirty set. */
 void agent_wake(Agent *a);
-size_t agent_count_dirty(const Agent *a);
-void agent_dirty(Agent *a, AgentUnit *u);
-void agent_dirty_all(Agent *a);
-/* A pass is due at 'due_ms' (loop_now_ms()), or before. */
+/* Schedule a pass at 'due_ms' (loop_now_ms()) or earlier. */
 void agent_wake_at(Agent *a, uint64_t due_ms);
-/* A pass is due soon, since something could not be begun: for want of memory, or of an answer. */
-void agent_again(Agent *a);
-/* NULL: not known, or with 'make' no memory. */
+/* Schedule a pass soon, after an operation failed to begin: no memory, or no answer from systemd. */
+void agent_retry_soon(Agent *a);
+size_t agent_count_dirty(const Agent *a);
+/* Add 'u' to the dirty set and schedule a pass. */
+void agent_dirty(Agent *a, AgentUnit *u);
+/* Schedule a pass over all units. */
+void agent_dirty_all(Agent *a);
+/* Return the unit, or NULL if it is unknown or, with 'make', without memory. */
 AgentUnit *agent_unit(Agent *a, const char *name, bool make);
-/* Puts each unit that an order, a state or a note names into the dirty set, and each that is known. */
+/* Return this host's assignment of the unit in the cluster view, or NULL. */
+const ClusterAssignment *agent_assignment(const Agent *a, const char *name);
+/* Add all known units to the dirty set, and those that an assignment, a state or a record names. */
 void agent_collect(Agent *a);
-/* Takes the units out of the dirty set of which nothing is to be read, done or told; forgets those of which
- * nothing is left. */
-void agent_settle(Agent *a);
-/* When it may be read again: a few times in a row, then at most every 100 ms. 'agent_refreshed': it is, now.
- * What we did to it ourselves is looked at at once (agent_refresh_now()). */
+/* Remove units from the dirty set that need no read, step or publication. Free units that nothing names. */
+void agent_clean(Agent *a);
+/* Return the time of the next permitted refresh: eight in a row, then one each 100 ms. */
 uint64_t agent_refresh_due_ms(const AgentUnit *u);
+/* Count one refresh against that limit. */
 void agent_refreshed(Agent *a, AgentUnit *u);
+/* Request a refresh without limit: this daemon changed the unit. */
 void agent_refresh_now(Agent *a, AgentUnit *u);
-/* A step failed: says so once, and puts off the next one. */
-void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *sentence);
-/* 'listing': of a->n_listings, that it was in. */
+/* Log the failed step 'what' once, and delay the next step. */
+void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *message);
+/* Take over what systemd returned in the listing of this number (a->n_listings). */
 void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing);
-/* What was read is used although it may have changed since, or a unit that changes all the time would never
- * be planned; but what is done to a unit is decided by what it was just now. */
+/* Return whether 'u' may have changed since it was read. Plans use such a state, or a unit that changes all
+ * the time would never be planned. Calls to systemd require a newer one. */
 bool agent_is_stale(const AgentUnit *u);
-/* agent_plan() of it, as all is known now. */
+/* Return agent_plan() for the present state. */
 AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason);
+
+/* -- record_updates.c -- */
+
+/* Return whether the unit has completed, and record it. */
+bool agent_record_done(Agent *a, AgentUnit *u, AssignmentRecord *record);
+/* Record what was observed: the invocation, and how it ended. A finished unit that was started again, by hand
+ * or by another unit, has not completed. */
+void agent_record_observed(Agent *a, AgentUnit *u);
+/* Keep the record that the unit was stopped because of another one if its start was lost. */
+void agent_record_lost_start(Agent *a, AgentUnit *u);
+/* Record the result of a job that systemd did not begin: the unit stays inactive and does not show it. All
+ * other results make the unit failed, or are not results of a start. */
+void agent_record_job_result(Agent *a, const char *unit, const char *result);
+void agent_record_started(Agent *a, AssignmentRecord *record);
+/* The recorded start got no job: it is still to be made. */
+void agent_record_not_started(AssignmentRecord *record);
+/* As agent_record_not_started(), after systemd was not called or refused. */
+void agent_cancel_start(Agent *a, AssignmentRecord *record, AgentUnit *u);
+/* Copy the assignment to the record. 'started': the unit runs in this boot, or ('starting') is about to be
+ * started. This daemon makes the start until it succeeds. The record that the unit was stopped because of
+ * another one stays until the unit runs. 0 or -ENOMEM. */
+int agent_record_assignment(Agent *a, const AgentUnit *unit, bool started, bool starting);
+/* Record that 'unit' is about to be stopped or removed. The plan guarantees an assignment for a stop and, if
+ * the unit is to run, its text. */
+void agent_record_stop(Agent *a, const AgentUnit *unit, AgentStep s);
+
+/* -- record_saves.c -- */
+
+/* Write the records off the loop if they changed. Log a failure once. */
+void agent_save(Agent *a);
+/* Drop the calls that wait for a save. 'save': write the records before this returns; otherwise the result of
+ * a write under way is never reported. */
+void agent_end_saves(Agent *a, bool save);
 
 /* -- execute.c -- */
 
-/* Reads those of the dirty set again that want to be looked at, and may be. */
+/* Read the units of the dirty set that require a refresh, within the limit of each. */
 void agent_refresh(Agent *a);
-/* Carries out steps[i] on units[i]: notes first, and once they are on disk calls to systemd, in batches where
- * it can be. What cannot be noted or called without memory is put off. True: there are notes by which to plan
- * again. */
+/* Execute steps[i] on units[i]: update the records, save them, then call systemd, in batches where possible.
+ * Delay steps for which memory is missing. Return true if records changed and a new plan is due. */
 bool agent_execute(Agent *a, AgentUnit **units, AgentStep *steps, size_t n);
-/* No job came of the start of 'u' that was noted: it is still to be made. */
-void agent_cancel_start(Agent *a, AssignmentRecord *note, AgentUnit *u);
-/* Has the notes written if they changed; says once why it cannot. */
-void agent_save(Agent *a);
-/* Forgets the calls that wait for a save. 'save': the notes are on disk as they are, when this returns; else
- * a worker that has begun to write them never comes back. */
-void agent_end_saves(Agent *a, bool save);
-#ifdef PLANTED_BUGS
-void agent_plant_restart(Agent *a);
-#endif
+/* Begin the calls whose save has ended. */
+void agent_begin_saved(Agent *a);
+bool agent_waits_for_save(const Agent *a);
+void agent_drop_waiting(Agent *a);
+/* Count the end of an operation. Return false when the agent is closing; the last operation frees it. */
+bool agent_call_ended(Agent *a);
+
+/* -- states.c -- */
+
+/* Publish the states that differ from the registry's. */
+void agent_publish(Agent *a);

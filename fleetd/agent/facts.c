@@ -5,9 +5,6 @@
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
-#include <stdio.h>
-
-#include "base/log.h"
 
 enum { RETRY_MS = 1000 };
 
@@ -15,13 +12,13 @@ struct Facts {
         Loop *loop; /* borrowed, as the next */
         Registry *registry;
         Machine machine;
-        RegistryListener listener;
+        RegistryObserver listener;
         Deferred pass;
         Timer retry;
         bool sending;
 };
 
-static void facts_on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+static void facts_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
         Facts *f = userdata;
 
         f->sending = false;
@@ -84,7 +81,7 @@ int facts_new(Facts **ret, Loop *loop, Registry *registry, const Machine *facts)
                 free(f);
                 return r;
         }
-        registry_listen(registry, &f->listener);
+        registry_observe(registry, &f->listener);
         loop_defer(loop, &f->pass);
         *ret = f;
         return 0;
@@ -107,11 +104,11 @@ Facts *facts_free(Facts *f) {
         if (!f)
                 return NULL;
 
-        registry_unlisten(f->registry, &f->listener);
+        registry_unobserve(f->registry, &f->listener);
         deferred_cancel(&f->pass);
         timer_stop(&f->retry);
         machine_done(&f->machine);
-        registry_forget(f->registry, f);
+        registry_cancel(f->registry, f);
         free(f);
         return NULL;
 }

@@ -1,4 +1,4 @@
-/* What this machine is: published when it changes, and only then. */
+/* Facts of this machine, published when they change. */
 #pragma once
 
 #include "fleetd/registry/registry.h"
@@ -8,7 +8,8 @@ typedef struct Facts Facts;
 int facts_new(Facts **ret, Loop *loop, Registry *registry, const Machine *facts); /* copies */
 int facts_set(Facts *f, const Machine *facts); /* copies; published if anything differs */
 Facts *facts_free(Facts *f);
-void facts_state_changed(Facts *f); /* the store's on_state: the Raft id may have been given */
+void facts_state_changed(Facts *f); /* on_state of the store: the Raft ID may have been assigned */
 
-/* The address that lists show: of the first interface that is up, is no loopback, and has one. -ENODEV. */
+/* Return the address that lists show: of the first interface that is up, is not a loopback, and has one.
+ * -ENODEV: none. */
 int facts_primary_address(char *ret, size_t size);

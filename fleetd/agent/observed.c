@@ -1,5 +1,4 @@
-/* What the agent knows of each unit on this host. */
-#include <errno.h>
+/* The observed state of each unit, the dirty set, and when to refresh. */
 #include <stdio.h>
 
 #include "base/log.h"
@@ -11,7 +10,7 @@ enum {
         RETRY_DOUBLINGS = 7,
         REFRESH_GAP_MS = 100,
         REFRESH_BURST =
-                8, /* of one unit that changes without end: ten times a second, after eight in a row */
+                8, /* refreshes in a row of a unit that changes all the time; then one each REFRESH_GAP_MS */
 };
 
 /* -- The dirty set -- */
@@ -59,7 +58,7 @@ void agent_wake_at(Agent *a, uint64_t due_ms) {
                 (void) timer_start(&a->wake, a->loop, due_ms > now_ms ? due_ms - now_ms : 0);
 }
 
-void agent_again(Agent *a) {
+void agent_retry_soon(Agent *a) {
         agent_wake_at(a, loop_now_ms(a->loop) + RETRY_MIN_MS);
 }
 
@@ -76,8 +75,8 @@ AgentUnit *agent_unit(Agent *a, const char *name, bool make) {
         if (!u)
                 return NULL;
         snprintf(u->name, sizeof(u->name), "%s", name);
-        u->look = true;
-        u->unproven = 1;
+        u->must_refresh = true;
+        u->outdated_listing = 1;
         HASH_ADD_STR(a->units, name, u);
         if (!TABLE_ADDED(u)) {
                 free(u);
@@ -91,6 +90,10 @@ static const ClusterMachine *agent_self(const Agent *a) {
         return cluster_machine(registry_cluster(a->registry), a->machine_id);
 }
 
+const ClusterAssignment *agent_assignment(const Agent *a, const char *name) {
+        return cluster_assignment(registry_cluster(a->registry), a->machine_id, name);
+}
+
 void agent_collect(Agent *a) {
         const ClusterMachine *self = agent_self(a);
         bool all = true;
@@ -99,30 +102,30 @@ void agent_collect(Agent *a) {
                 all = agent_unit(a, o->unit, true) && all;
         for (ClusterState *s = self ? self->states : NULL; s; s = s->hh.next)
                 all = agent_unit(a, s->unit, true) && all;
-        for (AssignmentRecord *n = a->notes.table; n; n = n->hh.next)
-                all = agent_unit(a, n->name, true) && all;
+        for (AssignmentRecord *record = a->records.table; record; record = record->hh.next)
+                all = agent_unit(a, record->name, true) && all;
         for (AgentUnit *u = a->units; u; u = u->hh.next)
                 agent_mark(a, u);
         a->all_dirty = !all;
         if (!all)
-                agent_again(a);
+                agent_retry_soon(a);
 }
 
-static bool agent_unit_is_settled(const AgentUnit *u) {
-        return !u->busy && !u->look && !u->hinted && !u->asked && u->planned && u->told;
+static bool agent_unit_is_clean(const AgentUnit *u) {
+        return !u->busy && !u->must_refresh && !u->changed && !u->refreshing && u->planned && u->published;
 }
 
-void agent_settle(Agent *a) {
+void agent_clean(Agent *a) {
         const Cluster *c = registry_cluster(a->registry);
         AgentUnit *u, *next;
 
         for (u = TAILQ_FIRST(&a->dirty); u; u = next) {
                 next = TAILQ_NEXT(u, dirty_units);
-                if (!agent_unit_is_settled(u))
+                if (!agent_unit_is_clean(u))
                         continue;
                 agent_unmark(a, u);
-                if (u->seen.has_file || records_get(&a->notes, u->name) ||
-                    cluster_assignment(c, a->machine_id, u->name) || cluster_state(c, a->machine_id, u->name))
+                if (u->seen.has_file || records_get(&a->records, u->name) || agent_assignment(a, u->name) ||
+                    cluster_state(c, a->machine_id, u->name))
                         continue;
                 HASH_DEL(a->units, u);
                 free(u);
@@ -142,73 +145,73 @@ void agent_refreshed(Agent *a, AgentUnit *u) {
 }
 
 void agent_refresh_now(Agent *a, AgentUnit *u) {
-        u->look = true;
+        u->must_refresh = true;
         u->spent_ms = 0;
         agent_dirty(a, u);
 }
 
-void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *sentence) {
-        uint64_t delay_ms = RETRY_MIN_MS << MIN(u->failures, (unsigned) RETRY_DOUBLINGS);
+void agent_unit_failed(Agent *a, AgentUnit *u, const char *what, const char *message) {
+        uint64_t delay_ms = RETRY_MIN_MS << MIN(u->n_failures, (unsigned) RETRY_DOUBLINGS);
 
-        if (!streq(u->trouble, sentence))
-                log_warning(((LogFields) { .unit = u->name }), "cannot %s %s: %s", what, u->name, sentence);
-        snprintf(u->trouble, sizeof(u->trouble), "%s", sentence);
-        u->failures++;
+        if (!streq(u->last_error, message))
+                log_warning(((LogFields) { .unit = u->name }), "Failed to %s %s: %s", what, u->name, message);
+        snprintf(u->last_error, sizeof(u->last_error), "%s", message);
+        u->n_failures++;
         u->retry_ms = loop_now_ms(a->loop) + MIN(delay_ms, (uint64_t) RETRY_MAX_MS);
         agent_mark(a, u);
-        agent_again(a);
+        agent_retry_soon(a);
 }
 
-/* Asked after each reload and for each write, and by each daemon once: whatever is started then has the new
- * text, and a socket may start it again and again. */
-static void agent_note_outdated(Agent *a, AgentUnit *u) {
-        const AssignmentRecord *note = records_get(&a->notes, u->name);
-        bool outdated = note && note->replacing && !note->starting && note->before[0] &&
-                        agent_is_running(&u->seen) && !streq(note->before, u->seen.invocation_id);
+/* Decide whether the running invocation may have the former text: once by each daemon, and after each write
+ * and reload. Later starts have the new text, however often a socket starts the unit. */
+static void agent_check_outdated(Agent *a, AgentUnit *u) {
+        const AssignmentRecord *record = records_get(&a->records, u->name);
+        bool is_outdated = record && record->replacing && !record->starting && record->before[0] &&
+                           agent_is_running(&u->seen) && !streq(record->before, u->seen.invocation_id);
 
-        snprintf(u->outdated, sizeof(u->outdated), "%s", outdated ? u->seen.invocation_id : "");
-        u->unproven = 0;
+        snprintf(u->outdated_invocation, sizeof(u->outdated_invocation), "%s",
+                 is_outdated ? u->seen.invocation_id : "");
+        u->outdated_listing = 0;
 }
 
 void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing) {
         AgentUnit *u = agent_unit(a, seen->name, seen->has_file);
 
-        if (!u) { /* without memory for one that is known by its file alone: it is found by looking at all
+        if (!u) { /* no memory for a unit that is known by its file alone: a listing of all files finds it
                      again */
-                a->look_all |= seen->has_file;
+                a->refresh_all |= seen->has_file;
                 return;
         }
-        if (!u->looked || !streq(u->seen.load, seen->load) || !streq(u->seen.active, seen->active) ||
+        if (!u->observed || !streq(u->seen.load, seen->load) || !streq(u->seen.active, seen->active) ||
             !streq(u->seen.sub, seen->sub))
                 u->since_ms = loop_wall_ms(a->loop);
         u->seen = *seen;
-        u->looked = u->answered = true;
-        if (u->unproven > 0 && listing >= u->unproven)
-                agent_note_outdated(a, u);
+        u->observed = u->refreshed = true;
+        if (u->outdated_listing > 0 && listing >= u->outdated_listing)
+                agent_check_outdated(a, u);
         agent_mark(a, u);
 }
 
 /* -- Planning -- */
 
 bool agent_is_stale(const AgentUnit *u) {
-        return u->hinted && !u->answered;
+        return u->changed && !u->refreshed;
 }
 
 AgentStep agent_next_step(Agent *a, const AgentUnit *u, const char **ret_reason) {
-        const Cluster *c = registry_cluster(a->registry);
-
         return agent_plan(
                 &(AgentView) {
-                        .assignment = cluster_assignment(c, a->machine_id, u->name),
-                        .unit = cluster_unit(c, u->name),
-                        .note = records_get(&a->notes, u->name),
-                        .seen = u->looked ? &u->seen : NULL,
+                        .assignment = agent_assignment(a, u->name),
+                        .unit = cluster_unit(registry_cluster(a->registry), u->name),
+                        .record = records_get(&a->records, u->name),
+                        .seen = u->observed ? &u->seen : NULL,
                         .boot_id = a->boot_id,
                         .fresh = a->fresh,
-                        .use_saved = a->use_saved,
+                        .use_records = a->use_records,
                         .stopping = a->systemd->ops->is_stopping(a->systemd),
-                        .taken = u->taken,
-                        .outdated = u->outdated[0] && streq(u->outdated, u->seen.invocation_id),
+                        .link_refused = u->link_refused,
+                        .outdated = u->outdated_invocation[0] &&
+                                    streq(u->outdated_invocation, u->seen.invocation_id),
                 },
                 ret_reason);
 }

@@ -1,6 +1,7 @@
-/* What should happen next with one unit on this host. Pure: order, note and what systemd says in, one step
- * out, with its reason. The agent takes the step, looks again, and asks again, so that it may be interrupted
- * after any of them. */
+/* The next step of one unit on this host.
+ *
+ * Pure: assignment, record and observed state in, one step out, with its reason. The agent executes the step,
+ * refreshes the unit and plans again, so that it may be interrupted after any step. */
 #pragma once
 
 #include "fleetd/agent/records.h"
@@ -9,52 +10,52 @@
 
 typedef enum AgentStep {
         AGENT_NOTHING,
-        AGENT_WRITE,  /* put the text in force: write the file, link, reload if systemd says so */
-        AGENT_RECORD, /* the note follows the order; nothing is touched */
-        AGENT_ADOPT,  /* it runs already as wanted: note it as started */
-        AGENT_START,  /* note it as started, then start */
-        AGENT_STOP,   /* note it as not started, then stop */
-        AGENT_REMOVE, /* it has stopped: unlink, remove the file, forget the note */
-        AGENT_DONE,   /* nothing of it is left: report, so that the order goes */
-        AGENT_REFUSE, /* the host has a unit of that name from elsewhere: hands off */
+        AGENT_WRITE,  /* put the text in force: write the file, link, reload if systemd requires it */
+        AGENT_RECORD, /* copy the assignment to the record; the unit is not touched */
+        AGENT_ADOPT,  /* the unit runs as assigned: record it as started */
+        AGENT_START,  /* record it as started, then start */
+        AGENT_STOP,   /* record it as not started, then stop */
+        AGENT_REMOVE, /* it has stopped: unlink, remove file and record */
+        AGENT_DONE,   /* nothing of it is left: report that, which ends the assignment */
+        AGENT_REFUSE, /* conflicting unit: do not touch it */
         _AGENT_STEP_MAX,
 } AgentStep;
 
 const char *agent_step_to_string(AgentStep step);
 
 typedef struct AgentView {
-        const ClusterAssignment *assignment; /* NULL: none; "no key is no order" */
-        const ClusterUnit *unit;             /* NULL: gone, or unknown */
-        const AssignmentRecord *note;        /* NULL: none */
-        const SystemdUnit *seen;             /* NULL: not looked at yet */
+        const ClusterAssignment *assignment; /* NULL: none, so no action */
+        const ClusterUnit *unit;             /* NULL: removed, or unknown */
+        const AssignmentRecord *record;      /* NULL: none */
+        const SystemdUnit *seen;             /* NULL: not read yet */
         const char *boot_id;
-        bool fresh;     /* the picture is this cluster's and as new as our notes: orders may be obeyed */
-        bool use_saved; /* a boot without the cluster, and the wait is over */
-        bool stopping;  /* systemd is stopping: nothing is started */
-        bool taken;     /* its last text was refused: a name that it would have is the host's */
-        bool outdated;  /* what runs may have been started before systemd had read the new text */
+        bool fresh;        /* the view is of this lineage and not older than the records: assignments count */
+        bool use_records;  /* a boot without the cluster, after BootWaitSec=: records count */
+        bool stopping;     /* systemd is stopping: start nothing */
+        bool link_refused; /* systemd rejected the last text: one of its names conflicts with the host */
+        bool outdated;     /* the running invocation may have the former text */
 } AgentView;
 
-/* Whether this unit is told as foreign: its name is the host's, or a name that it would have is and it does
- * not run. */
-bool agent_is_foreign(const SystemdUnit *seen, const AssignmentRecord *note, const char *boot_id,
-                      bool taken); /* 'note': or NULL */
+/* Return whether the load state is 'foreign'. The host has a unit of that name; or it has another name of
+ * this unit, which does not run. 'record' may be NULL. */
+bool agent_is_conflicting(const SystemdUnit *seen, const AssignmentRecord *record, const char *boot_id,
+                          bool link_refused);
 
-/* *ret_reason is static text. */
+/* *ret_reason is static. */
 AgentStep agent_plan(const AgentView *view, const char **ret_reason);
 
 bool agent_is_running(const SystemdUnit *seen);
 
-/* A start that was noted, then never made: the daemon died in between, or the bus was lost, and systemd shows
- * no trace of one: nothing runs, or is about to, and the last invocation is the one from before. */
-bool agent_start_got_lost(const AssignmentRecord *note, const SystemdUnit *seen);
-/* Whether systemd stopped a unit that was started here for the sake of another one: it is started again when
- * that one is back. Nobody may have seen it stop, now or before (note->stopped): then it counts that what it
- * is bound to does not run. False if systemd did not begin the last start of it. */
-bool agent_is_stopped_for(const AssignmentRecord *note, const SystemdUnit *seen, const char *boot_id);
+/* Return whether a recorded start was never made, because the daemon died or the bus was lost. The unit
+ * neither runs nor has a job, and its last invocation precedes the start. */
+bool agent_start_got_lost(const AssignmentRecord *record, const SystemdUnit *seen);
+/* Return whether systemd stopped a unit that was started here because of another unit; it is started again
+ * when that unit is back. An unobserved stop (see record->stopped) counts as one if a unit that it is bound
+ * to does not run. Return false if systemd did not begin its last start. */
+bool agent_is_stopped_for(const AssignmentRecord *record, const SystemdUnit *seen, const char *boot_id);
 
-/* Whether a unit that was started here has ended as it should, so that it is run nowhere again: it ended by
- * itself. One that was stopped, or whose condition did not hold, has not. Of one that nobody saw end a
- * oneshot alone counts as finished, and only if it was seen to run. */
-bool agent_is_done(const AssignmentRecord *note, const SystemdUnit *seen, const char *boot_id,
+/* Return whether a unit that was started here has completed, so that it runs nowhere again: it ended by
+ * itself. A unit that was stopped, or whose condition did not hold, has not completed. If the end was not
+ * observed, only a oneshot unit that was observed running counts as completed. */
+bool agent_is_done(const AssignmentRecord *record, const SystemdUnit *seen, const char *boot_id,
                    bool job_ended);

@@ -6,26 +6,26 @@
 #include "base/log.h"
 #include "units/name.h"
 
-/* Two in a row, then one each quarter of a second: five in the first second, and four in each after it. */
+/* Two in a row, then one each quarter of a second: five in the first second, then four. */
 enum { GAP_MS = 250, RETRY_MS = 1000, UNIT_GAP_MS = 1000 };
 
-/* One that was told lately. */
-typedef struct Told {
+/* A unit that was published less than UNIT_GAP_MS ago. */
+typedef struct Published {
         char unit[UNIT_NAME_MAX + 1];
         uint64_t when_ms;
         UT_hash_handle hh;
-} Told;
+} Published;
 
 struct Publisher {
         Loop *loop;         /* borrowed */
         Registry *registry; /* borrowed */
         void (*idle)(void *userdata);
         void *userdata;
-        Told *told; /* in order of telling: a unit leaves it after its second */
+        Published *published; /* oldest first */
         Timer timer;
         bool sending;
-        uint64_t next_ms;  /* no transaction before */
-        uint64_t spent_ms; /* up to when the gaps of all transactions so far reach */
+        uint64_t next_ms;  /* no transaction before this time */
+        uint64_t spent_ms; /* rate limit: the time at which the gaps of all transactions so far have passed */
 };
 
 static void publisher_on_timer(void *userdata) {
@@ -51,9 +51,9 @@ int publisher_new(Publisher **ret, Loop *loop, Registry *registry, void (*idle)(
         return 0;
 }
 
-static void publisher_forget(Publisher *p, Told *told) {
-        HASH_DEL(p->told, told);
-        free(told);
+static void publisher_drop(Publisher *p, Published *published) {
+        HASH_DEL(p->published, published);
+        free(published);
 }
 
 Publisher *publisher_free(Publisher *p) {
@@ -61,14 +61,14 @@ Publisher *publisher_free(Publisher *p) {
                 return NULL;
 
         timer_stop(&p->timer);
-        while (p->told)
-                publisher_forget(p, p->told);
-        registry_forget(p->registry, p);
+        while (p->published)
+                publisher_drop(p, p->published);
+        registry_cancel(p->registry, p);
         free(p);
         return NULL;
 }
 
-void publisher_later(Publisher *p, uint64_t due_ms) {
+void publisher_wake_at(Publisher *p, uint64_t due_ms) {
         uint64_t now_ms = loop_now_ms(p->loop);
 
         if (!timer_armed(&p->timer) || p->timer.due_ms > due_ms)
@@ -80,57 +80,57 @@ bool publisher_ready(Publisher *p) {
                 return false;
         if (loop_now_ms(p->loop) >= p->next_ms)
                 return true;
-        publisher_later(p, p->next_ms);
+        publisher_wake_at(p, p->next_ms);
         return false;
 }
 
 bool publisher_allows(Publisher *p, const char *unit) {
         uint64_t now_ms = loop_now_ms(p->loop);
-        Told *told;
+        Published *published;
 
-        while (p->told && now_ms - p->told->when_ms >= UNIT_GAP_MS)
-                publisher_forget(p, p->told);
-        HASH_FIND_STR(p->told, unit, told);
-        if (!told)
+        while (p->published && now_ms - p->published->when_ms >= UNIT_GAP_MS)
+                publisher_drop(p, p->published);
+        HASH_FIND_STR(p->published, unit, published);
+        if (!published)
                 return true;
-        publisher_later(p, told->when_ms + UNIT_GAP_MS);
+        publisher_wake_at(p, published->when_ms + UNIT_GAP_MS);
         return false;
 }
 
-void publisher_ordered(Publisher *p, const char *unit) {
-        Told *told;
+void publisher_expedite(Publisher *p, const char *unit) {
+        Published *published;
 
         p->spent_ms = p->next_ms = 0;
-        HASH_FIND_STR(p->told, unit, told);
-        if (told)
-                publisher_forget(p, told);
+        HASH_FIND_STR(p->published, unit, published);
+        if (published)
+                publisher_drop(p, published);
 }
 
-static void publisher_note(Publisher *p, const char *unit) {
-        Told *told;
+static void publisher_add(Publisher *p, const char *unit) {
+        Published *published;
 
-        HASH_FIND_STR(p->told, unit, told);
-        if (told)
-                publisher_forget(p, told);
-        told = NEW0(Told, 1);
-        if (!told)
+        HASH_FIND_STR(p->published, unit, published);
+        if (published)
+                publisher_drop(p, published);
+        published = NEW0(Published, 1);
+        if (!published)
                 return;
-        snprintf(told->unit, sizeof(told->unit), "%s", unit);
-        told->when_ms = loop_now_ms(p->loop);
-        HASH_ADD_STR(p->told, unit, told);
-        if (!TABLE_ADDED(told))
-                free(told);
+        snprintf(published->unit, sizeof(published->unit), "%s", unit);
+        published->when_ms = loop_now_ms(p->loop);
+        HASH_ADD_STR(p->published, unit, published);
+        if (!TABLE_ADDED(published))
+                free(published);
 }
 
-static void publisher_on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+static void publisher_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
         Publisher *p = userdata;
 
         p->sending = false;
         if (status != KV_OK && status != KV_COMPARE_FAILED) {
-                log_debug(NO_FIELDS, "states not published: %s", sentence);
+                log_debug(NO_FIELDS, "states not published: %s", message);
                 p->next_ms = loop_now_ms(p->loop) + RETRY_MS;
         }
-        publisher_later(p, p->next_ms);
+        publisher_wake_at(p, p->next_ms);
 }
 
 int publisher_send(Publisher *p, const StateChange *changes, size_t n) {
@@ -144,6 +144,6 @@ int publisher_send(Publisher *p, const StateChange *changes, size_t n) {
         p->spent_ms = MAX(p->spent_ms, loop_now_ms(p->loop)) + GAP_MS;
         p->next_ms = p->spent_ms - GAP_MS;
         for (size_t i = 0; i < n; i++)
-                publisher_note(p, changes[i].unit);
+                publisher_add(p, changes[i].unit);
         return 0;
 }

@@ -1,8 +1,9 @@
-/* Local states to the registry, coalesced: a unit's state goes out at most once a second, the first at once
- * and the last that it had by then; the host's in at most five transactions a second. What an order brings
- * about counts anew: orders come as fast as people and engine give them. One transaction at a time, which
- * gives way to all that others ask. What is published is compared with the registry's picture, so nothing is
- * repeated, and nothing that failed is forgotten. */
+/* Publication of local states, with rate limits.
+ *
+ * The first change of a unit is published at once, later ones at most once a second, with the last state. A
+ * host makes at most five transactions a second, one at a time, with the lowest priority. Assignments lift
+ * these limits, since they come as fast as users and engine make them. Each change is compared with the
+ * registry: nothing is repeated, and failed changes are offered again. */
 #pragma once
 
 #include "fleetd/registry/registry.h"
@@ -10,16 +11,16 @@
 typedef struct Publisher Publisher;
 
 int publisher_new(Publisher **ret, Loop *loop, Registry *registry, void (*idle)(void *userdata),
-                  void *userdata); /* 'idle': offer again what is due */
+                  void *userdata); /* 'idle': offer the changes that are due */
 Publisher *publisher_free(Publisher *p);
 
-/* Whether an offer can be taken now; if not, 'idle' comes when it can. */
+/* Return whether changes can be sent now. If not, 'idle' is called when they can. */
 bool publisher_ready(Publisher *p);
-/* May this unit's change go out now? If not, 'idle' comes when it may. */
+/* Return whether a change of this unit may be sent now. If not, 'idle' is called when it may. */
 bool publisher_allows(Publisher *p, const char *unit);
-/* The unit is being started or stopped by order: somebody waits to hear of it. */
-void publisher_ordered(Publisher *p, const char *unit);
-/* 'idle' comes at 'due_ms' (loop_now_ms()), or before. */
-void publisher_later(Publisher *p, uint64_t due_ms);
-/* Takes the batch; each change replaces what the registry has. */
+/* Lift the limits: an assignment starts or stops the unit, and its user waits for the state. */
+void publisher_expedite(Publisher *p, const char *unit);
+/* Call 'idle' at 'due_ms' (loop_now_ms()) or earlier. */
+void publisher_wake_at(Publisher *p, uint64_t due_ms);
+/* Send the batch; each change replaces the state in the registry. */
 int publisher_send(Publisher *p, const StateChange *changes, size_t n);

@@ -16,104 +16,104 @@
 
 #define TEXTS "texts"
 
-AssignmentRecord *records_get(const AssignmentRecords *n, const char *name) {
-        AssignmentRecord *note;
+AssignmentRecord *records_get(const AssignmentRecords *records, const char *name) {
+        AssignmentRecord *record;
 
-        HASH_FIND_STR(n->table, name, note);
-        return note;
+        HASH_FIND_STR(records->table, name, record);
+        return record;
 }
 
-int records_put(AssignmentRecords *n, const Unit *unit, AssignmentKind kind, uint64_t unit_index,
+int records_put(AssignmentRecords *records, const Unit *unit, AssignmentKind kind, uint64_t unit_index,
                 uint64_t index, AssignmentRecord **ret) {
         _cleanup_unit_ Unit *copy = NULL;
-        AssignmentRecord *note = records_get(n, unit->name);
+        AssignmentRecord *record = records_get(records, unit->name);
         int r;
 
         r = unit_read(unit->name, unit->text, unit->text_size, &copy, NULL);
         if (r < 0)
                 return r;
 
-        if (!note) {
-                note = NEW0(AssignmentRecord, 1);
-                if (!note)
+        if (!record) {
+                record = NEW0(AssignmentRecord, 1);
+                if (!record)
                         return -ENOMEM;
-                snprintf(note->name, sizeof(note->name), "%s", unit->name);
-                HASH_ADD_STR(n->table, name, note);
-                if (!TABLE_ADDED(note)) {
-                        free(note);
+                snprintf(record->name, sizeof(record->name), "%s", unit->name);
+                HASH_ADD_STR(records->table, name, record);
+                if (!TABLE_ADDED(record)) {
+                        free(record);
                         return -ENOMEM;
                 }
         }
-        note->stored = note->stored && unit_equal(note->unit, copy);
-        n->dirty_texts |= !note->stored;
-        unit_free(note->unit);
-        note->unit = TAKE_PTR(copy);
-        note->kind = kind;
-        note->unit_index = unit_index;
-        note->index = index;
-        note->stopping = false;
-        n->floor = MAX(n->floor, index);
-        n->dirty = true;
+        record->text_stored = record->text_stored && unit_equal(record->unit, copy);
+        records->dirty_texts |= !record->text_stored;
+        unit_free(record->unit);
+        record->unit = TAKE_PTR(copy);
+        record->kind = kind;
+        record->unit_index = unit_index;
+        record->index = index;
+        record->stopping = false;
+        records->acted_index = MAX(records->acted_index, index);
+        records->dirty = true;
         if (ret)
-                *ret = note;
+                *ret = record;
         return 0;
 }
 
-void records_remove(AssignmentRecords *n, const char *name) {
-        AssignmentRecord *note = records_get(n, name);
+void records_remove(AssignmentRecords *records, const char *name) {
+        AssignmentRecord *record = records_get(records, name);
 
-        if (!note)
+        if (!record)
                 return;
-        n->dirty_texts |= note->stored;
-        HASH_DEL(n->table, note);
-        unit_free(note->unit);
-        free(note);
-        n->dirty = true;
+        records->dirty_texts |= record->text_stored;
+        HASH_DEL(records->table, record);
+        unit_free(record->unit);
+        free(record);
+        records->dirty = true;
 }
 
-void records_enter(AssignmentRecords *n, const char *boot, const char *era) {
-        bool passed = streq(n->boot, boot) && n->era[0] && era[0] && !streq(n->era, era);
+void records_set_era(AssignmentRecords *records, const char *boot, const char *era) {
+        bool passed = streq(records->boot, boot) && records->era[0] && era[0] && !streq(records->era, era);
 
-        if (!era[0] || (streq(n->boot, boot) && streq(n->era, era)))
+        if (!era[0] || (streq(records->boot, boot) && streq(records->era, era)))
                 return;
-        for (AssignmentRecord *note = passed ? n->table : NULL; note; note = note->hh.next) {
-                note->started_boot[0] = note->owned_boot[0] = 0;
-                note->starting = note->stopped = note->stopped_for = note->finishing = false;
+        for (AssignmentRecord *record = passed ? records->table : NULL; record; record = record->hh.next) {
+                record->started_boot[0] = record->owned_boot[0] = 0;
+                record->starting = record->stopped = record->stopped_for = record->finishing = false;
         }
-        snprintf(n->boot, sizeof(n->boot), "%s", boot);
-        snprintf(n->era, sizeof(n->era), "%s", era);
-        n->dirty = true;
+        snprintf(records->boot, sizeof(records->boot), "%s", boot);
+        snprintf(records->era, sizeof(records->era), "%s", era);
+        records->dirty = true;
 }
 
-static int by_name(const AssignmentRecord *a, const AssignmentRecord *b) {
+static int records_by_name(const AssignmentRecord *a, const AssignmentRecord *b) {
         return strcmp(a->name, b->name);
 }
 
-static bool records_fit_inline(const AssignmentRecords *n) {
+static bool records_fit_inline(const AssignmentRecords *records) {
         size_t size = 0;
 
-        for (const AssignmentRecord *note = n->table; note; note = note->hh.next)
-                size += note->unit->text_size;
+        for (const AssignmentRecord *record = records->table; record; record = record->hh.next)
+                size += record->unit->text_size;
         return size <= RECORDS_INLINE_MAX;
 }
 
-/* -- Writing: what is written is copied first, so that a worker may do it -- */
+/* -- Writing: a copy, so that a worker may write it -- */
 
 typedef struct RecordText {
         char hash[UNIT_HASH_SIZE];
-        char *text; /* owned; NULL: it is there already */
+        char *text; /* owned; NULL: already on disk */
         size_t size;
 } RecordText;
 
 struct RecordsWrite {
-        pthread_mutex_t lock; /* held while it is run */
-        bool over;
+        pthread_mutex_t lock; /* held during the write */
+        bool written;
         int dir_fd;
-        unsigned folders;
-        bool fit, sweep;
-        Text record;
-        RecordText *texts;        /* in files of their own, by hash; none where all fit into the record */
-        size_t n_texts, n_stored; /* the first of them are on disk */
+        unsigned n_reopened;
+        bool inline_texts, remove_unused;
+        Text content;
+        RecordText *texts;        /* in files of their own, by hash; none if all texts are in 'content' */
+        size_t n_texts, n_stored; /* the first n_stored are on disk */
         int error;
 };
 
@@ -123,7 +123,7 @@ RecordsWrite *records_write_free(RecordsWrite *w) {
         for (size_t i = 0; i < w->n_texts; i++)
                 free(w->texts[i].text);
         free(w->texts);
-        text_done(&w->record);
+        text_done(&w->content);
         if (w->dir_fd >= 0)
                 close(w->dir_fd);
         (void) pthread_mutex_destroy(&w->lock);
@@ -132,39 +132,53 @@ RecordsWrite *records_write_free(RecordsWrite *w) {
 }
 DEFINE_CLEANUP(RecordsWrite *, records_write_free)
 
-static int records_encode(AssignmentRecords *n, bool fit, Text *t) {
+/* Flags of an entry, in the order in which they are written; the first one precedes other members. */
+static const struct {
+        const char *name;
+        size_t offset;
+} record_flags[] = {
+        { "done", offsetof(AssignmentRecord, done) },
+        { "ran", offsetof(AssignmentRecord, ran) },
+        { "replacing", offsetof(AssignmentRecord, replacing) },
+        { "starting", offsetof(AssignmentRecord, starting) },
+        { "stopped", offsetof(AssignmentRecord, stopped) },
+        { "stoppedFor", offsetof(AssignmentRecord, stopped_for) },
+        { "stopping", offsetof(AssignmentRecord, stopping) },
+};
+
+static bool *records_flag(const AssignmentRecord *record, size_t i) {
+        return (bool *) ((char *) record + record_flags[i].offset);
+}
+
+static int records_encode(AssignmentRecords *records, bool inline_texts, Text *t) {
         char lineage[LINEAGE_DIGITS + 1];
 
-        HASH_SRT(hh, n->table, by_name);
+        HASH_SRT(hh, records->table, records_by_name);
         json_open(t, NULL, '{');
-        json_add_string(t, "boot", n->boot);
-        json_add_string(t, "era", n->era);
-        json_add_u64(t, "floor", n->floor);
-        snprintf(lineage, sizeof(lineage), "%016llx", (unsigned long long) n->lineage);
+        json_add_string(t, "boot", records->boot);
+        json_add_string(t, "era", records->era);
+        json_add_u64(t, "floor", records->acted_index);
+        snprintf(lineage, sizeof(lineage), "%016llx", (unsigned long long) records->lineage);
         json_add_string(t, "lineage", lineage);
         json_open(t, "units", '[');
-        for (AssignmentRecord *note = n->table; note; note = note->hh.next) {
+        for (AssignmentRecord *record = records->table; record; record = record->hh.next) {
                 json_open(t, NULL, '{');
-                json_add_string(t, "before", note->before);
-                json_add_bool(t, "done", note->done);
-                if (!fit)
-                        json_add_string(t, "hash", note->unit->hash);
-                json_add_u64(t, "index", note->index);
-                json_add_string(t, "invocation", note->invocation);
-                json_add_string(t, "job", note->job);
-                json_add_string(t, "name", note->name);
-                json_add_string(t, "order", assignment_kind_to_string(note->kind));
-                json_add_string(t, "ownedBoot", note->owned_boot);
-                json_add_string(t, "startedBoot", note->started_boot);
-                json_add_bool(t, "ran", note->ran);
-                json_add_bool(t, "replacing", note->replacing);
-                json_add_bool(t, "starting", note->starting);
-                json_add_bool(t, "stopped", note->stopped);
-                json_add_bool(t, "stoppedFor", note->stopped_for);
-                json_add_bool(t, "stopping", note->stopping);
-                if (fit)
-                        json_add_string_always(t, "text", note->unit->text);
-                json_add_u64(t, "unit", note->unit_index);
+                json_add_string(t, "before", record->before);
+                json_add_bool(t, record_flags[0].name, *records_flag(record, 0));
+                if (!inline_texts)
+                        json_add_string(t, "hash", record->unit->hash);
+                json_add_u64(t, "index", record->index);
+                json_add_string(t, "invocation", record->invocation);
+                json_add_string(t, "job", record->job);
+                json_add_string(t, "name", record->name);
+                json_add_string(t, "order", assignment_kind_to_string(record->kind));
+                json_add_string(t, "ownedBoot", record->owned_boot);
+                json_add_string(t, "startedBoot", record->started_boot);
+                for (size_t i = 1; i < ELEMENTS(record_flags); i++)
+                        json_add_bool(t, record_flags[i].name, *records_flag(record, i));
+                if (inline_texts)
+                        json_add_string_always(t, "text", record->unit->text);
+                json_add_u64(t, "unit", record->unit_index);
                 json_close(t, '}');
         }
         json_close(t, ']');
@@ -175,82 +189,84 @@ static int records_encode(AssignmentRecords *n, bool fit, Text *t) {
         return t->size > RECORDS_SIZE_MAX ? -EFBIG : 0;
 }
 
-static int by_hash(const void *a, const void *b) {
+static int records_by_hash(const void *a, const void *b) {
         return strcmp(((const RecordText *) a)->hash, ((const RecordText *) b)->hash);
 }
 
-static const RecordText *find_text(const RecordText *texts, size_t n, const char *hash) {
+static const RecordText *records_find_text(const RecordText *texts, size_t n_texts, const char *hash) {
         RecordText wanted;
 
         snprintf(wanted.hash, sizeof(wanted.hash), "%s", hash);
-        return n > 0 ? bsearch(&wanted, texts, n, sizeof(*texts), by_hash) : NULL;
+        return n_texts > 0 ? bsearch(&wanted, texts, n_texts, sizeof(*texts), records_by_hash) : NULL;
 }
 
-static int records_copy_texts(const AssignmentRecords *n, RecordsWrite *w) {
-        w->texts = NEW0(RecordText, HASH_COUNT(n->table) + 1);
+static int records_copy_texts(const AssignmentRecords *records, RecordsWrite *w) {
+        w->texts = NEW0(RecordText, HASH_COUNT(records->table) + 1);
         if (!w->texts)
                 return -ENOMEM;
-        for (const AssignmentRecord *note = n->table; note; note = note->hh.next) {
+        for (const AssignmentRecord *record = records->table; record; record = record->hh.next) {
                 RecordText *text = &w->texts[w->n_texts++];
 
-                snprintf(text->hash, sizeof(text->hash), "%s", note->unit->hash);
-                if (note->stored)
+                snprintf(text->hash, sizeof(text->hash), "%s", record->unit->hash);
+                if (record->text_stored)
                         continue;
-                text->size = note->unit->text_size;
+                text->size = record->unit->text_size;
                 text->text = malloc(text->size + 1);
                 if (!text->text)
                         return -ENOMEM;
-                memcpy(text->text, note->unit->text, text->size);
+                memcpy(text->text, record->unit->text, text->size);
         }
-        qsort(w->texts, w->n_texts, sizeof(*w->texts), by_hash);
+        qsort(w->texts, w->n_texts, sizeof(*w->texts), records_by_hash);
         return 0;
 }
 
-int records_check(AssignmentRecords *n) {
+int records_check_dir(AssignmentRecords *records) {
         int r;
 
-        r = reopen_dir(n->path, 0700, &n->dir_fd);
+        r = reopen_dir(records->path, 0700, &records->dir_fd);
         if (r <= 0)
                 return r;
-        log_warning(NO_FIELDS,
-                    "%s was removed, or exchanged: it is made again, with all that is assigned to this host",
-                    n->path);
-        n->folders++;
-        n->dirty = n->dirty_texts = true;
-        for (AssignmentRecord *note = n->table; note; note = note->hh.next)
-                note->stored = false;
+        log_warning(NO_FIELDS, "folder %s was removed or replaced; writing all assignment records again",
+                    records->path);
+        records->n_reopened++;
+        records->dirty = records->dirty_texts = true;
+        for (AssignmentRecord *record = records->table; record; record = record->hh.next)
+                record->text_stored = false;
         return 0;
 }
 
-int records_write_new(AssignmentRecords *n, RecordsWrite **ret) {
+int records_write_new(AssignmentRecords *records, RecordsWrite **ret) {
         _cleanup_(records_write_freep) RecordsWrite *w = NULL;
         int r;
 
-        if (!n->dirty)
+        if (!records->dirty)
                 return 0;
-        r = records_check(n);
+        r = records_check_dir(records);
         if (r < 0)
                 return r;
         w = NEW0(RecordsWrite, 1);
         if (!w)
                 return -ENOMEM;
-        (void) pthread_mutex_init(&w->lock, NULL); /* a plain one cannot fail */
-        w->fit = records_fit_inline(n);
-        w->folders = n->folders;
-        w->dir_fd = fcntl(n->dir_fd, F_DUPFD_CLOEXEC, 0);
-        r = w->dir_fd < 0 ? -errno : records_encode(n, w->fit, &w->record);
-        if (r >= 0 && !w->fit)
-                r = records_copy_texts(n, w);
+        (void) pthread_mutex_init(&w->lock, NULL); /* cannot fail without attributes */
+        w->inline_texts = records_fit_inline(records);
+        w->n_reopened = records->n_reopened;
+        w->dir_fd = fcntl(records->dir_fd, F_DUPFD_CLOEXEC, 0);
+        if (w->dir_fd < 0)
+                return -errno;
+        r = records_encode(records, w->inline_texts, &w->content);
         if (r < 0)
                 return r;
-        w->sweep = n->dirty_texts;
-        n->dirty = n->dirty_texts = false;
+        r = w->inline_texts ? 0 : records_copy_texts(records, w);
+        if (r < 0)
+                return r;
+        w->remove_unused = records->dirty_texts;
+        records->dirty = records->dirty_texts = false;
         *ret = TAKE_PTR(w);
         return 1;
 }
 
-/* Texts come before what names them. */
-static int write_texts(RecordsWrite *w) {
+/* Write texts before the file that refers to them. */
+static int records_write_texts(RecordsWrite *w) {
         _cleanup_close_ int fd = -1;
 
         if (mkdirat(w->dir_fd, TEXTS, 0700) < 0 && errno != EEXIST)
@@ -270,8 +286,8 @@ static int write_texts(RecordsWrite *w) {
         return fsync_dir(w->dir_fd);
 }
 
-/* What is left over costs room alone, so that nothing comes of an error. */
-static void sweep_texts(const RecordsWrite *w) {
+/* Ignore errors: unused texts only use space. */
+static void records_remove_unused_texts(const RecordsWrite *w) {
         int fd = openat(w->dir_fd, TEXTS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 
@@ -282,140 +298,151 @@ static void sweep_texts(const RecordsWrite *w) {
         }
         for (const struct dirent *e; (e = readdir(dir));)
                 if (!streq(e->d_name, ".") && !streq(e->d_name, "..") &&
-                    !find_text(w->texts, w->n_texts, e->d_name))
+                    !records_find_text(w->texts, w->n_texts, e->d_name))
                         (void) unlinkat(dirfd(dir), e->d_name, 0);
         closedir(dir);
 }
 
-static int write_changes(RecordsWrite *w) {
-        int r = w->fit ? 0 : write_texts(w);
+static int records_write_changes(RecordsWrite *w) {
+        int r;
 
-        if (r >= 0)
-                r = write_file_at(w->dir_fd, "assignment", w->record.chars, w->record.size, 0600);
-        if (r >= 0 && w->sweep)
-                sweep_texts(w);
-        return r;
+        r = w->inline_texts ? 0 : records_write_texts(w);
+        if (r < 0)
+                return r;
+        r = write_file_at(w->dir_fd, "assignment", w->content.chars, w->content.size, 0600);
+        if (r < 0)
+                return r;
+        if (w->remove_unused)
+                records_remove_unused_texts(w);
+        return 0;
 }
 
 void records_write_run(RecordsWrite *w) {
         (void) pthread_mutex_lock(&w->lock);
-        if (!w->over)
-                w->error = write_changes(w);
-        w->over = true;
+        if (!w->written)
+                w->error = records_write_changes(w);
+        w->written = true;
         (void) pthread_mutex_unlock(&w->lock);
 }
 
-int records_write_end(AssignmentRecords *n, const RecordsWrite *w) {
+int records_write_end(AssignmentRecords *records, const RecordsWrite *w) {
         int r = w->error;
 
-        (void) records_check(n);
-        if (w->folders != n->folders)
+        (void) records_check_dir(records);
+        if (w->n_reopened != records->n_reopened)
                 return -ESTALE;
-        for (AssignmentRecord *note = n->table; note; note = note->hh.next)
-                if (!w->fit && !note->stored)
-                        note->stored = find_text(w->texts, w->n_stored, note->unit->hash);
-                else if (w->fit && r == 0)
-                        note->stored = false;
+        for (AssignmentRecord *record = records->table; record; record = record->hh.next)
+                if (!w->inline_texts && !record->text_stored)
+                        record->text_stored = records_find_text(w->texts, w->n_stored, record->unit->hash);
+                else if (w->inline_texts && r == 0)
+                        record->text_stored = false;
         if (r < 0) {
-                n->dirty = true;
-                n->dirty_texts |= w->sweep;
+                records->dirty = true;
+                records->dirty_texts |= w->remove_unused;
         }
         return r;
 }
 
-int records_save(AssignmentRecords *n) {
+int records_save(AssignmentRecords *records) {
         _cleanup_(records_write_freep) RecordsWrite *w = NULL;
-        int r = records_write_new(n, &w);
+        int r = records_write_new(records, &w);
 
         if (r <= 0)
                 return r;
         records_write_run(w);
-        return records_write_end(n, w);
+        return records_write_end(records, w);
 }
 
-/* The text that is in a file of its own. */
-static int records_read_text(const AssignmentRecords *n, const char *hash, char **ret, Error *err) {
+/* Read a text that is in a file of its own. */
+static int records_read_text(const AssignmentRecords *records, const char *hash, char **ret, Error *err) {
         char path[sizeof(TEXTS) + UNIT_HASH_SIZE];
         int r;
 
         if (parse_hex_id(hash, UNIT_HASH_SIZE - 1) < 0)
-                return error_set(err, -EBADMSG, "'%.50s' is no hash", hash);
+                return error_set(err, -EBADMSG, "'%.50s' is not a hash", hash);
         snprintf(path, sizeof(path), TEXTS "/%s", hash);
-        r = read_file_at(n->dir_fd, path, UNIT_SIZE_MAX, ret, NULL);
-        return r < 0 ? error_set(err, r == -ENOMEM ? r : -EBADMSG, "its text %s: %s", path, strerror(-r)) : 0;
+        r = read_file_at(records->dir_fd, path, UNIT_SIZE_MAX, ret, NULL);
+        return r < 0 ? error_set(err, r == -ENOMEM ? r : -EBADMSG, "Failed to read its text %s: %s", path,
+                                 strerror(-r)) :
+                       0;
 }
 
-static int records_read_one(AssignmentRecords *n, const JsonValue *v, Error *err) {
-        const char *name = NULL, *order = NULL, *text = NULL, *boot = NULL, *before = NULL, *hash = NULL,
-                   *job = NULL, *invocation = NULL, *owned = NULL;
+/* Copy an ID that is absent or complete. */
+static bool records_set_id(char ret[static BOOT_ID_SIZE], const char *id) {
+        static_assert(BOOT_ID_SIZE == INVOCATION_ID_SIZE, "both are 128 bits in hex");
+
+        if (id && strlen(id) != BOOT_ID_SIZE - 1)
+                return false;
+        snprintf(ret, BOOT_ID_SIZE, "%s", id ?: "");
+        return true;
+}
+
+static int records_read_one(AssignmentRecords *records, const JsonValue *v, Error *err) {
+        const char *name = NULL, *order = NULL, *text = NULL, *started_boot = NULL, *owned_boot = NULL,
+                   *before = NULL, *invocation = NULL, *hash = NULL, *job = NULL;
+        AssignmentRecord read = {}, *record;
+        const struct {
+                const char *member;
+                const char **value;
+        } strings[] = {
+                { "name", &name },
+                { "order", &order },
+                { "text", &text },
+                { "hash", &hash },
+                { "startedBoot", &started_boot },
+                { "ownedBoot", &owned_boot },
+                { "before", &before },
+                { "invocation", &invocation },
+                { "job", &job },
+        };
         _cleanup_free_ char *stored = NULL;
-        uint64_t unit_index = 0, index = 0;
         _cleanup_unit_ Unit *unit = NULL;
-        bool starting = false, ran = false, done = false, stopped = false, stopped_for = false,
-             stopping = false, replacing = false;
-        AssignmentKind kind;
-        AssignmentRecord *note;
         int r;
 
-        r = json_read_string(v, "name", &name, err);
-        r = r ?: json_read_string(v, "order", &order, err);
-        r = r ?: json_read_string(v, "text", &text, err);
-        r = r ?: json_read_string(v, "hash", &hash, err);
-        r = r ?: json_read_string(v, "startedBoot", &boot, err);
-        r = r ?: json_read_string(v, "ownedBoot", &owned, err);
-        r = r ?: json_read_string(v, "before", &before, err);
-        r = r ?: json_read_string(v, "invocation", &invocation, err);
-        r = r ?: json_read_string(v, "job", &job, err);
-        r = r ?: json_read_u64(v, "unit", &unit_index, err);
-        r = r ?: json_read_u64(v, "index", &index, err);
-        r = r ?: json_read_bool(v, "starting", &starting, err);
-        r = r ?: json_read_bool(v, "ran", &ran, err);
-        r = r ?: json_read_bool(v, "done", &done, err);
-        r = r ?: json_read_bool(v, "stopped", &stopped, err);
-        r = r ?: json_read_bool(v, "stoppedFor", &stopped_for, err);
-        r = r ?: json_read_bool(v, "stopping", &stopping, err);
-        r = r ?: json_read_bool(v, "replacing", &replacing, err);
-        if (r == 0 && !text && hash)
-                r = records_read_text(n, hash, &stored, err);
+        for (size_t i = 0; i < ELEMENTS(strings); i++) {
+                r = json_read_string(v, strings[i].member, strings[i].value, err);
+                if (r < 0)
+                        return r;
+        }
+        r = json_read_u64(v, "unit", &read.unit_index, err);
+        if (r < 0)
+                return r;
+        r = json_read_u64(v, "index", &read.index, err);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < ELEMENTS(record_flags); i++) {
+                r = json_read_bool(v, record_flags[i].name, records_flag(&read, i), err);
+                if (r < 0)
+                        return r;
+        }
+        r = !text && hash ? records_read_text(records, hash, &stored, err) : 0;
         if (r < 0)
                 return r;
         text = text ?: stored;
 
-        kind = order ? assignment_kind_from_string(order) : _ASSIGNMENT_INVALID;
-        if (!name || !text || (kind != ASSIGNMENT_RUN && kind != ASSIGNMENT_LOAD) ||
-            (boot && strlen(boot) != sizeof(note->started_boot) - 1) ||
-            (owned && strlen(owned) != sizeof(note->owned_boot) - 1) ||
-            (before && strlen(before) != sizeof(note->before) - 1) ||
-            (invocation && strlen(invocation) != sizeof(note->invocation) - 1))
-                return error_set(err, -EBADMSG, "a unit without name, order or text");
+        read.kind = order ? assignment_kind_from_string(order) : _ASSIGNMENT_INVALID;
+        if (!name || !text || (read.kind != ASSIGNMENT_RUN && read.kind != ASSIGNMENT_LOAD) ||
+            !records_set_id(read.started_boot, started_boot) ||
+            !records_set_id(read.owned_boot, owned_boot) || !records_set_id(read.before, before) ||
+            !records_set_id(read.invocation, invocation))
+                return error_set(err, -EBADMSG, "expected name, order and text");
+        snprintf(read.job, sizeof(read.job), "%s", job ?: "");
         r = unit_read(name, text, strlen(text), &unit, err);
         if (r < 0)
                 return error_prefix(err, r, "%s", name);
-        r = records_put(n, unit, kind, unit_index, index, &note);
+        r = records_put(records, unit, read.kind, read.unit_index, read.index, &record);
         if (r < 0)
                 return r;
 
-        note->starting = starting;
-        note->ran = ran;
-        note->done = done;
-        note->stored = stored != NULL;
-        note->replacing = replacing;
-        note->stopped = stopped;
-        note->stopped_for = stopped_for;
-        note->stopping = stopping;
-        snprintf(note->job, sizeof(note->job), "%s", job ?: "");
-        if (boot)
-                memcpy(note->started_boot, boot, sizeof(note->started_boot));
-        if (owned)
-                memcpy(note->owned_boot, owned, sizeof(note->owned_boot));
-        if (before)
-                memcpy(note->before, before, sizeof(note->before));
-        if (invocation)
-                memcpy(note->invocation, invocation, sizeof(note->invocation));
+        memcpy(read.name, record->name, sizeof(read.name));
+        read.unit = record->unit;
+        read.text_stored = stored != NULL;
+        read.hh = record->hh;
+        *record = read;
         return 0;
 }
 
-static int records_read_lineage(AssignmentRecords *n, const JsonValue *root, Error *err) {
+static int records_read_lineage(AssignmentRecords *records, const JsonValue *root, Error *err) {
         const char *lineage = NULL;
         int r = json_read_string(root, "lineage", &lineage, err);
 
@@ -424,11 +451,11 @@ static int records_read_lineage(AssignmentRecords *n, const JsonValue *root, Err
         if (parse_hex_id(lineage, LINEAGE_DIGITS) < 0)
                 return error_set(err, -EBADMSG, "lineage: expected %d hex digits, not '%s'", LINEAGE_DIGITS,
                                  lineage);
-        n->lineage = strtoull(lineage, NULL, 16);
+        records->lineage = strtoull(lineage, NULL, 16);
         return 0;
 }
 
-static int records_read_era(AssignmentRecords *n, const JsonValue *root, Error *err) {
+static int records_read_era(AssignmentRecords *records, const JsonValue *root, Error *err) {
         const char *boot = NULL, *era = NULL;
         int r;
 
@@ -436,18 +463,18 @@ static int records_read_era(AssignmentRecords *n, const JsonValue *root, Error *
         r = r ?: json_read_string(root, "era", &era, err);
         if (r < 0)
                 return r;
-        snprintf(n->boot, sizeof(n->boot), "%s", boot ?: "");
-        snprintf(n->era, sizeof(n->era), "%s", era ?: "");
+        snprintf(records->boot, sizeof(records->boot), "%s", boot ?: "");
+        snprintf(records->era, sizeof(records->era), "%s", era ?: "");
         return 0;
 }
 
-/* One entry that is damaged, or of a newer version, costs itself alone. */
-static int records_read_entry(AssignmentRecords *n, const JsonValue *v, bool *left_out, Error *err) {
+/* Read one entry. A corrupt entry, or one of a newer version, affects no other entry. */
+static int records_read_entry(AssignmentRecords *records, const JsonValue *v, bool *left_out, Error *err) {
         const char *name = NULL;
         Error why = {};
         int r;
 
-        r = records_read_one(n, v, &why);
+        r = records_read_one(records, v, &why);
         if (r == 0)
                 return 0;
         if (r == -ENOMEM)
@@ -455,90 +482,107 @@ static int records_read_entry(AssignmentRecords *n, const JsonValue *v, bool *le
         if (json_read_string(v, "name", &name, NULL) < 0 || !name)
                 name = "a unit";
         log_warning(((LogFields) { .unit = name, .error = r }),
-                    "what was assigned to this host about %.255s cannot be read (%s); it is left out, and "
-                    "kept in assignment.bad",
+                    "Failed to read the assignment record of %.255s: %s; dropping it, and keeping the file "
+                    "as assignment.bad",
                     name, error_text(&why, r));
         *left_out = true;
         return 0;
 }
 
-/* The next save replaces the file; this name of it stays. */
-static int records_keep_copy(AssignmentRecords *n, Error *err) {
-        if (unlinkat(n->dir_fd, "assignment.bad", 0) < 0 && errno != ENOENT)
+/* Keep the file under a second name: the next save replaces the first. */
+static int records_keep_copy(AssignmentRecords *records, Error *err) {
+        if (unlinkat(records->dir_fd, "assignment.bad", 0) < 0 && errno != ENOENT)
                 return error_set(err, -errno, "%s", strerror(errno));
-        if (linkat(n->dir_fd, "assignment", n->dir_fd, "assignment.bad", 0) < 0)
+        if (linkat(records->dir_fd, "assignment", records->dir_fd, "assignment.bad", 0) < 0)
                 return error_set(err, -errno, "%s", strerror(errno));
         return 0;
 }
 
-static int records_read(AssignmentRecords *n, Error *err) {
+static int records_parse(AssignmentRecords *records, const char *text, size_t size, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
-        bool left_out = false;
-        _cleanup_free_ char *text = NULL;
         const JsonValue *units;
+        bool left_out = false;
+        int r;
+
+        r = json_value_parse(text, size, &root, err);
+        if (r < 0)
+                return r;
+        r = records_read_lineage(records, root, err);
+        if (r < 0)
+                return r;
+        r = records_read_era(records, root, err);
+        if (r < 0)
+                return r;
+        r = json_read_u64(root, "floor", &records->acted_index, err);
+        if (r < 0)
+                return r;
+        units = json_value_member(root, "units");
+        for (size_t i = 0; i < json_value_count(units); i++) {
+                r = records_read_entry(records, json_value_item(units, i), &left_out, err);
+                if (r < 0)
+                        return r;
+        }
+        return left_out ? records_keep_copy(records, err) : 0;
+}
+
+static int records_read(AssignmentRecords *records, Error *err) {
+        _cleanup_free_ char *text = NULL;
         size_t size;
         int r;
 
-        r = read_file_at(n->dir_fd, "assignment", RECORDS_SIZE_MAX, &text, &size);
+        r = read_file_at(records->dir_fd, "assignment", RECORDS_SIZE_MAX, &text, &size);
         if (r == -ENOENT)
                 return 0;
         if (r < 0)
                 return error_set(err, r, "%s", strerror(-r));
-
-        r = json_value_parse(text, size, &root, err);
-        r = r ?: records_read_lineage(n, root, err);
-        r = r ?: records_read_era(n, root, err);
-        r = r ?: json_read_u64(root, "floor", &n->floor, err);
-        units = json_value_member(root, "units");
-        for (size_t i = 0; r == 0 && i < json_value_count(units); i++)
-                r = records_read_entry(n, json_value_item(units, i), &left_out, err);
-        if (r == 0 && left_out)
-                r = records_keep_copy(n, err);
-        n->dirty = false;
-        n->dirty_texts = true;
+        r = records_parse(records, text, size, err);
+        records->dirty = false;
+        records->dirty_texts = true;
         return r;
 }
 
-static void records_clear(AssignmentRecords *n) {
-        while (n->table)
-                records_remove(n, n->table->name);
-        n->lineage = n->floor = 0;
+static void records_clear(AssignmentRecords *records) {
+        while (records->table)
+                records_remove(records, records->table->name);
+        records->lineage = records->acted_index = 0;
 }
 
-int records_open(AssignmentRecords *n, const char *dir, Error *err) {
+int records_open(AssignmentRecords *records, const char *dir, Error *err) {
         Error why = {};
         int r;
 
-        *n = (AssignmentRecords) { .dir_fd = open_dir(dir, 0700) };
-        if (n->dir_fd < 0)
-                return error_set(err, n->dir_fd, "cannot open %s: %s", dir, strerror(-n->dir_fd));
+        *records = (AssignmentRecords) { .dir_fd = open_dir(dir, 0700) };
+        if (records->dir_fd < 0)
+                return error_set(err, records->dir_fd, "Failed to open %s: %s", dir,
+                                 strerror(-records->dir_fd));
 
-        n->path = strdup(dir);
-        r = n->path ? records_read(n, &why) : -ENOMEM;
-        if (r == -ENOMEM) { /* nothing is wrong with them: who starts later reads them, and some of them are
-                               not written over all */
-                records_clear(n);
-                n->dirty = n->dirty_texts = false;
-                return error_set(err, r, "cannot read %s/assignment: %s", dir, error_text(&why, r));
+        records->path = strdup(dir);
+        r = records->path ? records_read(records, &why) : -ENOMEM;
+        if (r == -ENOMEM) { /* the file is intact: a later start reads it; an incomplete table must not
+                               replace it */
+                records_clear(records);
+                records->dirty = records->dirty_texts = false;
+                return error_set(err, r, "Failed to read %s/assignment: %s", dir, error_text(&why, r));
         }
         if (r < 0) {
                 log_warning(((LogFields) { .error = r }),
-                            "the last assignment in %s/assignment cannot be read (%s); it is kept as "
-                            "assignment.bad, and what runs is adopted",
+                            "Failed to read the assignment records in %s/assignment: %s; keeping the file as "
+                            "assignment.bad, and adopting what runs",
                             dir, error_text(&why, r));
-                records_clear(n);
-                n->dirty = false;
-                if (renameat(n->dir_fd, "assignment", n->dir_fd, "assignment.bad") < 0 && errno != ENOENT)
-                        return error_set(err, -errno, "cannot move %s/assignment aside: %s", dir,
+                records_clear(records);
+                records->dirty = false;
+                if (renameat(records->dir_fd, "assignment", records->dir_fd, "assignment.bad") < 0 &&
+                    errno != ENOENT)
+                        return error_set(err, -errno, "Failed to rename %s/assignment: %s", dir,
                                          strerror(errno));
         }
         return 0;
 }
 
-void records_close(AssignmentRecords *n) {
-        records_clear(n);
-        if (n->dir_fd >= 0)
-                close(n->dir_fd);
-        n->dir_fd = -1;
-        n->path = (free(n->path), NULL);
+void records_close(AssignmentRecords *records) {
+        records_clear(records);
+        if (records->dir_fd >= 0)
+                close(records->dir_fd);
+        records->dir_fd = -1;
+        records->path = (free(records->path), NULL);
 }

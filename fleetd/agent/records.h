@@ -1,8 +1,7 @@
-/* Notes: what this host was told to run, and what it has already started, on disk.
+/* Assignment records: the assignments of this host and which of them were started, on disk.
  *
- * The last assignment outlives daemon and host, so that neither a crash, an upgrade nor a boot without a
- * quorum needs anybody to know what runs here. It is written before the calls that it is about (ARCHITECTURE
- * rules 29, 30): a start is noted, then made, so that no daemon ever starts twice what ended on purpose. */
+ * They outlive daemon and host: a crash, an upgrade or a boot without quorum needs no other source. A record
+ * is on disk before the call that it describes: no daemon starts a unit twice that ended on purpose. */
 #pragma once
 
 #include <stdbool.h>
@@ -15,93 +14,93 @@
 #include "units/unit.h"
 #include "units/name.h"
 
+enum { RECORD_JOB_SIZE = 16, RECORD_ERA_SIZE = 64 };
+
 typedef struct AssignmentRecord {
         char name[UNIT_NAME_MAX + 1];
         AssignmentKind kind;             /* run or load */
         Unit *unit;                      /* the text that was put in force */
         uint64_t unit_index;             /* of the unit's key */
-        uint64_t index;                  /* of the order that was obeyed last */
-        char started_boot[BOOT_ID_SIZE]; /* boot in which it was started by this note; "" not yet */
-        char owned_boot[BOOT_ID_SIZE]; /* boot in which systemd had it from our file: what runs under its name
-                                without any file is ours; "" none */
-        bool starting;                 /* noted, but systemd has not yet said that it was asked */
-        char before[INVOCATION_ID_SIZE]; /* of a start: the invocation that systemd showed before it; the same
-                                          * later: it was never made. While 'replacing', before the start: the
-                                          * invocation that was stopped
-                                          */
-        char invocation[INVOCATION_ID_SIZE]; /* when it was seen to run under our file last; what changes is
-                                written with other changes, or once 'taken_over' */
+        uint64_t index;                  /* of the last assignment that was executed */
+        char started_boot[BOOT_ID_SIZE]; /* boot in which it was started by this record; "": not yet */
+        char owned_boot[BOOT_ID_SIZE]; /* boot in which systemd had our file: a unit that runs without a file
+                                          is ours; "": none */
+        bool starting;                 /* recorded, but systemd has not confirmed the call */
+        char before[INVOCATION_ID_SIZE]; /* of a start: the invocation before it; while it stays, the start
+                                            was not made. While 'replacing', before the start: the invocation
+                                            that was stopped */
+        char invocation[INVOCATION_ID_SIZE]; /* last invocation observed with our file; written with other
+                                                changes, or when 'taken_over' changes */
         bool taken_over;                     /* another file has its name while it runs; not on disk */
-        bool ran;       /* it was seen to run since it was started, and not seen to fail or to be stopped */
-        bool done;      /* it ended as it should */
-        bool stopping;  /* it was ordered to stop, and is not gone yet, or to be loaded only, and runs: what
-                           runs is ours. 'kind' is ASSIGNMENT_LOAD, so that nothing starts it */
-        bool replacing; /* stopped so that 'unit' takes the place of the text before */
-        bool finishing; /* this daemon stopped it for that, or has begun to start it: it starts it even
+        bool ran;       /* observed running since its start, and not observed failed or stopped */
+        bool done;      /* completed */
+        bool stopping;  /* assigned to stop and not gone yet, or assigned to be loaded and still running: the
+                           running unit is ours. 'kind' is ASSIGNMENT_LOAD, so that nothing starts it */
+        bool replacing; /* stopped so that 'unit' replaces the former text */
+        bool finishing; /* this daemon stopped it for that, or has begun to start it: it starts the unit even
                            without the cluster; not on disk */
-        char job[16]; /* why systemd did not begin its last start: "condition", or the result of the job; "":
-                         it began, or is about to */
-        bool stored;  /* 'unit' is in a file of its own */
-        bool stopped; /* it was stopped by hand since it was started: it is not started again for the sake of
-                         another unit */
-        bool stopped_for; /* systemd stopped it for the sake of another unit: it is started again when that
-                             one is back; until it is seen to run */
+        char job[RECORD_JOB_SIZE]; /* why systemd did not begin its last start: "condition", or the result of
+                         the job; "": it began, or is about to */
+        bool text_stored;          /* 'unit' is in a file of its own */
+        bool stopped;     /* stopped by hand since its start: not started again because of another unit */
+        bool stopped_for; /* systemd stopped it because of another unit: it is started again when that unit is
+                             back; until it is observed running */
         UT_hash_handle hh;
 } AssignmentRecord;
 
 typedef struct AssignmentRecords {
         AssignmentRecord *table; /* by name */
-        uint64_t lineage;        /* of the registry that gave the orders; 0: none yet */
-        uint64_t floor;          /* highest index acted on */
-        char boot[BOOT_ID_SIZE],
-                era[64]; /* of the boot, the time of the host being up, in which it was written last;
-                  "": not known */
-        char *path;      /* of the folder */
+        uint64_t lineage;        /* of the registry that made the assignments; 0: none yet */
+        uint64_t acted_index;    /* highest index acted on */
+        char boot[BOOT_ID_SIZE], era[RECORD_ERA_SIZE]; /* of the last write: the boot, and the uptime period
+                                             within it (SystemdOps.era()); "": unknown */
+        char *path;                                    /* of the folder */
         int dir_fd;
-        unsigned folders;        /* so many times it was opened again: what was written before is gone */
-        bool dirty, dirty_texts; /* there may be files of texts that nothing names */
+        unsigned n_reopened;     /* times that the folder was opened again; earlier writes are gone */
+        bool dirty, dirty_texts; /* 'dirty_texts': there may be files of unused texts */
 } AssignmentRecords;
 
 enum {
         RECORDS_SIZE_MAX = 16 * 1024 * 1024, /* of the file, written or read; some 20,000 units */
-        RECORDS_INLINE_MAX = 1024 * 1024, /* texts of all units: with more, each has a file of its own, named
-                                           by its hash, written once */
+        RECORDS_INLINE_MAX = 1024 * 1024, /* texts of all units; above it, each has a file of its own, named
+                                             by its hash and written once */
 };
 
-/* Reads them from 'dir' (made if absent). A file that cannot be read is moved aside (assignment.bad) with
- * a warning and the notes are empty: units go on running, and what runs is adopted. Of one whose entries
- * cannot all be read those are left out, with a warning each, and the file is kept as assignment.bad, too.
- * Without memory it stays, and -ENOMEM is returned. */
-int records_open(AssignmentRecords *n, const char *dir, Error *err);
-void records_close(AssignmentRecords *n);
+/* Read the records from folder 'dir', which is made if absent.
+ *
+ * A file that cannot be read is renamed to assignment.bad, with a warning. The records are empty then: units
+ * continue to run, and are adopted. Entries that cannot be read are dropped, each with a warning, and the
+ * file is kept as assignment.bad, too. Without memory nothing is renamed, and -ENOMEM is returned. */
+int records_open(AssignmentRecords *records, const char *dir, Error *err);
+void records_close(AssignmentRecords *records);
 
-/* The folder may be removed, or another one put in its place: it is made again, and all is to be written.
- * That is logged. 0 or a negative errno. */
-int records_check(AssignmentRecords *n);
+/* Make the folder again if it was removed or replaced, log that, and mark all records dirty. 0 or a negative
+ * errno. */
+int records_check_dir(AssignmentRecords *records);
 
-AssignmentRecord *records_get(const AssignmentRecords *n, const char *name);
-/* Makes or changes the note of 'unit'; copies the unit. 0 or -ENOMEM. */
-int records_put(AssignmentRecords *n, const Unit *unit, AssignmentKind kind, uint64_t unit_index,
+AssignmentRecord *records_get(const AssignmentRecords *records, const char *name);
+/* Add or change the record of 'unit'; copy the unit. 0 or -ENOMEM. */
+int records_put(AssignmentRecords *records, const Unit *unit, AssignmentKind kind, uint64_t unit_index,
                 uint64_t index, AssignmentRecord **ret);
-void records_remove(AssignmentRecords *n, const char *name);
+void records_remove(AssignmentRecords *records, const char *name);
 
-/* The host is up in this boot and era. Where it is another era of the same boot (a soft reboot, a way back
- * from rescue.target), what was started in it was ended by systemd, as by a boot. */
-void records_enter(AssignmentRecords *n, const char *boot, const char *era);
+/* Set boot and era of this host. In a new era of the same boot (a soft reboot, a return from rescue.target)
+ * systemd has stopped all units, as in a boot. */
+void records_set_era(AssignmentRecords *records, const char *boot, const char *era);
 
-/* Writes what changed, durably; nothing when nothing did. Blocks. A negative errno is to be reported, and
- * then gone on; -EFBIG: there is more than could be read again, and the file stays as it was. */
-int records_save(AssignmentRecords *n);
+/* Write changes, durably. Blocks. The caller reports a negative errno and continues. -EFBIG: the records are
+ * above RECORDS_SIZE_MAX, and the file is unchanged. */
+int records_save(AssignmentRecords *records);
 
-/* The same in three steps, of which the second may be made off the loop: it uses nothing but 'w', and is made
- * before another write begins. The notes may change meanwhile, and be closed. */
+/* records_save() in three steps. The second may run off the loop: it uses nothing but 'w'. The records may
+ * change or be closed meanwhile. One write ends before the next begins. */
 typedef struct RecordsWrite RecordsWrite;
 
-/* 1, 0: there is nothing to write, or a negative errno as of records_save(). */
-int records_write_new(AssignmentRecords *n, RecordsWrite **ret);
-/* Writes once, however often and from wherever it is called: it is written when this returns. */
+/* Return 1, 0 if there is nothing to write, or a negative errno as records_save() does. */
+int records_write_new(AssignmentRecords *records, RecordsWrite **ret);
+/* Write, once however often and on whatever thread this is called. The write has ended when this returns. */
 void records_write_run(RecordsWrite *w);
-/* The notes learn what was written; what was not is still to be. Returns what records_save() would, or
- * -ESTALE: the folder was removed meanwhile, and is made again; another write is due. */
-int records_write_end(AssignmentRecords *n, const RecordsWrite *w);
+/* Mark in the records what was written. Return as records_save(), or -ESTALE: the folder was removed during
+ * the write, and was made again; another write is due. */
+int records_write_end(AssignmentRecords *records, const RecordsWrite *w);
 RecordsWrite *records_write_free(RecordsWrite *w);

@@ -1,5 +1,5 @@
-/* DELETE /fleet/v1/cluster/adopting: in a cluster that was recovered or restored, hosts that have not said
- * yet what runs on them are not waited for any longer. */
+/* DELETE /fleet/v1/cluster/adopting: in a cluster that was recovered or restored, end the wait for the
+ * reports of hosts. */
 #include <errno.h>
 
 #include "fleetd/api/fleet_v1.h"
@@ -8,10 +8,6 @@ void adopting_handle(Request *request) {
         Registry *registry = request->api->options.registry;
         ChangeWork *w;
 
-        if (!method_is(request, "DELETE")) {
-                request_error(request, 405, "only DELETE supported against this resource");
-                return;
-        }
         if (!registry_cluster(registry)->adopting) {
                 request_error(request, 404, "no host is waited for");
                 return;

@@ -1,27 +1,24 @@
-/* What etcd's clients look for beside the keys, each one fixed answer: version, health, rights. Members and
- * statistics have their own files. */
+/* Requests of etcd's clients other than keys: version, health, rights. Members and statistics have their own
+ * files. */
 #include "fleetd/api/cluster_v2.h"
 
 #include <stdio.h>
 
 #include "units/json.h"
 
-static void version(Request *request) {
-        if (method_is(request, "GET"))
-                request_answer_text(request, 200, "application/json", NULL,
-                                    "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}");
-        else
-                request_not_allowed(request, &(HttpField) { "Allow", "GET" });
+void v2_version_handle(Request *request) {
+        request_answer_text(request, 200, "application/json", NULL,
+                            "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}");
 }
 
-/* -- Health: confirmed by one Reads check, since a leader that was just lost is still the known one -- */
+/* -- Health: confirmed by a ReadIndex check, because a leader that was just lost is still the known one -- */
 
 typedef struct Health {
         Request *request;
         KvSync sync;
 } Health;
 
-/* etcd's answer; why not is ours, and in addition. */
+/* Answer as etcd; the reason is an addition. */
 static void health_answer(Request *request, bool confirmed) {
         StaleField stale;
         HttpField fields[] = { request_stale_field(request, &stale), {} };
@@ -58,18 +55,14 @@ static void health_forget(Request *request) {
         free(health);
 }
 
-static void health(Request *request) {
+void v2_health_handle(Request *request) {
         KvStore *store = request->api->options.store;
         Health *health;
         KvState state;
 
         kv_state(store, &state);
-        if (!method_is(request, "GET")) {
-                request_not_allowed(request, &(HttpField) { "Allow", "GET" });
-                return;
-        }
         health = state.ready ? NEW0(Health, 1) : NULL;
-        if (!health) { /* without a leader there is nothing to wait for */
+        if (!health) { /* without a leader no check succeeds */
                 health_answer(request, false);
                 return;
         }
@@ -79,22 +72,26 @@ static void health(Request *request) {
         kv_sync(store, &health->sync);
 }
 
-/* There are no users: rights go with the door. */
-/* There are none. */
+/* -- Rights: there are no users, the listener determines the rights of its clients -- */
+
 static void auth_list(Request *request, const char *what) {
         _cleanup_text_ Text t = {};
         KvState state;
 
-        if (!method_is(request, "GET") && !method_is(request, "HEAD")) {
-                request_not_allowed(request, &(HttpField) { "Allow", "GET,HEAD" });
-                return;
-        }
         kv_state(request->api->options.store, &state);
         text_printf(&t, "{\"%s\":null}\n", what);
         answer_of_cluster(request, &state, 200, &t);
 }
 
-static void auth_enable(Request *request) {
+void v2_auth_users_handle(Request *request) {
+        auth_list(request, "users");
+}
+
+void v2_auth_roles_handle(Request *request) {
+        auth_list(request, "roles");
+}
+
+void v2_auth_enable_handle(Request *request) {
         _cleanup_text_ Text t = {};
         KvState state;
 
@@ -105,34 +102,7 @@ static void auth_enable(Request *request) {
         } else if (method_is(request, "PUT"))
                 answer_cluster_message(
                         request, &state, 409,
-                        "auth: there are no users here: rights go with the door (fleet-api(7))");
-        else if (method_is(request, "DELETE"))
+                        "auth: there are no users; rights depend on the listener (fleet-api(7))");
+        else
                 answer_cluster_message(request, &state, 409, "auth: already disabled");
-        else
-                request_not_allowed(request, &(HttpField) { "Allow", "GET,PUT,DELETE" });
-}
-
-void cluster_v2_handle(Request *request) {
-        const char *path = request->path;
-
-        if (method_is(request, "OPTIONS"))
-                request_answer(request, 200, NULL, NULL, "", 0);
-        else if (streq(path, "/version"))
-                version(request);
-        else if (streq(path, "/health"))
-                health(request);
-        else if (streq(path, "/v2/machines"))
-                v2_machines_handle(request);
-        else if (streq(path, "/v2/members"))
-                v2_members_handle(request, "");
-        else if (starts_with(path, "/v2/members/"))
-                v2_members_handle(request, path + strlen("/v2/members/"));
-        else if (starts_with(path, "/v2/stats/"))
-                v2_stats_handle(request, path + strlen("/v2/stats/"));
-        else if (streq(path, "/v2/auth/users") || streq(path, "/v2/auth/roles"))
-                auth_list(request, path + strlen("/v2/auth/"));
-        else if (streq(path, "/v2/auth/enable"))
-                auth_enable(request);
-        else
-                request_not_found(request);
 }

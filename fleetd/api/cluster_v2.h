@@ -1,23 +1,29 @@
-/* What the handlers of etcd's pages beside the keys share. Within fleetd/api only. */
+/* Shared by the handlers of etcd's API other than keys. Within fleetd/api only. */
 #pragma once
 
 #include "base/text.h"
 #include "fleetd/api/request.h"
 
-/* 'rest': behind "/v2/members/" or "/v2/stats/", "" when nothing follows. */
-void v2_members_handle(Request *request, const char *rest);
+void v2_version_handle(Request *request);
+void v2_health_handle(Request *request);
+void v2_auth_users_handle(Request *request);
+void v2_auth_roles_handle(Request *request);
+void v2_auth_enable_handle(Request *request);
 void v2_machines_handle(Request *request);
-void v2_stats_handle(Request *request, const char *rest);
+void v2_members_handle(Request *request);
+void v2_stats_self_handle(Request *request);
+void v2_stats_leader_handle(Request *request);
+void v2_stats_store_handle(Request *request);
 
-/* With the cluster's id, as all answers about members and rights have it. */
+/* Answer with the header of the cluster id, as all answers about members and rights. */
 void answer_of_cluster(Request *request, const KvState *state, unsigned status, Text *body);
 
-/* The same with {"message":...}. */
+/* Answer {"message":...} with the same header. */
 void answer_cluster_message(Request *request, const KvState *state, unsigned status, const char *format, ...)
         _printf_(4, 5);
 
 enum { MEMBER_ID_SIZE = 17 };
 
-/* The id that v2 clients see of a member: 64 bits as etcd's, not two alike in any two clusters; "0" for none.
- */
+/* Set the id of a member in the v2 API: 64 bits, as etcd's, distinct between members and between clusters;
+ * "0" for none. */
 void v2_member_id(const KvState *state, uint64_t raft_id, char ret[static MEMBER_ID_SIZE]);

@@ -1,5 +1,5 @@
-/* /fleet/v1/directory: what unit directories cannot do by themselves, and what people say to it. The host
- * whose directory it is reads that from its problem key, whichever host was asked. */
+/* /fleet/v1/directory: problems of unit directories, and the confirmations of operators. The host of a
+ * directory reads a confirmation from its problem key, whichever host received it. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -36,7 +36,7 @@ static int problems_write(Text *t, const ClusterMachine *m) {
         return 0;
 }
 
-static void directory_list(Request *request) {
+void directory_list_handle(Request *request) {
         _cleanup_free_ ClusterMachine **machines = NULL;
         _cleanup_text_ Text t = {};
         size_t n = 0;
@@ -54,10 +54,11 @@ static void directory_list(Request *request) {
         request_answer_json(request, 200, &t);
 }
 
-/* The keys of those problems with what people say; the texts are borrowed from the cluster. 0, or the status
- * to answer. */
-static unsigned answers_read(const Cluster *c, const JsonValue *root, Problem problems[static NAMES_MAX],
-                             ProblemChange changes[static NAMES_MAX], size_t *ret_n, Error *err) {
+/* Set the changes of the problems that the request confirms; texts are borrowed from the cluster. Return 0,
+ * or the status to answer. */
+static unsigned confirmations_read(const Cluster *c, const JsonValue *root,
+                                   Problem problems[static NAMES_MAX],
+                                   ProblemChange changes[static NAMES_MAX], size_t *ret_n, Error *err) {
         const JsonValue *names = json_value_member(root, "names");
         const char *machine = json_value_string(json_value_member(root, "machineID")) ?: "";
         ProblemKind kind = problem_kind_from_string(json_value_string(json_value_member(root, "kind")) ?: "");
@@ -76,7 +77,9 @@ static unsigned answers_read(const Cluster *c, const JsonValue *root, Problem pr
                 const ClusterProblem *p = cluster_problem(c, machine, name);
 
                 if (!p || p->problem.kind != kind) {
-                        error_set(err, -ENOENT, "%.255s: the directory of %.64s has nothing to ask about it",
+                        error_set(err, -ENOENT,
+                                  "%.255s: the directory of %.64s has no problem with it that awaits "
+                                  "confirmation",
                                   name, cluster_name_of(c, machine));
                         return 404;
                 }
@@ -91,7 +94,7 @@ static unsigned answers_read(const Cluster *c, const JsonValue *root, Problem pr
         return 0;
 }
 
-static void directory_answer(Request *request) {
+void directory_post_handle(Request *request) {
         Registry *registry = request->api->options.registry;
         _cleanup_json_ JsonValue *root = NULL;
         ProblemChange changes[NAMES_MAX];
@@ -108,7 +111,7 @@ static void directory_answer(Request *request) {
                               error_text(&err, r));
                 return;
         }
-        status = answers_read(registry_cluster(registry), root, problems, changes, &n, &err);
+        status = confirmations_read(registry_cluster(registry), root, problems, changes, &n, &err);
         if (status > 0) {
                 request_error(request, status, "%s", err.message);
                 return;
@@ -117,13 +120,4 @@ static void directory_answer(Request *request) {
         change_sent(request, w,
                     w ? registry_change_directory(registry, NULL, 0, changes, n, change_on_done, w) :
                         -ENOMEM);
-}
-
-void directory_handle(Request *request) {
-        if (method_is(request, "GET"))
-                directory_list(request);
-        else if (method_is(request, "POST"))
-                directory_answer(request);
-        else
-                request_error(request, 405, "only GET and POST supported against this resource");
 }

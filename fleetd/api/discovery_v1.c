@@ -1,4 +1,4 @@
-/* /fleet/v1/discovery: what fleet's API is, in the form from which Google's generators make clients. */
+/* /fleet/v1/discovery: fleet's API in the format of Google's discovery documents, for client generators. */
 #include "fleetd/api/fleet_v1.h"
 
 /* clang-format off */

@@ -1,6 +1,5 @@
-/* /fleet/v1/events: a line for each change of the registry, so that a client waits instead of asking again
- * and again; with details it also says what was decided, by whom and why, and what came of it, as far back as
- * the window of events goes. */
+/* /fleet/v1/events: a line for each change of the registry, so that clients do not poll. With details, a line
+ * has the values before and after, with their reasons, from the beginning of the event window on. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -11,7 +10,7 @@
 
 typedef struct EventStream {
         Request *request;
-        RegistryListener listener;
+        RegistryObserver listener;
 } EventStream;
 
 static const char *const kinds[] = {
@@ -23,7 +22,7 @@ static const char *const kinds[] = {
 static void events_forget(Request *request) {
         EventStream *s = request->state;
 
-        registry_unlisten(request->api->options.registry, &s->listener);
+        registry_unobserve(request->api->options.registry, &s->listener);
         free(s);
 }
 
@@ -50,7 +49,7 @@ static void events_on_change(void *userdata, const RegistryChange *change) {
         events_write(userdata, change->index, kinds[change->kind], change->unit, change->machine);
 }
 
-/* -- With details -- */
+/* -- Events with details -- */
 
 static void add_unit(Text *t, const LayoutKey *key, const KvNode *node) {
         _cleanup_unit_ Unit *unit = NULL;
@@ -117,12 +116,12 @@ static void add_text(Text *t, const LayoutKey *key, const KvNode *node) {
         json_add_string(t, "value", value);
 }
 
-/* A line here is a kind of event; fleet-api(7) documents the same names. */
+/* One row per kind of event. fleet-api(7) documents the same names. */
 static const struct {
         const char *kind;
         void (*add)(Text *t, const LayoutKey *key,
-                    const KvNode *node); /* NULL: there is nothing to say but that it has changed */
-} told[_LAYOUT_MAX] = {
+                    const KvNode *node); /* NULL: the fact of the change only */
+} detail_kinds[_LAYOUT_MAX] = {
         [LAYOUT_UNIT] = { "unit", add_unit },         [LAYOUT_TARGET] = { "target", add_text },
         [LAYOUT_FACTS] = { "machine", add_facts },    [LAYOUT_ASSIGNMENT] = { "order", add_order },
         [LAYOUT_METADATA] = { "metadata", add_text }, [LAYOUT_PRESENCE] = { "presence", add_presence },
@@ -130,7 +129,7 @@ static const struct {
         [LAYOUT_MEMBER] = { "member", NULL },         [LAYOUT_CLUSTER] = { "cluster", NULL },
 };
 
-static int told_line(HubEvent *event, Shared **ret) {
+static int details_line(KvWatchEvent *event, Shared **ret) {
         const KvEvent *e = &event->event;
         bool gone = e->action == KV_ACTION_DELETE || e->action == KV_ACTION_CAD ||
                     e->action == KV_ACTION_EXPIRE;
@@ -141,17 +140,17 @@ static int told_line(HubEvent *event, Shared **ret) {
                 return 0;
         json_open(&t, NULL, '{');
         json_add_u64(&t, "index", e->index);
-        json_add_string(&t, "kind", told[key.kind].kind);
+        json_add_string(&t, "kind", detail_kinds[key.kind].kind);
         json_add_string(&t, "machine", key.machine);
         json_add_string(&t, "name", key.unit);
         json_add_bool(&t, "removed", gone);
         json_add_u64(&t, "time", e->now_ms);
-        if (!gone && told[key.kind].add)
-                told[key.kind].add(&t, &key, &e->node);
+        if (!gone && detail_kinds[key.kind].add)
+                detail_kinds[key.kind].add(&t, &key, &e->node);
         if (e->has_prev) {
                 json_open(&t, "was", '{');
-                if (told[key.kind].add)
-                        told[key.kind].add(&t, &key, &e->prev);
+                if (detail_kinds[key.kind].add)
+                        detail_kinds[key.kind].add(&t, &key, &e->prev);
                 json_close(&t, '}');
         }
         text_append(&t, "}\n");
@@ -159,7 +158,7 @@ static int told_line(HubEvent *event, Shared **ret) {
         return *ret ? 1 : -ENOMEM;
 }
 
-/* Only "after", a number, and "details" belong here; false: it was answered why not. */
+/* Read "details" and "after", the only parameters. False: one is invalid, and the request is answered. */
 static bool read_parameters(Request *request, bool *ret_details, KvParameters *ret) {
         for (size_t i = 0; i < request->parameters.n; i++) {
                 const HttpParameter *p = &request->parameters.items[i];
@@ -170,7 +169,8 @@ static bool read_parameters(Request *request, bool *ret_details, KvParameters *r
                         ret->has_after = true;
                         continue;
                 }
-                request_error(request, 400, "%.100s: this takes details=BOOL, and then after=INDEX", p->name);
+                request_error(request, 400, "%.100s: expected details=BOOL, and with it after=INDEX",
+                              p->name);
                 return false;
         }
         if (ret->has_after && !*ret_details) {
@@ -180,20 +180,20 @@ static bool read_parameters(Request *request, bool *ret_details, KvParameters *r
         return true;
 }
 
-static void tell(Request *request, const KvParameters *parameters) {
+static void details_begin(Request *request, const KvParameters *parameters) {
         static const char prefix[] = "/_fleet";
-        KvRequest *ask = NEW0(KvRequest, 1);
+        KvRequest *kv = NEW0(KvRequest, 1);
 
-        if (!ask) {
+        if (!kv) {
                 request_error(request, 503, "out of memory");
                 return;
         }
-        ask->request = request;
-        ask->p = *parameters;
-        ask->p.prefix = (KvBytes) { prefix, sizeof(prefix) - 1 };
-        ask->p.progress = KV_PROGRESS_DEFAULT_S;
-        request->state = ask;
-        kv_changes_begin(ask, told_line, true);
+        kv->request = request;
+        kv->p = *parameters;
+        kv->p.prefix = (KvBytes) { prefix, sizeof(prefix) - 1 };
+        kv->p.progress = KV_PROGRESS_DEFAULT_S;
+        request->state = kv;
+        kv_changes_begin(kv, details_line, true);
 }
 
 void events_handle(Request *request) {
@@ -201,14 +201,10 @@ void events_handle(Request *request) {
         bool details = false;
         EventStream *s;
 
-        if (!method_is(request, "GET")) {
-                request_error(request, 405, "only GET supported against this resource");
-                return;
-        }
         if (!read_parameters(request, &details, &parameters))
                 return;
         if (details) {
-                tell(request, &parameters);
+                details_begin(request, &parameters);
                 return;
         }
         s = NEW0(EventStream, 1);
@@ -220,7 +216,7 @@ void events_handle(Request *request) {
                              .listener = { .on_change = events_on_change, .userdata = s } };
         request->state = s;
         request->forget = events_forget;
-        registry_listen(request->api->options.registry, &s->listener);
+        registry_observe(request->api->options.registry, &s->listener);
         request_begin(request, 200, "application/x-ndjson");
         events_write(s, registry_cluster(request->api->options.registry)->index, NULL, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* What the handlers of fleet's API share. Within fleetd/api only. */
+/* Shared by the handlers of fleet's API. Within fleetd/api only. */
 #pragma once
 
 #include "fleetd/api/request.h"
@@ -7,37 +7,48 @@
 
 enum {
         PAGE_SIZE = 100,
-        PAGE_BYTES = 1024 * 1024, /* a page ends behind the item that reaches it ... */
-        PAGE_WORK = 100000,       /* ... or for whose reason the scheduler looked at so much
-                                     (scheduler_view_work()): some 10 ms */
+        PAGE_BYTES = 1024 * 1024, /* a page ends with the item that reaches it ... */
+        PAGE_WORK = 100000,       /* ... or that exceeds this work of the scheduler (scheduler_view_work()):
+                                     about 10 ms */
         BATCH_MAX = 1000,         /* units */
 };
 
-/* The page of a list that a request asks for. */
+/* The requested page of a list. */
 typedef struct Page {
         size_t first, n, total; /* items of the list; up to PAGE_SIZE of them */
         unsigned number;        /* from 1 on */
         char token[16];
 } Page;
 
-/* False: it was answered with 400 already. The caller may lower ret->n, to one at least. */
+/* Read the page that is requested. False: the token is invalid, and the request is answered. The caller may
+ * lower ret->n, to one at least. */
 bool page_of(Request *request, size_t total, Page *ret);
-/* The token of the next page (it borrows from 'page'), NULL on the last one. */
+/* Return the token of the next page, which borrows from 'page'; NULL on the last one. */
 const char *page_next(Page *page);
 
-/* A change of the registry that a request waits for: change_on_done() answers 'success', or why not. */
+/* A change of the registry that a request waits for: change_on_done() answers 'success', or the error. */
 typedef struct ChangeWork ChangeWork;
 
-ChangeWork *change_new(Request *request, unsigned success,
-                       const char *type); /* 'type' of the empty answer, may be NULL; NULL: no memory */
+ChangeWork *change_new(
+        Request *request, unsigned success,
+        const char *type); /* 'type' of the empty answer, may be NULL; returns NULL without memory */
 void change_sent(Request *request, ChangeWork *work,
-                 int r); /* 'r' as sending it returned; below 0 answers 500 */
-void change_on_done(void *work, KvStatus status, const char *sentence, uint64_t index);
+                 int r); /* 'r' as the registry returned it; negative: answer 500 */
+void change_on_done(void *work, KvStatus status, const char *message, uint64_t index);
 
-/* Why a unit is where it is, or nowhere: a sentence in 'ret'. */
+/* Set the reason why a unit is on its machine, or on none. */
 void unit_reason(const Request *request, const SchedulerView *view, const ClusterUnit *unit, Error *ret);
 
-/* The machine to be asked about a unit: that of its order, else one that reports a state; NULL: none. */
+/* Return the machine of a unit's assignment, else one that reports a state of it; NULL: none. */
 const ClusterMachine *unit_machine(const Cluster *cluster, const char *unit);
 
-bool machine_is_there(const ClusterMachine *machine); /* up or away: what it said counts */
+bool machine_is_there(const ClusterMachine *machine); /* up or away: its states are valid */
+
+/* Handlers of units and their states. */
+void units_list_handle(Request *request);
+void units_get_handle(Request *request);
+void units_put_handle(Request *request);
+void units_delete_handle(Request *request);
+void batch_handle(Request *request);
+void states_list_handle(Request *request);
+void states_get_handle(Request *request);

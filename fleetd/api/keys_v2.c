@@ -5,15 +5,15 @@
 
 /* -- Answers -- */
 
-/* The four headers of every keys answer, and the mark of an old one, in memory of their own. */
+/* The four headers of every answer, and the mark of a stale one, with their values. */
 typedef struct KeysHead {
         char cluster[17], index[TEXT_U64_SIZE], raft_index[TEXT_U64_SIZE], term[TEXT_U64_SIZE];
         StaleField stale;
         HttpField fields[6];
 } KeysHead;
 
-static const char *hex_of(uint64_t v, char room[static 17]) {
-        char *p = room + 16;
+static const char *hex_of(uint64_t v, char ret[static 17]) {
+        char *p = ret + 16;
 
         *p = 0;
         do
@@ -40,7 +40,7 @@ static const HttpField *head_of(KeysHead *h, const Request *request, uint64_t in
         return h->fields;
 }
 
-/* 'status' 0: the one of the code. */
+/* Answer an error; 'status' 0: the status of the code. */
 static void answer_error_as(Request *request, unsigned status, unsigned code, const void *cause, size_t size,
                             uint64_t index) {
         _cleanup_text_ Text t = {};
@@ -55,7 +55,7 @@ static void answer_error(Request *request, unsigned code, const void *cause, siz
         answer_error_as(request, 0, code, cause, size, index);
 }
 
-/* What did not come out of the store: etcd's index is 0 then. */
+/* Answer an error that the store did not decide: etcd's index is 0 then. */
 static void answer_refusal(Request *request, unsigned code, const char *cause) {
         answer_error(request, code, cause, strlen(cause), 0);
 }
@@ -64,14 +64,9 @@ void keys_v2_refuse(Request *request, const char *cause) {
         answer_refusal(request, 300, cause);
 }
 
-/* It may be asked again: 503. etcd has no code of its own for that. */
+/* Answer an error after which the client may try again; etcd has no code for it. */
 static void answer_busy(Request *request, const char *cause) {
-        _cleanup_text_ Text t = {};
-        KeysHead head;
-
-        (void) keys_v2_write_error(&t, 300, cause, strlen(cause), 0);
-        request_answer(request, 503, "application/json", head_of(&head, request, 0, true), t.chars ?: "",
-                       t.size);
+        answer_error_as(request, 503, 300, cause, strlen(cause), 0);
 }
 
 static void answer_text(Request *request, unsigned status, uint64_t index, Text *t) {
@@ -88,199 +83,22 @@ static uint64_t wall_of(const Request *request) {
         return loop_wall_ms(request->api->loop);
 }
 
-/* -- GET -- */
-
-typedef struct Listing {
-        Text *t;
-        uint64_t nodes_max, size_max;
-        uint64_t n_nodes;
-        KvBytes base;
-        bool recursive;
-        uint64_t now_ms, wall_ms;
-        KvNode stack[KV_DEPTH_MAX + 2]; /* directories that are open; keys borrowed from the transaction */
-        bool has_nodes[KV_DEPTH_MAX + 2];
-        size_t depth;
-} Listing;
-
-static void listing_pop(Listing *l) {
-        if (l->has_nodes[l->depth])
-                text_append_char(l->t, ']');
-        keys_node_close(l->t, &l->stack[l->depth]);
-        l->depth--;
-}
-
-static void listing_push(Listing *l, const KvNode *node) {
-        keys_node_open(l->t, node, true, l->now_ms, l->wall_ms);
-        l->depth++;
-        l->stack[l->depth] = *node;
-        l->has_nodes[l->depth] = false;
-}
-
-static int listing_visit(void *userdata, const KvNode *node) {
-        Listing *l = userdata;
-
-        if (kv_path_hidden_from(node->key, l->base))
-                return 1;
-        if (++l->n_nodes > l->nodes_max || l->t->size > l->size_max)
-                return -E2BIG;
-        if (l->t->error < 0)
-                return l->t->error;
-        while (l->depth > 1 && !kv_path_is_below(node->key, l->stack[l->depth].key))
-                listing_pop(l);
-        text_append(l->t, l->has_nodes[l->depth] ? "," : ",\"nodes\":[");
-        if (!l->has_nodes[l->depth] && l->depth == 1 && l->base.size <= 1 && !l->stack[1].dir)
-                return -EINVAL;
-        l->has_nodes[l->depth] = true;
-        if (node->dir && l->recursive && l->depth < KV_DEPTH_MAX)
-                listing_push(l, node);
-        else
-                keys_node_write(l->t, node, true, l->now_ms, l->wall_ms);
-        return 1;
-}
-
-/* What is asked of a directory, with memory of its own: a worker has it when the client is gone. */
-typedef struct KeysList {
-        KvBytes key;
-        bool recursive;
-        uint64_t nodes_max, size_max; /* more is -E2BIG */
-        uint64_t now_ms, wall_ms;
-        uint64_t n_nodes;      /* that it took */
-        uint64_t index;        /* of the tree that was read; 0: none was */
-        Shared *answer;        /* of a worker */
-        struct KeysWait *wait; /* the loop's */
-        char key_bytes[];
-} KeysList;
-
-/* A directory with what is in it; a listing is large, so that files go without one. */
-static int list_write(KeysList *list, Text *t, TreeTxn *txn, const KvNode *dir) {
-        _cleanup_free_ Listing *l = NEW0(Listing, 1);
-        int r;
-
-        if (!l)
-                return -ENOMEM;
-        *l = (Listing) { .t = t,
-                         .nodes_max = list->nodes_max,
-                         .size_max = list->size_max,
-                         .base = dir->key,
-                         .recursive = list->recursive,
-                         .now_ms = list->now_ms,
-                         .wall_ms = list->wall_ms };
-        text_append(t, "{\"action\":\"get\",\"node\":");
-        listing_push(l, dir);
-        r = tree_walk(txn, dir->key, list->recursive, listing_visit, l);
-        while (l->depth > 0)
-                listing_pop(l);
-        text_append(t, "}\n");
-        list->n_nodes = 1 + l->n_nodes;
-        return r < 0 ? r : t->error;
-}
-
-static void refuse_listing(Request *request, uint64_t index) {
-        const ApiLimits *limits = &request->api->limits;
-        char cause[160], text[32];
-
-        snprintf(cause, sizeof(cause),
-                 "the answer would be more than %llu nodes or %s: list the directories in it one by one",
-                 (unsigned long long) limits->answer_nodes, size_text(limits->answer_size, text));
-        answer_error(request, 210, cause, strlen(cause), index);
-}
-
-typedef enum GetResult {
-        GET_DONE,  /* answered: the request is gone */
-        GET_LATER, /* it is a listing, and this turn has had its share of them; all others come first */
-        GET_LARGE, /* it is for a worker */
-} GetResult;
-
-static GetResult get_now(Request *request, KvBytes key, const KeysQuery *q) {
-        const ApiLimits *limits = &request->api->limits;
-        KvStore *store = request->api->options.store;
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        _cleanup_text_ Text t = {};
-        KvNode node;
-        TreeMeta meta;
-        int r;
-
-        r = kv_read(store, &txn);
-        if (r == 0)
-                r = tree_meta(txn, &meta);
-        if (r < 0) {
-                answer_refusal(request, 300, strerror(-r));
-                return GET_DONE;
-        }
-        if (request->door != API_SOCKET &&
-            kv_path_is_ours(key)) { /* as where there is nothing of fleet's, whatever there is */
-                request->api->gets_failed++;
-                answer_error(request, 100, "/_fleet", strlen("/_fleet"), meta.index);
-                return GET_DONE;
-        }
-        r = tree_get(txn, key, &node);
-        if (r == 0 && node.dir && !api_may_list(request->api))
-                return GET_LATER;
-        if (r == 0)
-                request->api->gets++;
-        else
-                request->api->gets_failed++;
-        if (r == -ENOENT) {
-                KvBytes missing = key;
-                KvNode above;
-
-                /* etcd names the first node on the way that is missing, or the file that stands in it. */
-                for (size_t i = 1; i < key.size; i++) {
-                        KvBytes part = { key.data, i };
-
-                        if (((const char *) key.data)[i] != '/')
-                                continue;
-                        if (tree_get(txn, part, &above) == -ENOENT) {
-                                missing = part;
-                                break;
-                        }
-                        if (!above.dir) {
-                                answer_error(request, 104, part.data, part.size, meta.index);
-                                return GET_DONE;
-                        }
-                }
-                answer_error(request, 100, missing.data, missing.size, meta.index);
-                return GET_DONE;
-        }
-        if (r == 0 && node.dir) {
-                KeysList list = { .recursive = q->recursive,
-                                  .nodes_max = MIN(limits->answer_nodes, (uint64_t) API_LARGE_NODES),
-                                  .size_max = MIN(limits->answer_size, (uint64_t) API_LARGE_BYTES),
-                                  .now_ms = kv_cluster_ms(store),
-                                  .wall_ms = wall_of(request) };
-
-                tree_limit_walks(txn, API_LARGE_VISITS);
-                r = list_write(&list, &t, txn, &node);
-                if (r == -E2BIG) {
-                        loop_count(request->api->loop, 0, t.size);
-                        return GET_LARGE;
-                }
-        } else if (r == 0) {
-                (void) text_reserve(&t, keys_node_room(&node) + 32); /* one allocation */
-                text_append(&t, "{\"action\":\"get\",\"node\":");
-                keys_node_write(&t, &node, true, kv_cluster_ms(store), wall_of(request));
-                text_append(&t, "}\n");
-        }
-        if (r < 0)
-                answer_refusal(request, 300, strerror(-r));
-        else
-                answer_text(request, 200, meta.index, &t);
-        return GET_DONE;
-}
-
-/* -- Requests that wait: for a majority, for the log, for a change -- */
+/* -- Parked requests: they wait for a majority, for the log, for a worker, for a change -- */
 
 typedef struct KeysWait {
         Request *request;
         ApiListing listing;
-        KvLargeRead *large; /* under way; NULL: none */
-        KvSync sync;
+        KvList *list; /* a large one under way; NULL: none */
+        union {       /* one after the other */
+                KvSync sync;
+                KvGet get;
+        };
         bool syncing;
         KeysQuery query;
         char *key;
         size_t key_size;
         uint64_t number; /* of a proposal, 0: none */
-        Watch *watch;
+        KvWatch *watch;
         bool stream;
         Api *api; /* where the watch is counted; NULL: none yet */
 } KeysWait;
@@ -288,7 +106,7 @@ typedef struct KeysWait {
 static void wait_free(KeysWait *w) {
         if (w->api)
                 w->api->n_watching--;
-        watch_close(w->watch);
+        kv_watch_close(w->watch);
         http_parameters_done(&w->query.form);
         free(w->key);
         free(w);
@@ -300,8 +118,8 @@ static void wait_forget(Request *request) {
 
         if (w->syncing)
                 kv_sync_cancel(store, &w->sync);
-        if (w->large)
-                kv_read_large_cancel(w->large);
+        if (w->list)
+                kv_list_cancel(w->list);
         api_list_cancel(request->api, &w->listing);
         if (w->number > 0)
                 kv_cancel(store, w->number);
@@ -327,93 +145,237 @@ static void answer_unavailable(Request *request, KvStatus status) {
         answer_refusal(request, 300, cause);
 }
 
-/* What the parameters say has been read; their text need not wait, too. */
+/* Free the text of the parameters: the rest of the request does not need it. */
 static void wait_forget_form(KeysWait *w) {
         http_parameters_done(&w->query.form);
         w->query.value = w->query.prev_value = (KvBytes) {};
 }
 
-/* -- Large listings -- */
+/* -- Listings -- */
+
+/* A directory to be listed. It owns its memory: a worker may use it after the client has left. */
+typedef struct KeysList {
+        KeysWait *wait; /* the loop's */
+        Text t;
+        KvBytes key;
+        bool recursive, large;
+        uint64_t nodes_max, size_max; /* more is -E2BIG */
+        uint64_t now_ms, wall_ms;
+        uint64_t n_nodes;
+        uint64_t index; /* of the tree that was read; 0: none was */
+        Shared *answer; /* of a worker */
+        size_t depth;
+        KvNode stack[KV_DEPTH_MAX + 2]; /* directories that are open; keys borrowed from the transaction */
+        bool has_nodes[KV_DEPTH_MAX + 2];
+        char key_bytes[];
+} KeysList;
+
+static void list_pop(KeysList *l) {
+        if (l->has_nodes[l->depth])
+                text_append_char(&l->t, ']');
+        keys_node_close(&l->t, &l->stack[l->depth]);
+        l->depth--;
+}
+
+static void list_push(KeysList *l, const KvNode *node) {
+        keys_node_open(&l->t, node, true, l->now_ms, l->wall_ms);
+        l->depth++;
+        l->stack[l->depth] = *node;
+        l->has_nodes[l->depth] = false;
+}
+
+static int list_begin(void *userdata, const KvFound *found) {
+        KeysList *l = userdata;
+
+        l->index = found->index;
+        if (found->error < 0 || !found->node->dir)
+                return -ENOENT; /* it was a directory before the read became large: start again */
+        text_append(&l->t, "{\"action\":\"get\",\"node\":");
+        list_push(l, found->node);
+        return 1;
+}
+
+static int list_visit(void *userdata, const KvNode *node) {
+        KeysList *l = userdata;
+
+        if (kv_path_hidden_from(node->key, l->key))
+                return 1;
+        if (++l->n_nodes > l->nodes_max || l->t.size > l->size_max)
+                return -E2BIG;
+        if (l->t.error < 0)
+                return l->t.error;
+        while (l->depth > 1 && !kv_path_is_below(node->key, l->stack[l->depth].key))
+                list_pop(l);
+        text_append(&l->t, l->has_nodes[l->depth] ? "," : ",\"nodes\":[");
+        if (!l->has_nodes[l->depth] && l->depth == 1 && l->key.size <= 1 && !l->stack[1].dir)
+                return -EINVAL;
+        l->has_nodes[l->depth] = true;
+        if (node->dir && l->recursive && l->depth < KV_DEPTH_MAX)
+                list_push(l, node);
+        else
+                keys_node_write(&l->t, node, true, l->now_ms, l->wall_ms);
+        return 1;
+}
+
+static int list_end(void *userdata) {
+        KeysList *l = userdata;
+
+        while (l->depth > 0)
+                list_pop(l);
+        text_append(&l->t, "}\n");
+        if (l->t.error < 0 || !l->large)
+                return l->t.error;
+        l->answer = shared_new(l->t.chars, l->t.size);
+        return l->answer ? 0 : -ENOMEM;
+}
+
+static void list_grow(void *userdata) {
+        KeysList *l = userdata;
+        const Api *api = l->wait->request->api;
+
+        loop_count(api->loop, 0, l->t.size);
+        text_clear(&l->t);
+        l->large = true;
+        l->nodes_max = api->limits.answer_nodes;
+        l->size_max = api->limits.answer_size;
+        l->n_nodes = l->depth = 0;
+}
+
+static void refuse_listing(Request *request, uint64_t index) {
+        const ApiLimits *limits = &request->api->limits;
+        char cause[160], text[32];
+
+        snprintf(cause, sizeof(cause),
+                 "the answer would be more than %llu nodes or %s: list the directories in it one by one",
+                 (unsigned long long) limits->answer_nodes, size_text(limits->answer_size, text));
+        answer_error(request, 210, cause, strlen(cause), index);
+}
 
 static void get_in_turn(KeysWait *w);
 
-static int large_read(void *userdata, TreeTxn *txn) {
-        KeysList *list = userdata;
-        _cleanup_text_ Text t = {};
-        TreeMeta meta;
-        KvNode dir;
-        int r;
-
-        r = tree_meta(txn, &meta);
-        if (r < 0)
-                return r;
-        list->index = meta.index;
-        r = tree_get(txn, list->key, &dir);
-        if (r < 0 || !dir.dir)
-                return -ENOENT; /* it was there: it is no listing any more */
-        r = list_write(list, &t, txn, &dir);
-        if (r < 0)
-                return r;
-        list->answer = shared_new(t.chars, t.size);
-        return list->answer ? 0 : -ENOMEM;
-}
-
-static void large_done(void *userdata, int result) {
-        KeysList *list = userdata;
-        KeysWait *w = list->wait;
+static void list_done(void *userdata, int result) {
+        KeysList *l = userdata;
+        KeysWait *w = l->wait;
         Request *request = w->request;
         KeysHead head;
 
-        w->large = NULL;
+        w->list = NULL;
         request->forget = NULL;
         if (result == -ENOENT) {
                 get_in_turn(w);
                 return;
         }
-        if (result == 0)
-                request_answer_shared(request, 200, "application/json",
-                                      head_of(&head, request, list->index, false), list->answer);
-        else if (result == -E2BIG)
-                refuse_listing(request, list->index);
-        else
+        if (result == -E2BIG)
+                refuse_listing(request, l->index);
+        else if (result < 0 && l->large)
                 answer_busy(request, request_large_reason(result));
+        else if (result < 0)
+                answer_refusal(request, 300, strerror(-result));
+        else if (l->large)
+                request_answer_shared(request, 200, "application/json",
+                                      head_of(&head, request, l->index, false), l->answer);
+        else
+                answer_text(request, 200, l->index, &l->t);
         wait_free(w);
 }
 
-static void large_free(void *userdata) {
-        KeysList *list = userdata;
+static void list_free(void *userdata) {
+        KeysList *l = userdata;
 
-        shared_unref(list->answer);
-        free(list);
+        text_done(&l->t);
+        shared_unref(l->answer);
+        free(l);
 }
 
-static const KvLargeReadOps large_ops = { .read = large_read, .done = large_done, .free = large_free };
+static const KvListOps list_ops = { .begin = list_begin,
+                                    .visit = list_visit,
+                                    .end = list_end,
+                                    .grow = list_grow,
+                                    .done = list_done,
+                                    .free = list_free };
 
-static void get_large(KeysWait *w) {
-        Request *request = w->request;
-        const ApiLimits *limits = &request->api->limits;
-        KvStore *store = request->api->options.store;
-        KeysList *list = calloc(1, sizeof(KeysList) + w->key_size);
-        int r = -ENOMEM;
+static void get_list(KeysWait *w) {
+        const ApiLimits *limits = &w->request->api->limits;
+        KvStore *store = w->request->api->options.store;
+        KeysList *l = malloc(sizeof(KeysList) + w->key_size); /* not cleared: the stack is large */
+        KvRange range;
+        KvList *large;
 
-        if (list) {
-                *list = (KeysList) { .key = { list->key_bytes, w->key_size },
-                                     .recursive = w->query.recursive,
-                                     .nodes_max = limits->answer_nodes,
-                                     .size_max = limits->answer_size,
-                                     .now_ms = kv_cluster_ms(store),
-                                     .wall_ms = wall_of(request),
-                                     .wait = w };
-                memcpy(list->key_bytes, w->key, w->key_size);
-                r = kv_read_large(store, &large_ops, list, &w->large);
-        }
-        if (r == 0) {
-                request->forget = wait_forget;
+        if (!l) {
+                answer_refusal(w->request, 300, strerror(ENOMEM));
+                wait_free(w);
                 return;
         }
-        free(list);
-        answer_busy(request, request_large_reason(r));
+        l->wait = w;
+        l->t = (Text) {};
+        l->key = (KvBytes) { memcpy(l->key_bytes, w->key, w->key_size), w->key_size };
+        l->recursive = w->query.recursive;
+        l->large = false;
+        l->nodes_max = MIN(limits->answer_nodes, (uint64_t) API_LARGE_NODES);
+        l->size_max = MIN(limits->answer_size, (uint64_t) API_LARGE_BYTES);
+        l->now_ms = kv_cluster_ms(store);
+        l->wall_ms = wall_of(w->request);
+        l->n_nodes = l->index = l->depth = 0;
+        l->answer = NULL;
+        range = (KvRange) { .key = l->key, .recursive = l->recursive, .visits_max = API_LARGE_VISITS };
+        kv_list(store, &range, &list_ops, l, &large);
+        if (!large)
+                return;
+        w->list = large;
+        wait_forget_form(w);
+        w->request->forget = wait_forget;
+}
+
+/* -- GET -- */
+
+static void get_list_later(KeysWait *w);
+
+static void answer_node(Request *request, const KvFound *found) {
+        const KvNode *node = found->node;
+        _cleanup_text_ Text t = {};
+
+        (void) text_reserve(&t, keys_node_room(node) + 32); /* one allocation */
+        text_append(&t, "{\"action\":\"get\",\"node\":");
+        keys_node_write(&t, node, true, kv_cluster_ms(request->api->options.store), wall_of(request));
+        text_append(&t, "}\n");
+        answer_text(request, 200, found->index, &t);
+}
+
+static void get_done(void *userdata, int result, const KvFound *found) {
+        static const char hidden[] = "/_fleet";
+        KeysWait *w = userdata;
+        Request *request = w->request;
+        Api *api = request->api;
+
+        if (result < 0)
+                answer_refusal(request, 300, strerror(-result));
+        else if (!request_may_read(request, w->get.key)) { /* as if the key did not exist */
+                api->gets_failed++;
+                answer_error(request, 100, hidden, sizeof(hidden) - 1, found->index);
+        } else if (found->node && found->node->dir && !api_may_list(api)) {
+                get_list_later(w);
+                return;
+        } else if (found->node) {
+                api->gets++;
+                if (found->node->dir) {
+                        get_list(w);
+                        return;
+                }
+                answer_node(request, found);
+        } else {
+                api->gets_failed++;
+                if (found->error == -ENOENT)
+                        answer_error(request, found->is_file ? 104 : 100, found->missing.data,
+                                     found->missing.size, found->index);
+                else
+                        answer_refusal(request, 300, strerror(-found->error));
+        }
         wait_free(w);
+}
+
+static void get_in_turn(KeysWait *w) {
+        w->get = (KvGet) { .key = wait_key(w), .done = get_done, .userdata = w };
+        kv_get(w->request->api->options.store, &w->get);
 }
 
 static void get_again(void *userdata) {
@@ -423,23 +385,12 @@ static void get_again(void *userdata) {
         get_in_turn(w);
 }
 
-static void get_in_turn(KeysWait *w) {
-        Request *request = w->request;
-        GetResult result = get_now(request, wait_key(w), &w->query);
-
-        if (result == GET_DONE) {
-                wait_free(w);
-                return;
-        }
+static void get_list_later(KeysWait *w) {
         wait_forget_form(w);
-        if (result == GET_LARGE) {
-                get_large(w);
-                return;
-        }
         w->listing.run = get_again;
         w->listing.userdata = w;
-        request->forget = wait_forget;
-        api_list_later(request->api, &w->listing);
+        w->request->forget = wait_forget;
+        api_list_later(w->request->api, &w->listing);
 }
 
 static void get_on_synced(void *userdata, KvStatus status) {
@@ -465,7 +416,7 @@ static void get_quorum(KeysWait *w) {
 
 /* -- Watches -- */
 
-static Shared *event_encoded(const Request *request, HubEvent *event) {
+static Shared *event_encoded(const Request *request, KvWatchEvent *event) {
         _cleanup_text_ Text t = {};
 
         if (event->encoded)
@@ -477,7 +428,7 @@ static Shared *event_encoded(const Request *request, HubEvent *event) {
         return event->encoded;
 }
 
-static void watch_on_event(void *userdata, HubEvent *event) {
+static void watch_on_event(void *userdata, KvWatchEvent *event) {
         KeysWait *w = userdata;
         Request *request = w->request;
         Shared *bytes = event_encoded(request, event);
@@ -512,21 +463,21 @@ static void watch_on_cleared(void *userdata, uint64_t oldest, uint64_t current) 
         wait_free(w);
 }
 
-static const WatchEvents keys_watch = { .on_event = watch_on_event, .on_cleared = watch_on_cleared };
+static const KvWatchOps keys_watch = { .on_event = watch_on_event, .on_cleared = watch_on_cleared };
 
 static void get_watch(KeysWait *w) {
         Request *request = w->request;
         KvStore *store = request->api->options.store;
-        WatchOptions options = { .key = wait_key(w),
-                                 .recursive = w->query.recursive,
-                                 .since = w->query.wait_index,
-                                 .hidden_rule = true,
-                                 .internal = request->door == API_SOCKET && kv_path_is_ours(wait_key(w)),
-                                 .once = !w->query.stream };
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        KvWatchOptions options = { .key = wait_key(w),
+                                   .recursive = w->query.recursive,
+                                   .since = w->query.wait_index,
+                                   .hidden_rule = true,
+                                   .internal = kv_path_is_ours(wait_key(w)) &&
+                                               request_may_read(request, wait_key(w)),
+                                   .once = !w->query.stream,
+                                   .absent = true };
         uint64_t index = kv_index(store), oldest = 0;
         KeysHead head;
-        KvNode node;
         int r;
 
         if (request->api->n_watching >= request->api->limits.watches) {
@@ -536,9 +487,8 @@ static void get_watch(KeysWait *w) {
                 return;
         }
         wait_forget_form(w);
-        options.absent = kv_read(store, &txn) == 0 && tree_get(txn, wait_key(w), &node) == -ENOENT;
         w->stream = w->query.stream;
-        r = hub_watch(kv_hub(store), &options, &keys_watch, w, &w->watch, &oldest);
+        r = kv_watch(store, &options, &keys_watch, w, &w->watch, &oldest);
         if (r == 0) {
                 w->api = request->api;
                 w->api->n_watching++;
@@ -559,6 +509,28 @@ static void get_watch(KeysWait *w) {
 
 /* -- PUT, POST, DELETE -- */
 
+/* Return the HTTP status where it is not that of the error code; else 0. */
+static unsigned status_of_refusal(KvStatus status) {
+        if (status == KV_TOO_LARGE)
+                return 413;
+        return status == KV_BUSY ? 503 : 0;
+}
+
+static void write_refuse(Request *request, const KvResult *result) {
+        static const char forbidden[] = "Insufficient credentials";
+        KvBytes cause = result->cause;
+
+        if (result->status >= KV_NO_LEADER && result->status != KV_BUSY && result->status != KV_INVALID &&
+            cause.size == 0) {
+                answer_unavailable(request, result->status);
+                return;
+        }
+        if (result->status == KV_FORBIDDEN)
+                cause = (KvBytes) { forbidden, sizeof(forbidden) - 1 };
+        answer_error_as(request, status_of_refusal(result->status), keys_code(result->status), cause.data,
+                        cause.size, result->status >= KV_NO_LEADER ? 0 : result->index);
+}
+
 static void write_on_done(void *userdata, const KvResult *result) {
         KeysWait *w = userdata;
         Request *request = w->request;
@@ -567,70 +539,49 @@ static void write_on_done(void *userdata, const KvResult *result) {
                           .node = result->node,
                           .has_prev = result->has_prev,
                           .prev = result->prev };
-        bool quiet = w->query.quiet && keys_action_shows_value(result->action);
+        bool created = result->action == KV_ACTION_CREATE ||
+                       (result->action == KV_ACTION_SET && !result->has_prev);
 
         w->number = 0;
         request->forget = NULL;
-        if (result->status >= KV_NO_LEADER && result->status != KV_BUSY && result->status != KV_INVALID &&
-            result->cause.size == 0)
-                answer_unavailable(request, result->status);
-        else if (result->status != KV_OK) {
-                static const char refused[] = "Insufficient credentials";
-                bool forbidden = result->status == KV_FORBIDDEN;
-
-                answer_error_as(request,
-                                result->status == KV_TOO_LARGE ? 413 :
-                                result->status == KV_BUSY      ? 503 :
-                                                                 0,
-                                keys_code(result->status), forbidden ? refused : result->cause.data,
-                                forbidden ? sizeof(refused) - 1 : result->cause.size,
-                                result->status >= KV_NO_LEADER ? 0 : result->index);
-        } else {
-                if (quiet)
+        if (result->status != KV_OK)
+                write_refuse(request, result);
+        else {
+                if (w->query.quiet && keys_action_shows_value(result->action))
                         text_printf(&t, "{\"action\":\"%s\"}\n", kv_action_name(result->action));
                 else
                         keys_v2_write_event(&t, &event, result->now_ms, wall_of(request));
-                answer_text(request,
-                            result->action == KV_ACTION_CREATE ||
-                                            (result->action == KV_ACTION_SET && !result->has_prev) ?
-                                    201 :
-                                    200,
-                            result->index, &t);
+                answer_text(request, created ? 201 : 200, result->index, &t);
         }
         wait_free(w);
+}
+
+static KvOp put_op(const KeysQuery *q) {
+        bool conditions = q->prev_index > 0 || q->has_prev_value;
+
+        if (q->prev_exist == 0)
+                return KV_CREATE;
+        return q->prev_exist == 1 && !conditions ? KV_UPDATE : KV_SET;
 }
 
 static void write_propose(KeysWait *w) {
         Request *request = w->request;
         const KeysQuery *q = &w->query;
-        bool conditions = q->prev_index > 0 || q->has_prev_value;
-        KvCommand cmd = { .key = wait_key(w),
-                          .value = q->value,
-                          .dir = q->dir,
-                          .prev_index = q->prev_index,
-                          .has_prev_value = q->has_prev_value,
-                          .prev_value = q->prev_value };
+        KvCommand cmd = { .op = KV_DELETE, .key = wait_key(w), .dir = q->dir };
         int r;
 
-        if (method_is(request, "DELETE")) {
-                cmd.op = KV_DELETE;
+        if (method_is(request, "DELETE"))
                 cmd.recursive = q->recursive;
-                cmd.value = (KvBytes) {};
-        } else if (method_is(request, "POST")) {
-                cmd.op = KV_POST;
-                cmd.prev_index = 0;
-                cmd.has_prev_value = false;
+        else {
+                cmd.op = method_is(request, "POST") ? KV_POST : put_op(q);
+                cmd.value = q->value;
+                cmd.refresh = cmd.op != KV_POST && q->refresh;
                 request_ttl(&cmd, q->has_ttl, q->ttl);
-        } else {
-                cmd.op = q->prev_exist == 0                ? KV_CREATE :
-                         q->prev_exist == 1 && !conditions ? KV_UPDATE :
-                                                             KV_SET;
-                if (cmd.op == KV_CREATE) {
-                        cmd.prev_index = 0;
-                        cmd.has_prev_value = false;
-                }
-                cmd.refresh = q->refresh;
-                request_ttl(&cmd, q->has_ttl, q->ttl);
+        }
+        if (cmd.op != KV_POST && cmd.op != KV_CREATE) {
+                cmd.prev_index = q->prev_index;
+                cmd.has_prev_value = q->has_prev_value;
+                cmd.prev_value = q->prev_value;
         }
         r = kv_propose(request->api->options.store, &cmd, write_on_done, w, &w->number);
         if (r < 0) {
@@ -641,31 +592,15 @@ static void write_propose(KeysWait *w) {
                 wait_forget_form(w); /* the command was copied */
 }
 
-/* -- The door of this room -- */
+/* -- Requests -- */
 
 void keys_v2_handle(Request *request) {
-        static const char *const methods[] = { "HEAD", "GET", "PUT", "POST", "DELETE" };
         const ApiLimits *limits = &request->api->limits;
         KeysError e = {};
         KeysWait *w;
         char text[32];
-        bool known = false, get = method_is(request, "GET") || method_is(request, "HEAD");
+        bool get = method_is(request, "GET") || method_is(request, "HEAD");
         int r;
-
-        if (method_is(request, "OPTIONS")) {
-                request_answer(request, 200, NULL, NULL, "", 0);
-                return;
-        }
-        if (!request_path_is_clean(request)) {
-                request_redirect_clean(request);
-                return;
-        }
-        for (size_t i = 0; i < ELEMENTS(methods); i++)
-                known |= method_is(request, methods[i]);
-        if (!known) {
-                request_not_allowed(request, &(HttpField) { "Allow", "HEAD,GET,PUT,POST,DELETE" });
-                return;
-        }
 
         w = NEW0(KeysWait, 1);
         if (!w) {
@@ -680,7 +615,8 @@ void keys_v2_handle(Request *request) {
                 wait_free(w);
                 return;
         }
-        r = kv_path_clean(request->path + 8, request->path_size - 8, &w->key, &w->key_size);
+        r = kv_path_clean(request->rest, request->path_size - (size_t) (request->rest - request->path),
+                          &w->key, &w->key_size);
         if (r == -ENOMEM) {
                 answer_refusal(request, 300, "out of memory");
                 wait_free(w);

@@ -1,17 +1,17 @@
-/* etcd's v2 keys: from parameters to a command, from a result to JSON. Reference: the contract of etcd 3.4's
- * v2 API. */
+/* etcd's v2 keys: from parameters to a command, from a result to JSON. Source: the v2 API of etcd 3.4. */
 #pragma once
 
 #include "base/text.h"
 #include "fleetd/api/request.h"
-#include "kvstore/apply/apply.h"
 
-/* {"action":...,"node":{...},"prevNode":{...}} and a newline. 'wall_ms' is the wall clock that belongs to
- * cluster time 'now_ms', for "expiration". */
+/* Write {"action":...,"node":{...},"prevNode":{...}} and a newline. 'wall_ms' is the wall clock that belongs
+ * to cluster time 'now_ms', for "expiration". */
 void keys_v2_write_event(Text *t, const KvEvent *event, uint64_t now_ms, uint64_t wall_ms);
 
-/* Answers with code 300; the request is gone then. */
+void keys_v2_handle(Request *request);
+
+/* Answer with code 300; the request is freed. */
 void keys_v2_refuse(Request *request, const char *cause);
 
-/* {"errorCode":...} and a newline, and the HTTP status that goes with it. */
+/* Write {"errorCode":...} and a newline, and return the HTTP status of the code. */
 unsigned keys_v2_write_error(Text *t, unsigned code, const void *cause, size_t cause_size, uint64_t index);

@@ -1,12 +1,12 @@
-/* What the files of the key API share: keys_v2.c asks the store, keys_v2_query.c reads requests,
- * keys_v2_text.c writes answers. */
+/* Shared by the files of the v2 API: keys_v2.c uses the store, keys_v2_query.c reads requests, keys_v2_text.c
+ * writes answers. */
 #pragma once
 
 #include "fleetd/api/keys_v2.h"
 
 /* -- keys_v2_query.c -- */
 
-/* What the request says, checked. 'given' flags tell absent from empty. */
+/* The checked parameters. The 'has_' flags distinguish absent from empty. */
 typedef struct KeysQuery {
         HttpParameters form; /* body first, then query: the first of a name counts */
         KvBytes value, prev_value;
@@ -20,18 +20,18 @@ typedef struct KeysError {
         char cause[ERROR_MESSAGE_MAX];
 } KeysError;
 
-/* The checks come in etcd's order, whatever the method; the first failure answers, with its code and cause in
- * 'e'. 'q' is filled in any case, and its form has to be freed. 0 or -EINVAL. */
+/* Read and check the parameters in etcd's order, whatever the method. 0 or -EINVAL, with code and cause of
+ * the first failure in 'e'. The caller frees the form of 'q' in any case. */
 int keys_query_read(Request *request, KeysQuery *q, KeysError *e);
 
 /* -- keys_v2_text.c -- */
 
 unsigned keys_code(KvStatus status); /* etcd's error code */
 
-size_t keys_node_room(const KvNode *node); /* what its object takes, mostly: for text_reserve() */
+size_t keys_node_room(const KvNode *node); /* bytes that its object usually takes: for text_reserve() */
 
-/* Opens a node's object and writes all but "nodes", "modifiedIndex" and "createdIndex", which come behind the
- * children. */
+/* Write the beginning of a node's object: all but "nodes", "modifiedIndex" and "createdIndex", which follow
+ * the children. */
 void keys_node_open(Text *t, const KvNode *node, bool with_value, uint64_t now_ms, uint64_t wall_ms);
 void keys_node_close(Text *t, const KvNode *node);
 void keys_node_write(Text *t, const KvNode *node, bool with_value, uint64_t now_ms, uint64_t wall_ms);

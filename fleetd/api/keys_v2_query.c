@@ -18,12 +18,12 @@ static int fail(KeysError *e, unsigned code, const char *format, ...) {
         return -EINVAL;
 }
 
-/* A zero byte ends no number and no word. */
+/* Return whether the value has no NUL, which would end a number or word early. */
 static bool is_plain(const HttpParameter *p) {
         return strlen(p->value) == p->value_size;
 }
 
-/* Go's strconv.ParseBool: no other spelling counts. */
+/* The spellings of Go's strconv.ParseBool. */
 static int parse_go_bool(const HttpParameter *p, bool *ret) {
         static const char *const yes[] = { "1", "t", "T", "TRUE", "true", "True" };
         static const char *const no[] = { "0", "f", "F", "FALSE", "false", "False" };
@@ -55,7 +55,6 @@ static int read_index(const KeysQuery *q, const char *name, uint64_t *ret, KeysE
         return fail(e, 203, "invalid value for \"%s\"", name);
 }
 
-/* An empty type is none. */
 static bool is_form(const HttpRequest *http, KeysError *e) {
         static const char form[] = "application/x-www-form-urlencoded";
         const char *type = http->content_type;
@@ -71,39 +70,76 @@ static bool is_form(const HttpRequest *http, KeysError *e) {
         return size == strlen(form) && strncasecmp(type, form, size) == 0;
 }
 
-int keys_query_read(Request *request, KeysQuery *q, KeysError *e) {
+/* Parse the parameters of the body, if it has any, and of the query. */
+static int read_form(Request *request, KeysQuery *q, KeysError *e) {
         const HttpRequest *http = request->http;
-        bool reads_body = method_is(request, "PUT") || method_is(request, "POST"), wait_wanted = false, given;
-        const HttpParameter *p;
+        bool reads_body = method_is(request, "PUT") || method_is(request, "POST");
         Error err = {};
         int r = 0;
 
-        *q = (KeysQuery) { .prev_exist = -1 };
         if (reads_body && is_form(http, e))
                 r = http_parameters_parse(&q->form, http->body, http->body_size, &err);
         if (e->code != 0)
                 return -EINVAL;
         r = r ?: http_parameters_parse(&q->form, request->query, strlen(request->query), &err);
-        if (r < 0)
-                return fail(e, r == -ENOMEM ? 300 : 210, "%s", error_text(&err, r));
-        if (q->form.n == 0)
+        return r < 0 ? fail(e, r == -ENOMEM ? 300 : 210, "%s", error_text(&err, r)) : 0;
+}
+
+/* The parameters that etcd reads first, in its order. */
+static int read_numbers_and_flags(KeysQuery *q, KeysError *e) {
+        const struct {
+                const char *name;
+                bool *flag; /* or: */
+                uint64_t *index;
+        } rows[] = {
+                { "prevIndex", .index = &q->prev_index },
+                { "waitIndex", .index = &q->wait_index },
+                { "recursive", .flag = &q->recursive },
+                { "sorted", .flag = &q->sorted },
+                { "wait", .flag = &q->wait },
+                { "dir", .flag = &q->dir },
+                { "quorum", .flag = &q->quorum },
+                { "stream", .flag = &q->stream },
+        };
+        int r;
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                r = rows[i].flag ? read_bool(q, rows[i].name, "\"", rows[i].flag, e) :
+                                   read_index(q, rows[i].name, rows[i].index, e);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+static int read_ttl(KeysQuery *q, KeysError *e) {
+        const HttpParameter *p = http_parameter(&q->form, "ttl");
+
+        if (!p || p->value_size == 0)
                 return 0;
+        if (!http_parameter_is_text(p) || parse_u64(p->value, &q->ttl) < 0)
+                return fail(e, 202, "invalid value for \"ttl\"");
+        q->has_ttl = true;
+        return 0;
+}
 
-        r = read_index(q, "prevIndex", &q->prev_index, e);
-        r = r ?: read_index(q, "waitIndex", &q->wait_index, e);
-        r = r ?: read_bool(q, "recursive", "\"", &q->recursive, e);
-        r = r ?: read_bool(q, "sorted", "\"", &q->sorted, e);
-        r = r ?: read_bool(q, "wait", "\"", &wait_wanted, e);
-        r = r ?: read_bool(q, "dir", "\"", &q->dir, e);
-        r = r ?: read_bool(q, "quorum", "\"", &q->quorum, e);
-        r = r ?: read_bool(q, "stream", "\"", &q->stream, e);
-        if (r < 0)
-                return r;
-        if (wait_wanted && !method_is(request, "GET"))
-                return fail(e, 209, "\"wait\" can only be used with GET requests");
-        q->wait = wait_wanted;
+static int read_prev_exist(KeysQuery *q, KeysError *e) {
+        bool given;
+        int r;
 
-        p = http_parameter(&q->form, "prevValue");
+        if (!http_parameter(&q->form, "prevExist"))
+                return 0;
+        r = read_bool(q, "prevExist", "", &given, e);
+        if (r == 0)
+                q->prev_exist = given;
+        return r;
+}
+
+/* prevValue, noValueOnSuccess, ttl, prevExist, refresh, value: etcd's order. */
+static int read_values(KeysQuery *q, KeysError *e) {
+        const HttpParameter *p = http_parameter(&q->form, "prevValue");
+        int r;
+
         if (p && p->value_size == 0)
                 return fail(e, 201, "\"prevValue\" cannot be empty");
         if (p) {
@@ -113,18 +149,12 @@ int keys_query_read(Request *request, KeysQuery *q, KeysError *e) {
         r = read_bool(q, "noValueOnSuccess", "\"", &q->quiet, e);
         if (r < 0)
                 return r;
-        p = http_parameter(&q->form, "ttl");
-        if (p && p->value_size > 0) {
-                if (!http_parameter_is_text(p) || parse_u64(p->value, &q->ttl) < 0)
-                        return fail(e, 202, "invalid value for \"ttl\"");
-                q->has_ttl = true;
-        }
-        if (http_parameter(&q->form, "prevExist")) {
-                r = read_bool(q, "prevExist", "", &given, e);
-                if (r < 0)
-                        return r;
-                q->prev_exist = given;
-        }
+        r = read_ttl(q, e);
+        if (r < 0)
+                return r;
+        r = read_prev_exist(q, e);
+        if (r < 0)
+                return r;
         r = read_bool(q, "refresh", "", &q->refresh, e);
         if (r < 0)
                 return r;
@@ -136,4 +166,21 @@ int keys_query_read(Request *request, KeysQuery *q, KeysError *e) {
         if (q->refresh && !q->has_ttl)
                 return fail(e, 212, "No TTL value set");
         return 0;
+}
+
+int keys_query_read(Request *request, KeysQuery *q, KeysError *e) {
+        int r;
+
+        *q = (KeysQuery) { .prev_exist = -1 };
+        r = read_form(request, q, e);
+        if (r < 0 || q->form.n == 0)
+                return r;
+        r = read_numbers_and_flags(q, e);
+        if (r < 0)
+                return r;
+        if (q->wait && !method_is(request, "GET")) {
+                q->wait = false;
+                return fail(e, 209, "\"wait\" can only be used with GET requests");
+        }
+        return read_values(q, e);
 }

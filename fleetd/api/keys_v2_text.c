@@ -77,7 +77,7 @@ static void write_time(Text *t, uint64_t ms) {
         text_append_char(t, 'Z');
 }
 
-enum { NODE_ROOM = 160 }; /* what an object takes besides key and value */
+enum { NODE_ROOM = 160 }; /* bytes that an object takes in addition to key and value */
 
 size_t keys_node_room(const KvNode *node) {
         return node->key.size + node->value.size + NODE_ROOM;

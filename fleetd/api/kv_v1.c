@@ -4,10 +4,15 @@
 #include <stdio.h>
 #include <strings.h>
 
-#include "base/base64.h"
 #include "base/parse.h"
+#include "fleetd/api/routes.h"
 
-/* -- Nodes and refusals -- */
+/* -- Nodes and errors -- */
+
+/* At least 1: a key that is due exists until the leader proposes its expiry. */
+static uint64_t ttl_seconds(const KvNode *node, uint64_t now_ms) {
+        return node->expires_ms > now_ms ? (node->expires_ms - now_ms + 999) / 1000 : 1;
+}
 
 void kv_node_write(Text *t, const char *name, const KvNode *node, bool with_value, uint64_t now_ms) {
         json_open(t, name, '{');
@@ -15,9 +20,8 @@ void kv_node_write(Text *t, const char *name, const KvNode *node, bool with_valu
         json_add_bool(t, "dir", node->dir);
         json_add_bytes(t, "key", node->key.data, node->key.size);
         json_add_u64(t, "modifiedIndex", node->modified);
-        if (node->expires_ms > 0) /* what is due is there until the leader says so: a second */
-                json_add_u64(t, "ttl",
-                             node->expires_ms > now_ms ? (node->expires_ms - now_ms + 999) / 1000 : 1);
+        if (node->expires_ms > 0)
+                json_add_u64(t, "ttl", ttl_seconds(node, now_ms));
         if (with_value && !node->dir)
                 json_add_bytes(t, "value", node->value.data ?: "", node->value.size);
         json_close(t, '}');
@@ -56,8 +60,8 @@ static void refuse(Request *request, unsigned status, const char *format, ...) {
         kv_refuse(request, &refusal);
 }
 
-/* It may be asked again. */
-static void refuse_busy(Request *request, const char *reason) {
+/* Answer an error after which the client may try again. */
+void kv_refuse_busy(Request *request, const char *reason) {
         KvRefusal refusal = { .status = 503 };
         _cleanup_text_ Text t = {};
 
@@ -81,7 +85,7 @@ void kv_refusal_of(KvRefusal *ret, Request *request, const KvResult *result) {
         ret->index = result->status < KV_NO_LEADER ? result->index : 0;
         if (result->cause.size > 0)
                 text_append_json(&cause, result->cause.data,
-                                 result->cause.size); /* quotes and all: it is shown, not read */
+                                 result->cause.size); /* with its escapes: the message is not parsed */
         if (result->status == KV_UNKNOWN) {
                 error_set(&ret->err, -ETIMEDOUT, "%s: read again",
                           cause.chars ?: "the leader was lost; whether it happened is unknown");
@@ -129,132 +133,124 @@ int kv_limits_check(const Request *request, const KvCommand *write, Error *err) 
         return 0;
 }
 
-/* -- What a request hangs on -- */
+/* -- Requests under way -- */
 
-void kv_request_free(KvRequest *ask) {
-        arena_done(&ask->arena);
-        free(ask);
+void kv_request_free(KvRequest *kv) {
+        arena_done(&kv->arena);
+        free(kv);
 }
 
-static void ask_forget(Request *request) {
-        KvRequest *ask = request->state;
+void kv_request_forget(Request *request) {
+        KvRequest *kv = request->state;
         KvStore *store = request->api->options.store;
 
-        if (ask->syncing)
-                kv_sync_cancel(store, &ask->sync);
-        if (ask->number > 0)
-                kv_cancel(store, ask->number);
-        if (ask->large)
-                kv_read_large_cancel(ask->large);
-        api_list_cancel(request->api, &ask->listing);
-        kv_request_free(ask);
+        if (kv->syncing)
+                kv_sync_cancel(store, &kv->sync);
+        if (kv->number > 0)
+                kv_cancel(store, kv->number);
+        if (kv->list)
+                kv_list_cancel(kv->list);
+        api_list_cancel(request->api, &kv->listing);
+        kv_request_free(kv);
 }
 
-static void ask_on_synced(void *userdata, KvStatus status) {
-        KvRequest *ask = userdata;
+static void kv_request_on_synced(void *userdata, KvStatus status) {
+        KvRequest *kv = userdata;
         KvRefusal refusal = {};
 
-        ask->syncing = false;
-        ask->request->forget = NULL;
+        kv->syncing = false;
+        kv->request->forget = NULL;
         if (status == KV_OK) {
-                ask->read(ask);
+                kv->read(kv);
                 return;
         }
-        kv_refusal_of(&refusal, ask->request, &(KvResult) { .status = KV_NO_LEADER });
-        kv_refuse(ask->request, &refusal);
-        kv_request_free(ask);
+        kv_refusal_of(&refusal, kv->request, &(KvResult) { .status = KV_NO_LEADER });
+        kv_refuse(kv->request, &refusal);
+        kv_request_free(kv);
 }
 
-void kv_request_read(KvRequest *ask) {
-        if (!ask->p.quorum) {
-                ask->read(ask);
+void kv_request_read(KvRequest *kv) {
+        if (!kv->p.quorum) {
+                kv->read(kv);
                 return;
         }
-        ask->request->forget = ask_forget;
-        ask->sync = (KvSync) { .done = ask_on_synced, .userdata = ask };
-        ask->syncing = true;
-        kv_sync(ask->request->api->options.store, &ask->sync);
+        kv->request->forget = kv_request_forget;
+        kv->sync = (KvSync) { .done = kv_request_on_synced, .userdata = kv };
+        kv->syncing = true;
+        kv_sync(kv->request->api->options.store, &kv->sync);
 }
 
-void kv_request_propose(KvRequest *ask, KvDone done) {
-        Request *request = ask->request;
+void kv_request_propose(KvRequest *kv, KvDone done) {
+        Request *request = kv->request;
         int r;
 
-        request->forget = ask_forget;
-        r = kv_propose(request->api->options.store, &ask->command, done, ask, &ask->number);
+        request->forget = kv_request_forget;
+        r = kv_propose(request->api->options.store, &kv->command, done, kv, &kv->number);
         if (r == 0)
                 return;
         request->forget = NULL;
         refuse(request, 503, "%s", strerror(-r));
-        kv_request_free(ask);
+        kv_request_free(kv);
 }
 
-/* -- /value/KEY: one value's bytes, as they are -- */
+/* -- /value/KEY: the bytes of one value -- */
 
-static void value_read(KvRequest *ask) {
-        Request *request = ask->request;
-        KvStore *store = request->api->options.store;
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        char index[24], modified[24], created[24], ttl[24];
-        uint64_t now_ms = kv_cluster_ms(store);
+static void value_answer(Request *request, const KvFound *found) {
+        char index[TEXT_U64_SIZE], modified[TEXT_U64_SIZE], created[TEXT_U64_SIZE], ttl[TEXT_U64_SIZE];
+        uint64_t now_ms = kv_cluster_ms(request->api->options.store);
+        const KvNode *node = found->node;
+        HttpField fields[7] = {};
         StaleField stale;
-        TreeMeta meta;
-        KvNode node;
-        int r;
+        size_t n = 4;
 
-        r = kv_read(store, &txn);
-        if (r == 0)
-                r = tree_meta(txn, &meta);
-        if (r < 0) {
-                refuse(request, 503, "%s", strerror(-r));
-                kv_request_free(ask);
-                return;
-        }
-        r = request->door != API_SOCKET && kv_path_is_ours(ask->key) ? -ENOENT :
-                                                                       tree_get(txn, ask->key, &node);
-        snprintf(index, sizeof(index), "%llu", (unsigned long long) meta.index);
-        if (r < 0)
-                kv_refuse(
-                        request,
-                        &(KvRefusal) { .status = 404, .index = meta.index, .err.message = "key not found" });
-        else if (node.dir)
+        fields[0] = (HttpField) { "X-Fleet-Index", text_u64(found->index, index) };
+        fields[1] = (HttpField) { "X-Fleet-Modified-Index", text_u64(node->modified, modified) };
+        fields[2] = (HttpField) { "X-Fleet-Created-Index", text_u64(node->created, created) };
+        fields[3] = (HttpField) { "X-Content-Type-Options", "nosniff" };
+        fields[n] = request_stale_field(request, &stale);
+        if (fields[n].name)
+                n++;
+        if (node->expires_ms > 0)
+                fields[n] = (HttpField) { "X-Fleet-TTL", text_u64(ttl_seconds(node, now_ms), ttl) };
+        request_answer(request, 200, "application/octet-stream", fields, node->value.data ?: "",
+                       node->value.size);
+}
+
+static void value_on_get(void *userdata, int result, const KvFound *found) {
+        KvRequest *kv = userdata;
+        Request *request = kv->request;
+
+        if (result < 0)
+                refuse(request, 503, "%s", strerror(-result));
+        else if (!found->node || !request_may_read(request, kv->key))
+                kv_refuse(request, &(KvRefusal) { .status = 404,
+                                                  .index = found->index,
+                                                  .err.message = "key not found" });
+        else if (found->node->dir)
                 kv_refuse(request,
                           &(KvRefusal) {
                                   .status = 409,
-                                  .index = meta.index,
+                                  .index = found->index,
                                   .err.message = "it is a directory: GET /fleet/v1/kv/list?prefix=KEY" });
-        else {
-                snprintf(modified, sizeof(modified), "%llu", (unsigned long long) node.modified);
-                snprintf(created, sizeof(created), "%llu", (unsigned long long) node.created);
-                snprintf(ttl, sizeof(ttl), "%llu",
-                         (unsigned long long) (node.expires_ms > now_ms ?
-                                                       (node.expires_ms - now_ms + 999) / 1000 :
-                                                       1));
-                HttpField fields[] = { { "X-Fleet-Index", index },
-                                       { "X-Fleet-Modified-Index", modified },
-                                       { "X-Fleet-Created-Index", created },
-                                       { "X-Content-Type-Options", "nosniff" },
-                                       request_stale_field(request, &stale),
-                                       {},
-                                       {} };
+        else
+                value_answer(request, found);
+        kv_request_free(kv);
+}
 
-                fields[fields[4].name ? 5 : 4] = node.expires_ms > 0 ? (HttpField) { "X-Fleet-TTL", ttl } :
-                                                                       (HttpField) {};
-                request_answer(request, 200, "application/octet-stream", fields, node.value.data ?: "",
-                               node.value.size);
-        }
-        kv_request_free(ask);
+static void value_read(KvRequest *kv) {
+        kv->get = (KvGet) { .key = kv->key, .done = value_on_get, .userdata = kv };
+        kv_get(kv->request->api->options.store, &kv->get);
 }
 
 static void value_on_done(void *userdata, const KvResult *result) {
-        KvRequest *ask = userdata;
-        Request *request = ask->request;
+        KvRequest *kv = userdata;
+        Request *request = kv->request;
         _cleanup_text_ Text t = {};
         KvRefusal refusal = {};
         bool made = result->action == KV_ACTION_CREATE ||
                     (result->action == KV_ACTION_SET && !result->has_prev);
 
-        ask->number = 0;
+        kv->number = 0;
         request->forget = NULL;
         if (result->status != KV_OK) {
                 kv_refusal_of(&refusal, request, result);
@@ -269,361 +265,123 @@ static void value_on_done(void *userdata, const KvResult *result) {
                 text_append(&t, "}\n");
                 request_answer_json(request, made ? 201 : 200, &t);
         }
-        kv_request_free(ask);
+        kv_request_free(kv);
 }
 
-static void value_handle(KvRequest *ask) {
-        Request *request = ask->request;
-        const KvParameters *p = &ask->p;
-        const char *type = request->http->content_type;
+/* Return the request for one key; NULL: it is answered. */
+static KvRequest *value_request_new(Request *request) {
+        KvRequest *kv = kv_request_new(request);
         KvRefusal refusal = {};
         int r;
 
-        r = kv_key_check(ask->key, &refusal.err);
-        if (r < 0) {
-                refusal.status = request_status_of(r);
-                kv_refuse(request, &refusal);
-                kv_request_free(ask);
-        } else if (method_is(request, "GET") || method_is(request, "HEAD")) {
-                ask->read = value_read;
-                kv_request_read(ask);
-        } else if (method_is(request, "DELETE")) {
-                ask->command = (KvCommand) { .op = KV_DELETE,
-                                             .key = ask->key,
-                                             .dir = p->dir,
-                                             .recursive = p->recursive,
-                                             .prev_index = p->prev_index };
-                kv_request_propose(ask, value_on_done);
-        } else if (type && starts_with(type, "application/x-www-form-urlencoded")) {
-                refuse(request, 415,
-                       "the body is the value itself, of type application/octet-stream: curl -T FILE");
-                kv_request_free(ask);
-        } else if (p->has_prev_exist && !p->prev_exist && p->prev_index > 0) {
-                refuse(request, 400,
-                       "prevIndex: what must not exist has none; leave out prevIndex or prevExist");
-                kv_request_free(ask);
-        } else {
-                ask->command = (KvCommand) {
-                        .op = !p->has_prev_exist ? KV_SET :
-                              p->prev_exist      ? KV_UPDATE :
-                                                   KV_CREATE,
-                        .key = ask->key,
-                        .prev_index = p->prev_index,
-                        .value = { request->http->body, request->http->body_size },
-                };
-                request_ttl(&ask->command, p->has_ttl, p->ttl);
-                if (kv_limits_check(request, &ask->command, &refusal.err) == 0) {
-                        kv_request_propose(ask, value_on_done);
-                        return;
-                }
-                refusal.status = 413;
-                kv_refuse(request, &refusal);
-                kv_request_free(ask);
-        }
-}
-
-/* -- /list: pages of a node and all below it -- */
-
-/* With memory of its own: a worker has it when the client is gone. */
-typedef struct KvPage {
-        KvBytes prefix;
-        char *after; /* a key: the page begins behind it; NULL: with 'prefix' itself, or what is below it */
-        size_t after_size;
-        bool first, recursive, values, ours, internal, more;
-        uint64_t limit, now_ms;
-        size_t encoded_max; /* bytes of the answer; more is -E2BIG; 0: any */
-        uint64_t n, size;
-        char *last; /* the key that the page ends with: owned; the root where it was 'prefix' itself */
-        size_t last_size;
-        Text nodes;
-        Shared *answer;
-        KvRequest *ask; /* the loop's */
-        char prefix_bytes[];
-} KvPage;
-
-static KvPage *page_free(KvPage *page) {
-        if (!page)
+        if (!kv)
                 return NULL;
-        text_done(&page->nodes);
-        shared_unref(page->answer);
-        free(page->after);
-        free(page->last);
-        free(page);
+        kv->key = (KvBytes) { request->rest, request->path_size - (size_t) (request->rest - request->path) };
+        r = kv_key_check(kv->key, &refusal.err);
+        if (r >= 0)
+                return kv;
+        refusal.status = request_status_of(r);
+        kv_refuse(request, &refusal);
+        kv_request_free(kv);
         return NULL;
 }
 
-DEFINE_CLEANUP(KvPage *, page_free);
+void kv_value_get_handle(Request *request) {
+        KvRequest *kv = value_request_new(request);
 
-static int page_add(void *userdata, const KvNode *node) {
-        KvPage *page = userdata;
-        char *last;
-
-        if (!page->internal && kv_path_is_ours(node->key))
-                return 1;
-        if (page->n == page->limit || page->size >= KV_PAGE_BYTES) {
-                page->more = true;
-                return 0;
-        }
-        if (page->encoded_max > 0 && page->nodes.size > page->encoded_max)
-                return -E2BIG;
-        last = realloc(page->last, node->key.size);
-        if (!last)
-                return -ENOMEM;
-        page->last = memcpy(last, node->key.data, node->key.size);
-        page->last_size = node->key.size;
-        page->n++;
-        page->size += node->key.size + (page->values ? node->value.size : 0);
-        kv_node_write(&page->nodes, NULL, node, page->values, page->now_ms);
-        return page->nodes.error < 0 ? page->nodes.error : 1;
+        if (!kv)
+                return;
+        kv->read = value_read;
+        kv_request_read(kv);
 }
 
-/* A token is what the last key has behind the prefix, and "/" for the prefix itself. */
-static int page_begin(KvPage *page, KvBytes token, Error *err) {
-        size_t base = page->prefix.size > 1 ? page->prefix.size : 0, n;
-        _cleanup_free_ char *rest = NULL;
+void kv_value_delete_handle(Request *request) {
+        KvRequest *kv = value_request_new(request);
 
-        page->first = !token.data;
-        if (page->first)
-                return 0;
-        if (base64_decode(token.data, token.size, &rest, &n) < 0 || n == 0 || rest[0] != '/' ||
-            base + n > KV_KEY_MAX)
-                return error_set(
-                        err, -EINVAL,
-                        "nextPageToken: this is none; take it from the answer before, with the same prefix");
-        if (n == 1)
-                return 0;
-        page->after = malloc(base + n);
-        if (!page->after)
-                return -ENOMEM;
-        memcpy(page->after, page->prefix.data, base);
-        memcpy(page->after + base, rest, n);
-        page->after_size = base + n;
-        return 0;
+        if (!kv)
+                return;
+        kv->command = (KvCommand) { .op = KV_DELETE,
+                                    .key = kv->key,
+                                    .dir = kv->p.dir,
+                                    .recursive = kv->p.recursive,
+                                    .prev_index = kv->p.prev_index };
+        kv_request_propose(kv, value_on_done);
 }
 
-static int page_new(const KvRequest *ask, KvPage **ret, Error *err) {
-        const KvParameters *p = &ask->p;
-        _cleanup_(page_freep) KvPage *page = calloc(1, sizeof(KvPage) + p->prefix.size);
-        int r;
+void kv_value_put_handle(Request *request) {
+        KvRequest *kv = value_request_new(request);
+        KvRefusal refusal = { .status = 413 };
+        const KvParameters *p;
+        const char *type;
 
-        if (!page)
-                return -ENOMEM;
-        page->prefix = (KvBytes) { memcpy(page->prefix_bytes, p->prefix.data, p->prefix.size),
-                                   p->prefix.size };
-        page->recursive = p->recursive;
-        page->values = p->values;
-        page->limit = p->limit;
-        page->ours = kv_path_is_ours(p->prefix);
-        page->internal = page->ours && ask->request->door == API_SOCKET;
-        page->now_ms = kv_cluster_ms(ask->request->api->options.store);
-        r = page_begin(page, p->page, err);
-        if (r < 0)
-                return r;
-        *ret = TAKE_PTR(page);
-        return 0;
-}
-
-static int page_nodes(KvPage *page, TreeTxn *txn) {
-        KvNode node;
-        int r;
-
-        if (page->ours && !page->internal)
-                return 0;
-        if (page->first && page->prefix.size > 1) {
-                r = tree_get(txn, page->prefix, &node);
-                if (r == -ENOENT || r == -ENOTUNIQ)
-                        return 0;
-                if (r == 0)
-                        r = page_add(page, &node);
-                if (r < 0)
-                        return r;
-        }
-        return tree_walk_from(txn, page->prefix, (KvBytes) { page->after, page->after_size }, page->recursive,
-                              page_add, page);
-}
-
-/* Makes the answer, in the loop or in a worker. */
-static int page_read(void *userdata, TreeTxn *txn) {
-        KvPage *page = userdata;
-        _cleanup_text_ Text t = {}, token = {};
-        size_t base = page->prefix.size > 1 ? page->prefix.size : 0;
-        TreeMeta meta;
-        int r;
-
-        text_clear(&page->nodes);
-        page->n = page->size = 0;
-        page->more = false;
-        r = tree_meta(txn, &meta);
-        if (r < 0)
-                return r;
-        json_open(&page->nodes, NULL, '[');
-        r = page_nodes(page, txn);
-        if (r < 0)
-                return r;
-        json_close(&page->nodes, ']');
-
-        if (page->more && page->last_size > base)
-                text_append_base64(&token, page->last + base, page->last_size - base, true);
-        else if (page->more)
-                text_append_base64(&token, "/", 1, true);
-        json_open(&t, NULL, '{');
-        json_add_u64(&t, "index", meta.index);
-        json_add_string(&t, "nextPageToken", token.chars);
-        text_append(&t, t.size > 1 ? ",\"nodes\":" : "\"nodes\":");
-        text_append_bytes(&t, page->nodes.chars ?: "", page->nodes.size);
-        text_append(&t, "}\n");
-        if (t.error < 0 || page->nodes.error < 0 || token.error < 0)
-                return -ENOMEM;
-        page->answer = shared_new(t.chars, t.size);
-        return page->answer ? 0 : -ENOMEM;
-}
-
-static void page_answer(KvRequest *ask, const KvPage *page, int result) {
-        Request *request = ask->request;
-        StaleField stale;
-
-        if (result == 0)
-                request_answer_shared(request, 200, "application/json",
-                                      (HttpField[]) { request_stale_field(request, &stale), {} },
-                                      page->answer);
-        else
-                refuse_busy(request, request_large_reason(result));
-        kv_request_free(ask);
-}
-
-static void page_done(void *userdata, int result) {
-        KvPage *page = userdata;
-        KvRequest *ask = page->ask;
-
-        ask->large = NULL;
-        ask->request->forget = NULL;
-        page_answer(ask, page, result);
-}
-
-static void page_done_with(void *userdata) {
-        page_free(userdata);
-}
-
-static const KvLargeReadOps page_ops = { .read = page_read, .done = page_done, .free = page_done_with };
-
-static void list_again(void *userdata) {
-        KvRequest *ask = userdata;
-
-        ask->request->forget = NULL;
-        ask->read(ask);
-}
-
-static void list_read(KvRequest *ask) {
-        Request *request = ask->request;
-        KvStore *store = request->api->options.store;
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        _cleanup_(page_freep) KvPage *page = NULL;
-        KvRefusal refusal = { .status = 400 };
-        int r;
-
-        if (!api_may_list(request->api)) {
-                ask->listing.run = list_again;
-                ask->listing.userdata = ask;
-                request->forget = ask_forget;
-                api_list_later(request->api, &ask->listing);
+        if (!kv)
+                return;
+        type = request->http->content_type;
+        p = &kv->p;
+        if (type && starts_with(type, "application/x-www-form-urlencoded")) {
+                refuse(request, 415,
+                       "the body is the value itself, of type application/octet-stream: curl -T FILE");
+                kv_request_free(kv);
                 return;
         }
-        r = page_new(ask, &page, &refusal.err);
-        if (r == -EINVAL) {
-                kv_refuse(request, &refusal);
-                kv_request_free(ask);
+        if (p->has_prev_exist && !p->prev_exist && p->prev_index > 0) {
+                refuse(request, 400,
+                       "prevIndex: what must not exist has none; leave out prevIndex or prevExist");
+                kv_request_free(kv);
                 return;
         }
-        if (r == 0)
-                r = kv_read(store, &txn);
-        if (r < 0) {
-                page_answer(ask, page, r);
+        kv->command = (KvCommand) {
+                .op = KV_SET,
+                .key = kv->key,
+                .prev_index = p->prev_index,
+                .value = { request->http->body, request->http->body_size },
+        };
+        if (p->has_prev_exist)
+                kv->command.op = p->prev_exist ? KV_UPDATE : KV_CREATE;
+        request_ttl(&kv->command, p->has_ttl, p->ttl);
+        if (kv_limits_check(request, &kv->command, &refusal.err) == 0) {
+                kv_request_propose(kv, value_on_done);
                 return;
         }
-        page->encoded_max = API_LARGE_BYTES;
-        tree_limit_walks(txn, API_LARGE_VISITS);
-        r = page_read(page, txn);
-        if (r != -E2BIG) {
-                page_answer(ask, page, r);
-                return;
-        }
-        loop_count(request->api->loop, 0, page->nodes.size);
-
-        page->encoded_max = 0;
-        page->ask = ask;
-        r = kv_read_large(store, &page_ops, page, &ask->large);
-        if (r < 0) {
-                page_answer(ask, page, r);
-                return;
-        }
-        (void) TAKE_PTR(page);
-        request->forget = ask_forget;
+        kv_refuse(request, &refusal);
+        kv_request_free(kv);
 }
 
-void kv_list_handle(KvRequest *ask) {
-        ask->read = list_read;
-        kv_request_read(ask);
-}
-
-/* -- Parameters and routes: fleet-api(7) documents the same names -- */
+/* -- Parameters: fleet-api(7) documents the same names -- */
 
 typedef enum ParameterType { TAKES_KEY, TAKES_BYTES, TAKES_BOOL, TAKES_NUMBER } ParameterType;
 
 #define AT(member)   offsetof(KvParameters, member)
-#define SAYS(member) (offsetof(KvParameters, member) + 1)
+#define FLAG(member) (offsetof(KvParameters, member) + 1)
 
-static const struct KvParameter {
+static const struct KvParameterRow {
         const char *name;
         ParameterType type;
-        size_t offset, given; /* where "it was given" is noted, and 1; 0: nowhere */
+        size_t offset, given; /* the flag that it was sent, plus 1; 0: none */
         uint64_t least, most; /* of a number */
 } parameters[] = {
-        { "after", TAKES_NUMBER, AT(after), SAYS(has_after), 0, UINT64_MAX - 1 },
+        { "after", TAKES_NUMBER, AT(after), FLAG(has_after), 0, UINT64_MAX - 1 },
         { "dir", TAKES_BOOL, AT(dir) },
         { "limit", TAKES_NUMBER, AT(limit), 0, 1, KV_PAGE_MAX },
         { "nextPageToken", TAKES_BYTES, AT(page) },
         { "prefix", TAKES_KEY, AT(prefix) },
-        { "prevExist", TAKES_BOOL, AT(prev_exist), SAYS(has_prev_exist) },
+        { "prevExist", TAKES_BOOL, AT(prev_exist), FLAG(has_prev_exist) },
         { "prevIndex", TAKES_NUMBER, AT(prev_index), 0, 1, UINT64_MAX },
         { "progress", TAKES_NUMBER, AT(progress), 0, 0, KV_PROGRESS_MAX_S },
         { "quorum", TAKES_BOOL, AT(quorum) },
         { "recursive", TAKES_BOOL, AT(recursive) },
-        { "ttl", TAKES_NUMBER, AT(ttl), SAYS(has_ttl), 0, UINT64_MAX },
+        { "ttl", TAKES_NUMBER, AT(ttl), FLAG(has_ttl), 0, UINT64_MAX },
         { "values", TAKES_BOOL, AT(values) },
 };
 
-static const struct KvRoute {
-        const char *path;
-        bool has_key;                /* and a key behind it */
-        const char *methods, *takes; /* with a blank around each */
-        void (*handle)(KvRequest *ask);
-} routes[] = {
-        { "/changes", false, " GET ", " after prefix progress ", kv_changes_handle },
-        { "/list", false, " GET HEAD ", " limit nextPageToken prefix quorum recursive values ",
-          kv_list_handle },
-        { "/txn", false, " POST ", " ", kv_txn_handle },
-        { "/value", true, " GET HEAD ", " quorum ", value_handle },
-        { "/value", true, " PUT ", " prevExist prevIndex ttl ", value_handle },
-        { "/value", true, " DELETE ", " dir prevIndex recursive ", value_handle },
-};
-
-static bool has_word(const char *words, const char *word) {
-        size_t n = strlen(word);
-
-        for (const char *at = words; n > 0 && (at = strstr(at, word)); at++)
-                if (at > words && at[-1] == ' ' && at[n] == ' ')
-                        return true;
-        return false;
-}
-
-static int parameter_read(const struct KvParameter *parameter, const HttpParameter *sent, KvParameters *p,
+static int parameter_read(const struct KvParameterRow *parameter, const HttpParameter *sent, KvParameters *p,
                           Error *err) {
         void *field = (char *) p + parameter->offset;
         uint64_t number;
         int r;
 
         if (parameter->type != TAKES_KEY && !http_parameter_is_text(sent))
-                return error_set(err, -EINVAL, "%s: there is a NUL in it", parameter->name);
+                return error_set(err, -EINVAL, "%s: contains a NUL byte", parameter->name);
         switch (parameter->type) {
         case TAKES_KEY:
         case TAKES_BYTES:
@@ -650,27 +408,26 @@ static int parameter_read(const struct KvParameter *parameter, const HttpParamet
         return 0;
 }
 
-/* Whatever is misspelt or said twice is refused: nobody waits for what he did not ask for. */
+/* Unknown and repeated parameters are rejected, so that a typing error has no silent effect. */
 static int parameters_read(const Request *request, const char *takes, KvParameters *ret, Error *err) {
         KvParameters p = { .prefix = { "/", 1 },
                            .limit = KV_PAGE_DEFAULT,
                            .values = true,
                            .progress = KV_PROGRESS_DEFAULT_S };
 
-        p.recursive = has_word(takes, "limit"); /* a list is of all levels, a deletion of one */
+        p.recursive = route_has_word(takes, "limit"); /* the default: a list has all levels, a deletion one */
         for (size_t i = 0; i < request->parameters.n; i++) {
                 const HttpParameter *sent = &request->parameters.items[i];
-                const struct KvParameter *parameter = NULL;
+                const struct KvParameterRow *parameter = NULL;
                 int r;
 
                 for (size_t k = 0; k < ELEMENTS(parameters); k++)
-                        if (streq(parameters[k].name, sent->name) && has_word(takes, sent->name))
+                        if (streq(parameters[k].name, sent->name) && route_has_word(takes, sent->name))
                                 parameter = &parameters[k];
-                if (!parameter && streq(takes, " "))
+                if (!parameter && !takes[0])
                         return error_set(err, -EINVAL, "%.100s: this takes no parameters", sent->name);
                 if (!parameter)
-                        return error_set(err, -EINVAL, "%.100s: this takes%.*s", sent->name,
-                                         (int) strlen(takes) - 1, takes);
+                        return error_set(err, -EINVAL, "%.100s: this takes %s", sent->name, takes);
                 if (http_parameter(&request->parameters, sent->name) != sent)
                         return error_set(err, -EINVAL, "%s: given twice", sent->name);
                 r = parameter_read(parameter, sent, &p, err);
@@ -681,68 +438,38 @@ static int parameters_read(const Request *request, const char *takes, KvParamete
         return 0;
 }
 
-/* Does 'path' lie on the route? */
-static bool route_fits(const struct KvRoute *route, const char *path) {
-        size_t n = strlen(route->path);
-
-        return starts_with(path, route->path) && (path[n] == 0 || (route->has_key && path[n] == '/'));
+void kv_v1_not_found(Request *request) {
+        refuse(request, 404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY");
 }
 
-static void not_allowed(Request *request, const char *path) {
-        _cleanup_text_ Text allow = {}, t = {};
+void kv_v1_not_allowed(Request *request, const char *methods) {
         KvRefusal refusal = { .status = 405 };
+        _cleanup_text_ Text t = {};
 
-        for (size_t i = 0; i < ELEMENTS(routes); i++)
-                if (route_fits(&routes[i], path))
-                        text_printf(&allow, "%s%.*s", allow.size > 0 ? " " : "",
-                                    (int) strlen(routes[i].methods) - 2, routes[i].methods + 1);
-        for (char *p = allow.chars; p && *p; p++)
-                *p = *p == ' ' ? ',' : *p;
         error_set(&refusal.err, -EINVAL, "%s is not for this path; it takes %s", request->http->method,
-                  allow.chars ?: "");
+                  methods);
         kv_refusal_write(&t, &refusal);
-        request_answer(request, 405, "application/json", (HttpField[]) { { "Allow", allow.chars ?: "" }, {} },
+        request_answer(request, 405, "application/json", (HttpField[]) { { "Allow", methods }, {} },
                        t.chars ?: "", t.size);
 }
 
-void kv_v1_handle(Request *request, const char *path) {
-        const struct KvRoute *route = NULL;
+KvRequest *kv_request_new(Request *request) {
         KvRefusal refusal = { .status = 400 };
-        bool known = false;
-        KvRequest *ask;
+        KvRequest *kv;
         int r;
 
-        for (size_t i = 0; i < ELEMENTS(routes) && !route; i++)
-                if (route_fits(&routes[i], path) &&
-                    (routes[i].has_key || strlen(path) == request->path_size - (path - request->path))) {
-                        known = true;
-                        route = has_word(routes[i].methods, request->http->method) ? &routes[i] : NULL;
-                }
-        if (!known) {
-                refuse(request, 404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY");
-                return;
-        }
-        if (!route) {
-                not_allowed(request, path);
-                return;
-        }
-        ask = NEW0(KvRequest, 1);
-        if (!ask) {
+        kv = NEW0(KvRequest, 1);
+        if (!kv) {
                 refuse(request, 503, "out of memory");
-                return;
+                return NULL;
         }
-        ask->request = request;
-        request->state = ask;
-        r = parameters_read(request, route->takes, &ask->p, &refusal.err);
-        if (r < 0) {
-                refusal.status = request_status_of(r);
-                kv_refuse(request, &refusal);
-                kv_request_free(ask);
-                return;
-        }
-        if (route->has_key) {
-                path += strlen(route->path);
-                ask->key = (KvBytes) { path, request->path_size - (path - request->path) };
-        }
-        route->handle(ask);
+        kv->request = request;
+        request->state = kv;
+        r = parameters_read(request, request->route->parameters, &kv->p, &refusal.err);
+        if (r >= 0)
+                return kv;
+        refusal.status = request_status_of(r);
+        kv_refuse(request, &refusal);
+        kv_request_free(kv);
+        return NULL;
 }

@@ -1,9 +1,8 @@
-/* GET /fleet/v1/kv/changes: every change below a prefix, a line each, from any index that the window of
- * events still has.
+/* GET /fleet/v1/kv/changes: every change below a prefix, a line each, from any index of the event window.
  *
- * Who reads slowly costs 256 KiB and no more: when the connection is full the watch is given up, and when it
- * has drained it is taken up again behind the last change told, out of the window. Only whom the window has
- * left behind is sent away, with a last line that says from where to go on. */
+ * A slow reader costs 256 KiB at most: the watch is closed when the connection is full, and opened again from
+ * the window, behind the last change sent, when the connection has drained. A reader that is behind the
+ * window gets a last line that names the index to continue from. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -11,19 +10,19 @@
 
 typedef struct Changes {
         Request *request;
-        KvRequest *ask; /* owned: the prefix */
-        Watch *watch;   /* NULL: the connection is full */
-        uint64_t told;  /* all up to here has been said */
+        KvRequest *kv;  /* owned: the prefix */
+        KvWatch *watch; /* NULL: the connection is full */
+        uint64_t sent;  /* everything up to this index is sent */
         KvLine line;
-        bool catching_up; /* a line is owed when the window is told */
+        bool catching_up; /* a line with the index follows once the window is delivered */
         Timer progress;
 } Changes;
 
 static void changes_free(Changes *c) {
         c->request->api->n_watching--;
         timer_stop(&c->progress);
-        watch_close(c->watch);
-        kv_request_free(c->ask);
+        kv_watch_close(c->watch);
+        kv_request_free(c->kv);
         free(c);
 }
 
@@ -39,7 +38,7 @@ static void refusal_forgotten(KvRefusal *ret, uint64_t after, uint64_t oldest, u
                   (unsigned long long) after, (unsigned long long) oldest);
 }
 
-/* The end, with its reason as the last line; when the connection is full, once it has drained. */
+/* End the stream with the reason as the last line. If the connection is full, drain calls this again. */
 static void changes_end(Changes *c, const KvRefusal *refusal) {
         Request *request = c->request;
         _cleanup_text_ Text t = {};
@@ -53,7 +52,7 @@ static void changes_end(Changes *c, const KvRefusal *refusal) {
         request_end(request);
 }
 
-static int line_of(HubEvent *event, Shared **ret) {
+static int changes_line(KvWatchEvent *event, Shared **ret) {
         const KvEvent *e = &event->event;
         bool gone = e->action == KV_ACTION_DELETE || e->action == KV_ACTION_CAD ||
                     e->action == KV_ACTION_EXPIRE;
@@ -77,25 +76,25 @@ static int line_of(HubEvent *event, Shared **ret) {
         return 1;
 }
 
-/* A line with the index alone: all up to it has been told. Also the sign that somebody is there. */
-static void say_index(Changes *c, uint64_t index) {
+/* Send a line with the index alone: everything up to it is sent. It also shows that the stream is alive. */
+static void changes_send_index(Changes *c, uint64_t index) {
         char line[48];
         int n = snprintf(line, sizeof(line), "{\"index\":%llu}\n", (unsigned long long) index);
 
         if (http_chunk(c->request->http, line, n) == 0)
-                c->told = MAX(c->told, index);
+                c->sent = MAX(c->sent, index);
 }
 
-static void say_caught_up(Changes *c) {
+static void changes_send_caught_up(Changes *c) {
         uint64_t index = kv_index(c->request->api->options.store);
 
-        if (!c->catching_up || !c->watch || !watch_is_told(c->watch, &index))
+        if (!c->catching_up || !c->watch || !kv_watch_progress(c->watch, &index))
                 return;
         c->catching_up = false;
-        say_index(c, MAX(index, c->told));
+        changes_send_index(c, MAX(index, c->sent));
 }
 
-static void changes_on_event(void *userdata, HubEvent *event) {
+static void changes_on_event(void *userdata, KvWatchEvent *event) {
         Changes *c = userdata;
         Request *request = c->request;
         Shared *line = NULL;
@@ -106,11 +105,11 @@ static void changes_on_event(void *userdata, HubEvent *event) {
                 r = http_chunk_shared(request->http, line);
         shared_unref(line);
         if (r == 0) {
-                c->told = event->event.index;
-                say_caught_up(c);
+                c->sent = event->event.index;
+                changes_send_caught_up(c);
         } else if (r == -ENOBUFS) {
-                c->told = event->event.index - 1;
-                c->watch = watch_close(c->watch);
+                c->sent = event->event.index - 1;
+                c->watch = kv_watch_close(c->watch);
         } else {
                 request->forget = NULL;
                 request->drain = NULL;
@@ -124,22 +123,21 @@ static void changes_on_cleared(void *userdata, uint64_t oldest, uint64_t current
         KvRefusal refusal;
 
         c->watch = NULL;
-        refusal_forgotten(&refusal, c->told, oldest, current);
+        refusal_forgotten(&refusal, c->sent, oldest, current);
         changes_end(c, &refusal);
 }
 
-static const WatchEvents changes_events = { .on_event = changes_on_event, .on_cleared = changes_on_cleared };
+static const KvWatchOps changes_events = { .on_event = changes_on_event, .on_cleared = changes_on_cleared };
 
 static int changes_watch(Changes *c, uint64_t *ret_oldest) {
-        WatchOptions options = { .key = c->ask->p.prefix,
-                                 .recursive = true,
-                                 .refreshes = true,
-                                 .since = c->told + 1,
-                                 .internal = c->request->door == API_SOCKET &&
-                                             kv_path_is_ours(c->ask->p.prefix) };
+        KvWatchOptions options = { .key = c->kv->p.prefix,
+                                   .recursive = true,
+                                   .refreshes = true,
+                                   .since = c->sent + 1,
+                                   .internal = kv_path_is_ours(c->kv->p.prefix) &&
+                                               request_may_read(c->request, c->kv->p.prefix) };
 
-        return hub_watch(kv_hub(c->request->api->options.store), &options, &changes_events, c, &c->watch,
-                         ret_oldest);
+        return kv_watch(c->request->api->options.store, &options, &changes_events, c, &c->watch, ret_oldest);
 }
 
 static void too_many(KvRefusal *ret) {
@@ -157,11 +155,11 @@ static void changes_on_drain(Request *request) {
                 return;
         r = changes_watch(c, &oldest);
         if (r == 0) {
-                say_caught_up(c);
+                changes_send_caught_up(c);
                 return;
         }
         if (r == -ESTALE)
-                refusal_forgotten(&refusal, c->told, oldest, kv_index(request->api->options.store));
+                refusal_forgotten(&refusal, c->sent, oldest, kv_index(request->api->options.store));
         else
                 too_many(&refusal);
         changes_end(c, &refusal);
@@ -171,14 +169,14 @@ static void changes_on_progress(void *userdata) {
         Changes *c = userdata;
         uint64_t index = kv_index(c->request->api->options.store);
 
-        if (timer_start(&c->progress, c->request->api->loop, c->ask->p.progress * 1000) < 0)
+        if (timer_start(&c->progress, c->request->api->loop, c->kv->p.progress * 1000) < 0)
                 return;
-        if (c->watch && watch_is_told(c->watch, &index))
-                say_index(c, MAX(index, c->told));
+        if (c->watch && kv_watch_progress(c->watch, &index))
+                changes_send_index(c, MAX(index, c->sent));
 }
 
-void kv_changes_begin(KvRequest *ask, KvLine line, bool told) {
-        Request *request = ask->request;
+void kv_changes_begin(KvRequest *kv, KvLine line, bool history) {
+        Request *request = kv->request;
         uint64_t index = kv_index(request->api->options.store), oldest = 0;
         Changes *c = NEW0(Changes, 1);
         KvRefusal refusal = { .status = 503, .err.message = "out of memory" };
@@ -187,29 +185,29 @@ void kv_changes_begin(KvRequest *ask, KvLine line, bool told) {
 
         if (c) {
                 *c = (Changes) { .request = request,
-                                 .ask = ask,
-                                 .told = ask->p.has_after ? ask->p.after : index,
+                                 .kv = kv,
+                                 .sent = kv->p.has_after ? kv->p.after : index,
                                  .line = line,
-                                 .catching_up = told };
+                                 .catching_up = history };
                 c->progress = TIMER(changes_on_progress, c);
                 request->api->n_watching++;
                 r = changes_watch(c, &oldest);
-                if (r == -ESTALE && told && ask->p.after == 0) {
-                        c->told = oldest - 1;
+                if (r == -ESTALE && history && kv->p.after == 0) {
+                        c->sent = oldest - 1;
                         r = changes_watch(c, &oldest);
                 }
         }
-        if (r == 0 && ask->p.progress > 0)
-                r = timer_start(&c->progress, request->api->loop, ask->p.progress * 1000);
+        if (r == 0 && kv->p.progress > 0)
+                r = timer_start(&c->progress, request->api->loop, kv->p.progress * 1000);
         if (r < 0) {
                 if (r == -ESTALE)
-                        refusal_forgotten(&refusal, ask->p.after, oldest, index);
+                        refusal_forgotten(&refusal, kv->p.after, oldest, index);
                 else if (r == -ENOBUFS)
                         too_many(&refusal);
                 if (c)
                         changes_free(c);
                 else
-                        kv_request_free(ask);
+                        kv_request_free(kv);
                 kv_refuse(request, &refusal);
                 return;
         }
@@ -218,10 +216,13 @@ void kv_changes_begin(KvRequest *ask, KvLine line, bool told) {
         request->drain = changes_on_drain;
         http_begin(request->http, 200, "application/x-ndjson",
                    (HttpField[]) { request_stale_field(request, &stale), {} });
-        say_index(c, c->told);
-        say_caught_up(c);
+        changes_send_index(c, c->sent);
+        changes_send_caught_up(c);
 }
 
-void kv_changes_handle(KvRequest *ask) {
-        kv_changes_begin(ask, line_of, false);
+void kv_changes_handle(Request *request) {
+        KvRequest *kv = kv_request_new(request);
+
+        if (kv)
+                kv_changes_begin(kv, changes_line, false);
 }

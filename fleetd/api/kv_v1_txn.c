@@ -1,9 +1,9 @@
 /* POST /fleet/v1/kv/txn: checks, then writes; all or nothing.
  *
- *     {"checks": [{"key": "/a", "exists": false}, ...], "writes": [{"action": "set", "key": "/a", "value":
- * "x"}, ...]}
+ *     {"checks": [{"key": "/a", "exists": false}, ...],
+ *      "writes": [{"action": "set", "key": "/a", "value": "x"}, ...]}
  *
- * Strict: what is misspelt, missing or said twice is refused with its place, before anything is proposed. */
+ * Unknown, missing and repeated members are rejected with their place, before anything is proposed. */
 #include <errno.h>
 #include <stdio.h>
 #include <strings.h>
@@ -19,7 +19,7 @@ static const char *const txn_members[] = { "checks", "writes", NULL };
 static const struct {
         const char *name;
         KvOp op;
-        const char *takes; /* members besides "action" and the key, with a blank around each */
+        const char *takes; /* members in addition to "action" and the key, each between spaces */
 } actions[] = {
         { "set", KV_SET, " dir refresh ttl value value64 " },
         { "create", KV_CREATE, " dir ttl value value64 " },
@@ -31,7 +31,7 @@ static const struct {
 
 typedef struct Members {
         const char *const *known;
-        const char *takes; /* NULL: all that are known */
+        const char *takes; /* NULL: all known ones */
         const char *action;
         Error *err;
 } Members;
@@ -59,7 +59,7 @@ static int members_check(const JsonValue *object, const Members *members) {
         return json_value_each(object, check_member, (void *) members);
 }
 
-/* 1: given, 0: not. */
+/* Return 1 if the member is present, 0 if not. */
 static int read_bytes(const JsonValue *object, const char *name, Arena *arena, KvBytes *ret, Error *err) {
         _cleanup_free_ char *bytes = NULL;
         size_t size;
@@ -95,9 +95,15 @@ static int read_check(const JsonValue *object, Arena *arena, KvCheck *ret, Error
         int r, valued;
 
         r = members_check(object, &(Members) { .known = check_members, .err = err });
-        r = r ?: read_key(object, arena, &ret->key, err);
-        r = r ?: json_read_bool(object, "exists", &there, err);
-        r = r ?: json_read_u64(object, "modifiedIndex", &ret->index, err);
+        if (r < 0)
+                return r;
+        r = read_key(object, arena, &ret->key, err);
+        if (r < 0)
+                return r;
+        r = json_read_bool(object, "exists", &there, err);
+        if (r < 0)
+                return r;
+        r = json_read_u64(object, "modifiedIndex", &ret->index, err);
         if (r < 0)
                 return r;
         valued = read_bytes(object, "value", arena, &ret->value, err);
@@ -111,14 +117,20 @@ static int read_check(const JsonValue *object, Arena *arena, KvCheck *ret, Error
                 return error_set(
                         err, -EINVAL,
                         "modifiedIndex: no key has 0; for one that is absent write \"exists\": false");
-        ret->kind = valued ? KV_CHECK_VALUE :
-                    index  ? KV_CHECK_MODIFIED :
-                    there  ? KV_CHECK_EXISTS :
-                             KV_CHECK_ABSENT;
+        if (valued)
+                ret->kind = KV_CHECK_VALUE;
+        else if (index)
+                ret->kind = KV_CHECK_MODIFIED;
+        else
+                ret->kind = there ? KV_CHECK_EXISTS : KV_CHECK_ABSENT;
         return 0;
 }
 
 static int read_write(const JsonValue *object, Arena *arena, KvCommand *ret, Error *err) {
+        const struct {
+                const char *name;
+                bool *flag;
+        } flags[] = { { "dir", &ret->dir }, { "recursive", &ret->recursive }, { "refresh", &ret->refresh } };
         const char *action = NULL;
         uint64_t ttl = 0;
         size_t i = 0;
@@ -138,11 +150,17 @@ static int read_write(const JsonValue *object, Arena *arena, KvCommand *ret, Err
                                                .takes = actions[i].takes,
                                                .action = action,
                                                .err = err });
-        r = r ?: read_key(object, arena, &ret->key, err);
-        r = r ?: json_read_bool(object, "dir", &ret->dir, err);
-        r = r ?: json_read_bool(object, "recursive", &ret->recursive, err);
-        r = r ?: json_read_bool(object, "refresh", &ret->refresh, err);
-        r = r ?: json_read_u64(object, "ttl", &ttl, err);
+        if (r < 0)
+                return r;
+        r = read_key(object, arena, &ret->key, err);
+        if (r < 0)
+                return r;
+        for (size_t k = 0; k < ELEMENTS(flags); k++) {
+                r = json_read_bool(object, flags[k].name, flags[k].flag, err);
+                if (r < 0)
+                        return r;
+        }
+        r = json_read_u64(object, "ttl", &ttl, err);
         if (r < 0)
                 return r;
         valued = read_bytes(object, "value", arena, &ret->value, err);
@@ -168,7 +186,7 @@ static int read_items(const JsonValue *root, const char *name, size_t *ret_n, Er
         return 0;
 }
 
-/* jansson's words for what is legal, and not taken here. */
+/* Explain what is valid JSON for some parsers, and rejected here. */
 static int parse(const void *json, size_t size, JsonValue **ret, Error *err) {
         int r = json_value_parse(json, size, ret, err);
 
@@ -190,8 +208,12 @@ int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, c
         if (r < 0)
                 return r;
         r = members_check(root, &(Members) { .known = txn_members, .err = err });
-        r = r ?: read_items(root, "checks", &cmd.n_checks, err);
-        r = r ?: read_items(root, "writes", &cmd.n_writes, err);
+        if (r < 0)
+                return r;
+        r = read_items(root, "checks", &cmd.n_checks, err);
+        if (r < 0)
+                return r;
+        r = read_items(root, "writes", &cmd.n_writes, err);
         if (r < 0)
                 return r;
         if (cmd.n_checks + cmd.n_writes == 0)
@@ -229,7 +251,7 @@ int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, c
 
 /* -- Answering -- */
 
-static void say_check(const KvCheck *check, const KvResult *result, Error *err) {
+static void explain_check(const KvCheck *check, const KvResult *result, Error *err) {
         unsigned long long modified = result->found.modified;
 
         if (check->kind == KV_CHECK_ABSENT)
@@ -245,33 +267,33 @@ static void say_check(const KvCheck *check, const KvResult *result, Error *err) 
                                               "the value is another one");
 }
 
-static void refuse_txn(KvRequest *ask, const KvResult *result) {
+static void refuse_txn(KvRequest *kv, const KvResult *result) {
         KvRefusal refusal = { .now_ms = result->now_ms };
-        size_t at = result->refused_at, n_checks = ask->command.n_checks;
+        size_t at = result->refused_at, n_checks = kv->command.n_checks;
 
-        kv_refusal_of(&refusal, ask->request, result);
+        kv_refusal_of(&refusal, kv->request, result);
         if (at > n_checks)
                 snprintf(refusal.at, sizeof(refusal.at), "writes[%zu]", at - n_checks - 1);
         else if (at > 0) {
                 snprintf(refusal.at, sizeof(refusal.at), "checks[%zu]", at - 1);
-                say_check(&ask->command.checks[at - 1], result, &refusal.err);
+                explain_check(&kv->command.checks[at - 1], result, &refusal.err);
                 refusal.found = result->has_found ? &result->found : NULL;
         }
         if (at > 0)
                 error_prefix(&refusal.err, refusal.err.code, "%s", refusal.at);
-        kv_refuse(ask->request, &refusal);
+        kv_refuse(kv->request, &refusal);
 }
 
 static void txn_on_done(void *userdata, const KvResult *result) {
-        KvRequest *ask = userdata;
-        Request *request = ask->request;
+        KvRequest *kv = userdata;
+        Request *request = kv->request;
         _cleanup_text_ Text t = {};
 
-        ask->number = 0;
+        kv->number = 0;
         request->forget = NULL;
         if (result->status != KV_OK) {
-                refuse_txn(ask, result);
-                kv_request_free(ask);
+                refuse_txn(kv, result);
+                kv_request_free(kv);
                 return;
         }
         json_open(&t, NULL, '{');
@@ -288,37 +310,65 @@ static void txn_on_done(void *userdata, const KvResult *result) {
         json_close(&t, ']');
         text_append(&t, "}\n");
         request_answer_json(request, 200, &t);
-        kv_request_free(ask);
+        kv_request_free(kv);
 }
 
-void kv_txn_handle(KvRequest *ask) {
-        Request *request = ask->request;
-        const char *type = request->http->content_type;
-        KvRefusal refusal = { .status = 400 };
-        int r = 0;
+static bool type_is_json(const char *type) {
+        return type && strncasecmp(type, "application/json", 16) == 0 && strchr("; \t", type[16]);
+}
 
-        if (!type || strncasecmp(type, "application/json", 16) != 0 || !strchr("; \t", type[16])) {
-                refusal.status = 415;
+static int txn_read(KvRequest *kv, KvRefusal *refusal) {
+        const HttpRequest *http = kv->request->http;
+        int r;
+
+        r = kv_txn_decode(http->body, http->body_size, &kv->arena, &kv->command, refusal->at, &refusal->err);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < kv->command.n_writes; i++) {
+                r = kv_limits_check(kv->request, &kv->command.writes[i], &refusal->err);
+                if (r < 0) {
+                        snprintf(refusal->at, sizeof(refusal->at), "writes[%zu]", i);
+                        return r;
+                }
+        }
+        return 0;
+}
+
+static unsigned txn_status(int error) {
+        switch (error) {
+        case -E2BIG:
+                return 413;
+        case -EPERM:
+                return 403;
+        case -ENOMEM:
+                return 503;
+        default:
+                return 400;
+        }
+}
+
+void kv_txn_handle(Request *request) {
+        KvRequest *kv = kv_request_new(request);
+        KvRefusal refusal = {};
+        int r;
+
+        if (!kv)
+                return;
+        if (!type_is_json(request->http->content_type)) {
                 r = error_set(&refusal.err, -EINVAL, "only an application/json body is taken");
+                refusal.status = 415;
+        } else {
+                r = txn_read(kv, &refusal);
+                refusal.status = txn_status(r);
         }
-        if (r == 0)
-                r = kv_txn_decode(request->http->body, request->http->body_size, &ask->arena, &ask->command,
-                                  refusal.at, &refusal.err);
-        for (size_t i = 0; r == 0 && i < ask->command.n_writes; i++) {
-                r = kv_limits_check(request, &ask->command.writes[i], &refusal.err);
-                if (r < 0)
-                        snprintf(refusal.at, sizeof(refusal.at), "writes[%zu]", i);
-        }
-        if (r < 0) {
-                if (r == -E2BIG || r == -ENOMEM || r == -EPERM)
-                        refusal.status = r == -E2BIG ? 413 : r == -EPERM ? 403 : 503;
-                if (r == -ENOMEM)
-                        error_set(&refusal.err, r, "out of memory");
-                if (refusal.at[0])
-                        error_prefix(&refusal.err, r, "%s", refusal.at);
-                kv_refuse(request, &refusal);
-                kv_request_free(ask);
+        if (r == 0) {
+                kv_request_propose(kv, txn_on_done);
                 return;
         }
-        kv_request_propose(ask, txn_on_done);
+        if (r == -ENOMEM)
+                error_set(&refusal.err, r, "out of memory");
+        if (refusal.at[0])
+                error_prefix(&refusal.err, r, "%s", refusal.at);
+        kv_refuse(request, &refusal);
+        kv_request_free(kv);
 }

@@ -1,5 +1,4 @@
-/* PUT /fleet/v1/cluster/level: the feature level is raised now, and not when all hosts have known it for a
- * day. */
+/* PUT /fleet/v1/cluster/level: raise the feature level now, and not a day after all hosts support it. */
 #include <stdio.h>
 
 #include "fleetd/api/request.h"
@@ -17,6 +16,12 @@ static void raising_forget(Request *request) {
         free(raising);
 }
 
+static unsigned raising_status(KvStatus status) {
+        if (status == KV_UNKNOWN)
+                return 504;
+        return status == KV_INVALID ? 409 : 503;
+}
+
 static void raising_on_done(void *userdata, const KvResult *result) {
         _cleanup_free_ Raising *raising = userdata;
         Request *request = raising->request;
@@ -26,11 +31,8 @@ static void raising_on_done(void *userdata, const KvResult *result) {
         if (result->status == KV_OK)
                 request_answer(request, 204, NULL, NULL, "", 0);
         else
-                request_error(request,
-                              result->status == KV_UNKNOWN ? 504 :
-                              result->status == KV_INVALID ? 409 :
-                                                             503,
-                              "%.*s", (int) result->cause.size, (const char *) result->cause.data);
+                request_error(request, raising_status(result->status), "%.*s", (int) result->cause.size,
+                              (const char *) result->cause.data);
 }
 
 void level_handle(Request *request) {
@@ -43,13 +45,8 @@ void level_handle(Request *request) {
         Error err = {};
         int r;
 
-        if (!method_is(request, "PUT")) {
-                request_error(request, 405, "only PUT supported against this resource");
-                return;
-        }
         r = json_value_parse(request->http->body, request->http->body_size, &root, &err);
-        if (r >= 0)
-                r = json_read_u64(root, "level", &level, &err);
+        r = r < 0 ? r : json_read_u64(root, "level", &level, &err);
         if (r < 0 || level == 0) {
                 request_error(request, request_status_of(r), "expected {\"level\":N}%s%s",
                               err.message[0] ? ": " : "", err.message);
@@ -58,11 +55,11 @@ void level_handle(Request *request) {
         kv_state(request->api->options.store, &state);
         can = cluster_level(registry_cluster(request->api->options.registry), state.level_max, &behind);
         if (level > can && behind)
-                request_error(request, 409, "feature level %llu: %s knows %u at most; upgrade it first",
+                request_error(request, 409, "feature level %llu: %s supports %u at most; upgrade it first",
                               (unsigned long long) level,
                               behind->facts && behind->facts->name ? behind->facts->name : behind->id, can);
         else if (level > can)
-                request_error(request, 409, "feature level %llu: this fleetd knows %u at most",
+                request_error(request, 409, "feature level %llu: this fleetd supports %u at most",
                               (unsigned long long) level, can);
         else if (level < state.level)
                 request_error(request, 409, "the feature level is %u, and does not go back", state.level);

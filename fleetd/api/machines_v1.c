@@ -1,4 +1,4 @@
-/* /fleet/v1/machines: who is there, and the metadata that people give them. */
+/* /fleet/v1/machines: the list of machines, and changes of their metadata. */
 #include <errno.h>
 #include <stdio.h>
 
@@ -8,9 +8,9 @@ enum { OPERATIONS_MAX = 1000 }; /* of one PATCH */
 
 /* -- Listing -- */
 
-static const char *trouble_of(const ClusterMachine *m) {
-        return starts_with(m->presence_reason, MACHINE_TROUBLE) ?
-                       m->presence_reason + strlen(MACHINE_TROUBLE) :
+static const char *machine_problem(const ClusterMachine *m) {
+        return starts_with(m->presence_reason, MACHINE_CONDITION) ?
+                       m->presence_reason + strlen(MACHINE_CONDITION) :
                        NULL;
 }
 
@@ -25,7 +25,7 @@ static const char *machine_role(const KvState *state, const ClusterMachine *m) {
         return NULL;
 }
 
-static void machines_list(Request *request) {
+void machines_list_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const char *all = request_parameter(request, "all");
         _cleanup_free_ ClusterMachine **machines = NULL;
@@ -56,7 +56,7 @@ static void machines_list(Request *request) {
                                                      .presence = presence_to_string(m->presence),
                                                      .version = m->facts->version,
                                                      .role = machine_role(&state, m),
-                                                     .problem = trouble_of(m),
+                                                     .problem = machine_problem(m),
                                                      .since_ms = m->since_ms,
                                                      .n_units = cluster_load(m) };
                         bytes += m->metadata.n * (METADATA_KEY_MAX + METADATA_VALUE_MAX);
@@ -73,7 +73,7 @@ static void machines_list(Request *request) {
 
 /* -- Metadata: a JSON patch of paths /ID/metadata/KEY -- */
 
-/* "/ID/metadata/KEY"; the key points into it. */
+/* Parse "/ID/metadata/KEY"; the key points into 'path'. */
 static bool path_parse(const char *path, char ret_machine[static MACHINE_ID_SIZE], const char **ret_key) {
         const char *end = path[0] == '/' ? strchr(path + 1, '/') : NULL;
         const char *key = end ? starts_with(end, "/metadata/") ? end + strlen("/metadata/") : NULL : NULL;
@@ -88,14 +88,14 @@ static bool path_parse(const char *path, char ret_machine[static MACHINE_ID_SIZE
         return true;
 }
 
-/* fleet took {"value": "TEXT"} and documented "TEXT": both are good. */
+/* fleet accepted {"value": "TEXT"} and documented "TEXT": accept both. */
 static const char *operation_value(const JsonValue *operation) {
         const JsonValue *v = json_value_member(operation, "value");
 
         return json_value_string(json_value_type(v) == JSON_VALUE_OBJECT ? json_value_member(v, "value") : v);
 }
 
-/* One operation. Its machine is "" where none can have that id: then it is right, and changes nothing. */
+/* Read one operation. Its machine is "" if no machine can have that id: a valid operation without effect. */
 static int operation_read(const JsonValue *operation, char ret_machine[static MACHINE_ID_SIZE],
                           MetadataChange *ret, Error *err) {
         const char *op = json_value_string(json_value_member(operation, "op")) ?: "";
@@ -114,7 +114,7 @@ static int operation_read(const JsonValue *operation, char ret_machine[static MA
         return machine_metadata_check(ret->key, ret->value, err);
 }
 
-/* The keys that one machine would have, set over its own metadata. */
+/* The number of keys that one machine would have, set over its own metadata. */
 typedef struct MachineKeys {
         const char *machine; /* borrowed */
         const Pairs *set;    /* borrowed; NULL: the machine is unknown */
@@ -130,12 +130,16 @@ static MachineKeys *machine_keys(const Cluster *c, MachineKeys **table, MachineK
         if (keys)
                 return keys;
         m = cluster_machine(c, id);
-        *unused = (MachineKeys) { .machine = id, .set = m ? &m->set : NULL, .n = m ? m->set.n : 0 };
+        *unused = (MachineKeys) { .machine = id };
+        if (m) {
+                unused->set = &m->set;
+                unused->n = m->set.n;
+        }
         HASH_ADD_KEYPTR(hh, *table, id, strlen(id), unused);
         return TABLE_ADDED(unused) ? unused : NULL;
 }
 
-/* What is set over a machine's own metadata is bounded, as those are. */
+/* Check that no machine gets more keys than its own metadata may have. */
 static int keys_fit(const Cluster *c, const MetadataChange *changes, size_t n, Error *err) {
         _cleanup_free_ MachineKeys *all = NEW0(MachineKeys, n + 1);
         MachineKeys *table = NULL, *keys;
@@ -148,7 +152,7 @@ static int keys_fit(const Cluster *c, const MetadataChange *changes, size_t n, E
                 else
                         keys->n += !keys->set || !pairs_get(keys->set, changes[i].key);
         }
-        for (keys = table; r == 0 && keys; keys = keys->hh.next) /* as they were named */
+        for (keys = table; r == 0 && keys; keys = keys->hh.next) /* in the order of the request */
                 if (keys->n > METADATA_KEYS_MAX)
                         r = error_set(err, -EINVAL, "machine %s would have more than %d metadata keys",
                                       keys->machine, METADATA_KEYS_MAX);
@@ -156,7 +160,7 @@ static int keys_fit(const Cluster *c, const MetadataChange *changes, size_t n, E
         return r;
 }
 
-static void machines_patch(Request *request) {
+void machines_patch_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         _cleanup_free_ MetadataChange *changes = NULL;
         _cleanup_free_ char(*ids)[MACHINE_ID_SIZE] = NULL;
@@ -198,13 +202,4 @@ static void machines_patch(Request *request) {
         }
         change_sent(request, w,
                     registry_set_metadata(request->api->options.registry, changes, n, change_on_done, w));
-}
-
-void machines_handle(Request *request) {
-        if (method_is(request, "GET"))
-                machines_list(request);
-        else if (method_is(request, "PATCH"))
-                machines_patch(request);
-        else
-                request_error(request, 405, "only GET and PATCH supported against this resource");
 }

@@ -1,8 +1,8 @@
-/* /v2/members and /v2/machines: who is in this cluster, and where clients find them. A member's client
- * address is the door that the request came by, for this host, and what AdvertiseClient= says, for the
- * others; of one that says nothing and is up, this door, too: it is where a client of this host gets at all
- * that that one would tell. Changes of membership are not made here: they are checked as etcd checks them,
- * and then refused with the reason. */
+/* /v2/members and /v2/machines: the members of the cluster, and the URLs of their client listeners.
+ *
+ * The URL of this host is the address that the client dialed; that of another host is its AdvertiseClient=,
+ * or without one, while the host is up, the address of this listener, where a client gets the same data.
+ * Changes of membership are checked as etcd checks them, and then rejected with the reason. */
 #include <stdio.h>
 #include <strings.h>
 
@@ -48,19 +48,18 @@ void answer_cluster_message(Request *request, const KvState *state, unsigned sta
         answer_of_cluster(request, state, status, &t);
 }
 
-/* -- Who is there -- */
+/* -- Members and their URLs -- */
 
-/* What can be dialed by who asked: the address that the request was sent to; over the socket, the door beside
- * it. */
+/* Write the address that the client dialed; for a client of the local socket, that of the TCP listener. */
 static void own_url(const Request *request, Text *t) {
         const char *address = request->http->host;
-        const ApiListenerState *door;
+        const ApiListenerState *listener;
 
-        if (request->door == API_SOCKET) {
+        if (!request->listener->is_dialed) {
                 address = "";
-                TAILQ_FOREACH(door, &request->api->doors, doors)
-                if (door->door == API_LOOPBACK)
-                        address = door->address;
+                TAILQ_FOREACH(listener, &request->api->listeners, listeners)
+                if (listener->is_dialed)
+                        address = listener->address;
         }
         text_printf(t, "http://%s", address[0] ? address : "127.0.0.1:2379");
 }
@@ -76,17 +75,17 @@ static const ClusterMachine *machine_of(const Request *request, uint64_t raft_id
 
 typedef struct Naming {
         uint64_t raft_id;
-        char name[PEER_NAME_MAX];
+        char name[PEER_NAME_SIZE];
 } Naming;
 
-static void look_at_peer(void *userdata, const PeerState *peer) {
+static void match_peer(void *userdata, const PeerState *peer) {
         Naming *n = userdata;
 
-        if (peer->hello.raft_id == n->raft_id)
-                snprintf(n->name, sizeof(n->name), "%s", peer->hello.name);
+        if (peer->handshake.raft_id == n->raft_id)
+                snprintf(n->name, sizeof(n->name), "%s", peer->handshake.name);
 }
 
-/* Who runs no units has no facts: then what it said when it greeted us. */
+/* Set the name of a member. A host without an agent publishes no facts: its handshake has the name. */
 static void member_name(const Request *request, const KvState *state, uint64_t raft_id, Naming *ret) {
         const ClusterMachine *m = machine_of(request, raft_id);
         const Machine *facts = m ? m->facts : NULL;
@@ -97,10 +96,10 @@ static void member_name(const Request *request, const KvState *state, uint64_t r
         else if (facts && facts->name)
                 snprintf(ret->name, sizeof(ret->name), "%s", facts->name);
         else if (request->api->options.peers)
-                peers_each(request->api->options.peers, look_at_peer, ret);
+                peers_each(request->api->options.peers, match_peer, ret);
 }
 
-/* "" where nothing is known. */
+/* Set the URL of a member, "" if it is not known. */
 static void client_url(const Request *request, const KvState *state, uint64_t raft_id, Text *t) {
         const ClusterMachine *m = machine_of(request, raft_id);
 
@@ -109,7 +108,7 @@ static void client_url(const Request *request, const KvState *state, uint64_t ra
                 own_url(request, t);
         else if (m && m->client[0])
                 text_append(t, m->client);
-        else if (m && m->facts && m->facts->client) /* of an older version */
+        else if (m && m->facts && m->facts->client) /* an older version publishes it there */
                 text_append(t, m->facts->client);
         else if (m && m->presence == PRESENCE_UP)
                 own_url(request, t);
@@ -140,7 +139,7 @@ static void member_write(Text *t, const Request *request, const KvState *state, 
         t->error = t->error ?: url.error;
 }
 
-/* By the id that is shown, as etcd lists them. */
+/* Sort by the id of the API, as etcd does. */
 static size_t members_sorted(const KvState *state, const KvMember *ret[static KV_MEMBERS_MAX]) {
         for (size_t i = 0; i < state->n_members; i++) {
                 uint64_t id = mix(state->cluster_id + state->members[i].raft_id);
@@ -196,7 +195,7 @@ static const KvMember *member_by_id(const KvState *state, const char *id) {
 
 /* -- Changes: etcd's checks, in its order -- */
 
-/* The digits of an id without the zeros before them, or NULL when 'text' is no id. */
+/* Return the digits of an id without leading zeros, or NULL if 'text' is no id. */
 static const char *id_digits(const char *text) {
         size_t n = strspn(text, "0123456789abcdefABCDEF");
 
@@ -251,7 +250,7 @@ static int body_check(const HttpRequest *http, Error *err) {
         return r;
 }
 
-/* False: it was answered. */
+/* False: the body is invalid, and the request is answered. */
 static bool body_is_good(Request *request, const KvState *state) {
         const char *type = request->http->content_type ?: "";
         size_t size = strcspn(type, "; \t");
@@ -271,7 +270,7 @@ static bool body_is_good(Request *request, const KvState *state) {
         return true;
 }
 
-/* 409: the status whose message etcd's clients show. */
+/* Answer 409, whose message etcd's clients show. */
 static void answer_refused(Request *request, const KvState *state) {
         answer_cluster_message(request, state, 409,
                                "members come by Join= in their own fleetd.conf, and go with their state; "
@@ -291,29 +290,36 @@ static void member_change(Request *request, const KvState *state, const char *te
                 answer_refused(request, state);
 }
 
-/* -- The doors of this file -- */
+/* -- Handlers -- */
 
-void v2_members_handle(Request *request, const char *id) {
+static void members_get(Request *request, const KvState *state, const char *id) {
         const KvMember *member;
+
+        if (id[0] == 0) {
+                members_list(request, state);
+                return;
+        }
+        member = streq(id, "leader") ? member_by_raft_id(state, state->leader_id) : member_by_id(state, id);
+        if (member)
+                answer_member(request, state, member);
+        else if (streq(id, "leader"))
+                answer_cluster_message(request, state, 503, "During election");
+        else
+                answer_cluster_message(request, state, 404, "Not found");
+}
+
+void v2_members_handle(Request *request) {
+        const char *id = request->rest[0] == '/' ? request->rest + 1 : "";
         KvState state;
         char cluster[24];
 
         kv_state(request->api->options.store, &state);
-        if (method_is(request, "GET")) {
-                if (id[0] == 0)
-                        members_list(request, &state);
-                else if (streq(id, "leader") && !(member = member_by_raft_id(&state, state.leader_id)))
-                        answer_cluster_message(request, &state, 503, "During election");
-                else if (streq(id, "leader") || (member = member_by_id(&state, id)))
-                        answer_member(request, &state, member);
-                else
-                        answer_cluster_message(request, &state, 404, "Not found");
-        } else if (method_is(request, "POST")) {
+        if (method_is(request, "GET"))
+                members_get(request, &state, id);
+        else if (method_is(request, "POST")) {
                 if (body_is_good(request, &state))
                         answer_refused(request, &state);
-        } else if (!method_is(request, "PUT") && !method_is(request, "DELETE"))
-                request_not_allowed(request, &(HttpField) { "Allow", "GET,POST,DELETE,PUT" });
-        else if (id[0])
+        } else if (id[0])
                 member_change(request, &state, id);
         else {
                 snprintf(cluster, sizeof(cluster), "%llx", (unsigned long long) state.cluster_id);
@@ -336,10 +342,6 @@ void v2_machines_handle(Request *request) {
         KvState state;
         size_t n;
 
-        if (!method_is(request, "GET") && !method_is(request, "HEAD")) {
-                request_not_allowed(request, &(HttpField) { "Allow", "GET,HEAD" });
-                return;
-        }
         kv_state(request->api->options.store, &state);
         n = members_sorted(&state, sorted);
         for (size_t i = 0; i < n; i++) {
@@ -348,7 +350,7 @@ void v2_machines_handle(Request *request) {
                         text_printf(&t, "%s%s", t.size > 0 ? ", " : "", url.chars);
         }
         if (t.size == 0)
-                own_url(request, &t); /* of no cluster yet: this door is there all the same */
+                own_url(request, &t); /* no cluster yet: this listener serves clients nevertheless */
         if (t.error < 0 || url.error < 0)
                 request_error(request, 500, "out of memory");
         else

@@ -1,12 +1,11 @@
-/* What systemd's own tools say of a unit or do to it, wherever it runs: in a child process, so that nothing
- * is read from disk on the loop and the words are those that people know; led over the peers' sessions when
- * the unit is elsewhere.
+/* systemctl and journalctl for a unit, on the host that has it: in a child process, so that the loop reads
+ * nothing from disk, and the output is that of the tools. A session leads to a unit on another host.
  *
  * PEER_CALL: u64 number, remote_command_spec_write(). Answers: PEER_CALL_CHUNK (number, bytes) and
  * PEER_CALL_END (number, u32 exit status). PEER_CALL_CANCEL (number) when the client has left.
- * PEER_CALL_CREDIT (number, u64 bytes): so many bytes in all may be sent; beyond, the child waits. A host
- * that gets no credit (from an older one) sends on; one that gives it to an older one cuts the reader when it
- * has to hold too much. */
+ * PEER_CALL_CREDIT (number, u64 bytes): the total of bytes that may be sent; then the child is paused. A host
+ * that gets no credit, from an older version, sends without a limit. A host that gives credit to an older
+ * version ends the stream when it has to buffer too much. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -17,42 +16,43 @@
 #include "base/parse.h"
 #include "fleetd/api/remote_command_spec.h"
 #include "fleetd/api/fleet_v1.h"
+#include "fleetd/api/routes.h"
 #include "io/loop_uv.h"
 #include "units/json.h"
 #include "units/name.h"
 
 enum {
-        JOURNALS_MAX = 32,            /* they take as long as their readers want */
-        COMMANDS_MAX = 8,             /* all else, which is soon over: journals leave it its places */
-        CREDIT_WINDOW = 256 * 1024,   /* so far is another host ahead of our client */
-        HELD_MAX = 2 * CREDIT_WINDOW, /* and what came beyond it */
+        JOURNALS_MAX = 32,            /* a reader may follow one without end */
+        COMMANDS_MAX = 8,             /* the others, which end soon: journals do not use up their limit */
+        CREDIT_WINDOW = 256 * 1024,   /* bytes by which another host may be ahead of the client */
+        HELD_MAX = 2 * CREDIT_WINDOW, /* of output that the client could not take yet */
         PEER_AHEAD_MAX = 1024 * 1024,
         PEER_LOOK_MS = 50,
         EXIT_UNREACHABLE = 255,
 };
 
-/* A call that is answered here: a child, and to whom its words go: a request of ours, or a session. */
+/* A call that is executed here: a child, whose output goes to a request of this host, or to a session. */
 typedef struct Running {
         Api *api;
         Child *child;
         bool is_journal;
-        Request *request; /* NULL: for a peer */
+        Request *request; /* NULL: of another host */
         uint64_t session, number;
-        uint64_t sent, credit; /* for a peer; no credit: an older one, which gives none */
-        Text held;             /* what the client could not take yet */
-        Timer look;            /* a peer's queue is looked at again */
+        uint64_t sent, credit; /* of another host; no credit: from an older version */
+        Text held;             /* output that the client could not take yet */
+        Timer look;            /* checks the queue of the session again */
         TAILQ_ENTRY(Running) all;
 } Running;
 
-/* A call that another host answers. */
+/* A call that another host executes. */
 typedef struct Asking {
         Api *api;
         Request *request;
         char machine[MACHINE_ID_SIZE];
         uint64_t number, session;
-        uint64_t taken, granted; /* bytes: by the client, and those that the other host may send */
-        Text held;               /* what the client could not take yet */
-        bool ended;              /* all has come */
+        uint64_t taken, granted; /* bytes: sent to the client; that the other host may send */
+        Text held;               /* output that the client could not take yet */
+        bool ended;              /* the other host has sent everything */
         int status;
         TAILQ_ENTRY(Asking) all;
 } Asking;
@@ -85,7 +85,7 @@ static void line_exit(Request *request, int status) {
         request_end(request);
 }
 
-/* -- Answering here -- */
+/* -- Calls that are executed here -- */
 
 static unsigned *running_count(Running *r) {
         struct Calls *calls = r->api->calls;
@@ -111,7 +111,7 @@ static void peer_send_chunk(Running *r, PeerSession *session, const void *bytes,
                 (void) peer_reply(session, PEER_CALL_CHUNK, w.bytes, w.size);
 }
 
-/* The child waits while the connection is full, and while the other host has given no credit for more. */
+/* Pause the child while the connection is full, or the credit of the other host is used up. */
 static void running_check_peer(Running *r) {
         PeerSession *session = peers_session(r->api->options.peers, r->session);
         bool full = session && peer_queued(session) > PEER_AHEAD_MAX;
@@ -153,8 +153,7 @@ static void running_on_exit(void *userdata, int status) {
 
         r->child = NULL;
         if (r->request) {
-                assert(r->held.size ==
-                       0); /* a child that is paused does not end: its output has not been read */
+                assert(r->held.size == 0); /* a paused child does not end: its output is not read */
                 line_exit(r->request, status);
         } else if ((session = peers_session(r->api->options.peers, r->session))) {
                 write_u64(&w, r->number);
@@ -183,8 +182,8 @@ static void running_forget(Request *request) {
         running_free(request->state);
 }
 
-/* Whether systemd may be asked to do something to the unit here: it has to be the cluster's, also where the
- * cluster could not be told. */
+/* Check that a command may change the unit here: the unit must be the cluster's, also while its state could
+ * not be published. */
 static int check_unit_is_ours(Api *api, const char *unit, Error *err) {
         const ClusterState *state = cluster_state(registry_cluster(api->options.registry), api->machine_id,
                                                   unit);
@@ -193,10 +192,8 @@ static int check_unit_is_ours(Api *api, const char *unit, Error *err) {
                 return error_set(err, -ENOENT, "%s is not on this machine", unit);
         if (streq(state->state.load, STATE_FOREIGN) ||
             (api->options.is_foreign && api->options.is_foreign(api->options.userdata, unit)))
-                return error_set(
-                        err, -EEXIST,
-                        "%s on this machine is a unit of the host, not the cluster's: it is left alone",
-                        unit);
+                return error_set(err, -EEXIST, "%s on this machine is a unit of the host, not of the cluster",
+                                 unit);
         return 0;
 }
 
@@ -235,13 +232,13 @@ static int running_start(Api *api, const RemoteCommandSpec *spec, Running **ret,
         return 0;
 }
 
-/* -- For a peer -- */
+/* -- Calls of other hosts -- */
 
-static void call_refuse(PeerSession *session, uint64_t number, const char *sentence) {
+static void call_refuse(PeerSession *session, uint64_t number, const char *message) {
         _cleanup_writer_ Writer chunk = {}, end = {};
         char line[sizeof(((Error *) NULL)->message) + 1];
 
-        snprintf(line, sizeof(line), "%s\n", sentence);
+        snprintf(line, sizeof(line), "%s\n", message);
         write_u64(&chunk, number);
         write_blob(&chunk, line, strlen(line));
         write_u64(&end, number);
@@ -261,8 +258,7 @@ static void calls_on_call(void *userdata, PeerSession *session, PeerFrame type, 
         Error err = {};
 
         if (remote_command_spec_read(&in, &spec) < 0) {
-                call_refuse(session, number,
-                            "the other host does not understand the question: another version?");
+                call_refuse(session, number, "the other host rejected the request: its version may differ");
                 return;
         }
         if (running_start(api, &spec, &r, &err) < 0) {
@@ -304,7 +300,7 @@ static void calls_on_credit(void *userdata, PeerSession *session, PeerFrame type
         }
 }
 
-/* -- Asking a peer -- */
+/* -- Calls that another host executes -- */
 
 static void asking_free(Asking *a) {
         TAILQ_REMOVE(&a->api->calls->asking, a, all);
@@ -339,7 +335,7 @@ static void asking_cut(Asking *a, const char *reason) {
         request_cut(request, reason);
 }
 
-/* As much ahead of the client as it may be; said again when half of that was taken. */
+/* Give credit for CREDIT_WINDOW bytes ahead of the client, each time the client has taken half of it. */
 static int asking_grant(Asking *a) {
         _cleanup_writer_ Writer w = {};
         int r;
@@ -354,7 +350,7 @@ static int asking_grant(Asking *a) {
         return r;
 }
 
-/* All that could come is there: the end follows what is held. */
+/* End the stream, after the output that is held. */
 static void asking_end(Asking *a, int status) {
         a->ended = true;
         a->status = status;
@@ -364,7 +360,7 @@ static void asking_end(Asking *a, int status) {
         asking_free(a);
 }
 
-/* 0: the client has it, or it waits until the client can take it. */
+/* Send output to the client, or hold it until the client can take it: 0. -ENOBUFS: too much is held. */
 static int asking_take(Asking *a, const void *bytes, size_t size) {
         int r = a->held.size > 0 ? -ENOBUFS : line_data(a->request, a->machine, bytes, size);
 
@@ -378,7 +374,7 @@ static int asking_take(Asking *a, const void *bytes, size_t size) {
         return a->held.error;
 }
 
-/* In lines as long as those that come from a child here. */
+/* Send in lines as long as those of a child of this host. */
 static void asking_drain(Request *request) {
         Asking *a = request->state;
         size_t done = 0, n;
@@ -394,7 +390,7 @@ static void asking_drain(Request *request) {
         if (a->ended)
                 asking_end(a, a->status);
         else if (asking_grant(a) < 0)
-                asking_cut(a, "the other host cannot be told to go on");
+                asking_cut(a, "the session to the other host has ended");
 }
 
 static void calls_on_chunk(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
@@ -405,8 +401,8 @@ static void calls_on_chunk(void *userdata, PeerSession *session, PeerFrame type,
         size_t n;
         const void *bytes = read_blob(&in, PEER_FRAME_MAX, &n);
 
-        /* The client reads slower than an older host tells, which knows of no credit: end it rather than hold
-         * what may be without end. */
+        /* The client reads more slowly than an older host sends, which has no credit: end the stream, because
+         * the output may have no end. */
         if (a && reader_end(&in) >= 0 && asking_take(a, bytes, n) < 0)
                 asking_cut(a, "the reader of a journal fell too far behind");
 }
@@ -466,7 +462,7 @@ static int asking_start(Request *request, const char *machine, const RemoteComma
         remote_command_spec_write(spec, &w);
         r = w.error ?: peers_send(api->options.peers, machine, PEER_CALL, w.bytes, w.size);
         if (r == 0)
-                r = asking_grant(a); /* behind the question, on the same session */
+                r = asking_grant(a); /* after the call, on the same session */
         if (r < 0) {
                 asking_free(a);
                 return r;
@@ -518,20 +514,23 @@ static bool spec_read(Request *request, RemoteCommandSpec *spec) {
         return false;
 }
 
-void remote_command_handle(Request *request, RemoteCommandKind kind, const char *unit, const char *method) {
+static unsigned start_status(int error) {
+        if (error == -ENOENT)
+                return 404;
+        return error == -EEXIST ? 409 : 503;
+}
+
+void remote_command_handle(Request *request) {
+        const char *unit = request->rest;
         const Cluster *c = registry_cluster(request->api->options.registry);
         const char *wanted = request_parameter(request, "machine");
         const ClusterUnit *u = cluster_unit(c, unit);
         const ClusterMachine *m;
-        RemoteCommandSpec spec = { .kind = kind };
+        RemoteCommandSpec spec = { .kind = request->route->command };
         Running *running;
         Error err = {};
         int r;
 
-        if (!method_is(request, method)) {
-                request_error(request, 405, "only %s supported against this resource", method);
-                return;
-        }
         m = wanted ? cluster_machine(c, wanted) : unit_machine(c, unit);
         if (!u && !m) {
                 request_error(request, 404, "unit does not exist");
@@ -562,11 +561,7 @@ void remote_command_handle(Request *request, RemoteCommandKind kind, const char 
         }
         r = running_start(request->api, &spec, &running, &err);
         if (r < 0) {
-                request_error(request,
-                              r == -ENOENT ? 404 :
-                              r == -EEXIST ? 409 :
-                                             503,
-                              "%s", error_text(&err, r));
+                request_error(request, start_status(r), "%s", error_text(&err, r));
                 return;
         }
         running->request = request;
@@ -576,16 +571,17 @@ void remote_command_handle(Request *request, RemoteCommandKind kind, const char 
         request_begin(request, 200, "application/x-ndjson");
 }
 
-int remote_commands_new(Api *api) {
-        static const struct {
-                PeerFrame type;
-                PeerHandler handler;
-        } handlers[] = {
-                { PEER_CALL, calls_on_call },          { PEER_CALL_CANCEL, calls_on_cancel },
-                { PEER_CALL_CHUNK, calls_on_chunk },   { PEER_CALL_END, calls_on_end },
-                { PEER_CALL_CREDIT, calls_on_credit },
-        };
+/* The end of a call has the priority of its chunks, and the credit that of its call: the order within a class
+ * is kept. */
+static const PeerFrameType frame_types[] = {
+        { PEER_CALL, PEER_REQUEST, PEER_PRIORITY_NORMAL, calls_on_call },
+        { PEER_CALL_CHUNK, PEER_ANSWER, PEER_PRIORITY_LOW, calls_on_chunk },
+        { PEER_CALL_END, PEER_ANSWER, PEER_PRIORITY_LOW, calls_on_end },
+        { PEER_CALL_CANCEL, PEER_REQUEST, PEER_PRIORITY_NORMAL, calls_on_cancel },
+        { PEER_CALL_CREDIT, PEER_REQUEST, PEER_PRIORITY_NORMAL, calls_on_credit },
+};
 
+int remote_commands_new(Api *api) {
         api->calls = NEW0(struct Calls, 1);
         if (!api->calls)
                 return -ENOMEM;
@@ -593,17 +589,14 @@ int remote_commands_new(Api *api) {
         TAILQ_INIT(&api->calls->asking);
         api->calls->observer = (PeerObserver) { .on_end = calls_on_session_end, .userdata = api };
         peers_observe(api->options.peers, &api->calls->observer);
-        for (size_t i = 0; i < ELEMENTS(handlers); i++)
-                peers_handle(api->options.peers, handlers[i].type, handlers[i].handler, api);
+        peers_register(api->options.peers, frame_types, ELEMENTS(frame_types), api);
         return 0;
 }
 
 void remote_commands_free(Api *api) {
         if (!api->calls)
                 return;
-        for (PeerFrame type = PEER_CALL; type <= PEER_CALL_CANCEL; type++)
-                peers_handle(api->options.peers, type, NULL, NULL);
-        peers_handle(api->options.peers, PEER_CALL_CREDIT, NULL, NULL);
+        peers_unregister(api->options.peers, frame_types, ELEMENTS(frame_types));
         peers_unobserve(api->options.peers, &api->calls->observer);
         while (!TAILQ_EMPTY(&api->calls->running))
                 running_free(TAILQ_FIRST(&api->calls->running));

@@ -6,35 +6,8 @@
 
 #include "units/quadlet.h"
 
-static const struct {
-        const char *path, *method;
-        bool changes;
-} kinds[] = {
-        [CALL_JOURNAL] = { "/journal/", "GET", false },
-        [CALL_STATUS] = { "/status/", "GET", false },
-        [CALL_SHOW] = { "/show/", "GET", false },
-        [CALL_DEPENDENCIES] = { "/dependencies/", "GET", false },
-        [CALL_RELOAD] = { "/reload/", "POST", true },
-        [CALL_KILL] = { "/kill/", "POST", true },
-        [CALL_RESET_FAILED] = { "/reset-failed/", "POST", true },
-};
-
-RemoteCommandKind remote_command_kind_from_path(const char *path, const char **ret_name,
-                                                const char **ret_method) {
-        for (RemoteCommandKind k = 0; k < _CALL_MAX; k++) {
-                const char *name = path + strlen(kinds[k].path);
-
-                if (!starts_with(path, kinds[k].path) || !*name || strchr(name, '/'))
-                        continue;
-                *ret_name = name;
-                *ret_method = kinds[k].method;
-                return k;
-        }
-        return _CALL_INVALID;
-}
-
 bool remote_command_changes(RemoteCommandKind kind) {
-        return kinds[kind].changes;
+        return kind == CALL_RELOAD || kind == CALL_KILL || kind == CALL_RESET_FAILED;
 }
 
 static bool is_one_of(const char *word, const char *const *words, size_t n) {

@@ -1,10 +1,13 @@
-/* What one host is asked to have systemd's own tools say or do about a unit: as parameters, as bytes between
- * hosts, as a command line. Pure. */
+/* A command of systemctl or journalctl for one unit: as parameters, as bytes between hosts, as a command
+ * line. Pure. */
 #pragma once
 
 #include "base/bytes.h"
 #include "base/error.h"
 #include "units/name.h"
+
+/* Numbers of frame types on the wire (docs/FORMATS.md). */
+enum { PEER_CALL = 17, PEER_CALL_CHUNK, PEER_CALL_END, PEER_CALL_CANCEL, PEER_CALL_CREDIT = 22 };
 
 enum { CALL_VERSION = 2, CALL_LINES_MAX = 100000, CALL_ARGUMENTS_MAX = 20 };
 
@@ -16,8 +19,7 @@ typedef enum RemoteCommandKind {
         CALL_RELOAD,
         CALL_KILL,
         CALL_RESET_FAILED,
-        _CALL_MAX,
-        _CALL_INVALID = -1,
+        _CALL_MAX
 } RemoteCommandKind;
 
 typedef struct RemoteCommandSpec {
@@ -31,26 +33,21 @@ typedef struct RemoteCommandSpec {
         char signal[32], whom[16]; /* kill */
 } RemoteCommandSpec;
 
-/* The kind whose path, "/journal" for example, stands before the unit's name, and its method; _CALL_INVALID.
- */
-RemoteCommandKind remote_command_kind_from_path(const char *path, const char **ret_name,
-                                                const char **ret_method);
-bool remote_command_changes(RemoteCommandKind kind); /* it does something to the unit, so the unit has to be
-                                                        the cluster's there */
+bool remote_command_changes(RemoteCommandKind kind); /* it changes the unit, which must be the cluster's */
 
-/* Fills what is not given, and checks the whole: 0, or -EINVAL with a sentence that begins with the
- * parameter's name. */
+/* Set defaults and check all parameters: 0, or -EINVAL with a message that begins with the name of the
+ * parameter. */
 int remote_command_spec_check(RemoteCommandSpec *spec, Error *err);
 
 void remote_command_spec_write(const RemoteCommandSpec *spec, Writer *w);
-/* What another host asks; checked. -EBADMSG: bytes that are no spec, or of another version. */
+/* Read and check what another host sent. -EBADMSG: invalid, or of another version. */
 int remote_command_spec_read(Reader *r, RemoteCommandSpec *ret);
 
-/* The command: strings borrow from 'spec' and 'buffer'. */
+/* The command line; strings borrow from the spec and from 'buffers'. */
 typedef struct RemoteCommandLine {
         const char *argv[CALL_ARGUMENTS_MAX];
         char buffers[4][640];
-        char unit[UNIT_NAME_MAX + 32]; /* as systemd knows it */
+        char unit[UNIT_NAME_MAX + 32]; /* its name in systemd */
 } RemoteCommandLine;
 
 void remote_command_spec_command(const RemoteCommandSpec *spec, RemoteCommandLine *ret);

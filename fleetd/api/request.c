@@ -20,12 +20,12 @@ void request_free(Request *request) {
 
 enum { FIELDS_MAX = 8 };
 
-/* fleet's API says whose it is, once it has something to say; etcd's does not. */
+/* Add Server: as fleet's API has it, once the registry is read. etcd's API has none. */
 static const HttpField *add_server(const Request *request, const HttpField *fields,
                                    HttpField ret[static FIELDS_MAX + 1]) {
         size_t n = 0;
 
-        if (request->door != API_SOCKET || starts_with(request->path ?: "", "/v2/") ||
+        if (request->listener->dialect != DIALECT_FLEET || starts_with(request->path ?: "", "/v2/") ||
             !registry_ready(request->api->options.registry))
                 return fields;
         for (; fields && fields[n].name; n++) {
@@ -37,7 +37,7 @@ static const HttpField *add_server(const Request *request, const HttpField *fiel
         return ret;
 }
 
-/* Nothing has happened, and something may a second later. */
+/* Add Retry-After: nothing was changed, and the request may succeed a second later. */
 static const HttpField *add_retry(const HttpField *fields, HttpField ret[static FIELDS_MAX + 1]) {
         size_t n = 0;
 
@@ -129,14 +129,14 @@ unsigned request_status_of(int error) {
 }
 
 void request_error(Request *request, unsigned status, const char *format, ...) {
-        char sentence[ERROR_MESSAGE_MAX];
+        char message[ERROR_MESSAGE_MAX];
         _cleanup_text_ Text t = {};
         va_list ap;
 
         va_start(ap, format);
-        vsnprintf(sentence, sizeof(sentence), format, ap);
+        vsnprintf(message, sizeof(message), format, ap);
         va_end(ap);
-        api_error_write(&t, status, sentence);
+        api_error_write(&t, status, message);
         request_answer(request, status, "application/json", NULL, t.chars ?: "", t.size);
 }
 
@@ -165,13 +165,17 @@ void request_ttl(KvCommand *cmd, bool given, uint64_t seconds) {
         cmd->ttl_ms = cmd->has_ttl ? seconds * 1000 : 0;
 }
 
+bool request_may_read(const Request *request, KvBytes key) {
+        return policy_allows(request->principal, RIGHT_KEYS_READ, resource_of_key(key));
+}
+
 const char *request_parameter(const Request *request, const char *name) {
         const HttpParameter *p = http_parameter(&request->parameters, name);
 
         return p ? p->value : NULL;
 }
 
-/* -- Paths with doubled slashes or dots: etcd's router, and fleet's, lead to the clean one -- */
+/* -- Paths with doubled slashes or dots: etcd's router and fleet's redirect to the clean path -- */
 
 bool request_path_is_clean(const Request *request) {
         const char *path = request->path;

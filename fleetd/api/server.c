@@ -9,12 +9,12 @@
 #include "base/parse.h"
 #include "fleetd/api/keys_v2.h"
 #include "fleetd/api/kv_v1.h"
-#include "fleetd/api/request.h"
+#include "fleetd/api/routes.h"
 #include "units/api_json.h"
 
 enum { UNIT_BODY_MAX = 1024 * 1024, BODY_UNREAD_MAX = 64 * 1024 };
 
-/* -- Who may (policy): a browser must not be made a deputy (CVE-2018-1098, -1099) -- */
+/* -- The sender of a request: no web page may use a browser to send it (CVE-2018-1098, -1099) -- */
 
 static bool host_is_local(const char *host, const char *bound) {
         char name[128];
@@ -25,14 +25,15 @@ static bool host_is_local(const char *host, const char *bound) {
                 return false;
         memcpy(name, host, size);
         name[size] = 0;
-        /* A number is no name that somebody else's name server could answer: 127.0.0.1.example is one. */
+        /* An address in digits is no DNS name; 127.0.0.1.example is a name, and another server could resolve
+         * it. */
         return name[0] == 0 || strcasecmp(name, "localhost") == 0 || streq(name, "[::1]") ||
                (starts_with(name, "127.") && strspn(name, "0123456789.") == size) ||
                (strlen(bound) > size && strncmp(bound, name, size) == 0 && bound[size] == ':');
 }
 
-/* A page of this very door: under the name that the browser asks for ('host', which is local), or its
- * address. Another port of this machine is somebody else's. */
+/* Return whether a web page is from this listener: under the name in 'host', which is local, or by its
+ * address. Another port of this host is another origin. */
 static bool origin_is_ours(const char *origin, const char *host, const char *bound) {
         static const char scheme[] = "http://";
         const char *authority = origin + strlen(scheme);
@@ -41,147 +42,39 @@ static bool origin_is_ours(const char *origin, const char *host, const char *bou
                (streq(authority, host) || streq(authority, bound));
 }
 
-static bool request_is_allowed(Request *request, const ApiListenerState *door) {
+/* Set the principal of a request. False: the sender is not accepted, and the request is answered. */
+static bool server_authenticate(Request *request) {
+        const ApiListenerState *listener = request->listener;
         const HttpRequest *http = request->http;
+
+        if (listener->checks_host && !host_is_local(http->host, listener->address))
+                request_error(request, 403, "Host header '%s' does not match this listener", http->host);
+        else if (listener->checks_host && http->origin &&
+                 !origin_is_ours(http->origin, http->host, listener->address))
+                request_error(request, 403,
+                              "requests of web pages from other origins are rejected (Origin: %s)",
+                              http->origin);
+        else {
+                request->principal = listener->principal;
+                return true;
+        }
+        return false;
+}
+
+/* A principal that may not write users' keys may not send a request that can change anything, whatever its
+ * path. */
+static bool server_allows_method(Request *request) {
         bool reads = method_is(request, "GET") || method_is(request, "HEAD") || method_is(request, "OPTIONS");
 
-        if (door->door == API_SOCKET)
+        if (policy_allows(request->principal, reads ? RIGHT_KEYS_READ : RIGHT_KEYS_WRITE, RESOURCE_USER_KEYS))
                 return true;
-        if (!host_is_local(http->host, door->address)) {
-                request_error(request, 403,
-                              "Host '%s' is not this door: a name that points here is not enough",
-                              http->host);
-                return false;
-        }
-        if (http->origin && !origin_is_ours(http->origin, http->host, door->address)) {
-                request_error(request, 403, "requests of web pages from elsewhere (Origin: %s) are refused",
-                              http->origin);
-                return false;
-        }
-        if (request->api->options.access == CLIENT_READ_ONLY && !reads) {
-                request_error(request, 403, "this door is read-only (ClientAccess=read-only)");
-                return false;
-        }
-        return true;
+        request_error(request, 403, "this listener is read-only (ClientAccess=read-only)");
+        return false;
 }
 
-/* -- Routes -- */
-
-/* The rest of 'path' behind 'prefix' when it is one name, or "" when nothing follows; NULL: another path. */
-static const char *rest_of(const char *path, const char *prefix) {
-        size_t n = strlen(prefix);
-
-        if (strncmp(path, prefix, n) != 0)
-                return NULL;
-        if (path[n] == 0)
-                return "";
-        return path[n] == '/' && path[n + 1] && !strchr(path + n + 1, '/') ? path + n + 1 : NULL;
-}
-
-static void fleet_route(Request *request, const char *path) {
-        const char *rest, *method;
-        RemoteCommandKind kind;
-
-        if ((rest = rest_of(path, "/units")))
-                units_handle(request, rest);
-        else if ((rest = rest_of(path, "/state")))
-                states_handle(request, rest);
-        else if (streq(path, "/machines"))
-                machines_handle(request);
-        else if ((rest = rest_of(path, "/why")) && rest[0])
-                why_handle(request, rest);
-        else if (streq(path, "/directory"))
-                directory_handle(request);
-        else if (streq(path, "/batch"))
-                batch_handle(request);
-        else if (streq(path, "/plan"))
-                plan_handle(request);
-        else if (streq(path, "/discovery"))
-                discovery_handle(request);
-        else if (streq(path, "/cluster"))
-                cluster_handle(request);
-        else if (streq(path, "/cluster/level"))
-                level_handle(request);
-        else if (streq(path, "/cluster/adopting"))
-                adopting_handle(request);
-        else if (streq(path, "/events"))
-                events_handle(request);
-        else if ((kind = remote_command_kind_from_path(path, &rest, &method)) != _CALL_INVALID)
-                remote_command_handle(request, kind, rest, method);
-        else if (path[0] == 0)
-                request_error(request, 405, "%s", "");
-        else
-                request_error(request, 404, "%s", "");
-}
-
-static void metrics_handle(Request *request) {
-        static const char type[] = "text/plain; version=0.0.4; charset=utf-8";
-        const Api *api = request->api;
-        _cleanup_text_ Text t = {};
-
-        if (!method_is(request, "GET")) {
-                request_error(request, 405, "only GET supported against this resource");
-                return;
-        }
-        api->options.metrics(api->options.userdata, &t);
-        if (t.error < 0)
-                request_error(request, 500, "out of memory");
-        else
-                request_answer(request, 200, type, NULL, t.chars, t.size);
-}
-
-/* At the socket dots and slashes that were escaped are part of a name, and refused with it; etcd unescapes
- * first. */
-static bool redirects(const Request *request) {
-        const char *target = request->http->target;
-
-        if (request->path[0] != '/' || request_path_is_clean(request))
-                return false;
-        return request->door == API_SOCKET ? target[strcspn(target, "%?")] != '%' :
-                                             !method_is(request, "OPTIONS");
-}
-
-static void route(Request *request) {
-        const char *path = request->path;
-        const char *fleet = starts_with(path, "/fleet/v1") ? path + 9 :
-                            starts_with(path, "/v1-alpha") ? path + 9 :
-                                                             NULL;
-
-        if (starts_with(path, "/v2/keys") && (path[8] == '/' || request->path_size == 8))
-                keys_v2_handle(request);
-        else if (starts_with(path, "/fleet/v1/kv") && (path[12] == 0 || path[12] == '/'))
-                kv_v1_handle(request, path + 12);
-        else if (redirects(request))
-                request_redirect_clean(request);
-        else if (path[0] != '/' && !method_is(request, "OPTIONS")) /* "*" is for them */
-                request_refuse_target(request);
-        else if (strlen(path) < request->path_size &&
-                 request->door == API_SOCKET) /* keys alone may have a NUL */
-                request_error(request, 404, "%s", "");
-        else if (strlen(path) < request->path_size && !method_is(request, "OPTIONS"))
-                request_not_found(request);
-        else if (starts_with(path, "/v2/") || streq(path, "/version") || streq(path, "/health"))
-                cluster_v2_handle(request);
-        else if (!fleet && request->door != API_SOCKET &&
-                 method_is(request, "OPTIONS")) /* as from etcd, whatever the path */
-                request_answer(request, 200, NULL, NULL, "", 0);
-        else if (request->door == API_SOCKET && streq(path, "/metrics") && request->api->options.metrics)
-                metrics_handle(request);
-        else if (request->door == API_SOCKET &&
-                 !registry_ready(request->api->options.registry)) /* whatever the path, as fleet's server */
-                request_error(request, 503, "fleet server unable to communicate with etcd");
-        else if ((!fleet || (fleet[0] && fleet[0] != '/')) && request->door == API_SOCKET)
-                request_error(request, path[1] ? 404 : 405, "%s", "");
-        else if (!fleet || (fleet[0] && fleet[0] != '/'))
-                request_not_found(request);
-        else if (request->door != API_SOCKET)
-                request_error(request, 403, "units are taken over the socket only: /run/fleet.sock");
-        else
-                fleet_route(request, fleet);
-}
-
-/* -- The read bound: this host serves no tree that may be older than what it served, or that no majority has
- * confirmed -- */
+/* -- Read bound: while the tree may be older than the state that this host served, reads wait until it has
+ * caught up --
+ */
 
 typedef struct Gate {
         Request *request;
@@ -201,9 +94,9 @@ static void gate_refuse(Request *request) {
 
         kv_state(request->api->options.store, &state);
         snprintf(cause, sizeof(cause),
-                 "this host %s index %llu, at which its tree is: it answers once it has caught up (%s)",
-                 state.unserved ? "has not yet received all that its cluster holds beyond" :
-                                  "has shown later states than",
+                 "%s index %llu of its tree; reads are served once it has caught up (%s)",
+                 state.unserved ? "this host has not received the state of its cluster beyond" :
+                                  "this host served states beyond",
                  (unsigned long long) state.index,
                  state.problem[0] ? state.problem : "the leader does not answer");
         if (starts_with(request->path, "/v2/"))
@@ -219,13 +112,13 @@ static void gate_on_synced(void *userdata, KvStatus status) {
         request->state = NULL;
         request->forget = NULL;
         if (status == KV_OK)
-                route(request);
+                route_request(request);
         else
                 gate_refuse(request);
 }
 
-/* What a request shows: all but who we are and how we are. */
-static bool shows_state(const Request *request) {
+/* Return whether the answer depends on the tree; identity and condition of this host do not. */
+static bool gate_concerns(const Request *request) {
         const char *path = request->path;
 
         return (method_is(request, "GET") || method_is(request, "HEAD")) &&
@@ -234,12 +127,12 @@ static bool shows_state(const Request *request) {
                  !streq(path + 9, "/cluster")));
 }
 
-static void admit(Request *request) {
+static void gate_admit(Request *request) {
         KvStore *store = request->api->options.store;
         Gate *gate;
 
-        if (!shows_state(request) || kv_can_serve(store)) {
-                route(request);
+        if (!gate_concerns(request) || kv_can_serve(store)) {
+                route_request(request);
                 return;
         }
         gate = NEW0(Gate, 1);
@@ -253,6 +146,18 @@ static void admit(Request *request) {
         kv_sync(store, &gate->sync);
 }
 
+void metrics_handle(Request *request) {
+        static const char type[] = "text/plain; version=0.0.4; charset=utf-8";
+        const Api *api = request->api;
+        _cleanup_text_ Text t = {};
+
+        api->options.metrics(api->options.userdata, &t);
+        if (t.error < 0)
+                request_error(request, 500, "out of memory");
+        else
+                request_answer(request, 200, type, NULL, t.chars, t.size);
+}
+
 /* -- The server's callbacks -- */
 
 static size_t api_body_limit(void *userdata, const HttpRequest *http) {
@@ -262,36 +167,48 @@ static size_t api_body_limit(void *userdata, const HttpRequest *http) {
 
         if (!is_read)
                 return BODY_UNREAD_MAX;
-        return starts_with(http->target, "/v2/") ?
-                       api->limits.body_size :
-                       MIN(api->limits.body_size,
-                           (uint64_t) (starts_with(http->target, "/fleet/v1/kv/txn") ? KV_TXN_BODY_MAX :
-                                                                                       UNIT_BODY_MAX));
+        if (starts_with(http->target, "/v2/"))
+                return api->limits.body_size;
+        if (starts_with(http->target, "/fleet/v1/kv/txn"))
+                return MIN(api->limits.body_size, (uint64_t) KV_TXN_BODY_MAX);
+        return MIN(api->limits.body_size, (uint64_t) UNIT_BODY_MAX);
 }
 
-/* Each door's errors are of one kind, those that no handler has seen, too. */
-static const char *api_write_refusal(void *userdata, void *at, unsigned status, const char *sentence,
+/* Write an error that is answered before a handler is called, in the form of the listener. */
+static const char *api_write_refusal(void *userdata, void *at, unsigned status, const char *message,
                                      Text *body) {
-        const ApiListenerState *door = at;
+        const ApiListenerState *listener = at;
 
-        if (door->door == API_SOCKET)
-                api_error_write(body, status, sentence);
+        if (listener->dialect == DIALECT_FLEET)
+                api_error_write(body, status, message);
         else
-                (void) keys_v2_write_error(body, status == 503 ? 300 : 210, sentence, strlen(sentence), 0);
+                (void) keys_v2_write_error(body, status == 503 ? 300 : 210, message, strlen(message), 0);
         return "application/json";
 }
 
-static void api_on_request(void *userdata, HttpRequest *http) {
-        ApiListenerState *door = http->door;
-        Request *request = NEW0(Request, 1);
+/* Keys of v2 have parameters in the body, too: their handler reads both. */
+static bool server_reads_parameters(Request *request) {
         Error err = {};
+        int r;
+
+        if (starts_with(request->path, "/v2/keys"))
+                return true;
+        r = http_parameters_parse(&request->parameters, request->query, strlen(request->query), &err);
+        if (r >= 0)
+                return true;
+        request_error(request, request_status_of(r), "%s", error_text(&err, r));
+        return false;
+}
+
+static void api_on_request(void *userdata, HttpRequest *http) {
+        Request *request = NEW0(Request, 1);
         int r;
 
         if (!request) {
                 http_answer_text(http, 503, "out of memory");
                 return;
         }
-        *request = (Request) { .api = userdata, .http = http, .door = door->door };
+        *request = (Request) { .api = userdata, .http = http, .listener = http->listener };
         TAILQ_INSERT_TAIL(&request->api->requests, request, requests);
         http->userdata = request;
 
@@ -300,14 +217,9 @@ static void api_on_request(void *userdata, HttpRequest *http) {
                 request_error(request, 500, "out of memory");
         else if (r < 0)
                 request_refuse_target(request);
-        else if (!request_is_allowed(request, door))
-                return;
-        else if (!starts_with(request->path, "/v2/keys") &&
-                 (r = http_parameters_parse(&request->parameters, request->query, strlen(request->query),
-                                            &err)) < 0)
-                request_error(request, request_status_of(r), "%s", error_text(&err, r));
-        else
-                admit(request);
+        else if (server_authenticate(request) && server_allows_method(request) &&
+                 server_reads_parameters(request))
+                gate_admit(request);
 }
 
 static void api_on_gone(void *userdata, HttpRequest *http) {
@@ -332,46 +244,70 @@ static const HttpHandler api_handler = {
         .on_request = api_on_request,
         .on_gone = api_on_gone,
         .on_drain = api_on_drain,
-        .write_refusal = api_write_refusal,
+        .write_error = api_write_refusal,
 };
 
-/* -- Doors -- */
+/* -- Listeners -- */
 
 static void api_on_accepted(void *userdata, Stream *stream) {
-        ApiListenerState *door = userdata;
+        ApiListenerState *listener = userdata;
 
-        http_server_accept(door->server, stream, door);
+        http_server_accept(listener->server, stream, listener);
 }
 
-/* Root and group fleet may connect; without such a group root alone. */
+/* Let root and group fleet connect; root alone if there is no such group. */
 static void socket_give(const char *path) {
         const struct group *g = getgrnam("fleet");
 
         if (g && chown(path, (uid_t) -1, g->gr_gid) < 0)
                 log_warning(((LogFields) { .error = -errno }),
-                            "cannot give %s to group fleet: %s; only root can use it", path, strerror(errno));
+                            "Failed to change the group of %s to fleet: %s; only root can connect", path,
+                            strerror(errno));
+}
+
+/* Set what distinguishes the listeners: the principal of their requests, and the form of errors. No other
+ * code does. */
+static void listener_init(ApiListenerState *listener, ApiListener kind, ClientAccess access) {
+        static const Principal clients[] = {
+                [CLIENT_READ_WRITE] = PRINCIPAL_WRITER,
+                [CLIENT_READ_ONLY] = PRINCIPAL_READER,
+                [CLIENT_OFF] = PRINCIPAL_NONE,
+        };
+
+        if (kind == API_SOCKET) {
+                listener->principal = PRINCIPAL_ADMINISTRATOR;
+                listener->dialect = DIALECT_FLEET;
+                return;
+        }
+        listener->principal = clients[access];
+        listener->dialect = DIALECT_ETCD;
+        listener->checks_host = listener->is_dialed = true;
 }
 
 int api_listen(Api *api, ApiListener kind, const char *address, Error *err) {
-        ApiListenerState *door = NEW0(ApiListenerState, 1);
+        ApiListenerState *listener = NEW0(ApiListenerState, 1);
         Network *net = api->options.network;
         int r;
 
-        if (!door)
+        if (!listener)
                 return -ENOMEM;
-        *door = (ApiListenerState) { .api = api, .door = kind };
-        snprintf(door->address, sizeof(door->address), "%s", address);
-        r = http_server_new(&door->server, api->loop, &api_handler, api, &api->http);
-        if (r == 0)
-                r = net->ops->listen(net, address, api_on_accepted, door, &door->listener, err);
+        listener->api = api;
+        listener_init(listener, kind, api->options.access);
+        snprintf(listener->address, sizeof(listener->address), "%s", address);
+        r = http_server_new(&listener->server, api->loop, &api_handler, api, &api->http);
         if (r < 0) {
-                http_server_free(door->server);
-                free(door);
+                free(listener);
+                return r;
+        }
+        r = net->ops->listen(net, address, api_on_accepted, listener, &listener->listener, err);
+        if (r < 0) {
+                http_server_free(listener->server);
+                free(listener);
                 return r;
         }
         if (kind == API_SOCKET)
                 socket_give(address);
-        TAILQ_INSERT_TAIL(&api->doors, door, doors);
+        TAILQ_INSERT_TAIL(&api->listeners, listener, listeners);
         return 0;
 }
 
@@ -386,12 +322,12 @@ void api_state_changed(Api *api) {
 }
 
 void api_set_limits(Api *api, const ApiLimits *limits, const HttpLimits *http) {
-        ApiListenerState *door;
+        ApiListenerState *listener;
 
         api->limits = *limits;
         api->http = *http;
-        TAILQ_FOREACH(door, &api->doors, doors)
-        http_server_set_limits(door->server, http);
+        TAILQ_FOREACH(listener, &api->listeners, listeners)
+        http_server_set_limits(listener->server, http);
 }
 
 static void api_on_list(void *userdata) {
@@ -421,7 +357,7 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
                        .options = *options,
                        .started_ms = loop_now_ms(loop),
                        .leader_since_ms = loop_now_ms(loop) };
-        TAILQ_INIT(&api->doors);
+        TAILQ_INIT(&api->listeners);
         TAILQ_INIT(&api->requests);
         TAILQ_INIT(&api->listings);
         api->list = DEFERRED(api_on_list, api);
@@ -443,7 +379,7 @@ int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
 }
 
 Api *api_free(Api *api) {
-        ApiListenerState *door;
+        ApiListenerState *listener;
         Request *request;
 
         if (!api)
@@ -457,11 +393,11 @@ Api *api_free(Api *api) {
         }
         deferred_cancel(&api->list);
         remote_commands_free(api);
-        while ((door = TAILQ_FIRST(&api->doors))) {
-                TAILQ_REMOVE(&api->doors, door, doors);
-                api->options.network->ops->unlisten(api->options.network, door->listener);
-                http_server_free(door->server);
-                free(door);
+        while ((listener = TAILQ_FIRST(&api->listeners))) {
+                TAILQ_REMOVE(&api->listeners, listener, listeners);
+                api->options.network->ops->unlisten(api->options.network, listener->listener);
+                http_server_free(listener->server);
+                free(listener);
         }
         free(api);
         return NULL;

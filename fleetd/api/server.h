@@ -1,8 +1,8 @@
-/* The HTTP face: doors, rights, routes. Answers; starts nothing.
+/* The HTTP server: listeners, senders, routes. Answers requests; starts nothing.
  *
- * Doors: the unix socket (root and group fleet, by peer credentials: everything) and TCP on loopback (the key
- * API alone, users' keys alone). A request for what only another host can tell (a unit's journal, its status)
- * is led there over the peers' sessions, and its answer is streamed back. */
+ * Listeners: the unix socket (root and group fleet, by peer credentials: everything) and TCP on loopback
+ * (users' keys only). A request that another host has to answer (a unit's journal, its status) is sent there
+ * over a session, and its answer is streamed back. */
 #pragma once
 
 #include "fleetd/registry/registry.h"
@@ -20,18 +20,18 @@ typedef struct ApiOptions {
         const char *machine_id, *name;
         ClientAccess access;                                  /* of API_LOOPBACK */
         const ApiLimits *limits;                              /* copied; NULL: the defaults */
-        void (*metrics)(void *userdata, Text *t);             /* writes the daemon's figures; may be NULL */
-        uint64_t (*brake_ms)(void *userdata);                 /* BrakeSec= as it is now; may be NULL */
+        void (*metrics)(void *userdata, Text *t);             /* writes the daemon's metrics; may be NULL */
+        uint64_t (*brake_ms)(void *userdata);                 /* the value of BrakeSec=; may be NULL */
         bool (*is_foreign)(void *userdata, const char *unit); /* agent_sees_foreign(); may be NULL */
         void *userdata;
-        const HttpLimits *http; /* of each door; copied; NULL: the defaults */
+        const HttpLimits *http; /* of each listener; copied; NULL: the defaults */
 } ApiOptions;
 
 int api_new(Api **ret, Loop *loop, const ApiOptions *options);
-/* Opens a door; fails with a sentence that names address and remedy. */
-int api_listen(Api *api, ApiListener door, const char *address, Error *err);
-void api_state_changed(Api *api); /* the store's on_state: another leader, perhaps */
+/* Open a listener. An error names the address and the remedy. */
+int api_listen(Api *api, ApiListener kind, const char *address, Error *err);
+void api_state_changed(Api *api); /* KvEvents.on_state: the leader may have changed */
 void api_set_limits(Api *api, const ApiLimits *limits,
                     const HttpLimits *http); /* copies; in force from the next request on */
-/* Closes doors and connections; parked requests end without an answer. Returns NULL. */
+/* Close listeners and connections; parked requests end without an answer. Return NULL. */
 Api *api_free(Api *api);

@@ -1,4 +1,4 @@
-/* /v2/stats: counters of this host since its start. 'state' is what Raft says, also after a lost election. */
+/* /v2/stats: counters of this host since its start. 'state' is Raft's role, also after a lost election. */
 #include <stdio.h>
 #include <time.h>
 
@@ -16,7 +16,7 @@ static void add_time(Text *t, const char *name, uint64_t wall_ms) {
         json_add_string(t, name, whole);
 }
 
-/* As Go prints a duration: "1h2m3.5s". */
+/* Add a duration in Go's format: "1h2m3.5s". */
 static void add_span(Text *t, const char *name, uint64_t ms) {
         uint64_t minutes = ms / 60000;
         char text[64] = "";
@@ -120,38 +120,50 @@ static void stats_store(const Api *api, const KvCounts *c, Text *t) {
         add_count(t, "watchers", api->n_watching);
 }
 
-void v2_stats_handle(Request *request, const char *rest) {
-        bool self = streq(rest, "self"), leader = streq(rest, "leader"), store = streq(rest, "store");
+static void stats_answer(Request *request, Text *t) {
+        json_close(t, '}');
+        if (t->error < 0)
+                request_error(request, 500, "out of memory");
+        else
+                request_answer(request, 200, "application/json", NULL, t->chars, t->size);
+}
+
+void v2_stats_self_handle(Request *request) {
+        _cleanup_text_ Text t = {};
+        KvCounts counts;
+        KvState state;
+
+        api_state_changed(request->api);
+        kv_state(request->api->options.store, &state);
+        kv_counts(request->api->options.store, &counts);
+        json_open(&t, NULL, '{');
+        stats_self(request, &state, &counts, &t);
+        stats_answer(request, &t);
+}
+
+void v2_stats_leader_handle(Request *request) {
         static const char refused[] = "{\"message\":\"not current leader\"}";
         _cleanup_text_ Text t = {};
         KvCounts counts;
         KvState state;
 
-        if (!self && !leader && !store) {
-                request_not_found(request);
-                return;
-        }
-        if (!method_is(request, "GET")) {
-                request_not_allowed(request, &(HttpField) { "Allow", "GET" });
-                return;
-        }
-        api_state_changed(request->api);
         kv_state(request->api->options.store, &state);
-        kv_counts(request->api->options.store, &counts);
-        if (leader && state.role != KV_ROLE_LEADER) {
+        if (state.role != KV_ROLE_LEADER) {
                 request_answer(request, 403, "application/json", NULL, refused, sizeof(refused) - 1);
                 return;
         }
+        kv_counts(request->api->options.store, &counts);
         json_open(&t, NULL, '{');
-        if (self)
-                stats_self(request, &state, &counts, &t);
-        else if (leader)
-                stats_leader(&state, &counts, &t);
-        else
-                stats_store(request->api, &counts, &t);
-        json_close(&t, '}');
-        if (t.error < 0)
-                request_error(request, 500, "out of memory");
-        else
-                request_answer(request, 200, "application/json", NULL, t.chars, t.size);
+        stats_leader(&state, &counts, &t);
+        stats_answer(request, &t);
+}
+
+void v2_stats_store_handle(Request *request) {
+        _cleanup_text_ Text t = {};
+        KvCounts counts;
+
+        kv_counts(request->api->options.store, &counts);
+        json_open(&t, NULL, '{');
+        stats_store(request->api, &counts, &t);
+        stats_answer(request, &t);
 }

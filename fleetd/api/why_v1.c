@@ -1,11 +1,11 @@
-/* /fleet/v1/why/NAME: what each machine's place in the decision about a unit is; /fleet/v1/plan: where units
- * would go that nobody has submitted yet. Both ask the very table that the engine goes by, and change
+/* /fleet/v1/why/NAME: the result of each scheduling rule for a unit on each machine. /fleet/v1/plan: where
+ * units would be placed that are not submitted yet. Both use the table of rules of the engine, and change
  * nothing. */
 #include <errno.h>
 #include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
-#include "fleetd/scheduler/rules.h"
+#include "fleetd/scheduler/filters.h"
 #include "units/name.h"
 
 static const char *rule_name(SchedulerRule rule) {
@@ -27,6 +27,7 @@ static const ClusterAssignment *order_of(const ClusterMachine *m, const char *un
 static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *m,
                           const ClusterMachine *would) {
         const ClusterAssignment *order = order_of(m, u->name);
+        const char *reason = order ? order->reason : NULL;
         const ClusterState *state;
         Error why = {};
         SchedulerRule rule;
@@ -38,20 +39,20 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         json_add_bool(t, "chosen", m == would);
         json_add_bool(t, "finished", state && state->state.done);
         json_add_bool(t, "fits", u->unit && rule == RULE_NONE);
-        json_add_bool(t, "foreign", cluster_name_is_taken(u, m));
+        json_add_bool(t, "foreign", cluster_has_conflicting_unit(u, m));
         json_add_string(t, "hostname", m->facts ? m->facts->name : NULL);
         json_add_string(t, "id", m->id);
         json_add_string(t, "order", order ? assignment_kind_to_string(order->kind) : NULL);
         json_add_string(t, "presence", presence_to_string(m->presence));
-        json_add_string(t, "reason", rule != RULE_NONE ? why.message : order ? order->reason : NULL);
+        json_add_string(t, "reason", rule != RULE_NONE ? why.message : reason);
         json_add_string(t, "rule", rule != RULE_NONE ? rule_name(rule) : NULL);
         json_add_u64(t, "units", cluster_load(m));
         json_close(t, '}');
 }
 
-void why_handle(Request *request, const char *name) {
+void why_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
-        const ClusterUnit *u = cluster_any_unit(c, name);
+        const ClusterUnit *u = cluster_any_unit(c, request->rest);
         const ClusterMachine *where = NULL, *would = NULL;
         _cleanup_free_ ClusterMachine **machines = NULL;
         SchedulerView *view = NULL;
@@ -59,27 +60,25 @@ void why_handle(Request *request, const char *name) {
         size_t n = 0;
         Error why = {};
 
-        if (!method_is(request, "GET")) {
-                request_error(request, 405, "only GET supported against this resource");
-                return;
-        }
         if (!cluster_unit_exists(u)) {
                 request_error(request, 404, "unit does not exist");
                 return;
         }
         machines = cluster_machines_sorted(c, &n);
-        if (!machines || scheduler_view_new(c, &view) < 0) {
+        if (!machines || scheduler_view_new(c, c->now_ms, &view) < 0) {
                 request_error(request, 500, "out of memory");
                 return;
         }
         unit_reason(request, view, u, &why);
         (void) cluster_current_state(c, u, &where);
-        if (!where && !u->unreadable && u->target != TARGET_INACTIVE && !u->unit->placement.global)
+        if (!where && !cluster_unit_is_unreadable(u) && u->target != TARGET_INACTIVE &&
+            !u->unit->placement.global)
                 (void) scheduler_pick(view, u, &would, NULL);
 
         json_open(&t, NULL, '{');
         json_add_string(&t, "desiredState",
-                        cluster_unit_lacks(u, LAYOUT_TARGET) ? NULL : target_state_to_string(u->target));
+                        cluster_unit_has_unreadable(u, LAYOUT_TARGET) ? NULL :
+                                                                        target_state_to_string(u->target));
         json_add_bool(&t, "global", u->unit && u->unit->placement.global);
         json_add_string(&t, "machineID", where ? where->id : NULL);
         json_open(&t, "machines", '[');
@@ -97,11 +96,11 @@ void why_handle(Request *request, const char *name) {
 
 enum {
         PLAN_UNITS_MAX = 1000,
-        PLAN_WORK_MAX = 2000000, /* scheduler_view_work() of one plan: it holds up the event loop. 1000 units
-                                    with a pattern each take less */
+        PLAN_WORK_MAX = 2000000, /* scheduler_view_work() of one plan, which blocks the loop; 1000 units with
+                                    a pattern each need less */
 };
 
-/* Units as they would be, and the picture with them in it as far as the scheduler looks. */
+/* The units as they would be, and a scheduler view that includes them. */
 typedef struct Draft {
         ClusterUnit *units;
         size_t n;
@@ -119,6 +118,31 @@ static void draft_done(Draft *d) {
         free(d->machines);
 }
 
+static int draft_add(Draft *d, const ApiUnit *said, size_t *steps, Error *err) {
+        ClusterUnit *u = &d->units[d->n++];
+        const char *name = said->name ?: "", *refused;
+        const ClusterUnit *known;
+        int r;
+
+        r = unit_name_check(name, err);
+        if (r < 0)
+                return r;
+        if (unit_name_is_refused(name, &refused))
+                return error_set(err, -EINVAL, "%s", refused);
+        r = api_unit_contents(name, said, &u->unit, err);
+        if (r < 0)
+                return r;
+        r = unit_check(u->unit, steps, err);
+        if (r < 0)
+                return r;
+        snprintf(u->name, sizeof(u->name), "%s", name);
+        u->target = TARGET_LAUNCHED;
+        known = cluster_unit(d->cluster, name);
+        if (known)
+                u->assignments = known->assignments; /* borrowed: a unit that is placed stays in preference */
+        return 0;
+}
+
 static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *err) {
         size_t steps = 0;
         int r;
@@ -126,27 +150,12 @@ static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *er
         d->cluster = c;
         d->units = NEW0(ClusterUnit, page->n + 1);
         d->machines = cluster_machines_sorted(c, &d->n_machines);
-        if (!d->units || !d->machines || scheduler_view_new(c, &d->view) < 0)
+        if (!d->units || !d->machines || scheduler_view_new(c, c->now_ms, &d->view) < 0)
                 return -ENOMEM;
         for (size_t i = 0; i < page->n; i++) {
-                const ApiUnit *said = &page->units[i];
-                ClusterUnit *u = &d->units[d->n++];
-                const char *name = said->name ?: "", *refused;
-                const ClusterUnit *known;
-
-                r = unit_name_check(name, err);
-                if (r >= 0 && unit_name_is_refused(name, &refused))
-                        r = error_set(err, -EINVAL, "%s", refused);
-                if (r >= 0)
-                        r = api_unit_contents(name, said, &u->unit, err);
-                if (r >= 0)
-                        r = unit_check(u->unit, &steps, err);
+                r = draft_add(d, &page->units[i], &steps, err);
                 if (r < 0)
-                        return error_prefix(err, r, "%s", name);
-                snprintf(u->name, sizeof(u->name), "%s", name);
-                u->target = TARGET_LAUNCHED;
-                known = cluster_unit(c, name);
-                u->assignments = known ? known->assignments : NULL; /* since when it is where */
+                        return error_prefix(err, r, "%s", page->units[i].name ?: "");
         }
         return 0;
 }
@@ -173,11 +182,11 @@ static int draft_global(Draft *d, const ClusterUnit *u, Text *t) {
                 const ClusterMachine *m = d->machines[i];
                 Error why = {};
 
-                if (!scheduler_fits(d->view, u, m, view_has(d->view, m, u->name), &why)) {
+                if (!scheduler_fits(d->view, u, m, scheduler_view_has(d->view, m, u->name), &why)) {
                         last = why;
                         continue;
                 }
-                open_entry(t, u, view_has(d->view, m, u->name) ? "stay" : "place");
+                open_entry(t, u, scheduler_view_has(d->view, m, u->name) ? "stay" : "place");
                 error_set(&why, 0, "global");
                 close_entry(t, u, m, &why);
                 r = scheduler_view_place(d->view, m->id, u);
@@ -217,7 +226,10 @@ static int draft_unit(Draft *d, const ClusterUnit *u, Text *t) {
         r = scheduler_pick(d->view, u, &to, &why);
         if (r < 0 && r != -ENOENT)
                 return r;
-        open_entry(t, u, r < 0 ? "wait" : where ? "move" : "place");
+        if (r < 0)
+                open_entry(t, u, "wait");
+        else
+                open_entry(t, u, where ? "move" : "place");
         close_entry(t, u, to, &why);
         return to ? scheduler_view_place(d->view, to->id, u) : 0;
 }
@@ -230,10 +242,6 @@ void plan_handle(Request *request) {
         Error err = {};
         int r;
 
-        if (!method_is(request, "POST")) {
-                request_error(request, 405, "only POST supported against this resource");
-                return;
-        }
         r = api_units_read(request->http->body, request->http->body_size, PLAN_UNITS_MAX, &page, &err);
         if (r == -E2BIG) {
                 request_error(request, 400, "more than %d units in one plan", PLAN_UNITS_MAX);

@@ -5,8 +5,9 @@
 
 enum {
         HELD_MIN = 3,
-        HELD_PART = 3,            /* a third of the files, and at least three, are not removed at once */
-        DEAD_MS = 10 * 60 * 1000, /* an owner that is lost for so long has nothing to say any more */
+        HELD_PART =
+                3, /* units are held if at least HELD_MIN files, and 1/HELD_PART of all, disappear at once */
+        OWNER_LOST_MS = 10 * 60 * 1000, /* after which an owner counts as gone */
 };
 
 void directory_diff_done(DirectoryDiff *diff) {
@@ -15,14 +16,12 @@ void directory_diff_done(DirectoryDiff *diff) {
         *diff = (DirectoryDiff) {};
 }
 
-static int file_by_name(const void *name, const void *file) {
+static int directory_file_compare(const void *name, const void *file) {
         return strcmp(name, ((const DirectoryFile *) file)->name);
 }
 
-DirectoryFile *directory_file(const DirectoryView *view, const char *name) {
-        return view->n_files == 0 ?
-                       NULL :
-                       bsearch(name, view->files, view->n_files, sizeof(*view->files), file_by_name);
+DirectoryFile *directory_file_find(DirectoryFile *files, size_t n, const char *name) {
+        return n == 0 ? NULL : bsearch(name, files, n, sizeof(*files), directory_file_compare);
 }
 
 static int diff_add(DirectoryDiff *diff, DirectoryTask task) {
@@ -32,11 +31,11 @@ static int diff_add(DirectoryDiff *diff, DirectoryTask task) {
         return 0;
 }
 
-static bool owned_by(const ClusterUnit *u, const char *machine_id) {
+static bool diff_is_owned_by(const ClusterUnit *u, const char *machine_id) {
         return u->unit && u->unit->owner && streq(u->unit->owner, machine_id);
 }
 
-static bool owner_is_gone(const Cluster *c, const ClusterUnit *u) {
+static bool diff_owner_is_gone(const Cluster *c, const ClusterUnit *u) {
         const ClusterMachine *owner = u->unit->owner ? cluster_machine(c, u->unit->owner) : NULL;
 
         if (!u->unit->owner)
@@ -44,18 +43,19 @@ static bool owner_is_gone(const Cluster *c, const ClusterUnit *u) {
         if (!owner || owner->presence == PRESENCE_LEFT)
                 return true;
         return owner->presence == PRESENCE_LOST && c->now_ms >= owner->since_ms &&
-               c->now_ms - owner->since_ms >= DEAD_MS;
+               c->now_ms - owner->since_ms >= OWNER_LOST_MS;
 }
 
-/* The problem that this machine has told of the unit as it is now. */
-static const Problem *told(const Cluster *c, const DirectoryView *view, const ClusterUnit *u,
-                           ProblemKind kind) {
+/* Return the problem that this machine has published about this revision of the unit. */
+static const Problem *diff_problem(const Cluster *c, const DirectoryView *view, const ClusterUnit *u,
+                                   ProblemKind kind) {
         const ClusterProblem *p = cluster_problem(c, view->machine_id, u->name);
 
         return p && p->problem.kind == kind && p->problem.unit_index == u->index ? &p->problem : NULL;
 }
 
-static void say_taken(const Cluster *c, const DirectoryView *view, const ClusterUnit *u, DirectoryFile *f) {
+static void diff_set_taken(const Cluster *c, const DirectoryView *view, const ClusterUnit *u,
+                           DirectoryFile *f) {
         f->kind = PROBLEM_TAKEN;
         if (asprintf(&f->error,
                      "%s: the cluster has another unit of this name, submitted %s%s; it keeps it. Give the "
@@ -66,24 +66,24 @@ static void say_taken(const Cluster *c, const DirectoryView *view, const Cluster
                 f->error = NULL;
 }
 
-static void say_unreadable(DirectoryFile *f) {
+static void diff_set_unreadable(DirectoryFile *f) {
         f->kind = PROBLEM_REFUSED;
         if (asprintf(&f->error, "%s: the cluster has a unit of this name, and %s", f->name,
                      CLUSTER_UNREADABLE) < 0)
                 f->error = NULL;
 }
 
-static int say_refused(DirectoryFile *f) {
+static int diff_set_refused(DirectoryFile *f) {
         f->kind = PROBLEM_REFUSED;
         f->error = strdup(f->fault);
         return f->error ? 0 : -ENOMEM;
 }
 
-static bool same_text(const Unit *a, const Unit *b) {
+static bool diff_is_same_text(const Unit *a, const Unit *b) {
         return a->text_size == b->text_size && memcmp(a->text, b->text, b->text_size) == 0;
 }
 
-/* 'any' is what the cluster has of this name, or NULL. */
+/* 'any': the unit of that name in the cluster, readable or not; or NULL. */
 static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile *f, const ClusterUnit *any,
                      DirectoryDiff *ret) {
         const ClusterUnit *u = any && any->unit ? any : NULL;
@@ -93,28 +93,28 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
 
         if (!f->unit)
                 return 0;
-        free(f->error); /* of the diff before: what can be read has no other */
+        free(f->error); /* of the previous diff: a readable file has no other */
         f->error = NULL;
-        if (f->fault && !(u && same_text(u->unit, f->unit)))
-                return say_refused(f);
-        if (any && cluster_unit_lacks(any, LAYOUT_UNIT)) {
-                say_unreadable(f);
+        if (f->fault && !(u && diff_is_same_text(u->unit, f->unit)))
+                return diff_set_refused(f);
+        if (any && cluster_unit_has_unreadable(any, LAYOUT_UNIT)) {
+                diff_set_unreadable(f);
                 return 0;
         }
         if (!u)
                 task.kind = DIRECTORY_SUBMIT;
-        else if (owned_by(u, view->machine_id)) {
-                if (same_text(u->unit, f->unit))
+        else if (diff_is_owned_by(u, view->machine_id)) {
+                if (diff_is_same_text(u->unit, f->unit))
                         return 0;
         } else if (unit_equal(u->unit, f->unit)) {
-                if (!owner_is_gone(c, u))
+                if (!diff_owner_is_gone(c, u))
                         return 0;
                 task.kind = DIRECTORY_ADOPT;
         } else {
-                const Problem *p = told(c, view, u, PROBLEM_TAKEN);
+                const Problem *p = diff_problem(c, view, u, PROBLEM_TAKEN);
 
                 if (!p || !p->confirmed) {
-                        say_taken(c, view, u, f);
+                        diff_set_taken(c, view, u, f);
                         return 0;
                 }
                 task.kind = DIRECTORY_TAKE_OVER;
@@ -122,21 +122,20 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
         return diff_add(ret, task);
 }
 
-/* A unit without a file here. */
-static int diff_no_file(const DirectoryView *view, const ClusterUnit *u, DirectoryDiff *ret) {
-        SeenFiles *seen;
+/* A unit without a file in this directory. */
+static int diff_missing_file(const DirectoryView *view, const ClusterUnit *u, DirectoryDiff *ret) {
+        const SeenFile *seen = named_find(view->record, u->name);
 
-        if (!view->complete || !owned_by(u, view->machine_id))
+        if (!view->complete || !diff_is_owned_by(u, view->machine_id))
                 return 0;
         if (GROW(ret->held, ret->held_capacity, ret->n_held + 1) < 0)
                 return -ENOMEM;
-        HASH_FIND_STR(view->record, u->name, seen);
         ret->held[ret->n_held++] = (DirectoryHeld) { .unit = u, .seen = seen && view->same };
         return 0;
 }
 
-/* Of the units in 'held': which are removed. The others stay there. */
-static int judge_gone(const Cluster *c, const DirectoryView *view, DirectoryDiff *ret) {
+/* Add a task for each unit in 'held' that is to be removed. The others remain there. */
+static int diff_judge_missing(const Cluster *c, const DirectoryView *view, DirectoryDiff *ret) {
         size_t n_seen = HASH_COUNT(view->record), n_gone = 0, n = ret->n_held;
         bool many;
 
@@ -147,7 +146,7 @@ static int judge_gone(const Cluster *c, const DirectoryView *view, DirectoryDiff
         ret->n_held = 0;
         for (size_t i = 0; i < n; i++) {
                 DirectoryHeld held = ret->held[i];
-                const Problem *p = told(c, view, held.unit, PROBLEM_HELD);
+                const Problem *p = diff_problem(c, view, held.unit, PROBLEM_HELD);
 
                 if (p ? !p->confirmed : many || !held.seen)
                         ret->held[ret->n_held++] = held;
@@ -159,22 +158,24 @@ static int judge_gone(const Cluster *c, const DirectoryView *view, DirectoryDiff
         return 0;
 }
 
-/* Both are sorted by name, and read side by side. */
+/* Files and units are sorted by name, and merged. */
 int directory_diff(const Cluster *cluster, const DirectoryView *view, DirectoryDiff *ret) {
-        size_t n_units = HASH_COUNT(cluster->units), at = 0;
-        int r = 0;
+        size_t n_units = HASH_COUNT(cluster->units), n_files = view->n_files, at_unit = 0, at_file = 0;
+        int r;
 
-        for (size_t i = 0; r == 0 && i < view->n_files; i++) {
+        while (at_unit < n_units || at_file < n_files) {
+                const ClusterUnit *u = at_unit < n_units ? cluster->by_name[at_unit] : NULL;
+                DirectoryFile *f = at_file < n_files ? &view->files[at_file] : NULL;
                 int order = 1;
 
-                while (r == 0 && at < n_units &&
-                       (order = strcmp(cluster->by_name[at]->name, view->files[i].name)) < 0)
-                        r = diff_no_file(view, cluster->by_name[at++], ret);
-                if (r == 0)
-                        r = diff_file(cluster, view, &view->files[i],
-                                      at < n_units && order == 0 ? cluster->by_name[at++] : NULL, ret);
+                if (u)
+                        order = f ? strcmp(u->name, f->name) : -1;
+                at_unit += order <= 0;
+                at_file += order >= 0;
+                r = order < 0 ? diff_missing_file(view, u, ret) :
+                                diff_file(cluster, view, f, order == 0 ? u : NULL, ret);
+                if (r < 0)
+                        return r;
         }
-        while (r == 0 && at < n_units)
-                r = diff_no_file(view, cluster->by_name[at++], ret);
-        return r < 0 || !view->complete ? r : judge_gone(cluster, view, ret);
+        return view->complete ? diff_judge_missing(cluster, view, ret) : 0;
 }

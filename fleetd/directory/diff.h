@@ -1,56 +1,60 @@
-/* Files against units that this folder owns: what to submit, what to adopt, what to remove, and what only
- * people can decide. Pure. */
+/* The files of a unit directory compared with the units that it owns: what to submit, adopt, remove, or hold
+ * until an operator decides. Pure. */
 #pragma once
 
+#include "fleetd/named.h"
 #include "fleetd/registry/cluster.h"
 #include "units/name.h"
 
-/* By which a file is known again without being read: what changes it changes one of these, at least when some
- * time has gone by. */
+/* Identifies the contents of a file without reading it: a change alters one of these, unless two changes
+ * follow within the resolution of the file system's clock. */
 typedef struct FileStamp {
         uint64_t device, inode, size;
         int64_t modified_ns, changed_ns;
 } FileStamp;
 
-/* One file of the folder as it was read. */
+/* One file of the directory. */
 typedef struct DirectoryFile {
         char name[UNIT_NAME_MAX + 1];
         FileStamp stamp;
-        uint64_t drop_ins; /* sum of the drop-ins that it was read with */
-        bool again;        /* to be read at the next scan, whatever its stamp says */
-        bool has_error;    /* NAME.error lies beside it */
-        uint64_t told;     /* sum of what it says; 0: not known */
-        size_t same; /* while it is scanned: of the file of the scan before that it is, counted from 1 */
-        Unit *unit;  /* NULL: it could not be read or is no unit; then it changes nothing */
-        char *fault; /* why the unit may not be submitted, as text for NAME.error; NULL: it may. One that is
-                        stored already stays */
-        char *error; /* a sentence for NAME.error; NULL when all is well */
+        uint64_t drop_ins_sum; /* of the drop-ins that it was read with */
+        bool reread;           /* with the next scan, whatever the stamp */
+        bool has_error;        /* NAME.error exists */
+        uint64_t error_sum;    /* of the contents of NAME.error; 0: unknown */
+        size_t previous; /* during a scan: the same file in the previous scan, counted from 1; 0: none */
+        Unit *unit;      /* NULL: unreadable, or not a unit; then it changes nothing */
+        char *fault; /* why the unit may not be submitted; NULL: it may. A unit that is stored already remains
+                      */
+        char *error; /* the message for NAME.error; NULL: none */
         ProblemKind kind; /* of the error */
-        bool unfinished;  /* somebody writes it: it changes nothing, and what is said of it stays */
+        bool unfinished;  /* being written: it changes nothing, and its problem remains */
 } DirectoryFile;
 
-/* What this daemon remembers to have seen in this very folder. */
-typedef struct SeenFiles {
-        char name[UNIT_NAME_MAX + 1];
-        bool there; /* a file has this name: while a record is brought up to date */
-        UT_hash_handle hh;
-} SeenFiles;
+/* Return the file of that name, or NULL. 'files' is sorted by name. */
+DirectoryFile *directory_file_find(DirectoryFile *files, size_t n, const char *name);
 
-/* The folder at one look. */
+/* A file that this daemon has seen in this very directory. */
+typedef struct SeenFile {
+        Named file;
+        bool there; /* while the record is updated: the file exists */
+} SeenFile;
+
+/* The directory as scanned. */
 typedef struct DirectoryView {
         const char *machine_id, *path;
-        DirectoryFile *files; /* sorted by name; 'error' is set where somebody else has a unit of that name */
+        DirectoryFile *
+                files; /* sorted by name; the diff sets 'error' where another owner has a unit of that name */
         size_t n_files;
-        const SeenFiles *record;
-        bool complete; /* all of it could be read: what is not among the files is not there */
-        bool same;     /* it is the folder of the record */
+        const Named *record; /* SeenFile, by name */
+        bool complete;       /* a file that is not listed does not exist */
+        bool same;           /* the record is about this directory */
 } DirectoryView;
 
 typedef enum DirectoryTaskKind {
-        DIRECTORY_SUBMIT,    /* the cluster has none of that name */
+        DIRECTORY_SUBMIT,    /* the cluster has no unit of that name */
         DIRECTORY_UPDATE,    /* another text */
         DIRECTORY_ADOPT,     /* the same unit, whose owner is gone */
-        DIRECTORY_TAKE_OVER, /* somebody else's: people have said so */
+        DIRECTORY_TAKE_OVER, /* the unit of another owner: an operator has confirmed it */
         DIRECTORY_REMOVE,
         _DIRECTORY_TASK_MAX,
 } DirectoryTaskKind;
@@ -62,25 +66,23 @@ typedef struct DirectoryTask {
         uint64_t expected_index;
 } DirectoryTask;
 
-/* A unit that is kept though its file is gone. */
+/* A unit that remains although its file is gone. */
 typedef struct DirectoryHeld {
         const ClusterUnit *unit; /* borrowed */
-        bool seen; /* its file was seen in this folder: too many have gone at once; else the folder is another
-                    */
+        bool seen; /* in this directory, and too many files disappeared at once; else in another directory */
 } DirectoryHeld;
 
 typedef struct DirectoryDiff {
         DirectoryTask *tasks;
         size_t n, capacity;
-        DirectoryHeld *held; /* by name (rule 37) */
+        DirectoryHeld *held; /* by name */
         size_t n_held, held_capacity;
 } DirectoryDiff;
 
 void directory_diff_done(DirectoryDiff *diff);
 
-/* A third of the files, at least three, do not go at once; who is held once stays so until the file is back,
- * or people confirm (the problem key of this machine says both). A unit of another machine's directory is
- * adopted, by who has the same, when that one has left, or is lost for ten minutes. 0 or -ENOMEM. */
+/* Compute the tasks. If a third of the files, and at least three, disappear at once, their units are held
+ * until the file returns or an operator confirms (the problem key of this machine records both). A unit of
+ * another machine's directory is adopted by a machine with the same file, when the owner has left or is lost
+ * for ten minutes. 0 or -ENOMEM. */
 int directory_diff(const Cluster *cluster, const DirectoryView *view, DirectoryDiff *ret);
-
-DirectoryFile *directory_file(const DirectoryView *view, const char *name); /* NULL: it is not there */

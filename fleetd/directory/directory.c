@@ -8,65 +8,70 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
-#include "base/sizes.h"
 #include "base/log.h"
-#include "fleetd/directory/seen_files.h"
+#include "base/sizes.h"
+#include "fleetd/directory/problems.h"
 #include "fleetd/directory/scan.h"
+#include "fleetd/directory/seen_files.h"
 #include "io/loop_uv.h"
 #include "units/name.h"
 
 enum {
         SETTLE_MS = 150,
-        BUSY_MS = 1000, /* a folder that is never quiet is looked at after so long */
+        BUSY_MS = 1000, /* a directory that changes continuously is scanned after so long */
         RETRY_MS = 1000,
         PERIOD_MS = 30000,
-        ABSENT_MS = 2000,    /* between looks at a folder that cannot be watched, or is not there */
-        ERRORS_MAX = 16,     /* files beside refused ones that are written or removed in one turn */
-        WRITING_MS = 10000,  /* a file that somebody holds open and writes no more is read after so long */
-        BATCH_MAX = 64,      /* changes in one transaction ... */
-        PROBLEMS_MAX = 1000, /* that the cluster is told of */
+        ABSENT_MS = 2000,   /* between scans of a directory that is absent, or cannot be watched */
+        ERRORS_MAX = 16,    /* .error files that are written or removed in one turn */
+        WRITING_MS = 10000, /* after which a file is read that a program holds open and no longer writes */
+        BATCH_MAX = 64,     /* unit changes in one transaction ... */
         BATCH_SIZE_MAX = 96 * 1024, /* ... and bytes */
-        CHANGE_OVERHEAD = 512,      /* of a change in a transaction, besides the text */
+        CHANGE_OVERHEAD = 512,      /* bytes of a change in a transaction, in addition to the text */
         RECORD_MAX = 4 * 1024 * 1024,
+        DIRECTORY_PATH_SIZE = 512,
         EVENTS_SIZE = 16 * 1024, /* of inotify, read at a time */
 };
 
 /* A file between the first write to it and its closing. */
 typedef struct Writing {
-        char name[UNIT_NAME_MAX + 1];
+        Named file;
         uint64_t until_ms;
-        UT_hash_handle hh;
 } Writing;
 
 struct Directory {
         Loop *loop; /* borrowed, as the next */
         Registry *registry;
-        char path[512], machine_id[MACHINE_ID_SIZE];
-        int record_fd, inotify_fd;
-        Guest *guest;
-        int watch;      /* inotify's number of the folder, or -1: it was not there, or cannot be watched */
-        int last_watch; /* the highest number that inotify gave */
-        Writing *writing;
-        DirectoryFolder folder; /* as the last scan found it */
-        bool known;             /* it did */
-        uint64_t folder_device, folder_inode;
-        DirectoryScan scan;
-        int scan_fd;                          /* of the scan under way, or -1 */
-        Deferred step;                        /* its next step */
-        uint64_t scan_due_ms, compare_due_ms; /* UINT64_MAX: not asked for */
-        Timer settle;                         /* the earlier of both */
-        uint64_t busy_ms;                     /* since when events keep it from running out; 0: they do not */
-        RegistryListener listener;
-        SeenFiles *record;
-        uint64_t device, inode; /* of the folder that the record is about */
-        bool crowded;           /* it was said that there are too many files */
+        RegistryObserver listener;
+        char path[DIRECTORY_PATH_SIZE], machine_id[MACHINE_ID_SIZE];
         DirectoryCounts counts;
-        bool sending; /* a transaction is under way, about these: */
-        struct {
+
+        int inotify_fd;
+        Guest *guest;
+        int watch;      /* inotify's number of the directory; -1: absent, or not watched */
+        int last_watch; /* the highest number that inotify assigned */
+        Named *writing; /* Writing, by name */
+
+        DirectoryScan scan;
+        int scan_fd;                          /* of the scan in progress, or -1 */
+        Deferred step;                        /* its next step */
+        uint64_t scan_due_ms, compare_due_ms; /* UINT64_MAX: not requested */
+        Timer settle;                         /* the earlier of both */
+        uint64_t busy_ms;                     /* since when events postpone the scan; 0: they do not */
+        DirectoryFolder folder;               /* the result of the last scan */
+        uint64_t folder_device, folder_inode;
+        bool known;           /* 'folder' is valid */
+        bool overflow_logged; /* too many files */
+
+        Named *record; /* SeenFile, by name */
+        int record_fd;
+        uint64_t device, inode; /* of the directory that the record is about */
+
+        struct { /* the transaction in progress */
                 char name[UNIT_NAME_MAX + 1];
                 DirectoryTaskKind kind;
         } sent[BATCH_MAX];
         size_t n_sent;
+        bool sending;
 };
 
 /* -- The record -- */
@@ -77,35 +82,37 @@ static void record_read(Directory *d) {
 
         if (read_file_at(d->record_fd, "directory", RECORD_MAX, &text, &size) >= 0 &&
             seen_files_read(text, size, &d->device, &d->inode, &d->record) < 0)
-                log_warning(NO_FIELDS,
-                            "the record of %s cannot be read; files removed meanwhile remove no unit",
-                            d->path);
+                log_warning(
+                        NO_FIELDS,
+                        "Failed to read the record of %s; files that were removed meanwhile remove no unit",
+                        d->path);
 }
 
-/* Removals that are still to be made (or held) stay on the record, so that one that failed is tried again. */
-static bool record_keeps(const Directory *d, const SeenFiles *seen) {
-        const ClusterUnit *u = cluster_any_unit(registry_cluster(d->registry), seen->name);
+/* A removal that is not complete, or held, remains in the record, so that it is repeated after a failure. */
+static bool record_keeps(const Directory *d, const SeenFile *seen) {
+        const ClusterUnit *u = cluster_any_unit(registry_cluster(d->registry), seen->file.name);
 
-        if (u && cluster_unit_lacks(u, LAYOUT_UNIT)) /* its owner is not known */
+        if (u && cluster_unit_has_unreadable(u, LAYOUT_UNIT)) /* its owner is unknown */
                 return true;
         return u && u->unit && u->unit->owner && streq(u->unit->owner, d->machine_id);
 }
 
 static void record_write(Directory *d, const struct stat *st, const DirectoryView *view) {
         bool changed = !view->same;
-        SeenFiles *seen, *next;
+        Named *entry, *next;
         _cleanup_text_ Text t = {};
         int r;
 
-        for (seen = d->record; seen; seen = seen->hh.next)
-                seen->there = false;
+        for (entry = d->record; entry; entry = entry->hh.next)
+                ((SeenFile *) entry)->there = false;
         for (size_t i = 0; i < view->n_files; i++)
                 changed |= seen_files_add(&d->record, view->files[i].name);
-        HASH_ITER(hh, d->record, seen, next) {
+        HASH_ITER(hh, d->record, entry, next) {
+                const SeenFile *seen = (const SeenFile *) entry;
+
                 if (seen->there || !view->complete || (view->same && record_keeps(d, seen)))
                         continue;
-                HASH_DEL(d->record, seen);
-                free(seen);
+                named_remove(&d->record, entry->name);
                 changed = true;
         }
         if (!changed)
@@ -116,40 +123,18 @@ static void record_write(Directory *d, const struct stat *st, const DirectoryVie
         seen_files_write(&t, d->device, d->inode, d->record);
         r = t.error ?: write_file_at(d->record_fd, "directory", t.chars, t.size, 0600);
         if (r < 0)
-                log_warning(((LogFields) { .error = r }), "cannot keep the record of %s: %s", d->path,
+                log_warning(((LogFields) { .error = r }), "Failed to write the record of %s: %s", d->path,
                             strerror(-r));
 }
 
-/* -- Files that somebody writes -- */
+/* -- Files that are being written -- */
 
-static void writing_end(Directory *d, const char *name) {
-        Writing *w;
-
-        HASH_FIND_STR(d->writing, name, w);
-        if (!w)
-                return;
-        HASH_DEL(d->writing, w);
-        free(w);
-}
-
-static void writing_clear(Directory *d) {
-        while (d->writing)
-                writing_end(d, d->writing->name);
-}
-
-/* Without memory for it the file is read as it is: what it then says wrong, it says until it is closed. */
+/* Without memory, an incomplete file is read; an error in it remains until the file is closed. */
 static void writing_begin(Directory *d, const char *name) {
-        Writing *w;
+        Writing *w = HASH_COUNT(d->writing) < DIRECTORY_FILES_MAX ?
+                             named_get(&d->writing, name, sizeof(Writing)) :
+                             named_find(d->writing, name);
 
-        HASH_FIND_STR(d->writing, name, w);
-        if (!w && HASH_COUNT(d->writing) < UNIT_FOLDER_MAX && (w = NEW0(Writing, 1))) {
-                snprintf(w->name, sizeof(w->name), "%s", name);
-                HASH_ADD_STR(d->writing, name, w);
-                if (!TABLE_ADDED(w)) {
-                        free(w);
-                        return;
-                }
-        }
         if (w)
                 w->until_ms = loop_now_ms(d->loop) + WRITING_MS;
 }
@@ -161,44 +146,41 @@ static void directory_arm(Directory *d) {
                 (void) timer_start(&d->settle, d->loop, due_ms > now_ms ? due_ms - now_ms : 0);
 }
 
-/* Compare the folder as it was found with the cluster. */
-static void directory_later(Directory *d, uint64_t delay_ms) {
+/* Compare the result of the last scan with the cluster. */
+static void directory_compare_later(Directory *d, uint64_t delay_ms) {
         d->compare_due_ms = MIN(d->compare_due_ms, loop_now_ms(d->loop) + delay_ms);
         directory_arm(d);
 }
 
-/* And read it before. */
+/* Scan, then compare. */
 static void directory_scan_later(Directory *d, uint64_t delay_ms) {
         d->scan_due_ms = MIN(d->scan_due_ms, loop_now_ms(d->loop) + delay_ms);
         directory_arm(d);
 }
 
-static bool is_unfinished(void *userdata, const char *name) {
+static bool directory_is_unfinished(void *userdata, const char *name) {
         Directory *d = userdata;
-        Writing *w;
+        const Writing *w = named_find(d->writing, name);
 
-        HASH_FIND_STR(d->writing, name, w);
         if (!w)
                 return false;
         if (w->until_ms > loop_now_ms(d->loop)) {
                 directory_scan_later(d, w->until_ms - loop_now_ms(d->loop));
                 return true;
         }
-        writing_end(d, name);
+        named_remove(&d->writing, name);
         return false;
 }
 
 /* -- Submitting -- */
 
-static void directory_on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
-        static const char *const words[_DIRECTORY_TASK_MAX] = {
+static void directory_on_sent(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        static const char *const results[_DIRECTORY_TASK_MAX] = {
                 [DIRECTORY_SUBMIT] = "is new",
                 [DIRECTORY_UPDATE] = "has changed",
-                [DIRECTORY_REMOVE] = "is gone: its unit is removed",
-                [DIRECTORY_ADOPT] =
-                        "is the unit that the cluster has, whose owner is gone: it is this folder's now",
-                [DIRECTORY_TAKE_OVER] =
-                        "takes the place of the unit that the cluster has: it is this folder's now",
+                [DIRECTORY_REMOVE] = "is gone; removed its unit",
+                [DIRECTORY_ADOPT] = "is the unit of an owner that is gone; adopted the unit",
+                [DIRECTORY_TAKE_OVER] = "replaces the unit of another owner, as confirmed",
         };
         Directory *d = userdata;
 
@@ -206,17 +188,20 @@ static void directory_on_done(void *userdata, KvStatus status, const char *sente
         for (size_t i = 0; i < d->n_sent; i++)
                 if (status == KV_OK)
                         log_notice(((LogFields) { .unit = d->sent[i].name, .index = index }), "%s/%s %s",
-                                   d->path, d->sent[i].name, words[d->sent[i].kind]);
+                                   d->path, d->sent[i].name, results[d->sent[i].kind]);
                 else
                         log_debug(((LogFields) { .unit = d->sent[i].name }),
-                                  "%s/%s: not yet in the cluster: %s", d->path, d->sent[i].name, sentence);
+                                  "Failed to submit %s/%s: %s; trying again", d->path, d->sent[i].name,
+                                  message);
         if (status != KV_OK && status != KV_COMPARE_FAILED && status != KV_EXISTS)
-                log_warning(NO_FIELDS, "%s: %s; trying again", d->path, sentence);
-        directory_later(d, status == KV_OK ? 0 : RETRY_MS);
+                log_warning(NO_FIELDS, "Failed to submit the units of %s: %s; trying again", d->path,
+                            message);
+        directory_compare_later(d, status == KV_OK ? 0 : RETRY_MS);
 }
 
-/* As many tasks as fit into one transaction, escapes of JSON included; the rest follows. */
-static size_t changes_of(Directory *d, const DirectoryDiff *diff, UnitChange changes[static BATCH_MAX]) {
+/* Return as many changes as fit into one transaction, with JSON's escapes; the rest follows. */
+static size_t directory_changes(Directory *d, const DirectoryDiff *diff,
+                                UnitChange changes[static BATCH_MAX]) {
         size_t n = 0, size = 0;
 
         for (; n < diff->n && n < BATCH_MAX; n++) {
@@ -241,110 +226,32 @@ static size_t changes_of(Directory *d, const DirectoryDiff *diff, UnitChange cha
         return n;
 }
 
-/* What the cluster is told, and has to forget, of what this folder cannot do by itself. */
-typedef struct Telling {
-        ProblemChange changes[BATCH_MAX];
-        Problem problems[BATCH_MAX];
-        char *texts[BATCH_MAX]; /* owned */
-        size_t n, n_wanted;
-} Telling;
-
-static void telling_free(Telling *t) {
-        for (size_t i = 0; t && i < t->n; i++)
-                free(t->texts[i]);
-        free(t);
-}
-DEFINE_CLEANUP(Telling *, telling_free)
-
-/* 'text' is taken. What people have said to it holds while it is about the same. */
-static void tell(Directory *d, Telling *t, const char *name, ProblemKind kind, uint64_t unit_index,
-                 char *text) {
-        const ClusterProblem *known = cluster_problem(registry_cluster(d->registry), d->machine_id, name);
-        _cleanup_free_ char *owned = text;
-
-        if (!text || ++t->n_wanted > PROBLEMS_MAX || t->n == BATCH_MAX)
-                return;
-        if (known && known->problem.kind == kind && known->problem.unit_index == unit_index &&
-            known->problem.text && streq(known->problem.text, text))
-                return;
-        if (!known && kind == PROBLEM_HELD) /* the others are said beside their files */
-                log_warning(((LogFields) { .unit = name }), "%s", text);
-        t->texts[t->n] = TAKE_PTR(owned);
-        t->problems[t->n] = (Problem) { .kind = kind, .text = text, .unit_index = unit_index };
-        t->changes[t->n] = (ProblemChange) { .machine = d->machine_id,
-                                             .name = name,
-                                             .problem = &t->problems[t->n] };
-        t->n++;
-}
-
-static int held_by_name(const void *name, const void *held) {
-        return strcmp(name, ((const DirectoryHeld *) held)->unit->name);
-}
-
-static bool is_held(const DirectoryDiff *diff, const char *name) {
-        return diff->n_held > 0 && bsearch(name, diff->held, diff->n_held, sizeof(*diff->held), held_by_name);
-}
-
-static void tell_all(Directory *d, const DirectoryView *view, const DirectoryDiff *diff, Telling *t) {
-        const Cluster *c = registry_cluster(d->registry);
-        const ClusterMachine *self = cluster_machine(c, d->machine_id);
-
-        for (size_t i = 0; i < view->n_files; i++) {
-                const DirectoryFile *f = &view->files[i];
-                const ClusterUnit *u = f->error ? cluster_unit(c, f->name) : NULL;
-
-                if (f->error)
-                        tell(d, t, f->name, f->kind, u ? u->index : 0, strdup(f->error));
-        }
-        for (size_t i = 0; i < diff->n_held; i++) {
-                const DirectoryHeld *held = &diff->held[i];
-                char *text;
-
-                if (asprintf(&text,
-                             "%s: its file is gone from %s, %s; the unit is kept. Put the file back, or: "
-                             "fleetctl directory confirm %s --machine=%s",
-                             held->unit->name, d->path,
-                             held->seen ? "at once with many others" :
-                                          "which is another folder than the one it was seen in",
-                             held->unit->name, cluster_name_of(c, d->machine_id)) < 0)
-                        text = NULL;
-                tell(d, t, held->unit->name, PROBLEM_HELD, held->unit->index, text);
-        }
-        for (const ClusterProblem *p = self ? self->problems : NULL; p && t->n < BATCH_MAX; p = p->hh.next) {
-                const DirectoryFile *f = directory_file(view, p->unit);
-
-                if ((f && (f->error || f->unfinished)) || is_held(diff, p->unit) || !view->complete)
-                        continue;
-                t->changes[t->n++] = (ProblemChange) { .machine = d->machine_id,
-                                                       .name = p->unit,
-                                                       .expected_index = p->index };
-        }
-}
-
-/* 0, or -ENOMEM: nothing was sent. */
+/* Write the changes of units and of problem keys in one transaction. 0, or -ENOMEM: nothing was sent. */
 static int directory_send(Directory *d, const DirectoryView *view, const DirectoryDiff *diff) {
         _cleanup_free_ UnitChange *changes = NEW0(UnitChange, BATCH_MAX);
-        _cleanup_(telling_freep) Telling *telling = NEW0(Telling, 1);
+        _cleanup_(directory_problems_freep) DirectoryProblems *problems = NULL;
         size_t n;
         int r;
 
-        if (!changes || !telling)
+        if (!changes)
                 return -ENOMEM;
-        tell_all(d, view, diff, telling);
-        n = changes_of(d, diff, changes);
-        if (n == 0 && telling->n == 0)
-                return 0;
-        r = registry_change_directory(d->registry, changes, n, telling->changes, telling->n,
-                                      directory_on_done, d);
+        r = directory_problems_new(registry_cluster(d->registry), view, diff, &problems);
         if (r < 0)
-                directory_later(d, RETRY_MS);
+                return r;
+        n = directory_changes(d, diff, changes);
+        if (n == 0 && problems->n == 0)
+                return 0;
+        r = registry_change_directory(d->registry, changes, n, problems->changes, problems->n,
+                                      directory_on_sent, d);
+        if (r < 0)
+                directory_compare_later(d, RETRY_MS);
         else
                 d->sending = true;
         return 0;
 }
 
-/* Returns whether all was written. */
-static bool errors_write(Directory *d, int dir_fd, const DirectoryView *view) {
+/* Return whether all .error files are up to date. */
+static bool directory_write_errors(Directory *d, int dir_fd, const DirectoryView *view) {
         const Cluster *c = registry_cluster(d->registry);
         size_t written = 0;
 
@@ -352,16 +259,13 @@ static bool errors_write(Directory *d, int dir_fd, const DirectoryView *view) {
                 DirectoryFile *f = &view->files[i];
                 const ClusterUnit *u = f->error ? cluster_unit(c, f->name) : NULL;
                 const ClusterProblem *known = f->error ? cluster_problem(c, d->machine_id, f->name) : NULL;
-                bool told = known && known->problem.text && streq(known->problem.text, f->error);
+                bool published = known && known->problem.text && streq(known->problem.text, f->error);
 
-                written += directory_folder_write_error(dir_fd, d->path, f, u ? u->index : 0, told);
+                written += directory_folder_write_error(dir_fd, d->path, f, u ? u->index : 0, published);
         }
         while (d->folder.errors.n > 0 && view->complete && written < ERRORS_MAX) {
                 _cleanup_free_ char *name = d->folder.errors.items[--d->folder.errors.n];
-                SeenFiles *seen;
-
-                HASH_FIND_STR(d->record, name, seen);
-                if (!seen || directory_file(view, name))
+                if (!named_find(d->record, name) || directory_file_find(view->files, view->n_files, name))
                         continue;
                 directory_folder_remove_error(dir_fd, name);
                 written++;
@@ -369,9 +273,10 @@ static bool errors_write(Directory *d, int dir_fd, const DirectoryView *view) {
         return written < ERRORS_MAX;
 }
 
-/* Their numbers are not kept: what is told of them, wakes. One that was not watched before is looked at once
- * more. */
-static void watch_drop_ins(Directory *d, const DirectoryFolder *folder, size_t first) {
+/* Watch the drop-in directories that the last step of the scan found. An event of one requests a scan, so
+ * that their numbers need not be kept. A directory that was not watched before may have changed already, and
+ * requests a scan, too. */
+static void directory_watch_drop_ins(Directory *d, const DirectoryFolder *folder, size_t first) {
         for (size_t i = first; d->guest && i < folder->n_drop_ins && i < d->scan.at_drop_in; i++) {
                 _cleanup_free_ char *path = NULL;
                 int watch;
@@ -390,8 +295,8 @@ static void watch_drop_ins(Directory *d, const DirectoryFolder *folder, size_t f
         }
 }
 
-/* The folder may have changed since it was scanned: a file that came back meanwhile removes nothing. */
-static bool is_outdated(int dir_fd, const DirectoryDiff *diff) {
+/* Return whether a file returned after the scan: its unit is not removed. */
+static bool directory_is_outdated(int dir_fd, const DirectoryDiff *diff) {
         struct stat st;
 
         for (size_t i = 0; i < diff->n && i < BATCH_MAX; i++)
@@ -401,9 +306,10 @@ static bool is_outdated(int dir_fd, const DirectoryDiff *diff) {
         return false;
 }
 
-/* 0 or a negative errno: -ENOMEM is soon over; -ESTALE: the folder is another one, or has changed. */
+/* Compare the files with the cluster, and submit the differences. 0, -ENOMEM, or -ESTALE: another directory
+ * is at the path, or the directory has changed since the scan. */
 static int directory_compare(Directory *d, int dir_fd) {
-        DirectoryDiff diff = {};
+        _cleanup_(directory_diff_done) DirectoryDiff diff = {};
         DirectoryView view;
         struct stat st;
         int r;
@@ -413,8 +319,7 @@ static int directory_compare(Directory *d, int dir_fd) {
         if (st.st_dev != d->folder_device || st.st_ino != d->folder_inode)
                 return -ESTALE;
 
-        /* Another folder is mounted or moved there: its emptiness says nothing about the files of the one
-         * before. */
+        /* The absence of a file from another directory, mounted or moved here, means nothing. */
         view = (DirectoryView) {
                 .machine_id = d->machine_id,
                 .path = d->path,
@@ -426,20 +331,17 @@ static int directory_compare(Directory *d, int dir_fd) {
         };
         loop_count(d->loop, d->folder.n, 0);
         r = directory_diff(registry_cluster(d->registry), &view, &diff);
-        if (r == 0 && is_outdated(dir_fd, &diff))
-                r = -ESTALE;
-        if (r == 0) {
-                if (!errors_write(d, dir_fd, &view))
-                        directory_later(d, 0);
-                record_write(d, &st, &view);
-                r = directory_send(d, &view, &diff);
-        }
-        directory_diff_done(&diff);
-        return r;
+        if (r < 0)
+                return r;
+        if (directory_is_outdated(dir_fd, &diff))
+                return -ESTALE;
+        if (!directory_write_errors(d, dir_fd, &view))
+                directory_compare_later(d, 0);
+        record_write(d, &st, &view);
+        return directory_send(d, &view, &diff);
 }
 
-/* The folder at that path now: after a mount over it, or a rename, it is another than the one that was
- * watched. */
+/* Watch the directory that is at the path now: after a mount or a rename, it is another one. */
 static void directory_watch(Directory *d) {
         const uint32_t mask = IN_CLOSE_WRITE | IN_MODIFY | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE |
                               IN_CREATE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
@@ -448,19 +350,19 @@ static void directory_watch(Directory *d) {
         if (watch != d->watch) {
                 if (d->watch >= 0)
                         (void) inotify_rm_watch(d->inotify_fd, d->watch);
-                writing_clear(d);
+                named_clear(&d->writing);
         }
         d->watch = watch;
         d->last_watch = MAX(d->last_watch, watch);
 }
 
-/* -- Scanning, and comparing -- */
+/* -- Scanning and comparing -- */
 
-static uint64_t period_ms(const Directory *d) {
+static uint64_t directory_period_ms(const Directory *d) {
         return d->watch >= 0 ? PERIOD_MS : ABSENT_MS;
 }
 
-static void scan_end(Directory *d) {
+static void directory_scan_end(Directory *d) {
         deferred_cancel(&d->step);
         directory_scan_done(&d->scan);
         if (d->scan_fd >= 0)
@@ -468,66 +370,75 @@ static void scan_end(Directory *d) {
         d->scan_fd = -1;
 }
 
-static void scan_begin(Directory *d) {
+static void directory_scan_start(Directory *d) {
         int r;
 
         d->busy_ms = 0;
         d->scan_due_ms = UINT64_MAX;
-        directory_watch(d); /* before looking: what comes later is told */
+        directory_watch(d); /* before the scan, so that no change is missed */
         d->scan_fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        d->scan = (DirectoryScan) {
-                .path = d->path, .machine_id = d->machine_id, .is_unfinished = is_unfinished, .userdata = d
-        };
+        d->scan = (DirectoryScan) { .path = d->path,
+                                    .machine_id = d->machine_id,
+                                    .is_unfinished = directory_is_unfinished,
+                                    .userdata = d };
         r = d->scan_fd < 0 ? -errno : directory_scan_begin(&d->scan, d->scan_fd);
         if (r >= 0) {
                 loop_defer(d->loop, &d->step);
                 return;
         }
-        scan_end(d);
+        directory_scan_end(d);
         d->known = false;
-        directory_scan_later(d, r == -ENOMEM ? RETRY_MS : period_ms(d));
+        directory_scan_later(d, r == -ENOMEM ? RETRY_MS : directory_period_ms(d));
+}
+
+/* Return 0 or a negative errno. */
+static int directory_scan_finish(Directory *d) {
+        struct stat st;
+
+        if (fstat(d->scan_fd, &st) < 0)
+                return -errno;
+
+        d->known = true;
+        d->folder_device = st.st_dev;
+        d->folder_inode = st.st_ino;
+        if (!d->folder.complete && !d->overflow_logged)
+                log_warning(
+                        NO_FIELDS,
+                        "%s contains more than %d unit files; the others are ignored, and no missing file "
+                        "counts as removed",
+                        d->path, DIRECTORY_FILES_MAX);
+        d->overflow_logged = !d->folder.complete;
+        directory_compare_later(d, 0);
+        return 0;
 }
 
 static void directory_on_step(void *userdata) {
         Directory *d = userdata;
         size_t first = d->scan.at_drop_in;
-        struct stat st;
         int r;
 
         r = directory_scan_step(&d->scan, &d->folder, loop_wall_ms(d->loop));
         loop_count(d->loop, d->scan.work, 0);
-        watch_drop_ins(d, r == 0 ? &d->folder : &d->scan.found, first);
+        directory_watch_drop_ins(d, r == 0 ? &d->folder : &d->scan.found, first);
         if (r > 0) {
                 loop_defer(d->loop, &d->step);
                 return;
         }
         d->counts.scans++;
         d->counts.read += d->scan.n_read;
-        if (r == 0 && fstat(d->scan_fd, &st) < 0)
-                r = -errno;
-        if (r == 0) {
-                d->known = true;
-                d->folder_device = st.st_dev;
-                d->folder_inode = st.st_ino;
-                if (!d->folder.complete && !d->crowded)
-                        log_warning(NO_FIELDS,
-                                    "%s holds more than %d unit files: the others are left out, and none "
-                                    "that is gone is taken for removed",
-                                    d->path, UNIT_FOLDER_MAX);
-                d->crowded = !d->folder.complete;
-                directory_later(d, 0);
-        }
-        scan_end(d);
-        directory_scan_later(d, r == -ENOMEM ? RETRY_MS : period_ms(d));
+        if (r == 0)
+                r = directory_scan_finish(d);
+        directory_scan_end(d);
+        directory_scan_later(d, r == -ENOMEM ? RETRY_MS : directory_period_ms(d));
 }
 
-static void compare(Directory *d) {
+static void directory_open_and_compare(Directory *d) {
         _cleanup_close_ int dir_fd = open(d->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         int r = dir_fd < 0 ? -ESTALE : directory_compare(d, dir_fd);
 
         d->known = r != -ESTALE;
         if (r == -ENOMEM)
-                directory_later(d, RETRY_MS);
+                directory_compare_later(d, RETRY_MS);
         else if (r < 0)
                 directory_scan_later(d, SETTLE_MS);
 }
@@ -541,20 +452,20 @@ static void directory_on_settled(void *userdata) {
                 return;
         }
         if (d->scan_fd >= 0)
-                return; /* it compares when it is through */
+                return; /* the end of the scan compares */
         if (!d->known || now_ms >= d->scan_due_ms) {
                 d->compare_due_ms = UINT64_MAX;
-                scan_begin(d);
+                directory_scan_start(d);
                 return;
         }
         if (now_ms >= d->compare_due_ms) {
                 d->compare_due_ms = UINT64_MAX;
-                compare(d);
+                directory_open_and_compare(d);
         }
         directory_arm(d);
 }
 
-/* -- Events: they only mark -- */
+/* -- Events of inotify -- */
 
 static int directory_wants(void *lib, int *fd, short *events, uint64_t *timeout_ms) {
         Directory *d = lib;
@@ -565,8 +476,7 @@ static int directory_wants(void *lib, int *fd, short *events, uint64_t *timeout_
         return 0;
 }
 
-/* The folder has to be quiet for a moment; but one in which something is always written is looked at all the
- * same. */
+/* Postpone the scan until the directory has not changed for SETTLE_MS, for BUSY_MS at most. */
 static void directory_settle(Directory *d) {
         uint64_t now_ms = loop_now_ms(d->loop);
 
@@ -577,44 +487,45 @@ static void directory_settle(Directory *d) {
         directory_arm(d);
 }
 
-/* What was read of it may be old, whatever its stamp says; of all files: NULL. */
+/* Read the file again with the next scan, whatever its stamp. NULL: all files. */
 static void directory_touch(Directory *d, const char *name) {
         directory_folder_touch(&d->folder, name);
         directory_folder_touch(&d->scan.found, name);
+}
+
+/* Return whether the event is of a file that fleetd itself writes: it requests no scan. */
+static bool directory_on_event(Directory *d, const struct inotify_event *e) {
+        if (e->mask & IN_Q_OVERFLOW) {
+                named_clear(&d->writing);
+                directory_touch(d, NULL);
+        }
+        if (e->wd != d->watch && e->wd >= 0) /* of a drop-in directory */
+                return false;
+        if (e->mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF))
+                d->watch = -1;
+        if (e->len == 0)
+                return false;
+
+        directory_touch(d, e->name);
+        if ((e->mask & IN_MODIFY) && directory_folder_name_is_unit(e->name))
+                writing_begin(d, e->name);
+        else if (e->mask & (IN_CLOSE_WRITE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM))
+                named_remove(&d->writing, e->name);
+        return e->name[0] == '.' || ends_with(e->name, ".error");
 }
 
 static int directory_work(void *lib) {
         char buffer[EVENTS_SIZE] __attribute__((aligned(__alignof__(struct inotify_event))));
         Directory *d = lib;
         ssize_t n = read(d->inotify_fd, buffer, sizeof(buffer));
-        bool ours = true;
+        bool own = true;
 
         if (n <= 0)
                 return n < 0 && errno != EAGAIN && errno != EINTR ? -errno : 0;
         for (char *p = buffer; p < buffer + n;
-             p += sizeof(struct inotify_event) + ((struct inotify_event *) p)->len) {
-                const struct inotify_event *e = (const struct inotify_event *) p;
-
-                if (e->mask & IN_Q_OVERFLOW) {
-                        writing_clear(d);
-                        directory_touch(d, NULL);
-                }
-                if (e->wd != d->watch && e->wd >= 0) { /* of drop-ins */
-                        ours = false;
-                        continue;
-                }
-                if (e->mask & (IN_IGNORED | IN_DELETE_SELF | IN_MOVE_SELF))
-                        d->watch = -1;
-                if (e->len > 0)
-                        directory_touch(d, e->name);
-                if (e->len > 0 && (e->mask & IN_MODIFY) && directory_folder_name_is_unit(e->name))
-                        writing_begin(d, e->name);
-                else if (e->len > 0 && (e->mask & (IN_CLOSE_WRITE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM)))
-                        writing_end(d, e->name);
-                if (e->len == 0 || !(e->name[0] == '.' || ends_with(e->name, ".error")))
-                        ours = false;
-        }
-        if (!ours) /* what we write ourselves is no event */
+             p += sizeof(struct inotify_event) + ((struct inotify_event *) p)->len)
+                own = directory_on_event(d, (const struct inotify_event *) p) && own;
+        if (!own)
                 directory_settle(d);
         return 1;
 }
@@ -622,8 +533,8 @@ static int directory_work(void *lib) {
 static void directory_broken(void *lib, int error) {
         Directory *d = lib;
 
-        log_error(((LogFields) { .error = error }), "%s cannot be watched (%s); it is looked at every %d s",
-                  d->path, strerror(-error), ABSENT_MS / 1000);
+        log_error(((LogFields) { .error = error }), "Failed to watch %s: %s; scanning it every %d s", d->path,
+                  strerror(-error), ABSENT_MS / 1000);
         d->guest = guest_close(d->guest);
         d->watch = -1;
 }
@@ -632,32 +543,54 @@ static const GuestOps directory_guest = {
         .name = "inotify", .wants = directory_wants, .work = directory_work, .broken = directory_broken
 };
 
-/* Units of other folders, and of people, are not this one's business. */
-static bool concerns(const Directory *d, const char *unit) {
+/* -- Changes of the registry -- */
+
+/* Return whether this directory owns the unit, or has a file, a record or a problem of that name. */
+static bool directory_concerns(const Directory *d, const char *unit) {
         const Cluster *c = registry_cluster(d->registry);
         const ClusterUnit *u = cluster_unit(c, unit);
-        SeenFiles *seen;
 
-        HASH_FIND_STR(d->record, unit, seen);
-        return seen || directory_folder_find(&d->folder, unit) || cluster_problem(c, d->machine_id, unit) ||
+        return named_find(d->record, unit) || directory_folder_find(&d->folder, unit) ||
+               cluster_problem(c, d->machine_id, unit) ||
                (u && u->unit->owner && streq(u->unit->owner, d->machine_id));
 }
 
 static void directory_on_change(void *userdata, const RegistryChange *change) {
         Directory *d = userdata;
+        bool concerned = change->kind == CHANGED_ALL || change->kind == CHANGED_PRESENCE;
 
-        bool ours = change->kind == CHANGED_PROBLEM ?
-                            streq(change->machine, d->machine_id) :
-                            change->kind == CHANGED_UNIT && concerns(d, change->unit);
+        if (change->kind == CHANGED_PROBLEM)
+                concerned = streq(change->machine, d->machine_id);
+        else if (change->kind == CHANGED_UNIT)
+                concerned = directory_concerns(d, change->unit);
+        if (concerned)
+                directory_compare_later(d, SETTLE_MS);
+}
 
-        if (change->kind == CHANGED_ALL || change->kind == CHANGED_PRESENCE || ours)
-                directory_later(d, SETTLE_MS);
+/* -- Lifetime -- */
+
+static int directory_open(Directory *d, const char *record_dir, Error *err) {
+        int r;
+
+        d->record_fd = open_dir(record_dir, 0700);
+        if (d->record_fd < 0)
+                return error_set(err, d->record_fd, "Failed to open %s: %s", record_dir,
+                                 strerror(-d->record_fd));
+        d->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+        if (d->inotify_fd < 0)
+                return error_set(err, -errno,
+                                 "Failed to watch %s: %s; check the sysctl fs.inotify.max_user_instances",
+                                 d->path, strerror(errno));
+        r = guest_open(&d->guest, loop_uv(d->loop), &directory_guest, d);
+        if (r < 0)
+                return r;
+        return timer_start(&d->settle, d->loop, 0);
 }
 
 int directory_new(Directory **ret, Loop *loop, Registry *registry, const DirectoryOptions *options,
                   Error *err) {
         Directory *d = NEW0(Directory, 1);
-        int r = 0;
+        int r;
 
         if (!d)
                 return -ENOMEM;
@@ -674,22 +607,9 @@ int directory_new(Directory **ret, Loop *loop, Registry *registry, const Directo
         };
         snprintf(d->path, sizeof(d->path), "%s", options->path);
         snprintf(d->machine_id, sizeof(d->machine_id), "%s", options->machine_id);
-        registry_listen(registry, &d->listener);
+        registry_observe(registry, &d->listener);
 
-        d->record_fd = open_dir(options->record_dir, 0700);
-        if (d->record_fd < 0)
-                r = error_set(err, d->record_fd, "cannot open %s: %s", options->record_dir,
-                              strerror(-d->record_fd));
-        if (r == 0) {
-                d->inotify_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
-                if (d->inotify_fd < 0)
-                        r = error_set(err, -errno, "cannot watch %s: %s (fs.inotify.max_user_instances?)",
-                                      d->path, strerror(errno));
-        }
-        if (r == 0)
-                r = guest_open(&d->guest, loop_uv(loop), &directory_guest, d);
-        if (r == 0)
-                r = timer_start(&d->settle, loop, 0);
+        r = directory_open(d, options->record_dir, err);
         if (r < 0) {
                 directory_free(d);
                 return r;
@@ -707,18 +627,19 @@ Directory *directory_free(Directory *d) {
         if (!d)
                 return NULL;
 
-        registry_unlisten(d->registry, &d->listener);
+        registry_unobserve(d->registry, &d->listener);
         timer_stop(&d->settle);
-        scan_end(d);
+        directory_scan_end(d);
         directory_folder_done(&d->folder);
-        d->guest = d->guest ? guest_close(d->guest) : NULL;
+        if (d->guest)
+                guest_close(d->guest);
         if (d->inotify_fd >= 0)
                 close(d->inotify_fd);
         if (d->record_fd >= 0)
                 close(d->record_fd);
-        seen_files_clear(&d->record);
-        writing_clear(d);
-        registry_forget(d->registry, d);
+        named_clear(&d->record);
+        named_clear(&d->writing);
+        registry_cancel(d->registry, d);
         free(d);
         return NULL;
 }

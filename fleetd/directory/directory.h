@@ -1,12 +1,14 @@
-/* The watched folder of unit files: what appears is started, what changes is updated, what its owner removes
- * goes.
+/* The watched directory of unit files: a new file submits and launches its unit, a change updates it, a
+ * removal by the owner removes it.
  *
- * inotify only wakes it; then the whole folder is scanned, some files a turn: what has another stamp (inode,
- * size, times) than before is read. Only a scan that is through is compared with what it owns in the
- * registry; a change of the registry compares again without a scan, and what is to be removed is looked for
- * once more by its name. A file that is refused leaves NAME.error beside it and changes nothing. Absence is
- * not deletion: a unit goes only if this daemon's own record saw its file in this very folder (device,
- * inode), and a third of the files, at least three, do not go at once. */
+ * An event of inotify requests a scan of the whole directory, some files in each turn of the loop. A file is
+ * read when its stamp (inode, size, times) has changed. A complete scan is compared with the units that the
+ * directory owns in the registry. A change of the registry repeats the comparison without a scan; before a
+ * removal, the file's absence is checked again.
+ *
+ * A file that is rejected gets NAME.error, and changes nothing. Absence is not deletion: a unit is removed
+ * only if this daemon's own record has its file in this very directory (device, inode). If a third of the
+ * files, and at least three, disappear at once, their units are held. */
 #pragma once
 
 #include "fleetd/registry/registry.h"
@@ -14,8 +16,8 @@
 typedef struct Directory Directory;
 
 typedef struct DirectoryOptions {
-        const char *path;       /* the folder; may be absent, and come later */
-        const char *record_dir; /* where the record is kept */
+        const char *path;       /* may be absent, and appear later */
+        const char *record_dir; /* for the record of seen files */
         const char *machine_id;
 } DirectoryOptions;
 
@@ -23,9 +25,8 @@ int directory_new(Directory **ret, Loop *loop, Registry *registry, const Directo
                   Error *err);
 Directory *directory_free(Directory *d);
 
-/* Since it was made. */
 typedef struct DirectoryCounts {
-        uint64_t scans, read; /* of the folder; files */
+        uint64_t scans, read; /* scans of the directory, and files read, since directory_new() */
 } DirectoryCounts;
 
 DirectoryCounts directory_counts(const Directory *d);

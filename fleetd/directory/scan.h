@@ -1,4 +1,4 @@
-/* The watched folder on disk: its files as units, and what people see beside them. */
+/* The unit directory on disk: its files as units, and NAME.error beside a file that is rejected. */
 #pragma once
 
 #include <dirent.h>
@@ -6,58 +6,59 @@
 #include "fleetd/directory/diff.h"
 #include "units/drop_ins.h"
 
-enum { UNIT_FOLDER_MAX = 10000 };
+enum { DIRECTORY_FILES_MAX = 10000 };
 
 typedef struct DirectoryFolder {
         DirectoryFile *files; /* sorted by name */
         size_t n;
-        bool complete;          /* false: there are more than UNIT_FOLDER_MAX */
-        DropInFolder *drop_ins; /* all that are there, sorted by name */
+        bool complete;          /* false: there are more than DIRECTORY_FILES_MAX */
+        DropInFolder *drop_ins; /* sorted by name */
         size_t n_drop_ins, drop_ins_capacity;
-        Names errors; /* NAME of each NAME.error that is there; unsorted */
+        Names errors; /* NAME of each NAME.error; unsorted */
 } DirectoryFolder;
 
-/* Editors' and our own files are nobody's units; neither is what has no unit's name. */
+/* Return whether the name is a unit's. Temporary files of editors and of fleetd are none. */
 bool directory_folder_name_is_unit(const char *name);
 
 void directory_folder_done(DirectoryFolder *folder);
-#define _cleanup_unit_folder_ _cleanup_(directory_folder_done)
+#define _cleanup_directory_folder_ _cleanup_(directory_folder_done)
 
-DirectoryFile *directory_folder_find(const DirectoryFolder *folder,
-                                     const char *name); /* NULL: it is not there */
-/* The file is read at the next scan. NULL: all of them. */
+/* Return the file of that name, or NULL. */
+DirectoryFile *directory_folder_find(const DirectoryFolder *folder, const char *name);
+/* Read the file again with the next scan. NULL: all files. */
 void directory_folder_touch(DirectoryFolder *folder, const char *name);
 
-/* A scan of the folder in steps, so that no turn of the loop is long. Only what has another stamp than at the
- * scan before is read, and what was changed so lately that its stamp may stay the same. */
+/* A scan in steps, each of limited work. It reads files whose stamp has changed since the previous scan, and
+ * files that changed so recently that a further change may leave the stamp as it is. */
 typedef struct DirectoryScan {
-        const char *path, *machine_id;                           /* borrowed; units are of these */
-        bool (*is_unfinished)(void *userdata, const char *name); /* somebody writes that file */
+        const char *path, *machine_id;                           /* borrowed; of the owner of the units */
+        bool (*is_unfinished)(void *userdata, const char *name); /* the file is being written */
         void *userdata;
         int dir_fd;  /* borrowed */
-        DIR *dir;    /* NULL: all names are known */
+        DIR *dir;    /* NULL: all names are read */
         Names names; /* of units */
         DirectoryFolder found;
         size_t at_drop_in, at_file;
         size_t n_read; /* files */
-        size_t work;   /* of the last step: names, stamps, and what was read */
+        size_t work;   /* of the last step: names, stamps and files */
 } DirectoryScan;
 
-int directory_scan_begin(DirectoryScan *scan,
-                         int dir_fd); /* the other members are set before; 0 or a negative errno */
-/* One step; 'now_ms' of the wall clock. 1: there is more, 0: the scan is through, and *folder is what it
- * found; or a negative errno: nothing is known. */
+/* The other members are set before. 0 or a negative errno. */
+int directory_scan_begin(DirectoryScan *scan, int dir_fd);
+/* Execute one step. 'now_ms' is wall-clock time. Returns 1: more steps follow; 0: the scan is complete, and
+ * *folder is its result; or a negative errno: *folder is unchanged. */
 int directory_scan_step(DirectoryScan *scan, DirectoryFolder *folder, uint64_t now_ms);
 void directory_scan_done(DirectoryScan *scan);
 
-/* All steps at once. */
+/* Execute all steps at once. */
 int directory_folder_read(int dir_fd, const char *path, const char *machine_id,
                           bool (*is_unfinished)(void *userdata, const char *name), void *userdata,
                           DirectoryFolder *ret);
 
-/* NAME.error beside a file that is refused, and the journal; when it is in order again it goes. 'index' of
- * the version that the cluster has, or 0. A name that leaves no room for ".error" has no such file: the
- * journal alone says it, unless it was 'told'. Returns whether the disk was asked. */
+/* Write or remove NAME.error, and log a new error. 'index': of the revision in the cluster, or 0. A name that
+ * is too long for NAME.error is logged only, unless the problem is 'published'. Return whether the disk was
+ * accessed. */
 bool directory_folder_write_error(int dir_fd, const char *path, DirectoryFile *file, uint64_t index,
-                                  bool told);
-void directory_folder_remove_error(int dir_fd, const char *name); /* of a file that is gone */
+                                  bool published);
+/* Remove NAME.error of a file that is gone. */
+void directory_folder_remove_error(int dir_fd, const char *name);

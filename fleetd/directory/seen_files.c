@@ -6,34 +6,16 @@
 #include "units/json.h"
 #include "units/name.h"
 
-void seen_files_clear(SeenFiles **table) {
-        SeenFiles *r, *next;
+bool seen_files_add(Named **table, const char *name) {
+        bool is_new = !named_find(*table, name);
+        SeenFile *f = named_get(table, name, sizeof(SeenFile));
 
-        HASH_ITER(hh, *table, r, next) {
-                HASH_DEL(*table, r);
-                free(r);
-        }
+        if (f)
+                f->there = true;
+        return f && is_new;
 }
 
-bool seen_files_add(SeenFiles **table, const char *name) {
-        SeenFiles *r;
-
-        HASH_FIND_STR(*table, name, r);
-        if (r)
-                r->there = true;
-        if (r || !(r = NEW0(SeenFiles, 1)))
-                return false;
-        r->there = true;
-        snprintf(r->name, sizeof(r->name), "%s", name);
-        HASH_ADD_STR(*table, name, r);
-        if (TABLE_ADDED(r))
-                return true;
-        free(r);
-        return false;
-}
-
-int seen_files_read(const char *json, size_t size, uint64_t *ret_device, uint64_t *ret_inode,
-                    SeenFiles **table) {
+int seen_files_read(const char *json, size_t size, uint64_t *ret_device, uint64_t *ret_inode, Named **table) {
         _cleanup_json_ JsonValue *root = NULL;
         uint64_t device = 0, inode = 0;
         const JsonValue *names;
@@ -54,13 +36,13 @@ int seen_files_read(const char *json, size_t size, uint64_t *ret_device, uint64_
         return 0;
 }
 
-void seen_files_write(Text *t, uint64_t device, uint64_t inode, const SeenFiles *table) {
+void seen_files_write(Text *t, uint64_t device, uint64_t inode, const Named *table) {
         json_open(t, NULL, '{');
         json_add_u64(t, "device", device);
         json_add_u64(t, "inode", inode);
         json_open(t, "names", '[');
-        for (const SeenFiles *r = table; r; r = r->hh.next)
-                json_add_item(t, r->name);
+        for (const Named *f = table; f; f = f->hh.next)
+                json_add_item(t, f->name);
         json_close(t, ']');
         json_close(t, '}');
 }

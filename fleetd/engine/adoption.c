@@ -7,9 +7,9 @@ bool engine_awaits_reports(const Cluster *c, const ClusterMachine **ret_missing,
         if (!c->adopting || c->adopting_since_ms == 0)
                 return false;
 
-        /* Of several the first by id, so that what is said of it stays the same. */
+        /* The first by ID, so that the log names each host once. */
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
-                if (cluster_awaits(c, m) && (!missing || strcmp(m->id, missing->id) < 0))
+                if (cluster_awaits_report(c, m) && (!missing || strcmp(m->id, missing->id) < 0))
                         missing = m;
         if (!missing)
                 return false;

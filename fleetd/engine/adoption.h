@@ -1,14 +1,13 @@
-/* The beginning of a new lineage (rule 26): the tree may be of last week, and what it says of a host means
- * nothing until that host has spoken. Pure. */
+/* The begin of a new lineage. The tree may be a week old: its contents about a host mean nothing until that
+ * host has reported. Pure. */
 #pragma once
 
 #include "fleetd/registry/cluster.h"
 
-enum {
-        ADOPTION_MS = 5 * 60 * 1000
-}; /* of cluster time: who has not reported then is taken for what his presence says */
+/* Cluster time after which the engine no longer waits for reports. */
+enum { ADOPTION_MS = 5 * 60 * 1000 };
 
-/* Whether orders are still to wait: *ret_missing is a known host that has not said what runs on it,
- * *ret_again_ms when time alone ends the waiting. */
+/* Return whether the engine has to wait. *ret_missing is a known host that has not reported its units;
+ * *ret_again_ms is the time from now after which the wait ends. */
 bool engine_awaits_reports(const Cluster *cluster, const ClusterMachine **ret_missing,
                            uint64_t *ret_again_ms);

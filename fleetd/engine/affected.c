@@ -1,33 +1,22 @@
-/* Which units a change may concern. Too many cost time, too few would be a unit forgotten until the next full
- * pass: a property test holds the incremental plan against the full one.
+/* The units that a change may affect. Too many cost time; a missing one would wait until the next resync. A
+ * property test compares incremental plans with full ones.
  *
- * A change marks what it is about, and only the next plan turns marks into units: a hundred changes of one
- * transaction concern the same waiting units, and the same neighbours, once. */
+ * A change marks its object, and only the next plan expands marks to units: a hundred changes of one
+ * transaction affect the same waiting units, and the same neighbours, once. */
 #include <errno.h>
 #include <stdio.h>
 
 #include "fleetd/engine/plan.h"
 
-/* A unit, or a machine of which all units are concerned, or those only whose own rules look at what else is
- * there. */
-struct EngineMark {
-        bool related_only;
-        UT_hash_handle hh;
-        char name[];
-};
-
-static void clear(EngineMark **table) {
-        EngineMark *m, *next;
-
-        HASH_ITER(hh, *table, m, next) {
-                HASH_DEL(*table, m);
-                free(m);
-        }
-}
+/* A machine whose units are affected. */
+typedef struct MachineMark {
+        Named id;
+        bool related_only; /* only units whose options name other units */
+} MachineMark;
 
 void engine_marks_done(EngineMarks *marks) {
-        clear(&marks->units);
-        clear(&marks->machines);
+        named_clear(&marks->units);
+        named_clear(&marks->machines);
         *marks = (EngineMarks) {};
 }
 
@@ -35,115 +24,117 @@ bool engine_marks_any(const EngineMarks *marks) {
         return marks->units || marks->machines || marks->all || marks->waiting || marks->lost;
 }
 
-static int mark(EngineMark **table, const char *name, bool related_only) {
-        EngineMark *m;
+static int marks_add_unit(EngineMarks *marks, const char *name) {
+        return named_get(&marks->units, name, sizeof(Named)) ? 0 : -ENOMEM;
+}
 
-        HASH_FIND_STR(*table, name, m);
-        if (m) {
-                m->related_only = m->related_only && related_only;
-                return 0;
-        }
-        m = (EngineMark *) NEW0(char, sizeof(*m) + strlen(name) + 1);
+static int marks_add_machine(EngineMarks *marks, const char *id, bool related_only) {
+        const bool marked = named_find(marks->machines, id);
+        MachineMark *m = named_get(&marks->machines, id, sizeof(MachineMark));
+
         if (!m)
                 return -ENOMEM;
-        memcpy(m->name, name, strlen(name) + 1);
-        m->related_only = related_only;
-        HASH_ADD_KEYPTR(hh, *table, m->name, strlen(name), m);
-        if (TABLE_ADDED(m))
-                return 0;
-        free(m);
-        return -ENOMEM;
+        m->related_only = (!marked || m->related_only) && related_only;
+        return 0;
+}
+
+/* 'u': the unit of the change, or NULL. */
+static int marks_add_assigned(EngineMarks *marks, const ClusterUnit *u) {
+        int r;
+
+        for (const ClusterAssignment *o = u ? LIST_FIRST(&u->assignments) : NULL; o;
+             o = LIST_NEXT(o, of_unit)) {
+                r = marks_add_machine(marks, o->machine->id, false);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
 }
 
 int engine_marks_add(EngineMarks *marks, const Cluster *cluster, const RegistryChange *change) {
         const ClusterUnit *u = change->unit ? cluster_any_unit(cluster, change->unit) : NULL;
-        int r = 0;
+        int r;
 
         switch (change->kind) {
         case CHANGED_ALL:
                 marks->all = true;
-                break;
+                return 0;
         case CHANGED_UNIT:
         case CHANGED_TARGET:
                 marks->waiting = true;
-                r = mark(&marks->units, change->unit, false);
-                for (const ClusterAssignment *o = u ? u->assignments : NULL; o && r >= 0; o = o->next)
-                        r = mark(&marks->machines, o->machine->id, false);
-                break;
+                r = marks_add_unit(marks, change->unit);
+                return r < 0 ? r : marks_add_assigned(marks, u);
         case CHANGED_ASSIGNMENT:
                 marks->waiting = true;
-                r = mark(&marks->units, change->unit, false);
-                if (r >= 0)
-                        r = mark(&marks->machines, change->machine, u && !u->lists[CLUSTER_RELATED].in);
-                break;
+                r = marks_add_unit(marks, change->unit);
+                return r < 0 ? r :
+                               marks_add_machine(marks, change->machine, u && !u->listed[CLUSTER_RELATED]);
         case CHANGED_STATE:
-                r = mark(&marks->units, change->unit, false);
-                break;
-        case CHANGED_MACHINE:
+                return marks_add_unit(marks, change->unit);
         case CHANGED_PRESENCE:
+                marks->lost = true; /* one lost host more or less may begin or end the brake */
+                /* fall through */
+        case CHANGED_MACHINE:
                 marks->waiting = true;
-                /* One more or less may begin or end the brake for all that are lost. */
-                marks->lost = marks->lost || change->kind == CHANGED_PRESENCE;
-                r = mark(&marks->machines, change->machine, false);
-                break;
+                return marks_add_machine(marks, change->machine, false);
         case CHANGED_PROBLEM:
         case CHANGED_CLUSTER:
                 break;
         }
-        return r;
+        return 0;
 }
 
-typedef struct Adding {
+typedef struct Expansion {
         int (*add)(void *userdata, const char *unit);
         void *userdata;
         int error;
-} Adding;
+} Expansion;
 
-static void add(Adding *a, const char *unit) {
-        if (a->error >= 0)
-                a->error = a->add(a->userdata, unit);
+static void expand_add(Expansion *x, const char *unit) {
+        if (x->error >= 0)
+                x->error = x->add(x->userdata, unit);
 }
 
-static void add_on_machine(Adding *a, const ClusterMachine *m, bool related_only) {
+static void expand_machine(Expansion *x, const ClusterMachine *m, bool related_only) {
         for (const ClusterAssignment *o = m->assignments; o; o = o->hh.next)
-                if (!related_only || o->of->lists[CLUSTER_RELATED].in)
-                        add(a, o->unit);
+                if (!related_only || o->of->listed[CLUSTER_RELATED])
+                        expand_add(x, o->unit);
         for (const ClusterState *s = related_only ? NULL : m->states; s; s = s->hh.next)
-                add(a, s->unit);
+                expand_add(x, s->unit);
 }
 
-/* Something became free, or possible: whoever waits may fit now, and whoever should make room may have a
- * place to go. */
-static void add_waiting(Adding *a, const Cluster *cluster) {
-        for (const ClusterUnit *u = cluster->lists[CLUSTER_WAITING]; u; u = u->lists[CLUSTER_WAITING].next)
-                add(a, u->name);
+/* A machine may have become free: for a unit that waits, for a unit that another one replaces, and for global
+ * units. */
+static void expand_waiting(Expansion *x, const Cluster *cluster) {
+        for (const ClusterUnit *u = LIST_FIRST(&cluster->lists[CLUSTER_WAITING]); u;
+             u = LIST_NEXT(u, lists[CLUSTER_WAITING]))
+                expand_add(x, u->name);
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next)
                 if (m->n_replacing > 0)
-                        add_on_machine(a, m, false);
-        for (const ClusterUnit *u = cluster->lists[CLUSTER_GLOBAL]; u; u = u->lists[CLUSTER_GLOBAL].next)
-                add(a, u->name);
+                        expand_machine(x, m, false);
+        for (const ClusterUnit *u = LIST_FIRST(&cluster->lists[CLUSTER_GLOBAL]); u;
+             u = LIST_NEXT(u, lists[CLUSTER_GLOBAL]))
+                expand_add(x, u->name);
 }
 
 int engine_marks_expand(EngineMarks *marks, const Cluster *cluster,
-                        int (*add_unit)(void *userdata, const char *unit), void *userdata) {
-        Adding a = { .add = add_unit, .userdata = userdata };
+                        int (*add)(void *userdata, const char *unit), void *userdata) {
+        Expansion x = { .add = add, .userdata = userdata };
 
         if (marks->all)
-                add(&a, NULL);
-        for (const EngineMark *m = marks->units; m; m = m->hh.next)
-                add(&a, m->name);
+                expand_add(&x, NULL);
+        for (const Named *mark = marks->units; mark; mark = mark->hh.next)
+                expand_add(&x, mark->name);
         if (marks->waiting)
-                add_waiting(&a, cluster);
+                expand_waiting(&x, cluster);
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
-                const EngineMark *marked;
+                bool lost = marks->lost && m->presence == PRESENCE_LOST;
+                const MachineMark *mark = named_find(marks->machines, m->id);
 
-                HASH_FIND_STR(marks->machines, m->id, marked);
-                if (marked || (marks->lost && m->presence == PRESENCE_LOST))
-                        add_on_machine(&a, m,
-                                       marked && marked->related_only &&
-                                               !(marks->lost && m->presence == PRESENCE_LOST));
+                if (mark || lost)
+                        expand_machine(&x, m, !lost && mark->related_only);
         }
-        if (a.error >= 0)
+        if (x.error >= 0)
                 engine_marks_done(marks);
-        return a.error;
+        return x.error;
 }

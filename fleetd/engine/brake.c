@@ -7,7 +7,7 @@ void brake_done(Brake *brake) {
         *brake = (Brake) {};
 }
 
-static int by_loss(const void *a, const void *b) {
+static int brake_compare_losses(const void *a, const void *b) {
         const ClusterMachine *m = *(const ClusterMachine *const *) a, *n = *(const ClusterMachine *const *) b;
 
         if (m->since_ms != n->since_ms)
@@ -15,9 +15,10 @@ static int by_loss(const void *a, const void *b) {
         return strcmp(m->id, n->id);
 }
 
-/* Of the lost ones, sorted, keeps those that are part of some window with too many; returns how many. */
-static size_t keep_clusters(const ClusterMachine **lost, size_t n, size_t total) {
-        size_t kept = 0, end = 0; /* end: those before it are in a window that was found */
+/* Keep those of the lost hosts, sorted by time, that belong to a window with too many losses. Return their
+ * number. */
+static size_t brake_keep_groups(const ClusterMachine **lost, size_t n, size_t total) {
+        size_t kept = 0, end = 0; /* hosts before 'end' are in such a window */
 
         for (size_t i = 0; i < n; i++) {
                 size_t last = i;
@@ -49,9 +50,9 @@ int brake_update(const Cluster *cluster, uint64_t brake_ms,
                 if (m->presence == PRESENCE_LOST)
                         lost[n++] = m;
         }
-        qsort(lost, n, sizeof(*lost), by_loss);
+        qsort(lost, n, sizeof(*lost), brake_compare_losses);
 
-        *ret = (Brake) { .again_ms = UINT64_MAX, .n = keep_clusters(lost, n, total) };
+        *ret = (Brake) { .again_ms = UINT64_MAX, .n = brake_keep_groups(lost, n, total) };
         if (ret->n == 0)
                 return 0;
 
@@ -59,7 +60,7 @@ int brake_update(const Cluster *cluster, uint64_t brake_ms,
         if (cluster->now_ms < until_ms)
                 ret->again_ms = until_ms - cluster->now_ms;
         else {
-                /* Host by host: the first that is not through yet may go on, those behind it wait. */
+                /* The first host that is not through is released, too; the hosts after it wait. */
                 while (ret->n_free < ret->n && is_through(userdata, lost[ret->n_free]))
                         ret->n_free++;
                 if (ret->n_free < ret->n)

@@ -1,8 +1,8 @@
-/* The engine: on the leader, makes orders out of what is wanted and who is there.
+/* The engine: on the leader, it turns target states and presences into assignments.
  *
- * Dirty, snapshot, plan, execute: changes of the registry mark it dirty, one pass later it plans
- * (engine/plan.h, pure) and writes one transaction; each is valid only in the term it was planned in. It
- * starts when the store is ready as leader and the picture is whole, and stops with leadership. */
+ * Changes of the registry mark units dirty. The next pass plans them (engine/plan.h, pure) and writes one
+ * transaction, which is valid only in the term of the plan. The engine starts when the store is ready as
+ * leader and the cluster view is complete, and stops with the leadership. */
 #pragma once
 
 #include "fleetd/registry/registry.h"
@@ -10,22 +10,22 @@
 typedef struct Engine Engine;
 
 typedef struct EngineOptions {
-        uint64_t brake_ms;                                      /* BrakeSec=, 0: 30 s */
-        const char *bug;                                        /* a planted one, with PLANTED_BUGS */
-        uint64_t away_closed_ms, away_hung_ms, away_stopped_ms; /* 0: 30 s, 60 s, 10 min; see liveness */
+        uint64_t brake_ms; /* BrakeSec=, 0: 30 s */
 } EngineOptions;
 
 int engine_new(Engine **ret, Loop *loop, Registry *registry, const EngineOptions *options);
 Engine *engine_free(Engine *engine);
-/* What it did since the daemon's start. */
+
+/* Since the daemon's start. */
 typedef struct EngineCounts {
-        uint64_t leader_since_s; /* wall clock; 0: it does not lead */
-        uint64_t scheduled, unscheduled, schedule_failures, unschedule_failures; /* orders */
+        uint64_t leader_since_s;         /* wall clock; 0: not leading */
+        uint64_t scheduled, unscheduled; /* assignments written: to run or load, to stop */
+        uint64_t schedule_failures, unschedule_failures;
         uint64_t passes, pass_failures;
 } EngineCounts;
 
 void engine_counts(const Engine *engine, EngineCounts *ret);
-uint64_t engine_brake(const Engine *engine); /* what it is */
-void engine_set_brake(Engine *engine,
-                      uint64_t brake_ms);  /* as EngineOptions; a brake that holds is looked at again */
+uint64_t engine_brake(const Engine *engine); /* EngineOptions.brake_ms in force */
+/* Change EngineOptions.brake_ms, also of a brake that is on. */
+void engine_set_brake(Engine *engine, uint64_t brake_ms);
 void engine_state_changed(Engine *engine); /* the store's on_state */

@@ -1,42 +1,28 @@
-/* The plan: for each unit, what should be ordered of which machine, compared with what is ordered.
+/* The plan: for each unit, the changes that bring its assignments to the state that the cluster view
+ * requires.
  *
- * An ordinary unit has one machine. While it moves it has two orders: the old one goes on until the new one's
- * unit runs (rule 27), and if the old machine comes back before that, the new one goes instead. A global unit
- * has an order on every machine that fits. Nothing here remembers: what is under way can be read from orders,
- * states and presences, so that the next leader goes on where this one stopped. */
+ * The plan keeps no memory. Assignments, states and presences show which moves are under way, so that the
+ * next leader continues them. */
 #include "fleetd/engine/plan.h"
 
-#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 
-#include "fleetd/engine/brake.h"
+#include "fleetd/engine/plan_internal.h"
 #include "fleetd/registry/presence.h"
-#include "fleetd/scheduler/rules.h"
-#include "fleetd/scheduler/scheduler.h"
 
-/* A unit to look at. Those that others depend on come first: who replaces, then all others, then followers.
- */
-typedef struct Item {
+/* A unit to plan, after the units that its placement depends on. */
+struct PlanItem {
         const ClusterUnit *unit;
-        enum { PHASE_REPLACING, PHASE_PLAIN, PHASE_FOLLOWING, _PHASE_MAX } phase;
-        bool planned; /* something was decided: looked at again only in the next plan */
-        bool done;    /* looked at, in this round of its phase */
+        enum {
+                PHASE_REPLACING, /* Replaces= */
+                PHASE_PLAIN,
+                PHASE_FOLLOWING, /* MachineOf= */
+        } phase;
+        bool planned; /* has changes in this plan; the next plan considers it again */
+        bool done;    /* considered in this round of its phase */
         UT_hash_handle hh;
-} Item;
-
-typedef struct Pass {
-        const Cluster *cluster;
-        const EnginePlanLimits *limits;
-        SchedulerView *view;
-        EnginePlan *plan;
-        Brake brake;
-        Item *items; /* table by unit; in the order of names when 'sorted' */
-        bool sorted;
-        size_t n_looked;
-        ClusterMachine **machines; /* sorted; made when first needed */
-        size_t n_machines;
-} Pass;
+};
 
 void engine_plan_done(EnginePlan *plan) {
         free(plan->changes);
@@ -44,8 +30,8 @@ void engine_plan_done(EnginePlan *plan) {
         *plan = (EnginePlan) {};
 }
 
-static void pass_done(Pass *pass) {
-        Item *item, *next;
+static void plan_pass_done(Pass *pass) {
+        PlanItem *item, *next;
 
         HASH_ITER(hh, pass->items, item, next) {
                 HASH_DEL(pass->items, item);
@@ -56,29 +42,29 @@ static void pass_done(Pass *pass) {
         free(pass->machines);
 }
 
-/* -- What an order is worth -- */
+/* -- The state of an assignment -- */
 
-static bool is_down(const ClusterMachine *m) {
+bool plan_is_down(const ClusterMachine *m) {
         return m->presence == PRESENCE_LOST || m->presence == PRESENCE_LEFT;
 }
 
-static const ClusterState *state_of(const ClusterAssignment *o) {
+const ClusterState *plan_state(const ClusterAssignment *o) {
         ClusterState *s;
 
         HASH_FIND_STR(o->machine->states, o->unit, s);
         return s;
 }
 
-static bool has_finished(const ClusterAssignment *o) {
-        const ClusterState *s = state_of(o);
+bool plan_has_finished(const ClusterAssignment *o) {
+        const ClusterState *s = plan_state(o);
 
         return s && s->state.done;
 }
 
-/* Does the unit do what the order asks? A state lives no longer than the order it came from: the agent
- * removes both at once. */
-static bool has_come_up(const ClusterAssignment *o) {
-        const ClusterState *s = state_of(o);
+/* The agent removes a state together with its assignment, so that a state is never of an earlier assignment.
+ */
+bool plan_is_up(const ClusterAssignment *o) {
+        const ClusterState *s = plan_state(o);
 
         if (!s)
                 return false;
@@ -89,32 +75,22 @@ static bool has_come_up(const ClusterAssignment *o) {
         return s->state.active && (streq(s->state.active, "active") || streq(s->state.active, "reloading"));
 }
 
-/* An order names the very text that is meant: the agent waits for its turn with any other, even one that
- * differs in comments alone. */
-static bool is_current(const ClusterAssignment *o) {
+bool plan_is_current(const ClusterAssignment *o) {
         return o->unit_index == o->of->index;
 }
 
-static AssignmentKind wanted_kind(const ClusterUnit *u) {
+AssignmentKind plan_wanted_kind(const ClusterUnit *u) {
         return u->target == TARGET_LAUNCHED ? ASSIGNMENT_RUN : ASSIGNMENT_LOAD;
 }
 
-static bool is_wanted(const ClusterUnit *u) {
+static bool plan_is_wanted(const ClusterUnit *u) {
         return u->unit && u->target != TARGET_INACTIVE;
 }
 
-/* An unreadable machine keeps what it has, as it is. */
-static bool takes_part(const ClusterMachine *m) {
-        return m->presence == PRESENCE_UP && !cluster_machine_is_unreadable(m);
-}
+/* -- Changes -- */
 
-/* -- Deciding -- */
-
-static int change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, const ClusterAssignment *o,
-                  AssignmentKind kind, const char *format, ...) _printf_(6, 7);
-
-static int change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, const ClusterAssignment *o,
-                  AssignmentKind kind, const char *format, ...) {
+int plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, const ClusterAssignment *o,
+                AssignmentKind kind, const char *format, ...) {
         EnginePlan *plan = pass->plan;
         bool in_place = o && cluster_assignment_is_active(o) && kind != ASSIGNMENT_STOP;
         AssignmentChange *c;
@@ -143,33 +119,31 @@ static int change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, con
                                          scheduler_view_place(pass->view, m->id, u);
 }
 
-/* Brings an order that stays to what is wanted now. */
-static int keep(Pass *pass, const ClusterAssignment *o) {
+int plan_keep(Pass *pass, const ClusterAssignment *o) {
         const ClusterUnit *u = o->of;
 
-        if (o->kind != wanted_kind(u))
-                return change(pass, o->machine, u, o, wanted_kind(u), "its target is %s",
-                              target_state_to_string(u->target));
-        if (!is_current(o))
-                return change(pass, o->machine, u, o, o->kind, "its unit file has changed");
+        if (o->kind != plan_wanted_kind(u))
+                return plan_change(pass, o->machine, u, o, plan_wanted_kind(u), "its target is %s",
+                                   target_state_to_string(u->target));
+        if (!plan_is_current(o))
+                return plan_change(pass, o->machine, u, o, o->kind, "its unit file has changed");
         return 0;
 }
 
-/* A machine reports a unit that nobody ordered there (after a restore, or a partition). */
-static bool is_stray(const ClusterState *s) {
+bool plan_is_stray(const ClusterState *s) {
         ClusterAssignment *o;
 
         HASH_FIND_STR(s->machine->assignments, s->unit, o);
         return !o && s->machine->presence == PRESENCE_UP;
 }
 
-static int stop_strays(Pass *pass, const ClusterUnit *u, const char *reason) {
+int plan_stop_strays(Pass *pass, const ClusterUnit *u, const char *reason) {
         int r;
 
-        for (const ClusterState *s = u->states; s; s = s->next) {
-                if (!is_stray(s))
+        for (const ClusterState *s = LIST_FIRST(&u->states); s; s = LIST_NEXT(s, of_unit)) {
+                if (!plan_is_stray(s))
                         continue;
-                r = change(pass, s->machine, u, NULL, ASSIGNMENT_STOP, "%s", reason);
+                r = plan_change(pass, s->machine, u, NULL, ASSIGNMENT_STOP, "%s", reason);
                 if (r < 0)
                         return r;
         }
@@ -180,343 +154,37 @@ static int plan_unwanted(Pass *pass, const ClusterUnit *u) {
         const char *reason = u->unit ? "its target is inactive" : "it was destroyed";
         int r;
 
-        for (const ClusterAssignment *o = u->assignments; o; o = o->next) {
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit)) {
                 if (!cluster_assignment_is_active(o))
                         continue;
-                r = change(pass, o->machine, u, o, ASSIGNMENT_STOP, "%s", reason);
+                r = plan_change(pass, o->machine, u, o, ASSIGNMENT_STOP, "%s", reason);
                 if (r < 0)
                         return r;
         }
-        /* What a machine runs and the cluster does not know is unknown, not removed (rule 23). */
-        return u->unit ? stop_strays(pass, u, reason) : 0;
+        /* A running unit that the cluster does not contain is unknown, not removed: it continues. */
+        return u->unit ? plan_stop_strays(pass, u, reason) : 0;
 }
 
-/* -- Ordinary units -- */
+/* -- The units of a pass -- */
 
-typedef enum Standing {
-        STANDS,   /* the machine is up, and the unit fits there */
-        HELD,     /* nothing moves it now: the machine is away, the brake is on, or the unit has finished */
-        REPLACED, /* stands, but another unit there wants it gone */
-        UNFIT,    /* the machine is up, but no longer for this unit */
-        GONE,     /* the machine is lost, or has left */
-} Standing;
-
-typedef struct Position {
-        const ClusterAssignment *assignment;
-        Standing standing;
-        SchedulerRule rule; /* UNFIT */
-        Error why;
-} Position;
-
-enum {
-        POSITIONS_MAX = 8
-}; /* of the active orders of one ordinary unit, the first ones by machine are looked at in one plan */
-
-static int by_age(const void *a, const void *b) {
-        const ClusterAssignment *p = ((const Position *) a)->assignment,
-                                *q = ((const Position *) b)->assignment;
-
-        if (p->since_ms != q->since_ms)
-                return p->since_ms < q->since_ms ? -1 : 1;
-        if (p->created != q->created)
-                return p->created < q->created ? -1 : 1;
-        return strcmp(p->machine->id, q->machine->id);
-}
-
-static void judge(const Pass *pass, Position *p) {
-        const ClusterMachine *m = p->assignment->machine;
-
-        if (has_finished(p->assignment) || m->presence == PRESENCE_AWAY || cluster_machine_is_unreadable(m))
-                p->standing = HELD;
-        else if (is_down(m))
-                p->standing = brake_holds(&pass->brake, m) ? HELD : GONE;
-        else {
-                p->rule = scheduler_refusal(pass->view, p->assignment->of, m, true, &p->why);
-                if (p->rule != RULE_NONE)
-                        p->standing = UNFIT;
-                else
-                        p->standing = scheduler_replaced_by(pass->view, p->assignment->of, m) ? REPLACED :
-                                                                                                STANDS;
-        }
-}
-
-/* Without an active order: one machine is to be chosen. */
-static int plan_new(Pass *pass, const ClusterUnit *u) {
-        const ClusterMachine *m;
-        Error why = {};
-
-        /* What is still being stopped is not started a second time elsewhere; it is taken back if it may be
-         * there, as a newcomer: who has come since is not sent away. */
-        for (const ClusterAssignment *o = u->assignments; o; o = o->next) {
-                if (is_down(o->machine))
-                        continue;
-                if (!scheduler_may_return(pass->view, u, o->machine))
-                        return 0;
-                return change(pass, o->machine, u, o, wanted_kind(u), "it is wanted again, and was there");
-        }
-
-        for (const ClusterState *s = u->states; s; s = s->next) {
-                if (!is_stray(s) || !streq(s->state.active, "active"))
-                        continue;
-                if (scheduler_may_return(pass->view, u, s->machine))
-                        return change(pass, s->machine, u, NULL, wanted_kind(u), "it runs there already");
-        }
-
-        if (scheduler_pick(pass->view, u, &m, &why) < 0)
-                return 0;
-        return change(pass, m, u, cluster_assignment(pass->cluster, m->id, u->name), wanted_kind(u), "%s",
-                      error_text(&why, 0));
-}
-
-/* 'up': the kept one runs, all others go. Else it is one that came back: those that were meant to replace it
- * go. */
-static int stop_others(Pass *pass, const Position *all, size_t n, size_t kept, bool up) {
-        const char *name = cluster_machine_name(all[kept].assignment->machine);
-        int r;
-
-        for (size_t i = up ? 0 : kept + 1; i < n; i++) {
-                if (i == kept)
-                        continue;
-                if (up)
-                        r = change(pass, all[i].assignment->machine, all[i].assignment->of, all[i].assignment,
-                                   ASSIGNMENT_STOP, "it runs on %s now", name);
-                else
-                        r = change(pass, all[i].assignment->machine, all[i].assignment->of, all[i].assignment,
-                                   ASSIGNMENT_STOP, "%s is back", name);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
-}
-
-/* It stays there. */
-static int settle(Pass *pass, const Position *all, size_t n, size_t kept) {
-        const ClusterAssignment *o = all[kept].assignment;
-        bool up = has_finished(o) || has_come_up(o);
-        int r;
-
-        r = keep(pass, o);
-        if (r < 0)
-                return r;
-        r = stop_others(pass, all, n, kept, up);
-        if (r < 0)
-                return r;
-        return up ? stop_strays(pass, o->of, "it runs elsewhere") : 0;
-}
-
-/* Nowhere that it should stay: it gets another machine, and whatever may go on until that one runs it goes
- * on. 'replaced': where it can stay if there is no other, or SIZE_MAX. */
-static int plan_move(Pass *pass, const ClusterUnit *u, const Position *all, size_t n, size_t replaced) {
-        const Position *last = &all[n - 1];
-        const ClusterMachine *m = NULL;
-        bool found = false;
-        Error why = {};
-        int r;
-
-        found = scheduler_pick(pass->view, u, &m, &why) >= 0 &&
-                !(replaced != SIZE_MAX && scheduler_replaced_by(pass->view, u, m));
-        if (!found && replaced != SIZE_MAX)
-                return settle(pass, all, n, replaced);
-
-        for (size_t i = 0; i < n; i++) {
-                const ClusterAssignment *o = all[i].assignment;
-
-                /* Where its name is taken it does nothing; an order that stayed away would be given again at
-                 * once. */
-                if (all[i].standing != UNFIT || all[i].rule == RULE_FOREIGN ||
-                    (found && all[i].rule != RULE_CONFLICTS))
-                        continue;
-                r = change(pass, o->machine, u, o, ASSIGNMENT_STOP, "it may not stay: %s",
-                           error_text(&all[i].why, 0));
-                if (r < 0)
-                        return r;
-        }
-        if (!found)
-                return 0;
-
-        const char *name = cluster_machine_name(last->assignment->machine), *cause;
-        const ClusterAssignment *there = cluster_assignment(pass->cluster, m->id, u->name);
-
-        switch (last->standing) {
-        case GONE:
-                cause = last->assignment->machine->presence == PRESENCE_LEFT ? "has left" : "is lost";
-                break;
-        case REPLACED:
-                cause = "has a unit that replaces it";
-                break;
-        default:
-                cause = "does not fit any more";
-                break;
-        }
-        return change(pass, m, u, there, wanted_kind(u), "%s %s; %s", name, cause, error_text(&why, 0));
-}
-
-/* Nowhere that it should stay but where nothing moves it now: that is waited for. Of the machines where it
- * may not stay one runs it meanwhile (it was being moved), unless it is known to run where it is held. */
-static int plan_held(Pass *pass, const Position *all, size_t n, size_t held) {
-        const ClusterAssignment *o = all[held].assignment;
-        bool spared = false;
-        int r;
-
-        if (has_finished(o) || (o->machine->presence == PRESENCE_AWAY && has_come_up(o)))
-                return settle(pass, all, n, held);
-
-        r = keep(pass, o);
-        for (size_t i = n; i > 0 && r >= 0; i--) {
-                const Position *p = &all[i - 1];
-
-                if (p->standing != UNFIT)
-                        continue;
-                if (spared)
-                        r = change(pass, p->assignment->machine, p->assignment->of, p->assignment,
-                                   ASSIGNMENT_STOP, "it may not stay: %s", error_text(&p->why, 0));
-                spared = true;
-        }
-        return r;
-}
-
-/* A unit that was told to be in one place and runs in another: after a restore, or where people have meddled.
- * What runs is not stopped for what does not. */
-static const ClusterMachine *runs_elsewhere(const Pass *pass, const ClusterUnit *u, const Position *all,
-                                            size_t n) {
-        for (size_t i = 0; i < n; i++)
-                if (has_finished(all[i].assignment) ||
-                    (has_come_up(all[i].assignment) && all[i].standing != GONE))
-                        return NULL;
-        for (const ClusterState *s = u->states; s; s = s->next)
-                if (is_stray(s) && s->state.active && streq(s->state.active, "active") &&
-                    scheduler_may_return(pass->view, u, s->machine))
-                        return s->machine;
-        return NULL;
-}
-
-static int plan_ordinary(Pass *pass, const ClusterUnit *u) {
-        const ClusterMachine *elsewhere;
-        Position all[POSITIONS_MAX] = {};
-        size_t n = 0, stands = SIZE_MAX, replaced = SIZE_MAX, held = SIZE_MAX;
-
-        for (const ClusterAssignment *o = u->assignments; o && n < POSITIONS_MAX; o = o->next)
-                if (cluster_assignment_is_active(o))
-                        all[n++].assignment = o;
-        if (n == 0)
-                return plan_new(pass, u);
-
-        qsort(all, n, sizeof(*all), by_age);
-        for (size_t i = 0; i < n; i++) {
-                judge(pass, &all[i]);
-                if (all[i].standing == STANDS && stands == SIZE_MAX)
-                        stands = i;
-                if (all[i].standing == REPLACED && replaced == SIZE_MAX)
-                        replaced = i;
-                if (all[i].standing == HELD)
-                        held = i;
-        }
-
-        elsewhere = u->target == TARGET_LAUNCHED ? runs_elsewhere(pass, u, all, n) : NULL;
-        if (elsewhere)
-                return change(pass, elsewhere, u, NULL, ASSIGNMENT_RUN, "it runs there already");
-
-        /* The newest runs, or the unit has ended there: the move is over. */
-        if (has_finished(all[n - 1].assignment) ||
-            (all[n - 1].standing == STANDS && has_come_up(all[n - 1].assignment)))
-                stands = n - 1;
-
-        if (stands != SIZE_MAX)
-                return settle(pass, all, n, stands);
-        if (held != SIZE_MAX)
-                return replaced == SIZE_MAX ? plan_held(pass, all, n, held) : settle(pass, all, n, replaced);
-        return plan_move(pass, u, all, n, replaced);
-}
-
-/* -- Global units -- */
-
-static int sorted_machines(Pass *pass) {
-        if (!pass->machines)
-                pass->machines = cluster_machines_sorted(pass->cluster, &pass->n_machines);
-        return pass->machines ? 0 : -ENOMEM;
-}
-
-/* The machine whose turn it is to get the new text: none while another one is not up again with it (rule 28).
- * Machines that are not up wait for nobody, and nobody for them. */
-static const ClusterAssignment *next_to_update(const ClusterUnit *u) {
-        const ClusterAssignment *next = NULL;
-
-        for (const ClusterAssignment *o = u->assignments; o; o = o->next) {
-                const ClusterState *s;
-
-                if (!cluster_assignment_is_active(o) || !takes_part(o->machine))
-                        continue;
-                if (!is_current(o)) {
-                        next = next ? next : o;
-                        continue;
-                }
-                s = state_of(o);
-                if (o->unit_index == u->index &&
-                    !(s && s->state.hash && streq(s->state.hash, u->unit->hash) && has_come_up(o)))
-                        return NULL;
-        }
-        return next;
-}
-
-static int plan_global(Pass *pass, const ClusterUnit *u) {
-        const ClusterAssignment *update = next_to_update(u);
-        int r;
-
-        r = sorted_machines(pass);
-        if (r < 0)
-                return r;
-
-        for (size_t i = 0; i < pass->n_machines; i++) {
-                const ClusterMachine *m = pass->machines[i];
-                const ClusterAssignment *o = cluster_assignment(pass->cluster, m->id, u->name);
-                SchedulerRule rule;
-                Error why = {};
-
-                if (!takes_part(m))
-                        continue;
-                if (pass->plan->n >= ENGINE_PLAN_MAX) {
-                        pass->plan->more = true;
-                        return 0;
-                }
-
-                if (!o || !cluster_assignment_is_active(o)) {
-                        if (o ? !scheduler_may_return(pass->view, u, m) :
-                                !scheduler_fits(pass->view, u, m, false, NULL))
-                                continue;
-                        r = change(pass, m, u, o, wanted_kind(u), "Global=yes, and the machine fits");
-                } else if ((rule = scheduler_refusal(pass->view, u, m, true, &why)) != RULE_NONE &&
-                           rule != RULE_FOREIGN)
-                        r = change(pass, m, u, o, ASSIGNMENT_STOP, "it may not stay: %s",
-                                   error_text(&why, 0));
-                else if (o->kind != wanted_kind(u) || o == update)
-                        r = keep(pass, o);
-                else
-                        r = 0;
-                if (r < 0)
-                        return r;
-        }
-        return 0;
-}
-
-/* -- The pass -- */
-
-static int add_item(Pass *pass, const ClusterUnit *u) {
-        _cleanup_free_ Item *fresh = NULL;
-        const Placement *p = u->unit ? &u->unit->placement : NULL;
-        Item *item;
+static int plan_add(Pass *pass, const ClusterUnit *u) {
+        _cleanup_free_ PlanItem *fresh = NULL;
+        PlanItem *item;
 
         HASH_FIND_PTR(pass->items, &u, item);
         if (item)
                 return 0;
 
-        fresh = NEW0(Item, 1);
+        fresh = NEW0(PlanItem, 1);
         if (!fresh)
                 return -ENOMEM;
 
         fresh->unit = u;
-        fresh->phase = p && p->machine_of.n > 0 ? PHASE_FOLLOWING :
-                       p && p->replaces.n > 0   ? PHASE_REPLACING :
-                                                  PHASE_PLAIN;
+        fresh->phase = PHASE_PLAIN;
+        if (u->unit && u->unit->placement.machine_of.n > 0)
+                fresh->phase = PHASE_FOLLOWING;
+        else if (u->unit && u->unit->placement.replaces.n > 0)
+                fresh->phase = PHASE_REPLACING;
         HASH_ADD_PTR(pass->items, unit, fresh);
         if (!TABLE_ADDED(fresh))
                 return -ENOMEM;
@@ -525,151 +193,150 @@ static int add_item(Pass *pass, const ClusterUnit *u) {
         return 0;
 }
 
-static int add_neighbours(Pass *pass, const char *machine_id) {
-        const ClusterMachine *m = cluster_machine(pass->cluster, machine_id);
+static int plan_add_machine(Pass *pass, const ClusterMachine *m) {
         int r;
 
         for (const ClusterAssignment *o = m->assignments; o; o = o->hh.next) {
-                r = add_item(pass, o->of);
+                r = plan_add(pass, o->of);
                 if (r < 0)
                         return r;
         }
         return 0;
 }
 
-typedef struct Adding {
+typedef struct RelatedSearch {
         Pass *pass;
         int error;
-} Adding;
+} RelatedSearch;
 
-static bool add_placed(void *userdata, const Placed *placed, const char *pattern) {
-        Adding *a = userdata;
+static bool plan_on_related(void *userdata, const Placed *placed, const char *pattern) {
+        RelatedSearch *s = userdata;
 
-        a->error = placed->assignment ? add_item(a->pass, placed->unit) : 0;
-        return a->error >= 0;
+        s->error = placed->assignment ? plan_add(s->pass, placed->unit) : 0;
+        return s->error >= 0;
 }
 
-/* Units on the machine whose rules name 'u', or which the rules of 'u' name. */
-static void add_related_there(Adding *a, const ClusterUnit *u, const ClusterMachine *m) {
+/* Add the units on the machine whose options name 'u', or that the options of 'u' name. */
+static void plan_add_related_on(RelatedSearch *s, const ClusterUnit *u, const ClusterMachine *m) {
         static const ClusterRule rules[] = { CLUSTER_CONFLICTS, CLUSTER_REPLACES };
 
         for (size_t i = 0; i < ELEMENTS(rules); i++) {
                 const Names *own = u->unit ? cluster_rule(&u->unit->placement, rules[i]) : NULL;
 
-                if (a->error >= 0)
-                        view_each_naming(a->pass->view, m, rules[i], u->name, add_placed, a);
-                for (size_t k = 0; own && k < own->n && a->error >= 0; k++)
-                        view_each_named(a->pass->view, m, own->items[k], add_placed, a);
+                if (s->error >= 0)
+                        scheduler_view_each_naming(s->pass->view, m, rules[i], u->name, plan_on_related, s);
+                for (size_t k = 0; own && k < own->n && s->error >= 0; k++)
+                        scheduler_view_each_named(s->pass->view, m, own->items[k], plan_on_related, s);
         }
 }
 
-/* Whom the changes from the n-th on concern: units there whose rules, or those of 'u', name each other, and
- * units that follow 'u'. Those whose turn is over are looked at again in the next plan, as in a full pass. */
-static int add_related(Pass *pass, const ClusterUnit *u, size_t n) {
-        const Pattern *followed = patterns_find(&pass->cluster->rules[CLUSTER_MACHINE_OF],
-                                                u->name); /* a name in full */
-        Adding a = { .pass = pass };
+/* Add the units that the changes of 'u' from the n-th on may affect: related units on those machines, and the
+ * units that follow 'u'. The next plan considers those whose phase is over, as a full pass does. */
+static int plan_add_related(Pass *pass, const ClusterUnit *u, size_t n) {
+        const Pattern *followers = patterns_find(&pass->cluster->rules[CLUSTER_MACHINE_OF], u->name);
+        RelatedSearch s = { .pass = pass };
 
-        for (; n < pass->plan->n && a.error >= 0; n++)
-                add_related_there(&a, u, cluster_machine(pass->cluster, pass->plan->changes[n].machine));
-        for (size_t i = 0; followed && i < followed->n && a.error >= 0; i++)
-                a.error = add_item(pass, followed->units[i]);
-        return a.error;
+        for (; n < pass->plan->n && s.error >= 0; n++)
+                plan_add_related_on(&s, u, cluster_machine(pass->cluster, pass->plan->changes[n].machine));
+        for (size_t i = 0; followers && i < followers->n && s.error >= 0; i++)
+                s.error = plan_add(pass, followers->units[i]);
+        return s.error;
 }
 
-static int by_name(const Item *a, const Item *b) {
+static int plan_compare_names(const PlanItem *a, const PlanItem *b) {
         return strcmp(a->unit->name, b->unit->name);
 }
 
-/* Neither planned, stopped nor placed: what is known of it is not enough, or what was planned is refused. */
-static bool is_left_alone(const Pass *pass, const ClusterUnit *u) {
-        return u->unreadable ||
+static void plan_sort(Pass *pass) {
+        if (!pass->sorted)
+                HASH_SRT(hh, pass->items, plan_compare_names);
+        pass->sorted = true;
+}
+
+/* -- The pass -- */
+
+/* Return whether the plan leaves the unit unchanged: too little of it is readable, or the store rejected its
+ * changes. */
+static bool plan_is_excluded(const Pass *pass, const ClusterUnit *u) {
+        return cluster_unit_is_unreadable(u) ||
                (pass->limits->is_held && pass->limits->is_held(pass->limits->userdata, u->name));
 }
 
-static size_t work_of(const Pass *pass) {
-        return pass->n_looked + scheduler_view_work(pass->view);
+static size_t plan_work(const Pass *pass) {
+        return pass->n_planned + scheduler_view_work(pass->view);
 }
 
-static bool is_full(const Pass *pass) {
+static bool plan_is_full(const Pass *pass) {
         return pass->plan->n >= ENGINE_PLAN_MAX ||
-               (pass->limits->work_max > 0 && work_of(pass) >= pass->limits->work_max);
+               (pass->limits->work_max > 0 && plan_work(pass) >= pass->limits->work_max);
 }
 
-static int look(Pass *pass, Item *item) {
+static int plan_unit(Pass *pass, PlanItem *item) {
         const ClusterUnit *u = item->unit;
         size_t n = pass->plan->n;
         int r;
 
-        pass->n_looked++;
+        pass->n_planned++;
         item->done = true;
-        if (!is_wanted(u))
+        if (!plan_is_wanted(u))
                 r = plan_unwanted(pass, u);
         else if (u->unit->placement.global)
-                r = plan_global(pass, u);
+                r = global_unit(pass, u);
         else
-                r = plan_ordinary(pass, u);
+                r = move_unit(pass, u);
         if (r < 0)
                 return r;
-        if (pass->plan->more) { /* a global one, and not all its machines */
+        if (pass->plan->more) { /* a global unit, and not all its machines */
                 item->done = false;
                 return 0;
         }
         item->planned = pass->plan->n > n;
-        return item->planned ? add_related(pass, u, n) : 0;
+        return item->planned ? plan_add_related(pass, u, n) : 0;
 }
 
-static void sort_items(Pass *pass) {
-        if (!pass->sorted)
-                HASH_SRT(hh, pass->items, by_name);
-        pass->sorted = true;
-}
-
-/* Looks once at each unit of one phase that nothing was decided about. Returns whether anything was, or a
- * negative errno. */
-static int run_phase(Pass *pass, int phase) {
+/* Plan each unit of a phase once that has no changes yet. Return whether there are new changes, or a negative
+ * errno. */
+static int plan_run_phase(Pass *pass, unsigned phase) {
         size_t before = pass->plan->n;
+        int r;
 
-        for (Item *item = pass->items; item; item = item->hh.next)
-                item->done = item->done && (int) item->phase != phase;
-        sort_items(pass);
-        for (Item *item = pass->items; item && !pass->plan->more; item = item->hh.next) {
-                int r;
-
-                if ((int) item->phase != phase || item->planned || is_left_alone(pass, item->unit))
+        for (PlanItem *item = pass->items; item; item = item->hh.next)
+                item->done = item->done && item->phase != phase;
+        plan_sort(pass);
+        for (PlanItem *item = pass->items; item && !pass->plan->more; item = item->hh.next) {
+                if (item->phase != phase || item->planned || plan_is_excluded(pass, item->unit))
                         continue;
-                if (pass->n_looked > 0 && is_full(pass)) {
+                if (pass->n_planned > 0 && plan_is_full(pass)) {
                         pass->plan->more = true;
                         break;
                 }
-                r = look(pass, item);
+                r = plan_unit(pass, item);
                 if (r < 0)
                         return r;
-                sort_items(pass);
+                plan_sort(pass);
         }
         return pass->plan->n > before;
 }
 
-static int run(Pass *pass) {
+static int plan_run(Pass *pass) {
         int r;
 
-        for (int phase = PHASE_REPLACING; phase < PHASE_FOLLOWING && !pass->plan->more; phase++) {
-                r = run_phase(pass, phase);
+        for (unsigned phase = PHASE_REPLACING; phase < PHASE_FOLLOWING && !pass->plan->more; phase++) {
+                r = plan_run_phase(pass, phase);
                 if (r < 0)
                         return r;
         }
 
-        /* Chains of followers, whatever their names: until nothing changes. */
+        /* A unit may follow one that is later by name: repeat until nothing changes. */
         do {
-                r = pass->plan->more ? 0 : run_phase(pass, PHASE_FOLLOWING);
+                r = pass->plan->more ? 0 : plan_run_phase(pass, PHASE_FOLLOWING);
         } while (r > 0);
         return r < 0 ? r : 0;
 }
 
-/* What was not looked at. */
-static int keep_rest(Pass *pass) {
-        for (const Item *item = pass->plan->more ? pass->items : NULL; item; item = item->hh.next) {
-                if (item->done || item->planned || is_left_alone(pass, item->unit))
+static int plan_list_rest(Pass *pass) {
+        for (const PlanItem *item = pass->plan->more ? pass->items : NULL; item; item = item->hh.next) {
+                if (item->done || item->planned || plan_is_excluded(pass, item->unit))
                         continue;
                 if (names_add(&pass->plan->rest, item->unit->name, strlen(item->unit->name)) < 0)
                         return -ENOMEM;
@@ -677,48 +344,88 @@ static int keep_rest(Pass *pass) {
         return 0;
 }
 
-/* With several orders on lost hosts a unit is the business of the one that was lost last. */
-static bool is_later_loss(const ClusterMachine *a, const ClusterMachine *b) {
+/* -- The brake -- */
+
+/* A unit with several assignments on lost hosts moves with the host that was lost last. */
+static bool plan_is_later_loss(const ClusterMachine *a, const ClusterMachine *b) {
         if (a->presence != PRESENCE_LOST || a == b)
                 return false;
         return a->since_ms != b->since_ms ? a->since_ms > b->since_ms : strcmp(a->id, b->id) > 0;
 }
 
-/* Units whose move is under way, or that could move now: the brake lets hosts go one by one, each when those
- * before are through. */
-static bool host_is_through(void *userdata, const ClusterMachine *m) {
-        Pass *pass = userdata;
+/* Return whether the move of this unit away from its lost host is complete, or another machine decides about
+ * it. */
+static bool plan_move_is_complete(const Pass *pass, const ClusterAssignment *o) {
+        const ClusterAssignment *newest = o;
+        const ClusterMachine *unused;
+        const ClusterState *s;
+        bool elsewhere = false;
+
+        for (const ClusterAssignment *other = LIST_FIRST(&o->of->assignments); other;
+             other = LIST_NEXT(other, of_unit)) {
+                if (!cluster_assignment_is_active(other))
+                        continue;
+                if (other->machine->presence == PRESENCE_UP && other->since_ms >= newest->since_ms)
+                        newest = other;
+                elsewhere = elsewhere || plan_is_later_loss(other->machine, o->machine) ||
+                            other->machine->presence == PRESENCE_AWAY || plan_has_finished(other);
+        }
+        if (newest == o)
+                return elsewhere || scheduler_pick(pass->view, o->of, &unused, NULL) < 0;
+        s = plan_state(newest);
+        return s && !(s->state.active && streq(s->state.active, "activating"));
+}
+
+/* The brake releases one host after the other, each when the moves from the hosts before it are complete. */
+static bool plan_host_is_through(void *userdata, const ClusterMachine *m) {
+        const Pass *pass = userdata;
 
         for (const ClusterAssignment *o = m->assignments; o; o = o->hh.next) {
-                const ClusterAssignment *newest = o;
-                const ClusterMachine *unused;
-                const ClusterState *s;
-                bool elsewhere = false; /* another machine decides what becomes of it */
-
-                if (!cluster_assignment_is_active(o) || o->of->unreadable || !is_wanted(o->of) ||
-                    o->of->unit->placement.global || has_finished(o))
+                if (!cluster_assignment_is_active(o) || cluster_unit_is_unreadable(o->of) ||
+                    !plan_is_wanted(o->of) || o->of->unit->placement.global || plan_has_finished(o))
                         continue;
-                for (const ClusterAssignment *other = o->of->assignments; other; other = other->next) {
-                        if (!cluster_assignment_is_active(other))
-                                continue;
-                        if (other->machine->presence == PRESENCE_UP && other->since_ms >= newest->since_ms)
-                                newest = other;
-                        elsewhere = elsewhere || is_later_loss(other->machine, m) ||
-                                    other->machine->presence == PRESENCE_AWAY || has_finished(other);
-                }
-
-                if (newest == o) {
-                        if (elsewhere)
-                                continue;
-                        if (scheduler_pick(pass->view, o->of, &unused, NULL) >= 0)
-                                return false;
-                        continue;
-                }
-                s = state_of(newest);
-                if (!s || (s->state.active && streq(s->state.active, "activating")))
+                if (!plan_move_is_complete(pass, o))
                         return false;
         }
         return true;
+}
+
+int plan_update_brake(Pass *pass, uint64_t brake_ms) {
+        return brake_update(pass->cluster, brake_ms, plan_host_is_through, pass, &pass->brake);
+}
+
+/* Hosts that the brake releases: a host's release depends on the units of the hosts before it. */
+static int plan_add_released(Pass *pass) {
+        int r;
+
+        for (size_t i = 0; i < pass->brake.n_free; i++)
+                pass->plan->freed += pass->brake.hosts[i]->presence_index;
+        for (size_t i = 0; i < pass->brake.n_free && pass->limits->freed != pass->plan->freed; i++) {
+                r = plan_add_machine(pass, pass->brake.hosts[i]);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* -- The public interface -- */
+
+static int plan_add_all(Pass *pass, const char *const *units, size_t n_units) {
+        const ClusterUnit *u;
+        int r;
+
+        for (u = units ? NULL : pass->cluster->units; u; u = u->hh.next) {
+                r = plan_add(pass, u);
+                if (r < 0)
+                        return r;
+        }
+        for (size_t i = 0; i < n_units; i++) {
+                u = cluster_any_unit(pass->cluster, units[i]);
+                r = u ? plan_add(pass, u) : 0;
+                if (r < 0)
+                        return r;
+        }
+        return 0;
 }
 
 int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms,
@@ -729,78 +436,38 @@ int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units
 int engine_plan_within(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms,
                        const EnginePlanLimits *limits, EnginePlan *ret) {
         _cleanup_(engine_plan_done) EnginePlan plan = { .again_ms = UINT64_MAX };
-        _cleanup_(pass_done) Pass pass = { .cluster = cluster, .plan = &plan, .limits = limits };
+        _cleanup_(plan_pass_done) Pass pass = { .cluster = cluster, .plan = &plan, .limits = limits };
         int r;
 
-        r = scheduler_view_new(cluster, &pass.view);
+        r = scheduler_view_new(cluster, cluster->now_ms, &pass.view);
         if (r < 0)
                 return r;
-        r = brake_update(cluster, brake_ms, host_is_through, &pass, &pass.brake);
+        r = plan_update_brake(&pass, brake_ms);
         if (r < 0)
                 return r;
 
         plan.again_ms = pass.brake.again_ms;
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
-                uint64_t quiet_ms = presence_quiet(m, cluster->now_ms);
+                uint64_t damped_ms = presence_hold_off_ms(m, cluster->now_ms);
 
-                if (quiet_ms > 0)
-                        plan.again_ms = MIN(plan.again_ms, quiet_ms);
+                if (damped_ms > 0)
+                        plan.again_ms = MIN(plan.again_ms, damped_ms);
         }
-        /* Which host's turn it is depends on what becomes of units of those before. */
-        for (size_t i = 0; i < pass.brake.n_free; i++)
-                plan.freed += pass.brake.hosts[i]->presence_index;
-        for (size_t i = 0; i < pass.brake.n_free && limits->freed != plan.freed; i++) {
-                r = add_neighbours(&pass, pass.brake.hosts[i]->id);
-                if (r < 0)
-                        return r;
-        }
-        if (!units)
-                for (const ClusterUnit *u = cluster->units; u; u = u->hh.next) {
-                        r = add_item(&pass, u);
-                        if (r < 0)
-                                return r;
-                }
-        for (size_t i = 0; i < n_units; i++) {
-                const ClusterUnit *u = cluster_any_unit(cluster, units[i]);
-
-                r = u ? add_item(&pass, u) : 0;
-                if (r < 0)
-                        return r;
-        }
-
-        r = run(&pass);
+        r = plan_add_released(&pass);
         if (r < 0)
                 return r;
-        r = keep_rest(&pass);
+        r = plan_add_all(&pass, units, n_units);
         if (r < 0)
                 return r;
-        plan.work = work_of(&pass);
+        r = plan_run(&pass);
+        if (r < 0)
+                return r;
+        r = plan_list_rest(&pass);
+        if (r < 0)
+                return r;
+        plan.work = plan_work(&pass);
 
         *ret = plan;
         plan = (EnginePlan) {};
-        return 0;
-}
-
-int engine_judge(const SchedulerView *view, const Cluster *cluster, const ClusterAssignment *order,
-                 uint64_t brake_ms, EngineVerdict *ret, Error *ret_why) {
-        EnginePlan plan = {};
-        Pass pass = { .cluster = cluster,
-                      .view = (SchedulerView *) view,
-                      .plan = &plan }; /* nothing is decided in it */
-        Position p = { .assignment = order };
-        int r;
-
-        r = brake_update(cluster, brake_ms, host_is_through, &pass, &pass.brake);
-        if (r < 0)
-                return r;
-        judge(&pass, &p);
-        brake_done(&pass.brake);
-        *ret_why = p.why;
-        if (has_finished(order))
-                *ret = ENGINE_FINISHED;
-        else if (p.standing == HELD && is_down(order->machine))
-                *ret = ENGINE_BRAKED;
-        else
-                *ret = p.standing == GONE ? ENGINE_GONE : p.standing == UNFIT ? ENGINE_UNFIT : ENGINE_STAYS;
         return 0;
 }

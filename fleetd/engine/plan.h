@@ -1,67 +1,70 @@
-/* What should change in the cluster: pure. A picture in, orders out, each with its reason. Planning twice
- * gives nothing the second time; a full pass equals the incremental one. */
+/* The changes of assignments that the cluster requires. Pure: the cluster view in, changes with their reasons
+ * out. A second plan of the result is empty, and incremental plans reach the result of a full one. */
 #pragma once
 
+#include "fleetd/named.h"
 #include "fleetd/registry/registry.h"
 #include "fleetd/scheduler/scheduler.h"
 
 typedef struct EnginePlan {
         AssignmentChange *changes;
         size_t n, capacity;
-        bool more;         /* full: there is more to plan once this is written, */
-        Names rest;        /* of these units */
-        size_t work;       /* that it took: scheduler_view_work(), and one for each unit */
-        uint64_t freed;    /* which lost hosts the brake has let go; 0: none */
-        uint64_t again_ms; /* cluster ms from now after which time alone changes the plan (brake, rest);
-                              UINT64_MAX: never */
+        bool more; /* a limit was reached, and these units are not planned: */
+        Names rest;
+        size_t work;       /* scheduler_view_work(), and one for each unit */
+        uint64_t freed;    /* identifies the lost hosts that the brake has released; 0: none */
+        uint64_t again_ms; /* cluster time from now after which time alone changes the plan (brake, flap
+                              damping); UINT64_MAX: never */
 } EnginePlan;
 
-enum { ENGINE_PLAN_MAX = 10000 }; /* changes; a unit more or less */
+/* Changes; the changes of one unit may exceed it. */
+enum { ENGINE_PLAN_MAX = 10000 };
 
 void engine_plan_done(EnginePlan *plan);
 
-/* What changes may concern, not yet turned into units. All zero is none. */
-typedef struct EngineMark EngineMark;
+/* The changes of the cluster view since the last plan, by the objects that they may affect. All zero: none.
+ */
 typedef struct EngineMarks {
-        EngineMark *units, *machines; /* tables by name and by id */
-        bool all, waiting, lost;      /* each unit; those that wait for a place; those of lost machines */
+        Named *units, *machines; /* tables by name and by ID */
+        bool all;                /* all units */
+        bool waiting;            /* units that wait for a machine */
+        bool lost;               /* units of lost machines */
 } EngineMarks;
 
 void engine_marks_done(EngineMarks *marks);
 bool engine_marks_any(const EngineMarks *marks);
-int engine_marks_add(EngineMarks *marks, const Cluster *cluster,
-                     const RegistryChange *change); /* 0 or -ENOMEM: take it for all of them */
-/* Call 'add' with the name of each unit that a plan has to look at again, until it returns a negative errno,
- * and clear the marks; 'add' with NULL means all of them. Names may come twice. On failure the marks stay. */
+/* 0, or -ENOMEM: the caller has to mark all units. */
+int engine_marks_add(EngineMarks *marks, const Cluster *cluster, const RegistryChange *change);
+/* Call 'add' for each unit that the changes may affect, and clear the marks. NULL stands for all units; a
+ * name may occur twice. A negative errno of 'add' is returned, and the marks remain. */
 int engine_marks_expand(EngineMarks *marks, const Cluster *cluster,
                         int (*add)(void *userdata, const char *unit), void *userdata);
 
-/* 'units': names to look at (NULL: all), and those of hosts whose turn it is to be replaced, and what the
- * decisions concern. 'brake_ms': for how long nothing moves when many hosts vanish together (rule 20). */
 typedef struct EnginePlanLimits {
-        bool (*is_held)(void *userdata, const char *unit); /* nothing is planned of these; NULL: of none */
+        bool (*is_held)(void *userdata, const char *unit); /* the unit is not planned; NULL: all are */
         void *userdata;
-        size_t work_max; /* after so much work (scheduler_view_work(), and a unit is one) the rest is left;
-                            one unit is planned at least; 0: no limit */
-        uint64_t freed;  /* of the plan before: units of hosts that the brake lets go are looked at when it is
-                            another */
+        size_t work_max; /* work after which the plan ends, with one unit at least; 0: no limit */
+        uint64_t freed;  /* of the previous plan: if it differs, the units of the released hosts are planned,
+                            too */
 } EnginePlanLimits;
 
+/* Plan the units of these names (NULL: all), the units of hosts that the brake has released since the
+ * previous plan, and the units that their changes affect. 'brake_ms': see engine/brake.h. 0 or -ENOMEM. */
 int engine_plan_within(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms,
                        const EnginePlanLimits *limits, EnginePlan *ret);
-/* The same without limits. */
+/* Plan without limits. */
 int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms,
                 EnginePlan *ret);
 
-/* What the engine makes of an active order as things are: the judgement that its plans go by, for `why`. */
+/* The state of an active assignment, as plans judge it; for `why`. */
 typedef enum EngineVerdict {
-        ENGINE_STAYS,    /* it is where it is to be; or its machine is away, and nothing moves yet */
-        ENGINE_FINISHED, /* ended as it should: it is run nowhere again */
-        ENGINE_BRAKED,   /* its machine is lost, with so many others that nothing moves for now */
-        ENGINE_GONE,     /* its machine is lost, or has left: another one is to take it over */
-        ENGINE_UNFIT,    /* its machine is not for it any more: likewise */
+        ENGINE_STAYS,    /* it remains; or its machine is away, and nothing moves yet */
+        ENGINE_FINISHED, /* the unit has ended successfully, and runs on no machine again */
+        ENGINE_BRAKED,   /* its machine is lost, and the mass-failure brake is on */
+        ENGINE_GONE,     /* its machine is lost, or has left: another machine takes over */
+        ENGINE_UNFIT,    /* its machine rejects the unit: another machine takes over */
 } EngineVerdict;
 
 /* 'why': of ENGINE_UNFIT. 0 or -ENOMEM. */
-int engine_judge(const SchedulerView *view, const Cluster *cluster, const ClusterAssignment *order,
+int engine_judge(const SchedulerView *view, const Cluster *cluster, const ClusterAssignment *assignment,
                  uint64_t brake_ms, EngineVerdict *ret, Error *ret_why);

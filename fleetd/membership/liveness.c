@@ -2,60 +2,47 @@
 
 #include <stdio.h>
 
-#include "base/table.h"
 #include "base/sizes.h"
+#include "base/table.h"
 
 const char liveness_closed[] = "its fleetd closed its session";
 const char liveness_hung[] = "its fleetd does not answer, its kernel does";
 const char liveness_stopped[] = "its fleetd was stopped";
 
 enum {
-        CLOSED_TICKS = 60,
-        HUNG_TICKS = 120,
-        STOPPED_TICKS = 1200,
-        KERNEL_TICKS = 2, /* a sign of the kernel is up to a second old when it stops coming */
-        ASK_AGAIN_TICKS = 4,
+        KERNEL_TICKS = 2, /* the last sign of the kernel may be a second old */
+        REPEAT_TICKS = 4, /* after which a change is repeated */
 };
 
-/* One host. Counters are of ticks that we kept. */
+/* One host. Counters are of ticks that the leader has kept. */
 typedef struct Host {
         char id[MACHINE_ID_SIZE];
-        unsigned silent;   /* without a beat */
-        unsigned quiet;    /* without a sign of its kernel */
-        unsigned away;     /* since it was told to be away */
-        const char *cause; /* liveness_closed, ...; NULL while it is not away */
-        Presence told;     /* last, when its presence key had 'told_index' */
-        uint64_t told_index;
-        unsigned told_ago; /* 0: nothing told, or long ago */
-        bool seen;         /* in this tick: still in the picture */
+        unsigned silent_ticks; /* without a heartbeat */
+        unsigned kernel_silent_ticks;
+        unsigned away_ticks;
+        const char *cause; /* liveness_closed, ...; NULL while the host is not away */
+        Presence
+                reported; /* the last change returned, on a presence key of modified index 'reported_index' */
+        uint64_t reported_index;
+        unsigned reported_ticks; /* since that change; 0: none, or long ago */
+        bool in_view;            /* in this tick */
         UT_hash_handle hh;
 } Host;
 
 struct Liveness {
-        LivenessLimits limits;
         Host *hosts;
 };
 
-int liveness_new(Liveness **ret, const LivenessLimits *limits) {
+int liveness_new(Liveness **ret) {
         Liveness *l = NEW0(Liveness, 1);
 
         if (!l)
                 return -ENOMEM;
-        if (limits)
-                l->limits = *limits;
-        if (l->limits.lost_ticks == 0)
-                l->limits.lost_ticks = LIVENESS_LOST_TICKS;
-        if (l->limits.closed_ticks == 0)
-                l->limits.closed_ticks = CLOSED_TICKS;
-        if (l->limits.hung_ticks == 0)
-                l->limits.hung_ticks = HUNG_TICKS;
-        if (l->limits.stopped_ticks == 0)
-                l->limits.stopped_ticks = STOPPED_TICKS;
         *ret = l;
         return 0;
 }
 
-static void forget(Liveness *l) {
+static void liveness_clear(Liveness *l) {
         Host *h, *next;
 
         HASH_ITER(hh, l->hosts, h, next) {
@@ -67,35 +54,38 @@ static void forget(Liveness *l) {
 Liveness *liveness_free(Liveness *l) {
         if (!l)
                 return NULL;
-        forget(l);
+        liveness_clear(l);
         free(l);
         return NULL;
 }
 
-void liveness_lead(Liveness *l) {
-        forget(l);
+void liveness_reset(Liveness *l) {
+        liveness_clear(l);
 }
 
-static unsigned away_limit(const Liveness *l, const char *cause) {
+static unsigned liveness_away_limit(const char *cause) {
         if (cause == liveness_stopped)
-                return l->limits.stopped_ticks;
-        return cause == liveness_hung ? l->limits.hung_ticks : l->limits.closed_ticks;
+                return LIVENESS_STOPPED_TICKS;
+        return cause == liveness_hung ? LIVENESS_HUNG_TICKS : LIVENESS_CLOSED_TICKS;
 }
 
-/* Away hosts that we inherit: since when, the key says, in cluster time; but each has a whole period to be
- * heard of. */
-static void inherit(const Liveness *l, Host *h, const Cluster *cluster, const ClusterMachine *m) {
-        uint64_t ms = cluster->now_ms > m->since_ms ? cluster->now_ms - m->since_ms : 0;
-        unsigned limit;
-
-        h->cause = streq(m->presence_reason, liveness_stopped) ? liveness_stopped :
-                   streq(m->presence_reason, liveness_hung)    ? liveness_hung :
-                                                                 liveness_closed;
-        limit = away_limit(l, h->cause);
-        h->away = MIN(ms / LIVENESS_TICK_MS, limit > l->limits.lost_ticks ? limit - l->limits.lost_ticks : 0);
+static const char *liveness_cause(const char *reason) {
+        if (streq(reason, liveness_stopped))
+                return liveness_stopped;
+        return streq(reason, liveness_hung) ? liveness_hung : liveness_closed;
 }
 
-static Host *get_host(Liveness *l, const Cluster *cluster, const ClusterMachine *m) {
+/* The host was away under the previous leader. Its presence key gives the cluster time since then; the host
+ * still gets a whole period for its first heartbeat. */
+static void liveness_inherit(Host *h, const Cluster *cluster, const ClusterMachine *m) {
+        uint64_t away_ms = cluster->now_ms > m->since_ms ? cluster->now_ms - m->since_ms : 0;
+
+        h->cause = liveness_cause(m->presence_reason);
+        h->away_ticks = MIN(away_ms / LIVENESS_TICK_MS,
+                            liveness_away_limit(h->cause) - (unsigned) LIVENESS_LOST_TICKS);
+}
+
+static Host *liveness_host(Liveness *l, const Cluster *cluster, const ClusterMachine *m) {
         Host *h;
 
         HASH_FIND_STR(l->hosts, m->id, h);
@@ -107,7 +97,7 @@ static Host *get_host(Liveness *l, const Cluster *cluster, const ClusterMachine 
                 return NULL;
         memcpy(h->id, m->id, sizeof(h->id));
         if (m->presence == PRESENCE_AWAY)
-                inherit(l, h, cluster, m);
+                liveness_inherit(h, cluster, m);
         HASH_ADD_STR(l->hosts, id, h);
         if (!TABLE_ADDED(h)) {
                 free(h);
@@ -116,57 +106,58 @@ static Host *get_host(Liveness *l, const Cluster *cluster, const ClusterMachine 
         return h;
 }
 
-static void count(Host *h, const LivenessSign *sign, bool late) {
-        if (sign->beat)
-                h->silent = 0;
+static void liveness_count(Host *h, const LivenessSign *sign, bool late) {
+        if (sign->heartbeat)
+                h->silent_ticks = 0;
         else if (!late)
-                h->silent++;
+                h->silent_ticks++;
 
-        if (sign->beat || sign->kernel)
-                h->quiet = 0;
+        if (sign->heartbeat || sign->kernel)
+                h->kernel_silent_ticks = 0;
         else if (!late)
-                h->quiet++;
+                h->kernel_silent_ticks++;
 
-        if (h->told_ago > 0 && h->told_ago++ >= ASK_AGAIN_TICKS)
-                h->told_ago = 0;
+        if (h->reported_ticks > 0 && h->reported_ticks++ >= REPEAT_TICKS)
+                h->reported_ticks = 0;
 }
 
-/* What the host is now, and why; 'was' is what the picture says. */
-static Presence judge(const Liveness *l, Host *h, const LivenessSign *sign, bool late, Presence was,
-                      const char **ret_reason) {
+/* Return the presence of the host, with its reason. 'was' is its presence in the cluster view. */
+static Presence liveness_judge(Host *h, const LivenessSign *sign, bool late, Presence was,
+                               const char **ret_reason) {
         const char *cause = NULL;
 
-        if (sign->bye && streq(sign->bye, "shutdown")) {
+        if (sign->shut_down) {
                 *ret_reason = "it shut down";
                 return PRESENCE_LEFT;
         }
-        if (sign->beat) {
+        if (sign->heartbeat) {
                 h->cause = NULL;
-                h->away = 0;
+                h->away_ticks = 0;
                 *ret_reason = "it is heard";
                 return PRESENCE_UP;
         }
-        if (was == PRESENCE_LOST || was == PRESENCE_LEFT) /* only a beat brings it back */
+        if (was == PRESENCE_LOST || was == PRESENCE_LEFT) /* until its next heartbeat */
                 return was;
 
-        if (h->silent >= l->limits.lost_ticks && h->quiet + KERNEL_TICKS >= l->limits.lost_ticks) {
+        if (h->silent_ticks >= LIVENESS_LOST_TICKS &&
+            h->kernel_silent_ticks + KERNEL_TICKS >= LIVENESS_LOST_TICKS) {
                 *ret_reason = "it is silent, and so is its kernel";
                 return PRESENCE_LOST;
         }
 
-        if (sign->bye && streq(sign->bye, "stop"))
+        if (sign->stopped)
                 cause = liveness_stopped;
         else if (h->cause)
                 cause = h->cause;
         else if (!sign->session && sign->kernel)
                 cause = liveness_closed;
-        else if (sign->session && h->silent >= l->limits.lost_ticks)
+        else if (sign->session && h->silent_ticks >= LIVENESS_LOST_TICKS)
                 cause = liveness_hung;
         if (!cause)
                 return was;
 
         h->cause = cause;
-        if (!late && h->away++ >= away_limit(l, cause)) {
+        if (!late && h->away_ticks++ >= liveness_away_limit(cause)) {
                 *ret_reason = "it was away for too long";
                 return PRESENCE_LOST;
         }
@@ -174,7 +165,35 @@ static Presence judge(const Liveness *l, Host *h, const LivenessSign *sign, bool
         return PRESENCE_AWAY;
 }
 
-static int by_machine(const void *a, const void *b) {
+/* Return whether the change of the machine's presence is due; then note it in 'h'. */
+static bool liveness_is_due(Host *h, const ClusterMachine *m, Presence now) {
+        if (now == m->presence && m->presence_index > 0)
+                return false;
+        /* A host without a presence key gets one with its first heartbeat. */
+        if (m->presence_index == 0 && now != PRESENCE_UP)
+                return false;
+        if (h->reported_ticks > 0 && h->reported == now && h->reported_index == m->presence_index)
+                return false;
+
+        h->reported = now;
+        h->reported_index = m->presence_index;
+        h->reported_ticks = 1;
+        return true;
+}
+
+static void liveness_remove_unseen(Liveness *l) {
+        Host *h, *next;
+
+        HASH_ITER(hh, l->hosts, h, next) {
+                if (!h->in_view) {
+                        HASH_DEL(l->hosts, h);
+                        free(h);
+                } else
+                        h->in_view = false;
+        }
+}
+
+static int liveness_compare_machines(const void *a, const void *b) {
         return strcmp(((const LivenessChange *) a)->machine, ((const LivenessChange *) b)->machine);
 }
 
@@ -182,7 +201,6 @@ int liveness_tick(Liveness *l, const Cluster *cluster, bool late,
                   LivenessSign (*sign)(void *userdata, const char *machine_id), void *userdata,
                   LivenessChange **ret, size_t *ret_n) {
         _cleanup_free_ LivenessChange *changes = NEW0(LivenessChange, HASH_COUNT(cluster->machines) + 1);
-        Host *h, *next;
         size_t n = 0;
 
         if (!changes)
@@ -190,42 +208,28 @@ int liveness_tick(Liveness *l, const Cluster *cluster, bool late,
 
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
                 LivenessSign s = sign(userdata, m->id);
+                Host *h = liveness_host(l, cluster, m);
                 const char *reason = "";
                 Presence now;
 
-                h = get_host(l, cluster, m);
                 if (!h)
                         return -ENOMEM;
-                h->seen = true;
-                count(h, &s, late);
-                if (cluster_machine_lacks(m,
-                                          LAYOUT_PRESENCE)) /* whoever wrote it knows more than this daemon */
+                h->in_view = true;
+                liveness_count(h, &s, late);
+                /* A newer version wrote the key: this daemon does not overwrite it. */
+                if (cluster_machine_has_unreadable(m, LAYOUT_PRESENCE))
                         continue;
-                now = judge(l, h, &s, late, m->presence, &reason);
-                if (now == m->presence && m->presence_index > 0)
-                        continue;
-                if (m->presence_index == 0 && now != PRESENCE_UP) /* never heard of: nothing to say yet */
-                        continue;
-                if (h->told_ago > 0 && h->told == now && h->told_index == m->presence_index)
+                now = liveness_judge(h, &s, late, m->presence, &reason);
+                if (!liveness_is_due(h, m, now))
                         continue;
 
-                h->told = now;
-                h->told_index = m->presence_index;
-                h->told_ago = 1;
                 memcpy(changes[n].machine, m->id, sizeof(m->id));
                 changes[n].presence = now;
                 snprintf(changes[n++].reason, sizeof(changes->reason), "%s", reason);
         }
+        liveness_remove_unseen(l);
 
-        HASH_ITER(hh, l->hosts, h, next) {
-                if (!h->seen) {
-                        HASH_DEL(l->hosts, h);
-                        free(h);
-                } else
-                        h->seen = false;
-        }
-
-        qsort(changes, n, sizeof(*changes), by_machine);
+        qsort(changes, n, sizeof(*changes), liveness_compare_machines);
         *ret = TAKE_PTR(changes);
         *ret_n = n;
         return 0;

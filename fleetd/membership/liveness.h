@@ -1,50 +1,54 @@
-/* Who is alive. On the leader: beats and sessions in, transitions out (rules 18 to 21 of ARCHITECTURE section
- * 13). Pure core: it counts ticks that the listener itself kept, reads no clock. */
+/* Which hosts are alive: heartbeats and sessions in, changes of presence out. Runs on the leader.
+ *
+ * Pure. It counts ticks that the leader has kept, and reads no clock. A silent daemon is not a lost host: a
+ * host is lost when its kernel is silent, too, and away when only its daemon is silent or stopped. */
 #pragma once
 
-#include "fleetd/registry/cluster.h"
 #include "base/sizes.h"
+#include "fleetd/registry/cluster.h"
 
-enum { LIVENESS_TICK_MS = 500, LIVENESS_LOST_TICKS = 6 };
+enum {
+        LIVENESS_REASON_SIZE = 128,
+        LIVENESS_TICK_MS = 500,
+        LIVENESS_LOST_TICKS = 6, /* silent to lost */
+        /* Away to lost, by the cause. */
+        LIVENESS_CLOSED_TICKS = 60,    /* 30 s */
+        LIVENESS_HUNG_TICKS = 120,     /* 60 s */
+        LIVENESS_STOPPED_TICKS = 1200, /* 10 min */
+};
 
 typedef struct Liveness Liveness;
 
-/* What the edge saw of one host since the tick before. */
+/* The signs of life of one host since the previous tick. */
 typedef struct LivenessSign {
-        bool beat;       /* a beat arrived */
-        bool kernel;     /* its kernel was heard lately: see membership_sign() */
-        bool session;    /* its session to us is open */
-        const char *bye; /* "stop", "shutdown" or NULL */
+        bool heartbeat;
+        bool kernel;    /* its kernel has answered recently: see heartbeats_sign() */
+        bool session;   /* its session to this host is open */
+        bool stopped;   /* its daemon has announced that it stops */
+        bool shut_down; /* ... that the host shuts down */
 } LivenessSign;
 
 typedef struct LivenessChange {
         char machine[MACHINE_ID_SIZE];
         Presence presence;
-        char reason[128];
+        char reason[LIVENESS_REASON_SIZE];
 } LivenessChange;
 
-typedef struct LivenessLimits {
-        unsigned lost_ticks;    /* 6 */
-        unsigned closed_ticks;  /* away to lost: 60 (30 s) */
-        unsigned hung_ticks;    /* 120 (60 s) */
-        unsigned stopped_ticks; /* 1200 (10 min) */
-} LivenessLimits;
-
-/* The sentences that go into the presence key; by them a new leader knows why a host is away. */
+/* Reasons in the presence key, by which a new leader recognizes why a host is away. */
 extern const char liveness_closed[], liveness_hung[], liveness_stopped[];
 
-int liveness_new(Liveness **ret,
-                 const LivenessLimits *limits); /* members that are 0 get the defaults above */
+int liveness_new(Liveness **ret);
 Liveness *liveness_free(Liveness *l);
 
-/* This host begins to lead: forget all counts. A new leader counts a whole period itself, because heartbeats
- * went to the last one: the absence of a heartbeat before says nothing about a host. */
-void liveness_lead(Liveness *l);
+/* This host begins to lead: discard all counts. Heartbeats went to the previous leader, so that their absence
+ * before means nothing, and each host gets a whole period. */
+void liveness_reset(Liveness *l);
 
-/* One tick. 'late': this tick came more than 250 ms late, or we were without majority: silence in that span
- * does not count against anybody. 'sign' is asked for each machine of the picture. At most one change a
- * machine, sorted by id; the caller frees *ret. What was told is not told again for two seconds, while it is
- * on its way into the picture. 0 or -ENOMEM. */
+/* Process one tick. 'late': the tick was more than 250 ms late, or this host had no majority; silence before
+ * such a tick counts against no host. 'sign' is called for each machine of the cluster view.
+ *
+ * Returns at most one change per machine, sorted by ID; the caller frees *ret. A change is repeated after two
+ * seconds if the cluster view does not show it by then. 0 or -ENOMEM. */
 int liveness_tick(Liveness *l, const Cluster *cluster, bool late,
                   LivenessSign (*sign)(void *userdata, const char *machine_id), void *userdata,
                   LivenessChange **ret, size_t *ret_n);

@@ -1,14 +1,16 @@
-/* A new lineage (after --recover or --restore) begins with /_fleet/cluster/adopting in its tree: what runs
- * where is not known, and most of what the tree says of it is old. Each host says what runs on it, and then
- * that it has; the engine makes orders of that; and only when the key is gone any of them is obeyed. */
+/* Adoption: a new lineage (after --recover or --restore) begins with the key /_fleet/cluster/adopting.
+ *
+ * Its tree may be old, so that the units that run are not known. Each host reports the units that it runs,
+ * then that it has reported all. The engine writes assignments from these reports. Agents execute assignments
+ * only after the key was deleted. */
 #include <stdio.h>
 
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/transaction.h"
 
-enum {
-        REPORTS_MAX = 100
-}; /* that go with the key; any that stays is about a lineage that nobody asks for again */
+/* Report keys that are deleted together with the key. The others are of a lineage that is never compared
+ * again. */
+enum { REPORTS_MAX = 100 };
 
 int registry_report(Registry *r, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};

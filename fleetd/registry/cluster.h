@@ -1,63 +1,71 @@
-/* Cluster: the picture of fleet's nouns at one index: units, machines, orders, states. Values only; rooms
- * read it, the registry alone writes it. Iteration for anything that can be seen is by the sorted arrays. */
+/* Cluster view: the units, machines, assignments and states that the keys below /_fleet describe, at one
+ * index.
+ *
+ * Only the registry writes it; the engine, the agent, the directory and the API read it. Plans and answers
+ * iterate over sorted arrays, so that their order does not depend on hash tables. */
 #pragma once
 
-#include "base/table.h"
-#include "base/sizes.h"
+#include <sys/queue.h>
+
 #include "base/error.h"
+#include "base/sizes.h"
+#include "base/table.h"
 #include "fleetd/registry/layout.h"
 #include "fleetd/registry/patterns.h"
 #include "io/turn.h"
 #include "units/machine.h"
-#include "units/stored_json.h"
-#include "units/state.h"
-#include "units/unit.h"
 #include "units/name.h"
+#include "units/state.h"
+#include "units/stored_json.h"
+#include "units/unit.h"
 
 typedef struct ClusterUnit ClusterUnit;
-#define MACHINE_TROUBLE "its replica: "
-
 typedef struct ClusterMachine ClusterMachine;
 
+/* Begins the reason of a presence key of a machine whose replica has a problem. */
+#define MACHINE_CONDITION "its replica: "
+
 /* A key that exists and whose value this fleetd cannot read: a host of another version wrote it, or a fault.
- * It is not absent: nothing may be stopped, started, placed or moved because of it. The value that the key
- * had before is not kept. A unit or a machine is unreadable while the cluster view holds such a key of it. */
+ * It is not absent: no unit is stopped, started, placed or moved because of it. The previous value of the key
+ * is not kept. A unit or a machine is unreadable while it has such a key. */
 typedef struct ClusterUnreadable {
         LayoutKey key;
-        struct ClusterUnreadable *next;
+        LIST_ENTRY(ClusterUnreadable) of_owner;
 } ClusterUnreadable;
 
-/* For `why` and lists. */
+typedef LIST_HEAD(ClusterUnreadables, ClusterUnreadable) ClusterUnreadables;
+
+/* The reason in `why` and in lists. */
 #define CLUSTER_UNREADABLE "its key cannot be read by this fleetd: upgrade the host"
 
-/* The order of one machine about one unit: /_fleet/machine/ID/unit/NAME. */
+/* The assignment of a unit to a machine: /_fleet/machine/ID/unit/NAME. */
 typedef struct ClusterAssignment {
         ClusterMachine *machine;
-        ClusterUnit *of;                       /* the unit, or what stands for it while there is none */
-        struct ClusterAssignment *next, *prev; /* of the same unit, by machine id */
+        ClusterUnit *of;                       /* entry of the unit; it may have no unit key */
+        LIST_ENTRY(ClusterAssignment) of_unit; /* by machine id */
         char unit[UNIT_NAME_MAX + 1];
-        AssignmentKind kind; /* run, load, stop; _ASSIGNMENT_INVALID: unreadable, and its place is taken */
-        uint64_t unit_index; /* modified index of the unit key that it was planned on */
-        uint64_t index;      /* modified index of the order's key */
+        AssignmentKind kind; /* _ASSIGNMENT_INVALID: unreadable; the unit stays on that machine */
+        uint64_t unit_index; /* modified index of the unit key that the engine planned on */
+        uint64_t index;      /* modified index of this key */
         uint64_t created;
-        uint64_t since_ms; /* cluster time of its being given; rewriting it in place keeps it */
+        uint64_t since_ms; /* cluster time of the assignment; a rewrite in place keeps it */
         uint64_t term;     /* of the engine that wrote it */
         char *reason;
         UT_hash_handle hh; /* in ClusterMachine.assignments, by unit */
 } ClusterAssignment;
 
-/* What one machine says of one unit: /_fleet/state/NAME/ID. */
+/* The state of a unit that one machine reports: /_fleet/state/NAME/ID. */
 typedef struct ClusterState {
         ClusterMachine *machine;
         ClusterUnit *of;
-        struct ClusterState *next, *prev; /* of the same unit, by machine id */
+        LIST_ENTRY(ClusterState) of_unit; /* by machine id */
         char unit[UNIT_NAME_MAX + 1];
         UnitState state;
         uint64_t index;
         UT_hash_handle hh; /* in ClusterMachine.states, by unit */
 } ClusterState;
 
-/* What the unit directory of one machine cannot do by itself: /_fleet/machine/ID/problem/NAME. */
+/* A problem of the unit directory of one machine: /_fleet/machine/ID/problem/NAME. */
 typedef struct ClusterProblem {
         char unit[UNIT_NAME_MAX + 1];
         Problem problem;
@@ -66,8 +74,8 @@ typedef struct ClusterProblem {
 } ClusterProblem;
 
 typedef enum ClusterList {
-        CLUSTER_WAITING, /* wanted, ordinary, and without an order on a machine that is up and where its name
-                            is free */
+        CLUSTER_WAITING, /* target loaded or launched, not global, and without an assignment on a machine that
+                            is up and has no conflicting unit */
         CLUSTER_GLOBAL,  /* Global= */
         CLUSTER_RELATED, /* MachineOf=, Conflicts= or Replaces= */
         CLUSTER_REPLACING, /* Replaces= */
@@ -84,129 +92,144 @@ typedef enum ClusterRule {
 
 struct ClusterUnit {
         char name[UNIT_NAME_MAX + 1];
-        Unit *unit;                     /* NULL while only a target, order or state of that name exists */
-        uint64_t index;                 /* modified index of the unit key */
-        TargetState target;             /* TARGET_INACTIVE when no key says otherwise */
-        uint64_t target_index;          /* 0: no key */
-        ClusterAssignment *assignments; /* list, by machine id */
-        ClusterState *states;           /* list, by machine id */
-        ClusterUnreadable *unreadable;  /* its unit, target, order and state keys that cannot be read */
-        /* Lists of units that a change elsewhere may concern; unsorted. */
-        struct {
-                ClusterUnit *next, *prev;
-                bool in;
-        } lists[_CLUSTER_LIST_MAX];
+        Unit *unit;            /* NULL while only a target, an assignment or a state of that name exists */
+        uint64_t index;        /* modified index of the unit key */
+        TargetState target;    /* TARGET_INACTIVE without a target key */
+        uint64_t target_index; /* 0: no key */
+        LIST_HEAD(, ClusterAssignment) assignments; /* by machine id */
+        LIST_HEAD(, ClusterState) states;           /* by machine id */
+        ClusterUnreadables unreadable;              /* of its unit, target, assignment and state keys */
+        LIST_ENTRY(ClusterUnit) lists[_CLUSTER_LIST_MAX];
+        bool listed[_CLUSTER_LIST_MAX]; /* is in that list of the cluster view */
         UT_hash_handle hh;
 };
-
-enum { CLUSTER_URL_SIZE = 256 };
 
 struct ClusterMachine {
         char id[MACHINE_ID_SIZE];
-        Machine *facts; /* NULL while unknown */
+        Machine *facts; /* NULL: none reported */
         uint64_t facts_index;
-        Pairs set;         /* metadata set by people; "" hides what the host says itself */
-        Pairs metadata;    /* what counts: the host's own, and what was set over it */
-        Presence presence; /* PRESENCE_LOST when no key says otherwise; PRESENCE_AWAY while the key is
-                              unreadable */
+        Pairs set;         /* metadata set by people; "" hides the pair that the host reports */
+        Pairs metadata;    /* effective: the host's own, overridden by 'set' */
+        Presence presence; /* PRESENCE_LOST without a key, PRESENCE_AWAY while the key is unreadable */
         uint64_t presence_index, since_ms;
-        uint64_t losses, lost_ms, quiet_ms; /* see units/stored_json.h */
-        char presence_reason[128]; /* begins with MACHINE_TROUBLE when its replica suffers from something */
-        uint64_t raft_id;          /* 0: holds no replica; from the member key */
-        char peer[ADDRESS_SIZE];
-        char client[CLUSTER_URL_SIZE]; /* where clients elsewhere reach its key API; "": it does not say */
-        uint64_t start_number; /* of its daemon with that Raft id, the last one that the cluster has seen */
-        uint64_t level;        /* feature level that the program of that start knows; 0: it did not say */
-        char start_nonce[17];  /* of that start, in hex; two starts may have one number when an old image was
-                                  put back */
+        uint64_t losses, lost_ms, hold_off_until_ms; /* see PresenceRecord */
+        char presence_reason[PRESENCE_REASON_SIZE];  /* begins with MACHINE_CONDITION: of its replica */
+
+        /* From the member key; see MemberRecord. */
+        uint64_t raft_id; /* 0: holds no replica */
+        char peer[ADDRESS_SIZE], client[CLUSTER_URL_SIZE];
+        uint64_t start_number, level;
+        char start_nonce[START_NONCE_SIZE];
+
         ClusterAssignment *assignments; /* table by unit */
         ClusterState *states;           /* table by unit */
         ClusterProblem *problems;       /* table by unit */
-        ClusterUnreadable *unreadable;  /* all other keys about it that cannot be read */
-        uint64_t reported;  /* the new lineage in which it has said all that runs on it; 0: none */
-        size_t load;        /* orders run and load */
-        size_t n_replacing; /* orders of units in the list CLUSTER_REPLACING */
-        size_t slot;        /* the scheduler's: its place in a view of this picture */
+        ClusterUnreadables unreadable;  /* of its other keys */
+        uint64_t reported;  /* the new lineage in which it has reported all that it runs; 0: none */
+        size_t load;        /* assignments to run or load */
+        size_t n_replacing; /* assignments of units in the list CLUSTER_REPLACING */
+        size_t slot;        /* the scheduler's: place in a SchedulerView of this cluster view */
         UT_hash_handle hh;
 };
 
+/* Its lists begin in it, so that it must not be copied. */
 typedef struct Cluster {
-        uint64_t index;        /* the store's, of this picture */
-        uint64_t now_ms;       /* cluster time when it was looked at */
+        uint64_t index;        /* of the store */
+        uint64_t now_ms;       /* cluster time of the last access */
         ClusterUnit *units;    /* table by name */
         ClusterUnit **by_name; /* the same, sorted */
         size_t by_name_capacity;
-        Patterns rules[_CLUSTER_RULE_MAX]; /* who names whom */
-        TurnWork filed;                    /* the work of keeping these, so far */
+        Patterns rules[_CLUSTER_RULE_MAX]; /* the names and patterns in units' options */
+        TurnWork filed;                    /* work of keeping these, for the loop's account */
         ClusterMachine *machines;          /* table by id */
-        ClusterUnit *lists[_CLUSTER_LIST_MAX];
+        LIST_HEAD(, ClusterUnit)
+        lists[_CLUSTER_LIST_MAX]; /* units that a change elsewhere may affect; unsorted */
         uint64_t lineage;
-        bool adopting; /* the lineage is new, and what runs is not yet known: nothing is started, stopped or
-                          moved (adoption.c) */
-        uint64_t adopting_since_ms; /* cluster time; 0: people have said that it was long enough */
+        bool adopting; /* new lineage, and not all hosts have reported: no unit is started, stopped or moved
+                        */
+        uint64_t adopting_since_ms; /* cluster time; 0: people have ended the wait */
 } Cluster;
 
-/* The key below /_fleet/cluster that says so; its value is the cluster time at which the lineage began, in
- * digits. */
+/* The key below /_fleet/cluster that sets Cluster.adopting; its value is the cluster time at which the
+ * lineage began, in digits. */
 #define CLUSTER_ADOPTING "adopting"
 
-enum { LINEAGE_DIGITS = 16 }; /* hex: all its 64 bits count, and JSON's numbers have fewer */
+enum { LINEAGE_DIGITS = 16 }; /* in hex: JSON's numbers have fewer than 64 bits */
+
+typedef enum RegistryChangeKind {
+        CHANGED_ALL,
+        CHANGED_UNIT,
+        CHANGED_TARGET,
+        CHANGED_ASSIGNMENT,
+        CHANGED_STATE,
+        CHANGED_MACHINE,
+        CHANGED_PRESENCE,
+        CHANGED_PROBLEM,
+        CHANGED_CLUSTER,
+} RegistryChangeKind;
+
+/* A change of the cluster view, for observers: names borrow for the call, and are NULL where the kind has
+ * none. */
+typedef struct RegistryChange {
+        RegistryChangeKind kind;
+        const char *unit, *machine;
+        uint64_t index;
+        bool removed;
+} RegistryChange;
 
 void cluster_done(Cluster *c);
-/* The same in parts: gives back about 'n' things of a picture that nobody looks at any more; true when
- * nothing is left. */
+/* Release about 'n' entries of a cluster view that is no longer in use. Return true after the last one. */
 bool cluster_drain(Cluster *c, size_t n);
 
-ClusterUnit *cluster_unit(const Cluster *c, const char *name); /* NULL: unknown, or no unit key */
-ClusterMachine *cluster_machine(const Cluster *c, const char *id);
-ClusterAssignment *cluster_assignment(const Cluster *c, const char *machine_id,
-                                      const char *unit); /* NULL: none that can be read */
-ClusterState *cluster_state(const Cluster *c, const char *machine_id, const char *unit);
-
-ClusterProblem *cluster_problem(const Cluster *c, const char *machine_id, const char *unit);
-
-ClusterUnit *cluster_any_unit(const Cluster *c,
-                              const char *name); /* also what only a target, order or state names */
-bool cluster_unit_exists(const ClusterUnit *u);  /* it has a unit key, readable or not; 'u' may be NULL */
-
-/* What can be read of neither: the key's kind, or anything that a plan depends on. */
-bool cluster_unit_lacks(const ClusterUnit *u, LayoutKind kind);
-bool cluster_machine_lacks(const ClusterMachine *m, LayoutKind kind);
-bool cluster_machine_is_unreadable(const ClusterMachine *m); /* its facts, metadata or presence: it keeps what
-                                                                it has, and gets nothing */
-bool cluster_is_unreadable(const Cluster *c, const char *key, size_t key_size);
-
-/* Put one key's value into the cluster view; other keys are left out. Returns 0; -ENOMEM; or -EBADMSG with a
- * message in 'err': a value that does not parse makes the key unreadable (the value that it had before goes).
- */
+/* Set the value of a key; a key of no known kind is skipped. Return 0; -ENOMEM; or -EBADMSG with a message in
+ * 'err': the value does not parse, so the key is unreadable from now on. */
 int cluster_put(Cluster *c, const char *key, size_t key_size, const void *value, size_t value_size,
                 uint64_t created, uint64_t modified, Error *err);
-int cluster_remove(Cluster *c, const char *key,
-                   size_t key_size); /* a directory's removal removes all below it */
+/* Remove a key, or all keys below a directory. */
+int cluster_remove(Cluster *c, const char *key, size_t key_size);
 
-/* Of 'placement', the names or patterns of that rule. */
+/* -- Queries: NULL where there is no such object -- */
+
+ClusterUnit *cluster_unit(const Cluster *c, const char *name);     /* with a unit key that can be read */
+ClusterUnit *cluster_any_unit(const Cluster *c, const char *name); /* also without a unit key */
+bool cluster_unit_exists(const ClusterUnit *u); /* has a unit key, readable or not; 'u' may be NULL */
+ClusterMachine *cluster_machine(const Cluster *c, const char *id);
+ClusterAssignment *cluster_assignment(const Cluster *c, const char *machine_id,
+                                      const char *unit); /* one that can be read */
+ClusterState *cluster_state(const Cluster *c, const char *machine_id, const char *unit);
+ClusterProblem *cluster_problem(const Cluster *c, const char *machine_id, const char *unit);
+
+bool cluster_unit_has_unreadable(const ClusterUnit *u, LayoutKind kind);
+bool cluster_unit_is_unreadable(const ClusterUnit *u); /* any of its keys */
+bool cluster_machine_has_unreadable(const ClusterMachine *m, LayoutKind kind);
+/* Its facts, metadata or presence: the machine keeps its units and receives no others. */
+bool cluster_machine_is_unreadable(const ClusterMachine *m);
+bool cluster_is_unreadable(const Cluster *c, const char *key, size_t key_size);
+
+/* Return the names or patterns of one option. */
 const Names *cluster_rule(const Placement *placement, ClusterRule rule);
-/* The units whose names begin with 'size' bytes: a part of Cluster.by_name. */
-ClusterUnit *const *cluster_units_that_begin(const Cluster *c, const char *start, size_t size, size_t *ret_n);
+/* Return the units whose names begin with these bytes: a part of Cluster.by_name. */
+ClusterUnit *const *cluster_units_by_prefix(const Cluster *c, const char *start, size_t size, size_t *ret_n);
 
 /* Sorted by name (units) or id (machines); the caller frees the array. NULL without memory. */
 ClusterUnit **cluster_units_sorted(const Cluster *c, size_t *ret_n);
 ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n);
 
-/* fleet's current state of a unit (fleet.md 4.1) on our keys: launched when its machine has the order run and
- * reports a state that the agent was asked to start; and where: the machine of its run or load order (NULL:
- * none; globals: none). */
+/* Return fleet's current state of a unit: launched if its machine has the assignment to run it and reports a
+ * state. *ret_machine is the machine of its assignment to run or load; NULL for none, and for global units.
+ *
+ * Source: fleet's job states (job/job.go). */
 TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u, const ClusterMachine **ret_machine);
-/* In a new lineage: a known host that has not said yet what runs on it. */
-bool cluster_awaits(const Cluster *c, const ClusterMachine *m);
-size_t cluster_load(const ClusterMachine *m);              /* orders run and load */
-const char *cluster_machine_name(const ClusterMachine *m); /* what people call it, or its id */
+/* Whether the new lineage still waits for the report of this host. */
+bool cluster_awaits_report(const Cluster *c, const ClusterMachine *m);
+size_t cluster_load(const ClusterMachine *m);              /* assignments to run or load */
+const char *cluster_machine_name(const ClusterMachine *m); /* its host name; without one, its id */
 const char *cluster_name_of(const Cluster *c,
-                            const char *machine_id); /* the same by id, which is its own name while unknown */
+                            const char *machine_id); /* the same; an unknown id is its own name */
 
-/* The machine says that it has a unit of that name from elsewhere. */
-bool cluster_name_is_taken(const ClusterUnit *u, const ClusterMachine *m);
+/* The machine reports a conflicting unit of that name. */
+bool cluster_has_conflicting_unit(const ClusterUnit *u, const ClusterMachine *m);
 
-static inline bool cluster_assignment_is_active(const ClusterAssignment *o) {
-        return o->kind != ASSIGNMENT_STOP;
+static inline bool cluster_assignment_is_active(const ClusterAssignment *a) {
+        return a->kind != ASSIGNMENT_STOP;
 }

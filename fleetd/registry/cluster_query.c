@@ -1,14 +1,106 @@
-/* What is asked of the picture: sorted, and in fleet's words. */
-#include "fleetd/registry/cluster.h"
+/* Queries of the cluster view. */
+#include "fleetd/registry/cluster_internal.h"
 
-bool cluster_name_is_taken(const ClusterUnit *u, const ClusterMachine *m) {
-        for (const ClusterState *s = u->states; s; s = s->next)
+ClusterUnit *cluster_any_unit(const Cluster *c, const char *name) {
+        ClusterUnit *u;
+
+        HASH_FIND_STR(c->units, name, u);
+        return u;
+}
+
+ClusterUnit *cluster_unit(const Cluster *c, const char *name) {
+        ClusterUnit *u = cluster_any_unit(c, name);
+
+        return u && u->unit ? u : NULL;
+}
+
+ClusterMachine *cluster_machine(const Cluster *c, const char *id) {
+        ClusterMachine *m;
+
+        HASH_FIND_STR(c->machines, id, m);
+        return m;
+}
+
+ClusterAssignment *cluster_any_assignment(const Cluster *c, const char *machine_id, const char *unit) {
+        ClusterMachine *m = cluster_machine(c, machine_id);
+        ClusterAssignment *a = NULL;
+
+        if (m)
+                HASH_FIND_STR(m->assignments, unit, a);
+        return a;
+}
+
+ClusterAssignment *cluster_assignment(const Cluster *c, const char *machine_id, const char *unit) {
+        ClusterAssignment *a = cluster_any_assignment(c, machine_id, unit);
+
+        return a && a->kind != _ASSIGNMENT_INVALID ? a : NULL;
+}
+
+ClusterState *cluster_state(const Cluster *c, const char *machine_id, const char *unit) {
+        ClusterMachine *m = cluster_machine(c, machine_id);
+        ClusterState *s = NULL;
+
+        if (m)
+                HASH_FIND_STR(m->states, unit, s);
+        return s;
+}
+
+ClusterProblem *cluster_problem(const Cluster *c, const char *machine_id, const char *unit) {
+        ClusterMachine *m = cluster_machine(c, machine_id);
+        ClusterProblem *p = NULL;
+
+        if (m)
+                HASH_FIND_STR(m->problems, unit, p);
+        return p;
+}
+
+const Names *cluster_rule(const Placement *p, ClusterRule rule) {
+        const Names *const names[_CLUSTER_RULE_MAX] = {
+                [CLUSTER_CONFLICTS] = &p->conflicts,
+                [CLUSTER_REPLACES] = &p->replaces,
+                [CLUSTER_MACHINE_OF] = &p->machine_of,
+        };
+
+        return names[rule];
+}
+
+static bool cluster_list_has(const ClusterUnreadables *list, LayoutKind kind) {
+        for (const ClusterUnreadable *x = LIST_FIRST(list); x; x = LIST_NEXT(x, of_owner))
+                if (x->key.kind == kind)
+                        return true;
+        return false;
+}
+
+bool cluster_unit_has_unreadable(const ClusterUnit *u, LayoutKind kind) {
+        return cluster_list_has(&u->unreadable, kind);
+}
+
+bool cluster_unit_exists(const ClusterUnit *u) {
+        return u && (u->unit || cluster_unit_has_unreadable(u, LAYOUT_UNIT));
+}
+
+bool cluster_machine_has_unreadable(const ClusterMachine *m, LayoutKind kind) {
+        return cluster_list_has(&m->unreadable, kind);
+}
+
+bool cluster_unit_is_unreadable(const ClusterUnit *u) {
+        return !LIST_EMPTY(&u->unreadable);
+}
+
+bool cluster_machine_is_unreadable(const ClusterMachine *m) {
+        return cluster_list_has(&m->unreadable, LAYOUT_FACTS) ||
+               cluster_list_has(&m->unreadable, LAYOUT_METADATA) ||
+               cluster_list_has(&m->unreadable, LAYOUT_PRESENCE);
+}
+
+bool cluster_has_conflicting_unit(const ClusterUnit *u, const ClusterMachine *m) {
+        for (const ClusterState *s = LIST_FIRST(&u->states); s; s = LIST_NEXT(s, of_unit))
                 if (s->machine == m && s->state.load && streq(s->state.load, STATE_FOREIGN))
                         return true;
         return false;
 }
 
-static int by_id(const void *a, const void *b) {
+static int cluster_compare_ids(const void *a, const void *b) {
         return strcmp((*(ClusterMachine *const *) a)->id, (*(ClusterMachine *const *) b)->id);
 }
 
@@ -32,13 +124,13 @@ ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n) {
                 return NULL;
         for (ClusterMachine *m = c->machines; m; m = m->hh.next)
                 sorted[n++] = m;
-        qsort(sorted, n, sizeof(*sorted), by_id);
+        qsort(sorted, n, sizeof(*sorted), cluster_compare_ids);
         *ret_n = n;
         return sorted;
 }
 
-bool cluster_awaits(const Cluster *c, const ClusterMachine *m) {
-        return c->adopting && (m->facts || cluster_machine_lacks(m, LAYOUT_FACTS)) &&
+bool cluster_awaits_report(const Cluster *c, const ClusterMachine *m) {
+        return c->adopting && (m->facts || cluster_machine_has_unreadable(m, LAYOUT_FACTS)) &&
                m->reported != c->lineage;
 }
 
@@ -51,16 +143,17 @@ TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u,
         if (u->unit && u->unit->placement.global)
                 return TARGET_INACTIVE;
 
-        /* While a unit moves it has two: the one that shows something counts, and of those the later one. */
-        for (const ClusterAssignment *o = u->assignments; o; o = o->next) {
-                bool reports = o->machine->presence == PRESENCE_UP &&
-                               cluster_state(c, o->machine->id, u->name);
+        /* During a move, a unit has two assignments: one with a reported state counts, and of these the later
+         * one. */
+        for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit)) {
+                bool reports = a->machine->presence == PRESENCE_UP &&
+                               cluster_state(c, a->machine->id, u->name);
 
-                if (!cluster_assignment_is_active(o) || (best && best_reports && !reports))
+                if (!cluster_assignment_is_active(a) || (best && best_reports && !reports))
                         continue;
-                if (best && best_reports == reports && o->since_ms < best->since_ms)
+                if (best && best_reports == reports && a->since_ms < best->since_ms)
                         continue;
-                best = o;
+                best = a;
                 best_reports = reports;
         }
         if (!best)

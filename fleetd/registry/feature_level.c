@@ -1,4 +1,4 @@
-/* Which feature level all hosts know, and since when it has been a higher one than the tree's:
+/* The feature level that all hosts support, and since when it has been higher than the tree's:
  * /_fleet/cluster/level, {"level","since"}. */
 #include <errno.h>
 
@@ -8,18 +8,33 @@
 
 static const char name[] = "level";
 
+typedef struct LevelRecord {
+        uint64_t level, since_ms;
+} LevelRecord;
+
+static const JsonField fields[] = {
+        { "level", JSON_FIELD_U64, offsetof(LevelRecord, level) },
+        { "since", JSON_FIELD_U64, offsetof(LevelRecord, since_ms) },
+};
+
+static uint64_t cluster_machine_level(const ClusterMachine *m, unsigned own) {
+        if (!LIST_EMPTY(&m->unreadable)) /* its level may be in the key that cannot be read */
+                return KV_LEVEL_FIRST;
+        if (m->raft_id != 0)
+                return m->level;
+        return m->facts ? m->facts->level : own;
+}
+
 unsigned cluster_level(const Cluster *c, unsigned own, const ClusterMachine **ret_behind) {
         const ClusterMachine *behind = NULL;
         uint64_t level = own;
 
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
-                uint64_t can = m->raft_id != 0 ? m->level : m->facts ? m->facts->level : own;
+                uint64_t supported = MAX(cluster_machine_level(m, own), (uint64_t) KV_LEVEL_FIRST);
 
-                if (m->unreadable) /* whatever it says, it is not known here */
-                        can = KV_LEVEL_FIRST;
-                if (MAX(can, (uint64_t) KV_LEVEL_FIRST) >= level)
+                if (supported >= level)
                         continue;
-                level = MAX(can, (uint64_t) KV_LEVEL_FIRST);
+                level = supported;
                 behind = m;
         }
         if (ret_behind)
@@ -27,34 +42,35 @@ unsigned cluster_level(const Cluster *c, unsigned own, const ClusterMachine **re
         return (unsigned) level;
 }
 
-int registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms) {
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+static int registry_on_level(void *userdata, const KvNode *node) {
         _cleanup_json_ JsonValue *root = NULL;
-        char path[LAYOUT_KEY_MAX];
-        KvNode node;
         int e;
 
-        e = kv_read(registry_store(r), &txn);
-        if (e >= 0)
-                e = tree_get(txn, kv_string(layout_key(path, LAYOUT_CLUSTER, name, NULL)), &node);
-        if (e < 0)
-                return e;
-        *ret_level = *ret_since_ms = 0;
-        e = json_value_parse(node.value.data, node.value.size, &root, NULL);
-        if (e >= 0)
-                e = json_read_u64(root, "level", ret_level, NULL);
-        return e < 0 ? e : json_read_u64(root, "since", ret_since_ms, NULL);
+        e = json_value_parse(node->value.data, node->value.size, &root, NULL);
+        return e < 0 ? e : json_read_fields(root, JSON_FIELDS(fields), userdata, NULL);
 }
 
-int registry_note_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms, RegistryDone done,
-                        void *userdata) {
+int registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms) {
+        char path[LAYOUT_KEY_MAX];
+        LevelRecord record = {};
+        int e;
+
+        e = kv_local_get(registry_store(r), kv_string(layout_key(path, LAYOUT_CLUSTER, name, NULL)),
+                         registry_on_level, &record);
+        if (e < 0)
+                return e;
+
+        *ret_level = record.level;
+        *ret_since_ms = record.since_ms;
+        return 0;
+}
+
+int registry_record_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms, RegistryDone done,
+                          void *userdata) {
         _cleanup_transaction_ Transaction t = {};
         _cleanup_text_ Text value = {};
 
-        json_open(&value, NULL, '{');
-        json_add_u64(&value, "level", level);
-        json_add_u64(&value, "since", since_ms);
-        json_close(&value, '}');
+        json_write_object(&value, JSON_FIELDS(fields), &(LevelRecord) { level, since_ms });
         transaction_write(&t, KV_SET, LAYOUT_CLUSTER, name, NULL, &value);
         return transaction_send(r, &t, term, done, userdata);
 }

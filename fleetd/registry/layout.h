@@ -1,5 +1,5 @@
-/* Every key of the tree below /_fleet, made and taken apart here and nowhere else. ARCHITECTURE lists the
- * layout. */
+/* Keys below /_fleet: the only place that builds and parses them, by the paths in kinds.c. docs/FORMATS.md
+ * lists the values. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,33 +11,31 @@
 enum { LAYOUT_KEY_MAX = 512 };
 
 typedef enum LayoutKind {
-        LAYOUT_UNIT,     /* /_fleet/unit/NAME */
-        LAYOUT_TARGET,   /* /_fleet/target/NAME */
-        LAYOUT_FACTS,    /* /_fleet/machine/ID/facts */
-        LAYOUT_PRESENCE, /* /_fleet/machine/ID/presence */
-        LAYOUT_METADATA, /* /_fleet/machine/ID/metadata/KEY: plain text, set by people; empty hides the host's
-                            own */
-        LAYOUT_ASSIGNMENT, /* /_fleet/machine/ID/unit/NAME */
-        LAYOUT_PROBLEM,    /* /_fleet/machine/ID/problem/NAME: what its unit directory cannot do */
-        LAYOUT_REPORTED, /* /_fleet/machine/ID/reported: the new lineage in which it has said all that runs on
-                            it, in hex */
-        LAYOUT_STATE,    /* /_fleet/state/NAME/ID */
-        LAYOUT_CLUSTER,  /* /_fleet/cluster/NAME: engine, next-raft-id, voters, ... */
-        LAYOUT_MEMBER,   /* /_fleet/cluster/member/ID: {"raftId","peer","client"} of hosts with a replica */
+        LAYOUT_UNIT,
+        LAYOUT_TARGET,
+        LAYOUT_FACTS,
+        LAYOUT_PRESENCE,
+        LAYOUT_METADATA, /* plain text, set by people; "" hides the pair that the host reports */
+        LAYOUT_ASSIGNMENT,
+        LAYOUT_PROBLEM,  /* of a unit directory */
+        LAYOUT_REPORTED, /* the new lineage in which the host has reported all that it runs, in hex */
+        LAYOUT_STATE,
+        LAYOUT_CLUSTER, /* engine, next-raft-id, voters, ... */
+        LAYOUT_MEMBER,  /* a host with a replica */
         _LAYOUT_MAX,
         _LAYOUT_OTHER = -1,
 } LayoutKind;
 
 typedef struct LayoutKey {
         LayoutKind kind;
-        char unit[UNIT_NAME_MAX + 1]; /* or the cluster or metadata key's name */
+        char unit[UNIT_NAME_MAX + 1]; /* or the name of a cluster or metadata key */
         char machine[MACHINE_ID_SIZE];
 } LayoutKey;
 
-/* Writes the key into 'ret'; what the kind does not need may be NULL. Names were checked before. Returns
- * 'ret'. */
+/* Write the key into 'ret' and return it. A name that the kind's path does not contain may be NULL; the
+ * others are valid. */
 const char *layout_key(char ret[static LAYOUT_KEY_MAX], LayoutKind kind, const char *unit,
                        const char *machine);
 
-/* Takes a key apart; false (kind _LAYOUT_OTHER) for what is not ours or not known to this version. */
+/* Parse a key. Return false, with the kind _LAYOUT_OTHER, for a key of no kind that this version has. */
 bool layout_parse(KvBytes key, LayoutKey *ret);

@@ -1,4 +1,4 @@
-/* Presences and members; membership's writes, on the leader. */
+/* Presence and member keys: written by membership, on the leader. */
 #include <stdio.h>
 
 #include "base/log.h"
@@ -38,28 +38,37 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
 
 /* -- Members -- */
 
-/* The next id to give: above all that any key or seat has had. */
-static int read_next_id(Registry *r, uint64_t *ret_id, uint64_t *ret_index) {
+typedef struct NextId {
+        uint64_t index;
+        char digits[32];
+} NextId;
+
+static int machines_on_next_id(void *userdata, const KvNode *node) {
+        NextId *next = userdata;
+
+        next->index = node->modified;
+        if (node->value.size < sizeof(next->digits))
+                memcpy(next->digits, node->value.data, node->value.size);
+        return 0;
+}
+
+/* Return the next unused Raft id: above that of each key and each member, past ones included. */
+static int machines_next_id(Registry *r, uint64_t *ret_id, uint64_t *ret_index) {
         const Cluster *cluster = registry_cluster(r);
-        char path[LAYOUT_KEY_MAX], digits[32] = "";
+        char path[LAYOUT_KEY_MAX];
+        NextId stored = {};
         uint64_t next = 1;
-        TreeTxn *txn;
         KvState state;
-        KvNode node;
         int e;
 
-        e = kv_read(registry_store(r), &txn);
-        if (e < 0)
-                return e;
-        e = tree_get(txn, kv_string(layout_key(path, LAYOUT_CLUSTER, next_raft_id, NULL)), &node);
-        *ret_index = e < 0 ? 0 : node.modified;
-        if (e >= 0 && node.value.size < sizeof(digits))
-                memcpy(digits, node.value.data, node.value.size);
-        tree_abort(txn);
+        e = kv_local_get(registry_store(r), kv_string(layout_key(path, LAYOUT_CLUSTER, next_raft_id, NULL)),
+                         machines_on_next_id, &stored);
         if (e < 0 && e != -ENOENT)
                 return e;
+        *ret_index = stored.index;
 
-        (void) parse_u64(digits, &next); /* whatever somebody has put there: the seats below count as well */
+        (void) parse_u64(stored.digits,
+                         &next); /* an invalid value is harmless: the members below count, too */
         kv_state(registry_store(r), &state);
         for (size_t i = 0; i < state.n_members; i++)
                 next = MAX(next, state.members[i].raft_id + 1);
@@ -69,19 +78,15 @@ static int read_next_id(Registry *r, uint64_t *ret_id, uint64_t *ret_index) {
         return 0;
 }
 
-static void write_member(Transaction *t, const ClusterMachine *member) {
+static void machines_write_member(Transaction *t, const ClusterMachine *m) {
+        MemberRecord member = { .raft_id = m->raft_id, .start_number = m->start_number, .level = m->level };
         _cleanup_text_ Text value = {};
 
-        json_open(&value, NULL, '{');
-        json_add_string(&value, "client", member->client);
-        if (member->level > 0)
-                json_add_u64(&value, "level", member->level);
-        json_add_string(&value, "nonce", member->start_nonce);
-        json_add_string(&value, "peer", member->peer);
-        json_add_u64(&value, "raftId", member->raft_id);
-        json_add_u64(&value, "start", member->start_number);
-        json_close(&value, '}');
-        transaction_write(t, KV_SET, LAYOUT_MEMBER, NULL, member->id, &value);
+        memcpy(member.start_nonce, m->start_nonce, sizeof(member.start_nonce));
+        memcpy(member.peer, m->peer, sizeof(member.peer));
+        memcpy(member.client, m->client, sizeof(member.client));
+        stored_member_write(&value, &member);
+        transaction_write(t, KV_SET, LAYOUT_MEMBER, NULL, m->id, &value);
 }
 
 int registry_admit(Registry *r, const char *machine_id, const char *peer_address, uint64_t *ret_id,
@@ -92,7 +97,7 @@ int registry_admit(Registry *r, const char *machine_id, const char *peer_address
         uint64_t index = 0, id = 0;
         int e;
 
-        e = read_next_id(r, &id, &index);
+        e = machines_next_id(r, &id, &index);
         if (e < 0)
                 return e;
 
@@ -103,14 +108,14 @@ int registry_admit(Registry *r, const char *machine_id, const char *peer_address
         member.raft_id = id;
         snprintf(member.id, sizeof(member.id), "%s", machine_id);
         snprintf(member.peer, sizeof(member.peer), "%s", peer_address);
-        write_member(&t, &member);
+        machines_write_member(&t, &member);
 
         t.value = id;
         t.ret_value = ret_id;
         return transaction_send(r, &t, 0, done, userdata);
 }
 
-int registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done, void *userdata) {
+int registry_record_start(Registry *r, const ClusterMachine *member, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
         uint64_t index = 0;
         int e;
@@ -119,11 +124,11 @@ int registry_member_started(Registry *r, const ClusterMachine *member, RegistryD
         if (e < 0)
                 return e;
         transaction_check(&t, KV_CHECK_MODIFIED, index, LAYOUT_MEMBER, NULL, member->id);
-        write_member(&t, member);
+        machines_write_member(&t, member);
         return transaction_send(r, &t, 0, done, userdata);
 }
 
-int registry_forget_member(Registry *r, const char *machine_id, RegistryDone done, void *userdata) {
+int registry_remove_member(Registry *r, const char *machine_id, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
 
         transaction_write(&t, KV_DELETE, LAYOUT_MEMBER, NULL, machine_id, NULL);

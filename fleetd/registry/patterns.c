@@ -4,7 +4,7 @@
 
 #include "base/parse.h"
 
-struct PatternStart {
+struct PatternPrefix {
         LIST_HEAD(, Pattern) patterns;
         UT_hash_handle hh;
         size_t size;
@@ -22,49 +22,49 @@ Pattern *patterns_find(const Patterns *p, const char *text) {
         return found;
 }
 
-static PatternStart *find_start(const Patterns *p, const char *bytes, size_t size) {
-        PatternStart *found;
+static PatternPrefix *patterns_find_prefix(const Patterns *p, const char *bytes, size_t size) {
+        PatternPrefix *found;
 
-        HASH_FIND(hh, p->starts, bytes, size, found);
+        HASH_FIND(hh, p->prefixes, bytes, size, found);
         return found;
 }
 
-static PatternStart *get_start(Patterns *p, const char *bytes, size_t size) {
-        PatternStart *start = find_start(p, bytes, size);
+static PatternPrefix *patterns_get_prefix(Patterns *p, const char *bytes, size_t size) {
+        PatternPrefix *prefix = patterns_find_prefix(p, bytes, size);
 
-        if (start)
-                return start;
-        start = (PatternStart *) NEW0(char, sizeof(*start) + size + 1);
-        if (!start)
+        if (prefix)
+                return prefix;
+        prefix = (PatternPrefix *) NEW0(char, sizeof(*prefix) + size + 1);
+        if (!prefix)
                 return NULL;
-        start->size = size;
-        memcpy(start->bytes, bytes, size);
-        HASH_ADD_KEYPTR(hh, p->starts, start->bytes, size, start);
-        if (!TABLE_ADDED(start)) {
-                free(start);
+        prefix->size = size;
+        memcpy(prefix->bytes, bytes, size);
+        HASH_ADD_KEYPTR(hh, p->prefixes, prefix->bytes, size, prefix);
+        if (!TABLE_ADDED(prefix)) {
+                free(prefix);
                 return NULL;
         }
         p->n_by_size[size]++;
-        return start;
+        return prefix;
 }
 
-/* When no pattern begins like that any more. */
-static void drop_start(Patterns *p, PatternStart *start) {
-        if (!LIST_EMPTY(&start->patterns))
+/* Drop a prefix after its last pattern. */
+static void patterns_drop_prefix(Patterns *p, PatternPrefix *prefix) {
+        if (!LIST_EMPTY(&prefix->patterns))
                 return;
-        p->n_by_size[start->size]--;
-        HASH_DEL(p->starts, start);
-        free(start);
+        p->n_by_size[prefix->size]--;
+        HASH_DEL(p->prefixes, prefix);
+        free(prefix);
 }
 
-static Pattern *get(Patterns *p, const char *text) {
+static Pattern *patterns_get(Patterns *p, const char *text) {
         Pattern *pattern = patterns_find(p, text);
-        PatternStart *start;
+        PatternPrefix *prefix;
 
         if (pattern)
                 return pattern;
-        start = get_start(p, text, pattern_start(text));
-        if (!start)
+        prefix = patterns_get_prefix(p, text, pattern_start(text));
+        if (!prefix)
                 return NULL;
         pattern = (Pattern *) NEW0(char, sizeof(*pattern) + strlen(text) + 1);
         if (pattern) {
@@ -73,21 +73,21 @@ static Pattern *get(Patterns *p, const char *text) {
         }
         if (!pattern || !TABLE_ADDED(pattern)) {
                 free(pattern);
-                drop_start(p, start);
+                patterns_drop_prefix(p, prefix);
                 return NULL;
         }
-        LIST_INSERT_HEAD(&start->patterns, pattern, alike);
+        LIST_INSERT_HEAD(&prefix->patterns, pattern, of_prefix);
         return pattern;
 }
 
-static void drop(Patterns *p, Pattern *pattern) {
-        PatternStart *start = find_start(p, pattern->text, pattern_start(pattern->text));
+static void patterns_drop(Patterns *p, Pattern *pattern) {
+        PatternPrefix *prefix = patterns_find_prefix(p, pattern->text, pattern_start(pattern->text));
 
-        LIST_REMOVE(pattern, alike);
+        LIST_REMOVE(pattern, of_prefix);
         HASH_DEL(p->all, pattern);
         free(pattern->units);
         free(pattern);
-        drop_start(p, start);
+        patterns_drop_prefix(p, prefix);
 }
 
 int patterns_add(Patterns *p, const char *text, struct ClusterUnit *unit) {
@@ -95,12 +95,12 @@ int patterns_add(Patterns *p, const char *text, struct ClusterUnit *unit) {
 
         if (pattern_start(text) > PATTERNS_NAME_MAX)
                 return 0;
-        pattern = get(p, text);
+        pattern = patterns_get(p, text);
         if (!pattern)
                 return -ENOMEM;
         if (GROW(pattern->units, pattern->capacity, pattern->n + 1) < 0) {
                 if (pattern->n == 0)
-                        drop(p, pattern);
+                        patterns_drop(p, pattern);
                 return -ENOMEM;
         }
         pattern->units[pattern->n++] = unit;
@@ -109,26 +109,26 @@ int patterns_add(Patterns *p, const char *text, struct ClusterUnit *unit) {
 
 size_t patterns_remove(Patterns *p, const char *text, const struct ClusterUnit *unit) {
         Pattern *pattern = patterns_find(p, text);
-        size_t i, passed;
+        size_t i, n_compared;
 
         if (!pattern)
                 return 0;
         for (i = pattern->n; i > 0 && pattern->units[i - 1] != unit; i--)
                 ;
-        passed = pattern->n - i;
+        n_compared = pattern->n - i;
         if (i == 0)
-                return passed;
+                return n_compared;
         memmove(&pattern->units[i - 1], &pattern->units[i], (pattern->n - i) * sizeof(*pattern->units));
         if (--pattern->n == 0)
-                drop(p, pattern);
-        return passed;
+                patterns_drop(p, pattern);
+        return n_compared;
 }
 
 size_t patterns_drain(Patterns *p, size_t n) {
         size_t drained = 0;
 
         for (; drained < n && p->all; drained++)
-                drop(p, p->all);
+                patterns_drop(p, p->all);
         return drained;
 }
 
@@ -137,10 +137,10 @@ size_t patterns_match(const Patterns *p, const char *name,
         size_t size = strlen(name), compared = 0, steps = 0;
 
         for (size_t i = 0; i <= size && i <= PATTERNS_NAME_MAX; i++) {
-                PatternStart *start = p->n_by_size[i] > 0 ? find_start(p, name, i) : NULL;
+                PatternPrefix *prefix = p->n_by_size[i] > 0 ? patterns_find_prefix(p, name, i) : NULL;
 
-                for (const Pattern *x = start ? LIST_FIRST(&start->patterns) : NULL; x;
-                     x = LIST_NEXT(x, alike)) {
+                for (const Pattern *x = prefix ? LIST_FIRST(&prefix->patterns) : NULL; x;
+                     x = LIST_NEXT(x, of_prefix)) {
                         compared++;
                         if (glob_match_counted(x->text, name, &steps) && !each(userdata, x))
                                 return compared + steps / PATTERNS_STEPS;

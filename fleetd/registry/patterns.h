@@ -1,7 +1,7 @@
-/* Index of patterns: which units name a given unit in their Conflicts=, Replaces= or MachineOf=.
+/* Index of patterns: the units that name a given unit in their Conflicts=, Replaces= or MachineOf=.
  *
- * A pattern is filed under what stands before its first special character. A name is looked up by each of its
- * beginnings, so that only patterns which begin as the name does are compared, however many there are. */
+ * A pattern is filed under its literal prefix. The search for a name tries each prefix of the name, so that
+ * it compares only the patterns with such a prefix, however many others there are. */
 #pragma once
 
 #include <stdbool.h>
@@ -11,45 +11,43 @@
 #include "base/table.h"
 
 enum {
-        PATTERNS_NAME_MAX = 255, /* what begins with more matches no unit */
-        PATTERNS_STEPS =
-                64, /* steps of glob_match_counted() that take the time in which a pattern is found */
+        PATTERNS_NAME_MAX = 255, /* bytes: a pattern with a longer literal prefix matches no unit */
+        PATTERNS_STEPS = 64,     /* steps of glob_match_counted() that take as long as finding a pattern */
 };
 
 struct ClusterUnit;
 
-/* One pattern, and the units that have it; a unit that has it twice is there twice. */
+/* One pattern and its units; a unit that has the pattern twice is there twice. */
 typedef struct Pattern {
         struct ClusterUnit **units; /* borrowed */
         size_t n, capacity;
-        LIST_ENTRY(Pattern) alike; /* with the same beginning */
-        UT_hash_handle hh;         /* by text */
+        LIST_ENTRY(Pattern) of_prefix;
+        UT_hash_handle hh; /* by text */
         char text[];
 } Pattern;
 
-typedef struct PatternStart PatternStart;
+typedef struct PatternPrefix PatternPrefix;
 
 typedef struct Patterns {
         Pattern *all;                            /* table by text */
-        PatternStart *starts;                    /* table by beginning */
-        size_t n_by_size[PATTERNS_NAME_MAX + 1]; /* beginnings of that many bytes */
+        PatternPrefix *prefixes;                 /* table by prefix */
+        size_t n_by_size[PATTERNS_NAME_MAX + 1]; /* prefixes of that many bytes */
 } Patterns;
 
 int patterns_add(Patterns *p, const char *text, struct ClusterUnit *unit); /* 0 or -ENOMEM */
-/* Return how many units of that pattern were passed. */
+/* Remove one reference of the unit. Return the number of the pattern's units that were compared. */
 size_t patterns_remove(Patterns *p, const char *text, const struct ClusterUnit *unit);
 
 /* Remove up to 'n' patterns with all their units. Return how many there were. */
 size_t patterns_drain(Patterns *p, size_t n);
 
-/* NULL: no unit has that text. */
+/* NULL: no unit has that pattern. */
 Pattern *patterns_find(const Patterns *p, const char *text);
 
-/* Call 'each' for each pattern that matches 'name' until it returns false. Return the work: one of each
- * pattern that was compared, and of PATTERNS_STEPS steps of their comparisons. */
+/* Call 'each' for each pattern that matches 'name' until it returns false. Return the work: 1 for each
+ * compared pattern, and 1 for each PATTERNS_STEPS steps of the comparisons. */
 size_t patterns_match(const Patterns *p, const char *name,
                       bool (*each)(void *userdata, const Pattern *pattern), void *userdata);
 
-/* The bytes of a pattern that stand for themselves, before the first that does not; all of them: it matches
- * that name alone. */
+/* Return the size of the literal prefix of a pattern; the whole size for a name. */
 size_t pattern_start(const char *text);

@@ -1,13 +1,13 @@
 #include "fleetd/registry/presence.h"
 
-static uint64_t penalty(uint64_t losses) {
-        uint64_t ms = QUIET_MS;
+static uint64_t presence_penalty_ms(uint64_t losses) {
+        uint64_t ms = HOLD_OFF_MS;
 
         if (losses < 2)
                 return 0;
-        for (uint64_t i = 2; i < losses && ms < QUIET_MAX_MS; i++)
+        for (uint64_t i = 2; i < losses && ms < HOLD_OFF_MAX_MS; i++)
                 ms *= 2;
-        return MIN(ms, (uint64_t) QUIET_MAX_MS);
+        return MIN(ms, (uint64_t) HOLD_OFF_MAX_MS);
 }
 
 PresenceRecord presence_next(const ClusterMachine *was, Presence presence, uint64_t now_ms) {
@@ -16,20 +16,24 @@ PresenceRecord presence_next(const ClusterMachine *was, Presence presence, uint6
         if (was) {
                 record.losses = was->losses;
                 record.lost_ms = was->lost_ms;
-                record.quiet_ms = was->quiet_ms;
+                record.hold_off_until_ms = was->hold_off_until_ms;
         }
         if (presence == PRESENCE_LOST) {
-                /* The time of rest does not count as time without trouble. */
-                bool is_old = now_ms > MAX(record.lost_ms, record.quiet_ms) + LOSS_MEMORY_MS;
+                /* The hold-off does not count as time without a loss. */
+                bool is_old = now_ms > MAX(record.lost_ms, record.hold_off_until_ms) + FLAP_WINDOW_MS;
 
                 record.losses = record.lost_ms == 0 || is_old ? 1 : record.losses + 1;
                 record.lost_ms = now_ms;
-                record.quiet_ms = MIN(record.quiet_ms, now_ms); /* it begins anew when it is back */
-        } else if (presence == PRESENCE_UP && record.quiet_ms <= record.lost_ms && penalty(record.losses) > 0)
-                record.quiet_ms = now_ms + penalty(record.losses); /* back from its last loss */
+                record.hold_off_until_ms = MIN(record.hold_off_until_ms,
+                                               now_ms); /* it starts again when the machine is up */
+        } else if (presence == PRESENCE_UP && record.hold_off_until_ms <= record.lost_ms &&
+                   presence_penalty_ms(record.losses) > 0)
+                record.hold_off_until_ms =
+                        now_ms + presence_penalty_ms(record.losses); /* first time up since the last loss */
         return record;
 }
 
-uint64_t presence_quiet(const ClusterMachine *m, uint64_t now_ms) {
-        return m->presence == PRESENCE_UP && m->quiet_ms > now_ms ? m->quiet_ms - now_ms : 0;
+uint64_t presence_hold_off_ms(const ClusterMachine *m, uint64_t now_ms) {
+        return m->presence == PRESENCE_UP && m->hold_off_until_ms > now_ms ? m->hold_off_until_ms - now_ms :
+                                                                             0;
 }

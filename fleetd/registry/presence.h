@@ -1,18 +1,18 @@
-/* A machine that keeps getting lost: what its presence key remembers of that. */
+/* Flap damping: a machine that is lost repeatedly receives no units for a hold-off. Its presence key has the
+ * state. */
 #pragma once
 
 #include "fleetd/registry/cluster.h"
 
 enum {
-        LOSS_MEMORY_MS = 600000, /* two losses within so long are one trouble */
-        QUIET_MS =
-                30000, /* the second one costs so long without anything new, each further one twice as long */
-        QUIET_MAX_MS = 60 * 60000,
+        FLAP_WINDOW_MS = 600000, /* losses within this time of each other count together */
+        HOLD_OFF_MS = 30000,     /* of the second loss; each further loss doubles it */
+        HOLD_OFF_MAX_MS = 60 * 60000,
 };
 
-/* The record of a machine that is 'presence' from now on. 'was' may be NULL: never heard of. No reason yet.
- */
+/* Return the record of a machine whose presence becomes 'presence', without a reason. 'was' is NULL for an
+ * unknown machine. */
 PresenceRecord presence_next(const ClusterMachine *was, Presence presence, uint64_t now_ms);
 
-/* How long from now it gets nothing new; 0: it may. */
-uint64_t presence_quiet(const ClusterMachine *m, uint64_t now_ms);
+/* Return the rest of the machine's hold-off in ms; 0: none. */
+uint64_t presence_hold_off_ms(const ClusterMachine *m, uint64_t now_ms);

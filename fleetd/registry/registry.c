@@ -1,8 +1,10 @@
-/* Watching and sending. Everything below /_fleet is read in slices, so that no turn of the loop is long, and
- * a watch from the index behind the beginning tells what changes meanwhile and later. A slice may be ahead of
- * the events that are told then: an older one puts its key back, until the newer one follows. So the picture
- * is whole when all is read and no event is left to tell; the one before it, if there was one, stays until
- * then. When the place is lost (a snapshot, a full window) all is read anew. */
+/* The watch of /_fleet, and the operations in flight.
+ *
+ * A scan reads all keys in slices, so that no turn of the loop is long. A watch from the index after the
+ * scan's start reports the changes during and after the scan. A slice may be newer than the events that
+ * follow: an older event puts a previous value back, until the newer event follows. So the new cluster view
+ * is complete when the scan is, and no event is left; until then, the previous one is in use. After the watch
+ * lost events (a snapshot, a full event window), the registry scans again. */
 #include "fleetd/registry/registry.h"
 
 #include <assert.h>
@@ -10,13 +12,14 @@
 
 #include "base/log.h"
 #include "base/sizes.h"
-#include "fleetd/registry/layout.h"
+#include "fleetd/registry/kinds.h"
 #include "fleetd/registry/transaction.h"
 
 enum {
-        READ_AGAIN_MS = 100,
-        SLICE_NODES = 500, /* some ms; counted, not timed: the same run is the same slices */
+        RETRY_MS = 100,
+        SLICE_NODES = 500, /* some ms; a count, not a time, so that simulations are deterministic */
         SLICE_BYTES = 256 * 1024,
+        MESSAGE_SIZE = 256, /* of a result, for people */
 };
 
 typedef struct Op Op;
@@ -25,24 +28,21 @@ struct Registry {
         Loop *loop;
         KvStore *store;
         char machine_id[MACHINE_ID_SIZE];
-        Cluster cluster;
-        Cluster next; /* the one being read, until it is whole */
-        Cluster old;  /* the one before, being given back */
-        bool whole;
-        char read_to[LAYOUT_KEY_MAX]; /* the last key of the slice before; "": none */
-        bool read_all;                /* nothing is behind it */
-        size_t n_nodes, n_bytes;      /* of this slice */
+        Cluster views[3]; /* what the next three point to; a view has lists, so that it cannot be copied */
+        Cluster *cluster; /* current, or the last one that was complete */
+        Cluster *next;    /* being read */
+        Cluster *old;     /* being released */
+        bool complete;    /* 'cluster' is; it follows the events */
+        char scanned_to[LAYOUT_KEY_MAX]; /* last key of the previous slice; "": none */
+        bool scan_complete;
+        size_t n_nodes, n_bytes; /* of this slice */
         Deferred slice, drain;
-        Watch *watch;
-        Timer again;
-        RegistryListener *listeners;
-        Op *ops; /* under way */
+        KvWatch *watch;
+        Timer retry;
+        LIST_HEAD(, RegistryObserver) observers;
+        LIST_HEAD(, Op) ops; /* in flight */
         RegistryCounts counts;
-#ifdef PLANTED_BUGS
-        const char *unreadable;
-        bool unreadable_is_absent;
-#endif
-        uint64_t refused_at; /* of the transaction whose 'done' is being called: KvResult's */
+        uint64_t refused_at; /* KvResult.refused_at of the transaction whose 'done' is being called */
 };
 
 struct Op {
@@ -51,53 +51,44 @@ struct Op {
         void *userdata;
         uint64_t value, *ret_value;
         uint64_t number;
-        Deferred empty; /* nothing was to be written */
-        Op *next, *prev;
+        Deferred empty; /* reports the result of a transaction without writes */
+        LIST_ENTRY(Op) ops;
 };
 
 static const char root[] = "/_fleet";
 
-/* -- Reading -- */
+/* -- Scan and watch -- */
 
-static Cluster *current(Registry *r) {
-        return r->whole ? &r->cluster : &r->next;
+/* Return the view that receives nodes and events. */
+static Cluster *registry_target(Registry *r) {
+        return r->complete ? r->cluster : r->next;
 }
 
-/* The value as this program can read it. */
-static KvBytes value_of(const Registry *r, const KvNode *node) {
-#ifdef PLANTED_BUGS
-        if (r->unreadable && kv_bytes_equal(node->key, kv_string(r->unreadable)))
-                return kv_string("of a later version");
-#endif
+static KvBytes registry_value(const Registry *r, const KvNode *node) {
         return node->value;
 }
 
-/* The rules of a text are found by name, also when it goes: what a small request removes may have thousands
- * of them. */
-static void count_filed(Registry *r) {
-        TurnWork *filed = &current(r)->filed;
+/* Charge the loop for the index of rules: a small request may remove a unit with thousands of them. */
+static void registry_count_filed(Registry *r) {
+        TurnWork *filed = &registry_target(r)->filed;
 
         loop_count(r->loop, filed->nodes, filed->bytes);
         *filed = (TurnWork) {};
 }
 
-static int put_node(Registry *r, const KvNode *node) {
-        KvBytes value = value_of(r, node);
+static int registry_put_node(Registry *r, const KvNode *node) {
+        KvBytes value = registry_value(r, node);
         Error err = {};
         bool known;
         int e;
 
         if (node->dir)
                 return 1;
-        known = cluster_is_unreadable(&r->cluster, node->key.data, node->key.size);
-        e = cluster_put(current(r), node->key.data, node->key.size, value.data, value.size, node->created,
-                        node->modified, &err);
+        known = cluster_is_unreadable(r->cluster, node->key.data, node->key.size);
+        e = cluster_put(registry_target(r), node->key.data, node->key.size, value.data, value.size,
+                        node->created, node->modified, &err);
         if (e == -ENOMEM)
                 return e;
-#ifdef PLANTED_BUGS
-        if (e < 0 && r->unreadable_is_absent)
-                return cluster_remove(current(r), node->key.data, node->key.size) < 0 ? -ENOMEM : 1;
-#endif
         if (e < 0 && !known)
                 log_warning(((LogFields) { .error = e, .index = node->modified }),
                             "a key cannot be read by this fleetd; what it is about is left as it is until "
@@ -106,12 +97,12 @@ static int put_node(Registry *r, const KvNode *node) {
         return 1;
 }
 
-static int on_node(void *userdata, const KvNode *node) {
+static int registry_on_node(void *userdata, const KvNode *node) {
         Registry *r = userdata;
         LayoutKey k;
         int e;
 
-        e = put_node(r, node);
+        e = registry_put_node(r, node);
         if (e < 0)
                 return e;
 
@@ -120,92 +111,52 @@ static int on_node(void *userdata, const KvNode *node) {
         if ((r->n_nodes < SLICE_NODES && r->n_bytes < SLICE_BYTES) || node->dir ||
             !layout_parse(node->key, &k))
                 return 1;
-        snprintf(r->read_to, sizeof(r->read_to), "%.*s", (int) node->key.size, (const char *) node->key.data);
-        r->read_all = false;
+        snprintf(r->scanned_to, sizeof(r->scanned_to), "%.*s", (int) node->key.size,
+                 (const char *) node->key.data);
+        r->scan_complete = false;
         return 0;
 }
 
-static RegistryChange change_of(const LayoutKey *k, uint64_t index, bool removed) {
-        RegistryChange change = { .kind = CHANGED_CLUSTER, .index = index, .removed = removed };
-
-        switch (k->kind) {
-        case LAYOUT_UNIT:
-                change.kind = CHANGED_UNIT;
-                change.unit = k->unit;
-                break;
-        case LAYOUT_TARGET:
-                change.kind = CHANGED_TARGET;
-                change.unit = k->unit;
-                break;
-        case LAYOUT_FACTS:
-        case LAYOUT_METADATA:
-                change.kind = CHANGED_MACHINE;
-                change.machine = k->machine;
-                break;
-        case LAYOUT_PRESENCE:
-                change.kind = CHANGED_PRESENCE;
-                change.machine = k->machine;
-                break;
-        case LAYOUT_ASSIGNMENT:
-        case LAYOUT_STATE:
-                change.kind = k->kind == LAYOUT_ASSIGNMENT ? CHANGED_ASSIGNMENT : CHANGED_STATE;
-                change.unit = k->unit;
-                change.machine = k->machine;
-                break;
-        case LAYOUT_PROBLEM:
-                change.kind = CHANGED_PROBLEM;
-                change.unit = k->unit;
-                change.machine = k->machine;
-                break;
-        case LAYOUT_REPORTED:
-        case LAYOUT_MEMBER:
-                change.machine = k->machine;
-                break;
-        case LAYOUT_CLUSTER:
-        case _LAYOUT_MAX:
-        case _LAYOUT_OTHER:
-                break;
-        }
-        return change;
-}
-
-static void tell(Registry *r, const RegistryChange *change) {
-        for (RegistryListener *l = r->listeners, *next; l; l = next) {
-                next = l->next;
-                l->on_change(l->userdata, change);
+static void registry_notify(Registry *r, const RegistryChange *change) {
+        for (RegistryObserver *o = LIST_FIRST(&r->observers), *next; o; o = next) {
+                next = LIST_NEXT(o, observers);
+                o->on_change(o->userdata, change);
         }
 }
 
-static void read_later(Registry *r, uint64_t delay_ms) {
-        r->whole = false;
-        r->watch = watch_close(r->watch);
+static void registry_scan_later(Registry *r, uint64_t delay_ms) {
+        r->complete = false;
+        r->watch = kv_watch_close(r->watch);
         deferred_cancel(&r->slice);
-        /* Without memory for a timer the next on_reset or state change of the store brings us back. */
-        (void) timer_start(&r->again, r->loop, delay_ms);
+        /* Without memory for a timer, the store's next reset starts the scan. */
+        (void) timer_start(&r->retry, r->loop, delay_ms);
 }
 
-static void on_drain(void *userdata) {
+static void registry_on_drain(void *userdata) {
         Registry *r = userdata;
 
-        if (!cluster_drain(&r->old, SLICE_NODES))
+        if (!cluster_drain(r->old, SLICE_NODES))
                 loop_defer(r->loop, &r->drain);
 }
 
-static void finish(Registry *r) {
+/* Replace the cluster view by the one that is now complete. */
+static void registry_finish_scan(Registry *r) {
         KvPosition position;
+        Cluster *empty;
 
         kv_position(r->store, &position);
-        cluster_done(&r->old);
+        cluster_done(r->old);
+        empty = r->old;
         r->old = r->cluster;
         r->cluster = r->next;
-        r->next = (Cluster) {};
-        r->cluster.lineage = position.lineage;
-        r->whole = true;
-        on_drain(r);
-        tell(r, &(RegistryChange) { .kind = CHANGED_ALL, .index = r->cluster.index });
+        r->next = empty;
+        r->cluster->lineage = position.lineage;
+        r->complete = true;
+        registry_on_drain(r);
+        registry_notify(r, &(RegistryChange) { .kind = CHANGED_ALL, .index = r->cluster->index });
 }
 
-static void on_event(void *userdata, HubEvent *event) {
+static void registry_on_event(void *userdata, KvWatchEvent *event) {
         Registry *r = userdata;
         const KvEvent *e = &event->event;
         bool removed = e->action == KV_ACTION_DELETE || e->action == KV_ACTION_EXPIRE ||
@@ -214,121 +165,113 @@ static void on_event(void *userdata, HubEvent *event) {
         LayoutKey k;
         int result;
 
-        if (e->index > current(r)->index)
-                current(r)->index = e->index;
+        if (e->index > registry_target(r)->index)
+                registry_target(r)->index = e->index;
 
         if (removed)
-                result = cluster_remove(current(r), e->node.key.data, e->node.key.size);
+                result = cluster_remove(registry_target(r), e->node.key.data, e->node.key.size);
         else
-                result = put_node(r, &e->node);
-        count_filed(r);
+                result = registry_put_node(r, &e->node);
+        registry_count_filed(r);
         if (result < 0) {
                 log_error(((LogFields) { .error = result, .index = e->index }),
-                          "the registry has to be read anew: %s", strerror(-result));
-                read_later(r, READ_AGAIN_MS);
+                          "Failed to apply a change to the registry: %s; reading all keys again",
+                          strerror(-result));
+                registry_scan_later(r, RETRY_MS);
                 return;
         }
-        if (!r->whole) {
-                if (r->read_all)
+        if (!r->complete) {
+                if (r->scan_complete)
                         loop_defer(r->loop, &r->slice);
                 return;
         }
 
         if (layout_parse(e->node.key, &k))
-                change = change_of(&k, e->index, removed);
+                change = kinds_change(&k, e->index, removed);
         else if (removed)
                 change = (RegistryChange) { .kind = CHANGED_ALL, .index = e->index }; /* a directory */
         else
                 return;
-        tell(r, &change);
+        registry_notify(r, &change);
 }
 
-static void on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
+static void registry_on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
         Registry *r = userdata;
 
-        /* The hub closes it, and is in the middle of that: the new one is asked for later. */
+        /* The hub is closing the watch: open the next one after this callback. */
         r->watch = NULL;
-        log_debug(NO_FIELDS, "the registry's watch lost its place; reading all anew");
-        read_later(r, 0);
+        log_debug(NO_FIELDS, "the registry's watch lost events; reading all keys again");
+        registry_scan_later(r, 0);
 }
 
-static int read_slice(Registry *r) {
-        TreeTxn *txn;
+static int registry_scan_slice(Registry *r) {
+        KvRange range = { .key = kv_string(root), .after = kv_string(r->scanned_to), .recursive = true };
         int e;
 
-        e = kv_read(r->store, &txn);
-        if (e < 0)
-                return e;
-        r->read_all = true;
+        r->scan_complete = true;
         r->n_nodes = r->n_bytes = 0;
-        e = tree_walk_from(txn, kv_string(root), kv_string(r->read_to), true, on_node, r);
-        tree_abort(txn);
-        if (r->read_all && e >= 0)
-                r->next.index = MAX(r->next.index, kv_index(r->store));
+        e = kv_local_walk(r->store, &range, registry_on_node, r);
+        if (r->scan_complete && e >= 0)
+                r->next->index = MAX(r->next->index, kv_index(r->store));
         return e < 0 && e != -ENOENT ? e : 0;
 }
 
-static void cannot_read(Registry *r, int error) {
-        log_debug(((LogFields) { .error = error }), "the registry cannot be read yet: %s", strerror(-error));
-        read_later(r, READ_AGAIN_MS);
+static void registry_scan_failed(Registry *r, int error) {
+        log_debug(((LogFields) { .error = error }), "Failed to read the registry: %s; trying again",
+                  strerror(-error));
+        registry_scan_later(r, RETRY_MS);
 }
 
-static void on_slice(void *userdata) {
+static void registry_on_slice(void *userdata) {
         Registry *r = userdata;
         int e;
 
-        e = read_slice(r);
+        e = registry_scan_slice(r);
         if (e < 0)
-                cannot_read(r, e);
-        else if (r->read_all && watch_is_current(r->watch))
-                finish(r);
+                registry_scan_failed(r, e);
+        else if (r->scan_complete && kv_watch_is_current(r->watch))
+                registry_finish_scan(r);
         else
                 loop_defer(r->loop, &r->slice);
 }
 
 void registry_reset(Registry *r) {
-        static const WatchEvents events = { .on_event = on_event, .on_cleared = on_cleared };
+        static const KvWatchOps events = { .on_event = registry_on_event, .on_cleared = registry_on_cleared };
         uint64_t oldest = 0, index = kv_index(r->store);
         int e;
 
-        r->watch = watch_close(r->watch);
-        timer_stop(&r->again);
+        r->watch = kv_watch_close(r->watch);
+        timer_stop(&r->retry);
         deferred_cancel(&r->slice);
-        cluster_done(&r->next);
-        r->whole = false;
-        r->read_to[0] = 0;
+        cluster_done(r->next);
+        r->complete = false;
+        r->scanned_to[0] = 0;
 
-        e = read_slice(r);
-        if (e >= 0)
-                e = hub_watch(kv_hub(r->store),
-                              &(WatchOptions) { .key = kv_string(root),
-                                                .recursive = true,
-                                                .since = index + 1,
-                                                .internal = true },
-                              &events, r, &r->watch, &oldest);
+        e = registry_scan_slice(r);
+        if (e < 0) {
+                registry_scan_failed(r, e);
+                return;
+        }
+        e = kv_watch(
+                r->store,
+                &(KvWatchOptions) {
+                        .key = kv_string(root), .recursive = true, .since = index + 1, .internal = true },
+                &events, r, &r->watch, &oldest);
         if (e < 0)
-                cannot_read(r, e);
-        else if (r->read_all)
-                finish(r); /* of one transaction: nothing to wait for */
+                registry_scan_failed(r, e);
+        else if (r->scan_complete)
+                registry_finish_scan(r); /* one read transaction: no event is missing */
         else
                 loop_defer(r->loop, &r->slice);
 }
 
-#ifdef PLANTED_BUGS
-void registry_cannot_read(Registry *r, const char *key, bool absent) {
-        r->unreadable = key;
-        r->unreadable_is_absent = absent;
-        registry_reset(r);
-}
-#endif
-
-static void read_again(void *userdata) {
+static void registry_on_retry(void *userdata) {
         registry_reset(userdata);
 }
 
 const Cluster *registry_cluster(const Registry *r) {
-        /* The two that are not keys: time, and whose tree it is. */
-        Cluster *c = &((Registry *) r)->cluster;
+        /* Time and lineage are not keys: the watch does not report them. */
+        Cluster *c = r->cluster;
         KvPosition position;
 
         kv_position(r->store, &position);
@@ -338,11 +281,11 @@ const Cluster *registry_cluster(const Registry *r) {
 }
 
 bool registry_ready(const Registry *r) {
-        return r->whole && registry_cluster(r)->lineage != 0;
+        return r->complete && registry_cluster(r)->lineage != 0;
 }
 
 bool registry_is_current(const Registry *r) {
-        return r->whole && watch_is_current(r->watch);
+        return r->complete && kv_watch_is_current(r->watch);
 }
 
 KvStore *registry_store(const Registry *r) {
@@ -353,135 +296,56 @@ const char *registry_machine_id(const Registry *r) {
         return r->machine_id;
 }
 
-void registry_listen(Registry *r, RegistryListener *listener) {
-        listener->next = r->listeners;
-        r->listeners = listener;
+void registry_observe(Registry *r, RegistryObserver *observer) {
+        LIST_INSERT_HEAD(&r->observers, observer, observers);
 }
 
-void registry_unlisten(Registry *r, RegistryListener *listener) {
-        for (RegistryListener **at = &r->listeners; *at; at = &(*at)->next)
-                if (*at == listener) {
-                        *at = listener->next;
-                        return;
-                }
+void registry_unobserve(Registry *r, RegistryObserver *observer) {
+        RegistryObserver *o = LIST_FIRST(&r->observers);
+
+        while (o && o != observer) /* an owner that failed to start may not be registered */
+                o = LIST_NEXT(o, observers);
+        if (o)
+                LIST_REMOVE(o, observers);
+}
+
+static int registry_read_modified(void *userdata, const KvNode *node) {
+        *(uint64_t *) userdata = node->modified;
+        return 0;
 }
 
 int registry_key_index(Registry *r, LayoutKind key, const char *unit, const char *machine, uint64_t *ret) {
         char path[LAYOUT_KEY_MAX];
-        TreeTxn *txn;
-        KvNode node;
         int e;
 
-        e = kv_read(r->store, &txn);
-        if (e < 0)
+        e = kv_local_get(r->store, kv_string(layout_key(path, key, unit, machine)), registry_read_modified,
+                         ret);
+        if (e != -ENOENT)
                 return e;
-        e = tree_get(txn, kv_string(layout_key(path, key, unit, machine)), &node);
-        if (e >= 0)
-                *ret = node.modified;
-        else if (e == -ENOENT) {
-                *ret = 0;
-                e = 0;
-        }
-        tree_abort(txn);
-        return e < 0 ? e : 0;
+        *ret = 0;
+        return 0;
 }
 
 uint64_t registry_refused_at(const Registry *r) {
         return r->refused_at;
 }
 
-/* -- Sending -- */
+/* -- Operations -- */
 
-void transaction_done(Transaction *t) {
-        for (size_t i = 0; i < t->n_strings; i++)
-                free(t->strings[i]);
-        free(t->strings);
-        free(t->checks);
-        free(t->writes);
-        *t = (Transaction) {};
-}
-
-/* Owns 's' from now on; NULL is what a failed allocation left. */
-static KvBytes hold(Transaction *t, char *s, size_t size) {
-        if (!s || GROW(t->strings, t->strings_capacity, t->n_strings + 1) < 0) {
-                free(s);
-                t->error = -ENOMEM;
-                return (KvBytes) {};
-        }
-        t->strings[t->n_strings++] = s;
-        return (KvBytes) { s, size };
-}
-
-static KvBytes hold_key(Transaction *t, LayoutKind key, const char *unit, const char *machine) {
-        char path[LAYOUT_KEY_MAX];
-        size_t size = strlen(layout_key(path, key, unit, machine));
-
-        return hold(t, strdup(path), size);
-}
-
-void transaction_check(Transaction *t, KvCheckKind kind, uint64_t index, LayoutKind key, const char *unit,
-                       const char *machine) {
-        KvBytes path = hold_key(t, key, unit, machine);
-
-        if (t->error < 0 || GROW(t->checks, t->checks_capacity, t->n_checks + 1) < 0) {
-                t->error = -ENOMEM;
-                return;
-        }
-        t->checks[t->n_checks++] = (KvCheck) { .kind = kind, .key = path, .index = index };
-}
-
-static KvBytes hold_text(Transaction *t, Text *value) {
-        size_t size = 0;
-        char *chars = text_take(value, &size);
-
-        return hold(t, chars, size);
-}
-
-void transaction_check_value(Transaction *t, LayoutKind key, const char *unit, const char *machine,
-                             Text *value) {
-        KvBytes bytes = hold_text(t, value);
-
-        transaction_check(t, KV_CHECK_VALUE, 0, key, unit, machine);
-        if (t->error >= 0)
-                t->checks[t->n_checks - 1].value = bytes;
-}
-
-void transaction_write(Transaction *t, KvOp op, LayoutKind key, const char *unit, const char *machine,
-                       Text *value) {
-        KvCommand write = { .op = op, .key = hold_key(t, key, unit, machine), .internal = true };
-
-        if (value)
-                write.value = hold_text(t, value);
-        if (t->error < 0 || GROW(t->writes, t->writes_capacity, t->n_writes + 1) < 0) {
-                t->error = -ENOMEM;
-                return;
-        }
-        t->writes[t->n_writes++] = write;
-}
-
-static void op_unlink(Op *op) {
-        if (op->prev)
-                op->prev->next = op->next;
-        else
-                op->registry->ops = op->next;
-        if (op->next)
-                op->next->prev = op->prev;
-}
-
-static const char *sentence_of(const KvResult *result, char buffer[static 256]) {
+static const char *op_message(const KvResult *result, char buffer[static MESSAGE_SIZE]) {
         switch (result->status) {
         case KV_OK:
                 return "";
         case KV_COMPARE_FAILED:
-                snprintf(buffer, 256, "somebody else changed it at the same time (%.*s)",
+                snprintf(buffer, MESSAGE_SIZE, "it was changed at the same time (%.*s)",
                          (int) MIN(result->cause.size, 150), (const char *) result->cause.data);
                 return buffer;
         case KV_UNKNOWN:
-                return "the leader was lost: it may have happened, or may yet";
+                return "the leader was lost: the change may have taken effect, or may still do so";
         default:
                 if (result->cause.size == 0)
                         return kv_status_name(result->status);
-                snprintf(buffer, 256, "%.*s", (int) MIN(result->cause.size, 255),
+                snprintf(buffer, MESSAGE_SIZE, "%.*s", (int) MIN(result->cause.size, MESSAGE_SIZE - 1),
                          (const char *) result->cause.data);
                 return buffer;
         }
@@ -491,24 +355,24 @@ const RegistryCounts *registry_counts(const Registry *r) {
         return &r->counts;
 }
 
-static void op_finish(Op *op, KvStatus status, const char *sentence, uint64_t index) {
+static void op_finish(Op *op, KvStatus status, const char *message, uint64_t index) {
         RegistryDone done = op->done;
         void *userdata = op->userdata;
 
         *(status == KV_OK ? &op->registry->counts.done : &op->registry->counts.failed) += 1;
         if (status == KV_OK && op->ret_value)
                 *op->ret_value = op->value;
-        op_unlink(op);
+        LIST_REMOVE(op, ops);
         free(op);
         if (done)
-                done(userdata, status, sentence, index);
+                done(userdata, status, message, index);
 }
 
 static void op_on_result(void *userdata, const KvResult *result) {
-        char buffer[256];
+        char buffer[MESSAGE_SIZE];
 
         ((Op *) userdata)->registry->refused_at = result->status == KV_OK ? 0 : result->refused_at;
-        op_finish(userdata, result->status, sentence_of(result, buffer), result->index);
+        op_finish(userdata, result->status, op_message(result, buffer), result->index);
 }
 
 static void op_on_empty(void *userdata) {
@@ -553,23 +417,20 @@ int transaction_send(Registry *r, Transaction *t, uint64_t term, RegistryDone do
                         return e;
         }
 
-        op->next = r->ops;
-        if (op->next)
-                op->next->prev = op;
-        r->ops = op;
+        LIST_INSERT_HEAD(&r->ops, op, ops);
         (void) TAKE_PTR(op);
         return 0;
 }
 
-void registry_forget(Registry *r, const void *userdata) {
-        for (Op *op = r->ops; op; op = op->next)
+void registry_cancel(Registry *r, const void *userdata) {
+        for (Op *op = LIST_FIRST(&r->ops); op; op = LIST_NEXT(op, ops))
                 if (op->userdata == userdata) {
                         op->done = NULL;
                         op->ret_value = NULL;
                 }
 }
 
-/* -- Life -- */
+/* -- Lifetime -- */
 
 int registry_new(Registry **ret, Loop *loop, KvStore *store, const char *machine_id) {
         Registry *r = NEW0(Registry, 1);
@@ -579,10 +440,13 @@ int registry_new(Registry **ret, Loop *loop, KvStore *store, const char *machine
 
         r->loop = loop;
         r->store = store;
+        r->cluster = &r->views[0];
+        r->next = &r->views[1];
+        r->old = &r->views[2];
         snprintf(r->machine_id, sizeof(r->machine_id), "%s", machine_id);
-        r->again = TIMER(read_again, r);
-        r->slice = DEFERRED(on_slice, r);
-        r->drain = DEFERRED(on_drain, r);
+        r->retry = TIMER(registry_on_retry, r);
+        r->slice = DEFERRED(registry_on_slice, r);
+        r->drain = DEFERRED(registry_on_drain, r);
         registry_reset(r);
         *ret = r;
         return 0;
@@ -592,21 +456,20 @@ Registry *registry_free(Registry *r) {
         if (!r)
                 return NULL;
 
-        assert(!r->listeners);
-        for (Op *op = r->ops, *next; op; op = next) {
-                next = op->next;
+        assert(LIST_EMPTY(&r->observers));
+        for (Op *op = LIST_FIRST(&r->ops), *next; op; op = next) {
+                next = LIST_NEXT(op, ops);
                 if (op->number > 0)
                         kv_cancel(r->store, op->number);
                 deferred_cancel(&op->empty);
                 free(op);
         }
-        r->watch = watch_close(r->watch);
-        timer_stop(&r->again);
+        r->watch = kv_watch_close(r->watch);
+        timer_stop(&r->retry);
         deferred_cancel(&r->slice);
         deferred_cancel(&r->drain);
-        cluster_done(&r->cluster);
-        cluster_done(&r->next);
-        cluster_done(&r->old);
+        for (size_t i = 0; i < ELEMENTS(r->views); i++)
+                cluster_done(&r->views[i]);
         free(r);
         return NULL;
 }

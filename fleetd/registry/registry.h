@@ -1,179 +1,156 @@
-/* The registry: fleet's nouns as keys; the meeting place of all rooms.
+/* The registry: fleet's objects as keys below /_fleet.
  *
- * It keeps a Cluster current from one watch of /_fleet and tells rooms that it changed; and it is the only
- * one that writes there, by transactions whose checks are the indexes that were planned on. Writes answer by
- * 'done', once, later. */
+ * It keeps a cluster view current from one watch, notifies observers of each change, and writes the keys: by
+ * transactions that check the indexes on which the change was planned. Each write reports its result through
+ * 'done', once, after the call. */
 #pragma once
 
-#include "fleetd/registry/cluster.h"
 #include "base/sizes.h"
+#include "fleetd/registry/cluster.h"
 #include "kvstore/kvstore.h"
 #include "units/name.h"
 
 typedef struct Registry Registry;
 
-/* What changed, for listeners: names borrowed for the call, NULL when it does not apply. */
-typedef struct RegistryChange {
-        enum {
-                CHANGED_ALL,
-                CHANGED_UNIT,
-                CHANGED_TARGET,
-                CHANGED_ASSIGNMENT,
-                CHANGED_STATE,
-                CHANGED_MACHINE,
-                CHANGED_PRESENCE,
-                CHANGED_PROBLEM,
-                CHANGED_CLUSTER
-        } kind;
-        const char *unit, *machine;
-        uint64_t index;
-        bool removed;
-} RegistryChange;
-
-typedef struct RegistryListener {
-        void (*on_change)(void *userdata,
-                          const RegistryChange *change); /* marks dirty; must not write the registry */
+typedef struct RegistryObserver {
+        /* Only marks the observer's work as due: it must not write the registry. */
+        void (*on_change)(void *userdata, const RegistryChange *change);
         void *userdata;
-        struct RegistryListener *next; /* the registry's */
-} RegistryListener;
+        LIST_ENTRY(RegistryObserver) observers; /* the registry's */
+} RegistryObserver;
 
 int registry_new(Registry **ret, Loop *loop, KvStore *store, const char *machine_id);
 Registry *registry_free(Registry *r);
-#ifdef PLANTED_BUGS
-/* For simulations: a key whose value a later version wrote; borrowed, NULL: none. 'absent': it is treated as
- * if it did not exist. */
-void registry_cannot_read(Registry *r, const char *key, bool absent);
-#endif
-void registry_listen(Registry *r, RegistryListener *listener);
-void registry_unlisten(Registry *r, RegistryListener *listener);
-void registry_reset(Registry *r);                   /* the store's on_reset: read all anew */
-const Cluster *registry_cluster(const Registry *r); /* current; valid until the loop goes on */
-bool registry_ready(const Registry *r);             /* the picture is whole, and the tree has a lineage */
-bool registry_is_current(const Registry *r);        /* whole, and no change of the tree is still to be told */
+void registry_observe(Registry *r, RegistryObserver *observer);
+void registry_unobserve(Registry *r, RegistryObserver *observer); /* also one that is not registered */
+void registry_reset(Registry *r);                   /* the store's on_reset: read all keys again */
+const Cluster *registry_cluster(const Registry *r); /* current; borrowed until the callback returns */
+bool registry_ready(const Registry *r);      /* the cluster view is complete, and the tree has a lineage */
+bool registry_is_current(const Registry *r); /* complete, and no event of the tree is still to be applied */
 KvStore *registry_store(const Registry *r);
 
-/* 'status' KV_OK, KV_COMPARE_FAILED (somebody was faster: look again), KV_NO_LEADER, KV_UNKNOWN...; sentence
- * for people. */
-typedef void (*RegistryDone)(void *userdata, KvStatus status, const char *sentence, uint64_t index);
-/* No 'done' with this userdata comes any more; what was asked may still happen. For whoever ends before his
- * answer. */
-void registry_forget(Registry *r, const void *userdata);
+/* 'status' is KV_OK, KV_COMPARE_FAILED (the keys changed: read them, and plan again), KV_NO_LEADER,
+ * KV_UNKNOWN ...; 'message' is for people. */
+typedef void (*RegistryDone)(void *userdata, KvStatus status, const char *message, uint64_t index);
+/* Stop waiting: no 'done' with this userdata is called any more. The writes may still take effect. */
+void registry_cancel(Registry *r, const void *userdata);
 
 typedef struct RegistryCounts {
-        uint64_t done, failed; /* transactions, since the daemon's start */
+        uint64_t done, failed; /* transactions since the daemon's start */
 } RegistryCounts;
 
 const RegistryCounts *registry_counts(const Registry *r);
 
-/* -- units.c: what people and the directory ask -- */
+/* -- units.c: changes by people and by the unit directory -- */
 
 typedef struct UnitChange {
         const Unit *unit; /* new or replacing text; NULL: only the target changes */
-        const char *name; /* when unit is NULL */
+        const char *name; /* without a unit */
         bool has_target;
         TargetState target;
-        bool remove;              /* destroy: unit and target keys go; the engine turns orders into stop */
-        bool only_if_absent;      /* refuse when the unit exists (KV_EXISTS) */
-        uint64_t expected_index;  /* of the unit key; 0: whatever it is */
-        bool has_expected_target; /* refuse when the target is another one than 'expected_target' */
+        bool remove;              /* destroy: delete unit and target key; the engine then stops the unit */
+        bool only_if_absent;      /* reject with KV_EXISTS if the unit exists */
+        uint64_t expected_index;  /* of the unit key; 0: any */
+        bool has_expected_target; /* reject if the target is not 'expected_target' */
         TargetState expected_target;
 } UnitChange;
 
-/* All or nothing. One check and one owner rule for API and directory. */
+/* Change all units or none. API and directory use the same checks. */
 int registry_change_units(Registry *r, const UnitChange *changes, size_t n, RegistryDone done,
                           void *userdata);
 
 typedef struct ProblemChange {
         const char *machine, *name;
-        const Problem *problem;  /* borrowed; NULL: the key goes */
-        uint64_t expected_index; /* of the problem's key; 0: whatever it is */
+        const Problem *problem;  /* borrowed; NULL: delete the key */
+        uint64_t expected_index; /* of the problem's key; 0: any */
 } ProblemChange;
 
-/* The same with what a unit directory says about them, or people say to it. */
+/* The same, together with the problems of a unit directory, or with people's confirmation of them. */
 int registry_change_directory(Registry *r, const UnitChange *changes, size_t n, const ProblemChange *problems,
                               size_t n_problems, RegistryDone done, void *userdata);
 
-/* Metadata that people give a machine, known or not; "" takes away what it says of itself under that key. */
 typedef struct MetadataChange {
         const char *machine, *key, *value; /* borrowed for the call */
 } MetadataChange;
 
-/* In order, all or nothing. */
+/* Set all in this order, or none. */
 int registry_set_metadata(Registry *r, const MetadataChange *changes, size_t n, RegistryDone done,
                           void *userdata);
 
-/* -- schedule.c: the engine's -- */
+/* -- schedule.c: changes by the engine -- */
+
+enum { ASSIGNMENT_REASON_SIZE = 256 };
 
 typedef struct AssignmentChange {
         char machine[MACHINE_ID_SIZE], unit[UNIT_NAME_MAX + 1];
-        AssignmentKind kind;     /* what the key becomes */
-        bool remove;             /* or: the key goes */
-        uint64_t expected_index; /* of the order's key; 0: absent */
-        uint64_t unit_index; /* of the unit key it was planned on; 0: the unit must be absent (orders to stop
-                                only) */
-        uint64_t presence_index; /* of the machine's presence key; 0: not checked (orders to stop) */
-        uint64_t since_ms;       /* cluster time; of an order that is rewritten in place: the one it had */
-        char reason[256];
+        AssignmentKind kind;     /* new kind */
+        bool remove;             /* or: delete the key */
+        uint64_t expected_index; /* of the assignment's key; 0: absent */
+        uint64_t unit_index;     /* of the unit key that was planned on; 0: absent (only to stop a unit) */
+        uint64_t presence_index; /* of the machine's presence key; 0: not checked (to stop a unit) */
+        uint64_t since_ms;       /* cluster time; a rewrite in place keeps the previous one */
+        char reason[ASSIGNMENT_REASON_SIZE];
 } AssignmentChange;
 
-/* One transaction valid in 'term' only. Never asked again. */
+/* Send one transaction that is valid in 'term' only. It is never repeated. */
 int registry_assign(Registry *r, uint64_t term, const AssignmentChange *changes, size_t n, RegistryDone done,
                     void *userdata);
-/* Within 'done': the change that did not hold any more, so that the transaction was rejected; NULL: it was
- * not one of them. */
+/* Within 'done': return the change whose check rejected the transaction; NULL: none of these changes. */
 const AssignmentChange *registry_refused_assignment(const Registry *r, const AssignmentChange *changes,
                                                     size_t n);
 
-/* -- states.c: the agent's -- */
+/* -- states.c: changes by the agent -- */
 
 typedef struct StateChange {
         char unit[UNIT_NAME_MAX + 1];
         UnitState state;
-        bool remove; /* the state key goes */
-        bool obeyed; /* the order to stop was obeyed: its key goes too, if its index is 'order_index' */
-        uint64_t order_index;
+        bool remove;  /* delete the state key */
+        bool stopped; /* the assignment to stop was executed: delete its key, if its index is
+                         'assignment_index' */
+        uint64_t assignment_index;
 } StateChange;
 
 int registry_publish(Registry *r, const StateChange *changes, size_t n, RegistryDone done, void *userdata);
 int registry_publish_facts(Registry *r, const Machine *facts, RegistryDone done, void *userdata);
 
-/* -- machines.c: membership's, on the leader -- */
+/* -- machines.c: changes by membership, on the leader -- */
 
 typedef struct PresenceChange {
         char machine[MACHINE_ID_SIZE];
         Presence presence;
         uint64_t expected_index;
-        char reason[128];
+        char reason[PRESENCE_REASON_SIZE];
 } PresenceChange;
 
 int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done,
                       void *userdata);
 
-/* Gives a machine a Raft id and a member key: 'done' with KV_OK, and the id in *ret_id, which must live until
- * then. An old member key of that machine is replaced (its Raft id is never used again). */
+/* Give a machine a Raft id and a member key. With KV_OK, *ret_id is the id; it must live until 'done'. A
+ * previous member key of the machine is replaced, and its Raft id is never used again. */
 int registry_admit(Registry *r, const char *machine_id, const char *peer_address, uint64_t *ret_id,
                    RegistryDone done, void *userdata);
-/* Puts on record with which start number and nonce the daemon of that member runs, so that an old image of it
- * is told (rule 16). Of 'member' count id, Raft id, address and start. */
-int registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done, void *userdata);
-/* -- adoption.c: the beginning of a new lineage, while Cluster.adopting is set -- */
+/* Record the start number and nonce with which the member's daemon runs: an old disk image has older ones,
+ * and is rejected. Of 'member', the fields of the member key and the machine id count. */
+int registry_record_start(Registry *r, const ClusterMachine *member, RegistryDone done, void *userdata);
+int registry_remove_member(Registry *r, const char *machine_id, RegistryDone done, void *userdata);
 
-/* This host has told all that runs on it. KV_COMPARE_FAILED: nobody asks any more. */
+/* -- adoption.c: the begin of a new lineage, while Cluster.adopting is set -- */
+
+/* Record that this host has reported all that it runs. KV_COMPARE_FAILED: the adoption has ended. */
 int registry_report(Registry *r, RegistryDone done, void *userdata);
-/* People say that hosts which have not reported will not. KV_COMPARE_FAILED: there is nothing to end. */
+/* Stop waiting for hosts that have not reported, as people decide. KV_COMPARE_FAILED: the adoption has ended.
+ */
 int registry_adopt_now(Registry *r, RegistryDone done, void *userdata);
-/* The engine's: its orders say what is to be. */
+/* End the adoption: from now on, agents execute assignments. For the engine. */
 int registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *userdata);
 
-/* -- level.c: the feature level (kvstore/command.h) -- */
+/* -- feature_level.c: the feature level (kvstore/command.h) -- */
 
-/* The highest that each host knows which the cluster knows of, away and lost ones too; 'own' is this
- * program's. Of who has not said what it knows, the first is assumed. *ret_behind (may be NULL): one that
- * knows no more than that, borrowed; NULL if that is because 'own' is no higher. Pure. */
+/* Return the highest feature level that every host supports, including hosts that are away or lost; 'own' is
+ * that of this program. A host that has not reported one has the first. *ret_behind (may be NULL) is a host
+ * that supports no higher one, borrowed; NULL if 'own' is the limit. Pure. */
 unsigned cluster_level(const Cluster *c, unsigned own, const ClusterMachine **ret_behind);
-/* What was noted, and since when it is so (cluster time). -ENOENT: nothing. */
+/* Read the recorded level, and the cluster time since which it holds. -ENOENT: none is recorded. */
 int registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms);
-int registry_note_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms, RegistryDone done,
-                        void *userdata);
-
-int registry_forget_member(Registry *r, const char *machine_id, RegistryDone done, void *userdata);
+int registry_record_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms, RegistryDone done,
+                          void *userdata);

@@ -1,11 +1,11 @@
-/* Orders: the engine's writes, each valid only against what it was planned on, and in the term it was planned
- * in. */
+/* Assignments: the engine's writes. Each is valid only with the indexes and in the term that it was planned
+ * on. */
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/transaction.h"
 
-static int add_order(Transaction *t, uint64_t term, const AssignmentChange *c) {
+static void schedule_add(Transaction *t, uint64_t term, const AssignmentChange *c) {
         _cleanup_text_ Text value = {};
-        Assignment order = {
+        Assignment assignment = {
                 .kind = c->kind,
                 .unit_index = c->unit_index,
                 .reason = (char *) c->reason, /* borrowed */
@@ -18,7 +18,7 @@ static int add_order(Transaction *t, uint64_t term, const AssignmentChange *c) {
                                   c->machine);
         if (c->remove) {
                 transaction_write(t, KV_DELETE, LAYOUT_ASSIGNMENT, c->unit, c->machine, NULL);
-                return 0;
+                return;
         }
 
         if (c->unit_index > 0)
@@ -28,27 +28,22 @@ static int add_order(Transaction *t, uint64_t term, const AssignmentChange *c) {
         if (c->presence_index > 0)
                 transaction_check(t, KV_CHECK_MODIFIED, c->presence_index, LAYOUT_PRESENCE, NULL, c->machine);
 
-        stored_assignment_write(&value, &order);
+        stored_assignment_write(&value, &assignment);
         transaction_write(t, c->expected_index == 0 ? KV_CREATE : KV_UPDATE, LAYOUT_ASSIGNMENT, c->unit,
                           c->machine, &value);
-        return 0;
 }
 
 int registry_assign(Registry *r, uint64_t term, const AssignmentChange *changes, size_t n, RegistryDone done,
                     void *userdata) {
         _cleanup_transaction_ Transaction t = {};
 
-        for (size_t i = 0; i < n; i++) {
-                int e = add_order(&t, term, &changes[i]);
-
-                if (e < 0)
-                        return e;
-        }
+        for (size_t i = 0; i < n; i++)
+                schedule_add(&t, term, &changes[i]);
         return transaction_send(r, &t, term, done, userdata);
 }
 
-/* As many as add_order() makes. */
-static size_t count_checks(const AssignmentChange *c) {
+/* Return the number of checks that schedule_add() adds. */
+static size_t schedule_n_checks(const AssignmentChange *c) {
         return (c->expected_index > 0) + (c->remove ? 0 : 1 + (c->presence_index > 0));
 }
 
@@ -58,7 +53,7 @@ const AssignmentChange *registry_refused_assignment(const Registry *r, const Ass
         size_t end = 0;
 
         for (size_t i = 0; i < n && at > 0; i++) {
-                end += count_checks(&changes[i]);
+                end += schedule_n_checks(&changes[i]);
                 if (at <= end)
                         return &changes[i];
         }

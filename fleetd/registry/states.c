@@ -1,9 +1,9 @@
-/* What this machine says of itself and its units; the agent's writes. Nobody else writes these keys, so what
- * this host's tree holds of them is what is there. */
+/* States and facts that this machine reports: the agent's writes. No other host writes these keys, so that
+ * this host's tree has their current indexes. */
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/transaction.h"
 
-static int add_state(Registry *r, Transaction *t, const StateChange *change) {
+static int states_add(Registry *r, Transaction *t, const StateChange *change) {
         const char *self = registry_machine_id(r);
         uint64_t index = 0;
         int e;
@@ -21,9 +21,9 @@ static int add_state(Registry *r, Transaction *t, const StateChange *change) {
                 transaction_write(t, KV_SET, LAYOUT_STATE, change->unit, self, &value);
         }
 
-        if (change->obeyed) {
-                transaction_check(t, KV_CHECK_MODIFIED, change->order_index, LAYOUT_ASSIGNMENT, change->unit,
-                                  self);
+        if (change->stopped) {
+                transaction_check(t, KV_CHECK_MODIFIED, change->assignment_index, LAYOUT_ASSIGNMENT,
+                                  change->unit, self);
                 transaction_write(t, KV_DELETE, LAYOUT_ASSIGNMENT, change->unit, self, NULL);
         }
         return 0;
@@ -33,7 +33,7 @@ int registry_publish(Registry *r, const StateChange *changes, size_t n, Registry
         _cleanup_transaction_ Transaction t = { .later = true };
 
         for (size_t i = 0; i < n; i++) {
-                int e = add_state(r, &t, &changes[i]);
+                int e = states_add(r, &t, &changes[i]);
 
                 if (e < 0)
                         return e;

@@ -1,25 +1,25 @@
-/* What people and the directory ask: units, their targets, and metadata of machines.
+/* Units, their targets, problems, and metadata of machines: changes by people and by the unit directory.
  *
- * A unit key and its target key come and go together, so that neither is ever without the other: whoever
- * makes a unit gives it a target, and destroying removes both. */
+ * A unit key and its target key are created and deleted together, so that neither exists without the other.
+ */
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/transaction.h"
 
-static void write_target(Transaction *t, KvOp op, const char *name, TargetState target) {
+static void units_write_target(Transaction *t, KvOp op, const char *name, TargetState target) {
         _cleanup_text_ Text value = {};
 
         text_append(&value, target_state_to_string(target));
         transaction_write(t, op, LAYOUT_TARGET, name, NULL, &value);
 }
 
-static void write_unit(Transaction *t, KvOp op, const Unit *unit) {
+static void units_write_unit(Transaction *t, KvOp op, const Unit *unit) {
         _cleanup_text_ Text value = {};
 
         stored_unit_write(&value, unit);
         transaction_write(t, op, LAYOUT_UNIT, unit->name, NULL, &value);
 }
 
-static int add_change(Registry *r, Transaction *t, const UnitChange *change) {
+static int units_add(Registry *r, Transaction *t, const UnitChange *change) {
         const char *name = change->unit ? change->unit->name : change->name;
         uint64_t index = 0;
         int e;
@@ -43,36 +43,36 @@ static int add_change(Registry *r, Transaction *t, const UnitChange *change) {
                 if (change->expected_index == 0)
                         transaction_check(t, KV_CHECK_EXISTS, 0, LAYOUT_UNIT, name, NULL);
                 if (change->has_target)
-                        write_target(t, KV_SET, name, change->target);
+                        units_write_target(t, KV_SET, name, change->target);
                 return 0;
         }
 
         if (change->only_if_absent) {
-                write_unit(t, KV_CREATE, change->unit);
-                write_target(t, KV_SET, name, change->has_target ? change->target : TARGET_INACTIVE);
+                units_write_unit(t, KV_CREATE, change->unit);
+                units_write_target(t, KV_SET, name, change->has_target ? change->target : TARGET_INACTIVE);
                 return 0;
         }
 
-        write_unit(t, KV_SET, change->unit);
+        units_write_unit(t, KV_SET, change->unit);
         if (change->has_target) {
-                write_target(t, KV_SET, name, change->target);
+                units_write_target(t, KV_SET, name, change->target);
                 return 0;
         }
 
-        /* A new text alone leaves the target as it is; a new unit needs one. Which it is, is decided here and
-         * checked there. */
+        /* A new text for an existing unit keeps its target; a new unit gets one. The check covers a unit that
+         * is created or destroyed in between. */
         e = registry_key_index(r, LAYOUT_UNIT, name, NULL, &index);
         if (e < 0)
                 return e;
         if (index == 0) {
                 transaction_check(t, KV_CHECK_ABSENT, 0, LAYOUT_UNIT, name, NULL);
-                write_target(t, KV_SET, name, TARGET_INACTIVE);
+                units_write_target(t, KV_SET, name, TARGET_INACTIVE);
         } else if (change->expected_index == 0)
                 transaction_check(t, KV_CHECK_EXISTS, 0, LAYOUT_UNIT, name, NULL);
         return 0;
 }
 
-static void add_problem(Transaction *t, const ProblemChange *change) {
+static void units_add_problem(Transaction *t, const ProblemChange *change) {
         _cleanup_text_ Text value = {};
 
         if (change->expected_index > 0)
@@ -95,12 +95,12 @@ int registry_change_directory(Registry *r, const UnitChange *changes, size_t n, 
         int e;
 
         for (size_t i = 0; i < n; i++) {
-                e = add_change(r, &t, &changes[i]);
+                e = units_add(r, &t, &changes[i]);
                 if (e < 0)
                         return e;
         }
         for (size_t i = 0; i < n_problems; i++)
-                add_problem(&t, &problems[i]);
+                units_add_problem(&t, &problems[i]);
         return transaction_send(r, &t, 0, done, userdata);
 }
 

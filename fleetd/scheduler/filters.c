@@ -1,17 +1,16 @@
-/* Hard rules: fleet's table, in fleet's order, the machine's presence first. */
-#include <assert.h>
+/* The rules of fleet in the order of fleet, after the presence of the machine. */
+#include "fleetd/scheduler/filters.h"
 
 #include "fleetd/registry/presence.h"
-#include "fleetd/scheduler/rules.h"
 #include "units/quadlet.h"
 
-static const Placement *wants(const ClusterUnit *unit) {
+static const Placement *filter_placement(const ClusterUnit *unit) {
         return &unit->unit->placement;
 }
 
-static bool presence_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
-                          bool staying, Error *ret_why) {
-        static const char *const sentences[_PRESENCE_MAX] = {
+static bool filter_presence(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
+                            bool staying, Error *ret_why) {
+        static const char *const reasons[_PRESENCE_MAX] = {
                 [PRESENCE_AWAY] = "its fleetd does not answer",
                 [PRESENCE_LOST] = "it is lost",
                 [PRESENCE_LEFT] = "it has left",
@@ -24,7 +23,7 @@ static bool presence_fits(const SchedulerView *view, const ClusterUnit *unit, co
                 return false;
         }
         if (m->presence != PRESENCE_UP) {
-                error_set(ret_why, -ENOENT, "%s", sentences[m->presence]);
+                error_set(ret_why, -ENOENT, "%s", reasons[m->presence]);
                 return false;
         }
         if (!m->facts) {
@@ -34,9 +33,9 @@ static bool presence_fits(const SchedulerView *view, const ClusterUnit *unit, co
         return true;
 }
 
-/* What is there already stays: podman may be on its way to another version. */
-static bool quadlet_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
-                         bool staying, Error *ret_why) {
+/* A unit that is there stays: an upgrade of podman may remove the generator for a moment. */
+static bool filter_quadlet(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
+                           bool staying, Error *ret_why) {
         if (staying || !quadlet_is(unit->name) || m->facts->quadlet)
                 return true;
         error_set(ret_why, -ENOENT,
@@ -45,65 +44,66 @@ static bool quadlet_fits(const SchedulerView *view, const ClusterUnit *unit, con
         return false;
 }
 
-static bool machine_id_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
-                            bool staying, Error *ret_why) {
-        if (placement_machine_id_fits(wants(unit), m->id))
+static bool filter_machine_id(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
+                              bool staying, Error *ret_why) {
+        if (placement_machine_id_fits(filter_placement(unit), m->id))
                 return true;
-        error_set(ret_why, -ENOENT, "MachineID=%s, and its id is %s", wants(unit)->machine_id, m->id);
+        error_set(ret_why, -ENOENT, "MachineID=%s, and its id is %s", filter_placement(unit)->machine_id,
+                  m->id);
         return false;
 }
 
-static bool metadata_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
-                          bool staying, Error *ret_why) {
+static bool filter_metadata(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
+                            bool staying, Error *ret_why) {
         const Pairs *has = &m->metadata;
-        _cleanup_text_ Text asked = {};
+        _cleanup_text_ Text required = {};
         const char *key, *value;
 
-        if (placement_metadata_fits(wants(unit), has, &key))
+        if (placement_metadata_fits(filter_placement(unit), has, &key))
                 return true;
-        /* A machine that is not heard of keeps its units: what it has is unknown, not absent. */
+        /* The metadata of a machine without readable facts is unknown, not absent: it keeps its units. */
         if (staying && (!m->facts || cluster_machine_is_unreadable(m)))
                 return true;
 
-        placement_metadata_describe(wants(unit), key, &asked);
+        placement_metadata_describe(filter_placement(unit), key, &required);
         value = pairs_get(has, key);
         if (value)
                 error_set(ret_why, -ENOENT, "MachineMetadata=%s, and it has %s=%s",
-                          asked.chars ? asked.chars : key, key, value);
+                          required.chars ? required.chars : key, key, value);
         else
                 error_set(ret_why, -ENOENT, "MachineMetadata=%s, and it has no %s",
-                          asked.chars ? asked.chars : key, key);
+                          required.chars ? required.chars : key, key);
         return false;
 }
 
-static bool machine_of_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
-                            bool staying, Error *ret_why) {
-        const Names *peers = &wants(unit)->machine_of;
+static bool filter_machine_of(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
+                              bool staying, Error *ret_why) {
+        const Names *units = &filter_placement(unit)->machine_of;
 
-        for (size_t i = 0; i < peers->n; i++)
-                if (!view_has(view, m, peers->items[i])) {
-                        error_set(ret_why, -ENOENT, "MachineOf=%s, and %s is not there", peers->items[i],
-                                  peers->items[i]);
+        for (size_t i = 0; i < units->n; i++)
+                if (!scheduler_view_has(view, m, units->items[i])) {
+                        error_set(ret_why, -ENOENT, "MachineOf=%s, and %s is not there", units->items[i],
+                                  units->items[i]);
                         return false;
                 }
         return true;
 }
 
-/* -- Conflicts -- */
+/* -- Conflicts= -- */
 
-typedef struct Search {
+typedef struct ConflictSearch {
         const ClusterUnit *unit;
-        const ClusterAssignment *assignment; /* of 'unit' on that machine, if it is there */
+        const ClusterAssignment *assignment; /* of 'unit' on that machine, or NULL */
         bool staying;
         const ClusterUnit *found;
         const char *glob;
-} Search;
+} ConflictSearch;
 
-/* Of two that conflict on one machine one has to go: a global unit before an ordinary one, the later before
- * the earlier, and of two of the same moment the one with the greater name. It depends on the picture alone,
- * so whichever of the two is looked at, the answer is the same. */
-static bool yields_to(const Search *s, const Placed *other) {
-        bool global = wants(s->unit)->global, other_global = wants(other->unit)->global;
+/* Return whether the unit, rather than 'other', leaves a machine on which the two conflict: a global unit
+ * before an ordinary one, the later before the earlier, then the one with the greater name. The result
+ * depends on the cluster view alone, so that exactly one of the two leaves. */
+static bool conflict_yields(const ConflictSearch *s, const Placed *other) {
+        bool global = filter_placement(s->unit)->global, other_global = filter_placement(other->unit)->global;
 
         if (global != other_global)
                 return global;
@@ -116,15 +116,16 @@ static bool yields_to(const Search *s, const Placed *other) {
         return strcmp(s->unit->name, other->unit->name) > 0;
 }
 
-static bool no_conflict(void *userdata, const Placed *other, const char *glob) {
-        Search *s = userdata;
+static bool conflict_on_unit(void *userdata, const Placed *other, const char *glob) {
+        ConflictSearch *s = userdata;
 
-        if (other->unit == s->unit || streq(other->unit->name, s->unit->name)) /* or its own former text */
+        /* The unit itself, or an earlier revision of it. */
+        if (other->unit == s->unit || streq(other->unit->name, s->unit->name))
                 return true;
-        /* What cannot be read holds its place against newcomers, by its name; nothing goes because of it. */
-        if (other->unit->unreadable ? s->staying : !other->unit->unit)
+        /* The name of an unreadable unit excludes new units, and stops none. */
+        if (cluster_unit_is_unreadable(other->unit) ? s->staying : !other->unit->unit)
                 return true;
-        if (s->staying && (other->stopping || !yields_to(s, other)))
+        if (s->staying && (other->stopping || !conflict_yields(s, other)))
                 return true;
 
         s->found = other->unit;
@@ -132,35 +133,36 @@ static bool no_conflict(void *userdata, const Placed *other, const char *glob) {
         return false;
 }
 
-static bool conflicts_fit(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
-                          bool staying, Error *ret_why) {
-        const Names *own = &wants(unit)->conflicts;
-        Search s = { .unit = unit, .staying = staying };
+static bool filter_conflicts(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
+                             bool staying, Error *ret_why) {
+        const Names *own = &filter_placement(unit)->conflicts;
+        ConflictSearch s = { .unit = unit, .staying = staying };
 
         if (staying)
-                for (const ClusterAssignment *o = unit->assignments; o && !s.assignment; o = o->next)
+                for (const ClusterAssignment *o = LIST_FIRST(&unit->assignments); o && !s.assignment;
+                     o = LIST_NEXT(o, of_unit))
                         if (o->machine == m)
                                 s.assignment = o;
 
         for (size_t i = 0; i < own->n && !s.found; i++)
-                view_each_named(view, m, own->items[i], no_conflict, &s);
+                scheduler_view_each_named(view, m, own->items[i], conflict_on_unit, &s);
         if (s.found) {
                 error_set(ret_why, -ENOENT, "Conflicts=%s, and %s runs there", s.glob, s.found->name);
                 return false;
         }
-        view_each_naming(view, m, CLUSTER_CONFLICTS, unit->name, no_conflict, &s);
+        scheduler_view_each_naming(view, m, CLUSTER_CONFLICTS, unit->name, conflict_on_unit, &s);
         if (s.found)
                 error_set(ret_why, -ENOENT, "%s runs there and has Conflicts=%s", s.found->name, s.glob);
         return !s.found;
 }
 
-/* -- Rest -- */
+/* -- Other rules -- */
 
-/* Twice in short order it was lost: its units stay and come back, but no others come before it has lasted for
- * a while. */
-static bool quiet_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
-                       bool staying, Error *ret_why) {
-        uint64_t quiet_ms = presence_quiet(m, view_now_ms(view)), seconds = (quiet_ms + 999) / 1000;
+/* A machine that was lost repeatedly keeps its units, and gets no others for a while. */
+static bool filter_flap_damping(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
+                                bool staying, Error *ret_why) {
+        uint64_t quiet_ms = presence_hold_off_ms(m, scheduler_view_now_ms(view)),
+                 seconds = (quiet_ms + 999) / 1000;
         bool minutes = seconds > 90;
 
         if (staying || quiet_ms == 0)
@@ -171,43 +173,21 @@ static bool quiet_fits(const SchedulerView *view, const ClusterUnit *unit, const
         return false;
 }
 
-/* -- Names that are taken -- */
-
-static bool name_is_free(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
-                         bool staying, Error *ret_why) {
-        if (!cluster_name_is_taken(unit, m))
+static bool filter_foreign(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
+                           bool staying, Error *ret_why) {
+        if (!cluster_has_conflicting_unit(unit, m))
                 return true;
         error_set(ret_why, -ENOENT, "it has a unit of that name from elsewhere");
         return false;
 }
 
 const Filter scheduler_filters[_RULE_MAX] = {
-        { RULE_PRESENCE, "", presence_fits },
-        { RULE_QUADLET, "Quadlet", quadlet_fits },
-        { RULE_MACHINE_ID, "MachineID", machine_id_fits },
-        { RULE_METADATA, "MachineMetadata", metadata_fits },
-        { RULE_MACHINE_OF, "MachineOf", machine_of_fits },
-        { RULE_CONFLICTS, "Conflicts", conflicts_fit },
-        { RULE_FOREIGN, "", name_is_free },
-        { RULE_QUIET, "", quiet_fits },
+        { RULE_PRESENCE, "", filter_presence },
+        { RULE_QUADLET, "Quadlet", filter_quadlet },
+        { RULE_MACHINE_ID, "MachineID", filter_machine_id },
+        { RULE_METADATA, "MachineMetadata", filter_metadata },
+        { RULE_MACHINE_OF, "MachineOf", filter_machine_of },
+        { RULE_CONFLICTS, "Conflicts", filter_conflicts },
+        { RULE_FOREIGN, "", filter_foreign },
+        { RULE_FLAP_DAMPING, "", filter_flap_damping },
 };
-
-SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit,
-                                const ClusterMachine *machine, bool staying, Error *ret_why) {
-        assert(unit->unit);
-        for (size_t i = 0; i < ELEMENTS(scheduler_filters); i++)
-                if (!scheduler_filters[i].fits(view, unit, machine, staying, ret_why))
-                        return scheduler_filters[i].rule;
-        return RULE_NONE;
-}
-
-bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine,
-                    bool staying, Error *ret_why) {
-        return scheduler_refusal(view, unit, machine, staying, ret_why) == RULE_NONE;
-}
-
-bool scheduler_may_return(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine) {
-        SchedulerRule rule = scheduler_refusal(view, unit, machine, false, NULL);
-
-        return rule == RULE_NONE || rule == RULE_QUIET;
-}

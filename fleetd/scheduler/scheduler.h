@@ -1,32 +1,13 @@
-/* Choosing a machine for a unit. Pure: the answer depends on the arguments alone.
+/* Selection of a machine for a unit.
  *
- * Hard rules are a table of predicates, each with a name and a sentence for its refusal; soft rules a table
- * of scores. The engine picks by it, and `why` and the API explain by the same table. Rules: fleet's
- * (reference: its engine's decisions). */
+ * Pure: the result depends on the arguments only. Hard rules are a table of filters, soft rules a table of
+ * scores. The engine selects by these tables, and `why` and the API explain by the same tables. Source of the
+ * rules: the scheduler of CoreOS fleet (engine/scheduler.go, agent/state.go). */
 #pragma once
 
-#include "fleetd/registry/cluster.h"
+#include "fleetd/scheduler/view.h"
 
-/* A machine as one pass of the engine sees it: its orders, and what the pass has already decided. */
-typedef struct SchedulerView SchedulerView;
-
-int scheduler_view_new(const Cluster *cluster, SchedulerView **ret);
-SchedulerView *scheduler_view_free(SchedulerView *view);
-/* How much was looked at: machines, patterns, units. It depends on the view alone, so that whoever plans can
- * end in time. */
-size_t scheduler_view_work(const SchedulerView *view);
-/* Decided in this pass: 'unit' is (no longer) on that machine. */
-int scheduler_view_place(SchedulerView *view, const char *machine_id, const ClusterUnit *unit);
-int scheduler_view_remove(SchedulerView *view, const char *machine_id, const ClusterUnit *unit);
-
-/* Whether 'unit' may run on 'machine'; if not, one sentence why ("Conflicts=web@*.service, and web@1.service
- * runs here"). 'staying': it is there already and shall only be checked again: then the machine need not be
- * up, what is being stopped there is no obstacle any more, and of two that conflict the one that came later
- * yields (a global one always does). */
-bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine,
-                    bool staying, Error *ret_why);
-
-/* Which rule refused, for those who act differently on it. */
+/* The rule that rejects a machine, for callers that act differently on one of them. */
 typedef enum SchedulerRule {
         RULE_PRESENCE,
         RULE_QUADLET,
@@ -34,26 +15,37 @@ typedef enum SchedulerRule {
         RULE_METADATA,
         RULE_MACHINE_OF,
         RULE_CONFLICTS,
-        RULE_FOREIGN, /* said by the machine itself of what was ordered there: its order stays until another
-                         one has it, or the name is free */
-        RULE_QUIET,   /* last: all else is well */
+        RULE_FOREIGN, /* the machine reports a conflicting unit; the assignment remains until another machine
+                         has the unit, or the name is free */
+        RULE_FLAP_DAMPING, /* last: no other rule rejects the machine */
         _RULE_MAX,
         RULE_NONE = -1,
 } SchedulerRule;
+
+/* Return the first rule that forbids 'unit' to run on 'machine', with the reason ("Conflicts=web@*.service,
+ * and web@1.service runs there"), or RULE_NONE.
+ *
+ * 'staying' checks a unit that is already there. The machine then need not be up, and a unit that is being
+ * stopped is no obstacle. Of two units in conflict only the later one is rejected, or the global one. */
 SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit,
                                 const ClusterMachine *machine, bool staying, Error *ret_why);
-
-/* The same for a unit that is there already, but without an order to run: for newcomers' rules, except that a
- * machine which keeps getting lost keeps what it has. */
+/* Return whether no rule rejects the machine. */
+bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine,
+                    bool staying, Error *ret_why);
+/* Return whether a unit that is on the machine without an active assignment may get one: the rules for new
+ * units, except flap damping, which affects no unit that is already there. */
 bool scheduler_may_return(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine);
 
-/* A unit there that names 'unit' in its Replaces= (and is not named by it in turn), or NULL: 'unit' should go
- * to another machine if there is one. */
+/* Return a unit there whose Replaces= names 'unit', or NULL. Two units that name each other replace nothing.
+ * A unit that is replaced moves to another machine if there is one. */
 const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const ClusterUnit *unit,
                                          const ClusterMachine *machine);
 
-/* The machine with the fewest units among those that fit, are up and do not have it yet (of those, first the
- * ones where nobody replaces it); among equals the smallest id. -ENOENT: none; 'ret_why' sums up: "alpha and
- * beta: Conflicts=...; gamma: no metadata ssd=true". On success 'ret_why' says why there. */
+/* Select the machine with the lowest sum of scores among those that fit, are up and do not have the unit yet.
+ * Among equals, select the smallest machine ID.
+ *
+ * On success, 'ret_why' states the reason of the selection. -ENOENT: no machine qualifies, and 'ret_why'
+ * groups the machines by their reasons ("alpha, beta: Conflicts=...; gamma: MachineMetadata=ssd=true, and it
+ * has no ssd"). */
 int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine **ret,
                    Error *ret_why);

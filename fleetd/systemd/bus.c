@@ -1,4 +1,4 @@
-/* The connection to systemd, its return after loss, and the signals. */
+/* The connection to systemd: opening, loss, reconnection, readiness and era. */
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -15,16 +15,14 @@ enum {
         RECONNECT_MAX_MS = 5000,
         STOPPING_WAIT_MS = 300,
 
-        /* Signals that nobody waits for, beyond 500 a second: they are read every 20 ms, or each would wake
-           the daemon. */
+        /* Above 500 signals a second, signals are read each 20 ms unless a reply is awaited: each read wakes
+         * the daemon. */
         SIGNAL_GAP_MS = 2,
         SIGNALS_IN_ROW = 100,
         BATCH_MS = 20,
-
-        TRANSACTION_US = 250000, /* the jobs of one transaction come without such a pause between them */
 };
 
-static void bus_set_ready(SystemdBus *b, bool ready) {
+void bus_set_ready(SystemdBus *b, bool ready) {
         if (b->ready == ready)
                 return;
         b->ready = ready;
@@ -34,14 +32,14 @@ static void bus_set_ready(SystemdBus *b, bool ready) {
 
 /* -- The connection -- */
 
-/* What has come was read; more is read when the batch is due. 0: at once. */
+/* Return the time of the next read; 0: at once. */
 static uint64_t bus_batch_due_ms(const SystemdBus *b) {
         bool awaited = !TAILQ_EMPTY(&b->calls) || !TAILQ_EMPTY(&b->lists) || b->state_requested || !b->ready;
 
         return awaited ? 0 : b->batch_ms;
 }
 
-static void bus_count_signal(SystemdBus *b) {
+void bus_count_signal(SystemdBus *b) {
         uint64_t now_ms = clock_monotonic_ms();
 
         b->counts.signals++;
@@ -61,9 +59,9 @@ static int bus_wants(void *lib, int *fd, short *events, uint64_t *timeout_ms) {
         r = sd_bus_get_timeout(b->bus, &deadline_us);
         if (r < 0)
                 return r;
-        *timeout_ms = deadline_us == UINT64_MAX   ? UINT64_MAX :
-                      deadline_us / 1000 < now_ms ? 0 :
-                                                    deadline_us / 1000 + 1 - now_ms;
+        *timeout_ms = UINT64_MAX;
+        if (deadline_us != UINT64_MAX)
+                *timeout_ms = deadline_us / 1000 < now_ms ? 0 : deadline_us / 1000 + 1 - now_ms;
         if (batch_ms > now_ms) {
                 *events &= ~POLLIN;
                 *timeout_ms = MIN(*timeout_ms, batch_ms - now_ms);
@@ -90,32 +88,31 @@ static int bus_work(void *lib) {
 }
 
 static void bus_connect(void *userdata);
-static void bus_request_state(SystemdBus *b);
 
-/* Everything that was under way is unknown now: the agent looks again once we are back. */
+/* The results of all calls under way are unknown. The agent reads all units again after the reconnection. */
 static void bus_lost(SystemdBus *b, int error) {
-        BusCall *call, *next_call;
+        BusCall *call;
+        BusList *list;
         sd_bus *bus = b->bus;
 
-        if (!b->said_lost && !b->closing)
+        if (!b->lost_logged && !b->closing)
                 log_warning(((LogFields) { .error = error }),
-                            "the connection to systemd is lost (%s); trying again", strerror(-error));
-        b->said_lost = true;
+                            "Lost the connection to systemd: %s; reconnecting", strerror(-error));
+        b->lost_logged = true;
         b->reloading = b->state_requested = b->state_changed = false;
         b->guest = guest_close(b->guest);
         b->bus = NULL;
-        for (call = TAILQ_FIRST(&b->calls); call; call = next_call) {
-                next_call = TAILQ_NEXT(call, calls);
+        TAILQ_FOREACH(call, &b->calls, calls) {
                 if (call->slot || call->job[0]) {
                         call->job[0] = 0;
-                        job_call_fail(call, -ECONNRESET, "the connection to systemd was lost");
+                        job_call_fail(call, -ECONNRESET, "lost the connection to systemd");
                 }
         }
         for (RuntimeDirEntry *e = b->dir.entries; e; e = e->hh.next)
                 systemd_trace_lost(&e->trace);
-        for (BusList *list = TAILQ_FIRST(&b->lists); list; list = TAILQ_NEXT(list, lists))
-                if (list->pending > 0)
-                        manager_list_abort(list, -ECONNRESET);
+        TAILQ_FOREACH(list, &b->lists, lists)
+        if (list->pending > 0)
+                manager_list_abort(list, -ECONNRESET);
         sd_bus_close(bus);
         sd_bus_unref(bus);
         bus_set_ready(b, false);
@@ -133,158 +130,7 @@ static const GuestOps bus_guest = {
         .name = "bus", .wants = bus_wants, .work = bus_work, .broken = bus_broken
 };
 
-static int bus_on_reloading(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
-        SystemdBus *b = userdata;
-        int active;
-
-        if (sd_bus_message_read(m, "b", &active) < 0)
-                return 0;
-        b->reloading = active;
-        bus_set_ready(b, !active);
-        return 0;
-}
-
-typedef struct Sources {
-        SystemdBus *bus;
-        void (*each)(SystemdBus *b, const char *unit, const void *what);
-        const void *what;
-} Sources;
-
-static void bus_on_source(void *userdata, const char *name) {
-        Sources *s = userdata;
-        RuntimeDirEntry *e;
-
-        HASH_FIND_STR(s->bus->dir.entries, name, e);
-        if (e)
-                s->each(s->bus, name, s->what);
-}
-
-void bus_each_unit(SystemdBus *b, const char *known_as,
-                   void (*each)(SystemdBus *b, const char *unit, const void *what), const void *what) {
-        Sources s = { .bus = b, .each = each, .what = what };
-
-        bus_count_signal(b);
-        if (streq(known_as, "shutdown.target"))
-                bus_request_state(b);
-        each(b, known_as, what);
-        quadlet_each_source(known_as, bus_on_source, &s);
-}
-
-/* What a signal says, beside that a unit changed. */
-typedef struct BusHint {
-        const SystemdChange *change; /* NULL: nothing of these */
-        bool is_job, with_target;
-        int exit_code;      /* ExecMainCode; 0: nothing of it */
-        const char *result; /* of a service; NULL: nothing of it */
-} BusHint;
-
-static void bus_tell_changed(SystemdBus *b, const char *unit, const void *what) {
-        const BusHint *hint = what;
-        RuntimeDirEntry *e;
-
-        HASH_FIND_STR(b->dir.entries, unit, e);
-        if (e && hint->change)
-                systemd_trace_change(&e->trace, hint->change);
-        if (e && hint->is_job)
-                systemd_trace_job(&e->trace, hint->with_target);
-        if (e && hint->exit_code != 0)
-                e->trace.killed = hint->exit_code != CLD_EXITED;
-        if (e && hint->result)
-                e->trace.skipped = streq(hint->result, "exec-condition");
-        if (b->events.on_changed)
-                b->events.on_changed(b->events.userdata, unit);
-}
-
-static uint64_t bus_now_us(void) {
-        return clock_monotonic_ms() * 1000;
-}
-
-static int bus_on_job_new(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
-        SystemdBus *b = userdata;
-        uint64_t now_us = bus_now_us();
-        const char *job, *unit;
-        uint32_t id;
-
-        if (sd_bus_message_read(m, "uos", &id, &job, &unit) < 0)
-                return 0;
-        if (now_us - b->target_us > TRANSACTION_US)
-                b->target_job = 0;
-        if (streq(unit_name_type(unit), "target"))
-                b->target_job = id;
-        b->target_us = now_us;
-        systemd_moves_add(&b->moves, unit, now_us);
-        bus_each_unit(b, unit, bus_tell_changed,
-                      &(BusHint) { .is_job = true, .with_target = b->target_job != 0 && id > b->target_job });
-        return 0;
-}
-
-/* One entry of a{sv} that is wanted; others are skipped. */
-static int bus_read_change(sd_bus_message *m, const char *name, SystemdChange *c, BusHint *hint) {
-        const struct {
-                const char *name, *type;
-                void *to;
-        } wanted[] = {
-                { "ActiveState", "s", &c->active },
-                { "ConditionTimestampMonotonic", "t", &c->checked_us },
-                { "ActiveExitTimestampMonotonic", "t", &c->left_us },
-                { "InactiveEnterTimestampMonotonic", "t", &c->ended_us },
-                { "ExecMainCode", "i", &hint->exit_code },
-                { "Result", "s", &hint->result },
-        };
-        const char *path;
-        int condition, r;
-
-        if (streq(name, "Job"))
-                return sd_bus_message_read(m, "v", "(uo)", &c->job, &path);
-        if (streq(name, "ConditionResult")) {
-                r = sd_bus_message_read(m, "v", "b", &condition);
-                c->condition = r >= 0 && condition;
-                return r;
-        }
-        for (size_t i = 0; i < ELEMENTS(wanted); i++)
-                if (streq(name, wanted[i].name))
-                        return sd_bus_message_read(m, "v", wanted[i].type, wanted[i].to);
-        return sd_bus_message_skip(m, "v");
-}
-
-/* Of the properties of a unit and of a service; a signal about others says only that something changed. */
-static void bus_read_hint(SystemdBus *b, sd_bus_message *m, const char *unit, SystemdChange *change,
-                          BusHint *ret) {
-        const char *interface, *name;
-        int r;
-
-        r = sd_bus_message_read(m, "s", &interface);
-        if (r < 0 || (!streq(interface, SYSTEMD ".Unit") && !streq(interface, SYSTEMD ".Service")))
-                return;
-        r = sd_bus_message_enter_container(m, 'a', "{sv}");
-        while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0) {
-                r = sd_bus_message_read(m, "s", &name);
-                if (r >= 0)
-                        r = bus_read_change(m, name, change, ret);
-                if (r >= 0)
-                        r = sd_bus_message_exit_container(m);
-        }
-        if (r < 0 || !change->active)
-                return;
-        ret->change = change;
-        if (!streq(change->active, "active") && !streq(change->active, "reloading") && change->left_us != 0)
-                systemd_moves_add(&b->moves, unit, change->left_us);
-}
-
-static int bus_on_properties(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
-        SystemdBus *b = userdata;
-        _cleanup_free_ char *name = NULL;
-        SystemdChange change = {};
-        BusHint hint = {};
-
-        if (sd_bus_path_decode(sd_bus_message_get_path(m), SYSTEMD_PATH "/unit", &name) <= 0)
-                return 0;
-        bus_read_hint(b, m, name, &change, &hint);
-        bus_each_unit(b, name, bus_tell_changed, &hint);
-        return 0;
-}
-
-/* A host that does not stop after all (a cancelled reboot) starts what it did not start meanwhile. */
+/* After a cancelled shutdown, the agent makes the starts that it delayed. */
 static void bus_set_stopping(SystemdBus *b, bool stopping) {
         bool resumes = b->stopping && !stopping;
 
@@ -293,7 +139,15 @@ static void bus_set_stopping(SystemdBus *b, bool stopping) {
                 b->events.on_changed(b->events.userdata, NULL);
 }
 
-/* A connection on which this cannot be read is no better than none: it is closed, and tried again. */
+static void bus_on_stopping_wait(void *userdata) {
+        SystemdBus *b = userdata;
+        void (*done)(void *userdata, bool stopping) = b->stopping_done;
+
+        b->stopping_done = NULL;
+        done(b->stopping_userdata, b->stopping);
+}
+
+/* Without SystemState the connection is useless: close it and connect again. */
 static int bus_on_state(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
         SystemdBus *b = userdata;
         const sd_bus_error *e = sd_bus_message_get_error(reply);
@@ -312,24 +166,20 @@ static int bus_on_state(sd_bus_message *reply, void *userdata, sd_bus_error *unu
                 return 0;
         }
         if (b->stopping_done) {
-                void (*done)(void *userdata, bool stopping) = b->stopping_done;
-
-                b->stopping_done = NULL;
                 timer_stop(&b->stopping_wait);
-                done(b->stopping_userdata, b->stopping);
+                bus_on_stopping_wait(b);
                 return 0;
         }
-        if (b->said_lost)
-                log_info(NO_FIELDS, "connected to systemd again");
-        b->said_lost = false;
+        if (b->lost_logged)
+                log_info(NO_FIELDS, "reconnected to systemd");
+        b->lost_logged = false;
         b->backoff_ms = 0;
         bus_set_ready(b, !b->reloading);
         return 0;
 }
 
-/* One request at a time: an answer that is on its way may be older than this request, so another follows it.
- */
-static void bus_request_state(SystemdBus *b) {
+/* One request at a time. A reply under way may be older than this request, so another one follows it. */
+void bus_request_state(SystemdBus *b) {
         int r;
 
         if (b->state_requested) {
@@ -343,7 +193,7 @@ static void bus_request_state(SystemdBus *b) {
                 bus_lost(b, r);
 }
 
-/* Only systemd 254 and later count them. */
+/* SoftRebootsCount exists since systemd 254. */
 static int bus_on_soft_reboots(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
         uint32_t n = 0;
 
@@ -353,7 +203,7 @@ static int bus_on_soft_reboots(sd_bus_message *reply, void *userdata, sd_bus_err
         return 0;
 }
 
-static uint64_t read_time(sd_bus_message *reply) {
+static uint64_t bus_read_time(sd_bus_message *reply) {
         uint64_t us = 0;
 
         if (!sd_bus_message_is_method_error(reply, NULL))
@@ -361,18 +211,17 @@ static uint64_t read_time(sd_bus_message *reply) {
         return us;
 }
 
-/* multi-user.target is left as soon as rescue.target or the like is isolated; systemd may forget that while
- * it is away for long. */
+/* multi-user.target becomes inactive when rescue.target or the like is isolated. If that lasts long, systemd
+ * may unload it, and the time is lost. */
 static int bus_on_left(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
-        ((SystemdBus *) userdata)->left_us = read_time(reply);
+        ((SystemdBus *) userdata)->left_us = bus_read_time(reply);
         return 0;
 }
 
-/* basic.target is reached anew after a soft reboot, and after a stay in rescue.target that was not too short.
- */
+/* basic.target becomes active again after a soft reboot, and after a longer stay in rescue.target. */
 static int bus_on_basic(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
         SystemdBus *b = userdata;
-        uint64_t reached_us = read_time(reply);
+        uint64_t reached_us = bus_read_time(reply);
 
         if (reached_us != 0)
                 snprintf(b->era, sizeof(b->era), "%llu.%llu.%llu", (unsigned long long) b->soft_reboots,
@@ -380,7 +229,7 @@ static int bus_on_basic(sd_bus_message *reply, void *userdata, sd_bus_error *unu
         return 0;
 }
 
-/* Answers come in order: the era is known before the state, and so before anything is planned. */
+/* Replies arrive in order: the era is known before the state, and so before the first plan. */
 static int bus_on_subscribed(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
         SystemdBus *b = userdata;
 
@@ -392,39 +241,30 @@ static int bus_on_subscribed(sd_bus_message *reply, void *userdata, sd_bus_error
         (void) sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH "/unit/basic_2etarget",
                                         PROPERTIES, "Get", bus_on_basic, b, "ss", SYSTEMD ".Unit",
                                         "ActiveEnterTimestampMonotonic");
-        bus_request_state(b); /* a private bus is subscribed anyway: an error here is none */
+        bus_request_state(b); /* a private bus needs no subscription, so errors are ignored */
         return 0;
 }
 
 static int bus_open(SystemdBus *b) {
-        /* Not UnitRemoved: a unit that does not run is forgotten as soon as it has been looked at, and says
-         * so each time; whoever looks again at that never comes to an end. What it was before it went,
-         * PropertiesChanged has told. */
-        static const struct {
-                const char *interface, *member;
-                sd_bus_message_handler_t handler;
-        } matches[] = {
-                { MANAGER, "JobRemoved", job_on_removed },
-                { MANAGER, "JobNew", bus_on_job_new },
-                { MANAGER, "Reloading", bus_on_reloading },
-                { PROPERTIES, "PropertiesChanged", bus_on_properties },
-        };
         int r;
 
         r = sd_bus_new(&b->bus);
-        if (r >= 0)
-                r = sd_bus_set_address(b->bus, b->address ?: "unix:path=/run/systemd/private");
-        if (r >= 0)
-                r = sd_bus_start(b->bus);
-        for (size_t i = 0; r >= 0 && i < ELEMENTS(matches); i++)
-                r = sd_bus_match_signal_async(b->bus, NULL, NULL, NULL, matches[i].interface,
-                                              matches[i].member, matches[i].handler, NULL, b);
-        if (r >= 0)
-                r = sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH, MANAGER, "Subscribe",
-                                             bus_on_subscribed, b, NULL);
-        if (r >= 0)
-                r = guest_open(&b->guest, loop_uv(b->loop), &bus_guest, b);
-        return r;
+        if (r < 0)
+                return r;
+        r = sd_bus_set_address(b->bus, b->address ?: "unix:path=/run/systemd/private");
+        if (r < 0)
+                return r;
+        r = sd_bus_start(b->bus);
+        if (r < 0)
+                return r;
+        r = signals_match(b);
+        if (r < 0)
+                return r;
+        r = sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH, MANAGER, "Subscribe",
+                                     bus_on_subscribed, b, NULL);
+        if (r < 0)
+                return r;
+        return guest_open(&b->guest, loop_uv(b->loop), &bus_guest, b);
 }
 
 static void bus_connect(void *userdata) {
@@ -443,7 +283,8 @@ static void bus_connect(void *userdata) {
 
 /* -- The interface -- */
 
-/* With one file all others are written again, before systemd reads the folder: they are looked at first. */
+/* After the folder was removed, all its files are written again before systemd reads it: refresh all units.
+ */
 static int bus_check_folder(SystemdBus *b) {
         int r = runtime_dir_check(&b->dir);
 
@@ -463,10 +304,12 @@ static int bus_stage_file(Systemd *s, const char *name, const char *text, size_t
 
 static int bus_write_file(Systemd *s, const char *name, const char *text, size_t size) {
         SystemdBus *b = systemd_bus(s);
-        int r = bus_check_folder(b);
+        int r;
 
-        if (r == 0)
-                r = runtime_dir_write(&b->dir, name, text, size);
+        r = bus_check_folder(b);
+        if (r < 0)
+                return r;
+        r = runtime_dir_write(&b->dir, name, text, size);
         return r == 0 && quadlet_is(name) ? runtime_dir_offer(&b->dir, name) : r;
 }
 
@@ -494,10 +337,10 @@ static bool bus_is_stopping(Systemd *s) {
         return systemd_bus(s)->stopping;
 }
 
-/* As systemd looks for it (systemd.generator(7)): of several folders the first that has a file of that name;
- * one that leads to /dev/null takes it away. */
+/* As systemd.generator(7): the first folder that has the name decides; a link to /dev/null disables the
+ * generator. */
 static bool bus_has_quadlet(Systemd *s) {
-        char path[512];
+        char path[RUNTIME_PATH_SIZE];
 
         for (const char *const *folder = systemd_bus(s)->generators; *folder; folder++) {
                 snprintf(path, sizeof(path), "%s/podman-system-generator", *folder);
@@ -527,14 +370,6 @@ static const SystemdOps bus_ops = {
         .reset_failed = job_reset_failed,
 };
 
-static void bus_on_stopping_wait(void *userdata) {
-        SystemdBus *b = userdata;
-        void (*done)(void *userdata, bool stopping) = b->stopping_done;
-
-        b->stopping_done = NULL;
-        done(b->stopping_userdata, b->stopping);
-}
-
 void systemd_bus_read_stopping(Systemd *s, void (*done)(void *userdata, bool stopping), void *userdata) {
         SystemdBus *b = systemd_bus(s);
 
@@ -547,6 +382,18 @@ void systemd_bus_read_stopping(Systemd *s, void (*done)(void *userdata, bool sto
 
 const SystemdBusCounts *systemd_bus_counts(Systemd *s) {
         return &systemd_bus(s)->counts;
+}
+
+static int bus_prepare(SystemdBus *b, const SystemdBusOptions *options, Error *err) {
+        int r;
+
+        r = runtime_dir_open(&b->dir, options->directory, options->quadlets ?: "/run/containers/systemd",
+                             options->links ?: "/run/systemd/system", err);
+        if (r < 0)
+                return r;
+        if (options->address && !(b->address = strdup(options->address)))
+                return -ENOMEM;
+        return timer_start(&b->reconnect, b->loop, 0);
 }
 
 int systemd_bus_new(Systemd **ret, Loop *loop, const SystemdBusOptions *options, Error *err) {
@@ -570,12 +417,7 @@ int systemd_bus_new(Systemd **ret, Loop *loop, const SystemdBusOptions *options,
         };
         TAILQ_INIT(&b->calls);
         TAILQ_INIT(&b->lists);
-        r = runtime_dir_open(&b->dir, options->directory, options->quadlets ?: "/run/containers/systemd",
-                             options->links ?: "/run/systemd/system", err);
-        if (r == 0 && options->address && !(b->address = strdup(options->address)))
-                r = -ENOMEM;
-        if (r == 0)
-                r = timer_start(&b->reconnect, loop, 0);
+        r = bus_prepare(b, options, err);
         if (r < 0) {
                 systemd_bus_free(&b->base);
                 return r;
@@ -584,7 +426,7 @@ int systemd_bus_new(Systemd **ret, Loop *loop, const SystemdBusOptions *options,
         return 0;
 }
 
-/* Answers all that is under way at once: those who asked count on it to end. */
+/* End all calls under way: their callers wait for that. */
 Systemd *systemd_bus_free(Systemd *s) {
         SystemdBus *b = s ? systemd_bus(s) : NULL;
 
@@ -597,7 +439,7 @@ Systemd *systemd_bus_free(Systemd *s) {
         timer_stop(&b->stopping_wait);
         if (b->bus)
                 bus_lost(b, -ECANCELED);
-        while (!TAILQ_EMPTY(&b->lists)) { /* first: a call may wait for one */
+        while (!TAILQ_EMPTY(&b->lists)) { /* first: a call may wait for a listing */
                 BusList *list = TAILQ_FIRST(&b->lists);
 
                 manager_list_abort(list, -ECANCELED);

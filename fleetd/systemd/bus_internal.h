@@ -1,6 +1,8 @@
-/* What the files of the real systemd share: bus.c holds the connection, job.c one operation from call to
- * JobRemoved, manager.c the units as systemd sees them. bus.c calls job.c and manager.c, job.c calls
- * manager.c. Nobody outside this folder includes this file. */
+/* Internal interface of the real systemd; only the files of this folder include it.
+ *
+ * bus.c keeps the connection, signals.c handles signals, job.c performs one operation from call to
+ * JobRemoved, manager.c lists units. Each file calls later ones only, with one exception: signals.c reports
+ * readiness and requests SystemState through bus.c. */
 #pragma once
 
 #include <sys/queue.h>
@@ -17,43 +19,49 @@
 #define MANAGER      "org.freedesktop.systemd1.Manager"
 #define PROPERTIES   "org.freedesktop.DBus.Properties"
 
-enum { BUS_CALL_TIMEOUT_US = 90 * 1000000, BUS_JOBS_GONE = 64 };
+enum {
+        BUS_CALL_TIMEOUT_US = 90 * 1000000,
+        BUS_REMOVED_JOBS = 64,
+        BUS_NAME_SIZE = UNIT_NAME_MAX + 32, /* of a unit's name in systemd: quadlet_service() */
+        BUS_JOB_SIZE = 128,                 /* of the object path of a job */
+        BUS_MESSAGE_SIZE = 400,
+};
 
 typedef struct BusCall BusCall;
 typedef struct BusList BusList;
 typedef struct BusProperty BusProperty;
 typedef struct SystemdBus SystemdBus;
 
-/* One call: from its beginning until 'done' was called. */
+/* One call, until its 'done' is called. */
 struct BusCall {
         SystemdBus *bus;
         sd_bus_slot *slot;
-        void (*answer)(BusCall *call, sd_bus_message *reply); /* NULL: only success matters */
+        void (*on_reply)(BusCall *call, sd_bus_message *reply); /* NULL: only success matters */
         SystemdDone done;
         void *userdata;
-        char what[300];       /* "start web.service", for sentences */
-        char job[128];        /* of a stop whose job is still running */
-        Names names, install; /* of a link: the units, and those of them that are enabled next */
-        Deferred finish;      /* 'done' is never called from inside the call that began it */
+        const char *member;     /* of the manager, for messages; static */
+        char job[BUS_JOB_SIZE]; /* object path of a stop job that runs; "": none */
+        Names names, install;   /* of a link: its units, and those to be enabled afterwards */
+        Deferred finish;        /* 'done' is never called from inside the call that began it */
         int error;
-        char sentence[400];
+        char message[BUS_MESSAGE_SIZE];
         TAILQ_ENTRY(BusCall) calls;
 };
 
-/* By which a unit of a listing is found. */
+/* Index of the units of a listing. */
 typedef struct BusName {
-        char known_as[UNIT_NAME_MAX + 32]; /* by systemd */
-        struct BusName *same; /* the next unit that systemd knows by that name: a service and a Quadlet file,
-                                 for example */
+        char known_as[BUS_NAME_SIZE]; /* the name of the unit in systemd */
+        SLIST_ENTRY(BusName)
+        same; /* further units with this name, for example a service and a Quadlet file */
         UT_hash_handle by_name, by_known_as;
 } BusName;
 
-/* One listing: states of all at once, then a few properties of each that is loaded. */
+/* One listing: the states of all units at once, then a few properties of each loaded unit. */
 struct BusList {
         SystemdBus *bus;
         SystemdUnit *units;
-        BusName *names;                 /* of units[i]: names[i] */
-        BusName *by_name, *by_known_as; /* tables of them */
+        BusName *names;                 /* names[i] belongs to units[i] */
+        BusName *by_name, *by_known_as; /* tables over 'names' */
         size_t n;
         unsigned pending;
         TAILQ_HEAD(, BusProperty) properties;
@@ -68,31 +76,31 @@ struct SystemdBus {
         Systemd base;
         Loop *loop; /* borrowed */
         char *address;
-        sd_bus *bus; /* NULL while there is none */
+        sd_bus *bus; /* NULL: not connected */
         Guest *guest;
         RuntimeDir dir;
         const char *const *generators;
         SystemdEvents events;
-        bool ready, reloading, stopping, said_lost, closing;
+        bool ready, reloading, stopping, lost_logged, closing;
         bool state_requested; /* SystemState is being read */
-        bool state_changed;   /* and may have changed since: it is read again after that */
-        uint32_t target_job;  /* of a target, new, while no job has ended since, and the jobs after it come
-                                 without a pause; 0: none */
-        uint64_t target_us;   /* when the last of them came */
+        bool state_changed;   /* SystemState may have changed during that read, which is repeated */
+        uint32_t target_job;  /* the newest job of a target; the later jobs without a pause or a removed job
+                                 belong to its transaction; 0: none */
+        uint64_t target_us;   /* time of the newest job */
         SystemdMoves moves;
         uint64_t soft_reboots, left_us; /* of the era */
-        char era[64];
-        uint64_t spent_ms; /* up to when the gaps of all signals so far reach */
-        uint64_t batch_ms; /* nothing is read before, unless it is awaited; 0: at once */
-        bool in_batch;     /* signals have come, and what has come is not yet read */
+        char era[SYSTEMD_ERA_SIZE];
+        uint64_t spent_ms; /* rate limit: the time at which the gaps of all signals so far have passed */
+        uint64_t batch_ms; /* no read before this time unless a reply is awaited; 0: no limit */
+        bool in_batch;     /* signals arrived, and not all are read */
         SystemdBusCounts counts;
         uint64_t backoff_ms;
         Timer reconnect;
         TAILQ_HEAD(, BusCall) calls;
         TAILQ_HEAD(, BusList) lists;
-        char gone[BUS_JOBS_GONE]
-                 [128]; /* paths of jobs that ended, the newest: a signal may overtake the reply */
-        unsigned next_gone;
+        char removed_jobs[BUS_REMOVED_JOBS]
+                         [BUS_JOB_SIZE]; /* the newest removed jobs: a signal may overtake the reply */
+        unsigned next_removed;
         Timer stopping_wait;
         void (*stopping_done)(void *userdata, bool stopping);
         void *stopping_userdata;
@@ -104,36 +112,42 @@ static inline SystemdBus *systemd_bus(Systemd *s) {
 
 /* -- bus.c -- */
 
-/* A signal about the unit that systemd knows as 'known_as': calls 'each' for that of this name, and for
- * Quadlet files of ours it was made of. One about shutdown.target is a hint that the system begins to stop,
- * or no longer does: SystemState says which. */
-void bus_each_unit(SystemdBus *b, const char *known_as,
-                   void (*each)(SystemdBus *b, const char *unit, const void *what), const void *what);
+void bus_set_ready(SystemdBus *b, bool ready);
+/* Read SystemState again. */
+void bus_request_state(SystemdBus *b);
+/* Count a signal against the rate above which signals are read in batches. */
+void bus_count_signal(SystemdBus *b);
 
-/* -- manager.c -- */
+/* -- signals.c -- */
 
-/* A call to systemd's manager that can be filled and sent; -ENOTCONN without one that answers. */
-int manager_method(SystemdBus *b, const char *member, sd_bus_message **ret);
-/* As 'list' of SystemdOps. */
-int manager_list(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done,
-                 void *userdata);
-/* Nothing more will come: the listing is answered with 'error', from the loop. */
-void manager_list_abort(BusList *list, int error);
-/* Answers it now, and frees it. */
-void manager_list_finish(void *list);
+/* Subscribe to the signals. 0 or a negative errno. */
+int signals_match(SystemdBus *b);
 
 /* -- job.c -- */
 
-/* As their namesakes of SystemdOps. */
+/* As the members of SystemdOps with these names. */
 int job_start(Systemd *s, const char *name, SystemdDone done, void *userdata);
 int job_stop(Systemd *s, const char *name, SystemdDone done, void *userdata);
 int job_reset_failed(Systemd *s, const char *name, SystemdDone done, void *userdata);
 int job_reload(Systemd *s, SystemdDone done, void *userdata);
 int job_link(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata);
 int job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata);
-/* Handles the signal. */
-int job_on_removed(sd_bus_message *m, void *userdata, sd_bus_error *unused);
-/* No answer will come: the call ends with 'error', from the loop. */
-void job_call_fail(BusCall *call, int error, const char *sentence);
-/* Ends it now, and frees it. */
+/* The job of this object path was removed: end the call that waits for it. */
+void job_removed(SystemdBus *b, const char *job);
+/* End the call with 'error' and 'message', from the loop: no reply will come. */
+void job_call_fail(BusCall *call, int error, const char *message);
+/* End the call now, and free it. */
 void job_call_finish(BusCall *call);
+
+/* -- manager.c -- */
+
+/* Return a method call of systemd's manager, to be filled and sent. -ENOTCONN: not connected, or not ready.
+ */
+int manager_method(SystemdBus *b, const char *member, sd_bus_message **ret);
+/* As list() of SystemdOps. */
+int manager_list(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done,
+                 void *userdata);
+/* End the listing with 'error', from the loop: no reply will come. */
+void manager_list_abort(BusList *list, int error);
+/* End the listing now, and free it. */
+void manager_list_finish(void *list);

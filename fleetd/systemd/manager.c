@@ -1,4 +1,4 @@
-/* Units as systemd sees them: their states all at once, then a few properties of each that is loaded. */
+/* Listings of units: the states of all units at once, then a few properties of each loaded unit. */
 #include <errno.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -12,18 +12,18 @@ enum {
         PROPERTY_NEEDED,
         PROPERTY_CONFLICTS,
         PROPERTY_JOB,
-        RELATED_MAX = 64,     /* names in one property: what is beyond is no cause */
-        TOGETHER_US = 500000, /* what moved so long before a stop, or later, belongs to it */
+        RELATED_MAX = 64,     /* names read from one property */
+        TOGETHER_US = 500000, /* changes from so long before a stop on count as its cause */
 };
 
-/* A property that is on its way into a listing. */
+/* A property of a listing that is being read. */
 struct BusProperty {
         BusList *list;
         size_t unit;
         sd_bus_slot *slot;
         int (*read)(sd_bus_message *m, SystemdUnit *u);
-        bool names; /* without 'read': names of units, else the state of one of them */
-        int kind;   /* which they are */
+        bool names; /* without 'read': a list of unit names; otherwise a property of a related unit */
+        int kind;   /* the kind of relation */
         TAILQ_ENTRY(BusProperty) properties;
 };
 
@@ -40,7 +40,7 @@ void manager_list_finish(void *userdata) {
         TAILQ_REMOVE(&list->bus->lists, list, lists);
         for (size_t i = 0; i < list->n; i++) {
                 SystemdUnit *u = &list->units[i];
-                RuntimeDirEntry *e;
+                RuntimeDirEntry *e = runtime_dir_find(&list->bus->dir, u->name);
 
                 if (runtime_dir_lost_link(&list->bus->dir, u->name, u->fragment))
                         u->fragment[0] = 0;
@@ -49,7 +49,6 @@ void manager_list_finish(void *userdata) {
                         .load = u->load,
                         .fragment = u->fragment,
                         .our_file = runtime_dir_owns(&list->bus->dir, u->name, u->fragment) });
-                HASH_FIND_STR(list->bus->dir.entries, u->name, e);
                 if (!e || list->error < 0 || !streq(u->active, "inactive"))
                         continue;
                 e->trace.undecided = false;
@@ -63,12 +62,12 @@ void manager_list_finish(void *userdata) {
         free(list);
 }
 
-static void list_release(BusList *list) {
+static void manager_list_release(BusList *list) {
         if (--list->pending == 0)
                 loop_defer(list->bus->loop, &list->finish);
 }
 
-static int read_fragment(sd_bus_message *m, SystemdUnit *u) {
+static int manager_read_fragment(sd_bus_message *m, SystemdUnit *u) {
         const char *v;
         int r = sd_bus_message_read(m, "v", "s", &v);
 
@@ -77,27 +76,27 @@ static int read_fragment(sd_bus_message *m, SystemdUnit *u) {
         return r;
 }
 
-static int64_t modified_ns(const char *path) {
+static int64_t manager_modified_ns(const char *path) {
         struct stat st;
 
         return stat(path, &st) < 0 ? 0 : st.st_mtim.tv_sec * INT64_C(1000000000) + st.st_mtim.tv_nsec;
 }
 
-/* After FragmentPath. systemd forgets a service that has stopped, and reads it again as it was generated,
- * with the time of a source that is newer by then: NeedDaemonReload says no. So the two files are compared.
- */
-static int read_source(sd_bus_message *m, SystemdUnit *u) {
+/* Runs after FragmentPath. systemd unloads a stopped service, and loads it again as it was generated, with
+ * the modification time of the source at that moment: NeedDaemonReload is false although the source is newer.
+ * So compare the times of both files. */
+static int manager_read_source(sd_bus_message *m, SystemdUnit *u) {
         const char *v;
         int r = sd_bus_message_read(m, "v", "s", &v);
 
         if (r < 0 || !*v)
                 return r;
-        u->need_reload |= modified_ns(v) >= modified_ns(u->fragment);
+        u->need_reload |= manager_modified_ns(v) >= manager_modified_ns(u->fragment);
         snprintf(u->fragment, sizeof(u->fragment), "%s", v);
         return r;
 }
 
-static int read_need_reload(sd_bus_message *m, SystemdUnit *u) {
+static int manager_read_need_reload(sd_bus_message *m, SystemdUnit *u) {
         int v, r = sd_bus_message_read(m, "v", "b", &v);
 
         if (r >= 0)
@@ -105,20 +104,21 @@ static int read_need_reload(sd_bus_message *m, SystemdUnit *u) {
         return r;
 }
 
-static int read_invocation(sd_bus_message *m, SystemdUnit *u) {
+static int manager_read_invocation(sd_bus_message *m, SystemdUnit *u) {
         const void *id;
         size_t size;
         int r;
 
         r = sd_bus_message_enter_container(m, 'v', "ay");
-        if (r >= 0)
-                r = sd_bus_message_read_array(m, 'y', &id, &size);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_read_array(m, 'y', &id, &size);
         for (size_t i = 0; r >= 0 && size == 16 && i < size; i++)
                 snprintf(u->invocation_id + 2 * i, 3, "%02x", ((const uint8_t *) id)[i]);
         return r;
 }
 
-static int read_result(sd_bus_message *m, SystemdUnit *u) {
+static int manager_read_result(sd_bus_message *m, SystemdUnit *u) {
         const char *v;
         int r = sd_bus_message_read(m, "v", "s", &v);
 
@@ -127,33 +127,33 @@ static int read_result(sd_bus_message *m, SystemdUnit *u) {
         return r;
 }
 
-static void property_free(BusProperty *p) {
+static void manager_property_free(BusProperty *p) {
         TAILQ_REMOVE(&p->list->properties, p, properties);
         sd_bus_slot_unref(p->slot);
         free(p);
 }
 
-/* Nothing more will come: answer now with 'error'. */
 void manager_list_abort(BusList *list, int error) {
         while (!TAILQ_EMPTY(&list->properties))
-                property_free(TAILQ_FIRST(&list->properties));
+                manager_property_free(TAILQ_FIRST(&list->properties));
         list->error = error;
         list->pending = 0;
         loop_defer(list->bus->loop, &list->finish);
 }
 
-static void list_ask_related(BusList *list, size_t unit, const char *name, const char *property, int kind);
+static void manager_list_get_related(BusList *list, size_t unit, const char *name, const char *property,
+                                     int kind);
 
-/* Names of units of which one may be the cause that this one was stopped, or that it may not run yet. */
-static int list_take_names(BusList *list, size_t unit, int kind, sd_bus_message *m) {
+/* Read names of related units: they may have caused the stop of this unit, or prevent its start. */
+static int manager_list_read_relation(BusList *list, size_t unit, int kind, sd_bus_message *m) {
+        RuntimeDirEntry *e = runtime_dir_find(&list->bus->dir, list->units[unit].name);
         const char *name;
-        RuntimeDirEntry *e;
         int r;
 
-        HASH_FIND_STR(list->bus->dir.entries, list->units[unit].name, e);
         r = sd_bus_message_enter_container(m, 'v', "as");
-        if (r >= 0)
-                r = sd_bus_message_enter_container(m, 'a', "s");
+        if (r < 0)
+                return r;
+        r = sd_bus_message_enter_container(m, 'a', "s");
         for (unsigned n = 0; r >= 0 && n < RELATED_MAX && (r = sd_bus_message_read(m, "s", &name)) > 0; n++) {
                 if (e && e->trace.undecided &&
                     systemd_moves_have(&list->bus->moves, name,
@@ -163,15 +163,15 @@ static int list_take_names(BusList *list, size_t unit, int kind, sd_bus_message 
                 if (streq(name, "shutdown.target") ||
                     (e && kind == PROPERTY_NEEDED && !systemd_trace_may_be_for(&e->trace, name)))
                         continue;
-                list_ask_related(list, unit, name, "ActiveState", kind);
+                manager_list_get_related(list, unit, name, "ActiveState", kind);
                 if (kind == PROPERTY_CONFLICTS)
-                        list_ask_related(list, unit, name, "Job", PROPERTY_JOB);
+                        manager_list_get_related(list, unit, name, "Job", PROPERTY_JOB);
         }
         return r;
 }
 
-/* What it is bound to has to run; what it is in conflict with must have ended, and not be about to begin. */
-static int list_take_related(BusList *list, size_t unit, int kind, sd_bus_message *m) {
+/* A unit that this one is bound to has to run; a conflicting one must have stopped, without a queued job. */
+static int manager_list_read_related(BusList *list, size_t unit, int kind, sd_bus_message *m) {
         SystemdUnit *u = &list->units[unit];
         const char *active, *path;
         uint32_t job;
@@ -192,17 +192,17 @@ static int list_take_related(BusList *list, size_t unit, int kind, sd_bus_messag
         return 0;
 }
 
-static int property_take(BusProperty *p, sd_bus_message *m) {
+static int manager_property_read(BusProperty *p, sd_bus_message *m) {
         if (p->read)
                 return p->read(m, &p->list->units[p->unit]);
         if (p->names)
-                return list_take_names(p->list, p->unit, p->kind, m);
-        return list_take_related(p->list, p->unit, p->kind, m);
+                return manager_list_read_relation(p->list, p->unit, p->kind, m);
+        return manager_list_read_related(p->list, p->unit, p->kind, m);
 }
 
-/* There is no such property: of a unit that went away meanwhile, of another type, or in an older systemd. Any
- * other error says nothing about the unit. */
-static bool is_missing(const sd_bus_error *e) {
+/* Return whether the property does not exist: the unit was unloaded meanwhile, has another type, or systemd
+ * is older. Other errors do not describe the unit. */
+static bool manager_is_missing(const sd_bus_error *e) {
         static const char *const missing[] = { SD_BUS_ERROR_UNKNOWN_OBJECT, SD_BUS_ERROR_UNKNOWN_INTERFACE,
                                                SD_BUS_ERROR_UNKNOWN_PROPERTY, SYSTEMD ".NoSuchUnit" };
 
@@ -212,27 +212,27 @@ static bool is_missing(const sd_bus_error *e) {
         return false;
 }
 
-static int property_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
+static int manager_property_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
         const sd_bus_error *e = sd_bus_message_get_error(reply);
         BusProperty *p = userdata;
         BusList *list = p->list;
         int r = 0;
 
         if (!e)
-                r = property_take(p, reply);
-        else if (!is_missing(e))
+                r = manager_property_read(p, reply);
+        else if (!manager_is_missing(e))
                 r = -sd_bus_error_get_errno(e);
-        else if (!p->read && !p->names) /* a related unit whose state is not known */
+        else if (!p->read && !p->names) /* the state of a related unit is unknown */
                 list->units[p->unit].held = true;
-        if (r < 0) /* what was not read is not "none": all is to be read again */
+        if (r < 0) /* unread is not "none": the caller lists again */
                 list->error = r;
-        property_free(p);
-        list_release(list);
+        manager_property_free(p);
+        manager_list_release(list);
         return 1;
 }
 
-static void list_send(BusList *list, const BusProperty *like, const char *path, const char *interface,
-                      const char *name) {
+static void manager_list_send(BusList *list, const BusProperty *like, const char *path, const char *interface,
+                              const char *name) {
         BusProperty *p = NEW0(BusProperty, 1);
         int r;
 
@@ -241,34 +241,36 @@ static void list_send(BusList *list, const BusProperty *like, const char *path, 
                 return;
         }
         *p = *like;
+        p->list = list;
         TAILQ_INSERT_TAIL(&list->properties, p, properties);
         r = sd_bus_call_method_async(list->bus->bus, &p->slot, SYSTEMD, path, PROPERTIES, "Get",
-                                     property_on_reply, p, "ss", interface, name);
+                                     manager_property_on_reply, p, "ss", interface, name);
         if (r < 0) {
                 list->error = r;
-                property_free(p);
+                manager_property_free(p);
                 return;
         }
         list->pending++;
 }
 
-static void list_ask(BusList *list, size_t unit, const char *path, const char *interface, const char *name,
-                     int (*read)(sd_bus_message *m, SystemdUnit *u)) {
-        list_send(list, &(BusProperty) { .list = list, .unit = unit, .read = read }, path, interface, name);
+static void manager_list_get(BusList *list, size_t unit, const char *path, const char *interface,
+                             const char *name, int (*read)(sd_bus_message *m, SystemdUnit *u)) {
+        manager_list_send(list, &(BusProperty) { .unit = unit, .read = read }, path, interface, name);
 }
 
-static void list_ask_related(BusList *list, size_t unit, const char *name, const char *property, int kind) {
+static void manager_list_get_related(BusList *list, size_t unit, const char *name, const char *property,
+                                     int kind) {
         _cleanup_free_ char *path = NULL;
 
         if (sd_bus_path_encode(SYSTEMD_PATH "/unit", name, &path) < 0)
                 list->error = -ENOMEM;
         else
-                list_send(list, &(BusProperty) { .list = list, .unit = unit, .kind = kind }, path,
-                          SYSTEMD ".Unit", property);
+                manager_list_send(list, &(BusProperty) { .unit = unit, .kind = kind }, path, SYSTEMD ".Unit",
+                                  property);
 }
 
-/* Why an inactive unit of ours may have been stopped, and whether what it is bound to runs. */
-static void list_ask_relations(BusList *list, size_t unit, const char *path) {
+/* Read why an inactive unit of ours may have been stopped, and whether related units prevent its start. */
+static void manager_list_get_relations(BusList *list, size_t unit, const char *path) {
         static const struct {
                 const char *property;
                 int kind;
@@ -281,21 +283,19 @@ static void list_ask_relations(BusList *list, size_t unit, const char *path) {
                 { "PartOf", PROPERTY_NEEDED },
                 { "StopPropagatedFrom", PROPERTY_NEEDED },
         };
-        RuntimeDirEntry *e;
+        RuntimeDirEntry *e = runtime_dir_find(&list->bus->dir, list->units[unit].name);
 
-        HASH_FIND_STR(list->bus->dir.entries, list->units[unit].name, e);
         if (!e || (!e->trace.undecided && e->trace.end != SYSTEMD_END_STOPPED_FOR &&
                    e->trace.end != SYSTEMD_END_UNKNOWN))
                 return;
         for (size_t i = 0; i < ELEMENTS(relations); i++)
-                list_send(list,
-                          &(BusProperty) {
-                                  .list = list, .unit = unit, .names = true, .kind = relations[i].kind },
-                          path, SYSTEMD ".Unit", relations[i].property);
+                manager_list_send(list,
+                                  &(BusProperty) { .unit = unit, .names = true, .kind = relations[i].kind },
+                                  path, SYSTEMD ".Unit", relations[i].property);
 }
 
-/* The interface that has "Result": a type's own, with a capital. */
-static const char *result_interface(const char *name, char buffer[static 64]) {
+/* Return the interface with the property Result: the unit type, capitalized. NULL: none. */
+static const char *manager_result_interface(const char *name, char buffer[static 64]) {
         const char *type = quadlet_is(name) ? "service" : unit_name_type(name);
 
         if (!streq(type, "service") && !streq(type, "socket") && !streq(type, "timer") &&
@@ -306,7 +306,7 @@ static const char *result_interface(const char *name, char buffer[static 64]) {
         return buffer;
 }
 
-static int read_type(sd_bus_message *m, SystemdUnit *u) {
+static int manager_read_type(sd_bus_message *m, SystemdUnit *u) {
         const char *v;
         int r = sd_bus_message_read(m, "v", "s", &v);
 
@@ -314,25 +314,24 @@ static int read_type(sd_bus_message *m, SystemdUnit *u) {
         return r;
 }
 
-static int read_remain(sd_bus_message *m, SystemdUnit *u) {
+static int manager_read_remain(sd_bus_message *m, SystemdUnit *u) {
         int v, r = sd_bus_message_read(m, "v", "b", &v);
 
         u->oneshot &= r >= 0 && !v;
         return r;
 }
 
-static void list_is_running(BusList *list, size_t unit) {
-        RuntimeDirEntry *e;
+static void manager_list_trace_running(BusList *list, size_t unit) {
+        RuntimeDirEntry *e = runtime_dir_find(&list->bus->dir, list->units[unit].name);
 
-        HASH_FIND_STR(list->bus->dir.entries, list->units[unit].name, e);
         if (e)
                 systemd_trace_running(&e->trace);
 }
 
-/* What systemd says of the i-th unit; the rest is asked for. A service and a Quadlet file may be known by one
- * name. */
-static void list_take(BusList *list, size_t i, const char *load, const char *active, const char *sub,
-                      const char *path, bool job) {
+/* Add the state of the i-th unit, and read its properties. A service and a Quadlet file may share one name in
+ * systemd. */
+static void manager_list_add_state(BusList *list, size_t i, const char *load, const char *active,
+                                   const char *sub, const char *path, bool job) {
         SystemdUnit *u = &list->units[i];
         const char *interface;
         char buffer[64];
@@ -343,27 +342,28 @@ static void list_take(BusList *list, size_t i, const char *load, const char *act
         u->job = job;
         if (streq(load, "not-found"))
                 return;
-        list_ask(list, i, path, SYSTEMD ".Unit", "FragmentPath", read_fragment);
-        if (quadlet_is(u->name)) /* after it, so that it goes over it */
-                list_ask(list, i, path, SYSTEMD ".Unit", "SourcePath", read_source);
-        list_ask(list, i, path, SYSTEMD ".Unit", "NeedDaemonReload", read_need_reload);
-        list_ask(list, i, path, SYSTEMD ".Unit", "InvocationID", read_invocation);
+        manager_list_get(list, i, path, SYSTEMD ".Unit", "FragmentPath", manager_read_fragment);
+        if (quadlet_is(u->name)) /* after it: manager_read_source() replaces the fragment */
+                manager_list_get(list, i, path, SYSTEMD ".Unit", "SourcePath", manager_read_source);
+        manager_list_get(list, i, path, SYSTEMD ".Unit", "NeedDaemonReload", manager_read_need_reload);
+        manager_list_get(list, i, path, SYSTEMD ".Unit", "InvocationID", manager_read_invocation);
         if ((streq(active, "inactive") || streq(active, "failed")) &&
-            (interface = result_interface(u->name, buffer)))
-                list_ask(list, i, path, interface, "Result", read_result);
+            (interface = manager_result_interface(u->name, buffer)))
+                manager_list_get(list, i, path, interface, "Result", manager_read_result);
         if (streq(active, "inactive")) {
-                list_ask(list, i, path, SYSTEMD ".Service", "Type", read_type);
-                list_ask(list, i, path, SYSTEMD ".Service", "RemainAfterExit", read_remain); /* after it */
-                list_ask_relations(list, i, path);
+                manager_list_get(list, i, path, SYSTEMD ".Service", "Type", manager_read_type);
+                manager_list_get(list, i, path, SYSTEMD ".Service", "RemainAfterExit",
+                                 manager_read_remain); /* after it */
+                manager_list_get_relations(list, i, path);
         } else if (!streq(active, "failed"))
-                list_is_running(list, i);
+                manager_list_trace_running(list, i);
 }
 
-/* One answer a name, in order: an alias is answered with the Id of its unit. Only where systemd left names
- * out (it takes none for a name) the Ids have to do. */
-static int list_read(BusList *list, sd_bus_message *reply) {
+/* One reply for each name, in order; an alias has the Id of its unit. If systemd left names out, because it
+ * rejects them, match by Id. */
+static int manager_list_read(BusList *list, sd_bus_message *reply) {
         const char *id, *load, *active, *sub, *path;
-        BusName *asked = list->by_known_as;
+        BusName *expected = list->by_known_as;
         size_t n_answers = 0;
         uint32_t job;
         bool all;
@@ -374,31 +374,32 @@ static int list_read(BusList *list, sd_bus_message *reply) {
                 r = sd_bus_message_skip(reply, "(ssssssouso)");
                 n_answers++;
         }
-        if (r >= 0)
-                r = sd_bus_message_rewind(reply, false);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_rewind(reply, false);
         all = n_answers == HASH_CNT(by_known_as, list->by_known_as);
         while (r >= 0 && (r = sd_bus_message_read(reply, "(ssssssouso)", &id, NULL, &load, &active, &sub,
                                                   NULL, &path, &job, NULL, NULL)) > 0) {
-                BusName *n = asked;
+                BusName *n = expected;
 
                 if (all)
-                        asked = asked->by_known_as.next;
+                        expected = expected->by_known_as.next;
                 else
                         HASH_FIND(by_known_as, list->by_known_as, id, strlen(id), n);
-                for (; n; n = n->same) {
+                for (; n; n = SLIST_NEXT(n, same)) {
                         list->units[n - list->names].alias = !streq(n->known_as, id);
-                        list_take(list, n - list->names, load, active, sub, path, job > 0);
+                        manager_list_add_state(list, n - list->names, load, active, sub, path, job > 0);
                 }
         }
         return r;
 }
 
-static void list_finish_files(BusList *list) {
+static void manager_list_add_files(BusList *list) {
         RuntimeDir *dir = &list->bus->dir;
-        bool anew = runtime_dir_check(dir) > 0;
+        bool remade = runtime_dir_check(dir) > 0;
 
-        /* Units that are not in this listing have lost their files, too. */
-        if (anew && list->bus->events.on_changed)
+        /* Units outside this listing have lost their files, too. */
+        if (remade && list->bus->events.on_changed)
                 list->bus->events.on_changed(list->bus->events.userdata, NULL);
         for (size_t i = 0; i < list->n; i++) {
                 SystemdUnit *u = &list->units[i];
@@ -412,19 +413,19 @@ static void list_finish_files(BusList *list) {
         }
 }
 
-static int list_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
+static int manager_list_on_reply(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
         BusList *list = userdata;
         const sd_bus_error *e = sd_bus_message_get_error(reply);
-        int r = e ? -sd_bus_error_get_errno(e) : list_read(list, reply);
+        int r = e ? -sd_bus_error_get_errno(e) : manager_list_read(list, reply);
 
         if (r < 0)
                 list->error = r;
-        list_finish_files(list);
-        list_release(list);
+        manager_list_add_files(list);
+        manager_list_release(list);
         return 1;
 }
 
-static void list_add(BusList *list, const char *name) {
+static void manager_list_add(BusList *list, const char *name) {
         SystemdUnit *u = &list->units[list->n];
         BusName *n = &list->names[list->n], *other;
         bool added;
@@ -442,10 +443,9 @@ static void list_add(BusList *list, const char *name) {
         quadlet_service(name, n->known_as);
         HASH_FIND(by_known_as, list->by_known_as, n->known_as, strlen(n->known_as), other);
         if (other) {
-                n->same = other->same;
-                other->same = n;
+                SLIST_INSERT_AFTER(other, n, same);
         } else if (!unit_name_is_template(
-                           name)) { /* for one that names a template systemd refuses the whole call */
+                           name)) { /* systemd rejects the whole call for the name of a template */
                 HASH_ADD_KEYPTR(by_known_as, list->by_known_as, n->known_as, strlen(n->known_as), n);
                 added = added && n->by_known_as.tbl;
         }
@@ -454,11 +454,28 @@ static void list_add(BusList *list, const char *name) {
                 list->error = -ENOMEM;
 }
 
+static int manager_list_request(BusList *list) {
+        _cleanup_(sd_bus_message_unrefp) sd_bus_message *m = NULL;
+        int r;
+
+        r = manager_method(list->bus, "ListUnitsByNames", &m);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_open_container(m, 'a', "s");
+        for (const BusName *known = list->by_known_as; r >= 0 && known; known = known->by_known_as.next)
+                r = sd_bus_message_append(m, "s", known->known_as);
+        if (r < 0)
+                return r;
+        r = sd_bus_message_close_container(m);
+        if (r < 0)
+                return r;
+        return sd_bus_call_async(list->bus->bus, NULL, m, manager_list_on_reply, list, BUS_CALL_TIMEOUT_US);
+}
+
 int manager_list(Systemd *s, const char *const *names, size_t n, bool files, SystemdListed done,
                  void *userdata) {
         SystemdBus *b = systemd_bus(s);
         BusList *list = NEW0(BusList, 1);
-        sd_bus_message *m = NULL;
         int r;
 
         if (!list)
@@ -476,24 +493,15 @@ int manager_list(Systemd *s, const char *const *names, size_t n, bool files, Sys
                 list->error = -ENOMEM;
         else {
                 for (size_t i = 0; i < n; i++)
-                        list_add(list, names[i]);
+                        manager_list_add(list, names[i]);
                 for (RuntimeDirEntry *e = files ? b->dir.entries : NULL; e; e = e->hh.next)
-                        list_add(list, e->name);
+                        manager_list_add(list, e->name);
         }
 
-        r = list->error < 0 ? list->error : manager_method(b, "ListUnitsByNames", &m);
-        if (r >= 0)
-                r = sd_bus_message_open_container(m, 'a', "s");
-        for (const BusName *known = list->by_known_as; r >= 0 && known; known = known->by_known_as.next)
-                r = sd_bus_message_append(m, "s", known->known_as);
-        if (r >= 0)
-                r = sd_bus_message_close_container(m);
-        if (r >= 0)
-                r = sd_bus_call_async(b->bus, NULL, m, list_on_reply, list, BUS_CALL_TIMEOUT_US);
-        sd_bus_message_unref(m);
+        r = list->error < 0 ? list->error : manager_list_request(list);
         if (r < 0) {
                 list->error = r;
-                list_release(list);
+                manager_list_release(list);
         }
         return 0;
 }

@@ -2,9 +2,9 @@
 
 #include "base/memory.h"
 
-/* The load state of the host's unit does not matter: one with a bad setting is the host's, too. An alias has
- * no file of its own, but leads to one. A unit of ours whose file vanished has no fragment any more, in load
- * state "not-found" or, while it runs, "error". */
+/* The load state of the host's unit is irrelevant: a unit with a bad setting still belongs to the host. An
+ * alias has no file of its own, but leads to one. Our unit without its file has no fragment, and load state
+ * "not-found" or, while it runs, "error". */
 SystemdOwner systemd_owner(const SystemdSource *s) {
         if (s->our_file)
                 return SYSTEMD_OURS;

@@ -1,18 +1,17 @@
-/* Whose unit a name means on this host. The one rule by which the agent touches a unit or leaves it alone.
- * Pure. */
+/* Owner of a unit name on this host: the one rule by which the agent touches a unit. Pure. */
 #pragma once
 
 #include <stdbool.h>
 
 typedef enum SystemdOwner {
-        SYSTEMD_ABSENT,      /* nobody's: the name is free */
-        SYSTEMD_OURS,        /* systemd reads it from our file of that name */
-        SYSTEMD_CONFLICTING, /* the host has it from another source, or refuses it (a mask) */
+        SYSTEMD_ABSENT,      /* the name is free */
+        SYSTEMD_OURS,        /* systemd reads the unit from our file of that name */
+        SYSTEMD_CONFLICTING, /* the host has the unit from another source, or masks it */
 } SystemdOwner;
 
-/* What systemd says of a name. Strings are never NULL; "" is none. */
+/* Properties of a name in systemd. Strings are never NULL; "" means none. */
 typedef struct SystemdSource {
-        bool alias;           /* Id is another name: this one is an alias of it */
+        bool alias;           /* Id is another name: an alias */
         const char *load;     /* LoadState */
         const char *fragment; /* FragmentPath */
         bool our_file;        /* 'fragment' is our file of that name, or a link to it */

@@ -15,10 +15,10 @@
 #include "units/unit.h"
 
 enum {
-        LINKS_MAX = 8, /* in a row, from a name to its file */
+        LINKS_MAX = 8, /* followed from a name to its file */
         RELOAD_ROOM_MIN =
                 16 * 1024 *
-                1024, /* of /run, with less systemd refuses a daemon-reload (its RELOAD_DISK_SPACE_MIN) */
+                1024, /* of /run; below it systemd rejects a daemon-reload (RELOAD_DISK_SPACE_MIN) */
 };
 
 static void runtime_dir_unstage(const RuntimeDir *d, const char *name) {
@@ -28,7 +28,14 @@ static void runtime_dir_unstage(const RuntimeDir *d, const char *name) {
         (void) unlinkat(d->fd, staged, 0);
 }
 
-static void runtime_dir_forget(RuntimeDir *d, RuntimeDirEntry *e) {
+RuntimeDirEntry *runtime_dir_find(const RuntimeDir *d, const char *name) {
+        RuntimeDirEntry *e;
+
+        HASH_FIND_STR(d->entries, name, e);
+        return e;
+}
+
+static void runtime_dir_drop(RuntimeDir *d, RuntimeDirEntry *e) {
         HASH_DEL(d->entries, e);
         free(e);
 }
@@ -47,9 +54,9 @@ static int runtime_dir_stamp(const RuntimeDir *d, const char *name, RuntimeDirSt
         return 0;
 }
 
-/* 'stamp' is from before the file was read: what has changed since has another one. */
-static int runtime_dir_know(RuntimeDir *d, const char *name, const char *text, size_t size,
-                            const RuntimeDirStamp *stamp) {
+/* 'stamp' precedes the read of the file: a later change has another stamp. */
+static int runtime_dir_set(RuntimeDir *d, const char *name, const char *text, size_t size,
+                           const RuntimeDirStamp *stamp) {
         _cleanup_unit_ Unit *unit = NULL;
         RuntimeDirEntry *e;
         int r;
@@ -58,7 +65,7 @@ static int runtime_dir_know(RuntimeDir *d, const char *name, const char *text, s
         if (r < 0)
                 return r;
 
-        HASH_FIND_STR(d->entries, name, e);
+        e = runtime_dir_find(d, name);
         if (!e) {
                 e = NEW0(RuntimeDirEntry, 1);
                 if (!e)
@@ -83,7 +90,7 @@ static int runtime_dir_read(RuntimeDir *d, const char *name, const RuntimeDirSta
 
         d->reads++;
         r = read_file_at(d->fd, name, UNIT_SIZE_MAX, &text, &size);
-        return r < 0 ? r : runtime_dir_know(d, name, text, size, stamp);
+        return r < 0 ? r : runtime_dir_set(d, name, text, size, stamp);
 }
 
 int runtime_dir_open(RuntimeDir *d, const char *path, const char *quadlets, const char *links, Error *err) {
@@ -93,27 +100,27 @@ int runtime_dir_open(RuntimeDir *d, const char *path, const char *quadlets, cons
 
         *d = (RuntimeDir) { .fd = open_dir(path, 0755) };
         if (d->fd < 0)
-                return error_set(err, d->fd, "cannot open %s: %s", path, strerror(-d->fd));
+                return error_set(err, d->fd, "Failed to open %s: %s", path, strerror(-d->fd));
         snprintf(d->path, sizeof(d->path), "%s", path);
         snprintf(d->quadlets, sizeof(d->quadlets), "%s", quadlets);
         snprintf(d->links, sizeof(d->links), "%s", links);
 
         n = scandir(path, &names, NULL, alphasort);
         if (n < 0)
-                return error_set(err, -errno, "cannot list %s: %s", path, strerror(errno));
+                return error_set(err, -errno, "Failed to list %s: %s", path, strerror(errno));
         for (int i = 0; i < n; i++) {
                 const char *name = names[i]->d_name;
 
                 if (name[0] != '.') {
                         bool unit = unit_name_check(name, NULL) == 0 &&
-                                    !unit_name_is_template(name); /* no template is put in force */
+                                    !unit_name_is_template(name); /* templates are never put in force */
                         int r = unit ? runtime_dir_read(d, name, &(RuntimeDirStamp) {}) : -EINVAL;
 
                         if (r == -ENOMEM)
                                 without_memory = true;
                         else if (r < 0)
-                                log_warning(((LogFields) { .unit = name, .error = r }),
-                                            "%s/%s is left alone: %s", path, name, strerror(-r));
+                                log_warning(((LogFields) { .unit = name, .error = r }), "ignoring %s/%s: %s",
+                                            path, name, strerror(-r));
                 }
                 free(names[i]);
         }
@@ -123,7 +130,7 @@ int runtime_dir_open(RuntimeDir *d, const char *path, const char *quadlets, cons
 
 void runtime_dir_close(RuntimeDir *d) {
         while (d->entries)
-                runtime_dir_forget(d, d->entries);
+                runtime_dir_drop(d, d->entries);
         if (d->fd >= 0)
                 close(d->fd);
         d->fd = -1;
@@ -134,8 +141,7 @@ int runtime_dir_check(RuntimeDir *d) {
 
         if (r > 0)
                 log_warning(NO_FIELDS,
-                            "%s was removed, or exchanged: it is made again, with the files of all units "
-                            "that belong there",
+                            "folder %s was removed or replaced; writing the files of all units again",
                             d->path);
         return r;
 }
@@ -147,7 +153,7 @@ int runtime_dir_stage(RuntimeDir *d, const char *name, const char *text, size_t 
         r = stage_file_at(d->fd, name, text, size, 0644);
         if (r < 0)
                 return r;
-        if (room_at(d->fd, &n_free, &total) < 0 || total < RELOAD_ROOM_MIN || n_free >= RELOAD_ROOM_MIN)
+        if (space_at(d->fd, &n_free, &total) < 0 || total < RELOAD_ROOM_MIN || n_free >= RELOAD_ROOM_MIN)
                 return 0;
         runtime_dir_unstage(d, name);
         return -ENOSPC;
@@ -160,16 +166,15 @@ int runtime_dir_write(RuntimeDir *d, const char *name, const char *text, size_t 
         file_temporary_name(name, staged);
         r = file_holds_at(d->fd, staged, text, size) ? commit_file_at(d->fd, name) :
                                                        write_file_at(d->fd, name, text, size, 0644);
-        return r < 0 ? r : runtime_dir_know(d, name, text, size, &(RuntimeDirStamp) {});
+        return r < 0 ? r : runtime_dir_set(d, name, text, size, &(RuntimeDirStamp) {});
 }
 
 int runtime_dir_remove(RuntimeDir *d, const char *name) {
-        RuntimeDirEntry *e;
+        RuntimeDirEntry *e = runtime_dir_find(d, name);
         int r;
 
-        HASH_FIND_STR(d->entries, name, e);
         if (e)
-                runtime_dir_forget(d, e);
+                runtime_dir_drop(d, e);
         runtime_dir_unstage(d, name);
         fault_point("unit-file-before-remove");
         r = unlinkat(d->fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
@@ -178,33 +183,30 @@ int runtime_dir_remove(RuntimeDir *d, const char *name) {
 }
 
 int runtime_dir_get(RuntimeDir *d, const char *name, const RuntimeDirEntry **ret) {
+        RuntimeDirEntry *e = runtime_dir_find(d, name);
         RuntimeDirStamp stamp;
-        RuntimeDirEntry *e;
         int r;
 
-        HASH_FIND_STR(d->entries, name, e);
         r = runtime_dir_stamp(d, name, &stamp);
         if (r == 0 && e && memcmp(&e->stamp, &stamp, sizeof(stamp)) == 0) {
                 *ret = e;
                 return 0;
         }
-        if (r == 0)
-                r = runtime_dir_read(d, name, &stamp);
+        r = r < 0 ? r : runtime_dir_read(d, name, &stamp);
         if (r == -ENOMEM)
                 return r;
-        HASH_FIND_STR(d->entries, name, e);
+        e = runtime_dir_find(d, name);
         if (r < 0 && e) {
-                runtime_dir_forget(d, e);
+                runtime_dir_drop(d, e);
                 e = NULL;
         }
         *ret = e;
         return 0;
 }
 
-/* Where 'path' leads: to our file (1), elsewhere or nowhere since it is no link (0); negative: it is not
- * there. */
-static int leads_to_ours(const RuntimeDir *d, const char *name, const char *path) {
-        char ours[600], target[600];
+/* Return 1 if 'path' is a link to our file, 0 if it is another link or a file, or a negative errno. */
+static int runtime_dir_follow(const RuntimeDir *d, const char *name, const char *path) {
+        char ours[RUNTIME_PATH_SIZE], target[RUNTIME_PATH_SIZE];
         ssize_t n;
 
         n = readlink(path, target, sizeof(target) - 1);
@@ -216,11 +218,11 @@ static int leads_to_ours(const RuntimeDir *d, const char *name, const char *path
 }
 
 int runtime_dir_offer(RuntimeDir *d, const char *name) {
-        char link[600], ours[600];
+        char link[RUNTIME_PATH_SIZE], ours[RUNTIME_PATH_SIZE];
         int r;
 
         snprintf(link, sizeof(link), "%s/%s", d->quadlets, name);
-        r = leads_to_ours(d, name, link);
+        r = runtime_dir_follow(d, name, link);
         if (r >= 0)
                 return r == 1 ? 0 : -EEXIST;
         if (r != -ENOENT)
@@ -237,41 +239,41 @@ int runtime_dir_offer(RuntimeDir *d, const char *name) {
 }
 
 void runtime_dir_withdraw(RuntimeDir *d, const char *name) {
-        char link[600];
+        char link[RUNTIME_PATH_SIZE];
 
         snprintf(link, sizeof(link), "%s/%s", d->quadlets, name);
-        if (leads_to_ours(d, name, link) == 1)
+        if (runtime_dir_follow(d, name, link) == 1)
                 (void) unlink(link);
 }
 
 bool runtime_dir_owns(const RuntimeDir *d, const char *name, const char *fragment) {
-        char ours[600];
+        char ours[RUNTIME_PATH_SIZE];
         int r;
 
         if (!quadlet_is(name)) {
                 snprintf(ours, sizeof(ours), "%s/%s", d->path, name);
-                return streq(fragment, ours) || leads_to_ours(d, name, fragment) == 1;
+                return streq(fragment, ours) || runtime_dir_follow(d, name, fragment) == 1;
         }
         snprintf(ours, sizeof(ours), "%s/%s", d->quadlets, name);
         if (!streq(fragment, ours))
                 return false;
-        r = leads_to_ours(d, name, fragment);
+        r = runtime_dir_follow(d, name, fragment);
         return r == 1 || r == -ENOENT;
 }
 
-/* Whether 'path' is a file of this folder, whether or not it is there. */
-static bool is_in_folder(const RuntimeDir *d, const char *path) {
+/* Return whether 'path' names a file of this folder, which need not exist. */
+static bool runtime_dir_contains(const RuntimeDir *d, const char *path) {
         size_t n = strlen(d->path);
 
         return strncmp(path, d->path, n) == 0 && path[n] == '/' && unit_name_check(path + n + 1, NULL) == 0;
 }
 
 bool runtime_dir_has(const RuntimeDir *d, const char *fragment) {
-        char path[600], target[600];
+        char path[RUNTIME_PATH_SIZE], target[RUNTIME_PATH_SIZE];
 
         if (fragment[0] != '/' || snprintf(path, sizeof(path), "%s", fragment) >= (int) sizeof(path))
                 return false;
-        for (unsigned i = 0; i < LINKS_MAX && !is_in_folder(d, path); i++) {
+        for (unsigned i = 0; i < LINKS_MAX && !runtime_dir_contains(d, path); i++) {
                 ssize_t n = readlink(path, target, sizeof(target) - 1);
                 size_t folder;
 
@@ -283,21 +285,21 @@ bool runtime_dir_has(const RuntimeDir *d, const char *fragment) {
                         return false;
                 memcpy(path + folder, target, (size_t) n + 1);
         }
-        return is_in_folder(d, path);
+        return runtime_dir_contains(d, path);
 }
 
 bool runtime_dir_lost_link(const RuntimeDir *d, const char *name, const char *fragment) {
-        char link[600];
+        char link[RUNTIME_PATH_SIZE];
 
         snprintf(link, sizeof(link), "%s/%s", d->links, name);
-        return streq(fragment, link) && leads_to_ours(d, name, link) == -ENOENT;
+        return streq(fragment, link) && runtime_dir_follow(d, name, link) == -ENOENT;
 }
 
 bool runtime_dir_links(const RuntimeDir *d, const char *name) {
-        char link[600];
+        char link[RUNTIME_PATH_SIZE];
 
         snprintf(link, sizeof(link), "%s/%s", d->links, name);
-        return leads_to_ours(d, name, link) == 1;
+        return runtime_dir_follow(d, name, link) == 1;
 }
 
 int runtime_dir_each_installed(const RuntimeDir *d, const char *name,

@@ -1,5 +1,5 @@
-/* Our folder of unit files in force, /run/fleet/units: what is in it, by hash; it outlives the daemon (rule
- * 34). */
+/* The folder of unit files in force, /run/fleet/units, and their hashes. It outlives the daemon: without its
+ * file, the next reload by any program would make a running unit "not-found". */
 #pragma once
 
 #include <stdbool.h>
@@ -13,10 +13,15 @@
 #include "units/unit_file.h"
 #include "units/name.h"
 
-/* A file that has the same is the one that was read. All 0: not known. */
+enum {
+        RUNTIME_DIR_SIZE = 256,
+        RUNTIME_PATH_SIZE = 600, /* of a file in one of the folders */
+};
+
+/* A file with the same stamp is unchanged since it was read. All 0: unknown. */
 typedef struct RuntimeDirStamp {
         uint64_t device, inode, size;
-        int64_t changed_ns, modified_ns;
+        int64_t changed_ns, manager_modified_ns;
 } RuntimeDirStamp;
 
 typedef struct RuntimeDirEntry {
@@ -30,48 +35,49 @@ typedef struct RuntimeDirEntry {
 
 typedef struct RuntimeDir {
         int fd;
-        char path[256], quadlets[256],
-                links[256]; /* ours; where links for podman's generator are, and systemd's runtime links */
-        RuntimeDirEntry *entries; /* by name */
-        uint64_t reads;           /* how often a file was read */
+        char path[RUNTIME_DIR_SIZE], quadlets[RUNTIME_DIR_SIZE],
+                links[RUNTIME_DIR_SIZE]; /* our files; links for podman's generator; systemd's runtime links
+                                          */
+        RuntimeDirEntry *entries;        /* by name */
+        uint64_t reads;                  /* reads of files */
 } RuntimeDir;
 
 int runtime_dir_open(RuntimeDir *d, const char *path, const char *quadlets, const char *links, Error *err);
 void runtime_dir_close(RuntimeDir *d);
 
-/* The folder may be removed, or another one put in its place, while it is open. Then it is opened anew, and
- * made if it has to be: 1, and each file that is not there is missing. 0: it is as it was; or a negative
- * errno. */
+/* Open the folder again, or make it, if it was removed or replaced: return 1, and missing files are missing.
+ * 0: unchanged; or a negative errno. */
 int runtime_dir_check(RuntimeDir *d);
 
-/* Makes sure that runtime_dir_write() of the same text succeeds, and that systemd can read it: the text is
- * written to a hidden file beside the unit's, which systemd does not read, and -ENOSPC is returned where
- * systemd would refuse to read its files again for want of room. */
+/* Write the text to a hidden file that systemd does not read, so that runtime_dir_write() of the same text
+ * succeeds. -ENOSPC: /run has too little free space for systemd to reload. */
 int runtime_dir_stage(RuntimeDir *d, const char *name, const char *text, size_t size);
 int runtime_dir_write(RuntimeDir *d, const char *name, const char *text, size_t size);
 int runtime_dir_remove(RuntimeDir *d, const char *name);
 
-/* *ret: the entry whose file is really there, NULL otherwise: a file that somebody removed is forgotten, one
- * that somebody changed is read again; one that is as it was is not. 0, or -ENOMEM when it could not be read
- * for want of memory. */
+/* Return the last known entry of a file, or NULL. */
+RuntimeDirEntry *runtime_dir_find(const RuntimeDir *d, const char *name);
+/* Return in *ret the entry of an existing file, or NULL. Read a changed file again; drop the entry of a
+ * removed one. 0, or -ENOMEM if the file could not be read. */
 int runtime_dir_get(RuntimeDir *d, const char *name, const RuntimeDirEntry **ret);
 
-/* Quadlet files: beside the file here a link in the folder that podman's generator reads ('quadlets', made
- * when needed). Who finds a file of that name there that is not ours leaves it alone: -EEXIST. */
+/* Link a Quadlet file into the folder that podman's generator reads, which is made if necessary. -EEXIST: the
+ * folder has a file of that name that is not ours. */
 int runtime_dir_offer(RuntimeDir *d, const char *name);
 void runtime_dir_withdraw(RuntimeDir *d, const char *name);
 
-/* Whether 'fragment' is the file of 'name' in this folder, or systemd's link to it; of a Quadlet file, our
- * link among the generator's sources, even if it is gone: then nobody's service is left until the next
- * reload. */
+/* Return whether 'fragment' is the file of 'name' in this folder, or systemd's link to it. For a Quadlet
+ * file: our link among the generator's sources, even if it is gone: until the next reload the service is
+ * ours. */
 bool runtime_dir_owns(const RuntimeDir *d, const char *name, const char *fragment);
-/* Whether 'fragment' is the file of any unit of ours, or leads to one by links, as that of an alias does; the
- * file itself may be gone. */
+/* Return whether 'fragment' is the file of any unit of ours, or leads to one by links, as the file of an
+ * alias does. The file itself may be gone. */
 bool runtime_dir_has(const RuntimeDir *d, const char *fragment);
-/* Whether 'fragment' is systemd's runtime link of that name, and gone: then it is no file of the host. */
+/* Return whether 'fragment' is systemd's runtime link of that name, and gone: then it does not belong to the
+ * host. */
 bool runtime_dir_lost_link(const RuntimeDir *d, const char *name, const char *fragment);
-/* Whether there is a runtime link of systemd of that name, and it is ours, whether or not the file is there:
- * one that leads elsewhere is the host's (a mask). */
+/* Return whether systemd's runtime link of that name exists and is ours, even if the file is gone. A link to
+ * another place belongs to the host (a mask). */
 bool runtime_dir_links(const RuntimeDir *d, const char *name);
 
 /* Call 'each' for each name in the [Install] section of the file (install_each_name()). */

@@ -22,7 +22,7 @@ void systemd_trace_lost(SystemdTrace *t) {
 }
 
 static void trace_ended(SystemdTrace *t, const SystemdChange *c) {
-        bool was_active = c->left_us != t->left_us; /* a oneshot ends out of its start, with the job of it */
+        bool was_active = c->left_us != t->left_us; /* a oneshot unit ends during its start job */
 
         t->running = false;
         if ((was_active || t->canceled_us != 0) && (t->by_job || c->job != 0)) {
@@ -68,8 +68,8 @@ void systemd_trace_job_canceled(SystemdTrace *t, uint64_t now_us) {
                 t->canceled_us = now_us;
 }
 
-/* FNV-1a: names that meet cost a start too many at worst. */
-static uint64_t hash_of(const char *name) {
+/* FNV-1a. A collision costs one superfluous start. */
+static uint64_t trace_hash(const char *name) {
         uint64_t h = UINT64_C(14695981039346656037);
 
         for (const char *p = name; *p; p++)
@@ -80,13 +80,13 @@ static uint64_t hash_of(const char *name) {
 void systemd_trace_stopped_for(SystemdTrace *t, const char *name) {
         t->end = SYSTEMD_END_STOPPED_FOR;
         if (t->n_movers < SYSTEMD_MOVERS)
-                t->movers[t->n_movers] = hash_of(name);
+                t->movers[t->n_movers] = trace_hash(name);
         if (t->n_movers <= SYSTEMD_MOVERS)
                 t->n_movers++;
 }
 
 bool systemd_trace_may_be_for(const SystemdTrace *t, const char *name) {
-        uint64_t hash = hash_of(name);
+        uint64_t hash = trace_hash(name);
 
         for (unsigned i = 0; t->n_movers <= SYSTEMD_MOVERS && i < t->n_movers; i++)
                 if (t->movers[i] == hash)
@@ -95,7 +95,7 @@ bool systemd_trace_may_be_for(const SystemdTrace *t, const char *name) {
 }
 
 void systemd_moves_add(SystemdMoves *m, const char *name, uint64_t when_us) {
-        uint64_t hash = hash_of(name);
+        uint64_t hash = trace_hash(name);
         SystemdMove *move;
 
         HASH_FIND(hh, m->all, &hash, sizeof(hash), move);
@@ -112,7 +112,7 @@ void systemd_moves_add(SystemdMoves *m, const char *name, uint64_t when_us) {
 }
 
 bool systemd_moves_have(const SystemdMoves *m, const char *name, uint64_t since_us) {
-        uint64_t hash = hash_of(name);
+        uint64_t hash = trace_hash(name);
         const SystemdMove *move;
 
         HASH_FIND(hh, m->all, &hash, sizeof(hash), move);

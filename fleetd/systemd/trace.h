@@ -1,10 +1,8 @@
-/* Why a unit became inactive: what systemd's signals say in passing, kept, since systemd forgets a unit as
- * soon as it has stopped. Pure.
+/* How a unit became inactive. systemd unloads a unit after its stop, so this keeps what signals report. Pure.
  *
- * A unit that ended without a job ended by itself. One that a stop job ended was stopped: by hand, or for the
- * sake of another unit. systemd does not say for whose; but then a unit that it is bound to, or in conflict
- * with, had a job or left the active state at the same time, or the job came with that of a target (isolate).
- */
+ * A unit that ended without a job ended by itself. A stop job means: by hand, or because of another unit,
+ * which systemd does not name. In the second case, a related unit got a job or left the active state at that
+ * time, or the job came with that of a target (isolate). */
 #pragma once
 
 #include <stdbool.h>
@@ -14,19 +12,18 @@
 #include "base/table.h"
 
 typedef enum SystemdEnd {
-        SYSTEMD_END_UNKNOWN, /* it runs, or nobody saw how it ended */
+        SYSTEMD_END_UNKNOWN, /* it runs, or its end was not observed */
         SYSTEMD_END_ITSELF,
-        SYSTEMD_END_FAILED,  /* by itself, in state "failed", which systemd forgets when it is reset or the
-                                unit is collected */
-        SYSTEMD_END_SKIPPED, /* a condition did not hold (ExecCondition= too): it did not begin */
-        SYSTEMD_END_STOPPED, /* by hand: a job for its own sake, or a signal */
-        SYSTEMD_END_STOPPED_FOR, /* a job for the sake of another unit, or with the host */
+        SYSTEMD_END_FAILED,  /* by itself, in state "failed", until that is reset or the unit is unloaded */
+        SYSTEMD_END_SKIPPED, /* a condition did not hold (ExecCondition= included): not begun */
+        SYSTEMD_END_STOPPED, /* by hand: a job of its own, or a signal */
+        SYSTEMD_END_STOPPED_FOR, /* by a job because of another unit, or with the host */
 } SystemdEnd;
 
-/* What one PropertiesChanged says of a unit; times are systemd's, in µs. */
+/* Content of one PropertiesChanged; times are systemd's, in µs. */
 typedef struct SystemdChange {
         const char *active;  /* ActiveState */
-        uint32_t job;        /* the id of its job; 0: none */
+        uint32_t job;        /* ID of its job; 0: none */
         bool condition;      /* ConditionResult */
         uint64_t checked_us; /* ConditionTimestampMonotonic */
         uint64_t left_us;    /* ActiveExitTimestampMonotonic */
@@ -37,38 +34,37 @@ enum { SYSTEMD_MOVERS = 8 };
 
 typedef struct SystemdTrace {
         SystemdEnd end;
-        bool running;     /* it has begun, and not ended */
-        bool by_job;      /* and a job is ending it */
-        bool killed;      /* its main process ended by a signal */
+        bool running;     /* begun, and not ended */
+        bool by_job;      /* a job is ending it */
+        bool killed;      /* its main process was ended by a signal */
         bool skipped;     /* the last result of a service is that of ExecCondition= */
-        bool undecided;   /* stopped: for whose sake is still to be found out */
-        bool with_target; /* its job came with that of a target */
+        bool undecided;   /* stopped by a job, whose cause is not decided */
+        bool with_target; /* its job is part of the transaction of a target */
         uint64_t checked_us, left_us;
-        uint64_t canceled_us; /* when a job of it was canceled before it was active, as a stop does to a
-                                 start; 0: none was */
-        uint64_t stopped_us;  /* when its stop began */
-        uint64_t movers[SYSTEMD_MOVERS]; /* for whose sake: hashes of names */
-        unsigned n_movers;               /* 0: not known; above SYSTEMD_MOVERS: more than are kept */
+        uint64_t canceled_us; /* cancellation of a job before the unit was active, as by a stop during a
+                                 start; 0: none */
+        uint64_t stopped_us;  /* begin of its stop */
+        uint64_t movers[SYSTEMD_MOVERS]; /* causes of the stop: hashes of names */
+        unsigned n_movers;               /* 0: unknown; above SYSTEMD_MOVERS: more than are kept */
 } SystemdTrace;
 
-/* It is to be started: what is known of its last end is not about this start, but for whose sake it was
- * stopped, until it runs. */
+/* A start is requested: drop how the unit ended. The causes of its stop are kept until it runs. */
 void systemd_trace_begin(SystemdTrace *t);
-/* Signals were lost: how it ends is not known if it ran. */
+/* Signals were lost: the end of a running unit is unknown. */
 void systemd_trace_lost(SystemdTrace *t);
-/* It was seen running: from then on its end is noticed. */
+/* The unit was observed running: its end will be observed, too. */
 void systemd_trace_running(SystemdTrace *t);
 void systemd_trace_change(SystemdTrace *t, const SystemdChange *change);
-/* A job of it is new. 'with_target': in one transaction with the job of a target. */
+/* The unit has a new job. 'with_target': in one transaction with the job of a target. */
 void systemd_trace_job(SystemdTrace *t, bool with_target);
 void systemd_trace_job_canceled(SystemdTrace *t, uint64_t now_us);
-/* 'name', which it is bound to, or in conflict with, moved when it was stopped. */
+/* 'name', to which the unit is bound or with which it conflicts, changed when the unit was stopped. */
 void systemd_trace_stopped_for(SystemdTrace *t, const char *name);
-/* Whether it may have been stopped for the sake of 'name': what it needs otherwise, and what did not move,
- * does not keep it from its start. */
+/* Return whether 'name' may have caused the stop. Other units that are required, or did not change, do not
+ * prevent the next start. */
 bool systemd_trace_may_be_for(const SystemdTrace *t, const char *name);
 
-/* Units that left the active state, or got a job, lately: when each did so last. */
+/* Units that recently left the active state or got a job, with the last such time. */
 enum { SYSTEMD_MOVES_MAX = 8192 };
 
 typedef struct SystemdMove {
@@ -77,11 +73,10 @@ typedef struct SystemdMove {
 } SystemdMove;
 
 typedef struct SystemdMoves {
-        SystemdMove *all; /* table by name, the oldest first */
+        SystemdMove *all; /* by name, oldest first */
 } SystemdMoves;
 
-void systemd_moves_add(SystemdMoves *m, const char *name,
-                       uint64_t when_us); /* without memory: it is not known */
-/* Whether 'name' moved at 'since_us' or later. */
+void systemd_moves_add(SystemdMoves *m, const char *name, uint64_t when_us); /* without memory: not added */
+/* Return whether 'name' changed at 'since_us' or later. */
 bool systemd_moves_have(const SystemdMoves *m, const char *name, uint64_t since_us);
 void systemd_moves_clear(SystemdMoves *m);

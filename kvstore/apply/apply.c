@@ -137,8 +137,11 @@ static int apply_txn(Apply *a, const KvCommand *cmd, KvResult *ret) {
                 return r;
         }
 
-        for (size_t i = 0; i < a->n_events; i++)
-                a->sink->on_event(a->sink->userdata, &a->events[i]);
+        for (size_t i = 0; i < a->n_events; i++) {
+                k = applied_add_event(a->applied, &a->events[i]);
+                if (k < 0)
+                        return k;
+        }
         *ret = (KvResult) {
                 .status = KV_OK,
                 .action = KV_ACTION_SET,
@@ -150,12 +153,12 @@ static int apply_txn(Apply *a, const KvCommand *cmd, KvResult *ret) {
         return 1;
 }
 
-static unsigned level_max(const ApplySink *sink) {
-        return sink && sink->level_max > 0 ? sink->level_max : KV_LEVEL_MAX;
+static unsigned apply_level_max(const Applied *applied) {
+        return applied && applied->level_max > 0 ? applied->level_max : KV_LEVEL_MAX;
 }
 
 static int apply_raise(Apply *a, const KvCommand *cmd, KvResult *ret) {
-        if (cmd->limit > level_max(a->sink))
+        if (cmd->limit > apply_level_max(a->applied))
                 return -ENOTSUP;
         a->meta->level = MAX(a->meta->level, cmd->limit);
         *ret = (KvResult) {
@@ -195,13 +198,12 @@ static int apply_checked(Apply *a, const KvCommand *cmd, uint64_t term, KvResult
 }
 
 int apply_command(TreeTxn *txn, TreeMeta *meta, const KvCommand *cmd, uint64_t term, Arena *arena,
-                  const ApplySink *sink, KvResult *ret) {
-        Cost *entry = sink ? sink->cost : NULL;
-        uint64_t spent = entry ? entry->total : 0;
+                  Applied *applied, KvResult *ret) {
+        uint64_t spent = applied ? applied->cost.total : 0;
         Apply a = { .txn = txn,
                     .meta = meta,
                     .arena = arena,
-                    .sink = sink,
+                    .applied = applied,
                     .left = COST_ENTRY_MAX - MIN(spent, (uint64_t) COST_ENTRY_MAX) };
         Cost base = {};
         int r;
@@ -212,8 +214,8 @@ int apply_command(TreeTxn *txn, TreeMeta *meta, const KvCommand *cmd, uint64_t t
                 r = apply_checked(&a, cmd, term, ret);
         free(a.events);
         long_keys_done(&a.long_keys);
-        if (entry)
-                cost_add(entry, &a.cost);
+        if (applied)
+                cost_add(&applied->cost, &a.cost);
         return r < 0 ? r : 0;
 }
 
@@ -235,110 +237,154 @@ static KvAction action_asked(const KvCommand *cmd) {
         }
 }
 
-/* One command of an entry: an answer unless nobody waits for it. What it took to find its number is charged
- * behind it: the same in each entry, it would defer the command in each. */
-static int apply_item(TreeTxn *txn, TreeMeta *meta, const KvBatchItem *item, Dedup *results,
-                      uint64_t raft_index, uint64_t term, const ApplySink *sink) {
+/* An entry that is being applied. */
+typedef struct Entry {
+        TreeTxn *txn;
+        uint64_t raft_index, term;
+        TreeMeta meta;
+        Dedup *dedup;
+        Applied *applied;
+} Entry;
+
+/* Decide the result of one command. 1: *ret is the result; 0: no proposer waits for one. */
+static int apply_decide(Entry *e, const KvBatchItem *item, const KvCommand *cmd, Arena *arena,
+                        KvResult *ret) {
+        CachedResult kept;
+        int r;
+
+        r = dedup_judge(e->dedup, item, &kept);
+        switch (r) {
+        case DEDUP_FRESH:
+                r = apply_command(e->txn, &e->meta, cmd, e->term, arena, e->applied, ret);
+                if (r < 0)
+                        return r;
+                if (ret->status != KV_OK)
+                        ret->action = action_asked(cmd);
+                if (ret->status == KV_DEFERRED)
+                        return 1;
+                r = dedup_keep(e->dedup, item, cmd, ret);
+                return r < 0 ? r : 1;
+        case DEDUP_KEPT:
+                r = result_decode(&kept, e->txn, cmd, arena, ret);
+                cost_bytes(&e->applied->cost, kept.bytes.size);
+                if (r != -EBADMSG)
+                        return r < 0 ? r : 1;
+                /* Two commands have one number: no fleetd proposes that. */
+                (void) apply_refuse(&(Apply) { .meta = &e->meta }, ret, KV_UNKNOWN,
+                                    kv_string("another command had this number"));
+                ret->action = action_asked(cmd);
+                return 1;
+        case DEDUP_LATE:
+                *ret = (KvResult) { .status = KV_LATE,
+                                    .action = action_asked(cmd),
+                                    .index = e->meta.index,
+                                    .now_ms = e->meta.cluster_ms };
+                return 1;
+        case DEDUP_PASSED:
+                return 0;
+        default:
+                return r;
+        }
+}
+
+/* Apply one command of an entry. The cost of finding its number is charged after the command: it is the same
+ * in each entry, so it would defer the command in each. */
+static int apply_item(Entry *e, const KvBatchItem *item) {
         _cleanup_arena_ Arena arena = {};
         _cleanup_free_ void *decoded = NULL;
-        KvCommand cmd;
         KvResult result;
-        CachedResult kept;
-        int verdict, r;
+        KvCommand cmd;
+        int r;
 
         r = kv_command_decode(item->command, item->command_size, &cmd, &decoded);
         if (r < 0)
                 return r;
-        verdict = dedup_judge(results, item, &kept);
-        if (sink->forgetful)
-                verdict = DEDUP_FRESH;
-        switch (verdict) {
-        case DEDUP_FRESH:
-                r = apply_command(txn, meta, &cmd, term, &arena, sink, &result);
-                if (r == 0 && result.status != KV_OK)
-                        result.action = action_asked(&cmd);
-                if (r == 0 && result.status != KV_DEFERRED)
-                        r = dedup_keep(results, item, &cmd, &result);
-                break;
-        case DEDUP_KEPT:
-                r = result_decode(&kept, txn, &cmd, &arena, &result);
-                cost_bytes(sink->cost, kept.bytes.size);
-                if (r == -EBADMSG) { /* two commands of one number: no daemon of ours asks so */
-                        (void) apply_refuse(&(Apply) { .meta = meta }, &result, KV_UNKNOWN,
-                                            kv_string("another command had this number"));
-                        result.action = action_asked(&cmd);
-                        r = 0;
-                }
-                break;
-        case DEDUP_LATE:
-                result = (KvResult) { .status = KV_LATE,
-                                      .action = action_asked(&cmd),
-                                      .index = meta->index,
-                                      .now_ms = meta->cluster_ms };
-                break;
-        case DEDUP_PASSED:
+        r = apply_decide(e, item, &cmd, &arena, &result);
+        if (r == 0)
                 return 0; /* found without a search */
-        default:
-                r = verdict;
-        }
-        dedup_take_cost(results, sink->cost);
+        dedup_take_cost(e->dedup, &e->applied->cost);
         if (r < 0)
                 return r;
 
         if (!result.again) {
                 result.internal = cmd.internal;
-                result.raft_index = raft_index;
-                result.term = term;
+                result.raft_index = e->raft_index;
+                result.term = e->term;
         }
-        if (sink->on_result)
-                sink->on_result(sink->userdata, item->origin, item->number, &result);
+        return applied_add_result(e->applied, item->origin, item->number, &result);
+}
+
+/* Advance 'meta' by what the leader wrote into the entry's head. */
+static int apply_head(const KvBatchHead *head, const Applied *applied, TreeMeta *meta) {
+        if (head->level > apply_level_max(applied) || meta->level > apply_level_max(applied))
+                return -ENOTSUP;
+        if (head->level > MAX(meta->level, (uint64_t) KV_LEVEL_FIRST))
+                return -EBADMSG; /* no leader may use this level yet */
+        meta->cluster_ms = MAX(meta->cluster_ms, head->cluster_ms);
+        if (head->quota > 0)
+                meta->quota = head->quota;
+        if (head->quota_nodes > 0)
+                meta->quota_nodes = head->quota_nodes;
         return 0;
 }
 
-int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *bytes, size_t size,
-                const ApplySink *sink) {
-        _cleanup_(dedup_freep) Dedup *results = NULL;
-        KvBatchHead head;
+static int apply_items(Entry *e, KvBatch *items) {
+        _cleanup_(dedup_freep) Dedup *dedup = NULL;
         KvBatchItem item;
-        KvBatch items;
-        ApplySink counted = sink ? *sink : (ApplySink) {};
-        Cost cost = {};
-        TreeMeta meta;
         int r;
 
-        if (!counted.cost)
-                counted.cost = &cost;
-        r = kv_batch_open(&items, bytes, size, &head);
-        if (r == 0)
-                r = tree_meta(txn, &meta);
+        r = dedup_new(&dedup, e->txn, e->raft_index, e->term, e->meta.cluster_ms);
         if (r < 0)
                 return r;
-        if (head.level > level_max(sink) || meta.level > level_max(sink))
-                return -ENOTSUP;
-        if (head.level > MAX(meta.level, (uint64_t) KV_LEVEL_FIRST))
-                return -EBADMSG; /* nobody may write so yet */
-        meta.cluster_ms = MAX(meta.cluster_ms, head.cluster_ms);
-        if (head.quota > 0)
-                meta.quota = head.quota;
-        if (head.quota_nodes > 0)
-                meta.quota_nodes = head.quota_nodes;
-
-        r = dedup_new(&results, txn, raft_index, term, meta.cluster_ms);
-        if (r < 0)
-                return r;
-        while ((r = kv_batch_next(&items, &item)) > 0) {
-                r = apply_item(txn, &meta, &item, results, raft_index, term, &counted);
+        e->dedup = dedup;
+        while ((r = kv_batch_next(items, &item)) > 0) {
+                r = apply_item(e, &item);
                 if (r < 0)
                         return r;
         }
-        if (r == 0)
-                r = dedup_store(results);
+        return r < 0 ? r : dedup_store(dedup);
+}
+
+static void apply_count_cost(Applied *applied) {
+        AppliedCounts *c = &applied->counts;
+
+        cost_add(&c->cost, &applied->cost);
+        if (applied->cost.total > c->cost_max.total)
+                c->cost_max = applied->cost;
+}
+
+int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *bytes, size_t size,
+                Applied *applied) {
+        Applied none = { .discard = true };
+        Entry e = { .txn = txn, .raft_index = raft_index, .term = term, .applied = applied ?: &none };
+        KvBatchHead head;
+        KvBatch items;
+        int r;
+
+        e.applied->cost = (Cost) {};
+        r = kv_batch_open(&items, bytes, size, &head);
+        if (r < 0)
+                return r;
+        r = tree_meta(txn, &e.meta);
+        if (r < 0)
+                return r;
+        r = apply_head(&head, e.applied, &e.meta);
+        if (r < 0)
+                return r;
+        r = apply_items(&e, &items);
+        apply_count_cost(e.applied);
         if (r < 0)
                 return r;
 
-        meta.applied = raft_index;
-        meta.applied_term = term;
-        return tree_set_meta(txn, &meta);
+        e.meta.applied = raft_index;
+        e.meta.applied_term = term;
+        r = tree_set_meta(txn, &e.meta);
+        if (r < 0)
+                return r;
+        /* The tree counts nodes and results by itself. */
+        r = tree_meta(txn, &e.applied->open);
+        e.applied->has_open = r == 0;
+        return r;
 }
 
 int apply_empty(TreeTxn *txn, uint64_t raft_index, uint64_t term) {
@@ -349,6 +395,21 @@ int apply_empty(TreeTxn *txn, uint64_t raft_index, uint64_t term) {
         if (r < 0)
                 return r;
         meta.applied = raft_index;
+        meta.applied_term = term;
+        return tree_set_meta(txn, &meta);
+}
+
+int apply_configuration(TreeTxn *txn, uint64_t raft_index, uint64_t term, KvBytes configuration) {
+        TreeMeta meta;
+        int r;
+
+        r = tree_set_configuration(txn, configuration);
+        if (r < 0)
+                return r;
+        r = tree_meta(txn, &meta);
+        if (r < 0)
+                return r;
+        meta.applied = meta.configuration_index = raft_index;
         meta.applied_term = term;
         return tree_set_meta(txn, &meta);
 }

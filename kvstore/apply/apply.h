@@ -1,8 +1,6 @@
-/* The state machine: one batch in one transaction, an answer and events for each command. Reads no clock,
- * no chance, touches nothing but the transaction: every replica with the same tree and the same entry ends
- * with the same tree and the same answers. Semantics: etcd v2 (reference: its API description), plus
- * transactions.
- */
+/* The state machine: one batch in one transaction; a result and events for each command. It uses no clock and
+ * no randomness, and changes only the transaction: every replica with the same tree and the same entry gets
+ * the same tree and the same results. Semantics: etcd v2 (its API description), plus transactions. */
 #pragma once
 
 #include "kvstore/arena.h"
@@ -13,52 +11,33 @@
 enum {
         APPLY_SUBTREE_MAX = 100000, /* below KV_LEVEL_COST: nodes that one delete takes along; an expiry of
                                        more goes in pages, children first */
-        APPLY_NODE_WEIGHT = 128,    /* bytes that a node weighs besides its key and value */
+        APPLY_NODE_WEIGHT = 128,    /* bytes that a node weighs in addition to key and value */
 };
 
-/* What users' nodes may weigh where the tree's meta does not say otherwise; as much again is there for
- * /_fleet. */
+/* The quota of users' nodes, unless the tree's meta sets one; /_fleet has the same quota again. */
 #define APPLY_QUOTA (256ull * 1024 * 1024)
 
-/* One change of one key, as watchers see it. Borrowed for the call of 'on_event'. */
-typedef struct KvEvent {
-        KvAction action;
-        uint64_t index; /* the store's */
-        KvNode node;    /* for delete and expire: key, indexes, dir; a directory takes all below it along */
-        bool has_prev;
-        KvNode prev;
-        bool refresh;    /* watchers are not told; it takes a slot of the window */
-        uint64_t now_ms; /* cluster time of the entry */
-} KvEvent;
+typedef struct Applied Applied; /* kvstore/apply/applied.h */
 
-/* Either may be NULL. Called before the transaction is committed; a command's events come before its result.
- */
-typedef struct ApplySink {
-        void (*on_result)(void *userdata, uint64_t origin, uint64_t number, const KvResult *result);
-        void (*on_event)(void *userdata, const KvEvent *event);
-        void *userdata;
-        bool forgetful;     /* a planted bug: what has been answered is applied again */
-        unsigned level_max; /* for tests: what this program is to know at most; 0: KV_LEVEL_MAX */
-        Cost *cost;         /* what the entry has cost so far: moves with each command, at all levels */
-} ApplySink;
-
-/* Applies one Raft entry's batch inside 'txn' and moves the tree's meta (applied index and term, store's
- * index, cluster time, which never runs backward). A refused command is an answer like any other and changes
- * nothing. A negative errno means that this replica can no longer follow the log: the caller aborts the
- * transaction and stops the replica. -ENOTSUP: the entry is of a feature level, or holds a command, that this
- * program does not know. */
+/* Apply one Raft entry's batch inside 'txn', and advance the tree's meta: applied index and term, the store's
+ * index, and cluster time, which never runs backward. Add results and events to 'applied', which may be NULL.
+ * A rejected command is a normal result and changes nothing. A negative errno means that this replica can no
+ * longer follow the log: the caller aborts the transaction and stops the replica. -ENOTSUP: this program does
+ * not know the entry's feature level, or one of its commands. */
 int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *bytes, size_t size,
-                const ApplySink *sink);
+                Applied *applied);
 
-/* Whether users' quotas have room for what a set, create, update or post adds at least, to 'prev' or (NULL)
- * as a new node: 0, or -EDQUOT and the sentence that names the quota. Pure; ways that are missing are not
- * counted. */
+/* Check that users' quotas have room for what a set, create, update or post adds at least, to 'prev' or
+ * (NULL) as a new node: 0, or -EDQUOT with a message that names the quota. Pure; missing parent directories
+ * are not counted. */
 int apply_room(const TreeMeta *meta, const KvCommand *cmd, const KvNode *prev, Error *err);
 
-/* The same for an entry without commands (a no-op, a configuration): only the meta moves. */
+/* Apply an entry without commands: advance the applied index and term. */
 int apply_empty(TreeTxn *txn, uint64_t raft_index, uint64_t term);
+/* Apply an entry with a Raft configuration. */
+int apply_configuration(TreeTxn *txn, uint64_t raft_index, uint64_t term, KvBytes configuration);
 
-/* One command, as apply_batch() does it: 'meta' is moved on, but not yet the tree's (tree_set_meta()). What
- * *ret points to is the command's, or the arena's. */
+/* Apply one command. This advances 'meta', but not the tree's (tree_set_meta()). *ret borrows from the
+ * command and the arena. 'applied' may be NULL. */
 int apply_command(TreeTxn *txn, TreeMeta *meta, const KvCommand *cmd, uint64_t term, Arena *arena,
-                  const ApplySink *sink, KvResult *ret);
+                  Applied *applied, KvResult *ret);

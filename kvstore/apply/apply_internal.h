@@ -1,43 +1,43 @@
-/* What the files of apply know of each other. */
+/* Shared by the files of apply. */
 #pragma once
 
-#include "kvstore/apply/apply.h"
+#include "kvstore/apply/applied.h"
 #include "kvstore/apply/long_keys.h"
 
-/* Functions that may refuse return 1 to go on, 0 when the answer in 'ret' is a refusal, and a negative errno
- * when this replica cannot follow. Everything is checked before anything is written; only a transaction's
- * writes, which may fail after others, run in a nested transaction. */
+/* Functions that may reject return 1 to continue, 0 when the result in 'ret' is a rejection, and a negative
+ * errno when this replica cannot follow the log. All checks precede all writes; only the writes of a
+ * transaction, which may fail after others, run in a nested transaction. */
 
 typedef struct Apply {
         TreeTxn *txn;
-        TreeMeta *meta; /* the caller's: index and cluster time move here */
+        TreeMeta *meta; /* the caller's: index and cluster time advance here */
         Arena *arena;
-        const ApplySink *sink;
-        bool collect;  /* inside a transaction: keep the events until all of it is done */
-        Cost cost;     /* of this command so far */
-        uint64_t left; /* of the entry's budget, before this command */
+        Applied *applied; /* NULL: no caller needs events */
+        bool collect;     /* inside a transaction: collect the events until it succeeds */
+        Cost cost;        /* of this command so far */
+        uint64_t left;    /* of the entry's budget, before this command */
         LongKeys long_keys;
-        uint64_t answer; /* bytes of values in a transaction's answer that are not its own */
+        uint64_t answer; /* bytes of values in a transaction's result that the command does not hold */
         KvEvent *events;
         size_t n_events, capacity;
 } Apply;
 
 int apply_refuse(Apply *a, KvResult *ret, KvStatus status, KvBytes cause);
-/* As tree_get(), for a question: a key that another one's hash keeps out is not there. */
+/* As tree_get(), for a check: a key that collides with another one's hash does not exist. */
 int apply_get(Apply *a, KvBytes path, KvNode *ret);
-/* The tree's bytes move with the next write: what an event tells of the past is copied before. */
+/* Copy the previous node of an event: the next write moves the tree's bytes. */
 int apply_keep(Apply *a, KvNode *node);
 
-/* From this feature level on, what a command may cost is bounded. */
+/* From this feature level on, the cost of a command is bounded. */
 static inline bool apply_bounds(const Apply *a) {
         return a->meta->level >= KV_LEVEL_COST;
 }
 
-/* Charges for what comes next, before it is done: 1, or 0 when the command may not cost so much, or not in
- * this entry. What is refused is not charged. */
+/* Charge for the next step before it is done: 1, or 0 if the command may not cost so much, or not in this
+ * entry. A rejected step is not charged. */
 int apply_afford(Apply *a, const Cost *more, KvResult *ret);
-int apply_visit(Apply *a, size_t key, KvResult *ret); /* the same, for a node that is looked up */
+int apply_visit(Apply *a, size_t key, KvResult *ret); /* the same, for the lookup of a node */
 
-/* A command for one key. */
+/* Apply a command for one key. */
 int apply_one(Apply *a, const KvCommand *cmd, KvResult *ret);
 int apply_expire(Apply *a, const KvCommand *cmd, KvResult *ret);

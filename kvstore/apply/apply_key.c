@@ -1,4 +1,4 @@
-/* What a command does to one key, and what it is refused for. */
+/* The effect of a command on one key, and the reasons to reject it. */
 #include "kvstore/apply/apply_internal.h"
 
 #include <stdio.h>
@@ -51,12 +51,12 @@ int apply_keep(Apply *a, KvNode *node) {
         return node->key.data && node->value.data ? 0 : -ENOMEM;
 }
 
-/* -- The way to a key -- */
+/* -- Parents of a key -- */
 
 typedef struct Way {
-        KvBytes missing; /* the topmost ancestor that is not there; size 0: none */
+        KvBytes missing; /* the topmost missing ancestor; size 0: none */
         size_t n_missing, n_bytes;
-        size_t n_long; /* of the missing, those with long keys */
+        size_t n_long; /* missing ancestors with long keys */
 } Way;
 
 static KvBytes parent_of(KvBytes path) {
@@ -66,7 +66,7 @@ static KvBytes parent_of(KvBytes path) {
         return (KvBytes) { path.data, size > 0 ? size : 1 };
 }
 
-/* Climbs from a key until something is there. All above that are directories, since everything stored has its
+/* Walk up from a key to its first existing ancestor. All above that exist, since each stored node has its
  * parents. */
 static int climb(Apply *a, KvBytes key, Way *way, KvResult *ret) {
         KvNode node;
@@ -92,7 +92,7 @@ static int climb(Apply *a, KvBytes key, Way *way, KvResult *ret) {
         }
 }
 
-/* A node that must be there. */
+/* Read a node that has to exist. */
 static int find(Apply *a, KvBytes key, KvNode *node, KvResult *ret) {
         Way way;
         int r;
@@ -129,8 +129,8 @@ static int make_way(Apply *a, KvBytes key, const Way *way, uint64_t index) {
 
 /* -- Limits -- */
 
-/* Refuses what makes the owner of 'key' heavier than allowed. Who is too heavy already may still become
- * lighter. */
+/* Reject a change beyond the quota of the owner of 'key'. A change that reduces the weight is always allowed.
+ */
 static int check_weight(Apply *a, KvBytes key, size_t n_more, uint64_t size, uint64_t size_before,
                         KvResult *ret) {
         uint64_t quota = a->meta->quota > 0 ? a->meta->quota : APPLY_QUOTA, weight;
@@ -179,7 +179,7 @@ int apply_room(const TreeMeta *meta, const KvCommand *cmd, const KvNode *prev, E
         return 0;
 }
 
-/* Keys beyond 480 bytes that share their beginning are walked as one: how many there may be is bounded. */
+/* Keys beyond 480 bytes with equal beginnings are walked together: bound their number. */
 static int check_long(Apply *a, KvBytes key, const Way *way, KvResult *ret) {
         Cost counted = {};
         LongGroup *group;
@@ -195,7 +195,7 @@ static int check_long(Apply *a, KvBytes key, const Way *way, KvResult *ret) {
         r = apply_afford(a, &counted, ret);
         if (r <= 0)
                 return r;
-        group->n += way->n_long + 1; /* what is refused from here on ends the command */
+        group->n += way->n_long + 1; /* a rejection after this ends the command */
         if (group->n <= COST_LONG_KEYS_MAX)
                 return 1;
         return apply_refuse(a, ret, KV_TOO_LARGE,
@@ -203,9 +203,9 @@ static int check_long(Apply *a, KvBytes key, const Way *way, KvResult *ret) {
                                       "use shorter names"));
 }
 
-/* What is below a directory, as far as it was counted. */
+/* The nodes below a directory, as far as they were counted. */
 typedef struct Below {
-        Cost passed, removal; /* of the count; of what it found, if that goes */
+        Cost passed, removal; /* of the count; of the removal of the counted nodes */
         uint64_t n;
         uint64_t cost_max, n_max; /* the count stops beyond either */
 } Below;
@@ -214,7 +214,7 @@ static bool is_beyond(const Below *b) {
         return b->n > b->n_max || b->passed.total + b->removal.total > b->cost_max;
 }
 
-/* What the command may still cost. */
+/* Return the cost that is left for the command. */
 static uint64_t apply_rest(const Apply *a) {
         uint64_t allowed = MIN(a->left, (uint64_t) COST_COMMAND_MAX);
 
@@ -237,13 +237,13 @@ static int count_below(Apply *a, KvBytes path, uint64_t cost_max, Below *ret) {
         *ret = (Below) { .cost_max = apply_bounds(a) ? MIN(cost_max, apply_rest(a)) : UINT64_MAX,
                          .n_max = apply_bounds(a) ? UINT64_MAX : APPLY_SUBTREE_MAX };
         r = tree_scan(a->txn, path, count_one, ret);
-        cost_add(&a->cost, &ret->passed); /* whatever comes of it */
+        cost_add(&a->cost, &ret->passed); /* whether the command succeeds or not */
         return r;
 }
 
 /* -- Writing -- */
 
-/* 0 is never; a time-to-live too long to be reckoned is as long as can be. */
+/* 0: never. A time to live that overflows is the longest possible one. */
 static uint64_t expiry_of(Apply *a, const KvCommand *cmd) {
         uint64_t now_ms = a->meta->cluster_ms;
 
@@ -253,7 +253,7 @@ static uint64_t expiry_of(Apply *a, const KvCommand *cmd) {
                                                                              MAX(now_ms + cmd->ttl_ms, 1u);
 }
 
-/* The write is done: tells the watchers and the one who asked. */
+/* The write is done: fill the result, and add the event. */
 static int done(Apply *a, KvAction action, const KvNode *node, const KvNode *prev, bool refresh,
                 KvResult *ret) {
         KvEvent event = {
@@ -286,11 +286,11 @@ static int done(Apply *a, KvAction action, const KvNode *node, const KvNode *pre
         if (r < 0)
                 return r;
 
-        if (!a->sink || !a->sink->on_event)
+        if (!a->applied)
                 return 1;
         if (!a->collect) {
-                a->sink->on_event(a->sink->userdata, &event);
-                return 1;
+                r = applied_add_event(a->applied, &event);
+                return r < 0 ? r : 1;
         }
         if (GROW(a->events, a->capacity, a->n_events + 1) < 0)
                 return -ENOMEM;
@@ -298,7 +298,7 @@ static int done(Apply *a, KvAction action, const KvNode *node, const KvNode *pre
         return 1;
 }
 
-/* Charges for a change of one key. 'kept': bytes of a value in the answer that the command does not have. */
+/* Charge for a change of one key. 'kept': bytes of a value in the result that the command does not hold. */
 static int apply_change(Apply *a, const Cost *more, size_t kept, KvResult *ret) {
         int r = apply_afford(a, more, ret);
 
@@ -312,7 +312,7 @@ static int apply_change(Apply *a, const Cost *more, size_t kept, KvResult *ret) 
                                       "refresh them in several transactions"));
 }
 
-/* Set, create and the in-order child: a new node, in the place of 'prev' if that is given. */
+/* Set, create and in-order child: write a new node, which replaces 'prev' if that is given. */
 static int make(Apply *a, const KvCommand *cmd, KvBytes key, KvBytes value, KvAction action, KvNode *prev,
                 KvResult *ret) {
         bool refresh = cmd->refresh && action == KV_ACTION_SET;
@@ -343,7 +343,7 @@ static int make(Apply *a, const KvCommand *cmd, KvBytes key, KvBytes value, KvAc
                 if (r <= 0)
                         return r;
         }
-        cost_ways(&more, way.n_missing, way.n_bytes);
+        cost_parents(&more, way.n_missing, way.n_bytes);
         cost_change(&more, &(CostChange) { .key = key.size,
                                            .size = node.value.size,
                                            .old = prev ? prev->value.size : 0,
@@ -368,7 +368,7 @@ static int make(Apply *a, const KvCommand *cmd, KvBytes key, KvBytes value, KvAc
         return done(a, action, &node, prev, refresh, ret);
 }
 
-/* What stands where a new node is wanted: 1 and *ret_there. */
+/* Read the node at the key of a new one: 1 and *ret_there. */
 static int look(Apply *a, KvBytes key, KvNode *node, bool *ret_there, KvResult *ret) {
         int r;
 
@@ -393,7 +393,7 @@ static int apply_set(Apply *a, const KvCommand *cmd, KvResult *ret) {
         if (r <= 0)
                 return r;
         if (!there && cmd->refresh)
-                return find(a, cmd->key, &prev, ret); /* is refused with what is missing */
+                return find(a, cmd->key, &prev, ret); /* rejects with the missing ancestor */
         if (!there)
                 return make(a, cmd, cmd->key, cmd->value, KV_ACTION_SET, NULL, ret);
         if (prev.dir)
@@ -428,7 +428,7 @@ static int apply_post(Apply *a, const KvCommand *cmd, KvResult *ret) {
         return apply_create(a, cmd, (KvBytes) { key, base + sizeof(name) - 1 }, ret);
 }
 
-/* Update and compare-and-swap: the node stays, its value and expiry change. */
+/* Update and compare-and-swap: change value and expiry of an existing node. */
 static int replace(Apply *a, const KvCommand *cmd, KvAction action, KvNode *prev, KvResult *ret) {
         bool refresh = prev->dir || cmd->refresh;
         KvNode stored, shown;
@@ -455,7 +455,7 @@ static int replace(Apply *a, const KvCommand *cmd, KvAction action, KvNode *prev
         if (!refresh)
                 stored.value = cmd->value;
 
-        /* A directory keeps its stored index: only the answer and the event show the new one. */
+        /* A directory keeps its stored index: only the result and the event have the new one. */
         shown = stored;
         shown.modified = a->meta->index + 1;
         if (!prev->dir)
@@ -479,7 +479,7 @@ static int apply_update(Apply *a, const KvCommand *cmd, KvResult *ret) {
         return replace(a, cmd, KV_ACTION_UPDATE, &node, ret);
 }
 
-/* etcd's words for what did not compare: "[asked != found]", of value, index, or both. */
+/* etcd's text of a failed comparison: "[expected != found]", of value, index, or both. */
 static int compare_cause(Apply *a, const KvCommand *cmd, const KvNode *node, bool value, bool index,
                          KvBytes *ret) {
         size_t size = cmd->prev_value.size + node->value.size + 64;
@@ -502,7 +502,7 @@ static int compare_cause(Apply *a, const KvCommand *cmd, const KvNode *node, boo
         return 0;
 }
 
-/* The file that a comparison is about, when it compares. */
+/* Read the file of a comparison, and compare. */
 static int compare(Apply *a, const KvCommand *cmd, KvNode *node, KvResult *ret) {
         bool value, index;
         Cost more = {};
@@ -534,9 +534,9 @@ static int apply_swap(Apply *a, const KvCommand *cmd, KvResult *ret) {
         return r <= 0 ? r : replace(a, cmd, KV_ACTION_CAS, &node, ret);
 }
 
-/* -- Removing -- */
+/* -- Removal -- */
 
-/* Removes a node, with the 'n_below' nodes below it, in one event; 'prev' is kept already. */
+/* Remove a node and the 'n_below' nodes below it, with one event; 'prev' is a copy already. */
 static int take_away(Apply *a, KvAction action, const KvNode *prev, uint64_t n_below, KvResult *ret) {
         KvNode node = {
                 .key = prev->key, .dir = prev->dir, .created = prev->created, .modified = a->meta->index + 1
@@ -569,7 +569,7 @@ static int pass_one(void *userdata, const KvNode *node, bool below) {
         return !below && !is_beyond(b);
 }
 
-/* Stops at the first node below; of long keys with one beginning, those of others are passed. */
+/* Stop at the first node below; skip long keys of other directories with an equal beginning. */
 static int check_empty(Apply *a, KvBytes dir, KvResult *ret) {
         Below below = { .cost_max = apply_rest(a), .n_max = UINT64_MAX };
         int r;
@@ -579,7 +579,7 @@ static int check_empty(Apply *a, KvBytes dir, KvResult *ret) {
                 return r;
         cost_add(&a->cost, &below.passed);
         if (below.n == 0 && is_beyond(&below))
-                return apply_afford(a, &(Cost) {}, ret); /* which it cannot */
+                return apply_afford(a, &(Cost) {}, ret); /* rejects */
         return below.n == 0 ? 1 : apply_refuse(a, ret, KV_DIR_NOT_EMPTY, dir);
 }
 
@@ -621,12 +621,12 @@ static int apply_delete(Apply *a, const KvCommand *cmd, KvResult *ret) {
         return r < 0 ? r : take_away(a, compares ? KV_ACTION_CAD : KV_ACTION_DELETE, &node, below.n, ret);
 }
 
-/* The nodes below a directory that have nothing below them, as far as wanted. */
+/* Nodes below a directory that have no node below them, up to a limit. */
 typedef struct Leaves {
         Apply *apply;
-        KvNode *nodes; /* kept copies; the last may turn out to be a parent */
+        KvNode *nodes; /* copies; the last one may be a parent */
         size_t n, max, capacity;
-        uint64_t budget; /* of the removal of all; 0: no bound */
+        uint64_t budget; /* for their removal; 0: no limit */
         Cost cost;
 } Leaves;
 
@@ -646,7 +646,7 @@ static int collect_leaf(void *userdata, const KvNode *node) {
         return 1;
 }
 
-/* A directory with too much below it for one event goes from its leaves: 'max' of them now, the rest with
+/* Remove a directory that is too large for one event from its leaves: 'max' of them now, the others with
  * later entries. */
 static int expire_leaves(Apply *a, KvBytes dir, size_t max, uint64_t budget, KvResult *ret) {
         Leaves leaves = { .apply = a, .max = max, .budget = budget };
@@ -660,9 +660,10 @@ static int expire_leaves(Apply *a, KvBytes dir, size_t max, uint64_t budget, KvR
         return r < 0 ? r : 1;
 }
 
-/* One node that is due, with all below it: 1, and how many of 'left' went; 0: that is for a later entry. */
+/* Expire one node that is due, with all below it: 1, and how many of 'left' were removed; 0: a later entry
+ * expires it. */
 static int expire_one(Apply *a, KvNode *node, uint64_t left, uint64_t *ret_n, KvResult *ret) {
-        uint64_t budget = MIN(a->left, (uint64_t) COST_EXPIRE_MAX);
+        uint64_t budget = MIN(a->left, (uint64_t) COST_EXPIRE_MAX), rest = 0;
         Below below = { .cost_max = UINT64_MAX, .n_max = UINT64_MAX };
         int r = 0;
 
@@ -671,14 +672,12 @@ static int expire_one(Apply *a, KvNode *node, uint64_t left, uint64_t *ret_n, Kv
         if (r < 0)
                 return r;
         if (is_beyond(&below) && apply_bounds(a) && below.cost_max < COST_EXPIRE_MAX / 2)
-                return 0; /* it was not counted to its end: a later entry has more left */
+                return 0; /* the count is incomplete: a later entry has a larger budget */
         if (is_beyond(&below)) {
                 *ret_n = left;
-                return expire_leaves(a, node->key, left,
-                                     !apply_bounds(a)       ? 0 :
-                                     budget > a->cost.total ? budget - a->cost.total :
-                                                              1,
-                                     ret);
+                if (apply_bounds(a))
+                        rest = budget > a->cost.total ? budget - a->cost.total : 1;
+                return expire_leaves(a, node->key, left, rest, ret);
         }
         cost_removal(&below.removal, node);
         if (apply_bounds(a) && a->cost.total + below.removal.total > budget)
@@ -689,8 +688,8 @@ static int expire_one(Apply *a, KvNode *node, uint64_t left, uint64_t *ret_n, Kv
         return r < 0 ? r : 1;
 }
 
-/* Whether the command is about this very node, where it names one: with another node that was due first the
- * leader may have waited. */
+/* Whether the command names this node, or none: the leader may delay the expiry of another node that is due
+ * first. */
 static bool expires(const KvCommand *cmd, const KvNode *node) {
         return !cmd->has_ttl || (node->expires_ms == cmd->ttl_ms && node->created == cmd->prev_index);
 }

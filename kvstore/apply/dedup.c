@@ -30,19 +30,19 @@ enum {
 
         NODE_DIR = 1 << 0,
         NODE_EXPIRES = 1 << 1,
-        NODE_NEW = 1 << 2,         /* created as modified */
-        NODE_POSTED = 1 << 3,      /* the key is the command's, and a child's name */
-        NODE_VALUE_ASKED = 1 << 4, /* the command's */
-        NODE_VALUE_PREV = 1 << 5,  /* what stood there stands there still */
+        NODE_NEW = 1 << 2,         /* created equals modified */
+        NODE_POSTED = 1 << 3,      /* the key is the command's plus a child's name */
+        NODE_VALUE_ASKED = 1 << 4, /* the value is the command's */
+        NODE_VALUE_PREV = 1 << 5,  /* the previous value is unchanged */
         NODE_PREV = 1 << 6,
         PREV_DIR = 1 << 7,
         PREV_EXPIRES = 1 << 8,
-        PREV_CUT = 1 << 9,        /* apply left it out */
-        NODE_REFRESHED = 1 << 10, /* from KV_LEVEL_COST on: the value stayed, and is not kept */
+        PREV_CUT = 1 << 9,        /* apply has cut it */
+        NODE_REFRESHED = 1 << 10, /* from KV_LEVEL_COST on: the value is unchanged, and not cached */
         NODE_FLAGS = (1 << 11) - 1,
 };
 
-/* -- Answers -- */
+/* -- Results -- */
 
 static void write_kept_value(Writer *w, KvBytes value, size_t *left, bool *cut) {
         if (value.size > *left) {
@@ -92,7 +92,7 @@ static void write_found(Writer *w, const KvNode *node, size_t *left, bool *cut) 
         write_kept_value(w, node->value, left, cut);
 }
 
-/* All but the head, whose flags are known behind it. */
+/* Everything except the head, whose flags depend on the rest. */
 static void write_answer(Writer *w, const KvResult *result, const KvCommand *cmd, unsigned flags,
                          size_t *left, bool *cut) {
         if (flags & HAS_CHANGE)
@@ -152,7 +152,7 @@ static int read_change(Reader *r, const KvCommand *cmd, Arena *arena, KvWritten 
         int k = 0;
 
         if (flags & NODE_POSTED && cmd->op != KV_POST)
-                return -EBADMSG; /* the answer to another command */
+                return -EBADMSG; /* the result of another command */
         *ret = (KvWritten) { .has_prev = flags & NODE_PREV,
                              .prev_cut = flags & PREV_CUT,
                              .refreshed = flags & NODE_REFRESHED };
@@ -234,7 +234,7 @@ static int read_answer(Reader *r, const KvCommand *cmd, unsigned flags, Arena *a
         return k;
 }
 
-/* The value of a refresh, from the tree: 0, or -ENOENT when that was written since. */
+/* Read the value of a refresh from the tree: 0, or -ENOENT if the key was written since. */
 static int fill_refreshed(TreeTxn *txn, KvNode *node, KvNode *prev, bool cut) {
         KvNode now;
 
@@ -302,7 +302,7 @@ int result_decode(const CachedResult *kept, TreeTxn *txn, const KvCommand *cmd, 
 
 typedef struct Head {
         uint64_t floor, highest, deadline_ms, now_ms, term, entry;
-        uint64_t n; /* records of the origin, at most: those that were swept are counted yet */
+        uint64_t n; /* upper bound of the origin's records: includes dropped ones */
 } Head;
 
 static void write_head(Writer *w, const Head *head) {
@@ -332,7 +332,7 @@ static int read_head(Reader *r, Head *ret) {
         return version > RECORD_VERSION ? -ENOTSUP : 0;
 }
 
-/* Answers one by one: 1, 0 at the end. */
+/* Read results one by one: 1, or 0 at the end. */
 static int next_answer(Reader *r, const Head *head, uint64_t *ret_number, KvBytes *ret) {
         if (!r->failed && r->left == 0)
                 return 0;
@@ -341,15 +341,15 @@ static int next_answer(Reader *r, const Head *head, uint64_t *ret_number, KvByte
         return r->failed ? -EUCLEAN : 1;
 }
 
-/* Where an origin's answers are: for those that may have one of its numbers again. */
+/* The places of an origin's results, for proposals whose number may be a repeated one. */
 typedef struct Place {
         uint64_t number, slot;
 } Place;
 
 typedef struct Origin {
         uint64_t origin;
-        Head head;     /* as the next record will say; 'floor' and 'highest' move with each item */
-        uint64_t base; /* that numbers in 'answers' are above */
+        Head head;                   /* of the next record; 'floor' and 'highest' advance with each item */
+        uint64_t base;               /* numbers in 'answers' are relative to this */
         uint64_t slot, last_highest; /* of the last record */
         bool known;
         uint64_t indexed; /* the records from this slot on are in 'places' */
@@ -391,7 +391,7 @@ Dedup *dedup_free(Dedup *r) {
         return NULL;
 }
 
-/* What is known of an origin; -ENOENT: nothing. */
+/* Read the last record of an origin; -ENOENT: there is none. */
 static int load_head(TreeTxn *txn, uint64_t origin, uint64_t *ret_slot, Head *ret) {
         KvBytes record;
         Reader r;
@@ -446,8 +446,7 @@ static int index_record(Origin *o, uint64_t slot, const Head *head, Reader *r) {
         return k;
 }
 
-/* The records that may have a number, the last one first: when an older one was written, the highest number
- * was a lower one. */
+/* Find the records that may hold a number, the last one first: an older record has a lower highest number. */
 static int index_down_to(Dedup *r, Origin *o, uint64_t number) {
         size_t n = o->n_places;
         uint64_t slot;
@@ -506,7 +505,7 @@ static int find_kept(Dedup *results, uint64_t origin, uint64_t slot, uint64_t nu
         return k;
 }
 
-/* A number that is not above all others: has it been answered, in an earlier entry or in this one? */
+/* Find the result of a number that is not above all others, in earlier entries or in this one. */
 static int find_again(Dedup *r, Origin *o, uint64_t number, CachedResult *ret) {
         Reader answers = reader_over(o->answers.bytes, o->answers.size);
         Place *place;
@@ -597,8 +596,8 @@ static int drop_late(void *userdata, uint64_t slot, KvBytes record) {
         return k < 0 ? k : head.deadline_ms < *cluster_ms ? TREE_DROP : 1;
 }
 
-/* The record may tell of a floor that moved with later items of the entry; numbers count from the one it had
- * first. */
+/* The record may hold a bound that advanced with later items of the entry; numbers are relative to the first
+ * bound. */
 static int store_origin(Dedup *r, Origin *o) {
         Writer *w = &r->scratch;
         Reader answers = reader_over(o->answers.bytes, o->answers.size);
@@ -648,7 +647,7 @@ int dedup_store(Dedup *r) {
         return meta.results.n > 0 ? tree_results(r->txn, 0, drop_late, &r->cluster_ms) : 0;
 }
 
-/* -- Looking -- */
+/* -- Queries -- */
 
 uint64_t dedup_bound(TreeTxn *txn, uint64_t origin) {
         uint64_t slot;

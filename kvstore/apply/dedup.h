@@ -1,14 +1,13 @@
-/* Answers that are kept, so that a command takes effect once, however often it is asked.
+/* Deduplication: results are cached, so that a command takes effect once, however often it is proposed.
  *
- * Who asks numbers his commands and says with each: which daemon's start he is (origin), until when it is
- * worth anything (a deadline in cluster time), and the lowest number that he still waits for (the floor).
- * When the leader is lost he asks the next one. Apply gives the answer of the first time to what it knows,
- * and does nothing for what is below the floor or past its deadline; so an answer can go once the floor or
- * its deadline is passed.
+ * A proposer numbers its commands. Each command carries the origin (one start of one daemon), a deadline in
+ * cluster time, and the acknowledged bound: the lowest number for which the proposer still waits. When the
+ * leader is lost, the proposer repeats the command to the next leader. Apply returns the cached result of a
+ * command that it has applied, and ignores commands below the bound or past their deadline. So a result can
+ * be dropped once the bound or its deadline is passed.
  *
- * One record of the tree for each origin and Raft entry holds what that entry answered to that origin. The
- * last record of an origin also says what is known of it: the highest number, floor and deadline that were
- * ever seen. */
+ * One record of the tree for each origin and Raft entry holds the results of that entry for that origin. The
+ * last record of an origin also holds its highest number, bound and deadline. */
 #pragma once
 
 #include "kvstore/apply/apply.h"
@@ -17,21 +16,19 @@
 #include "kvstore/tree/tree.h"
 
 enum {
-        DEDUP_MAX = 16 * 1024 * 1024, /* bytes of records, beyond which a leader takes no more commands */
-        DEDUP_VALUES_MAX =
-                KV_WRITTEN_MAX, /* bytes of old values and causes in one record; what exceeds it is cut */
-        DEDUP_SWEEP_MS = 1000,  /* of cluster time, between looks for what is past its deadline */
+        DEDUP_MAX = 16 * 1024 * 1024,      /* bytes of records, beyond which a leader rejects commands */
+        DEDUP_VALUES_MAX = KV_WRITTEN_MAX, /* bytes of old values and causes in one record; the rest is cut */
+        DEDUP_SWEEP_MS = 1000,             /* of cluster time, between scans for passed deadlines */
 };
 
 typedef enum DedupVerdict {
         DEDUP_FRESH,  /* never applied: apply it, then dedup_keep() */
-        DEDUP_KEPT,   /* applied before: that answer */
-        DEDUP_LATE,   /* its deadline is past: it has no effect, nor will it ever have one with this deadline
-                       */
-        DEDUP_PASSED, /* below the floor: nobody waits for it */
+        DEDUP_KEPT,   /* applied before: return that result */
+        DEDUP_LATE,   /* its deadline has passed: it never has an effect with this deadline */
+        DEDUP_PASSED, /* below the acknowledged bound: no proposer waits */
 } DedupVerdict;
 
-/* An answer as it is kept; 'bytes' borrows from the tree, as nodes do. */
+/* A result in its cached form; 'bytes' borrows from the tree, as nodes do. */
 typedef struct CachedResult {
         uint64_t entry, term, now_ms;
         KvBytes bytes;
@@ -39,26 +36,26 @@ typedef struct CachedResult {
 
 typedef struct Dedup Dedup;
 
-/* What one entry of 'term', applied at 'cluster_ms', asks and answers. */
+/* Begin an entry of 'term' that is applied at 'cluster_ms'. */
 int dedup_new(Dedup **ret, TreeTxn *txn, uint64_t entry, uint64_t term, uint64_t cluster_ms);
 Dedup *dedup_free(Dedup *r); /* NULL allowed; returns NULL */
 DEFINE_CLEANUP(Dedup *, dedup_free);
-/* A DedupVerdict, or a negative errno. Items without a deadline are always fresh. Needs no write
- * transaction, nor a command. */
+/* Return a DedupVerdict, or a negative errno. Items without a deadline are always fresh. Needs neither a
+ * write transaction nor the command. */
 int dedup_judge(Dedup *r, const KvBatchItem *item, CachedResult *ret);
-/* Adds what was read since the last call, to find numbers that are not above all others. */
+/* Add the cost of lookups since the last call. */
 void dedup_take_cost(Dedup *r, Cost *cost);
 int dedup_keep(Dedup *r, const KvBatchItem *item, const KvCommand *cmd, const KvResult *result);
-/* Writes what was kept, and drops what nobody needs any more. */
+/* Write the cached results, and drop those that are not needed any more. */
 int dedup_store(Dedup *r);
 
-/* The highest floor that an origin has said; 0 when nothing is known of it. */
+/* Return the highest acknowledged bound of an origin; 0: unknown origin. */
 uint64_t dedup_bound(TreeTxn *txn, uint64_t origin);
 
-/* The answer again, by the command that was asked: all of it is as it was, but what was too large to be kept:
- * then KV_UNKNOWN and a sentence. The value of a refresh, which is not kept, is the tree's, if that has not
- * been written since: else that, too (always, without 'txn'). What it points to is the arena's, the command's
- * or the kept bytes'. -EBADMSG. */
+/* Decode the cached result of 'cmd'. It equals the first result; KV_UNKNOWN with a message, if that was too
+ * large to be cached. The value of a refresh is not cached: it is the tree's, if the key was not written
+ * since, else (and always without 'txn') KV_UNKNOWN, too. *ret borrows from arena, command and cached bytes.
+ * -EBADMSG: invalid. */
 int result_decode(const CachedResult *kept, TreeTxn *txn, const KvCommand *cmd, Arena *arena, KvResult *ret);
-/* 'values_left': bytes of values and causes that may be written; taken from. */
+/* 'values_left': bytes of values and causes that may still be written; reduced. */
 int result_encode(const KvResult *result, const KvCommand *cmd, size_t *values_left, Writer *w);

@@ -9,14 +9,14 @@ void long_keys_done(LongKeys *keys) {
 
 static LongGroup *find(const LongKeys *keys, uint64_t hash, KvBytes key) {
         for (size_t i = 0; i < keys->n; i++)
-                if (keys->groups[i].hash == hash && tree_share_beginning(keys->groups[i].key, key))
+                if (keys->groups[i].hash == hash && tree_share_prefix(keys->groups[i].key, key))
                         return &keys->groups[i];
         return NULL;
 }
 
 int long_keys_group(LongKeys *keys, TreeTxn *txn, KvBytes key, uint64_t max, LongGroup **ret,
                     uint64_t *ret_counted) {
-        uint64_t hash = tree_beginning(key);
+        uint64_t hash = tree_prefix_hash(key);
         LongGroup group = { .hash = hash, .key = key };
         int r;
 
@@ -44,7 +44,7 @@ void long_keys_removed(LongKeys *keys, KvBytes path, uint64_t n_below) {
 
         if (keys->n == 0)
                 return;
-        hash = tree_beginning(path);
+        hash = tree_prefix_hash(path);
         for (size_t i = 0; hash == 0 && n_below > 0 && i < keys->n; i++)
                 if (kv_path_is_below(keys->groups[i].key, path))
                         keys->groups[i].n = 0;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "base/fault_point.h"
+#include "kvstore/raft/core.h"
 
 #define OLD "old."
 
@@ -28,8 +29,8 @@ static uint64_t draw(Random *random) {
         return v;
 }
 
-/* The identity comes before the log: a crash in between leaves a folder without a log, which counts as fresh.
- */
+/* Write the identity before the log: a crash in between leaves a directory without a log, which counts as
+ * new. */
 static int create(DataDir *folder, Disk *disk, const Identity *identity, uint64_t term,
                   const RaftEntry *entry, uint64_t log_file_size, Error *err) {
         RaftLogMeta meta = { .cluster = identity->cluster_id, .id = identity->raft_id, .term = term };
@@ -82,7 +83,7 @@ static bool is_of_log(const char *name) {
         return starts_with(name, "meta.") || starts_with(name, "log.");
 }
 
-/* Meta files go last, as they come last: without one nothing is left to set aside. */
+/* Rename the meta files last, as they are created last: without one, nothing has to be moved aside. */
 static int rename_old(Disk *disk, char *const *names, size_t n) {
         bool meta = false;
         char old[64];

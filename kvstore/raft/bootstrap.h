@@ -1,4 +1,4 @@
-/* First start and joining: the only writers of a fresh raft folder, and the judge of one that is there. */
+/* First start and joining: the only writers of a new Raft directory, and the checks of an existing one. */
 #pragma once
 
 #include "base/error.h"
@@ -7,36 +7,36 @@
 #include "kvstore/tree/data_dir.h"
 #include "kvstore/raft/log.h"
 
-enum { BOOTSTRAP_RAFT_ID = 1 }; /* the founder's; those who join get others */
+enum { BOOTSTRAP_RAFT_ID = 1 }; /* the founder's ID; hosts that join get others */
 
-/* Whose folders these are. */
+/* The owner of data directory and log. */
 typedef struct Identity {
         uint64_t cluster_id, lineage, raft_id;
 } Identity;
 
-/* A cluster of one: identity drawn from 'random', the log's first entry is the configuration with ourselves
- * as the voter. */
+/* Found a cluster of one: draw its identity from 'random'; the first entry of the log is the configuration
+ * with this host as the only voter. */
 int bootstrap_found(DataDir *folder, Disk *disk, Random *random, const char *address, uint64_t log_file_size,
                     Error *err);
 
-/* A replica that waits to be added: an empty log under the id that the cluster gave. */
+/* Make an empty log for a replica that waits to be added under the ID that the cluster assigned. */
 int bootstrap_join(DataDir *folder, Disk *disk, const Identity *identity, uint64_t log_file_size, Error *err);
 
-/* The log of a tree that was restored: empty, in the tree's last term. The next start finds that it does not
- * reach to the tree, and begins it behind that. */
+/* Make an empty log for a restored tree, in the tree's last term. The next start finds that the log does not
+ * reach the tree, and begins it after the tree's entry. */
 int bootstrap_restored(DataDir *folder, Disk *disk, const Identity *identity, uint64_t term, Error *err);
-/* The files of a log that must not be opened any more get names with "old." before them, instead of those
- * that had such ones; one more time does no harm. */
+/* Rename the files of a log that must not be opened any more to "old.*", and remove earlier ones. Idempotent.
+ */
 int bootstrap_set_aside(Disk *disk, Error *err);
-/* No log was ever made here. */
+/* There was never a log here. */
 bool bootstrap_is_fresh(Disk *disk);
 
-/* Whether log and tree belong to this machine, as far as known to its hardware, and to each other; the
- * sentence names the remedy. */
+/* Check that log and tree belong to this machine, to its hardware if known, and to each other; the message
+ * names the remedy. */
 int bootstrap_check(const DataDir *folder, const RaftLogMeta *meta, Identity *ret, Error *err);
 
-/* The folder's log learns the hardware that it is on: if it knows none yet, or with 'change' in any case. */
+/* Record the hardware ID in the log: if there is none yet, or with 'change' in any case. */
 int bootstrap_own_hardware(const char *hardware_id, RaftLog *log, bool change);
 
-/* The tree learns the cluster it belongs to, before anything is applied. */
+/* Record the cluster in the tree, before any entry is applied. */
 int bootstrap_mark_tree(Tree *tree, const Identity *identity, const char *path, Error *err);

@@ -1,10 +1,10 @@
-/* What memory holds of the log.
+/* Compaction of the log in memory.
  *
- * The log on disk goes back to the last checkpoint but one; in memory its end is enough: all before is in the
- * tree, and only who lags asks for it. So the engine is told of the live tree's state as of a snapshot, much
- * more often than checkpoints are made. Who lacks what was forgotten gets a checkpoint, which is made then if
- * the last one is older. While a replica lacks entries, they stay as long as they are less than half of the
- * tree, and so the cheaper way. */
+ * On disk, the log is kept from the last checkpoint but one. Memory needs only its end: the tree holds what
+ * the entries before did, and only lagging followers need them. So the engine gets the live tree's state as a
+ * snapshot, much more often than checkpoints are made. A follower that needs removed entries receives a
+ * checkpoint, which is made then if the last one is older. While a member lacks entries, they stay as long as
+ * they are less than half of the tree, and so the cheaper way. */
 #include "kvstore/raft/replica_internal.h"
 
 #include <errno.h>
@@ -12,31 +12,44 @@
 #include "kvstore/raft/consistency_check.h"
 #include "kvstore/raft/entries.h"
 
-enum { FORGET_AGAIN_MS = 2000 };
+enum { COMPACT_AGAIN_MS = 2000 };
 
-int replica_state(Replica *p, Checkpoint *ret, Error *err) {
+static int compaction_read_info(Tree *tree, Checkpoint *ret) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         KvBytes configuration;
         int r;
 
         *ret = (Checkpoint) { .fd = -1 };
-        r = tree_begin_read(p->tree, &txn);
-        if (r >= 0)
-                r = tree_meta(txn, &ret->meta);
-        if (r >= 0)
-                r = tree_configuration(txn, &configuration);
-        if (r >= 0 && configuration.size > 0) {
-                ret->configuration = malloc(configuration.size);
-                if (!ret->configuration)
-                        return -ENOMEM;
-                memcpy(ret->configuration, configuration.data, configuration.size);
-                ret->configuration_size = configuration.size;
-        }
-        return r < 0 ? error_set(err, r, "cannot read the tree in %s: %s", p->folder.path, strerror(-r)) : 0;
+        r = tree_begin_read(tree, &txn);
+        if (r < 0)
+                return r;
+        r = tree_meta(txn, &ret->meta);
+        if (r < 0)
+                return r;
+        r = tree_configuration(txn, &configuration);
+        if (r < 0 || configuration.size == 0)
+                return r;
+
+        ret->configuration = malloc(configuration.size);
+        if (!ret->configuration)
+                return -ENOMEM;
+        memcpy(ret->configuration, configuration.data, configuration.size);
+        ret->configuration_size = configuration.size;
+        return 0;
 }
 
-/* The first index of the entries at the end that take up to 'max' bytes together. */
-static uint64_t first_within(const RaftCore *core, uint64_t max) {
+int replica_read_info(Replica *p, Checkpoint *ret, Error *err) {
+        int r;
+
+        r = compaction_read_info(replica_live_tree(p), ret);
+        if (r == -ENOMEM)
+                return r;
+        return r < 0 ? error_set(err, r, "cannot read the tree in %s: %s", p->data_dir.path, strerror(-r)) :
+                       0;
+}
+
+/* Return the first index of the entries at the end that take up to 'max' bytes together. */
+static uint64_t compaction_first_within(const RaftCore *core, uint64_t max) {
         uint64_t index = raft_core_last_index(core) + 1, bytes = 0;
         const RaftEntry *e;
 
@@ -45,8 +58,8 @@ static uint64_t first_within(const RaftCore *core, uint64_t max) {
         return index;
 }
 
-/* Whether a replica that we lead lacks entries before 'index'. */
-static bool lacked(const Replica *p, uint64_t index) {
+/* A member of the cluster that we lead lacks entries before 'index'. */
+static bool compaction_is_lacked(const Replica *p, uint64_t index) {
         const RaftServers *servers = raft_core_servers(p->core);
         uint64_t match;
 
@@ -58,27 +71,28 @@ static bool lacked(const Replica *p, uint64_t index) {
         return false;
 }
 
-/* Where memory's part of the log is to begin; *ret_max: when it is to be cut. It goes to half of what it may
- * be: not at each entry. */
-static uint64_t keep_from(const Replica *p, uint64_t *ret_max) {
-        uint64_t max = p->options.memory_bytes, from = first_within(p->core, max / 2);
+/* Return the first index that is kept in memory. *ret_max: compact when the entries take more bytes.
+ * Compaction leaves half of that, so that it does not run at each entry. */
+static uint64_t compaction_keep_from(const Replica *p, uint64_t *ret_max) {
+        uint64_t max = p->options.memory_bytes, from = compaction_first_within(p->core, max / 2);
+        Tree *tree = replica_live_tree(p);
 
-        if (p->tree && lacked(p, from)) {
-                max = MAX(max, MIN(p->options.checkpoint_bytes, tree_file_size(p->tree) / 2));
-                from = first_within(p->core, max / 2);
+        if (tree && compaction_is_lacked(p, from)) {
+                max = MAX(max, MIN(p->options.checkpoint_bytes, tree_file_size(tree) / 2));
+                from = compaction_first_within(p->core, max / 2);
         }
         *ret_max = max;
         return from;
 }
 
 unsigned replica_trailing(Replica *p, uint64_t index) {
-        uint64_t max, from = keep_from(p, &max);
+        uint64_t max, from = compaction_keep_from(p, &max);
 
         return from > index ? 1 : (unsigned) MIN(index + 1 - from, (uint64_t) p->options.checkpoint_kept);
 }
 
-/* Forgets what lies before 'from', as far as it is applied and durable here. */
-static void forget_before(Replica *p, uint64_t from) {
+/* Remove the entries before 'from' that are applied and durable here. */
+static void compaction_remove_before(Replica *p, uint64_t from) {
         _cleanup_(checkpoint_done) Checkpoint state = { .fd = -1 };
         uint64_t index = MIN(raft_core_applied_index(p->core), raft_core_stored_index(p->core));
         const RaftEntry *e;
@@ -87,14 +101,14 @@ static void forget_before(Replica *p, uint64_t from) {
 
         index = MIN(index, raft_core_commit_index(p->core));
         e = raft_core_entry(p->core, index);
-        if (!e || from <= raft_core_first_index(p->core) || replica_state(p, &state, NULL) < 0 ||
+        if (!e || from <= raft_core_first_index(p->core) || replica_read_info(p, &state, NULL) < 0 ||
             state.meta.configuration_index > index || state.meta.applied < index)
                 return;
 
-        info = checkpoint_info(&state);
+        info = replica_checkpoint_info(&state);
         info.index = index;
         info.term = e->term;
-        replica_enter(p);
+        replica_enter_paused(p);
         r = raft_core_checkpointed(p->core, loop_now_ms(p->loop), &info,
                                    from > index ? 1 : (unsigned) (index + 1 - from));
         replica_leave(p, r == -EAGAIN || r == -ESTALE ? 0 : r);
@@ -103,29 +117,34 @@ static void forget_before(Replica *p, uint64_t from) {
 void replica_compact(Replica *p) {
         uint64_t bytes = raft_core_entries_bytes(p->core), max, from;
 
-        if (!p->tree || bytes <= MAX(p->options.memory_bytes, p->forget_bytes) ||
-            raft_core_installing(p->core) || consistency_differs(p->compare) ||
-            consistency_undecided(p->compare))
+        if (!replica_live_tree(p) || bytes <= MAX(p->options.memory_bytes, p->compaction.bytes) ||
+            raft_core_installing(p->core) || consistency_differs(p->consistency) ||
+            consistency_undecided(p->consistency))
                 return;
 
-        from = keep_from(p, &max);
+        from = compaction_keep_from(p, &max);
         if (bytes > max)
-                forget_before(p, from);
-        /* What is still lacked, or not durable, is looked at again when there is more, or later. */
+                compaction_remove_before(p, from);
+        /* Entries that a member still lacks, or that are not durable: try again with more of them, or later.
+         */
         bytes = raft_core_entries_bytes(p->core);
-        p->forget_bytes = bytes > p->options.memory_bytes ? bytes + p->options.memory_bytes / 8 : 0;
-        if (p->forget_bytes > 0 && !timer_armed(&p->forget_again))
-                (void) timer_start(&p->forget_again, p->loop, FORGET_AGAIN_MS);
+        p->compaction.bytes = bytes > p->options.memory_bytes ? bytes + p->options.memory_bytes / 8 : 0;
+        if (p->compaction.bytes > 0 && !timer_armed(&p->compaction.again))
+                (void) timer_start(&p->compaction.again, p->loop, COMPACT_AGAIN_MS);
 }
 
-static void on_forget_again(void *userdata) {
+static void compaction_on_again(void *userdata) {
         Replica *p = userdata;
 
-        p->forget_bytes = 0;
+        p->compaction.bytes = 0;
         if (replica_is_open(p) && p->depth == 0)
                 replica_compact(p);
 }
 
 void replica_compaction_init(Replica *p) {
-        p->forget_again = TIMER(on_forget_again, p);
+        p->compaction.again = TIMER(compaction_on_again, p);
+}
+
+void replica_compaction_stop(Replica *p) {
+        timer_stop(&p->compaction.again);
 }

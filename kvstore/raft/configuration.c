@@ -114,6 +114,12 @@ int raft_configuration_write(const struct raft_configuration *conf, void **ret, 
         return 0;
 }
 
+static int configuration_role(RaftServerRole role) {
+        if (role == RAFT_ROLE_VOTER)
+                return RAFT_VOTER;
+        return role == RAFT_ROLE_STANDBY ? RAFT_STANDBY : RAFT_SPARE;
+}
+
 int raft_configuration_encode_servers(const RaftServers *servers, void **ret, size_t *ret_size) {
         struct raft_configuration conf;
         int r = 0;
@@ -130,9 +136,7 @@ int raft_configuration_encode_servers(const RaftServers *servers, void **ret, si
                         r = -EINVAL;
                 else
                         r = raft_errno(raft_configuration_add(&conf, s->id, s->address,
-                                                              s->role == RAFT_ROLE_VOTER   ? RAFT_VOTER :
-                                                              s->role == RAFT_ROLE_STANDBY ? RAFT_STANDBY :
-                                                                                             RAFT_SPARE));
+                                                              configuration_role(s->role)));
         }
         if (r == 0)
                 r = raft_configuration_write(&conf, ret, ret_size);

@@ -9,9 +9,9 @@
 #include "kvstore/raft/transfer.h"
 
 enum {
-        ASK_MS = 1000,   /* between attempts to get the leader's tree */
-        DOUBT_MS = 5000, /* for so long a difference may wait for those who would decide it */
-        OWN_MAX = 8,     /* reports of ours that a verdict may speak of */
+        ASK_MS = 1000,   /* between requests for the leader's tree */
+        DOUBT_MS = 5000, /* a difference waits so long for the reports that would decide it */
+        OWN_MAX = 8,     /* reports of this host that a verdict may name */
         ROWS_MAX = 8,    /* indexes that the leader compares at a time */
 };
 
@@ -19,45 +19,47 @@ typedef enum CompareKind {
         COMPARE_REPORT,
         COMPARE_VERDICT,
         COMPARE_ASK,
-        COMPARE_REPORT_TAKEN, /* of a tree that another host made, and that no majority has found right yet */
+        COMPARE_REPORT_TAKEN, /* of a tree that another host made, before a majority agreed with it */
         _COMPARE_KIND_MAX,
 } CompareKind;
 typedef enum Verdict { VERDICT_SAME, VERDICT_DIFFERS, VERDICT_UNDECIDED, _VERDICT_MAX } Verdict;
 
 typedef struct Report {
         uint64_t id, index, hash; /* id: of the replica */
-        bool taken;               /* the tree is a copy of somebody's: that it agrees with him says nothing */
-        bool told;                /* of its last verdict */
+        bool taken;    /* the tree is a copy of a leader's: equality with that one proves nothing */
+        bool notified; /* the host was notified of 'verdict' */
         Verdict verdict;
 } Report;
 
-/* What the leader heard of one index. */
+/* The reports for one index, on the leader. */
 typedef struct Row {
         uint64_t index;    /* 0: none */
-        uint64_t doubt_ms; /* since when reports differ and no majority agrees; 0: no */
+        uint64_t doubt_ms; /* since when reports differ without a majority; 0: they do not */
         Report reports[RAFT_SERVERS_MAX];
         size_t n;
 } Row;
 
 struct ConsistencyCheck {
         Replica *replica;
-        Report noted[2]; /* of the transaction that is open: the last one counts */
+        Report noted[2]; /* of the open transaction: the last one counts */
         size_t n_noted;
         Report own[OWN_MAX];
         size_t n_own, n_sent; /* in all; own[i % OWN_MAX] */
         Row rows[ROWS_MAX];
-        uint64_t term;                           /* in which the rows were heard */
+        uint64_t term;                           /* of the rows */
         uint64_t differs_index, undecided_index; /* 0: no */
-        bool taken; /* our tree, from a leader, and no majority has agreed with it since */
+        bool taken; /* this tree came from a leader, and no majority has agreed with it since */
         Deferred send;
         Timer rest, ask, doubt;
 };
 
-static uint64_t every(const ConsistencyCheck *c) {
-        return c->replica->options.compare_every > 0 ? c->replica->options.compare_every : COMPARE_EVERY;
+static uint64_t consistency_interval(const ConsistencyCheck *c) {
+        return replica_options(c->replica)->compare_every > 0 ? replica_options(c->replica)->compare_every :
+                                                                COMPARE_EVERY;
 }
 
-static void say(ConsistencyCheck *c, uint64_t to, CompareKind kind, uint64_t index, uint64_t value) {
+static void consistency_send(ConsistencyCheck *c, uint64_t to, CompareKind kind, uint64_t index,
+                             uint64_t value) {
         _cleanup_writer_ Writer w = {};
 
         replica_write_head(c->replica, &w, to);
@@ -65,37 +67,38 @@ static void say(ConsistencyCheck *c, uint64_t to, CompareKind kind, uint64_t ind
         write_u64(&w, replica_term(c->replica));
         write_u64(&w, index);
         write_u64(&w, value);
-        (void) replica_send(c->replica, to, PEER_TREE, &w); /* what is lost is said of the next index */
+        (void) replica_send(c->replica, to, PEER_TREE,
+                            &w); /* a lost report is made up for at the next index */
 }
 
-/* -- What we are told -- */
+/* -- Verdicts on this host -- */
 
-static void changed(ConsistencyCheck *c) {
-        c->replica->changed |= RAFT_CHANGED_STATE;
-        loop_defer(c->replica->loop, &c->replica->settle);
+static void consistency_changed(ConsistencyCheck *c) {
+        replica_notify_later(c->replica, RAFT_CHANGED_STATE);
 }
 
-static bool said(const ConsistencyCheck *c, uint64_t index) {
+static bool consistency_has_reported(const ConsistencyCheck *c, uint64_t index) {
         for (size_t i = c->n_own > OWN_MAX ? c->n_own - OWN_MAX : 0; i < c->n_own; i++)
                 if (c->own[i % OWN_MAX].index == index)
                         return true;
         return false;
 }
 
-/* Who leads with a tree of its own cannot get another one. */
-static void on_ask(void *userdata) {
+/* A leader cannot receive a tree: transfer leadership first. */
+static void consistency_on_ask(void *userdata) {
         ConsistencyCheck *c = userdata;
         Replica *p = c->replica;
 
-        (void) timer_start(&c->ask, p->loop, ASK_MS);
+        (void) timer_start(&c->ask, replica_loop(p), ASK_MS);
         if (replica_is_leader(p))
                 (void) replica_transfer(p, 0);
-        else if (replica_leader(p) != 0 && p->log)
-                say(c, replica_leader(p), COMPARE_ASK, MAX(raft_log_first_index(p->log), UINT64_C(2)) - 1, 0);
+        else if (replica_leader(p) != 0 && replica_log(p))
+                consistency_send(c, replica_leader(p), COMPARE_ASK,
+                                 MAX(raft_log_first_index(replica_log(p)), UINT64_C(2)) - 1, 0);
 }
 
-static void take_verdict(ConsistencyCheck *c, uint64_t index, Verdict verdict) {
-        if (!said(c, index) || c->differs_index > 0)
+static void consistency_take_verdict(ConsistencyCheck *c, uint64_t index, Verdict verdict) {
+        if (!consistency_has_reported(c, index) || c->differs_index > 0)
                 return;
 
         switch (verdict) {
@@ -114,7 +117,7 @@ static void take_verdict(ConsistencyCheck *c, uint64_t index, Verdict verdict) {
                                   "and no log is cut, until one does",
                                   index);
                 c->undecided_index = MAX(index, c->undecided_index);
-                replica_probe(c->replica); /* whose disk changed it need not wait for the others to say so */
+                replica_probe(c->replica); /* a host whose disk changed the tree finds out by itself */
                 break;
         case VERDICT_DIFFERS:
                 log_error(NO_FIELDS,
@@ -123,17 +126,17 @@ static void take_verdict(ConsistencyCheck *c, uint64_t index, Verdict verdict) {
                           "leader's",
                           index);
                 c->differs_index = index;
-                (void) timer_start(&c->ask, c->replica->loop, 0);
+                (void) timer_start(&c->ask, replica_loop(c->replica), 0);
                 break;
         case _VERDICT_MAX:
                 return;
         }
-        changed(c);
+        consistency_changed(c);
 }
 
-/* -- What we judge -- */
+/* -- Verdicts of the leader -- */
 
-static Row *row_of(ConsistencyCheck *c, uint64_t index) {
+static Row *consistency_row(ConsistencyCheck *c, uint64_t index) {
         Row *oldest = &c->rows[0];
 
         for (Row *row = c->rows; row < c->rows + ROWS_MAX; row++) {
@@ -143,27 +146,28 @@ static Row *row_of(ConsistencyCheck *c, uint64_t index) {
                         oldest = row;
         }
         if (index < oldest->index)
-                return NULL; /* nobody else will speak of it any more */
+                return NULL; /* all other reports have moved on */
         *oldest = (Row) { .index = index };
         return oldest;
 }
 
-static bool counts(const RaftServer *server, size_t n_voters) {
+static bool consistency_counts(const RaftServer *server, size_t n_voters) {
         return server->role == RAFT_ROLE_VOTER || (n_voters < 3 && server->role == RAFT_ROLE_STANDBY);
 }
 
-/* Voters decide; of fewer than three the standbys, too: one voter is no majority of two trees. A tree that
- * was taken from a leader is no second one beside his, unless all have spoken, and nobody differs. True: *ret
- * is right. Else *ret_hope tells whether those who have not spoken may yet decide. */
-static bool find_majority(const ConsistencyCheck *c, const Row *row, bool same, uint64_t *ret,
-                          bool *ret_hope) {
-        const RaftServers *servers = raft_core_servers(c->replica->core);
-        size_t n_voters = 0, n = 0, n_heard = 0, most = 0;
+/* Find the hash that a majority reports. Voters decide; with fewer than three of them the standbys count,
+ * too: one voter is no majority of two trees. A tree that was taken from a leader does not count in addition
+ * to the leader's, unless all have reported the same hash. True: *ret is that hash. Else *ret_hope: missing
+ * reports may still decide. */
+static bool consistency_find_majority(const ConsistencyCheck *c, const Row *row, bool same, uint64_t *ret,
+                                      bool *ret_hope) {
+        const RaftServers *servers = raft_core_servers(replica_core(c->replica));
+        size_t n_voters = 0, n = 0, n_reported = 0, most = 0;
 
         for (size_t i = 0; i < servers->n; i++)
                 n_voters += servers->items[i].role == RAFT_ROLE_VOTER;
         for (size_t i = 0; i < servers->n; i++)
-                n += counts(&servers->items[i], n_voters);
+                n += consistency_counts(&servers->items[i], n_voters);
 
         for (size_t i = 0; i < row->n; i++) {
                 size_t equal = 0;
@@ -171,73 +175,69 @@ static bool find_majority(const ConsistencyCheck *c, const Row *row, bool same, 
                 for (size_t k = 0; k < row->n; k++)
                         for (size_t s = 0; s < servers->n; s++)
                                 if (servers->items[s].id == row->reports[k].id &&
-                                    counts(&servers->items[s], n_voters)) {
+                                    consistency_counts(&servers->items[s], n_voters)) {
                                         equal += row->reports[k].hash == row->reports[i].hash &&
                                                  !row->reports[k].taken;
-                                        n_heard += i == 0;
+                                        n_reported += i == 0;
                                 }
                 if (equal > most) {
                         most = equal;
                         *ret = row->reports[i].hash;
                 }
         }
-        *ret_hope = most + (n - n_heard) > n / 2;
-        if (most > n / 2 || !same || n_heard < n)
+        *ret_hope = most + (n - n_reported) > n / 2;
+        if (most > n / 2 || !same || n_reported < n)
                 return most > n / 2;
         *ret = row->reports[0].hash;
         return true;
 }
 
-static void tell(ConsistencyCheck *c, Row *row, Report *report, Verdict verdict) {
-        if (report->told && report->verdict == verdict)
+static void consistency_notify(ConsistencyCheck *c, Row *row, Report *report, Verdict verdict) {
+        if (report->notified && report->verdict == verdict)
                 return;
-        report->told = true;
+        report->notified = true;
         report->verdict = verdict;
-        if (report->id == raft_core_id(c->replica->core))
-                take_verdict(c, row->index, verdict);
+        if (report->id == raft_core_id(replica_core(c->replica)))
+                consistency_take_verdict(c, row->index, verdict);
         else
-                say(c, report->id, COMPARE_VERDICT, row->index, verdict);
+                consistency_send(c, report->id, COMPARE_VERDICT, row->index, verdict);
 }
 
-static void judge(ConsistencyCheck *c, Row *row) {
-        uint64_t right = 0, now = loop_now_ms(c->replica->loop);
+static void consistency_decide(ConsistencyCheck *c, Row *row) {
+        uint64_t right = 0, now = loop_now_ms(replica_loop(c->replica));
         bool same = true, hope = false, decided;
 
         for (size_t i = 1; i < row->n; i++)
                 same &= row->reports[i].hash == row->reports[0].hash;
-        decided = find_majority(c, row, same, &right, &hope);
-#ifdef PLANTED_BUGS
-        if (c->replica->options.rebuild_blindly && !decided && row->n > 1) {
-                right = row->reports[0].hash;
-                decided = true;
-        }
-#endif
+        decided = consistency_find_majority(c, row, same, &right, &hope);
         if (same || decided)
                 row->doubt_ms = 0;
         else if (row->doubt_ms == 0) {
                 row->doubt_ms = now;
-                (void) timer_start(&c->doubt, c->replica->loop, DOUBT_MS);
+                (void) timer_start(&c->doubt, replica_loop(c->replica), DOUBT_MS);
         }
         if (!decided && (same || (hope && now < row->doubt_ms + DOUBT_MS)))
                 return;
         for (size_t i = 0; i < row->n; i++)
-                tell(c, row, &row->reports[i],
-                     !decided                      ? VERDICT_UNDECIDED :
-                     row->reports[i].hash == right ? VERDICT_SAME :
-                                                     VERDICT_DIFFERS);
+                if (decided)
+                        consistency_notify(c, row, &row->reports[i],
+                                           row->reports[i].hash == right ? VERDICT_SAME : VERDICT_DIFFERS);
+                else
+                        consistency_notify(c, row, &row->reports[i], VERDICT_UNDECIDED);
 }
 
-static void on_doubt(void *userdata) {
+static void consistency_on_doubt(void *userdata) {
         ConsistencyCheck *c = userdata;
 
         if (!replica_is_leader(c->replica) || c->term != replica_term(c->replica))
                 return;
         for (size_t i = 0; i < ROWS_MAX; i++)
                 if (c->rows[i].index > 0)
-                        judge(c, &c->rows[i]);
+                        consistency_decide(c, &c->rows[i]);
 }
 
-static void hear(ConsistencyCheck *c, uint64_t from, uint64_t index, uint64_t hash, bool taken) {
+static void consistency_take_report(ConsistencyCheck *c, uint64_t from, uint64_t index, uint64_t hash,
+                                    bool taken) {
         Report report = { .id = from, .index = index, .hash = hash, .taken = taken };
         Row *row;
 
@@ -245,25 +245,25 @@ static void hear(ConsistencyCheck *c, uint64_t from, uint64_t index, uint64_t ha
                 memset(c->rows, 0, sizeof(c->rows));
                 c->term = replica_term(c->replica);
         }
-        row = row_of(c, index);
+        row = consistency_row(c, index);
         if (!row)
                 return;
         for (size_t i = 0; i < row->n; i++)
                 if (row->reports[i].id == from) {
                         if (row->reports[i].hash != hash)
-                                row->reports[i] = report; /* of a tree that was exchanged */
-                        judge(c, row);
+                                row->reports[i] = report; /* of a tree that was replaced */
+                        consistency_decide(c, row);
                         return;
                 }
         if (row->n == RAFT_SERVERS_MAX)
                 return;
         row->reports[row->n++] = report;
-        judge(c, row);
+        consistency_decide(c, row);
 }
 
-/* -- What we say -- */
+/* -- Reports -- */
 
-static void on_send(void *userdata) {
+static void consistency_on_send(void *userdata) {
         ConsistencyCheck *c = userdata;
         Replica *p = c->replica;
         uint64_t leader = replica_leader(p);
@@ -276,59 +276,61 @@ static void on_send(void *userdata) {
                 const Report *report = &c->own[c->n_sent % OWN_MAX];
 
                 if (replica_is_leader(p))
-                        hear(c, raft_core_id(p->core), report->index, report->hash, c->taken);
+                        consistency_take_report(c, raft_core_id(replica_core(p)), report->index, report->hash,
+                                                c->taken);
                 else
-                        say(c, leader, c->taken ? COMPARE_REPORT_TAKEN : COMPARE_REPORT, report->index,
-                            report->hash);
+                        consistency_send(c, leader, c->taken ? COMPARE_REPORT_TAKEN : COMPARE_REPORT,
+                                         report->index, report->hash);
         }
 }
 
-static void add_own(ConsistencyCheck *c, Report report) {
-        if (said(c, report.index))
+static void consistency_add_own(ConsistencyCheck *c, Report report) {
+        if (consistency_has_reported(c, report.index))
                 return;
         c->own[c->n_own++ % OWN_MAX] = report;
-        loop_defer(c->replica->loop, &c->send);
+        loop_defer(replica_loop(c->replica), &c->send);
 }
 
-static void on_rest(void *userdata) {
+static void consistency_on_rest(void *userdata) {
         ConsistencyCheck *c = userdata;
         Replica *p = c->replica;
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         Report report = {};
         TreeMeta meta;
 
-        if (!replica_is_open(p) || p->shown || tree_begin_read(p->tree, &txn) < 0)
+        if (!replica_is_open(p) || replica_is_rebuilding(p) ||
+            tree_begin_read(replica_live_tree(p), &txn) < 0)
                 return;
         if (tree_meta(txn, &meta) < 0 || tree_kept_hash(txn, &report.hash) < 0 || meta.applied == 0)
                 return;
         report.index = meta.applied;
-        add_own(c, report);
+        consistency_add_own(c, report);
 }
 
 void consistency_applied(ConsistencyCheck *c, TreeTxn *txn, uint64_t index) {
         Report report = { .index = index };
         int r;
 
-        if (index % every(c) != 0)
+        if (index % consistency_interval(c) != 0)
                 return;
         r = tree_kept_hash(txn, &report.hash);
-        assert(r == 0); /* the transaction keeps the record that it has read */
+        assert(r == 0); /* the transaction holds the record that it has read */
         c->noted[c->n_noted < ELEMENTS(c->noted) ? c->n_noted++ : ELEMENTS(c->noted) - 1] = report;
 }
 
 void consistency_committed(ConsistencyCheck *c, bool committed) {
         for (size_t i = 0; committed && i < c->n_noted; i++)
-                add_own(c, c->noted[i]);
+                consistency_add_own(c, c->noted[i]);
         c->n_noted = 0;
         if (committed && !timer_armed(&c->rest))
-                (void) timer_start(&c->rest, c->replica->loop, COMPARE_REST_MS);
+                (void) timer_start(&c->rest, replica_loop(c->replica), COMPARE_REST_MS);
 }
 
 void consistency_settled(ConsistencyCheck *c, unsigned changed) {
         if (!(changed & RAFT_CHANGED_LEADER) || c->n_own == 0)
                 return;
-        c->n_sent = c->n_own - 1; /* the last one again, for the new leader */
-        loop_defer(c->replica->loop, &c->send);
+        c->n_sent = c->n_own - 1; /* report the last one to the new leader, too */
+        loop_defer(replica_loop(c->replica), &c->send);
 }
 
 void consistency_on_frame(ConsistencyCheck *c, PeerSession *session, const void *payload, size_t size) {
@@ -347,14 +349,14 @@ void consistency_on_frame(ConsistencyCheck *c, PeerSession *session, const void 
                 return;
 
         if ((kind == COMPARE_REPORT || kind == COMPARE_REPORT_TAKEN) && replica_is_leader(p))
-                hear(c, from, index, value, kind == COMPARE_REPORT_TAKEN);
+                consistency_take_report(c, from, index, value, kind == COMPARE_REPORT_TAKEN);
         else if (kind == COMPARE_VERDICT && from == replica_leader(p) && value < _VERDICT_MAX)
-                take_verdict(c, index, (Verdict) value);
+                consistency_take_verdict(c, index, (Verdict) value);
         else if (kind == COMPARE_ASK && replica_is_leader(p) && c->differs_index == 0 &&
                  c->undecided_index == 0 &&
-                 index <= raft_core_applied_index(
-                                  p->core)) /* for a later one checkpoint after checkpoint would be made */
-                transfers_send_again(p->transfers, from, index);
+                 index <= raft_core_applied_index(replica_core(
+                                  p))) /* a later index would cause checkpoint after checkpoint */
+                transfers_send_again(replica_transfers(p), from, index);
 }
 
 /* -- Lifetime -- */
@@ -389,10 +391,10 @@ int consistency_new(ConsistencyCheck **ret, Replica *p) {
         if (!c)
                 return -ENOMEM;
         c->replica = p;
-        c->send = DEFERRED(on_send, c);
-        c->rest = TIMER(on_rest, c);
-        c->ask = TIMER(on_ask, c);
-        c->doubt = TIMER(on_doubt, c);
+        c->send = DEFERRED(consistency_on_send, c);
+        c->rest = TIMER(consistency_on_rest, c);
+        c->ask = TIMER(consistency_on_ask, c);
+        c->doubt = TIMER(consistency_on_doubt, c);
         *ret = c;
         return 0;
 }

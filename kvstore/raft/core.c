@@ -539,9 +539,14 @@ uint64_t raft_core_id(const RaftCore *c) {
 }
 
 RaftState raft_core_state(const RaftCore *c) {
-        return c->raft.state == RAFT_LEADER    ? RAFT_STATE_LEADER :
-               c->raft.state == RAFT_CANDIDATE ? RAFT_STATE_CANDIDATE :
-                                                 RAFT_STATE_FOLLOWER;
+        switch (c->raft.state) {
+        case RAFT_LEADER:
+                return RAFT_STATE_LEADER;
+        case RAFT_CANDIDATE:
+                return RAFT_STATE_CANDIDATE;
+        default:
+                return RAFT_STATE_FOLLOWER;
+        }
 }
 
 uint64_t raft_core_term(const RaftCore *c) {

@@ -1,23 +1,23 @@
 /* The consensus engine and the rules that make it safe: events in, operations out.
  *
- * libraft's raft_step() decides; this file is the only one that calls it. It keeps the entries in memory (the
- * engine holds none), feeds the engine, carries out its updates in the required order through RaftCoreOps,
- * and adds what the engine of version 0.22.1 lacks: each such rule is a function of its own with a switch
- * (RaftRules), and the simulation shows that without it something breaks.
+ * libraft's raft_step() decides; only the core calls it. The core keeps the entries in memory (the engine
+ * holds none), passes events to the engine, executes its updates in the required order through RaftCoreOps,
+ * and adds the rules that version 0.22.1 of the engine lacks. Each rule is a function with a switch
+ * (RaftRules), and the simulation proves that it is needed.
  *
- * Pure: no clock, no file, no socket. Time comes with each input (monotonic ms). One thread. Operations are
- * called from inside an input function; they must not call an input function back (asserted): defer.
+ * Pure: no clock, no file, no socket. Each input carries the time (monotonic ms). One thread. Operations are
+ * called from inside an input function; they must not call an input function (asserted), but defer.
  *
  * Errors of inputs:
- *   -EREMOTE      not the leader (or handing over): nothing happened, ask the leader
+ *   -EREMOTE      not the leader (or transferring leadership): no effect, send it to the leader
  *   -EBUSY        another configuration change is not yet committed
- *   -ESHUTDOWN    the log contradicts what is committed: stop this replica for good
- *   -ERESTART     leadership was lost while a promotion was held back from our disk: close this core, open
- * the log again, and start a new core from what is durable. What was not durable never happened here.
- *   anything else from an operation or -ENOMEM: the replica cannot go on; close it.
- * After an error of start, receive, tick, appended, installed, apply or checkpointed the core is dead: only
- * raft_core_free() is left (further inputs return the same error). Errors of submit, change, transfer with
- * -EREMOTE, -EBUSY, -EINVAL, -EPERM, -EAGAIN, -EEXIST, -ENOENT, -EFBIG, -ENOSPC changed nothing. */
+ *   -ESHUTDOWN    the log contradicts what is committed: stop this replica permanently
+ *   -ERESTART     leadership was lost while a promotion was held back from this host's disk: close this core,
+ * open the log again, and start a new core from what is durable others        of an operation, or -ENOMEM:
+ * the replica cannot continue; close it After an error of start, receive, tick, appended, installed, apply or
+ * checkpointed, only raft_core_free() is allowed; further inputs return the same error. Errors of submit,
+ * change, transfer with -EREMOTE, -EBUSY, -EINVAL, -EPERM, -EAGAIN, -EEXIST, -ENOENT, -EFBIG, -ENOSPC changed
+ * nothing. */
 #pragma once
 
 #include "base/error.h"
@@ -34,11 +34,11 @@ typedef enum RaftServerRole {
         RAFT_ROLE_NONE,  /* not in the configuration */
 } RaftServerRole;
 
-/* -- Configurations: opaque bytes to everybody else -- */
+/* -- Configurations: opaque bytes for all other components -- */
 
 typedef struct RaftServer {
-        uint64_t id;   /* > 0, never used again after it left */
-        char *address; /* where its peer door is */
+        uint64_t id;   /* > 0, never reused after its removal */
+        char *address; /* of its listener for peers */
         RaftServerRole role;
 } RaftServer;
 
@@ -53,8 +53,7 @@ int raft_configuration_decode_servers(const void *bytes, size_t size, RaftServer
 /* The caller frees *ret. -EINVAL, -EEXIST (id or address twice). */
 int raft_configuration_encode_servers(const RaftServers *servers, void **ret, size_t *ret_size);
 
-/* What a state (the tree, a checkpoint, a received snapshot) says of itself: it is the snapshot's metadata.
- */
+/* Metadata of a state: of the tree, a checkpoint, or a received snapshot. */
 typedef struct RaftStateInfo {
         uint64_t index, term;         /* last applied entry */
         uint64_t configuration_index; /* index of the last applied configuration ... */
@@ -62,52 +61,51 @@ typedef struct RaftStateInfo {
         size_t configuration_size;
 } RaftStateInfo;
 
-/* -- What the core asks its owner to do -- */
+/* -- Operations of the owner -- */
 
-enum {                                 /* what 'changed' tells */
+enum {                                 /* bits of 'changed' */
        RAFT_CHANGED_STATE = 1,         /* follower, candidate, leader, or the term */
-       RAFT_CHANGED_LEADER = 2,        /* who leads, as far as we know */
+       RAFT_CHANGED_LEADER = 2,        /* the known leader */
        RAFT_CHANGED_CONFIGURATION = 4, /* the configuration in force (perhaps not committed yet) */
        RAFT_CHANGED_COMMIT = 8,
 };
 
 typedef struct RaftCoreOps {
-        /* Makes term and vote durable, both in one write, before it returns. */
+        /* Make term and vote durable, both in one write, before returning. */
         int (*write_meta)(void *userdata, uint64_t term, uint64_t vote);
 
-        /* Starts making entries first_index ... durable; what the log holds from first_index on goes first.
-         * Everything is borrowed for the call. When it is durable: raft_core_appended(generation, last
-         * index). Writes complete in order; reporting only the last of several is fine. */
+        /* Start making entries first_index ... durable, after truncating the log at first_index. Arguments
+         * are borrowed for the call. Then call raft_core_appended(generation, last index). Writes complete in
+         * order; reporting only the last of several is allowed. */
         int (*append)(void *userdata, uint64_t generation, uint64_t first_index, const RaftEntry *entries,
                       size_t n);
 
-        /* Sends, or drops: both are safe, so failing to send is no error. Borrowed for the call. Messages to
-         * one server must not overtake each other; results (…_RESULT) go by the connection on which the
-         * request came, or not at all. */
+        /* Send or drop the message: both are safe, so a failure to send is no error. Borrowed for the call.
+         * Messages to one server stay in order; results (…_RESULT) use the connection of their request, or
+         * are dropped. */
         void (*send)(void *userdata, uint64_t to, const char *address, const RaftMessage *message);
 
-        /* Sends a checkpoint whose index is at least 'index', and after it a message
-         *   { .type = RAFT_MESSAGE_SNAPSHOT, .term = term, .snapshot = { what that checkpoint says of itself
-         * } } Drops it while a transfer to that server is running. Other messages to it may be dropped
-         * meanwhile. */
+        /* Send a checkpoint whose index is at least 'index', and then a RAFT_MESSAGE_SNAPSHOT of 'term' with
+         * its metadata. No effect while a transfer to that server is running. Other messages to it may be
+         * dropped meanwhile. */
         void (*send_snapshot)(void *userdata, uint64_t to, const char *address, uint64_t term,
                               uint64_t index);
 
-        /* The received state, fetched before the message was stepped, takes the place of ours: rename it over
-         * the environment, then drop the log (the next append begins at info->index + 1), then
-         * raft_core_installed(). When 'keep_state' ours is newer: what was received takes the place of our
-         * checkpoint only (else a crash of the machine could leave a checkpoint older than the log's
-         * beginning). 'info' is borrowed for the call. */
+        /* Replace the state by the received one, which was fetched before the message was stepped: rename it
+         * over the environment, then drop the log (the next append begins at info->index + 1), then call
+         * raft_core_installed(). With 'keep_state', the own state is newer: replace only the checkpoint (else
+         * a crash of the machine could leave a checkpoint older than the log's beginning). 'info' is
+         * borrowed. */
         int (*install)(void *userdata, const RaftStateInfo *info, bool keep_state);
 
-        /* Applies entries first_index ... in order. Returns how many of them: fewer than n, or 0, if more
-         * would take too long or too much memory at once; raft_core_apply() goes on with the others. All
-         * types come: only RAFT_ENTRY_COMMAND means something to the tree, but each raises its applied index
-         * and term, and RAFT_ENTRY_CHANGE (always the last of its call) its configuration and configuration
-         * index. Failing ends the replica. */
+        /* Apply entries first_index ... in order. Return how many: fewer than n, or 0, if more would take too
+         * long or too much memory at once; raft_core_apply() continues. Entries of all types are passed: only
+         * RAFT_ENTRY_COMMAND changes keys, but each raises the tree's applied index and term, and
+         * RAFT_ENTRY_CHANGE (always the last of its call) sets the configuration and its index. An error ends
+         * the replica. */
         int (*apply)(void *userdata, uint64_t first_index, const RaftEntry *entries, size_t n);
 
-        /* Something that can be asked has changed (RAFT_CHANGED_ bits). Last thing of an input. */
+        /* The status has changed (RAFT_CHANGED_ bits). The last call of an input. */
         void (*changed)(void *userdata, unsigned what);
 } RaftCoreOps;
 
@@ -119,13 +117,14 @@ typedef struct RaftRules {
         bool split_at_change;       /* [row3] each configuration entry begins a step of its own */
         bool remember_committed;    /* [row4] an applied configuration is the committed one, even with another
                                        pending */
-        bool cut_below_snapshot;    /* [row5] entries at or below our snapshot are left out */
-        bool tell_term_to_prevote;  /* [row6] a refused pre-vote of a lower term learns ours */
-        bool drop_stray_vote_result; /* [vote-result] no candidate, no vote results */
-        bool one_install;            /* [one-install] a second snapshot while one is in work is dropped */
-        bool promotion_order;  /* [promotion] first to the promoted server, then to our disk and the others */
+        bool cut_below_snapshot;    /* [row5] entries at or below the snapshot are skipped */
+        bool tell_term_to_prevote;  /* [row6] a rejected pre-vote of a lower term carries this host's term */
+        bool drop_stray_vote_result; /* [vote-result] only a candidate takes vote results */
+        bool one_install;      /* [one-install] a second snapshot is dropped while one is being installed */
+        bool promotion_order;  /* [promotion] first to the promoted server, then to this host's disk and the
+                                  others */
         bool demotion_order;   /* [demotion] disk before network */
-        bool catch_up_first;   /* [catch-up] only who is close behind becomes voter */
+        bool catch_up_first;   /* [catch-up] only a server close to the leader becomes voter */
         bool keep_leader;      /* [self-removal] the leader neither removes nor demotes itself */
         bool one_leader_first; /* [shrink] fewer than three voters only by force */
         bool majority_knows;   /* [majority] who remains after a demotion or removal has a majority that knows
@@ -173,7 +172,7 @@ typedef struct RaftCoreStart {
  * under its id. Pure. */
 int raft_core_log_fits(const RaftCoreStart *start);
 
-/* Once, first; with a log that fits (-EUCLEAN otherwise). Operations may come from inside. */
+/* The first input, once, with a log that fits (else -EUCLEAN). It may call operations. */
 int raft_core_start(RaftCore *core, uint64_t now_ms, const RaftCoreStart *start);
 
 /* A message from an authenticated member of this cluster; whether it is in *our* configuration does not
@@ -188,12 +187,12 @@ int raft_core_receive(RaftCore *core, uint64_t now_ms, uint64_t from, const char
 int raft_core_tick(RaftCore *core, uint64_t now_ms);
 uint64_t raft_core_timeout_ms(const RaftCore *core);
 
-/* Committed entries wait to be applied: raft_core_apply() is due, from the loop. Every input applies some of
+/* Committed entries wait to be applied: call raft_core_apply() from the loop. Every input applies some of
  * them, too. */
 bool raft_core_is_behind(const RaftCore *core);
 int raft_core_apply(RaftCore *core, uint64_t now_ms);
 
-int raft_core_error(const RaftCore *core); /* which ended it; 0: it goes on */
+int raft_core_error(const RaftCore *core); /* the error that ended the core; 0: none */
 /* Appends one entry with a copy of 'data' on the leader. *ret_index is its index; it is committed if apply()
  * gets it with *ret_term. -EREMOTE, -EFBIG; -EAGAIN: RAFT_CORE_UNCOMMITTED_MAX entries wait to be committed
  * and applied; any other error: it was not submitted. 0 also where the core ended right behind it. */
@@ -208,7 +207,7 @@ enum { RAFT_CORE_UNCOMMITTED_MAX = 64 };
  * the generation. */
 int raft_core_appended(RaftCore *core, uint64_t now_ms, uint64_t generation, uint64_t last_index);
 
-/* The received state is in place, and durable. */
+/* The received state is installed and durable. */
 int raft_core_installed(RaftCore *core, uint64_t now_ms);
 
 /* Our own state of this index, at most the applied one, can be had from disk (of a checkpoint, or of one and
@@ -245,23 +244,23 @@ typedef struct RaftChange {
 int raft_core_change(RaftCore *core, uint64_t now_ms, const RaftChange *change, uint64_t *ret_index,
                      Error *err);
 
-/* Hands leadership to 'id' (0: the best voter). Submissions get -EREMOTE until it happened, or was given up
- * after an election timeout. -EREMOTE, -ENOENT (nobody to take it), -EINVAL (no voter), -EBUSY (already
- * handing over). */
+/* Transfer leadership to 'id' (0: the best voter). Submissions get -EREMOTE until it is transferred, or an
+ * election timeout has passed. -EREMOTE, -ENOENT (no candidate), -EINVAL (no voter), -EBUSY (a transfer is in
+ * flight). */
 int raft_core_transfer(RaftCore *core, uint64_t now_ms, uint64_t id);
 uint64_t raft_core_transferee(const RaftCore *core); /* 0: none */
 
-/* -- What can be asked, at any time -- */
+/* -- Status, at any time -- */
 
 uint64_t raft_core_id(const RaftCore *core);
 RaftState raft_core_state(const RaftCore *core);
 uint64_t raft_core_term(const RaftCore *core);
 uint64_t raft_core_vote(const RaftCore *core);
-/* True when we lead *and* have applied an entry of our own term: from then on reads and the engine may run.
- * (A new leader submits a barrier for that by itself.) */
+/* True if this host leads and has applied an entry of its own term: then reads and the engine may run. (A new
+ * leader submits a barrier for that by itself.) */
 bool raft_core_leads(const RaftCore *core);
-/* 0 and NULL while unknown: a leader counts in the term in which it was heard, and in no later one. The
- * address borrows until the next input. */
+/* 0 and NULL while unknown: a leader counts only in the term of its last message. The address is borrowed
+ * until the next input. */
 uint64_t raft_core_leader(const RaftCore *core, const char **ret_address);
 uint64_t raft_core_commit_index(const RaftCore *core);
 uint64_t raft_core_applied_index(const RaftCore *core);
@@ -278,7 +277,8 @@ RaftServerRole raft_core_role(const RaftCore *core); /* ours in it */
 bool raft_core_change_pending(const RaftCore *core);
 /* The last configuration known to be committed; 0 if none. */
 uint64_t raft_core_committed_configuration_index(const RaftCore *core);
-/* How far the log of 'id' is known to agree with ours; only while we lead (-EREMOTE), -ENOENT. */
+/* The index up to which the log of 'id' is known to equal the leader's. -EREMOTE: this host does not lead;
+ * -ENOENT. */
 int raft_core_match_index(const RaftCore *core, uint64_t id, uint64_t *ret);
-/* True if RAFT_CHANGE_PROMOTE of 'id' would be taken now, as far as its log goes. */
+/* True if the log of 'id' is close enough for RAFT_CHANGE_PROMOTE. */
 bool raft_core_caught_up(const RaftCore *core, uint64_t now_ms, uint64_t id);

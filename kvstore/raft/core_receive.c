@@ -4,12 +4,20 @@
 
 #include "kvstore/raft/core_internal.h"
 
-/* Steps entries[0..n) behind prev; only configurations' data reaches the engine. */
+/* A run of entries of one message, and the entry before it. */
+typedef struct Run {
+        uint64_t prev_index, prev_term;
+        const RaftEntry *entries;
+        size_t n;
+} Run;
+
+/* Step one run. Only the data of configurations reaches the engine. */
 static int step_append(RaftCore *c, uint64_t now_ms, struct raft_message *in, const RaftMessage *m,
-                       uint64_t prev_index, uint64_t prev_term, const RaftEntry *entries, size_t n,
-                       bool *ret_rejected) {
+                       const Run *run, bool *ret_rejected) {
+        const RaftEntry *entries = run->entries;
+        size_t n = run->n;
         struct raft_event event = { .type = RAFT_RECEIVE, .receive.message = in };
-        Given given = { .received = m, .entries = entries, .first = prev_index + 1 };
+        Given given = { .received = m, .entries = entries, .first = run->prev_index + 1 };
         struct raft_entry parts[RAFT_MESSAGE_ENTRIES_MAX];
         size_t size = 1, offset = 0;
         uint8_t *batch = NULL;
@@ -36,8 +44,8 @@ static int step_append(RaftCore *c, uint64_t now_ms, struct raft_message *in, co
 
         in->append_entries = (struct raft_append_entries) {
                 .term = m->term,
-                .prev_log_index = prev_index,
-                .prev_log_term = prev_term,
+                .prev_log_index = run->prev_index,
+                .prev_log_term = run->prev_term,
                 .leader_commit = m->append.commit,
                 .entries = n > 0 ? parts : NULL,
                 .n_entries = (unsigned) n,
@@ -58,7 +66,12 @@ static int receive_append(RaftCore *c, uint64_t now_ms, struct raft_message *in,
 
         do {
                 n = rule_split_at_change(c, entries, left);
-                r = step_append(c, now_ms, in, m, prev_index, prev_term, entries, n, &rejected);
+                r = step_append(c, now_ms, in, m,
+                                &(Run) { .prev_index = prev_index,
+                                         .prev_term = prev_term,
+                                         .entries = entries,
+                                         .n = n },
+                                &rejected);
                 if (r == 0)
                         r = core_apply_committed(c, now_ms);
                 if (r < 0)

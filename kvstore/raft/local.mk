@@ -11,7 +11,7 @@ kvstore_raft_libraftcore_a_SOURCES = \
 check_PROGRAMS += tests/sim/test-raft-core
 TESTS += tests/sim/test-raft-core
 tests_sim_test_raft_core_SOURCES = \
-	tests/sim/test-raft-core.c tests/sim/raft_world.h tests/sim/raft_world.c tests/sim/raft_faults.c tests/sim/raft_checks.c \
+	tests/sim/test-raft-core.c tests/sim/raft_world.h tests/sim/raft_world.c tests/sim/raft_ops.c tests/sim/raft_faults.c tests/sim/raft_checks.c \
 	tests/lib/raft_rules.h tests/lib/raft_rules.c
 tests_sim_test_raft_core_LDADD = kvstore/raft/libraftcore.a $(RAFT_LIBS) base/libbase.a
 

@@ -42,7 +42,7 @@ struct RaftLog {
         DiskFile *meta_files[2];
 
         RaftEntries loaded;
-        char torn[64];
+        char torn[RAFT_LOG_TORN_SIZE];
 
         uint64_t first, last, bytes; /* as the queue will leave them */
         OpQueue queue;
@@ -310,7 +310,7 @@ int raft_log_open(Disk *disk, Loop *loop, const RaftLogOptions *options, const R
         r = open_meta(log, err);
         if (r == 0)
                 r = raft_log_files_load(&log->files, options->applied, options->loaded_bytes, &log->loaded,
-                                        &log->first, log->torn, sizeof(log->torn), err);
+                                        &log->first, log->torn, err);
         if (r < 0) {
                 log_free(log);
                 return r;

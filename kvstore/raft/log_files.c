@@ -105,7 +105,6 @@ typedef struct Loading {
         uint32_t write; /* the number that the next record must have; 0: unknown, what was before has been
                            removed */
         char *torn;
-        size_t torn_size;
 } Loading;
 
 static bool file_head_valid(const uint8_t *bytes, size_t size, uint64_t number) {
@@ -195,7 +194,7 @@ static int end_file(Loading *l, RaftLogFile *file, uint8_t *bytes, size_t offset
         if (!last || later_write_follows(file, bytes, offset, end, l->write))
                 return error_set(err, -EUCLEAN, "%s is corrupt at offset %zu", name, offset);
 
-        snprintf(l->torn, l->torn_size, "%s at offset %zu", name, offset);
+        snprintf(l->torn, RAFT_LOG_TORN_SIZE, "%s at offset %zu", name, offset);
         memset(bytes + offset, 0, end - offset);
         return file->file->ops->write(file->file, bytes + offset, end - offset, offset);
 }
@@ -294,13 +293,8 @@ static int list_files(RaftLogFiles *f) {
 }
 
 int raft_log_files_load(RaftLogFiles *f, uint64_t applied, uint64_t bytes, RaftEntries *ret,
-                        uint64_t *ret_first, char *torn, size_t torn_size, Error *err) {
-        Loading l = { .files = f,
-                      .entries = ret,
-                      .applied = applied,
-                      .bytes = bytes,
-                      .torn = torn,
-                      .torn_size = torn_size };
+                        uint64_t *ret_first, char torn[static RAFT_LOG_TORN_SIZE], Error *err) {
+        Loading l = { .files = f, .entries = ret, .applied = applied, .bytes = bytes, .torn = torn };
         char name[NAME_SIZE];
         int r;
 

@@ -43,11 +43,13 @@ typedef struct RaftLogFiles {
         size_t last_record;
 } RaftLogFiles;
 
+enum { RAFT_LOG_TORN_SIZE = 64 }; /* of the message about an interrupted write */
+
 /* Reads all files into 'ret' (to be reset by the caller on failure, too), but what
  * raft_entries_needless() says of 'applied' and 'bytes'. *ret_first: where the log on disk begins. 'torn'
  * gets "FILE at offset N" if a torn tail was dropped, else "". -EUCLEAN names file and offset. */
 int raft_log_files_load(RaftLogFiles *f, uint64_t applied, uint64_t bytes, RaftEntries *ret,
-                        uint64_t *ret_first, char *torn, size_t torn_size, Error *err);
+                        uint64_t *ret_first, char torn[static RAFT_LOG_TORN_SIZE], Error *err);
 
 /* Records go into a buffer, which is written when the file is full, and by flush. */
 int raft_log_files_entry(RaftLogFiles *f, uint64_t index, const RaftEntry *e);

@@ -1,18 +1,17 @@
-/* Our seat in the cluster: core, log, tree folder and sessions tied together.
+/* One member of the cluster: connects core, log, data directory and sessions.
  *
- * Everything that comes in (a frame, a timer, a finished write) is one input to the core; what the core asks
- * for is done inside; what has to be told is told once the input is over ('settled'), so that whoever is told
- * may ask for more. The replica knows bytes only: what an entry means, 'apply' says.
- *
- * The parts are open to the files of this folder and to the door; everybody else has kvstore.h. */
+ * A frame, a timer or a finished write is one input to the core. The replica executes the core's operations
+ * inside the input, and notifies its owner when the input is over, so that the owner may propose again. */
 #pragma once
 
 #include "base/error.h"
 #include "base/sizes.h"
 #include "io/disk.h"
 #include "io/loop.h"
+#include "kvstore/peer_frames.h"
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/raft/core.h"
+#include "kvstore/apply/applied.h"
 #include "kvstore/tree/data_dir.h"
 #include "kvstore/raft/log.h"
 #include "peers/peers.h"
@@ -20,27 +19,18 @@
 #include "kvstore/tree/tree.h"
 
 typedef struct Replica Replica;
+
 typedef struct Transfers Transfers;
 typedef struct ConsistencyCheck ConsistencyCheck;
 
-typedef struct ReplicaEvents {
-        /* An entry of commands, inside the transaction of its step; *ret_cost: as kvstore/cost.h counts. A
-         * negative errno ends the replica. */
-        int (*apply)(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry,
-                     uint64_t *ret_cost);
-        /* Bytes of memory that hold what apply() made and committed() has not seen yet. */
-        uint64_t (*held)(void *userdata);
-        /* What apply() got since the last time is in the tree now; inside an input: publish, call nobody. */
-        void (*committed)(void *userdata);
-        /* An input is over: answer, propose. 'changed': RAFT_CHANGED_ bits. */
-        void (*settled)(void *userdata, unsigned changed);
-        /* Another host's tree took the place of ours; inside an input. */
-        void (*replaced)(void *userdata);
-        /* The replica has stopped; reading goes on, and it comes back by itself, which 'settled' tells. From
-         * the loop. */
-        void (*failed)(void *userdata, int error, const char *reason);
-        void *userdata;
-} ReplicaEvents;
+/* What has changed since the last notification. */
+typedef struct ReplicaNews {
+        unsigned changed; /* RAFT_CHANGED_ bits */
+        bool replaced;    /* another tree serves: read everything again */
+        bool rebuilt;     /* entries were applied to a tree that did not serve yet */
+        bool failed; /* the replica has stopped because of replica_error(); reads continue, and it recovers */
+        Applied applied; /* results and events of committed transactions */
+} ReplicaNews;
 
 typedef struct ReplicaOptions {
         const char *tree_path;
@@ -54,178 +44,109 @@ typedef struct ReplicaOptions {
         uint64_t checkpoint_bytes;
         uint64_t memory_bytes; /* of entries in memory, while nobody lacks them */
         uint64_t log_file_size;
-        /* Planted bugs: an opened tree is taken for older than it is; after a failed write the log is what
-         * memory has of it; the log is cut where a checkpoint is due, and none is made. */
-        bool apply_twice, trust_memory, cut_unchecked;
-        bool rebuild_blindly; /* another one: a tree that differs from another is wrong, whatever the majority
-                                 says */
         uint64_t compare_every; /* entries between reports of the tree's hash; 0: COMPARE_EVERY */
-        ReplicaEvents events;
+        /* An input is over. Entries are applied only in inputs that end with this: serve the tree, answer,
+         * notify, and propose again. From the loop; 'news' is borrowed for the call. */
+        void (*notify)(void *userdata, const ReplicaNews *news);
+        void *userdata; /* borrowed */
 } ReplicaOptions;
 
-/* What a worker reads before a replica in service goes on, and what it found (replica_reopen.c). */
-typedef struct Reopening {
-        Work work;
-        bool running;
-        void (*done)(Replica *p);
-        bool rebuild;  /* the tree, of the checkpoint */
-        bool may_copy; /* no checkpoint is being made */
-        bool has_checkpoint;
-        uint64_t checkpoint_applied; /* of the replica's checkpoint: one that is being made may take its place
-                                        meanwhile */
-        TreeMeta meta;               /* of the tree that the log is to fit */
-        Tree *tree;                  /* that was rebuilt; NULL: none was */
-        RaftLog *log;
-        Identity identity;
-        Checkpoint copied; /* of a tree that the log does not fit */
-        bool rotten;       /* the checkpoint */
-        bool damaged;      /* checkpoint or log: nothing is left that this replica could go on from */
-        bool distrusts;    /* the tree: its copy is not what was written */
-        int error;
-        Error text;
-} Reopening;
+/* A replica is in one state. Its error is set in REPLICA_FAILING, _TRANSFERRING, _STOPPING, _FAILED, _PROBING
+ * and _QUARANTINED. */
+typedef enum ReplicaState {
+        REPLICA_WAITING, /* no core: before the start, or until a leader adds this host as a member */
+        REPLICA_OPEN,    /* core and log are open; all inputs are accepted */
+        REPLICA_FAILING, /* the core takes inputs, but no proposals; it stops with the next turn of the loop
+                          */
+        REPLICA_TRANSFERRING, /* the same, until another voter leads or the time for that is over */
+        REPLICA_STOPPING,     /* the core takes no input and closes with the next turn of the loop */
+        REPLICA_FAILED,      /* no core, and the log closes; the failure is reported, recovery is scheduled */
+        REPLICA_PROBING,     /* no core: a worker reads checkpoint and log; then the replica recovers or fails
+                                again */
+        REPLICA_QUARANTINED, /* the log lacks acknowledged data and is never opened; a new Raft ID ends this
+                              */
+        REPLICA_RESTARTING,  /* without an error: the core closes, a worker reads the log, the core starts
+                                again */
+        REPLICA_CLOSING,     /* no core; waits for work in flight */
+        _REPLICA_STATE_MAX,
+} ReplicaState;
 
-struct Replica {
-        Loop *loop;
-        ReplicaOptions options;
-        bool knows_others; /* by its settings */
-        DataDir folder;
-        Tree *tree;
-        Tree *shown; /* the one before, while the new one is not as far; NULL: 'tree' is shown */
-        uint64_t shown_applied;
-        bool shown_wrong;     /* what it said is not what the new one will say */
-        RaftLog *log;         /* NULL: waiting to join, or failed */
-        RaftLog *closing_log; /* its write is still in flight */
-        RaftCore *core;
-        Identity identity; /* 0: none yet */
-        uint64_t start_number;
+const char *replica_state_name(ReplicaState state);
+/* Whether the table of transitions has this one. */
+bool replica_state_may_become(ReplicaState from, ReplicaState to);
 
-        unsigned depth;   /* inside an input of the core */
-        unsigned changed; /* bits to be told */
-        Timer tick;
-        uint64_t ticked_ms, write_since_ms,
-                write_waited_ms; /* the oldest write in flight, and how long we have watched it */
-        Deferred settle;         /* for inputs that a caller of ours made */
-        Deferred apply;          /* the next slice of what is committed */
-        uint64_t held_max;       /* bytes that memory held of one slice at most: for tests */
-        uint64_t applied_turn,
-                applied_cost; /* the turn of the loop that applied last, and the cost of its entries */
-        bool founded;         /* by this start: the cluster is new */
-        bool started;
-        bool in_service; /* the first start is over: nothing takes the loop for long any more */
-
-        Timer silence; /* who has no vote has no election time-out in the engine, and would believe in its
-                          leader for ever */
-        uint64_t contact_ms; /* a leader, last */
-        bool leader_silent;
-
-        struct {
-                uint64_t id, term, ms; /* id 0: nobody */
-        } overheard; /* who leads, by what he says to us while we have failed: the door sends him writes */
-
-        uint64_t transfer_to, transfer_due_ms; /* leadership is to go there (0: to anybody), waiting at most
-                                                  so long; 0: it is not */
-
-        Deferred notice; /* to tell followers what is committed */
-        struct {
-                uint64_t id, told; /* the commit index that it was sent last, as far as its log went */
-        } followers[RAFT_SERVERS_MAX];
-        size_t n_followers;
-        uint64_t followers_term; /* of our leading, in which they were told */
-        ReplicationStats traffic;
-
-        int error; /* negative errno: failed, or failing */
-        char reason[256];
-        bool told_failed, stopping;
-        Deferred stop;
-        Timer stop_timer;
-        Timer comeback; /* the next attempt to go on */
-        Reopening reopening;
-        unsigned n_attempts;
-        uint64_t back_ms;       /* when it came back last */
-        uint64_t durable_index; /* of the log, when it failed: what was acknowledged has to be there again */
-        bool damaged; /* by the attempt to open it that failed last: it lacks what was acknowledged, or cannot
-                         be read */
-        bool lost;    /* so it does not vote any more, and waits for replica_join() under another id */
-
-        Work copy_work;          /* the checkpoint's copy, off the loop */
-        bool copying, copy_told; /* the core took the last one */
-        bool probing;            /* the copy is made to be looked at, and goes */
-        Checkpoint copied;
-        Work drop_work; /* the old one's end, off the loop, too */
-        int drop_fd;
-        bool dropping;
-        int copy_error;
-        Error copy_text;
-        uint64_t entries_since, bytes_since; /* applied since the last checkpoint began */
-        uint64_t previous_checkpoint; /* applied index of the last but one: the log is kept from there */
-        uint64_t copy_retry_ms;       /* not before */
-
-        uint64_t forget_bytes; /* with so many bytes of entries in memory it is seen again which can go */
-        Timer forget_again;
-
-        Transfers *transfers;
-        ConsistencyCheck *compare;
-        bool exchange; /* begins again with the tree that was received: ours differs from the others' */
-        Checkpoint *incoming; /* borrowed: what the snapshot message that is being stepped speaks of */
-        void *held;           /* a snapshot message that waits for our copy to end */
-        size_t held_size;
-        uint64_t held_from;
-        char held_address[ADDRESS_SIZE];
-
-        bool closing, restarting;
-        unsigned pending; /* log being closed */
-        void (*closed)(void *userdata);
-        void *closed_userdata;
-        Deferred closed_deferred;
-};
-
-/* Opens the folders; the tree can be read afterwards, nothing has been applied. 'join' and no log: waits for
- * replica_join(). So does a replica whose log is damaged, if there are others: it fails ('error', 'reason'),
- * its tree can be read, and it is 'lost'. */
+/* Open data directory and log, so that the tree can be read; apply nothing. With 'join' and without a log,
+ * the replica waits for replica_join(). A corrupt log fails the opening, except in a cluster of several
+ * hosts: there the replica is quarantined. */
 int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool join, Error *err);
-/* Starts Raft from what was opened (nothing to do while waiting to join). */
+/* Start Raft from what replica_open() opened. A replica that waits to join stays as it is. */
 int replica_start(Replica *p, Error *err);
-/* Who is lost sets log and tree aside first, and shows the old tree until the new one is as far. -EBUSY: not
- * yet. */
+/* Become a member under 'identity'. A quarantined replica moves its log and tree aside first, and its old
+ * tree serves until the new one has reached its index. -EBUSY: work of the old replica is still in flight. */
 int replica_join(Replica *p, const Identity *identity, Error *err);
-/* 'closed' comes once, from the loop, when nothing is in flight any more; the replica is gone then. */
+/* Call 'closed' once, from the loop, when nothing is in flight any more and the replica is freed. */
 void replica_close(Replica *p, void (*closed)(void *userdata), void *userdata);
 
-/* For simulation: gone at once; NULL allowed, returns NULL. */
+/* Free the replica at once, as a crash would: for simulation. NULL is allowed; returns NULL. */
 Replica *replica_crash(Replica *p);
 
-/* -- Inputs of the door: codes as raft_core_*; -EREMOTE also when there is no core -- */
+/* -- Inputs of the owner: results as of raft_core_*; -EREMOTE also if the replica is not open -- */
 int replica_submit(Replica *p, const void *bytes, size_t size, uint64_t *ret_index, uint64_t *ret_term);
 int replica_change(Replica *p, const RaftChange *change, Error *err);
+/* Transfer leadership to 'raft_id', or (0) to the voter that is up to date first. */
 int replica_transfer(Replica *p, uint64_t raft_id);
+/* Stop the replica because of 'error': transfer leadership if it leads, close core and log, report the
+ * failure, and schedule the recovery. The first error counts. */
+void replica_fail(Replica *p, int error, const char *format, ...) _printf_(3, 4);
+/* Make a checkpoint soon, if none is being made. */
+void replica_checkpoint(Replica *p);
+/* Verify the tree by a copy, if no copy is being made; rebuild a tree that does not hold what was written. */
+void replica_probe(Replica *p);
 
-bool replica_is_open(const Replica *p);    /* there is a core, and it goes on */
-bool replica_is_leader(const Replica *p);  /* by Raft's word, ready or not */
-uint64_t replica_leader(const Replica *p); /* Raft id, 0: unknown */
-uint64_t replica_term(const Replica *p);
-/* Whom the door asks, in which term; also while our replica has failed, and hears a leader. 0: nobody. */
+/* -- Status -- */
+ReplicaState replica_state(const Replica *p);
+bool replica_is_open(const Replica *p);
+bool replica_is_leader(const Replica *p);  /* according to Raft; it may not have committed in its term yet */
+uint64_t replica_leader(const Replica *p); /* Raft ID; 0: unknown */
+uint64_t replica_term(const Replica *p);   /* 0: not open */
+/* The leader that takes proposals, and its term. A failed replica learns it from the messages that it still
+ * receives. 0: none. */
 uint64_t replica_known_leader(const Replica *p);
 uint64_t replica_known_term(const Replica *p);
-/* The tree that can be read: never older than one that was shown before. */
-Tree *replica_serving(const Replica *p);
-/* Stops the replica: hands over if it leads, closes log and core, tells 'failed', and tries to come back. The
- * first reason counts. */
-void replica_fail(Replica *p, int error, const char *format, ...) _printf_(3, 4);
+/* The error of a replica that has failed, and its message in *ret_reason; else 0. */
+int replica_error(const Replica *p, const char **ret_reason);
+bool replica_has_founded(const Replica *p); /* this start founded the cluster */
+bool replica_in_service(const Replica *p);  /* the first start is over */
+const Identity *replica_identity(const Replica *p);
+const ReplicationStats *replica_stats(const Replica *p);
 
-/* Sends a frame to a member; negative errno as peers_send_raft(), -ENOTCONN without peers. */
+/* Take the news that no notification has carried yet, for applied_clear(): after replica_start(). */
+ReplicaNews replica_take_news(Replica *p);
+
+/* -- Parts: borrowed -- */
+/* Where results and events are collected: the owner sets what to keep. */
+Applied *replica_applied(Replica *p);
+Loop *replica_loop(const Replica *p);
+const ReplicaOptions *replica_options(const Replica *p);
+RaftLog *replica_log(const Replica *p);   /* NULL: waits to join, or closed by a failure */
+RaftCore *replica_core(const Replica *p); /* NULL: not open, or closed by a failure */
+DataDir *replica_data_dir(Replica *p);
+ConsistencyCheck *replica_consistency(const Replica *p);
+Transfers *replica_transfers(const Replica *p);
+/* The serving tree: never older than a tree that has served before. */
+Tree *replica_serving(const Replica *p);
+/* The tree that entries are applied to. It serves, unless it is being rebuilt. */
+Tree *replica_live_tree(const Replica *p);
+bool replica_is_rebuilding(const Replica *p); /* the live tree has not reached the serving tree's index */
+
+/* -- Frames -- */
+
+/* Send a frame to a member. Errors as of peers_send_raft(); -ENOTCONN without peers. */
 int replica_send(Replica *p, uint64_t to, PeerFrame type, const Writer *w);
-/* Answers on a session that a question came by, if it is still there; answers travel no other way. */
+/* Reply on the session that carried the request, if that is still open. */
 void replica_answer(Replica *p, uint64_t session_number, PeerFrame type, const Writer *w);
 void replica_send_message(Replica *p, uint64_t to, const RaftMessage *message);
-/* The head of every frame of ours: whose cluster, from whom, to whom. False if the frame is not for us. */
+/* The head of each frame: cluster, sender, receiver. Reading fails for a frame that is not addressed to this
+ * replica. */
 void replica_write_head(const Replica *p, Writer *w, uint64_t to);
 bool replica_read_head(const Replica *p, PeerSession *session, Reader *r, uint64_t *ret_from);
-
-/* Work of a part of ours is over: a close may have waited for it. */
-void replica_work_ended(Replica *p);
-/* Makes a checkpoint soon, if none is under way. */
-void replica_checkpoint(Replica *p);
-/* Looks whether our tree holds what was written to it, if no copy is under way; if not, it is made again of
- * checkpoint and log. */
-void replica_probe(Replica *p);

@@ -1,97 +1,342 @@
-/* What the files of the replica share: replica.c opens, starts and closes it; replica_recovery.c is what
- * happens when it fails, up to where it starts again; replica_reopen.c reads what it starts from;
- * replica_inputs.c takes what comes in, makes checkpoints and tells what has to be told; compaction.c bounds
- * what memory holds of the log; replica_ops.c does what the core asks for; replica_status.c is the replica as
- * others see it. Each calls only those after it. */
+/* The replica's members, and what its files share. Each file owns the struct that is named after it: no other
+ * file touches its members. Files call only those that are listed before them. */
 #pragma once
 
 #include "kvstore/raft/replica.h"
 
-/* -- replica.c -- */
+/* -- serving_tree.c -- */
 
-/* Our hello says what we are. */
-void replica_introduce(Replica *p);
+typedef struct ServingTree {
+        Tree *live;                /* entries are applied to it; NULL: it could not be opened */
+        Tree *previous;            /* serves reads until 'live' has reached its index; NULL: 'live' serves */
+        uint64_t previous_applied; /* Raft index of 'previous' */
+        bool replaced;             /* readers have not been notified yet that another tree serves */
+        bool previous_wrong; /* readers have to read again: 'live' will differ from what 'previous' served */
+} ServingTree;
 
-/* -- replica_recovery.c -- */
+/* -- leader_contact.c -- */
 
-void replica_stop_init(Replica *p);
-void replica_stop_done(Replica *p); /* of what replica_stop_init() began, and the tree that is shown */
-void replica_close_log(Replica *p);
-/* The log is damaged: if there may be others, this replica's id is given up, durably. Else a negative errno,
- * and 'err' stays; else 'err' was said, and the replica waits for replica_join(). */
-int replica_quarantine(Replica *p, Error *err);
-/* What was lost makes room for what begins anew with 'identity'. */
-int replica_set_aside(Replica *p, const Identity *identity, Error *err);
-/* It did not begin: as before. */
-void replica_lost_again(Replica *p);
-/* The tree is as far as 'applied': if another one was shown meanwhile, it is not needed any more. Inside an
- * input. */
-void replica_caught_up(Replica *p, uint64_t applied);
+/* A host without a vote has no election timeout: it would regard a leader that is gone as leader for ever. */
+typedef struct LeaderContact {
+        Timer silence;
+        uint64_t last_ms; /* last message of a leader */
+        bool silent;      /* none came for two election timeouts */
+        struct {
+                uint64_t id, term, ms; /* id 0: none */
+        } observed;                    /* the leader, according to messages to the failed replica */
+} LeaderContact;
 
-/* The tree that was received takes the place of ours, and the replica begins again with it. */
-void replica_replace_tree(Replica *p);
+/* -- leadership.c -- */
 
-/* -- replica_reopen.c -- */
+typedef struct LeadershipTransfer {
+        uint64_t to;     /* 0: any voter that is up to date */
+        uint64_t due_ms; /* wait until then at most; 0: no transfer */
+} LeadershipTransfer;
 
-int replica_tree_meta(Tree *tree, TreeMeta *ret);
-int replica_tree_applied(Tree *tree, uint64_t *ret);
-/* Opens the log that is there, as its disk has it, and sees whether it is ours. -ENOENT: none. Blocks: for a
- * start, and for a log that is new. */
-int replica_open_log(Replica *p, Error *err);
-/* Reads the log again, and before it rebuilds the tree if that is asked for, off the loop. Then 'done'
- * comes, once, unless the replica closes; what it does not take of 'reopening' is dropped. Neither core nor
- * log is open. Negative: it does not come. */
-int replica_reopen(Replica *p, bool rebuild, void (*done)(Replica *p), Error *err);
-/* Takes the log that was read, or returns the error that ended the reading. Sets 'damaged'. */
-int replica_take_reopened(Replica *p, Error *err);
-void replica_reopening_done(Replica *p);
+typedef struct CommitNotices {
+        Deferred send;
+        struct {
+                uint64_t id,
+                        told; /* the commit index that this follower was sent, as far as its log reached */
+        } followers[RAFT_SERVERS_MAX];
+        size_t n_followers;
+        uint64_t term; /* the term of these figures */
+} CommitNotices;
+
+/* -- compaction.c -- */
+
+typedef struct Compaction {
+        uint64_t bytes; /* of entries in memory, from which on compaction is tried again */
+        Timer again;
+} Compaction;
+
+/* -- checkpoints.c -- */
+
+typedef struct Checkpoints {
+        Work work; /* the copy of the tree, off the loop */
+        bool copying;
+        bool probing;  /* the copy verifies the tree only */
+        bool reported; /* the core has taken the last checkpoint */
+        Checkpoint copied;
+        int error; /* of the copy */
+        Error text;
+        Work drop_work; /* closes the previous checkpoint's file, off the loop */
+        int drop_fd;
+        bool dropping;
+        uint64_t entries_since, bytes_since; /* applied since the last checkpoint began */
+        uint64_t previous; /* applied index of the last checkpoint but one: the log is kept from there */
+        uint64_t retry_ms; /* no checkpoint before */
+} Checkpoints;
 
 /* -- replica_inputs.c -- */
 
-/* Around every input to the core. 'r' is its answer where it can end the replica, else 0. */
-void replica_enter(Replica *p);
-void replica_leave(Replica *p, int r);
-/* The tick of the core, when it wants it. */
+/* How long the oldest write to the log has been in flight. */
+typedef struct WriteWatch {
+        uint64_t ticked_ms, since_ms, waited_ms;
+} WriteWatch;
+
+/* A snapshot message that waits for the end of a copy. */
+typedef struct DeferredSnapshot {
+        void *bytes;
+        size_t size;
+        uint64_t from;
+        char address[ADDRESS_SIZE];
+} DeferredSnapshot;
+
+/* -- replica_ops.c -- */
+
+typedef struct Applying {
+        Applied applied;
+        bool rebuilt;        /* entries were applied to a tree that does not serve */
+        bool paused;         /* this input does not end with a notification: it applies nothing */
+        Deferred next;       /* the next slice of committed entries */
+        uint64_t held_max;   /* bytes of memory that one slice held at most */
+        uint64_t turn, cost; /* the turn of the loop that applied last, and the cost of its entries */
+} Applying;
+
+/* -- replica_reopen.c -- */
+
+/* What a worker reads before the replica starts again, and what it found. */
+typedef struct Reopening {
+        Work work;
+        bool running;
+        void (*done)(Replica *p);
+        bool rebuild;  /* rebuild the tree from the checkpoint first */
+        bool may_copy; /* no checkpoint is being made */
+        bool has_checkpoint;
+        uint64_t checkpoint_applied; /* of the checkpoint when the worker started: a copy in flight may
+                                        replace it */
+        TreeMeta meta;               /* of the tree that the log has to fit */
+        Tree *tree;                  /* the rebuilt tree; NULL: none */
+        RaftLog *log;
+        Identity identity;
+        Checkpoint copied;       /* of a tree that the log does not fit */
+        bool corrupt_checkpoint; /* the checkpoint fails its verification */
+        bool corrupt;            /* checkpoint or log: this replica cannot recover */
+        bool distrusts;          /* the live tree: its copy fails verification */
+        int error;
+        Error text;
+} Reopening;
+
+/* -- replica_recovery.c -- */
+
+typedef struct Recovery {
+        Deferred stop;
+        Timer transfer_timer; /* the leadership transfer of a failing replica may take so long */
+        Timer retry;          /* the next attempt to recover */
+        unsigned n_attempts;
+        uint64_t recovered_ms;   /* the last recovery */
+        uint64_t durable_index;  /* of the log when the core closed: acknowledged, and required after a
+                                    recovery */
+        bool damaged;            /* the last attempt found that acknowledged data is missing or unreadable */
+        bool with_received_tree; /* the restart replaces the tree by the one that a leader sent */
+} Recovery;
+
+/* -- replica.c -- */
+
+typedef struct Closing {
+        unsigned pending; /* logs that are being closed */
+        RaftLog *log;     /* the log whose write is still in flight */
+        void (*closed)(void *userdata);
+        void *userdata;
+        Deferred deferred;
+} Closing;
+
+struct Replica {
+        Loop *loop;
+        ReplicaOptions options;
+        ReplicaState state;
+        int error; /* negative errno; 0: the replica has not failed */
+        char reason[256];
+        bool knows_others; /* by its settings, the cluster has other hosts */
+        bool founded;      /* this start founded the cluster */
+        bool started;      /* the core was started once */
+        bool in_service;   /* the first start is over: nothing blocks the loop any more */
+
+        DataDir data_dir;
+        RaftLog *log; /* NULL: waits to join, or closed by a failure */
+        RaftCore *core;
+        Identity identity; /* raft_id 0: none */
+        uint64_t start_number;
+        unsigned depth;   /* 1: inside an input of the core */
+        unsigned changed; /* RAFT_CHANGED_ bits since the last notification */
+        Timer tick;
+        Deferred flush; /* for inputs that the owner began */
+        ReplicationStats stats;
+        Transfers *transfers;
+        ConsistencyCheck *consistency;
+        Checkpoint *incoming; /* borrowed: the checkpoint of the snapshot message that the core steps */
+
+        ServingTree trees;
+        LeaderContact contact;
+        LeadershipTransfer transfer;
+        CommitNotices notices;
+        Compaction compaction;
+        Checkpoints checkpoints;
+        WriteWatch write_watch;
+        DeferredSnapshot deferred;
+        Applying applying;
+        Reopening reopening;
+        Recovery recovery;
+        Closing closing;
+};
+
+/* -- replica_state.c -- */
+
+void replica_move(Replica *p, ReplicaState to);
+/* The core accepts ticks, frames and finished writes. */
+bool replica_takes_inputs(const Replica *p);
+/* -- replica_step.c -- */
+
+/* Close the open core and start it again from what is durable. */
+void replica_restart(Replica *p);
+/* Notify the owner of 'changed' with the next turn of the loop. */
+void replica_notify_later(Replica *p, unsigned changed);
+/* Start the timer for the core's next tick. */
 void replica_arm(Replica *p);
-/* An input is over: what it changed is told. */
-void replica_flush_notifications(Replica *p);
-/* Closing goes on once nothing is in flight. */
-void replica_close_step(Replica *p);
+/* Surround each input to the core. 'r': the core's answer if an error of it ends the replica, else 0. */
+void replica_enter(Replica *p);
+/* The same, if no notification follows at once: no entry is applied. */
+void replica_enter_paused(Replica *p);
+void replica_leave(Replica *p, int r);
+/* Work off the loop is over: closing may have waited for it. */
+void replica_work_ended(Replica *p);
 
-/* What replica_transfer() does, for one that fails: to anybody, of what it has; nothing new is taken any
- * more. */
+/* -- replica_status.c: what other components read, and frames -- */
+
+bool replica_has_vote(const Replica *p);
+/* The state that a checkpoint holds, as the core needs it; borrows from 'c'. */
+RaftStateInfo replica_checkpoint_info(const Checkpoint *c);
+
+/* -- serving_tree.c -- */
+
+void replica_set_live_tree(Replica *p, Tree *tree);
+Tree *replica_close_live_tree(Replica *p); /* returns NULL */
+void replica_close_trees(Replica *p);
+/* Replace the live tree by 'tree', which may be older; then the old tree serves until 'tree' has reached it.
+ * 'wrong': the old tree did not hold what it should. 'taken': 'tree' was made by a leader. */
+int replica_exchange_tree(Replica *p, Tree *tree, bool wrong, bool taken);
+/* Replace the live tree by 'tree', which a leader sent and which is at entry 'index'. */
+void replica_install_tree(Replica *p, Tree *tree, uint64_t index);
+/* Another tree serves since the last call. */
+bool replica_take_replaced(Replica *p);
+/* The live tree has reached entry 'applied', inside an input. */
+void replica_caught_up(Replica *p, uint64_t applied);
+/* The live tree reaches the serving tree with entry 'index': later entries are new to readers. */
+bool replica_catches_up_at(const Replica *p, uint64_t index);
+int replica_tree_meta(Tree *tree, TreeMeta *ret);
+int replica_tree_applied(Tree *tree, uint64_t *ret);
+
+/* -- leader_contact.c -- */
+
+void replica_contact_init(Replica *p);
+void replica_contact_stop(Replica *p);
+/* The core closes: only observed leaders count. */
+void replica_contact_lost(Replica *p);
+void replica_contact_reset(Replica *p);
+/* Watch for silence if this host has no vote. */
+void replica_contact_watch(Replica *p);
+void replica_on_leader_message(Replica *p);
+/* The replica has failed; the leader 'id' still sends messages to it. */
+void replica_observe_leader(Replica *p, uint64_t id, uint64_t term);
+
+/* -- leadership.c -- */
+
+void replica_leadership_init(Replica *p);
+void replica_leadership_stop(Replica *p);
+bool replica_is_transferring(const Replica *p);
+/* Continue a transfer, or end the one of a former leader. */
+void replica_transfer_step(Replica *p);
+/* replica_transfer() of a replica that fails: to any voter; proposals are rejected from now on. */
 int replica_give_up_leadership(Replica *p);
-
-/* The inputs: of timers and deferred calls, of the log, of sessions. */
-void replica_on_tick(void *userdata);
-void replica_on_silence(void *userdata);
-void replica_on_flush(void *userdata);
-void replica_on_apply(void *userdata);
-void replica_on_appended(void *userdata, uint64_t generation, uint64_t last_index);
-void replica_on_log_failed(void *userdata, int error, const char *sentence);
-void replica_on_raft(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size);
-void replica_on_snapshot(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
-                         size_t size);
-void replica_on_tree(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size);
-void replica_on_snapshot_ack(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
-                             size_t size);
+/* Record which commit index 'message' carries to 'to'. */
+void replica_note_sent(Replica *p, uint64_t to, const RaftMessage *message);
+/* Send the commit index to followers that no other message has told. */
+void replica_send_notices(Replica *p);
 
 /* -- compaction.c -- */
 
 void replica_compaction_init(Replica *p);
-/* The state of the live tree, in memory of our own. */
-int replica_state(Replica *p, Checkpoint *ret, Error *err);
-/* How many entries up to 'index' stay in memory behind a checkpoint. */
+void replica_compaction_stop(Replica *p);
+/* Read index, term and configuration of the live tree into memory that the caller owns. */
+int replica_read_info(Replica *p, Checkpoint *ret, Error *err);
+/* How many entries up to 'index' stay in memory after a checkpoint. */
 unsigned replica_trailing(Replica *p, uint64_t index);
-/* Outside of an input: entries that nobody needs leave memory. */
+/* Remove entries from memory that no member needs. Outside an input. */
 void replica_compact(Replica *p);
+
+/* -- checkpoints.c -- */
+
+void replica_checkpoints_init(Replica *p);
+void replica_checkpoints_done(Replica *p);
+bool replica_is_copying(const Replica *p);
+bool replica_checkpoints_busy(const Replica *p); /* work of checkpoints is in flight off the loop */
+/* Entry 'e' was applied. */
+void replica_count_entry(Replica *p, const RaftEntry *e);
+/* A checkpoint is due at once. */
+void replica_checkpoint_due(Replica *p);
+/* The checkpoint of entry 'index' was received, or (0) there is none. */
+void replica_checkpoint_replaced(Replica *p, uint64_t index);
+/* Report the last checkpoint to the core, cut the log, and begin a checkpoint that is due. */
+void replica_checkpoints_step(Replica *p);
 
 /* -- replica_ops.c -- */
 
 extern const RaftCoreOps replica_core_ops;
-/* Deferred: tells followers what is committed and has not been told with anything else. */
-void replica_on_notice(void *userdata);
+void replica_applying_done(Replica *p);
+/* Notify the owner of what has changed. */
+void replica_notify(Replica *p, unsigned changed, bool failed);
 
-/* -- replica_status.c -- */
+/* -- replica_inputs.c -- */
 
-bool replica_has_vote(const Replica *p);
+void replica_inputs_init(Replica *p);
+void replica_inputs_stop(Replica *p);
+void replica_inputs_done(Replica *p);
+/* Handle the frames of members, or stop doing so. */
+void replica_handle_frames(Replica *p, bool handle);
+void replica_apply_later(Replica *p);
+/* A write that was in flight belongs to a core that is gone. */
+void replica_forget_writes(Replica *p);
+void replica_on_appended(void *userdata, uint64_t generation, uint64_t last_index);
+void replica_on_log_failed(void *userdata, int error, const char *message);
+/* An input is over: make checkpoints that are due, and notify the owner. */
+void replica_flush_notifications(Replica *p);
+
+/* -- replica_reopen.c -- */
+
+void replica_reopening_init(Replica *p);
+void replica_reopening_done(Replica *p);
+bool replica_is_reopening(const Replica *p);
+/* Open the log as it is on disk, and check that it belongs to this replica. -ENOENT: there is none. Blocks:
+ * for a start, and for a log that is new. */
+int replica_open_log(Replica *p, Error *err);
+/* Read the log again, off the loop; with 'rebuild', rebuild the tree before. Then call 'done' once, unless
+ * the replica closes; what 'done' does not take is dropped. Neither core nor log may be open. On an error,
+ * 'done' is not called. */
+int replica_reopen(Replica *p, bool rebuild, void (*done)(Replica *p), Error *err);
+/* Replace the live tree by the rebuilt one, if a rebuild was requested. */
+int replica_take_rebuilt(Replica *p, Error *err);
+/* Take the log that was read, or return the error that ended the reading. Sets recovery.damaged. */
+int replica_take_reopened(Replica *p, Error *err);
+
+/* -- replica_start.c -- */
+
+/* Put cluster, lineage, Raft ID and start number into the handshakes of this host. */
+void replica_introduce(Replica *p);
+
+/* -- replica_recovery.c -- */
+
+void replica_recovery_init(Replica *p);
+void replica_recovery_stop(Replica *p);
+void replica_close_log(Replica *p);
+/* Restart with the tree that was received from a leader. */
+void replica_replace_tree(Replica *p);
+/* No work of this replica is in flight off the loop. */
+bool replica_is_at_rest(const Replica *p);
+/* Give up this replica's Raft ID, durably, because its log is corrupt: if the cluster may have other hosts.
+ * Else return a negative errno, and 'err' is unchanged. */
+int replica_quarantine(Replica *p, Error *err);
+/* Move log and tree of a quarantined replica aside, for a new one with 'identity'. */
+int replica_set_aside(Replica *p, const Identity *identity, Error *err);
+/* The new replica did not start: quarantined as before. */
+void replica_quarantine_again(Replica *p);

@@ -1,71 +1,52 @@
-/* Reading checkpoint and log again. At a start, before there is any service, that blocks; a replica in
- * service has it done by a worker, and its loop goes on: sessions, timers and reads of the tree that is
- * shown.
+/* Reading checkpoint and log again. Before the first start is over, that blocks. Later a worker reads, while
+ * the loop serves sessions, timers and reads of the serving tree.
  *
- * While the worker runs there is neither core nor log, the log's disk is the worker's alone, and so are
- * checkpoint and live folder where the tree is rebuilt. It changes nothing of the replica: what it found is
- * in Reopening, and is taken on the loop, or dropped. */
+ * While the worker runs there is neither core nor log. The worker alone uses the log's disk, and checkpoint
+ * and live directory for a rebuild. It does not change the replica: its result is in Reopening, and the loop
+ * takes or drops it. */
 #include "kvstore/raft/replica_internal.h"
 
 #include <assert.h>
 #include <errno.h>
 
-int replica_tree_meta(Tree *tree, TreeMeta *ret) {
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        int r;
-
-        r = tree_begin_read(tree, &txn);
-        return r < 0 ? r : tree_meta(txn, ret);
-}
-
-int replica_tree_applied(Tree *tree, uint64_t *ret) {
-        TreeMeta meta;
-        int r;
-
-        r = replica_tree_meta(tree, &meta);
-        if (r >= 0)
-                *ret = meta.applied;
-        return r;
-}
-
 /* -- The log -- */
 
-static int check_log(const Replica *p, RaftLog *log, Identity *ret, Error *err) {
+static int reopen_check_log(const Replica *p, RaftLog *log, Identity *ret, Error *err) {
         int r;
 
-        r = bootstrap_check(&p->folder, raft_log_meta(log), ret, err);
+        r = bootstrap_check(&p->data_dir, raft_log_meta(log), ret, err);
         if (r < 0)
                 return r;
-        r = bootstrap_own_hardware(p->folder.hardware_id, log, false);
+        r = bootstrap_own_hardware(p->data_dir.hardware_id, log, false);
         return r < 0 ? error_set(err, r, "cannot write the log's meta: %s", strerror(-r)) : 0;
 }
 
-/* The log beside a tree that is at entry 'applied', as its disk has it. *ret_damaged: it cannot be read, or
- * lacks what it had. */
-static int read_log(Replica *p, uint64_t applied, RaftLog **ret, Identity *ret_identity, bool *ret_damaged,
-                    Error *err) {
+/* Read the log that belongs to a tree at entry 'applied', from its disk. *ret_corrupt: it cannot be read, or
+ * lacks entries. */
+static int reopen_read_log(Replica *p, uint64_t applied, RaftLog **ret, Identity *ret_identity,
+                           bool *ret_corrupt, Error *err) {
         RaftLogOptions options = {
                 .file_size = p->options.log_file_size,
-                .applied = p->options.apply_twice ? 0 : applied,
+                .applied = applied,
                 .loaded_bytes = p->options.memory_bytes / 2,
-                .cancelled = &p->folder.cancelled,
+                .cancelled = &p->data_dir.cancelled,
         };
         RaftLog *log;
         int r;
 
-        *ret_damaged = false;
-        /* What a failed write has left in memory only must not be taken for written. */
-        r = p->options.trust_memory ? 0 : p->options.log_disk->ops->settle(p->options.log_disk);
+        *ret_corrupt = false;
+        /* Pages that a failed write has left in memory must not count as written. */
+        r = p->options.log_disk->ops->drop_caches(p->options.log_disk);
         if (r < 0)
                 return error_set(err, r, "cannot read the log from its disk: %s", strerror(-r));
         r = raft_log_open(
                 p->options.log_disk, p->loop, &options,
                 &(RaftLogEvents) { .appended = replica_on_appended, .failed = replica_on_log_failed }, p,
                 &log, err);
-        *ret_damaged = r == -EUCLEAN;
+        *ret_corrupt = r == -EUCLEAN;
         if (r < 0)
                 return r;
-        r = check_log(p, log, ret_identity, err);
+        r = reopen_check_log(p, log, ret_identity, err);
         if (r < 0)
                 raft_log_close(log, NULL, NULL);
         else
@@ -73,11 +54,11 @@ static int read_log(Replica *p, uint64_t applied, RaftLog **ret, Identity *ret_i
         return r;
 }
 
-static int take_log(Replica *p, RaftLog *log, const Identity *identity, Error *err) {
+static int reopen_take_log(Replica *p, RaftLog *log, const Identity *identity, Error *err) {
         p->log = log;
         p->identity = *identity;
         p->start_number = raft_log_meta(log)->start_number;
-        return bootstrap_mark_tree(p->tree, identity, p->folder.path, err);
+        return bootstrap_mark_tree(replica_live_tree(p), identity, p->data_dir.path, err);
 }
 
 int replica_open_log(Replica *p, Error *err) {
@@ -86,18 +67,18 @@ int replica_open_log(Replica *p, Error *err) {
         RaftLog *log;
         int r;
 
-        r = replica_tree_applied(p->tree, &applied);
+        r = replica_tree_applied(replica_live_tree(p), &applied);
         if (r < 0)
-                return error_set(err, r, "cannot read the tree in %s: %s", p->folder.path, strerror(-r));
-        r = read_log(p, applied, &log, &identity, &p->damaged, err);
-        return r < 0 ? r : take_log(p, log, &identity, err);
+                return error_set(err, r, "cannot read the tree in %s: %s", p->data_dir.path, strerror(-r));
+        r = reopen_read_log(p, applied, &log, &identity, &p->recovery.damaged, err);
+        return r < 0 ? r : reopen_take_log(p, log, &identity, err);
 }
 
 /* -- In service -- */
 
-/* A log that does not fit the tree is emptied, which takes a checkpoint of that tree: made here, it need not
- * be made on the loop. */
-static int copy_misfit(Replica *p, Reopening *o) {
+/* A log that does not fit the tree is emptied, which requires a checkpoint of that tree. Make it here, off
+ * the loop. */
+static int reopen_copy_misfit(Replica *p, Reopening *o) {
         RaftStateInfo info = { .index = o->meta.applied, .term = o->meta.applied_term };
         RaftCoreStart start = { .state = info.index > 0 ? &info : NULL };
         int r;
@@ -108,27 +89,34 @@ static int copy_misfit(Replica *p, Reopening *o) {
         if (!o->may_copy)
                 return error_set(&o->text, -EBUSY,
                                  "the log does not fit the tree, of which a checkpoint is being made");
-        r = data_dir_copy(&p->folder, o->tree ?: p->tree, &o->copied, &o->text);
+        r = data_dir_copy(&p->data_dir, o->tree ?: replica_live_tree(p), &o->copied, &o->text);
         o->distrusts = r == -EUCLEAN;
         return r;
 }
 
+static int reopen_rebuild(Replica *p, Reopening *o) {
+        int r;
+
+        r = data_dir_rebuild(&p->data_dir, &o->tree, &o->corrupt_checkpoint, &o->text);
+        o->corrupt = r == -EUCLEAN; /* this host has nothing else to make a tree of */
+        if (r < 0 || !o->tree)
+                return r;
+        r = replica_tree_meta(o->tree, &o->meta);
+        return r < 0 ? error_set(&o->text, r, "cannot read the tree in %s: %s", p->data_dir.path,
+                                 strerror(-r)) :
+                       0;
+}
+
 static int reopen_steps(Replica *p, Reopening *o) {
-        int r = 0;
+        int r;
 
         if (o->rebuild) {
-                r = data_dir_rebuild(&p->folder, &o->tree, &o->rotten, &o->text);
-                o->damaged = r == -EUCLEAN; /* nothing is left here that it could be made of */
-        }
-        if (r >= 0 && o->tree) {
-                r = replica_tree_meta(o->tree, &o->meta);
+                r = reopen_rebuild(p, o);
                 if (r < 0)
-                        error_set(&o->text, r, "cannot read the tree in %s: %s", p->folder.path,
-                                  strerror(-r));
+                        return r;
         }
-        if (r >= 0)
-                r = read_log(p, o->meta.applied, &o->log, &o->identity, &o->damaged, &o->text);
-        return r < 0 ? r : copy_misfit(p, o);
+        r = reopen_read_log(p, o->meta.applied, &o->log, &o->identity, &o->corrupt, &o->text);
+        return r < 0 ? r : reopen_copy_misfit(p, o);
 }
 
 static void reopen_run(void *userdata) {
@@ -141,8 +129,8 @@ static void reopen_done(void *userdata) {
         Replica *p = userdata;
 
         p->reopening.running = false;
-        if (p->closing)
-                replica_close_step(p);
+        if (p->state == REPLICA_CLOSING)
+                replica_work_ended(p);
         else
                 p->reopening.done(p);
         replica_reopening_done(p);
@@ -155,16 +143,16 @@ int replica_reopen(Replica *p, bool rebuild, void (*done)(Replica *p), Error *er
         assert(!p->core && !p->log && !o->running);
         *o = (Reopening) { .done = done,
                            .rebuild = rebuild,
-                           .may_copy = !p->copying,
+                           .may_copy = !replica_is_copying(p),
                            .copied = { .fd = -1 },
-                           .has_checkpoint = p->folder.checkpoint.fd >= 0,
-                           .checkpoint_applied = p->folder.checkpoint.meta.applied };
+                           .has_checkpoint = p->data_dir.checkpoint.fd >= 0,
+                           .checkpoint_applied = p->data_dir.checkpoint.meta.applied };
         o->work = (Work) {
                 .name = LOOP_NAME(reopen_done), .work = reopen_run, .done = reopen_done, .userdata = p
         };
-        r = rebuild ? 0 : replica_tree_meta(p->tree, &o->meta);
+        r = rebuild ? 0 : replica_tree_meta(replica_live_tree(p), &o->meta);
         if (r < 0)
-                return error_set(err, r, "cannot read the tree in %s: %s", p->folder.path, strerror(-r));
+                return error_set(err, r, "cannot read the tree in %s: %s", p->data_dir.path, strerror(-r));
         r = loop_work(p->loop, &o->work);
         if (r < 0)
                 return error_set(err, r, "cannot read checkpoint and log: %s", strerror(-r));
@@ -172,17 +160,33 @@ int replica_reopen(Replica *p, bool rebuild, void (*done)(Replica *p), Error *er
         return 0;
 }
 
+/* Also if the log after the rebuilt tree cannot be read. */
+int replica_take_rebuilt(Replica *p, Error *err) {
+        Reopening *o = &p->reopening;
+
+        if (o->corrupt_checkpoint)
+                data_dir_forget_checkpoint(&p->data_dir);
+        if (!o->rebuild)
+                return 0;
+        if (!o->tree) {
+                p->recovery.damaged = o->corrupt;
+                return error_set(err, o->error, "%s", error_text(&o->text, o->error));
+        }
+        data_dir_rebuilt(&p->data_dir);
+        return replica_exchange_tree(p, TAKE_PTR(o->tree), p->error == -EUCLEAN, false);
+}
+
 int replica_take_reopened(Replica *p, Error *err) {
         Reopening *o = &p->reopening;
 
-        p->damaged = o->damaged;
+        p->recovery.damaged = o->corrupt;
         if (o->distrusts)
-                data_dir_distrust(&p->folder);
+                data_dir_distrust(&p->data_dir);
         if (o->error < 0)
                 return error_set(err, o->error, "%s", error_text(&o->text, o->error));
         if (o->copied.fd >= 0)
-                data_dir_adopt(&p->folder, &o->copied);
-        return take_log(p, TAKE_PTR(o->log), &o->identity, err);
+                data_dir_adopt(&p->data_dir, &o->copied);
+        return reopen_take_log(p, TAKE_PTR(o->log), &o->identity, err);
 }
 
 void replica_reopening_done(Replica *p) {
@@ -191,4 +195,12 @@ void replica_reopening_done(Replica *p) {
         o->tree = tree_close(o->tree);
         o->log = raft_log_close(o->log, NULL, NULL);
         checkpoint_done(&o->copied);
+}
+
+void replica_reopening_init(Replica *p) {
+        p->reopening.copied = (Checkpoint) { .fd = -1 };
+}
+
+bool replica_is_reopening(const Replica *p) {
+        return p->reopening.running;
 }

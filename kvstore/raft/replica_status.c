@@ -1,15 +1,7 @@
-/* The replica as others see it: whether it leads, why it has failed, the frames that it speaks in. */
+/* What other components read of the replica, and its frames. */
 #include "kvstore/raft/replica_internal.h"
 
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
-
-/* -- What it is -- */
-
-bool replica_is_open(const Replica *p) {
-        return p->core && !p->restarting && !p->closing && p->error == 0;
-}
 
 bool replica_has_vote(const Replica *p) {
         return raft_core_role(p->core) == RAFT_ROLE_VOTER;
@@ -19,45 +11,62 @@ bool replica_is_leader(const Replica *p) {
         return replica_is_open(p) && raft_core_state(p->core) == RAFT_STATE_LEADER;
 }
 
-uint64_t replica_leader(const Replica *p) {
-        const char *address;
-
-        if (!replica_is_open(p) || (p->leader_silent && !replica_has_vote(p)))
-                return 0;
-        return raft_core_leader(p->core, &address);
-}
-
 uint64_t replica_term(const Replica *p) {
         return replica_is_open(p) ? raft_core_term(p->core) : 0;
 }
 
-static bool overhears(const Replica *p) {
-        return p->error < 0 && !p->core && !p->closing && !p->lost && p->overheard.id != 0;
+bool replica_has_founded(const Replica *p) {
+        return p->founded;
 }
 
-uint64_t replica_known_leader(const Replica *p) {
-        return overhears(p) ? p->overheard.id : replica_leader(p);
+bool replica_in_service(const Replica *p) {
+        return p->in_service;
 }
 
-uint64_t replica_known_term(const Replica *p) {
-        return overhears(p) ? p->overheard.term : replica_term(p);
+const Identity *replica_identity(const Replica *p) {
+        return &p->identity;
 }
 
-Tree *replica_serving(const Replica *p) {
-        return p->shown ?: p->tree;
+const ReplicationStats *replica_stats(const Replica *p) {
+        return &p->stats;
 }
 
-void replica_fail(Replica *p, int error, const char *format, ...) {
-        va_list ap;
+RaftStateInfo replica_checkpoint_info(const Checkpoint *c) {
+        return (RaftStateInfo) {
+                .index = c->meta.applied,
+                .term = c->meta.applied_term,
+                .configuration_index = c->meta.configuration_index,
+                .configuration = c->configuration,
+                .configuration_size = c->configuration_size,
+        };
+}
 
-        if (p->error < 0)
-                return;
+Loop *replica_loop(const Replica *p) {
+        return p->loop;
+}
 
-        p->error = error < 0 ? error : -EIO;
-        va_start(ap, format);
-        vsnprintf(p->reason, sizeof(p->reason), format, ap);
-        va_end(ap);
-        loop_defer(p->loop, &p->stop);
+const ReplicaOptions *replica_options(const Replica *p) {
+        return &p->options;
+}
+
+RaftLog *replica_log(const Replica *p) {
+        return p->log;
+}
+
+RaftCore *replica_core(const Replica *p) {
+        return p->core;
+}
+
+DataDir *replica_data_dir(Replica *p) {
+        return &p->data_dir;
+}
+
+ConsistencyCheck *replica_consistency(const Replica *p) {
+        return p->consistency;
+}
+
+Transfers *replica_transfers(const Replica *p) {
+        return p->transfers;
 }
 
 /* -- Frames -- */
@@ -105,5 +114,5 @@ void replica_send_message(Replica *p, uint64_t to, const RaftMessage *message) {
         raft_message_encode(&w, message);
         r = replica_send(p, to, PEER_RAFT, &w); /* dropping is safe */
         if (message->type == RAFT_MESSAGE_APPEND)
-                replication_stats_sent(&p->traffic, to, loop_now_ms(p->loop), r < 0);
+                replication_stats_sent(&p->stats, to, loop_now_ms(p->loop), r < 0);
 }

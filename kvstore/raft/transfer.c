@@ -11,41 +11,41 @@
 #include "kvstore/raft/replica_internal.h"
 
 enum {
-        STEP_MS = 200,     /* between attempts when nothing moves by itself */
+        STEP_MS = 200,     /* between attempts without progress */
         MESSAGE_MS = 1000, /* between repetitions of the closing message */
         MESSAGE_MAX_MS = 30000,
-        NO_ROOM_MS = 10000, /* after a refusal for want of room */
-        REFUSED_MS = 1000,  /* after a refusal, before it begins anew */
+        NO_ROOM_MS = 10000, /* after a rejection for lack of room */
+        REFUSED_MS = 1000,  /* after a rejection, before the next start */
 };
 
 typedef enum AckWhat {
         ACK_SO_FAR,
         ACK_WHOLE,
         ACK_REFUSED,
-        /* An older version, which does not know these, waits for the silence: */
-        ACK_ROTTEN,  /* all of it came, and is not what was written once */
+        /* A sender of an older version ignores these, and starts again after the timeout: */
+        ACK_ROTTEN,  /* complete, but it fails its checksum */
         ACK_NO_ROOM, /* the disk has no room for it */
 } AckWhat;
 
 /* To one follower. */
 typedef struct Sending {
-        uint64_t to, index;    /* at least this index is asked for */
-        uint64_t term;         /* of our leading */
-        uint64_t number;       /* of this attempt; 0: waits for a checkpoint */
-        Checkpoint checkpoint; /* its file, and what goes into the message */
+        uint64_t to, index;    /* the least index that is requested */
+        uint64_t term;         /* in which this host leads */
+        uint64_t number;       /* of this attempt; 0: it waits for a checkpoint */
+        Checkpoint checkpoint; /* its file, and the content of the message */
         uint64_t sent, acked;
-        bool whole;   /* the follower has all of it, and looked at it */
-        bool again;   /* to one whose tree differs: it takes it by itself, whatever its log holds */
-        bool no_room; /* it has none, and that was said */
+        bool whole;   /* the follower has received and verified it */
+        bool again;   /* to a diverged follower: it installs the tree by itself, whatever its log holds */
+        bool no_room; /* the follower has no room, and that was logged */
         uint64_t contact_ms, message_ms, whole_ms, rewound_ms, retry_ms;
 } Sending;
 
 /* From a leader. */
 typedef struct Receiving {
         uint64_t from, number;
-        uint64_t session; /* the number of the one by which the last chunk came */
+        uint64_t session; /* number of the session of the last chunk */
         uint64_t size, offset;
-        uint64_t room; /* on the disk when it began, in bytes */
+        uint64_t room; /* on the disk at the start, in bytes */
         int fd;
         bool finishing, ready;
         Checkpoint checkpoint;
@@ -57,8 +57,8 @@ struct Transfers {
         Timer timer;
         Receiving receiving;
         Work work;
-        char refused[256]; /* why the last tree that came could not be stored; "": it could */
-        int refused_error; /* the same as an error, which stays when the figures in the text change */
+        char refused[256]; /* why the last received tree could not be stored; "": it could */
+        int refused_error; /* the same as an error: it stays the same when figures in the text change */
         uint64_t unfit_size, unfit_room; /* of the last one for whose second copy there was no room, and the
                                             room there was when it began; 0: none */
         int work_error;
@@ -73,20 +73,20 @@ static void sending_free(Sending *s) {
         free(s);
 }
 
-/* Begins anew, with the newest checkpoint if it is new enough, else when there is one. */
+/* Start again with the newest checkpoint if it is new enough, else when there is such a checkpoint. */
 static void sending_begin(Transfers *t, Sending *s) {
         Replica *p = t->replica;
-        const Checkpoint *c = &p->folder.checkpoint;
+        const Checkpoint *c = &replica_data_dir(p)->checkpoint;
         Checkpoint mine = { .fd = -1 };
 
         checkpoint_done(&s->checkpoint);
         s->number = 0;
         s->sent = s->acked = 0;
         s->whole = false;
-        s->contact_ms = loop_now_ms(p->loop);
+        s->contact_ms = loop_now_ms(replica_loop(p));
 
-        if (!consistency_may_send(p->compare))
-                return; /* until the others have said whose tree is right */
+        if (!consistency_may_send(replica_consistency(p)))
+                return; /* until the comparison of trees is decided */
         if (c->fd < 0 || c->meta.applied < s->index) {
                 replica_checkpoint(p);
                 return;
@@ -97,11 +97,11 @@ static void sending_begin(Transfers *t, Sending *s) {
         mine.fd = dup(c->fd);
         if (!mine.configuration || mine.fd < 0) {
                 checkpoint_done(&mine);
-                return; /* again with the next step */
+                return; /* the next step tries again */
         }
         memcpy(mine.configuration, c->configuration, c->configuration_size);
         s->checkpoint = mine;
-        s->number = random_u64(loop_random(p->loop)) | 1;
+        s->number = random_u64(loop_random(replica_loop(p))) | 1;
         log_write(s->no_room ? LOG_DEBUG : LOG_INFO, NO_FIELDS,
                   "sending the tree of entry %" PRIu64 " (%" PRIu64 " bytes) to replica %" PRIu64,
                   mine.meta.applied, mine.size, s->to);
@@ -143,7 +143,7 @@ static void send_chunks(Transfers *t, Sending *s) {
 }
 
 static void send_closing_message(Transfers *t, Sending *s, uint64_t now) {
-        RaftStateInfo info = checkpoint_info(&s->checkpoint);
+        RaftStateInfo info = replica_checkpoint_info(&s->checkpoint);
 
         replica_send_message(
                 t->replica, s->to,
@@ -157,16 +157,24 @@ static void send_closing_message(Transfers *t, Sending *s, uint64_t now) {
         s->message_ms = now;
 }
 
-/* False: it is over. */
+/* The follower, whose log is known to reach 'match', has what it needs. */
+static bool sending_is_over(const Sending *s, uint64_t match) {
+        if (s->again)
+                return s->whole;
+        return match >= (s->number ? s->checkpoint.meta.applied : s->index);
+}
+
+/* Return false when the transfer is over. */
 static bool sending_step(Transfers *t, Sending *s) {
         Replica *p = t->replica;
-        uint64_t now = loop_now_ms(p->loop), match;
+        uint64_t now = loop_now_ms(replica_loop(p)), match;
 
         if (!replica_is_leader(p) || replica_term(p) != s->term)
                 return false;
-        if (consistency_differs(p->compare) || raft_core_match_index(p->core, s->to, &match) < 0)
-                return false; /* or not a member any more */
-        if (s->again ? s->whole : match >= (s->number ? s->checkpoint.meta.applied : s->index))
+        if (consistency_differs(replica_consistency(p)) ||
+            raft_core_match_index(replica_core(p), s->to, &match) < 0)
+                return false; /* or it is not a member any more */
+        if (sending_is_over(s, match))
                 return false;
 
         if (s->number == 0 && now >= s->retry_ms)
@@ -202,10 +210,10 @@ void transfers_step(Transfers *t) {
         if (!any)
                 timer_stop(&t->timer);
         else if (!timer_armed(&t->timer))
-                (void) timer_start(&t->timer, t->replica->loop, STEP_MS);
+                (void) timer_start(&t->timer, replica_loop(t->replica), STEP_MS);
 }
 
-static void on_timer(void *userdata) {
+static void transfers_on_timer(void *userdata) {
         transfers_step(userdata);
 }
 
@@ -228,8 +236,8 @@ static void begin_sending(Transfers *t, uint64_t to, uint64_t index, bool again)
                          .term = replica_term(t->replica),
                          .checkpoint = { .fd = -1 } };
         *free_slot = s;
-        /* We are inside an input of the core: begin from the loop. */
-        (void) timer_start(&t->timer, t->replica->loop, 0);
+        /* The caller is inside an input of the core: start from the loop. */
+        (void) timer_start(&t->timer, replica_loop(t->replica), 0);
 }
 
 void transfers_send(Transfers *t, uint64_t to, uint64_t index) {
@@ -240,11 +248,11 @@ void transfers_send_again(Transfers *t, uint64_t to, uint64_t index) {
         begin_sending(t, to, index, true);
 }
 
-static void found_rotten(Transfers *t, const Sending *s) {
-        DataDir *folder = &t->replica->folder;
+static void transfers_on_corrupt(Transfers *t, const Sending *s) {
+        DataDir *folder = replica_data_dir(t->replica);
 
         if (folder->checkpoint.fd < 0 || folder->checkpoint.meta.applied != s->checkpoint.meta.applied)
-                return; /* there is another one already */
+                return; /* there is another checkpoint already */
         log_error(NO_FIELDS,
                   "this host's checkpoint of entry %" PRIu64 " is damaged, as replica %" PRIu64
                   " has found: a new one is made",
@@ -254,7 +262,7 @@ static void found_rotten(Transfers *t, const Sending *s) {
 
 void transfers_on_ack(Transfers *t, const void *payload, size_t size) {
         Reader r = reader_over(payload, size);
-        uint64_t number = read_u64(&r), offset = read_u64(&r), now = loop_now_ms(t->replica->loop);
+        uint64_t number = read_u64(&r), offset = read_u64(&r), now = loop_now_ms(replica_loop(t->replica));
         uint8_t what = read_u8(&r);
 
         if (reader_end(&r) < 0 || number == 0)
@@ -268,7 +276,7 @@ void transfers_on_ack(Transfers *t, const void *payload, size_t size) {
 
                 s->contact_ms = now;
                 if (what == ACK_ROTTEN)
-                        found_rotten(t, s);
+                        transfers_on_corrupt(t, s);
                 if (what == ACK_NO_ROOM && !s->no_room) {
                         log_warning(NO_FIELDS,
                                     "replica %" PRIu64 " has no room on its disk for the tree (%" PRIu64
@@ -277,19 +285,19 @@ void transfers_on_ack(Transfers *t, const void *payload, size_t size) {
                         s->no_room = true;
                 }
                 if (what == ACK_REFUSED || what == ACK_ROTTEN || what == ACK_NO_ROOM) {
-                        s->number = 0; /* the timer begins anew */
+                        s->number = 0; /* the timer starts again */
                         s->retry_ms = now + (what == ACK_NO_ROOM ? NO_ROOM_MS : REFUSED_MS);
                 } else if (what == ACK_WHOLE && !s->whole) {
                         s->whole = true;
                         s->whole_ms = now;
-                        s->no_room = false; /* it stored it */
+                        s->no_room = false; /* the follower has stored the tree */
                         if (!s->again)
                                 send_closing_message(t, s, now);
                 } else if (what == ACK_SO_FAR && !s->whole) {
                         if (offset > s->acked)
                                 s->acked = offset;
                         else if (offset == s->acked && now >= s->rewound_ms + STEP_MS) {
-                                s->sent = offset; /* it missed one: from there */
+                                s->sent = offset; /* a chunk is missing: send again from there */
                                 s->rewound_ms = now;
                         }
                         send_chunks(t, s);
@@ -308,7 +316,8 @@ static void receiving_end(Transfers *t) {
         *r = (Receiving) { .fd = -1, .checkpoint = { .fd = -1 } };
 }
 
-static void ack(Transfers *t, uint64_t session_number, uint64_t number, uint64_t offset, AckWhat what) {
+static void transfers_ack(Transfers *t, uint64_t session_number, uint64_t number, uint64_t offset,
+                          AckWhat what) {
         _cleanup_writer_ Writer w = {};
 
         write_u64(&w, number);
@@ -317,44 +326,47 @@ static void ack(Transfers *t, uint64_t session_number, uint64_t number, uint64_t
         replica_answer(t->replica, session_number, PEER_SNAPSHOT_ACK, &w);
 }
 
-/* Ends the transfer under way and says why, once as long as the reason stays: the leader tries again and
- * again. */
-static void refuse(Transfers *t, uint64_t session_number, uint64_t number, uint64_t from, int error,
-                   const char *why) {
+/* End the transfer in flight, and log the reason once as long as it stays the same: the leader tries
+ * repeatedly. */
+static void transfers_reject(Transfers *t, uint64_t session_number, uint64_t number, uint64_t from, int error,
+                             const char *why) {
         bool no_room = error == -ENOSPC || error == -EDQUOT;
+        AckWhat what = ACK_REFUSED;
 
         if (!t->refused[0] || t->refused_error != error)
                 log_warning(((LogFields) { .error = error }),
                             "a tree that replica %" PRIu64 " sent cannot be used: %s", from, why);
         snprintf(t->refused, sizeof(t->refused), "%s", why);
         t->refused_error = error;
-        ack(t, session_number, number, 0,
-            error == -EUCLEAN ? ACK_ROTTEN :
-            no_room           ? ACK_NO_ROOM :
-                                ACK_REFUSED);
+        if (error == -EUCLEAN)
+                what = ACK_ROTTEN;
+        else if (no_room)
+                what = ACK_NO_ROOM;
+        transfers_ack(t, session_number, number, 0, what);
         receiving_end(t);
 }
 
-static void refuse_to_store(Transfers *t, uint64_t session_number, uint64_t number, uint64_t from,
-                            int error) {
+static void transfers_reject_storing(Transfers *t, uint64_t session_number, uint64_t number, uint64_t from,
+                                     int error) {
         char why[128];
 
         snprintf(why, sizeof(why), "cannot store it: %s", strerror(-error));
-        refuse(t, session_number, number, from, error, why);
+        transfers_reject(t, session_number, number, from, error, why);
 }
 
-static void finish_run(void *userdata) {
+static void transfers_finish_run(void *userdata) {
         Transfers *t = userdata;
 
-        t->work_error = data_dir_incoming_finish(&t->replica->folder, &t->work_result, &t->work_text);
+        t->work_error = data_dir_incoming_finish(replica_data_dir(t->replica), &t->work_result,
+                                                 &t->work_text);
 }
 
-static void finish_done(void *userdata) {
+static void transfers_finish_done(void *userdata) {
         Transfers *t = userdata;
         Receiving *r = &t->receiving;
 
         r->finishing = false;
-        if (t->replica->closing) {
+        if (replica_state(t->replica) == REPLICA_CLOSING) {
                 checkpoint_done(&t->work_result);
                 replica_work_ended(t->replica);
                 return;
@@ -363,8 +375,8 @@ static void finish_done(void *userdata) {
         if (t->work_error < 0) {
                 t->unfit_size = t->work_error == -ENOSPC ? r->size : 0;
                 t->unfit_room = r->room;
-                refuse(t, r->session, r->number, r->from, t->work_error,
-                       error_text(&t->work_text, t->work_error));
+                transfers_reject(t, r->session, r->number, r->from, t->work_error,
+                                 error_text(&t->work_text, t->work_error));
                 return;
         }
         t->refused[0] = 0;
@@ -375,49 +387,51 @@ static void finish_done(void *userdata) {
         r->checkpoint = t->work_result;
         t->work_result = (Checkpoint) { .fd = -1 };
         r->ready = true;
-        ack(t, r->session, r->number, r->offset, ACK_WHOLE);
-        if (consistency_differs(t->replica->compare))
+        transfers_ack(t, r->session, r->number, r->offset, ACK_WHOLE);
+        if (consistency_differs(replica_consistency(t->replica)))
                 replica_replace_tree(t->replica);
 }
 
-static int finish(Transfers *t) {
+static int transfers_finish(Transfers *t) {
         int r;
 
         t->work_text = (Error) {};
         t->work_result = (Checkpoint) { .fd = -1 };
-        t->work = (Work) {
-                .name = LOOP_NAME(finish_done), .work = finish_run, .done = finish_done, .userdata = t
-        };
-        r = loop_work(t->replica->loop, &t->work);
+        t->work = (Work) { .name = LOOP_NAME(transfers_finish_done),
+                           .work = transfers_finish_run,
+                           .done = transfers_finish_done,
+                           .userdata = t };
+        r = loop_work(replica_loop(t->replica), &t->work);
         if (r >= 0)
                 t->receiving.finishing = true;
         return r;
 }
 
-/* How large a tree is, is the cluster's quota's business, which this host may not know yet: the bound is the
- * room on its disk. Storing it takes a second copy, which on some file systems costs nothing: only what has
- * not fitted says so, and is not sent again before there is more room. */
-static int begin(Transfers *t, uint64_t session_number, uint64_t from, uint64_t number, uint64_t size) {
+/* The size of a tree is bounded by the cluster's quota, which this host may not know yet: so the room on the
+ * disk is the bound. Storing a tree takes a second copy, which needs no room on some file systems: only a
+ * tree that did not fit is rejected in advance, until there is more room. */
+static int transfers_begin_receiving(Transfers *t, uint64_t session_number, uint64_t from, uint64_t number,
+                                     uint64_t size) {
         uint64_t room, total;
         bool unfit;
         char why[200];
         int fd, r;
 
         receiving_end(t);
-        fd = data_dir_incoming_open(&t->replica->folder);
-        r = fd < 0 ? fd : data_dir_room(&t->replica->folder, &room, &total);
+        fd = data_dir_incoming_open(replica_data_dir(t->replica));
+        r = fd < 0 ? fd : data_dir_space(replica_data_dir(t->replica), &room, &total);
         unfit = r >= 0 && t->unfit_size > 0 && size >= t->unfit_size && room <= t->unfit_room &&
                 room / 2 < size + size / 16;
         if (r >= 0 && (size > room || unfit)) {
                 snprintf(why, sizeof(why),
                          "it has %" PRIu64 " KiB, and %" PRIu64 " of %" PRIu64
                          " KiB are free on the disk of %.64s%s",
-                         size / 1024, room / 1024, total / 1024, t->replica->folder.path,
+                         size / 1024, room / 1024, total / 1024, replica_data_dir(t->replica)->path,
                          unfit ? ", too few for the second copy of it" : "");
-                refuse(t, session_number, number, from, -ENOSPC, why);
+                transfers_reject(t, session_number, number, from, -ENOSPC, why);
                 r = -ENOSPC;
         } else if (r < 0)
-                refuse_to_store(t, session_number, number, from, r);
+                transfers_reject_storing(t, session_number, number, from, r);
         if (r < 0) {
                 closep(&fd);
                 return r;
@@ -450,18 +464,18 @@ bool transfers_on_snapshot(Transfers *t, PeerSession *session, const void *paylo
 
         if (number != r->number) {
                 if (r->finishing)
-                        return true; /* incoming/ is in use; the sender begins anew after a silence */
+                        return true; /* incoming/ is in use; the sender starts again after its timeout */
                 if (offset != 0) {
-                        ack(t, by, number, 0, ACK_REFUSED); /* of one that we have forgotten */
+                        transfers_ack(t, by, number, 0, ACK_REFUSED); /* of a transfer that has ended here */
                         return true;
                 }
-                if (total == 0 || begin(t, by, from, number, total) < 0)
+                if (total == 0 || transfers_begin_receiving(t, by, from, number, total) < 0)
                         return true;
         }
         r->session = by;
         if (r->ready || r->finishing) {
                 if (r->ready)
-                        ack(t, by, number, r->offset, ACK_WHOLE);
+                        transfers_ack(t, by, number, r->offset, ACK_WHOLE);
                 return true;
         }
 
@@ -470,16 +484,16 @@ bool transfers_on_snapshot(Transfers *t, PeerSession *session, const void *paylo
                 int error = pwrite_all(r->fd, rd.bytes, rd.left, offset);
 
                 if (error < 0) {
-                        refuse_to_store(t, by, number, from, error);
+                        transfers_reject_storing(t, by, number, from, error);
                         return true;
                 }
                 r->offset += rd.left;
         }
 
-        ack(t, by, number, r->offset, ACK_SO_FAR);
-        if (r->offset == r->size && finish(t) < 0) {
+        transfers_ack(t, by, number, r->offset, ACK_SO_FAR);
+        if (r->offset == r->size && transfers_finish(t) < 0) {
                 receiving_end(t);
-                ack(t, by, number, 0, ACK_REFUSED);
+                transfers_ack(t, by, number, 0, ACK_REFUSED);
         }
         return true;
 }
@@ -526,7 +540,7 @@ void transfers_drop(Transfers *t) {
                 }
         timer_stop(&t->timer);
         receiving_end(t);
-        data_dir_incoming_discard(&t->replica->folder);
+        data_dir_incoming_discard(replica_data_dir(t->replica));
 }
 
 bool transfers_busy(const Transfers *t) {
@@ -539,7 +553,7 @@ int transfers_new(Transfers **ret, Replica *p) {
         if (!t)
                 return -ENOMEM;
         t->replica = p;
-        t->timer = TIMER(on_timer, t);
+        t->timer = TIMER(transfers_on_timer, t);
         t->receiving = (Receiving) { .fd = -1, .checkpoint = { .fd = -1 } };
         t->work_result = (Checkpoint) { .fd = -1 };
         *ret = t;

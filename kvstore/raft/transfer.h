@@ -1,18 +1,18 @@
-/* The tree as a stream of chunks to a follower that fell behind: the checkpoint's file, acknowledged, then
- * Raft's message.
+/* Transfer of the tree to a lagging follower: the checkpoint's file in acknowledged chunks, then Raft's
+ * message.
  *
- * One transfer per follower; it begins anew when it breaks, and goes on until the follower's log is known to
- * have passed it, or we do not lead any more. The receiving side keeps one: the newest leader's. No buffer is
- * larger than a chunk. */
+ * There is one transfer per follower. It starts again when it breaks, and continues until the follower's log
+ * is known to have passed it, or this host does not lead any more. The receiver keeps one transfer, of the
+ * newest leader. No buffer is larger than a chunk. */
 #pragma once
 
 #include "kvstore/raft/replica.h"
 
 enum {
         TRANSFER_CHUNK = 256 * 1024,
-        TRANSFER_WINDOW = 4,         /* chunks on the way */
-        TRANSFERS_MAX = 4,           /* followers at a time */
-        TRANSFER_SILENCE_MS = 10000, /* then begin anew */
+        TRANSFER_WINDOW = 4,         /* chunks without an acknowledgement */
+        TRANSFERS_MAX = 4,           /* concurrent transfers */
+        TRANSFER_SILENCE_MS = 10000, /* without an acknowledgement: start again */
 };
 
 int transfers_new(Transfers **ret, Replica *p);
@@ -22,24 +22,25 @@ void transfers_drop(
 /* Work off the loop is in flight. */
 bool transfers_busy(const Transfers *t);
 
-/* The core asks for it: a tree of at least 'index' to 'to'. Dropped while one to it runs. */
+/* Send a tree of at least 'index' to 'to', as the core requests. No effect while a transfer to it runs. */
 void transfers_send(Transfers *t, uint64_t to, uint64_t index);
-/* The same to one whose tree differs from the others': it exchanges its tree when it has this one whole, and
+/* The same to a follower whose tree diverged: it replaces its tree when it has received all of this one, and
  * keeps its log. */
 void transfers_send_again(Transfers *t, uint64_t to, uint64_t index);
-/* There is a new checkpoint, or something of Raft has changed: go on, or end. */
+/* Continue or end transfers: there is a new checkpoint, or Raft's state has changed. */
 void transfers_step(Transfers *t);
 
-/* True if it was a chunk of a leader that is not behind our term. */
+/* Return true for a chunk of a leader whose term is not behind this host's. */
 bool transfers_on_snapshot(Transfers *t, PeerSession *session, const void *payload, size_t size);
 void transfers_on_ack(Transfers *t, const void *payload, size_t size);
 
-/* This host could not store the last tree that came. */
+/* This host could not store the last received tree. */
 bool transfers_refuses(const Transfers *t);
-/* The same for people, or of a follower that has no room for ours; *ret stays as it is where nothing is
- * wrong. */
+/* Describe that, or a follower without room for this host's tree; *ret stays unchanged if there is no
+ * problem. */
 void transfers_problem(const Transfers *t, char *ret, size_t size);
 
-/* The received tree that 'message' speaks of, or NULL: then the message is to be dropped. */
-Checkpoint *transfers_whole(Transfers *t); /* whatever was received last, and is whole; NULL */
+/* The last tree that was received completely; NULL: none. */
+Checkpoint *transfers_whole(Transfers *t);
+/* The received tree of 'message'; NULL: drop the message. */
 Checkpoint *transfers_received(Transfers *t, const RaftMessage *message);

@@ -1,27 +1,26 @@
-/* The folder of the tree on disk, and what in it may be believed.
+/* The data directory: the folder of the tree on disk, and which of its files can be trusted.
  *
- *   live/data.mdb         the tree in use; LMDB without sync: whole only as long as the machine runs
- *   checkpoint/data.mdb   the last whole copy, synced before it got this name
- *   checkpoint.new/, incoming/   copies under way: our own, and a leader's
- *   trusted               synced before the first unsynced write to live: boot id, machine id, device, inode
- * and disk; whether somebody was shown this very tree; and cluster time at the last stop in order identity
- * cluster id and lineage, written before the first log lost                  why the log beside this must not
- * be opened: it lacks what was acknowledged old/                  live and checkpoint of the replica that was
- * lost last, for an operator
+ *   live/data.mdb                the live tree; LMDB without sync, so it is complete only while the host runs
+ *   checkpoint/data.mdb          the last complete copy, synced before it was renamed to this name
+ *   checkpoint.new/, incoming/   copies in progress: this host's, and a leader's
+ *   trusted                      boot ID, machine ID, device, inode and disk, synced before the first
+ * unsynced write to live; whether this tree was served; cluster time at the last orderly close identity
+ * cluster ID and lineage, written before the first log lost                         why the log beside this
+ * folder must not be opened: it lacks acknowledged entries old/                         live and checkpoint
+ * of the replica that was quarantined last, for an operator
  *
- * After a restart the live tree counts if 'trusted' proves that the same machine has not been down since and
- * that this is the same file. Else the checkpoint is copied over it (or it starts empty), and the log behind
- * that is applied again. */
+ * After a restart, the live tree counts if 'trusted' proves that the host did not reboot since and that the
+ * file is the same. Otherwise the checkpoint replaces it (without one, the tree is empty), and the log after
+ * it is applied again. */
 #pragma once
 
 #include "base/error.h"
 #include "base/sizes.h"
-#include "kvstore/raft/core.h"
 #include "kvstore/tree/tree.h"
 
-/* A whole tree in a file, with what it says of itself. */
+/* A complete tree in a file, with its meta. */
 typedef struct Checkpoint {
-        int fd; /* open for reading, -1: there is none; its bytes stay even when a newer one takes the name */
+        int fd; /* open for reading; -1: none. Valid even after a newer checkpoint replaces the name. */
         uint64_t size; /* bytes of the file */
         TreeMeta meta;
         void *configuration; /* owned */
@@ -29,97 +28,93 @@ typedef struct Checkpoint {
 } Checkpoint;
 
 void checkpoint_done(Checkpoint *c);
-RaftStateInfo checkpoint_info(const Checkpoint *c); /* borrows */
 
 typedef struct DataDir {
         int fd;
         char *path;
         char machine_id[MACHINE_ID_SIZE], boot_id[BOOT_ID_SIZE];
-        char hardware_id[HARDWARE_ID_SIZE]; /* set by whoever opened it; "": not known, or of no interest */
-        uint64_t quota;  /* the host's or the cluster's, whichever is larger: a tree that is opened has room
-                            for it */
-        bool distrusted; /* by data_dir_distrust() */
-        bool rotten;     /* there is a checkpoint, and it is not what was written: it is never opened */
-        unsigned opens;  /* as 'trusted' counts them */
-        bool shown;      /* as 'trusted' says */
-        _Atomic uint64_t
-                cluster_ms; /* cluster time at the last stop in order, as 'trusted' says; 0: not known */
+        char hardware_id[HARDWARE_ID_SIZE]; /* set by the caller of data_dir_open(); "": unknown or unused */
+        uint64_t quota; /* bytes, the larger of the host's and the cluster's: the map of each opened tree fits
+                           it */
+        bool distrusted;             /* by data_dir_distrust() */
+        bool corrupt;                /* there is a corrupt checkpoint, which is never opened */
+        unsigned opens;              /* as in 'trusted' */
+        bool served;                 /* as in 'trusted' */
+        _Atomic uint64_t cluster_ms; /* cluster time at the last orderly close, as in 'trusted'; 0: unknown */
         Checkpoint checkpoint;
         _Atomic bool cancelled; /* by data_dir_cancel() */
 } DataDir;
 
-/* Makes what is missing, finishes or forgets what a crash left, decides about trust, opens the live tree.
- * Fails with a sentence that names the file and the remedy; data_dir_done() is due in any case. -EUCLEAN and
- * 'rotten': the checkpoint is needed, and damaged; where the live tree is trusted 'rotten' says only that a
- * new one is due. */
+/* Create missing folders, remove what a crash left, decide about trust, and open the live tree. Call
+ * data_dir_done() in any case. Errors name the file and the remedy: -EUCLEAN   the checkpoint is needed, and
+ * 'corrupt' is true On success, 'corrupt' means only that a new checkpoint is due. */
 int data_dir_open(DataDir *folder, const char *path, const char *machine_id, const char *boot_id,
                   uint64_t quota, Tree **ret, Error *err);
 void data_dir_done(DataDir *folder);
-/* An empty tree beside what is damaged, which stays as it is: for who has to wait for another one. */
-int data_dir_open_nothing(const DataDir *folder, Tree **ret, Error *err);
-/* The live tree again, of the checkpoint; the old one may stay open: its file lives as long. Reads all of
- * the checkpoint and writes it: blocks, for off the loop: uses nothing of 'folder' but its constants.
- * -EUCLEAN; *ret_rotten: because of the checkpoint. */
-int data_dir_rebuild(const DataDir *folder, Tree **ret, bool *ret_rotten, Error *err);
+/* Open an empty tree beside corrupt files, which stay unchanged, for a replica that waits for the leader's
+ * tree. */
+int data_dir_open_empty(const DataDir *folder, Tree **ret, Error *err);
+/* Rebuild the live tree from the checkpoint; the previous one may stay open. Reads and writes the whole
+ * checkpoint: call it off the loop. It uses only the constants of 'folder'. -EUCLEAN; *ret_corrupt: because
+ * of the checkpoint. */
+int data_dir_rebuild(const DataDir *folder, Tree **ret, bool *ret_corrupt, Error *err);
 /* The rebuilt tree is in use. */
 void data_dir_rebuilt(DataDir *folder);
-int data_dir_room(const DataDir *folder, uint64_t *ret_free,
-                  uint64_t *ret_total); /* bytes of its file system */
-/* Entries carry the cluster's quota, which may be larger than the host's setting: the next tree that is
- * opened has room for it. */
+/* Return the bytes of the file system: available, and in total. */
+int data_dir_space(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total);
+/* Entries carry the cluster's quota, which may exceed the host's setting: the next tree that is opened fits
+ * it. */
 void data_dir_raise_quota(DataDir *folder, uint64_t quota);
-/* Cluster time, for the markers that are written from now on. */
+/* Set the cluster time for markers that are written from now on. */
 void data_dir_keep_time(DataDir *folder, uint64_t cluster_ms);
-/* The live tree is closed, in order: the next opening counts from the beginning. After three without this it
- * is rebuilt. */
+/* Record an orderly close of the live tree. After three starts without one, the tree is rebuilt. */
 void data_dir_closed(DataDir *folder);
-/* The live tree has failed us: the next opening rebuilds it. */
+/* The live tree failed: the next opening rebuilds it. */
 void data_dir_distrust(DataDir *folder);
 
-/* The live tree is now as far as this host ever was, and is served: as long as it stays trusted,
- * data_dir_was_served() is true of it. */
+/* Record that the live tree has reached all that this host acknowledged, and is served. data_dir_was_served()
+ * is true while the tree stays trusted. */
 int data_dir_serve(DataDir *folder);
 bool data_dir_was_served(const DataDir *folder);
-/* The host has acknowledged a state that the live tree has not reached: data_dir_was_served() is no longer
- * true of it, durably. */
+/* Record durably that the host has acknowledged a state that the live tree has not reached. */
 int data_dir_unserve(DataDir *folder);
 
-/* The identity that was written last; -ENOENT. */
+/* Return the identity that was written last; -ENOENT. */
 int data_dir_read_identity(const DataDir *folder, uint64_t *ret_cluster_id, uint64_t *ret_lineage);
 int data_dir_write_identity(const DataDir *folder, uint64_t cluster_id, uint64_t lineage);
 
-/* Copies 'tree', verifies the copy by reading it, and gives it the checkpoint's name; blocks, for off the
- * loop: uses nothing of 'folder' but its constants. data_dir_adopt() makes the result the known one. -EFBIG:
- * the tree grew too much meanwhile. */
+/* Copy 'tree', verify the copy by reading it, and rename it to the checkpoint. Call it off the loop; it uses
+ * only the constants of 'folder'. Then pass the result to data_dir_adopt(). -EFBIG: the tree grew too much
+ * meanwhile. */
 int data_dir_copy(const DataDir *folder, Tree *tree, Checkpoint *ret, Error *err);
-/* The same, without a checkpoint: whether 'tree' holds what was written to it. -EUCLEAN: it does not. */
+/* Verify 'tree' in the same way, without a checkpoint. -EUCLEAN: it is corrupt. */
 int data_dir_probe(const DataDir *folder, Tree *tree, Error *err);
-void data_dir_adopt(DataDir *folder, Checkpoint *checkpoint); /* takes it */
-/* Somebody found that the checkpoint is not what was written: there is none, until there is a new one. */
+/* Make 'checkpoint' the current one, and take it. */
+void data_dir_adopt(DataDir *folder, Checkpoint *checkpoint);
+/* The checkpoint was found to be corrupt: there is none until the next one. */
 void data_dir_forget_checkpoint(DataDir *folder);
 
-/* What runs off the loop ends soon, with -ECANCELED: the replica closes. */
+/* Let operations off the loop end soon with -ECANCELED: the replica closes. */
 void data_dir_cancel(DataDir *folder);
 
-/* A leader's tree arrives: empties incoming/ and opens its file for writing. A descriptor, or a negative
- * errno. */
+/* Empty incoming/ and open its file for the leader's tree. Return a descriptor or a negative errno. */
 int data_dir_incoming_open(const DataDir *folder);
-/* All bytes are there: syncs, verifies, and prepares a second copy that will become the live tree; blocks,
- * for off the loop. -EUCLEAN: they are not what the sender once wrote. */
+/* All bytes are received: sync and verify them, and prepare a second copy that will become the live tree.
+ * Call it off the loop. -EUCLEAN: the file is corrupt. */
 int data_dir_incoming_finish(const DataDir *folder, Checkpoint *ret, Error *err);
-/* The incoming tree becomes the checkpoint and, with 'replace', the live tree: *tree is closed and opened
- * anew (NULL if that failed). 'incoming' is taken. */
+/* Make the incoming tree the checkpoint and, with 'replace', the live tree: *tree is closed and replaced
+ * (NULL on failure). Takes 'incoming'. */
 int data_dir_install(DataDir *folder, Checkpoint *incoming, bool replace, Tree **tree, Error *err);
 void data_dir_incoming_discard(const DataDir *folder);
 
-/* -- A replica that lost what it had acknowledged -- */
+/* -- Quarantine: a replica whose log lost acknowledged data -- */
 
-/* From now on, durably, the log that belongs to this tree is not opened any more. 'reason': why. */
+/* Record durably that the log of this tree must not be opened any more. */
 int data_dir_quarantine(const DataDir *folder, const char *reason);
-/* Whether that was said: 1 and the reason, 0: it was not. */
+/* Return 1 and the reason if the replica is quarantined, otherwise 0. */
 int data_dir_is_quarantined(const DataDir *folder, char *ret, size_t size);
-/* Live tree and checkpoint go into old/, instead of those that were there; *ret is a new, empty one. The
- * old one stays open, and may be read. */
+/* Move live tree and checkpoint to old/, whose previous content is removed; *ret is a new, empty tree. The
+ * previous tree stays open, and readable. */
 int data_dir_set_aside(DataDir *folder, Tree **ret, Error *err);
-/* Another replica took the place of the lost one: its log counts. */
-int data_dir_found(const DataDir *folder);
+/* A new replica has replaced the quarantined one: its log counts. */
+int data_dir_end_quarantine(const DataDir *folder);

@@ -1,4 +1,4 @@
-/* The tree's table of kept answers: what a record says is the business of kvstore/apply/dedup.c. */
+/* The deduplication table; kvstore/apply/dedup.c defines its records. */
 #include "kvstore/tree/tree_internal.h"
 
 #include <assert.h>
@@ -6,47 +6,52 @@
 
 #include "kvstore/tree/format.h"
 
-static MDB_val key_of(uint64_t origin, uint64_t slot, uint8_t bytes[static TREE_RESULT_KEY]) {
+static MDB_val result_key(uint64_t origin, uint64_t slot, uint8_t bytes[static TREE_RESULT_KEY]) {
         tree_put_big_endian(bytes, origin);
         tree_put_big_endian(bytes + 8, slot);
         return (MDB_val) { TREE_RESULT_KEY, bytes };
 }
 
-static void count(TreeTxn *txn, MDB_val key, MDB_val data, bool there) {
+static void result_count(TreeTxn *txn, MDB_val key, MDB_val data, bool added) {
         TreeResults *results = &txn->meta.results;
         uint64_t hash = tree_event_hash(key.mv_data, key.mv_size, data.mv_data, data.mv_size);
 
-        results->n += there ? 1 : -1;
-        results->bytes += there ? key.mv_size + data.mv_size : -(key.mv_size + data.mv_size);
-        txn->meta.sum += there ? hash : -hash;
+        results->n += added ? 1 : -1;
+        results->bytes += added ? key.mv_size + data.mv_size : -(key.mv_size + data.mv_size);
+        txn->meta.sum += added ? hash : -hash;
         txn->meta_changed = true;
-        tree_touch(txn, there ? data.mv_size : 0);
+        tree_touch(txn, added ? data.mv_size : 0);
 }
 
 int tree_result(TreeTxn *txn, uint64_t origin, uint64_t slot, KvBytes *ret) {
         uint8_t bytes[TREE_RESULT_KEY];
-        MDB_val key = key_of(origin, slot, bytes), data;
-        int r = txn->tree->results == 0 ? -ENOENT :
-                                          tree_error(mdb_get(txn->txn, txn->tree->results, &key, &data));
+        MDB_val key = result_key(origin, slot, bytes), data;
+        int r;
 
-        if (r == 0)
-                *ret = (KvBytes) { data.mv_data, data.mv_size };
-        return r;
+        if (txn->tree->results == 0)
+                return -ENOENT;
+        r = tree_error(mdb_get(txn->txn, txn->tree->results, &key, &data));
+        if (r < 0)
+                return r;
+        *ret = (KvBytes) { data.mv_data, data.mv_size };
+        return 0;
 }
 
 int tree_result_before(TreeTxn *txn, uint64_t origin, uint64_t slot, uint64_t *ret_slot, KvBytes *ret) {
         _cleanup_(tree_cursor_closep) MDB_cursor *cursor = NULL;
         uint8_t bytes[TREE_RESULT_KEY];
-        MDB_val key = key_of(origin, slot, bytes), data;
+        MDB_val key = result_key(origin, slot, bytes), data;
         int r;
 
         if (txn->tree->results == 0)
                 return -ENOENT;
         r = tree_error(mdb_cursor_open(txn->txn, txn->tree->results, &cursor));
-        if (r == 0)
-                r = tree_error(mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE));
-        if (r == 0 || r == -ENOENT)
-                r = tree_error(mdb_cursor_get(cursor, &key, &data, r == 0 ? MDB_PREV : MDB_LAST));
+        if (r < 0)
+                return r;
+        r = tree_error(mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE));
+        if (r < 0 && r != -ENOENT)
+                return r;
+        r = tree_error(mdb_cursor_get(cursor, &key, &data, r == 0 ? MDB_PREV : MDB_LAST));
         if (r < 0)
                 return r;
         if (key.mv_size != TREE_RESULT_KEY)
@@ -60,26 +65,27 @@ int tree_result_before(TreeTxn *txn, uint64_t origin, uint64_t slot, uint64_t *r
 
 int tree_put_result(TreeTxn *txn, uint64_t origin, uint64_t slot, KvBytes record) {
         uint8_t bytes[TREE_RESULT_KEY];
-        MDB_val key = key_of(origin, slot, bytes), data = { record.size, (void *) record.data }, old;
+        MDB_val key = result_key(origin, slot, bytes), data = { record.size, (void *) record.data }, old;
         int r;
 
         assert(txn->write && origin > 0 && slot < UINT64_MAX);
         r = tree_error(mdb_get(txn->txn, txn->tree->results, &key, &old));
         if (r == 0)
-                count(txn, key, old, false);
+                result_count(txn, key, old, false);
         else if (r != -ENOENT)
                 return r;
         r = tree_error(mdb_put(txn->txn, txn->tree->results, &key, &data, 0));
-        if (r == 0)
-                count(txn, key, (MDB_val) { record.size, (void *) record.data }, true);
-        return r;
+        if (r < 0)
+                return r;
+        result_count(txn, key, (MDB_val) { record.size, (void *) record.data }, true);
+        return 0;
 }
 
 int tree_results(TreeTxn *txn, uint64_t origin, int (*visit)(void *userdata, uint64_t slot, KvBytes record),
                  void *userdata) {
         _cleanup_(tree_cursor_closep) MDB_cursor *cursor = NULL;
         uint8_t bytes[TREE_RESULT_KEY];
-        MDB_val key = key_of(origin, 0, bytes), data;
+        MDB_val key = result_key(origin, 0, bytes), data;
         int r, k;
 
         if (txn->tree->results == 0)
@@ -99,9 +105,9 @@ int tree_results(TreeTxn *txn, uint64_t origin, int (*visit)(void *userdata, uin
                         return k;
                 if (k == TREE_DROP) {
                         assert(txn->write);
-                        count(txn, key, data, false);
+                        result_count(txn, key, data, false);
                         r = tree_error(
-                                mdb_cursor_del(cursor, 0)); /* the next MDB_NEXT then finds what followed */
+                                mdb_cursor_del(cursor, 0)); /* MDB_NEXT then returns the following record */
                         if (r < 0)
                                 return r;
                 }

@@ -1,4 +1,4 @@
-/* A tree's windows of events. */
+/* The event windows. */
 #include "kvstore/tree/tree_internal.h"
 
 #include <assert.h>
@@ -6,7 +6,7 @@
 
 #include "kvstore/tree/format.h"
 
-static int drop_oldest_event(TreeTxn *txn, MDB_cursor *cursor, unsigned window) {
+static int window_drop_oldest(TreeTxn *txn, MDB_cursor *cursor, unsigned window) {
         TreeWindow *w = &txn->meta.windows[window];
         uint8_t bytes[TREE_EVENT_KEY] = { window };
         MDB_val key = { sizeof(bytes), bytes }, data;
@@ -47,8 +47,9 @@ int tree_add_event(TreeTxn *txn, unsigned window, uint64_t index, KvBytes event,
         data = (MDB_val) { scratch->size, scratch->bytes };
 
         r = tree_error(mdb_cursor_open(txn->txn, txn->tree->events, &cursor));
-        if (r == 0)
-                r = tree_error(mdb_cursor_put(cursor, &key, &data, 0));
+        if (r < 0)
+                return r;
+        r = tree_error(mdb_cursor_put(cursor, &key, &data, 0));
         if (r < 0)
                 return r;
         w->n++;
@@ -57,7 +58,7 @@ int tree_add_event(TreeTxn *txn, unsigned window, uint64_t index, KvBytes event,
         txn->meta_changed = true;
         tree_touch(txn, scratch->size);
         while (r == 0 && (w->n > TREE_WINDOW_EVENTS || (w->bytes > TREE_WINDOW_BYTES && w->n > 1)))
-                r = drop_oldest_event(txn, cursor, window);
+                r = window_drop_oldest(txn, cursor, window);
         return r;
 }
 
@@ -85,7 +86,7 @@ int tree_events(TreeTxn *txn, unsigned window, int (*visit)(void *userdata, uint
         return r == -ENOENT ? 0 : r;
 }
 
-int tree_forget_events(TreeTxn *txn, uint64_t oldest) {
+int tree_clear_events(TreeTxn *txn, uint64_t oldest) {
         _cleanup_(tree_cursor_closep) MDB_cursor *cursor = NULL;
         int r;
 
@@ -93,7 +94,7 @@ int tree_forget_events(TreeTxn *txn, uint64_t oldest) {
         r = tree_error(mdb_cursor_open(txn->txn, txn->tree->events, &cursor));
         for (unsigned i = 0; r == 0 && i < _TREE_WINDOW_MAX; i++) {
                 while (r == 0 && txn->meta.windows[i].n > 0)
-                        r = drop_oldest_event(txn, cursor, i);
+                        r = window_drop_oldest(txn, cursor, i);
                 txn->meta.windows[i] = (TreeWindow) { .oldest = oldest };
         }
         txn->meta_changed = true;

@@ -9,12 +9,12 @@
 #include "base/file.h"
 #include "base/memory.h"
 
-enum { MAGIC_SIZE = 8, CHUNK = 256 * 1024 };
+enum { MAGIC_SIZE = 8, CHUNK = 256 * 1024 /* bytes */ };
 
-/* At both ends of the page: one that rotted itself is not taken for none. */
+/* At both ends of the page, so that a corrupt page does not look like a missing one. */
 static const char magic[MAGIC_SIZE] = "fltdsum1";
 
-static int make_page(uint64_t size, uint32_t crc, uint8_t ret[FILE_SUM_SIZE]) {
+static int checksum_page(uint64_t size, uint32_t crc, uint8_t ret[FILE_CHECKSUM_SIZE]) {
         _cleanup_writer_ Writer w = {};
 
         write_raw(&w, magic, sizeof(magic));
@@ -22,20 +22,20 @@ static int make_page(uint64_t size, uint32_t crc, uint8_t ret[FILE_SUM_SIZE]) {
         write_u32(&w, crc);
         if (w.error < 0)
                 return w.error;
-        memset(ret, 0, FILE_SUM_SIZE);
+        memset(ret, 0, FILE_CHECKSUM_SIZE);
         memcpy(ret, w.bytes, w.size);
-        memcpy(ret + FILE_SUM_SIZE - sizeof(magic), magic, sizeof(magic));
+        memcpy(ret + FILE_CHECKSUM_SIZE - sizeof(magic), magic, sizeof(magic));
         return 0;
 }
 
 int file_checksum_append(int fd, uint64_t size, uint32_t crc) {
-        uint8_t page[FILE_SUM_SIZE];
-        int r = make_page(size, crc, page);
+        uint8_t page[FILE_CHECKSUM_SIZE];
+        int r = checksum_page(size, crc, page);
 
         return r < 0 ? r : pwrite_all(fd, page, sizeof(page), size);
 }
 
-static int sum_of(int fd, uint64_t size, const _Atomic bool *cancelled, uint32_t *ret) {
+static int checksum_of(int fd, uint64_t size, const _Atomic bool *cancelled, uint32_t *ret) {
         _cleanup_free_ uint8_t *chunk = malloc(CHUNK);
         uint32_t crc = 0;
 
@@ -55,7 +55,7 @@ static int sum_of(int fd, uint64_t size, const _Atomic bool *cancelled, uint32_t
 }
 
 int file_checksum_check(int fd, const _Atomic bool *cancelled) {
-        uint8_t page[FILE_SUM_SIZE], right[FILE_SUM_SIZE];
+        uint8_t page[FILE_CHECKSUM_SIZE], right[FILE_CHECKSUM_SIZE];
         struct stat st;
         uint64_t size;
         uint32_t crc;
@@ -73,9 +73,10 @@ int file_checksum_check(int fd, const _Atomic bool *cancelled) {
             memcmp(page + sizeof(page) - sizeof(magic), magic, sizeof(magic)) != 0)
                 return 0;
 
-        r = sum_of(fd, size, cancelled, &crc);
-        if (r >= 0)
-                r = make_page(size, crc, right);
+        r = checksum_of(fd, size, cancelled, &crc);
+        if (r < 0)
+                return r;
+        r = checksum_page(size, crc, right);
         if (r < 0)
                 return r;
         return memcmp(page, right, sizeof(page)) == 0 ? 1 : -EUCLEAN;

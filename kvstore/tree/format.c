@@ -3,8 +3,8 @@
 #include "base/table.h"
 
 enum {
-        TREE_VERSION = 4, /* 1 had no sum, 2 no kept answers, 3 no feature level: that is written as long as
-                             there is only the first */
+        TREE_VERSION = 4, /* 1: without sum; 2: without cached results; 3: without feature level, written at
+                           * the first level */
         NODE_DIR = 1 << 0,
         NODE_EXPIRES = 1 << 1,
 };
@@ -24,8 +24,8 @@ uint64_t tree_get_big_endian(const uint8_t *bytes) {
         return v;
 }
 
-/* The separator becomes 0, below every other byte; 0 and 1 make room for it. The first separator is left out,
- * so the root, which is never stored, would be empty. */
+/* The separator becomes 0, below every other byte; 0 and 1 are escaped. The first separator is omitted, so
+ * the key of the root, which is never stored, is empty. */
 size_t tree_key(KvBytes path, uint8_t key[static TREE_KEY_LONG]) {
         const uint8_t *p = path.data;
         size_t n = 0;
@@ -74,9 +74,13 @@ int tree_compare_paths(const void *a, const void *b) {
         const uint8_t *p = x->key.data, *q = y->key.data;
         size_t n = MIN(x->key.size, y->key.size);
 
-        for (size_t i = 0; i < n; i++)
-                if (p[i] != q[i])
-                        return p[i] == '/' ? -1 : q[i] == '/' ? 1 : p[i] < q[i] ? -1 : 1;
+        for (size_t i = 0; i < n; i++) {
+                if (p[i] == q[i])
+                        continue;
+                if (p[i] == '/' || q[i] == '/')
+                        return p[i] == '/' ? -1 : 1;
+                return p[i] < q[i] ? -1 : 1;
+        }
         return x->key.size < y->key.size ? -1 : x->key.size > y->key.size;
 }
 
@@ -215,7 +219,7 @@ uint64_t tree_meta_hash(const TreeMeta *meta, uint64_t sum) {
         uint64_t newer[] = { meta->level, meta->quota_nodes };
         uint64_t seed = XXH3_64bits(fields, sizeof(fields));
 
-        if (meta->level > KV_LEVEL_FIRST) /* who knows no other level hashes as ever */
+        if (meta->level > KV_LEVEL_FIRST) /* at the first level, the hash equals that of older versions */
                 seed = XXH3_64bits_withSeed(newer, sizeof(newer), seed);
         return XXH3_64bits_withSeed(meta->windows, sizeof(meta->windows), seed);
 }

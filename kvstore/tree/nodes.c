@@ -1,4 +1,4 @@
-/* A tree's nodes: one by one, in the order of their paths, by their expiry. */
+/* Nodes: access by path, ranges in the order of paths, order of expiry. */
 #include "kvstore/tree/tree_internal.h"
 
 #include <assert.h>
@@ -9,7 +9,7 @@
 
 /* -- Ranges -- */
 
-/* The first key of the range, if there is one; else 1. */
+/* Move to the first or next key of the range. Return 1 if there is none. */
 static int range_first(const TreeRange *range, MDB_cursor *cursor, MDB_val *key, MDB_val *data) {
         int r;
 
@@ -30,17 +30,18 @@ static int range_next(const TreeRange *range, MDB_cursor *cursor, MDB_val *key, 
 
 /* -- Nodes -- */
 
-static int get_record(TreeTxn *txn, KvBytes path, MDB_val *key, KvNode *ret) {
+static int node_read(TreeTxn *txn, KvBytes path, MDB_val *key, KvNode *ret) {
         MDB_val data;
         int r;
 
         r = tree_error(mdb_get(txn->txn, txn->tree->nodes, key, &data));
         tree_count(txn, r == 0 ? data.mv_size : 0);
-        if (r == 0)
-                r = tree_node_decode(data.mv_data, data.mv_size, ret);
-        if (r == 0 && !kv_bytes_equal(ret->key, path))
-                r = -ENOTUNIQ;
-        return r;
+        if (r < 0)
+                return r;
+        r = tree_node_decode(data.mv_data, data.mv_size, ret);
+        if (r < 0)
+                return r;
+        return kv_bytes_equal(ret->key, path) ? 0 : -ENOTUNIQ;
 }
 
 int tree_get(TreeTxn *txn, KvBytes path, KvNode *ret) {
@@ -51,22 +52,22 @@ int tree_get(TreeTxn *txn, KvBytes path, KvNode *ret) {
                 *ret = (KvNode) { .key = kv_string("/"), .dir = true };
                 return 0;
         }
-        return get_record(txn, path, &key, ret);
+        return node_read(txn, path, &key, ret);
 }
 
-static void count(TreeTxn *txn, const KvNode *node, bool there) {
+static void node_count(TreeTxn *txn, const KvNode *node, bool added) {
         bool ours = kv_path_is_ours(node->key);
         uint64_t *n_nodes = ours ? &txn->meta.n_own_nodes : &txn->meta.n_nodes;
         uint64_t *n_bytes = ours ? &txn->meta.n_own_bytes : &txn->meta.n_bytes;
         uint64_t size = node->key.size + node->value.size;
 
-        *n_nodes += there ? 1 : -1;
-        *n_bytes += there ? size : -size;
-        txn->meta.sum += there ? tree_node_hash(node) : -tree_node_hash(node);
+        *n_nodes += added ? 1 : -1;
+        *n_bytes += added ? size : -size;
+        txn->meta.sum += added ? tree_node_hash(node) : -tree_node_hash(node);
         txn->meta_changed = true;
 }
 
-static int set_expiry(TreeTxn *txn, const KvNode *node, MDB_val node_at, bool there) {
+static int node_set_expiry(TreeTxn *txn, const KvNode *node, MDB_val node_at, bool added) {
         uint8_t bytes[16];
         MDB_val key = { sizeof(bytes), bytes };
 
@@ -74,7 +75,7 @@ static int set_expiry(TreeTxn *txn, const KvNode *node, MDB_val node_at, bool th
                 return 0;
         tree_put_big_endian(bytes, node->expires_ms);
         tree_put_big_endian(bytes + 8, node->created);
-        return tree_error(there ? mdb_put(txn->txn, txn->tree->expiry, &key, &node_at, 0) :
+        return tree_error(added ? mdb_put(txn->txn, txn->tree->expiry, &key, &node_at, 0) :
                                   mdb_del(txn->txn, txn->tree->expiry, &key, &node_at));
 }
 
@@ -86,17 +87,17 @@ int tree_put(TreeTxn *txn, const KvNode *node) {
         int r;
 
         assert(txn->write && key.mv_size > 0);
-        r = get_record(txn, node->key, &key, &old);
+        r = node_read(txn, node->key, &key, &old);
         if (r < 0 && r != -ENOENT)
                 return r;
-        /* Encoded first: the node may borrow from the record that it replaces. */
+        /* Encode first: the node may borrow from the record that it replaces. */
         tree_node_encode(node, w);
         if (w->error < 0)
                 return w->error;
 
         if (r == 0) {
-                count(txn, &old, false);
-                r = set_expiry(txn, &old, key, false);
+                node_count(txn, &old, false);
+                r = node_set_expiry(txn, &old, key, false);
                 if (r < 0)
                         return r;
         }
@@ -105,13 +106,13 @@ int tree_put(TreeTxn *txn, const KvNode *node) {
         tree_count(txn, w->size);
         if (r < 0)
                 return r;
-        /* By what LMDB has copied: 'node' may be gone with the record that was replaced. */
+        /* Use LMDB's copy: 'node' is invalid if it borrowed from the replaced record. */
         r = tree_node_decode(data.mv_data, data.mv_size, &old);
         if (r < 0)
                 return r;
-        count(txn, &old, true);
+        node_count(txn, &old, true);
         tree_touch(txn, data.mv_size);
-        return set_expiry(txn, &old, key, true);
+        return node_set_expiry(txn, &old, key, true);
 }
 
 int tree_delete(TreeTxn *txn, KvBytes path) {
@@ -121,12 +122,12 @@ int tree_delete(TreeTxn *txn, KvBytes path) {
         int r;
 
         assert(txn->write && key.mv_size > 0);
-        r = get_record(txn, path, &key, &old);
+        r = node_read(txn, path, &key, &old);
         if (r < 0)
                 return r;
-        count(txn, &old, false);
+        node_count(txn, &old, false);
         tree_touch(txn, 0);
-        r = set_expiry(txn, &old, key, false);
+        r = node_set_expiry(txn, &old, key, false);
         if (r < 0)
                 return r;
         return tree_error(mdb_del(txn->txn, txn->tree->nodes, &key, NULL));
@@ -158,12 +159,12 @@ int tree_delete_below(TreeTxn *txn, KvBytes path) {
                         return -EUCLEAN;
                 memcpy(bytes, key.mv_data, key.mv_size);
 
-                count(txn, &node, false);
+                node_count(txn, &node, false);
                 tree_touch(txn, 0);
-                r = set_expiry(txn, &node, (MDB_val) { key.mv_size, bytes }, false);
-                if (r == 0)
-                        r = tree_error(
-                                mdb_cursor_del(cursor, 0)); /* the next MDB_NEXT then finds what followed */
+                r = node_set_expiry(txn, &node, (MDB_val) { key.mv_size, bytes }, false);
+                if (r < 0)
+                        return r;
+                r = tree_error(mdb_cursor_del(cursor, 0)); /* MDB_NEXT then returns the following record */
                 if (r < 0)
                         return r;
         }
@@ -176,12 +177,18 @@ typedef struct Walk {
         TreeTxn *txn;
         MDB_cursor *cursor;
         TreeRange range;
-        KvBytes after; /* a long key whose place among those with its beginning its path tells: what is up to
-                          it is not visited */
+        KvBytes after; /* a long path: nodes up to it are not visited. Its key does not give its position
+                        * among those with its prefix. */
         bool recursive;
         int (*visit)(void *userdata, const KvNode *node);
         void *userdata;
 } Walk;
+
+static int walk_decode(TreeTxn *txn, const MDB_val *data, KvNode *ret) {
+        int r = tree_node_decode(data->mv_data, data->mv_size, ret);
+
+        return r < 0 ? r : tree_visited(txn, data->mv_size);
+}
 
 static int walk_visit(const Walk *walk, const KvNode *node) {
         if (walk->range.mixed && !kv_path_is_below(node->key, walk->range.path))
@@ -193,26 +200,25 @@ static int walk_visit(const Walk *walk, const KvNode *node) {
         return walk->visit(walk->userdata, node);
 }
 
-/* Long keys with one beginning lie in the order of their hashes: they are collected, and visited in that of
- * their paths. Returns as walk_visit(); the cursor then stands on what follows, *at tells as range_next(). */
+/* Collect the long keys with one prefix, which are in the order of their hashes, and visit them in the order
+ * of their paths. Return as walk_visit(). The cursor is then at the following record; *at is the result of
+ * range_next(). */
 static int walk_long(const Walk *walk, MDB_val *key, MDB_val *data, int *at) {
         _cleanup_free_ KvNode *nodes = NULL;
         size_t n = 0, capacity = 0;
-        uint8_t beginning[TREE_KEY_CUT];
+        uint8_t prefix[TREE_KEY_CUT];
         int r = 1;
 
-        memcpy(beginning, key->mv_data, TREE_KEY_CUT);
+        memcpy(prefix, key->mv_data, TREE_KEY_CUT);
         do {
                 if (GROW(nodes, capacity, n + 1) < 0)
                         return -ENOMEM;
-                r = tree_node_decode(data->mv_data, data->mv_size, &nodes[n++]);
-                if (r == 0)
-                        r = tree_visited(walk->txn, data->mv_size);
+                r = walk_decode(walk->txn, data, &nodes[n++]);
                 if (r < 0)
                         return r;
                 *at = range_next(&walk->range, walk->cursor, key, data);
         } while (*at == 0 && key->mv_size == TREE_KEY_LONG &&
-                 memcmp(key->mv_data, beginning, TREE_KEY_CUT) == 0);
+                 memcmp(key->mv_data, prefix, TREE_KEY_CUT) == 0);
 
         qsort(nodes, n, sizeof(*nodes), tree_compare_paths);
         r = 1;
@@ -221,21 +227,21 @@ static int walk_long(const Walk *walk, MDB_val *key, MDB_val *data, int *at) {
         return r;
 }
 
-/* To the next node that is not below the one under the cursor. */
+/* Move to the next node that is not below the current one. */
 static int walk_skip_below(const Walk *walk, MDB_val *key, MDB_val *data) {
-        uint8_t behind[TREE_KEY_CUT + 1];
+        uint8_t following[TREE_KEY_CUT + 1];
         int r;
 
-        memcpy(behind, key->mv_data, key->mv_size);
-        behind[key->mv_size] = 1;
-        *key = (MDB_val) { key->mv_size + 1, behind };
+        memcpy(following, key->mv_data, key->mv_size);
+        following[key->mv_size] = 1;
+        *key = (MDB_val) { key->mv_size + 1, following };
         r = tree_error(mdb_cursor_get(walk->cursor, key, data, MDB_SET_RANGE));
         if (r < 0)
                 return r == -ENOENT ? 1 : r;
         return tree_range_holds(&walk->range, key->mv_data, key->mv_size) ? 0 : 1;
 }
 
-/* The first node of the walk that is behind 'after'; tells as range_first(). */
+/* Move to the first node of the walk after 'after'. Return as range_first(). */
 static int walk_first(Walk *walk, KvBytes after, MDB_val *key, MDB_val *data) {
         uint8_t bytes[TREE_KEY_LONG];
         size_t size = tree_key(after, bytes);
@@ -249,7 +255,7 @@ static int walk_first(Walk *walk, KvBytes after, MDB_val *key, MDB_val *data) {
                 walk->after = after;
                 size = TREE_KEY_CUT;
         } else if (!walk->recursive && size < TREE_KEY_CUT) {
-                bytes[size++] = 1; /* behind all that is below it */
+                bytes[size++] = 1; /* after all nodes below it */
         }
 
         *key = (MDB_val) { size, bytes };
@@ -281,11 +287,10 @@ static int walk_run(Walk *walk, KvBytes after) {
                                 return r;
                         continue;
                 }
-                r = tree_node_decode(data.mv_data, data.mv_size, &node);
-                if (r == 0)
-                        r = tree_visited(walk->txn, data.mv_size);
-                if (r == 0)
-                        r = walk_visit(walk, &node);
+                r = walk_decode(walk->txn, &data, &node);
+                if (r < 0)
+                        return r;
+                r = walk_visit(walk, &node);
                 if (r <= 0)
                         return r;
                 if (!walk->recursive && node.dir && key.mv_size < TREE_KEY_CUT)
@@ -298,15 +303,7 @@ static int walk_run(Walk *walk, KvBytes after) {
 
 int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, int (*visit)(void *userdata, const KvNode *node),
               void *userdata) {
-        Walk walk = {
-                .txn = txn,
-                .range = tree_range_below(path),
-                .recursive = recursive,
-                .visit = visit,
-                .userdata = userdata,
-        };
-
-        return walk_run(&walk, (KvBytes) {});
+        return tree_walk_from(txn, path, (KvBytes) {}, recursive, visit, userdata);
 }
 
 int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, bool recursive,
@@ -334,9 +331,7 @@ int tree_scan(TreeTxn *txn, KvBytes path, int (*visit)(void *userdata, const KvN
              at = range_next(&range, cursor, &key, &data)) {
                 KvNode node;
 
-                r = tree_node_decode(data.mv_data, data.mv_size, &node);
-                if (r == 0)
-                        r = tree_visited(txn, data.mv_size);
+                r = walk_decode(txn, &data, &node);
                 if (r < 0)
                         return r;
                 r = visit(userdata, &node, !range.mixed || kv_path_is_below(node.key, path));
@@ -352,14 +347,14 @@ bool tree_is_long(KvBytes path) {
         return path.size > TREE_KEY_CUT / 2 && tree_key(path, bytes) == TREE_KEY_LONG;
 }
 
-bool tree_share_beginning(KvBytes a, KvBytes b) {
+bool tree_share_prefix(KvBytes a, KvBytes b) {
         uint8_t x[TREE_KEY_LONG], y[TREE_KEY_LONG];
 
         return tree_key(a, x) >= TREE_KEY_CUT && tree_key(b, y) >= TREE_KEY_CUT &&
                memcmp(x, y, TREE_KEY_CUT) == 0;
 }
 
-uint64_t tree_beginning(KvBytes path) {
+uint64_t tree_prefix_hash(KvBytes path) {
         uint8_t bytes[TREE_KEY_LONG];
 
         if (path.size <= TREE_KEY_CUT / 2 || tree_key(path, bytes) < TREE_KEY_CUT)
@@ -374,22 +369,23 @@ int tree_count_long(TreeTxn *txn, KvBytes path, uint64_t max, uint64_t *ret) {
         TreeRange range = { .path = path, .size = TREE_KEY_CUT };
         MDB_val key, data;
         uint64_t n = 0;
-        int at;
+        int r;
 
-        if (size >= TREE_KEY_CUT) {
-                int r = tree_error(mdb_cursor_open(txn->txn, txn->tree->nodes, &cursor));
-
-                if (r < 0)
-                        return r;
-                memcpy(range.prefix, bytes, TREE_KEY_CUT);
-                for (at = range_first(&range, cursor, &key, &data); at == 0 && n < max;
-                     at = range_next(&range, cursor, &key, &data)) {
-                        n += key.mv_size == TREE_KEY_LONG;
-                        tree_count(txn, key.mv_size);
-                }
-                if (at < 0)
-                        return at;
+        if (size < TREE_KEY_CUT) {
+                *ret = 0;
+                return 0;
         }
+        r = tree_error(mdb_cursor_open(txn->txn, txn->tree->nodes, &cursor));
+        if (r < 0)
+                return r;
+        memcpy(range.prefix, bytes, TREE_KEY_CUT);
+        for (r = range_first(&range, cursor, &key, &data); r == 0 && n < max;
+             r = range_next(&range, cursor, &key, &data)) {
+                n += key.mv_size == TREE_KEY_LONG;
+                tree_count(txn, key.mv_size);
+        }
+        if (r < 0)
+                return r;
         *ret = n;
         return 0;
 }
@@ -400,8 +396,9 @@ int tree_first_due(TreeTxn *txn, uint64_t due_ms, KvNode *ret) {
         int r;
 
         r = tree_error(mdb_cursor_open(txn->txn, txn->tree->expiry, &cursor));
-        if (r == 0)
-                r = tree_error(mdb_cursor_get(cursor, &key, &at, MDB_FIRST));
+        if (r < 0)
+                return r;
+        r = tree_error(mdb_cursor_get(cursor, &key, &at, MDB_FIRST));
         if (r < 0)
                 return r;
         if (key.mv_size != 16)
@@ -410,5 +407,7 @@ int tree_first_due(TreeTxn *txn, uint64_t due_ms, KvNode *ret) {
                 return -ENOENT;
 
         r = tree_error(mdb_get(txn->txn, txn->tree->nodes, &at, &data));
-        return r == -ENOENT ? -EUCLEAN : r < 0 ? r : tree_node_decode(data.mv_data, data.mv_size, ret);
+        if (r < 0)
+                return r == -ENOENT ? -EUCLEAN : r;
+        return tree_node_decode(data.mv_data, data.mv_size, ret);
 }

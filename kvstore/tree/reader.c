@@ -1,5 +1,5 @@
-/* Reading in a worker. The tree is not closed while a worker is inside a transaction: closing stops readers
- * and waits. */
+/* Reading in a worker. Closing the tree stops its readers, and waits until no worker has an open transaction.
+ */
 #include "kvstore/tree/tree_internal.h"
 
 #include <lmdb.h>
@@ -7,17 +7,17 @@
 #include <stdatomic.h>
 
 enum {
-        LIVE_EVERY = 256,            /* nodes between looks at the live file */
-        LIVE_MIN = 64 * 1024 * 1024, /* a live file below this may double */
+        LIVE_EVERY = 256,            /* nodes between checks of the live file */
+        LIVE_MIN = 64 * 1024 * 1024, /* bytes; a live file below this may double */
 };
 
 struct TreeReader {
-        Tree *tree; /* NULL: closed; the loop's, the worker's between begin and end */
+        Tree *tree; /* NULL: closed. Used by the loop, and by the worker between begin and end. */
         LIST_ENTRY(TreeReader) readers;
         pthread_mutex_t mutex;
         pthread_cond_t ended;
-        bool inside;      /* under the mutex: a transaction is open */
-        atomic_int error; /* it was stopped */
+        bool inside;      /* guarded by the mutex: a transaction is open */
+        atomic_int error; /* of tree_reader_stop(); 0: not stopped */
         uint64_t live;    /* bytes of the file when the transaction began */
 };
 
@@ -51,15 +51,15 @@ void tree_reader_stop(TreeReader *reader, int error) {
         (void) atomic_compare_exchange_strong(&reader->error, &none, error);
 }
 
-static void set_inside(TreeReader *reader, bool inside) {
+static void reader_set_inside(TreeReader *reader, bool inside) {
         pthread_mutex_lock(&reader->mutex);
         reader->inside = inside;
         pthread_cond_signal(&reader->ended);
         pthread_mutex_unlock(&reader->mutex);
 }
 
-/* Enters, unless it was stopped. */
-static int enter(TreeReader *reader) {
+/* Mark a transaction as open, unless the reader was stopped. */
+static int reader_enter(TreeReader *reader) {
         int error;
 
         pthread_mutex_lock(&reader->mutex);
@@ -75,12 +75,12 @@ int tree_reader_begin(TreeReader *reader, TreeTxn **ret) {
 
         if (!txn)
                 return -ENOMEM;
-        r = enter(reader);
+        r = reader_enter(reader);
         if (r < 0)
                 return r;
         r = tree_error(mdb_txn_begin(reader->tree->env, NULL, MDB_RDONLY, &txn->txn));
         if (r < 0) {
-                set_inside(reader, false);
+                reader_set_inside(reader, false);
                 return r;
         }
         reader->live = tree_file_size(reader->tree);
@@ -92,7 +92,7 @@ int tree_reader_begin(TreeReader *reader, TreeTxn **ret) {
 
 void tree_reader_end(TreeTxn *txn) {
         mdb_txn_abort(txn->txn);
-        set_inside(txn->reader, false);
+        reader_set_inside(txn->reader, false);
         free(txn);
 }
 

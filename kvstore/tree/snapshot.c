@@ -1,4 +1,4 @@
-/* The tree as a whole: its fingerprint, whether it is sound, and a copy of it for a checkpoint. */
+/* Operations on the whole tree: its hash, its verification, and its copy for a checkpoint. */
 #include "kvstore/tree/tree_internal.h"
 
 #include <assert.h>
@@ -7,19 +7,19 @@
 #include <pthread.h>
 #include <sys/stat.h>
 
-#include "base/fault_point.h"
 #include "base/bytes.h"
+#include "base/fault_point.h"
 #include "base/file.h"
 #include "kvstore/tree/file_checksum.h"
 #include "kvstore/tree/format.h"
 
 enum {
-        COPY_CHUNK = 256 * 1024,
-        COPY_AHEAD = 2 * 1024 * 1024,     /* written, and not on the disk yet */
+        COPY_CHUNK = 256 * 1024,          /* bytes */
+        COPY_AHEAD = 2 * 1024 * 1024,     /* bytes that are written and not on the disk yet */
         COPY_LIVE_MIN = 64 * 1024 * 1024, /* a live file below this may double during a copy */
 };
 
-/* -- Reading all of it -- */
+/* -- Hashes -- */
 
 static int sum_node(void *userdata, const KvNode *node) {
         *(uint64_t *) userdata += tree_node_hash(node);
@@ -42,8 +42,8 @@ static int sum_records(TreeTxn *txn, unsigned table, uint64_t *sum) {
         return r == -ENOENT ? 0 : r;
 }
 
-/* What has no nodes in it. */
-static int sum_rest(TreeTxn *txn, uint64_t *sum) {
+/* Add the tables without nodes. */
+static int sum_other_tables(TreeTxn *txn, uint64_t *sum) {
         int r = sum_records(txn, txn->tree->events, sum);
 
         return r < 0 ? r : sum_records(txn, txn->tree->results, sum);
@@ -54,11 +54,13 @@ int tree_sum(TreeTxn *txn, uint64_t *ret) {
         int r;
 
         r = tree_walk(txn, kv_string("/"), true, sum_node, &sum);
-        if (r == 0)
-                r = sum_rest(txn, &sum);
-        if (r == 0)
-                *ret = sum;
-        return r;
+        if (r < 0)
+                return r;
+        r = sum_other_tables(txn, &sum);
+        if (r < 0)
+                return r;
+        *ret = sum;
+        return 0;
 }
 
 int tree_hash(TreeTxn *txn, uint64_t *ret) {
@@ -67,21 +69,26 @@ int tree_hash(TreeTxn *txn, uint64_t *ret) {
         int r;
 
         r = tree_meta(txn, &meta);
-        if (r == 0)
-                r = tree_sum(txn, &sum);
-        if (r == 0)
-                *ret = tree_meta_hash(&meta, sum);
-        return r;
+        if (r < 0)
+                return r;
+        r = tree_sum(txn, &sum);
+        if (r < 0)
+                return r;
+        *ret = tree_meta_hash(&meta, sum);
+        return 0;
 }
 
 int tree_kept_hash(TreeTxn *txn, uint64_t *ret) {
         TreeMeta meta;
         int r = tree_meta(txn, &meta);
 
-        if (r == 0)
-                *ret = tree_meta_hash(&meta, meta.sum);
-        return r;
+        if (r < 0)
+                return r;
+        *ret = tree_meta_hash(&meta, meta.sum);
+        return 0;
 }
+
+/* -- Verification -- */
 
 typedef struct Check {
         TreeTxn *txn;
@@ -116,45 +123,57 @@ static int check_result(void *userdata, uint64_t slot, KvBytes record) {
         return 1;
 }
 
+static int check_read(Check *check, MDB_stat *ret_expiry, TreeMeta *ret_meta) {
+        TreeTxn *txn = check->txn;
+        int r;
+
+        r = tree_meta(txn, ret_meta);
+        if (r < 0)
+                return r;
+        r = tree_error(mdb_stat(txn->txn, txn->tree->expiry, ret_expiry));
+        if (r < 0)
+                return r;
+        r = tree_walk(txn, kv_string("/"), true, check_node, check);
+        if (r < 0)
+                return r;
+        r = sum_other_tables(txn, &check->seen.sum);
+        if (r < 0)
+                return r;
+        return tree_results(txn, 0, check_result, check);
+}
+
 int tree_check(TreeTxn *txn, Error *err) {
         Check check = { .txn = txn };
         MDB_stat expiry;
         TreeMeta meta = {};
         int r;
 
-        r = tree_meta(txn, &meta);
-        if (r == 0)
-                r = tree_error(mdb_stat(txn->txn, txn->tree->expiry, &expiry));
-        if (r == 0)
-                r = tree_walk(txn, kv_string("/"), true, check_node, &check);
-        if (r == 0)
-                r = sum_rest(txn, &check.seen.sum);
-        if (r == 0)
-                r = tree_results(txn, 0, check_result, &check);
+        r = check_read(&check, &expiry, &meta);
         if (r == -EUCLEAN)
-                return error_set(err, r, "a node of the tree is damaged");
+                return error_set(err, r, "a node of the tree is corrupt");
         if (r < 0)
-                return error_set(err, r, "cannot read the tree: %s", strerror(-r));
+                return error_set(err, r, "Failed to read the tree: %s", strerror(-r));
         if (meta.n_nodes != check.seen.n_nodes || meta.n_bytes != check.seen.n_bytes ||
             meta.n_own_nodes != check.seen.n_own_nodes || meta.n_own_bytes != check.seen.n_own_bytes ||
             expiry.ms_entries != check.n_expiring || meta.results.n != check.seen.results.n ||
             meta.results.bytes != check.seen.results.bytes)
-                return error_set(err, -EUCLEAN, "the tree does not hold what its counts say");
+                return error_set(err, -EUCLEAN, "the tree is corrupt: its counts do not match its content");
         if (txn->summed && meta.sum != check.seen.sum)
-                return error_set(err, -EUCLEAN, "the tree does not hold what was written to it");
+                return error_set(err, -EUCLEAN, "the tree is corrupt: its sum does not match its content");
         return 0;
 }
 
 /* -- Copying -- */
 
-/* LMDB writes the copy into a pipe, and we from there into the file: so that we can count, and give up. */
+/* LMDB writes the copy into a pipe, and this module from there into the file, so that it can limit and cancel
+ * the copy. */
 typedef struct Copier {
         Tree *tree;
         int pipe_fd;
         int result;
 } Copier;
 
-static void *run_copier(void *userdata) {
+static void *copier_run(void *userdata) {
         Copier *copier = userdata;
 
         copier->result = tree_error(mdb_env_copyfd2(copier->tree->env, copier->pipe_fd, MDB_CP_COMPACT));
@@ -162,7 +181,7 @@ static void *run_copier(void *userdata) {
         return NULL;
 }
 
-static int pump(Tree *tree, int from, int to, uint64_t max) {
+static int copier_pump(Tree *tree, int from, int to, uint64_t max) {
         _cleanup_free_ char *chunk = malloc(COPY_CHUNK);
         uint64_t size = 0, live = tree_file_size(tree);
         uint32_t crc = 0;
@@ -188,8 +207,7 @@ static int pump(Tree *tree, int from, int to, uint64_t max) {
                 if (r < 0)
                         return r;
                 crc = crc32c(crc, chunk, n);
-                /* On its way to the disk piece by piece, and never far ahead of it: not all at once at the
-                 * end, in the log's way. */
+                /* Write to the disk continuously: a large amount at the end would delay writes of the log. */
                 (void) sync_file_range(to, size, n, SYNC_FILE_RANGE_WRITE);
                 if (size >= COPY_AHEAD)
                         (void) sync_file_range(to, size - COPY_AHEAD, n, SYNC_FILE_RANGE_WAIT_BEFORE);
@@ -197,7 +215,7 @@ static int pump(Tree *tree, int from, int to, uint64_t max) {
         }
 }
 
-static int copy_file(Tree *tree, int fd, uint64_t max) {
+static int copier_copy(Tree *tree, int fd, uint64_t max) {
         _cleanup_close_ int read_fd = -1;
         Copier copier = { .tree = tree };
         pthread_t thread;
@@ -207,14 +225,14 @@ static int copy_file(Tree *tree, int fd, uint64_t max) {
                 return -errno;
         read_fd = fds[0];
         copier.pipe_fd = fds[1];
-        r = -pthread_create(&thread, NULL, run_copier, &copier);
+        r = -pthread_create(&thread, NULL, copier_run, &copier);
         if (r < 0) {
                 close(fds[1]);
                 return r;
         }
 
-        r = pump(tree, read_fd, fd, max);
-        close(TAKE_FD(read_fd)); /* given up: LMDB's next write fails, and its thread ends */
+        r = copier_pump(tree, read_fd, fd, max);
+        close(TAKE_FD(read_fd)); /* after a failure, LMDB's next write fails, and its thread ends */
         pthread_join(thread, NULL);
         if (r == 0)
                 r = copier.result;
@@ -237,32 +255,35 @@ static int check_copy(const char *path, const _Atomic bool *cancelled, TreeMeta 
                 return r;
         r = tree_begin_read(copy, &txn);
         if (r < 0)
-                return error_set(err, r, "cannot read the copy in %s: %s", path, strerror(-r));
+                return error_set(err, r, "Failed to read the copy in %s: %s", path, strerror(-r));
         r = tree_check(txn, err);
-        if (r == 0)
-                r = tree_meta(txn, ret_meta);
-        return r;
+        return r < 0 ? r : tree_meta(txn, ret_meta);
+}
+
+static int copy_to_folder(Tree *tree, int dir_fd, uint64_t max) {
+        _cleanup_close_ int fd = -1;
+        int r;
+
+        fd = openat(dir_fd, "data.mdb", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+        if (fd < 0)
+                return -errno;
+        r = copier_copy(tree, fd, max);
+        return r < 0 ? r : fsync_dir(dir_fd);
 }
 
 int tree_copy(Tree *tree, const char *to, uint64_t max, TreeMeta *ret_meta, Error *err) {
-        _cleanup_close_ int dir_fd = -1, fd = -1;
+        _cleanup_close_ int dir_fd = -1;
         TreeMeta meta;
         int r;
 
         if (mkdir(to, 0700) < 0)
-                return error_set(err, -errno, "cannot make %s: %s", to, strerror(errno));
+                return error_set(err, -errno, "Failed to create %s: %s", to, strerror(errno));
         fault_point("copy-folder-made");
         dir_fd = open(to, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        r = dir_fd < 0 ? -errno : 0;
-        if (r == 0) {
-                fd = openat(dir_fd, "data.mdb", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-                r = fd < 0 ? -errno : copy_file(tree, fd, max);
-        }
-        if (r == 0)
-                r = fsync_dir(dir_fd);
+        r = dir_fd < 0 ? -errno : copy_to_folder(tree, dir_fd, max);
         if (r < 0)
-                error_set(err, r, "cannot copy the tree to %s: %s", to,
-                          r == -EFBIG ? "its file has grown to twice its size meanwhile" : strerror(-r));
+                error_set(err, r, "Failed to copy the tree to %s: %s", to,
+                          r == -EFBIG ? "its file has doubled meanwhile" : strerror(-r));
         else
                 r = check_copy(to, tree->cancelled, &meta, err);
         if (r < 0) {

@@ -13,8 +13,7 @@ enum { MAP_FACTOR = 64 };
 static const uint64_t QUOTA_DEFAULT = 256 * 1024 * 1024;
 static const uint64_t QUOTA_MIN = 1024 * 1024;
 static const uint64_t MAP_MAX =
-        (uint64_t) 1
-        << 44; /* of 47 bits of address space; less than that a quota beyond 256 GiB would need */
+        1ull << 44; /* of 2^47 bytes of address space; reached by a quota of 256 GiB */
 
 static uint64_t map_size(uint64_t quota) {
         return MIN(MAX(quota, QUOTA_MIN), MAP_MAX / MAP_FACTOR) * MAP_FACTOR;
@@ -48,7 +47,15 @@ int tree_error(int rc) {
 
 /* -- The environment -- */
 
-static int open_tables(Tree *tree, bool read_only) {
+static int tree_open_tables(Tree *tree, bool read_only) {
+        const struct {
+                const char *name;
+                unsigned flags, *ret;
+        } tables[] = {
+                { "nodes", 0, &tree->nodes },   { "expiry", MDB_DUPSORT, &tree->expiry },
+                { "events", 0, &tree->events }, { "results", 0, &tree->results },
+                { "meta", 0, &tree->meta },
+        };
         unsigned make = read_only ? 0 : MDB_CREATE;
         MDB_txn *txn;
         int rc;
@@ -56,17 +63,11 @@ static int open_tables(Tree *tree, bool read_only) {
         rc = mdb_txn_begin(tree->env, NULL, read_only ? MDB_RDONLY : 0, &txn);
         if (rc != 0)
                 return tree_error(rc);
-        rc = mdb_dbi_open(txn, "nodes", make, &tree->nodes);
-        if (rc == 0)
-                rc = mdb_dbi_open(txn, "expiry", make | MDB_DUPSORT, &tree->expiry);
-        if (rc == 0)
-                rc = mdb_dbi_open(txn, "events", make, &tree->events);
-        if (rc == 0)
-                rc = mdb_dbi_open(txn, "results", make, &tree->results);
-        if (rc == MDB_NOTFOUND && tree->events > 0 && read_only)
-                rc = tree->results = 0; /* a checkpoint of an older version */
-        if (rc == 0)
-                rc = mdb_dbi_open(txn, "meta", make, &tree->meta);
+        for (size_t i = 0; rc == 0 && i < ELEMENTS(tables); i++) {
+                rc = mdb_dbi_open(txn, tables[i].name, make | tables[i].flags, tables[i].ret);
+                if (rc == MDB_NOTFOUND && read_only && tables[i].ret == &tree->results)
+                        rc = tree->results = 0; /* a checkpoint of an older version */
+        }
         if (rc != 0) {
                 mdb_txn_abort(txn);
                 return rc == MDB_NOTFOUND ? -EUCLEAN : tree_error(rc);
@@ -74,36 +75,38 @@ static int open_tables(Tree *tree, bool read_only) {
         return tree_error(mdb_txn_commit(txn));
 }
 
-/* A tree of a version that kept no sum gets it. */
-static int begin_sum(Tree *tree) {
+/* Add the sum to a tree of a version without it. */
+static int tree_begin_sum(Tree *tree) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         int r;
 
         r = tree_begin_write(tree, &txn);
-        if (r == 0)
-                r = tree_sum(txn, &txn->meta.sum);
+        if (r < 0)
+                return r;
+        r = tree_sum(txn, &txn->meta.sum);
         if (r < 0)
                 return r;
         txn->meta_changed = true;
         return tree_commit(TAKE_PTR(txn));
 }
 
-static int check_version(Tree *tree, bool read_only, uint64_t *ret_quota) {
+static int tree_check_version(Tree *tree, bool read_only, uint64_t *ret_quota) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         TreeMeta meta = {};
         int r;
 
         r = tree_begin_read(tree, &txn);
-        if (r == 0)
-                r = tree_meta(txn, &meta);
+        if (r < 0)
+                return r;
+        r = tree_meta(txn, &meta);
         if (r < 0)
                 return r;
         *ret_quota = meta.quota;
-        return txn->summed || read_only ? 0 : begin_sum(tree);
+        return txn->summed || read_only ? 0 : tree_begin_sum(tree);
 }
 
-/* The host's own quota is a setting; what the tree may hold is the quota that the leader's entries carry. */
-static int fit_map(Tree *tree, uint64_t quota) {
+/* Grow the map to the quota of the leader's entries, which may exceed the host's setting. */
+static int tree_fit_map(Tree *tree, uint64_t quota) {
         if (map_size(quota) <= tree->map_size)
                 return 0;
         tree->map_size = map_size(quota);
@@ -112,11 +115,37 @@ static int fit_map(Tree *tree, uint64_t quota) {
 
 DEFINE_CLEANUP(Tree *, tree_close);
 
+/* Open an existing or new environment in 'path', and its tables. */
+static int tree_open_environment(Tree *tree, const char *path, const TreeOptions *options) {
+        unsigned flags = MDB_NOSYNC | MDB_NOTLS | (options->read_only ? MDB_RDONLY | MDB_NOLOCK : 0);
+        uint64_t quota = 0;
+        int r, dead;
+
+        /* The map is address space, not memory or disk. It is never resized while the tree is in use: that
+         * would require all readers to stop. */
+        tree->map_size = map_size(options->quota > 0 ? options->quota : QUOTA_DEFAULT);
+        mdb_env_set_mapsize(tree->env, tree->map_size);
+        mdb_env_set_maxdbs(tree->env, 5);
+        mdb_env_set_maxreaders(tree->env, 32);
+
+        /* Not MDB_WRITEMAP: with it, a full disk causes SIGBUS; without it, an error of the commit. */
+        r = tree_error(mdb_env_open(tree->env, path, flags, 0600));
+        if (r == -EBADF && options->read_only)
+                return -EUCLEAN; /* the file is empty: LMDB would initialize it */
+        if (r < 0)
+                return r;
+        (void) mdb_reader_check(tree->env, &dead);
+
+        r = tree_open_tables(tree, options->read_only);
+        if (r < 0)
+                return r;
+        r = tree_check_version(tree, options->read_only, &quota);
+        return r < 0 ? r : tree_fit_map(tree, quota);
+}
+
 int tree_open(const char *path, const TreeOptions *options, Tree **ret, Error *err) {
         _cleanup_(tree_closep) Tree *tree = NULL;
-        uint64_t quota = 0;
-        unsigned flags = MDB_NOSYNC | MDB_NOTLS | (options->read_only ? MDB_RDONLY | MDB_NOLOCK : 0);
-        int r, dead;
+        int r;
 
         tree = NEW0(Tree, 1);
         if (!tree)
@@ -126,37 +155,20 @@ int tree_open(const char *path, const TreeOptions *options, Tree **ret, Error *e
                 _cleanup_close_ int fd = open_dir(path, 0700);
 
                 if (fd < 0)
-                        return error_set(err, fd, "cannot make %s: %s", path, strerror(-fd));
+                        return error_set(err, fd, "Failed to create %s: %s", path, strerror(-fd));
         }
 
         r = tree_error(mdb_env_create(&tree->env));
         if (r < 0)
-                return error_set(err, r, "cannot open the tree in %s: %s", path, strerror(-r));
-        /* The map is address space, not memory or disk. Once the tree is in use it is never resized: that
-         * would need all readers to stop. */
-        tree->map_size = map_size(options->quota > 0 ? options->quota : QUOTA_DEFAULT);
-        mdb_env_set_mapsize(tree->env, tree->map_size);
-        mdb_env_set_maxdbs(tree->env, 5);
-        mdb_env_set_maxreaders(tree->env, 32);
-
-        /* Not MDB_WRITEMAP: with it a full disk is a SIGBUS, without it an error from commit. */
-        r = tree_error(mdb_env_open(tree->env, path, flags, 0600));
-        if (r == -EBADF && options->read_only)
-                r = -EUCLEAN; /* the file is empty: LMDB would begin it */
-        if (r == 0) {
-                (void) mdb_reader_check(tree->env, &dead);
-                r = open_tables(tree, options->read_only);
-        }
-        if (r == 0)
-                r = check_version(tree, options->read_only, &quota);
-        if (r == 0)
-                r = fit_map(tree, quota);
+                return error_set(err, r, "Failed to open the tree in %s: %s", path, strerror(-r));
+        r = tree_open_environment(tree, path, options);
         if (r == -ENOTSUP)
-                return error_set(err, r, "the tree in %s was written by a newer fleetd", path);
+                return error_set(err, r, "the tree in %s was written by a newer fleetd; upgrade this host",
+                                 path);
         if (r == -EUCLEAN)
-                return error_set(err, r, "the tree in %s is damaged", path);
+                return error_set(err, r, "the tree in %s is corrupt", path);
         if (r < 0)
-                return error_set(err, r, "cannot open the tree in %s: %s", path, strerror(-r));
+                return error_set(err, r, "Failed to open the tree in %s: %s", path, strerror(-r));
 
         *ret = TAKE_PTR(tree);
         return 0;
@@ -213,22 +225,28 @@ int tree_used_size(TreeTxn *txn, uint64_t *ret) {
 
 /* -- Transactions -- */
 
-static int read_meta(TreeTxn *txn) {
+static int txn_read_meta(TreeTxn *txn) {
         MDB_val key = { 4, (void *) "meta" }, data;
         int r;
 
         if (txn->meta_read)
                 return 0;
         r = tree_error(mdb_get(txn->txn, txn->tree->meta, &key, &data));
-        if (r == 0)
+        if (r == -ENOENT) {
+                txn->meta = (TreeMeta) {};
+                txn->summed = true;
+        } else if (r < 0)
+                return r;
+        else {
                 r = tree_meta_decode(data.mv_data, data.mv_size, &txn->meta, &txn->summed);
-        else if (r == -ENOENT)
-                txn->meta = (TreeMeta) {}, txn->summed = true, r = 0;
-        txn->meta_read = r == 0;
-        return r;
+                if (r < 0)
+                        return r;
+        }
+        txn->meta_read = true;
+        return 0;
 }
 
-static int write_meta(TreeTxn *txn) {
+static int txn_write_meta(TreeTxn *txn) {
         Writer *w = &txn->tree->scratch;
         MDB_val key = { 4, (void *) "meta" }, data;
 
@@ -239,7 +257,7 @@ static int write_meta(TreeTxn *txn) {
         return tree_error(mdb_put(txn->txn, txn->tree->meta, &key, &data, 0));
 }
 
-static int begin(Tree *tree, MDB_txn *outer, unsigned flags, TreeTxn **ret) {
+static int txn_begin(Tree *tree, MDB_txn *outer, unsigned flags, TreeTxn **ret) {
         _cleanup_free_ TreeTxn *txn = NEW0(TreeTxn, 1);
         int r;
 
@@ -261,9 +279,9 @@ int tree_begin_read(Tree *tree, TreeTxn **ret) {
         size_t seen;
         int r;
 
-        /* One that sees nothing new still knows what it has read of the tree's figures. */
+        /* A renewed transaction keeps the meta that it has read, if the state has not changed. */
         if (!tree->spare)
-                return begin(tree, NULL, MDB_RDONLY, ret);
+                return txn_begin(tree, NULL, MDB_RDONLY, ret);
 
         seen = tree->spare->seen;
         r = tree_error(mdb_txn_renew(tree->spare->txn));
@@ -283,18 +301,20 @@ int tree_begin_write(Tree *tree, TreeTxn **ret) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         int r;
 
-        r = begin(tree, NULL, 0, &txn);
-        if (r == 0)
-                r = read_meta(txn);
-        if (r == 0)
-                *ret = TAKE_PTR(txn);
-        return r;
+        r = txn_begin(tree, NULL, 0, &txn);
+        if (r < 0)
+                return r;
+        r = txn_read_meta(txn);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(txn);
+        return 0;
 }
 
 int tree_begin_nested(TreeTxn *outer, TreeTxn **ret) {
         int r;
 
-        r = begin(outer->tree, outer->txn, 0, ret);
+        r = txn_begin(outer->tree, outer->txn, 0, ret);
         if (r < 0)
                 return r;
         (*ret)->outer = outer;
@@ -306,7 +326,7 @@ int tree_begin_nested(TreeTxn *outer, TreeTxn **ret) {
 
 enum { PAGE_SIZE = 4096 };
 
-/* The leaf and, of a large record, the pages beside it; branches are few. */
+/* A leaf page and, for a large record, its overflow pages; branch pages are few. */
 void tree_touch(TreeTxn *txn, uint64_t size) {
         txn->touched += PAGE_SIZE + size;
 }
@@ -315,7 +335,7 @@ uint64_t tree_touched(const TreeTxn *txn) {
         return txn->touched;
 }
 
-static void end(TreeTxn *txn) {
+static void txn_end(TreeTxn *txn) {
         txn->tree->n_txns--;
         free(txn);
 }
@@ -338,7 +358,7 @@ void tree_abort(TreeTxn *txn) {
                 return;
         }
         mdb_txn_abort(txn->txn);
-        end(txn);
+        txn_end(txn);
 }
 
 int tree_commit(TreeTxn *txn) {
@@ -349,19 +369,18 @@ int tree_commit(TreeTxn *txn) {
                 return 0;
         }
         if (txn->meta_changed && !txn->outer)
-                r = write_meta(txn);
+                r = txn_write_meta(txn);
         if (r < 0) {
                 tree_abort(txn);
                 return r;
         }
         r = tree_error(mdb_txn_commit(txn->txn));
-        if (r == 0 && txn->outer)
+        if (r >= 0 && txn->outer) {
                 txn->outer->touched += txn->touched;
-        if (r == 0 && txn->outer && txn->meta_changed) {
                 txn->outer->meta = txn->meta;
-                txn->outer->meta_changed = true;
+                txn->outer->meta_changed |= txn->meta_changed;
         }
-        end(txn);
+        txn_end(txn);
         return r;
 }
 
@@ -371,11 +390,12 @@ void tree_limit_walks(TreeTxn *txn, uint64_t n_visits) {
 }
 
 int tree_meta(TreeTxn *txn, TreeMeta *ret) {
-        int r = read_meta(txn);
+        int r = txn_read_meta(txn);
 
-        if (r == 0)
-                *ret = txn->meta;
-        return r;
+        if (r < 0)
+                return r;
+        *ret = txn->meta;
+        return 0;
 }
 
 int tree_set_meta(TreeTxn *txn, const TreeMeta *meta) {

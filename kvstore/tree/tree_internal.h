@@ -1,4 +1,4 @@
-/* What the files of the tree know of each other. */
+/* Shared by the files of the tree. No file of another folder includes this header. */
 #pragma once
 
 #include <sys/queue.h>
@@ -13,12 +13,12 @@ struct MDB_txn;
 struct Tree {
         struct MDB_env *env;
         unsigned nodes, expiry, events, results, meta;
-        TreeTxn *spare; /* a read transaction that waits to be renewed */
-        Writer scratch; /* the record being written */
+        TreeTxn *spare; /* a read transaction for reuse */
+        Writer scratch; /* buffer of the current record */
         unsigned n_txns;
-        const _Atomic bool *cancelled; /* the opener's; may be NULL */
+        const _Atomic bool *cancelled; /* TreeOptions.cancelled */
         uint64_t map_size;
-        TurnWork *work;                  /* borrowed; NULL: nobody counts */
+        TurnWork *work;                  /* borrowed; NULL: do not count */
         LIST_HEAD(, TreeReader) readers; /* in workers */
 };
 
@@ -27,19 +27,19 @@ struct TreeTxn {
         TreeTxn *outer;
         struct MDB_txn *txn;
         bool write;
-        size_t seen; /* LMDB's number of the state that a reading one sees */
+        size_t seen; /* LMDB's number of the state that a read transaction uses */
         bool meta_read, meta_changed, summed;
         TreeMeta meta;
         uint64_t touched;                 /* tree_touched() */
-        TurnWork *work;                   /* the tree's; NULL in a worker */
-        TreeReader *reader;               /* whose transaction it is; NULL: the loop's */
-        uint64_t n_visited, n_visits_max; /* by walks; 0: as many as there are */
+        TurnWork *work;                   /* of the tree; NULL in a worker */
+        TreeReader *reader;               /* owner; NULL: the loop */
+        uint64_t n_visited, n_visits_max; /* by walks; 0: no limit */
 };
 
-/* A record of so many bytes was written, or removed. */
+/* Count a record of this number of bytes that was written or removed. */
 void tree_touch(TreeTxn *txn, uint64_t size);
 
-/* A node was read or written: its record has so many bytes. */
+/* Count a node that was read or written, and the bytes of its record. */
 static inline void tree_count(const TreeTxn *txn, size_t bytes) {
         if (!txn->work)
                 return;
@@ -47,16 +47,17 @@ static inline void tree_count(const TreeTxn *txn, size_t bytes) {
         txn->work->bytes += bytes;
 }
 
-/* A walk has read a node. 0: it goes on; or an error, also that of a reader that was stopped. */
+/* Count a node that a walk has read. Return 0 to continue, or an error, also that of a stopped reader. */
 int tree_visited(TreeTxn *txn, size_t bytes);
 
-/* Ends the transaction of a reader. */
+/* End the transaction of a reader. */
 void tree_reader_end(TreeTxn *txn);
-/* The tree closes: all readers stop, and have ended their transactions when this returns. */
+/* Stop all readers of a tree that closes, and wait until their transactions have ended. */
 void tree_readers_end(Tree *tree);
 
-/* The sum of all records' hashes, by reading them. */
+/* Compute the sum of the hashes of all records. */
 int tree_sum(TreeTxn *txn, uint64_t *ret);
 
-int tree_error(int rc); /* LMDB's code as a negative errno; -EUCLEAN: what is stored makes no sense */
+/* Return LMDB's code as a negative errno. -EUCLEAN: the file is corrupt. */
+int tree_error(int rc);
 void tree_cursor_closep(struct MDB_cursor **cursor);

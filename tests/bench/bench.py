@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Figures of fleetd, side by side with a real etcd where one is installed.
 
-Each row is a module with run(bench); the table below says in which order. Rounds of both take turns, so that whatever else the
-machine does hits both. Nothing is asserted.  Python 3.8 or newer, standard library only.
+Each row is a module with run(bench); the table below says in which order. Rounds of both alternate, so that other load of
+the machine affects both. Nothing is asserted.  Python 3.8 or newer, standard library only.
 """
 
 import argparse

@@ -10,13 +10,13 @@
 #include <time.h>
 
 #include "kvstore/apply/apply.h"
-#include "kvstore/apply/outcomes.h"
+#include "kvstore/apply/applied.h"
 #include "tests/lib/scratch.h"
 
 enum { ORIGIN = 7 };
 
 static Tree *tree;
-static Outcomes outcomes;
+static Applied applied = { .any_origin = true };
 static uint64_t n_entries, n_numbers, now_ms = 1000000;
 static unsigned level = KV_LEVEL_MAX;
 
@@ -64,30 +64,27 @@ static bool add(Entry *e, const KvCommand *cmd) {
 
 static unsigned n_done, n_refused, n_deferred;
 
-static void on_result(void *userdata, uint64_t origin, uint64_t number, const KvResult *result) {
+static void count(const KvResult *result) {
         n_done += result->status == KV_OK;
         n_deferred += result->status == KV_DEFERRED;
         n_refused += result->status != KV_OK && result->status != KV_DEFERRED;
-        assert(outcomes_add_result(&outcomes, number, result) == 0);
-}
-
-static void on_event(void *userdata, const KvEvent *event) {
-        assert(outcomes_add_event(&outcomes, event) == 0);
 }
 
 static Cost apply(Entry *e, double *ret_ms) {
         double began = cpu_ms();
         TreeTxn *txn;
-        Cost cost = {};
+        Cost cost;
         int r;
 
         n_done = n_refused = n_deferred = 0;
         assert(tree_begin_write(tree, &txn) == 0);
-        r = apply_batch(txn, ++n_entries, 1, e->w.bytes, e->w.size,
-                        &(ApplySink) { .on_result = on_result, .on_event = on_event, .cost = &cost });
+        r = apply_batch(txn, ++n_entries, 1, e->w.bytes, e->w.size, &applied);
         assert(r == 0);
+        for (size_t i = 0; i < applied.n_results; i++)
+                count(applied.results[i].result);
+        cost = applied.cost;
         assert(tree_commit(txn) == 0);
-        outcomes_clear(&outcomes);
+        applied_clear(&applied);
         *ret_ms = cpu_ms() - began;
         writer_done(&e->w);
         return cost;
@@ -489,7 +486,6 @@ int main(int argc, char **argv) {
                         named = true;
         }
         memset(large, 'x', sizeof(large));
-        outcomes_init(&outcomes);
         for (size_t i = 0; i < ELEMENTS(scenes); i++) {
                 bool wanted = !named;
                 Entry e = {};

@@ -1,16 +1,16 @@
-"""Three voters that nobody asks: wake-ups, processor, memory and disk of each."""
+"""Three idle voters: wake-ups, processor, memory and disk of each."""
 
 import time
 
 import servers
 
-SETTLE_SEC = 5
+QUIET_SEC = 5
 
 
 def run(bench):
     seconds = max(10, 5 * bench.opts.seconds)
     with bench.clusters(3) as both:
-        time.sleep(SETTLE_SEC)
+        time.sleep(QUIET_SEC)
         print("\n3 voters, idle for %d s after 1000 keys: min median max of the three" % seconds)
         before = {s.name: s.effort() for s in both}
         time.sleep(seconds)

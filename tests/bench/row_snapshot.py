@@ -1,7 +1,7 @@
-"""One voter with a million keys, under load: what do its clients notice of a checkpoint?
+"""One voter with a million keys, under load: the latency of its clients during a checkpoint.
 
-64 connections write as fast as they can, so that checkpoints come; besides, others get and put at a fixed rate, and their latency
-counts from when each request was due. Spans of a second with a checkpoint under way are set against those without."""
+64 connections write at full speed, which causes checkpoints. Others get and put at a fixed rate, and their latency is
+measured from the due time of each request. Seconds with a checkpoint are compared with seconds without."""
 
 import os
 import statistics
@@ -38,7 +38,7 @@ def span(bench, server):
 
 
 def run(bench):
-    print("\n1 voter, %d keys of 32 bytes, 64 connections write; besides 500 gets and 500 puts a second" % KEYS)
+    print("\n1 voter, %d keys of 32 bytes, 64 connections write; also 500 gets and 500 puts a second" % KEYS)
     with bench.clusters(1) as both:
         s = both[0]
         for other in both[1:]:

@@ -182,7 +182,7 @@ class Etcd(Server):
 
 
 class Crowd:
-    """tests/bench/crowd: many clients in one process, which obeys."""
+    """tests/bench/crowd: many clients in one process, controlled by commands."""
 
     def __init__(self, program):
         self.process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, universal_newlines=True)

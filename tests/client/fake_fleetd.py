@@ -1,5 +1,5 @@
-"""A fleetd for fleetctl to talk to: its HTTP API over a unix socket, with a cluster of three machines behind it that
-obeys at once. What a unit does is read from its text: /bin/false fails, Type=oneshot ends, region=mars fits nowhere."""
+"""A fake fleetd: the HTTP API over a unix socket, with a simulated cluster of three machines without delays. The text of a
+unit decides what it does: /bin/false fails, Type=oneshot ends, region=mars fits no machine."""
 
 import base64
 import hashlib
@@ -46,26 +46,26 @@ class Cluster:
         self.log = []          # of events
         self.told, self.told_oldest, self.hang_up = [], 0, False  # events with details
         self.requests = []     # (method, path)
-        self.events = True     # are they to be had?
-        self.broken = None     # (status, body) for everything
-        self.spoil = lambda value: value  # what is put into all answers instead
-        self.delay = 0.0       # until a change is so
+        self.events = True     # whether the stream of events is served
+        self.broken = None     # (status, body) of all answers
+        self.spoil = lambda value: value  # replaces values in all answers
+        self.delay = 0.0       # until a change takes effect
         self.reports = {}
         self.lag = 0.0         # until its machine reports it
         self.problem = None    # of the store
         self.level, self.waits_for = 1, []
         self.silent = None     # the name of a voter
         self.batches = True
-        self.destroys = True   # does a batch know "destroy"?
+        self.destroys = True   # whether transactions support "destroy"
         self.on_fail = lambda: None
-        self.fails = []        # target states: the next change to each is refused for want of a leader
-        self.problems, self.answered = [], []  # of unit directories, and what was said to them
-        self.talks = False  # many lines of journal
-        self.says = ""         # at the end of what a unit's machine answers
+        self.fails = []        # target states: the next change to each is rejected, as without a leader
+        self.problems, self.answered = [], []  # of unit directories, and the resolutions received
+        self.talks = False  # a journal with many lines
+        self.says = ""         # appended to the answers of remote commands
         self.stuck = set()     # units whose states stay when they are destroyed
         self.slow = {}         # of a global unit: machines that have not started it yet
         self.before_request = lambda method, path: None
-        self.before_answer = lambda method, key: None  # a key has changed, and the answer is not sent yet
+        self.before_answer = lambda method, key: None  # called after a key has changed, before the answer is sent
 
     def tell(self, **event):
         self.index += 1
@@ -80,7 +80,7 @@ class Cluster:
         return {"section": "X-Fleet", "name": "Global", "value": "true"} in unit["options"]
 
     def settle(self, name):
-        """Makes what is wanted so, as engine and agents would."""
+        """Apply the target states, like engine and agents."""
         unit = self.units.get(name)
         if not unit:
             if name not in self.stuck:
@@ -114,7 +114,7 @@ class Cluster:
             time.sleep(self.lag)
             with self.lock:
                 if self.reports[args[:2]] is not args:
-                    return  # on a busy machine the newer one may have been faster
+                    return  # on a busy machine a newer one may have been faster
                 self.put_state(*args)
                 self.tell(kind="state", name=args[0])
         threading.Thread(target=run, daemon=True).start()
@@ -215,7 +215,7 @@ class Handler(BaseHTTPRequestHandler):
             if path == "/fleet/v1/cluster/level":
                 wanted = json.loads(body)["level"]
                 if wanted > 2 or wanted < c.level:
-                    return self.refuse(409, "feature level 3: beta knows 2 at most; upgrade it first" if wanted > 2 else "it does not go back")
+                    return self.refuse(409, "feature level 3: beta supports 2 at most; upgrade it first" if wanted > 2 else "it does not go back")
                 c.level = wanted
                 return self.answer(204)
             if path == "/fleet/v1/cluster/adopting":
@@ -316,7 +316,7 @@ class Handler(BaseHTTPRequestHandler):
         return len(fails) > len(c.fails)
 
     def batch(self, c, items):
-        """Each as a PUT, all or nothing."""
+        """Apply each unit like a PUT, all or nothing."""
         before, answers = dict(c.units), []
         self.answer = lambda status, body=None: answers.append((status, body))
         for item in items:
@@ -344,7 +344,7 @@ class Handler(BaseHTTPRequestHandler):
     def remote(self, c, what, name, query):
         where = [m for n, m in c.states if n == name and query.get("machine", [m])[0] == m]
         if not where and what == "journal" and "machine" in query:
-            self.begin_stream()  # journalctl has nothing to say there
+            self.begin_stream()  # journalctl prints nothing
             self.chunk({"exit": 0})
             return self.end_stream()
         if not where:
@@ -416,7 +416,7 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
 
-    # -- /v2/keys, as much as is asked of it --
+    # -- /v2/keys, as far as the tests need it --
 
     def fail_key(self, c, status, code, message, cause):
         self.answer(status, {"errorCode": code, "message": message, "cause": cause, "index": c.index})
@@ -494,7 +494,7 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
 
 def start(path):
-    """Serves a new cluster at 'path'; returns it."""
+    """Serve a new cluster at 'path' and return it."""
     if os.path.exists(path):
         os.unlink(path)
     server = Server(path, Handler)

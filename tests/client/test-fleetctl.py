@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""fleetctl as people and scripts see it, against a fleetd made of Python: streams, tabs, exit statuses."""
+"""The output of fleetctl on terminals and in pipes, against a fleetd in Python: streams, tabs, exit statuses."""
 
 import copy
 import ctypes
@@ -25,7 +25,7 @@ import fake_fleetd  # noqa: E402
 
 PROGRAM = os.path.join(os.environ.get("BUILD", os.getcwd()), "client/fleetctl")
 AT_ONCE = 8
-TEST_SECONDS = 240  # of one test, on a machine that is slow and busy
+TEST_SECONDS = 240  # of one test, on a slow and busy machine
 HELLO = "[Unit]\nDescription=Hello\n\n[Service]\nExecStart=/bin/sleep 1000\n"
 
 
@@ -56,7 +56,7 @@ class Test:
         return p.returncode, p.stdout, p.stderr
 
     def expect(self, args, status=0, out="", err=""):
-        """Runs 'args'; strings are whole outputs, lists parts that must be there."""
+        """Run 'args'. Strings are complete outputs, lists are required parts."""
         got = self.run(*(args.split() if isinstance(args, str) else args))
         where = f"fleetctl {args}"
         assert got[0] == status, f"{where}: exit status {got[0]}, not {status}\n{got[1]}{got[2]}"
@@ -72,14 +72,14 @@ class Test:
         return Terminal([PROGRAM, *args], self.dir, {**self.env, "TERM": term}, columns, rows, blocked)
 
     def on_terminal(self, *args, columns=80, typed="", **kwargs):
-        """What a terminal gets, on which this is typed."""
+        """Return the output on a terminal with this input."""
         terminal = self.terminal(*args, columns=columns, **kwargs)
         os.write(terminal.me, typed.encode())
         return terminal.end(), terminal.said.decode()
 
 
 class Terminal:
-    """A program on a terminal of its own, which it controls. Its parent process has blocked these signals."""
+    """A program with a controlling terminal. Its parent process has blocked these signals."""
 
     def __init__(self, command, cwd, env, columns, rows, blocked=()):
         import fcntl
@@ -89,7 +89,7 @@ class Terminal:
         self.me, other = pty.openpty()
         fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         attributes = termios.tcgetattr(other)
-        attributes[3] |= termios.NOFLSH  # or Ctrl-C throws away what we have not read yet, by chance
+        attributes[3] |= termios.NOFLSH  # otherwise Ctrl-C discards unread output
         termios.tcsetattr(other, termios.TCSANOW, attributes)
         self.before = termios.tcgetattr(other)
         self.process = subprocess.Popen(command, cwd=cwd, env=env, stdin=other, stdout=other, stderr=other, start_new_session=True,
@@ -109,13 +109,13 @@ class Terminal:
         return part
 
     def wait_for(self, what, seconds=20):
-        """Until this stands on the screen."""
+        """Wait until the screen contains this text."""
         end = time.monotonic() + seconds
         while not any(what in line for line in self.screen()):
             assert time.monotonic() < end and self.read(1) != b"", f"no {what!r} on the screen: {self.screen()!r}"
 
     def end(self, seconds=30):
-        """Reads all; the exit status."""
+        """Read all output and return the exit status."""
         end = time.monotonic() + seconds
         while self.read(1) != b"":
             assert time.monotonic() < end, f"goes on: {self.screen()!r}"
@@ -124,7 +124,7 @@ class Terminal:
         return self.process.wait(10)
 
     def screen(self):
-        """The lines that a person sees: what fleetctl uses of a terminal, and nothing else, is understood."""
+        """Return the visible lines. Only the control sequences of fleetctl are supported."""
         lines, y, x, at, text, wraps = [[]], 0, 0, 0, self.said.decode(errors="replace"), True
         while at < len(text):
             escape = re.compile(r"\033\[([?0-9;]*)([A-Za-z])").match(text, at)
@@ -163,13 +163,13 @@ class Terminal:
 
 # -- lists --
 
-def lists_of_an_empty_cluster_are_their_legends(t):
+def lists_of_an_empty_cluster_print_the_legend_only(t):
     t.expect("list-units", out="UNIT\tMACHINE\tACTIVE\tSUB\n")
     t.expect("list-unit-files", out="UNIT\tHASH\tDSTATE\tSTATE\tTARGET\n")
     t.expect("list-units --no-legend")
 
 
-def machines_are_listed_with_fleets_tabs(t):
+def machines_are_listed_with_the_tabs_of_fleet(t):
     t.expect("list-machines", out="MACHINE\t\tIP\t\tMETADATA\n"
              "11111111...\t10.0.0.1\thost=h1,n=1,region=eu\n22222222...\t10.0.0.2\thost=h2,n=2,region=eu\n"
              "33333333...\t10.0.0.3\thost=h3,n=3,region=eu\n")
@@ -177,7 +177,7 @@ def machines_are_listed_with_fleets_tabs(t):
              out="".join(f"{d * 32}\t10.0.0.{d}\n" for d in "123"))
 
 
-def a_flag_may_be_short_long_before_or_behind(t):
+def flags_are_accepted_short_and_long_before_and_after_arguments(t):
     whole = t.expect("list-machines --full --no-legend", out=["1" * 32])
     for args in ("-l list-machines --no-legend", "list-machines -l --no-legend", "list-machines --l --no-legend=true",
                  "--no-legend --full=yes list-machines", "list-mach -l --no-legend"):
@@ -196,13 +196,13 @@ def units_are_listed_by_fields(t):
     assert got.count("11111111.../10.0.0.1") == 2
 
 
-def a_field_that_is_none_is_refused_before_anything_is_asked(t):
+def an_unknown_field_is_rejected_without_a_request(t):
     t.expect("list-units --fields=unit,bogus", 1, err='Invalid key in output format: "bogus"\n')
     t.expect(["list-units", "--fields="], 1, err="Must define output format\n")
     assert t.cluster.requests == []
 
 
-def pages_are_followed_to_the_end(t):
+def all_pages_of_a_list_are_read(t):
     for i in range(250):
         t.cluster.units[f"p{i:03}.service"] = {
             "name": f"p{i:03}.service", "text": HELLO, "options": fake_fleetd.parse(HELLO), "desiredState": "inactive",
@@ -212,19 +212,19 @@ def pages_are_followed_to_the_end(t):
     assert len(json.loads(t.expect("list-unit-files --output=json", out=["p123"]))["units"]) == 250
 
 
-def json_is_whole(t):
+def json_output_is_complete(t):
     t.file("hello.service")
     t.expect("start hello.service", out=["launched"])
     state = json.loads(t.expect("list-units --output=json", out=["{"]))["states"][0]
     assert state["machineID"] == "1" * 32 and state["systemdSubState"] == "running", state
     unit = json.loads(t.expect("cat --output=json hello", out=["{"]))
     assert unit["text"] == HELLO and unit["desiredState"] == "launched", unit
-    t.expect("list-units --output=xml", 2, err="fleetctl: --output=xml: the only format is json\n")
+    t.expect("list-units --output=xml", 2, err="fleetctl: --output=xml: expected json\n")
 
 
 # -- submit, cat, replace --
 
-def a_unit_goes_in_once(t):
+def a_unit_is_submitted_once(t):
     t.file("hello.service")
     t.expect("submit hello.service", out="Unit hello.service inactive\n")
     t.expect("submit hello.service")
@@ -234,14 +234,14 @@ def a_unit_goes_in_once(t):
     t.expect("journal hello.service", 1, err="Unit hello.service does not appear to be running.\n")
 
 
-def a_file_is_sent_as_it_is_and_shown_in_canonical_form(t):
+def a_file_is_sent_unchanged_and_printed_in_canonical_form(t):
     t.file("c.service", "# why\n[Service]\n  ExecStart = /bin/true  \n")
     t.expect("submit c", out="Unit c.service inactive\n")
     assert t.cluster.units["c.service"]["text"].startswith("# why\n")
     t.expect("cat c", out="[Service]\nExecStart=/bin/true\n")
 
 
-def a_changed_file_needs_replace(t):
+def a_changed_file_requires_replace(t):
     t.file("a.service")
     t.expect("start a.service", out=["launched"])
     t.file("a.service", HELLO.replace("Hello", "Changed"))
@@ -255,7 +255,7 @@ def a_changed_file_needs_replace(t):
     t.expect("start --replace a.service", out="Found same Unit(a.service) in Registry, nothing to do\n")
 
 
-def a_mistake_in_one_file_keeps_all_from_being_submitted(t):
+def an_error_in_one_file_prevents_the_submission_of_all(t):
     t.file("good.service")
     t.file("bad.service", "[Service]\nExecStart=/bin/true\n[X-Fleet]\nMachineMetadata=gpu\n")
     t.expect("submit good.service bad.service", 1,
@@ -283,15 +283,15 @@ def a_unit_that_an_older_version_stored_is_started_from_its_own_file(t):
     assert t.cluster.units["a.service"]["text"] == text and "b.service" not in t.cluster.units
 
 
-def what_the_daemon_says_of_a_file_is_said_about_the_file(t):
+def an_error_of_the_daemon_about_a_file_is_printed_with_the_name_of_the_file(t):
     t.file("odd.service", "[Service]\nExecStart=/bin/echo refused-by-daemon\n")
     t.expect("submit odd.service", 1, err="fleetctl: odd.service: line 2: fleetd knows better\nfleetctl: nothing was submitted\n")
 
 
-def a_unit_with_many_empty_options_is_listed_and_shown(t):
+def a_unit_with_many_empty_options_is_listed_and_printed(t):
     t.file("x.service", "[]\n" + "=\n" * 5000)
     t.expect("submit x.service", out="Unit x.service inactive\n")
-    t.cluster.units["x.service"]["options"] = [{}] * 5000  # as the daemon answers, which leaves out what is empty
+    t.cluster.units["x.service"]["options"] = [{}] * 5000  # as in answers of the daemon, which omits empty members
     t.expect("list-unit-files --fields=unit,target --no-legend", out="x.service\t-\n")
     t.expect("cat --source x", out="[]\n" + "=\n" * 5000)
 
@@ -301,7 +301,7 @@ def an_unknown_option_is_a_warning(t):
     t.expect("submit u.service", out="Unit u.service inactive\n", err=["fleetctl: u.service: line 4: warning: ", "Conflict"])
 
 
-def names_and_files_that_are_not_there_are_said_in_fleets_words(t):
+def missing_units_and_files_are_reported_with_the_messages_of_fleet(t):
     missing = "Error creating units: unable to find Unit(missing.service) in Registry or on filesystem\n"
     for verb in ("submit", "load", "start", "restart"):
         t.expect(f"{verb} missing", 1, err=missing)
@@ -320,9 +320,9 @@ def names_and_files_that_are_not_there_are_said_in_fleets_words(t):
     t.expect("journal", 1, err="One unit file must be provided.\n")
 
 
-# -- start, stop and their like --
+# -- start, stop and similar verbs --
 
-def a_life_in_fleets_words(t):
+def the_life_cycle_of_a_unit_prints_the_messages_of_fleet(t):
     t.file("hello.service")
     place = " on 11111111.../10.0.0.1\n"
     t.expect("load hello.service", out="Unit hello.service inactive\nUnit hello.service loaded" + place)
@@ -339,7 +339,7 @@ def a_life_in_fleets_words(t):
     t.expect("destroy hello.service", err="Units not found in registry\n")
 
 
-def stop_looks_at_all_units_before_it_touches_one(t):
+def stop_checks_all_units_before_it_changes_one(t):
     t.file("a.service")
     t.file("b.service")
     t.expect("start a.service", out=["launched"])
@@ -348,7 +348,7 @@ def stop_looks_at_all_units_before_it_touches_one(t):
     assert t.cluster.units["a.service"]["desiredState"] == "launched"
 
 
-def many_units_start_side_by_side_and_are_told_by_events(t):
+def many_units_start_in_parallel_and_are_followed_by_events(t):
     names = [f"w{i}.service" for i in range(12)]
     for name in names:
         t.file(name)
@@ -364,7 +364,7 @@ def ask(t, kind, digit, *names):
     t.cluster.problems += [{"kind": kind, "machineID": digit * 32, "name": n, "reason": f"{n}: {kind}, so to say"} for n in names]
 
 
-def drop_ins_go_with_their_file(t):
+def drop_ins_are_submitted_with_their_file(t):
     t.file("web.service")
     os.mkdir(os.path.join(t.dir, "web.service.d"))
     t.file("web.service.d/10.conf", "# why\n[Service]\nNice=1\n")
@@ -391,7 +391,7 @@ def an_instance_has_drop_ins_of_its_own(t):
     assert text[2].index("# web@2.service.d/10.conf\n[Service]\nNice=2") > text[2].index("Nice=1")
 
 
-def what_a_directory_refuses_is_below_the_list_and_beside_its_unit(t):
+def problems_of_directories_are_printed_after_the_list_and_in_the_row_of_the_unit(t):
     t.file("a.service")
     t.expect("submit a.service", out=[])
     ask(t, "taken", "2", "a.service")
@@ -402,29 +402,29 @@ def what_a_directory_refuses_is_below_the_list_and_beside_its_unit(t):
     assert len(json.loads(t.expect("directory --output=json", out=["refused"]))["problems"]) == 2
 
 
-def what_is_held_is_confirmed_by_name_or_all_of_one_host(t):
+def held_units_are_confirmed_by_name_or_all_of_one_host(t):
     ask(t, "held", "1", "a.service", "b.service", "c.service")
     ask(t, "taken", "1", "d.service")
     t.expect("directory confirm b", out="1 unit: removed, as the files are gone\n")
     assert t.cluster.answered == [{"kind": "held", "machineID": "1" * 32, "names": ["b.service"]}]
-    t.expect("directory confirm b", 1, err="fleetctl: no directory has a question about b.service (fleetctl directory lists them)\n")
+    t.expect("directory confirm b", 1, err="fleetctl: b.service: no unit directory has such a problem (fleetctl directory lists all)\n")
     ask(t, "held", "2", "e.service")
-    t.expect("directory confirm", 1, err="fleetctl: alpha and beta ask: say which by --machine=\n")
+    t.expect("directory confirm", 1, err="fleetctl: alpha and beta have such a problem: choose by --machine=\n")
     t.expect("directory confirm --machine=alpha", out="2 units: removed, as the files are gone\n")
     assert [p["name"] for p in t.cluster.problems] == ["d.service", "e.service"]
 
 
-def a_name_is_taken_over_by_the_host_that_is_named(t):
+def take_over_replaces_a_unit_by_the_file_of_the_named_host(t):
     ask(t, "taken", "2", "a.service")
     ask(t, "taken", "3", "a.service")
     t.expect("directory take-over", 2, err="fleetctl: directory [confirm [UNIT...] | take-over UNIT...]\n")
-    t.expect("directory take-over a.service", 1, err="fleetctl: beta and gamma ask: say which by --machine=\n")
-    t.expect("directory take-over a.service --machine=delta", 1, err="fleetctl: no machine delta is there\n")
+    t.expect("directory take-over a.service", 1, err="fleetctl: beta and gamma have such a problem: choose by --machine=\n")
+    t.expect("directory take-over a.service --machine=delta", 1, err="fleetctl: --machine=delta: no machine matches\n")
     t.expect("directory take-over a.service --machine=gamma", out="1 unit: taken over by the directory\n")
     assert t.cluster.answered == [{"kind": "taken", "machineID": "3" * 32, "names": ["a.service"]}]
 
 
-def without_events_it_looks_again(t):
+def without_events_the_state_is_polled(t):
     t.file("a.service")
     t.cluster.events, t.cluster.delay = False, 0.6
     t.expect("start a.service", out="Unit a.service inactive\nUnit a.service launched on 11111111.../10.0.0.1\n")
@@ -451,12 +451,12 @@ def a_unit_that_fails_ends_the_wait_at_once(t):
     assert time.monotonic() - began < 2
 
 
-def a_job_that_ended_well_is_started(t):
+def a_job_that_ended_successfully_counts_as_started(t):
     t.file("job.service", "[Service]\nType=oneshot\nExecStart=/bin/true\n")
     t.expect("start job.service", out=["Unit job.service launched on "])
 
 
-def how_it_ended_last_time_is_not_how_it_ended_now(t):
+def the_end_of_the_previous_run_is_ignored(t):
     t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
     t.cluster.lag = 0.5
     t.expect("start bad.service", 1, out=["launched"], err=["failed"])
@@ -470,14 +470,14 @@ def how_it_ended_last_time_is_not_how_it_ended_now(t):
     t.expect("list-units --no-legend --fields=unit,active", out="bad.service\tactive\n")
 
 
-def a_failure_that_looks_like_the_last_one_is_believed_after_a_while(t):
+def a_failure_equal_to_the_previous_one_counts_after_some_seconds(t):
     t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
     t.expect("load bad.service", out=["loaded"])
     t.cluster.states["bad.service", "1" * 32].update(systemdActiveState="failed", since=17)
     t.expect("start bad.service", 1, out=["launched"], err=["it is failed (failed)"])
 
 
-def stop_returns_when_it_has_stopped(t):
+def stop_returns_when_the_unit_has_stopped(t):
     t.file("a.service")
     t.expect("start a.service", out=["launched"])
     t.cluster.lag = 0.6
@@ -509,13 +509,13 @@ def a_unit_that_loses_its_machine_while_it_starts_is_followed_to_the_next(t):
              "Unit s.service launched on 22222222.../10.0.0.2\n")
 
 
-def a_unit_that_takes_its_time_is_waited_for(t):
+def a_slow_unit_is_waited_for(t):
     t.file("s.service", HELLO.replace("Hello", "slow"))
     said = "Failed to find an active unit s.service within 2s, err: it is activating (start-pre) on 11111111.../10.0.0.1\n"
     t.expect("start --block-attempts=1 s.service", 1, out=["launched"], err=["Error waiting for systemd unit states, err: " + said])
 
 
-def no_block_says_what_was_triggered_once(t):
+def no_block_prints_each_triggered_unit_once(t):
     t.file("a.service")
     t.expect("start --no-block a.service", out="Unit a.service inactive\nTriggered unit a.service start\n")
     t.expect("stop --no-block a.service", out="Triggered unit a.service stop\n", err="Successfully stopped units [a.service].\n")
@@ -535,7 +535,7 @@ def global_units_are_triggered(t):
     t.expect("destroy g.service", out="Destroyed g.service\n")
 
 
-def destroy_waits_until_nothing_is_left(t):
+def destroy_waits_until_no_machine_reports_the_unit(t):
     t.file("a.service")
     t.expect("start a.service", out=["launched"])
     t.cluster.delay = 0.5
@@ -551,7 +551,7 @@ def destroy_waits_until_nothing_is_left(t):
 
 # -- templates --
 
-def an_instance_is_made_from_the_template_there_or_here(t):
+def an_instance_uses_the_template_of_the_cluster_or_of_the_folder(t):
     t.file("t@.service", HELLO.replace("Hello", "T %i"))
     t.expect("start t@1.service", out=["Unit t@1.service launched on "])
     t.expect("submit t@.service", out="Unit t@.service inactive\n")
@@ -561,7 +561,7 @@ def an_instance_is_made_from_the_template_there_or_here(t):
     t.expect("start t@.service", 1, err='Error starting units: googleapi: Error 400: cannot activate template "t@.service"\n')
 
 
-def replacing_an_instance_takes_the_template_that_was_compared(t):
+def replacing_an_instance_uses_the_template_that_was_compared(t):
     t.file("t@.service", HELLO)
     t.expect("submit t@.service", out=["inactive"])
     t.expect("start t@1.service", out=["launched"])
@@ -573,7 +573,7 @@ def replacing_an_instance_takes_the_template_that_was_compared(t):
 
 # -- status and journal --
 
-def status_and_journal_pass_on_what_is_said_there_and_its_status(t):
+def status_and_journal_print_the_remote_output_and_return_its_status(t):
     t.file("a.service")
     t.file("f.service", "[Service]\nExecStart=/bin/false\n")
     t.expect("start a.service", out=["launched"])
@@ -584,7 +584,7 @@ def status_and_journal_pass_on_what_is_said_there_and_its_status(t):
     t.expect("journal -n 7 -o json-pretty --sudo --ssh-port=22 a", out="journal of a.service: 7 false json-pretty\n")
 
 
-def journals_of_several_machines_are_one_in_order_of_time(t):
+def journals_of_several_machines_are_merged_by_time(t):
     t.file("g.service", HELLO + "[X-Fleet]\nGlobal=true\n")
     t.expect("start g.service", out=["Triggered"])
     t.cluster.talks = True
@@ -597,7 +597,7 @@ def journals_of_several_machines_are_one_in_order_of_time(t):
     assert t.expect("journal -n 1 -o cat g.service", out=["journal"]).count("goes on") == 3
 
 
-def systemctls_other_verbs_go_where_the_unit_is(t):
+def other_verbs_of_systemctl_run_on_the_machine_of_the_unit(t):
     t.file("a.service")
     t.file("bad.service")
     t.file("g.service", HELLO + "[X-Fleet]\nGlobal=true\n")
@@ -607,12 +607,12 @@ def systemctls_other_verbs_go_where_the_unit_is(t):
     t.expect("kill -s HUP --kill-whom=main a", out="POST kill a.service on 1 HUP main\n")
     t.expect("reload bad a", 5, out="POST reload bad.service on 2\nPOST reload a.service on 1\n")
     t.expect("reset-failed g", out="".join(f"POST reset-failed g.service on {m}\n" for m in (1, 2, 3)))
-    t.expect("reload", 2, err="fleetctl: name at least one unit\n")
+    t.expect("reload", 2, err="fleetctl: expected at least one unit\n")
     t.expect("kill nothing", 1, err="Unit nothing.service does not exist.\n")
     t.expect("submit a@.service", 1, err=["unable to find"])
 
 
-def is_active_and_is_failed_answer_as_systemctls(t):
+def is_active_and_is_failed_return_the_statuses_of_systemctl(t):
     t.file("a.service")
     t.file("f.service", "[Service]\nExecStart=/bin/false\n")
     t.file("idle.service")
@@ -627,7 +627,7 @@ def is_active_and_is_failed_answer_as_systemctls(t):
     t.expect("is-failed -q a f")
 
 
-def many_units_are_one_request_where_the_daemon_knows_how(t):
+def many_units_are_one_request_if_the_daemon_supports_it(t):
     names = [f"u{n:02}.service" for n in range(30)]
     for name in names:
         t.file(name)
@@ -646,7 +646,7 @@ def many_units_are_one_request_where_the_daemon_knows_how(t):
     assert len([r for r in t.cluster.requests if r[0] == "PUT"]) == 30
 
 
-def patterns_stand_for_units_of_the_cluster(t):
+def patterns_match_units_of_the_cluster(t):
     for name in ("web@1.service", "web@2.service", "web@.service", "db.service", "idle.service"):
         t.file(name)
     t.expect("start web@1 web@2 db", out=["launched"])
@@ -659,7 +659,7 @@ def patterns_stand_for_units_of_the_cluster(t):
     assert len(t.cluster.units) == 5
     t.expect(["destroy", "--yes", "web@*"], out="Destroyed web@.service\nDestroyed web@1.service\nDestroyed web@2.service\n")
     status, said = t.on_terminal("destroy", "*", typed="n\n")
-    assert status == 1 and "Destroy these 2 units?" in said and "nothing was destroyed" in said, said
+    assert status == 1 and "Destroy these 2 units?" in said and "nothing was changed" in said, said
     status, said = t.on_terminal("destroy", "*", typed="y\n")
     assert status == 0 and t.cluster.units == {}, said
 
@@ -684,7 +684,7 @@ def lists_are_filtered_by_names_states_and_machines(t):
 
 # -- verify, plan, why, diff, edit --
 
-def verify_says_all_that_is_wrong_before_anything_is_sent(t):
+def verify_prints_all_errors_without_a_request(t):
     t.file("bad.service", HELLO + "[X-Fleet]\nMachineMetadata=gpu\nConflict=a\nMachineMetadata=b\n")
     t.file("no-section.service", "just words\n")
     t.file("good.service")
@@ -693,7 +693,7 @@ def verify_says_all_that_is_wrong_before_anything_is_sent(t):
         "fleetctl: bad.service: line 8: warning: [X-Fleet] has no option Conflict; did you mean Conflicts?", "fleetctl: no-section.service: "])
     t.expect("verify good.service")
     t.expect("verify missing.service", 1, err="fleetctl: missing.service: No such file or directory\n")
-    t.expect("verify", 2, err="fleetctl: name at least one file\n")
+    t.expect("verify", 2, err="fleetctl: expected at least one file\n")
     assert t.cluster.requests == []
 
 
@@ -712,11 +712,11 @@ def a_plan_is_a_table_and_changes_nothing(t):
     assert t.cluster.units == {}
 
 
-def why_names_each_machine_and_its_part(t):
+def why_prints_each_machine_with_its_reason(t):
     t.file("a.service")
     t.expect("start a.service", out=["launched"])
     said = t.expect("why a", out=["a.service is on alpha: alpha is the only machine that qualifies\n", "  beta   no: MachineMetadata=zone=a, and it has no zone\n"])
-    assert said.count("\n") == 4 and "  alpha  yes (ordered: run)\n" in said, said
+    assert said.count("\n") == 4 and "  alpha  yes (assigned: run)\n" in said, said
     assert json.loads(t.expect("why --output=json a", out=["machines"]))["name"] == "a.service"
     t.expect("why nothing", 4, err="Unit nothing.service does not exist.\n")
 
@@ -733,28 +733,28 @@ def diff_compares_a_file_with_the_cluster(t):
     t.expect("diff a.service", 2, err="fleetctl: a.service: No such file or directory\n")
 
 
-def edit_replaces_what_runs_and_loses_nothing(t):
+def edit_replaces_a_running_unit_and_keeps_rejected_texts(t):
     t.file("a.service")
     t.expect("start a.service", out=["launched"])
     env = {"EDITOR": "sed -i s/Hello/Changed/", "TMPDIR": t.dir}
     assert t.run("edit", "a", env=env)[:2] == (0, "Unit a.service changed\n")
     assert "Changed" in t.expect("cat a", out=["Description"])
     assert t.cluster.units["a.service"]["desiredState"] == "launched"
-    assert t.run("edit", "a", env=env)[2] == "fleetctl: a.service is as it was\n"
+    assert t.run("edit", "a", env=env)[2] == "fleetctl: a.service is unchanged\n"
     status, _, err = t.run("edit", "a", env={**env, "EDITOR": "sh -c 'echo [X-Fleet]; echo MachineMetadata=x' >"})
-    assert status == 1 and "line 2: MachineMetadata=x" in err and "what you wrote is in " in err, err
-    kept = err.split("what you wrote is in ")[1].strip()
+    assert status == 1 and "line 2: MachineMetadata=x" in err and "the edited text is kept in " in err, err
+    kept = err.split("the edited text is kept in ")[1].strip()
     assert "MachineMetadata=x" in open(kept).read()
     assert "Changed" in t.expect("cat a", out=["Description"])
     status, _, err = t.run("edit", "a", env={**env, "EDITOR": "echo text >"})
     assert status == 1 and err.startswith("fleetctl: a.service: a unit file needs at least one option"), err  # of the whole: no line
     assert t.run("edit", "a", env={**env, "EDITOR": "false"})[0] == 1
     t.run("edit", "a", env={**env, "EDITOR": "sh -c 'grep SigIgn /proc/$$/status >ignored' sh"})
-    assert int(open(os.path.join(t.dir, "ignored")).read().split()[1], 16) & 2 == 0  # Ctrl-C is the editor's
+    assert int(open(os.path.join(t.dir, "ignored")).read().split()[1], 16) & 2 == 0  # the editor receives Ctrl-C
     t.expect("edit nothing", 4, err="Unit nothing.service not found\n")
 
 
-def bytes_of_others_do_not_drive_a_terminal_and_reach_a_pipe_as_they_are(t):
+def bytes_of_others_are_escaped_on_a_terminal_and_unchanged_in_a_pipe(t):
     hostile = "a\x1b]0;owned\x07\x9b2J\u202eb"
     t.cluster.keys["/" + hostile] = ("one\n\ttwo\x1b[2J\x9b31m", 11)
     escaped = r"a\x1b]0;owned\x07\xc2\x9b2J\xe2\x80\xaeb"
@@ -784,8 +784,8 @@ def bytes_of_others_do_not_drive_a_terminal_and_reach_a_pipe_as_they_are(t):
     assert "-Description=\x1b]0;owned\x07" in t.run("diff", "raw.service")[1]
 
 
-def no_verb_lets_a_server_drive_a_terminal(t):
-    """Each verb on a terminal, with answers in which the words, or all strings, are hostile, and with errors that are."""
+def no_verb_lets_a_server_control_the_terminal(t):
+    """Run each verb on a terminal, with control characters in the messages, in all strings, and in the errors of answers."""
     hostile = "\x1b]0;owned\x07\x1b[8m\x9b2J\u202e"
     words = {"action", "address", "cause", "clusterId", "data", "hostname", "message", "metadata", "order", "presence", "primaryIP", "problem", "reason",
              "role", "rule", "seat", "value", "waitsFor"}
@@ -801,7 +801,7 @@ def no_verb_lets_a_server_drive_a_terminal(t):
     t.file("ssh", "#!/bin/sh\n")
     os.chmod(os.path.join(t.dir, "ssh"), 0o755)
     t.file("keys.json", '{"writes":[{"action":"set","key":"/k","value":"1"}]}')
-    server, etcd = liar_with({"action": hostile, "node": {"key": "/_coreos.com/fleet/" + hostile, "value": hostile, "dir": True, "nodes": [
+    server, etcd = malicious_server({"action": hostile, "node": {"key": "/_coreos.com/fleet/" + hostile, "value": hostile, "dir": True, "nodes": [
         {"key": f"/_coreos.com/fleet/job/{hostile}.service/object", "value": hostile}]}})
     calls = {"a": [["cat"], ["destroy"], ["diff"], ["edit"], ["is-active"], ["is-failed"], ["journal"], ["kill"], ["list-dependencies"], ["plan"], ["reload"],
                    ["reset-failed"], ["restart", "wait"], ["show"], ["ssh"], ["start", "wait"], ["status"], ["stop", "wait"], ["submit"], ["load", "wait"],
@@ -849,36 +849,36 @@ def no_verb_lets_a_server_drive_a_terminal(t):
                 driven.setdefault(verb, (mode, said))
             seen.setdefault(mode, set()).update({verb} if "owned" in said else set())
     assert not driven, driven
-    # It was there to be shown: what a verb says of its own success has nothing from the server.
+    # The hostile text was printed: messages about the success of a verb contain nothing from the server.
     local = {"fd-forward", "help", "kv import", "verify", "version"}
     assert listed - seen["error"] == local, listed - seen["error"]
     assert {"cat", "cluster", "directory", "events", "kv get", "kv mk", "kv watch", "list-machines", "show", "status", "why"} <= seen["words"] | seen["everything"], seen
     t.cluster.spoil, t.cluster.broken = lambda value: value, None
     said = t.on_terminal("events")[1]
-    assert "\x1b[31mbeta is lost" in said, said  # and our colours are shown
+    assert "\x1b[31mbeta is lost" in said, said  # and colours of fleetctl are not escaped
     server.shutdown()
     server.server_close()
 
 
-def an_edit_leaves_what_others_changed_meanwhile(t):
+def an_edit_keeps_concurrent_changes_of_others(t):
     t.file("a.service")
     t.expect("start a.service", out=["launched"])
     editor = lambda meanwhile: {"TMPDIR": t.dir, "EDITOR": f"sh -c '{PROGRAM} {meanwhile} >/dev/null 2>&1; sed -i s/Description=.*/Description=Mine/ $1' sh"}
-    # The target state is somebody else's: the new text goes in, and the unit stays unloaded; or started.
+    # Another client changes the target state: the new text is stored, and the unit stays unloaded, or started.
     assert t.run("edit", "a", env=editor("unload a"))[:2] == (0, "Unit a.service changed\n")
     assert t.cluster.units["a.service"]["desiredState"] == "inactive" and "Mine" in t.cluster.units["a.service"]["text"]
     t.expect("destroy a", out=["Destroyed"])
     t.expect("submit a.service", out=["inactive"])
     assert t.run("edit", "a", env=editor("start a"))[0] == 0
     assert t.cluster.units["a.service"]["desiredState"] == "launched"
-    # The text is somebody else's: it stays, and what was written is kept.
+    # Another client changes the text: it stays, and the edited text is kept in a file.
     t.file("b.service")
     t.expect("submit b.service", out=["inactive"])
     t.file("b.service", HELLO.replace("Hello", "Theirs"))
     status, _, err = t.run("edit", "b", env=editor("submit --replace b.service"))
-    assert status == 1 and "somebody else changed it" in err and "what you wrote is in " in err, err
+    assert status == 1 and "another client changed the unit meanwhile" in err and "the edited text is kept in " in err, err
     assert "Theirs" in t.cluster.units["b.service"]["text"]
-    assert "Mine" in open(err.split("what you wrote is in ")[1].split("\n")[0].strip()).read()
+    assert "Mine" in open(err.split("the edited text is kept in ")[1].split("\n")[0].strip()).read()
 
 
 def many_units_are_destroyed_in_few_requests(t):
@@ -889,20 +889,20 @@ def many_units_are_destroyed_in_few_requests(t):
     assert t.expect(["destroy", "--yes", "--no-block", "u@*"], out=["Destroyed u@1.service\n"]).count("Destroyed ") == 450
     assert [m for m, _ in t.cluster.requests].count("DELETE") == 0 and len([1 for m, _ in t.cluster.requests if m == "POST"]) == 3
     assert t.cluster.units == {}
-    # A daemon that knows no removal in a batch rejects it; so does one that may not remove one of the units.
+    # A daemon without removals in transactions rejects the request; so does one that cannot remove one of the units.
     t.cluster.destroys = False
     t.expect(["submit", "u@1.service", "u@2.service"], out=["inactive"])
     t.expect(["destroy", "u@1.service", "u@2.service"], out="Destroyed u@1.service\nDestroyed u@2.service\n")
     assert t.cluster.units == {}
 
 
-def a_restart_starts_again_what_it_stopped(t):
+def a_restart_starts_the_unit_that_it_stopped_despite_errors(t):
     t.file("a.service")
     t.expect("start a.service", out=["launched"])
     t.cluster.fails = ["launched"]
     t.expect("restart a.service", out=["launched on"])
     assert t.cluster.units["a.service"]["desiredState"] == "launched" and t.cluster.fails == []
-    # Not what somebody else has unloaded meanwhile.
+    # A unit that another client has unloaded meanwhile is not started.
     t.cluster.fails = ["launched"]
     t.cluster.on_fail = lambda: t.cluster.units["a.service"].update(desiredState="inactive")
     t.expect("restart a.service", 1, err=["changed meanwhile"])
@@ -912,7 +912,7 @@ def a_restart_starts_again_what_it_stopped(t):
 # -- import --
 
 def old_registry(units, prefix="/_coreos.com/fleet", **extra):
-    """Keys of fleet's registry as etcd tells them: {"/v2/keys/...": answer}."""
+    """Return the keys of a registry of fleet as answers of etcd: {"/v2/keys/...": answer}."""
     jobs, contents = [], {}
     for name, (text, target) in units.items():
         printed = text.strip("\n") + "\n"
@@ -951,7 +951,7 @@ def etcd_with(t, tree):
     return server, f"http://127.0.0.1:{server.server_address[1]}"
 
 
-def a_fleet_is_imported_out_of_its_etcd(t):
+def the_units_of_a_fleet_cluster_are_imported_from_its_etcd(t):
     machine = "2" * 32
     server, url = etcd_with(t, old_registry(
         {"web.service": (HELLO, "launched"), "t@.service": (HELLO, "inactive"), "idle.service": (HELLO.replace("Hello", "Idle"), None),
@@ -963,21 +963,21 @@ def a_fleet_is_imported_out_of_its_etcd(t):
                 {"key": f"/_coreos.com/fleet/machines/{machine}/metadata/old", "value": ""}]}]}]))
     t.file("here.service", HELLO.replace("Hello", "Other"))
     t.expect("submit here.service", out=["inactive"])
-    table = ("UNIT\t\tDSTATE\t\tACTION\nhere.service\tlaunched\tthere already, and different\nidle.service\tinactive\timport\n"
+    table = ("UNIT\t\tDSTATE\t\tACTION\nhere.service\tlaunched\texists with another text\nidle.service\tinactive\timport\n"
              "t@.service\tinactive\timport\nweb.service\tlaunched\timport\n")
-    t.expect(f"import --etcd={url}", 1, out=table, err="fleetctl: nothing was changed; with --yes 3 units and 2 metadata of machines are imported\n")
+    t.expect(f"import --etcd={url}", 1, out=table, err="3 units and 2 metadata of machines are imported. Stop the old fleet first: its units continue to run.\nfleetctl: nothing was changed; confirm with --yes\n")
     assert list(t.cluster.units) == ["here.service"]
     t.expect(f"import --yes --etcd={url}", out=table + "Imported 3 units and 2 metadata of machines\n")
     assert {n: u["desiredState"] for n, u in t.cluster.units.items()} == {
         "here.service": "inactive", "web.service": "launched", "t@.service": "inactive", "idle.service": "inactive"}
     assert t.cluster.patched == [{"op": "add", "path": f"/{machine}/metadata/gpu", "value": "yes"}, {"op": "remove", "path": f"/{machine}/metadata/old"}]
     server.tree = {}
-    t.expect(f"import --etcd={url}", 1, err=["there is no fleet in this etcd", "nothing was changed"])
+    t.expect(f"import --etcd={url}", 1, err=["no registry of fleet in this etcd", "nothing was changed"])
     t.expect("import", 2, err=["--etcd=http://HOST:2379"])
     t.expect("import --etcd=http://127.0.0.1:1", 1, err=["etcd: cannot reach", "nothing was changed"])
 
 
-def an_import_leaves_out_what_the_cluster_rejects_and_says_why(t):
+def an_import_skips_rejected_units_and_prints_the_reasons(t):
     server, url = etcd_with(t, old_registry({"fleet-ui.service": (HELLO, "launched"), "fleet.service": (HELLO, "launched"),
                                              "systemd-old.service": (HELLO, "launched")}))
     t.expect(f"import --yes --etcd={url}", out=["fleet-ui.service\tlaunched\timport\n",
@@ -986,16 +986,16 @@ def an_import_leaves_out_what_the_cluster_rejects_and_says_why(t):
     assert list(t.cluster.units) == ["fleet-ui.service"]
 
 
-def an_import_that_is_not_whole_is_none(t):
+def an_import_with_a_corrupt_unit_changes_nothing(t):
     good = {"web.service": (HELLO, "launched")}
-    for extra, said in (({"contents": {hashlib.sha1(HELLO.encode()).hexdigest(): "[Service]\nExecStart=/bin/other\n"}}, "web.service: its contents have the hash "),
-                        ({"jobs": [{"key": "/_coreos.com/fleet/job/x.service", "dir": True, "nodes": [{"key": "/_coreos.com/fleet/job/x.service/object", "value": "{}"}]}]}, "x.service: its object has no UnitHash"),
-                        ({"jobs": [{"key": "/_coreos.com/fleet/job/x.service", "dir": True, "nodes": [{"key": "/_coreos.com/fleet/job/x.service/object", "value": json.dumps({"UnitHash": [1] * 20})}]}]}, "x.service: its contents (hash 0101010) are not in etcd")):
+    for extra, said in (({"contents": {hashlib.sha1(HELLO.encode()).hexdigest(): "[Service]\nExecStart=/bin/other\n"}}, "web.service: the text has hash "),
+                        ({"jobs": [{"key": "/_coreos.com/fleet/job/x.service", "dir": True, "nodes": [{"key": "/_coreos.com/fleet/job/x.service/object", "value": "{}"}]}]}, "x.service: object without a UnitHash"),
+                        ({"jobs": [{"key": "/_coreos.com/fleet/job/x.service", "dir": True, "nodes": [{"key": "/_coreos.com/fleet/job/x.service/object", "value": json.dumps({"UnitHash": [1] * 20})}]}]}, "x.service: etcd has no text with hash 0101010")):
         server, url = etcd_with(t, old_registry(good, **extra))
         t.expect(f"import --yes --etcd={url}", 1, err=[said, "nothing was changed"])
         assert t.cluster.units == {}
     server, url = etcd_with(t, old_registry({"web.service": (HELLO, "flying")}, prefix="/elsewhere"))
-    t.expect(f"import --yes --etcd={url} --etcd-key-prefix=/elsewhere", 1, err=["web.service: target state 'flying' is none of"])
+    t.expect(f"import --yes --etcd={url} --etcd-key-prefix=/elsewhere", 1, err=["web.service: target state 'flying': expected"])
 
 
 # -- ssh --
@@ -1008,7 +1008,7 @@ exit 7
 """
 
 
-def ssh_is_openssh_with_fleets_flags(t):
+def ssh_runs_openssh_with_the_flags_of_fleet(t):
     path = os.path.join(t.dir, "bin")
     os.mkdir(path)
     t.file("bin/ssh", SSH)
@@ -1041,13 +1041,13 @@ def a_command_inherits_blocked_signals_except_those_that_end_it(t):
     assert p.returncode == 0 and int(p.stdout.split()[1], 16) == 1 << (signal.SIGUSR1 - 1), p
 
 
-def a_closed_standard_output_is_an_error_and_no_connection(t):
+def a_closed_standard_output_is_an_error_and_not_the_connection(t):
     p = subprocess.run(["sh", "-c", 'exec "$@" <&- >&-', "sh", PROGRAM, "list-machines"], env=t.env, stderr=subprocess.PIPE, text=True, timeout=60)
-    assert (p.returncode, p.stderr) == (1, "fleetctl: cannot write to standard output: Bad file descriptor\n"), p
+    assert (p.returncode, p.stderr) == (1, "fleetctl: Failed to write to standard output: Bad file descriptor\n"), p
 
 
-def a_child_is_waited_for_also_where_its_end_is_ignored(t):
-    """By whatever has started fleetctl: that is inherited."""
+def the_exit_status_of_a_child_is_read_even_if_SIGCHLD_was_ignored(t):
+    """The parent process of fleetctl ignores SIGCHLD, which is inherited."""
     t.file("a.service")
     t.expect("submit a.service", out=["inactive"])
     t.file("a.service", HELLO.replace("Hello", "Bye"))
@@ -1071,13 +1071,13 @@ def s03_help_variants(t):
         assert len(t.expect(args, out=["USAGE"])) > 500
 
 
-def status_takes_no_block_and_does_not_look_at_it(t):
+def status_accepts_and_ignores_no_block(t):
     t.file("hello.service")
     t.run("start", "hello.service")
     assert t.run("status", "--no-block", "hello.service") == t.run("status", "hello.service")
 
 
-def fd_forward_joins_the_streams_to_a_socket(t):
+def fd_forward_connects_the_streams_with_a_socket(t):
     request = "GET /fleet/v1/machines HTTP/1.1\r\nHost: fleet\r\nConnection: close\r\n\r\n"
     p = subprocess.Popen([PROGRAM, "fd-forward", t.socket], env=t.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     p.stdin.write(request)
@@ -1088,7 +1088,7 @@ def fd_forward_joins_the_streams_to_a_socket(t):
     t.expect(["fd-forward", "x" * 200], 1, err=["Unable to use \""])
 
 
-def a_tunnel_is_an_ssh_that_carries_the_socket(t):
+def a_tunnel_forwards_the_socket_by_ssh(t):
     path = os.path.join(t.dir, "bin")
     os.mkdir(path)
     t.file("bin/ssh", "#!/usr/bin/env python3\nimport os, socket, sys, threading, time\n"
@@ -1106,7 +1106,7 @@ def a_tunnel_is_an_ssh_that_carries_the_socket(t):
     assert "-N" in said and "-p 2222" in said and said.endswith("-- bastion"), said
     assert not os.path.exists(said.split("-L ")[1].split(":")[0])
 
-    # A lock signals what its command has begun, and gives its key back through the tunnel.
+    # A lock signals the descendants of its command only, and removes its key through the tunnel.
     p = subprocess.Popen([PROGRAM, "--tunnel=bastion", "kv", "lock", "job", "--", "sh", "-c", "echo begun; exec sleep 1000"], cwd=t.dir,
                          env={**t.env, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert p.stdout.readline() == "begun\n" and len(t.cluster.keys) == 1, p.stderr.read()
@@ -1122,13 +1122,13 @@ def a_tunnel_is_an_ssh_that_carries_the_socket(t):
     assert status == 1 and "expected HOST or HOST:PORT" in err, err
 
 
-def a_stream_that_breaks_off_is_not_a_success(t):
+def an_incomplete_stream_is_a_failure(t):
     t.file("cut.service")
     t.expect("start cut.service", out=["launched"])
-    t.expect("status cut", 1, out="● cut.service on 1\n", err="fleetctl: the machine of cut.service was lost before it had said all\n")
+    t.expect("status cut", 1, out="● cut.service on 1\n", err="fleetctl: cut.service: the machine was lost before the end of its answer\n")
 
 
-def the_cluster_is_one_screen(t):
+def status_shows_the_cluster_on_one_screen(t):
     t.file("a.service")
     t.expect("start a.service", out=["launched"])
     t.expect("status", out=["● fleet  3 machines, 1 unit, index ", "leader alpha (term 3)\n", "  voters   alpha beta gamma        can lose 1\n"])
@@ -1137,39 +1137,39 @@ def the_cluster_is_one_screen(t):
     t.expect("start --no-block bad nowhere", out=["Triggered"])
     t.cluster.problem = "no leader"
     t.cluster.silent = "gamma"
-    t.expect("status", 1, out=["  4 problems\n", "is a voter and does not answer", "gamma (silent)        can lose 0\n", "bad.service", "failed on beta", "fleetctl journal bad.service",
+    t.expect("status", 1, out=["  4 problems\n", "voter is unreachable", "gamma (unreachable)        can lose 0\n", "bad.service", "failed on beta", "fleetctl journal bad.service",
                                "not placed: needs metadata region=mars", "no leader"])
 
 
-def the_cluster_shows_its_replicas_and_is_decided_about(t):
+def cluster_shows_the_replicas_and_changes_the_level(t):
     t.cluster.silent = "gamma"
     t.expect("cluster", out="cluster    abc, index 10, term 3\nleader     alpha\nthis host  alpha, leader\n"
-             "level      1; 2 comes a day after all hosts know it, or by  fleetctl cluster level 2\n\n"
-             "MACHINE\tADDRESS\tSEAT\tREACHABLE\nalpha\t-\tvoter\tyes\nbeta\t-\tvoter\tyes\ngamma\t-\tvoter\tno\n")
+             "level      1; level 2 follows one day after all hosts support it; to raise it now: fleetctl cluster level 2\n\n"
+             "MACHINE\tADDRESS\tROLE\tREACHABLE\nalpha\t-\tvoter\tyes\nbeta\t-\tvoter\tyes\ngamma\t-\tvoter\tno\n")
     assert json.loads(t.expect("cluster -o json", out=["{"]))["levelKnown"] == 2
-    said = "Feature level 2, now 1: no host can go back to a fleetd that does not know it.\n"
+    said = "The feature level changes from 1 to 2 and cannot be lowered: no host can return to a fleetd without support for it.\n"
     t.expect("cluster level", out="1\n")
-    t.expect("cluster level 2", 1, err=said + "fleetctl: nothing was changed; with --yes it is\n")
+    t.expect("cluster level 2", 1, err=said + "fleetctl: nothing was changed; confirm with --yes\n")
     status, out = t.on_terminal("cluster", "level", "2", typed="n\n")
     assert status == 1 and "Raise it? [y/N] " in out and "nothing was changed" in out and t.cluster.level == 1, out
     status, out = t.on_terminal("cluster", "level", "2", typed="y\n")
     assert status == 0 and "Feature level 2\r\n" in out and t.cluster.level == 2, out
     t.expect("cluster level 2")
-    t.expect("cluster level 3 --yes", 1, err="Error raising the feature level: googleapi: Error 409: feature level 3: beta knows 2 at most; upgrade it first\n")
-    t.expect("cluster level 1", 1, err="Error raising the feature level: googleapi: Error 409: it does not go back\n")
-    t.expect("cluster level high", 2, err="fleetctl: cluster level takes one number, the level to raise to\n")
+    t.expect("cluster level 3 --yes", 1, err="Failed to raise the feature level: googleapi: Error 409: feature level 3: beta supports 2 at most; upgrade it first\n")
+    t.expect("cluster level 1", 1, err="Failed to raise the feature level: googleapi: Error 409: it does not go back\n")
+    t.expect("cluster level high", 2, err="fleetctl: cluster level: expected one number, the new feature level\n")
     t.expect("cluster levl 2", 2, err="fleetctl: cluster has no verb levl: cluster [level [N] | stop-waiting]\n")
 
-    t.expect("cluster stop-waiting", err="fleetctl: no host is waited for\n")
+    t.expect("cluster stop-waiting", err="fleetctl: the cluster waits for no host\n")
     t.cluster.waits_for = ["beta", "gamma"]
-    t.expect("cluster", out=["waits for  beta, gamma, which have not said yet what runs there (fleetctl cluster stop-waiting)\n"])
-    t.expect("status", 1, out=["nothing is started or moved until all hosts have said what runs there (fleetctl cluster)"])
-    t.expect("cluster stop-waiting", 1, err=["beta, gamma: what runs there is not known.", "with --yes it is"])
-    t.expect("cluster stop-waiting --yes", out="No host is waited for any longer\n")
+    t.expect("cluster", out=["waits for  beta, gamma: running units not reported yet (fleetctl cluster stop-waiting)\n"])
+    t.expect("status", 1, out=["no unit is started or moved until all hosts have reported their units (fleetctl cluster)"])
+    t.expect("cluster stop-waiting", 1, err=["beta, gamma: running units not reported.", "confirm with --yes"])
+    t.expect("cluster stop-waiting --yes", out="The cluster waits for no host\n")
     assert t.cluster.waits_for == []
 
 
-def the_screen_shows_who_came_and_went(t):
+def status_shows_recent_changes_in_presence(t):
     now = int(time.time() * 1000)
     for n, (machine, presence, was, age_s) in enumerate((("2", "lost", "up", 7200), ("3", "up", None, 60), ("2", "away", "up", 50), ("2", "lost", "away", 40),
                                                          ("2", "up", "lost", 30), ("3", "lost", "up", 20)), 1):
@@ -1206,40 +1206,40 @@ A_DAY = [
 ]
 
 
-def events_are_told_with_their_reasons(t):
+def events_are_printed_with_their_reasons(t):
     tell(t, *A_DAY)
     t.expect("events", out="".join(f"2023-11-14 22:{14 + n:02}:20  {said}\n" for n, said in (
-        (0, "beta gets a replica"), (1, "beta is up: it is heard"), (2, "beta runs fleetd 0.1.0"), (3, "web.service is new"),
-        (5, "web.service is to be launched (was inactive)"), (6, "web.service is to run on beta: fewest units"),
-        (7, "web.service is active (running) on beta"), (8, "web.service has failed on beta"),
-        (9, "beta is lost: it is silent\\x1b[2J"), (10, "web.service has left beta"),
-        (12, "b.service is refused in the unit directory of alpha: line 1: what"), (13, "alpha: somebody has given it metadata gpu=yes"),
-        (14, "web.service is destroyed"))))
-    assert t.expect("events 'w*' web".replace("'", ""), out=["web.service is new"]).count("\n") == 7
+        (0, "beta: added as a member"), (1, "beta is up: it is heard"), (2, "beta runs fleetd 0.1.0"), (3, "web.service: submitted"),
+        (5, "web.service: target state launched (was inactive)"), (6, "web.service: assigned to beta (run): fewest units"),
+        (7, "web.service: active (running) on beta"), (8, "web.service: failed on beta"),
+        (9, "beta is lost: it is silent\\x1b[2J"), (10, "web.service: stopped and removed from beta"),
+        (12, "b.service: refused in the unit directory of alpha: line 1: what"), (13, "alpha: metadata set to gpu=yes"),
+        (14, "web.service: destroyed"))))
+    assert t.expect("events 'w*' web".replace("'", ""), out=["web.service: submitted"]).count("\n") == 7
     assert t.expect("events -m alpha", out=["gpu=yes"]).count("\n") == 2
     assert t.expect("events -n 2", out=["gpu=yes", "destroyed"]).count("\n") == 2
     assert [json.loads(line)["index"] for line in t.expect("events -o json", out=["{"]).splitlines()] == list(range(1, len(A_DAY) + 1))
     assert t.expect("events --after-index=13", out=["gpu=yes"]).count("\n") == 2
-    t.expect(["events", "--since=2023-11-14 22:28:20"], out="2023-11-14 22:28:20  web.service is destroyed\n")
+    t.expect(["events", "--since=2023-11-14 22:28:20"], out="2023-11-14 22:28:20  web.service: destroyed\n")
     for since in ("-1h", "1h30min", "yesterday", "today"):
-        t.expect(f"events --since={since}", err="fleetctl: nothing of it is remembered; the last 1000 changes of the cluster are\n")
+        t.expect(f"events --since={since}", err="fleetctl: no such event among the last 1000 changes of the cluster\n")
     t.expect("events --since=soon", 2, err="fleetctl: --since=soon: expected a time, for example -1h, 12:00, yesterday or 2026-01-31 12:00\n")
     t.cluster.told_oldest = 10
-    t.expect("events --after-index=3", 4, err="fleetctl: what came after index 3 is forgotten in part; without --after-index it begins with what is left\n")
+    t.expect("events --after-index=3", 4, err="fleetctl: --after-index=3: some later events are no longer in the event window; omit --after-index to print the rest\n")
 
 
-def events_go_on_when_the_daemon_comes_back(t):
+def events_continue_after_a_restart_of_the_daemon(t):
     tell(t, *A_DAY)
     p = subprocess.Popen([PROGRAM, "events", "--follow", "-n", "1"], cwd=t.dir, env=t.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert p.stdout.readline().endswith("web.service is destroyed\n")
+    assert p.stdout.readline().endswith("web.service: destroyed\n")
     tell(t, {"kind": "unit", "name": "new.service", "hash": "b"})
-    assert p.stdout.readline().endswith("new.service is new\n")
+    assert p.stdout.readline().endswith("new.service: submitted\n")
     with t.cluster.lock:
         t.cluster.hang_up = True
         t.cluster.lock.notify_all()
-    assert p.stderr.readline() == "fleetctl: fleetd is gone; waiting until it is back\n"
+    assert p.stderr.readline() == "fleetctl: connection to fleetd lost; reconnecting\n"
     tell(t, {"kind": "unit", "name": "later.service", "hash": "b"})
-    assert p.stdout.readline().endswith("later.service is new\n")  # once, and nothing that was told before
+    assert p.stdout.readline().endswith("later.service: submitted\n")  # once, without earlier events
     p.kill()
     p.wait()
     p.stdout.close()
@@ -1272,19 +1272,19 @@ def keys_are_listed(t):
     t.expect("kv ls", out="/y\n")
 
 
-def what_a_key_refuses_is_etcdctls_error(t):
+def rejected_requests_of_keys_print_the_errors_of_etcdctl(t):
     t.expect("kv get /none", 4, err="Error:  100: Key not found (/none) [10]\n")
     t.expect("kv set /k old", out="old\n")
     t.expect("kv set /k new --swap-with-value=other", 4, err=["Error:  101: Compare failed ([other != old])"])
     t.expect("kv set /k new --swap-with-value=old", out="new\n")
     t.expect("kv rm /k --with-value=old", 4, err=["Error:  101: Compare failed"])
-    t.expect("kv get", 2, err="fleetctl: kv get takes one key\n")
+    t.expect("kv get", 2, err="fleetctl: kv get: expected one key\n")
     t.expect("kv frob", 2, err=['Error: unknown command "frob" for "fleetctl kv"\n'])
     t.expect("kv set /k v --ttl=soon", 2, out=["NAME:"], err=['invalid argument "soon" for --ttl'])
 
 
-def a_lock_that_is_interrupted_at_any_moment_leaves_the_queue(t):
-    """The moments: the key is made and the answer not sent; the queue is read, behind another key or at its head; the key is watched."""
+def an_interrupted_lock_leaves_the_queue(t):
+    """Moments: the key exists and the answer is not sent; the queue is read, with another key before it or not; the key is watched."""
     def run(moment, queue, signal_sent):
         t.cluster.keys = {key: ("other", 5) for key in queue}
         t.cluster.requests.clear()
@@ -1310,8 +1310,8 @@ def a_lock_that_is_interrupted_at_any_moment_leaves_the_queue(t):
                 assert not os.path.exists(os.path.join(t.dir, "ran")), (moment, queue, sent)
 
 
-def a_lock_that_is_interrupted_while_fleetd_hangs_ends_in_time(t):
-    """The answer that names its key does not come."""
+def an_interrupted_lock_ends_in_time_while_fleetd_hangs(t):
+    """The answer with its key is missing."""
     hung = threading.Event()
     p = subprocess.Popen([PROGRAM, "kv", "lock", "job", "--request-timeout=60", "--", "touch", "ran"], cwd=t.dir, env=t.env, stderr=subprocess.PIPE,
                          text=True)
@@ -1324,12 +1324,12 @@ def a_lock_that_is_interrupted_while_fleetd_hangs_ends_in_time(t):
     p.stderr.close()
     assert status == 1, (status, said)
     assert "fleetctl: the request was interrupted: no answer from fleetd" in said, said
-    assert "fleetctl: a place in the queue may be left; it ends by itself in 30 s" in said, said
+    assert "fleetctl: a key may remain in the queue; it expires in 30 s" in said, said
     assert not os.path.exists(os.path.join(t.dir, "ran"))
 
 
-def a_lock_ends_with_all_that_its_command_has_begun(t):
-    """The pipe ends when the last process has ended that the command has begun."""
+def a_lock_ends_with_all_descendants_of_its_command(t):
+    """The pipe ends with the last descendant of the command."""
     def run(script, *args):
         ours, theirs = os.pipe()
         p = subprocess.Popen([PROGRAM, "kv", "lock", *args, "job", "--", "sh", "-c", script], cwd=t.dir, env=t.env, stdout=theirs, stderr=subprocess.PIPE,
@@ -1346,23 +1346,23 @@ def a_lock_ends_with_all_that_its_command_has_begun(t):
         return status, said, list(t.cluster.keys)
 
     for sent in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        # In the background, a shell without job control has its commands ignore SIGINT.
+        # A shell without job control lets its background commands ignore SIGINT.
         p, out = run("setsid env --default-signal=INT sleep 1000 & echo begun; wait")
         said = out.readline()
         assert said == "begun\n", (said, p.poll())
-        while not begun_by(p.pid, "sleep"):
+        while not descends_from(p.pid, "sleep"):
             time.sleep(0.01)
         p.send_signal(sent)
         got = end(p, out)
         assert got == (128 + sent, "", []), got
 
-    # Lost: what does not heed SIGTERM is killed before the next client may begin.
+    # Lost: processes that ignore SIGTERM are killed before the next client may start.
     p, out = run("setsid sh -c 'trap \"\" TERM; echo begun; while :; do sleep 1; done' & wait", "--ttl=3")
     said = out.readline()
     assert said == "begun\n", (said, p.poll())
     t.cluster.keys.clear()
     status, said, _ = end(p, out)
-    assert status == 1 and "the lock is lost" in said, (status, said)
+    assert status == 1 and "lock lost" in said, (status, said)
 
     # Interrupted: the lock is kept until the last process has ended.
     os.mkfifo(os.path.join(t.dir, "go"))
@@ -1381,7 +1381,7 @@ def a_lock_ends_with_all_that_its_command_has_begun(t):
     got = end(p, out)
     assert got == (128 + signal.SIGTERM, "", []), got
 
-    # What a command leaves behind that has ended by itself does not hold the lock.
+    # Background processes of a command that has ended by itself do not hold the lock.
     p, out = run("sleep 1000 & echo $!")
     left = int(out.readline())
     assert (p.wait(20), list(t.cluster.keys)) == (0, [])
@@ -1390,20 +1390,20 @@ def a_lock_ends_with_all_that_its_command_has_begun(t):
     assert got == (0, "", []), got
 
 
-def a_lock_leaves_no_zombies_of_what_its_command_leaves_behind(t):
+def a_lock_reaps_the_orphans_of_its_command(t):
     p = subprocess.Popen([PROGRAM, "kv", "lock", "job", "--", "sh", "-c", "for i in 1 2 3 4 5 6 7 8; do (/bin/true &); done | cat; echo begun; read go"], cwd=t.dir,
                          env=t.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert p.stdout.readline() == "begun\n", p.poll()
     end = time.monotonic() + 20
-    while begun_by(p.pid, "true") and time.monotonic() < end:
+    while descends_from(p.pid, "true") and time.monotonic() < end:
         time.sleep(0.01)
-    assert not begun_by(p.pid, "true")
+    assert not descends_from(p.pid, "true")
     p.communicate("go\n")
     assert (p.returncode, list(t.cluster.keys)) == (0, [])
 
 
-def a_lock_ends_its_command_also_where_processes_cannot_be_listed(t):
-    """/proc of its mount namespace is covered once it runs."""
+def a_lock_ends_its_command_without_proc(t):
+    """/proc of its mount namespace is hidden while it runs."""
     for sent in (signal.SIGTERM, None):
         p = subprocess.Popen(["unshare", "--mount", PROGRAM, "kv", "lock", "--ttl=3", "job", "--", "sh", "-c", "echo begun; exec sleep 1000"], cwd=t.dir,
                              env={**t.env, "ASAN_OPTIONS": "detect_leaks=0"}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -1415,11 +1415,11 @@ def a_lock_ends_its_command_also_where_processes_cannot_be_listed(t):
             t.cluster.keys.clear()
         said = p.communicate(timeout=20)[1]
         assert p.returncode == (128 + signal.SIGTERM if sent else 1), (p.returncode, said)
-        assert ("the lock is lost" in said) == (not sent), said
+        assert ("lock lost" in said) == (not sent), said
 
 
-def begun_by(pid, name):
-    """Does a process of this name descend from 'pid'?"""
+def descends_from(pid, name):
+    """Return whether a process of this name descends from 'pid'."""
     parents, found = {}, []
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -1438,7 +1438,7 @@ def begun_by(pid, name):
     return False
 
 
-def a_watch_tells_changes_in_order(t):
+def a_watch_prints_changes_in_order(t):
     p = subprocess.Popen([PROGRAM, "kv", "watch", "--recursive", "--forever", "/w"], cwd=t.dir, env=t.env, text=True,
                          stdout=subprocess.PIPE)
     while not any("wait=true" in path for _, path in t.cluster.requests):
@@ -1454,7 +1454,7 @@ def a_watch_tells_changes_in_order(t):
     t.expect("kv watch --after-index=10 --recursive /w", out="set /w/a 1\n")
 
 
-def a_watch_from_a_forgotten_index_goes_on_from_now(t):
+def a_watch_from_an_index_outside_the_window_continues_from_now(t):
     done = []
     thread = threading.Thread(target=lambda: done.append(t.run("kv", "watch", "--after-index=1", "/k")))
     thread.start()
@@ -1463,19 +1463,19 @@ def a_watch_from_a_forgotten_index_goes_on_from_now(t):
     t.expect("kv set /k 1", out="1\n")
     thread.join(10)
     status, out, err = done[0]
-    assert (status, out) == (0, "set /k 1\n") and "are forgotten" in err, done
+    assert (status, out) == (0, "set /k 1\n") and "no longer in the event window" in err, done
 
 
-# -- words, flags, doors --
+# -- verbs, flags, endpoints --
 
-def an_unknown_verb_is_refused(t):
+def an_unknown_verb_is_rejected(t):
     t.expect("frobnicate", 2, err='Error: unknown command "frobnicate" for "fleetctl"\nRun \'fleetctl --help\' for usage.\n'
              'cannot execute cmdFleet: unknown command "frobnicate" for "fleetctl"\n')
     t.expect("strat x", 2, err=["Did you mean this?\n\tstart\n"])
     t.expect("list-unit", 2, err=["\tlist-unit-files\n\tlist-units\n"])
 
 
-def an_unknown_flag_is_refused(t):
+def an_unknown_flag_is_rejected(t):
     t.expect("--bogus list-units", 2, out=["NAME:"],
              err="Error: unknown flag: --bogus\n\ncannot execute cmdFleet: unknown flag: --bogus\n")
     t.expect("list-units -z", 2, out=["NAME:"], err=["unknown shorthand flag: 'z' in -z"])
@@ -1485,7 +1485,7 @@ def an_unknown_flag_is_refused(t):
     t.expect("submit --sign a", 2, err=["DEPRECATED"])
 
 
-def help_teaches(t):
+def help_explains_verbs_with_examples(t):
     root = t.expect("", out=["COMMANDS:", "list-machines", "--endpoint"])
     assert t.expect("help", out=["VERSION:"]) == t.expect("--help", out=["VERSION:"]) == root
     start = t.expect("help start", out=["fleetctl start [OPTIONS] UNIT...", "--block-attempts", "--replace"])
@@ -1510,25 +1510,25 @@ def the_manual_names_every_verb_and_flag(t):
         assert f"*{flag}*" in manual, f"fleetctl(1) does not name {flag}"
 
 
-def nobody_listening_is_a_sentence_with_the_next_step(t):
+def a_missing_listener_is_an_error_with_the_next_step(t):
     t.expect("--endpoint unix:///nowhere/x.sock list-units", 1,
              err="fleetctl: no fleetd listens at /nowhere/x.sock; systemctl start fleetd\n")
     t.expect("--endpoint http://127.0.0.1:1 list-machines", 1, err=["fleetctl: cannot reach fleetd at http://127.0.0.1:1: "])
     t.expect("--endpoint http://127.0.0.1:1 submit x", 1, err=["fleetctl: cannot reach fleetd at http://127.0.0.1:1: "])
 
 
-def an_endpoint_that_is_none_is_refused(t):
+def an_invalid_endpoint_is_rejected(t):
     for endpoint, reason in (("", "URL scheme undefined"), ("run/x", "URL scheme undefined"),
                              ("unix://var/x", 'unable to connect to host "var" with scheme "unix"'),
                              ("ftp://x", 'unsupported protocol scheme "ftp"')):
         t.expect(["--endpoint", endpoint, "list-machines"], 1, err=f"Unable to initialize client: {reason}\n")
     t.expect("--driver=zzz list-machines", 1, err='Unable to initialize client: unrecognized driver "zzz"\n')
-    t.expect("--tunnel=h --endpoint=https://x list-machines", 1, err="Unable to initialize client: --tunnel leads to unix:// and http:// endpoints, not to https://x\n")
+    t.expect("--tunnel=h --endpoint=https://x list-machines", 1, err="Unable to initialize client: --tunnel: expected a unix:// or http:// endpoint, not https://x\n")
 
 
-def a_socket_of_others_says_which_group(t):
+def a_socket_without_permission_is_an_error_with_the_group(t):
     command = [PROGRAM]
-    if os.getuid() == 0:    # root is refused nothing, but without its capabilities; the program may stand where it then has no access
+    if os.getuid() == 0:    # root without capabilities is subject to permissions, perhaps also to those of the folder of the program
         shutil.copy(PROGRAM, t.dir)
         os.chmod(t.dir + "/fleetctl", 0o700)
         command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", t.dir + "/fleetctl"]
@@ -1538,7 +1538,7 @@ def a_socket_of_others_says_which_group(t):
                                               "you are not in group fleet (usermod -aG fleet $USER)\n"), p.stderr
 
 
-def an_unusable_store_is_said_in_fleets_words(t):
+def an_unusable_store_is_reported_with_the_messages_of_fleet(t):
     t.file("a.service")
     t.cluster.broken = (503, {"error": {"code": 503, "message": "no leader: 1 of 3 voters reachable; reads still work"}})
     said = "googleapi: Error 503: no leader: 1 of 3 voters reachable; reads still work"
@@ -1550,7 +1550,7 @@ def an_unusable_store_is_said_in_fleets_words(t):
     t.expect("kv get /a", 1, err=["503"])
 
 
-def an_answer_that_is_none_is_an_error(t):
+def an_invalid_answer_is_an_error(t):
     t.cluster.broken = (200, "<html>")
     t.expect("list-units", 1, err=["fleetctl: fleetd's answer to /fleet/v1/state: "])
     t.expect("cat x", 1, err=["fleetctl: fleetd's answer about x.service: "])
@@ -1558,7 +1558,7 @@ def an_answer_that_is_none_is_an_error(t):
     t.expect("list-units", 1, err=["got HTTP response code 500"])
 
 
-def a_silent_fleetd_is_left_after_the_timeout(t):
+def a_request_to_a_hanging_fleetd_times_out(t):
     import socket
     s = socket.socket(socket.AF_UNIX)
     s.bind(t.dir + "/mute")
@@ -1568,17 +1568,17 @@ def a_silent_fleetd_is_left_after_the_timeout(t):
     s.close()
 
 
-def a_socket_that_is_not_for_everybody_is_said_to_be_for_the_group_fleet(t):
+def a_socket_for_the_group_fleet_is_reported_as_such(t):
     os.chmod(t.socket, 0)
-    with open(PROGRAM, "rb") as program:  # in a folder that may be for root alone
+    with open(PROGRAM, "rb") as program:  # its folder may be readable by root only
         p = subprocess.run([f"/proc/self/fd/{program.fileno()}", "list-units"], cwd="/", env={**t.env, "ASAN_OPTIONS": "detect_leaks=0"}, text=True,
                            capture_output=True, timeout=60, pass_fds=[program.fileno()], **({"user": 65534} if os.geteuid() == 0 else {}))
-    said = "".join(line for line in p.stderr.splitlines(True) if not line.startswith("profiling:"))  # of a build that records lines
+    said = "".join(line for line in p.stderr.splitlines(True) if not line.startswith("profiling:"))  # of a build with coverage
     assert (p.returncode, said) == (1, f"fleetctl: cannot reach fleetd at {t.socket}: permission denied; you are not in group fleet "
                                     "(usermod -aG fleet $USER)\n"), p
 
 
-def the_command_line_goes_before_the_environment(t):
+def the_command_line_overrides_the_environment(t):
     assert t.run("list-units", "--no-legend", env={"FLEETCTL_OUTPUT": "json"})[1] == "{}\n"
     assert t.run("list-units", "--no-legend", env={"FLEETCTL_ENDPOINT": "unix:///none"})[0] == 1
     assert t.run("list-units", "--endpoint", "unix://" + t.socket, env={"FLEETCTL_ENDPOINT": "unix:///none"})[0] == 0
@@ -1587,7 +1587,7 @@ def the_command_line_goes_before_the_environment(t):
 
 # -- on a terminal --
 
-def a_terminal_shows_names_and_one_line_a_unit(t):
+def a_terminal_shows_hostnames_and_one_line_per_unit(t):
     t.file("a.service")
     t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
     status, said = t.on_terminal("start", "a.service", "bad.service")
@@ -1601,14 +1601,14 @@ def a_terminal_shows_names_and_one_line_a_unit(t):
     assert "ROLE" in said and "leader" in said, repr(said)
 
 
-def a_terminal_says_why_it_waits(t):
+def a_terminal_shows_the_reason_of_a_delay(t):
     t.file("nowhere.service", HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
     status, said = t.on_terminal("start", "--block-attempts=1", "nowhere.service", columns=120)
     assert status == 1
     assert "waiting" in said and "needs metadata region=mars" in said, repr(said)
 
 
-def lines_on_a_terminal_are_written_again_in_place(t):
+def progress_lines_are_redrawn_in_place(t):
     t.file("a.service")
     t.file("long-name-of-a-unit@7.service")
     t.cluster.delay = 0.5
@@ -1627,7 +1627,7 @@ def lines_on_a_terminal_are_written_again_in_place(t):
         assert len(lines) == 2 and lines[0].startswith("a.service  ") and f"  {word} " in lines[0], (verb, lines)
 
 
-def a_narrow_terminal_cuts_and_never_wraps(t):
+def progress_lines_are_cut_and_never_wrapped(t):
     names = ["a-very-long-name-that-does-not-fit@1.service", "a-very-long-name-that-does-not-fit@2.service"]
     for name in names:
         t.file(name, HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
@@ -1641,7 +1641,7 @@ def a_narrow_terminal_cuts_and_never_wraps(t):
         t.expect(["unload", *names], out=["inactive"], err=["Successfully"])
 
 
-def of_many_units_those_are_shown_that_matter(t):
+def a_small_window_shows_failed_and_pending_units_first(t):
     names = [f"u{i:02}.service" for i in range(30)]
     for name in names:
         t.file(name, "[Service]\nExecStart=/bin/false\n" if name == "u29.service" else
@@ -1667,29 +1667,29 @@ def global_units_are_counted_on_a_terminal(t):
         terminal = t.terminal(verb, "g")
         assert terminal.end() == 0 and said in terminal.screen()[0], (verb, terminal.screen())
         if verb in ("stop", "unload"):
-            assert t.on_terminal(verb, "g") == (0, "")  # it is so already
+            assert t.on_terminal(verb, "g") == (0, "")  # it already has this state
     t.file("g.service", "[Service]\nExecStart=/bin/false\n[X-Fleet]\nGlobal=true\n")
     terminal = t.terminal("start", "g")
     assert terminal.end() == 1 and "0 of 3 machines  failed      fleetctl journal g.service" in terminal.screen()[0], terminal.screen()
 
 
-def an_interrupt_says_what_goes_on(t):
+def an_interrupt_prints_what_the_cluster_continues(t):
     t.file("nowhere.service", HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
     t.file("a.service")
     terminal = t.terminal("start", "a", "nowhere", columns=200)
     terminal.wait_for("needs metadata region=mars")
     os.write(terminal.me, b"\003")
     assert terminal.end() == -signal.SIGINT
-    assert terminal.screen()[2:] == ["fleetctl: the cluster goes on starting nowhere.service (fleetctl unload takes that back)",
+    assert terminal.screen()[2:] == ["fleetctl: the cluster continues to start nowhere.service (to cancel: fleetctl unload)",
                                      ""], terminal.screen()
     assert t.cluster.units["nowhere.service"]["desiredState"] == "launched"
     terminal = t.terminal("start", "--wait", "nowhere", columns=200, blocked=[signal.SIGINT])
     terminal.wait_for("needs metadata region=mars")
     os.write(terminal.me, b"\003")
     assert terminal.end() == 1
-    assert terminal.screen()[1:] == ["fleetctl: the cluster goes on running nowhere.service (fleetctl stop ends that)", ""], terminal.screen()
+    assert terminal.screen()[1:] == ["fleetctl: the cluster continues to run nowhere.service (to stop: fleetctl stop)", ""], terminal.screen()
     t.expect("stop nowhere", 1, err="Unable to stop unit nowhere.service in state inactive\n"
-             "fleetctl: nowhere.service is wanted and waits for a machine: fleetctl unload nowhere.service takes that back\n")
+             "fleetctl: nowhere.service waits for a machine; to cancel: fleetctl unload nowhere.service\n")
     t.expect("unload nowhere", out="Unit nowhere.service inactive\n", err="Successfully unloaded units [nowhere.service].\n")
     assert t.cluster.units["nowhere.service"]["desiredState"] == "inactive"
 
@@ -1701,8 +1701,8 @@ def an_interrupt_says_what_goes_on(t):
     os.write(terminal.me, b"\003")
     assert terminal.end() == -signal.SIGINT
     assert terminal.screen()[2:] == ["fleetctl: not restarted: b.service",
-                                     "fleetctl: a.service is being stopped, and nobody starts it again (fleetctl start does)", ""], terminal.screen()
-    for verb, said in (("stop", "the cluster goes on stopping b.service"), ("start", "the cluster goes on running a.service (fleetctl stop ends that)")):
+                                     "fleetctl: a.service stops and is not started again (to start: fleetctl start)", ""], terminal.screen()
+    for verb, said in (("stop", "the cluster continues to stop b.service"), ("start", "the cluster continues to run a.service (to stop: fleetctl stop)")):
         t.cluster.lag = 10 if verb == "stop" else 0
         terminal = t.terminal(verb, *(["b"] if verb == "stop" else ["--wait", "a"]), columns=200)
         terminal.wait_for("stopping" if verb == "stop" else "running")
@@ -1710,7 +1710,7 @@ def an_interrupt_says_what_goes_on(t):
         assert terminal.end() == -signal.SIGINT and terminal.screen()[1] == "fleetctl: " + said, terminal.screen()
 
 
-def a_dumb_terminal_gets_lines_as_they_come(t):
+def a_dumb_terminal_gets_plain_lines(t):
     t.file("a.service")
     t.file("nowhere.service", HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
     status, said = t.on_terminal("start", "--block-attempts=1", "a", "nowhere", term="dumb")
@@ -1718,7 +1718,7 @@ def a_dumb_terminal_gets_lines_as_they_come(t):
     assert said.count("fleetctl: nowhere.service: needs metadata region=mars, no machine has it\r\n") == 1, repr(said)
 
 
-def who_waits_in_a_pipe_is_told_why(t):
+def a_delay_in_a_pipe_is_reported_with_its_reason(t):
     t.file("nowhere.service", HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
     p = subprocess.Popen([PROGRAM, "start", "nowhere"], cwd=t.dir, env=t.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert p.stderr.readline() == "fleetctl: nowhere.service: needs metadata region=mars, no machine has it\n"
@@ -1727,13 +1727,13 @@ def who_waits_in_a_pipe_is_told_why(t):
     p.stderr.close()
 
 
-def waiting_to_the_end_tells_how_it_ended(t):
+def wait_returns_the_result_of_the_units(t):
     t.file("job.service", "[Service]\nType=oneshot\nExecStart=/bin/true\n")
     t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
     t.file("a.service")
     t.expect("start --wait job", out="Unit job.service inactive\nUnit job.service launched on 11111111.../10.0.0.1\n")
     t.expect("start --wait bad", 1, out=["launched"], err=["Failed to find an active unit bad.service: it is failed (failed) on 22222222"])
-    t.expect("start --wait --no-block a", 2, err="fleetctl: --wait may not be combined with --no-block\n")
+    t.expect("start --wait --no-block a", 2, err="fleetctl: --wait cannot be combined with --no-block\n")
 
     def ends(*args, how, status, said="", waits=1):
         p = subprocess.Popen([PROGRAM, *args], cwd=t.dir, env=t.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -1765,19 +1765,19 @@ def waiting_to_the_end_tells_how_it_ended(t):
     ends("start", "--wait", "a", how=lambda: now("a.service", "inactive", True), status=0)
     with t.cluster.lock:
         t.cluster.settle("a.service")
-    ends("start", "--wait", "a", how=lambda: now("a.service", "failed"), status=1, said="a.service")  # it ran already
+    ends("start", "--wait", "a", how=lambda: now("a.service", "failed"), status=1, said="a.service")  # it is already running
     t.expect("start a")
     ends("restart", "--wait", "a", how=lambda: stopped("a.service"), status=0, waits=2)
     t.file("g.service", HELLO + "[X-Fleet]\nGlobal=true\n")
     ends("start", "--wait", "g", how=lambda: now("g.service", "inactive", True), status=0)
-    t.expect("start --wait g", out="Unit g.service launched on 3 of 3 machines\n")  # it has ended already
+    t.expect("start --wait g", out="Unit g.service launched on 3 of 3 machines\n")  # it has already ended
     t.expect("stop --wait g", out="Unit g.service loaded on 3 of 3 machines\n", err="Successfully stopped units [].\n")
 
 
-def what_others_want_meanwhile_ends_the_wait(t):
+def changes_of_other_clients_end_the_wait(t):
     t.file("slow.service", HELLO + "# slow\n")
-    for how, said in ((lambda u: u.update(desiredState="inactive"), "slow.service is to be inactive by now: somebody else has asked for it"),
-                      (lambda u: t.cluster.units.pop("slow.service"), "slow.service is no more: somebody else has destroyed it")):
+    for how, said in ((lambda u: u.update(desiredState="inactive"), "slow.service: another client has changed the target state to inactive"),
+                      (lambda u: t.cluster.units.pop("slow.service"), "slow.service: another client has destroyed the unit")):
         p = subprocess.Popen([PROGRAM, "start", "slow"], cwd=t.dir, env=t.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         while "launched" not in p.stdout.readline():
             assert p.poll() is None
@@ -1790,7 +1790,7 @@ def what_others_want_meanwhile_ends_the_wait(t):
         p.stderr.close()
 
 
-def people_who_mistype_are_told_what_they_may_have_meant(t):
+def typing_errors_get_suggestions_on_a_terminal(t):
     for name in ("web@1.service", "node.service"):
         t.file(name)
     t.expect("start web@1 node", out=["launched"])
@@ -1799,7 +1799,7 @@ def people_who_mistype_are_told_what_they_may_have_meant(t):
             ("frobnicate", 2, "fleetctl: there is no verb frobnicate (fleetctl help)"),
             ("list-units --feilds=unit", 2, "fleetctl: unknown flag: --feilds; did you mean --fields? (fleetctl help list-units)"),
             ("start --no-blok x", 2, "fleetctl: unknown flag: --no-blok; did you mean --no-block? (fleetctl help start)"),
-            ("start wbe.service", 1, "Error creating units: no unit wbe.service in the cluster, nor a file of that name here\r\nfleetctl: did you mean web@1.service?"),
+            ("start wbe.service", 1, "Error creating units: no unit wbe.service in the cluster or in this directory\r\nfleetctl: did you mean web@1.service?"),
             ("stop wbe", 0, "Units not found in registry\r\nfleetctl: did you mean web@1.service?"),
             ("why nod", 4, "Unit nod.service does not exist.\r\nfleetctl: did you mean node.service?"),
             ("journal nodee", 1, "Unit nodee.service does not exist.\r\nfleetctl: did you mean node.service?"),
@@ -1809,26 +1809,26 @@ def people_who_mistype_are_told_what_they_may_have_meant(t):
         assert t.on_terminal(*args.split()) == (status, said + "\r\n"), (args, t.on_terminal(*args.split()))
 
 
-def people_are_spared_the_words_of_scripts(t):
+def a_terminal_gets_plain_messages_instead_of_those_of_fleet(t):
     assert t.on_terminal("list-units") == (0, "fleetctl: no unit is on a machine (fleetctl start FILE)\r\n")
     assert t.on_terminal("list-unit-files") == (0, "fleetctl: the cluster has no units (fleetctl start FILE)\r\n")
-    assert t.on_terminal("directory") == (0, "fleetctl: no unit directory asks anything\r\n")
+    assert t.on_terminal("directory") == (0, "fleetctl: no unit directory has a problem\r\n")
     t.file("a.service")
     t.expect("start a", out=["launched"])
-    assert t.on_terminal("list-units", "--state=failed") == (0, "fleetctl: nothing of what there is was asked for\r\n")
+    assert t.on_terminal("list-units", "--state=failed") == (0, "fleetctl: no item matches the arguments\r\n")
     t.cluster.broken = (503, {"error": {"code": 503, "message": "no leader: 1 of 3 voters reachable; reads still work"}})
     for args in ("list-units", "start a", "stop a", "cat a", "cluster", "status"):
         assert t.on_terminal(*args.split()) == (1, "fleetctl: no leader: 1 of 3 voters reachable; reads still work\r\n"), (args, t.on_terminal(*args.split()))
 
 
-def a_text_does_not_drive_a_terminal(t):
+def a_unit_text_does_not_control_the_terminal(t):
     t.file("e.service", "[Unit]\nDescription=\033[2Jred\n[Service]\nExecStart=/bin/true\n")
     t.expect("submit e", out=["inactive"])
     assert t.on_terminal("cat", "e") == (0, "[Unit]\r\nDescription=\\x1b[2Jred\r\n\r\n[Service]\r\nExecStart=/bin/true\r\n")
     t.expect("cat e", out=["\033[2J"])
 
 
-def a_narrow_terminal_gets_fewer_columns_and_whole_reasons(t):
+def a_narrow_terminal_gets_fewer_columns_and_complete_reasons(t):
     t.file("a-name-of-some-length.service", HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
     t.expect("start --no-block a-name-of-some-length", out=["Triggered"])
     status, said = t.on_terminal("list-unit-files", columns=60)
@@ -1840,7 +1840,7 @@ def a_narrow_terminal_gets_fewer_columns_and_whole_reasons(t):
     assert "    a-name-of-some-length.service  not placed: needs metadata region=mars, no machine has it    fleetctl why a-name-of-some-length.service\r\n" in said, said
 
 
-def colours_are_for_terminals_that_want_them(t):
+def colours_can_be_disabled(t):
     t.file("a.service")
     t.expect("start a.service", out=["launched"])
     assert "\033[3" in t.on_terminal("list-units")[1]
@@ -1860,16 +1860,16 @@ class Liar(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
-def liar_with(answer, status=200):
+def malicious_server(answer, status=200):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Liar)
     server.answer, server.status = answer, status
     threading.Thread(target=server.serve_forever, args=[0.02], daemon=True).start()
     return server, f"--endpoint=http://127.0.0.1:{server.server_address[1]}"
 
 
-def an_export_writes_nothing_that_is_not_below_its_key_or_out_of_its_folder(t):
+def an_export_writes_only_keys_below_its_key_and_inside_its_folder(t):
     for key in ("/", "/b", "/b/x", "/other/x", "/a/../../escaped", "/a//x", "/a/.", "/a/"):
-        server, endpoint = liar_with({"nodes": [{"key": "/a", "dir": True}, {"key": key, "value": "1"}]})
+        server, endpoint = malicious_server({"nodes": [{"key": "/a", "dir": True}, {"key": key, "value": "1"}]})
         for folder in ([], ["out/side"]):
             t.expect(["kv", endpoint, "export", "/a", *folder], status=1, err=[f"{key} is no key below /a"])
         assert not os.path.exists(os.path.join(t.dir, "escaped")) and not os.path.exists(os.path.join(t.dir, "out", "escaped"))
@@ -1877,8 +1877,8 @@ def an_export_writes_nothing_that_is_not_below_its_key_or_out_of_its_folder(t):
         server.server_close()
 
 
-def exported_files_are_for_everybody_to_read(t):
-    server, endpoint = liar_with({"nodes": [{"key": "/a", "dir": True}, {"key": "/a/d", "dir": True}, {"key": "/a/d/x", "value": "1"}]})
+def exported_files_have_the_modes_of_the_umask(t):
+    server, endpoint = malicious_server({"nodes": [{"key": "/a", "dir": True}, {"key": "/a/d", "dir": True}, {"key": "/a/d/x", "value": "1"}]})
     before = os.umask(0o022)
     t.expect(["kv", endpoint, "export", "/a", "out"])
     os.umask(before)
@@ -1887,8 +1887,8 @@ def exported_files_are_for_everybody_to_read(t):
     server.server_close()
 
 
-def what_a_daemon_says_drives_no_terminal(t):
-    server, endpoint = liar_with({"errorCode": 100, "message": "Key not found", "cause": "/a\u001b[2J", "index": 7}, 404)
+def answers_of_a_daemon_do_not_control_the_terminal(t):
+    server, endpoint = malicious_server({"errorCode": 100, "message": "Key not found", "cause": "/a\u001b[2J", "index": 7}, 404)
     t.expect(["kv", endpoint, "get", "/a"], status=4, err="Error:  100: Key not found (/a\\x1b[2J) [7]\n")
     server.answer = {"error": {"code": 404, "message": "no\u001b[2J\nsuch unit"}}
     t.expect([endpoint, "list-machines"], status=1, err=["no?[2J?such unit"])
@@ -1896,12 +1896,12 @@ def what_a_daemon_says_drives_no_terminal(t):
     server.server_close()
 
 
-LONG = [no_verb_lets_a_server_drive_a_terminal, a_narrow_terminal_cuts_and_never_wraps, destroy_waits_until_nothing_is_left,
-        a_lock_that_is_interrupted_at_any_moment_leaves_the_queue, an_interrupt_says_what_goes_on]  # these begin first
+LONG = [no_verb_lets_a_server_control_the_terminal, progress_lines_are_cut_and_never_wrapped, destroy_waits_until_no_machine_reports_the_unit,
+        an_interrupted_lock_leaves_the_queue, an_interrupt_prints_what_the_cluster_continues]  # these start first
 
 
 def processes_below(pid):
-    """All that descend from it, it not among them."""
+    """Return all descendants, without the process itself."""
     children, found = {}, [pid]
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -1915,7 +1915,7 @@ def processes_below(pid):
 
 
 def end_processes_below(pid):
-    """Until there is none, those that begin meanwhile among them. This process adopts orphans: each of them becomes its child."""
+    """End all descendants, also those that start meanwhile. This process adopts orphans as children."""
     while below := processes_below(pid):
         for one in below:
             try:
@@ -1929,12 +1929,12 @@ def end_processes_below(pid):
 
 
 def adopt_orphans():
-    """What a process of ours has begun and left becomes our child, so that it is found."""
+    """Make orphans of child processes children of this process, so that they are found."""
     ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
 
 
 class Runner:
-    """A test in a process of its own, which writes into a pipe why it has failed."""
+    """A test in its own process, which writes the reason of a failure into a pipe."""
 
     def __init__(self, number, test):
         self.number, self.test, self.until = number, test, time.monotonic() + TEST_SECONDS
@@ -1970,7 +1970,7 @@ class Runner:
             t.close()
 
     def kill(self):
-        """Of a test that takes too long."""
+        """Report a test that takes too long."""
         os.kill(self.pid, signal.SIGSTOP)
         for pid in (self.pid, *processes_below(self.pid)):
             os.kill(pid, signal.SIGKILL)
@@ -1978,7 +1978,7 @@ class Runner:
     def result(self):
         os.waitpid(self.pid, 0)
         os.close(self.pidfd)
-        os.set_blocking(self.pipe, False)  # what the test has begun may have it open
+        os.set_blocking(self.pipe, False)  # child processes of the test may have it open
         try:
             return os.read(self.pipe, 65536).decode() or "it has ended without an answer"
         except BlockingIOError:
@@ -1994,7 +1994,7 @@ def main():
     if len(sys.argv) > 1:
         tests = [f for f in tests if f.__name__ in sys.argv[1:]]
     for number in (signal.SIGHUP, signal.SIGCHLD, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_DFL)  # the parent process may ignore them, as a shell does in the background
+        signal.signal(number, signal.SIG_DFL)  # the parent process may ignore them, like a shell for background commands
     signal.signal(signal.SIGINT, signal.default_int_handler)
     print(f"1..{len(tests)}", flush=True)
     failed, running, scratch = 0, [], tempfile.mkdtemp(prefix="fleetctl-tests-")

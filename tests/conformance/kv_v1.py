@@ -263,7 +263,7 @@ def each_mistake_is_told_with_its_place():
     assert ask("PUT", f"/value{P}/m", "x", {"Content-Type": "application/x-www-form-urlencoded"})[0] == 415
     for path, sentence in (("/list?limt=1", "limt: this takes limit"), ("/list?limit=0", "limit: expected a number from 1 to 10000"),
                            ("/list?limit=10001", "limit: "), ("/list?limit=1&limit=1", "limit: given twice"), ("/list?prefix=x", "prefix: a key begins"),
-                           ("/list?quorum=maybe", "quorum: expected true or false"), ("/list?nextPageToken=x", "nextPageToken: this is none"),
+                           ("/list?quorum=maybe", "quorum: expected true or false"), ("/list?nextPageToken=x", "nextPageToken: invalid"),
                            ("/changes?after=x", "after: expected a number"), ("/changes?progress=3601", "progress: expected"),
                            ("/changes?limit=1", "limit: this takes after prefix progress"), (f"/value{P}/m?recursive=true", "recursive: this takes quorum"),
                            (f"/value{P}//m", "no empty part"), ("/value", "a key begins"), (f"/value{P}/../m", "'..'")):

@@ -154,15 +154,15 @@ def help_and_version_end_well():
         lines = out.split("\n")
         same(lines[0], "fleetd [OPTION...]")
         for line in ("  -h --help                    show this",
-                     "     --recover --force         the majority is lost for ever: make this host a cluster of one, and end",
-                     "     --state-directory=DIR     log, tree and last assignment (/var/lib/fleet)",
+                     "     --recover --force         after a permanent loss of the majority: make this host a cluster of one, and exit",
+                     "     --state-directory=DIR     log, tree and assignment records (/var/lib/fleet)",
                      "     --advertise-client=URL    where clients elsewhere reach this host's key API (none)",
-                     "     --debug=BOOL              log what the daemon looks at, too",
+                     "     --debug=BOOL              log checks without effect, too",
                      "Each option is also a key of fleetd.conf. See fleetd(8), fleetd.conf(5)."):
             assert line in lines, f"{line!r} is not in {out}"
         at = lines.index("     --limit-connections-per-client=N ")
         same(lines[at + 1], "                               of one address, or one user of the socket; 0: no limit of its own (0)")
-        assert "     --limit-backlog-size=SIZE " + "of a stream that its reader has not taken (256K)" in lines, out  # of exactly 25 characters
+        assert "     --limit-backlog-size=SIZE " + "of a stream's unread events (256K)" in lines, out  # of exactly 25 characters
     version = run("--version")
     assert re.fullmatch(r"fleetd version \S+\n", version[1]), version
     same(version, run("version"))
@@ -173,17 +173,17 @@ def help_and_version_end_well():
 def what_was_told_wrongly_ends_with_status_2():
     for options, message in ((["--nope"], "fleetd: unknown option or missing value: --nope; see fleetd --help\n"),
                              (["--agent=no", "version"], "fleetd: fleetd takes no arguments, but got 'version'; did you mean fleetctl?\n"),
-                             ([f"--config={path('none.conf')}"], f"fleetd: cannot read {path('none.conf')}: No such file or directory\n"),
-                             ([f"--config={SCRATCH}"], f"fleetd: cannot read {SCRATCH}: Invalid argument\n")):
+                             ([f"--config={path('none.conf')}"], f"fleetd: Failed to read {path('none.conf')}: No such file or directory\n"),
+                             ([f"--config={SCRATCH}"], f"fleetd: Failed to read {SCRATCH}: Invalid argument\n")):
         same(run(*options), (2, "", message))
 
 
 def what_the_machine_lacks_ends_with_status_1():
     open(path("empty.conf"), "w").close()
-    same(run("--config=/proc/self/mem"), (1, "", "fleetd: cannot read /proc/self/mem: Input/output error\n"))  # a disk that fails
+    same(run("--config=/proc/self/mem"), (1, "", "fleetd: Failed to read /proc/self/mem: Input/output error\n"))  # a disk that fails
     common = [f"--config={path('empty.conf')}", "--unit-directory=", "--cluster-file=", "--listen-client=off", "--agent=no", "--machine-id=" + "b" * 32]
     status, _, err = run(*common, "--state-directory=/proc/no", f"--listen-socket={path('x.sock')}")
-    same((status, err.split("\n")[-2]), (1, "fleetd: cannot use the state directory /proc/no: No such file or directory"))
+    same((status, err.split("\n")[-2]), (1, "fleetd: Failed to open the state directory /proc/no: No such file or directory"))
     status, _, err = run(*common, f"--state-directory={path('nokey')}", f"--runtime-directory={path('nokey-run')}", f"--listen-socket={path('x.sock')}",
                          "--listen-peer=127.0.0.1:1", f"--peer-key={path('none.key')}")
     same(status, 1)
@@ -265,11 +265,11 @@ def a_reload_takes_what_it_can_and_a_broken_file_changes_nothing():
     d.wait_told("RELOADING=1")
     same([m for m in d.wait_told("READY=1") if not m.startswith("STATUS=")], [])
     log = d.log()
-    for line in (f"Reloading configuration from {d.config}", "BrakeSec= is in force as it is now", "LimitValueSize= is in force as it is now",
-                 "Debug= is in force as it is now", "Quota= was changed, and stays as it was until fleetd is restarted; that touches no unit"):
+    for line in (f"Reloading configuration from {d.config}", "applied the new value of BrakeSec=", "applied the new value of LimitValueSize=",
+                 "applied the new value of Debug=", "Quota= was changed; restart fleetd to apply it, which touches no unit"):
         same(log.count(line + "\n"), 1)
     same(log.count("LimitConnections= is 488 instead of 10000"), 2)
-    assert "LimitConnections= is in force" not in log, log
+    assert "applied the new value of LimitConnections=" not in log, log
     same(d.ask("PUT", "/v2/keys/a", "value=" + "x" * 1025), 400)
     same(d.ask("PUT", "/v2/keys/a", "value=" + "x" * 1024), 200)
 
@@ -277,7 +277,7 @@ def a_reload_takes_what_it_can_and_a_broken_file_changes_nothing():
     d.signal(signal.SIGHUP)
     d.wait_told("RELOADING=1")
     d.wait_told("READY=1")
-    assert d.log().endswith(f"the configuration stays as it was: {d.config}: line 3: unknown setting Nope=; see fleetd.conf(5)\n"), d.log()
+    assert d.log().endswith(f"Failed to reload the configuration, keeping the previous one: {d.config}: line 3: unknown setting Nope=; see fleetd.conf(5)\n"), d.log()
     same(d.ask("PUT", "/v2/keys/a", "value=" + "x" * 1025), 400)
 
     d.write("")

@@ -41,7 +41,7 @@ exec_watch_runs_a_command_for_each_change() {
         wait_for grep -q delete "$scratch/ran"
         kill $pid
         wait $pid 2>/dev/null
-        [ "$(cat "$scratch/ran")" = $'set /e/a 1\nset /e/b 2\ndelete /e/a ' ] && grep -q "ended with exit status 3" "$scratch/said"
+        [ "$(cat "$scratch/ran")" = $'set /e/a 1\nset /e/b 2\ndelete /e/a ' ] && grep -q "failed with exit status 3" "$scratch/said"
 }
 
 exec_watch_that_is_interrupted_ends_with_its_command() {
@@ -109,7 +109,7 @@ a_lock_that_cannot_be_refreshed_ends_its_command_in_time() {
         after=$(date +%s%3N)
         kill -CONT "$daemon_pid"
         wait $pid
-        [ $? = 1 ] && [ "$before" = 1 ] && [ $((after - hung)) -lt 8000 ] && [ "$(cat "$scratch/signals")" = term ] && grep -q "the lock is lost" "$scratch/words"
+        [ $? = 1 ] && [ "$before" = 1 ] && [ $((after - hung)) -lt 8000 ] && [ "$(cat "$scratch/signals")" = term ] && grep -q "lock lost" "$scratch/words"
 }
 
 a_lock_outlives_its_ttl_while_its_holder_lives() {
@@ -150,7 +150,7 @@ an_import_that_cannot_be_says_what_is_wrong_and_where() {
         [ $? = 1 ] && grep -q 'a: expected a string' "$scratch/why" || return 1
         ln -s /etc/passwd "$scratch/files/link"
         kv import /bad "$scratch/files" 2>"$scratch/why"
-        [ $? = 1 ] && grep -q 'cannot read link: it is a link' "$scratch/why"
+        [ $? = 1 ] && grep -q 'Failed to read link: symbolic links are not followed' "$scratch/why"
 }
 
 values_of_any_bytes_go_in_and_out() {

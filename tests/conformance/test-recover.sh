@@ -85,7 +85,7 @@ says a_backup_is_not_overwritten "File exists" "$said"
 same a_backup_is_its_owners "$(stat -c %a "$scratch/backup")" 600
 
 said=$(fleetd 3 --recover --force 2>&1)
-says recovering_says_what_was_made "It is a cluster of one now, of lineage $(lineage 3)" "$said"
+says recovering_says_what_was_made "This host is a cluster of one now, of lineage $(lineage 3)" "$said"
 check the_lineage_is_new test "$(lineage 3)" != "$old"
 check nothing_is_left_lying test ! -e "$scratch/state3/tree.new"
 start 3
@@ -102,7 +102,7 @@ same a_place_that_only_others_reached_is_gone "$(curl -s -m 30 "$(door 3 "/a?wai
 start 1
 wait_for 60 grep -q "another lineage" "$scratch/log3"
 check who_was_lost_is_refused grep -q "another lineage of this cluster" "$scratch/log3"
-check and_told_so grep -q "must join anew" "$scratch/log1"
+check and_told_so grep -q "join again" "$scratch/log1"
 check it_is_still_a_cluster_of_one voters 3 1
 end KILL 1
 rm -rf "$scratch/state1"
@@ -123,7 +123,7 @@ said=$(fleetd 4 --restore="$scratch/rubbish" 2>&1)
 status=$?
 check rubbish_is_refused test $status = 1
 said=$(fleetd 4 --restore="$scratch/backup" 2>&1)
-says a_backup_is_restored "It is a cluster of one now" "$said"
+says a_backup_is_restored "This host is a cluster of one now" "$said"
 start 4
 wait_for 60 put 4 /b 1
 same the_restored_host_holds_what_was_saved "$(value 4 /a)" 5

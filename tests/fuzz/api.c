@@ -1,9 +1,9 @@
 /* One request to fleet's API, with any path, query and JSON: through the socket into a real host, in virtual
  * time.
  *
- * The first byte chooses method and door; up to a newline comes the target, then the body. Whatever it says,
- * it is answered once or waits; what is refused says why, and changes nothing; what a patch of metadata sets
- * is what the picture then shows. */
+ * The first byte chooses method and listener; up to a newline comes the target, then the body. Whatever it
+ * says, it is answered once or waits; what is refused says why, and changes nothing; what a patch of metadata
+ * sets is what the picture then shows. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -116,7 +116,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         unsigned status = 0;
         const char *method;
         uint64_t before;
-        ApiListener door;
+        ApiListener listener;
 
         newline = size > 1 ? memchr(bytes + 1, '\n', size - 1) : NULL;
         if (!newline || newline == bytes + 1 || newline - bytes > 4000)
@@ -134,7 +134,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         }
 
         method = methods[bytes[0] & 7];
-        door = bytes[0] & 8 ? API_LOOPBACK : API_SOCKET;
+        listener = bytes[0] & 8 ? API_LOOPBACK : API_SOCKET;
         target_size = newline - bytes - 1;
         body = newline + 1;
         body_size = size - target_size - 2;
@@ -153,7 +153,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
 
         quiet_peer_run(host);
         before = kv_index(host->store);
-        answer = quiet_peer_ask(host, door, request.chars, request.size);
+        answer = quiet_peer_ask(host, listener, request.chars, request.size);
         if (answer->size > 0)
                 assert(sscanf((const char *) answer->bytes, "HTTP/1.1 %u", &status) == 1 && status >= 200 &&
                        status < 600);

@@ -1,10 +1,10 @@
-/* All of fleetctl, in this process, with a fleetd that answers any bytes: its lists, its pages, its streams,
- * errors, an etcd that is read out, JSON and folders that are imported, unit files.
+/* fleetctl in this process, with arbitrary bytes as answers of fleetd: lists, pages, streams, errors, the
+ * keys of an etcd, and with arbitrary input: JSON, folders, unit files.
  *
- * The first byte chooses the command line; then come parts, with a 0x1e between: the first is stdin (or the
- * file, or the lines "NAME=VALUE" of the folder, that the command reads), each other one an answer, a byte
- * for its status and the body. Whatever is said, fleetctl ends, says why when it failed, and sends no
- * terminal astray. What it exports it imports. */
+ * The first byte selects the command line. Parts follow, separated by 0x1e: the first one is stdin, or the
+ * file or the lines "NAME=VALUE" of a folder that the command reads; each other part is an answer: a byte for
+ * its status, then the body. fleetctl always ends, prints a message when it fails, and never sends control
+ * characters to a terminal. It imports what it has exported. */
 #include <assert.h>
 #include <curl/curl.h>
 #include <errno.h>
@@ -38,13 +38,13 @@ typedef struct Part {
 static struct {
         Part parts[PARTS_MAX];
         size_t n_parts, next; /* the next answer */
-        bool obliging;        /* each request is answered with "done" */
+        bool obliging;        /* answer each request with "done" */
         unsigned n_requests, n_values;
         uint64_t now_ms;
         char *scratch;
 } fuzz;
 
-/* -- Time: it passes when somebody looks, or sleeps -- */
+/* -- Time: it passes in each call that reads the clock or sleeps -- */
 
 uint64_t __wrap_clock_monotonic_ms(void);
 uint64_t __wrap_clock_monotonic_ms(void) {
@@ -54,11 +54,11 @@ uint64_t __wrap_clock_monotonic_ms(void) {
 int __wrap_usleep(useconds_t us);
 int __wrap_usleep(useconds_t us) {
         fuzz.now_ms += us / 1000 + 1;
-        assert(fuzz.now_ms < SLEPT_MAX_MS); /* it ends */
+        assert(fuzz.now_ms < SLEPT_MAX_MS); /* the command ends */
         return 0;
 }
 
-/* No tool is run here: diff, say. */
+/* Run no program, for example diff. */
 int __wrap_subprocess_run(const char *const *command, const char *const environment[],
                           uint64_t (*tick)(void *userdata, int *ret_signal), void *userdata, int *ret_signal);
 int __wrap_subprocess_run(const char *const *command, const char *const environment[],
@@ -68,7 +68,7 @@ int __wrap_subprocess_run(const char *const *command, const char *const environm
         return EXIT_FAILED;
 }
 
-/* -- libcurl, as far as connection.c goes -- */
+/* -- The functions of libcurl that connection.c calls -- */
 
 struct Curl_easy {
         curl_write_callback on_header, on_body;
@@ -144,7 +144,7 @@ CURLcode curl_easy_getinfo(CURL *easy, CURLINFO info, ...) {
         return CURLE_OK;
 }
 
-/* In pieces, as they come. */
+/* Deliver the body in pieces. */
 static CURLcode answer(struct Curl_easy *e) {
         static const long statuses[] = { 200, 204, 201, 404, 400, 500, 412, 503 };
         static char done[] = "{\"action\":\"set\",\"node\":{\"key\":\"/"
@@ -227,13 +227,13 @@ CURLMcode curl_multi_poll(CURLM *multi, struct curl_waitfd *fds, unsigned n, int
         return CURLM_OK;
 }
 
-/* -- What it reads -- */
+/* -- Input -- */
 
 typedef enum ReadIndex { STDIN, FILE_HERE, FOLDER } ReadIndex;
 
 static const struct {
         ReadIndex reads;
-        bool raw; /* prints what units, journals and keys say as it is */
+        bool raw; /* prints units, journals and keys unchanged */
         const char *arguments[ARGUMENTS_MAX];
 } commands[] = {
         { .arguments = { "list-machines", "--full" } },
@@ -276,12 +276,12 @@ static void file_put(const char *name, const uint8_t *bytes, size_t size) {
         int fd = open(name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 
         if (fd < 0)
-                return; /* there is a folder of that name, or what is a folder in the name is a file */
+                return; /* a folder has that name, or a file has the name of a folder */
         assert(write(fd, bytes, size) == (ssize_t) size);
         close(fd);
 }
 
-/* Lines "NAME=VALUE"; a name with slashes is a file in folders. */
+/* Create files from lines "NAME=VALUE"; a name may contain folders. */
 static void folder_put(const uint8_t *bytes, size_t size) {
         const char *p = (const char *) bytes, *end = p + size;
 
@@ -361,7 +361,7 @@ static size_t find_command(const char *verb, const char *second, size_t n) {
         abort();
 }
 
-/* What was exported is taken; where a server lists a key twice, JSON has no words for it. */
+/* Import what was exported, unless the server has listed a key twice, which JSON cannot represent. */
 static void import_again(const Output *exported) {
         _cleanup_json_ JsonValue *root = NULL;
         Output out = {}, err = {};
@@ -429,7 +429,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
 
         status = run_command(command, input->bytes, input->size, &out, &err);
         assert(status >= 0 && status <= 255);
-        assert(status == EXIT_DONE || err.size > 0 || out.size > 0); /* it says why */
+        assert(status == EXIT_DONE || err.size > 0 || out.size > 0); /* with a message */
         if (!is_for_a_terminal(&err))
                 fprintf(stderr, "%s", err.chars);
         if (!commands[command].raw && !is_for_a_terminal(&out))

@@ -11,8 +11,11 @@
 
 #include "base/log.h"
 #include "io/loop_uv.h"
+#include "kvstore/peer_frames.h"
 #include "kvstore/raft/message.h"
+#include "fleetd/api/remote_command_spec.h"
 #include "tests/lib/quiet_peer.h"
+#include "tests/lib/store_inside.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
@@ -212,15 +215,12 @@ static void guard_on_done(void *userdata, const KvResult *result) {
 }
 
 static void guard_is_safe(void) {
-        TreeTxn *txn = NULL;
         Error err = {};
         KvNode node;
 
-        assert(kv_read(alone.host->store, &txn) == 0);
-        assert(tree_get(txn, (KvBytes) { GUARD, strlen(GUARD) }, &node) == 0 &&
-               node.modified == alone.guard && node.value.size == 4);
-        assert(tree_check(txn, &err) == 0);
-        tree_abort(txn);
+        assert(store_node(alone.host->store, GUARD, &node) == 0 && node.modified == alone.guard &&
+               node.value.size == 4);
+        assert(store_check(alone.host->store, &err) == 0);
 }
 
 static bool leads(void) {

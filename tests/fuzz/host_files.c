@@ -32,7 +32,7 @@ static void put(const char *name, const uint8_t *bytes, size_t size) {
         close(fd);
 }
 
-static void notes(const uint8_t *bytes, size_t size) {
+static void records(const uint8_t *bytes, size_t size) {
         uint64_t lineage, floor;
         unsigned count;
         AssignmentRecords n;
@@ -40,17 +40,17 @@ static void notes(const uint8_t *bytes, size_t size) {
         put("assignment", bytes, size);
         assert(records_open(&n, scratch, NULL) == 0);
         lineage = n.lineage;
-        floor = n.floor;
+        floor = n.acted_index;
         count = HASH_COUNT(n.table);
-        for (const AssignmentRecord *note = n.table; note; note = note->hh.next)
-                assert(note->unit && (note->kind == ASSIGNMENT_RUN || note->kind == ASSIGNMENT_LOAD) &&
-                       note->index <= n.floor);
+        for (const AssignmentRecord *record = n.table; record; record = record->hh.next)
+                assert(record->unit && (record->kind == ASSIGNMENT_RUN || record->kind == ASSIGNMENT_LOAD) &&
+                       record->index <= n.acted_index);
         n.dirty = true;
         assert(records_save(&n) == 0);
         records_close(&n);
 
         assert(records_open(&n, scratch, NULL) == 0);
-        assert(n.lineage == lineage && n.floor == floor && HASH_COUNT(n.table) == count);
+        assert(n.lineage == lineage && n.acted_index == floor && HASH_COUNT(n.table) == count);
         records_close(&n);
 }
 
@@ -84,7 +84,7 @@ static void trusted(const uint8_t *bytes, size_t size) {
 }
 
 static void directory(const uint8_t *bytes, size_t size) {
-        SeenFiles *table = NULL, *again = NULL;
+        Named *table = NULL, *again = NULL;
         uint64_t device = 1, inode = 2, same[2];
         _cleanup_text_ Text t = {};
 
@@ -95,10 +95,10 @@ static void directory(const uint8_t *bytes, size_t size) {
         seen_files_write(&t, device, inode, table);
         assert(t.error == 0 && seen_files_read(t.chars, t.size, &same[0], &same[1], &again) == 0);
         assert(same[0] == device && same[1] == inode && HASH_COUNT(again) == HASH_COUNT(table));
-        for (const SeenFiles *r = table; r; r = r->hh.next)
+        for (const Named *r = table; r; r = r->hh.next)
                 assert(!seen_files_add(&again, r->name));
-        seen_files_clear(&table);
-        seen_files_clear(&again);
+        named_clear(&table);
+        named_clear(&again);
 }
 
 /* A floor that can be read bounds what is shown; one that cannot lets nothing be shown that a majority has
@@ -146,7 +146,7 @@ static void lost(const uint8_t *bytes, size_t size) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
-        static void (*const files[])(const uint8_t *bytes, size_t size) = { notes,           identity,
+        static void (*const files[])(const uint8_t *bytes, size_t size) = { records,         identity,
                                                                             trusted,         directory,
                                                                             read_bound_file, lost };
 

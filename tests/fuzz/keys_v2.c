@@ -1,15 +1,16 @@
 /* One request to the key API, with any path, query and form: through the real doors into a real store, in
  * virtual time.
  *
- * The first byte chooses method and door; up to a newline comes what stands behind /v2/keys, then the form.
- * Whatever it says, it is answered once, at most one command is acted on, success and change go together, and
- * who comes over TCP never touches what is fleet's own. */
+ * The first byte chooses method and listener; up to a newline comes what stands behind /v2/keys, then the
+ * form. Whatever it says, it is answered once, at most one command is acted on, success and change go
+ * together, and who comes over TCP never touches what is fleet's own. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 
 #include "base/text.h"
 #include "tests/lib/quiet_peer.h"
+#include "tests/lib/store_inside.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
@@ -19,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 typedef struct Fuzz {
         QuietPeer *host;
         uint64_t guard;
-        Watch *watch;
+        KvWatch *watch;
         uint64_t n_expired; /* what time did, nobody's request */
 } Fuzz;
 
@@ -30,7 +31,7 @@ static void guard_on_done(void *userdata, const KvResult *result) {
         ((Fuzz *) userdata)->guard = result->index;
 }
 
-static void on_event(void *userdata, HubEvent *event) {
+static void on_event(void *userdata, KvWatchEvent *event) {
         ((Fuzz *) userdata)->n_expired += event->event.action == KV_ACTION_EXPIRE;
 }
 
@@ -38,7 +39,7 @@ static void on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
         assert(!"nothing replaces the tree of a host that is alone");
 }
 
-static const WatchEvents watch_events = { .on_event = on_event, .on_cleared = on_cleared };
+static const KvWatchOps watch_events = { .on_event = on_event, .on_cleared = on_cleared };
 
 static void guard_put(void) {
         KvCommand guard = {
@@ -52,7 +53,7 @@ static void guard_put(void) {
 }
 
 static void host_forget(void) {
-        fuzz.watch = watch_close(fuzz.watch);
+        fuzz.watch = kv_watch_close(fuzz.watch);
         quiet_peer_free(fuzz.host);
 }
 
@@ -62,20 +63,17 @@ static void host_open(void) {
         fuzz.host = quiet_peer_new(false);
         (void) atexit(host_forget);
         guard_put();
-        r = hub_watch(kv_hub(fuzz.host->store),
-                      &(WatchOptions) { .key = { "/", 1 }, .recursive = true, .internal = true },
-                      &watch_events, &fuzz, &fuzz.watch, NULL);
+        r = kv_watch(fuzz.host->store,
+                     &(KvWatchOptions) { .key = { "/", 1 }, .recursive = true, .internal = true },
+                     &watch_events, &fuzz, &fuzz.watch, NULL);
         assert(r == 0);
 }
 
 static void guard_is_safe(void) {
-        TreeTxn *txn = NULL;
         KvNode node;
 
-        assert(kv_read(fuzz.host->store, &txn) == 0);
-        assert(tree_get(txn, (KvBytes) { GUARD, strlen(GUARD) }, &node) == 0);
+        assert(store_node(fuzz.host->store, GUARD, &node) == 0);
         assert(node.modified == fuzz.guard && node.value.size == 4);
-        tree_abort(txn);
 }
 
 /* -- One request -- */
@@ -99,7 +97,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         unsigned status = 0;
         const char *method;
         size_t target_size, form_size;
-        ApiListener door;
+        ApiListener listener;
         bool writes;
 
         if (size < 2 || size > 8000) /* the request line has its own limit, and its own fuzzer */
@@ -108,7 +106,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                 host_open();
 
         method = methods[bytes[0] & 7];
-        door = bytes[0] & 8 ? API_SOCKET : API_LOOPBACK;
+        listener = bytes[0] & 8 ? API_SOCKET : API_LOOPBACK;
         writes = streq(method, "PUT") || streq(method, "POST") || streq(method, "DELETE");
         end = memchr(bytes + 1, '\n', size - 1);
         target_size = end ? (size_t) (end - bytes - 1) : size - 1;
@@ -126,18 +124,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
 
         before = kv_index(fuzz.host->store);
         expired = fuzz.n_expired;
-        answer = quiet_peer_ask(fuzz.host, door, request.chars, request.size);
+        answer = quiet_peer_ask(fuzz.host, listener, request.chars, request.size);
         acted = kv_index(fuzz.host->store) - before - (fuzz.n_expired - expired);
 
         assert(answer->size > 0 && sscanf((const char *) answer->bytes, "HTTP/1.1 %u", &status) == 1);
         assert(acted <= (writes ? 1 : 0));
         if (writes)
                 assert((acted == 1) == (status == 200 || status == 201));
-        if (door == API_LOOPBACK)
+        if (listener == API_LOOPBACK)
                 guard_is_safe();
         quiet_peer_leave(fuzz.host);
         assert(answer->error == 0);
-        if (door == API_SOCKET)
+        if (listener == API_SOCKET)
                 guard_put(); /* whoever may, may; then it is as before */
         return 0;
 }

@@ -83,7 +83,7 @@ static bool nobody_writes(void *userdata, const char *name) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         static const char id[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-        _cleanup_unit_folder_ DirectoryFolder folder = {}, again = {};
+        _cleanup_directory_folder_ DirectoryFolder folder = {}, again = {};
         const char *p = (const char *) bytes, *end = p + size;
         _cleanup_close_ int dir_fd = -1;
 

@@ -9,6 +9,9 @@
 #include <stdint.h>
 
 #include "base/log.h"
+#include "fleetd/api/remote_command_spec.h"
+#include "fleetd/membership/membership.h"
+#include "kvstore/peer_frames.h"
 #include "peers/session.h"
 
 enum { STREAMS = 4, STEPS_MAX = 4096 };
@@ -79,7 +82,7 @@ static void wire_look(Wire *wire) {
         ssize_t n;
 
         while ((n = frame_take(wire->said.bytes + at, wire->said.size - at, PEER_FRAME_MAX, &frame)) > 0) {
-                assert(frame.type > 0 && frame.type < _PEER_FRAME_MAX);
+                assert(frame.type > 0 && frame.type < PEER_FRAME_TYPES);
                 at += n;
         }
         assert(n == 0 && at == wire->said.size);
@@ -175,7 +178,7 @@ static void wire_bring(Wire *wire, const void *bytes, size_t size) {
         wire->brought += size;
         wire->base.events->on_read(wire->base.userdata, bytes, size);
         assert(s->state == SESSION_ENDED || s->capacity <= 2 * wire->brought + 16);
-        assert(s->state != SESSION_HANDSHAKE || s->n_bytes < FRAME_HEAD + FRAME_HANDSHAKE_MAX);
+        assert(s->state != SESSION_HANDSHAKE || s->n_bytes < FRAME_HEADER_SIZE + HANDSHAKE_MAX);
 }
 
 /* -- Network -- */
@@ -297,14 +300,34 @@ static void on_frame(void *userdata, PeerSession *s, PeerFrame type, const void 
         assert(peer_queued(s) <= PEER_QUEUE_MAX + 4096);
 }
 
+static const PeerFrameType types[] = {
+        { PEER_RAFT, PEER_REQUEST, PEER_PRIORITY_HIGH, on_frame },
+        { PEER_PROPOSE, PEER_REQUEST, PEER_PRIORITY_NORMAL, on_frame },
+        { PEER_PROPOSED, PEER_ANSWER, PEER_PRIORITY_HIGH, on_frame },
+        { PEER_TERM_CHECK, PEER_REQUEST, PEER_PRIORITY_HIGH, on_frame },
+        { PEER_TERM_CHECKED, PEER_ANSWER, PEER_PRIORITY_HIGH, on_frame },
+        { PEER_SNAPSHOT, PEER_REQUEST, PEER_PRIORITY_LOW, on_frame },
+        { PEER_SNAPSHOT_ACK, PEER_ANSWER, PEER_PRIORITY_HIGH, on_frame },
+        { PEER_JOIN, PEER_REQUEST, PEER_PRIORITY_NORMAL, on_frame },
+        { PEER_JOINED, PEER_ANSWER, PEER_PRIORITY_NORMAL, on_frame },
+        { PEER_PROPOSE_LATER, PEER_REQUEST, PEER_PRIORITY_LOW, on_frame },
+        { PEER_HEARTBEAT, PEER_BOTH_WAYS, PEER_PRIORITY_HIGH, on_frame },
+        { PEER_CALL, PEER_REQUEST, PEER_PRIORITY_NORMAL, on_frame },
+        { PEER_CALL_CHUNK, PEER_ANSWER, PEER_PRIORITY_LOW, on_frame },
+        { PEER_CALL_END, PEER_ANSWER, PEER_PRIORITY_LOW, on_frame },
+        { PEER_CALL_CANCEL, PEER_REQUEST, PEER_PRIORITY_NORMAL, on_frame },
+        { PEER_TREE, PEER_REQUEST, PEER_PRIORITY_NORMAL, on_frame },
+        { PEER_CALL_CREDIT, PEER_REQUEST, PEER_PRIORITY_NORMAL, on_frame },
+};
+
 static void look_at(void *userdata, const PeerState *state) {
         World *w = userdata;
 
-        assert(*state->hello.machine_id || *state->hello.address);
-        assert(!*state->hello.machine_id ||
-               (peers_dialed(w->peers, state->hello.machine_id) != NULL) == state->dialed);
-        assert(!state->dialed ||
-               peers_dialed(w->peers, state->hello.machine_id)->hello.nonce == state->hello.nonce);
+        assert(*state->handshake.machine_id || *state->handshake.address);
+        assert(!*state->handshake.machine_id ||
+               (peers_dialed(w->peers, state->handshake.machine_id) != NULL) == state->dialed);
+        assert(!state->dialed || peers_dialed(w->peers, state->handshake.machine_id)->handshake.nonce ==
+                                         state->handshake.nonce);
 }
 
 static void no_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
@@ -333,12 +356,21 @@ enum {
 
 static void say(Wire *wire, PeerFrame type, const void *payload, size_t size) {
         _cleanup_writer_ Writer w = {};
-        uint8_t head[FRAME_HEAD];
+        uint8_t head[FRAME_HEADER_SIZE];
 
-        frame_head(head, type, size);
+        frame_header(head, type, size);
         write_raw(&w, head, sizeof(head));
         write_raw(&w, payload, size);
         wire_bring(wire, w.bytes, w.size);
+}
+
+static void end_dial(World *w, unsigned n, bool connects) {
+        void (*done)(void *, Stream *, int) = TAKE_PTR(w->dials[n].done);
+
+        if (connects)
+                done(w->dials[n].userdata, wire_open(w, &w->wires[n]), 0);
+        else
+                done(w->dials[n].userdata, NULL, -ECONNREFUSED);
 }
 
 static void step(World *w, Reader *script) {
@@ -375,14 +407,8 @@ static void step(World *w, Reader *script) {
                 break;
         case CONNECT:
         case REFUSE_DIAL:
-                if (w->dials[n].done && (what == REFUSE_DIAL || !wire->open)) {
-                        void (*done)(void *, Stream *, int) = TAKE_PTR(w->dials[n].done);
-
-                        if (what == CONNECT)
-                                done(w->dials[n].userdata, wire_open(w, wire), 0);
-                        else
-                                done(w->dials[n].userdata, NULL, -ECONNREFUSED);
-                }
+                if (w->dials[n].done && (what == REFUSE_DIAL || !wire->open))
+                        end_dial(w, n, what == CONNECT);
                 break;
         case END:
                 wire_bring(wire, "", 0);
@@ -441,8 +467,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                 abort();
         w.observer = (PeerObserver) { .on_end = on_end, .userdata = &w };
         peers_observe(w.peers, &w.observer);
-        for (PeerFrame type = PEER_RAFT; type < _PEER_FRAME_MAX; type++)
-                peers_handle(w.peers, type, on_frame, &w);
+        peers_register(w.peers, types, ELEMENTS(types), &w);
 
         for (unsigned i = 0; i < STEPS_MAX && script.left > 0 && !script.failed && !w.closing; i++)
                 step(&w, &script);

@@ -1,7 +1,7 @@
-# Building this tree out of its own folder: sourced by ./quickstart and ./check. 'top' is the tree.
+# Builds outside the source folder: sourced by ./quickstart and ./check. 'top' is the source folder.
 
-# build_tree DIR LOG [configure options...]: configures DIR once, or anew when the options or the build's rules changed,
-# then makes everything in it.
+# build_tree DIR LOG [configure options...]: configures DIR once, and again when the options or the build rules changed,
+# then builds everything in it.
 build_tree() {
         local dir=$1 log=$2 cc=gcc source=$top wanted
         shift 2
@@ -10,7 +10,7 @@ build_tree() {
         mkdir -p "$dir"
         {
                 [ -e "$top/configure" ] && [ ! "$top/configure.ac" -nt "$top/configure" ] || "$top/autogen.sh" || return 1
-                # A tree that was built in place cannot be built elsewhere as well: take a clean copy of its files.
+                # A tree with an in-place build cannot be built elsewhere: use a clean copy of its files.
                 if [ -e "$top/config.status" ]; then
                         source=$dir/source
                         mkdir -p "$source"

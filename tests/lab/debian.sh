@@ -1,14 +1,14 @@
-# Another Debian beside this machine's, and commands in it: sourced by ./check. Needs root, and the functions of deps.sh.
+# Another Debian release beside that of this machine, and commands in it: sourced by ./check. Needs root, and the functions of deps.sh.
 #
-# The root file system is made by debootstrap, from the mirror that apt uses here, with all that building and testing need, and kept in
-# DEBIAN_CACHE: it is made anew after DEBIAN_DAYS days, or when the list of packages has changed. Commands see it read-only, in a mount
-# namespace whose root it is, with this machine's kernel, processes, network and /var/tmp: a bed of hosts that is made there (lab.sh)
-# boots that Debian.
+# debootstrap creates the root file system from the mirror of apt, with all packages for building and testing, and stores it in
+# DEBIAN_CACHE. It is created again after DEBIAN_DAYS days, or when the list of packages has changed. Commands see it read-only, in a mount
+# namespace whose root it is, with the kernel, processes, network and /var/tmp of this machine. Hosts of a lab in it (lab.sh)
+# boot that release.
 
 DEBIAN_CACHE=${DEBIAN_CACHE:-/var/cache/fleetd-check}
 DEBIAN_DAYS=${DEBIAN_DAYS:-5}
 
-# debian_make CODENAME LOG: makes the root, or does nothing if there is a recent one. If a new one cannot be made, an older one is used.
+# debian_make CODENAME LOG: creates the root, unless there is a recent one. If a new one cannot be created, an older one is used.
 debian_make() (
         root=$DEBIAN_CACHE/$1 log=$2 packages=$(deps_list "$1"; echo podman)
         mkdir -p "$DEBIAN_CACHE" && exec 8>"$root.lock" && flock 8 || return 1
@@ -32,18 +32,18 @@ debian_make() (
 debian_install() {
         local codename=$1 root=$2 packages=$3 mirror
         mirror=$(deps_mirror) && debootstrap --variant=minbase "$codename" "$root" "$mirror" || return 1
-        # No documentation, and no sync for each file: what is not whole is made anew.
+        # No documentation, and no sync for each file: an incomplete root is created again.
         printf '%s\n' force-unsafe-io 'path-exclude=/usr/share/doc/*' 'path-exclude=/usr/share/locale/*' >"$root/etc/dpkg/dpkg.cfg.d/check"
         # shellcheck disable=SC2086
         chroot "$root" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $packages &&
                 chroot "$root" apt-get clean
 }
 
-# in_debian CODENAME COMMAND...: runs it there, in the folder of the tree.
+# in_debian CODENAME COMMAND...: runs it in that root, in the source folder.
 in_debian() {
         local root=$DEBIAN_CACHE/$1/root
         shift
-        # pivot_root, not chroot: the root of the namespace is what others get who enter it (nsenter).
+        # pivot_root, not chroot: nsenter uses the root of the namespace.
         unshare --mount --propagation private sh -ec '
                 root=$1 top=$2
                 shift 2

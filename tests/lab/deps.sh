@@ -1,7 +1,7 @@
-# What building and testing need, installed with apt on Debian 12 or 13: sourced by ./quickstart and ./check.
+# Packages for building and testing, installed with apt on Debian 12 or 13: sourced by ./quickstart and ./check.
 
 DEPS_LAB="git systemd systemd-sysv systemd-container dbus iproute2 util-linux python3 procps curl etcd-client debootstrap"
-DEPS_FORMAT=   # what ./check needs besides to check the layout, on Debian 12 only
+DEPS_FORMAT=   # set by ./check: checks the layout, on Debian 12 only
 DEPS_BUILD="build-essential autoconf automake autoconf-archive pkg-config libuv1-dev liblmdb-dev uthash-dev libgnutls28-dev
         libsystemd-dev libjansson-dev libsmartcols-dev libxxhash-dev scdoc libcmocka-dev"
 
@@ -12,7 +12,7 @@ deps_list() {
         bookworm) echo $DEPS_FORMAT node-llhttp libraft-dev/bookworm-backports libraft0/bookworm-backports ;;
         *) echo libllhttp-dev libraft-dev systemd-dev ;;
         esac
-        # The two flavours of libcurl exclude each other: one that is there is as good.
+        # The two variants of libcurl exclude each other: use the installed one.
         deps_has libcurl4-openssl-dev || echo libcurl4-gnutls-dev
 }
 
@@ -22,14 +22,14 @@ deps_missing() {
         local p
         for p in $(deps_list "$1"); do
                 case $p in
-                # libraft's engine is there from 0.22 on; bookworm itself has an older one of the same name.
+                # The engine of libraft exists from 0.22 on; bookworm itself has an older version of the package.
                 libraft*) dpkg --compare-versions "$(dpkg-query -W -f '${Version}' "${p%/*}" 2>/dev/null || echo 0)" ge 0.22 || echo "$p" ;;
                 *) deps_has "${p%/*}" || echo "$p" ;;
                 esac
         done
 }
 
-# The mirror that serves this machine's Debian here, whichever that is, as apt knows it.
+# The mirror of this machine's Debian release, from the configuration of apt.
 deps_mirror() {
         local codename uri
         codename=$(. /etc/os-release 2>/dev/null; echo "${VERSION_CODENAME:-}")
@@ -38,7 +38,7 @@ deps_mirror() {
         echo "$uri"
 }
 
-# Installs what is missing, says how many packages on stdout; apt's own words go to the file LOG.
+# Installs missing packages and prints their number; the output of apt goes to the file LOG.
 deps_install() {
         local log=$1 codename missing uri n
 
@@ -49,7 +49,7 @@ deps_install() {
         [ -n "$missing" ] || { echo 0; return 0; }
 
         export DEBIAN_FRONTEND=noninteractive
-        # A source that fails (somebody's third-party one) matters only if what we need cannot be installed.
+        # A failing package source matters only if a needed package cannot be installed.
         apt-get update -qq >"$log" 2>&1 </dev/null
         case $missing in
         *bookworm-backports*)

@@ -1,5 +1,5 @@
-# What the scenarios of fleet's own functional suite share (test-scenarios-*.sh). Their numbers and names are those of that suite's
-# list; where each is:
+# Shared parts of the scenarios of fleet's functional tests (test-scenarios-*.sh). Numbers and names are those of that suite. Their
+# places:
 #
 #   1-3                                  tests/client/test-fleetctl.py: the client alone
 #   4, 7-19, 23, 36, 38-40, 43           test-scenarios-1.sh, one host
@@ -7,22 +7,22 @@
 #   5, 6, 21, 22, 24, 27-30, 32, 35-37   test-scenarios-2.sh, three hosts
 #   31                                   test-scenarios-2.sh, four hosts
 #
-# 21, 31 and 33 differ on purpose: the host goes and not the daemon, because stopping fleetd moves nothing. 34: fleetd does not start on the
-# disk of another machine id. 35: there is no TTL; the cables are out as long as fleet's suite waits.
+# 21, 31 and 33 differ on purpose: the host is powered off instead of the daemon, because stopping fleetd moves nothing. 34: fleetd does not
+# start on the disk of another machine ID. 35: there is no TTL; the network is cut for as long as fleet's suite waits.
 #
-# And as fast tests: page tokens test-api page_tokens_are_those_of_fleet; hashes test-unit_file canonical_text_and_hash_are_fleets; values
-# in quotes test-options lists_come_by_repetition_and_by_quotes; names test-name names_are_judged_by_fleets_rules_in_fleets_words;
+# Fast tests: page tokens test-api page_tokens_are_those_of_fleet; hashes test-unit_file canonical_text_and_hash_are_fleets; values
+# in quotes test-options lists_are_repeated_options_or_quoted_items; names test-name names_are_checked_by_fleets_rules_with_fleets_messages;
 # specifiers test-name specifiers_become_parts_of_the_name; metadata test-placement keys_are_anded_and_values_of_one_key_ored; the
 # least loaded, by id, test-scheduler the_least_loaded_then_the_smallest_is_picked and test-engine_plan; order of tasks
-# test-agent_plan. Fleet's engine version gate and its lease have no counterpart: orders bear the leader's term
-# (test-apply), and what hosts do not all know is not used (feature level, test-api).
+# test-agent_plan. The engine version gate and the lease of fleet have no counterpart: assignments carry the leader's
+# term (test-apply), and the feature level (test-api) excludes features that some hosts lack.
 
 FIRST=${LAB_HOSTS%% *}
 
-# fleetctl on the first host, which has to succeed.
+# Run fleetctl on the first host; it must succeed.
 ctl() { fleetctl "$FIRST" "$@" >"$LAB/out" 2>&1 || fail "fleetctl $*: exit $?, $(tail -5 "$LAB/out")"; }
 
-# Which units are active, a line each, and for each machine that has it: "hello.service ID".
+# The active units, one line for each machine that runs it: "hello.service ID".
 active() { fleetctl "$FIRST" list-units --no-legend --full --fields=unit,active,machine 2>/dev/null | awk '$2 == "active" { sub("/.*", "", $3); print $1, $3 }' | sort; }
 active_are() { [ "$(active | wc -l)" = "$1" ]; }
 wait_active() { wait_for "${2:-15}" active_are "$1" || fail "after ${2:-15} s not $1 active: $(active | tr '\n' ';') $(fleetctl "$FIRST" list-units --no-legend 2>&1 | tr '\n' ';')"; }
@@ -34,7 +34,7 @@ count_is() { [ "$(count "$1")" = "$2" ]; }
 wait_count() { wait_for 10 count_is "$1" "$2" || fail "$1 has $(count "$1"), not $2: $(fleetctl "$FIRST" "$1" --no-legend | tr '\n' ';')"; }
 instances() { local i; for i in $(seq "$2" "$3"); do echo "${1%.service}$i.service"; done; }
 
-# Which start of each unit it is that runs, a line each, on all hosts: "alpha hello@1.service 0123...".
+# The invocation of each running unit on all hosts, one per line: "alpha hello@1.service 0123...".
 invocations() {
         local h u
         for h in $LAB_HOSTS; do
@@ -44,14 +44,14 @@ invocations() {
                 done
         done
 }
-# Of those in file $1 all $2 have been started anew since then.
+# All $2 units in file $1 were started again since then.
 all_are_new() {
         invocations >"$LAB/after"
         [ "$(wc -l <"$1")" = "$2" ] && [ "$(wc -l <"$LAB/after")" = "$2" ] && [ -z "$(comm -12 <(sort "$1") <(sort "$LAB/after"))" ] ||
-                fail "not all $2 were started anew: $(tr '\n' ';' <"$1") $(tr '\n' ';' <"$LAB/after")"
+                fail "not all $2 were started again: $(tr '\n' ';' <"$1") $(tr '\n' ';' <"$LAB/after")"
 }
 
-# What one scenario leaves behind is none of the next one's business.
+# Remove everything that a scenario left.
 clean() {
         local units
         units=$(fleetctl "$FIRST" list-unit-files --no-legend --fields=unit)
@@ -61,22 +61,22 @@ clean() {
         wait_for 10 count_is list-units 0 || fail "units are left: $(fleetctl "$FIRST" list-units --no-legend | tr '\n' ';')"
 }
 
-# A unit file with a line of [X-Fleet] for each further argument.
+# Write a unit file with a line of [X-Fleet] for each further argument.
 unit() {
         local name=$1
         shift
         { [ $# = 0 ] || printf '[X-Fleet]\n'; [ $# = 0 ] || printf '%s\n' "$@"; } | runs_forever "$name"
 }
 
-# The daemon has ended well, or runs as it should: "inactive success".
+# The state of the daemon: "inactive success".
 service_is() { [ "$(host_exec "$1" systemctl show -p ActiveState,Result fleetd | sort | sed 's/.*=//' | tr '\n' ' ')" = "$2 " ]; }
 
-# What a request over the socket of the first host is answered: "204 application/json", its body in $LAB/body.
+# The answer to a request over the socket of the first host: "204 application/json", its body in $LAB/body.
 asks() { curl -sS --unix-socket "$(host_socket "$FIRST")" -o "$LAB/body" -w '%{http_code} %{content_type}' "http://fleet/fleet/v1/$1" "${@:2}"; }
 
 # --- ssh ----------------------------------------------------------------------------------------------------------
 
-# OpenSSH's server, unpacked into the build folder where this machine has none: installing it would open a door here.
+# The server of OpenSSH, unpacked into the build folder if this machine has none: installing it would start a listener here.
 sshd_files() {
         local to=$LAB_BUILD/lab-sshd p
         if [ -x /usr/sbin/sshd ] || [ -x "$to/usr/sbin/sshd" ]; then
@@ -92,7 +92,7 @@ sshd_files() {
         mv "$to.new" "$to"
 }
 
-# Lets root of all hosts in on a host that runs: a server key of its own, the bed's client key.
+# Permit logins as root from all hosts on a running host: a server key of its own, the client key of the lab.
 sshd_on() {
         local h=$1 u=$LAB/$1/up d
         ! host_exec "$h" systemctl is-active -q lab-sshd || return 0

@@ -1,16 +1,16 @@
-# A bed of real hosts on one machine: a library for bash, sourced by ./quickstart and by the scenarios beside it.
+# A lab of real hosts on one machine: a bash library, sourced by ./quickstart and by the scenarios.
 #
 # Each host is a real systemd with its own D-Bus, journal, network address and disk, in an overlay over this machine's
-# root file system, booted by systemd-nspawn. All of a bed (bridge, cables, mounts, hosts) lives in the namespaces of one
-# process, the supervisor, and below one cgroup: when either is killed, the kernel removes the rest, so no crash of
-# anything leaves something behind that lab_down could not clear away.
+# root file system, booted by systemd-nspawn. Everything of a lab (bridge, links, mounts, hosts) is in the namespaces of one
+# process, the supervisor, and below one cgroup. When either is killed, the kernel removes the rest, so lab_down can clean up after any
+# crash.
 #
-#   LAB_NAME    the bed's name; several beds run side by side, and may use the same addresses
+#   LAB_NAME    the name of the lab; several labs can run at a time, with the same addresses
 #   LAB_HOSTS   names of its hosts, in the order of their addresses (10.90.0.1, .2, ...)
 #   LAB_NSPAWN_OPTIONS  further options of systemd-nspawn for hosts that are booted while it is set
-#   LAB_KEEP    "yes": the bed outlives the shell that made it (quickstart); else it dies with it (tests)
+#   LAB_KEEP    "yes": the lab outlives the shell that created it (quickstart); otherwise it ends with it (tests)
 #
-# Functions return 0, or 1 after a sentence on stderr. Needs root, and the packages of tests/lab/deps.sh.
+# Functions return 0, or 1 after a message on stderr. Needs root, and the packages of tests/lab/deps.sh.
 
 LAB_NAME=${LAB_NAME:-test}
 LAB_HOSTS=${LAB_HOSTS:-alpha beta gamma}
@@ -19,7 +19,7 @@ LAB=/var/tmp/fleetd-lab-$LAB_NAME
 LAB_CG2=$(awk '{ for (i = 1; i <= NF; i++) if ($i == "-" && $(i + 1) == "cgroup2") { print $5; exit } }' /proc/self/mountinfo)
 LAB_CG=$LAB_CG2/fleetd-lab-$LAB_NAME
 
-# What a host on this bed has no business doing: hardware, logins, timers that wake up in the middle of a measurement.
+# Units that hosts of a lab do not run: hardware, logins, timers that disturb measurements.
 LAB_MASKS="systemd-udevd.service systemd-udev-trigger.service systemd-udevd-control.socket systemd-udevd-kernel.socket
         systemd-logind.service systemd-user-sessions.service getty.target console-getty.service container-getty@.service
         systemd-networkd.service systemd-networkd.socket systemd-resolved.service systemd-timesyncd.service
@@ -34,7 +34,7 @@ LAB_MASKS="systemd-udevd.service systemd-udev-trigger.service systemd-udevd-cont
 
 lab_error() { echo "lab: $*" >&2; return 1; }
 
-# Runs a command until it succeeds, at most for SECONDS (may have a fraction); false when it never did.
+# Run a command until it succeeds, for at most SECONDS (may have a fraction); false if it never did.
 wait_for() {
         local end=$(($(date +%s%3N) + $(awk -v s="$1" 'BEGIN { printf "%d", s * 1000 }')))
         shift
@@ -44,9 +44,9 @@ wait_for() {
         done
 }
 
-# --- the bed ------------------------------------------------------------------------------------------------------
+# --- the lab ------------------------------------------------------------------------------------------------------
 
-# The supervisor's pid, if it still is the process that lab_up recorded: a pid may be taken by another one later.
+# The PID of the supervisor, if it still is the process that lab_up recorded: PIDs are reused.
 lab_supervisor() {
         local pid start
         read -r pid start 2>/dev/null <"$LAB/supervisor" || return 1
@@ -56,7 +56,7 @@ lab_supervisor() {
 
 lab_is_up() { lab_supervisor >/dev/null; }
 
-# Runs a command in the bed's namespaces: there the bridge, the cables and the hosts' mounts are seen.
+# Run a command in the namespaces of the lab, with its bridge, links and mounts.
 in_lab() {
         local sup
         sup=$(lab_supervisor) || { lab_error "bed $LAB_NAME is not up"; return 1; }
@@ -71,7 +71,7 @@ lab_check_machine() {
                 lab_error "/var/tmp is on an overlay, where no host's disk can be; mount a tmpfs there"; return 1; }
 }
 
-# Makes an empty bed: supervisor, namespaces, bridge. What an earlier one of this name left is removed first.
+# Create an empty lab: supervisor, namespaces, bridge. Remains of an earlier lab of this name are removed first.
 lab_up() {
         local sup= p i tie="setpriv --pdeathsig KILL"
 
@@ -83,7 +83,7 @@ lab_up() {
                exec setsid "$@" unshare --mount --net --pid --ipc --uts --fork --kill-child=SIGKILL --mount-proc \
                        --propagation private sh -c "trap \"\" CHLD; exec sleep infinity"' - "$LAB_CG/sup" $tie \
                 </dev/null >/dev/null 2>&1 9>&- &
-        disown                                  # its end is no news to this shell
+        disown                                  # no message about its end
         for ((i = 0; i < 500; i++)); do         # ready when the child has become "sleep": then all namespaces exist
                 for p in $(cat "$LAB_CG/sup/cgroup.procs"); do
                         [ "$(cat "/proc/$p/comm" 2>/dev/null)" != sleep ] || sup=$p
@@ -99,13 +99,13 @@ lab_up() {
                 ip addr add 10.90.0.254/24 dev br0'
 }
 
-# Ends everything of this bed and removes it, whatever state it is in.
+# End and remove everything of this lab, in any state.
 lab_down() {
         local c i
 
         if [ -d "$LAB_CG" ]; then
                 for c in "$LAB_CG"/*/cgroup.freeze; do
-                        [ ! -e "$c" ] || echo 0 >"$c"           # the frozen do not die on all kernels
+                        [ ! -e "$c" ] || echo 0 >"$c"           # frozen processes do not end on all kernels
                 done
                 echo 1 >"$LAB_CG/cgroup.kill"
                 wait_for 20 grep -q 'populated 0' "$LAB_CG/cgroup.events" || {
@@ -116,13 +116,13 @@ lab_down() {
         done
         [ -d "$LAB" ] || return 0
         if grep -q " $LAB/" /proc/self/mounts; then
-                lab_error "a mount is left below $LAB"          # removing files through it could hit this machine's
+                lab_error "a mount is left below $LAB"          # removing files through it could remove files of this machine
                 return 1
         fi
         rm -rf "$LAB"
 }
 
-# A cgroup whose last process has just died is busy for some more milliseconds.
+# A cgroup is busy for some milliseconds after the end of its last process.
 cgroup_remove() {
         local i
         for ((i = 0; i < 200; i++)); do
@@ -150,7 +150,7 @@ host_address() { echo "10.90.0.$(host_number "$1")"; }
 
 host_machine_id() { printf '%s.%s' "$LAB_NAME" "$1" | md5sum | cut -c1-32; }
 
-# The pid, seen from here, of a host's process 1; its root is /proc/PID/root.
+# The PID, in this namespace, of process 1 of a host; its root is /proc/PID/root.
 host_init() {
         local p
         for p in $(cat "$LAB_CG/$1/payload/init.scope/cgroup.procs" 2>/dev/null); do
@@ -164,7 +164,7 @@ host_init() {
 
 host_is_on() { grep -qs 'populated 1' "$LAB_CG/$1/cgroup.events"; }
 
-# First contents of a host's disk: an upper layer that hides what of this machine a host must not see.
+# The initial contents of a host's disk: an upper layer that hides files of this machine.
 host_make() {
         local h=$1 u=$LAB/$1/up d hidden="var tmp root home srv mnt media opt boot run etc/systemd/system etc/init.d etc/cron.d etc/fleet"
 
@@ -177,7 +177,7 @@ host_make() {
 for d in sys.argv[1:]:
     os.setxattr(d, "trusted.overlay.opaque", b"y")' $hidden) || return 1
         mkdir -p "$u"/var/{log,lib,cache,tmp} "$u"/etc/systemd/journald.conf.d "$u"/etc/systemd/system/multi-user.target.wants
-        find "$u" -type d -exec chmod 755 {} +          # a tight umask of ours is none of the host's
+        find "$u" -type d -exec chmod 755 {} +          # independent of the umask of this shell
         chmod 1777 "$u/tmp" "$u/var/tmp"
         chmod 700 "$u/root"
         ln -s ../run "$u/var/run"
@@ -200,7 +200,7 @@ for d in sys.argv[1:]:
         chmod 644 "$u"/etc/{machine-id,hostname,resolv.conf,fstab,hosts} "$u/etc/systemd/journald.conf.d/lab.conf"
 }
 
-# Boots a host; returns at once. What its disk held before is there again.
+# Boot a host with the disk that it had before; return at once.
 host_up() {
         local h=$1 n d=$LAB/$1
 
@@ -208,7 +208,7 @@ host_up() {
         ! host_is_on "$h" || { lab_error "$h is on"; return 1; }
         host_make "$h" || return 1
         mkdir -p "$LAB_CG/$h/exec"
-        # The overlay is mounted anew each time: a mounted one keeps its answer "no such file" for files that came later.
+        # Mount the overlay again each time: a mounted one caches "no such file" for files that were created later.
         in_lab sh -ec "! mountpoint -q $d/root || umount $d/root
                 mount -t overlay overlay -o lowerdir=/,upperdir=$d/up,workdir=$d/work $d/root
                 ip netns del $h 2>/dev/null || true
@@ -225,7 +225,7 @@ host_up() {
                 lab_error "cannot boot $h"; return 1; }
 }
 
-# Waits until a host has booted as far as it will (a service that failed does not matter here).
+# Wait until a host has booted; failed services are ignored.
 host_wait() {
         wait_for "${2:-60}" host_booted "$1" && return 0
         lab_error "$1 has not booted within ${2:-60} s; its console is in $LAB/$1/console"
@@ -233,7 +233,7 @@ host_wait() {
 
 host_booted() { host_exec "$1" systemctl is-system-running | grep -qE '^(running|degraded)'; }
 
-# Runs a command inside a host, as its root, with a clean environment.
+# Run a command inside a host as root, with a clean environment.
 host_exec() {
         local h=$1 p
         shift
@@ -242,7 +242,7 @@ host_exec() {
                 nsenter -t "$p" -a -- env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM="${TERM:-dumb}" "$@"
 }
 
-# Power cut. The cable goes first, so that the peers see neither FIN nor RST, as in a real one.
+# Power cut. The link is cut first, so that the peers receive neither FIN nor RST.
 host_kill() {
         local h=$1
         host_is_on "$h" || { lab_error "$h is off already"; return 1; }
@@ -250,7 +250,7 @@ host_kill() {
         host_end "$h"
 }
 
-# The processes die, the cable stays: its kernel says goodbye to the peers.
+# End the processes only: the kernel closes the connections to the peers.
 host_end() {
         local h=$1
         echo 0 >"$LAB_CG/$h/cgroup.freeze"
@@ -259,18 +259,18 @@ host_end() {
         host_clear "$h"
 }
 
-# Removes what a host that is off has left in the bed; its disk stays.
+# Remove the remains of a host that is off; its disk stays.
 host_clear() {
         local h=$1
         cgroup_remove "$LAB_CG/$h" || return 1
         ! [ -d "/sys/fs/cgroup/systemd/fleetd-lab-$LAB_NAME/$h" ] || cgroup_remove "/sys/fs/cgroup/systemd/fleetd-lab-$LAB_NAME/$h"
-        # Later versions of nspawn leave a mount of their own, and refuse to boot a host of that name again.
+        # Later versions of nspawn leave a mount, and refuse to boot a host of that name again.
         in_lab sh -c "ip link del v$h; ip netns del $h; umount $LAB/$h/root
                       cd /run/systemd/nspawn/unix-export && umount $h; rmdir $h" 2>/dev/null
         return 0
 }
 
-# Shut down in order.
+# Orderly shutdown.
 host_off() {
         local p
         p=$(host_init "$1") || { lab_error "$1 is off already"; return 1; }
@@ -281,12 +281,12 @@ host_off() {
 
 host_is_off() { ! host_is_on "$1"; }
 
-# The network cable, out and in.
+# Cut and restore the network link.
 host_cut() { in_lab ip link set "v$1" down; }
 host_heal() { in_lab ip link set "v$1" up; }
 host_is_cut() { in_lab ip -o link show "v$1" | grep -q 'state DOWN'; }
 
-# A stopped machine: no process of it runs, its kernel still answers.
+# Freeze a machine: no process of it runs, its kernel still answers.
 host_pause() {
         echo 1 >"$LAB_CG/$1/cgroup.freeze"
         wait_for 10 grep -q 'frozen 1' "$LAB_CG/$1/cgroup.events"
@@ -296,8 +296,8 @@ host_resume() {
         wait_for 10 grep -q 'frozen 0' "$LAB_CG/$1/cgroup.events"
 }
 
-# Cuts the path between two hosts only (both ways); lab_join heals all such cuts of these hosts. The classic BPF programs
-# compare the last byte of the frame's source address, which host_up gave by the host's number.
+# Cut the path between two hosts only, in both directions; lab_join restores all such paths of these hosts. The classic BPF programs
+# compare the last byte of the frame's source address, which is the number of the host.
 lab_part() {
         local a b
         a=$(host_number "$1") && b=$(host_number "$2") || return 1
@@ -316,7 +316,7 @@ lab_join() {
 
 # --- fleetd on the hosts ------------------------------------------------------------------------------------------
 
-# Installs the program of a build folder into an image of this bed, from which host_install fills the hosts' disks.
+# Install a build into an image, from which host_install fills the disks of hosts.
 lab_install() {
         local build=$1
         rm -rf "$LAB/image"
@@ -329,14 +329,14 @@ lab_install() {
         (umask 077; od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$LAB/peer.key"; echo >>"$LAB/peer.key")
 }
 
-# Puts fleetd onto a host's disk, with its part of the cluster's configuration; more lines of [Fleetd] may follow.
-# The first host of the bed founds the cluster, the others join it.
+# Install fleetd on the disk of a host, with its configuration; further arguments are lines of [Fleetd]. The first host founds the
+# cluster, the others join it.
 host_install() {
         local h=$1 u=$LAB/$1/up d first=${LAB_HOSTS%% *} zones=(a b c d e f g h i) n
         shift
         host_make "$h" || return 1
         n=$(host_number "$h")
-        # Where this machine has a link (/lib -> usr/lib), a folder in the upper layer would hide what it points to.
+        # If this machine has a link (/lib -> usr/lib), a folder in the upper layer would hide its target.
         for d in "$LAB"/image/*; do
                 mkdir -p "$u$(readlink -f "/${d##*/}")"
                 cp -a "$d/." "$u$(readlink -f "/${d##*/}")/"
@@ -362,13 +362,13 @@ host_install() {
         ln -sf /lib/systemd/system/fleetd.service "$u/etc/systemd/system/multi-user.target.wants/fleetd.service"
 }
 
-# fleet.sock of a host, reached from outside.
+# The path of a host's fleet.sock in this namespace.
 host_socket() {
         local p
         p=$(host_init "$1") && echo "/proc/$p/root/run/fleet.sock"
 }
 
-# The fleetctl of build folder LAB_BUILD, run here, talking to the daemon of host $1.
+# Run the fleetctl of LAB_BUILD here, connected to the daemon of host $1.
 host_fleetctl() {
         local s h=$1
         shift

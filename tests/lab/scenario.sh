@@ -1,11 +1,11 @@
-# What every scenario begins with: a bed of its own, named checks, and the words in which they are written.
+# The base of every scenario: a lab of its own, named checks, and functions for them.
 #
 #   . "$(dirname "$0")/scenario.sh"
 #   a_thing_behaves_so() { ...; some_command || fail "what is wrong"; }
 #   scenario a_thing_behaves_so another_one
 #
 # Each check prints one line, "ok NAME" or "not ok NAME: why"; the exit status is 1 if any failed. LAB_BUILD is the build
-# folder under test. The checks of a scenario run in order on one bed.
+# folder under test. The checks of a scenario run in order on one lab.
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(cd "$here/../.." && pwd)
@@ -19,13 +19,13 @@ fail() {
         exit 1
 }
 
-# Runs the checks named. When one fails, what the hosts said is kept in LAB_TESTIMONY. Figures that checks measured and
-# appended to $LAB/figures are printed at the end.
+# Run the named checks. When one fails, the journals of all hosts are stored in LAB_TESTIMONY. Figures that checks appended to
+# $LAB/figures are printed at the end.
 scenario() {
         local check why failed=0 start
 
         trap 'lab_down' EXIT
-        lab_up || { for check in "$@"; do echo "not ok $check: the bed could not be made"; done; exit 1; }
+        lab_up || { for check in "$@"; do echo "not ok $check: the lab could not be created"; done; exit 1; }
         for check in "$@"; do
                 rm -f "$LAB/why"
                 start=$(date +%s%3N)
@@ -43,7 +43,7 @@ scenario() {
         exit $failed
 }
 
-# The last words of every host, from its disk.
+# The end of every host's journal, from its disk.
 lab_testimony() {
         local h
         for h in $LAB_HOSTS; do
@@ -66,7 +66,7 @@ hosts_up() {
 
 # --- a cluster ----------------------------------------------------------------------------------------------------
 
-# Installs fleetd on all hosts of the bed, boots them, and waits until each knows all of them.
+# Install fleetd on all hosts of the lab, boot them, and wait until each lists all machines.
 cluster_up() {
         local h
         [ -x "$LAB_BUILD/fleetd/fleetd" ] && [ -x "$LAB_BUILD/client/fleetctl" ] || fail "no fleetd and fleetctl in $LAB_BUILD"
@@ -79,18 +79,18 @@ cluster_up() {
         wait_for 30 three_vote "${LAB_HOSTS%% *}" || fail "three hosts, and these roles: $(roles "${LAB_HOSTS%% *}")"
 }
 
-# Waits until every host that is asked knows all of LAB_HOSTS and takes writes.
+# Wait until the given hosts list all of LAB_HOSTS and accept writes.
 cluster_whole() {
         local h
         for h in ${*:-$LAB_HOSTS}; do
-                wait_for 60 knows_machines "$h" "$(wc -w <<<"$LAB_HOSTS")" || fail "$h does not know all machines: $(machines "$h" | tr '\n' ';')"
-                wait_for 30 writes "$h" || fail "$h takes no writes"
+                wait_for 60 knows_machines "$h" "$(wc -w <<<"$LAB_HOSTS")" || fail "$h does not list all machines: $(machines "$h" | tr '\n' ';')"
+                wait_for 30 writes "$h" || fail "$h accepts no writes"
         done
 }
 machines() { host_fleetctl "$1" list-machines --no-legend 2>&1; }
 knows_machines() { [ "$(machines "$1" | wc -l)" = "$2" ]; }
 
-# The roles of all machines as host $1 tells them: "leader voter voter".
+# The roles of all machines as listed by host $1: "leader voter voter".
 roles() {
         host_fleetctl "$1" --output=json list-machines 2>/dev/null | python3 -c '
 import json, sys
@@ -101,19 +101,19 @@ print(*sorted(x.get("role") or "-" for x in m))' 2>/dev/null
 three_vote() { [ "$(roles "$1")" = "leader voter voter" ]; }
 writes() { [ "$(key_put "$1" /lab/ping "$RANDOM")" = ok ]; }
 
-# The unit file $1 in the scenario's folder, its text on stdin.
+# Write the unit file $1 in the folder of the scenario, with the text on stdin.
 unit_file() {
         mkdir -p "$LAB/units"
         cat >"$LAB/units/$1"
 }
 
-# fleetctl against the daemon of host $1, in the folder of the scenario's unit files.
+# Run fleetctl with the daemon of host $1, in the folder of the scenario's unit files.
 fleetctl() {
         mkdir -p "$LAB/units"
         (cd "$LAB/units" && host_fleetctl "$@")
 }
 
-# A unit that runs for ever and says who it is; further lines on stdin.
+# Write a unit that runs without end; further lines on stdin.
 runs_forever() {
         {
                 printf '[Unit]\nDescription=%s\n[Service]\nExecStart=/bin/sh -c "echo here is %%n; exec sleep infinity"\nRestart=always\n' "$1"
@@ -121,7 +121,7 @@ runs_forever() {
         } | unit_file "$1"
 }
 
-# Where a unit has processes, from the kernel's view: host names, one a line.
+# The hosts on which a unit has processes, according to the kernel, one per line.
 hosts_running() {
         local h
         for h in $LAB_HOSTS; do
@@ -137,8 +137,8 @@ runs_on_all() { [ "$(hosts_running "$1" | wc -l)" = "$(wc -w <<<"$LAB_HOSTS")" ]
 lists() { fleetctl "$1" list-units --no-legend --fields=unit,active,sub 2>/dev/null | tr -s '\t ' ' ' | grep -qxF "$2 $3"; }
 known() { fleetctl "$1" list-unit-files --no-legend --fields=unit 2>/dev/null | grep -qxF "$2"; }
 
-# Every unit of the cluster on every host that is on (or those named): which run, which process, which start of it.
-# Two equal answers mean that nothing was started, stopped, restarted or moved in between.
+# Every unit of the cluster on every running host (or those named): state, process, invocation. Two equal results mean that nothing was
+# started, stopped, restarted or moved in between.
 identities() {
         local h u
         for h in ${*:-$LAB_HOSTS}; do
@@ -149,7 +149,7 @@ identities() {
         done
 }
 
-# Fails when the units are no longer those of an earlier answer of identities().
+# Fail if identities() differs from an earlier result.
 untouched() {
         local before=$1 now
         shift
@@ -159,14 +159,14 @@ untouched() {
 
 # --- keys ---------------------------------------------------------------------------------------------------------
 
-# The etcd v2 API of host $1, over its loopback, as curl inside the host: path, then curl's options.
+# Send a request to the etcd v2 API of host $1 over its loopback: path, then options of curl.
 keys() {
         local h=$1 path=$2
         shift 2
         host_exec "$h" curl -sS -m 10 "$@" "http://127.0.0.1:2379/v2/keys$path"
 }
 
-# One field of a JSON object on stdin: member names in order; prints nothing when there is none.
+# Print one member of a JSON object on stdin, given by member names in order; nothing if there is none.
 json() {
         python3 -c '
 import json, sys
@@ -182,7 +182,7 @@ except (KeyError, IndexError, TypeError, ValueError):
 key_get() { keys "$1" "$2" 2>/dev/null | json node value; }
 key_is() { [ "$(key_get "$1" "$2")" = "$3" ]; }
 
-# "ok", or the answer's cause.
+# Print "ok", or the cause of the answer.
 key_put() {
         local answer
         answer=$(keys "$1" "$2" -XPUT -d "value=$3" 2>&1)
@@ -190,7 +190,7 @@ key_put() {
         json cause <<<"$answer" | grep . || echo "$answer"
 }
 
-# The host whose replica leads.
+# The host of the leader.
 leader() {
         local h r
         for h in ${*:-$LAB_HOSTS}; do
@@ -210,7 +210,7 @@ now_ms() { date +%s%3N; }
 
 # --- writing through a fault --------------------------------------------------------------------------------------
 
-# Starts writing keys on host $1 for $2 seconds, under prefix $3; its record is $LAB/writer.$3.
+# Start to write keys on host $1 for $2 seconds, with prefix $3; the results are in $LAB/writer.$3.
 writer_start() {
         host_exec "$1" python3 - "$3" "$2" <"$here/writer.py" >"$LAB/writer.$3" 2>&1 &
         WRITER=$!
@@ -220,7 +220,7 @@ writer_start() {
 # Longest time without an acknowledged write in the record of prefix $1, in ms.
 writer_gap() { awk '$2 == "ack" { if (last && $1 - last > gap) gap = $1 - last; last = $1 } END { print gap + 0 }' "$LAB/writer.$1"; }
 
-# Fails unless every write that was acknowledged under prefix $1 is read on host $2.
+# Fail unless every acknowledged write with prefix $1 is read on host $2.
 acknowledged_writes_are_there() {
         keys "$2" '/written?quorum=true&recursive=true' >"$LAB/written" || fail "$2 cannot list what was written"
         python3 - "$1" "$LAB/writer.$1" "$LAB/written" <<'END' || fail "acknowledged writes of $1 are missing on $2: $(cat "$LAB/lost")"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# What comes from outside and is wrong: each gets one clear sentence and the right status, and loses nothing.
+# Invalid input from outside: each gets one clear message and the right status, and loses nothing.
 # Takes 60 s.
 LAB_HOSTS="alpha beta gamma delta"
 . "$(dirname "$0")/scenario.sh"
@@ -9,7 +9,7 @@ api() { host_exec "$1" curl -sS -m 10 --unix-socket /run/fleet.sock "${@:3}" "ht
 daemon_said() { host_exec "$1" journalctl -u fleetd --no-pager -o cat | grep -qiE "$2"; }
 last_words() { host_exec "$1" journalctl -u fleetd --no-pager -o cat -n "${2:-3}" | tr '\n' ';'; }
 
-# The three hosts still are what they were.
+# The three hosts are unchanged.
 nothing_lost() {
         local h
         for h in $TRIO; do
@@ -67,12 +67,12 @@ names_with_slashes_and_control_bytes_are_refused() {
         nothing_lost "a bad name"
 }
 
-bodies_that_are_no_json_get_a_sentence() {
+bodies_that_are_not_json_get_a_message() {
         local answer
         for body in '' '{' '[]' '{"options":7}' '{"desiredState":"flying","options":[]}' "$(printf '[%.0s' {1..2000})"; do
                 answer=$(api alpha /units/x.service -XPUT -H 'Content-Type: application/json' -d "$body" -w '\n%{http_code}')
                 [[ $(tail -1 <<<"$answer") =~ ^4 ]] || fail "'${body:0:20}': $answer"
-                json error message <<<"$(head -1 <<<"$answer")" | grep -q ... || fail "'${body:0:20}': no sentence: $answer"
+                json error message <<<"$(head -1 <<<"$answer")" | grep -q ... || fail "'${body:0:20}': no message: $answer"
         done
         nothing_lost "a bad body"
 }
@@ -92,7 +92,7 @@ oversized_requests_are_refused() {
         nothing_lost "an oversized request"
 }
 
-half_requests_hold_nobody_up() {
+incomplete_requests_delay_no_other_client() {
         host_exec alpha python3 - <<'END' || fail "others wait behind half requests"
 import socket, sys, time
 halves = []
@@ -135,11 +135,11 @@ for noise in (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc" + os.urandom(500), b"GET /
     if answer and not answer.split(b" ")[1].startswith(b"4") and not answer.split(b" ")[1] == b"505":
         sys.exit("%r was answered %r" % (noise[:30], answer[:80]))
 END
-        nothing_lost "noise at the client door"
+        nothing_lost "noise at the client listener"
 }
 
-noise_at_the_peer_door_is_turned_away() {
-        in_lab python3 - "$(host_address alpha)" <<'END' || fail "the peer door lets noise stand"
+noise_at_the_peer_listener_is_rejected() {
+        in_lab python3 - "$(host_address alpha)" <<'END' || fail "the peer listener keeps the connection"
 import os, socket, sys
 for noise in (os.urandom(2000), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x03\xff\xff" + os.urandom(5000), b""):
     s = socket.create_connection((sys.argv[1], 2380), 5)
@@ -155,10 +155,10 @@ for noise in (os.urandom(2000), b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03
     except socket.timeout:
         sys.exit("%r: still open after 15 s" % noise[:20])
 END
-        nothing_lost "noise at the peer door"
+        nothing_lost "noise at the peer listener"
 }
 
-a_host_with_another_key_is_turned_away_with_a_sentence() {
+a_host_with_another_key_is_rejected_with_a_message() {
         host_install delta || fail "fleetd cannot be put on delta"
         od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$LAB/delta/up/etc/fleet/peer.key"
         hosts_up delta
@@ -175,8 +175,8 @@ a_clone_of_a_host_is_refused_and_touches_nothing() {
         rm -rf "$LAB/delta/up/var/lib/fleet"
         hosts_up delta
         wait_for 20 daemon_said delta 'machine.?id|clone' || wait_for 20 daemon_said alpha 'machine.?id|clone' ||
-                fail "nobody speaks of a clone: delta: $(last_words delta) alpha: $(last_words alpha)"
-        sleep 5         # longer than a host has to be silent to be lost
+                fail "no journal reports a clone: delta: $(last_words delta) alpha: $(last_words alpha)"
+        sleep 5         # longer than the time after which a host is lost
         [ "$(machines alpha | wc -l)" = 3 ] || fail "machines: $(machines alpha)"
         nothing_lost "a clone"
         host_kill delta
@@ -199,7 +199,7 @@ wrong_configuration_names_file_line_and_remedy() {
         out=$(host_exec alpha timeout 10 fleetd --listen-client=nonsense --state-directory=/tmp/s 2>&1)
         [ $? = 2 ] || fail "a bad value: not exit 2: $out"
         grep -q nonsense <<<"$out" || fail "a bad value: $out"
-        out=$(host_exec alpha timeout 10 fleetd --config=/proc/self/mem 2>&1) # which cannot be read: EIO
+        out=$(host_exec alpha timeout 10 fleetd --config=/proc/self/mem 2>&1) # unreadable: EIO
         [ $? = 1 ] || fail "an error of reading, which may pass: not exit 1: $out"
         host_exec alpha sh -c 'printf "[Fleetd]\nListenPeer=everywhere\n" >/etc/fleet/fleetd.conf.d/99-bad.conf'
         out=$(host_exec alpha timeout 10 fleetd --state-directory=/tmp/s 2>&1)
@@ -234,7 +234,7 @@ a_corrupt_tree_is_rebuilt_from_the_log() {
         nothing_lost "a corrupt tree"
 }
 
-a_file_of_another_size_is_told_in_one_sentence_and_costs_no_unit() {
+a_file_of_another_size_is_reported_in_one_message_and_costs_no_unit() {
         host_exec gamma systemctl stop fleetd
         host_exec gamma sh -c 'cp /var/lib/fleet/tree/identity /var/tmp/identity; head -c 5000 /dev/urandom >/var/lib/fleet/tree/identity'
         host_exec gamma systemctl start --no-block fleetd
@@ -245,7 +245,7 @@ a_file_of_another_size_is_told_in_one_sentence_and_costs_no_unit() {
         nothing_lost "a broken identity"
 }
 
-an_old_image_of_a_host_is_turned_away_and_touches_nothing() {
+an_outdated_image_of_a_host_is_rejected_and_touches_nothing() {
         host_exec gamma systemctl stop fleetd
         host_exec gamma sh -c 'rm -rf /var/tmp/image && cp -a /var/lib/fleet /var/tmp/image'
         host_exec gamma systemctl start fleetd
@@ -254,7 +254,7 @@ an_old_image_of_a_host_is_turned_away_and_touches_nothing() {
         host_exec gamma sh -c 'rm -rf /var/lib/fleet/* && cp -a /var/tmp/image/. /var/lib/fleet/'
         host_exec gamma systemctl start --no-block fleetd
         wait_for 20 daemon_said gamma 'old image' || wait_for 1 daemon_said alpha 'old image' || wait_for 1 daemon_said beta 'old image' ||
-                fail "nobody speaks of an old image: gamma: $(last_words gamma) alpha: $(last_words alpha)"
+                fail "no journal reports an outdated image: gamma: $(last_words gamma) alpha: $(last_words alpha)"
         WHAT="an old image" untouched "$(cat "$LAB/before")" $TRIO
         for h in alpha beta; do
                 wait_for 10 writes $h || fail "$h takes no writes"
@@ -262,7 +262,7 @@ an_old_image_of_a_host_is_turned_away_and_touches_nothing() {
         WHAT="an old image" untouched "$(cat "$LAB/before")" $TRIO
 }
 
-a_wiped_host_joins_anew_and_adopts_what_runs() {
+a_wiped_host_joins_again_and_adopts_running_units() {
         host_exec gamma systemctl stop fleetd
         host_exec gamma sh -c 'rm -rf /var/lib/fleet/*'
         host_exec gamma systemctl start fleetd || fail "gamma: $(last_words gamma)"
@@ -270,7 +270,7 @@ a_wiped_host_joins_anew_and_adopts_what_runs() {
         nothing_lost "a wiped host"
 }
 
-a_corrupt_log_is_told_in_one_sentence_and_costs_no_unit() {
+a_corrupt_log_is_reported_in_one_message_and_costs_no_unit() {
         local h
         host_exec gamma systemctl stop fleetd
         host_exec gamma sh -c 'for f in $(find /var/lib/fleet/raft -type f -size +100c); do s=$(stat -c %s $f); dd if=/dev/urandom of=$f bs=1 count=200 seek=$((s / 3)) conv=notrunc status=none; done'
@@ -297,11 +297,11 @@ a_disk_that_takes_no_writes_is_told_and_costs_no_unit() {
 }
 
 scenario three_hosts_with_units_and_a_key a_malformed_unit_file_is_refused_with_its_line names_with_slashes_and_control_bytes_are_refused \
-        bodies_that_are_no_json_get_a_sentence oversized_requests_are_refused half_requests_hold_nobody_up \
-        bytes_that_are_no_http_get_an_answer_or_an_end noise_at_the_peer_door_is_turned_away \
-        a_host_with_another_key_is_turned_away_with_a_sentence a_clone_of_a_host_is_refused_and_touches_nothing \
+        bodies_that_are_not_json_get_a_message oversized_requests_are_refused incomplete_requests_delay_no_other_client \
+        bytes_that_are_no_http_get_an_answer_or_an_end noise_at_the_peer_listener_is_rejected \
+        a_host_with_another_key_is_rejected_with_a_message a_clone_of_a_host_is_refused_and_touches_nothing \
         a_second_daemon_on_the_same_state_does_not_start wrong_configuration_names_file_line_and_remedy \
         a_configuration_error_ends_the_daemon_once \
-        a_corrupt_tree_is_rebuilt_from_the_log a_file_of_another_size_is_told_in_one_sentence_and_costs_no_unit a_disk_that_takes_no_writes_is_told_and_costs_no_unit \
-        an_old_image_of_a_host_is_turned_away_and_touches_nothing a_wiped_host_joins_anew_and_adopts_what_runs \
-        a_corrupt_log_is_told_in_one_sentence_and_costs_no_unit
+        a_corrupt_tree_is_rebuilt_from_the_log a_file_of_another_size_is_reported_in_one_message_and_costs_no_unit a_disk_that_takes_no_writes_is_told_and_costs_no_unit \
+        an_outdated_image_of_a_host_is_rejected_and_touches_nothing a_wiped_host_joins_again_and_adopts_running_units \
+        a_corrupt_log_is_reported_in_one_message_and_costs_no_unit

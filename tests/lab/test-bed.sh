@@ -1,5 +1,5 @@
 #!/bin/bash
-# The bed itself: what the other scenarios take for granted of hosts, cables and power.
+# The lab itself: hosts, network links and power.
 . "$(dirname "$0")/scenario.sh"
 
 three_hosts_boot_and_know_themselves_and_each_other() {
@@ -14,7 +14,7 @@ three_hosts_boot_and_know_themselves_and_each_other() {
         reaches alpha gamma || fail "alpha does not reach gamma"
 }
 
-# Something on the host that answers on port 8000.
+# A server on port 8000 of the host.
 listens() {
         host_exec "$1" systemctl is-active -q listener && return
         host_exec "$1" systemd-run -q --unit=listener python3 -m http.server 8000 --directory /etc

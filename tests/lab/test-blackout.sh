@@ -15,9 +15,9 @@ a_cluster_with_units_and_keys() {
         for n in 1 2 3 4 5 6 7 8 9; do
                 [ "$(key_put beta /kept/$n "value $n")" = ok ] || fail "put failed"
         done
-        wait_for 10 settled || fail "units are not as asked: $(fleetctl alpha list-units)"
+        wait_for 10 all_as_requested || fail "units are not as asked: $(fleetctl alpha list-units)"
 }
-settled() { lists alpha loaded.service "inactive dead" && lists alpha hello.service "active running"; }
+all_as_requested() { lists alpha loaded.service "inactive dead" && lists alpha hello.service "active running"; }
 
 state_of() {
         keys alpha '/kept?recursive=true&sorted=true&quorum=true'
@@ -48,7 +48,7 @@ and_after_a_second_one_booted_in_another_order() {
         for h in $LAB_HOSTS; do
                 host_kill $h || fail "cannot kill $h"
         done
-        # One after the other, but each within the period that a new leader gives to all: later its units would rightly move.
+        # One after the other, each within the period that a new leader grants to all hosts: later its units would move.
         hosts_up gamma beta alpha
         cluster_whole
         wait_for 45 same_as_before || fail "differs: $(diff "$LAB/before" <(state_of 2>&1) | grep '^[<>]' | head -6 | tr '\n' ' ')"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Whatever happens to the daemon, on one host or on all, no unit is touched or moved.
+# No fault of the daemon, on one host or on all, touches or moves a unit.
 # Takes 120 s.
 . "$(dirname "$0")/scenario.sh"
 
@@ -21,7 +21,7 @@ a_cluster_with_units() {
 times_run() { for h in $LAB_HOSTS; do host_exec $h cat /var/lib/once 2>/dev/null; done | wc -l; }
 ran_once() { [ "$(times_run)" = 1 ]; }
 
-# After the fault, all hosts work as a cluster, every unit is what it was, and what has ended is not started again.
+# After the fault, all hosts work as a cluster, every unit is unchanged, and finished units are not started again.
 nothing_happened() {
         cluster_whole
         WHAT=$1 untouched "$(cat "$LAB/before")"
@@ -59,7 +59,7 @@ kill_9_on_one_host_touches_nothing() {
 
 kill_9_on_the_leader_touches_nothing() {
         local h pid
-        h=$(leader) || fail "nobody says who leads"
+        h=$(leader) || fail "there is no leader"
         pid=$(pid_of_daemon "$h")
         host_exec "$h" kill -KILL "$pid"
         wait_for 20 answers_as "$h" "$pid" || fail "it does not come back"
@@ -76,10 +76,10 @@ kill_9_on_all_hosts_touches_nothing() {
 
 a_daemon_stopped_for_20_s_on_one_host_touches_nothing() {
         local h pid
-        h=$(leader) || fail "nobody says who leads"
+        h=$(leader) || fail "there is no leader"
         pid=$(pid_of_daemon "$h")
         host_exec "$h" kill -STOP "$pid"
-        sleep 20        # the time is what is tested: below the watchdog's 30 s, above the 3 s of a lost host
+        sleep 20        # the tested time: below the watchdog's 30 s, above the 3 s of a lost host
         WHAT="SIGSTOP of the leader" untouched "$(cat "$LAB/before")"
         [ "$(key_put "$(others "$h" | head -1)" /meanwhile yes)" = ok ] || fail "the others take no writes"
         host_exec "$h" kill -CONT "$pid"
@@ -112,7 +112,7 @@ acknowledged_writes_survive_kill_9_of_every_daemon_in_turn() {
         nothing_happened "kill -9 in turn"
 }
 
-# What systemd was told of the daemon, for the time when things go wrong; and what becomes of its helpers.
+# The settings of the service for failures, and the end of its child processes.
 the_service_is_spared_and_its_helpers_end_with_it() {
         local said expected pid helper
         said=$(host_exec gamma systemctl show -p KillMode,LimitCORE,ManagedOOMPreference,OOMScoreAdjust,Restart,RuntimeDirectoryPreserve,StartLimitIntervalUSec fleetd | sort)
@@ -120,7 +120,7 @@ the_service_is_spared_and_its_helpers_end_with_it() {
         [ "$said" = "$expected" ] || fail "$(diff <(echo "$expected") <(echo "$said") | grep '^[<>]' | tr '\n' ' ')"
         pid=$(pid_of_daemon gamma)
         FLEETCTL_ENDPOINT=unix://$(host_socket gamma) timeout 60 "$LAB_BUILD/client/fleetctl" journal -f node.service >/dev/null 2>&1 &
-        wait_for 5 has_helper gamma "$pid" || fail "nobody follows a journal"
+        wait_for 5 has_helper gamma "$pid" || fail "no journal is followed"
         helper=$(host_exec gamma pgrep -P "$pid" | head -1)
         [ "$(host_exec gamma cat "/proc/$helper/oom_score_adj")" = 0 ] || fail "its helper is spared as it is"
         host_exec gamma kill -KILL "$pid"

@@ -1,11 +1,11 @@
 #!/bin/bash
-# /etc/fleet/units: a folder on each host whose files are units of the cluster.
+# The unit directory /etc/fleet/units.
 # Takes a minute.
 . "$(dirname "$0")/scenario.sh"
 
 FOLDER=/etc/fleet/units
 
-# Puts stdin into the folder of host $1 as file $2, the way editors do: written beside it, then renamed.
+# Write stdin to file $2 of host $1's unit directory as editors do: written beside it, then renamed.
 drop() { host_exec "$1" sh -c 'cat >"$1/.$2.new" && chmod 644 "$1/.$2.new" && mv "$1/.$2.new" "$1/$2"' - $FOLDER "$2"; }
 forever() { printf '[Unit]\nDescription=%s\n[Service]\nExecStart=/bin/sleep %s\n' "$1" "$2"; }
 runs_text() {
@@ -82,10 +82,10 @@ an_emptied_folder_is_no_order_to_remove_everything() {
         local before
         before=$(identities)
         host_exec beta sh -c "mv $FOLDER /etc/fleet/away && mkdir $FOLDER"
-        # What the daemon does about it, it does before it takes up another file.
+        # The daemon completes its reaction before it reads another file.
         forever witness 100007 | drop gamma witness.service
         wait_for 5 runs_once witness.service || fail "a file on another host is not taken up"
-        sleep 3         # long enough for a wrong removal to show
+        sleep 3         # long enough for a wrong removal
         [ "$before" = "$(identities | grep -v witness.service)" ] || fail "units were touched: $(identities)"
         host_exec beta sh -c "rmdir $FOLDER && mv /etc/fleet/away $FOLDER"
 }

@@ -1,6 +1,6 @@
 #!/bin/bash
-# A full disk under /var/lib/fleet, of a follower and of the leader: the host steps aside and says so, its units run, the others
-# write on; and when there is room it comes back by itself. Takes 60 s.
+# A full disk under /var/lib/fleet, of a follower and of the leader: its replica stops with a message, its units run, the
+# others continue to write, and it recovers by itself when there is space. Takes 60 s.
 . "$(dirname "$0")/scenario.sh"
 
 health() { host_exec "$1" curl -s -m 5 http://127.0.0.1:2379/health; }
@@ -12,7 +12,7 @@ restarts() { host_exec "$1" systemctl show --value -p NRestarts,MainPID fleetd |
 list_says() { host_fleetctl "$1" list-machines 2>&1 >/dev/null | grep -q "$2"; }
 list_is_quiet() { [ -z "$(host_fleetctl "$1" list-machines 2>&1 >/dev/null)" ]; }
 
-# A value for which the tree needs new pages.
+# Write a value that needs new pages of the tree.
 put_large() { head -c 100000 /dev/zero | tr '\0' x | host_exec "$1" curl -s -m 5 "http://127.0.0.1:2379/v2/keys/large/$2" -XPUT --data-urlencode value@-; }
 
 small_disk() {
@@ -37,7 +37,7 @@ a_cluster_whose_disks_are_small() {
         [ "$(key_put alpha /before kept)" = ok ] || fail "put failed"
 }
 
-# $1 is full, $2 is another one, which goes on.
+# $1 is full, $2 is another host, which continues.
 full_and_free() {
         local before daemon n start
         before=$(identities)
@@ -58,7 +58,7 @@ full_and_free() {
         wait_for 5 said "$1" 'replica.*\(No space left\|is full\)' || fail "the journal of $1 does not say it"
         host_exec "$1" systemctl status fleetd --no-pager | grep -q 'Status: .*replica has stopped' || fail "systemctl status does not say it"
         wait_for 10 list_says "$2" "$1: .*replica has stopped" || fail "list-machines says: $(host_fleetctl "$2" list-machines 2>&1)"
-        sleep 4 # past the periods after which somebody might be declared lost
+        sleep 4 # longer than the time after which a host is lost
         WHAT="a full disk" untouched "$before"
         clear_room "$1"
         start=$(date +%s%3N)

@@ -1,6 +1,6 @@
 #!/bin/bash
-# What people type and scripts read: sessions recorded with fleet 1.0.0, replayed through a pipe on three booted hosts. Where ours
-# differ on purpose, the file says why.
+# Terminal sessions recorded with fleet 1.0.0, replayed through a pipe on three booted hosts. The file states the reason of each
+# intended difference.
 # Takes 90 s.
 . "$(dirname "$0")/scenario.sh"
 
@@ -21,7 +21,7 @@ the_hosts_are_those_of_the_recording() {
 }
 has_metadata() { [ "$(machines alpha | grep -c 'host=h[123],n=[123],region=eu$')" = 3 ]; }
 
-# Each title of the file is a check of its own.
+# Each title of the file is a check.
 sessions() {
         local first
         first=$(by_id | awk 'NR == 1 { print $2 }')

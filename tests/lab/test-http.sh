@@ -1,5 +1,5 @@
 #!/bin/bash
-# The etcd v2 API of every host, asked by curl over loopback; and what nobody may do there.
+# The etcd v2 API of every host by curl over loopback, and its refusals.
 # Takes 20 s.
 . "$(dirname "$0")/scenario.sh"
 
@@ -9,7 +9,7 @@ a_put_on_one_host_is_read_on_the_others() {
         for h in $LAB_HOSTS; do
                 n=$((n + 1))
                 [ "$(key_put "$h" "/shared/$h" "value $n")" = ok ] || fail "put on $h: $(key_put "$h" "/shared/$h" "value $n")"
-                # The writer's own host shows it at once; the others as soon as they have applied it.
+                # The writer's host serves it at once, the others when they have applied it.
                 [ "$(key_get "$h" "/shared/$h")" = "value $n" ] || fail "$h does not read its own write"
                 for other in $LAB_HOSTS; do
                         wait_for 2 key_is "$other" "/shared/$h" "value $n" || fail "$other does not read what $h wrote"
@@ -22,7 +22,7 @@ a_waiting_client_gets_the_next_change_made_elsewhere() {
         local pid
         key_put alpha /watched before >/dev/null
         wait_for 2 key_is gamma /watched before
-        # The header comes at once and tells that the wait has begun.
+        # The header arrives at once: the wait has begun.
         host_exec gamma curl -sS -m 20 -N -D - 'http://127.0.0.1:2379/v2/keys/watched?wait=true' >"$LAB/watch" 2>&1 &
         pid=$!
         wait_for 5 grep -qi '^X-Etcd-Index' "$LAB/watch" || fail "no headers come: $(cat "$LAB/watch")"
@@ -72,7 +72,7 @@ directories_list_what_is_in_them() {
         wait_for 2 key_gone alpha /dir || fail "it is still there"
 }
 
-nobody_writes_below_the_hidden_directory() {
+no_client_writes_below_the_hidden_directory() {
         local h answer path
         for h in $LAB_HOSTS; do
                 for path in /_fleet /_fleet/unit/evil.service /_fleet/target/hello.service //_fleet/x /a/../_fleet/x /%5ffleet/x; do
@@ -96,7 +96,7 @@ the_hidden_directory_reads_as_absent_over_tcp() {
         ! keys alpha '/?recursive=true' | grep -q _fleet || fail "the root lists it"
 }
 
-nobody_submits_a_unit_over_tcp() {
+no_unit_is_accepted_over_tcp() {
         local h status
         for h in $LAB_HOSTS; do
                 status=$(host_exec "$h" curl -sS -m 5 -o /dev/null -w '%{http_code}' -XPUT -H 'Content-Type: application/json' \
@@ -108,7 +108,7 @@ nobody_submits_a_unit_over_tcp() {
         runs_nowhere evil.service || fail "the unit runs"
 }
 
-the_client_door_is_on_loopback_only() {
+the_client_listener_is_on_loopback_only() {
         ! host_exec alpha curl -sS -m 2 "http://$(host_address beta):2379/v2/keys/" >/dev/null 2>&1 || fail "beta answers alpha on port 2379"
 }
 
@@ -125,13 +125,13 @@ fleet_sock_is_for_root_and_the_group_fleet() {
         host_exec alpha curl -sS -m 5 --unix-socket /run/fleet.sock http://fleet/fleet/v1/machines | json machines 2 id | grep -qE '^[0-9a-f]{32}$' ||
                 fail "fleet v1 on the socket: $(host_exec alpha curl -sS -m 5 --unix-socket /run/fleet.sock http://fleet/fleet/v1/machines)"
         ! host_exec alpha setpriv --reuid 65534 --regid 65534 --clear-groups curl -sS -m 5 --unix-socket /run/fleet.sock \
-                http://fleet/fleet/v1/machines >/dev/null 2>&1 || fail "nobody may use it"
+                http://fleet/fleet/v1/machines >/dev/null 2>&1 || fail "it refuses root"
         host_exec alpha setpriv --reuid 65534 --regid fleet --clear-groups curl -sS -m 5 --unix-socket /run/fleet.sock \
                 http://fleet/fleet/v1/machines | grep -q machines || fail "the group fleet may not use it"
 }
 
 scenario a_put_on_one_host_is_read_on_the_others a_waiting_client_gets_the_next_change_made_elsewhere \
         a_wait_for_an_index_of_the_past_answers_at_once a_key_with_a_ttl_expires_on_all_hosts \
-        a_compare_that_fails_answers_as_etcd_does directories_list_what_is_in_them nobody_writes_below_the_hidden_directory \
-        the_hidden_directory_reads_as_absent_over_tcp nobody_submits_a_unit_over_tcp the_client_door_is_on_loopback_only \
+        a_compare_that_fails_answers_as_etcd_does directories_list_what_is_in_them no_client_writes_below_the_hidden_directory \
+        the_hidden_directory_reads_as_absent_over_tcp no_unit_is_accepted_over_tcp the_client_listener_is_on_loopback_only \
         a_browser_of_another_site_is_refused fleet_sock_is_for_root_and_the_group_fleet

@@ -1,5 +1,5 @@
 #!/bin/bash
-# A majority is lost for ever while its units run: one host is recovered, the others join it anew, and no unit is touched.
+# A majority is lost permanently while its units run: one host is recovered, the others join it again, and no unit is touched.
 # Takes 60 s.
 . "$(dirname "$0")/scenario.sh"
 
@@ -16,7 +16,7 @@ a_cluster_with_units() {
         [ "$(wc -l <"$LAB/before")" = 9 ] || fail "not nine units run: $(cat "$LAB/before")"
 }
 
-waits_for() { host_exec alpha curl -sf -m 2 --unix-socket /run/fleet.sock http://fleet/fleet/v1/cluster | python3 -c 'import json, sys; print(*sorted(json.load(sys.stdin).get("waitsFor", ["nobody"])))'; }
+waits_for() { host_exec alpha curl -sf -m 2 --unix-socket /run/fleet.sock http://fleet/fleet/v1/cluster | python3 -c 'import json, sys; print(*sorted(json.load(sys.stdin).get("waitsFor", ["none"])))'; }
 waits_are() { [ "$(waits_for)" = "$1" ]; }
 
 the_recovered_host_alone_orders_nothing() {
@@ -29,19 +29,19 @@ the_recovered_host_alone_orders_nothing() {
         wait_for 20 writes alpha || fail "it takes no writes"
         wait_for 10 waits_are "beta gamma" || fail "it waits for $(waits_for)"
         fleetctl alpha why plain-1.service | grep -q 'not all its hosts have said yet what runs on them' || fail "why: $(fleetctl alpha why plain-1.service)"
-        sleep 35        # the time is what is tested: they are lost after 3 s, and the brake ends after 30
+        sleep 35        # the tested time: hosts are lost after 3 s, and the brake ends after 30
         WHAT="the recovered host" untouched "$(cat "$LAB/before")"
 }
 
-hosts_that_join_anew_say_what_runs_and_all_of_it_runs_on() {
+hosts_that_join_again_report_their_units_which_keep_running() {
         local h
         for h in beta gamma; do
                 host_exec $h sh -c 'rm -rf /var/lib/fleet/*'
                 host_exec $h systemctl start fleetd
         done
-        wait_for 30 waits_are nobody || fail "it waits for $(waits_for)"
+        wait_for 30 waits_are none || fail "it waits for $(waits_for)"
         cluster_whole
-        WHAT="joining anew" untouched "$(cat "$LAB/before")"
+        WHAT="joining again" untouched "$(cat "$LAB/before")"
         fleetctl gamma start plain-1.service everywhere.service >"$LAB/out" 2>&1 || fail "what runs is not known as running: $(cat "$LAB/out")"
         WHAT="a start of what runs" untouched "$(cat "$LAB/before")"
         fleetctl gamma stop plain-1.service >"$LAB/out" 2>&1 || fail "stop: $(cat "$LAB/out")"
@@ -49,4 +49,4 @@ hosts_that_join_anew_say_what_runs_and_all_of_it_runs_on() {
         wait_for 30 three_vote alpha || fail "roles: $(roles alpha)"
 }
 
-scenario a_cluster_with_units the_recovered_host_alone_orders_nothing hosts_that_join_anew_say_what_runs_and_all_of_it_runs_on
+scenario a_cluster_with_units the_recovered_host_alone_orders_nothing hosts_that_join_again_report_their_units_which_keep_running

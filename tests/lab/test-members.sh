@@ -1,5 +1,5 @@
 #!/bin/bash
-# Who joins, leaves its state behind, and comes back: plain daemons on this machine's loopback, without agents and without hosts.
+# Joining, lost state, and joining again: plain daemons on the loopback of this machine, without agents.
 # Takes 60 s.
 here=$(cd "$(dirname "$0")" && pwd)
 LAB_BUILD=${LAB_BUILD:-$here/../../build}
@@ -11,7 +11,7 @@ base=$((20000 + RANDOM % 10000))
 
 gone() { ! kill -0 "$1"; }
 
-# Starts daemon $1, to join daemon $2 (without: to found).
+# Start daemon $1, which joins daemon $2 or founds a cluster.
 start() {
         "$LAB_BUILD/fleetd/fleetd" --state-directory="$bed/state$1" --runtime-directory="$bed/run$1" --unit-directory= --cluster-file= \
                 --listen-socket="$bed/sock$1" --listen-client=off --agent=no --name="h$1" --machine-id="0000000000000000000000000000000$1" \
@@ -33,36 +33,36 @@ wait_for() {
         done
 }
 
-# The seats as daemon $1 knows them, "gone" for those that it cannot reach: "standby voter voter voter".
-seats() {
+# The member roles as daemon $1 reports them, "gone" for unreachable ones: "standby voter voter voter".
+member_roles() {
         curl -sf -m 2 --unix-socket "$bed/sock$1" http://fleet/fleet/v1/cluster |
                 python3 -c 'import json, sys; print(*sorted(v["seat"] if v.get("reachable") else "gone" for v in json.load(sys.stdin)["voters"]))'
 }
-has_seats() { [ "$(seats "$1")" = "$2" ]; }
+has_roles() { [ "$(member_roles "$1")" = "$2" ]; }
 leader() { curl -sf -m 2 --unix-socket "$bed/sock$1" http://fleet/fleet/v1/cluster | python3 -c 'import json, sys; print(json.load(sys.stdin)["leader"]["id"][-1])'; }
 leads() { [ "$(leader "$1")" = "$2" ]; }
-# What the cluster has on record of daemon $2's last start, as daemon $1 knows it.
+# The recorded start of daemon $2, as daemon $1 reports it.
 record() { curl -sf -m 2 --unix-socket "$bed/sock$1" "http://fleet/v2/keys/_fleet/cluster/member/0000000000000000000000000000000$2" | grep -o 'nonce[^,]*'; }
 has_new_record() { [ -n "$(record "$1" "$2")" ] && [ "$(record "$1" "$2")" != "$3" ]; }
 said() { grep -q "$2" "$bed/log$1"; }
 
 check() {
-        if "$1"; then echo "ok $1"; else echo "not ok $1: $(for i in 1 2 3 4; do echo "h$i: $(seats $i 2>/dev/null)"; done | tr '\n' ';')"; failed=1; tail -n 20 "$bed"/log*; fi
+        if "$1"; then echo "ok $1"; else echo "not ok $1: $(for i in 1 2 3 4; do echo "h$i: $(member_roles $i 2>/dev/null)"; done | tr '\n' ';')"; failed=1; tail -n 20 "$bed"/log*; fi
 }
 
 hosts_join_by_any_member_not_only_by_the_leader() {
         start 1
         start 2 1
-        wait_for 15 has_seats 2 "standby voter" || return 1
+        wait_for 15 has_roles 2 "standby voter" || return 1
         start 3 2
-        wait_for 20 has_seats 3 "voter voter voter"
+        wait_for 20 has_roles 3 "voter voter voter"
 }
 
 a_host_that_lost_its_state_takes_its_seat_again() {
         stop 3
         rm -rf "$bed/state3"
         start 3 2
-        wait_for 20 has_seats 3 "voter voter voter"
+        wait_for 20 has_roles 3 "voter voter voter"
 }
 
 a_founder_that_lost_its_state_comes_back_as_a_member() {
@@ -71,7 +71,7 @@ a_founder_that_lost_its_state_comes_back_as_a_member() {
         stop "$first" -KILL
         rm -rf "$bed/state$first"
         start "$first" $((first % 3 + 1))
-        wait_for 30 has_seats "$first" "voter voter voter"
+        wait_for 30 has_roles "$first" "voter voter voter"
 }
 
 an_old_image_of_a_host_is_refused_and_says_so() {
@@ -90,7 +90,7 @@ an_old_image_of_a_host_is_refused_and_says_so() {
         stop $h
         rm -rf "$bed/state$h"
         start $h 2
-        wait_for 20 has_seats $h "voter voter voter"
+        wait_for 20 has_roles $h "voter voter voter"
 }
 
 a_host_of_another_cluster_is_refused_with_both_ids() {
@@ -98,10 +98,10 @@ a_host_of_another_cluster_is_refused_with_both_ids() {
         wait_for 10 leads 4 4 || return 1
         stop 4
         start 4 1
-        wait_for 10 said 4 "belongs to cluster" && has_seats 1 "voter voter voter"
+        wait_for 10 said 4 "belongs to cluster" && has_roles 1 "voter voter voter"
 }
 
-# The id that the next host gets, as daemon $1 knows it.
+# The next Raft ID, as daemon $1 reports it.
 next_id() { curl -sf -m 2 --unix-socket "$bed/sock$1" http://fleet/v2/keys/_fleet/cluster/next-raft-id | grep -o '"value":"[^"]*"'; }
 keeps() { curl -sf -m 2 --unix-socket "$bed/sock$1" http://fleet/v2/keys/kept | grep -q "\"value\":\"$2\""; }
 flip_a_byte() { python3 -c 'import sys; f = open(sys.argv[1], "r+b"); f.seek(600); b = f.read(1); f.seek(600); f.write(bytes([b[0] ^ 0x55]))' "$bed/state$1/raft/$2"; }
@@ -114,7 +114,7 @@ a_voter_whose_log_is_damaged_takes_a_seat_under_another_id() {
         stop $h
         flip_a_byte $h "$(cd "$bed/state$h/raft" && ls log.* | head -n 1)"
         start $h 2
-        wait_for 10 said $h "replica is lost: log.* is corrupt" && wait_for 20 has_seats $h "voter voter voter" && wait_for 5 keeps $h $h || return 1
+        wait_for 10 said $h "replica is lost: log.* is corrupt" && wait_for 20 has_roles $h "voter voter voter" && wait_for 5 keeps $h $h || return 1
         [ "$(next_id $other)" != "$before" ] && ls "$bed/state$h/raft"/old.meta.* "$bed/state$h/tree/old/live/data.mdb" >/dev/null &&
                 [ ! -e "$bed/state$h/tree/lost" ]
 }
@@ -128,10 +128,10 @@ a_tree_that_is_cut_under_the_daemon_is_made_again_at_the_next_start() {
         curl -s -m 2 --unix-socket "$bed/sock$h" "http://fleet/v2/keys/?recursive=true" >/dev/null
         wait_for 10 gone "${pids[$h]}" && [ ! -e "$bed/state$h/tree/trusted" ] || return 1
         start $h 2
-        wait_for 20 has_seats $h "voter voter voter" && wait_for 5 keeps $h cut && [ "$(next_id $other)" = "$before" ]
+        wait_for 20 has_roles $h "voter voter voter" && wait_for 5 keeps $h cut && [ "$(next_id $other)" = "$before" ]
 }
 
-where_two_of_three_lost_their_logs_nobody_leads_and_all_say_the_remedy() {
+without_the_logs_of_two_of_three_there_is_no_leader_and_all_report_the_remedy() {
         local h
         for h in 2 3; do
                 stop $h
@@ -152,7 +152,7 @@ for c in hosts_join_by_any_member_not_only_by_the_leader a_host_that_lost_its_st
         a_founder_that_lost_its_state_comes_back_as_a_member an_old_image_of_a_host_is_refused_and_says_so \
         a_voter_whose_log_is_damaged_takes_a_seat_under_another_id \
         a_tree_that_is_cut_under_the_daemon_is_made_again_at_the_next_start a_host_of_another_cluster_is_refused_with_both_ids \
-        where_two_of_three_lost_their_logs_nobody_leads_and_all_say_the_remedy; do
+        without_the_logs_of_two_of_three_there_is_no_leader_and_all_report_the_remedy; do
         check $c
 done
 exit $failed

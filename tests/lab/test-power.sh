@@ -1,5 +1,5 @@
 #!/bin/bash
-# Power cuts and cables of single hosts: what fits elsewhere runs elsewhere, what does not waits, nothing runs twice.
+# Power cuts and network cuts of single hosts: units move where they fit, wait where they do not, and never run twice.
 # Takes 60 s.
 . "$(dirname "$0")/scenario.sh"
 
@@ -23,7 +23,7 @@ units_are_spread_over_the_cluster() {
 free_on() { identities "$1" | grep -o 'free-[0-9].service' | sort -u; }
 run_elsewhere() { local u; for u in "$@"; do runs_once "$u" || return 1; done; }
 
-# Cuts the power of host $1 and checks what must follow; $2 seconds at most until all runs again.
+# Cut the power of host $1 and check the result; all units run again after at most $2 seconds.
 cut_and_check() {
         local victim=$1 limit=$2 zone moved others_before start took watcher
         zone=$(tr abg abc <<<"${victim:0:1}")
@@ -47,12 +47,12 @@ cut_and_check() {
 }
 says_why() { fleetctl "$1" status "$2" 2>&1 | grep -qF "$3"; }
 
-# Boots host $1 again and checks that nothing runs twice, then or later.
+# Boot host $1 again and check that nothing runs twice, then or later.
 return_and_check() {
         local h=$1 u zone end
         zone=$(tr abg abc <<<"${h:0:1}")
         hosts_up "$h"
-        # From its boot until the cluster is whole again no unit may be seen twice.
+        # From the boot until the cluster is complete, no unit may run twice.
         end=$(($(now_ms) + 8000))
         until [ "$(now_ms)" -ge $end ]; do
                 for u in free-{1,2,3,4,5,6}.service; do
@@ -67,7 +67,7 @@ return_and_check() {
 
 a_follower_without_power_loses_its_units_to_the_others() {
         local leader
-        leader=$(leader) || fail "nobody says who leads"
+        leader=$(leader) || fail "there is no leader"
         others "$leader" | tail -1 >"$LAB/victim"
         cut_and_check "$(cat "$LAB/victim")" 5
 }
@@ -76,9 +76,9 @@ a_follower_that_returns_runs_nothing_twice() { return_and_check "$(cat "$LAB/vic
 
 a_leader_without_power_loses_no_acknowledged_write_and_no_unit() {
         local leader witness gap
-        leader=$(leader) || fail "nobody says who leads"
+        leader=$(leader) || fail "there is no leader"
         echo "$leader" >"$LAB/victim"
-        # Something ordinary has to run there for the check to mean anything.
+        # The check needs an ordinary unit there.
         fill "$leader"
         witness=$(others "$leader" | head -1)
         writer_start "$witness" 9 cut
@@ -90,13 +90,13 @@ a_leader_without_power_loses_no_acknowledged_write_and_no_unit() {
         [ "$gap" -le 3000 ] || fail "no write was acknowledged for $gap ms"
         acknowledged_writes_are_there cut "$witness"
 }
-# Ordinary units are asked for anew until one runs on host $1.
+# Create ordinary units until one runs on host $1.
 fill() {
         local u
         for u in free-{1,2,3,4,5,6}.service; do
                 [ -z "$(free_on "$1")" ] || return 0
                 fleetctl alpha destroy $u >/dev/null 2>&1
-                wait_for 5 unlisted $u || fail "$u is destroyed and still listed"        # else it returns to where it was
+                wait_for 5 unlisted $u || fail "$u is destroyed and still listed"        # otherwise it returns to its machine
                 fleetctl alpha start $u >/dev/null 2>&1
         done
         [ -n "$(free_on "$1")" ] || fail "no ordinary unit can be had on $1"
@@ -111,7 +111,7 @@ a_leader_that_returns_runs_nothing_twice() {
 
 a_host_without_cable_keeps_its_units_running_and_gives_them_back() {
         local leader victim before moved u end
-        leader=$(leader) || fail "nobody says who leads"
+        leader=$(leader) || fail "there is no leader"
         victim=$(others "$leader" | head -1)
         fill "$victim"
         moved=$(free_on "$victim")
@@ -120,7 +120,7 @@ a_host_without_cable_keeps_its_units_running_and_gives_them_back() {
         wait_for 5 twice $moved || fail "no replacement within 5 s: $(for u in $moved; do echo "$u on: $(hosts_running "$u" | tr '\n' ' ');"; done)"
         WHAT="a pulled cable" untouched "$before" "$victim"
         host_heal "$victim"
-        # The old copies stop when their replacements run; at no moment is a unit gone.
+        # The old copies stop when their replacements run; each unit runs at all times.
         end=$(($(now_ms) + 20000))
         until run_elsewhere $moved; do
                 for u in $moved; do

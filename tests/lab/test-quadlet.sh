@@ -1,14 +1,14 @@
 #!/bin/bash
-# Quadlet files on booted hosts: where there is a generator they run as the services that it makes, under their own names. On Debian 13
-# that is podman's own, with a podman that only says what it was asked to run. The podman of Debian 12 has none, so the hosts get one that
-# keeps to its contract (podman-system-generator beside this file); what runs is a process.
+# Quadlet files on booted hosts with a generator: they run as its services, under their own names. On Debian 13 that is the generator of
+# podman, with a podman that only records its arguments. The podman of Debian 12 has none, so the hosts get one that follows its contract
+# (podman-system-generator in this folder); the unit is a process.
 # Takes 40 s.
 . "$(dirname "$0")/scenario.sh"
 
-# The hosts stand on this machine's /usr.
+# The hosts use /usr of this machine.
 podman_generates() { [ -x /usr/lib/systemd/system-generators/podman-system-generator ]; }
 
-# Gives host $1 the generator, and tells its daemon.
+# Install the generator on host $1, and reload its daemon.
 give_generator() {
         if podman_generates; then
                 host_exec "$1" sh -c 'cat >/usr/bin/podman.new && chmod 755 /usr/bin/podman.new && mv /usr/bin/podman.new /usr/bin/podman' <"$here/podman" &&
@@ -24,7 +24,7 @@ service_of() { host_exec "$1" systemctl show --value -p "$3" "$2"; }
 without_a_generator_anywhere_it_says_what_is_missing() {
         cluster_up
         local h out
-        for h in $LAB_HOSTS; do # this machine's own podman, if it has one, is none of theirs
+        for h in $LAB_HOSTS; do # hide the podman of this machine
                 host_exec "$h" sh -c 'mkdir -p /etc/systemd/system-generators && ln -s /dev/null /etc/systemd/system-generators/podman-system-generator && systemctl reload fleetd'
         done
         container web registry.example/web:1 | unit_file web.container
@@ -71,7 +71,7 @@ neither_the_daemon_nor_an_edit_of_x_fleet_touches_it() {
 }
 in_file() { host_exec "$1" grep -q "$3" "/run/containers/systemd/$2"; }
 
-a_new_text_is_generated_anew() {
+a_new_text_is_generated_again() {
         container web registry.example/web:2 | unit_file web.container
         fleetctl alpha stop web.container >/dev/null 2>&1
         fleetctl alpha start --replace web.container >"$LAB/out" 2>&1 || fail "replace: $(cat "$LAB/out")"
@@ -94,12 +94,12 @@ instances_volumes_and_drop_ins_are_quadlets_too() {
 }
 says_volume() { fleetctl alpha journal data.volume 2>&1 | grep -q "volume $1"; }
 
-what_podman_would_refuse_is_refused_with_a_sentence() {
-        local name sentence text out
-        while IFS='|' read -r name text sentence; do
+a_file_that_podman_would_refuse_is_rejected_with_a_message() {
+        local name message text out
+        while IFS='|' read -r name text message; do
                 printf "$text" | unit_file "$name"
-                ! out=$(fleetctl beta verify "$name" 2>&1) && grep -qF "$sentence" <<<"$out" || fail "verify $name: $out"
-                ! out=$(fleetctl beta submit "$name" 2>&1) && grep -qF "$sentence" <<<"$out" || fail "submit $name: $out"
+                ! out=$(fleetctl beta verify "$name" 2>&1) && grep -qF "$message" <<<"$out" || fail "verify $name: $out"
+                ! out=$(fleetctl beta submit "$name" 2>&1) && grep -qF "$message" <<<"$out" || fail "submit $name: $out"
         done <<'END'
 a.container|[Service]\nNice=1\n|a .container file has a section [Container]; here is none
 b.container|[Container]\nExec=x\n|[Container] needs Image= or Rootfs=
@@ -115,7 +115,7 @@ a_source_of_the_hosts_own_is_left_alone() {
         before=$(pid theirs.service)
         container ours registry.example/ours:1 | unit_file theirs.container
         fleetctl alpha start --no-block theirs.container >/dev/null 2>&1 || fail "it cannot be submitted"
-        wait_for 10 journal_says beta 'this host has a unit of that name from elsewhere' || fail "beta does not refuse it: $(host_exec beta journalctl -u fleetd --no-pager | tail -3)"
+        wait_for 10 journal_says beta 'this host has a unit of that name from another source' || fail "beta does not refuse it: $(host_exec beta journalctl -u fleetd --no-pager | tail -3)"
         host_exec beta test ! -e /run/containers/systemd/theirs.container || fail "its source was put before the host's"
         [ "$(pid theirs.service)" = "$before" ] || fail "the host's own was touched"
         give_generator gamma || fail "gamma cannot be given a generator"
@@ -146,6 +146,6 @@ none_left() {
 }
 
 scenario without_a_generator_anywhere_it_says_what_is_missing it_runs_where_a_generator_appears_and_is_told_under_its_own_name \
-        neither_the_daemon_nor_an_edit_of_x_fleet_touches_it a_new_text_is_generated_anew instances_volumes_and_drop_ins_are_quadlets_too \
-        what_podman_would_refuse_is_refused_with_a_sentence a_source_of_the_hosts_own_is_left_alone after_a_power_cut_it_runs_again \
+        neither_the_daemon_nor_an_edit_of_x_fleet_touches_it a_new_text_is_generated_again instances_volumes_and_drop_ins_are_quadlets_too \
+        a_file_that_podman_would_refuse_is_rejected_with_a_message a_source_of_the_hosts_own_is_left_alone after_a_power_cut_it_runs_again \
         destroyed_it_leaves_nothing_on_the_host

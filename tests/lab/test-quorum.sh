@@ -1,5 +1,5 @@
 #!/bin/bash
-# Two of three hosts gone, and all three: running units are untouched, and all goes on by itself afterwards.
+# Two of three hosts are cut off, and all three: running units are untouched, and the cluster continues by itself afterwards.
 # Takes 90 s.
 . "$(dirname "$0")/scenario.sh"
 
@@ -15,7 +15,7 @@ a_cluster_with_units_and_keys() {
         wait_for 5 key_is alpha /before kept || fail "alpha does not read it"
 }
 
-# What is asked while the leader does not yet know that it is alone may still happen later: it goes to a key of its own.
+# A write to a leader that has not detected the partition yet may take effect later: it has a key of its own.
 no_quorum() { key_put "$1" /unknown x | grep -qE 'no leader'; }
 
 two_hosts_without_power_leave_the_third_one_working_alone() {
@@ -31,7 +31,7 @@ two_hosts_without_power_leave_the_third_one_working_alone() {
                 fail "fleetctl start exits 0 without quorum"
         grep -qE 'no leader|quorum|voters' <<<"$out" || fail "fleetctl says: $out"
         fleetctl alpha list-units 2>/dev/null | grep -q plain-1.service || fail "lists do not answer"
-        sleep 15        # past every period after which somebody could declare somebody lost
+        sleep 15        # longer than the time after which a host is lost
         WHAT="loss of quorum" untouched "$before" alpha
         identities alpha >"$LAB/alone"
 }
@@ -61,7 +61,7 @@ all_cables_out_and_in_again_touch_nothing() {
                 wait_for 10 no_quorum $h || fail "$h still takes writes: $(key_put $h /unknown x)"
                 [ "$(key_get $h /before)" = kept ] || fail "a local read on $h does not answer"
         done
-        sleep 10        # longer than a host has to be silent to be lost
+        sleep 10        # longer than the time after which a host is lost
         WHAT="all cables out" untouched "$before"
         for h in $LAB_HOSTS; do
                 host_heal $h

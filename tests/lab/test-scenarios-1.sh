@@ -23,7 +23,7 @@ s07_runnable() {
         clean
 }
 
-# What submit, load and start have in common: twice the same, undone by the verb's contrary.
+# submit, load and start: the second time has no effect, and the opposite verb undoes it.
 twice() {
         local verb=$1 n=$2 undo=$3 list=$4 left=$5 names round
         names=$(instances hello@.service 1 "$n")
@@ -70,7 +70,7 @@ s12_load_replace() {
 s13_start_replace() {
         replaced start 3
         wait_active 3
-        # And what runs is the new text.
+        # The new text runs.
         wait_for 10 runs_as_changed 3 || fail "$(host_exec alpha systemctl list-units --no-legend 'hello@*')"
         clean
 }
@@ -151,14 +151,14 @@ s23_one_way_conflict() {
         unit hello.service
         ctl start a.service
         ctl start --no-block hello.service
-        # What was submitted later and runs has been decided later.
+        # A unit that was submitted later is also decided later.
         unit later.service
         ctl start later.service
         known alpha hello.service && known alpha a.service || fail "a file is missing"
-        ! is_active hello.service || fail "hello runs beside what it conflicts with"
+        ! is_active hello.service || fail "hello.service runs beside a conflicting unit"
         is_active a.service || fail "a.service gave way"
         ctl destroy a.service
-        wait_for 10 is_active hello.service || fail "hello does not start: $(fleetctl alpha list-units)"
+        wait_for 10 is_active hello.service || fail "hello.service does not start: $(fleetctl alpha list-units)"
         ! is_active a.service || fail "a.service is still listed"
         clean
 }
@@ -170,7 +170,7 @@ s36_shutdown() {
         before=$(identities alpha)
         host_exec alpha systemctl stop fleetd
         service_is alpha "inactive success" || fail "$(host_exec alpha systemctl status fleetd | head -5)"
-        WHAT="the stop" untouched "$before" alpha       # ours: what runs goes on
+        WHAT="the stop" untouched "$before" alpha       # differs: the running unit continues
         host_exec alpha systemctl start fleetd
         wait_for 20 writes alpha || fail "it does not come back"
         clean
@@ -188,14 +188,14 @@ s38_reconfigure() {
         since=$(date +%s)
         host_exec alpha sh -c "printf '[Fleetd]\nMetadata=rack=seven\nLimitValueSize=1K\nQuota=1M\n' >$conf; kill -HUP $pid"
         wait_for 5 fleetd_said "$since" 'Reloading configuration from /etc/fleet/fleetd.conf' || fail "it does not say that it reloads"
-        # Ours takes over what it can while it runs, and names what it cannot.
+        # fleetd applies changed settings while it runs, and names those that need a restart.
         wait_for 5 has_rack seven || fail "metadata are as they were: $(machines alpha)"
-        fleetd_said "$since" 'Quota= was changed' || fail "nobody hears that Quota= needs a restart"
+        fleetd_said "$since" 'Quota= was changed' || fail "no message says that Quota= needs a restart"
         [ "$(key_put alpha /long "$(printf '%02000d' 1)")" != ok ] || fail "LimitValueSize= is not in force"
         fleetctl alpha list-units >"$LAB/out" 2>&1 || fail "list-units: $(cat "$LAB/out")"
 
         host_exec alpha sh -c "printf '[Fleetd]\nMetadata=rack=eight\nNonsense=1\n' >$conf; systemctl reload fleetd" || fail "systemctl reload failed"
-        wait_for 5 fleetd_said "$since" 'stays as it was: .*unknown setting Nonsense' || fail "a mistake is not named"
+        wait_for 5 fleetd_said "$since" 'keeping the previous one: .*unknown setting Nonsense' || fail "a mistake is not named"
         has_rack seven || fail "a broken file was half read: $(machines alpha)"
         host_exec alpha rm $conf
         host_exec alpha systemctl reload fleetd || fail "systemctl reload failed"
@@ -203,7 +203,7 @@ s38_reconfigure() {
         [ "$(key_put alpha /long "$(printf '%02000d' 1)")" = ok ] || fail "LimitValueSize= is still in force"
 
         service_is alpha "active success" && [ "$(pid_of_fleetd)" = "$pid" ] || fail "it was restarted"
-        ! fleetd_said "$since" 'cannot listen' || fail "a listener failed"
+        ! fleetd_said "$since" 'Failed to listen' || fail "a listener failed"
         clean
 }
 has_rack() { machines alpha | grep -q "rack=$1"; }
@@ -277,11 +277,11 @@ s26_circular_replaces() {
         ctl start --no-block replace-b.service
         unit later.service
         ctl start later.service
-        # Both fit, since there are two hosts; fleet moved them for ever, and its suite expects one at the time it looks.
+        # Both fit on two hosts. fleet moved them without end, and its suite expects one at the time of the check.
         wait_for 10 is_active replace-b.service || fail "b does not start: $(fleetctl alpha list-units)"
         wait_for 10 is_active replace-a.service || fail "a does not run: $(fleetctl alpha list-units)"
         before=$(active)
-        sleep 3         # for a next round, if there were one
+        sleep 3         # for a further move, if there were one
         [ "$(active)" = "$before" ] || fail "they go on moving: $before; $(active)"
         clean
 }
@@ -291,7 +291,7 @@ s33_node_shutdown() {
         id=$(host_machine_id beta)
         unit pinned.service "MachineID=$id"
         ctl start pinned.service
-        # Ours: not the daemon but the host goes, because stopping the daemon moves and stops nothing.
+        # Differs: the host is powered off, because stopping the daemon moves and stops nothing.
         start=$(now_ms)
         host_off beta || fail "beta does not shut down"
         wait_for 2 left_the_list "$id" || fail "beta is still there $(($(now_ms) - start)) ms after its shutdown began: $(machines alpha)"
@@ -309,9 +309,9 @@ s34_duplicate_machine_id() {
         mine=$(host_machine_id beta)
         host_exec beta sh -c "cat >/etc/machine-id" <<<"$(host_machine_id alpha)"
         host_exec beta systemctl restart --no-block fleetd
-        # Fleet's stayed up and could not use the registry. Ours does not touch a disk of another id, and says so; a second host of one id with a
-        # disk of its own is turned away by the others (test-bad-input.sh).
-        wait_for 10 said_of_identity || fail "nobody speaks of the machine id: $(host_exec beta journalctl -u fleetd -n 5 -o cat --no-pager)"
+        # The daemon of fleet could not use the registry. fleetd does not open a disk of another ID, and reports it; the other hosts reject
+        # a second host of one ID with a disk of its own (test-bad-input.sh).
+        wait_for 10 said_of_identity || fail "no journal reports the machine ID: $(host_exec beta journalctl -u fleetd -n 5 -o cat --no-pager)"
         ! fleetctl beta list-machines >"$LAB/out" 2>&1 || fail "list-machines against the copy: $(cat "$LAB/out")"
         fleetctl alpha list-machines >"$LAB/out" 2>&1 || fail "list-machines against the original: $(cat "$LAB/out")"
         writes alpha || fail "the original takes no writes"
@@ -319,7 +319,7 @@ s34_duplicate_machine_id() {
         wait_for 20 fleetctl beta list-machines || fail "with its own id it does not come back: $(host_exec beta journalctl -u fleetd -n 5 -o cat --no-pager)"
         cluster_whole
 }
-# By its folder: journalctl goes by the machine id.
+# By its folder: journalctl selects by machine ID.
 said_of_identity() { host_exec beta journalctl --directory=/var/log/journal -u fleetd --no-pager -o cat -n 20 | grep -q 'was written by another machine'; }
 
 metadata_of() { asks machines >/dev/null; json_of "$1" <"$LAB/body"; }

@@ -35,7 +35,7 @@ s21_machine_of_moves_together_when_its_host_goes() {
         for n in 0 1 2; do
                 [ "$(machines_of ping.$n.service pong.$n.service)" = 1 ] || fail "pair $n: $(active)"
         done
-        # Ours: not the daemon but the host of pair 1 goes, because stopping the daemon moves nothing.
+        # Differs: the host of pair 1 is powered off, because stopping the daemon moves nothing.
         host=$(hosts_running ping.1.service)
         FIRST=$(others "$host" | head -1)
         host_kill "$host"
@@ -60,7 +60,7 @@ s22_conflicts() {
         count_is list-unit-files 5 || fail "$(fleetctl alpha list-unit-files)"
         # shellcheck disable=SC2086
         [ "$(active | cut -d' ' -f2 | sort -u | wc -l)" = 3 ] || fail "two share a machine: $(active)"
-        # What was submitted later and runs has been decided later: there is no fourth.
+        # A unit that was submitted later is also decided later: there is no fourth.
         unit later.service
         ctl start later.service
         [ "$(active | grep -c ^conflict)" = 3 ] || fail "a fourth one runs: $(active)"
@@ -104,7 +104,7 @@ s28_global() {
         ctl start --no-block everywhere.service
         wait_active 5
         [ "$(active | grep -c '^everywhere')" = 3 ] && [ "$(active | grep ^everywhere | cut -d' ' -f2 | sort -u | wc -l)" = 3 ] || fail "$(active)"
-        # Fleet took status --no-block by accident, since its usage errors end with status 0; ours takes it and does not look at it.
+        # fleet accepted status --no-block because its usage errors exit with 0; fleetctl ignores the flag.
         ctl status --no-block everywhere.service
         [ "$(grep -c 'Active: active' "$LAB/out")" = 3 ] || fail "status tells of $(grep -c 'Active: active' "$LAB/out") machines"
         ctl destroy one.service two.service
@@ -125,7 +125,7 @@ s29_global_conflicts() {
         ctl start --no-block global.1.service
         unit later.service
         ctl start later.service
-        # Fleet went by the names; ours leaves what runs.
+        # fleet decided by name; fleetd keeps the running unit.
         wait_active 4
         [ "$(active | grep -c '^global.0')" = 3 ] || fail "$(active)"
         clean
@@ -148,10 +148,10 @@ s30_template_specifier_metadata() {
         clean
 }
 
-# One row for each state that a unit may be in.
+# One row for each state of a unit.
 states() { fleetctl alpha list-unit-files --no-legend --fields=unit,dstate,state,tmachine 2>&1; fleetctl alpha list-units --no-legend --full --fields=unit,load,active,sub,machine; }
 states_are() { [ "$(states)" = "$1" ]; }
-# What systemd of a host has of the scenario's units.
+# The units of the scenario that systemd of a host has loaded.
 linked() { host_exec "$1" systemctl list-unit-files --no-legend 'c35-*' | awk '{ print $1, $2 }'; host_exec "$1" systemctl list-units --no-legend --plain 'c35-*' | awk '$3 == "active" { print $1, $4 }'; }
 
 s35_connectivity_loss() {
@@ -208,7 +208,7 @@ s36_37_shutdown_with_and_without_the_others() {
 }
 gamma_is_alone() { host_exec gamma journalctl -u fleetd --no-pager -o cat -n 5 | grep -q 'leader unknown'; }
 
-# --- a host more --------------------------------------------------------------------------------------------------
+# --- a fourth host --------------------------------------------------------------------------------------------------
 
 s31_migration() {
         local n victim before free
@@ -225,7 +225,7 @@ s31_migration() {
                 [ -n "$(hosts_running 'conflict.*.service' | grep -x "$free")" ] || break
         done
         FIRST=$(others "$victim" | head -1)
-        # Ours: not the daemon but the host of unit 1 goes, because stopping the daemon moves nothing.
+        # Differs: the host of unit 1 is powered off, because stopping the daemon moves nothing.
         host_kill "$victim"
         wait_for 15 knows_machines "$FIRST" 3 || fail "machines: $(machines "$FIRST")"
         wait_active 3
@@ -261,7 +261,7 @@ s32_reboot() {
         wait_for 60 knows_machines alpha 3 || fail "machines: $(machines alpha); $(host_exec $victim journalctl -u fleetd -n 5 -o cat --no-pager)"
         wait_active 3
         [ "$(diff <(echo "$before") <(active) | grep -c '^<')" = 1 ] || fail "not one has another machine: $before; $(active)"
-        wait_for 30 three_vote alpha || fail "the new machine has not taken the old one's seat: $(roles alpha)"
+        wait_for 30 three_vote alpha || fail "the new machine has not replaced the old one: $(roles alpha)"
         active | grep -q "$(host_exec $victim cat /etc/machine-id)" || fail "nothing runs on the new machine: $(active)"
         for n in $LAB_HOSTS; do
                 wait_for 20 writes "$n" || fail "$n takes no writes"
@@ -281,7 +281,7 @@ s05_known_hosts_of_a_host() {
         out=$(ssh_to "$(new_id gamma)" uptime </dev/null) || fail "a known host: $out"
 }
 
-s05_known_hosts_of_the_host_made_anew() {
+s05_known_hosts_of_the_reinstalled_host() {
         local id out
         sshd_on gamma
         id=$(new_id gamma)
@@ -294,4 +294,4 @@ knows_id() { fleetctl alpha list-machines --no-legend --full --fields=machine | 
 
 scenario three_hosts s06_tunnel_batch s21_machine_of_moves_together_when_its_host_goes s22_conflicts s24_multiple_conflicts s27_machine_id s28_global \
         s29_global_conflicts s30_template_specifier_metadata s35_connectivity_loss s36_37_shutdown_with_and_without_the_others s05_known_hosts_of_a_host \
-        s32_reboot s05_known_hosts_of_the_host_made_anew s31_migration
+        s32_reboot s05_known_hosts_of_the_reinstalled_host s31_migration

@@ -1,5 +1,5 @@
 #!/bin/bash
-# systemctl stop fleetd for two minutes, on one host and on all: an upgrade that takes its time. No unit is touched.
+# systemctl stop fleetd for two minutes, on one host and on all, as in a slow upgrade. No unit is touched.
 # Takes 270 s.
 . "$(dirname "$0")/scenario.sh"
 
@@ -18,11 +18,11 @@ a_cluster_with_units() {
 
 two_minutes_without_daemon_on_one_host_touch_nothing() {
         local h
-        h=$(leader) || fail "nobody says who leads"
+        h=$(leader) || fail "there is no leader"
         host_exec "$h" systemctl stop fleetd || fail "stop failed"
         WHAT="stop of one daemon" untouched "$(cat "$LAB/before")"
         wait_for 10 writes "$(others "$h" | head -1)" || fail "the others take no writes"
-        sleep 120       # the time is what is tested
+        sleep 120       # the tested time
         WHAT="two minutes without one daemon" untouched "$(cat "$LAB/before")"
         host_exec "$h" systemctl start fleetd || fail "start failed"
         cluster_whole
@@ -37,7 +37,7 @@ two_minutes_without_any_daemon_touch_nothing() {
         WHAT="stop of all daemons" untouched "$(cat "$LAB/before")"
         sleep 120
         WHAT="two minutes without any daemon" untouched "$(cat "$LAB/before")"
-        # A reload by anybody meanwhile finds the units' files where they were.
+        # A reload of systemd meanwhile finds the files of the units.
         host_exec alpha systemctl daemon-reload
         for h in $LAB_HOSTS; do
                 host_exec $h systemctl start --no-block fleetd || fail "start on $h failed"

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Everything that people, systemd and the kernel do to a daemon and to units under it, with fifty units at work: none of them is touched,
-# and states are right again within seconds.
+# Faults of operators, systemd and the kernel for a daemon with fifty units: no unit is touched, and states are correct again within
+# seconds.
 # Takes 300 s.
 . "$(dirname "$0")/scenario.sh"
 
@@ -12,7 +12,7 @@ steady_untouched() {
         now=$(steady)
         [ "$(cat "$LAB/before")" = "$now" ] || fail "$1 touched units: $(diff "$LAB/before" <(echo "$now") | grep '^[<>]' | head -6 | tr '\n' ' ')"
 }
-# What the cluster says is what systemd has, for all units: "unit active sub" of all hosts, sorted.
+# The cluster reports the states of systemd for all units: "unit active sub" of all hosts, sorted.
 told() { fleetctl "$1" list-units --no-legend --fields=unit,active,sub 2>/dev/null | tr -s '\t ' ' ' | sort; }
 seen() {
         local h u
@@ -71,7 +71,7 @@ killed_again_and_again_while_units_are_ordered_about_a_daemon_touches_no_other()
 
 a_leader_that_is_killed_amid_a_hundred_starts_leaves_each_started_once() {
         local h n
-        h=$(leader) || fail "nobody leads"
+        h=$(leader) || fail "there is no leader"
         fleetctl "$(others "$h" | head -1)" start $(seq -f 'many-%g.service' 100) >"$LAB/out" 2>&1 &
         sleep 0.25
         kill_daemon "$h"
@@ -113,7 +113,7 @@ a_unit_stopped_by_hand_is_told_and_stays_stopped() {
         steady_untouched "a stop by hand"
 }
 
-# fleet's usual pair. systemd stops the sidekick when its unit's process dies, and starts only that one again.
+# The usual pair of fleet. systemd stops the sidekick when the process of its unit ends, and restarts only the unit.
 a_sidekick_that_systemd_stopped_is_started_again_and_is_not_finished() {
         runs_forever app.service </dev/null
         runs_forever side.service <<<$'[Unit]\nBindsTo=app.service\nAfter=app.service\n[X-Fleet]\nMachineOf=app.service'
@@ -122,14 +122,14 @@ a_sidekick_that_systemd_stopped_is_started_again_and_is_not_finished() {
         h=$(hosts_running app.service)
         before=$(host_exec "$h" systemctl show --value -p InvocationID side.service)
         host_exec "$h" systemctl kill -s KILL app.service
-        wait_for 10 side_runs_anew "$h" "$before" || fail "the sidekick: $(told alpha | grep side.service), $(host_exec "$h" journalctl -u fleetd -n 5 --no-pager -o cat)"
+        wait_for 10 side_runs_again "$h" "$before" || fail "the sidekick: $(told alpha | grep side.service), $(host_exec "$h" journalctl -u fleetd -n 5 --no-pager -o cat)"
         host_exec "$h" systemctl stop side.service
         sleep 3
         runs_nowhere side.service || fail "stopped by hand, it was started again"
         fleetctl alpha destroy side.service app.service >"$LAB/out" 2>&1
         wait_for 5 runs_nowhere app.service || fail "destroyed, and it runs"
 }
-side_runs_anew() { runs_on side.service "$1" && [ "$(host_exec "$1" systemctl show --value -p InvocationID side.service)" != "$2" ]; }
+side_runs_again() { runs_on side.service "$1" && [ "$(host_exec "$1" systemctl show --value -p InvocationID side.service)" != "$2" ]; }
 
 after_another_target_was_isolated_all_units_run_again() {
         local h=gamma
@@ -141,7 +141,7 @@ after_another_target_was_isolated_all_units_run_again() {
         steady >"$LAB/before"
 }
 
-# Each does what no service should; all are started, told as they are, and destroyed.
+# Each service misbehaves; all are started, reported correctly, and destroyed.
 units_that_misbehave_are_told_as_they_are_and_go() {
         local u
         printf '[Service]\nExecStart=/bin/false\n' | unit_file fails.service
@@ -171,7 +171,7 @@ units_that_misbehave_are_told_as_they_are_and_go() {
         steady_untouched "their end"
 }
 
-# Neither has ended by itself, though both would say so: one is stopped for the host's own unit before it has started, one declines to start.
+# Neither has ended by itself, although both report success: one is stopped for a unit of the host before it has started, one has a false condition.
 a_unit_stopped_while_it_started_starts_again_and_one_that_declines_is_not_finished() {
         local h
         printf '[Service]\nType=notify\nExecStart=/bin/sh -c "trap \\"exit 0\\" TERM; sleep infinity & wait"\nTimeoutStartSec=infinity\n' | unit_file begins.service
@@ -183,7 +183,7 @@ a_unit_stopped_while_it_started_starts_again_and_one_that_declines_is_not_finish
         host_exec "$h" sh -c 'printf "[Unit]\nConflicts=begins.service\n[Service]\nExecStart=/bin/sleep infinity\n" >/run/systemd/system/rival.service
                 systemctl daemon-reload; systemctl start rival.service'
         wait_for 5 lists beta begins.service "inactive dead" || fail "beside its rival: $(told beta | grep begins)"
-        sleep 2 # longer than it waits when nothing holds it
+        sleep 2 # longer than its normal delay
         runs_nowhere begins.service || fail "it is started beside its rival"
         host_exec "$h" systemctl stop rival.service
         wait_for 10 lists beta begins.service "activating start" || fail "without its rival: $(told beta | grep begins) $(fleetctl beta why begins.service)"
@@ -205,7 +205,7 @@ files_removed_by_hand_come_back_and_nothing_else_happens() {
         steady_untouched "removing a file"
         folder_removed "$h"
 }
-# All of them, and the folder; then a process dies, which systemd starts again only if it knows the file.
+# Remove all files and the folder; then a process ends, which systemd restarts only if the file is loaded.
 folder_removed() {
         host_exec "$1" sh -c 'rm -rf /run/fleet/units; systemctl daemon-reload'
         wait_for 15 reads_loaded "$1" steady-2.service || fail "without the folder systemd says: $(host_exec "$1" systemctl show -p LoadState steady-2.service)"
@@ -252,10 +252,10 @@ says() { host_exec "$1" journalctl -u fleetd -b --no-pager -o cat | grep -qF "$2
 
 a_daemon_that_is_stopped_for_a_while_is_away_and_nothing_moves() {
         local h
-        h=$(leader) || fail "nobody leads"
+        h=$(leader) || fail "there is no leader"
         kill_daemon "$h" STOP
         wait_for 10 writes "$(others "$h" | head -1)" || fail "the others take no writes"
-        sleep 60 # the time is what is tested: the watchdog's 30 s pass, and it starts anew
+        sleep 60 # the tested time: the watchdog ends the daemon after 30 s, and it starts again
         steady_untouched "a stopped daemon"
         kill_daemon "$h" CONT
         cluster_whole

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Unit files as people have them: every type of unit, drop-ins beside systemd's own order of them, and some hundred real files, which mean
-# to systemd what they meant before. Takes a minute.
+# Real unit files: every type of unit, drop-ins in the order of systemd, and some hundred files of this machine, which have the same meaning for
+# systemd as before. Takes a minute.
 . "$(dirname "$0")/scenario.sh"
 
 FOLDER=/etc/fleet/units
@@ -9,7 +9,7 @@ a_cluster_is_up() {
         LAB_NSPAWN_OPTIONS=$([ ! -c /dev/autofs ] || echo --bind=/dev/autofs) cluster_up
 }
 
-# What a type's unit says when it is as it should be; a socket, timer or path may start any unit, so a vendor's will do.
+# The expected state of a unit of each type; a socket, timer or path may start any unit, for example a vendor's.
 TYPES='service active running
 socket active listening
 timer active waiting
@@ -36,7 +36,7 @@ every_type_of_unit_is_placed_started_and_listed() {
         done <<<"$TYPES"
 }
 
-slices_scopes_and_devices_are_refused_with_a_sentence() {
+slices_scopes_and_devices_are_rejected_with_a_message() {
         local type out
         for type in slice scope device; do
                 printf '[Unit]\nDescription=x\n' | drop alpha kind.$type
@@ -50,7 +50,7 @@ slices_scopes_and_devices_are_refused_with_a_sentence() {
         done
 }
 
-# Its first use mounts what it stands for, and systemd does that, not we: both are units here, and both are listed.
+# Its first use mounts the file system, which systemd does: both are units of the cluster, and both are listed.
 an_automount_waits_and_mounts_at_the_first_use() {
         local h
         [ -c /dev/autofs ] || return 0  # a kernel without autofs: systemd itself then knows no such units
@@ -71,9 +71,8 @@ an_automount_waits_and_mounts_at_the_first_use() {
         done
 }
 
-# A host of the bed may not swap: in a container systemd itself refuses to start swap units (the swap would be the whole machine's). So
-# this goes as far as systemd does: the unit is placed, its file is in force and understood, the start is asked for, what systemd answers is
-# told, and the unit goes without a trace.
+# In a container systemd refuses to start swap units. The check covers the rest: the unit is placed, its file is loaded, the start is
+# requested, the answer of systemd is reported, and the unit is removed completely.
 a_swap_gets_as_far_as_systemd_lets_it() {
         local unit='var-lib-lab\x2dswap.swap' out
         printf '[Swap]\nWhat=/var/lib/lab-swap\nPriority=7\n' | unit_file "$unit"
@@ -104,7 +103,7 @@ gone_everywhere() {
         done
 }
 
-# The same folders for fleetctl and for systemd: DropInPaths says what systemd makes of them.
+# The same folders for fleetctl and for systemd: DropInPaths lists the result of systemd.
 drop_ins_have_systemds_order() {
         local unit ours theirs folder n=0
         for folder in service a-.service a-b-.service a-@.service 'a-@1.service' a-b@.service 'a-b@1.service' a-b-c.service timer a-.timer; do
@@ -126,7 +125,7 @@ drop_ins_have_systemds_order() {
         for unit in a-b-c.service 'a-b@1.service' 'a-b@2.service' a-b.service x.service a-b-.timer; do
                 fleetctl beta submit "$unit" >"$LAB/out" 2>&1 || fail "$unit: $(cat "$LAB/out")"
                 ours=$(fleetctl beta cat --source "$unit" | sed -n 's/^# \(.*\.d\/.*\.conf\)$/\1/p')
-                # An empty file masks, and is named by systemd all the same.
+                # An empty file masks, and systemd lists it.
                 theirs=$(host_exec alpha systemctl show -p DropInPaths --value "$unit" | tr ' ' '\n' | sed 's:\\x2d:-:g' |
                         while read -r path; do ! host_exec alpha test -s "$path" || echo "${path#/run/systemd/system/}"; done)
                 [ -n "$ours" ] && [ "$ours" = "$theirs" ] || fail "$unit: $(diff <(echo "$theirs") <(echo "$ours") | tr '\n' ' ')"
@@ -154,19 +153,19 @@ real_unit_files_come_back_byte_for_byte_with_the_hash_of_their_printed_form() {
 }
 
 what_is_wrong_is_refused_with_its_line_and_nothing_is_submitted() {
-        local name sentence out
-        while read -r name sentence; do
+        local name message out
+        while read -r name message; do
                 ! out=$(cd "$LAB/units/real/refused" && host_fleetctl alpha submit "$name" 2>&1) || fail "$name is taken"
-                grep -qF "$name: $sentence" <<<"$out" || fail "$name: $out"
+                grep -qF "$name: $message" <<<"$out" || fail "$name: $out"
                 ! known beta "$name" || fail "$name is known"
                 host_exec alpha sh -c "cat >$FOLDER/$name" <"$LAB/units/real/refused/$name"
-                wait_for 5 host_exec alpha grep -qF "$sentence" "$FOLDER/$name.error" || fail "$name in the folder: $(host_exec alpha cat "$FOLDER/$name.error" 2>&1)"
+                wait_for 5 host_exec alpha grep -qF "$message" "$FOLDER/$name.error" || fail "$name in the folder: $(host_exec alpha cat "$FOLDER/$name.error" 2>&1)"
                 host_exec alpha rm "$FOLDER/$name"
         done <"$LAB/units/real/refused/expected"
 }
 
-# Beside each unit that fleetd has put in force: its file as it was (vendor-...), and its printed form (printed-...). To systemd all three
-# are the same. Those with [Install] are left out: enabling is what differs there.
+# In addition to each unit of fleetd: its original file (vendor-...), and its canonical form (printed-...). All three are equal for systemd. Units with
+# [Install] are excluded, because only some of them are enabled.
 a_unit_means_to_systemd_what_its_file_and_its_printed_form_mean() {
         local f name h n
         (cd "$LAB/units/real" && grep -L '^\[Install\]' u*.service u*.socket u*.timer u*.path u*.target | grep -v '@') >"$LAB/sample"
@@ -212,7 +211,7 @@ END
 in_force() { fleetctl gamma list-units --no-legend --fields=unit | grep -E '^u(-|[0-9])'; }
 loaded_are() { [ "$(in_force | wc -l)" = "$1" ]; }
 
-scenario a_cluster_is_up every_type_of_unit_is_placed_started_and_listed slices_scopes_and_devices_are_refused_with_a_sentence \
+scenario a_cluster_is_up every_type_of_unit_is_placed_started_and_listed slices_scopes_and_devices_are_rejected_with_a_message \
         an_automount_waits_and_mounts_at_the_first_use a_swap_gets_as_far_as_systemd_lets_it a_start_that_fails_for_what_it_requires_is_told_so drop_ins_have_systemds_order \
         real_unit_files_come_back_byte_for_byte_with_the_hash_of_their_printed_form \
         what_is_wrong_is_refused_with_its_line_and_nothing_is_submitted a_unit_means_to_systemd_what_its_file_and_its_printed_form_mean

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The everyday verbs, on a cluster of three booted hosts, each from another host than the unit's.
+# The common verbs on a cluster of three booted hosts, each from a host other than that of the unit.
 # Takes 40 s.
 . "$(dirname "$0")/scenario.sh"
 
@@ -38,7 +38,7 @@ cat_status_and_journal_answer_from_any_host() {
                 grep -q 'active (running)' <<<"$out" || fail "status on $h: $out"
                 out=$(fleetctl "$h" journal from-beta.service 2>&1)
                 grep -q 'here is from-beta.service' <<<"$out" || fail "journal on $h: $out"
-                # It goes on for ever; what was written is there at once.
+                # It continues without end; written lines arrive at once.
                 FLEETCTL_ENDPOINT=unix://$(host_socket "$h") timeout 2 "$LAB_BUILD/client/fleetctl" journal -f from-beta.service >"$LAB/out" 2>&1
                 out=$(cat "$LAB/out")
                 grep -q 'here is from-beta.service' <<<"$out" || fail "journal -f on $h: $out"
@@ -51,15 +51,15 @@ events_tell_the_decision_and_what_came_of_it() {
         for h in $LAB_HOSTS; do
                 fleetctl "$h" events from-beta.service >"$LAB/out" 2>&1 || fail "$h: exit $?, $(cat "$LAB/out")"
                 # A busy host also tells the state between the loading and the start.
-                [ "$(sed '/ is inactive (dead) on /d; s/^[^ ]* [^ ]*  //; s/ on .*//' "$LAB/out" | tr '\n' ';')" = \
-                        "from-beta.service is new;from-beta.service is to be launched (was inactive);from-beta.service is to run;from-beta.service is active (running);" ] ||
+                [ "$(sed '/: inactive (dead) on /d; s/^[^ ]* [^ ]*  //; s/ on .*//; s/ to .*//' "$LAB/out" | tr '\n' ';')" = \
+                        "from-beta.service: submitted;from-beta.service: target state launched (was inactive);from-beta.service: assigned;from-beta.service: active (running);" ] ||
                         fail "$h: $(cat "$LAB/out")"
         done
         FLEETCTL_ENDPOINT=unix://$(host_socket gamma) timeout 30 "$LAB_BUILD/client/fleetctl" events --follow >"$LAB/out" 2>&1 &
         pid=$!
         wait_for 5 grep -q . "$LAB/out" || fail "--follow shows nothing of the past"
         fleetctl alpha stop from-beta.service >/dev/null 2>&1
-        wait_for 5 grep -q 'from-beta.service is inactive (dead) on ' "$LAB/out" || fail "the stop is not told: $(cat "$LAB/out")"
+        wait_for 5 grep -q 'from-beta.service: inactive (dead) on ' "$LAB/out" || fail "the stop is not told: $(cat "$LAB/out")"
         fleetctl beta start from-beta.service >/dev/null 2>&1
         kill $pid
         wait $pid 2>/dev/null || true
@@ -102,14 +102,14 @@ waiting_to_the_end_tells_how_a_unit_ended() {
         fleetctl beta start --wait everywhere.service >"$LAB/out" 2>&1 || fail "a global unit: exit $?, $(cat "$LAB/out")"
         grep -q 'on 3 of 3 machines' "$LAB/out" && runs_nowhere everywhere.service || fail "a global unit: $(cat "$LAB/out")"
 
-        # Whoever stops it ends the wait, which is no failure.
+        # A stop ends the wait, which is no failure.
         runs_forever stopped.service </dev/null
         fleetctl alpha start stopped.service >"$LAB/out" 2>&1 || fail "start: exit $?, $(cat "$LAB/out")"
         fleetctl alpha start --wait stopped.service >"$LAB/out" 2>&1 &
         pid=$!
         wait_for 10 grep -q launched "$LAB/out" || fail "start --wait of a unit that runs: $(cat "$LAB/out")"
         fleetctl gamma stop stopped.service >/dev/null 2>&1 || fail "stop: exit $?"
-        wait $pid || fail "somebody stopped it: exit $?, $(cat "$LAB/out")"
+        wait $pid || fail "it was stopped: exit $?, $(cat "$LAB/out")"
 }
 
 submit_and_load_place_without_running() {
@@ -136,7 +136,7 @@ sample_units_run_where_their_rules_say() {
 a_unit_that_fits_nowhere_waits_and_starts_when_it_fits() {
         cp "$top/dist/units/web@.service" "$LAB/units/"
         fleetctl alpha start --no-block web@4.service >"$LAB/out" 2>&1 || fail "start: exit $?, $(cat "$LAB/out")"
-        # The engine has decided once the machine column says so for a unit submitted later.
+        # The engine has decided when a unit that was submitted later has a machine.
         runs_forever later.service </dev/null
         fleetctl alpha start later.service >/dev/null 2>&1 || fail "a later unit does not start"
         runs_nowhere web@4.service || fail "a fourth one runs beside one it conflicts with"
@@ -156,7 +156,7 @@ a_name_that_a_host_has_from_elsewhere_runs_on_another() {
         host_exec gamma systemctl is-active -q taken.service || fail "it does not run where its name is free"
         [ "$(for h in alpha beta; do host_exec $h systemctl show --value -p InvocationID,FragmentPath taken.service; done)" = "$before" ] || fail "the hosts' own were touched"
 
-        # With nowhere left, it waits and says why; then where the name becomes free it runs.
+        # Without a suitable machine it waits with a reason; it runs where the name becomes free.
         fleetctl alpha destroy taken.service >/dev/null 2>&1
         wait_for 5 leaves_no_file taken.service || fail "destroyed, its file is left"
         sed 's/taken/pinned-name/' "$LAB/units/taken.service" >"$LAB/units/pinned-name.service"
@@ -241,12 +241,12 @@ with_a_full_run_an_edited_unit_runs_on_until_there_is_room() {
         wait_for 70 replaced "$h" || fail "the new text is not in force: $(host_exec "$h" systemctl cat edited.service)"
         fleetctl alpha destroy edited.service >"$LAB/out" 2>&1 || fail "destroy: exit $?, $(cat "$LAB/out")"
 }
-has_no_room() { host_exec "$1" journalctl -u fleetd -o cat --no-pager | grep -q 'cannot write the file of edited.service: No space left'; }
+has_no_room() { host_exec "$1" journalctl -u fleetd -o cat --no-pager | grep -q 'Failed to write the file of edited.service: No space left'; }
 replaced() { host_exec "$1" systemctl show --value -p Environment edited.service | grep -qx A=B && runs_on edited.service "$1"; }
 runs_twice() { [ "$(hosts_running "$1" | wc -l)" = 2 ]; }
 leaves_no_file_on() { ! host_exec "$1" test -e "/run/fleet/units/$2" && ! host_exec "$1" test -L "/run/systemd/system/$2"; }
 
-unknown_units_and_verbs_get_a_sentence_and_a_status() {
+unknown_units_and_verbs_get_a_message_and_a_status() {
         local out
         out=$(fleetctl alpha start nowhere-to-be-found.service 2>&1) && fail "start of an unknown unit: exit 0"
         grep -q nowhere-to-be-found.service <<<"$out" || fail "start: $out"
@@ -258,7 +258,7 @@ unknown_units_and_verbs_get_a_sentence_and_a_status() {
         grep -q /nowhere/fleet.sock <<<"$out" || fail "no daemon: $out"
 }
 
-# Userspace ends and begins again, under the same kernel and boot id: what ran has ended, as in any reboot.
+# Userspace restarts under the same kernel and boot ID: all units have ended, as in any reboot.
 after_a_soft_reboot_units_run_again_and_none_runs_twice() {
         local h u watch tenths=0
         runs_forever moves.service </dev/null
@@ -291,7 +291,7 @@ after_a_soft_reboot_units_run_again_and_none_runs_twice() {
 }
 soft_rebooted() { [ "$(host_exec "$1" systemctl show -P SoftRebootsCount)" = 1 ] && host_booted "$1"; }
 
-# The hosts have this machine's systemd: 254 and later can do it.
+# The hosts have the systemd of this machine: 254 and later support it.
 soft_reboot=
 [ "$(systemctl --version | awk 'NR == 1 { print $2 }')" -lt 254 ] || soft_reboot=after_a_soft_reboot_units_run_again_and_none_runs_twice
 
@@ -300,4 +300,4 @@ scenario three_hosts_form_a_cluster start_on_any_host_returns_when_the_unit_runs
         unload_and_destroy_work_from_any_host waiting_to_the_end_tells_how_a_unit_ended submit_and_load_place_without_running sample_units_run_where_their_rules_say \
         a_unit_that_fits_nowhere_waits_and_starts_when_it_fits $soft_reboot a_name_that_a_host_has_from_elsewhere_runs_on_another \
         aliases_and_masks_of_a_host_are_names_that_it_has what_the_administrator_took_over_runs_on_and_the_unit_goes_elsewhere \
-        a_unit_that_is_masked_while_it_runs_moves_once_it_has_stopped with_a_full_run_an_edited_unit_runs_on_until_there_is_room unknown_units_and_verbs_get_a_sentence_and_a_status
+        a_unit_that_is_masked_while_it_runs_moves_once_it_has_stopped with_a_full_run_an_edited_unit_runs_on_until_there_is_room unknown_units_and_verbs_get_a_message_and_a_status

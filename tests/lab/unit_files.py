@@ -1,4 +1,4 @@
-# Unit files for test-unit-files.sh: those that this machine has, of whatever packages, under names of our own, and some as people write
+# Unit files for test-unit-files.sh: those that this machine has, of all packages, under names of our own, and some as people write
 # them by accident. Each goes into the folder argv[1]; "refused" lists those that have to be refused, and with what.
 import os, sys
 
@@ -67,9 +67,9 @@ def main():
         put(out, "u-%s.service" % name, text)
     os.makedirs(out + "/refused")
     with open(out + "/refused/expected", "w") as f:
-        for name, (text, sentence) in REFUSED.items():
+        for name, (text, message) in REFUSED.items():
             put(out + "/refused", name + ".service", text)
-            f.write("%s.service %s\n" % (name, sentence))
+            f.write("%s.service %s\n" % (name, message))
 
 
 main()

@@ -13,19 +13,19 @@
 #include "tests/lib/scratch.h"
 
 Fixture *running;
-unsigned n_starts, n_stops, n_unnoted, n_slow;
+unsigned n_starts, n_stops, n_unrecorded, n_slow;
 
-/* -- The notes on disk -- */
+/* -- The records on disk -- */
 
-static char *records_text(Fixture *room) {
-        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
+static char *records_text(Fixture *fixture) {
+        _cleanup_free_ char *path = scratch_path(fixture->host->agent_path, "assignment");
         char *text = NULL;
 
         return read_file_at(AT_FDCWD, path, 1 << 20, &text, NULL) < 0 ? NULL : text;
 }
 
-bool is_noted(Fixture *room, const char *unit) {
-        _cleanup_free_ char *text = records_text(room), *name = NULL;
+bool is_recorded(Fixture *fixture, const char *unit) {
+        _cleanup_free_ char *text = records_text(fixture), *name = NULL;
         const char *at, *runs, *started;
 
         if (!text || asprintf(&name, "\"name\":\"%s\"", unit) < 0)
@@ -36,15 +36,15 @@ bool is_noted(Fixture *room, const char *unit) {
         return runs && started && runs < strchr(at, '}') && started < strchr(at, '}');
 }
 
-bool records_say(Fixture *room, const char *part) {
-        _cleanup_free_ char *text = records_text(room);
+bool records_contain(Fixture *fixture, const char *part) {
+        _cleanup_free_ char *text = records_text(fixture);
 
         return text && strstr(text, part);
 }
 
-void change_note(Fixture *room, const char *field, const char *value) {
-        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment"),
-                            *text = records_text(room), *changed = NULL;
+void change_record(Fixture *fixture, const char *field, const char *value) {
+        _cleanup_free_ char *path = scratch_path(fixture->host->agent_path, "assignment"),
+                            *text = records_text(fixture), *changed = NULL;
         char *at = text ? strstr(text, field) : NULL;
 
         assert_non_null(at);
@@ -54,147 +54,148 @@ void change_note(Fixture *room, const char *field, const char *value) {
         scratch_write(path, changed);
 }
 
-/* -- The room -- */
+/* -- The fixture -- */
 
 static void on_unit(void *userdata, const char *unit) {
         n_starts++;
         n_slow += streq(unit, "slow.service");
-        n_unnoted += !is_noted(running, unit) &&
-                     !is_noted(running, unit); /* one allocation may fail on purpose */
+        n_unrecorded += !is_recorded(running, unit) &&
+                        !is_recorded(running, unit); /* one allocation may fail on purpose */
 }
 
 static void on_unit_end(void *userdata, const char *unit, bool asked) {
         n_stops++;
 }
 
-void open_agent(Fixture *room) {
-        AgentOptions options = { .machine_id = room->host->id,
+void open_agent(Fixture *fixture) {
+        AgentOptions options = { .machine_id = fixture->host->id,
                                  .boot_id = "b0000000000000000000000000000001",
-                                 .directory = room->host->agent_path,
+                                 .directory = fixture->host->agent_path,
                                  .boot_wait_ms = 60000 };
         Error err = {};
 
-        assert_int_equal(agent_new(&room->agent, world_loop(room->loop), room->host->registry, room->bus,
-                                   &options, &err),
+        assert_int_equal(agent_new(&fixture->agent, world_loop(fixture->loop), fixture->host->registry,
+                                   fixture->bus, &options, &err),
                          0);
 }
 
-void close_agent(Fixture *room) {
-        room->agent = agent_free(room->agent);
-        while (world_loop_is_working(room->loop))
-                run_ms(room, 1);
+void close_agent(Fixture *fixture) {
+        fixture->agent = agent_free(fixture->agent);
+        while (world_loop_is_working(fixture->loop))
+                run_ms(fixture, 1);
 }
 
 Fixture *fixture_new(void) {
         static const SimSystemdHooks hooks = { .on_start = on_unit, .on_stop = on_unit_end };
-        Fixture *room = NEW0(Fixture, 1);
+        Fixture *fixture = NEW0(Fixture, 1);
 
-        running = room;
-        n_starts = n_stops = n_unnoted = n_slow = 0;
+        running = fixture;
+        n_starts = n_stops = n_unrecorded = n_slow = 0;
         vain = (Vain) {};
         pretence = (Pretence) {};
-        room->host = host_new(false);
-        host_machine(room->host);
-        room->world = world_new(1, false);
-        room->loop = world_loop_new(room->world, "agent");
-        room->systemd = sim_systemd_new(room->world, "systemd", &hooks);
-        room->bus = sim_systemd_attach(room->systemd, room->loop);
-        real_ops = room->bus->ops;
-        open_agent(room);
-        return room;
+        fixture->host = host_new(false);
+        host_machine(fixture->host);
+        fixture->world = world_new(1, false);
+        fixture->loop = world_loop_new(fixture->world, "agent");
+        fixture->systemd = sim_systemd_new(fixture->world, "systemd", &hooks);
+        fixture->bus = sim_systemd_attach(fixture->systemd, fixture->loop);
+        real_ops = fixture->bus->ops;
+        open_agent(fixture);
+        return fixture;
 }
 
-void fixture_free(Fixture *room) {
-        close_agent(room);
-        run_ms(room, 50); /* answers in vain */
-        sim_systemd_detach(room->systemd);
-        sim_systemd_free(room->systemd);
-        world_loop_free(room->loop);
-        world_free(room->world);
-        host_free(room->host);
-        free(room);
+void fixture_free(Fixture *fixture) {
+        close_agent(fixture);
+        run_ms(fixture, 50); /* calls without effect */
+        sim_systemd_detach(fixture->systemd);
+        sim_systemd_free(fixture->systemd);
+        world_loop_free(fixture->loop);
+        world_free(fixture->world);
+        host_free(fixture->host);
+        free(fixture);
 }
 
-void run_ms(Fixture *room, uint64_t ms) {
-        world_run(room->world, world_now_ms(room->world) + ms);
+void run_ms(Fixture *fixture, uint64_t ms) {
+        world_run(fixture->world, world_now_ms(fixture->world) + ms);
 }
 
-void fixture_turn(Fixture *room, uint64_t until_ms) {
-        if (world_now_ms(room->world) >= until_ms)
+void fixture_turn(Fixture *fixture, uint64_t until_ms) {
+        if (world_now_ms(fixture->world) >= until_ms)
                 fail_msg("what was waited for did not come");
-        run_ms(room, 1);
-        room->host->deadline_ms = 0;
-        host_turn(room->host);
+        run_ms(fixture, 1);
+        fixture->host->deadline_ms = 0;
+        host_turn(fixture->host);
 }
 
-void settle(Fixture *room) {
+void settle(Fixture *fixture) {
         for (unsigned i = 0; i < 5; i++) {
-                host_pause(room->host, 10);
-                run_ms(room, 2);
+                host_pause(fixture->host, 10);
+                run_ms(fixture, 2);
         }
 }
 
-void await_round(Fixture *room) {
-        for (uint64_t planned = agent_counts(room->agent)->planned,
-                      end_ms = world_now_ms(room->world) + 12000;
-             agent_counts(room->agent)->planned - planned < room->n_others; run_ms(room, 1))
-                assert_true(world_now_ms(room->world) < end_ms);
+void await_round(Fixture *fixture) {
+        for (uint64_t planned = agent_counts(fixture->agent)->planned,
+                      end_ms = world_now_ms(fixture->world) + 12000;
+             agent_counts(fixture->agent)->planned - planned < fixture->n_others; run_ms(fixture, 1))
+                assert_true(world_now_ms(fixture->world) < end_ms);
 }
 
 /* -- Units -- */
 
-void order_to(Fixture *room, const char *name, const char *text, AssignmentKind kind) {
-        host_unit(room->host, name, text, kind == ASSIGNMENT_RUN ? TARGET_LAUNCHED : TARGET_LOADED);
-        host_order(room->host, name, kind);
+void assign_to(Fixture *fixture, const char *name, const char *text, AssignmentKind kind) {
+        host_unit(fixture->host, name, text, kind == ASSIGNMENT_RUN ? TARGET_LAUNCHED : TARGET_LOADED);
+        host_order(fixture->host, name, kind);
 }
 
-void order(Fixture *room, const char *name) {
-        order_to(room, name, "[Service]\nExecStart=/bin/one\n", ASSIGNMENT_RUN);
+void assign(Fixture *fixture, const char *name) {
+        assign_to(fixture, name, "[Service]\nExecStart=/bin/one\n", ASSIGNMENT_RUN);
 }
 
-void order_slowly(Fixture *room, const char *name) {
-        world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
-        order(room, name);
-        UNTIL(room, world_loop_is_working(room->loop));
-        run_ms(room, WRITE_MS / 2);
+void assign_slowly(Fixture *fixture, const char *name) {
+        world_loop_set_work_ms(fixture->loop, WRITE_MS, WRITE_MS);
+        assign(fixture, name);
+        UNTIL(fixture, world_loop_is_working(fixture->loop));
+        run_ms(fixture, WRITE_MS / 2);
 }
 
-void run_unit(Fixture *room, const char *name) {
-        order(room, name);
-        UNTIL(room, says(room, name, "active"));
-        settle(room);
+void run_unit(Fixture *fixture, const char *name) {
+        assign(fixture, name);
+        UNTIL(fixture, is_published(fixture, name, "active"));
+        settle(fixture);
 }
 
-const UnitState *state_of(Fixture *room, const char *unit) {
-        const ClusterState *s = cluster_state(registry_cluster(room->host->registry), room->host->id, unit);
+const UnitState *state_of(Fixture *fixture, const char *unit) {
+        const ClusterState *s = cluster_state(registry_cluster(fixture->host->registry), fixture->host->id,
+                                              unit);
 
         return s ? &s->state : NULL;
 }
 
-bool says(Fixture *room, const char *unit, const char *active) {
-        const UnitState *s = state_of(room, unit);
+bool is_published(Fixture *fixture, const char *unit, const char *active) {
+        const UnitState *s = state_of(fixture, unit);
 
         return s && streq(s->active, active);
 }
 
-bool has_order(Fixture *room, const char *unit) {
-        return cluster_assignment(registry_cluster(room->host->registry), room->host->id, unit);
+bool has_assignment(Fixture *fixture, const char *unit) {
+        return cluster_assignment(registry_cluster(fixture->host->registry), fixture->host->id, unit);
 }
 
-bool is_gone(Fixture *room, const char *unit) {
-        return !has_order(room, unit) && !state_of(room, unit);
+bool is_gone(Fixture *fixture, const char *unit) {
+        return !has_assignment(fixture, unit) && !state_of(fixture, unit);
 }
 
 /* -- Messages -- */
 
-unsigned n_said;
+unsigned n_logged;
 
-static void count_said(void *userdata, int priority, const LogFields *fields, const char *sentence) {
-        n_said += strstr(sentence, userdata) != NULL;
+static void count_said(void *userdata, int priority, const LogFields *fields, const char *message) {
+        n_logged += strstr(message, userdata) != NULL;
 }
 
 void count_messages(const char *part) {
-        n_said = 0;
+        n_logged = 0;
         log_set_sink(part ? count_said : NULL, (void *) part);
 }
 
@@ -204,24 +205,24 @@ const SystemdOps *real_ops;
 SystemdOps bent;
 SystemdEvents events;
 
-static void set_events_noted(Systemd *s, const SystemdEvents *set) {
+static void set_events_recorded(Systemd *s, const SystemdEvents *set) {
         events = set ? *set : (SystemdEvents) {};
         real_ops->set_events(s, set);
 }
 
 int faulty_fixture_setup(void **state) {
-        Fixture *room;
+        Fixture *fixture;
 
         leader = (Leader) {};
-        room = fixture_new();
-        close_agent(room);
+        fixture = fixture_new();
+        close_agent(fixture);
         bent = *real_ops;
         bent.list = list_pretended;
-        bent.set_events = set_events_noted;
-        room->bus->ops = &bent;
-        open_agent(room);
-        settle(room);
-        *state = room;
+        bent.set_events = set_events_recorded;
+        fixture->bus->ops = &bent;
+        open_agent(fixture);
+        settle(fixture);
+        *state = fixture;
         return 0;
 }
 
@@ -280,9 +281,9 @@ int write_in_vain(Systemd *s, const char *name, const char *text, size_t size) {
         return is_in_vain(name) ? vain.error : real_ops->write_file(s, name, text, size);
 }
 
-void until_calls(Fixture *room, unsigned n, uint64_t ms) {
-        for (uint64_t end_ms = world_now_ms(room->world) + ms; vain.n < n; run_ms(room, 10))
-                assert_true(world_now_ms(room->world) < end_ms);
+void until_calls(Fixture *fixture, unsigned n, uint64_t ms) {
+        for (uint64_t end_ms = world_now_ms(fixture->world) + ms; vain.n < n; run_ms(fixture, 10))
+                assert_true(world_now_ms(fixture->world) < end_ms);
 }
 
 typedef struct Listing {

@@ -1,5 +1,5 @@
-/* The agent between a real registry, whose store is alone, and a simulated systemd in virtual time. A test
- * may have calls to systemd fail or come to nothing, and change what systemd says of a unit. */
+/* The agent between a real registry, whose store has one member, and a simulated systemd in virtual time. A
+ * test may let calls to systemd fail or have no effect, and change the state that systemd reports. */
 #pragma once
 
 #include "fleetd/agent/agent.h"
@@ -17,59 +17,59 @@ typedef struct Fixture {
         World *world;
         WorldLoop *loop;
         SimSystemd *systemd;
-        Systemd *bus; /* what the agent has of it */
+        Systemd *bus; /* as the agent uses it */
         Agent *agent;
-        unsigned n_others; /* units that nothing happens to */
+        unsigned n_others; /* units without changes */
 } Fixture;
 
 extern Fixture *running;
 extern unsigned n_starts, n_stops; /* of processes */
-extern unsigned n_unnoted;         /* starts of what was not on disk */
+extern unsigned n_unrecorded;      /* starts without a record on disk */
 extern unsigned n_slow;            /* starts of slow.service */
 
 /* A host without units, and its agent. */
 Fixture *fixture_new(void);
-void fixture_free(Fixture *room);
-void open_agent(Fixture *room);
-/* As a daemon that is stopped; its last write is over. */
-void close_agent(Fixture *room);
+void fixture_free(Fixture *fixture);
+void open_agent(Fixture *fixture);
+/* Close the agent as a daemon that is stopped; its last write has ended. */
+void close_agent(Fixture *fixture);
 
-void run_ms(Fixture *room, uint64_t ms);
-/* Virtual time goes on while the store answers in real time; the test fails when 25 s of it have passed. */
-#define UNTIL(room, expression)                                                        \
-        for (uint64_t until_ms_ = world_now_ms((room)->world) + 25000; !(expression);) \
-        fixture_turn(room, until_ms_)
-void fixture_turn(Fixture *room, uint64_t until_ms);
-/* The store has answered, and the agent has processed that. */
-void settle(Fixture *room);
-/* Up to the next of the agent's rounds over all: none comes in the ten seconds behind it. */
-void await_round(Fixture *room);
+void run_ms(Fixture *fixture, uint64_t ms);
+/* Run the virtual time while the store replies in real time; the test fails after 25 s of it. */
+#define UNTIL(fixture, expression)                                                        \
+        for (uint64_t until_ms_ = world_now_ms((fixture)->world) + 25000; !(expression);) \
+        fixture_turn(fixture, until_ms_)
+void fixture_turn(Fixture *fixture, uint64_t until_ms);
+/* Wait until the store has replied, and the agent has processed that. */
+void settle(Fixture *fixture);
+/* Wait for the next resync of the agent: the next ten seconds have none. */
+void await_round(Fixture *fixture);
 
-void order(Fixture *room, const char *name);
-void order_to(Fixture *room, const char *name, const char *text, AssignmentKind kind);
-/* It has been ordered to run, and its note is being written since a second. */
-void order_slowly(Fixture *room, const char *name);
-/* Ordered to run, and published as active. */
-void run_unit(Fixture *room, const char *name);
-bool says(Fixture *room, const char *unit, const char *active);
-const UnitState *state_of(Fixture *room, const char *unit); /* as published; NULL: it is not */
-bool has_order(Fixture *room, const char *unit);
-bool is_gone(Fixture *room, const char *unit);
-/* Whether the notes on disk say of 'unit' that it is to run, and was started; whether they contain 'part'. */
-bool is_noted(Fixture *room, const char *unit);
-bool records_say(Fixture *room, const char *part);
-/* The first value behind 'field' in the notes on disk becomes 'value'. */
-void change_note(Fixture *room, const char *field, const char *value);
+void assign(Fixture *fixture, const char *name);
+void assign_to(Fixture *fixture, const char *name, const char *text, AssignmentKind kind);
+/* Assign the unit to run; its record is being written since a second. */
+void assign_slowly(Fixture *fixture, const char *name);
+/* Assign the unit to run, and wait until it is published as active. */
+void run_unit(Fixture *fixture, const char *name);
+bool is_published(Fixture *fixture, const char *unit, const char *active);
+const UnitState *state_of(Fixture *fixture, const char *unit); /* as published; NULL: it is not */
+bool has_assignment(Fixture *fixture, const char *unit);
+bool is_gone(Fixture *fixture, const char *unit);
+/* Return whether the records on disk have 'unit' as started; whether they contain 'part'. */
+bool is_recorded(Fixture *fixture, const char *unit);
+bool records_contain(Fixture *fixture, const char *part);
+/* Replace the first value after 'field' in the records on disk by 'value'. */
+void change_record(Fixture *fixture, const char *field, const char *value);
 
-/* Messages that contain 'part' are counted; NULL: no more. */
-extern unsigned n_said;
+/* Count messages that contain 'part'; NULL: stop counting. */
+extern unsigned n_logged;
 void count_messages(const char *part);
 
-/* -- What systemd does otherwise than the simulated one, in SystemdOps that a test changes -- */
+/* -- Deviations from the simulated systemd, in SystemdOps that a test changes -- */
 
 extern const SystemdOps *real_ops;
-/* The agent of in_a_faulty_fixture() has these, which a test may change: the real ones, and list_pretended().
- * It follows a leader. */
+/* The agent of in_a_faulty_fixture() uses these, which a test may change: the real ones, and
+ * list_pretended(). It follows a leader. */
 extern SystemdOps bent;
 extern SystemdEvents events; /* of that agent */
 
@@ -78,11 +78,11 @@ int faulty_fixture_teardown(void **state);
 #define in_a_faulty_fixture(f) \
         cmocka_unit_test_setup_teardown(f, faulty_fixture_setup, faulty_fixture_teardown)
 
-/* Calls about one unit: they are written down, and fail, or come to nothing. */
+/* Calls about one unit: they are written down, and fail or have no effect. */
 typedef struct Vain {
         const char *unit; /* NULL: none */
         int error;
-        bool held; /* without an answer */
+        bool held; /* without a reply */
         unsigned n;
         uint64_t at_ms[20];
         SystemdDone done; /* of the last one */
@@ -96,14 +96,14 @@ int stop_in_vain(Systemd *s, const char *name, SystemdDone done, void *userdata)
 int link_in_vain(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata);
 int unlink_in_vain(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata);
 int write_in_vain(Systemd *s, const char *name, const char *text, size_t size);
-void until_calls(Fixture *room, unsigned n, uint64_t ms);
+void until_calls(Fixture *fixture, unsigned n, uint64_t ms);
 
-/* What systemd says of one unit instead of the truth. */
+/* The state that systemd reports of one unit. */
 typedef struct Pretence {
-        const char *unit, *active; /* 'active' NULL: the truth */
+        const char *unit, *active; /* 'active' NULL: the real state */
         SystemdEnd end;
         bool held;
-        void (*change)(SystemdUnit *seen); /* the rest; NULL: nothing */
+        void (*change)(SystemdUnit *seen); /* the other members; NULL: unchanged */
         int error;                         /* of each listing */
 } Pretence;
 

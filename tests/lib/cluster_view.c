@@ -131,27 +131,27 @@ void cluster_view_destroy(ClusterView *p, const char *name) {
         cluster_view_remove(p, layout_key(key, LAYOUT_TARGET, name, NULL));
 }
 
-static void put_order(ClusterView *p, const char *machine, const char *unit, AssignmentKind kind,
-                      uint64_t unit_index, uint64_t since_ms) {
+static void put_assignment(ClusterView *p, const char *machine, const char *unit, AssignmentKind kind,
+                           uint64_t unit_index, uint64_t since_ms) {
         char id[MACHINE_ID_SIZE];
         ClusterAssignment *there = cluster_assignment(&p->cluster, cluster_view_id(id, machine), unit);
-        Assignment order = { .kind = kind,
-                             .unit_index = unit_index,
-                             .since_ms = since_ms,
-                             .term = 1,
-                             .reason = strdup("because") };
+        Assignment assignment = { .kind = kind,
+                                  .unit_index = unit_index,
+                                  .since_ms = since_ms,
+                                  .term = 1,
+                                  .reason = strdup("because") };
         _cleanup_text_ Text t = {};
 
-        stored_assignment_write(&t, &order);
-        assignment_done(&order);
+        stored_assignment_write(&t, &assignment);
+        assignment_done(&assignment);
         put(p, LAYOUT_ASSIGNMENT, unit, machine, t.chars, t.size, there ? there->created : p->index);
 }
 
-void cluster_view_order(ClusterView *p, const char *machine, const char *unit, AssignmentKind kind) {
+void cluster_view_assign(ClusterView *p, const char *machine, const char *unit, AssignmentKind kind) {
         ClusterUnit *u = cluster_any_unit(&p->cluster, unit);
 
         p->index++;
-        put_order(p, machine, unit, kind, u ? u->index : 0, p->cluster.now_ms);
+        put_assignment(p, machine, unit, kind, u ? u->index : 0, p->cluster.now_ms);
 }
 
 static void put_state(ClusterView *p, const char *machine, const char *unit, const char *load,
@@ -164,7 +164,7 @@ static void put_state(ClusterView *p, const char *machine, const char *unit, con
         ClusterState *was = cluster_state(&p->cluster, id, unit);
         const char *hash = u ? u->unit->hash : NULL;
 
-        /* The machine has the text that its order is about. */
+        /* The machine has the text of its assignment. */
         if (o && was && u && o->unit_index != u->index)
                 hash = was->state.hash;
         assert(unit_state_init(&state, load, active, streq(active, "active") ? "running" : "dead", hash, 1,
@@ -186,7 +186,7 @@ void cluster_view_done(ClusterView *p, const char *machine, const char *unit) {
         put_state(p, machine, unit, "loaded", "inactive", true);
 }
 
-void cluster_view_foreign(ClusterView *p, const char *machine, const char *unit) {
+void cluster_view_conflicting(ClusterView *p, const char *machine, const char *unit) {
         put_state(p, machine, unit, STATE_FOREIGN, "inactive", false);
 }
 
@@ -203,26 +203,26 @@ void cluster_view_apply(ClusterView *p, const EnginePlan *plan) {
                 const ClusterMachine *m = cluster_machine(&p->cluster, c->machine);
                 char key[LAYOUT_KEY_MAX];
                 _cleanup_text_ Text t = {};
-                Assignment order = { .kind = c->kind,
-                                     .unit_index = c->unit_index,
-                                     .since_ms = c->since_ms,
-                                     .term = 1,
-                                     .reason = strdup(c->reason) };
+                Assignment assignment = { .kind = c->kind,
+                                          .unit_index = c->unit_index,
+                                          .since_ms = c->since_ms,
+                                          .term = 1,
+                                          .reason = strdup(c->reason) };
 
                 /* The transaction's checks. */
                 assert(c->expected_index == (o ? o->index : 0));
                 assert(c->unit_index == (u ? u->index : 0));
                 assert(c->presence_index == 0 || c->presence_index == m->presence_index);
 
-                stored_assignment_write(&t, &order);
-                assignment_done(&order);
+                stored_assignment_write(&t, &assignment);
+                assignment_done(&assignment);
                 layout_key(key, LAYOUT_ASSIGNMENT, c->unit, c->machine);
                 assert(cluster_put(&p->cluster, key, strlen(key), t.chars, t.size, o ? o->created : p->index,
                                    p->index, NULL) == 0);
         }
 }
 
-void cluster_view_obey(ClusterView *p) {
+void cluster_view_execute(ClusterView *p) {
         size_t n_machines;
         _cleanup_free_ ClusterMachine **machines = cluster_machines_sorted(&p->cluster, &n_machines);
 

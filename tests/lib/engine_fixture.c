@@ -8,9 +8,9 @@
 #include "tests/lib/alloc.h"
 #include "tests/lib/engine_fixture.h"
 
-Fixture room;
+Fixture fixture;
 
-/* -- The surroundings of the engine -- */
+/* -- The interfaces that the engine uses -- */
 
 int __wrap_timer_start(Timer *timer, Loop *loop, uint64_t delay_ms);
 void __wrap_timer_stop(Timer *timer);
@@ -21,9 +21,9 @@ const Cluster *__wrap_registry_cluster(const Registry *r);
 bool __wrap_registry_ready(const Registry *r);
 bool __wrap_registry_is_current(const Registry *r);
 KvStore *__wrap_registry_store(const Registry *r);
-void __wrap_registry_listen(Registry *r, RegistryListener *listener);
-void __wrap_registry_unlisten(Registry *r, RegistryListener *listener);
-void __wrap_registry_forget(Registry *r, const void *userdata);
+void __wrap_registry_observe(Registry *r, RegistryObserver *listener);
+void __wrap_registry_unobserve(Registry *r, RegistryObserver *listener);
+void __wrap_registry_cancel(Registry *r, const void *userdata);
 int __wrap_registry_assign(Registry *r, uint64_t term, const AssignmentChange *changes, size_t n,
                            RegistryDone done, void *userdata);
 const AssignmentChange *__wrap_registry_refused_assignment(const Registry *r, const AssignmentChange *changes,
@@ -34,164 +34,166 @@ int __real_engine_plan_within(const Cluster *cluster, const char *const *units, 
 int __wrap_engine_plan_within(const Cluster *cluster, const char *const *units, size_t n_units,
                               uint64_t brake_ms, const EnginePlanLimits *limits, EnginePlan *ret);
 
-static Clock *clock_of(const Timer *timer) {
-        return streq(timer->name, "engine.c:on_sweep") ? &room.sweep : &room.again;
+static Clock *fixture_clock(const Timer *timer) {
+        return streq(timer->name, "engine.c:engine_on_resync") ? &fixture.resync : &fixture.retry;
 }
 
 int __wrap_timer_start(Timer *timer, Loop *loop, uint64_t delay_ms) {
-        if (room.without_timers)
+        if (fixture.without_timers)
                 return -ENOMEM;
-        *clock_of(timer) = (Clock) { .timer = timer, .armed = true, .delay_ms = delay_ms };
+        *fixture_clock(timer) = (Clock) { .timer = timer, .armed = true, .delay_ms = delay_ms };
         return 0;
 }
 
 void __wrap_timer_stop(Timer *timer) {
-        clock_of(timer)->armed = false;
+        fixture_clock(timer)->armed = false;
 }
 
 void __wrap_loop_defer(Loop *loop, Deferred *deferred) {
-        room.wake = deferred;
-        room.woken = true;
-        room.n_wakes++;
+        fixture.wake = deferred;
+        fixture.woken = true;
+        fixture.n_wakes++;
 }
 
 void __wrap_deferred_cancel(Deferred *deferred) {
-        room.woken = false;
+        fixture.woken = false;
 }
 
 void __wrap_kv_state(KvStore *store, KvState *ret) {
-        *ret = room.state;
+        *ret = fixture.state;
 }
 
-/* The only one that the engine may ask. */
-static Registry *the_registry(void) {
-        return (Registry *) &room;
+/* The only registry that the engine may call. */
+static Registry *fixture_registry(void) {
+        return (Registry *) &fixture;
 }
 
 const Cluster *__wrap_registry_cluster(const Registry *r) {
-        assert_ptr_equal(r, the_registry());
-        return &room.picture.cluster;
+        assert_ptr_equal(r, fixture_registry());
+        return &fixture.view.cluster;
 }
 
 bool __wrap_registry_ready(const Registry *r) {
-        return room.ready;
+        return fixture.ready;
 }
 
 bool __wrap_registry_is_current(const Registry *r) {
-        return room.current;
+        return fixture.current;
 }
 
 KvStore *__wrap_registry_store(const Registry *r) {
         return NULL;
 }
 
-void __wrap_registry_listen(Registry *r, RegistryListener *listener) {
-        room.listener = listener;
+void __wrap_registry_observe(Registry *r, RegistryObserver *listener) {
+        fixture.listener = listener;
 }
 
-void __wrap_registry_unlisten(Registry *r, RegistryListener *listener) {
-        room.listener = NULL;
+void __wrap_registry_unobserve(Registry *r, RegistryObserver *listener) {
+        fixture.listener = NULL;
 }
 
-void __wrap_registry_forget(Registry *r, const void *userdata) {
-        if (room.userdata == userdata)
-                room.done = NULL;
+void __wrap_registry_cancel(Registry *r, const void *userdata) {
+        if (fixture.userdata == userdata)
+                fixture.done = NULL;
 }
 
-/* One at a time. */
-static int ask(uint64_t term, const AssignmentChange *changes, size_t n, RegistryDone done, void *userdata) {
-        int r = room.error;
+/* One transaction at a time. */
+static int fixture_call(uint64_t term, const AssignmentChange *changes, size_t n, RegistryDone done,
+                        void *userdata) {
+        int r = fixture.error;
 
-        assert_false(room.done != NULL);
-        assert_true(room.n_calls < CALLS_MAX && n <= ORDERS_MAX);
-        room.calls[room.n_calls++] = (Call) { .n = n, .term = term, .n_plans = room.n_plans };
-        room.error = 0;
+        assert_false(fixture.done != NULL);
+        assert_true(fixture.n_calls < CALLS_MAX && n <= CHANGES_MAX);
+        fixture.calls[fixture.n_calls++] = (Call) { .n = n, .term = term, .n_plans = fixture.n_plans };
+        fixture.error = 0;
         if (r < 0)
                 return r;
         for (size_t i = 0; i < n; i++)
-                room.changes[i] = changes[i];
-        room.n_changes = n;
-        room.done = done;
-        room.userdata = userdata;
+                fixture.changes[i] = changes[i];
+        fixture.n_changes = n;
+        fixture.done = done;
+        fixture.userdata = userdata;
         return 0;
 }
 
 int __wrap_registry_assign(Registry *r, uint64_t term, const AssignmentChange *changes, size_t n,
                            RegistryDone done, void *userdata) {
         assert_true(n > 0);
-        return ask(term, changes, n, done, userdata);
+        return fixture_call(term, changes, n, done, userdata);
 }
 
 int __wrap_registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *userdata) {
-        return ask(term, NULL, 0, done, userdata);
+        return fixture_call(term, NULL, 0, done, userdata);
 }
 
 const AssignmentChange *__wrap_registry_refused_assignment(const Registry *r, const AssignmentChange *changes,
                                                            size_t n) {
         for (size_t i = 0; i < n; i++) {
-                if (!room.refused || !streq(changes[i].unit, room.refused))
+                if (!fixture.refused || !streq(changes[i].unit, fixture.refused))
                         continue;
-                room.refusal = changes[i];
-                room.refusal.machine[0] += room.other == FIELD_MACHINE;
-                room.refusal.expected_index += room.other == FIELD_ORDER;
-                room.refusal.unit_index += room.other == FIELD_UNIT;
-                room.refusal.presence_index += room.other == FIELD_PRESENCE;
-                return &room.refusal;
+                fixture.refusal = changes[i];
+                fixture.refusal.machine[0] += fixture.other == FIELD_MACHINE;
+                fixture.refusal.expected_index += fixture.other == FIELD_ASSIGNMENT;
+                fixture.refusal.unit_index += fixture.other == FIELD_UNIT;
+                fixture.refusal.presence_index += fixture.other == FIELD_PRESENCE;
+                return &fixture.refusal;
         }
         return NULL;
 }
 
 int __wrap_engine_plan_within(const Cluster *cluster, const char *const *units, size_t n_units,
                               uint64_t brake_ms, const EnginePlanLimits *limits, EnginePlan *ret) {
-        Planned *p = &room.plans[room.n_plans];
-        int r = room.plan_error;
+        Planned *p = &fixture.plans[fixture.n_plans];
+        int r = fixture.plan_error;
 
-        assert_true(room.n_plans < PLANS_MAX);
-        room.n_plans++;
+        assert_true(fixture.n_plans < PLANS_MAX);
+        fixture.n_plans++;
         *p = (Planned) {
                 .n = n_units, .brake_ms = brake_ms, .work_max = limits->work_max, .freed = limits->freed
         };
         for (size_t i = 0; i < n_units; i++)
                 snprintf(p->names + strlen(p->names), sizeof(p->names) - strlen(p->names), "%s ", units[i]);
-        room.plan_error = 0;
+        fixture.plan_error = 0;
         if (r < 0)
                 return r;
 
         assert_int_equal(__real_engine_plan_within(cluster, units, n_units, brake_ms, limits, ret), 0);
         p->work = ret->work;
-        ret->freed = room.freed;
-        ret->again_ms = room.again_ms ?: ret->again_ms;
-        for (size_t i = 0; i < room.n_rest; i++)
-                assert_int_equal(names_add(&ret->rest, room.rest[i], strlen(room.rest[i])), 0);
-        room.n_rest = 0;
-        alloc_fail_at(room.fail_after_plan);
-        room.fail_after_plan = 0;
+        ret->freed = fixture.freed;
+        ret->again_ms = fixture.again_ms ?: ret->again_ms;
+        for (size_t i = 0; i < fixture.n_rest; i++)
+                assert_int_equal(names_add(&ret->rest, fixture.rest[i], strlen(fixture.rest[i])), 0);
+        fixture.n_rest = 0;
+        alloc_fail_at(fixture.fail_after_plan);
+        fixture.fail_after_plan = 0;
         return 0;
 }
 
-void fixture_on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
-        room.n_warnings += priority == LOG_WARNING;
-        room.n_told += fields->message_id != NULL;
-        if (!starts_with(sentence, "the cluster was recovered or restored"))
+void fixture_on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
+        fixture.n_warnings += priority == LOG_WARNING;
+        fixture.n_logged += fields->message_id != NULL;
+        if (!starts_with(message, "the cluster was recovered or restored"))
                 return;
-        room.n_notices++;
-        snprintf(room.notice, sizeof(room.notice), "%s", sentence);
+        fixture.n_notices++;
+        snprintf(fixture.notice, sizeof(fixture.notice), "%s", message);
 }
 
 /* -- Events -- */
 
-/* All passes that need neither an answer nor time. */
+/* Run all passes that need neither an answer nor time. */
 void fixture_turn(void) {
-        for (unsigned i = 0; room.woken; i++) {
+        for (unsigned i = 0; fixture.woken; i++) {
                 if (i == TURNS_MAX)
                         fail_msg("the engine has been woken %d times", TURNS_MAX);
-                room.woken = false;
-                room.wake->run(room.wake->userdata);
+                fixture.woken = false;
+                fixture.wake->run(fixture.wake->userdata);
         }
 }
 
 void fixture_engine(void) {
-        assert_int_equal(engine_new(&room.engine, &room.loop.base, the_registry(), &(EngineOptions) {}), 0);
+        assert_int_equal(
+                engine_new(&fixture.engine, &fixture.loop.base, fixture_registry(), &(EngineOptions) {}), 0);
 }
 
 void fixture_begin(void) {
@@ -206,72 +208,73 @@ void fixture_fire(Clock *c) {
         fixture_turn();
 }
 
-void fixture_hear(RegistryChange change) {
-        room.listener->on_change(room.listener->userdata, &change);
+void fixture_report(RegistryChange change) {
+        fixture.listener->on_change(fixture.listener->userdata, &change);
 }
 
-/* The cluster view follows the picture, and the engine is told of it. */
+/* The cluster view becomes current, and the engine is notified. */
 void fixture_changed(RegistryChange change) {
-        room.picture.cluster.index = room.picture.index;
-        fixture_hear(change);
+        fixture.view.cluster.index = fixture.view.index;
+        fixture_report(change);
         fixture_turn();
 }
 
 void fixture_answer_at(KvStatus status, uint64_t index) {
-        RegistryDone done = room.done;
+        RegistryDone done = fixture.done;
 
         assert_true(done != NULL);
-        room.done = NULL;
-        done(room.userdata, status, status == KV_OK ? "" : "a test says so", index);
+        fixture.done = NULL;
+        done(fixture.userdata, status, status == KV_OK ? "" : "rejected by the test", index);
         fixture_turn();
 }
 
-/* The events of what is done come later, by fixture_tell(). */
+/* The events of the change follow with fixture_notify(). */
 void fixture_answer(KvStatus status) {
-        fixture_answer_at(status, room.picture.index + 1);
+        fixture_answer_at(status, fixture.view.index + 1);
 }
 
-void fixture_tell(void) {
-        cluster_view_apply(&room.picture, &(EnginePlan) { .changes = room.changes, .n = room.n_changes });
-        room.picture.cluster.index = room.picture.index;
-        for (size_t i = 0; i < room.n_changes; i++)
-                fixture_hear((RegistryChange) { .kind = CHANGED_ASSIGNMENT,
-                                                .unit = room.changes[i].unit,
-                                                .machine = room.changes[i].machine });
+void fixture_notify(void) {
+        cluster_view_apply(&fixture.view,
+                           &(EnginePlan) { .changes = fixture.changes, .n = fixture.n_changes });
+        fixture.view.cluster.index = fixture.view.index;
+        for (size_t i = 0; i < fixture.n_changes; i++)
+                fixture_report((RegistryChange) { .kind = CHANGED_ASSIGNMENT,
+                                                  .unit = fixture.changes[i].unit,
+                                                  .machine = fixture.changes[i].machine });
         fixture_turn();
 }
 
-void fixture_carry_out(void) {
+void fixture_complete(void) {
         fixture_answer(KV_OK);
-        fixture_tell();
+        fixture_notify();
 }
 
-void fixture_refuse(void) {
+void fixture_reject(void) {
         fixture_answer(KV_COMPARE_FAILED);
-        fixture_fire(&room.again);
+        fixture_fire(&fixture.retry);
 }
 
 int fixture_setup(void **state) {
-        memset(&room, 0, sizeof(room));
-        room.ready = room.current = true;
-        room.state = (KvState) { .role = KV_ROLE_LEADER, .ready = true, .term = TERM };
-        room.picture.cluster.now_ms = 1000000;
-        manual_loop_init(&room.loop, 1);
-        cluster_view_machine(&room.picture, "A", "", PRESENCE_UP);
-        cluster_view_machine(&room.picture, "B", "", PRESENCE_UP);
+        memset(&fixture, 0, sizeof(fixture));
+        fixture.ready = fixture.current = true;
+        fixture.state = (KvState) { .role = KV_ROLE_LEADER, .ready = true, .term = TERM };
+        fixture.view.cluster.now_ms = 1000000;
+        manual_loop_init(&fixture.loop, 1);
+        cluster_view_machine(&fixture.view, "A", "", PRESENCE_UP);
+        cluster_view_machine(&fixture.view, "B", "", PRESENCE_UP);
         return 0;
 }
 
 void fixture_end(void) {
-        room.engine = engine_free(room.engine);
-        assert_false(room.done != NULL);
-        assert_null(room.listener);
-        assert_false(room.woken || room.again.armed || room.sweep.armed);
+        fixture.engine = engine_free(fixture.engine);
+        assert_false(fixture.done != NULL);
+        assert_null(fixture.listener);
+        assert_false(fixture.woken || fixture.retry.armed || fixture.resync.armed);
 }
 
 int fixture_teardown(void **state) {
         fixture_end();
-        cluster_view_free(&room.picture);
-        loop_done(&room.loop.base);
+        cluster_view_free(&fixture.view);
+        loop_done(&fixture.loop.base);
         return 0;
 }

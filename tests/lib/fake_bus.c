@@ -14,7 +14,7 @@
 #define MANAGER    "org.freedesktop.systemd1.Manager"
 #define PROPERTIES "org.freedesktop.DBus.Properties"
 
-/* -- Answers -- */
+/* -- Replies -- */
 
 static FakeUnit *unit_of(FakeBus *f, const char *name) {
         for (size_t i = 0; i < f->n_units; i++)
@@ -40,7 +40,7 @@ static int answer_list(FakeBus *f, sd_bus_message *m, sd_bus_message *reply) {
         while (sd_bus_message_read(m, "s", &name) > 0) {
                 const FakeUnit *u = unit_of(f, name);
 
-                if (strstr(name, "@.")) /* a template costs the whole call */
+                if (strstr(name, "@.")) /* a template fails the whole call */
                         return -EINVAL;
                 unit_path(u ? u->name : name, path);
                 assert(sd_bus_message_append(reply, "(ssssssouso)", u ? u->name : name, "",
@@ -51,7 +51,7 @@ static int answer_list(FakeBus *f, sd_bus_message *m, sd_bus_message *reply) {
         return sd_bus_message_close_container(reply);
 }
 
-/* The error of a call whose answer has not come in time, as sd-bus makes it. */
+/* The error of a call without a reply in time, as sd-bus makes it. */
 static bool is_late_property(FakeBus *f, const char *name, const char *property) {
         bool late = f->fail_property && streq(property, f->fail_property) && streq(name, f->fail_property_of);
 
@@ -139,7 +139,7 @@ static void keep_links(FakeBus *f, const char *member, const char *name) {
                 f->unlinked_in_vain++;
 }
 
-/* What a systemd would do of it. */
+/* Apply the effect that systemd would have. */
 static void obey(FakeBus *f, const char *member, const char *name) {
         const char *slash = strrchr(name, '/');
         FakeUnit *u = unit_of(f, slash ? slash + 1 : name);
@@ -173,7 +173,7 @@ static void say_names(FakeBus *f, sd_bus_message *m, const char *member) {
 
         assert(sd_bus_message_enter_container(m, 'a', "s") >= 0);
         while (sd_bus_message_read(m, "s", &name) > 0) {
-                text_printf(&f->said, " %s", name);
+                text_printf(&f->call_log, " %s", name);
                 keep_links(f, member, name);
                 obey(f, member, name);
         }
@@ -182,8 +182,8 @@ static void say_names(FakeBus *f, sd_bus_message *m, const char *member) {
                 assert(sd_bus_message_read(m, "b", &runtime) >= 0);
         else
                 assert(sd_bus_message_read(m, "bb", &runtime, &force) >= 0);
-        assert(runtime); /* nothing of ours outlives the boot */
-        text_append(&f->said, force ? " by force" : "");
+        assert(runtime); /* the folder of runtime links, which no boot outlives */
+        text_append(&f->call_log, force ? " by force" : "");
 }
 
 static bool names_part(sd_bus_message *m, const char *part) {
@@ -203,10 +203,10 @@ static int answer_manager(FakeBus *f, sd_bus_message *m, sd_bus_message *reply, 
 
         if (streq(member, "ListUnitsByNames"))
                 return answer_list(f, m, reply);
-        text_append(&f->said, member);
+        text_append(&f->call_log, member);
         if (streq(member, "StartUnit") || streq(member, "StopUnit")) {
                 assert(sd_bus_message_read(m, "ss", &name, &mode) >= 0);
-                text_printf(&f->said, " %s %s; ", name, mode);
+                text_printf(&f->call_log, " %s %s; ", name, mode);
                 f->n_jobs++;
                 obey(f, member, name);
                 snprintf(job, sizeof(job), PATH "/job/%u", f->n_jobs);
@@ -217,16 +217,16 @@ static int answer_manager(FakeBus *f, sd_bus_message *m, sd_bus_message *reply, 
         if (streq(member, "LinkUnitFiles") || streq(member, "EnableUnitFiles") ||
             streq(member, "DisableUnitFiles")) {
                 say_names(f, m, member);
-                text_append(&f->said, "; ");
+                text_append(&f->call_log, "; ");
                 if (streq(member, "EnableUnitFiles"))
                         assert(sd_bus_message_append(reply, "b", 1) >= 0);
                 return sd_bus_message_append(reply, "a(sss)", 0);
         }
         if (streq(member, "ResetFailedUnit") && sd_bus_message_read(m, "s", &name) >= 0)
-                text_printf(&f->said, " %s", name);
+                text_printf(&f->call_log, " %s", name);
         for (size_t i = 0; streq(member, "Reload") && f->obeys && i < f->n_units; i++)
                 f->units[i].need_reload = false;
-        text_append(&f->said, "; ");
+        text_append(&f->call_log, "; ");
         return 0;
 }
 
@@ -417,7 +417,7 @@ void fake_bus_change(FakeBus *f, const char *unit, FakeChange c) {
                                   "Id", "s", unit, 0) >= 0);
 }
 
-/* -- Itself -- */
+/* -- The object -- */
 
 FakeUnit *fake_bus_unit(FakeBus *f, const char *name, const char *load, const char *active, const char *sub) {
         FakeUnit *u = unit_of(f, name) ?: &f->units[f->n_units++];
@@ -453,7 +453,7 @@ FakeBus *fake_bus_free(FakeBus *f) {
         fake_bus_disconnect(f);
         guest_close(f->door);
         close(f->listen_fd);
-        text_done(&f->said);
+        text_done(&f->call_log);
         free(f);
         return NULL;
 }

@@ -1,5 +1,5 @@
-/* A systemd that exists on its bus alone: real D-Bus on a unix socket, on the test's loop, and units that do
- * what the test says. It writes down what it was asked. */
+/* A systemd that exists only on its bus: real D-Bus on a unix socket, on the test's loop, and units that
+ * behave as the test defines. It writes down the calls. */
 #pragma once
 
 #include <systemd/sd-bus.h>
@@ -11,9 +11,9 @@ enum { FAKE_UNITS_MAX = 16, FAKE_HELD_MAX = 16 };
 
 typedef struct FakeUnit {
         char name[64], load[16], active[16], sub[16], fragment[300], source[300], result[16];
-        char alias[64]; /* another name of it */
+        char alias[64]; /* its other name */
         char binds_to[64], requires[64], conflicts[64];
-        unsigned n_idle;       /* so often it is in conflict with idle.service, before that */
+        unsigned n_idle;       /* number of conflicts with idle.service listed before that */
         bool oneshot, remains; /* Type=oneshot, RemainAfterExit=yes */
         bool need_reload, job;
         unsigned char invocation[16];
@@ -25,27 +25,26 @@ typedef struct FakeBus {
         int listen_fd;
         Guest *door, *guest;
         sd_bus *bus;       /* the one connection; NULL: none */
-        char address[300]; /* for who connects */
+        char address[300]; /* of the socket */
         FakeUnit units[FAKE_UNITS_MAX];
         size_t n_units;
-        Text said; /* "StartUnit web.service replace; " for each call but reading ones */
+        Text call_log; /* "StartUnit web.service replace; " for each call except reads */
         unsigned connections, calls, n_jobs, n_new_jobs, starts, stops;
-        const char *hold;                             /* calls of this member are not answered yet */
-        const char *fail, *fail_name, *fail_message;  /* calls of this member are refused */
-        const char *fail_part;                        /* only those that name this, too; NULL: all */
-        const char *fail_property, *fail_property_of; /* this property of that unit is not answered in time */
-        bool fails_typed;                             /* it is answered, but has another type */
+        const char *hold;                             /* calls of this member get no reply yet */
+        const char *fail, *fail_name, *fail_message;  /* calls of this member are rejected */
+        const char *fail_part;                        /* only those that contain this; NULL: all */
+        const char *fail_property, *fail_property_of; /* this property of that unit gets no reply in time */
+        bool fails_typed;                             /* it gets a reply of another type */
         unsigned n_failed_properties;
-        bool obeys; /* links, starts and stops change its units, as they would; jobs end at once, with their
-                       signal */
-        bool deaf;  /* but held calls are done all the same, as when only the answer got lost */
-        bool signals_first;        /* JobRemoved comes before the answer that names the job */
-        const char *links;         /* folder in which runtime links are made and removed; NULL: none are */
-        unsigned unlinked_in_vain; /* names without a link that were to be disabled: systemd refuses the whole
+        bool obeys; /* links, starts and stops change its units; jobs end at once, with their signal */
+        bool deaf;  /* but held calls are executed, as when only the reply is lost */
+        bool signals_first;        /* JobRemoved precedes the reply that names the job */
+        const char *links;         /* folder in which runtime links are made and removed; NULL: none */
+        unsigned unlinked_in_vain; /* names without a link that were to be disabled: systemd rejects the whole
                                       call */
         const char *state;         /* SystemState */
-        uint64_t basic_us;         /* when basic.target was reached; 0: it is not known */
-        uint64_t left_us;          /* when multi-user.target was left */
+        uint64_t basic_us;         /* when basic.target became active; 0: unknown */
+        uint64_t left_us;          /* when multi-user.target became inactive */
         unsigned soft_reboots;
         sd_bus_message *held[FAKE_HELD_MAX];
         size_t n_held;
@@ -55,8 +54,8 @@ FakeBus *fake_bus_new(UvLoop *uv, const char *path);
 FakeBus *fake_bus_free(FakeBus *f); /* returns NULL */
 
 FakeUnit *fake_bus_unit(FakeBus *f, const char *name, const char *load, const char *active, const char *sub);
-void fake_bus_release(FakeBus *f);    /* answers what was held */
-void fake_bus_disconnect(FakeBus *f); /* as when systemd is re-executed: held calls are never answered */
+void fake_bus_release(FakeBus *f);    /* reply to held calls */
+void fake_bus_disconnect(FakeBus *f); /* as when systemd is re-executed: held calls never get a reply */
 void fake_bus_job_removed(FakeBus *f, unsigned job, const char *unit, const char *result);
 void fake_bus_job_new(FakeBus *f, const char *unit);
 void fake_bus_reloading(FakeBus *f, bool active);

@@ -25,8 +25,8 @@ static struct {
         size_t n;
         FILE *sent;
         uint64_t now_ms;
-        unsigned n_waits, n_looks,
-                n_requests; /* looks: waits that take no time, since the last one that did */
+        unsigned n_waits, n_polls,
+                n_requests; /* n_polls: waits without a timeout since the last one with one */
 } fake;
 
 void fake_curl_begin(FakeAnswer *answers, size_t n, FILE *sent) {
@@ -37,8 +37,8 @@ void fake_curl_begin(FakeAnswer *answers, size_t n, FILE *sent) {
 
 static void pass(uint64_t ms) {
         fake.now_ms += ms;
-        fake.n_looks = ms > 0 ? 0 : fake.n_looks + 1;
-        if (++fake.n_waits > WAITS_MAX || fake.n_looks > LOOKS_MAX) {
+        fake.n_polls = ms > 0 ? 0 : fake.n_polls + 1;
+        if (++fake.n_waits > WAITS_MAX || fake.n_polls > LOOKS_MAX) {
                 fprintf(stderr, "fleetctl waits without end\n");
                 abort();
         }
@@ -64,7 +64,7 @@ int __wrap_nanosleep(const struct timespec *span, struct timespec *left) {
         return 0;
 }
 
-/* A wait of an hour is for the end of a command alone, which takes the time that it takes. */
+/* A wait of an hour is a wait for the end of a command: let real time pass. */
 int __real_sigtimedwait(const sigset_t *set, siginfo_t *info, const struct timespec *span);
 int __wrap_sigtimedwait(const sigset_t *set, siginfo_t *info, const struct timespec *span);
 int __wrap_sigtimedwait(const sigset_t *set, siginfo_t *info, const struct timespec *span) {
@@ -92,7 +92,7 @@ struct Curl_easy {
         char *url;
         struct curl_slist *headers;
         FakeAnswer *answer;
-        const char *rest; /* of the answer's body */
+        const char *rest; /* of the body of the answer */
         uint64_t begun_ms, due_ms, timeout_ms;
         bool done, told;
         CURLcode code;
@@ -244,7 +244,7 @@ static bool give(struct Curl_easy *e, const char *bytes, size_t size) {
         return true;
 }
 
-/* Give the lines that are due. */
+/* Deliver the lines that are due. */
 static void go_on(struct Curl_easy *e) {
         while (*e->rest) {
                 size_t size = strcspn(e->rest, "\n");

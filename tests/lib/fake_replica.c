@@ -65,15 +65,16 @@ void fake_begin(const char *roles) {
                         .address = (char *) "a:1",
                         .role = roles[fake.servers.n] == 'V' ? RAFT_ROLE_VOTER : RAFT_ROLE_STANDBY,
                 };
+        fake.replica.state = REPLICA_OPEN;
         fake.replica.loop = &fake.loop;
         fake.replica.core = (RaftCore *) &core; /* opaque: never read */
         fake.replica.log = (RaftLog *) &log;
         fake.replica.options.peers = (Peers *) &peers;
-        fake.replica.settle = DEFERRED(on_settle, NULL);
+        fake.replica.flush = DEFERRED(on_settle, NULL);
 }
 
 void fake_end(void) {
-        deferred_cancel(&fake.replica.settle);
+        deferred_cancel(&fake.replica.flush);
         text_done(&fake.said);
         free(fake.servers.items);
         loop_done(&fake.loop);
@@ -155,8 +156,18 @@ bool __wrap_replica_read_head(const Replica *p, PeerSession *session, Reader *r,
         return !r->failed && *ret_from != 0;
 }
 
-void __wrap_peers_handle(Peers *peers, PeerFrame type, PeerHandler handler, void *userdata);
-void __wrap_peers_handle(Peers *peers, PeerFrame type, PeerHandler handler, void *userdata) {
-        fake.handlers[type].run = handler;
-        fake.handlers[type].userdata = userdata;
+void __wrap_peers_register(Peers *peers, const PeerFrameType *types, size_t n, void *userdata);
+void __wrap_peers_register(Peers *peers, const PeerFrameType *types, size_t n, void *userdata) {
+        for (size_t i = 0; i < n; i++) {
+                fake.handlers[types[i].type].run = types[i].handler;
+                fake.handlers[types[i].type].userdata = userdata;
+        }
+}
+
+void __wrap_peers_unregister(Peers *peers, const PeerFrameType *types, size_t n);
+void __wrap_peers_unregister(Peers *peers, const PeerFrameType *types, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                fake.handlers[types[i].type].run = NULL;
+                fake.handlers[types[i].type].userdata = NULL;
+        }
 }

@@ -4,7 +4,7 @@
 #pragma once
 
 #include "base/text.h"
-#include "kvstore/raft/replica.h"
+#include "kvstore/raft/replica_internal.h"
 
 typedef struct FakeReplica {
         Replica replica;
@@ -17,7 +17,7 @@ typedef struct FakeReplica {
         struct {
                 PeerHandler run;
                 void *userdata;
-        } handlers[_PEER_FRAME_MAX];
+        } handlers[PEER_FRAME_TYPES];
         /* Instead of writing down a frame that is sent ('answer': to the session 'to'); its result is that of
          * the sending. 1, or NULL: it is written down. */
         int (*on_frame)(PeerFrame type, bool answer, uint64_t to, const Writer *w);

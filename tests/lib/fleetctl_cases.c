@@ -38,7 +38,7 @@ static void *more(void *items, size_t *capacity, size_t n, size_t size) {
         return items;
 }
 
-/* "\n" and the like, in place. */
+/* Replace "\n" and other escapes in place. */
 static size_t unescape(char *s) {
         static const char letters[] = "n\nt\te\033r\r\\\\";
         char *to = s;
@@ -60,7 +60,7 @@ static size_t unescape(char *s) {
         return (size_t) (to - s);
 }
 
-/* Words with spaces between; quotes keep a word together. */
+/* Split a line at spaces; quotes keep a word together. */
 static void split(Case *c, char *line) {
         c->argv[c->argc++] = strdup("fleetctl");
         while (*(line += strspn(line, " "))) {
@@ -151,13 +151,13 @@ CaseFile *cases_free(CaseFile *file) {
         return NULL;
 }
 
-/* -- What a run is given -- */
+/* -- Settings of a run -- */
 
 typedef struct Setup {
         FakeAnswer answers[CASE_ANSWERS_MAX];
         size_t n_answers;
         char *held[2 * CASE_ANSWERS_MAX + 32], *environment[ENVIRONMENT_MAX],
-                *before[ENVIRONMENT_MAX]; /* names, and their values without it */
+                *before[ENVIRONMENT_MAX]; /* names, and their values outside of the run */
         size_t n_held, n_environment, input_size;
         const char *input;
         unsigned columns, rows;
@@ -169,7 +169,7 @@ static char *hold(Setup *s, char *text) {
         return s->held[s->n_held++] = text;
 }
 
-/* The next word of 'at', which goes on behind it. */
+/* Return the next word of *at and advance *at. */
 static char *word(char **at) {
         char *begin = *at, *end = begin + strcspn(begin, " ");
 
@@ -256,7 +256,7 @@ static void add_setting(Setup *s, char *line) {
                 fail_msg("%s: there is no such setting", what);
 }
 
-/* The settings among these lines, or the answers. */
+/* Apply the settings among these lines, or the answers. */
 static void set_up(Setup *s, const char *lines, char which) {
         for (const char *line = lines, *end; *line; line = end + 1) {
                 const char *next;
@@ -280,7 +280,7 @@ static void set_up(Setup *s, const char *lines, char which) {
                         memcpy(copy + before + 1, next + 3, (size_t) (end - next) - 3);
                         copy[before + (size_t) (end - next) - 2] = 0;
                 }
-                if (!strstr(copy, " /fleet/v1/kv/value/")) { /* all but a value ends with a newline */
+                if (!strstr(copy, " /fleet/v1/kv/value/")) { /* all bodies except values end with a newline */
                         s->held[s->n_held - 1] = copy = realloc(copy, strlen(copy) + 2);
                         strcat(copy, "\n");
                 }
@@ -290,7 +290,7 @@ static void set_up(Setup *s, const char *lines, char which) {
 
 /* -- Streams -- */
 
-/* Behind the output on a terminal: no text of fleetctl has this byte. The reader does not wait for the end of
+/* Ends the output on a terminal: fleetctl never prints this byte. The reader does not wait for the end of
  * file, because Linux may report it before the last bytes (n_tty_read()). */
 enum { TERMINAL_END = 0xff };
 
@@ -298,7 +298,7 @@ typedef struct Streams {
         int saved[3], own[3], master;
         FILE *out, *err;
         pthread_t reader;
-        FILE *said; /* on the terminal */
+        FILE *printed; /* on the terminal */
 } Streams;
 
 static void *read_terminal(void *userdata) {
@@ -310,7 +310,7 @@ static void *read_terminal(void *userdata) {
         while (!ended && (n = read(s->master, buffer, sizeof(buffer))) > 0) {
                 ended = buffer[n - 1] == TERMINAL_END;
                 n -= ended;
-                assert(fwrite(buffer, 1, (size_t) n, s->said) == (size_t) n);
+                assert(fwrite(buffer, 1, (size_t) n, s->printed) == (size_t) n);
         }
         return NULL;
 }
@@ -331,13 +331,13 @@ static void open_terminal(Streams *s, const Setup *setup) {
         for (int i = 0; i < 3; i++)
                 s->own[i] = i == 0 ? fd : dup(fd);
         sigfillset(&all);
-        (void) pthread_sigmask(SIG_SETMASK, &all, &before); /* a child's end is for fleetctl */
+        (void) pthread_sigmask(SIG_SETMASK, &all, &before); /* fleetctl receives SIGCHLD */
         assert(pthread_create(&s->reader, NULL, read_terminal, s) == 0);
         (void) pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-static void streams_begin(Streams *s, const Setup *setup, FILE *said) {
-        *s = (Streams) { .master = -1, .out = stdout, .err = stderr, .said = said };
+static void streams_begin(Streams *s, const Setup *setup, FILE *printed) {
+        *s = (Streams) { .master = -1, .out = stdout, .err = stderr, .printed = printed };
         (void) fflush(NULL);
         if (setup->terminal)
                 open_terminal(s, setup);
@@ -374,7 +374,7 @@ static void streams_end(Streams *s, CaseResult *result) {
                 assert(dup2(s->saved[i], i) == i);
                 close(s->saved[i]);
         }
-        if (own_out != s->out) /* a terminal's */
+        if (own_out != s->out) /* of a terminal */
                 (void) fclose(own_out);
         if (own_err != s->err)
                 (void) fclose(own_err);
@@ -400,16 +400,16 @@ void case_result_done(CaseResult *result) {
 }
 
 CaseResult case_run(const Case *c, void (*between)(void *userdata, bool runs), void *userdata) {
-        static const char *const unset[] = {
-                "EDITOR",  "SYSTEMD_EDITOR", "VISUAL",      "NO_COLOR",
-                "COLUMNS", "FLEETCTL_ASKS",  "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE"
-        };
+        static const char *const unset[] = { "EDITOR",      "SYSTEMD_EDITOR",
+                                             "VISUAL",      "NO_COLOR",
+                                             "COLUMNS",     "FLEETCTL_ASKPASS",
+                                             "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE" };
         _cleanup_free_ char *scratch = scratch_new(), *before = getcwd(NULL, 0);
         char *words[CASE_WORDS_MAX + 1], *argv[CASE_WORDS_MAX + 1] = {};
-        char *sent = NULL, *said = NULL;
-        size_t sent_size = 0, said_size = 0;
+        char *sent = NULL, *printed = NULL;
+        size_t sent_size = 0, printed_size = 0;
         FILE *old_stdin = stdin, *sent_to = open_memstream(&sent, &sent_size),
-             *said_to = open_memstream(&said, &said_size); /* not of our memory */
+             *printed_to = open_memstream(&printed, &printed_size); /* not from failing allocations */
         CaseResult result = {};
         Setup setup = {};
         Streams streams;
@@ -423,14 +423,14 @@ CaseResult case_run(const Case *c, void (*between)(void *userdata, bool runs), v
         assert(before && chdir(scratch) == 0);
         set_up(&setup, c->shared, '%');
         set_up(&setup, c->given, '%');
-        tzset(); /* localtime_r() does so the first time only */
+        tzset(); /* localtime_r() reads TZ only once */
         set_up(&setup, c->given, '>');
         set_up(&setup, c->shared, '>');
         for (size_t i = 0; i < c->argc; i++)
                 argv[i] = words[i] = strdup(c->argv[i]);
         fake_curl_begin(setup.answers, setup.n_answers, sent_to);
 
-        streams_begin(&streams, &setup, said_to);
+        streams_begin(&streams, &setup, printed_to);
         stdin = fdopen(0, "r");
         assert(stdin);
         if (between)
@@ -438,14 +438,14 @@ CaseResult case_run(const Case *c, void (*between)(void *userdata, bool runs), v
         result.status = fleetctl_main((int) c->argc, argv);
         if (between)
                 between(userdata, false);
-        (void) fclose(stdin); /* and with it 0, which the next line opens again */
+        (void) fclose(stdin); /* closes 0, which the next line opens again */
         stdin = old_stdin;
         streams_end(&streams, &result);
-        assert(fclose(sent_to) == 0 && fclose(said_to) == 0);
+        assert(fclose(sent_to) == 0 && fclose(printed_to) == 0);
         text_append_bytes(&result.sent, sent, sent_size);
-        text_append_bytes(&result.out, said, said_size);
+        text_append_bytes(&result.out, printed, printed_size);
         free(sent);
-        free(said);
+        free(printed);
 
         for (size_t i = 0; i < c->argc; i++)
                 free(words[i]);
@@ -462,10 +462,12 @@ CaseResult case_run(const Case *c, void (*between)(void *userdata, bool runs), v
 /* -- Printing -- */
 
 static void print_lines(Text *t, char mark, const Text *lines) {
+        static const char escaped[] = "\t\033\r\\", letters[] = "ter\\";
         bool begins = true;
 
         for (size_t at = 0, n; at < lines->size; at += n) {
                 unsigned char b = (unsigned char) lines->chars[at];
+                const char *escape = b ? strchr(escaped, b) : NULL;
 
                 n = MAX(utf8_length(lines->chars + at, lines->size - at), (size_t) 1);
                 if (begins)
@@ -475,8 +477,8 @@ static void print_lines(Text *t, char mark, const Text *lines) {
                         text_append_bytes(t, lines->chars + at, n);
                 else if (b == '\n' || (b >= ' ' && b != '\\' && b < 0x7f))
                         text_append_char(t, (char) b);
-                else if (b == '\t' || b == '\033' || b == '\r' || b == '\\')
-                        text_printf(t, "\\%c", b == '\t' ? 't' : b == '\r' ? 'r' : b == '\\' ? '\\' : 'e');
+                else if (escape)
+                        text_printf(t, "\\%c", letters[escape - escaped]);
                 else
                         text_printf(t, "\\x%02x", b);
         }
@@ -484,7 +486,7 @@ static void print_lines(Text *t, char mark, const Text *lines) {
                 text_append(t, "\\c\n");
 }
 
-/* Folders of this run in its output are called so. */
+/* Replace the names of temporary folders in the output. */
 static void name_folders(Text *t) {
         static const char mark[] = "/fleetctl-";
         char *at = t->chars;
@@ -501,7 +503,7 @@ static void name_folders(Text *t) {
         }
 }
 
-/* The holder of a lock is called "host PID". */
+/* Replace the holder of a lock, "host PID". */
 static void name_holder(Text *t) {
         char mark[40], *at;
         Text whole = {};
@@ -517,7 +519,7 @@ static void name_holder(Text *t) {
         *t = whole;
 }
 
-/* A release does not change the files: the version is VERSION there. */
+/* Replace the version by VERSION: a release must not change the files. */
 static void name_version(Text *t) {
         static const char *const before[] = { "fleetctl version " PACKAGE_VERSION "\n",
                                               "VERSION:\n\t" PACKAGE_VERSION "\n" };

@@ -1,19 +1,22 @@
-/* fleetctl run in this process, on the cases of a file (tests/client/cases): what is typed, what the daemon
- * answers, and all that comes of it.
+/* Run fleetctl in this process on the cases of a file (tests/client/cases): arguments, answers of the daemon,
+ * and the expected output.
  *
- *   # TITLE             of the runs that follow
- *   % file NAME TEXT    a file in the folder in which it runs; \n, \t, \e and \xNN stand for bytes here, and
- * in what is printed % env NAME=VALUE    in its environment % stdin TEXT        what it reads, and a
- * terminal's keys % terminal 80x24    its streams are a terminal % full              its output cannot be
- * written % memory            also where memory is short (test-client_memory) > [@MS] METHOD PATH
- * STATUS[/INDEX] BODY   an answer, from MS on (tests/lib/fake_curl.h); in the place of a status: refused,
- * timeout, gone, partial
- *   >> BODY             its next line
- *   $ VERB ARGUMENTS    a run; what stands before the first one is for all, what follows for this one
- *   < REQUEST           what it has asked for
- *   | OUTPUT            what it has printed; \c: without a newline
- *   ! ERROR             and on stderr; of a terminal both are output
- *   = STATUS            its exit status */
+ *   # TITLE             title of the following runs
+ *   % file NAME TEXT    a file in the working folder; here and in output, \n, \t, \e and \xNN are bytes
+ *   % env NAME=VALUE    a variable of the environment
+ *   % stdin TEXT        input, also from a terminal
+ *   % terminal 80x24    the streams are a terminal
+ *   % full              stdout cannot be written
+ *   % memory            test-client_memory runs the case, too
+ *   > [@MS] METHOD PATH STATUS[/INDEX] BODY
+ *                       an answer, valid from MS on (tests/lib/fake_curl.h); instead of a status: refused,
+ *                       timeout, gone, partial
+ *   >> BODY             the next line of the body
+ *   $ VERB ARGUMENTS    a run; settings before the first run are for all runs, those after it for this run
+ *   < REQUEST           a request of fleetctl
+ *   | OUTPUT            a line on stdout; \c: without a newline
+ *   ! ERROR             a line on stderr; of a terminal, both streams are stdout
+ *   = STATUS            the exit status */
 #pragma once
 
 #include <stddef.h>
@@ -25,16 +28,16 @@ enum { CASE_WORDS_MAX = 40, CASE_ANSWERS_MAX = 60 };
 
 typedef struct Case {
         const char *title;
-        char *given, *wanted; /* its own lines in the file, up to and behind the point where it has run; ""
-                                 for none */
+        char *given,
+                *wanted; /* lines of the file: settings with the run, and expected results; "" for none */
         char *argv[CASE_WORDS_MAX + 1];
         size_t argc;
-        char *shared; /* the lines of its title; borrowed */
+        char *shared; /* settings of its title; borrowed */
         bool memory;
 } Case;
 
 typedef struct CaseTitle {
-        char *name, *shared; /* its lines before the first run, and they as in the file */
+        char *name, *shared; /* the title, and the settings before its first run */
         Case *cases;
         size_t n, capacity;
 } CaseTitle;
@@ -49,7 +52,7 @@ typedef struct CaseFile {
 CaseFile *cases_read(const char *name);
 CaseFile *cases_free(CaseFile *file);
 
-/* What came of a run, as it stands in the file. Nothing of it is left in the process. The caller frees. */
+/* The result of a run, in the form of the file. The process is unchanged after a run. The caller frees it. */
 typedef struct CaseResult {
         int status;
         Text out, err, sent;

@@ -248,8 +248,8 @@ char *host_ask(Host *h, const char *address, const char *request, size_t size) {
         assert_int_equal(pthread_create(&thread, NULL, asking_run, &a), 0);
         HOST_UNTIL(h, atomic_load(&a.done));
         pthread_join(thread, NULL);
-        /* The thread may have the answer before the turn that sent it has ended, and its work is counted
-         * then. */
+        /* The thread may receive the answer before the turn that sent it has ended; the work of the turn
+         * counts then. */
         n_turns = loop_turns(h->loop)->n;
         HOST_UNTIL(h, loop_turns(h->loop)->n > n_turns);
         answer = a.answer.size > 0 ? text_take(&a.answer, NULL) : strdup("");

@@ -1,5 +1,5 @@
-/* One host made of the daemon's own rooms: a real loop, a store that is alone, its log and tree in a scratch
- * folder, and the registry over it. What a test is about, it opens itself on top. */
+/* One host of the daemon's components: a real loop, a store without other members, its log and tree in a
+ * scratch folder, and the registry. A test opens the component that it tests. */
 #pragma once
 
 #include "fleetd/registry/registry.h"
@@ -16,7 +16,7 @@ typedef struct Host {
         Registry *registry;
         char *scratch, *raft_path, *tree_path, *agent_path;
         char id[MACHINE_ID_SIZE]; /* of the machine */
-        bool stays;               /* the folder, when this is freed */
+        bool stays;               /* the folder after this is freed */
         Timer tick;
         uint64_t deadline_ms;
         /* of host_wait() */
@@ -25,14 +25,13 @@ typedef struct Host {
         uint64_t index;
 } Host;
 
-/* 'joins': waits to be let in by others, so that it has no quorum and never will. Else it leads when this
- * returns. */
+/* 'joins': waits for its admission, and never has a quorum. Otherwise, it leads when this returns. */
 Host *host_new(bool joins);
-/* The same in a folder that was there before and stays. */
+/* The same in an existing folder, which remains. */
 Host *host_new_at(const char *path, bool joins);
 Host *host_free(Host *h); /* returns NULL */
 
-/* Runs the loop for one look at the world; fails the test when that goes on for 20 s. */
+/* Run one turn of the loop; fail the test after 20 s. */
 void host_turn(Host *h);
 #define HOST_UNTIL(h, expression)     \
         do {                          \
@@ -41,21 +40,21 @@ void host_turn(Host *h);
                         host_turn(h); \
         } while (false)
 
-/* Runs the loop for so long: for what must not happen. */
+/* Run the loop for so long, for events that must not happen. */
 void host_pause(Host *h, uint64_t ms);
 
 void host_on_done(void *userdata, KvStatus status, const char *sentence,
                   uint64_t index); /* for calls of the registry; userdata: the host */
-/* 'called': what the call returned. Waits for its answer, and until the picture knows of it. */
+/* 'called': the result of the call. Wait for the answer, and until the cluster view contains it. */
 KvStatus host_wait(Host *h, int called);
 
-/* Makes the unit in the registry. */
+/* Submit the unit to the registry. */
 void host_unit(Host *h, const char *name, const char *text, TargetState target);
-/* Gives this machine the order, planned on the unit that is there. */
+/* Write an assignment of this machine, planned on the present unit. */
 void host_order(Host *h, const char *name, AssignmentKind kind);
-/* This machine is known and up. */
+/* Publish this machine as known and up. */
 void host_machine(Host *h);
 
-/* Sends 'request' to "ADDR:PORT" or "/socket" from a thread of its own, and returns all that comes until the
- * other side closes. */
+/* Send 'request' to "ADDR:PORT" or "/socket" from a thread of its own, and return the answer until the other
+ * side closes. */
 char *host_ask(Host *h, const char *address, const char *request, size_t size);

@@ -93,18 +93,19 @@ void model_done(Model *model) {
         free(model->cause);
 }
 
+/* The end of a key sorts before the separator, the separator before all other bytes. */
+static int rank_of(char c) {
+        if (c == 0)
+                return 0;
+        return c == '/' ? 1 : 1 + (unsigned char) c;
+}
+
 static int compare_nodes(const void *a, const void *b) {
         const char *p = ((const ModelNode *) a)->key, *q = ((const ModelNode *) b)->key;
 
         for (; *p && *p == *q; p++, q++)
                 ;
-        /* The end is below the separator, the separator below all else. */
-        return (*p == 0   ? 0 :
-                *p == '/' ? 1 :
-                            1 + (unsigned char) *p) -
-               (*q == 0   ? 0 :
-                *q == '/' ? 1 :
-                            1 + (unsigned char) *q);
+        return rank_of(*p) - rank_of(*q);
 }
 
 void model_print_all(Model *model, Text *t) {
@@ -147,7 +148,7 @@ static bool succeed(Model *model, KvAction action, KvNode node, const KvNode *pr
         return true;
 }
 
-/* Looks at each directory on the way, from the top. */
+/* Check each directory on the path, from the top. */
 static bool way_is_free(Model *model, const char *key, bool make, uint64_t index) {
         for (const char *p = strchr(key + 1, '/'); p; p = strchr(p + 1, '/')) {
                 _cleanup_free_ char *dir = strndup(key, p - key);
@@ -361,7 +362,7 @@ static bool check_holds(Model *model, const KvCheck *check) {
         }
 }
 
-/* All or nothing, by a copy of everything. */
+/* Work on a copy of all nodes, so that a rejected transaction changes nothing. */
 static void do_txn(Model *model, const KvCommand *cmd) {
         _cleanup_free_ ModelNode *saved = NEW0(ModelNode, model->n + 1);
         size_t n = model->n;

@@ -1,6 +1,6 @@
-/* The state machine, slow and obvious: nodes in one list, searched from end to end. What
- * kvstore/apply/apply.c answers and stores must be what this does. It knows v2's operations, transactions and
- * expiry, and no limits. */
+/* A model of the state machine: slow and simple, with the nodes in one list. The results and nodes of
+ * kvstore/apply/apply.c must equal those of the model. It has v2's operations, transactions and expiry, but
+ * no limits. */
 #pragma once
 
 #include "base/text.h"

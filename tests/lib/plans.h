@@ -3,7 +3,7 @@
 
 #include "tests/lib/cluster_view.h"
 
-/* Plans, compares with what is expected, and applies it. */
+/* Plan, compare with the expected plan, and apply it. */
 static inline void plans(ClusterView *p, const char *expected) {
         _cleanup_free_ char *got = cluster_view_plan(p, true);
 
@@ -17,7 +17,7 @@ static inline void two_machines(ClusterView *p) {
 }
 
 static inline void run_on(ClusterView *p, const char *machine, const char *unit) {
-        cluster_view_order(p, machine, unit, ASSIGNMENT_RUN);
+        cluster_view_assign(p, machine, unit, ASSIGNMENT_RUN);
         cluster_view_state(p, machine, unit, "active");
 }
 

@@ -5,7 +5,9 @@
 #include <stdio.h>
 
 #include "base/log.h"
+#include "fleetd/api/remote_command_spec.h"
 #include "kvstore/budget.h"
+#include "kvstore/peer_frames.h"
 #include "tests/lib/scratch.h"
 
 enum { TURNS_MAX = 100000, DOOR_PEERS = API_LOOPBACK + 1 };
@@ -41,7 +43,7 @@ static const LoopOps loop_ops = { .now_ms = quiet_peer_now_ms,
 
 void quiet_peer_run(QuietPeer *h) {
         for (unsigned turns = 0; loop_run_due(&h->loop, 100) || h->n_works > 0; turns++) {
-                assert(turns < TURNS_MAX); /* nothing turns without end */
+                assert(turns < TURNS_MAX); /* the loop converges */
                 (void) turns_end_work(&h->loop.turns);
                 if (h->n_works > 0) {
                         Work *work = h->works[0];
@@ -65,7 +67,7 @@ void quiet_peer_pass(QuietPeer *h, uint64_t ms) {
         h->now_ms = until_ms;
 }
 
-/* -- Network and wires -- */
+/* -- The network -- */
 
 static void *quiet_peer_connect(Network *net, const char *address, uint64_t timeout_ms,
                                 void (*done)(void *userdata, Stream *s, int error), void *userdata,
@@ -164,7 +166,7 @@ static void wire_bring(QuietPeerWire *w, const void *bytes, size_t size) {
                 w->base.events->on_read(w->base.userdata, bytes, size);
 }
 
-/* We go. */
+/* Close this end. */
 static void wire_leave(QuietPeerWire *w) {
         for (unsigned i = 0; w->open && i < 100; i++) {
                 wire_bring(w, "", 0);
@@ -284,7 +286,7 @@ const Writer *quiet_peer_ask(QuietPeer *h, ApiListener door, const void *request
         h->doors[door].accepted(h->doors[door].userdata, wire_open(h, &h->client));
         wire_bring(&h->client, request, size);
         quiet_peer_run(h);
-        if (h->client.said.size == 0) /* a heavy write waits until it may follow another one */
+        if (h->client.said.size == 0) /* an expensive write waits for its budget after another one */
                 quiet_peer_pass(h, BUDGET_WAIT_MS);
         write_u8(&h->client.said, 0);
         assert(h->client.said.error == 0);
@@ -300,9 +302,9 @@ void quiet_peer_leave(QuietPeer *h) {
 
 static void say_on(QuietPeerWire *w, PeerFrame type, const void *payload, size_t size) {
         _cleanup_writer_ Writer frame = {};
-        uint8_t head[FRAME_HEAD];
+        uint8_t head[FRAME_HEADER_SIZE];
 
-        frame_head(head, type, size);
+        frame_header(head, type, size);
         write_raw(&frame, head, sizeof(head));
         write_raw(&frame, payload, size);
         assert(frame.error == 0);
@@ -376,7 +378,7 @@ bool quiet_peer_say(QuietPeer *h, PeerFrame type, const void *payload, size_t si
 bool quiet_peer_hear(QuietPeerWire *w, Frame *ret) {
         ssize_t n = frame_take(w->said.bytes + w->heard, w->said.size - w->heard, PEER_FRAME_MAX, ret);
 
-        assert(n >= 0); /* what it says are whole frames */
+        assert(n >= 0); /* it sends complete frames */
         w->heard += n;
         if (n == 0)
                 w->heard = w->said.size = 0;

@@ -1,6 +1,6 @@
-/* One host made of the daemon's rooms: store, registry, membership, doors; in one thread, and in a time that
- * goes on only when it is told to. At its doors and on its sessions is whoever plays them: nothing of it is a
- * real network. */
+/* One host of the daemon's components: store, registry, membership and listeners, in one thread and in
+ * virtual time. The test simulates the clients of its listeners and the peers of its sessions, without a real
+ * network. */
 #pragma once
 
 #include "base/text.h"
@@ -13,7 +13,7 @@ enum { STILL_WORKS_MAX = 64 };
 
 typedef struct QuietPeer QuietPeer;
 
-/* An end of a connection, that we hold. */
+/* The end of a connection that the test holds. */
 typedef struct QuietPeerWire {
         Stream base;
         QuietPeer *host;
@@ -34,7 +34,7 @@ struct QuietPeer {
                 void *userdata;
         } doors[3]; /* socket, loopback, the hosts' */
         struct {
-                void (*done)(void *userdata, Stream *s, int error); /* NULL: it dials nobody */
+                void (*done)(void *userdata, Stream *s, int error); /* NULL: it dials no host */
                 void *userdata;
         } dial;
         MemoryDisk disk;
@@ -44,43 +44,43 @@ struct QuietPeer {
         Registry *registry;
         Membership *membership;
         Api *api;
-        QuietPeerWire client, asking,
-                asked;       /* a client's; the other host's sessions: that it dialed, that we dialed */
-        const char *foreign; /* a unit of this name is the host's, as its agent would say; NULL: none */
+        QuietPeerWire client;
+        QuietPeerWire asking, asked; /* sessions that the other host, and this host, dialed */
+        const char *foreign;         /* a conflicting unit of this name is on the host; NULL: none */
         bool closed;
-        bool kernels_unknown; /* the kernels of other hosts are not asked: only frames are signs of life */
+        bool kernels_unknown; /* kernels of other hosts give no sign of life, frames only */
 };
 
 #define STILL_ID       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define STILL_OTHER_ID "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 
-/* Leads, alone, when this returns; with 'joins' it waits to be let in. A failure ends the program. */
+/* Leads alone when this returns; with 'joins', it waits for its admission. A failure ends the program. */
 QuietPeer *quiet_peer_new(bool joins);
 QuietPeer *quiet_peer_free(QuietPeer *h); /* returns NULL */
 
-void quiet_peer_run(QuietPeer *h); /* all that can happen without time going on */
+void quiet_peer_run(QuietPeer *h); /* run all that is due without an advance of time */
 void quiet_peer_pass(QuietPeer *h, uint64_t ms);
 
 /* -- A client -- */
 
-/* Connects, says 'request', and returns what was answered by then, with a zero byte behind it; borrowed until
- * the next. */
+/* Connect, send 'request', and return the answer so far, terminated by a zero byte; borrowed until the next
+ * call. */
 const Writer *quiet_peer_ask(QuietPeer *h, ApiListener door, const void *request, size_t size);
-/* The client leaves; a request that still waits goes with it. */
+/* Close the client's connection, and with it a request that still waits. */
 void quiet_peer_leave(QuietPeer *h);
 
 /* -- Another host: "10.0.0.2:2380", which is replica 2 -- */
 
-/* Has a session each way, of the same cluster; false: it was refused. What was there before ends. */
+/* Open a session in each direction, of the same cluster; false: rejected. Earlier sessions end. */
 bool quiet_peer_meet(QuietPeer *h);
-/* Its sessions end without a word. */
+/* Its sessions end without an announcement. */
 void quiet_peer_part(QuietPeer *h);
-/* The session that it dialed ends without a word. */
+/* The session that it dialed ends without an announcement. */
 void quiet_peer_hang_up(QuietPeer *h);
-/* Its kernel refuses the connection that the host asks for; false: it asks for none. */
+/* Its kernel rejects the connection that the host requests; false: there is no request. */
 bool quiet_peer_refuse(QuietPeer *h);
-/* Says a frame on the session that it may come on; false: that one is over. */
+/* Send a frame on the session that carries its type; false: the session has ended. */
 bool quiet_peer_say(QuietPeer *h, PeerFrame type, const void *payload, size_t size);
-/* The next frame that the host said on 'wire'; its payload is borrowed until the host says more. False: that
- * was all. */
+/* Return the next frame that the host sent on 'wire'; the payload is borrowed until the host sends more.
+ * False: there is none. */
 bool quiet_peer_hear(QuietPeerWire *wire, Frame *ret);

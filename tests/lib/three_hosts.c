@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "tests/lib/scratch.h"
+#include "tests/lib/store_inside.h"
 
 enum { ELECTION_MS = 150, HEARTBEAT_MS = 30 };
 
@@ -239,15 +240,12 @@ KvStatus three_hosts_sync(ThreeHostsHost *h) {
 }
 
 const char *three_hosts_get(ThreeHostsHost *h, const char *key, char value[static 512]) {
-        TreeTxn *txn;
         KvNode node;
 
-        MUST(kv_read(h->store, &txn) == 0);
-        if (tree_get(txn, kv_string(key), &node) < 0)
+        if (store_node(h->store, key, &node) < 0)
                 snprintf(value, 512, "-");
         else
                 snprintf(value, 512, "%.*s", (int) node.value.size, (const char *) node.value.data);
-        tree_abort(txn);
         return value;
 }
 

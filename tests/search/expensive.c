@@ -1,18 +1,19 @@
-/* A search for expensive requests: which one makes a host move the most for each byte of it?
+/* A search for the requests that cause most work on a host for each of their bytes.
  *
- * A scene is a state of the store and a request, sent by some clients at once, as a row of numbers. Scenes
- * are drawn from a seed; the best of each kind of request are changed a little and tried again. Each is
- * played on a host of real parts (loop, store, API over a socket). Work is counted, not timed, so that a run
- * finds the same on every machine: bytes allocated by this program's own code, bytes put into LMDB, calls of
- * LMDB at WORK_CALL each, steps of comparing names with patterns, and with the options that there are. Only
- * the loop's thread counts: what a worker does delays no other request.
+ * A scene (scene.h) is a state of the store and a request that some clients send at once. Scenes are drawn
+ * from a seed; the most expensive of each kind of request are changed in part and tried again. Each runs on a
+ * host of real parts: loop, store, API over a socket. Work is counted, not timed, so that a run finds the
+ * same on every machine: bytes that this program's own code allocates, bytes put into LMDB, calls of LMDB at
+ * WORK_CALL each, steps of comparing names with patterns and with option names. Only the loop's thread
+ * counts: a worker delays no other request.
  *
- *   expensive --seed N --scenes N [--rows N] [--only KIND]    search; print the most expensive scenes; of one
- * kind, stop at the first that fails expensive --play FILE...                    play scenes again ("KIND
- * name=number ...", one a line)
+ *   expensive --seed N --scenes N [--rows N] [--only KIND]
+ *           Search; print the most expensive scenes. With one kind, stop at the first scene that fails.
+ *   expensive --play FILE...
+ *           Run scenes again: "KIND name=number ...", one in each line.
  *
- * Fails when a turn of the loop costs more than WORK_TURN_MAX and WORK_PER_BYTE for each byte of the
- * requests. */
+ * A scene fails when a turn of the loop costs more than WORK_TURN_MAX, and more than WORK_PER_BYTE for each
+ * byte of the requests. */
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
@@ -33,17 +34,14 @@
 #include "fleetd/api/server.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
+#include "tests/search/scene.h"
 
 enum {
-        WORK_CALL = 256, /* of a call of LMDB */
-        WORK_TURN_MAX =
-                64 * 1024 *
-                1024, /* one entry of COST_ENTRY_MAX, whose bytes are copied some times; and its answers */
-        WORK_PER_BYTE = 64,           /* more than that for each byte of all requests that come at once */
-        STATE_MAX = 24 * 1024 * 1024, /* bytes of a scene's keys and values */
+        WORK_CALL = 256,                  /* of a call of LMDB */
+        WORK_TURN_MAX = 64 * 1024 * 1024, /* an entry of COST_ENTRY_MAX, with its copies and answers */
+        WORK_PER_BYTE = 64,               /* for each byte of all requests that arrive together */
+        STATE_MAX = 24 * 1024 * 1024,     /* bytes of a scene's keys and values */
         REQUEST_MAX = 250 * 1024,
-        CLIENTS_MAX = 64,
-        WATCHERS_MAX = 64,
         ELITES = 6, /* of each kind */
         PLAY_MS = 20000,
 };
@@ -89,160 +87,6 @@ bool __wrap_glob_match_counted(const char *pattern, const char *name, size_t *st
 
         count(*steps - before);
         return result;
-}
-
-/* -- Scenes -- */
-
-typedef enum Kind {
-        PUT,
-        REFRESH,
-        COMPARE,
-        POST,
-        DELETE_DIR,
-        DELETE_ALL,
-        GET_DIR,
-        GET_ALL,
-        WAIT,
-        TXN,
-        LIST,
-        UNIT,
-        BATCH,
-        PLAN,
-        UNITS,
-        DESTROY,
-        _KIND_MAX,
-} Kind;
-
-static const char *const kinds[_KIND_MAX] = {
-        "put",  "refresh", "compare", "post", "delete-dir", "delete-all", "get-dir", "get-all",
-        "wait", "txn",     "list",    "unit", "batch",      "plan",       "units",   "destroy",
-};
-
-typedef enum Shape { FLAT, DEEP, LONG, LONG_SHARED, _SHAPE_MAX } Shape; /* of keys */
-typedef enum Action {
-        SET_SAME,
-        SET_EACH,
-        REFRESH_SAME,
-        REFRESH_EACH,
-        UPDATE_EACH,
-        DELETE_EACH,
-        CREATE,
-        REMOVE_ALL,
-        CHECK_VALUE,
-        _ACTION_MAX
-} Action;
-
-typedef enum Form {
-        COMMENTS,
-        SECTION,
-        PATTERNS,
-        NAMES,
-        ALIASES,
-        UNKNOWN,
-        EMPTY,
-        _FORM_MAX
-} Form; /* what the text of a unit has many of */
-
-enum { NODES, SHAPE, VALUE, TTL, WATCHERS, CLIENTS, ITEMS, ACTION, SIZE, UNITS_THERE, RULES, FORM, _GENES };
-
-static const struct {
-        const char *name;
-        uint64_t max;
-} genes[_GENES] = {
-        { "nodes", 20000 },
-        { "shape", _SHAPE_MAX - 1 },
-        { "value", 240000 },
-        { "ttl", 1 },
-        { "watchers", WATCHERS_MAX },
-        { "clients", CLIENTS_MAX },
-        { "items", 4096 },
-        { "action", _ACTION_MAX - 1 },
-        { "size", 240000 },
-        { "units", 200 },
-        { "rules", 4000 },
-        { "form", _FORM_MAX - 1 },
-};
-
-typedef struct Scene {
-        Kind kind;
-        uint64_t genes[_GENES];
-        uint64_t request, work, turn; /* bytes sent; work in all, and of the most expensive turn */
-        unsigned status;              /* of the last answer */
-} Scene;
-
-static double ratio(const Scene *s) {
-        return s->request > 0 ? (double) s->work / (double) s->request : 0;
-}
-
-static void print_scene(FILE *f, const Scene *s) {
-        fputs(kinds[s->kind], f);
-        for (size_t i = 0; i < _GENES; i++)
-                fprintf(f, " %s=%llu", genes[i].name, (unsigned long long) s->genes[i]);
-}
-
-static Kind kind_from_name(const char *name) {
-        Kind kind = 0;
-
-        while (kind < _KIND_MAX && !streq(name, kinds[kind]))
-                kind++;
-        return kind;
-}
-
-static bool read_scene(const char *line, Scene *ret) {
-        char name[32];
-        int used = 0;
-
-        *ret = (Scene) {};
-        if (sscanf(line, "%31s%n", name, &used) != 1)
-                return false;
-        ret->kind = kind_from_name(name);
-        line += used;
-        for (unsigned long long n; sscanf(line, " %31[a-z]=%llu%n", name, &n, &used) == 2; line += used)
-                for (size_t i = 0; i < _GENES; i++)
-                        if (streq(name, genes[i].name))
-                                ret->genes[i] = MIN((uint64_t) n, genes[i].max);
-        return ret->kind != _KIND_MAX;
-}
-
-/* Small numbers as often as large ones. */
-static uint64_t draw_gene(Random *random, size_t gene) {
-        uint64_t bits = 0, max = genes[gene].max;
-
-        while (max >> bits)
-                bits++;
-        bits = random_below(random, bits + 1);
-        if (bits == 0)
-                return 0;
-        bits = 1ull << (bits - 1);
-        bits += random_below(random, bits);
-        return MIN(bits, max);
-}
-
-static void draw_scene(Random *random, Kind kind, Scene *ret) {
-        *ret = (Scene) { .kind = kind };
-        for (size_t i = 0; i < _GENES; i++)
-                ret->genes[i] = draw_gene(random, i);
-}
-
-static void change_scene(Random *random, Scene *s) {
-        for (uint64_t n = 1 + random_below(random, 3); n > 0; n--) {
-                size_t gene = random_below(random, _GENES);
-                uint64_t *g = &s->genes[gene];
-
-                switch (random_below(random, 4)) {
-                case 0:
-                        *g = draw_gene(random, gene);
-                        break;
-                case 1:
-                        *g = MIN(*g * 2 + 1, genes[gene].max);
-                        break;
-                case 2:
-                        *g /= 2;
-                        break;
-                default:
-                        *g = genes[gene].max;
-                }
-        }
 }
 
 /* -- Its keys -- */
@@ -415,7 +259,8 @@ static void set_up(Place *p, const Scene *s) {
                 txn.n_writes = 0;
                 bytes = 0;
         }
-        for (uint64_t i = 0; i < MIN(s->genes[UNITS_THERE], genes[UNITS_THERE].max) && s->kind >= UNIT; i++) {
+        for (uint64_t i = 0; i < MIN(s->genes[UNITS_THERE], (uint64_t) SCENE_UNITS_MAX) && s->kind >= UNIT;
+             i++) {
                 _cleanup_text_ Text t = {};
                 _cleanup_unit_ Unit *unit = NULL;
                 char name[64];
@@ -443,12 +288,13 @@ static void append_write(Text *t, const Scene *s, unsigned number, uint64_t i, A
                 [CREATE] = "create",    [REMOVE_ALL] = "delete",  [CHECK_VALUE] = "set",
         };
         bool same = action == SET_SAME || action == REFRESH_SAME || action == CHECK_VALUE;
+        uint64_t of_key = same ? 0 : i % n_nodes(s);
         char key[KV_KEY_MAX];
 
         if (action == REMOVE_ALL)
                 put_base(s, number, key);
         else
-                put_key(s, number, action == CREATE ? 500000 + i : same ? 0 : i % n_nodes(s), key);
+                put_key(s, number, action == CREATE ? 500000 + i : of_key, key);
         text_printf(t, "%s{\"action\":\"%s\",", i > 0 ? "," : "", words[action]);
         append_json_key(t, "key", key);
         if (action == REMOVE_ALL)
@@ -717,7 +563,7 @@ static void keep(const Scene *s) {
         Scene *list = elites[s->kind];
         size_t at = n_elites[s->kind];
 
-        while (at > 0 && ratio(&list[at - 1]) < ratio(s))
+        while (at > 0 && scene_ratio(&list[at - 1]) < scene_ratio(s))
                 at--;
         if (at == ELITES)
                 return;
@@ -727,7 +573,7 @@ static void keep(const Scene *s) {
 }
 
 static int by_ratio(const void *a, const void *b) {
-        double x = ratio(a), y = ratio(b);
+        double x = scene_ratio(a), y = scene_ratio(b);
 
         return x > y ? -1 : x < y;
 }
@@ -738,15 +584,15 @@ static bool judge(const Scene *s) {
                 return true;
         printf("too expensive: one turn of %llu KiB, for %llu bytes of requests: ",
                (unsigned long long) s->turn / 1024, (unsigned long long) s->request);
-        print_scene(stdout, s);
+        scene_print(stdout, s);
         putchar('\n');
         return false;
 }
 
 static void print_row(const Scene *s) {
-        printf("%10.0f  %8llu  %10llu  %10llu  %3u  ", ratio(s), (unsigned long long) s->request,
+        printf("%10.0f  %8llu  %10llu  %10llu  %3u  ", scene_ratio(s), (unsigned long long) s->request,
                (unsigned long long) s->work / 1024, (unsigned long long) s->turn / 1024, s->status);
-        print_scene(stdout, s);
+        scene_print(stdout, s);
         putchar('\n');
 }
 
@@ -765,10 +611,10 @@ static bool search(uint64_t seed, uint64_t scenes, size_t rows, Kind only) {
                 Kind kind = only != _KIND_MAX ? only : (Kind) random_below(&random, _KIND_MAX);
                 Scene s;
 
-                draw_scene(&random, kind, &s);
+                scene_draw(&random, kind, &s);
                 if (n_elites[kind] > 0 && random_below(&random, 3) > 0) {
                         s = elites[kind][random_below(&random, n_elites[kind])];
-                        change_scene(&random, &s);
+                        scene_change(&random, &s);
                 }
                 play_anew(&s);
                 keep(&s);
@@ -804,7 +650,7 @@ static bool play_file(const char *path) {
 
                 if (line[0] == '#' || line[0] == '\n')
                         continue;
-                if (!read_scene(line, &s)) {
+                if (!scene_read(line, &s)) {
                         fprintf(stderr, "expensive: %s: no scene: %s", path, line);
                         good = false;
                         continue;
@@ -833,7 +679,7 @@ int main(int argc, char **argv) {
         while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
                 if (c == 'p')
                         plays = true;
-                else if (c == 'o' && (only = kind_from_name(optarg)) != _KIND_MAX)
+                else if (c == 'o' && (only = scene_kind_from_name(optarg)) != _KIND_MAX)
                         continue;
                 else if (c == 'o' || c == '?' ||
                          parse_u64(optarg, c == 's' ? &seed :

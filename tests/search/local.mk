@@ -1,7 +1,7 @@
 # A search for expensive requests: see tests/search/expensive.c. test-expensive.sh builds and runs it.
 if HAVE_CMOCKA
 EXTRA_PROGRAMS += tests/search/expensive
-tests_search_expensive_SOURCES = tests/search/expensive.c $(FLEETD_HOST)
+tests_search_expensive_SOURCES = tests/search/expensive.c tests/search/scene.h tests/search/scene.c $(FLEETD_HOST)
 tests_search_expensive_CFLAGS = $(TEST_CFLAGS) $(LMDB_CFLAGS)
 tests_search_expensive_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc \
 	-Wl,--wrap=glob_match_counted,--wrap=text_distance \

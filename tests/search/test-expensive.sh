@@ -9,6 +9,7 @@ build=${LAB_BUILD:-$top/build-lab}
 scenes=${SEARCH_SCENES:-$scenes} seed=${SEARCH_SEED:-$seed}
 scratch=$(mktemp -d /var/tmp/fleetd-search-XXXXXX)
 trap 'rm -rf "$scratch"' EXIT
+. "$top/tests/mutants/scratch.sh"
 
 # result NAME COMMAND...: "ok NAME", or the line that says what is too expensive.
 result() {
@@ -23,18 +24,8 @@ result() {
         fi
 }
 
-# A copy of the tree and of its build, in which what a patch touches is built again.
-mutant_build() {
-        local patch
-        mkdir -p "$scratch/tree"
-        (cd "$top" && git -c safe.directory="*" ls-files -z --cached --others --exclude-standard | tar -c --null -T - 2>/dev/null) | tar -x -C "$scratch/tree"
-        cp -a "$top"/{configure,aclocal.m4,config.h.in,Makefile.in,build-aux} "$scratch/tree/" || return 1
-        cp -a "$build" "$scratch/tree/build" || return 1
-        grep -rlF "$top" "$scratch/tree/build" --include='*.Po' --include=Makefile | xargs sed -i "s#$build#$scratch/tree/build#g; s#$top#$scratch/tree#g"
-        for patch in "$@"; do
-                patch -s -d "$scratch/tree" -p1 <"$top/tests/mutants/$patch" || return 1
-        done
-        make -s -C "$scratch/tree/build" -j"$(nproc)" tests/search/expensive
+without_limits() {
+        scratch_copy && scratch_patch costs-without-limits long-keys-in-order && scratch_make "" tests/search/expensive
 }
 
 found() { ! "$scratch/tree/build/tests/search/expensive" --seed 1 --scenes 300 --only "$1" --rows 0 >"$scratch/found" && tail -2 "$scratch/found" && grep -q "^found" "$scratch/found"; }
@@ -42,6 +33,6 @@ found() { ! "$scratch/tree/build/tests/search/expensive" --seed 1 --scenes 300 -
 result the_search_is_built make -s -C "$build" tests/search/expensive
 result each_known_scene_is_within_its_bound "$build/tests/search/expensive" --play "$here/scenes"
 result "a_search_of_${scenes}_scenes_from_seed_${seed}_finds_none_without_a_bound" "$build/tests/search/expensive" --seed "$seed" --scenes "$scenes"
-result the_search_is_built_without_limits mutant_build costs-without-limits.patch long-keys-in-order.patch
+result the_search_is_built_without_limits without_limits
 result a_transaction_without_a_limit_is_found found txn
 result a_directory_of_long_keys_in_order_is_found found delete-dir

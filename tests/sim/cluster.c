@@ -37,7 +37,7 @@ void machine_ended_units(SimMachine *m) {
 }
 
 void machine_suspect(SimMachine *m, uint64_t from_ms, uint64_t until_ms) {
-        /* One span, grown: what lies between two troubles is not worth telling apart. */
+        /* One span for all faults of the host: the gaps between them do not matter. */
         if (m->suspect_until_ms == 0)
                 m->suspect_from_ms = from_ms;
         m->suspect_until_ms = MAX(m->suspect_until_ms, until_ms);
@@ -98,7 +98,7 @@ static void machine_on_gone(void *userdata) {
         m->daemon = NULL;
 }
 
-/* The loop cannot be freed from inside itself: the world does it. */
+/* An event of the world frees the loop: the loop cannot free itself. */
 static void machine_on_bury(void *userdata) {
         SimMachine *m = userdata;
 
@@ -127,19 +127,20 @@ int machine_try_daemon(SimMachine *m, Error *err) {
         int r;
 
         m->start_wanted = false;
-        sim_disk_tear(m->disk, false);
+        memory_disk_start_again(m->disk);
         m->loop = world_loop_new(c->world, m->name);
         edges = (DaemonIo) { .loop = world_loop(m->loop),
                              .network = sim_host_network(m->host, m->loop),
-                             .log_disk = m->disk,
+                             .log_disk = &m->disk->base,
                              .systemd = sim_systemd_attach(m->systemd, m->loop),
-                             .bug = c->bug,
                              .level_max = m->level_max,
-                             .unreadable = m->unreadable,
                              .level_wait_ms = c->level_wait_ms,
                              .short_log = c->short_log };
         memcpy(edges.boot_id, m->boot_id, sizeof(edges.boot_id));
+        c->starting = m;
+        m->running_unreadable = m->unreadable;
         r = daemon_new(&m->daemon, &edges, &m->settings, err);
+        c->starting = NULL;
         world_trace(c->world, m->name, "daemon starts");
         if (r < 0 && m->daemon)
                 daemon_stop(m->daemon, "", machine_on_gone, m);
@@ -185,7 +186,7 @@ void machine_power_cut(SimMachine *m) {
         m->start_wanted = false;
         sim_host_power(m->host, false);
         if (m->daemon && !m->dying) {
-                sim_disk_tear(m->disk, true);
+                memory_disk_cut_power(m->disk);
                 world_loop_drop_work(m->loop, true);
                 daemon_crash(m->daemon, machine_on_gone, m);
                 machine_bury(m);
@@ -208,11 +209,10 @@ void machine_power_on(SimMachine *m) {
 
 /* -- The cluster -- */
 
-SimCluster *cluster_new(World *w, unsigned hosts, const char *bug) {
+SimCluster *cluster_new(World *w, unsigned hosts) {
         SimCluster *c = NEW0(SimCluster, 1);
 
         c->world = w;
-        c->bug = bug;
         c->n = hosts;
         c->net = sim_net_new(w, 0, 1 + world_draw(w, 5));
         for (unsigned i = 0; i < hosts; i++) {
@@ -228,13 +228,22 @@ SimCluster *cluster_new(World *w, unsigned hosts, const char *bug) {
                 snprintf(m->boot_id, sizeof(m->boot_id), "%016x%016x", 0, i + 1);
                 m->folder = scratch_new();
                 m->host = sim_host_new(c->net, m->address);
-                m->disk = sim_disk_new(w);
+                m->disk = world_disk_new(w);
                 m->systemd = sim_systemd_new(w, m->name, &hooks);
                 machine_settings(m);
         }
         for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
                 c->writers[i] = (SimWriter) { .cluster = c, .index = i };
         return c;
+}
+
+const SimMachine *cluster_running_machine(const SimCluster *c) {
+        const WorldLoop *running = world_running_loop(c->world);
+
+        for (unsigned i = 0; running && i < c->n; i++)
+                if (c->machines[i].loop == running)
+                        return &c->machines[i];
+        return c->starting;
 }
 
 SimCluster *cluster_free(SimCluster *c) {
@@ -251,7 +260,7 @@ SimCluster *cluster_free(SimCluster *c) {
 
                 assert(!m->loop);
                 sim_systemd_free(m->systemd);
-                sim_disk_free(m->disk);
+                memory_disk_free(m->disk);
                 settings_done(&m->settings);
                 m->folder = scratch_free(m->folder);
         }

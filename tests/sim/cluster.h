@@ -1,114 +1,117 @@
-/* Whole daemons, several in one process: hosts with disks, links and a systemd of their own, people who ask
- * for things, and what must always hold. */
+/* Several whole daemons in one process: hosts with disks, links and a systemd each, users who send requests,
+ * and the invariants. */
 #pragma once
 
 #include "base/log.h"
 #include "base/sizes.h"
 #include "fleetd/daemon.h"
-#include "tests/sim/disk.h"
+#include "tests/lib/memory_disk.h"
 #include "tests/sim/net.h"
 #include "tests/sim/systemd.h"
 #include "tests/sim/world.h"
 
 enum { CLUSTER_HOSTS_MAX = 5, CLUSTER_WRITERS = 4, CLUSTER_RUNS_MAX = 64, CLUSTER_WRITES_MAX = 8192 };
 
-typedef struct Cluster_ SimCluster;
+typedef struct SimCluster SimCluster;
 
-/* A process of a unit on one host, as the checkers remember it. */
+/* A process of a unit on one host, for the checkers. */
 typedef struct RunningUnit {
         char unit[64];
         uint64_t since_ms;   /* 0: does not run */
-        uint64_t stopped_ms; /* when it ended in this boot; 0: it has not run in this boot, or may be started
-                                again */
+        uint64_t stopped_ms; /* when it ended in this boot; 0: never, or it may be started again */
 } RunningUnit;
 
 typedef struct SimMachine {
         SimCluster *cluster;
         unsigned index;
         char name[16], address[32], machine_id[MACHINE_ID_SIZE], boot_id[BOOT_ID_SIZE];
-        char *folder; /* state directory: tree and notes */
+        char *folder; /* state directory: tree and assignment records */
         SimHost *host;
-        Disk *disk;
+        MemoryDisk *disk;
         SimSystemd *systemd;
         WorldLoop *loop; /* NULL: no daemon */
         Daemon *daemon;
         Settings settings;
-        unsigned level_max;     /* what its program knows; 0: all that ours does */
-        const char *unreadable; /* a key whose value its program cannot read; NULL: none */
+        unsigned level_max; /* of its program; 0: that of this program */
+        /* The key whose value its program cannot parse; NULL: none. From the next start on; of the daemon
+         * now. */
+        const char *unreadable, *running_unreadable;
         bool power, dying, start_wanted;
         unsigned boots;
-        uint64_t suspect_from_ms, suspect_until_ms; /* others may rightly take it for lost in between */
+        uint64_t suspect_from_ms, suspect_until_ms; /* others may declare it lost in between */
         uint64_t absent_from_ms,
-                absent_until_ms; /* its daemon did not act: what was asked meanwhile happens afterwards */
+                absent_until_ms; /* its daemon does not act: requests of this time take effect afterwards */
         RunningUnit runs[CLUSTER_RUNS_MAX];
 } SimMachine;
 
-/* A client that makes one key after the other. A write whose outcome is unknown may happen at any later time,
- * so each has a key of its own, and only what was acknowledged must be there. */
-typedef struct Writer_ SimWriter;
+/* A client that writes one key after the other. A write with an unknown outcome may take effect at any later
+ * time. Each write has its own key, and only acknowledged ones must exist. */
+typedef struct SimWriter SimWriter;
 
 typedef struct SimWrite {
         SimWriter *writer;
         uint64_t attempt;
 } SimWrite;
 
-struct Writer_ {
+struct SimWriter {
         SimCluster *cluster;
         unsigned index;
         uint64_t attempted, number;
         SimWrite writes[CLUSTER_WRITES_MAX]; /* by attempt */
         bool acknowledged[CLUSTER_WRITES_MAX];
-        SimMachine *asked; /* whom, while it waits */
+        SimMachine *asked; /* the host that has the request; NULL: none is pending */
         uint64_t asked_incarnation;
         uint64_t n_acknowledged, n_unknown, n_refused;
 };
 
-/* A unit that people know of. */
-typedef struct SimPeople {
+/* A unit of the users. */
+typedef struct SimUserUnit {
         char name[64];
         unsigned version;
-        uint64_t touched_ms;     /* when somebody last asked for a change of it, or of one it depends on */
+        uint64_t touched_ms;     /* the last request to change the unit, or one that it depends on */
         uint64_t stopping_ms;    /* the same of a request that may stop it: another text, another target, its
                                     removal */
         bool changed;            /* a new text was submitted, and no answer says that it is in force */
         bool has_text, may_stop; /* the last request; 'may_stop': or one that is not answered */
         unsigned pending;        /* requests without an answer */
         const char *group;       /* units with one group name depend on each other */
-} SimPerson;
+} SimUserUnit;
 
-struct Cluster_ {
+struct SimCluster {
         World *world;
         SimNet *net;
-        const char *bug;
-        uint64_t level_wait_ms; /* DaemonIo', as the next */
+        const SimMachine *starting; /* its daemon is being opened; NULL: none is */
+        uint64_t level_wait_ms;     /* DaemonIo', as the next */
         bool short_log;
         SimMachine machines[CLUSTER_HOSTS_MAX];
         unsigned n;
         SimWriter writers[CLUSTER_WRITERS];
-        SimPerson units[24];
+        SimUserUnit units[24];
         unsigned n_units;
         bool quiet;                             /* no more faults, no more changes */
         unsigned faults[16];                    /* how often each kind happened */
         uint64_t hashes_at[4096], hashes[4096]; /* of trees, by applied index */
 };
 
-SimCluster *cluster_new(World *w, unsigned hosts, const char *bug);
+SimCluster *cluster_new(World *w, unsigned hosts);
+/* Return the machine whose daemon runs now; NULL: an event of the world. */
+const SimMachine *cluster_running_machine(const SimCluster *c);
 SimCluster *cluster_free(SimCluster *c);
 void machine_start_daemon(SimMachine *m);
-/* The same, where it may fail: then it is stopped, and gone once 'loop' is NULL. */
+/* The same, but it may fail: then the daemon stops, and is gone when 'loop' is NULL. */
 int machine_try_daemon(SimMachine *m, Error *err);
 void machine_crash_daemon(SimMachine *m); /* kill -9 */
 void machine_stop_daemon(SimMachine *m);  /* systemctl stop */
 void machine_power_cut(SimMachine *m);
 void machine_power_on(SimMachine *m);
-/* What ended just now ended for the sake of another unit, or with the host: it is started again, as after a
- * boot. */
+/* Units that ended just now did so because of another unit, or with the host: they may start again, as after
+ * a boot. */
 void machine_ended_units(SimMachine *m);
 void machine_suspect(SimMachine *m, uint64_t from_ms, uint64_t until_ms);
 void machine_absent(SimMachine *m, uint64_t for_ms);
 SimMachine *cluster_leader(SimCluster *c); /* NULL: none that is ready */
 
-/* Calls that end the run when something does not hold. */
+/* Checks of invariants. A check that fails ends the run. */
 void check_stop(SimMachine *m, const char *unit, bool asked);
 void check_start(SimMachine *m, const char *unit);
 /* For each message of the daemons: a host that is recorded as lost for its silence was silent, its kernel

@@ -1,13 +1,12 @@
-/* Faults of the real folders in which simulated hosts keep their trees: writes that LMDB and we make below a
- * folder fail as told. The calls of libc are taken over for the whole program, so it is linked in by who
- * wants faults, and by nobody else. */
+/* Faults of the real folders that contain the trees of simulated hosts: writes of LMDB and of the store fail.
+ * The calls of libc are replaced in the whole program: link this file only where faults are needed. */
 #pragma once
 
 #include <stdint.h>
 
-/* All writes to files below 'folder' (borrowed) fail with 'error' (-ENOSPC, -EIO); 0: no more. At most a few
- * folders at a time. */
+/* Let all writes to files below 'folder' (borrowed) fail with 'error' (-ENOSPC, -EIO); 0: end the fault. At
+ * most a few folders at a time. */
 void folder_fault(const char *folder, int error);
-unsigned folder_faults(void);          /* how many writes have failed so far */
-void folder_room_left(uint64_t bytes); /* all file systems have at most so many free, by what they say;
-                                          UINT64_MAX: what they have */
+unsigned folder_faults(void); /* number of failed writes so far */
+void folder_room_left(
+        uint64_t bytes); /* limit the free space that file systems report; UINT64_MAX: no limit */

@@ -110,9 +110,10 @@ static void write_key(State *s, const Op *op, int number) {
         s->modified = removes ? 0 : op->effect;
         if (!stays)
                 s->created = removes ? 0 : op->effect;
-        s->expires_ms = removes || op->ttl_ms == 0 ? 0 :
-                        op->outcome == OP_ANSWERED ? op->now_ms + op->ttl_ms :
-                                                     EXPIRES_UNKNOWN;
+        if (removes || op->ttl_ms == 0)
+                s->expires_ms = 0;
+        else
+                s->expires_ms = op->outcome == OP_ANSWERED ? op->now_ms + op->ttl_ms : EXPIRES_UNKNOWN;
 }
 
 static bool step_key(State *s, const Op *op, int number) {

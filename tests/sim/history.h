@@ -1,12 +1,11 @@
-/* What clients asked of one object and what they were told, and whether one order of it all explains that.
+/* The operations of clients on one object with their results, and whether the history is linearizable.
  *
- * The object is a key, or a directory with in-order children. Each operation writes a value of its own, its
- * number, so that a value tells who wrote it. The judge is Wing and Gong's search with Lowe's cache: depth
- * first over what may come next, never twice with the same set of operations done and the same state. Who was
- * not answered, or only "unknown", may have happened at any time after he asked, or never.
+ * The object is a key, or a directory with in-order children. Each operation writes its number as the value,
+ * so that a value identifies its writer. The algorithm is Wing and Gong's search with Lowe's cache: depth
+ * first over the possible next operations, never twice with the same set of operations and the same state. An
+ * operation without a result, or with an unknown one, may take effect at any time after its call, or never.
  *
- * The model is all of v2: conditions, what was there before, indexes, expiry by cluster time (never early).
- */
+ * The model covers v2: conditions, previous values, indexes, expiry by cluster time (never early). */
 #pragma once
 
 #include "base/error.h"
@@ -35,20 +34,20 @@ typedef enum OpOutcome { OP_UNKNOWN, OP_REFUSED, OP_ANSWERED } OpOutcome;
 
 typedef struct Op {
         OpKind kind;
-        OpOutcome outcome;         /* as long as nothing was said: unknown */
+        OpOutcome outcome;         /* without a result: unknown */
         uint64_t called, returned; /* places in the order of all that clients saw */
         uint64_t compare_index;
-        int compare_op;  /* who wrote the value that is compared, or the child that is deleted */
+        int compare_op;  /* the writer of the compared value, or of the deleted child */
         uint64_t ttl_ms; /* 0: none */
         unsigned pad;    /* size of the value */
 
         KvStatus status;        /* from here on: the answer */
         uint64_t index, now_ms; /* the store's, and cluster time */
-        int found; /* who wrote what was there before (or what was read); -1: nothing was there */
+        int found;              /* the writer of the previous value, or of the value read; -1: none */
         uint64_t found_modified, found_created, found_expires_ms;
         uint64_t children[HISTORY_WORDS]; /* read of a directory: a bit for each child's writer */
 
-        uint64_t effect; /* the index that it wrote, once anybody has seen it; 0: nobody has */
+        uint64_t effect; /* the index that it wrote, once a client has seen it; 0: not yet */
 } Op;
 
 typedef struct History {
@@ -61,9 +60,10 @@ typedef struct History {
 Op *history_call(History *h, OpKind kind, uint64_t at);
 int history_number(const History *h, const Op *op);
 
-/* Somebody saw what operation 'number' wrote, with this index. -EUCLEAN: that was never asked, or had another
- * index. */
+/* A client saw the value that operation 'number' wrote, with this index. -EUCLEAN: there is no such
+ * operation, or it had another index. */
 int history_seen(History *h, int number, uint64_t modified);
 
-/* 0: there is an order. -EUCLEAN and a sentence: there is none. -E2BIG: not found out within the bound. */
+/* Return 0 if the history is linearizable; -EUCLEAN with a message if it is not; -E2BIG if the search reached
+ * its limit. */
 int history_judge(const History *h, Error *err);

@@ -1,15 +1,16 @@
-/* What must always hold. Each check is named; a failing one ends the run and prints the seed. */
+/* Invariants. Each check has a name; one that fails ends the run and prints the seed. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "fleetd/scheduler/scheduler.h"
 #include "tests/sim/cluster.h"
+#include "tests/lib/store_inside.h"
 
 enum {
-        SETTLES_MS = 5000, /* a daemon that is back has caught up with what was asked meanwhile */
+        SETTLES_MS = 5000, /* until a daemon that returned has executed the requests of its absence */
         LOST_SILENT_MS = 3000,
-        HEARD_MS = 500, /* until a kernel that answers again is heard, without a session */
+        HEARD_MS = 500, /* until the recovery of a kernel is noticed without a session */
 };
 
 static RunningUnit *run_of(SimMachine *m, const char *unit) {
@@ -24,9 +25,9 @@ static RunningUnit *run_of(SimMachine *m, const char *unit) {
         abort();
 }
 
-/* When somebody last asked for what may start it, or 'stops': may stop it. */
+/* Return the time of the last request that may start the unit, or with 'stops': that may stop it. */
 static uint64_t touched_ms(const SimCluster *c, const char *unit, bool stops) {
-        const SimPerson *person = NULL;
+        const SimUserUnit *person = NULL;
         uint64_t latest = 0;
 
         for (unsigned i = 0; i < c->n_units; i++)
@@ -40,9 +41,9 @@ static uint64_t touched_ms(const SimCluster *c, const char *unit, bool stops) {
         return latest;
 }
 
-/* Somebody asked for it, or the host could have been taken for lost meanwhile. Groups move together: then
- * trouble of any host may move its members. What was started during another host's trouble may be a
- * replacement, which goes when that host returns first (rule 27). */
+/* Whether a user requested the change, or the host may have been declared lost meanwhile. Groups move
+ * together: a fault of any host may move their members. A unit that started during another host's fault may
+ * be a replacement, which stops when that host returns. */
 static bool has_cause(const SimMachine *m, const char *unit, uint64_t since_ms, bool stops) {
         const SimCluster *c = m->cluster;
         uint64_t now_ms = world_now_ms(c->world);
@@ -90,8 +91,8 @@ void check_stop(SimMachine *m, const char *unit, bool asked) {
         run->stopped_ms = world_now_ms(m->cluster->world);
 }
 
-/* A silence that ended just now was none the less one. The message is logged when the leader of that term
- * decides, before the presence is written. */
+/* A silence that ended just now counts. The leader logs the message when it decides, before it writes the
+ * presence. */
 void check_message(SimCluster *c, const LogFields *fields, const char *message) {
         const SimMachine *lost = NULL;
 
@@ -137,22 +138,21 @@ void check_hashes(SimCluster *c) {
 
 static void check_writers(SimCluster *c) {
         for (unsigned h = 0; h < c->n; h++) {
-                TreeTxn *txn;
+                KvStore *store = daemon_store(c->machines[h].daemon);
+                TreeMeta meta;
 
-                if (kv_read(daemon_store(c->machines[h].daemon), &txn) < 0)
+                if (store_meta(store, &meta) < 0)
                         abort();
                 for (unsigned i = 0; i < CLUSTER_WRITERS; i++)
                         for (uint64_t k = 1; k <= c->writers[i].attempted; k++) {
                                 char key[64];
-                                KvNode node;
 
                                 snprintf(key, sizeof(key), "/writer/%u/%llu", i, (unsigned long long) k);
-                                if (c->writers[i].acknowledged[k] && tree_get(txn, kv_string(key), &node) < 0)
+                                if (c->writers[i].acknowledged[k] && !store_has(store, key))
                                         world_failed(c->world, "no-acknowledged-write-lost",
                                                      "%s was acknowledged, and is not on %s", key,
                                                      c->machines[h].name);
                         }
-                tree_abort(txn);
         }
 }
 
@@ -193,8 +193,7 @@ static void check_unit(SimCluster *c, const Cluster *picture, const SchedulerVie
                 return;
         }
         if (u->unit->placement.global) {
-                /* Not where it may not come: a machine that keeps getting lost gets nothing new for a while.
-                 */
+                /* Flap damping excludes a machine that is lost repeatedly. */
                 for (const ClusterMachine *m = picture->machines; m; m = m->hh.next)
                         if (cluster_assignment(picture, m->id, u->name) ||
                             scheduler_fits(view, u, m, false, NULL))
@@ -247,7 +246,7 @@ void check_settled(SimCluster *c) {
         check_writers(c);
 
         picture = registry_cluster(daemon_registry(leader->daemon));
-        if (scheduler_view_new(picture, &view) < 0)
+        if (scheduler_view_new(picture, picture->now_ms, &view) < 0)
                 abort();
         for (const ClusterUnit *u = picture->units; u; u = u->hh.next)
                 if (u->unit)

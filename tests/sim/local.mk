@@ -1,106 +1,56 @@
-# Whole daemons in virtual time: see tests/sim/test-cluster.c.
-check_PROGRAMS += tests/sim/test-cluster
-tests_sim_test_cluster_SOURCES = \
-	tests/sim/test-cluster.c tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c \
-	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
-	tests/sim/systemd.h tests/sim/systemd.c tests/lib/scratch.h tests/lib/scratch.c
-tests_sim_test_cluster_LDADD = $(FLEETD_LIBS)
-
-# One host set back to an earlier day: see tests/sim/test-old_image.c.
-check_PROGRAMS += tests/sim/test-old_image
-TESTS += tests/sim/test-old_image
-tests_sim_test_old_image_SOURCES = \
-	tests/sim/test-old_image.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c \
-	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
-	tests/sim/systemd.h tests/sim/systemd.c tests/lib/scratch.h tests/lib/scratch.c
-tests_sim_test_old_image_LDADD = $(FLEETD_LIBS)
-
-# A recovered cluster and what runs in it: see tests/sim/test-lineage.c.
-check_PROGRAMS += tests/sim/test-lineage
-TESTS += tests/sim/test-lineage
-tests_sim_test_lineage_SOURCES = \
-	tests/sim/test-lineage.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c \
-	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
-	tests/sim/systemd.h tests/sim/systemd.c tests/lib/scratch.h tests/lib/scratch.c
-tests_sim_test_lineage_LDADD = $(FLEETD_LIBS)
-
-# Which hosts are lost, and when: see tests/sim/test-lost.c.
-check_PROGRAMS += tests/sim/test-lost
-TESTS += tests/sim/test-lost
-tests_sim_test_lost_SOURCES = \
-	tests/sim/test-lost.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c \
-	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
-	tests/sim/systemd.h tests/sim/systemd.c tests/lib/scratch.h tests/lib/scratch.c
-tests_sim_test_lost_LDADD = $(FLEETD_LIBS)
-
-# The feature level waits for all hosts: see tests/sim/test-level.c.
-check_PROGRAMS += tests/sim/test-level
-TESTS += tests/sim/test-level
-tests_sim_test_level_SOURCES = \
-	tests/sim/test-level.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c \
-	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
-	tests/sim/systemd.h tests/sim/systemd.c tests/lib/scratch.h tests/lib/scratch.c
-tests_sim_test_level_LDADD = $(FLEETD_LIBS)
-
-# Stores alone, in the same world: see tests/sim/test-stores.c.
-check_PROGRAMS += tests/sim/test-stores
-TESTS += tests/sim/test-stores
-tests_sim_test_stores_SOURCES = \
-	tests/sim/test-stores.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_corruption.c \
-	tests/sim/data_dir_faults.h tests/sim/data_dir_faults.c tests/sim/shrink.h tests/sim/shrink.c tests/sim/history.h tests/sim/history.c \
-	tests/sim/watchers.h tests/sim/watchers.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
+# What the simulations share, compiled once. Each program takes of it what it uses.
+check_LIBRARIES += tests/sim/libsim.a
+tests_sim_libsim_a_SOURCES = \
+	tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/systemd.h tests/sim/systemd.c \
+	tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/torn_write.h \
+	tests/sim/seeds.h tests/sim/seeds.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/shrink.h tests/sim/shrink.c \
+	tests/sim/asking.h tests/sim/asking.c tests/sim/history.h tests/sim/history.c tests/sim/watchers.h tests/sim/watchers.c \
+	tests/sim/cluster.h tests/sim/cluster.c tests/sim/invariants.c \
+	tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_corruption.c \
+	tests/sim/wire.h tests/sim/wire.c \
 	tests/lib/scratch.h tests/lib/scratch.c
-tests_sim_test_stores_LDADD = $(KVSTORE_LIBS)
+SIM_DAEMONS = tests/sim/libsim.a $(FLEETD_LIBS)
+SIM_STORES = tests/sim/libsim.a $(KVSTORE_LIBS)
+# Replaces calls of libc in the whole program: not for programs that want no such faults.
+SIM_FAULTS = tests/sim/data_dir_faults.h tests/sim/data_dir_faults.c
 
-# What expires, and when: see tests/sim/test-time.c.
-check_PROGRAMS += tests/sim/test-time
-TESTS += tests/sim/test-time
-tests_sim_test_time_SOURCES = \
-	tests/sim/test-time.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_corruption.c \
-	tests/sim/data_dir_faults.h tests/sim/data_dir_faults.c \
-	tests/sim/watchers.h tests/sim/watchers.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
-	tests/lib/scratch.h tests/lib/scratch.c
-tests_sim_test_time_LDADD = $(KVSTORE_LIBS)
+# Programs that ./check runs for many seeds (test-*.sh), and those that make check runs for a few.
+check_PROGRAMS += $(SIM_TESTS) tests/sim/test-cluster
+TESTS += $(SIM_TESTS)
+SIM_TESTS = tests/sim/test-old_image tests/sim/test-lineage tests/sim/test-lost tests/sim/test-level \
+	tests/sim/test-stores tests/sim/test-time tests/sim/test-outcome tests/sim/test-rebuild tests/sim/test-corruption tests/sim/test-transfer tests/sim/test-replica tests/sim/test-transitions
 
-# Writes whose leader is lost: see tests/sim/test-outcome.c.
-check_PROGRAMS += tests/sim/test-outcome
-TESTS += tests/sim/test-outcome
-tests_sim_test_outcome_SOURCES = \
-	tests/sim/test-outcome.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_corruption.c \
-	tests/sim/data_dir_faults.h tests/sim/data_dir_faults.c \
-	tests/sim/watchers.h tests/sim/watchers.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
-	tests/lib/scratch.h tests/lib/scratch.c
+tests_sim_test_cluster_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=cluster_put
+tests_sim_test_cluster_LDADD = $(SIM_DAEMONS)
+tests_sim_test_old_image_LDADD = $(SIM_DAEMONS)
+tests_sim_test_lineage_LDADD = $(SIM_DAEMONS)
+tests_sim_test_lost_LDADD = $(SIM_DAEMONS)
+tests_sim_test_level_LDADD = $(SIM_DAEMONS)
+
+tests_sim_test_stores_SOURCES = tests/sim/test-stores.c tests/sim/store_clients.h tests/sim/store_clients.c $(SIM_FAULTS)
+tests_sim_test_stores_LDADD = $(SIM_STORES)
+tests_sim_test_time_SOURCES = tests/sim/test-time.c $(SIM_FAULTS)
+tests_sim_test_time_LDADD = $(SIM_STORES)
+tests_sim_test_outcome_SOURCES = tests/sim/test-outcome.c $(SIM_FAULTS)
 tests_sim_test_outcome_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=raft_core_entry
-tests_sim_test_outcome_LDADD = $(KVSTORE_LIBS)
+tests_sim_test_outcome_LDADD = $(SIM_STORES)
+tests_sim_test_rebuild_SOURCES = tests/sim/test-rebuild.c $(SIM_FAULTS)
+tests_sim_test_rebuild_LDADD = $(SIM_STORES)
+tests_sim_test_corruption_SOURCES = tests/sim/test-corruption.c $(SIM_FAULTS)
+tests_sim_test_corruption_LDADD = $(SIM_STORES)
 
-# Trees that are wrong, and where they must not get to: see tests/sim/test-corruption.c.
-check_PROGRAMS += tests/sim/test-corruption
-TESTS += tests/sim/test-corruption
-tests_sim_test_corruption_SOURCES = \
-	tests/sim/test-corruption.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_corruption.c \
-	tests/sim/data_dir_faults.h tests/sim/data_dir_faults.c \
-	tests/sim/watchers.h tests/sim/watchers.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
-	tests/lib/scratch.h tests/lib/scratch.c
-tests_sim_test_corruption_LDADD = $(KVSTORE_LIBS)
-WIRE_FILES = \
-	tests/sim/wire.h tests/sim/wire.c tests/sim/scenarios.h tests/sim/scenarios.c tests/sim/seeds.h tests/sim/seeds.c tests/sim/stores.h tests/sim/stores.c tests/sim/store_members.c tests/sim/store_faults.c tests/sim/store_corruption.c \
-	tests/sim/data_dir_faults.h tests/sim/data_dir_faults.c \
-	tests/sim/watchers.h tests/sim/watchers.c tests/sim/world.h tests/sim/world.c tests/sim/net.h tests/sim/net.c tests/sim/disk.h tests/sim/disk.c \
-	tests/lib/scratch.h tests/lib/scratch.c
-WIRE_WRAP = -Wl,--wrap=replica_send -Wl,--wrap=replica_answer -Wl,--wrap=replica_send_message -Wl,--wrap=data_dir_room -Wl,--wrap=replica_reopen
-
-# Trees on their way, and what is sent again: see tests/sim/test-transfer.c.
-check_PROGRAMS += tests/sim/test-transfer
-TESTS += tests/sim/test-transfer
-tests_sim_test_transfer_SOURCES = tests/sim/test-transfer.c $(WIRE_FILES)
+# Calls that tests/sim/wire.c observes and changes.
+WIRE_WRAP = -Wl,--wrap=replica_send -Wl,--wrap=replica_answer -Wl,--wrap=replica_send_message -Wl,--wrap=data_dir_space -Wl,--wrap=replica_reopen
+tests_sim_test_transfer_SOURCES = tests/sim/test-transfer.c $(SIM_FAULTS)
 tests_sim_test_transfer_LDFLAGS = $(AM_LDFLAGS) $(WIRE_WRAP)
-tests_sim_test_transfer_LDADD = $(KVSTORE_LIBS)
-
-# When a replica asks and tries again: see tests/sim/test-replica.c.
-check_PROGRAMS += tests/sim/test-replica
-TESTS += tests/sim/test-replica
-tests_sim_test_replica_SOURCES = tests/sim/test-replica.c $(WIRE_FILES)
+tests_sim_test_transfer_LDADD = $(SIM_STORES)
+tests_sim_test_replica_SOURCES = tests/sim/test-replica.c $(SIM_FAULTS)
 tests_sim_test_replica_LDFLAGS = $(AM_LDFLAGS) $(WIRE_WRAP)
-tests_sim_test_replica_LDADD = $(KVSTORE_LIBS)
+tests_sim_test_replica_LDADD = $(SIM_STORES)
 
 EXTRA_DIST += tests/sim/test-stores.sh
+
+# Each transition of a replica's state.
+tests_sim_test_transitions_SOURCES = tests/sim/test-transitions.c $(SIM_FAULTS)
+tests_sim_test_transitions_LDFLAGS = $(AM_LDFLAGS) $(WIRE_WRAP) -Wl,--wrap=replica_move -Wl,--wrap=raft_core_start
+tests_sim_test_transitions_LDADD = $(SIM_STORES)

@@ -5,20 +5,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #include "base/memory.h"
 #include "base/sizes.h"
 
-enum { HOSTS_MAX = 16, SILENCE_MS = 300, QUEUE_TELLS_MS = 5 };
+enum { HOSTS_MAX = 16, SILENCE_MS = 300, FIN_WAIT_MS = 5 };
 
 typedef struct SimStream SimStream;
 
 typedef struct Chunk {
+        STAILQ_ENTRY(Chunk) of_stream;
         uint8_t *bytes;
         size_t size;
         bool fin;
         uint64_t due_ms;
-        struct Chunk *next;
 } Chunk;
 
 /* One end of a connection. Both ends know each other until one is reset. */
@@ -28,10 +29,10 @@ struct SimStream {
         SimStream *other; /* NULL: the other end is gone */
         SimHost *other_host;
         uint64_t id;
-        Chunk *first, **last; /* on their way to us */
-        bool paused, closing, finishing, reset_seen, delivering, scheduled, told_drain;
+        STAILQ_HEAD(, Chunk) chunks; /* on their way to this end */
+        bool paused, closing, finishing, scheduled, drain_due;
         uint64_t last_due_ms;
-        SimStream *next; /* of the host */
+        LIST_ENTRY(SimStream) of_host;
 };
 
 typedef struct SimListener {
@@ -39,7 +40,7 @@ typedef struct SimListener {
         char address[ADDRESS_SIZE];
         void (*accepted)(void *userdata, Stream *s);
         void *userdata;
-        struct SimListener *next;
+        LIST_ENTRY(SimListener) of_host;
 } SimListener;
 
 typedef struct SimConnect {
@@ -49,7 +50,7 @@ typedef struct SimConnect {
         void (*done)(void *userdata, Stream *s, int error);
         void *userdata;
         uint64_t give_up_ms;
-        struct SimConnect *next;
+        LIST_ENTRY(SimConnect) of_host;
 } SimConnect;
 
 struct SimHost {
@@ -59,9 +60,9 @@ struct SimHost {
         char address[48];
         bool power;
         uint64_t incarnation;
-        SimStream *streams;
-        SimListener *listeners;
-        SimConnect *connects;
+        LIST_HEAD(, SimStream) streams;
+        LIST_HEAD(, SimListener) listeners;
+        LIST_HEAD(, SimConnect) connects;
         unsigned index;
 };
 
@@ -70,24 +71,25 @@ struct SimNet {
         uint64_t least_ms, most_ms, bytes_per_ms, ids;
         SimHost *hosts[HOSTS_MAX];
         unsigned n;
-        bool cut[HOSTS_MAX][HOSTS_MAX];              /* from, to */
-        uint64_t bad_since_ms[HOSTS_MAX][HOSTS_MAX]; /* 0: the way is good */
-        uint64_t was_bad_ms[HOSTS_MAX][HOSTS_MAX],
-                good_since_ms[HOSTS_MAX][HOSTS_MAX]; /* how long, the last time, and until when */
+        /* All by sender and receiver. */
+        bool cut[HOSTS_MAX][HOSTS_MAX];
+        uint64_t bad_since_ms[HOSTS_MAX][HOSTS_MAX]; /* 0: the direction works */
+        uint64_t was_bad_ms[HOSTS_MAX][HOSTS_MAX];   /* duration of the last failure */
+        uint64_t good_since_ms[HOSTS_MAX][HOSTS_MAX];
 };
 
 static SimStream *of(const Stream *s) {
         return (SimStream *) container_of(s, SimStream, base);
 }
 
-static bool way_is_good(const SimNet *net, const SimHost *from, const SimHost *to) {
+static bool direction_works(const SimNet *net, const SimHost *from, const SimHost *to) {
         return from->power && to->power && (from == to || !net->cut[from->index][to->index]);
 }
 
-static void ways_changed(SimNet *net) {
+static void directions_update(SimNet *net) {
         for (unsigned i = 0; i < net->n; i++)
                 for (unsigned k = 0; k < net->n; k++) {
-                        bool good = way_is_good(net, net->hosts[i], net->hosts[k]);
+                        bool good = direction_works(net, net->hosts[i], net->hosts[k]);
 
                         if (good && net->bad_since_ms[i][k] > 0) {
                                 net->good_since_ms[i][k] = world_now_ms(net->world);
@@ -102,16 +104,18 @@ static uint64_t delay(SimNet *net) {
         return net->least_ms + world_draw(net->world, net->most_ms - net->least_ms + 1);
 }
 
-/* Events are asked for by stream id: a stream may be gone when they come. */
+/* An event names its stream by ID: the stream may be freed before the event is due. */
 typedef struct Later {
         SimHost *host;
         uint64_t id;
 } Later;
 
 static SimStream *stream_of(const Later *later) {
-        for (SimStream *s = later->host->streams; s; s = s->next)
-                if (s->id == later->id)
-                        return s;
+        SimStream *s;
+
+        LIST_FOREACH(s, &later->host->streams, of_host)
+        if (s->id == later->id)
+                return s;
         return NULL;
 }
 
@@ -123,17 +127,13 @@ static void stream_schedule(SimStream *s, uint64_t delay_ms, void (*run)(void *u
 }
 
 static void stream_free(SimStream *s) {
-        SimStream **at = &s->host->streams;
-
-        while (*at != s)
-                at = &(*at)->next;
-        *at = s->next;
+        LIST_REMOVE(s, of_host);
         if (s->other)
                 s->other->other = NULL;
-        while (s->first) {
-                Chunk *c = s->first;
+        while (!STAILQ_EMPTY(&s->chunks)) {
+                Chunk *c = STAILQ_FIRST(&s->chunks);
 
-                s->first = c->next;
+                STAILQ_REMOVE_HEAD(&s->chunks, of_stream);
                 free(c->bytes);
                 free(c);
         }
@@ -162,8 +162,8 @@ static void on_reset(void *userdata) {
         Later *later = userdata;
         SimStream *s = stream_of(later);
 
-        if (s && !s->closing && !way_is_good(s->host->net, s->other_host, s->host)) {
-                /* The RST waits for the link as everything else. */
+        if (s && !s->closing && !direction_works(s->host->net, s->other_host, s->host)) {
+                /* A cut link delays the RST like data. */
                 world_at_own(s->host->net->world, 100, s->host->loop, on_reset, later);
                 return;
         }
@@ -190,7 +190,7 @@ static void on_drained(void *userdata) {
         free(later);
         if (!s || s->closing)
                 return;
-        s->told_drain = false;
+        s->drain_due = false;
         if (s->base.held == 0 && s->base.events && s->base.events->on_drain)
                 s->base.events->on_drain(s->base.userdata);
 }
@@ -205,10 +205,10 @@ static void on_deliver(void *userdata) {
         if (!s)
                 return;
         s->scheduled = false;
-        while (s && s->first && !s->paused && !s->closing) {
-                Chunk *c = s->first;
+        while (s && !STAILQ_EMPTY(&s->chunks) && !s->paused && !s->closing) {
+                Chunk *c = STAILQ_FIRST(&s->chunks);
 
-                if (!way_is_good(host->net, s->other_host, host)) {
+                if (!direction_works(host->net, s->other_host, host)) {
                         deliver_later(s, 50);
                         return;
                 }
@@ -216,13 +216,11 @@ static void on_deliver(void *userdata) {
                         deliver_later(s, c->due_ms - now_ms);
                         return;
                 }
-                s->first = c->next;
-                if (!s->first)
-                        s->last = &s->first;
+                STAILQ_REMOVE_HEAD(&s->chunks, of_stream);
                 if (s->other) {
                         s->other->base.held -= c->size;
-                        if (s->other->base.held == 0 && !s->other->told_drain) {
-                                s->other->told_drain = true;
+                        if (s->other->base.held == 0 && !s->other->drain_due) {
+                                s->other->drain_due = true;
                                 stream_schedule(s->other, 0, on_drained);
                         }
                 }
@@ -248,8 +246,7 @@ static void chunk_add(SimStream *to, const void *bytes, size_t size, bool fin) {
         if (net->bytes_per_ms > 0)
                 c->due_ms += size / net->bytes_per_ms;
         to->last_due_ms = c->due_ms;
-        *to->last = c;
-        to->last = &c->next;
+        STAILQ_INSERT_TAIL(&to->chunks, c, of_stream);
         if (!to->paused)
                 deliver_later(to, c->due_ms - world_now_ms(net->world));
 }
@@ -264,7 +261,7 @@ static int sim_write(Stream *stream, const void *bytes, size_t size, Shared *sha
                 size = shared->size;
         }
         if (size == 0 || !s->other)
-                return 0; /* into the void: the reset is on its way */
+                return 0; /* lost: the reset is on its way */
         if (!shared && world_is_short(s->host->net->world))
                 return -ENOMEM;
         s->base.held += size;
@@ -276,7 +273,7 @@ static void sim_pause(Stream *stream, bool paused) {
         SimStream *s = of(stream);
 
         s->paused = paused;
-        if (!paused && s->first)
+        if (!paused && !STAILQ_EMPTY(&s->chunks))
                 deliver_later(s, 0);
 }
 
@@ -300,7 +297,7 @@ static void sim_finish(Stream *stream) {
         if (s->other)
                 chunk_add(s->other, "", 0, true);
         s->closing = true;
-        stream_schedule(s, 2 * s->host->net->most_ms + QUEUE_TELLS_MS, on_closed);
+        stream_schedule(s, 2 * s->host->net->most_ms + FIN_WAIT_MS, on_closed);
 }
 
 uint64_t sim_net_silent_ms(const SimNet *net, const SimHost *from, const SimHost *to, uint64_t ago_ms) {
@@ -337,33 +334,31 @@ static SimStream *stream_new(SimHost *h, SimHost *other) {
         s->host = h;
         s->other_host = other;
         s->id = ++h->net->ids;
-        s->last = &s->first;
+        STAILQ_INIT(&s->chunks);
         s->paused = true;
         snprintf(s->base.local_address, sizeof(s->base.local_address), "%s:1", h->address);
         snprintf(s->base.peer_address, sizeof(s->base.peer_address), "%s:1", other->address);
-        s->next = h->streams;
-        h->streams = s;
+        LIST_INSERT_HEAD(&h->streams, s, of_host);
         return s;
 }
 
-/* -- Connecting: the SYN travels to the other host; there a listener takes it, or the kernel refuses, or
- * nobody answers -- */
+/* -- Connecting: the SYN travels to the other host; a listener accepts it, the kernel refuses it, or it times
+ * out -- */
 
 static SimConnect *connect_of(const Later *later) {
-        for (SimConnect *c = later->host->connects; c; c = c->next)
-                if (c->id == later->id)
-                        return c;
+        SimConnect *c;
+
+        LIST_FOREACH(c, &later->host->connects, of_host)
+        if (c->id == later->id)
+                return c;
         return NULL;
 }
 
 static void connect_end(SimConnect *c, Stream *s, int error) {
-        SimConnect **at = &c->host->connects;
         void (*done)(void *userdata, Stream *s, int error) = c->done;
         void *userdata = c->userdata;
 
-        while (*at != c)
-                at = &(*at)->next;
-        *at = c->next;
+        LIST_REMOVE(c, of_host);
         free(c);
         done(userdata, s, error);
 }
@@ -386,10 +381,11 @@ typedef struct Accepting {
 static void on_accept(void *userdata) {
         Accepting *a = userdata;
         SimStream *s = stream_of(&(Later) { .host = a->host, .id = a->id });
+        SimListener *l;
         bool there = false;
 
-        for (SimListener *l = a->host->listeners; l; l = l->next)
-                there |= l == a->listener;
+        LIST_FOREACH(l, &a->host->listeners, of_host)
+        there |= l == a->listener;
         if (s && there)
                 a->listener->accepted(a->listener->userdata, &s->base);
         else if (s)
@@ -401,7 +397,7 @@ static void on_syn(void *userdata) {
         Later *later = userdata;
         SimHost *h = later->host;
         SimConnect *c = connect_of(later);
-        SimListener *listener = NULL;
+        SimListener *l, *listener = NULL;
         SimStream *near, *far;
         SimHost *other;
         Accepting *a;
@@ -411,7 +407,7 @@ static void on_syn(void *userdata) {
                 return;
         }
         other = host_at(h->net, c->address);
-        if (!other || !way_is_good(h->net, h, other) || !way_is_good(h->net, other, h)) {
+        if (!other || !direction_works(h->net, h, other) || !direction_works(h->net, other, h)) {
                 uint64_t now_ms = world_now_ms(h->net->world);
 
                 if (now_ms < c->give_up_ms) {
@@ -424,9 +420,9 @@ static void on_syn(void *userdata) {
                 return;
         }
         free(later);
-        for (SimListener *l = other->listeners; l; l = l->next)
-                if (streq(l->address, c->address))
-                        listener = l;
+        LIST_FOREACH(l, &other->listeners, of_host)
+        if (streq(l->address, c->address))
+                listener = l;
         if (!listener || !other->loop) {
                 connect_end(c, NULL, -ECONNREFUSED);
                 return;
@@ -461,26 +457,24 @@ static void *sim_connect(Network *net, const char *address, uint64_t timeout_ms,
                             .id = ++h->net->ids,
                             .done = done,
                             .userdata = userdata,
-                            .give_up_ms = world_now_ms(h->net->world) + timeout_ms,
-                            .next = h->connects };
+                            .give_up_ms = world_now_ms(h->net->world) + timeout_ms };
         snprintf(c->address, sizeof(c->address), "%s", address);
-        h->connects = c;
+        LIST_INSERT_HEAD(&h->connects, c, of_host);
         *later = (Later) { .host = h, .id = c->id };
         world_at_own(h->net->world, 2 * delay(h->net) + 1, h->loop, on_syn, later);
         return c;
 }
 
 static void sim_cancel(Network *net, void *handle) {
-        SimConnect **at = &of_net(net)->connects;
+        SimConnect *c;
 
-        while (*at && *at != handle)
-                at = &(*at)->next;
-        if (*at) {
-                SimConnect *c = *at;
-
-                *at = c->next;
-                free(c);
-        }
+        LIST_FOREACH(c, &of_net(net)->connects, of_host)
+        if (c == handle)
+                break;
+        if (!c)
+                return;
+        LIST_REMOVE(c, of_host);
+        free(c);
 }
 
 static int sim_listen(Network *net, const char *address, void (*accepted)(void *userdata, Stream *s),
@@ -491,24 +485,23 @@ static int sim_listen(Network *net, const char *address, void (*accepted)(void *
         if (world_is_short(h->net->world))
                 return -ENOMEM;
         l = NEW0(SimListener, 1);
-        *l = (SimListener) { .host = h, .accepted = accepted, .userdata = userdata, .next = h->listeners };
+        *l = (SimListener) { .host = h, .accepted = accepted, .userdata = userdata };
         snprintf(l->address, sizeof(l->address), "%s", address);
-        h->listeners = l;
+        LIST_INSERT_HEAD(&h->listeners, l, of_host);
         *ret = (Listener *) l;
         return 0;
 }
 
 static void sim_unlisten(Network *net, Listener *listener) {
-        SimListener **at = &of_net(net)->listeners;
+        SimListener *l;
 
-        while (*at && *at != (SimListener *) listener)
-                at = &(*at)->next;
-        if (*at) {
-                SimListener *l = *at;
-
-                *at = l->next;
-                free(l);
-        }
+        LIST_FOREACH(l, &of_net(net)->listeners, of_host)
+        if (l == (SimListener *) listener)
+                break;
+        if (!l)
+                return;
+        LIST_REMOVE(l, of_host);
+        free(l);
 }
 
 static const NetworkOps network_ops = {
@@ -555,39 +548,41 @@ Network *sim_host_network(SimHost *h, WorldLoop *loop) {
 }
 
 void sim_host_reset(SimHost *h, bool silent) {
-        while (h->streams) {
-                SimStream *s = h->streams;
+        while (!LIST_EMPTY(&h->streams)) {
+                SimStream *s = LIST_FIRST(&h->streams);
 
                 if (s->other && s->other->host->loop && !silent)
                         stream_schedule(s->other, delay(h->net), on_reset);
                 stream_free(s);
         }
-        while (h->listeners)
-                sim_unlisten(&h->base, (Listener *) h->listeners);
-        while (h->connects)
-                sim_cancel(&h->base, h->connects);
+        while (!LIST_EMPTY(&h->listeners))
+                sim_unlisten(&h->base, (Listener *) LIST_FIRST(&h->listeners));
+        while (!LIST_EMPTY(&h->connects))
+                sim_cancel(&h->base, LIST_FIRST(&h->connects));
         h->loop = NULL;
 }
 
 void sim_host_dropped(SimHost *h) {
-        for (SimStream *s = h->streams; s; s = s->next)
-                if (s->closing)
-                        stream_schedule(s, 0, on_closed);
+        SimStream *s;
+
+        LIST_FOREACH(s, &h->streams, of_host)
+        if (s->closing)
+                stream_schedule(s, 0, on_closed);
 }
 
 void sim_host_power(SimHost *h, bool on) {
         h->power = on;
-        ways_changed(h->net);
+        directions_update(h->net);
 }
 
 void sim_net_cut(SimNet *net, SimHost *a, SimHost *b, bool cut) {
         net->cut[a->index][b->index] = net->cut[b->index][a->index] = cut;
-        ways_changed(net);
+        directions_update(net);
 }
 
 void sim_net_cut_one_way(SimNet *net, SimHost *from, SimHost *to, bool cut) {
         net->cut[from->index][to->index] = cut;
-        ways_changed(net);
+        directions_update(net);
 }
 
 void sim_net_set_delay(SimNet *net, uint64_t least_ms, uint64_t most_ms) {
@@ -595,24 +590,27 @@ void sim_net_set_delay(SimNet *net, uint64_t least_ms, uint64_t most_ms) {
         net->most_ms = most_ms;
 }
 
-/* What was on its way at the old rate arrives at the new one. */
-static void hurry(SimStream *s) {
+/* Let data that was sent at the old rate arrive at the new one. */
+static void stream_hurry(SimStream *s) {
         SimNet *net = s->host->net;
         uint64_t due_ms = world_now_ms(net->world) + net->most_ms;
+        Chunk *c;
 
-        for (Chunk *c = s->first; c; c = c->next)
-                c->due_ms = MIN(c->due_ms, due_ms);
+        STAILQ_FOREACH(c, &s->chunks, of_stream)
+        c->due_ms = MIN(c->due_ms, due_ms);
         s->last_due_ms = MIN(s->last_due_ms, due_ms);
         s->scheduled = false; /* a second call finds nothing to do */
-        if (s->first && !s->paused && s->host->loop)
+        if (!STAILQ_EMPTY(&s->chunks) && !s->paused && s->host->loop)
                 deliver_later(s, net->most_ms);
 }
 
 void sim_net_set_rate(SimNet *net, uint64_t bytes_per_ms) {
+        SimStream *s;
+
         net->bytes_per_ms = bytes_per_ms;
         for (unsigned i = 0; i < net->n; i++)
-                for (SimStream *s = net->hosts[i]->streams; s; s = s->next)
-                        hurry(s);
+                LIST_FOREACH(s, &net->hosts[i]->streams, of_host)
+        stream_hurry(s);
 }
 
 bool sim_net_is_cut(const SimNet *net, const SimHost *a, const SimHost *b) {

@@ -69,7 +69,7 @@ static void check_leader_completeness(Server *s, uint64_t term) {
 
 /* The index of the last configuration that is not applied yet; 0: there is none. */
 static uint64_t last_change(const Server *s) {
-        for (uint64_t i = raft_core_last_index(s->core); i > s->disk.state.configuration_index; i--) {
+        for (uint64_t i = raft_core_last_index(s->core); i > s->storage.state.configuration_index; i--) {
                 const RaftEntry *e = raft_core_entry(s->core, i);
 
                 if (!e || e->type == RAFT_ENTRY_CHANGE)
@@ -81,7 +81,7 @@ static uint64_t last_change(const Server *s) {
 /* The engine knows the configuration that was applied as the committed one, and has none pending that was
  * applied. */
 static void check_configuration(Server *s) {
-        uint64_t applied = s->disk.state.configuration_index,
+        uint64_t applied = s->storage.state.configuration_index,
                  committed = raft_core_committed_configuration_index(s->core);
 
         if (raft_core_installing(s->core) ||
@@ -108,9 +108,9 @@ void check_after_event(Server *s) {
         s->led = leads;
         s->led_term = term;
 
-        if (term != s->disk.term)
+        if (term != s->storage.term)
                 check_failed(w, "server %llu is in term %llu, its disk in %llu", (unsigned long long) s->id,
-                             (unsigned long long) term, (unsigned long long) s->disk.term);
+                             (unsigned long long) term, (unsigned long long) s->storage.term);
         if (!raft_core_installing(s->core) && raft_core_applied_index(s->core) < commit &&
             !(s->applying && raft_core_is_behind(s->core)))
                 check_failed(w, "server %llu knows %llu as committed and applied %llu",
@@ -158,7 +158,7 @@ void check_state(Server *s, const SimState *state) {
 
 /* Nothing that was applied is replaced. */
 void check_append(Server *s, uint64_t first, const RaftEntry *entries, size_t n) {
-        for (size_t i = 0; i < n && first + i <= s->disk.state.index; i++) {
+        for (size_t i = 0; i < n && first + i <= s->storage.state.index; i++) {
                 const Committed *committed = committed_at(s->world, first + i);
 
                 if (committed->known && committed->term != entries[i].term)
@@ -176,12 +176,12 @@ void check_acknowledgement(Server *s, const RaftMessage *m, uint64_t to) {
 
         if (m->append_result.rejected != 0 || index == 0)
                 return;
-        if (index > MAX(raft_entries_last(&s->disk.log), s->disk.checkpoint.index))
+        if (index > MAX(raft_entries_last(&s->storage.log), s->storage.checkpoint.index))
                 check_failed(w, "server %llu acknowledges %llu, its disk ends at %llu",
                              (unsigned long long) s->id, (unsigned long long) index,
-                             (unsigned long long) raft_entries_last(&s->disk.log));
+                             (unsigned long long) raft_entries_last(&s->storage.log));
 
-        durable = raft_entries_get(&s->disk.log, index);
+        durable = raft_entries_get(&s->storage.log, index);
         own = raft_core_entry(s->core, index);
         if (durable && own && durable->term != own->term)
                 check_failed(w, "server %llu acknowledges %llu, its disk holds another entry there",

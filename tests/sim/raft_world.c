@@ -7,25 +7,14 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static const RaftCoreOps ops;
-
 uint64_t world_random(World *w, uint64_t below) {
         return random_below(&w->random, below);
 }
 
-static uint64_t mix(uint64_t h, uint64_t v) {
+uint64_t raft_mix(uint64_t h, uint64_t v) {
         h ^= v + 0x9e3779b97f4a7c15 + (h << 6) + (h >> 2);
         h ^= h >> 31;
         return h * 0xbf58476d1ce4e5b9;
-}
-
-static uint64_t hash_bytes(const void *bytes, size_t size) {
-        const uint8_t *b = bytes;
-        uint64_t h = size;
-
-        for (size_t i = 0; i < size; i++)
-                h = (h ^ b[i]) * 0x100000001b3;
-        return h;
 }
 
 void world_trace(World *w, const Server *s, const char *format, ...) {
@@ -43,7 +32,7 @@ void world_trace(World *w, const Server *s, const char *format, ...) {
         putchar('\n');
 }
 
-static void *copy_of(const void *bytes, size_t size) {
+void *raft_copy_bytes(const void *bytes, size_t size) {
         void *copy = malloc(size ? size : 1);
 
         if (!copy)
@@ -60,15 +49,15 @@ static void state_done(SimState *state) {
         *state = (SimState) {};
 }
 
-static SimState state_copy(const SimState *state) {
+SimState raft_state_copy(const SimState *state) {
         SimState copy = *state;
 
-        copy.configuration = copy_of(state->configuration, state->configuration_size);
+        copy.configuration = raft_copy_bytes(state->configuration, state->configuration_size);
         return copy;
 }
 
 static void state_assign(SimState *to, const SimState *from) {
-        SimState copy = state_copy(from);
+        SimState copy = raft_state_copy(from);
 
         state_done(to);
         *to = copy;
@@ -122,7 +111,7 @@ static Event pop(World *w) {
         return first;
 }
 
-static void event_done(Event *event) {
+void event_done(Event *event) {
         free(event->bytes);
         if (event->bulk) {
                 state_done(event->bulk);
@@ -130,7 +119,7 @@ static void event_done(Event *event) {
         }
 }
 
-static void push_for(Server *s, EventKind kind, uint64_t in_ms) {
+void server_push(Server *s, EventKind kind, uint64_t in_ms) {
         world_push(s->world, (Event) { .at_ms = s->world->now_ms + in_ms,
                                        .kind = kind,
                                        .slot = s->slot,
@@ -147,7 +136,7 @@ static void write_done(LogWrite *write) {
 
 /* Makes the first 'n' entries of a write durable: its truncation comes first. */
 static void make_durable(Server *s, const LogWrite *write, size_t n) {
-        RaftEntries *log = &s->disk.log;
+        RaftEntries *log = &s->storage.log;
 
         switch (write->kind) {
         case LOG_APPEND:
@@ -176,13 +165,13 @@ static void make_durable(Server *s, const LogWrite *write, size_t n) {
         }
 }
 
-static void queue_write(Server *s, LogWrite write) {
+void server_queue_write(Server *s, LogWrite write) {
         if (GROW(s->writes, s->writes_capacity, s->n_writes + 1) < 0)
                 abort();
         s->writes[s->n_writes++] = write;
         if (!s->writing) {
                 s->writing = true;
-                push_for(s, EVENT_DISK, 1 + world_random(s->world, s->disk_ms));
+                server_push(s, EVENT_DISK, 1 + world_random(s->world, s->disk_ms));
         }
 }
 
@@ -206,179 +195,6 @@ static void tear_writes(Server *s) {
         }
         drop_writes(s);
 }
-
-/* -- What the core asks for -- */
-
-static int op_write_meta(void *userdata, uint64_t term, uint64_t vote) {
-        Server *s = userdata;
-
-        if (term < s->disk.term)
-                check_failed(s->world, "server %" PRIu64 " goes back to term %" PRIu64, s->id, term);
-        if (term == s->disk.term && s->disk.vote != 0 && vote != s->disk.vote)
-                check_failed(s->world, "server %" PRIu64 " votes twice in term %" PRIu64, s->id, term);
-        s->disk.term = term;
-        s->disk.vote = s->world->options.bug == BUG_LOSE_VOTE ? 0 : vote;
-        return 0;
-}
-
-static int op_append(void *userdata, uint64_t generation, uint64_t first, const RaftEntry *entries,
-                     size_t n) {
-        Server *s = userdata;
-        LogWrite write = { .kind = LOG_APPEND, .generation = generation, .first = first, .n = n };
-
-        check_append(s, first, entries, n);
-        write.entries = NEW0(RaftEntry, n);
-        for (size_t i = 0; i < n; i++) {
-                write.entries[i] = entries[i];
-                write.entries[i].data = copy_of(entries[i].data, entries[i].size);
-        }
-        queue_write(s, write);
-        return 0;
-}
-
-static void send_bytes(Server *s, uint64_t to_id, uint8_t *bytes, size_t size, SimState *bulk,
-                       uint64_t extra_ms) {
-        World *w = s->world;
-        unsigned to = slot_of(to_id);
-        Event event = { .kind = EVENT_MESSAGE,
-                        .slot = to,
-                        .from = s->slot,
-                        .from_id = s->id,
-                        .from_incarnation = s->incarnation };
-
-        event.bytes = bytes;
-        event.size = size;
-        event.bulk = bulk;
-        event.incarnation = w->servers[to].incarnation;
-        event.at_ms = w->now_ms + extra_ms + 1 + world_random(w, w->delay_max_ms);
-        if (!w->reorder)
-                event.at_ms = MAX(event.at_ms, w->arrival[s->slot][to]);
-        else if (event.at_ms < w->arrival[s->slot][to])
-                world_count(w, "messages-reordered");
-        w->arrival[s->slot][to] = event.at_ms;
-
-        if (w->servers[to].id != to_id || w->cut[s->slot][to] || world_random(w, 100) < w->loss_percent) {
-                world_count(w, "message-lost");
-                event_done(&event);
-                return;
-        }
-        if (w->reorder && !bulk && world_random(w, 20) == 0) {
-                Event again = event;
-
-                world_count(w, "message-duplicated");
-                again.bytes = copy_of(bytes, size);
-                again.at_ms += world_random(w, 300);
-                world_push(w, again);
-        }
-        world_push(w, event);
-}
-
-static void op_send(void *userdata, uint64_t to, const char *address, const RaftMessage *m) {
-        Server *s = userdata;
-        Writer writer = {};
-
-        if (m->type == RAFT_MESSAGE_APPEND_RESULT && s->world->options.bug != BUG_ACK_BEFORE_SYNC)
-                check_acknowledgement(s, m, to);
-        world_trace(s->world, s, "-> %" PRIu64 " %s term %" PRIu64, to, raft_message_type_name(m->type),
-                    m->term);
-
-        raft_message_encode(&writer, m);
-        assert(writer.error == 0);
-        send_bytes(s, to, writer.bytes, writer.size, NULL, 0);
-}
-
-static void op_send_snapshot(void *userdata, uint64_t to, const char *address, uint64_t term,
-                             uint64_t index) {
-        Server *s = userdata;
-        const SimState *state = s->disk.checkpoint.index >= index ? &s->disk.checkpoint : &s->disk.state;
-        RaftMessage m = { .type = RAFT_MESSAGE_SNAPSHOT, .term = term };
-        Writer writer = {};
-        SimState *bulk;
-
-        if (state->index < index)
-                check_failed(s->world, "server %" PRIu64 " has no state at %" PRIu64 " to send", s->id,
-                             index);
-        if (s->sending_state[slot_of(to)] && world_random(s->world, 4) > 0)
-                return;
-        s->sending_state[slot_of(to)] = true;
-
-        bulk = NEW0(SimState, 1);
-        if (!bulk)
-                abort();
-        *bulk = state_copy(state);
-        m.snapshot.index = state->index;
-        m.snapshot.index_term = state->term;
-        m.snapshot.configuration_index = state->configuration_index;
-        m.snapshot.configuration = state->configuration;
-        m.snapshot.configuration_size = state->configuration_size;
-        raft_message_encode(&writer, &m);
-        world_trace(s->world, s, "-> %" PRIu64 " state at %" PRIu64, to, state->index);
-        send_bytes(s, to, writer.bytes, writer.size, bulk, world_random(s->world, 300));
-}
-
-static int op_install(void *userdata, const RaftStateInfo *info, bool keep_state) {
-        Server *s = userdata;
-
-        assert(s->incoming.index == info->index && s->incoming.term == info->term);
-        assert(s->incoming.configuration_index == info->configuration_index);
-        s->world->count.installs++;
-        world_count(s->world, "state-installed");
-        s->install = INSTALL_RENAMING;
-        s->install_keeps = keep_state;
-        world_trace(s->world, s, "installs the state at %" PRIu64 "%s", info->index,
-                    keep_state ? ", keeping its own" : "");
-        push_for(s, EVENT_INSTALL, 1 + world_random(s->world, 100));
-        return 0;
-}
-
-static int op_apply(void *userdata, uint64_t first, const RaftEntry *entries, size_t n) {
-        Server *s = userdata;
-        SimState *state = &s->disk.state;
-
-        assert(first == state->index + 1);
-        if (n > 1 && world_random(s->world, 3) == 0) {
-                world_count(s->world, "applied-in-slices");
-                n = world_random(s->world, n);
-        }
-        for (size_t i = 0; i < n; i++) {
-                const RaftEntry *e = &entries[i];
-
-                state->index = first + i;
-                state->term = e->term;
-                state->chain = mix(mix(state->chain, state->index),
-                                   mix(e->term, hash_bytes(e->data, e->size) + e->type));
-                if (e->type == RAFT_ENTRY_CHANGE) {
-                        assert(i == n - 1);
-                        free(state->configuration);
-                        state->configuration = copy_of(e->data, e->size);
-                        state->configuration_size = e->size;
-                        state->configuration_index = state->index;
-                        world_trace(s->world, s, "applies configuration %" PRIu64, state->index);
-                }
-                check_apply(s, state->index, e, state->chain);
-                s->world->count.entries++;
-        }
-        return (int) n;
-}
-
-static void op_changed(void *userdata, unsigned what) {
-        Server *s = userdata;
-        const char *const states[] = { "follower", "candidate", "leader" };
-
-        if (what & RAFT_CHANGED_STATE)
-                world_trace(s->world, s, "%s in term %" PRIu64, states[raft_core_state(s->core)],
-                            raft_core_term(s->core));
-}
-
-static const RaftCoreOps ops = {
-        .write_meta = op_write_meta,
-        .append = op_append,
-        .send = op_send,
-        .send_snapshot = op_send_snapshot,
-        .install = op_install,
-        .apply = op_apply,
-        .changed = op_changed,
-};
 
 /* -- Servers -- */
 
@@ -409,20 +225,20 @@ void server_crash(Server *s, bool machine, uint64_t restart_after_ms) {
         tear_writes(s);
         if (machine) {
                 world_count(s->world, "machine-lost-its-live-state");
-                state_assign(&s->disk.state, &s->disk.checkpoint);
+                state_assign(&s->storage.state, &s->storage.checkpoint);
         }
         clear_run(s);
-        push_for(s, EVENT_RESTART, restart_after_ms);
+        server_push(s, EVENT_RESTART, restart_after_ms);
 }
 
 void server_wipe(Server *s) {
         world_trace(s->world, s, "is wiped");
         world_count(s->world, "wiped-and-another-one");
         clear_run(s);
-        raft_entries_reset(&s->disk.log, 1);
-        state_done(&s->disk.checkpoint);
-        state_done(&s->disk.state);
-        s->disk = (SimDisk) { .log = { .first = 1 } };
+        raft_entries_reset(&s->storage.log, 1);
+        state_done(&s->storage.checkpoint);
+        state_done(&s->storage.state);
+        s->storage = (ServerStorage) { .log = { .first = 1 } };
         s->id += ID_STEP;
         s->removed_ms = 0;
         s->used = false;
@@ -433,7 +249,7 @@ void server_result(Server *s, int r, const char *what) {
         if (r == 0) {
                 if (s->up && !s->applying && raft_core_is_behind(s->core)) {
                         s->applying = true;
-                        push_for(s, EVENT_APPLY, world_random(s->world, 100));
+                        server_push(s, EVENT_APPLY, world_random(s->world, 100));
                 }
                 return;
         }
@@ -451,7 +267,7 @@ void server_result(Server *s, int r, const char *what) {
 
 void server_boot(Server *s) {
         World *w = s->world;
-        RaftStateInfo info = state_info(&s->disk.state);
+        RaftStateInfo info = state_info(&s->storage.state);
         RaftCoreOptions options = {
                 .id = s->id,
                 .address = s->address,
@@ -459,17 +275,17 @@ void server_boot(Server *s) {
                 .rules = &w->options.rules,
         };
         RaftCoreStart start = {
-                .term = s->disk.term,
-                .vote = s->disk.vote,
+                .term = s->storage.term,
+                .vote = s->storage.vote,
                 .state = &info,
-                .first_index = s->disk.log.first,
-                .entries = s->disk.log.items,
-                .n_entries = s->disk.log.n,
+                .first_index = s->storage.log.first,
+                .entries = s->storage.log.items,
+                .n_entries = s->storage.log.n,
         };
         int r;
 
         s->up = s->used = true;
-        check_state(s, &s->disk.state);
+        check_state(s, &s->storage.state);
 
         r = raft_core_log_fits(&start);
         if (r < 0) {
@@ -479,38 +295,39 @@ void server_boot(Server *s) {
                              s->id, info.index, start.first_index);
                 return;
         }
-        if (r == 0 && (w->options.rules.start_checks_term || raft_entries_last(&s->disk.log) < info.index)) {
-                world_trace(w, s, "drops a log that ends at %" PRIu64, raft_entries_last(&s->disk.log));
-                s->disk.previous_checkpoint = s->disk.checkpoint.index;
-                state_assign(&s->disk.checkpoint, &s->disk.state);
-                raft_entries_reset(&s->disk.log, info.index + 1);
+        if (r == 0 &&
+            (w->options.rules.start_checks_term || raft_entries_last(&s->storage.log) < info.index)) {
+                world_trace(w, s, "drops a log that ends at %" PRIu64, raft_entries_last(&s->storage.log));
+                s->storage.previous_checkpoint = s->storage.checkpoint.index;
+                state_assign(&s->storage.checkpoint, &s->storage.state);
+                raft_entries_reset(&s->storage.log, info.index + 1);
                 start.first_index = info.index + 1;
                 start.entries = NULL;
                 start.n_entries = 0;
         }
 
         world_trace(w, s, "boots: term %" PRIu64 ", state %" PRIu64 ", log %" PRIu64 "..%" PRIu64,
-                    s->disk.term, info.index, start.first_index, start.first_index + start.n_entries - 1);
-        r = raft_core_new(&options, &ops, s, &s->core);
+                    s->storage.term, info.index, start.first_index, start.first_index + start.n_entries - 1);
+        r = raft_core_new(&options, &raft_world_ops, s, &s->core);
         assert(r == 0);
         server_result(s, raft_core_start(s->core, w->now_ms, &start), "start");
 }
 
 void server_checkpoint(Server *s) {
         if (!s->up || s->checkpointing || s->install != INSTALL_NONE ||
-            s->disk.state.index <= s->disk.checkpoint.index)
+            s->storage.state.index <= s->storage.checkpoint.index)
                 return;
 
         s->checkpointing = true;
         s->unreported = false;
         state_done(&s->copy);
-        s->copy = state_copy(&s->disk.state);
-        push_for(s, EVENT_CHECKPOINT, 1 + world_random(s->world, 200));
+        s->copy = raft_state_copy(&s->storage.state);
+        server_push(s, EVENT_CHECKPOINT, 1 + world_random(s->world, 200));
 }
 
 /* Offers a durable checkpoint to the core until it takes it; then the log is cut behind the one before. */
 static void report_checkpoint(Server *s) {
-        RaftStateInfo info = state_info(&s->disk.checkpoint);
+        RaftStateInfo info = state_info(&s->storage.checkpoint);
         int r;
 
         if (!s->unreported || !s->up)
@@ -525,10 +342,10 @@ static void report_checkpoint(Server *s) {
 
         server_result(s, r, "checkpoint");
         if (r == 0 && s->up && s->world->failure[0] == 0) {
-                uint64_t cut = s->world->options.bug == BUG_CUT_TOO_EARLY ? s->disk.state.index :
-                                                                            s->disk.previous_checkpoint;
+                uint64_t cut = s->world->options.bug == BUG_CUT_TOO_EARLY ? s->storage.state.index :
+                                                                            s->storage.previous_checkpoint;
 
-                queue_write(s, (LogWrite) { .kind = LOG_CUT, .first = cut });
+                server_queue_write(s, (LogWrite) { .kind = LOG_CUT, .first = cut });
         }
 }
 
@@ -552,7 +369,7 @@ static void on_disk(Server *s) {
         memmove(s->writes, s->writes + n, s->n_writes * sizeof(*s->writes));
         s->writing = s->n_writes > 0;
         if (s->writing)
-                push_for(s, EVENT_DISK, 1 + world_random(s->world, s->disk_ms));
+                server_push(s, EVENT_DISK, 1 + world_random(s->world, s->disk_ms));
 
         if (generation > 0)
                 server_result(s, raft_core_appended(s->core, s->world->now_ms, generation, last), "appended");
@@ -581,12 +398,12 @@ static void on_install(Server *s) {
         uint64_t index = s->incoming.index;
 
         check_state(s, &s->incoming);
-        if (s->incoming.index > s->disk.checkpoint.index) {
-                s->disk.previous_checkpoint = s->disk.checkpoint.index;
-                state_assign(&s->disk.checkpoint, &s->incoming);
+        if (s->incoming.index > s->storage.checkpoint.index) {
+                s->storage.previous_checkpoint = s->storage.checkpoint.index;
+                state_assign(&s->storage.checkpoint, &s->incoming);
         }
         if (!s->install_keeps)
-                state_assign(&s->disk.state, &s->incoming);
+                state_assign(&s->storage.state, &s->incoming);
         s->checkpointing = s->unreported = false;
 
         s->install = INSTALL_DROPPING;
@@ -596,7 +413,7 @@ static void on_install(Server *s) {
                 server_result(s, raft_core_installed(s->core, s->world->now_ms), "installed");
                 return;
         }
-        queue_write(s, (LogWrite) { .kind = LOG_RESET, .first = index });
+        server_queue_write(s, (LogWrite) { .kind = LOG_RESET, .first = index });
 }
 
 static void on_checkpoint(Server *s) {
@@ -604,9 +421,9 @@ static void on_checkpoint(Server *s) {
                 return;
 
         s->checkpointing = false;
-        if (s->copy.index > s->disk.checkpoint.index) {
-                s->disk.previous_checkpoint = s->disk.checkpoint.index;
-                state_assign(&s->disk.checkpoint, &s->copy);
+        if (s->copy.index > s->storage.checkpoint.index) {
+                s->storage.previous_checkpoint = s->storage.checkpoint.index;
+                state_assign(&s->storage.checkpoint, &s->copy);
                 s->unreported = true;
         }
         state_done(&s->copy);
@@ -680,9 +497,9 @@ static void handle(World *w, Event *event) {
                 report_checkpoint(s);
         if (s->up && !w->failure[0]) {
                 check_after_event(s);
-                w->hash = mix(mix(w->hash, w->now_ms * 8 + s->slot),
-                              mix(raft_core_term(s->core),
-                                  raft_core_last_index(s->core) * 31 + s->disk.state.chain));
+                w->hash = raft_mix(raft_mix(w->hash, w->now_ms * 8 + s->slot),
+                                   raft_mix(raft_core_term(s->core),
+                                            raft_core_last_index(s->core) * 31 + s->storage.state.chain));
         }
 }
 
@@ -751,8 +568,8 @@ static void found(World *w, unsigned n) {
         assert(r == 0);
         entry.data = bytes;
         for (unsigned i = 0; i < n; i++) {
-                w->servers[i].disk.term = 1;
-                r = raft_entries_append(&w->servers[i].disk.log, &entry);
+                w->servers[i].storage.term = 1;
+                r = raft_entries_append(&w->servers[i].storage.log, &entry);
                 assert(r == 0);
                 server_boot(&w->servers[i]);
         }
@@ -780,7 +597,7 @@ World *world_new(uint64_t seed, SimMode mode, const SimOptions *options) {
                                 .id = i + 1,
                                 .disk_ms = 3,
                                 .trailing = (unsigned) world_random(w, 20) };
-                s->disk.log.first = 1;
+                s->storage.log.first = 1;
                 snprintf(s->address, sizeof(s->address), "host%u:%" PRIu64, i, s->id);
         }
         found(w, founders[mode]);
@@ -794,9 +611,9 @@ World *world_free(World *w) {
                 Server *s = &w->servers[i];
 
                 clear_run(s);
-                raft_entries_reset(&s->disk.log, 1);
-                state_done(&s->disk.checkpoint);
-                state_done(&s->disk.state);
+                raft_entries_reset(&s->storage.log, 1);
+                state_done(&s->storage.checkpoint);
+                state_done(&s->storage.state);
                 free(s->writes);
         }
         for (size_t i = 0; i < w->n_heap; i++)

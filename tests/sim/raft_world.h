@@ -29,13 +29,13 @@ typedef struct LogWrite {
         size_t n;
 } LogWrite;
 
-typedef struct SimDisk { /* what survives */
+typedef struct ServerStorage { /* what survives */
         uint64_t term, vote;
         RaftEntries log;
         SimState checkpoint;          /* durable */
         uint64_t previous_checkpoint; /* its predecessor's index: the log is kept from there */
         SimState state;               /* live: survives the process, not the machine */
-} SimDisk;
+} ServerStorage;
 
 typedef enum InstallStage { INSTALL_NONE, INSTALL_RENAMING, INSTALL_DROPPING } InstallStage;
 
@@ -49,7 +49,7 @@ typedef struct Server {
         bool up, used; /* used: has been given an id and a disk */
         uint64_t incarnation;
         RaftCore *core;
-        SimDisk disk;
+        ServerStorage storage;
 
         LogWrite *writes;
         size_t n_writes, writes_capacity;
@@ -179,6 +179,15 @@ void server_checkpoint(Server *s);
 void server_result(Server *s, int r, const char *what); /* what an input returned */
 RaftStateInfo state_info(const SimState *state);
 unsigned slot_of(uint64_t id);
+
+/* For raft_ops.c. */
+extern const RaftCoreOps raft_world_ops;
+void *raft_copy_bytes(const void *bytes, size_t size);
+SimState raft_state_copy(const SimState *state);
+uint64_t raft_mix(uint64_t h, uint64_t v);
+void event_done(Event *event);
+void server_push(Server *s, EventKind kind, uint64_t in_ms);
+void server_queue_write(Server *s, LogWrite write);
 
 /* -- raft_faults.c -- */
 void world_fault(World *w);

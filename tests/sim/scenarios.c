@@ -14,18 +14,19 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
                 stores_log(running, sentence);
 }
 
+void run_ms(Stores *all, uint64_t ms) {
+        world_run(all->world, world_now_ms(all->world) + ms);
+}
+
 static void on_gone(void *userdata, Host *h) {}
 
-static void run_scenario(const char *program, const Scenario *scenario, uint64_t seed, const char *bug,
-                         bool trace) {
-        Stores all = { .world = world_new(seed, trace),
-                       .bug = bug,
-                       .n = scenario->hosts,
-                       .quiet = true,
-                       .gone = on_gone };
+static void run_scenario(const char *program, const Scenario *scenario, uint64_t seed, bool trace) {
+        Stores all = {
+                .world = world_new(seed, trace), .n = scenario->hosts, .quiet = true, .gone = on_gone
+        };
         char replay[128];
 
-        snprintf(replay, sizeof(replay), "tests/sim/%s%s%s", program, bug ? " --bug " : "", bug ?: "");
+        snprintf(replay, sizeof(replay), "tests/sim/%s", program);
         world_set_replay(all.world, replay);
         all.watchers = watchers_new(all.world, 1);
         running = &all;
@@ -46,7 +47,7 @@ int scenarios_main(const char *program, const Scenario *scenarios, size_t n, int
         log_set_max_priority(LOG_DEBUG);
         for (size_t i = 0; i < n; i++) {
                 for (uint64_t k = 0; k < o.runs; k++)
-                        run_scenario(program, &scenarios[i], o.seed + k, o.bug, o.trace);
+                        run_scenario(program, &scenarios[i], o.seed + k, o.trace);
                 printf("ok %s in %" PRIu64 " seeds\n", scenarios[i].name, o.runs);
         }
         return 0;

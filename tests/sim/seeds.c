@@ -8,7 +8,6 @@ bool seeds_parse(Seeds *s, int argc, char *argv[]) {
         static const struct option table[] = {
                 { "seed", required_argument, NULL, 's' },
                 { "runs", required_argument, NULL, 'r' },
-                { "bug", required_argument, NULL, 'b' },
                 { "trace", no_argument, NULL, 't' },
                 {},
         };
@@ -21,9 +20,6 @@ bool seeds_parse(Seeds *s, int argc, char *argv[]) {
                         break;
                 case 'r':
                         s->runs = strtoull(optarg, NULL, 10);
-                        break;
-                case 'b':
-                        s->bug = optarg;
                         break;
                 case 't':
                         s->trace = true;

@@ -6,10 +6,9 @@
 
 typedef struct Seeds {
         uint64_t seed, runs;
-        const char *bug; /* borrowed; NULL: none is planted */
         bool trace;
 } Seeds;
 
-/* [--seed N] [--runs N] [--bug NAME] [--trace] over what stands in 's'; lines are written whole from then on.
+/* [--seed N] [--runs N] [--trace] over what stands in 's'; lines are written whole from then on.
  * False: one is unknown. */
 bool seeds_parse(Seeds *s, int argc, char *argv[]);

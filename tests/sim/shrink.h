@@ -1,5 +1,5 @@
-/* A failing run made smaller: tried with less, in a process of its own each time, as long as the same check
- * fails. */
+/* Reduce a failing run: repeat it with less, each time in its own process, as long as the same check fails.
+ */
 #pragma once
 
 #include <stdbool.h>
@@ -10,6 +10,6 @@ typedef struct Verdict {
         uint64_t at_s;    /* of the run, rounded up */
 } Verdict;
 
-/* What 'run' comes to; it says itself what failed, as world_failed() does. */
+/* Return the result of 'run', which ends with world_failed() if a check fails. */
 Verdict shrink_try(void (*run)(void *userdata), void *userdata);
 bool shrink_same(const Verdict *a, const Verdict *b);

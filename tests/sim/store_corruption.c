@@ -1,4 +1,4 @@
-/* Bytes of trees that a disk has changed. */
+/* Corruption: a disk changes bytes of checkpoints and trees. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -48,7 +48,7 @@ static bool others_are_well(Stores *all) {
 void store_flip_checkpoint(Host *h, unsigned n) {
         for (; n > 0; n--)
                 flip(h->all->world, h, "checkpoint",
-                     world_draw(h->all->world, h->store->replica->folder.checkpoint.size));
+                     world_draw(h->all->world, replica_data_dir(h->store->replica)->checkpoint.size));
 }
 
 bool store_rot_checkpoint(Host *h) {
@@ -57,8 +57,8 @@ bool store_rot_checkpoint(Host *h) {
 
         if (!others_are_well(all) || !stores_may_lose(all, h))
                 return false;
-        folder = &h->store->replica->folder;
-        if (folder->checkpoint.fd < 0 || h->store->replica->error < 0)
+        folder = replica_data_dir(h->store->replica);
+        if (folder->checkpoint.fd < 0 || replica_error(h->store->replica, NULL) < 0)
                 return false;
         store_flip_checkpoint(h, 1 + (unsigned) world_draw(all->world, 8));
         h->rotten_checkpoint = inode_of(h, "checkpoint");
@@ -69,8 +69,7 @@ bool store_rot_checkpoint(Host *h) {
         return true;
 }
 
-/* -- The live tree: values only, since pages that point anywhere end the process, and then it is a crash --
- */
+/* -- The live tree: values only, since a corrupt page ends the process, which is a crash -- */
 
 typedef struct Search {
         World *world;
@@ -81,16 +80,15 @@ typedef struct Search {
 static int on_node(void *userdata, const KvNode *node) {
         Search *s = userdata;
 
-        /* Of keys that no client compares: who compares with what rotted has another tree from then on, and
-         * so other indexes. That is a fault of its own, stores_flip(). */
+        /* Choose keys that no client compares: a comparison with a corrupt value changes the tree and its
+         * indexes, which is another fault, stores_flip(). */
         if (node->value.size >= 8 && kv_path_is_below(node->key, kv_string("/d")) &&
             world_draw(s->world, ++s->n) == 0)
-                s->found = (const uint8_t *) node->value.data + node->value.size -
-                           1; /* where no number stands */
+                s->found = (const uint8_t *) node->value.data + node->value.size - 1; /* after the number */
         return 1;
 }
 
-/* Where in its file something lies that a transaction has shown. */
+/* Return the offset in its file of bytes that a transaction returned. */
 static bool offset_in_file(const void *at, uint64_t inode, uint64_t *ret) {
         FILE *maps = fopen("/proc/self/maps", "re");
         unsigned long begin, end, offset, ino;
@@ -115,8 +113,8 @@ bool store_rot_tree(Host *h) {
         TreeTxn *txn;
         bool r;
 
-        if (!others_are_well(all) || !stores_may_lose(all, h) || h->store->replica->shown ||
-            h->store->replica->error < 0)
+        if (!others_are_well(all) || !stores_may_lose(all, h) || replica_is_rebuilding(h->store->replica) ||
+            replica_error(h->store->replica, NULL) < 0)
                 return false;
         kv_state(h->store, &state);
         if (state.n_voters < 3 || kv_read(h->store, &txn) < 0)
@@ -128,16 +126,16 @@ bool store_rot_tree(Host *h) {
                 return false;
         flip(all->world, h, "live", at);
         h->rotten_tree = inode;
-        h->rotten = h->store->replica->tree;
+        h->rotten = replica_live_tree(h->store->replica);
         h->rotten_life = h->lives;
         h->rotten_entry = state.raft_index;
         world_trace(all->world, h->name, "its tree rots");
         return true;
 }
 
-/* -- What became of it -- */
+/* -- Detection -- */
 
-/* Its own, or a leader's: it holds what it should. */
+/* The checkpoint was replaced, by its own copy or the leader's: its content must be right. */
 static void check_checkpoint(Host *h, uint64_t applied) {
         _cleanup_free_ char *path = NULL;
         uint64_t hash = 0;
@@ -160,21 +158,22 @@ static void check_checkpoint(Host *h, uint64_t applied) {
 
 void store_see_rot(Host *h) {
         Stores *all = h->all;
-        const Replica *p;
+        Replica *p;
 
         if (h->rotten_checkpoint && inode_of(h, "checkpoint") != h->rotten_checkpoint) {
                 world_trace(all->world, h->name, "has another checkpoint");
                 h->rotten_checkpoint = 0;
-                if (all->lost_voter == h->raft_id && store_is_up(h) && !h->store->replica->lost)
+                if (all->lost_voter == h->raft_id && store_is_up(h) &&
+                    replica_state(h->store->replica) != REPLICA_QUARANTINED)
                         all->lost_voter = 0;
                 h->damaged = all->lost_voter == h->raft_id;
         }
         if (!h->rotten_tree || !store_is_up(h))
                 return;
         p = h->store->replica;
-        /* The very file is opened again by the next daemon; in this one, the tree that is open counts. */
+        /* The next daemon opens the same file; within one daemon, the open tree is observed. */
         if (h->lives != h->rotten_life && inode_of(h, "live") == h->rotten_tree) {
-                h->rotten = p->tree;
+                h->rotten = replica_live_tree(p);
                 h->rotten_life = h->lives;
         }
         all->doubt_until_ms = world_now_ms(all->world) + DOUBT_MS;
@@ -182,8 +181,12 @@ void store_see_rot(Host *h) {
                 world_trace(all->world, h->name, "has another tree");
                 h->rotten_tree = 0;
                 all->counts[FAULT_ROT_FOUND]++;
-        } else if (p->folder.checkpoint.fd >= 0 && p->folder.checkpoint.meta.applied > h->rotten_entry)
-                check_checkpoint(h, p->folder.checkpoint.meta.applied);
+        } else {
+                const Checkpoint *c = &replica_data_dir(p)->checkpoint;
+
+                if (c->fd >= 0 && c->meta.applied > h->rotten_entry)
+                        check_checkpoint(h, c->meta.applied);
+        }
 }
 
 bool store_may_show_rot(const Host *h, bool written) {

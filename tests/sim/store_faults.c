@@ -1,5 +1,5 @@
-/* What is done to the stores. Each kind is a line in the table of names and a case of make_fault(); those
- * that last end by a timer of their own, or when all heals. */
+/* Faults of stores. Each kind is a line in the table of names and a case of make_fault(). A fault that lasts
+ * ends by its own timer, or when the simulation heals all. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -73,7 +73,7 @@ FaultKind fault_named(const char *name) {
         return kind;
 }
 
-/* Answers wait until the host that was asked has caught up. */
+/* Allow late answers: they wait until the host has caught up. */
 static void takes_long(Stores *all, uint64_t for_ms) {
         all->slow_until_ms = MAX(all->slow_until_ms, world_now_ms(all->world) + for_ms + 40000);
 }
@@ -110,9 +110,9 @@ static bool is_cut(const Stores *all, FaultKind kind, const Host *h, unsigned le
                 return i == h->number || k == h->number;
         case FAULT_SPLIT:
                 return i < left && k >= left;
-        case FAULT_RING: /* only neighbours hear each other */
+        case FAULT_RING: /* only neighbours are connected */
                 return k != i + 1 && !(i == 0 && k == all->n - 1);
-        default: /* only 'h' hears both sides */
+        default: /* only 'h' is connected to both sides */
                 return i != h->number && k != h->number && (i < left) != (k < left);
         }
 }
@@ -137,9 +137,9 @@ static void heal_disk(void *userdata) {
 
         if (h->all->ending)
                 return;
-        sim_disk_set_error(h->disk, 0, false);
+        memory_disk_set_error(h->disk, 0, false);
         folder_fault(h->tree, 0);
-        sim_disk_set_read_error(h->disk, 0);
+        h->disk->read_fail = 0;
         h->disk_breaks = false;
         if (h->loop)
                 world_loop_set_work_ms(h->loop, 0, h->all->disk_ms);
@@ -157,32 +157,32 @@ static bool break_disk(Stores *all, FaultKind kind, Host *h, uint64_t for_ms) {
                 takes_long(all, for_ms);
                 world_loop_set_work_ms(h->loop, 1000, 30000);
                 break;
-        case FAULT_READ_ERROR: /* which is met by who reads: at the start */
+        case FAULT_READ_ERROR: /* takes effect at the next start */
                 h->disk_breaks = true;
-                sim_disk_set_read_error(h->disk, -EIO);
+                h->disk->read_fail = -EIO;
                 (void) store_crash(h);
                 break;
         default:
                 h->disk_breaks = h->disk_bad =
-                        true; /* until it has come back: who failed late did so because of it */
+                        true; /* until it has recovered: a later failure may be a consequence */
                 if (kind == FAULT_TREE_FULL || kind == FAULT_TREE_ERROR)
                         folder_fault(h->tree, kind == FAULT_TREE_FULL ? -ENOSPC : -EIO);
                 else
-                        sim_disk_set_error(h->disk, kind == FAULT_DISK_FULL ? -ENOSPC : -EIO,
-                                           kind == FAULT_SYNC_ERROR);
+                        memory_disk_set_error(h->disk, kind == FAULT_DISK_FULL ? -ENOSPC : -EIO,
+                                              kind == FAULT_SYNC_ERROR);
         }
         world_at(all->world, for_ms, NULL, heal_disk, h);
         return true;
 }
 
-/* Durable bytes may be lost where a majority of voters still has all of theirs: one seat at a time, and the
- * next only when all seats are good again. */
+/* A host may lose durable data only while a majority of the voters has all of its own: one member at a time,
+ * and the next one when all are complete again. */
 bool stores_may_lose(Stores *all, const Host *h) {
         Host *leader = stores_leader(all);
         size_t n_good = 0;
         KvState state;
 
-        stores_see_seats(all); /* perhaps a change has just begun */
+        stores_see_seats(all); /* a change may have begun */
         if (!leader || all->lost_voter != 0 || !store_is_up(h) || h->raft_id == 0 || h->leaving ||
             world_now_ms(all->world) < all->seats_since_ms + SEATS_SETTLED_MS)
                 return false;
@@ -196,11 +196,15 @@ bool stores_may_lose(Stores *all, const Host *h) {
 }
 
 static bool damage_log(Stores *all, FaultKind kind, Host *h) {
+        static const MemoryDiskDamage damages[] = {
+                [FAULT_ROT - FAULT_ROT] = MEMORY_DISK_FLIP_BIT,
+                [FAULT_SWAPPED_SECTORS - FAULT_ROT] = MEMORY_DISK_SWAP_SECTORS,
+                [FAULT_LOST_SECTOR - FAULT_ROT] = MEMORY_DISK_LOSE_SECTOR,
+        };
+
         if (!stores_may_lose(all, h) || !store_crash(h))
                 return false;
-        if (sim_disk_damage(h->disk, kind == FAULT_ROT         ? SIM_FLIP_BIT :
-                                     kind == FAULT_LOST_SECTOR ? SIM_LOSE_SECTOR :
-                                                                 SIM_SWAP_SECTORS) < 0)
+        if (memory_disk_damage(h->disk, damages[kind - FAULT_ROT]) < 0)
                 return false;
         world_trace(all->world, h->name, "its log is damaged: %s", names[kind]);
         h->damaged = true;
@@ -208,8 +212,8 @@ static bool damage_log(Stores *all, FaultKind kind, Host *h) {
         return true;
 }
 
-/* It is met by who needs it: for a start after a crash, for a tree that failed, for somebody who is far
- * behind. */
+/* It takes effect when the checkpoint is read: at a start after a crash, for a rebuild, for a lagging
+ * follower. */
 static bool rot_checkpoint(Stores *all, Host *h, uint64_t for_ms) {
         if (!store_rot_checkpoint(h))
                 return false;
@@ -235,7 +239,7 @@ static bool pause_host(Stores *all, Host *h, uint64_t for_ms) {
         return true;
 }
 
-/* Wall clocks are right until cluster time has begun with one of them. */
+/* Wall clocks are correct until one of them has started cluster time. */
 static bool disturb_clock(Stores *all, FaultKind kind, Host *h) {
         Host *leader = stores_leader(all);
 
@@ -270,10 +274,41 @@ static bool power_cut_of_all(Stores *all) {
 
 /* -- All of them -- */
 
+/* Disturb links until heal_links() or heal_delay(). */
+static bool disturb_links(Stores *all, FaultKind kind, Host *h, uint64_t for_ms) {
+        Host *leader = stores_leader(all), *other = stores_any(all);
+
+        switch (kind) {
+        case FAULT_CUT:
+        case FAULT_ONE_WAY:
+                if (other == h)
+                        return false;
+                if (kind == FAULT_CUT)
+                        cut(h, other);
+                else
+                        sim_net_cut_one_way(all->net, h->card, other->card, true);
+                break;
+        case FAULT_DELAY:
+                sim_net_set_delay(all->net, 0, 20 + world_draw(all->world, 200));
+                world_at(all->world, for_ms, NULL, heal_delay, all);
+                return true;
+        case FAULT_SLOW_LINK:
+                sim_net_set_rate(all->net, 2 + world_draw(all->world, 200));
+                takes_long(all, for_ms);
+                world_at(all->world, for_ms, NULL, heal_delay, all);
+                return true;
+        default:
+                if (all->n < 2 || !cut_some(all, kind, leader && world_chance(all->world, 50) ? leader : h))
+                        return false;
+        }
+        world_at(all->world, for_ms, NULL, heal_links, all);
+        return true;
+}
+
 static bool make_fault(Stores *all, FaultKind kind, Host *h) {
         uint64_t for_ms = all->calm ? 500 + world_draw(all->world, 90000) :
                                       200 + world_draw(all->world, 4000);
-        Host *leader = stores_leader(all), *other = stores_any(all);
+        Host *leader = stores_leader(all);
 
         switch (kind) {
         case FAULT_CRASH:
@@ -299,29 +334,13 @@ static bool make_fault(Stores *all, FaultKind kind, Host *h) {
                 return true;
         case FAULT_CUT:
         case FAULT_ONE_WAY:
-                if (other == h)
-                        return false;
-                if (kind == FAULT_CUT)
-                        cut(h, other);
-                else
-                        sim_net_cut_one_way(all->net, h->card, other->card, true);
-                break;
         case FAULT_ISOLATE:
         case FAULT_BRIDGE:
         case FAULT_SPLIT:
         case FAULT_RING:
-                if (all->n < 2 || !cut_some(all, kind, leader && world_chance(all->world, 50) ? leader : h))
-                        return false;
-                break;
         case FAULT_DELAY:
-                sim_net_set_delay(all->net, 0, 20 + world_draw(all->world, 200));
-                world_at(all->world, for_ms, NULL, heal_delay, all);
-                return true;
         case FAULT_SLOW_LINK:
-                sim_net_set_rate(all->net, 2 + world_draw(all->world, 200));
-                takes_long(all, for_ms);
-                world_at(all->world, for_ms, NULL, heal_delay, all);
-                return true;
+                return disturb_links(all, kind, h, for_ms);
         case FAULT_SLOW_DISK:
         case FAULT_HUNG_DISK:
         case FAULT_DISK_FULL:
@@ -351,11 +370,9 @@ static bool make_fault(Stores *all, FaultKind kind, Host *h) {
         default:
                 return all->has[FAULT_MEMBERS];
         }
-        world_at(all->world, for_ms, NULL, heal_links, all);
-        return true;
 }
 
-/* Whether there are few kinds or many, there are as many faults: some bugs want one of them often. */
+/* The number of faults does not depend on the number of kinds: some bugs need one kind often. */
 void stores_faults_turn(Stores *all) {
         FaultKind kind, some[_FAULT_DRAWN];
         size_t n = 0;

@@ -1,4 +1,4 @@
-/* Who belongs to the stores: three voters, now and then more; what fleetd/membership does in earnest. */
+/* The members of the stores: three voters, sometimes more. A model of fleetd/membership. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -43,12 +43,13 @@ static void let_in(Stores *all, Host *leader, const KvState *state) {
 
                         member |= m->raft_id == h->raft_id;
                         if (m->raft_id != h->raft_id &&
-                            streq(m->address, h->door)) /* its seat of before: no two have one address */
+                            streq(m->address,
+                                  h->door)) /* its former member: an address belongs to one member */
                                 (void) kv_member_vacate(leader->store, m->raft_id);
                 }
                 if (!member)
                         all->counts[FAULT_ADD] += kv_member_add(leader->store, h->raft_id, h->door) ==
-                                                  0; /* again until it is one */
+                                                  0; /* repeated until it is a member */
         }
 }
 
@@ -57,7 +58,7 @@ typedef struct Removal {
         uint64_t by;
 } Removal;
 
-/* What was written after the removal, in its term, is committed; so is the removal. */
+/* A later entry of the same term is committed, and therefore the removal, too. */
 static void on_removed(void *userdata, const KvResult *result) {
         Removal *removal = userdata;
         Host *h = removal->host;
@@ -95,8 +96,7 @@ static void remove_member(Stores *all, Host *leader, const KvState *state, Host 
                 abort();
 }
 
-/* Who sits where, as everybody sees it: while it changes, or is not known to all, nobody may lose what he
- * holds. */
+/* The roles, as all hosts report them: while they change or differ, no host may lose durable data. */
 void stores_see_seats(Stores *all) {
         uint64_t sum = 0;
 
@@ -135,7 +135,7 @@ void stores_members_turn(Stores *all) {
         kv_state(leader->store, &state);
         for (unsigned i = 0; i < all->n; i++)
                 if (all->hosts[i].leaving != leader->lives)
-                        all->hosts[i].leaving = 0; /* who asked leads no more: it is as it was */
+                        all->hosts[i].leaving = 0; /* the requester leads no more: nothing has changed */
         let_in(all, leader, &state);
         if (restless && all->n >= 5 && world_chance(all->world, 2))
                 few = 5;
@@ -147,8 +147,7 @@ void stores_members_turn(Stores *all) {
                 const KvMember *m = &state.members[k];
                 Host *h = host_of(all, m->raft_id);
 
-                if (!h) { /* who was wiped comes back as another one: first that one votes, then this seat
-                             goes */
+                if (!h) { /* a wiped host returns as another member: remove this one when that one votes */
                         if (m->seat != KV_MEMBER_VOTER)
                                 all->counts[FAULT_REPLACE] += kv_member_remove(leader->store, m->raft_id) ==
                                                               0;
@@ -164,7 +163,7 @@ void stores_members_turn(Stores *all) {
                          world_chance(all->world, 1))
                         remove_member(all, leader, &state, h);
         }
-        /* A seat is made good again when it is gone and all others sit as before. */
+        /* The loss is repaired when the lost member is gone and the others are unchanged. */
         if (all->lost_voter != 0 && !lost_sits && n_dead == 0 && state.n_voters >= few &&
             state.commit == state.raft_index)
                 all->lost_voter = 0;

@@ -40,7 +40,7 @@ Host *stores_leader(Stores *all) {
 /* -- What each says of itself -- */
 
 static void check_terms(Stores *all, Host *h, const KvState *state) {
-        if (state->term == 0) /* it waits, or begins anew */
+        if (state->term == 0) /* it waits, or starts empty */
                 return;
         if (state->term < h->term)
                 world_failed(all->world, "terms-never-go-back", "%s: from %" PRIu64 " to %" PRIu64, h->name,
@@ -93,7 +93,8 @@ static void on_upgraded(void *userdata) {
         (void) store_crash(userdata);
 }
 
-/* An old program stops at what it does not know, and never earlier; a newer one takes its place. */
+/* An old program stops at an entry of a newer feature level, and never earlier; a newer program replaces it.
+ */
 static bool is_too_old(Host *h, int error, const char *sentence) {
         if (error != -ENOTSUP || !h->old)
                 return false;
@@ -105,7 +106,7 @@ static bool is_too_old(Host *h, int error, const char *sentence) {
         return true;
 }
 
-/* Only a disk that refuses may end a replica, and a feature level that its program does not know. */
+/* Only a failing disk may stop a replica, or a feature level that is newer than its program. */
 static void on_failed(void *userdata, int error, const char *reason) {
         Host *h = userdata;
 
@@ -147,10 +148,10 @@ static void begin_tree(Host *h) {
         snprintf(name, sizeof(name), "tree-%u", ++h->trees);
         h->tree = scratch_path(h->folder, name);
         if (h->disk)
-                sim_disk_free(h->disk);
-        h->disk = sim_disk_new(h->all->world);
-        if (h->all->bug && streq(h->all->bug, "ack-before-sync"))
-                sim_disk_never_sync(h->disk);
+                memory_disk_free(h->disk);
+        h->disk = world_disk_new(h->all->world);
+        if (h->all->unsynced)
+                h->disk->unsynced = true;
 }
 
 static void on_bury(void *userdata);
@@ -163,8 +164,8 @@ static void on_start(void *userdata) {
                 store_start(h);
 }
 
-/* It could not be opened: rightly so where the disk does not read, or the log is damaged, which is said; who
- * lost his log comes back with nothing, and another seat. */
+/* Judge a store that did not open: allowed if its disk fails to read, or its log is corrupt and the message
+ * says so. A host that lost its log returns empty, as another member. */
 static void refuse_to_open(Host *h, int error, const char *sentence) {
         Stores *all = h->all;
 
@@ -185,7 +186,6 @@ static void refuse_to_open(Host *h, int error, const char *sentence) {
 void store_start(Host *h) {
         Stores *all = h->all;
         KvOptions options = {
-                .bug = all->bug,
                 .checkpoint_entries = 100 + (unsigned) world_draw(all->world, 400),
                 .checkpoint_kept = 1 + (unsigned) world_draw(all->world, 1500),
                 .memory_bytes = 1024 + world_draw(all->world, 32 * 1024),
@@ -212,8 +212,8 @@ void store_start(Host *h) {
         world_trace(all->world, h->name, "starts");
         h->lives = ++all->lives;
         h->lost_ms = h->paused_ms = 0;
-        sim_disk_tear(h->disk, false);
-        sim_disk_set_error(h->disk, 0, false);
+        memory_disk_start_again(h->disk);
+        memory_disk_set_error(h->disk, 0, false);
         folder_fault(h->tree, 0);
         h->disk_bad = h->stopped = false;
         h->loop = world_loop_new(all->world, h->name);
@@ -224,7 +224,7 @@ void store_start(Host *h) {
         options.join = h != &all->hosts[0] || h->trees > 1;
         options.tree_path = h->tree;
         options.read_bound_path = h->floor;
-        options.log_disk = h->disk;
+        options.log_disk = &h->disk->base;
         options.peers = h->peers;
         memcpy(options.machine_id, h->machine_id, sizeof(h->machine_id));
         memcpy(options.boot_id, h->boot_id, sizeof(h->boot_id));
@@ -264,7 +264,7 @@ static void on_store_closed(void *userdata) {
 static void die(Host *h, bool tear) {
         h->dying = true;
         if (tear)
-                sim_disk_tear(h->disk, true);
+                memory_disk_cut_power(h->disk);
         world_loop_drop_work(h->loop, tear);
         sim_host_dropped(h->card);
         watchers_leave(h->all->watchers, h->number);
@@ -309,8 +309,7 @@ static void on_power_on(void *userdata) {
         store_power_on(userdata);
 }
 
-/* What was written to the live tree and not synced is there in part only: nobody may believe it after this.
- */
+/* Lose a part of the unsynced writes to the live tree: no later start may trust it. */
 static void lose_pages(Host *h) {
         Stores *all = h->all;
         _cleanup_free_ char *path = NULL;
@@ -354,7 +353,7 @@ bool store_power_cut(Host *h, uint64_t for_ms) {
 
 /* -- Replicas are equal -- */
 
-#define FLIPPED "/flipped" /* which no client reads, and no command writes */
+#define FLIPPED "/flipped" /* no client reads it, and no command writes it */
 
 bool store_is_flipped(const Host *h) {
         TreeTxn *txn;
@@ -371,7 +370,7 @@ bool store_is_flipped(const Host *h) {
 bool store_flip(Host *h) {
         TreeTxn *txn;
 
-        if (!store_is_up(h) || tree_begin_write(h->store->replica->tree, &txn) < 0)
+        if (!store_is_up(h) || tree_begin_write(replica_live_tree(h->store->replica), &txn) < 0)
                 return false;
         if (tree_put(txn, &(KvNode) { .key = kv_string(FLIPPED), .created = 1, .modified = 1 }) < 0 ||
             tree_commit(txn) < 0)
@@ -391,16 +390,16 @@ bool stores_flip(Stores *all) {
         kv_state(leader->store, &state);
         for (size_t i = 0; i < state.n_members; i++)
                 if (!state.members[i].reachable || state.members[i].match + 20 < state.commit)
-                        return false; /* who is far behind may get the tree that is wrong */
+                        return false; /* a lagging host may receive the wrong tree */
         if (state.n_members < all->n || state.n_voters < 3 || h->replica_is_odd ||
             store_may_show_rot(h, true))
                 return false;
         return store_flip(h);
 }
 
-/* Only who was made to differ is told so, and nothing else ever is in doubt. */
+/* Only the replica that was changed may be reported as diverged. */
 static void check_verdict(Stores *all, Host *h, const KvState *state) {
-        bool doubts = state->undecided && !h->doubts; /* until a leader says that it is over */
+        bool doubts = state->undecided && !h->doubts; /* until a leader reports the end */
 
         h->doubts = state->undecided;
         if ((state->differs && !h->replica_is_odd && h->rotten_tree == 0) ||
@@ -428,7 +427,7 @@ void stores_check_hash(Stores *all, Host *h) {
 
 /* -- All of it -- */
 
-/* The bytes are read from now on, and who gets them looks at them. */
+/* Corrupt a checkpoint that is being sent: the receiver has to detect it. */
 static void rot_what_is_sent(Stores *all) {
         Host *leader = stores_leader(all);
 
@@ -446,19 +445,18 @@ void stores_log(Stores *all, const char *sentence) {
                 all->counts[FAULT_TRANSFER]++;
                 rot_what_is_sent(all);
                 for (unsigned i = 0; i < all->n; i++)
-                        if (all->hosts[i].disk_breaks) /* who cannot take it may be the one whose voice is
-                                                          missing */
+                        if (all->hosts[i].disk_breaks) /* the quorum may need a host that cannot receive it */
                                 all->slow_until_ms = MAX(all->slow_until_ms,
                                                          world_now_ms(all->world) + TRANSFER_TRIED_MS);
         }
-        if (starts_with(sentence, "no checkpoint")) /* nor can he be sent what cannot be copied */
+        if (starts_with(sentence, "no checkpoint")) /* without a copy there is no snapshot to send */
                 all->slow_until_ms = MAX(all->slow_until_ms, world_now_ms(all->world) + COPY_TRIED_MS);
         all->counts[FAULT_CHECKPOINT_REFUSED] += strstr(sentence, "is damaged, as replica ") != NULL;
 }
 
 static void on_raised(void *userdata, const KvResult *result) {}
 
-/* Whatever the others can: who cannot has to stop. */
+/* Raise the level whatever the others support: a host with a lower level has to stop. */
 static void raise_level(Stores *all, Host *h) {
         KvState state;
 
@@ -518,7 +516,7 @@ void stores_begin(Stores *all) {
                 snprintf(h->boot_id, sizeof(h->boot_id), "%032x", 0);
                 h->floor = scratch_path(h->folder, "agent");
                 h->old = world_chance(all->world, 20) &&
-                         !all->quiet; /* drawn in any case: a scenario's seeds stay what they are */
+                         !all->quiet; /* always drawn: a scenario's seeds keep their meaning */
                 begin_tree(h);
                 h->card = sim_host_new(all->net, h->address);
         }
@@ -548,7 +546,7 @@ void stores_end(Stores *all) {
                                 die(h, false);
                         world_run(all->world, world_now_ms(all->world) + 100);
                 }
-                sim_disk_free(h->disk);
+                memory_disk_free(h->disk);
                 folder_fault(h->tree, 0);
                 free(h->tree);
                 free(h->floor);

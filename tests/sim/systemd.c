@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #include "base/memory.h"
 #include "units/unit.h"
@@ -17,10 +18,10 @@ typedef struct SimUnit {
         SystemdEnd end; /* how it ended last */
         bool held;      /* what it is bound to does not run */
         uint64_t invocation;
-        struct SimUnit *next;
+        LIST_ENTRY(SimUnit) of_systemd;
 } SimUnit;
 
-typedef enum RemoteCommandKind {
+typedef enum SimCallKind {
         CALL_LIST,
         CALL_LINK,
         CALL_UNLINK,
@@ -28,11 +29,11 @@ typedef enum RemoteCommandKind {
         CALL_START,
         CALL_STOP,
         CALL_RESET
-} RemoteCommandKind;
+} SimCallKind;
 
 typedef struct SimCall {
         SimSystemd *systemd;
-        RemoteCommandKind kind;
+        SimCallKind kind;
         char **names;
         size_t n;
         bool files;
@@ -41,7 +42,7 @@ typedef struct SimCall {
         void *userdata;
         bool executed;
         int error;
-        struct SimCall *next;
+        LIST_ENTRY(SimCall) of_systemd;
 } SimCall;
 
 struct SimSystemd {
@@ -51,8 +52,8 @@ struct SimSystemd {
         char name[32];
         SimSystemdHooks hooks;
         SystemdEvents events;
-        SimUnit *units;
-        SimCall *calls;
+        LIST_HEAD(, SimUnit) units; /* by name */
+        LIST_HEAD(, SimCall) calls;
         bool ready;
         char era[32];
         unsigned n_eras;
@@ -64,23 +65,28 @@ static SimSystemd *of(Systemd *s) {
 }
 
 static SimUnit *unit_find(const SimSystemd *s, const char *name) {
-        for (SimUnit *u = s->units; u; u = u->next)
-                if (streq(u->name, name))
-                        return u;
+        SimUnit *u;
+
+        LIST_FOREACH(u, &s->units, of_systemd)
+        if (streq(u->name, name))
+                return u;
         return NULL;
 }
 
 static SimUnit *unit_get(SimSystemd *s, const char *name) {
-        SimUnit *u = unit_find(s, name), **at = &s->units;
+        SimUnit *u = unit_find(s, name), *before = NULL, *at;
 
         if (u)
                 return u;
-        while (*at && strcmp((*at)->name, name) < 0)
-                at = &(*at)->next;
         u = NEW0(SimUnit, 1);
         snprintf(u->name, sizeof(u->name), "%s", name);
-        u->next = *at;
-        *at = u;
+        LIST_FOREACH(at, &s->units, of_systemd)
+        if (strcmp(at->name, name) < 0)
+                before = at;
+        if (before)
+                LIST_INSERT_AFTER(before, u, of_systemd);
+        else
+                LIST_INSERT_HEAD(&s->units, u, of_systemd);
         return u;
 }
 
@@ -89,7 +95,7 @@ static void changed(SimSystemd *s, const char *unit) {
                 s->events.on_changed(s->events.userdata, unit);
 }
 
-/* -- Carrying out -- */
+/* -- Executing -- */
 
 static int do_start(SimSystemd *s, const char *name) {
         SimUnit *u = unit_get(s, name);
@@ -114,28 +120,28 @@ static void do_stop(SimSystemd *s, SimUnit *u, bool asked) {
                 return;
         u->running[0] = 0;
         u->end = SYSTEMD_END_STOPPED;
-        world_trace(s->world, s->name, "systemd: %s ends%s", u->name, asked ? ", as asked" : "");
+        world_trace(s->world, s->name, "systemd: %s ends%s", u->name, asked ? ", as requested" : "");
         s->hooks.on_stop(s->hooks.userdata, u->name, asked);
 }
 
 static void call_execute(SimCall *c) {
         SimSystemd *s = c->systemd;
+        SimUnit *u;
 
         if (c->executed)
                 return;
         c->executed = true;
         if (c->kind == CALL_RELOAD)
-                for (SimUnit *u = s->units; u; u = u->next)
-                        if (u->linked && u->file[0])
-                                memcpy(u->loaded, u->file, sizeof(u->loaded));
+                LIST_FOREACH(u, &s->units, of_systemd)
+        if (u->linked && u->file[0])
+                memcpy(u->loaded, u->file, sizeof(u->loaded));
         for (size_t i = 0; i < c->n; i++) {
-                SimUnit *u = unit_get(s, c->names[i]);
-
+                u = unit_get(s, c->names[i]);
                 switch (c->kind) {
                 case CALL_LINK:
                         u->linked = true;
                         if (!u->running[0] && !u->failed)
-                                u->loaded[0] = 0; /* read anew when it is asked for */
+                                u->loaded[0] = 0; /* read again when it is needed */
                         break;
                 case CALL_UNLINK:
                         u->linked = false;
@@ -165,11 +171,15 @@ static void fill(SimSystemd *s, const char *name, SystemdUnit *ret) {
                 memcpy(u->loaded, u->file, sizeof(u->loaded));
         snprintf(ret->name, sizeof(ret->name), "%s", name);
         snprintf(ret->load, sizeof(ret->load), "%s", u->loaded[0] ? "loaded" : "not-found");
-        snprintf(ret->active, sizeof(ret->active), "%s",
-                 u->running[0] ? "active" :
-                 u->failed     ? "failed" :
-                                 "inactive");
-        snprintf(ret->sub, sizeof(ret->sub), "%s", u->running[0] ? "running" : u->failed ? "failed" : "dead");
+        snprintf(ret->active, sizeof(ret->active), "inactive");
+        snprintf(ret->sub, sizeof(ret->sub), "dead");
+        if (u->running[0]) {
+                snprintf(ret->active, sizeof(ret->active), "active");
+                snprintf(ret->sub, sizeof(ret->sub), "running");
+        } else if (u->failed) {
+                snprintf(ret->active, sizeof(ret->active), "failed");
+                snprintf(ret->sub, sizeof(ret->sub), "failed");
+        }
         snprintf(ret->result, sizeof(ret->result), "success");
         if (!u->running[0] && !u->failed) {
                 ret->end = u->end;
@@ -188,22 +198,23 @@ static void fill(SimSystemd *s, const char *name, SystemdUnit *ret) {
 static void call_answer(SimCall *c) {
         SimSystemd *s = c->systemd;
         SystemdUnit *units;
+        SimUnit *u;
         size_t n = 0;
 
         if (c->kind != CALL_LIST) {
-                c->done(c->userdata, c->error, c->error < 0 ? "systemd will not do it" : "");
+                c->done(c->userdata, c->error, c->error < 0 ? "systemd refused the call" : "");
                 if (c->kind == CALL_START && c->n > 0 && c->error == 0 && s->loop && s->events.on_job_removed)
                         s->events.on_job_removed(s->events.userdata, c->names[0], "done");
                 return;
         }
-        for (SimUnit *u = s->units; u; u = u->next)
-                n++;
+        LIST_FOREACH(u, &s->units, of_systemd)
+        n++;
         units = NEW0(SystemdUnit, n + c->n + 1);
         n = 0;
         for (size_t i = 0; i < c->n; i++)
                 fill(s, c->names[i], &units[n++]);
-        for (SimUnit *u = c->files ? s->units : NULL; u; u = u->next) {
-                bool there = !u->file[0];
+        LIST_FOREACH(u, &s->units, of_systemd) {
+                bool there = !c->files || !u->file[0];
 
                 for (size_t i = 0; i < c->n && !there; i++)
                         there = streq(c->names[i], u->name);
@@ -215,12 +226,7 @@ static void call_answer(SimCall *c) {
 }
 
 static void call_free(SimCall *c) {
-        SimCall **at = &c->systemd->calls;
-
-        while (*at && *at != c)
-                at = &(*at)->next;
-        if (*at)
-                *at = c->next;
+        LIST_REMOVE(c, of_systemd);
         for (size_t i = 0; i < c->n; i++)
                 free(c->names[i]);
         free(c->names);
@@ -234,9 +240,11 @@ typedef struct CallRef {
 } CallRef;
 
 static SimCall *call_of(const CallRef *ref) {
-        for (SimCall *c = ref->systemd->calls; c; c = c->next)
-                if (c == ref->call && ref->attached == ref->systemd->attached)
-                        return c;
+        SimCall *c;
+
+        LIST_FOREACH(c, &ref->systemd->calls, of_systemd)
+        if (c == ref->call && ref->attached == ref->systemd->attached)
+                return c;
         return NULL;
 }
 
@@ -262,7 +270,7 @@ static void on_answer(void *userdata) {
         free(ref);
 }
 
-/* systemd works on its own time, whatever the daemon does: the world's event, not the daemon's. */
+/* An event of the world, not of the daemon: systemd executes a call whether or not the daemon still runs. */
 static void on_execute(void *userdata) {
         CallRef *ref = userdata;
         SimCall *c = call_of(ref);
@@ -276,22 +284,27 @@ static void on_execute(void *userdata) {
                      ref);
 }
 
-/* NULL: there is no memory for it. */
-static SimCall *call_new(Systemd *base, RemoteCommandKind kind, const char *const *names, size_t n,
+/* Return how long systemd takes for a call. */
+static uint64_t call_draw_ms(SimSystemd *s, SimCallKind kind) {
+        if (kind == CALL_RELOAD)
+                return 100 + world_draw(s->world, 300);
+        if (kind == CALL_STOP)
+                return 5 + world_draw(s->world, world_chance(s->world, 5) ? 3000 : 50);
+        return 1 + world_draw(s->world, 10);
+}
+
+/* NULL: out of memory. */
+static SimCall *call_new(Systemd *base, SimCallKind kind, const char *const *names, size_t n,
                          SystemdDone done, void *userdata) {
         SimSystemd *s = of(base);
         SimCall *c = world_is_short(s->world) ? NULL : NEW0(SimCall, 1);
         CallRef *ref = c ? NEW0(CallRef, 1) : NULL;
-        uint64_t takes_ms = kind == CALL_RELOAD ?
-                                    100 + world_draw(s->world, 300) :
-                            kind == CALL_STOP ?
-                                    5 + world_draw(s->world, world_chance(s->world, 5) ? 3000 : 50) :
-                                    1 + world_draw(s->world, 10);
+        uint64_t takes_ms = call_draw_ms(s, kind);
 
         if (!c)
                 return NULL;
-        *c = (SimCall) { .systemd = s, .kind = kind, .done = done, .userdata = userdata, .next = s->calls };
-        s->calls = c;
+        *c = (SimCall) { .systemd = s, .kind = kind, .done = done, .userdata = userdata };
+        LIST_INSERT_HEAD(&s->calls, c, of_systemd);
         c->names = NEW0(char *, n + 1);
         for (; c->n < n; c->n++)
                 c->names[c->n] = strdup(names[c->n]);
@@ -343,7 +356,7 @@ static int sim_write_file(Systemd *s, const char *name, const char *text, size_t
 }
 
 static int sim_stage_file(Systemd *s, const char *name, const char *text, size_t size) {
-        return 0; /* its folder is never full */
+        return 0;
 }
 
 static int sim_remove_file(Systemd *s, const char *name) {
@@ -411,22 +424,22 @@ void sim_systemd_detach(SimSystemd *s) {
         s->events = (SystemdEvents) {};
         s->attached++;
         s->loop = NULL;
-        while (s->calls) {
-                SimCall *c = s->calls;
+        while (!LIST_EMPTY(&s->calls)) {
+                SimCall *c = LIST_FIRST(&s->calls);
 
                 call_execute(c);
-                c->error = -ECANCELED; /* for nobody: whoever asked lets go of what belongs to the call */
+                c->error = -ECANCELED; /* the caller frees the memory of the call */
                 call_answer(c);
                 call_free(c);
         }
 }
 
 void sim_systemd_power_cut(SimSystemd *s) {
-        while (s->units) {
-                SimUnit *u = s->units;
+        while (!LIST_EMPTY(&s->units)) {
+                SimUnit *u = LIST_FIRST(&s->units);
 
                 do_stop(s, u, false);
-                s->units = u->next;
+                LIST_REMOVE(u, of_systemd);
                 free(u);
         }
 }
@@ -468,7 +481,9 @@ void sim_systemd_end(SimSystemd *s, const char *unit) {
 }
 
 void sim_systemd_hold(SimSystemd *s) {
-        for (SimUnit *u = s->units; u; u = u->next) {
+        SimUnit *u;
+
+        LIST_FOREACH(u, &s->units, of_systemd) {
                 if (!u->running[0])
                         continue;
                 do_stop(s, u, false);
@@ -479,14 +494,18 @@ void sim_systemd_hold(SimSystemd *s) {
 }
 
 void sim_systemd_release(SimSystemd *s) {
-        for (SimUnit *u = s->units; u; u = u->next)
-                u->held = false;
+        SimUnit *u;
+
+        LIST_FOREACH(u, &s->units, of_systemd)
+        u->held = false;
 }
 
 void sim_systemd_isolate(SimSystemd *s) {
-        for (SimUnit *u = s->units; u; u = u->next) {
+        SimUnit *u;
+
+        LIST_FOREACH(u, &s->units, of_systemd) {
                 do_stop(s, u, false);
-                u->end = SYSTEMD_END_UNKNOWN; /* it is forgotten */
+                u->end = SYSTEMD_END_UNKNOWN; /* systemd unloads the unit */
         }
         snprintf(s->era, sizeof(s->era), "0.%u", ++s->n_eras);
 }

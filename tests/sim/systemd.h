@@ -1,5 +1,5 @@
-/* The simulated systemd: a small model that obeys, dawdles and fails, and keeps the truth about every
- * process: when it began, when it ended, and who asked. It outlives the daemon and ends with the host. */
+/* The simulated systemd: a small model that complies, delays and fails. It records each process: its start,
+ * its end, and whether the daemon requested them. It outlives the daemon and ends with the host. */
 #pragma once
 
 #include "fleetd/systemd/systemd.h"
@@ -8,7 +8,7 @@
 typedef struct SimSystemd SimSystemd;
 
 typedef struct SimSystemdHooks {
-        /* A process of 'unit' begins, or ends; 'asked': by the daemon, else by itself or with the host. */
+        /* A process of 'unit' starts, or ends; 'asked': the daemon requested the end. */
         void (*on_start)(void *userdata, const char *unit);
         void (*on_stop)(void *userdata, const char *unit, bool asked);
         void *userdata;
@@ -17,22 +17,21 @@ typedef struct SimSystemdHooks {
 SimSystemd *sim_systemd_new(World *w, const char *name, const SimSystemdHooks *hooks);
 SimSystemd *sim_systemd_free(SimSystemd *s);
 
-/* The interface for a daemon that starts on 'loop'. Units that run go on running. */
+/* Return the interface for a daemon that starts on 'loop'. Running units continue. */
 Systemd *sim_systemd_attach(SimSystemd *s, WorldLoop *loop);
-void sim_systemd_detach(
-        SimSystemd *s); /* the daemon is gone (freed): its calls that arrived are carried out */
-void sim_systemd_power_cut(SimSystemd *s); /* all processes end, /run is empty */
+void sim_systemd_detach(SimSystemd *s);    /* the daemon was freed: execute its calls that have arrived */
+void sim_systemd_power_cut(SimSystemd *s); /* end all processes, empty /run */
 
 bool sim_systemd_runs(const SimSystemd *s, const char *unit);
-const char *sim_systemd_hash(const SimSystemd *s, const char *unit);    /* of what runs; NULL */
-uint64_t sim_systemd_invocation(const SimSystemd *s, const char *unit); /* of what runs, or ran last; 0 */
-void sim_systemd_change(SimSystemd *s,
-                        const char *unit); /* its properties change: it sent a status, for example */
-void sim_systemd_end(SimSystemd *s, const char *unit); /* its process fails, and says nothing before */
-/* All that runs is stopped for the sake of a unit of the host, which runs again after sim_systemd_release().
- */
+const char *sim_systemd_hash(const SimSystemd *s, const char *unit);    /* of the running unit; NULL */
+uint64_t sim_systemd_invocation(const SimSystemd *s, const char *unit); /* the current or the last one; 0 */
+void sim_systemd_change(SimSystemd *s, const char *unit); /* its properties change, for example its status */
+void sim_systemd_end(SimSystemd *s, const char *unit);    /* its process fails */
+/* Stop all running units because a unit of the host that they need stops; it runs again after
+ * sim_systemd_release(). */
 void sim_systemd_hold(SimSystemd *s);
 void sim_systemd_release(SimSystemd *s);
-void sim_systemd_isolate(SimSystemd *s); /* all units end and are forgotten, and the host comes up again; the
-                                            daemon is to be down */
-void sim_systemd_drop_bus(SimSystemd *s, uint64_t for_ms); /* the connection is lost for a time */
+/* Stop and unload all units, as rescue.target does, and start the host's own units again. Only while no
+ * daemon runs. */
+void sim_systemd_isolate(SimSystemd *s);
+void sim_systemd_drop_bus(SimSystemd *s, uint64_t for_ms); /* lose the connection for a time */

@@ -1,10 +1,9 @@
-/* Trees that are not what they should be, and where they must not get to (ARCHITECTURE, Sameness and
- * Transfer):
+/* Wrong trees and corrupt checkpoints must not reach other replicas (ARCHITECTURE, Sameness and Transfer):
  *
  *      test-corruption [--seed N] [--runs N] [--trace]
  *
- * A leader's tree is wrong, or his checkpoint rots, while another replica lacks so much that it is sent the
- * tree. */
+ * A leader's tree is wrong, or its checkpoint is corrupt, while another replica lags so far that it needs a
+ * snapshot. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -19,11 +18,7 @@
 #include "kvstore/raft/replica_internal.h"
 #include "tests/sim/scenarios.h"
 
-enum { PATIENCE_MS = 60000, LOOK_MS = 10, ENTRIES = 2200, VERDICT_MS = 20000 };
-
-static void run_ms(Stores *all, uint64_t ms) {
-        world_run(all->world, world_now_ms(all->world) + ms);
-}
+enum { ENTRIES = 2200, VERDICT_MS = 20000 };
 
 #define UNTIL(all, name, expression)                                                                     \
         do {                                                                                             \
@@ -94,7 +89,7 @@ static void write_some(Stores *all, unsigned n) {
         }
 }
 
-/* One host lacks more than the others' logs have. */
+/* Let one host lag behind the logs of the others. */
 static Host *leave_one_behind(Stores *all) {
         Host *away;
 
@@ -107,7 +102,7 @@ static Host *leave_one_behind(Stores *all) {
 }
 
 static uint64_t checkpoint_of(const Host *h) {
-        const Checkpoint *c = &h->store->replica->folder.checkpoint;
+        const Checkpoint *c = &replica_data_dir(h->store->replica)->checkpoint;
 
         return c->fd < 0 ? 0 : c->meta.applied;
 }
@@ -115,7 +110,7 @@ static uint64_t checkpoint_of(const Host *h) {
 static void make_checkpoint(Stores *all, Host *h) {
         replica_checkpoint(h->store->replica);
         UNTIL(all, "a-checkpoint-is-made",
-              checkpoint_of(h) == raft_core_applied_index(h->store->replica->core));
+              checkpoint_of(h) == raft_core_applied_index(replica_core(h->store->replica)));
 }
 
 static uint64_t applied(const Host *h) {
@@ -127,14 +122,14 @@ static uint64_t applied(const Host *h) {
 
 /* -- Scenarios -- */
 
-/* What is wrong with one does not become right by his sending it to another. */
+/* A wrong tree must not become the majority by being sent as a snapshot. */
 static void a_wrong_tree_and_its_copy_are_no_majority(Stores *all) {
         Host *away = leave_one_behind(all), *leader = stores_leader(all), *right = NULL;
 
         for (unsigned i = 0; i < all->n; i++)
                 if (&all->hosts[i] != leader && &all->hosts[i] != away)
                         right = &all->hosts[i];
-        all->doubt_until_ms = UINT64_MAX; /* two trees, and no third one */
+        all->doubt_until_ms = UINT64_MAX; /* two trees differ, and there is no third one */
         store_flip(leader);
         make_checkpoint(all, leader);
         store_power_on(away);
@@ -147,14 +142,14 @@ static void a_wrong_tree_and_its_copy_are_no_majority(Stores *all) {
                                      "%s had the right tree, and has the wrong one now", right->name);
 }
 
-/* As soon as two trees differ nobody is sent one of them: nobody knows which. */
+/* While two trees differ, none of them is sent: the right one is unknown. */
 static void who_is_in_doubt_sends_no_tree(Stores *all) {
         Host *away = leave_one_behind(all), *leader = stores_leader(all);
 
         all->doubt_until_ms = UINT64_MAX;
         store_flip(leader);
         make_checkpoint(all, leader);
-        write_some(all, 60); /* past the next comparison */
+        write_some(all, 60); /* beyond the next consistency check */
         store_power_on(away);
         for (uint64_t end_ms = world_now_ms(all->world) + VERDICT_MS; world_now_ms(all->world) < end_ms;
              run_ms(all, LOOK_MS))
@@ -163,7 +158,8 @@ static void who_is_in_doubt_sends_no_tree(Stores *all) {
                                      away->name);
 }
 
-/* Of two trees that differ, and no third one, a disk has changed one: that host need not be told. */
+/* Two trees differ because a disk corrupted one, and there is no third: that host detects it without a
+ * verdict. */
 static void who_is_in_doubt_finds_that_his_own_tree_rots(Stores *all) {
         Host *away, *h;
 
@@ -177,7 +173,7 @@ static void who_is_in_doubt_finds_that_his_own_tree_rots(Stores *all) {
         while (h == away);
         UNTIL(all, "a-tree-rots", store_rot_tree(h));
         do_one(all, &(KvCommand) { .op = KV_DELETE,
-                                   .key = kv_string("/d/rots") }); /* so that the sums differ from here on */
+                                   .key = kv_string("/d/rots") }); /* from here on the hashes differ */
         UNTIL(all, "who-rots-finds-it", h->rotten_tree == 0);
         store_power_on(away);
         UNTIL(all, "all-are-whole", is_whole(all, 3));
@@ -212,7 +208,7 @@ static void a_checkpoint_that_arrives_whole_is_kept(Stores *all) {
                              leader->name);
 }
 
-/* A frame of consistency_check.c with this head. */
+/* Write a frame of the consistency check with this header. */
 static void send_frame(Host *by, const Host *to, const uint64_t head[3], uint8_t kind, uint64_t term,
                        uint64_t index, uint64_t value) {
         _cleanup_writer_ Writer w = {};
@@ -229,23 +225,24 @@ static void send_frame(Host *by, const Host *to, const uint64_t head[3], uint8_t
 
 enum { KIND_VERDICT = 1, KIND_ASK = 2, VERDICT_DIFFERS = 1 };
 
-/* As the leader of 'term' sends it. */
+/* Deliver a frame as the leader of 'term' sends it. */
 static void send_verdict(Host *leader, const Host *to, uint64_t term, uint64_t index) {
-        const uint64_t head[] = { leader->store->replica->identity.cluster_id, leader->raft_id, to->raft_id };
+        const uint64_t head[] = { replica_identity(leader->store->replica)->cluster_id, leader->raft_id,
+                                  to->raft_id };
 
         send_frame(leader, to, head, KIND_VERDICT, term, index, VERDICT_DIFFERS);
 }
 
-/* Its tree is exchanged soon after it took a verdict. */
+/* The tree is replaced soon after the verdict. */
 static bool takes_verdict(Stores *all, const Host *h) {
         for (unsigned ms = 0; ms < 500; ms++, run_ms(all, 1))
-                if (consistency_differs(h->store->replica->compare))
+                if (consistency_differs(replica_consistency(h->store->replica)))
                         return true;
         return false;
 }
 
 static void a_verdict_of_another_term_is_ignored(Stores *all) {
-        enum { EVERY = 50 }; /* entries between two comparisons: stores.c */
+        enum { EVERY = 50 }; /* entries between two consistency checks: stores.c */
         Host *leader, *h;
         uint64_t term, index;
 
@@ -263,15 +260,16 @@ static void a_verdict_of_another_term_is_ignored(Stores *all) {
                 world_failed(all->world, "a-verdict-counts-in-its-term",
                              "%s took one of another term than %" PRIu64, h->name, term);
 
-        /* The same of this term is taken. */
+        /* The same verdict in this term is accepted. */
         h->replica_is_odd = true;
         send_verdict(leader, h, term, index);
         if (!takes_verdict(all, h))
                 world_failed(all->world, "a-verdict-is-taken", "not by %s", h->name);
-        UNTIL(all, "all-are-whole", !consistency_differs(h->store->replica->compare) && is_whole(all, 3));
+        UNTIL(all, "all-are-whole",
+              !consistency_differs(replica_consistency(h->store->replica)) && is_whole(all, 3));
 }
 
-/* Of another cluster, for another replica, or in the name of another. */
+/* Frames of another cluster, for another replica, or with another sender. */
 static void frames_of_others_are_dropped(Stores *all) {
         enum { EVERY = 50 };
         Host *leader, *h, *other;
@@ -284,7 +282,7 @@ static void frames_of_others_are_dropped(Stores *all) {
         leader = stores_leader(all);
         h = &all->hosts[(leader->number + 1) % 3];
         other = &all->hosts[(leader->number + 2) % 3];
-        cluster = leader->store->replica->identity.cluster_id;
+        cluster = replica_identity(leader->store->replica)->cluster_id;
         term = replica_term(leader->store->replica);
         index = applied(h) / EVERY * EVERY;
         {

@@ -75,7 +75,7 @@ static World *world_begin(uint64_t seed, bool trace, SimCluster **ret) {
         tracing = w;
         refused = false;
         world_set_replay(w, "tests/sim/test-level");
-        *ret = cluster_new(w, 3, NULL);
+        *ret = cluster_new(w, 3);
         (*ret)->level_wait_ms = WAIT_MS;
         return w;
 }
@@ -152,7 +152,7 @@ static void found_once(uint64_t seed, bool trace) {
 int main(int argc, char *argv[]) {
         Seeds o = { .seed = 1, .runs = 5 };
 
-        if (!seeds_parse(&o, argc, argv) || o.bug)
+        if (!seeds_parse(&o, argc, argv))
                 return 2;
         log_set_sink(on_log, NULL);
         log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);

@@ -3,7 +3,7 @@
  * on it, or was silent for five minutes, or people say that it was long enough; then what runs has its
  * orders, wherever it runs.
  *
- *      test-lineage [--seed N] [--runs N] [--trace] [--bug NAME]
+ *      test-lineage [--seed N] [--runs N] [--trace]
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -186,8 +186,8 @@ static void wipe(SimCluster *c, SimMachine *m, const SimMachine *join) {
         snprintf(address, sizeof(address), "%s:2380", join->address);
         if (names_add(&m->settings.join, address, strlen(address)) < 0)
                 abort();
-        sim_disk_free(m->disk);
-        m->disk = sim_disk_new(c->world);
+        memory_disk_free(m->disk);
+        m->disk = world_disk_new(c->world);
 }
 
 static void recover(SimCluster *c, SimMachine *m) {
@@ -197,7 +197,7 @@ static void recover(SimCluster *c, SimMachine *m) {
 
         names_done(&m->settings.join);
         m->settings.recover = m->settings.force = true;
-        r = maintenance_run(&m->settings, world_loop(loop), m->disk, m->boot_id, "", &err);
+        r = maintenance_run(&m->settings, world_loop(loop), &m->disk->base, m->boot_id, "", &err);
         m->settings.recover = m->settings.force = false;
         if (r < 0)
                 world_failed(c->world, "a-replica-can-be-recovered", "%s", error_text(&err, r));
@@ -212,34 +212,65 @@ static bool is_adopting(const SimMachine *m) {
 
 typedef enum Ending { ALL_REPORT, ONE_STAYS_AWAY, PEOPLE_SAY_SO, _ENDING_MAX } Ending;
 
-static void run_once(uint64_t seed, const Seeds *o) {
-        World *w = world_new(seed, o->trace);
-        Ending ending = (Ending) (seed % _ENDING_MAX);
-        SimMachine *first, *late;
-        char replay[128];
-        Before before;
-        SimCluster *c;
-        bool done = false;
-
-        tracing = w;
-        snprintf(replay, sizeof(replay), "tests/sim/test-lineage%s%s", o->bug ? " --bug " : "", o->bug ?: "");
-        world_set_replay(w, replay);
-        c = cluster_new(w, 3, o->bug);
-        for (unsigned i = 0; i < c->n; i++)
-                world_at(w, i * 100, NULL, on_start, &c->machines[i]);
-        UNTIL(c, "a-cluster-forms", voters(c) == 3);
+static void launch_all(SimCluster *c) {
         for (unsigned i = 0; i < UNITS; i++) {
-                /* Why something stops is looked at here, and not by check_stop(). */
+                /* This program judges the stops of units itself, not check_stop(). */
                 snprintf(c->units[i].name, sizeof(c->units[i].name), "%s", unit_name(i));
                 c->units[i].touched_ms = UINT64_MAX;
                 c->units[i].stopping_ms = UINT64_MAX;
                 c->n_units++;
                 ask(c, unit_name(i), TARGET_LAUNCHED);
         }
+}
+
+static void end_with_reports(SimCluster *c, SimMachine *first, Before *before) {
+        uint64_t until_ms = world_now_ms(c->world) + PATIENCE_MS;
+
+        while (is_adopting(first)) {
+                if (world_now_ms(c->world) > until_ms)
+                        world_failed(c->world, "the-waiting-ends-when-all-have-reported", "not within %d s",
+                                     PATIENCE_MS / 1000);
+                run_and_check(c, 50, before, NULL);
+        }
+}
+
+/* 'late' never reports: an operator ends the adoption, or its time limit does. */
+static void end_without(SimCluster *c, SimMachine *first, SimMachine *late, bool operator_ends,
+                        Before *before) {
+        bool done = false;
+
+        run_and_check(c, QUIET_MS, before, NULL);
+        if (!is_adopting(first))
+                world_failed(c->world, "who-has-not-reported-is-waited-for", "%s was not", late->name);
+        machine_power_cut(late); /* for good: its units may run elsewhere */
+        if (operator_ends) {
+                if (registry_adopt_now(daemon_registry(first->daemon), on_asked, &done) < 0)
+                        abort();
+                UNTIL(c, "people-are-answered", done);
+                UNTIL_WITHIN(c, 1000, "the-waiting-ends-when-people-say-so", !is_adopting(first));
+        } else
+                UNTIL_WITHIN(c, ADOPTION_MS, "the-waiting-ends-after-five-minutes", !is_adopting(first));
+        UNTIL_WITHIN(c, 2 * PATIENCE_MS, "units-of-who-never-came-run-elsewhere", all_run_once(c));
+}
+
+static void run_once(uint64_t seed, const Seeds *o) {
+        World *w = world_new(seed, o->trace);
+        Ending ending = (Ending) (seed % _ENDING_MAX);
+        SimMachine *first, *late;
+        Before before;
+        SimCluster *c;
+
+        tracing = w;
+        world_set_replay(w, "tests/sim/test-lineage");
+        c = cluster_new(w, 3);
+        for (unsigned i = 0; i < c->n; i++)
+                world_at(w, i * 100, NULL, on_start, &c->machines[i]);
+        UNTIL(c, "a-cluster-forms", voters(c) == 3);
+        launch_all(c);
         UNTIL(c, "units-run", all_run_once(c));
         world_run(w, world_now_ms(w) + 3000);
 
-        /* One host falls behind: what it knows is the old day. Meanwhile two units change places. */
+        /* One host stops and has an old state. Meanwhile two units change places. */
         first = &c->machines[world_draw(w, 3)];
         late = &c->machines[(first->index + 1 + world_draw(w, 2)) % 3];
         stop(c, first);
@@ -255,7 +286,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         machine_start_daemon(first);
         UNTIL(c, "the-recovered-one-leads", cluster_leader(c) == first);
 
-        /* Alone, it knows of the others what its tree says. */
+        /* Alone, it has of the others what its tree contains. */
         run_and_check(c, APART_MS, &before, NULL);
         if (!is_adopting(first))
                 world_failed(w, "who-has-not-reported-is-waited-for", "nobody was");
@@ -269,28 +300,9 @@ static void run_once(uint64_t seed, const Seeds *o) {
                 run_and_check(c, world_draw(w, 5000), &before, NULL);
         }
         if (ending == ALL_REPORT)
-                for (uint64_t until_ms = world_now_ms(w) + PATIENCE_MS; is_adopting(first);) {
-                        if (world_now_ms(w) > until_ms)
-                                world_failed(w, "the-waiting-ends-when-all-have-reported", "not within %d s",
-                                             PATIENCE_MS / 1000);
-                        run_and_check(c, 50, &before, NULL);
-                }
-        else {
-                run_and_check(c, QUIET_MS, &before, NULL);
-                if (!is_adopting(first))
-                        world_failed(w, "who-has-not-reported-is-waited-for", "%s was not", late->name);
-                /* Its host is off for good, so that nobody minds where its units run. */
-                machine_power_cut(late);
-                if (ending == PEOPLE_SAY_SO) {
-                        if (registry_adopt_now(daemon_registry(first->daemon), on_asked, &done) < 0)
-                                abort();
-                        UNTIL(c, "people-are-answered", done);
-                        UNTIL_WITHIN(c, 1000, "the-waiting-ends-when-people-say-so", !is_adopting(first));
-                } else
-                        UNTIL_WITHIN(c, ADOPTION_MS, "the-waiting-ends-after-five-minutes",
-                                     !is_adopting(first));
-                UNTIL_WITHIN(c, 2 * PATIENCE_MS, "units-of-who-never-came-run-elsewhere", all_run_once(c));
-        }
+                end_with_reports(c, first, &before);
+        else
+                end_without(c, first, late, ending == PEOPLE_SAY_SO, &before);
 
         run_and_check(c, QUIET_MS, &before, ending == ALL_REPORT ? NULL : late);
         for (unsigned i = 0; i < c->n; i++)
@@ -298,7 +310,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
                         world_failed(w, "the-waiting-is-over-everywhere", "but not on %s",
                                      c->machines[i].name);
 
-        /* And orders are obeyed again. */
+        /* Assignments are executed again. */
         ask(c, unit_name(UNITS - 1), TARGET_INACTIVE);
         UNTIL(c, "what-is-stopped-stops", places(c, unit_name(UNITS - 1), &late) == 0);
 

@@ -92,7 +92,7 @@ static void form(unsigned hosts) {
         lost_ms = 0;
         returned = false;
         n_decided = 0;
-        cluster = cluster_new(world, hosts, NULL);
+        cluster = cluster_new(world, hosts);
         for (unsigned i = 0; i < hosts; i++)
                 world_at(world, i * 100, NULL, on_start, &cluster->machines[i]);
         UNTIL("a-cluster-forms", is_formed());
@@ -358,7 +358,7 @@ static void (*const scenarios[])(void) = {
 int main(int argc, char *argv[]) {
         Seeds o = { .seed = 1, .runs = 4 };
 
-        if (!seeds_parse(&o, argc, argv) || o.bug)
+        if (!seeds_parse(&o, argc, argv))
                 return 2;
         log_set_sink(on_log, NULL);
         log_set_max_priority(o.trace ? LOG_DEBUG : LOG_INFO);

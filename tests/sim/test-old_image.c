@@ -2,13 +2,14 @@
  * is on another host that is away, and on the one that has forgotten it. Would the third let the old image
  * vote, the write would be lost (ARCHITECTURE, hello and start number). Wiped, the host joins anew.
  *
- *      test-old_image [--seed N] [--runs N] [--trace] [--bug NAME]
+ *      test-old_image [--seed N] [--runs N] [--trace]
  */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/log.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/store_inside.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/seeds.h"
 
@@ -20,7 +21,7 @@ static bool refused; /* an old image was, as the journal says */
 static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
         if (tracing)
                 world_trace(tracing, "log", "%s", sentence);
-        refused |= strstr(sentence, "comes with an old image of its state") != NULL;
+        refused |= strstr(sentence, "runs an old image of its state") != NULL;
 }
 
 static bool serves(const SimMachine *m) {
@@ -98,20 +99,18 @@ static bool write_all(SimCluster *c, Written *w) {
 }
 
 static void check_written(SimCluster *c, const SimMachine *m) {
-        TreeTxn *txn;
+        TreeMeta meta;
 
-        if (kv_read(daemon_store(m->daemon), &txn) < 0)
+        if (store_meta(daemon_store(m->daemon), &meta) < 0)
                 world_failed(c->world, "a-tree-can-be-read", "%s", m->name);
         for (unsigned i = 0; i < WRITES; i++) {
                 char key[32];
-                KvNode node;
 
                 snprintf(key, sizeof(key), "/since/%u", i);
-                if (tree_get(txn, kv_string(key), &node) < 0)
+                if (!store_has(daemon_store(m->daemon), key))
                         world_failed(c->world, "no-acknowledged-write-lost",
                                      "%s was acknowledged, and is not on %s, which leads", key, m->name);
         }
-        tree_abort(txn);
 }
 
 /* -- Images -- */
@@ -126,19 +125,17 @@ static void copy_folder(const char *from, const char *to) {
 
 static void run_once(uint64_t seed, const Seeds *o) {
         World *w = world_new(seed, o->trace);
-        char *image = scratch_new(), replay[128];
+        char *image = scratch_new();
         SimMachine *knows, *other, *old;
         Written written = {};
         unsigned first;
         SimCluster *c;
-        Disk *disk;
+        MemoryDisk *disk;
 
         tracing = w;
         refused = false;
-        snprintf(replay, sizeof(replay), "tests/sim/test-old_image%s%s", o->bug ? " --bug " : "",
-                 o->bug ?: "");
-        world_set_replay(w, replay);
-        c = cluster_new(w, 3, o->bug);
+        world_set_replay(w, "tests/sim/test-old_image");
+        c = cluster_new(w, 3);
         for (unsigned i = 0; i < c->n; i++)
                 world_at(w, i * 100, NULL, on_start, &c->machines[i]);
         UNTIL(c, "a-cluster-forms", voters(c) == 3);
@@ -153,7 +150,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         machine_power_cut(old);
         UNTIL(c, "a-daemon-dies", !old->loop);
         copy_folder(old->folder, image);
-        disk = sim_disk_copy(old->disk);
+        disk = memory_disk_copy(old->disk);
         world_run(w, world_now_ms(w) + world_draw(w, 2000));
         machine_power_on(old);
         UNTIL(c, "a-host-comes-back", voters(c) == 3 && knows_start(knows, old) && knows_start(other, old));
@@ -166,11 +163,11 @@ static void run_once(uint64_t seed, const Seeds *o) {
         UNTIL(c, "daemons-die", !old->loop && !other->loop);
 
         copy_folder(image, old->folder);
-        sim_disk_free(old->disk);
+        memory_disk_free(old->disk);
         old->disk = disk;
         isolate(c, knows, false);
         machine_power_on(old);
-        world_trace(w, old->name, "comes with an old image");
+        world_trace(w, old->name, "runs an old image");
         for (uint64_t end_ms = world_now_ms(w) + OLD_MS; world_now_ms(w) < end_ms;) {
                 world_run(w, world_now_ms(w) + 100);
                 if (cluster_leader(c))
@@ -193,8 +190,8 @@ static void run_once(uint64_t seed, const Seeds *o) {
         old->settings.state_directory = strdup(old->folder);
         if (old->settings.join.n == 0 && names_add(&old->settings.join, "10.0.0.2:2380", 13) < 0)
                 abort();
-        sim_disk_free(old->disk);
-        old->disk = sim_disk_new(w);
+        memory_disk_free(old->disk);
+        old->disk = world_disk_new(w);
         machine_power_on(old);
         UNTIL(c, "wiped-it-joins-anew", voters(c) == 3);
         check_written(c, cluster_leader(c));

@@ -1,10 +1,10 @@
-/* What becomes of a write whose leader is lost, or whose host cannot follow (ARCHITECTURE, Own writes):
+/* The outcome of a write whose leader is lost, or whose host cannot follow (ARCHITECTURE, Own writes):
  *
- *      test-outcome [--seed N] [--runs N] [--bug NAME] [--trace]
+ *      test-outcome [--seed N] [--runs N] [--trace]
  *
- * The leader dies at each moment between the asking and the answer: the follower that asked says "done", in
- * time, and it was done once. A follower whose disk hangs gives the leader's answer, and shows nothing until
- * it has come so far. */
+ * The leader dies at each moment between the request and the answer: the follower that sent the request
+ * acknowledges it in time, and it takes effect once. A follower whose disk hangs returns the leader's answer,
+ * and serves no read until it has applied the entry. */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -12,118 +12,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "tests/lib/store_inside.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "kvstore/propose.h"
 #include "tests/lib/scratch.h"
 #include "tests/sim/data_dir_faults.h"
+#include "tests/sim/asking.h"
 #include "tests/sim/scenarios.h"
 
-enum {
-        PATIENCE_MS = 60000,
-        LOOK_MS = 10,
-        ANSWER_MS = 1500,
-        ELECTION_MS = 400,
-        WRITES = 5,
-        MOMENTS = 40,
-        ENTRIES = 2200
-};
-
-typedef struct Ask {
-        Stores *all;
-        Host *host;
-        uint64_t begun_ms, took_ms, index;
-        bool came, shown; /* shown: its host may show its tree when the answer comes */
-        KvStatus status;
-} Ask;
-
-static void on_answer(void *userdata, const KvResult *result) {
-        Ask *a = userdata;
-
-        a->came = true;
-        a->status = result->status;
-        a->index = result->index;
-        a->took_ms = world_now_ms(a->all->world) - a->begun_ms;
-        a->shown = kv_can_serve(a->host->store);
-}
-
-/* 'term': it is valid in that one alone, and asked of nobody else; 0: in any. */
-static void ask_in(Ask *a, Stores *all, Host *h, uint64_t term) {
-        KvCommand cmd = { .op = KV_POST, .key = kv_string("/q"), .value = kv_string("1"), .term = term };
-
-        *a = (Ask) { .all = all, .host = h, .begun_ms = world_now_ms(all->world) };
-        if (kv_propose(h->store, &cmd, on_answer, a, NULL) < 0)
-                abort();
-}
-
-static void ask(Ask *a, Stores *all, Host *h) {
-        ask_in(a, all, h, 0);
-}
-
-static void run_ms(Stores *all, uint64_t ms) {
-        world_run(all->world, world_now_ms(all->world) + ms);
-}
-
-static int count_child(void *userdata, const KvNode *node) {
-        ++*(unsigned *) userdata;
-        return 1;
-}
-
-static unsigned children(Stores *all, Host *h) {
-        unsigned n = 0;
-        TreeTxn *txn;
-
-        if (kv_read(h->store, &txn) < 0 || tree_walk(txn, kv_string("/q"), false, count_child, &n) < 0)
-                world_failed(all->world, "a-tree-can-be-read", "%s", h->name);
-        tree_abort(txn);
-        return n;
-}
-
-static Host *wait_for_leader(Stores *all) {
-        Host *leader;
-
-        for (unsigned i = 0; !(leader = stores_leader(all)); i++) {
-                if (i > PATIENCE_MS / LOOK_MS)
-                        world_failed(all->world, "there-is-a-leader", "not within %d s", PATIENCE_MS / 1000);
-                run_ms(all, LOOK_MS);
-        }
-        return leader;
-}
-
-/* Three voters, all of them up, and one leads; NULL: not yet. */
-static Host *whole(Stores *all) {
-        Host *leader = stores_leader(all);
-        KvState state, other;
-
-        if (!leader)
-                return NULL;
-        kv_state(leader->store, &state);
-        for (unsigned i = 0; i < all->n; i++) {
-                if (!store_is_up(&all->hosts[i]))
-                        return NULL;
-                kv_state(all->hosts[i].store, &other);
-                if (other.leader_id != state.raft_id || other.raft_index != state.raft_index)
-                        return NULL;
-        }
-        return state.n_voters == 3 && state.n_voters_reachable == 3 ? leader : NULL;
-}
-
-static Host *wait_until_whole(Stores *all) {
-        Host *leader;
-
-        for (unsigned i = 0; !(leader = whole(all)); i++) {
-                if (i > PATIENCE_MS / LOOK_MS)
-                        world_failed(all->world, "there-are-three-voters", "not within %d s",
-                                     PATIENCE_MS / 1000);
-                stores_turn(all);
-                run_ms(all, LOOK_MS);
-        }
-        return leader;
-}
+enum { WRITES = 5, MOMENTS = 40 };
 
 /* -- Scenarios -- */
 
-static void a_leader_that_dies_at_any_moment_leaves_no_doubt(Stores *all) {
+static void a_write_has_a_known_outcome_whenever_its_leader_dies(Stores *all) {
         unsigned n = 0;
 
         for (unsigned moment = 0; moment < MOMENTS; moment++) {
@@ -151,29 +53,7 @@ static void a_leader_that_dies_at_any_moment_leaves_no_doubt(Stores *all) {
         }
 }
 
-/* So much that who was away is sent the tree, which takes a while. */
-static void write_much(Stores *all) {
-        static char large[128 * 1024];
-
-        memset(large, 'x', sizeof(large));
-        for (unsigned i = 0; i < ENTRIES; i++) {
-                Host *leader = wait_for_leader(all);
-                KvCommand cmd = { .op = KV_SET,
-                                  .value = i % 100 == 0 ? (KvBytes) { large, sizeof(large) } :
-                                                          kv_string("1") };
-                Ask a = { .all = all, .host = leader };
-                char key[32];
-
-                snprintf(key, sizeof(key), "/much/%u", i % 100 == 0 ? i : 1);
-                cmd.key = kv_string(key);
-                if (kv_propose(leader->store, &cmd, on_answer, &a, NULL) < 0)
-                        abort();
-                while (!a.came)
-                        run_ms(all, 1);
-        }
-}
-
-static void a_host_that_cannot_follow_gives_the_leaders_answer_and_shows_nothing_older(Stores *all) {
+static void a_lagging_host_returns_the_leaders_answer_and_serves_nothing_older(Stores *all) {
         Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
         KvState state;
         Ask a;
@@ -204,8 +84,8 @@ static void a_host_that_cannot_follow_gives_the_leaders_answer_and_shows_nothing
 
 /* -- Runs -- */
 
-/* What its owner breaks is told from what an owner would have to mend: the replica comes back by itself. */
-static void a_leader_whose_disk_refuses_is_replaced_within_three_elections(Stores *all) {
+/* The replica recovers by itself when its disk works again. */
+static void a_leader_whose_disk_fails_is_replaced_within_three_elections(Stores *all) {
         static const int errors[] = { -ENOSPC, -EIO };
         unsigned n = 0;
 
@@ -218,9 +98,9 @@ static void a_leader_whose_disk_refuses_is_replaced_within_three_elections(Store
                 ask(&acknowledged, all, other);
                 run_ms(all, 500);
                 n += acknowledged.came && acknowledged.status == KV_OK;
-                run_ms(all, k * 7); /* another write each time */
+                run_ms(all, k * 7); /* the fault interrupts another write each time */
                 leader->disk_bad = leader->disk_breaks = true;
-                sim_disk_set_error(leader->disk, errors[k % 2], false);
+                memory_disk_set_error(leader->disk, errors[k % 2], false);
                 begun_ms = world_now_ms(all->world);
                 ask(&a, all, other);
                 while (!(next = stores_leader(all)) || next == leader) {
@@ -234,7 +114,7 @@ static void a_leader_whose_disk_refuses_is_replaced_within_three_elections(Store
                         world_failed(all->world, "who-asked-is-answered", "%s",
                                      a.came ? kv_status_name(a.status) : "nothing");
                 n++;
-                sim_disk_set_error(leader->disk, 0, false);
+                memory_disk_set_error(leader->disk, 0, false);
                 leader->disk_breaks = false;
                 (void) wait_until_whole(all);
                 for (unsigned i = 0; i < 3; i++)
@@ -244,7 +124,7 @@ static void a_leader_whose_disk_refuses_is_replaced_within_three_elections(Store
         }
 }
 
-/* Without a replica of its own, while the others have a majority. */
+/* The host's replica has failed; the others have a majority. */
 static void a_host_whose_replica_has_stopped_sends_writes_to_the_leader(Stores *all) {
         Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
         Ask asks[WRITES], first, early;
@@ -252,13 +132,13 @@ static void a_host_whose_replica_has_stopped_sends_writes_to_the_leader(Stores *
 
         run_ms(all, 1000);
         h->disk_bad = h->disk_breaks = true;
-        sim_disk_set_error(h->disk, -ENOSPC, false);
-        ask(&first, all, leader); /* which the disk refuses */
+        memory_disk_set_error(h->disk, -ENOSPC, false);
+        ask(&first, all, leader); /* its disk write fails */
         do {
                 run_ms(all, LOOK_MS);
                 kv_state(h->store, &state);
         } while (!state.stopped);
-        ask(&early, all, h); /* before it has heard the leader again */
+        ask(&early, all, h); /* before the next message of the leader */
         run_ms(all, ANSWER_MS / 3);
         if (!early.came || early.status != KV_OK)
                 world_failed(all->world, "a-stopped-host-writes-early", "%s",
@@ -277,16 +157,16 @@ static void a_host_whose_replica_has_stopped_sends_writes_to_the_leader(Stores *
                 world_failed(all->world, "nothing-older-is-shown", "%s shows index %" PRIu64, h->name,
                              kv_index(h->store));
 
-        sim_disk_set_error(h->disk, 0, false);
+        memory_disk_set_error(h->disk, 0, false);
         h->disk_breaks = false;
         (void) wait_until_whole(all);
         if (!kv_can_serve(h->store) || children(all, h) != WRITES + 2)
                 world_failed(all->world, "who-is-back-shows-it", "%u children", children(all, h));
 }
 
-/* It is taken, and waits behind entries that no majority writes; it comes to the log too late, and only the
- * log would say so. */
-static void what_came_to_the_log_too_late_is_unknown_to_a_host_whose_replica_has_stopped(Stores *all) {
+/* The leader accepts the proposal, which waits for entries without a majority. It reaches the log after its
+ * deadline; only the log contains that outcome. */
+static void a_late_entry_is_unknown_to_a_host_whose_replica_has_stopped(Stores *all) {
         Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3],
              *other = &all->hosts[(leader->number + 2) % 3];
         Ask asks[PROPOSE_WINDOW], first, before, a;
@@ -294,8 +174,8 @@ static void what_came_to_the_log_too_late_is_unknown_to_a_host_whose_replica_has
 
         run_ms(all, 1000);
         h->disk_bad = h->disk_breaks = true;
-        sim_disk_set_error(h->disk, -ENOSPC, false);
-        ask(&first, all, leader); /* which the disk refuses */
+        memory_disk_set_error(h->disk, -ENOSPC, false);
+        ask(&first, all, leader); /* its disk write fails */
         do {
                 run_ms(all, LOOK_MS);
                 kv_state(h->store, &state);
@@ -322,22 +202,22 @@ static void what_came_to_the_log_too_late_is_unknown_to_a_host_whose_replica_has
                 world_failed(all->world, "who-asked-is-answered", "%s",
                              a.came ? kv_status_name(a.status) : "nothing came");
 
-        sim_disk_set_error(h->disk, 0, false);
+        memory_disk_set_error(h->disk, 0, false);
         h->disk_breaks = false;
         (void) wait_until_whole(all);
         if (children(all, h) != 2 + PROPOSE_WINDOW)
                 world_failed(all->world, "what-came-too-late-had-no-effect", "%u children", children(all, h));
 }
 
-/* Stops 'h' by a full disk and has it acknowledge a write of the leader's; returns its index. */
+/* Stop the replica of 'h' by a full disk; let 'h' acknowledge a write of the leader. Return its index. */
 static uint64_t acknowledge_ahead(Stores *all, Host *leader, Host *h) {
         KvState state;
         Ask first, a;
 
         run_ms(all, 1000);
         h->disk_bad = h->disk_breaks = true;
-        sim_disk_set_error(h->disk, -ENOSPC, false);
-        ask(&first, all, leader); /* which the disk refuses */
+        memory_disk_set_error(h->disk, -ENOSPC, false);
+        ask(&first, all, leader); /* its disk write fails */
         do {
                 run_ms(all, LOOK_MS);
                 kv_state(h->store, &state);
@@ -351,9 +231,9 @@ static uint64_t acknowledge_ahead(Stores *all, Host *leader, Host *h) {
         return a.index;
 }
 
-/* By a kill and by a stop in order: the live tree is the one that was served before, intact, and still not
- * far enough. */
-static void what_a_stopped_host_acknowledged_binds_it_after_a_restart(Stores *all) {
+/* After a kill and after an orderly stop: the live tree is intact, but older than what the host acknowledged.
+ */
+static void a_stopped_host_serves_after_a_restart_what_it_acknowledged(Stores *all) {
         for (unsigned round = 0; round < 2; round++) {
                 Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
                 uint64_t index = acknowledge_ahead(all, leader, h);
@@ -361,7 +241,7 @@ static void what_a_stopped_host_acknowledged_binds_it_after_a_restart(Stores *al
                 for (unsigned i = 0; i < all->n; i++)
                         if (&all->hosts[i] != h)
                                 sim_net_cut(all->net, h->card, all->hosts[i].card, true);
-                h->disk_breaks = false; /* starting mends the disk */
+                h->disk_breaks = false; /* a start ends the fault of the disk */
                 if (round == 0)
                         (void) store_crash(h);
                 else
@@ -381,12 +261,12 @@ static void what_a_stopped_host_acknowledged_binds_it_after_a_restart(Stores *al
                 for (unsigned i = 0; i < all->n; i++)
                         sim_net_cut(all->net, h->card, all->hosts[i].card, false);
                 (void) wait_until_whole(all);
-                run_ms(all, ANSWER_MS); /* a majority is asked */
+                run_ms(all, ANSWER_MS); /* a majority confirms the read */
                 if (!kv_can_serve(h->store))
                         world_failed(all->world, "who-has-caught-up-shows-it", "at index %" PRIu64,
                                      kv_index(h->store));
 
-                /* And then the tree counts by itself again. */
+                /* From then on the tree alone decides. */
                 for (unsigned i = 0; i < all->n; i++)
                         if (&all->hosts[i] != h)
                                 sim_net_cut(all->net, h->card, all->hosts[i].card, true);
@@ -408,8 +288,8 @@ static void remove_record(const Host *h) {
                 abort();
 }
 
-/* A voter whose disk was replaced: its tree is empty at first, and denies nothing that the cluster holds. */
-static void a_host_that_is_admitted_serves_nothing_before_it_has_what_was_acknowledged(Stores *all) {
+/* A voter whose disk was replaced: its tree is empty at first, and must not be served. */
+static void a_new_member_serves_nothing_before_it_has_all_acknowledged_writes(Stores *all) {
         Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
         uint64_t begun_ms = world_now_ms(all->world);
         Ask a;
@@ -427,7 +307,7 @@ static void a_host_that_is_admitted_serves_nothing_before_it_has_what_was_acknow
                 if (world_now_ms(all->world) > begun_ms + PATIENCE_MS)
                         world_failed(all->world, "who-has-caught-up-serves", "not within %d s",
                                      PATIENCE_MS / 1000);
-                if (ms > 3 * ANSWER_MS) /* until then nobody admits it */
+                if (ms > 3 * ANSWER_MS) /* before, the members reject it */
                         stores_turn(all);
                 run_ms(all, 1);
         }
@@ -437,8 +317,8 @@ static void a_host_that_is_admitted_serves_nothing_before_it_has_what_was_acknow
                              kv_index(h->store), a.index);
 }
 
-/* A transaction that fails publishes nothing: not the index, either, by which an observer believes to have
- * seen all before it. */
+/* A failed transaction publishes nothing, nor its index: an observer takes an index for the end of a complete
+ * sequence. */
 static void a_failed_apply_publishes_no_index(Stores *all) {
         Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
         KvState state;
@@ -481,8 +361,8 @@ static void count_messages(void *userdata, const char *text) {
         kept->n_no_room += strstr(text, "has no room on its disk for the tree") != NULL;
 }
 
-/* Not again and again without a word, and a voter that holds nothing is no secret. */
-static void a_tree_that_finds_no_room_is_refused_with_the_reason_on_both_sides_once(Stores *all) {
+/* No silent repetitions, and the status names a voter without a tree. */
+static void a_snapshot_that_does_not_fit_is_rejected_with_one_message_on_both_sides(Stores *all) {
         Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
         KvState here = {}, there = {};
         Kept kept = {};
@@ -495,7 +375,7 @@ static void a_tree_that_finds_no_room_is_refused_with_the_reason_on_both_sides_o
         all->message_userdata = &kept;
         store_power_on(h);
         run_ms(all, 20000);
-        write_much(all); /* a larger tree: the figures change, the reason stays */
+        write_much(all); /* a larger tree: other numbers, the same reason */
         run_ms(all, 20000);
         kv_state(h->store, &here);
         kv_state(leader->store, &there);
@@ -531,9 +411,9 @@ static void lag(Stores *all, Host *h) {
         (void) wait_for_leader(all);
 }
 
-/* It is stored twice: there may be room for the first copy only. All of it is not sent again and again then.
- */
-static void a_tree_that_did_not_fit_is_sent_again_once_there_is_more_room(Stores *all) {
+/* The receiver stores the snapshot twice, and there may be space for the first copy only. It must not be sent
+ * repeatedly. */
+static void a_rejected_snapshot_is_sent_again_when_there_is_space(Stores *all) {
         Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
         char second[300];
         KvState here = {};
@@ -563,8 +443,8 @@ static void a_tree_that_did_not_fit_is_sent_again_once_there_is_more_room(Stores
                 world_failed(all->world, "what-is-over-is-over", "problem: %s", here.problem);
 }
 
-/* Something else took it, and gave it back. */
-static void a_tree_is_taken_again_when_the_disk_was_full_for_a_moment(Stores *all) {
+/* Another user of the disk takes the space, and frees it. */
+static void a_snapshot_is_received_after_the_disk_was_full_briefly(Stores *all) {
         Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
         char second[300];
         unsigned before = folder_faults();
@@ -581,7 +461,7 @@ static void a_tree_is_taken_again_when_the_disk_was_full_for_a_moment(Stores *al
         folder_room_left(UINT64_MAX);
 }
 
-static unsigned n_entries_read; /* of what memory holds of the log */
+static unsigned n_entries_read; /* from the log in memory */
 
 const RaftEntry *__real_raft_core_entry(const RaftCore *core, uint64_t index);
 const RaftEntry *__wrap_raft_core_entry(const RaftCore *core, uint64_t index);
@@ -590,8 +470,8 @@ const RaftEntry *__wrap_raft_core_entry(const RaftCore *core, uint64_t index) {
         return __real_raft_core_entry(core, index);
 }
 
-/* Entries stay in memory for it, more than memory may have otherwise. */
-static void entries_that_a_host_lacks_are_not_scanned_at_each_write(Stores *all) {
+/* The leader keeps entries in memory for a follower, beyond its usual limit. */
+static void writes_do_not_scan_the_entries_that_a_follower_lacks(Stores *all) {
         Host *leader = wait_until_whole(all);
         unsigned before;
 
@@ -628,15 +508,14 @@ static void wait_for_seat(Stores *all, const Host *at, uint64_t raft_id, KvMembe
         }
 }
 
-/* Who votes knows by his own clock that the leader is silent, who does not by another one: here between the
- * two. */
-static void who_is_told_that_he_votes_no_more_and_then_nothing_knows_no_leader(Stores *all) {
+/* Voters and standbys detect a silent leader by different time limits: the demotion happens between them. */
+static void a_demoted_member_without_contact_has_no_leader(Stores *all) {
         Host *h = NULL;
         KvState state;
 
         (void) wait_until_whole(all);
         while (!h) {
-                stores_turn(all); /* the fourth joins */
+                stores_turn(all); /* admits the fourth host */
                 run_ms(all, LOOK_MS);
                 for (unsigned i = 0; i < all->n; i++)
                         if (stores_leader(all) && all->hosts[i].raft_id != 0 &&
@@ -657,8 +536,8 @@ static void who_is_told_that_he_votes_no_more_and_then_nothing_knows_no_leader(S
 
 static void on_any(void *userdata, const KvResult *result) {}
 
-/* While writes come as fast as they can, too: then hardly ever somebody has all that the leader has. */
-static void a_leader_at_work_whose_disk_refuses_hands_over(Stores *all) {
+/* Under continuous writes, too: then the followers rarely have all entries of the leader. */
+static void a_busy_leader_whose_disk_fails_transfers_leadership(Stores *all) {
         KvCommand cmd = { .op = KV_SET, .key = kv_string("/load"), .value = kv_string("1") };
 
         for (unsigned k = 0; k < 6; k++) {
@@ -669,7 +548,7 @@ static void a_leader_at_work_whose_disk_refuses_hands_over(Stores *all) {
                 for (unsigned ms = 0; !(next = stores_leader(all)) || next == leader; ms++) {
                         if (ms == 200 + k * 7) {
                                 leader->disk_bad = leader->disk_breaks = true;
-                                sim_disk_set_error(leader->disk, -EIO, false);
+                                memory_disk_set_error(leader->disk, -EIO, false);
                                 begun_ms = world_now_ms(all->world);
                         }
                         if (begun_ms > 0 && world_now_ms(all->world) > begun_ms + ELECTION_MS / 2)
@@ -682,14 +561,14 @@ static void a_leader_at_work_whose_disk_refuses_hands_over(Stores *all) {
                 }
                 world_trace(all->world, next->name, "leads %" PRIu64 " ms after the disk of %s refused",
                             world_now_ms(all->world) - begun_ms, leader->name);
-                sim_disk_set_error(leader->disk, 0, false);
+                memory_disk_set_error(leader->disk, 0, false);
                 leader->disk_breaks = false;
         }
 }
 
-/* The promoted host is silent: the leader gives up and begins again from its log, whose last write hangs
- * meanwhile. */
-static void a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting(Stores *all) {
+/* The promoted host does not answer: the leader aborts the promotion and restarts from its log, whose last
+ * write hangs. */
+static void a_promotion_that_fails_on_a_hanging_disk_answers_all_requests(Stores *all) {
         Host *leader = wait_until_whole(all), *standby = NULL;
         KvState state;
         Ask first, a;
@@ -710,7 +589,7 @@ static void a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting(Store
 
         leader->disk_bad = true;
         world_loop_set_work_ms(leader->loop, 9000, 9000);
-        ask(&first, all, leader); /* the others have it, the leader writes */
+        ask(&first, all, leader); /* the others have the entry; the leader still writes it */
         run_ms(all, 200);
         world_loop_pause(standby->loop, 8000);
         if (kv_member_promote(leader->store, standby->raft_id) != 0)
@@ -721,21 +600,21 @@ static void a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting(Store
         if (!a.came)
                 world_failed(all->world, "who-asked-is-answered", "nothing after %u ms",
                              500 + ANSWER_MS + 500);
-        store_power_cut(leader, 1000); /* the write that hung ends in nobody's life */
+        store_power_cut(leader, 1000); /* the hanging write never ends */
         run_ms(all, 12000);
         world_loop_set_work_ms(leader->loop, 0, 0);
         leader->disk_bad = false;
         (void) wait_until_whole(all);
 }
 
-/* What was asked in a term that is over is in nobody's log any more, and nobody is asked for it again. */
-static void a_leader_that_is_lost_and_leads_again_answers_what_was_asked_before(Stores *all) {
+/* A proposal of an earlier term is in no log any more, and is not repeated. */
+static void a_leader_that_returns_answers_earlier_requests(Stores *all) {
         Host *first = wait_until_whole(all), *next;
         uint64_t begun_ms;
         KvState state;
         Ask a;
 
-        run_ms(all, 1000); /* that the third one votes is committed */
+        run_ms(all, 1000); /* the promotion of the third host is committed */
         kv_state(first->store, &state);
         for (unsigned i = 0; i < all->n; i++)
                 if (&all->hosts[i] != first)
@@ -762,154 +641,38 @@ static void a_leader_that_is_lost_and_leads_again_answers_what_was_asked_before(
                              a.came ? kv_status_name(a.status) : "nothing");
 }
 
-/* -- A rebuild -- */
-
-enum { REBUILD_MS = 3000 }; /* that the worker takes for each of its works */
-
-static bool is_stopped(const Host *h) {
-        KvState state;
-
-        kv_state(h->store, &state);
-        return state.stopped;
-}
-
-static uint64_t live_inode(const Host *h) {
-        _cleanup_free_ char *path = NULL;
-        struct stat st;
-
-        if (asprintf(&path, "%s/live/data.mdb", h->tree) < 0 || stat(path, &st) < 0)
-                return 0;
-        return st.st_ino;
-}
-
-/* The tree of 'h' refuses a write; when this returns, its replica is at work to come back: before that it has
- * waited for 500 ms. */
-static void fail_tree(Stores *all, Host *leader, Host *h) {
-        Ask a;
-
-        run_ms(all, 2 * REBUILD_MS);
-        h->disk_bad = h->disk_breaks = true;
-        folder_fault(h->tree, -EIO);
-        ask(&a, all, leader);
-        for (unsigned i = 0; !is_stopped(h); i++) {
-                if (i > PATIENCE_MS / LOOK_MS)
-                        world_failed(all->world, "a-tree-that-fails-stops-its-replica", "not within %d s",
-                                     PATIENCE_MS / 1000);
-                run_ms(all, LOOK_MS);
-        }
-        folder_fault(h->tree, 0);
-        world_loop_set_work_ms(h->loop, REBUILD_MS, REBUILD_MS);
-        run_ms(all, 1500);
-        if (!is_stopped(h))
-                world_failed(all->world, "a-rebuild-is-off-the-loop",
-                             "%s has come back before its worker has ended", h->name);
-}
-
-static void wait_until_back(Stores *all, Host *h) {
-        world_loop_set_work_ms(h->loop, 0, 5);
-        h->disk_breaks = false;
-        (void) wait_until_whole(all);
-        if (children(all, h) != children(all, stores_leader(all)))
-                world_failed(all->world, "what-was-acknowledged-is-there", "%s has %u", h->name,
-                             children(all, h));
-}
-
-static void a_host_goes_on_while_its_tree_is_rebuilt(Stores *all) {
-        Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
-        unsigned n;
-        Ask a;
-
-        fail_tree(all, leader, h);
-        n = children(all, h); /* of the tree before */
-        ask(&a, all, h);
-        run_ms(all, ANSWER_MS / 3);
-        if (!a.came || a.status != KV_OK)
-                world_failed(all->world, "a-host-that-rebuilds-writes", "%s",
-                             a.came ? kv_status_name(a.status) : "nothing came");
-        if (!is_stopped(h) || children(all, h) != n)
-                world_failed(all->world, "the-rebuild-goes-on", "%u of %u children", children(all, h), n);
-        wait_until_back(all, h);
-}
-
-static void a_rebuild_that_fails_is_tried_again(Stores *all) {
-        Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
-        unsigned n, before;
-
-        write_much(all); /* a checkpoint */
-        leader = wait_until_whole(all);
-        h = &all->hosts[(leader->number + 1) % 3];
-        fail_tree(all, leader, h);
-        n = children(all, h);
-        before = folder_faults();
-        folder_fault(h->tree, -ENOSPC); /* met by the copy */
-        run_ms(all, 2 * REBUILD_MS);
-        if (folder_faults() == before || !is_stopped(h) || children(all, h) != n)
-                world_failed(all->world, "a-second-failure-is-as-the-first", "%u of %u children",
-                             children(all, h), n);
-        folder_fault(h->tree, 0);
-        wait_until_back(all, h);
-}
-
-/* In order, by a kill, and by the loss of power, in which the worker may have come to any of its steps. */
-static void a_host_that_ends_in_a_rebuild_has_all_it_had(Stores *all) {
-        for (unsigned round = 0; round < 6; round++) {
-                Host *leader = wait_until_whole(all), *h = &all->hosts[(leader->number + 1) % 3];
-                uint64_t inode, lives = h->lives;
-
-                fail_tree(all, leader, h);
-                inode = live_inode(h);
-                if (round == 0) {
-                        store_stop(h);
-                        while (h->store && h->lives == lives)
-                                run_ms(all, 1);
-                        if (live_inode(h) != inode)
-                                world_failed(all->world, "a-stop-cancels-a-rebuild",
-                                             "%s has rebuilt its tree all the same", h->name);
-                } else if (round == 1)
-                        (void) store_crash(h);
-                else
-                        (void) store_power_cut(h, 1000);
-                for (unsigned i = 0; i < PATIENCE_MS / LOOK_MS && (!store_is_up(h) || h->lives == lives); i++)
-                        run_ms(all, LOOK_MS);
-                wait_until_back(all, h);
-        }
-}
-
 static const Scenario scenarios[] = {
-        { "a_leader_that_is_lost_and_leads_again_answers_what_was_asked_before",
-          a_leader_that_is_lost_and_leads_again_answers_what_was_asked_before, 3 },
-        { "a_leader_that_dies_at_any_moment_leaves_no_doubt",
-          a_leader_that_dies_at_any_moment_leaves_no_doubt, 3 },
-        { "a_leader_whose_disk_refuses_is_replaced_within_three_elections",
-          a_leader_whose_disk_refuses_is_replaced_within_three_elections, 3 },
-        { "a_leader_at_work_whose_disk_refuses_hands_over", a_leader_at_work_whose_disk_refuses_hands_over,
+        { "a_leader_that_returns_answers_earlier_requests", a_leader_that_returns_answers_earlier_requests,
           3 },
+        { "a_write_has_a_known_outcome_whenever_its_leader_dies",
+          a_write_has_a_known_outcome_whenever_its_leader_dies, 3 },
+        { "a_leader_whose_disk_fails_is_replaced_within_three_elections",
+          a_leader_whose_disk_fails_is_replaced_within_three_elections, 3 },
+        { "a_busy_leader_whose_disk_fails_transfers_leadership",
+          a_busy_leader_whose_disk_fails_transfers_leadership, 3 },
         { "a_host_whose_replica_has_stopped_sends_writes_to_the_leader",
           a_host_whose_replica_has_stopped_sends_writes_to_the_leader, 3 },
-        { "what_came_to_the_log_too_late_is_unknown_to_a_host_whose_replica_has_stopped",
-          what_came_to_the_log_too_late_is_unknown_to_a_host_whose_replica_has_stopped, 3 },
-        { "what_a_stopped_host_acknowledged_binds_it_after_a_restart",
-          what_a_stopped_host_acknowledged_binds_it_after_a_restart, 3 },
-        { "a_host_that_is_admitted_serves_nothing_before_it_has_what_was_acknowledged",
-          a_host_that_is_admitted_serves_nothing_before_it_has_what_was_acknowledged, 3 },
-        { "a_tree_that_finds_no_room_is_refused_with_the_reason_on_both_sides_once",
-          a_tree_that_finds_no_room_is_refused_with_the_reason_on_both_sides_once, 3 },
-        { "a_tree_that_did_not_fit_is_sent_again_once_there_is_more_room",
-          a_tree_that_did_not_fit_is_sent_again_once_there_is_more_room, 3 },
-        { "a_tree_is_taken_again_when_the_disk_was_full_for_a_moment",
-          a_tree_is_taken_again_when_the_disk_was_full_for_a_moment, 3 },
-        { "entries_that_a_host_lacks_are_not_scanned_at_each_write",
-          entries_that_a_host_lacks_are_not_scanned_at_each_write, 3 },
-        { "a_host_goes_on_while_its_tree_is_rebuilt", a_host_goes_on_while_its_tree_is_rebuilt, 3 },
-        { "a_rebuild_that_fails_is_tried_again", a_rebuild_that_fails_is_tried_again, 3 },
-        { "a_host_that_ends_in_a_rebuild_has_all_it_had", a_host_that_ends_in_a_rebuild_has_all_it_had, 3 },
+        { "a_late_entry_is_unknown_to_a_host_whose_replica_has_stopped",
+          a_late_entry_is_unknown_to_a_host_whose_replica_has_stopped, 3 },
+        { "a_stopped_host_serves_after_a_restart_what_it_acknowledged",
+          a_stopped_host_serves_after_a_restart_what_it_acknowledged, 3 },
+        { "a_new_member_serves_nothing_before_it_has_all_acknowledged_writes",
+          a_new_member_serves_nothing_before_it_has_all_acknowledged_writes, 3 },
+        { "a_snapshot_that_does_not_fit_is_rejected_with_one_message_on_both_sides",
+          a_snapshot_that_does_not_fit_is_rejected_with_one_message_on_both_sides, 3 },
+        { "a_rejected_snapshot_is_sent_again_when_there_is_space",
+          a_rejected_snapshot_is_sent_again_when_there_is_space, 3 },
+        { "a_snapshot_is_received_after_the_disk_was_full_briefly",
+          a_snapshot_is_received_after_the_disk_was_full_briefly, 3 },
+        { "writes_do_not_scan_the_entries_that_a_follower_lacks",
+          writes_do_not_scan_the_entries_that_a_follower_lacks, 3 },
         { "a_failed_apply_publishes_no_index", a_failed_apply_publishes_no_index, 3 },
-        { "who_is_told_that_he_votes_no_more_and_then_nothing_knows_no_leader",
-          who_is_told_that_he_votes_no_more_and_then_nothing_knows_no_leader, 4 },
-        { "a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting",
-          a_promotion_that_fails_on_a_hanging_disk_leaves_nobody_waiting, 4 },
-        { "a_host_that_cannot_follow_gives_the_leaders_answer_and_shows_nothing_older",
-          a_host_that_cannot_follow_gives_the_leaders_answer_and_shows_nothing_older, 3 },
+        { "a_demoted_member_without_contact_has_no_leader", a_demoted_member_without_contact_has_no_leader,
+          4 },
+        { "a_promotion_that_fails_on_a_hanging_disk_answers_all_requests",
+          a_promotion_that_fails_on_a_hanging_disk_answers_all_requests, 4 },
+        { "a_lagging_host_returns_the_leaders_answer_and_serves_nothing_older",
+          a_lagging_host_returns_the_leaders_answer_and_serves_nothing_older, 3 },
 };
 
 int main(int argc, char *argv[]) {

@@ -1,20 +1,20 @@
 #!/bin/bash
-# The consensus core: many runs that must hold; and runs with one rule switched off, or one bug planted, that must fail: a check that
-# finds nothing proves nothing. How many of how many failed is said. Each rule has a directed scenario besides, in
+# The consensus core: many runs that must hold; and runs with one rule switched off, or with one defect of the simulated host (--bug),
+# that must fail: a check that finds nothing proves nothing. How many of how many failed is said. Each rule has a directed scenario besides, in
 # tests/unit/test-raft_core.c, which must fail without it: some defects bite once in a thousand runs.
 #
 # Optimised build; the scenarios run in the sanitized one: what one rule prevents is a leak. CORE_RUNS=N: so many runs that must hold,
 # in two processes; CORE_FROM=N: from that seed on. See tests/sim/test-raft-core.c.
 cd "$(dirname "$(realpath "$0")")/../.." || exit 1
-build=${LAB_BUILD:-build} planted=${CHECK_BUILD:-build-check}
+build=${LAB_BUILD:-build} checked=${CHECK_BUILD:-build-check}
 program=$build/tests/sim/test-raft-core
-scenarios=$planted/tests/unit/test-raft_core
+scenarios=$checked/tests/unit/test-raft_core
 runs=${CORE_RUNS:-500} from=${CORE_FROM:-1}
 # Only this script sets what it needs: a leak is a finding here.
 export ASAN_OPTIONS=detect_leaks=1
 
 make -s -C "$build" tests/sim/test-raft-core >/dev/null || { echo "not ok builds: tests/sim/test-raft-core does not compile"; exit 1; }
-make -s -C "$planted" tests/unit/test-raft_core >/dev/null || { echo "not ok builds: tests/unit/test-raft_core does not compile"; exit 1; }
+make -s -C "$checked" tests/unit/test-raft_core >/dev/null || { echo "not ok builds: tests/unit/test-raft_core does not compile"; exit 1; }
 
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
@@ -35,7 +35,7 @@ else
 fi
 [ -z "${CORE_ONLY:-}" ] || exit
 
-# One that is caught ends with a failed check; without its rule the engine may also crash, which is as good.
+# A defect that is found ends with a failed check. Without its rule the engine may also crash, which counts as found.
 must_fail() { # NAME LEAST RUNS OPTIONS...
         local name=$1 least=$2 n=$3 said found
         shift 3
@@ -78,5 +78,5 @@ for rule in row1 row2 row3 row4 row5 row6 vote-result one-install promotion demo
 done
 
 for bug in ack-before-sync lose-vote keep-conflicts cut-too-early install-keeps-log; do
-        must_fail "planted_bug_${bug//-/_}_is_found" 1 50 --bug $bug
+        must_fail "a_host_with_${bug//-/_}_fails" 1 50 --bug $bug
 done

@@ -1,5 +1,5 @@
-/* When a replica that has failed looks whether it can come back, what a host that hears no leader says and
- * does, and when a commit is told: in virtual time.
+/* Timing of a replica, in virtual time: probes of a failed replica, a host without contact to a leader,
+ * notifications of commits.
  *
  *      test-replica [--seed N] [--runs N] [--trace] */
 #include <errno.h>
@@ -15,25 +15,26 @@ enum {
         HEARTBEAT_MS = 150, /* of Raft: a leader alone has a tick each ELECTION_MS */
         WRITE_MAX_MS = 10000,
         TICK_COUNTS_MS = 1000,
-        COPY_RETRY_MS = 10000, /* replica_inputs.c */
+        COPY_RETRY_MS = 10000, /* inputs.c */
         HAND_OVER_MS = 1000,
         PROBE_MS = 500,
         PROBE_MAX_MS = 10000,
         STEADY_MS = 60000,
-        LOOK_AGAIN_MS = 100, /* replica_recovery.c */
+        LOOK_AGAIN_MS = 100, /* stop.c */
 };
 
-/* 'by' asks for a write, which the disk of 'h' refuses; returns when the replica has stopped, and says so. */
+/* Propose a write at 'by' that the disk of 'h' rejects; return when the replica has stopped and reported it.
+ */
 static uint64_t stop_by(Stores *all, Host *h, Host *by, int error) {
         h->disk_bad = h->disk_breaks = true;
-        sim_disk_set_error(h->disk, error, false);
+        memory_disk_set_error(h->disk, error, false);
         begin_put(by, "/stop");
         WAIT(all, "a-replica-stops", h->stopped);
         return world_now_ms(all->world);
 }
 
 static void mend(Host *h) {
-        sim_disk_set_error(h->disk, 0, false);
+        memory_disk_set_error(h->disk, 0, false);
         h->disk_breaks = false;
 }
 
@@ -65,7 +66,8 @@ static void a_stopped_replica_looks_again_with_growing_pauses(Stores *all) {
         mend(h);
         WAIT(all, "it-comes-back", !h->stopped);
 
-        /* One that fails again soon goes on with such pauses, one that was steady for a minute does not. */
+        /* A replica that fails again soon keeps its longer interval; after a minute without failure it starts
+         * again. */
         for (unsigned steady = 0; steady < 2; steady++) {
                 run_ms(all, steady ? STEADY_MS + 1000 : STEADY_MS - 5000);
                 wire.n = 0;
@@ -78,8 +80,8 @@ static void a_stopped_replica_looks_again_with_growing_pauses(Stores *all) {
         }
 }
 
-/* Of what has passed while it stood still itself, TICK_COUNTS_MS count at most. Watching begins and ends with
- * a tick, and each pause lasts from the tick before to its end. */
+/* Of a pause of the host itself, at most TICK_COUNTS_MS count. Observation starts and ends with a tick, and
+ * each pause lasts from the previous tick to its end. */
 static void watch_a_write_that_hangs(Stores *all, unsigned pauses) {
         enum { PAUSE_MS = 3000 };
         Host *h = alone(all);
@@ -110,7 +112,8 @@ static void a_write_that_hangs_is_not_charged_with_pauses_of_the_daemon(Stores *
         watch_a_write_that_hangs(all, 4);
 }
 
-/* It cannot begin again while that write is under way, and looks ten times a second whether it has ended. */
+/* The replica cannot restart while that write is under way; it checks ten times a second whether it has
+ * ended. */
 static void it_begins_again_soon_after_the_write_that_hung(Stores *all) {
         for (unsigned i = 0; i < 4; i++) {
                 Host *h = alone(all);
@@ -119,7 +122,7 @@ static void it_begins_again_soon_after_the_write_that_hung(Stores *all) {
                 h->disk_bad = true;
                 world_loop_set_work_ms(h->loop, 14000 + 25 * i, 14000 + 25 * i);
                 begin_put(h, "/a");
-                WAIT(all, "it-writes", raft_log_oldest_write_ms(h->store->replica->log) > 0);
+                WAIT(all, "it-writes", raft_log_oldest_write_ms(replica_log(h->store->replica)) > 0);
                 end_ms = world_now_ms(all->world) + 14000 + 25 * i;
                 world_loop_set_work_ms(h->loop, 0, 1);
                 WAIT(all, "it-ends", h->stopped);
@@ -130,8 +133,8 @@ static void it_begins_again_soon_after_the_write_that_hung(Stores *all) {
         }
 }
 
-/* An eighth of a small disk, and what a rebuild takes; a replica that has failed for another reason is not
- * asked for room. */
+/* The limit is an eighth of a small disk and the size of a rebuild; a replica that failed for another reason
+ * needs no free space. */
 static void a_replica_that_had_no_room_comes_back_when_there_is_a_reserve(Stores *all) {
         static const struct {
                 int error;
@@ -145,7 +148,8 @@ static void a_replica_that_had_no_room_comes_back_when_there_is_a_reserve(Stores
                 make_checkpoint(all, h);
                 run_ms(all, 1000);
                 wire.total = 8 * reserve;
-                wire.room = reserve - 1 + (cases[k].of_tree ? h->store->replica->folder.checkpoint.size : 0);
+                wire.room = reserve - 1 +
+                            (cases[k].of_tree ? replica_data_dir(h->store->replica)->checkpoint.size : 0);
                 if (cases[k].of_tree)
                         folder_fault(h->tree, cases[k].error);
                 (void) stop_by(all, h, h, cases[k].of_tree ? 0 : cases[k].error);
@@ -209,8 +213,8 @@ static void set_apart(Stores *all, Host *h, bool apart) {
                         sim_net_cut(all->net, h->card, all->hosts[i].card, apart);
 }
 
-/* It is noticed two election timeouts after the last message, when nothing else wakes the host. 'knows': what
- * clients are told. */
+/* The host notices the loss two election timeouts after the last message, when nothing else wakes it.
+ * 'knows': the status that clients receive. */
 static void hears_no_leader(Stores *all, Host *h, bool (*knows)(const Host *h)) {
         set_apart(all, h, true);
         run_ms(all, 2 * ELECTION_MS - HEARTBEAT_MS - SLACK_MS);
@@ -258,7 +262,7 @@ static Host *standby(Stores *all) {
         return NULL;
 }
 
-/* The second time right after it was heard again, when its watch has just begun anew. */
+/* The second time directly after contact was restored, when its timer has just restarted. */
 static void a_standby_knows_its_leader_as_long_as_it_hears_it(Stores *all) {
         Host *h = NULL;
 
@@ -269,7 +273,7 @@ static void a_standby_knows_its_leader_as_long_as_it_hears_it(Stores *all) {
                 hears_no_leader(all, h, has_leader);
 }
 
-/* The followers' disks hang: none of them has all, and the leader goes on to hear them. */
+/* The followers' disks hang: none of them has all entries, but the leader has contact to them. */
 static void a_leader_that_cannot_hand_over_stops_after_a_second(Stores *all) {
         Host *leader = three_voters(all, 3000);
         uint64_t at_ms;
@@ -282,7 +286,7 @@ static void a_leader_that_cannot_hand_over_stops_after_a_second(Stores *all) {
         begin_put(leader, "/a");
         run_ms(all, 300);
         leader->disk_bad = leader->disk_breaks = true;
-        sim_disk_set_error(leader->disk, -EIO, false);
+        memory_disk_set_error(leader->disk, -EIO, false);
         begin_put(leader, "/b");
         WAIT(all, "it-fails", state_of(leader).stopped);
         at_ms = world_now_ms(all->world);
@@ -300,7 +304,7 @@ static void a_leader_that_has_handed_over_stops_at_once(Stores *all) {
         uint64_t term = state_of(leader).term;
 
         leader->disk_bad = leader->disk_breaks = true;
-        sim_disk_set_error(leader->disk, -EIO, false);
+        memory_disk_set_error(leader->disk, -EIO, false);
         begin_put(leader, "/a");
         WAIT(all, "another-leads",
              stores_leader(all) && stores_leader(all) != leader && state_of(stores_leader(all)).term > term);
@@ -311,9 +315,9 @@ static void a_leader_that_has_handed_over_stops_at_once(Stores *all) {
         UNTIL(all, "all-are-whole", is_whole(all, 3));
 }
 
-/* The engine itself sends a few entries with a heartbeat only: the first ones behind a change of the
- * configuration, and one that comes just behind a heartbeat. All others are sent and committed at once, and
- * only a heartbeat would say so without a notice. */
+/* libraft itself sends a few entries with a heartbeat only: the first ones after a configuration change, and
+ * one directly after a heartbeat. All others are sent and committed at once; without a notification only a
+ * heartbeat would inform the followers. */
 static void a_follower_hears_at_once_what_is_committed(Stores *all) {
         enum { N = 30, RARE = 5, IDLE_MS = 100 * HEARTBEAT_MS };
         Host *leader = three_voters(all, 3000), *h = &all->hosts[(leader->number + 1) % 3];

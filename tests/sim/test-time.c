@@ -1,6 +1,6 @@
 /* Cluster time and what expires by it, each clause in a scenario of its own (ARCHITECTURE, Time):
  *
- *      test-time [--seed N] [--runs N] [--bug NAME] [--trace]
+ *      test-time [--seed N] [--runs N] [--trace]
  *
  * What came while the leader was stopped is read before anything expires; a stall counts a second at most,
  * and time without a leader not at all; what was written before a leader came lives through its first 3
@@ -12,8 +12,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "tests/sim/scenarios.h"
-
-enum { PATIENCE_MS = 60000, LOOK_MS = 10 };
+#include "tests/lib/store_inside.h"
 
 typedef struct Put {
         Host *host;
@@ -45,10 +44,6 @@ static void on_ask(void *userdata) {
                 abort();
 }
 
-static void run_ms(Stores *all, uint64_t ms) {
-        world_run(all->world, world_now_ms(all->world) + ms);
-}
-
 static void put(Stores *all, Host *h, const char *key, uint64_t ttl_ms) {
         Put p = { .host = h, .key = key, .ttl_ms = ttl_ms };
 
@@ -61,14 +56,12 @@ static void put(Stores *all, Host *h, const char *key, uint64_t ttl_ms) {
 }
 
 static bool is_there(Stores *all, Host *h, const char *key) {
-        TreeTxn *txn;
         KvNode node;
         int r;
 
-        if (kv_read(h->store, &txn) < 0)
+        r = store_node(h->store, key, &node);
+        if (r < 0 && r != -ENOENT)
                 world_failed(all->world, "a-tree-can-be-read", "%s", h->name);
-        r = tree_get(txn, kv_string(key), &node);
-        tree_abort(txn);
         return r == 0;
 }
 

@@ -1,5 +1,5 @@
-/* Trees on their way to a follower that lacks more than the others' logs have, of which parts are lost, late
- * or refused: what is sent again, and when.
+/* Snapshot transfers to a lagging follower, whose chunks are lost, late or rejected: what the leader sends
+ * again, and when.
  *
  *      test-transfer [--seed N] [--runs N] [--trace] */
 #include <dirent.h>
@@ -16,14 +16,14 @@ enum { N_LARGE = 16, WRITES_MIN = 40, WRITES_MAX = 1000, NEVER_MS = 3600 * 1000 
 /* The times of transfer.c. */
 enum { STEP_MS = 200, MESSAGE_MS = 1000, MESSAGE_MAX_MS = 30000, NO_ROOM_MS = 10000, REFUSED_MS = 1000 };
 
-/* One host lacks entries that the leader's memory does not hold any more. */
+/* Let one host lag behind the leader's log. */
 static Host *fall_behind(Stores *all) {
         Host *leader = three_voters(all, 1000), *away = &all->hosts[(leader->number + 1) % 3];
         uint64_t lacked = state_of(leader).raft_index + 1;
 
         store_power_cut(away, NEVER_MS);
-        for (unsigned i = 0; i < WRITES_MIN || raft_core_first_index(leader->store->replica->core) <= lacked;
-             i++) {
+        for (unsigned i = 0;
+             i < WRITES_MIN || raft_core_first_index(replica_core(leader->store->replica)) <= lacked; i++) {
                 char key[32];
 
                 if (i == WRITES_MAX)
@@ -34,7 +34,7 @@ static Host *fall_behind(Stores *all) {
         return away;
 }
 
-/* And the leader has a checkpoint of all. */
+/* The leader has a checkpoint of all entries. */
 static Host *leave_one_behind(Stores *all) {
         Host *away = fall_behind(all);
 
@@ -45,7 +45,8 @@ static Host *leave_one_behind(Stores *all) {
 }
 
 static unsigned chunks_of(Stores *all) {
-        return (unsigned) ((stores_leader(all)->store->replica->folder.checkpoint.size + TRANSFER_CHUNK - 1) /
+        return (unsigned) ((replica_data_dir(stores_leader(all)->store->replica)->checkpoint.size +
+                            TRANSFER_CHUNK - 1) /
                            TRANSFER_CHUNK);
 }
 
@@ -58,7 +59,7 @@ static void chunks_that_cannot_be_sent_are_tried_again(Stores *all) {
         store_power_on(away);
         at_ms = wire_wait(all, CHUNK);
         run_ms(all, 25000);
-        n = 25000 / STEP_MS; /* and a few because something else has changed */
+        n = 25000 / STEP_MS; /* and some for other changes */
         expect(all, "an-attempt-each-step", wire_count(CHUNK, at_ms, at_ms + 25000), n - n / 20, n + n / 20);
         expect(all, "anew-after-10-s-of-silence", wire_numbers(), 3, 3);
         wire.refuse_chunks = false;
@@ -92,7 +93,7 @@ static unsigned n_descriptors(void) {
         return n;
 }
 
-/* Where no host's first checkpoint is still to come. */
+/* All hosts have a first checkpoint. */
 static unsigned n_descriptors_of(Stores *all) {
         for (unsigned i = 0; i < all->n; i++)
                 if (checkpoint_of(&all->hosts[i]) == 0)
@@ -101,7 +102,8 @@ static unsigned n_descriptors_of(Stores *all) {
         return n_descriptors();
 }
 
-/* All of it comes; 'repeated': some chunks twice. Then nothing is sent any more, and nothing stays open. */
+/* The transfer completes; 'repeated': some chunks are sent twice. Then nothing is sent, and no session stays
+ * open. */
 static void send_all(Stores *all, Host *away, bool repeated) {
         unsigned n = chunks_of(all), descriptors;
         uint64_t at_ms, closing_ms;
@@ -150,13 +152,14 @@ static void a_chunk_that_is_damaged_is_sent_again(Stores *all) {
 static void a_transfer_that_goes_on_is_not_begun_anew(Stores *all) {
         Host *away = leave_one_behind(all);
 
-        wire.acks_late_ms = 6000; /* less than the silence that ends one; all of it takes longer */
+        wire.acks_late_ms =
+                6000; /* less than the silence that ends a transfer, which takes longer as a whole */
         store_power_on(away);
         WAIT(all, "the-closing-message-comes", wire_count(CLOSING, 0, NEVER) > 0);
         expect(all, "transfers", wire_numbers(), 1, 1);
         wire.acks_late_ms = 0;
         UNTIL(all, "all-are-whole", is_whole(all, 3));
-        run_ms(all, 7000); /* no answer is on its way any more */
+        run_ms(all, 7000); /* until no answer is in flight */
 }
 
 static void the_closing_message_is_repeated_and_after_30_s_the_tree(Stores *all) {
@@ -172,7 +175,7 @@ static void the_closing_message_is_repeated_and_after_30_s_the_tree(Stores *all)
                         whole_ms = wire.items[i].at_ms;
         expect(all, "the-message-follows-at-once", closing_ms - whole_ms, 0, SLACK_MS);
 
-        /* A chunk that comes once more is answered: all is there. */
+        /* A repeated chunk is answered: the receiver has all of the snapshot. */
         n_acks = wire_acks(ACK_WHOLE);
         run_ms(all, 100);
         if (!wire_repeat_chunk(stores_leader(all), away))
@@ -198,7 +201,7 @@ static void the_closing_message_is_repeated_and_after_30_s_the_tree(Stores *all)
         UNTIL(all, "all-are-whole", is_whole(all, 3));
 }
 
-/* The first chunk of the transfer behind item 'i', in ms behind it. */
+/* Return the time from item 'i' to the first chunk after it, in ms. */
 static uint64_t next_transfer_ms(size_t i) {
         for (size_t k = i + 1; k < wire.n; k++)
                 if (wire.items[k].what == CHUNK && wire.items[k].number != wire.items[i].number)
@@ -206,7 +209,7 @@ static uint64_t next_transfer_ms(size_t i) {
         return 0;
 }
 
-/* Transfers that were refused: of each, several chunks may be. */
+/* Count rejected transfers: several chunks of one may be rejected. */
 static unsigned count_refused(void) {
         uint64_t last = 0;
         unsigned n = 0;
@@ -220,7 +223,7 @@ static unsigned count_refused(void) {
         return n;
 }
 
-/* 'error' of storing its second copy; 'room': on the disk. */
+/* 'error': of writing the second copy; 'room': free bytes of the disk. */
 static void refuse(Stores *all, int error, uint64_t room, uint64_t again_ms) {
         Host *away = leave_one_behind(all);
         uint64_t last = 0, ms;
@@ -265,10 +268,10 @@ static void a_tree_that_cannot_be_stored_is_sent_again_after_a_second(Stores *al
         refuse(all, -EIO, UINT64_MAX, REFUSED_MS);
 }
 
-/* 'unfit': its second copy has not fitted before. */
+/* 'unfit': the second copy did not fit before. */
 static void offer(Stores *all, bool unfit, bool fits) {
         Host *away = leave_one_behind(all);
-        uint64_t size = stores_leader(all)->store->replica->folder.checkpoint.size,
+        uint64_t size = replica_data_dir(stores_leader(all)->store->replica)->checkpoint.size,
                  twice = 2 * (size + size / 16);
         char second[300];
 
@@ -281,7 +284,8 @@ static void offer(Stores *all, bool unfit, bool fits) {
                 WAIT(all, "it-does-not-fit", wire_acks(ACK_REFUSED) > 0);
                 folder_fault(second, 0);
         }
-        run_ms(all, TRANSFER_SILENCE_MS + 5000); /* the leader may have begun before the host was up */
+        run_ms(all, TRANSFER_SILENCE_MS +
+                            5000); /* the leader may have started a transfer before the host was up */
         if (state_of(away).refuses == fits)
                 world_failed(all->world, "room-is-reckoned-to-the-byte", "%s", away->name);
         folder_room_left(UINT64_MAX);
@@ -331,7 +335,7 @@ static void a_stop_waits_for_a_tree_that_is_being_stored(Stores *all) {
 
         store_power_on(away);
         world_loop_set_work_ms(away->loop, 3000, 3000);
-        WAIT(all, "it-is-being-stored", transfers_busy(away->store->replica->transfers));
+        WAIT(all, "it-is-being-stored", transfers_busy(replica_transfers(away->store->replica)));
         lives = away->lives;
         store_stop(away);
         run_ms(all, 500);
@@ -341,7 +345,7 @@ static void a_stop_waits_for_a_tree_that_is_being_stored(Stores *all) {
         UNTIL(all, "all-are-whole", is_whole(all, 3));
 }
 
-/* The tree cannot be exchanged under a copy of it: the message is kept, and needs no repetition. */
+/* The tree cannot be replaced while a checkpoint copies it: the message is kept, not repeated. */
 static void a_state_that_comes_during_a_checkpoint_is_installed_behind_it(Stores *all) {
         uint64_t at_ms, index;
         Host *away = leave_one_behind(all);

@@ -19,7 +19,7 @@ typedef struct Watcher {
         Watchers *all;
         char key[32];
         unsigned host;
-        Watch *watch;
+        KvWatch *watch;
         bool came; /* it has been somewhere before */
         uint64_t next;
         uint64_t *told; /* indexes */
@@ -123,7 +123,7 @@ static void begin_anew(Watcher *w, uint64_t next) {
         w->spans[w->n_spans++].from = w->next = next;
 }
 
-static void on_event(void *userdata, HubEvent *event) {
+static void on_event(void *userdata, KvWatchEvent *event) {
         const KvEvent *e = &event->event;
         Watcher *w = userdata;
 
@@ -149,10 +149,10 @@ static void on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
 }
 
 static void open_watch(Watcher *w, KvStore *store, unsigned host) {
-        static const WatchEvents events = { .on_event = on_event, .on_cleared = on_cleared };
-        WatchOptions options = { .key = kv_string(w->key), .recursive = true, .since = w->next };
+        static const KvWatchOps events = { .on_event = on_event, .on_cleared = on_cleared };
+        KvWatchOptions options = { .key = kv_string(w->key), .recursive = true, .since = w->next };
         uint64_t oldest;
-        int r = hub_watch(kv_hub(store), &options, &events, w, &w->watch, &oldest);
+        int r = kv_watch(store, &options, &events, w, &w->watch, &oldest);
 
         if (r == -ESTALE) {
                 if (w->next >= oldest)
@@ -207,7 +207,7 @@ void watchers_turn(Watchers *all, KvStore *store, unsigned host) {
 
         if (w->host != NO_HOST && !world_chance(all->world, 20))
                 return;
-        w->watch = watch_close(w->watch);
+        w->watch = kv_watch_close(w->watch);
         w->host = NO_HOST;
         open_watch(w, store, host);
 }
@@ -218,7 +218,7 @@ void watchers_leave(Watchers *all, unsigned host) {
 
                 if (w->host != host)
                         continue;
-                w->watch = watch_close(w->watch);
+                w->watch = kv_watch_close(w->watch);
                 w->host = NO_HOST;
         }
 }

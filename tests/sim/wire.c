@@ -165,12 +165,12 @@ void __wrap_replica_send_message(Replica *p, uint64_t to, const RaftMessage *mes
         __real_replica_send_message(p, to, message);
 }
 
-int __real_data_dir_room(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total);
-int __wrap_data_dir_room(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total);
-int __wrap_data_dir_room(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total) {
-        note(container_of(folder, const Replica, folder), ROOM, 0, 0, 0);
+int __real_data_dir_space(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total);
+int __wrap_data_dir_space(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total);
+int __wrap_data_dir_space(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total) {
+        note(container_of(folder, const Replica, data_dir), ROOM, 0, 0, 0);
         if (wire.total == 0)
-                return __real_data_dir_room(folder, ret_free, ret_total);
+                return __real_data_dir_space(folder, ret_free, ret_total);
         *ret_free = wire.room;
         *ret_total = wire.total;
         return 0;
@@ -184,10 +184,6 @@ int __wrap_replica_reopen(Replica *p, bool rebuild, void (*done)(Replica *p), Er
 }
 
 /* -- Running -- */
-
-void run_ms(Stores *all, uint64_t ms) {
-        world_run(all->world, world_now_ms(all->world) + ms);
-}
 
 void expect(Stores *all, const char *name, uint64_t value, uint64_t least, uint64_t most) {
         if (value < least || value > most)
@@ -245,7 +241,7 @@ void put(Stores *all, Host *h, const char *key, size_t size) {
 }
 
 uint64_t checkpoint_of(const Host *h) {
-        const Checkpoint *c = &h->store->replica->folder.checkpoint;
+        const Checkpoint *c = &replica_data_dir(h->store->replica)->checkpoint;
 
         return c->fd < 0 ? 0 : c->meta.applied;
 }
@@ -253,7 +249,7 @@ uint64_t checkpoint_of(const Host *h) {
 void make_checkpoint(Stores *all, Host *h) {
         UNTIL(all, "a-checkpoint-is-made",
               (replica_checkpoint(h->store->replica),
-               checkpoint_of(h) == raft_core_applied_index(h->store->replica->core)));
+               checkpoint_of(h) == raft_core_applied_index(replica_core(h->store->replica))));
 }
 
 Host *three_voters(Stores *all, uint64_t for_ms) {

@@ -1,6 +1,5 @@
-/* What replicas send and ask, written down with the time, and what is lost, damaged or delayed on its way:
- * for tests of when something happens. It takes over calls of the replica (see the linker's options of its
- * programs in tests/sim/local.mk). */
+/* Frames that replicas send, recorded with their times; some are lost, corrupted or delayed. For tests of
+ * timing. The linker replaces calls of the replica (WIRE_WRAP in tests/sim/local.mk). */
 #pragma once
 
 #include "kvstore/kvstore_internal.h"
@@ -8,8 +7,6 @@
 #include "tests/sim/scenarios.h"
 
 enum {
-        PATIENCE_MS = 60000,
-        LOOK_MS = 10,
         PUT_MAX = 50 * 1024,
         COPY_MS = 300,
         SLACK_MS = 20, /* of what happens at once: some messages, a write and their events, in a world that
@@ -57,7 +54,6 @@ bool wire_repeat_chunk(Host *leader, const Host *to); /* the last one; false: th
 
 /* -- Running -- */
 
-void run_ms(Stores *all, uint64_t ms);
 void expect(Stores *all, const char *name, uint64_t value, uint64_t least, uint64_t most);
 KvState state_of(const Host *h);
 bool is_whole(Stores *all, unsigned n_voters); /* all know the leader, and have all */

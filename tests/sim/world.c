@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #include "base/memory.h"
 #include "kvstore/cost.h"
@@ -13,22 +14,22 @@
 typedef struct Event {
         uint64_t at_ms, serial;
         WorldLoop *loop;      /* NULL: the world's */
-        uint64_t incarnation; /* of the loop, when it was asked for */
+        uint64_t incarnation; /* of the loop, when the event was scheduled */
         void (*run)(void *userdata);
         void *userdata;
-        bool owned; /* 'userdata', if it never comes */
+        bool owned; /* 'userdata', if the event never runs */
 } Event;
 
 enum {
-        AT_ONCE_MAX = 100000, /* events of one millisecond: whoever makes more is in a circle */
+        AT_ONCE_MAX = 100000, /* events of one millisecond: more of them are an endless loop */
 
-        /* What one event of a loop may cost, in the units that a loop counts. */
+        /* Limits of one event of a loop, in the units that a loop counts. */
         EVENT_NODES_MAX = 20 * 1000,
         EVENT_BYTES_MAX = COST_ENTRY_MAX,
         EVENT_READ_MAX = 32 * 1024, /* bytes of files, by calls that block */
 };
 
-/* Calls that block are made below the loop, in one world at a time. */
+/* Reads by blocking calls since the event began. Not in World: the calls do not know their world. */
 static uint64_t n_read;
 static bool at_work;
 
@@ -37,16 +38,18 @@ struct World {
         Random random;
         Event *heap;
         size_t n, capacity;
-        WorldLoop *loops; /* that live */
+        LIST_HEAD(, WorldLoop) loops;
+        const WorldLoop *running;
         const char *replay;
         bool trace;
         bool (*is_short)(void);
 };
 
+/* Work that a worker thread has not finished. */
 typedef struct Flight {
         WorldLoop *loop;
         Work *work;
-        struct Flight *next;
+        TAILQ_ENTRY(Flight) of_loop;
 } Flight;
 
 struct WorldLoop {
@@ -56,13 +59,13 @@ struct WorldLoop {
         uint64_t incarnation, paused_until_ms, wake_ms, least_ms, most_ms,
                 last_work_ms; /* the world's times */
         uint64_t woke_ms;
-        uint64_t since_ms, since_own_ms; /* from when on its clock drifts, and what it showed then */
+        uint64_t since_ms, since_own_ms; /* the world's and its own time when its drift was set */
         int ppm;
         int64_t wall_offset_ms;
-        Flight *flights; /* in order */
-        Event *held;     /* came while it was paused, in order */
+        TAILQ_HEAD(, Flight) flights;
+        Event *held; /* due while it was paused, in order */
         size_t n_held, held_capacity;
-        WorldLoop *next;
+        LIST_ENTRY(WorldLoop) of_world;
 };
 
 static void *must(void *p) {
@@ -89,7 +92,7 @@ static void drop(const Event *e) {
 }
 
 World *world_free(World *w) {
-        assert(!w->loops);
+        assert(LIST_EMPTY(&w->loops));
         for (size_t i = 0; i < w->n; i++)
                 drop(&w->heap[i]);
         free(w->heap);
@@ -129,30 +132,31 @@ void world_set_replay(World *w, const char *replay) {
         w->replay = replay;
 }
 
-/* The name of a scratch folder is the only thing that differs between two runs of a seed. */
-static void hide_scratch(char *sentence) {
+/* Two runs of a seed differ in the names of their scratch folders only. */
+static void hide_scratch(char *message) {
         static const char prefix[] = "fleetd-test-";
 
-        for (char *p = sentence; (p = strstr(p, prefix));)
+        for (char *p = message; (p = strstr(p, prefix));)
                 for (p += sizeof(prefix) - 1; *p && *p != '/' && *p != ' '; p++)
                         *p = 'x';
 }
 
 void world_trace(World *w, const char *who, const char *format, ...) {
-        char sentence[1024];
+        char message[1024];
         va_list ap;
 
         va_start(ap, format);
-        vsnprintf(sentence, sizeof(sentence), format, ap);
+        vsnprintf(message, sizeof(message), format, ap);
         va_end(ap);
-        hide_scratch(sentence);
-        for (const char *p = sentence; *p; p++)
+        hide_scratch(message);
+        for (const char *p = message; *p; p++)
                 world_mix(w, (unsigned char) *p);
         if (w->trace)
-                printf("[%8llu] %s: %s\n", (unsigned long long) (w->now_ms - WORLD_START_MS), who, sentence);
+                printf("[%8llu] %s: %s\n", (unsigned long long) (w->now_ms - WORLD_START_MS), who, message);
 }
 
 void world_failed(World *w, const char *checker, const char *format, ...) {
+        const char *mutant = getenv("MUTANT");
         va_list ap;
 
         printf("FAILED %s seed=%llu at %llu.%03llu s: ", checker, (unsigned long long) w->seed,
@@ -161,8 +165,8 @@ void world_failed(World *w, const char *checker, const char *format, ...) {
         va_start(ap, format);
         vprintf(format, ap);
         va_end(ap);
-        printf("\nreplay: %s --seed %llu --trace\n", w->replay ?: "the same program",
-               (unsigned long long) w->seed);
+        printf("\nreplay: %s%s%s --seed %llu --trace\n", mutant ? "MUTANT=" : "", mutant ?: "",
+               w->replay ?: "the same program", (unsigned long long) w->seed);
         fflush(stdout);
         _Exit(1);
 }
@@ -223,22 +227,25 @@ void world_at_own(World *w, uint64_t delay_ms, WorldLoop *loop, void (*run)(void
 }
 
 static WorldLoop *living(World *w, WorldLoop *loop, uint64_t incarnation) {
-        for (WorldLoop *l = w->loops; l; l = l->next)
-                if (l == loop && l->incarnation == incarnation)
-                        return l;
+        WorldLoop *l;
+
+        LIST_FOREACH(l, &w->loops, of_world)
+        if (l == loop && l->incarnation == incarnation)
+                return l;
         return NULL;
 }
 
-/* The work that one event of a loop counted has a bound, whatever the seed: a loop that works longer answers
- * nobody. What the world itself did to the loop before, as when it opened a store, is no event of the loop.
- */
+/* Run an event of a loop and check the bounds of its work: a loop that works longer answers no request in
+ * time. What the world itself did to the loop before, for example to open a store, does not count. */
 static void run_counted(World *w, const Event *e) {
         WorldLoop *l;
         TurnWork work;
 
         (void) turns_end_work(&e->loop->base.turns);
         n_read = 0;
+        w->running = e->loop;
         e->run(e->userdata);
+        w->running = NULL;
         l = living(w, e->loop, e->incarnation);
         if (!l)
                 return;
@@ -258,13 +265,17 @@ void world_read(uint64_t bytes) {
                 n_read += bytes;
 }
 
+MemoryDisk *world_disk_new(World *w) {
+        return memory_disk_new(&w->random, world_read);
+}
+
 void world_run(World *w, uint64_t until_ms) {
         while (w->n > 0 && w->heap[0].at_ms <= until_ms) {
                 Event e = pop(w);
 
                 w->n_at_once = e.at_ms > w->now_ms ? 0 : w->n_at_once + 1;
                 if (w->n_at_once > AT_ONCE_MAX)
-                        world_failed(w, "time-goes-on", "%s has been busy %u times in one millisecond",
+                        world_failed(w, "time-advances", "%s had %u events in one millisecond",
                                      living(w, e.loop, e.incarnation) ? e.loop->name : "the world",
                                      AT_ONCE_MAX);
                 w->now_ms = MAX(w->now_ms, e.at_ms);
@@ -295,6 +306,10 @@ void world_run(World *w, uint64_t until_ms) {
 
 /* -- Loops -- */
 
+const WorldLoop *world_running_loop(const World *w) {
+        return w->running;
+}
+
 static WorldLoop *of(const Loop *loop) {
         return container_of(loop, WorldLoop, base);
 }
@@ -305,7 +320,7 @@ static uint64_t loop_sim_now_ms(const Loop *loop) {
         return l->since_own_ms + (l->world->now_ms - l->since_ms) * (uint64_t) (1000000 + l->ppm) / 1000000;
 }
 
-/* When its clock will show 'own_ms', or later. */
+/* Return the time of the world when the loop's clock shows at least 'own_ms'. */
 static uint64_t world_ms_of(const WorldLoop *l, uint64_t own_ms) {
         uint64_t rate = (uint64_t) (1000000 + l->ppm);
 
@@ -324,7 +339,7 @@ static void loop_on_wake(void *userdata) {
         if (l->wake_ms > l->world->now_ms)
                 return;
         l->wake_ms = UINT64_MAX;
-        (void) loop_run_due(&l->base, 100000); /* what is left has its wake from wake_at() */
+        (void) loop_run_due(&l->base, 100000); /* wake_at() schedules what is left */
 }
 
 static void loop_sim_wake_at(Loop *loop, uint64_t due_ms) {
@@ -340,11 +355,7 @@ static void loop_sim_wake_at(Loop *loop, uint64_t due_ms) {
 }
 
 static void flight_remove(Flight *f) {
-        Flight **at = &f->loop->flights;
-
-        while (*at != f)
-                at = &(*at)->next;
-        *at = f->next;
+        TAILQ_REMOVE(&f->loop->flights, f, of_loop);
         free(f);
 }
 
@@ -363,15 +374,13 @@ static int loop_sim_work(Loop *loop, Work *work) {
         WorldLoop *l = of(loop);
         uint64_t now_ms = l->world->now_ms,
                  due_ms = now_ms + l->least_ms + world_draw(l->world, l->most_ms - l->least_ms + 1);
-        Flight *f, **at = &l->flights;
+        Flight *f;
 
         if (world_is_short(l->world))
                 return -ENOMEM;
         f = must(NEW0(Flight, 1));
         *f = (Flight) { .loop = l, .work = work };
-        while (*at)
-                at = &(*at)->next;
-        *at = f;
+        TAILQ_INSERT_TAIL(&l->flights, f, of_loop);
         due_ms = MAX(due_ms, l->last_work_ms); /* one thread: in order */
         l->last_work_ms = due_ms;
         world_at(l->world, due_ms - now_ms, l, loop_on_work, f);
@@ -391,11 +400,11 @@ WorldLoop *world_loop_new(World *w, const char *name) {
                            .wake_ms = UINT64_MAX,
                            .most_ms = 2,
                            .since_ms = w->now_ms,
-                           .since_own_ms = w->now_ms,
-                           .next = w->loops };
+                           .since_own_ms = w->now_ms };
+        TAILQ_INIT(&l->flights);
         snprintf(l->name, sizeof(l->name), "%s", name);
         loop_init(&l->base, &loop_sim, random_u64(&w->random));
-        w->loops = l;
+        LIST_INSERT_HEAD(&w->loops, l, of_world);
         return l;
 }
 
@@ -427,26 +436,26 @@ void world_loop_set_wall_offset(WorldLoop *l, int64_t ms) {
 }
 
 bool world_loop_is_working(const WorldLoop *l) {
-        return l->flights;
+        return !TAILQ_EMPTY(&l->flights);
 }
 
 void world_loop_drop_work(WorldLoop *l, bool tear) {
-        while (l->flights) {
-                Work *work = l->flights->work;
+        while (!TAILQ_EMPTY(&l->flights)) {
+                Work *work = TAILQ_FIRST(&l->flights)->work;
 
-                flight_remove(l->flights);
+                flight_remove(TAILQ_FIRST(&l->flights));
                 tear = tear && world_chance(l->world, 50);
                 if (tear)
                         work->work(work->userdata);
         }
-        l->incarnation = ++l->world->incarnations; /* whatever was still to come does not */
+        l->incarnation = ++l->world->incarnations; /* drops the scheduled events */
         drop_held(l);
         l->paused_until_ms = 0;
         l->wake_ms = UINT64_MAX;
         l->last_work_ms = 0;
 }
 
-/* All at once, in the order in which it came. */
+/* Run the held events now, in their order. */
 static void resume(WorldLoop *l) {
         for (size_t i = 0; i < l->n_held; i++) {
                 l->held[i].at_ms = l->world->now_ms;
@@ -485,12 +494,8 @@ void world_loop_pause(WorldLoop *l, uint64_t for_ms) {
 }
 
 WorldLoop *world_loop_free(WorldLoop *l) {
-        WorldLoop **at = &l->world->loops;
-
         world_loop_drop_work(l, false);
-        while (*at != l)
-                at = &(*at)->next;
-        *at = l->next;
+        LIST_REMOVE(l, of_world);
         loop_done(&l->base);
         free(l->held);
         free(l);

@@ -1,14 +1,15 @@
-/* Virtual time: one queue of events for all hosts, one seed for all chance.
+/* Virtual time: one queue of events for all hosts, one seed for all randomness.
  *
- * Each host has a Loop whose backend is this queue. An event belongs to a host and to its incarnation (a
- * crash ends it, and with it whatever was still to come), or to the world. Equal times happen in the order of
- * asking. */
+ * Each host has a Loop whose backend is this queue. An event belongs to the world, or to a host and its
+ * incarnation: a crash ends the incarnation and drops its events. Events of equal time run in the order in
+ * which they were scheduled. */
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "io/loop.h"
+#include "tests/lib/memory_disk.h"
 
 typedef struct World World;
 typedef struct WorldLoop WorldLoop;
@@ -21,45 +22,48 @@ World *world_free(World *w);
 uint64_t world_now_ms(const World *w);
 uint64_t world_draw(World *w, uint64_t n); /* 0 .. n-1 */
 bool world_chance(World *w, unsigned percent);
-uint64_t world_hash(const World *w); /* over everything that happened: two runs of a seed have the same */
+uint64_t world_hash(const World *w); /* over all events: two runs of a seed have the same */
 
-/* Calls 'run' at 'delay_ms' from now. 'loop' NULL: always; else only if that loop still lives then, and not
- * while it is paused (it is called when the pause ends). Aborts without memory. */
+/* Call 'run' 'delay_ms' from now. With a 'loop', only if its incarnation still lives then; while the loop is
+ * paused, the event waits. Abort if out of memory. */
 void world_at(World *w, uint64_t delay_ms, WorldLoop *loop, void (*run)(void *userdata), void *userdata);
 
-/* The same, where 'userdata' was allocated for this call alone: 'run' frees it, and so does its loop's end.
- */
+/* The same with a 'userdata' of this event alone: 'run' frees it, and so does the end of the loop. */
 void world_at_own(World *w, uint64_t delay_ms, WorldLoop *loop, void (*run)(void *userdata), void *userdata);
 
-/* Runs events until 'until_ms', or until nothing is left. */
+/* Run events until 'until_ms', or until none is left. */
 void world_run(World *w, uint64_t until_ms);
 
-/* The end of a run: says why, prints the line that replays it, exits 1. */
+/* End the run: print the reason and the line that replays it, exit 1. */
 void world_failed(World *w, const char *checker, const char *format, ...)
         __attribute__((format(printf, 3, 4), noreturn));
-void world_set_replay(World *w, const char *replay); /* the command line that is printed */
+void world_set_replay(World *w, const char *replay); /* the command line that is printed; borrowed */
 void world_trace(World *w, const char *who, const char *format, ...) __attribute__((format(printf, 3, 4)));
-uint64_t world_wakes(const World *w);     /* how often a loop woke: at one time, once */
+uint64_t world_wakes(const World *w);     /* wake-ups of loops; several at one time count once */
 void world_mix(World *w, uint64_t value); /* into the hash */
-/* Asked wherever a real edge would allocate for the daemon: true, and the edge says -ENOMEM. NULL: there is
- * always memory. */
+/* Where a real implementation would allocate for the daemon, call 'is_short'; if it returns true, fail with
+ * -ENOMEM. NULL: there is always memory. */
 void world_set_short(World *w, bool (*is_short)(void));
 bool world_is_short(const World *w);
 
-/* A call that blocks has read so much of a file. Of what it did not leave to a worker, one event of a loop
- * reads little. */
+/* Count bytes of files that a blocking call read. An event of a loop may read little by itself, outside of a
+ * worker. */
 void world_read(uint64_t bytes);
+
+/* Return the disk of a Raft log, with this world's randomness; its reads are counted. */
+MemoryDisk *world_disk_new(World *w);
 
 /* -- Loops -- */
 
 WorldLoop *world_loop_new(World *w, const char *name);
+WorldLoop *world_loop_free(WorldLoop *l);
 Loop *world_loop(WorldLoop *l);
-/* Work that is in flight is dropped (its 'done' never comes); 'tear' may run some of it first, as a power cut
- * might. */
+const WorldLoop *world_running_loop(const World *w); /* the loop of the event that runs; NULL: the world's */
+/* Drop the work in flight and the events: no 'done' is called. 'tear': execute some of the work first, as
+ * before a power cut. */
 void world_loop_drop_work(WorldLoop *l, bool tear);
 bool world_loop_is_working(const WorldLoop *l);       /* work is in flight */
-void world_loop_pause(WorldLoop *l, uint64_t for_ms); /* its events wait, and come all at once; 0: now */
-WorldLoop *world_loop_free(WorldLoop *l);
-void world_loop_set_work_ms(WorldLoop *l, uint64_t least_ms, uint64_t most_ms); /* how long its disk takes */
+void world_loop_pause(WorldLoop *l, uint64_t for_ms); /* hold its events, then run them at once; 0: resume */
+void world_loop_set_work_ms(WorldLoop *l, uint64_t least_ms, uint64_t most_ms); /* duration of work */
 void world_loop_set_drift(WorldLoop *l, int ppm); /* from now on its monotonic clock runs that much faster */
 void world_loop_set_wall_offset(WorldLoop *l, int64_t ms); /* of its wall clock, against the world's time */

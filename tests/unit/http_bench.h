@@ -188,7 +188,7 @@ static void on_request(void *userdata, HttpRequest *q) {
         snprintf(b->origin, sizeof(b->origin), "%s", q->origin ?: "none");
         snprintf(b->body, sizeof(b->body), "%.*s", (int) q->body_size, (const char *) q->body);
         b->n_types = q->n_content_types;
-        assert_ptr_equal(q->door, b);
+        assert_ptr_equal(q->listener, b);
         if (!b->parks)
                 http_answer(q, 200, NULL, NULL, "ok", 2);
 }

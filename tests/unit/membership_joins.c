@@ -1,4 +1,4 @@
-/* Requests to join, addresses that are dialed, heartbeats; and all of it while memory is short. */
+/* Join requests, dialed addresses and heartbeats; and each of them without memory. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,9 +13,9 @@
 
 enum { TROUBLE_MAX = 99 };
 
-/* -- Others come -- */
+/* -- Requests of other hosts -- */
 
-static void an_old_image_of_a_host_is_refused(void **state) {
+static void an_old_image_of_a_host_is_rejected(void **state) {
         static const struct {
                 uint64_t raft_id, start_number, nonce;
                 int expected;
@@ -31,7 +31,7 @@ static void an_old_image_of_a_host_is_refused(void **state) {
         PeerHandshake hello = { .machine_id = STILL_OTHER_ID };
         Error err = {};
 
-        DONE(__real_registry_member_started(h->registry, &m, on_done, done_));
+        DONE(__real_registry_record_start(h->registry, &m, on_done, done_));
         open_with(plain);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 hello.raft_id = rows[i].raft_id;
@@ -39,7 +39,7 @@ static void an_old_image_of_a_host_is_refused(void **state) {
                 hello.nonce = rows[i].nonce;
                 assert_int_equal(membership_admit(h->membership, &hello, &err), rows[i].expected);
         }
-        have_member(STILL_OTHER_ID, 4, OTHER, 0); /* admitted, and not yet started */
+        have_member(STILL_OTHER_ID, 4, OTHER, 0); /* admitted, and not started */
         hello.start_number = 1;
         assert_int_equal(membership_admit(h->membership, &hello, &err), 0);
         snprintf(hello.machine_id, sizeof(hello.machine_id), "%s", THIRD_ID);
@@ -48,13 +48,13 @@ static void an_old_image_of_a_host_is_refused(void **state) {
 
         snprintf(m.id, sizeof(m.id), "%s", THIRD_ID);
         snprintf(m.start_nonce, sizeof(m.start_nonce), "a");
-        DONE(__real_registry_member_started(h->registry, &m, on_done, done_));
+        DONE(__real_registry_record_start(h->registry, &m, on_done, done_));
         hello.raft_id = 1;
         hello.start_number = m.start_number;
         assert_int_equal(membership_admit(h->membership, &hello, &err), -ESTALE);
 }
 
-static void a_request_to_join_gets_one_answer_with_the_reason_of_a_refusal(void **state) {
+static void a_join_request_gets_one_answer_with_the_reason_of_a_rejection(void **state) {
         static const struct {
                 uint8_t version;
                 const char *address;
@@ -69,8 +69,7 @@ static void a_request_to_join_gets_one_answer_with_the_reason_of_a_refusal(void 
         for (size_t i = 0; i < ELEMENTS(wrong); i++) {
                 j = ask_to_join(wrong[i].version, wrong[i].address, wrong[i].more);
                 assert_int_equal(j.n, 1);
-                assert_true(j.refused &&
-                            starts_with(j.sentence, "alpha does not understand the request to join"));
+                assert_true(j.refused && starts_with(j.sentence, "alpha received an invalid join request"));
                 assert_int_equal(j.cluster_id, 0);
                 assert_int_equal(j.lineage, 0);
                 assert_int_equal(j.raft_id, 0);
@@ -93,7 +92,7 @@ static void a_request_to_join_gets_one_answer_with_the_reason_of_a_refusal(void 
         assert_int_equal(j.n, 1);
         assert_true(j.refused);
         assert_string_equal(j.sentence, "another host was faster");
-        assert_int_equal(said("let beta in"), 0);
+        assert_int_equal(said("added beta"), 0);
 
         assert_int_equal(ask_to_join(JOIN_VERSION, OTHER, 0).n, 0);
         *admission.ret_id = 9;
@@ -104,10 +103,10 @@ static void a_request_to_join_gets_one_answer_with_the_reason_of_a_refusal(void 
         assert_string_equal(j.sentence, "");
         assert_int_equal(j.cluster_id, store.cluster_id);
         assert_int_equal(j.raft_id, 9);
-        assert_int_equal(said(STILL_OTHER_ID "|let beta in as replica 9"), 1);
+        assert_int_equal(said(STILL_OTHER_ID "|added beta as member 9"), 1);
 
         admission.error = -ENOMEM;
-        snprintf(expected, sizeof(expected), "alpha cannot let it in: %s", strerror(ENOMEM));
+        snprintf(expected, sizeof(expected), "alpha failed to admit the host: %s", strerror(ENOMEM));
         j = ask_to_join(JOIN_VERSION, OTHER, 0);
         assert_int_equal(j.n, 1);
         assert_string_equal(j.sentence, expected);
@@ -149,26 +148,26 @@ static void a_cluster_of_five_admits_its_own_hosts_only(void **state) {
         assert_false(answer_admission(KV_OK, "").refused);
 }
 
-static void a_membership_that_has_ended_handles_nothing_more(void **state) {
+static void a_membership_that_was_freed_handles_no_more_frames(void **state) {
         const void *ended;
 
         open_with(plain);
         assert_true(quiet_peer_meet(h));
         ended = h->membership;
-        membership_state_changed(h->membership); /* and something is deferred */
+        membership_state_changed(h->membership); /* while a call is deferred */
         h->membership = membership_free(h->membership);
         assert_ptr_equal(forgotten, ended);
         assert_int_equal(ask_to_join(JOIN_VERSION, OTHER, 0).n, 0);
         assert_null(admission.waits);
         say_joined(JOIN_VERSION, false, "", 7, 3, 0);
-        beat("");
+        send_heartbeat("");
         have_member(THIRD_ID, 3, THIRD, 0);
         quiet_peer_pass(h, 2000);
 }
 
-/* -- To be let in -- */
+/* -- Requests of this host -- */
 
-static void a_waiting_host_asks_again_one_second_after_a_refusal_and_ten_seconds_after_silence(void **state) {
+static void a_waiting_host_repeats_its_request_1_s_after_a_rejection_and_after_10_s_of_silence(void **state) {
         open_with(plain);
         assert_true(quiet_peer_meet(h));
         until(999);
@@ -177,14 +176,14 @@ static void a_waiting_host_asks_again_one_second_after_a_refusal_and_ten_seconds
         assert_int_equal(n_asked(), 1);
 
         say_joined(JOIN_VERSION, true, "no", 0, 0, 0);
-        assert_int_equal(said("beta does not let this host in: no"), 1);
+        assert_int_equal(said("beta rejected the join request of this host: no"), 1);
         membership_state_changed(h->membership);
         until(1999);
         assert_int_equal(n_asked(), 0);
         until(2000);
         assert_int_equal(n_asked(), 1);
         say_joined(JOIN_VERSION, true, "no", 0, 0, 0);
-        assert_int_equal(said("beta does not let this host in: no"), 1);
+        assert_int_equal(said("beta rejected the join request of this host: no"), 1);
         until(3000);
         assert_int_equal(n_asked(), 1);
 
@@ -195,10 +194,10 @@ static void a_waiting_host_asks_again_one_second_after_a_refusal_and_ten_seconds
         assert_int_equal(n_asked(), 1);
 }
 
-static void a_waiting_host_asks_a_host_that_connects_at_once_and_only_once(void **state) {
+static void a_waiting_host_sends_a_request_to_a_host_that_connects_at_once_and_only_once(void **state) {
         open_with(plain);
         assert_true(quiet_peer_meet(h));
-        h->now_ms = 1; /* any time may be that of a request */
+        h->now_ms = 1; /* a request may have any time */
         membership_peer_changed(h->membership, STILL_OTHER_ID);
         assert_int_equal(n_asked(), 1);
         membership_peer_changed(h->membership, STILL_OTHER_ID);
@@ -206,7 +205,7 @@ static void a_waiting_host_asks_a_host_that_connects_at_once_and_only_once(void 
         assert_int_equal(n_asked(), 0);
 }
 
-static void a_waiting_host_does_not_ask_another_waiting_host(void **state) {
+static void a_waiting_host_sends_no_request_to_another_waiting_host(void **state) {
         open_with(plain);
         assert_true(quiet_peer_meet(h));
         say_hello_of(0);
@@ -218,7 +217,7 @@ static void a_waiting_host_does_not_ask_another_waiting_host(void **state) {
         assert_int_equal(n_asked(), 1);
 }
 
-static void an_answer_of_a_bad_format_makes_no_member(void **state) {
+static void an_invalid_answer_makes_no_member(void **state) {
         static const struct {
                 uint8_t version;
                 uint64_t cluster_id, raft_id;
@@ -233,23 +232,24 @@ static void an_answer_of_a_bad_format_makes_no_member(void **state) {
         assert_true(quiet_peer_meet(h));
         for (size_t i = 0; i < ELEMENTS(wrong); i++) {
                 say_joined(wrong[i].version, false, "", wrong[i].cluster_id, wrong[i].raft_id, wrong[i].more);
-                assert_int_equal(said("with what we do not understand"), i + 1);
+                assert_int_equal(said("invalid answer to the join request"), i + 1);
                 __real_kv_state(h->store, &store);
                 assert_int_equal(store.cluster_id, 0);
         }
         say_joined(JOIN_VERSION, false, "", 1, 1, 0);
-        say_joined(JOIN_VERSION, false, "", 1, 5, 0); /* of a request that was thought lost */
+        say_joined(JOIN_VERSION, false, "", 1, 5, 0); /* of a request that timed out */
         __real_kv_state(h->store, &store);
         assert_int_equal(store.cluster_id, 1);
         assert_int_equal(store.raft_id, 1);
-        assert_int_equal(said("joined the cluster 1 by beta, as replica 1"), 1);
-        assert_int_equal(said("cannot join"), 0);
+        assert_int_equal(said("joined the cluster 1 through beta as member 1"), 1);
+        assert_int_equal(said("Failed to join"), 0);
         (void) n_asked();
         quiet_peer_pass(h, 3000);
         assert_int_equal(n_asked(), 0);
 }
 
-/* The leader has to hear a host before it gives it a replica, and may be known by its session alone. */
+/* The leader assigns a replica only to a host whose heartbeats it receives, and that host may know the leader
+ * by its session only. */
 static void an_admitted_host_without_a_replica_dials_the_hosts_of_its_cluster_that_dial_it(void **state) {
         MembershipOptions options = plain;
         Error err = {};
@@ -271,7 +271,7 @@ static void an_admitted_host_without_a_replica_dials_the_hosts_of_its_cluster_th
         assert_true(h->dial.done);
 }
 
-static void a_host_that_lost_its_replica_asks_at_once(void **state) {
+static void a_host_that_lost_its_replica_sends_a_request_at_once(void **state) {
         open_with(plain);
         assert_true(quiet_peer_meet(h));
         membership_peer_changed(h->membership, STILL_OTHER_ID);
@@ -287,7 +287,7 @@ static void a_host_that_lost_its_replica_asks_at_once(void **state) {
 static bool knows_third;
 
 static void note_third(void *userdata, const PeerState *peer) {
-        knows_third |= streq(peer->hello.address, THIRD);
+        knows_third |= streq(peer->handshake.address, THIRD);
 }
 
 static void a_member_dials_members_and_no_other_host_that_dials_it(void **state) {
@@ -325,7 +325,7 @@ static unsigned mode_of(const char *path) {
         return st.st_mode & 07777;
 }
 
-static void the_addresses_of_the_other_hosts_are_remembered_in_a_file(void **state) {
+static void the_addresses_of_the_other_hosts_are_stored_in_a_file(void **state) {
         _cleanup_free_ char *folder = scratch_path(h->scratch, "conf"),
                             *path = scratch_path(folder, "50-cluster.conf");
         MembershipOptions options = plain;
@@ -336,7 +336,7 @@ static void the_addresses_of_the_other_hosts_are_remembered_in_a_file(void **sta
         options.cluster_file = path;
         open_with(options);
         ticks(3);
-        assert_int_equal(access(path, F_OK), -1); /* a host that is alone keeps the file */
+        assert_int_equal(access(path, F_OK), -1); /* a host without others keeps the file */
 
         have_facts(FOURTH_ID); /* without a replica */
         have_facts(THIRD_ID);
@@ -346,20 +346,20 @@ static void the_addresses_of_the_other_hosts_are_remembered_in_a_file(void **sta
         assert_int_equal(mode_of(path), 0644);
         assert_int_equal(mode_of(folder), 0755);
         assert_int_equal(peers_state(h->peers, STILL_OTHER_ID, &peer),
-                         0); /* so its kernel is heard before it is met */
-        assert_string_equal(peer.hello.address, OTHER);
+                         0); /* its kernel answers before its daemon connects */
+        assert_string_equal(peer.handshake.address, OTHER);
         assert_int_equal(n_known(), 2);
 
-        DONE(registry_forget_member(h->registry, THIRD_ID, on_done, done_));
+        DONE(registry_remove_member(h->registry, THIRD_ID, on_done, done_));
         assert_file(path, HEAD "Join=10.0.0.2:2380\n");
-        have_member("00000000000000000000000000000001", 4, "10.0.0.4:2380", 0); /* in front of this host */
+        have_member("00000000000000000000000000000001", 4, "10.0.0.4:2380", 0); /* before this host */
         assert_file(path, HEAD "Join=10.0.0.4:2380 10.0.0.2:2380\n");
-        assert_int_equal(said("cannot write"), 0);
+        assert_int_equal(said("Failed to write"), 0);
         umask(mask);
 }
 
 /* Addresses of any length; and a daemon whose standard input is closed. */
-static void the_shortest_addresses_are_remembered_with_the_lowest_descriptor(void **state) {
+static void the_shortest_addresses_are_stored_with_the_lowest_descriptor(void **state) {
         _cleanup_free_ char *path = scratch_path(h->scratch, "50-cluster.conf");
         MembershipOptions options = plain;
         int input = dup(STDIN_FILENO);
@@ -375,7 +375,7 @@ static void the_shortest_addresses_are_remembered_with_the_lowest_descriptor(voi
         assert_int_equal(dup2(input, STDIN_FILENO), STDIN_FILENO);
         close(input);
         assert_file(path, HEAD "Join=b c\n");
-        assert_int_equal(said("cannot write"), 0);
+        assert_int_equal(said("Failed to write"), 0);
 }
 
 static void a_file_that_cannot_be_written_is_logged_once(void **state) {
@@ -390,20 +390,20 @@ static void a_file_that_cannot_be_written_is_logged_once(void **state) {
         options.cluster_file = path;
         open_with(options);
         quiet_peer_run(h);
-        assert_int_equal(said("cannot write"), 1);
+        assert_int_equal(said("Failed to write"), 1);
         assert_int_equal(said("Not a directory"), 1);
         n_deferred = 0;
         ticks(4);
-        assert_int_equal(said("cannot write"), 1);
+        assert_int_equal(said("Failed to write"), 1);
         assert_int_equal(n_deferred, 0);
 
         options.cluster_file = "";
         open_with(options);
         quiet_peer_run(h);
-        assert_int_equal(said("cannot write"), 1);
+        assert_int_equal(said("Failed to write"), 1);
 }
 
-static void no_more_than_1024_addresses_are_known(void **state) {
+static void no_more_than_1024_addresses_are_dialed(void **state) {
         MembershipOptions options = plain;
         Names many = {};
 
@@ -413,7 +413,7 @@ static void no_more_than_1024_addresses_are_known(void **state) {
                 char address[32];
 
                 snprintf(address, sizeof(address), "10.1.%u.%u:2380", i / 250, i % 250);
-                for (unsigned k = 0; k < (i == 0 ? 3 : 1); k++) /* one that is named again takes no room */
+                for (unsigned k = 0; k < (i == 0 ? 3 : 1); k++) /* an address that occurs twice counts once */
                         assert_int_equal(names_add(&many, address, strlen(address)), 0);
         }
         options.join = &many;
@@ -460,7 +460,7 @@ static void a_follower_reports_the_problem_of_its_replica_in_its_heartbeats(void
         ticks(3);
         (void) n_asked();
         state_seen = follows_and_suffers;
-        for (suffers_from = 1; suffers_from <= 5; suffers_from++) { /* 5: from nothing */
+        for (suffers_from = 1; suffers_from <= 5; suffers_from++) { /* 5: without a leader before */
                 tick();
                 assert_int_equal(n_heard(PEER_HEARTBEAT, &size, payload), 1);
                 assert_int_equal(size, suffers_from <= 4 ? TROUBLE_MAX : 0);
@@ -468,7 +468,7 @@ static void a_follower_reports_the_problem_of_its_replica_in_its_heartbeats(void
                         assert_int_equal(payload[i], 'p');
         }
 
-        /* Without a known leader it goes to every host; with one that has no session, to no host. */
+        /* Without a known leader, it goes to each host; with a leader without a session, to no host. */
         state_seen = has_leader;
         leader_heard = 0;
         tick();
@@ -494,7 +494,7 @@ static int know(void *userdata) {
         return 0;
 }
 
-static void addresses_that_memory_was_short_for_are_kept_with_the_next_tick(void **state) {
+static void addresses_that_failed_without_memory_are_updated_with_the_next_tick(void **state) {
         _cleanup_free_ char *path = scratch_path(h->scratch, "50-cluster.conf");
         MembershipOptions options = plain;
 
@@ -509,15 +509,15 @@ static void addresses_that_memory_was_short_for_are_kept_with_the_next_tick(void
 static int hear(void *userdata) {
         alloc_pause(true);
         state_seen = follows;
-        tick(); /* what was heard is forgotten */
+        tick(); /* heartbeats are discarded */
         state_seen = NULL;
         fails_from_hello = true;
         assert_true(quiet_peer_say(h, PEER_HEARTBEAT, "x", 1));
         alloc_pause(true);
-        beat("x");
-        ticks(2); /* the first one may write something else */
-        assert_presence(STILL_OTHER_ID, PRESENCE_UP, MACHINE_TROUBLE "x");
-        beat("");
+        send_heartbeat("x");
+        ticks(2); /* the first one may write other changes */
+        assert_presence(STILL_OTHER_ID, PRESENCE_UP, MACHINE_CONDITION "x");
+        send_heartbeat("");
         ticks(2);
         return 0;
 }
@@ -536,10 +536,10 @@ static int let_in(void *userdata) {
         return 0;
 }
 
-/* A machine falls silent, and that cannot be written at once. */
+/* A machine becomes silent, and the change cannot be written at once. */
 static int lose(void *userdata) {
         alloc_pause(true);
-        quiet_peer_pass(h, 37); /* no other timer is due when its ticks are */
+        quiet_peer_pass(h, 37); /* no other timer is due at its ticks */
         open_with(plain);
         presence_asked.n = 0;
         ticks(5);
@@ -573,7 +573,7 @@ static int begin_membership(void *userdata) {
         alloc_pause(false);
         r = membership_new(&m, &h->loop, h->peers, h->store, h->registry, &options);
         alloc_pause(true);
-        if (r == 0) { /* a timer needs no memory where there is room */
+        if (r == 0) { /* a timer needs no memory if its table has space */
                 quiet_peer_run(h);
                 assert_int_equal(n_known(), 2);
                 membership_free(m);
@@ -581,7 +581,7 @@ static int begin_membership(void *userdata) {
         return r;
 }
 
-static void a_membership_that_cannot_begin_leaves_nothing_behind(void **state) {
+static void a_membership_that_cannot_start_leaves_nothing_registered(void **state) {
         assert_true(alloc_fail_each("a membership begins", begin_membership, NULL, 1) >= 8);
 }
 
@@ -590,25 +590,25 @@ static void a_membership_that_cannot_begin_leaves_nothing_behind(void **state) {
 
 int membership_joins_tests(void) {
         const struct CMUnitTest tests[] = {
-                leading(an_old_image_of_a_host_is_refused),
-                leading(a_request_to_join_gets_one_answer_with_the_reason_of_a_refusal),
+                leading(an_old_image_of_a_host_is_rejected),
+                leading(a_join_request_gets_one_answer_with_the_reason_of_a_rejection),
                 leading(a_cluster_of_five_admits_its_own_hosts_only),
-                leading(a_membership_that_has_ended_handles_nothing_more),
-                waiting(a_waiting_host_asks_again_one_second_after_a_refusal_and_ten_seconds_after_silence),
-                waiting(a_waiting_host_asks_a_host_that_connects_at_once_and_only_once),
-                waiting(a_waiting_host_does_not_ask_another_waiting_host),
-                waiting(an_answer_of_a_bad_format_makes_no_member),
+                leading(a_membership_that_was_freed_handles_no_more_frames),
+                waiting(a_waiting_host_repeats_its_request_1_s_after_a_rejection_and_after_10_s_of_silence),
+                waiting(a_waiting_host_sends_a_request_to_a_host_that_connects_at_once_and_only_once),
+                waiting(a_waiting_host_sends_no_request_to_another_waiting_host),
+                waiting(an_invalid_answer_makes_no_member),
                 waiting(an_admitted_host_without_a_replica_dials_the_hosts_of_its_cluster_that_dial_it),
-                leading(a_host_that_lost_its_replica_asks_at_once),
+                leading(a_host_that_lost_its_replica_sends_a_request_at_once),
                 leading(a_member_dials_members_and_no_other_host_that_dials_it),
-                leading(the_addresses_of_the_other_hosts_are_remembered_in_a_file),
-                leading(the_shortest_addresses_are_remembered_with_the_lowest_descriptor),
+                leading(the_addresses_of_the_other_hosts_are_stored_in_a_file),
+                leading(the_shortest_addresses_are_stored_with_the_lowest_descriptor),
                 leading(a_file_that_cannot_be_written_is_logged_once),
-                leading(no_more_than_1024_addresses_are_known),
+                leading(no_more_than_1024_addresses_are_dialed),
                 leading(a_follower_reports_the_problem_of_its_replica_in_its_heartbeats),
-                leading(addresses_that_memory_was_short_for_are_kept_with_the_next_tick),
+                leading(addresses_that_failed_without_memory_are_updated_with_the_next_tick),
                 leading(a_heartbeat_a_request_and_a_tick_without_memory_are_repeated),
-                waiting(a_membership_that_cannot_begin_leaves_nothing_behind),
+                waiting(a_membership_that_cannot_start_leaves_nothing_registered),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

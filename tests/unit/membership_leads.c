@@ -1,4 +1,4 @@
-/* What a leader writes about hosts, and how often: presence, the keys of members, the feature level. */
+/* The writes of a leader, and their number: presences, member keys, the feature level. */
 #include <stdio.h>
 
 #include "tests/unit/membership_played.h"
@@ -15,25 +15,25 @@ static void a_problem_that_a_host_reports_is_in_its_presence(void **state) {
         open_with(plain);
         assert_true(quiet_peer_meet(h));
         for (unsigned i = 0; i < 4; i++) {
-                beat("");
+                send_heartbeat("");
                 tick();
                 assert_presence(STILL_OTHER_ID, PRESENCE_UP, "it is heard");
         }
         assert_presence(STILL_ID, PRESENCE_UP, "it is heard");
 
-        beat("x");
+        send_heartbeat("x");
         tick();
-        assert_presence(STILL_OTHER_ID, PRESENCE_UP, MACHINE_TROUBLE "x");
+        assert_presence(STILL_OTHER_ID, PRESENCE_UP, MACHINE_CONDITION "x");
         index = machine(STILL_OTHER_ID)->presence_index;
-        beat("x");
+        send_heartbeat("x");
         tick();
         assert_int_equal(machine(STILL_OTHER_ID)->presence_index, index);
         memset(trouble, 'y', sizeof(trouble));
         assert_true(quiet_peer_say(h, PEER_HEARTBEAT, trouble, sizeof(trouble)));
         tick();
-        snprintf(expected, sizeof(expected), MACHINE_TROUBLE "%.*s", TROUBLE_MAX, trouble);
+        snprintf(expected, sizeof(expected), MACHINE_CONDITION "%.*s", TROUBLE_MAX, trouble);
         assert_presence(STILL_OTHER_ID, PRESENCE_UP, expected);
-        beat("");
+        send_heartbeat("");
         tick();
         assert_presence(STILL_OTHER_ID, PRESENCE_UP, "its replica works again");
 
@@ -41,7 +41,7 @@ static void a_problem_that_a_host_reports_is_in_its_presence(void **state) {
         tick();
         assert_presence(STILL_OTHER_ID, PRESENCE_AWAY, "its fleetd was stopped");
         assert_true(quiet_peer_meet(h));
-        beat("");
+        send_heartbeat("");
         tick();
         assert_presence(STILL_OTHER_ID, PRESENCE_UP, "it is heard");
         assert_false(quiet_peer_say(h, PEER_BYE, "shutdown", 8));
@@ -49,7 +49,7 @@ static void a_problem_that_a_host_reports_is_in_its_presence(void **state) {
         assert_presence(STILL_OTHER_ID, PRESENCE_LEFT, "it shut down");
 }
 
-static void a_tick_that_is_more_than_250_ms_late_counts_against_nobody(void **state) {
+static void a_tick_that_is_more_than_250_ms_late_counts_against_no_host(void **state) {
         be_up_and_fall_silent();
         for (unsigned i = 0; i < 12; i++) {
                 jump(LIVENESS_TICK_MS + 251);
@@ -63,7 +63,7 @@ static void a_tick_that_is_more_than_250_ms_late_counts_against_nobody(void **st
         assert_presence(STILL_OTHER_ID, PRESENCE_AWAY, hung);
 }
 
-static void a_tick_without_a_majority_counts_against_nobody(void **state) {
+static void a_tick_without_a_majority_counts_against_no_host(void **state) {
         static const struct {
                 size_t n, reachable;
                 bool counts;
@@ -83,9 +83,8 @@ static void a_tick_without_a_majority_counts_against_nobody(void **state) {
         }
 }
 
-/* A second and a half after it was heard its kernel is silent, from the third tick on; then four ticks count.
- */
-static void a_host_is_lost_three_seconds_after_its_kernel_was_heard(void **state) {
+/* The kernel counts as silent 1.5 s after its last sign, from the third tick on; then four ticks count. */
+static void a_host_is_lost_three_seconds_after_the_last_sign_of_its_kernel(void **state) {
         h->kernels_unknown = true;
         be_up_and_fall_silent();
         for (unsigned i = 0; i < 8; i++) {
@@ -100,8 +99,9 @@ static void a_host_is_lost_three_seconds_after_its_kernel_was_heard(void **state
         assert_presence(STILL_OTHER_ID, PRESENCE_LOST, "it is silent, and so is its kernel");
 }
 
-/* Its kernel is heard on the session that this host dialed. */
-static void a_host_that_dials_no_session_is_lost_three_seconds_after_its_kernel_was_heard(void **state) {
+/* Its kernel answers on the session that this host dialed. */
+static void a_host_that_dials_no_session_is_lost_three_seconds_after_the_last_sign_of_its_kernel(
+        void **state) {
         h->kernels_unknown = true;
         be_up_and_fall_silent();
         quiet_peer_hang_up(h);
@@ -122,15 +122,15 @@ static void a_machine_without_any_session_is_lost_after_six_ticks(void **state) 
         have_presence(THIRD_ID, PRESENCE_UP);
         open_with(plain);
         for (unsigned i = 1; i <= 6; i++) {
-                beat("");
+                send_heartbeat("");
                 tick();
                 assert_int_equal(machine(THIRD_ID)->presence, i < 6 ? PRESENCE_UP : PRESENCE_LOST);
         }
         assert_presence(THIRD_ID, PRESENCE_LOST, "it is silent, and so is its kernel");
 }
 
-/* Without a session its kernel is heard when it refuses a connection, every two seconds at least. */
-static void a_host_without_a_session_is_lost_five_seconds_after_its_kernel_refused_a_connection(
+/* Without a session, its kernel rejects a connection every two seconds at least. */
+static void a_host_without_a_session_is_lost_five_seconds_after_its_kernel_rejected_a_connection(
         void **state) {
         unsigned n = 0;
 
@@ -150,7 +150,7 @@ static void a_host_without_a_session_is_lost_five_seconds_after_its_kernel_refus
         assert_in_range(n, 10, 12);
 }
 
-static void in_a_later_term_a_leader_counts_from_the_beginning(void **state) {
+static void in_a_later_term_a_leader_counts_from_zero(void **state) {
         have_presence(THIRD_ID, PRESENCE_UP);
         open_with(plain);
         ticks(3);
@@ -164,7 +164,7 @@ static void in_a_later_term_a_leader_counts_from_the_beginning(void **state) {
         assert_int_equal(presence_asked.n, 1);
 }
 
-static void a_leader_that_followed_meanwhile_counts_from_the_beginning(void **state) {
+static void a_leader_that_followed_meanwhile_counts_from_zero(void **state) {
         have_presence(THIRD_ID, PRESENCE_UP);
         open_with(plain);
         ticks(3);
@@ -189,18 +189,18 @@ static uint64_t entries(void) {
         return state.raft_index;
 }
 
-static void a_leader_has_one_write_under_way_and_none_without_a_cause(void **state) {
+static void a_leader_has_one_write_in_flight_and_none_without_a_cause(void **state) {
         uint64_t before;
 
         be_up_and_fall_silent();
         for (unsigned i = 0; i < 4; i++) {
-                beat("");
+                send_heartbeat("");
                 tick();
         }
         presence_asked.n = start_asked.n = 0;
         before = entries();
         for (unsigned i = 0; i < 4; i++) {
-                beat("");
+                send_heartbeat("");
                 tick();
         }
         assert_int_equal(presence_asked.n + start_asked.n, 0);
@@ -235,7 +235,7 @@ static void a_leader_has_one_write_under_way_and_none_without_a_cause(void **sta
         assert_int_equal(start_asked.n, 1);
 }
 
-static void where_clients_reach_a_host_is_published_at_its_start_and_when_it_changes(void **state) {
+static void the_client_address_of_a_host_is_published_at_its_start_and_when_it_changes(void **state) {
         MembershipOptions options = plain;
         const ClusterMachine *m;
 
@@ -262,27 +262,27 @@ static void where_clients_reach_a_host_is_published_at_its_start_and_when_it_cha
         tick();
         assert_string_equal(machine(STILL_ID)->client, "http://10.0.0.9:2379");
 
-        options.peer_address = ""; /* a host that listens to no peers is no member */
+        options.peer_address = ""; /* a host without a peer listener is no member */
         start_asked.n = 0;
         open_with(options);
         ticks(4);
         assert_int_equal(start_asked.n, 0);
 }
 
-static void a_start_that_is_on_record_is_not_published_again(void **state) {
+static void a_recorded_start_is_not_published_again(void **state) {
         ClusterMachine self = { .id = STILL_ID,
                                 .raft_id = 1,
                                 .start_number = peers_self(h->peers)->start_number,
                                 .start_nonce = "a",
                                 .peer = OWN };
 
-        DONE(__real_registry_member_started(h->registry, &self, on_done, done_));
+        DONE(__real_registry_record_start(h->registry, &self, on_done, done_));
         open_with(plain);
         start_asked = (Asked) { .hold = true };
         ticks(3);
         assert_int_equal(start_asked.n, 0);
 
-        state_seen = follows; /* a follower publishes its own, too */
+        state_seen = follows; /* a follower publishes its own start, too */
         membership_set_client(h->membership, "http://10.0.0.9:2379");
         ticks(2);
         assert_int_equal(start_asked.n, 1);
@@ -299,16 +299,16 @@ static void a_leader_that_is_not_ready_writes_no_presence(void **state) {
         assert_presence(THIRD_ID, PRESENCE_LOST, "it is silent, and so is its kernel");
 }
 
-static void a_change_of_members_that_fails_is_logged_unless_it_is_tried_again(void **state) {
+static void a_change_of_members_that_fails_is_logged_unless_it_is_repeated(void **state) {
         static const struct {
                 int result;
                 const char *says;
         } rows[] = {
-                { 0, "|add replica 2: " },
+                { 0, "|add member 2: " },
                 { -EBUSY, NULL },
                 { -EAGAIN, NULL },
                 { -EREMOTE, NULL },
-                { -EINVAL, "|cannot add replica 2: Invalid argument" },
+                { -EINVAL, "|Failed to add member 2: Invalid argument" },
         };
         MembershipOptions options = plain;
 
@@ -323,16 +323,16 @@ static void a_change_of_members_that_fails_is_logged_unless_it_is_tried_again(vo
                 adding.result = rows[i].result;
                 adding.n = 0;
                 journal[0] = 0;
-                beat("");
+                send_heartbeat("");
                 tick();
                 assert_int_equal(adding.n, 1);
-                assert_int_equal(said("add replica 2"), rows[i].says ? 1 : 0);
+                assert_int_equal(said("add member 2"), rows[i].says ? 1 : 0);
                 if (rows[i].says)
                         assert_int_equal(said(rows[i].says), 1);
         }
 }
 
-static void has_seats(KvState *state, size_t n, const KvMember *others) {
+static void has_members(KvState *state, size_t n, const KvMember *others) {
         state->n_members = 1;
         state->leader_id = state->raft_id;
         state->members[0].match = state->commit;
@@ -345,35 +345,35 @@ static void has_seats(KvState *state, size_t n, const KvMember *others) {
 }
 
 static void has_a_second_voter(KvState *state) {
-        has_seats(state, 1, (KvMember[]) { { .raft_id = 2, .seat = KV_MEMBER_VOTER, .address = OTHER } });
+        has_members(state, 1, (KvMember[]) { { .raft_id = 2, .seat = KV_MEMBER_VOTER, .address = OTHER } });
 }
 
 static void has_two_standbys(KvState *state) {
-        has_seats(state, 2,
-                  (KvMember[]) { { .raft_id = 2, .seat = KV_MEMBER_STANDBY, .address = OTHER },
-                                 { .raft_id = 3, .seat = KV_MEMBER_STANDBY, .address = THIRD } });
+        has_members(state, 2,
+                    (KvMember[]) { { .raft_id = 2, .seat = KV_MEMBER_STANDBY, .address = OTHER },
+                                   { .raft_id = 3, .seat = KV_MEMBER_STANDBY, .address = THIRD } });
 }
 
 static void has_a_standby_without_a_host(KvState *state) {
-        has_seats(state, 2,
-                  (KvMember[]) { { .raft_id = 2, .seat = KV_MEMBER_STANDBY, .address = OTHER },
-                                 { .raft_id = 4, .seat = KV_MEMBER_STANDBY, .address = "10.0.0.4:2380" } });
+        has_members(state, 2,
+                    (KvMember[]) { { .raft_id = 2, .seat = KV_MEMBER_STANDBY, .address = OTHER },
+                                   { .raft_id = 4, .seat = KV_MEMBER_STANDBY, .address = "10.0.0.4:2380" } });
 }
 
-static void has_a_voter_at_an_address_that_is_taken(KvState *state) {
-        has_seats(state, 2,
-                  (KvMember[]) { { .raft_id = 2, .seat = KV_MEMBER_STANDBY, .address = OTHER },
-                                 { .raft_id = 4, .seat = KV_MEMBER_VOTER, .address = THIRD } });
+static void has_a_voter_at_the_address_of_another_host(KvState *state) {
+        has_members(state, 2,
+                    (KvMember[]) { { .raft_id = 2, .seat = KV_MEMBER_STANDBY, .address = OTHER },
+                                   { .raft_id = 4, .seat = KV_MEMBER_VOTER, .address = THIRD } });
 }
 
-static void the_store_is_asked_for_the_change_of_members_that_is_due(void **state) {
+static void membership_calls_the_function_of_the_store_for_the_change_that_is_due(void **state) {
         static const struct {
                 void (*seats)(KvState *state);
                 const char *expected;
         } rows[] = {
                 { has_a_second_voter, "demote 2" },
                 { has_a_standby_without_a_host, "remove 4" },
-                { has_a_voter_at_an_address_that_is_taken, "vacate 4" },
+                { has_a_voter_at_the_address_of_another_host, "vacate 4" },
                 { has_two_standbys, "promote 2" },
         };
         MembershipOptions options = plain;
@@ -387,7 +387,7 @@ static void the_store_is_asked_for_the_change_of_members_that_is_due(void **stat
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 char message[64];
 
-                snprintf(message, sizeof(message), "|%.*s replica %s: ", (int) strcspn(rows[i].expected, " "),
+                snprintf(message, sizeof(message), "|%.*s member %s: ", (int) strcspn(rows[i].expected, " "),
                          rows[i].expected, strchr(rows[i].expected, ' ') + 1);
                 state_seen = rows[i].seats;
                 if (i == 2) {
@@ -456,13 +456,13 @@ static void the_founder_of_a_cluster_begins_at_the_newest_level_and_no_other_hos
         membership_state_changed(h->membership);
         assert_int_equal(raising.n, 1);
         raising.done(raising.userdata, &(KvResult) { .status = KV_NO_LEADER });
-        assert_int_equal(said("a new cluster: "), 0);
+        assert_int_equal(said("raised the feature level"), 0);
         membership_state_changed(h->membership);
         assert_int_equal(raising.n, 2);
         raising.done(raising.userdata, &(KvResult) { .status = KV_OK });
-        assert_int_equal(said("a new cluster: "), 1);
+        assert_int_equal(said("raised the feature level"), 1);
 
-        /* What cannot be proposed is tried again, and nothing is noted instead. */
+        /* A failed proposal is repeated, and no level is noted instead. */
         raising.error = -ENOMEM;
         note_asked = (Asked) { .hold = true };
         level_key.fake = true;
@@ -476,7 +476,7 @@ enum { NOTHING, NOTE, RAISE };
 
 typedef struct LevelRow {
         unsigned level; /* of the tree */
-        uint64_t can;   /* what the other host knows; we know the newest */
+        uint64_t can;   /* of the other host; this host supports the newest */
         int error;
         uint64_t noted, since_ms, now_ms;
         unsigned expected;
@@ -497,7 +497,7 @@ static void view_level(const LevelRow *row, MembershipOptions options) {
         open_with(options);
         note_asked = (Asked) { .hold = true };
         raising.n = 0;
-        ticks(4); /* the first ones write other things */
+        ticks(4); /* the first ticks write other changes */
         assert_int_equal(note_asked.n, row->expected == NOTE);
         assert_int_equal(raising.n, row->expected == RAISE);
         if (row->expected == NOTE) {
@@ -508,11 +508,11 @@ static void view_level(const LevelRow *row, MembershipOptions options) {
                 assert_int_equal(raising.limit, row->to);
 }
 
-static void the_level_is_raised_when_all_hosts_have_known_a_higher_one_for_long_enough(void **state) {
+static void the_level_is_raised_when_all_hosts_have_supported_a_higher_one_for_long_enough(void **state) {
         static const LevelRow rows[] = {
                 { 1, 3, -ENOENT, 0, 0, 5000, NOTE, 3 },    { 1, 3, 0, 3, 4000, 4999, NOTHING, 0 },
                 { 1, 3, 0, 3, 4000, 5000, RAISE, 3 },      { 1, 3, 0, 2, 4000, 9000, NOTE, 3 },
-                { 1, 2, 0, 3, 4000, 9000, NOTE, 2 }, /* a host with a lower level came */
+                { 1, 2, 0, 3, 4000, 9000, NOTE, 2 }, /* a host with a lower level joined */
                 { 1, 1, 0, 3, 4000, 9000, NOTE, 1 },       { 2, 2, 0, 2, 4000, 9000, NOTHING, 0 },
                 { 1, 1, -ENOENT, 0, 0, 9000, NOTHING, 0 }, { 3, 2, 0, 3, 4000, 9000, NOTHING, 0 },
                 { 1, 3, -ENOENT, 0, 0, 0, NOTHING, 0 }, /* cluster time has not begun */
@@ -531,7 +531,7 @@ static void the_level_is_raised_when_all_hosts_have_known_a_higher_one_for_long_
         view_level(&(LevelRow) { 1, 3, 0, 3, 4000, 4001, RAISE, 3 }, options);
         options.level_wait_ms = 1000;
 
-        /* Not beside another write. */
+        /* Not during another write. */
         view_level(&rows[1], options);
         presence_asked = (Asked) { .hold = true };
         view.suffers = true;
@@ -542,16 +542,15 @@ static void the_level_is_raised_when_all_hosts_have_known_a_higher_one_for_long_
         assert_int_equal(note_asked.n, 0);
         presence_asked.hold = view.suffers = false;
 
-        /* A day, where nothing else is said. What fails is proposed again; what is under way is forgotten at
-         * the end. */
+        /* A day by default. A failed proposal is repeated; one in flight is cancelled at the end. */
         view_level(&early, plain);
         view_level(&due, plain);
         raising.done(raising.userdata, &(KvResult) { .status = KV_NO_LEADER });
         tick();
         assert_int_equal(raising.n, 2);
-        assert_int_equal(said("have known a higher feature level"), 0);
+        assert_int_equal(said("raised the feature level"), 0);
         raising.done(raising.userdata, &(KvResult) { .status = KV_OK });
-        assert_int_equal(said("have known a higher feature level"), 1);
+        assert_int_equal(said("raised the feature level"), 1);
         raising.forgotten = false;
         tick();
         assert_int_equal(raising.n, 3);
@@ -564,22 +563,22 @@ static void the_level_is_raised_when_all_hosts_have_known_a_higher_one_for_long_
 int membership_leads_tests(void) {
         const struct CMUnitTest tests[] = {
                 leading(a_problem_that_a_host_reports_is_in_its_presence),
-                leading(a_tick_that_is_more_than_250_ms_late_counts_against_nobody),
-                leading(a_tick_without_a_majority_counts_against_nobody),
-                leading(a_host_is_lost_three_seconds_after_its_kernel_was_heard),
-                leading(a_host_that_dials_no_session_is_lost_three_seconds_after_its_kernel_was_heard),
+                leading(a_tick_that_is_more_than_250_ms_late_counts_against_no_host),
+                leading(a_tick_without_a_majority_counts_against_no_host),
+                leading(a_host_is_lost_three_seconds_after_the_last_sign_of_its_kernel),
+                leading(a_host_that_dials_no_session_is_lost_three_seconds_after_the_last_sign_of_its_kernel),
                 leading(a_machine_without_any_session_is_lost_after_six_ticks),
-                leading(a_host_without_a_session_is_lost_five_seconds_after_its_kernel_refused_a_connection),
-                leading(in_a_later_term_a_leader_counts_from_the_beginning),
-                leading(a_leader_that_followed_meanwhile_counts_from_the_beginning),
-                leading(a_start_that_is_on_record_is_not_published_again),
-                leading(a_leader_has_one_write_under_way_and_none_without_a_cause),
-                leading(where_clients_reach_a_host_is_published_at_its_start_and_when_it_changes),
+                leading(a_host_without_a_session_is_lost_five_seconds_after_its_kernel_rejected_a_connection),
+                leading(in_a_later_term_a_leader_counts_from_zero),
+                leading(a_leader_that_followed_meanwhile_counts_from_zero),
+                leading(a_recorded_start_is_not_published_again),
+                leading(a_leader_has_one_write_in_flight_and_none_without_a_cause),
+                leading(the_client_address_of_a_host_is_published_at_its_start_and_when_it_changes),
                 leading(a_leader_that_is_not_ready_writes_no_presence),
-                leading(a_change_of_members_that_fails_is_logged_unless_it_is_tried_again),
-                leading(the_store_is_asked_for_the_change_of_members_that_is_due),
+                leading(a_change_of_members_that_fails_is_logged_unless_it_is_repeated),
+                leading(membership_calls_the_function_of_the_store_for_the_change_that_is_due),
                 leading(the_founder_of_a_cluster_begins_at_the_newest_level_and_no_other_host_does),
-                leading(the_level_is_raised_when_all_hosts_have_known_a_higher_one_for_long_enough),
+                leading(the_level_is_raised_when_all_hosts_have_supported_a_higher_one_for_long_enough),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,15 +8,15 @@
 QuietPeer *h;
 uint64_t opened_ms; /* when its membership was */
 
-/* -- What membership asks of the rooms below: done, or held back until it is answered here -- */
+/* -- The calls of membership: executed, or held until the test answers -- */
 
 Asked presence_asked, start_asked, note_asked;
 uint64_t noted_level, noted_since_ms;
-size_t n_many; /* machines of the picture, made up; 0: as they are */
+size_t n_many; /* simulated machines of the cluster view; 0: the real ones */
 struct LevelKey level_key;
 struct Raising raising;
 struct Adding adding;
-bool fails_from_hello, fails_from_state; /* allocations do, as soon as that is asked for */
+bool fails_from_hello, fails_from_state; /* allocations fail from the next call of that function */
 
 static bool is_held(Asked *a, RegistryDone done, void *userdata) {
         a->n++;
@@ -29,12 +29,12 @@ int __real_registry_presence(Registry *r, uint64_t term, const PresenceChange *c
                              RegistryDone done, void *userdata);
 int __wrap_registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n,
                              RegistryDone done, void *userdata);
-int __wrap_registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done,
-                                   void *userdata);
-int __real_registry_note_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms,
-                               RegistryDone done, void *userdata);
-int __wrap_registry_note_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms,
-                               RegistryDone done, void *userdata);
+int __wrap_registry_record_start(Registry *r, const ClusterMachine *member, RegistryDone done,
+                                 void *userdata);
+int __real_registry_record_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms,
+                                 RegistryDone done, void *userdata);
+int __wrap_registry_record_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms,
+                                 RegistryDone done, void *userdata);
 int __real_registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms);
 int __wrap_registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms);
 int __real_kv_propose(KvStore *store, const KvCommand *cmd, KvDone done, void *userdata,
@@ -57,20 +57,20 @@ int __wrap_registry_presence(Registry *r, uint64_t term, const PresenceChange *c
                        __real_registry_presence(r, term, changes, n, done, userdata);
 }
 
-int __wrap_registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done,
-                                   void *userdata) {
+int __wrap_registry_record_start(Registry *r, const ClusterMachine *member, RegistryDone done,
+                                 void *userdata) {
         return is_held(&start_asked, done, userdata) ?
                        0 :
-                       __real_registry_member_started(r, member, done, userdata);
+                       __real_registry_record_start(r, member, done, userdata);
 }
 
-int __wrap_registry_note_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms,
-                               RegistryDone done, void *userdata) {
+int __wrap_registry_record_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms,
+                                 RegistryDone done, void *userdata) {
         noted_level = level;
         noted_since_ms = since_ms;
         return is_held(&note_asked, done, userdata) ?
                        0 :
-                       __real_registry_note_level(r, term, level, since_ms, done, userdata);
+                       __real_registry_record_level(r, term, level, since_ms, done, userdata);
 }
 
 int __wrap_registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms) {
@@ -142,7 +142,7 @@ ClusterMachine **__wrap_cluster_machines_sorted(const Cluster *c, size_t *ret_n)
         return all;
 }
 
-/* Both are asked first of all by what is to lack memory. */
+/* The functions that are tested without memory call one of these first. */
 const PeerHandshake *__wrap_peer_handshake(const PeerSession *session) {
         if (fails_from_hello)
                 alloc_pause(false);
@@ -156,7 +156,7 @@ void on_state_seen(KvState *state) {
         fails_from_state = false;
 }
 
-/* -- What is logged: "MACHINE|SENTENCE" -- */
+/* -- The log: "MACHINE|MESSAGE" -- */
 
 char journal[65536];
 
@@ -181,7 +181,7 @@ static char *addresses[] = { other_address, third_address };
 const Names nobody = {}, other = { .items = addresses, .n = 1, .capacity = 1 },
             both = { .items = addresses, .n = 2, .capacity = 2 };
 
-/* It gives no seats: the other host plays no replica. */
+/* No members are added: the other host has no replica. */
 const MembershipOptions plain = {
         .machine_id = STILL_ID,
         .peer_address = OWN,
@@ -202,7 +202,7 @@ static void reset(void) {
         fails_from_hello = fails_from_state = false;
 }
 
-/* Each test opens a membership of its own: the host's may have asked for something meanwhile. */
+/* Each test opens a membership of its own: that of the host may have sent requests already. */
 static void begin(bool joins) {
         reset();
         h = quiet_peer_new(joins);
@@ -217,7 +217,7 @@ int lead(void **state) {
         return 0;
 }
 
-/* It waits to be let in. */
+/* The host waits for its admission. */
 int wait_outside(void **state) {
         begin(true);
         return 0;
@@ -238,12 +238,12 @@ void open_with(MembershipOptions options) {
         opened_ms = h->now_ms;
 }
 
-/* Until so long after that. */
+/* Run until so long after the membership was opened. */
 void until(uint64_t ms) {
         quiet_peer_pass(h, opened_ms + ms - h->now_ms);
 }
 
-/* Until membership's next tick is over. */
+/* Run until the next tick of membership is over. */
 void tick(void) {
         quiet_peer_pass(h, LIVENESS_TICK_MS - (h->now_ms - opened_ms) % LIVENESS_TICK_MS);
 }
@@ -253,7 +253,7 @@ void ticks(unsigned n) {
                 tick();
 }
 
-/* All that was due meanwhile comes late. */
+/* All that was due meanwhile is late. */
 void jump(uint64_t ms) {
         h->now_ms += ms;
         quiet_peer_run(h);
@@ -272,7 +272,7 @@ void have_member(const char *id, uint64_t raft_id, const char *peer, uint64_t le
 
         snprintf(m.id, sizeof(m.id), "%s", id);
         snprintf(m.peer, sizeof(m.peer), "%s", peer);
-        DONE(__real_registry_member_started(h->registry, &m, on_done, done_));
+        DONE(__real_registry_record_start(h->registry, &m, on_done, done_));
 }
 
 void have_facts(const char *id) {
@@ -303,7 +303,7 @@ static void count_known(void *userdata, const PeerState *peer) {
         ++*(unsigned *) userdata;
 }
 
-/* Addresses that it dials. */
+/* Return the number of addresses that it dials. */
 unsigned n_known(void) {
         unsigned n = 0;
 
@@ -311,7 +311,7 @@ unsigned n_known(void) {
         return n;
 }
 
-/* -- What kv_state() is to say -- */
+/* -- Results of kv_state() -- */
 
 void is_not_ready(KvState *state) {
         state->ready = false;
@@ -343,7 +343,7 @@ void has_voters(KvState *state) {
         state->n_voters_reachable = n_reachable;
 }
 
-/* The other host is a member besides, in front of us; what lies behind them is nobody's. */
+/* The other host is a member, too, before this host; the entry after both is none. */
 void has_two_members(KvState *state) {
         state->n_members = 2;
         snprintf(state->members[2].address, sizeof(state->members[2].address), "%s", THIRD);
@@ -354,7 +354,7 @@ void has_two_members(KvState *state) {
 
 /* -- The other host -- */
 
-void beat(const char *trouble) {
+void send_heartbeat(const char *trouble) {
         assert_true(quiet_peer_say(h, PEER_HEARTBEAT, trouble, strlen(trouble)));
 }
 
@@ -402,7 +402,7 @@ void say_joined(uint8_t version, bool refused, const char *sentence, uint64_t cl
         assert_true(quiet_peer_say(h, PEER_JOINED, w.bytes, w.size));
 }
 
-/* The answers to requests to join since the last time; what the last one says. */
+/* Return the answers to join requests since the last call, and the contents of the last one. */
 Joined hear_joined(void) {
         Joined j = {};
         Frame frame;
@@ -441,8 +441,8 @@ Joined answer_admission(KvStatus status, const char *sentence) {
         return hear_joined();
 }
 
-/* Frames of that type that the host sent on the session that it dialed, since the last time; and the last
- * one's payload. */
+/* Return the number of frames of that type that the host sent on the session that it dialed, since the last
+ * call, and the last payload. */
 unsigned n_heard(PeerFrame type, size_t *ret_size, char ret[static 512]) {
         unsigned n = 0;
         Frame frame;
@@ -474,12 +474,12 @@ unsigned n_asked(void) {
         return n;
 }
 
-/* The other host is up, and says nothing more. */
+/* The other host is up, and then silent. */
 void be_up_and_fall_silent(void) {
         have_member(STILL_OTHER_ID, 2, OTHER, 0);
         open_with(plain);
         assert_true(quiet_peer_meet(h));
-        beat("");
+        send_heartbeat("");
         tick();
         assert_presence(STILL_OTHER_ID, PRESENCE_UP, "it is heard");
 }

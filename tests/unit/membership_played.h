@@ -1,5 +1,5 @@
-/* A host with a membership, in virtual time; the other host of its sessions is played. What membership asks
- * of the store and of the registry is done, or held back until the test answers it. */
+/* A host with a membership, in virtual time; the test simulates the other host of its sessions. Calls of the
+ * store and of the registry are executed, or held until the test answers. */
 #pragma once
 
 #include <setjmp.h>
@@ -20,7 +20,7 @@
 #define FOURTH_ID "dddddddddddddddddddddddddddddddd"
 
 enum {
-        JOIN_VERSION = 1, /* of a request to join, and of its answer */
+        JOIN_VERSION = 1, /* of a join request and its answer */
         RAISE_NUMBER = 77,
         KNOWN_MAX = 1024,
 };
@@ -28,8 +28,8 @@ enum {
 extern QuietPeer *h;
 
 void __real_kv_state(KvStore *store, KvState *ret); /* without state_seen */
-int __real_registry_member_started(Registry *r, const ClusterMachine *member, RegistryDone done,
-                                   void *userdata);
+int __real_registry_record_start(Registry *r, const ClusterMachine *member, RegistryDone done,
+                                 void *userdata);
 
 typedef struct Asked {
         bool hold;
@@ -53,14 +53,14 @@ extern struct Raising {
         KvDone done;
         void *userdata;
 } raising;
-/* Changes of the members that membership asks for. */
+/* Changes of the members that membership requests. */
 extern struct Adding {
         bool fake;
         int result;
         unsigned n;
         char last[128]; /* "promote 2" */
 } adding;
-extern size_t n_many; /* made up machines of the cluster view; 0: as they are */
+extern size_t n_many; /* simulated machines of the cluster view; 0: the real ones */
 extern bool fails_from_hello,
         fails_from_state; /* allocations fail from the next call of peer_handshake(), of kv_state() */
 
@@ -70,18 +70,18 @@ extern char journal[65536];
 
 /* The addresses of Join=. */
 extern const Names nobody, other, both;
-/* No voters are added: the other host plays no replica. */
+/* No voters are added: the other host has no replica. */
 extern const MembershipOptions plain;
 
 int lead(void **state);
-int wait_outside(void **state); /* for admission */
+int wait_outside(void **state); /* for its admission */
 int finish(void **state);
 
 void open_with(MembershipOptions options); /* instead of the membership before */
-void until(uint64_t ms);                   /* so long after it was opened */
+void until(uint64_t ms);                   /* until so long after it was opened */
 void tick(void);                           /* until the next tick of membership is over */
 void ticks(unsigned n);
-void jump(uint64_t ms); /* all that was due meanwhile comes late */
+void jump(uint64_t ms); /* all that was due meanwhile is late */
 
 void on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index);
 /* The call succeeds, and is done. */
@@ -116,7 +116,7 @@ void has_two_members(KvState *state);
 extern size_t n_voters, n_reachable; /* by has_voters() */
 
 /* Of the other host. */
-void beat(const char *trouble);
+void send_heartbeat(const char *trouble);
 void say_hello_of(uint64_t cluster_id);
 void say_join(uint8_t version, const char *address, size_t more);
 void say_joined(uint8_t version, bool refused, const char *sentence, uint64_t cluster_id, uint64_t raft_id,
@@ -129,15 +129,15 @@ typedef struct Joined {
         char sentence[ERROR_MESSAGE_MAX];
 } Joined;
 
-/* The answers to requests to join since the last time, and the last one's contents. */
+/* Return the answers to join requests since the last call: their number, and the contents of the last one. */
 Joined hear_joined(void);
 Joined ask_to_join(uint8_t version, const char *address, size_t more);
 Joined answer_admission(KvStatus status, const char *sentence);
 
-/* Frames of that type on the session that the host dialed, since the last time; and the last one's payload.
- */
+/* Return the number of frames of that type on the session that the host dialed, since the last call, and the
+ * last payload. */
 unsigned n_heard(PeerFrame type, size_t *ret_size, char ret[static 512]);
-unsigned n_asked(void); /* requests to join, each with this host's address */
+unsigned n_asked(void); /* join requests, each with this host's address */
 
-void be_up_and_fall_silent(void); /* the other host is up, and says nothing more */
+void be_up_and_fall_silent(void); /* the other host is up, and then silent */
 extern const char hung[];         /* the reason of its presence then */

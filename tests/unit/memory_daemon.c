@@ -1,6 +1,6 @@
-/* Whole daemons in virtual time, with an allocation failing in any room, or all of them for some seconds: who
- * asked is answered or hung up on, nothing is done by half, and once there is memory again all that was asked
- * for happens, without anybody's help. */
+/* Whole daemons in virtual time, with one failing allocation in any component, or with all of them failing
+ * for some seconds. Requests are answered or their connection is closed, no change is made partially, and
+ * once memory is available again all requested changes happen by themselves. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,17 +14,18 @@
 #include "fleetd/engine/engine.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/store_inside.h"
 #include "tests/sim/cluster.h"
 #include "tests/unit/memory.h"
 
 enum {
-        SHORT_MS = 1000, /* so long memory is short */
+        SHORT_MS = 1000, /* duration of the shortage */
         PATIENCE_MS = 120000,
         STEP_MS = 5,
         BEGINS_MS = 10000, /* a third of the time between two resyncs of the engine */
-        READS_MS = 1000,   /* twice the pause of an agent that begins again */
-        LINGER_MS = 100,   /* a stream that was finished is closed by then */
-        WRITES = 40,       /* of such a size, after which the log was cut */
+        READS_MS = 1000,   /* twice the pause of an agent after a failure */
+        LINGER_MS = 100,   /* a finished stream is closed by then */
+        WRITES = 40,       /* of such a size, after which the log was compacted */
         VALUE_SIZE = 600,
 };
 
@@ -39,7 +40,7 @@ typedef struct Yard {
 static Yard yard;
 static char answer[512]; /* the last one */
 
-/* Memory is there again; what is waited for has to come. */
+/* Memory is available again; the expected change has to come. */
 #define UNTIL(what, expression)                                                            \
         do {                                                                               \
                 uint64_t until_ms_ = world_now_ms(yard.world) + PATIENCE_MS;               \
@@ -52,7 +53,7 @@ static char answer[512]; /* the last one */
                 }                                                                          \
         } while (false)
 
-/* Memory is short until it is true, SHORT_MS at most. */
+/* Memory is short until the expression is true, SHORT_MS at most. */
 #define SHORT_UNTIL(expression)                                                    \
         do {                                                                       \
                 uint64_t until_ms_ = world_now_ms(yard.world) + SHORT_MS;          \
@@ -75,7 +76,7 @@ static bool is_up(const SimMachine *m) {
 static void open_yard(unsigned hosts) {
         yard = (Yard) { .world = world_new(1, false) };
         world_set_short(yard.world, alloc_fails);
-        yard.cluster = cluster_new(yard.world, hosts, NULL);
+        yard.cluster = cluster_new(yard.world, hosts);
         yard.first = &yard.cluster->machines[0];
         yard.card = sim_host_new(yard.cluster->net, "10.0.0.99");
         yard.client = world_loop_new(yard.world, "client");
@@ -136,12 +137,12 @@ static void client_on_connected(void *userdata, Stream *stream, int error) {
                 return;
         stream_set_events(stream, &events, c);
         stream_pause(stream, false);
-        world_set_short(yard.world, NULL); /* it is the daemon's memory that is short */
+        world_set_short(yard.world, NULL); /* only the daemon's memory is short */
         assert_int_equal(stream_write(stream, c->request, strlen(c->request)), 0);
         world_set_short(yard.world, alloc_fails);
 }
 
-/* The status, 0 when it was hung up on without one. */
+/* Return the status, or 0 if the connection was closed without one. */
 static unsigned ask(const char *request) {
         Client c = { .request = request };
         Network *network = sim_host_network(yard.card, yard.client);
@@ -167,7 +168,7 @@ static unsigned ask_for(const char *method, const char *target, const char *type
         return ask(text);
 }
 
-/* Undisturbed: what is to be there before. The replica may still stop for the allocation that failed last. */
+/* Without failures: prepare the state before. The replica may still stop for the last failed allocation. */
 static void prepare(const char *method, const char *target, const char *type, const char *body) {
         Network *network = sim_host_network(yard.card, yard.client);
         Client c = {};
@@ -195,7 +196,7 @@ static void prepare(const char *method, const char *target, const char *type, co
         "{\"desiredState\":\"" state \
         "\",\"options\":[{\"section\":\"Service\",\"name\":\"ExecStart\",\"value\":\"" command "\"}]}"
 
-/* A key, and what its value has in it before and after; NULL: it is not there. */
+/* A key, and a part of its value before and after; NULL: the key does not exist. */
 typedef struct Look {
         const char *key, *before, *after;
 } Look;
@@ -210,15 +211,12 @@ typedef struct Question {
 } Question;
 
 static bool says(const char *key, const char *part) {
-        TreeTxn *txn;
         KvNode node;
         bool there, has = false;
 
-        assert_int_equal(kv_read(daemon_store(yard.first->daemon), &txn), 0);
-        there = tree_get(txn, kv_string(key), &node) == 0;
+        there = store_node(daemon_store(yard.first->daemon), key, &node) == 0;
         if (there && part)
                 has = part[0] == 0 || memmem(node.value.data, node.value.size, part, strlen(part));
-        tree_abort(txn);
         return part ? has : !there;
 }
 
@@ -255,120 +253,119 @@ static int put_question(void *userdata) {
 
 #define ID "00000000000000000000000000000001"
 
+static const Question write_questions[] = {
+        { "PUT of a key",
+          { { "PUT", "/v2/keys/a", FORM, "value=one" } },
+          { "PUT", "/v2/keys/a", FORM, "value=two" },
+          0,
+          0,
+          { { "/a", "one", "two" } } },
+        { "PUT of a key if it is the same",
+          { { "PUT", "/v2/keys/a", FORM, "value=one" } },
+          { "PUT", "/v2/keys/a?prevValue=one", FORM, "value=two" },
+          0,
+          0,
+          { { "/a", "one", "two" } } },
+        { "POST of a key in order",
+          { { "DELETE", "/v2/keys/q?recursive=true", FORM, "" } },
+          { "POST", "/v2/keys/q", FORM, "value=one" },
+          0,
+          0,
+          { { "/q", NULL, "" } } },
+        { "DELETE of a directory",
+          { { "PUT", "/v2/keys/d/x", FORM, "value=one" }, { "PUT", "/v2/keys/d/y", FORM, "value=two" } },
+          { "DELETE", "/v2/keys/d?recursive=true", FORM, "" },
+          0,
+          0,
+          { { "/d", "", NULL }, { "/d/x", "one", NULL }, { "/d/y", "two", NULL } } },
+        { "PATCH of a key, which is refused",
+          { { "PUT", "/v2/keys/a", FORM, "value=one" } },
+          { "PATCH", "/v2/keys/a", FORM, "value=two" },
+          405,
+          0,
+          { { "/a", "one", "one" } } },
+        { "PUT of a value",
+          { { "PUT", "/v2/keys/a", FORM, "value=one" } },
+          { "PUT", "/fleet/v1/kv/value/a", "", "two" },
+          0,
+          0,
+          { { "/a", "one", "two" } } },
+        { "DELETE of a value",
+          { { "PUT", "/v2/keys/a", FORM, "value=one" } },
+          { "DELETE", "/fleet/v1/kv/value/a", "", "" },
+          0,
+          0,
+          { { "/a", "one", NULL } } },
+        { "POST of a transaction",
+          { { "PUT", "/v2/keys/a", FORM, "value=one" }, { "DELETE", "/v2/keys/t?recursive=true", FORM, "" } },
+          { "POST", "/fleet/v1/kv/txn", JSON,
+            "{\"checks\":[{\"key\":\"/"
+            "a\",\"exists\":true}],\"writes\":[{\"action\":\"set\",\"key\":\"/t/"
+            "x\",\"value\":\"new\"},"
+            "{\"action\":\"delete\",\"key\":\"/a\"}]}" },
+          0,
+          4,
+          { { "/a", "one", NULL }, { "/t/x", NULL, "new" } } },
+        { "PUT of a new unit",
+          { { "DELETE", "/fleet/v1/units/n.service", JSON, "" } },
+          { "PUT", "/fleet/v1/units/n.service", JSON, UNIT("inactive", "/bin/one") },
+          0,
+          8,
+          { { "/_fleet/unit/n.service", NULL, "/bin/one" },
+            { "/_fleet/target/n.service", NULL, "inactive" } } },
+        { "PUT of what a unit is to be",
+          { { "DELETE", "/fleet/v1/units/n.service", JSON, "" },
+            { "PUT", "/fleet/v1/units/n.service", JSON, UNIT("inactive", "/bin/one") } },
+          { "PUT", "/fleet/v1/units/n.service", JSON, "{\"desiredState\":\"loaded\"}" },
+          0,
+          8,
+          { { "/_fleet/unit/n.service", "/bin/one", "/bin/one" },
+            { "/_fleet/target/n.service", "inactive", "loaded" } } },
+        { "DELETE of a unit",
+          { { "PUT", "/fleet/v1/units/n.service", JSON, UNIT("inactive", "/bin/one") } },
+          { "DELETE", "/fleet/v1/units/n.service", JSON, "" },
+          0,
+          5,
+          { { "/_fleet/unit/n.service", "/bin/one", NULL }, { "/_fleet/target/n.service", "", NULL } } },
+        { "POST of a batch",
+          { { "DELETE", "/fleet/v1/units/m.service", JSON, "" },
+            { "DELETE", "/fleet/v1/units/n.service", JSON, "" } },
+          { "POST", "/fleet/v1/batch", JSON,
+            "{\"units\":[{\"name\":\"m.service\",\"desiredState\":\"inactive\",\"options\":[{"
+            "\"section\":\"Service\",\"name\":"
+            "\"ExecStart\",\"value\":\"/bin/"
+            "one\"}]},{\"name\":\"n.service\",\"desiredState\":\"inactive\",\"options\":[{"
+            "\"section\":\"Service\",\"name\":\"ExecStart\","
+            "\"value\":\"/bin/two\"}]}]}" },
+          0,
+          16,
+          { { "/_fleet/unit/m.service", NULL, "/bin/one" },
+            { "/_fleet/unit/n.service", NULL, "/bin/two" } } },
+        { "PATCH of a machine",
+          { { "PATCH", "/fleet/v1/machines", JSON,
+              "[{\"op\":\"add\",\"path\":\"/" ID "/metadata/disk\",\"value\":\"hdd\"}]" } },
+          { "PATCH", "/fleet/v1/machines", JSON,
+            "[{\"op\":\"add\",\"path\":\"/" ID "/metadata/disk\",\"value\":\"ssd\"}]" },
+          0,
+          4,
+          { { "/_fleet/machine/" ID "/metadata/disk", "hdd", "ssd" } } },
+        { "POST of a plan",
+          {},
+          { "POST", "/fleet/v1/plan", JSON,
+            "{\"units\":[{\"name\":\"new.service\",\"text\":\"[Service]\\nExecStart=/bin/true\"}]}" },
+          0,
+          4,
+          {} },
+};
+
 void a_client_that_writes_is_answered_and_nothing_is_done_by_half(void **state) {
-        static const Question questions[] = {
-                { "PUT of a key",
-                  { { "PUT", "/v2/keys/a", FORM, "value=one" } },
-                  { "PUT", "/v2/keys/a", FORM, "value=two" },
-                  0,
-                  0,
-                  { { "/a", "one", "two" } } },
-                { "PUT of a key if it is the same",
-                  { { "PUT", "/v2/keys/a", FORM, "value=one" } },
-                  { "PUT", "/v2/keys/a?prevValue=one", FORM, "value=two" },
-                  0,
-                  0,
-                  { { "/a", "one", "two" } } },
-                { "POST of a key in order",
-                  { { "DELETE", "/v2/keys/q?recursive=true", FORM, "" } },
-                  { "POST", "/v2/keys/q", FORM, "value=one" },
-                  0,
-                  0,
-                  { { "/q", NULL, "" } } },
-                { "DELETE of a directory",
-                  { { "PUT", "/v2/keys/d/x", FORM, "value=one" },
-                    { "PUT", "/v2/keys/d/y", FORM, "value=two" } },
-                  { "DELETE", "/v2/keys/d?recursive=true", FORM, "" },
-                  0,
-                  0,
-                  { { "/d", "", NULL }, { "/d/x", "one", NULL }, { "/d/y", "two", NULL } } },
-                { "PATCH of a key, which is refused",
-                  { { "PUT", "/v2/keys/a", FORM, "value=one" } },
-                  { "PATCH", "/v2/keys/a", FORM, "value=two" },
-                  405,
-                  0,
-                  { { "/a", "one", "one" } } },
-                { "PUT of a value",
-                  { { "PUT", "/v2/keys/a", FORM, "value=one" } },
-                  { "PUT", "/fleet/v1/kv/value/a", "", "two" },
-                  0,
-                  0,
-                  { { "/a", "one", "two" } } },
-                { "DELETE of a value",
-                  { { "PUT", "/v2/keys/a", FORM, "value=one" } },
-                  { "DELETE", "/fleet/v1/kv/value/a", "", "" },
-                  0,
-                  0,
-                  { { "/a", "one", NULL } } },
-                { "POST of a transaction",
-                  { { "PUT", "/v2/keys/a", FORM, "value=one" },
-                    { "DELETE", "/v2/keys/t?recursive=true", FORM, "" } },
-                  { "POST", "/fleet/v1/kv/txn", JSON,
-                    "{\"checks\":[{\"key\":\"/"
-                    "a\",\"exists\":true}],\"writes\":[{\"action\":\"set\",\"key\":\"/t/"
-                    "x\",\"value\":\"new\"},"
-                    "{\"action\":\"delete\",\"key\":\"/a\"}]}" },
-                  0,
-                  4,
-                  { { "/a", "one", NULL }, { "/t/x", NULL, "new" } } },
-                { "PUT of a new unit",
-                  { { "DELETE", "/fleet/v1/units/n.service", JSON, "" } },
-                  { "PUT", "/fleet/v1/units/n.service", JSON, UNIT("inactive", "/bin/one") },
-                  0,
-                  8,
-                  { { "/_fleet/unit/n.service", NULL, "/bin/one" },
-                    { "/_fleet/target/n.service", NULL, "inactive" } } },
-                { "PUT of what a unit is to be",
-                  { { "DELETE", "/fleet/v1/units/n.service", JSON, "" },
-                    { "PUT", "/fleet/v1/units/n.service", JSON, UNIT("inactive", "/bin/one") } },
-                  { "PUT", "/fleet/v1/units/n.service", JSON, "{\"desiredState\":\"loaded\"}" },
-                  0,
-                  8,
-                  { { "/_fleet/unit/n.service", "/bin/one", "/bin/one" },
-                    { "/_fleet/target/n.service", "inactive", "loaded" } } },
-                { "DELETE of a unit",
-                  { { "PUT", "/fleet/v1/units/n.service", JSON, UNIT("inactive", "/bin/one") } },
-                  { "DELETE", "/fleet/v1/units/n.service", JSON, "" },
-                  0,
-                  5,
-                  { { "/_fleet/unit/n.service", "/bin/one", NULL },
-                    { "/_fleet/target/n.service", "", NULL } } },
-                { "POST of a batch",
-                  { { "DELETE", "/fleet/v1/units/m.service", JSON, "" },
-                    { "DELETE", "/fleet/v1/units/n.service", JSON, "" } },
-                  { "POST", "/fleet/v1/batch", JSON,
-                    "{\"units\":[{\"name\":\"m.service\",\"desiredState\":\"inactive\",\"options\":[{"
-                    "\"section\":\"Service\",\"name\":"
-                    "\"ExecStart\",\"value\":\"/bin/"
-                    "one\"}]},{\"name\":\"n.service\",\"desiredState\":\"inactive\",\"options\":[{"
-                    "\"section\":\"Service\",\"name\":\"ExecStart\","
-                    "\"value\":\"/bin/two\"}]}]}" },
-                  0,
-                  16,
-                  { { "/_fleet/unit/m.service", NULL, "/bin/one" },
-                    { "/_fleet/unit/n.service", NULL, "/bin/two" } } },
-                { "PATCH of a machine",
-                  { { "PATCH", "/fleet/v1/machines", JSON,
-                      "[{\"op\":\"add\",\"path\":\"/" ID "/metadata/disk\",\"value\":\"hdd\"}]" } },
-                  { "PATCH", "/fleet/v1/machines", JSON,
-                    "[{\"op\":\"add\",\"path\":\"/" ID "/metadata/disk\",\"value\":\"ssd\"}]" },
-                  0,
-                  4,
-                  { { "/_fleet/machine/" ID "/metadata/disk", "hdd", "ssd" } } },
-                { "POST of a plan",
-                  {},
-                  { "POST", "/fleet/v1/plan", JSON,
-                    "{\"units\":[{\"name\":\"new.service\",\"text\":\"[Service]\\nExecStart=/bin/true\"}]}" },
-                  0,
-                  4,
-                  {} },
-        };
 
         alloc_pause(true);
         open_yard(1);
         machine_start_daemon(yard.first);
-        for (size_t i = 0; i < ELEMENTS(questions); i++)
-                survive(questions[i].name, put_question, (void *) &questions[i], questions[i].stride ?: 2);
+        for (size_t i = 0; i < ELEMENTS(write_questions); i++)
+                survive(write_questions[i].name, put_question, (void *) &write_questions[i],
+                        write_questions[i].stride ?: 2);
         close_yard();
 }
 
@@ -385,7 +382,7 @@ static void on_wish(void *userdata, KvStatus status, const char *sentence, uint6
         *(Wish *) userdata = (Wish) { true, status };
 }
 
-/* What people ask for; 'command' NULL: not another text. */
+/* The requested unit; 'command' NULL: the text is unchanged. */
 static void wish(Wish *w, const char *command, bool remove, TargetState target) {
         UnitChange change = { .name = unit_name, .remove = remove, .has_target = !remove, .target = target };
         char text[200];
@@ -421,7 +418,7 @@ static bool has_order(void) {
                                   yard.first->machine_id, unit_name);
 }
 
-/* It runs as people want it, and the cluster knows. */
+/* Return whether it runs as requested, and is published. */
 static bool runs(void) {
         const ClusterUnit *u = unit();
         const char *hash = sim_systemd_hash(yard.first->systemd, unit_name);
@@ -439,7 +436,7 @@ static bool is_inactive(void) {
 
 typedef struct Change {
         const char *name;
-        const char *from, *to; /* what it runs; NULL: it is not there, or not started */
+        const char *from, *to; /* the command that runs; NULL: it does not exist, or is not started */
         bool remove;
         bool (*is_done)(void);
 } Change;
@@ -488,7 +485,7 @@ void an_agent_begins_again_what_it_could_not_begin(void **state) {
         close_yard();
 }
 
-/* A unit fails: an agent that could not read it does so soon, and not by its resync. */
+/* A unit fails: an agent that could not read it does so soon, before its resync. */
 static int read_unit(void *userdata) {
         uint64_t since_ms;
 
@@ -514,17 +511,17 @@ void an_agent_reads_again_what_it_could_not_read(void **state) {
         close_yard();
 }
 
-/* -- The engine and the agent alone, over the registry of a daemon that has none -- */
+/* -- Engine and agent alone, on the registry of a daemon without them -- */
 
 static Engine *engine;
 
-/* Its daemon tells it nothing. */
+/* Its daemon does not notify it. */
 static bool is_gone_by_engine(void) {
         engine_state_changed(engine);
         return is_gone();
 }
 
-/* An engine that begins plans each unit soon, and not by the resync of half a minute later. */
+/* A new engine plans each unit soon, before the resync of half a minute later. */
 static int begin_engine(void *userdata) {
         EngineOptions options = {};
         uint64_t since_ms;
@@ -613,7 +610,7 @@ void an_agent_that_cannot_begin_leaves_nothing_behind(void **state) {
 
 /* -- Starting -- */
 
-/* A daemon that fails to start is gone, as a whole; who starts the next one, as systemd would, has one. */
+/* A daemon that fails to start is freed completely; the next start, as by systemd, has memory. */
 static int start_daemon(void *userdata) {
         bool *again = userdata;
         Error err = {};
@@ -659,7 +656,7 @@ static unsigned members_of(const SimMachine *m) {
         return state.n_members;
 }
 
-/* A second host says hello, is let in and follows. */
+/* A second host connects, is admitted and follows. */
 static int join(void *userdata) {
         SimMachine *second;
         Error err = {};
@@ -684,7 +681,7 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
         n_sent += starts_with(sentence, "sending the tree of entry ");
 }
 
-/* The same, where the log does not reach back to the beginning any more: the tree is sent. */
+/* The same, when the log does not reach back to its beginning any more: the tree is transferred. */
 static int transfer(void *userdata) {
         char value[VALUE_SIZE + 1] = "";
         SimMachine *second;
@@ -699,7 +696,7 @@ static int transfer(void *userdata) {
         for (unsigned i = 0; i < WRITES; i++)
                 prepare("PUT", "/fleet/v1/kv/value/a", "", value);
         stop_daemon(yard.first);
-        machine_start_daemon(yard.first); /* with that in memory which the log has left */
+        machine_start_daemon(yard.first); /* with entries in memory that the log no longer has */
         UNTIL("a start", is_up(yard.first));
         n_sent = 0;
         machine_start_daemon(second);

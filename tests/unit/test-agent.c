@@ -1,5 +1,5 @@
-/* The agent between a real registry and a systemd on a real bus: orders in, calls and states out, and what
- * trouble costs. */
+/* The agent between a real registry and a simulated systemd on a real bus: assignments in, calls and states
+ * out, and failures. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "fleetd/agent/agent.h"
 #include "fleetd/systemd/bus.h"
+#include "tests/lib/store_inside.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/fake_bus.h"
 #include "tests/lib/host.h"
@@ -26,66 +27,65 @@ static const char boot_id[] = "b0000000000000000000000000000001";
 
 typedef struct Fixture {
         Host *host;
-        char *folder, *bus_path, *notes, *links;
+        char *folder, *bus_path, *records, *links;
         FakeBus *fake;
         Systemd *systemd;
         Agent *agent;
         uint64_t boot_wait_ms;
 } Fixture;
 
-static void agent_open(Fixture *room) {
-        AgentOptions options = { .machine_id = room->host->id,
+static void agent_open(Fixture *fixture) {
+        AgentOptions options = { .machine_id = fixture->host->id,
                                  .boot_id = boot_id,
-                                 .directory = room->notes,
-                                 .boot_wait_ms = room->boot_wait_ms,
+                                 .directory = fixture->records,
+                                 .boot_wait_ms = fixture->boot_wait_ms,
                                  .adopt_ms = ADOPT_MS };
         Error err = {};
 
-        assert_int_equal(systemd_bus_new(&room->systemd, room->host->loop,
-                                         &(SystemdBusOptions) { .directory = room->folder,
-                                                                .address = room->fake->address,
-                                                                .links = room->links },
+        assert_int_equal(systemd_bus_new(&fixture->systemd, fixture->host->loop,
+                                         &(SystemdBusOptions) { .directory = fixture->folder,
+                                                                .address = fixture->fake->address,
+                                                                .links = fixture->links },
                                          &err),
                          0);
-        if (agent_new(&room->agent, room->host->loop, room->host->registry, room->systemd, &options, &err) <
-            0)
+        if (agent_new(&fixture->agent, fixture->host->loop, fixture->host->registry, fixture->systemd,
+                      &options, &err) < 0)
                 fail_msg("%s", err.message);
 }
 
-static void agent_close(Fixture *room) {
-        room->agent = agent_free(room->agent);
-        room->systemd = systemd_bus_free(room->systemd);
+static void agent_close(Fixture *fixture) {
+        fixture->agent = agent_free(fixture->agent);
+        fixture->systemd = systemd_bus_free(fixture->systemd);
 }
 
 static Fixture *fixture_new(bool alone) {
-        Fixture *room = NEW0(Fixture, 1);
+        Fixture *fixture = NEW0(Fixture, 1);
 
         leader = (Leader) {};
 
-        room->boot_wait_ms = BOOT_WAIT_MS;
-        room->host = host_new(alone);
-        room->folder = scratch_path(room->host->scratch, "units");
-        room->bus_path = scratch_path(room->host->scratch, "private");
-        room->notes = scratch_path(room->host->scratch, "agent");
-        room->fake = fake_bus_new(room->host->uv, room->bus_path);
-        room->links = scratch_path(room->host->scratch, "links");
-        room->fake->links = room->links;
-        room->fake->obeys = true;
-        return room;
+        fixture->boot_wait_ms = BOOT_WAIT_MS;
+        fixture->host = host_new(alone);
+        fixture->folder = scratch_path(fixture->host->scratch, "units");
+        fixture->bus_path = scratch_path(fixture->host->scratch, "private");
+        fixture->records = scratch_path(fixture->host->scratch, "agent");
+        fixture->fake = fake_bus_new(fixture->host->uv, fixture->bus_path);
+        fixture->links = scratch_path(fixture->host->scratch, "links");
+        fixture->fake->links = fixture->links;
+        fixture->fake->obeys = true;
+        return fixture;
 }
 
 static int fixture_setup(void **state) {
-        Fixture *room = fixture_new(false);
+        Fixture *fixture = fixture_new(false);
 
-        host_machine(room->host);
-        agent_open(room);
-        *state = room;
+        host_machine(fixture->host);
+        agent_open(fixture);
+        *state = fixture;
         return 0;
 }
 
-/* The others do not answer, and never will; what was assigned to this host in its last boot is on its disk.
- */
-static int lonely_room_setup(void **state) {
+/* The other hosts never reply. The last assignment of this host is on its disk. */
+static int lonely_fixture_setup(void **state) {
         static const char before[] = "{\"floor\":9,\"lineage\":\"00000000000000ab\",\"units\":["
                                      "{\"index\":8,\"name\":\"ended.service\",\"done\":true,\"order\":"
                                      "\"run\",\"startedBoot\":\"b0000000000000000000000000000000\","
@@ -95,89 +95,91 @@ static int lonely_room_setup(void **state) {
                                      "{\"index\":9,\"name\":\"web.service\",\"order\":\"run\","
                                      "\"startedBoot\":\"b0000000000000000000000000000000\","
                                      "\"text\":\"[Service]\\nExecStart=/bin/one\\n\",\"unit\":5}]}";
-        Fixture *room = fixture_new(true);
-        _cleanup_free_ char *path = scratch_path(room->notes, "assignment");
-        int fd = open_dir(room->notes, 0700);
+        Fixture *fixture = fixture_new(true);
+        _cleanup_free_ char *path = scratch_path(fixture->records, "assignment");
+        int fd = open_dir(fixture->records, 0700);
 
         assert_true(fd >= 0);
         close(fd);
         scratch_write(path, before);
-        room->boot_wait_ms = SHORT_BOOT_WAIT_MS;
-        agent_open(room);
-        *state = room;
+        fixture->boot_wait_ms = SHORT_BOOT_WAIT_MS;
+        agent_open(fixture);
+        *state = fixture;
         return 0;
 }
 
 static int fixture_teardown(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        agent_close(room);
-        assert_int_equal(room->fake->unlinked_in_vain, 0);
-        fake_bus_free(room->fake);
-        free(room->links);
-        host_free(room->host);
-        free(room->folder);
-        free(room->bus_path);
-        free(room->notes);
-        free(room);
+        agent_close(fixture);
+        assert_int_equal(fixture->fake->unlinked_in_vain, 0);
+        fake_bus_free(fixture->fake);
+        free(fixture->links);
+        host_free(fixture->host);
+        free(fixture->folder);
+        free(fixture->bus_path);
+        free(fixture->records);
+        free(fixture);
         return 0;
 }
 
-#define UNTIL(room, expression) HOST_UNTIL((room)->host, expression)
-#define ONE                     "[Service]\nExecStart=/bin/one\n"
-#define TWO                     "[Service]\nExecStart=/bin/two\n"
-#define TUNED                   ONE "[X-Fleet]\nConflicts=x*\n"
+#define UNTIL(fixture, expression) HOST_UNTIL((fixture)->host, expression)
+#define ONE                        "[Service]\nExecStart=/bin/one\n"
+#define TWO                        "[Service]\nExecStart=/bin/two\n"
+#define TUNED                      ONE "[X-Fleet]\nConflicts=x*\n"
 
-static bool says(Fixture *room, const char *unit, const char *active) {
-        const ClusterState *s = cluster_state(registry_cluster(room->host->registry), room->host->id, unit);
+static bool is_published(Fixture *fixture, const char *unit, const char *active) {
+        const ClusterState *s = cluster_state(registry_cluster(fixture->host->registry), fixture->host->id,
+                                              unit);
 
         return s && streq(s->state.active, active);
 }
 
-static const char *sub_of(Fixture *room, const char *unit) {
-        const ClusterState *s = cluster_state(registry_cluster(room->host->registry), room->host->id, unit);
+static const char *sub_of(Fixture *fixture, const char *unit) {
+        const ClusterState *s = cluster_state(registry_cluster(fixture->host->registry), fixture->host->id,
+                                              unit);
 
         return s ? s->state.sub : "";
 }
 
-static bool records_say(Fixture *room, const char *field) {
-        _cleanup_free_ char *path = scratch_path(room->notes, "assignment"), *text = NULL;
+static bool records_contain(Fixture *fixture, const char *field) {
+        _cleanup_free_ char *path = scratch_path(fixture->records, "assignment"), *text = NULL;
 
         return read_file_at(AT_FDCWD, path, 1 << 16, &text, NULL) == 0 && strstr(text, field);
 }
 
-/* The invocation that runs is noted on disk. */
-static bool records_have(Fixture *room, const FakeUnit *u) {
+/* Return whether the record on disk has the invocation that runs. */
+static bool records_have(Fixture *fixture, const FakeUnit *u) {
         char field[64];
         int n = snprintf(field, sizeof(field), "\"invocation\":\"");
 
         for (size_t i = 0; i < u->invocation_size; i++)
                 n += snprintf(field + n, sizeof(field) - n, "%02x", u->invocation[i]);
-        return records_say(room, field);
+        return records_contain(fixture, field);
 }
 
-static bool has_order(Fixture *room, const char *unit) {
-        return cluster_assignment(registry_cluster(room->host->registry), room->host->id, unit);
+static bool has_assignment(Fixture *fixture, const char *unit) {
+        return cluster_assignment(registry_cluster(fixture->host->registry), fixture->host->id, unit);
 }
 
-static bool has_file(Fixture *room, const char *unit, const char *part) {
-        _cleanup_free_ char *path = scratch_path(room->folder, unit), *text = NULL;
+static bool has_file(Fixture *fixture, const char *unit, const char *part) {
+        _cleanup_free_ char *path = scratch_path(fixture->folder, unit), *text = NULL;
 
         return read_file_at(AT_FDCWD, path, 4096, &text, NULL) == 0 && strstr(text, part);
 }
 
-/* The unit is ordered to run, does so, and says so. */
-static void run_unit(Fixture *room, const char *unit, const char *text) {
-        host_unit(room->host, unit, text, TARGET_LAUNCHED);
-        host_order(room->host, unit, ASSIGNMENT_RUN);
-        UNTIL(room, says(room, unit, "active"));
+/* Assign the unit to run, and wait until it is published as active. */
+static void run_unit(Fixture *fixture, const char *unit, const char *text) {
+        host_unit(fixture->host, unit, text, TARGET_LAUNCHED);
+        host_order(fixture->host, unit, ASSIGNMENT_RUN);
+        UNTIL(fixture, is_published(fixture, unit, "active"));
 }
 
-/* The sentences that were logged since. */
+/* Messages logged since log_begin(). */
 static Text logged;
 
-static void keep_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
-        text_printf(&logged, "%s\n", sentence);
+static void keep_log(void *userdata, int priority, const LogFields *fields, const char *message) {
+        text_printf(&logged, "%s\n", message);
 }
 
 static bool has_logged(const char *part) {
@@ -194,407 +196,415 @@ static void log_end(void) {
         text_done(&logged);
 }
 
-/* As while a stop of it, or of what it requires, is under way. */
-static void refuse_starts(Fixture *room) {
+/* As during a stop of the unit, or of a unit that it requires. */
+static void refuse_starts(Fixture *fixture) {
         log_begin();
-        room->fake->fail = "StartUnit";
-        room->fake->fail_name = "org.freedesktop.systemd1.TransactionIsDestructive";
-        room->fake->fail_message = "a stop is under way";
+        fixture->fake->fail = "StartUnit";
+        fixture->fake->fail_name = "org.freedesktop.systemd1.TransactionIsDestructive";
+        fixture->fake->fail_message = "a stop is under way";
 }
 
-static void allow_starts(Fixture *room) {
-        room->fake->fail = NULL;
+static void allow_starts(Fixture *fixture) {
+        fixture->fake->fail = NULL;
         log_end();
 }
 
-static void an_ordered_unit_is_written_linked_started_and_told(void **state) {
-        Fixture *room = *state;
-        _cleanup_free_ char *said = NULL;
+static void an_assigned_unit_is_written_linked_started_and_published(void **state) {
+        Fixture *fixture = *state;
+        _cleanup_free_ char *call_log = NULL;
 
-        run_unit(room, "web.service", ONE);
-        assert_true(has_file(room, "web.service", "/bin/one"));
-        assert_true(asprintf(&said,
+        run_unit(fixture, "web.service", ONE);
+        assert_true(has_file(fixture, "web.service", "/bin/one"));
+        assert_true(asprintf(&call_log,
                              "Subscribe; LinkUnitFiles %s/web.service; StartUnit web.service replace; ",
-                             room->folder) > 0);
-        assert_string_equal(room->fake->said.chars, said); /* a new unit needs no Reload */
-        host_pause(room->host, QUIET_MS);
-        assert_int_equal(room->fake->starts, 1);
+                             fixture->folder) > 0);
+        assert_string_equal(fixture->fake->call_log.chars, call_log); /* a new unit needs no Reload */
+        host_pause(fixture->host, QUIET_MS);
+        assert_int_equal(fixture->fake->starts, 1);
 }
 
 static void a_loaded_unit_is_not_started(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        host_unit(room->host, "web.service", ONE, TARGET_LOADED);
-        host_order(room->host, "web.service", ASSIGNMENT_LOAD);
-        UNTIL(room, says(room, "web.service", "inactive") && has_file(room, "web.service", "/bin/one"));
-        host_pause(room->host, QUIET_MS);
-        assert_int_equal(room->fake->starts, 0);
+        host_unit(fixture->host, "web.service", ONE, TARGET_LOADED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_LOAD);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") &&
+                               has_file(fixture, "web.service", "/bin/one"));
+        host_pause(fixture->host, QUIET_MS);
+        assert_int_equal(fixture->fake->starts, 0);
 }
 
-/* Another daemon, which the cluster does not answer, must find that in the note. */
-static void a_unit_that_is_stopped_to_be_loaded_only_is_noted_so_before_and_not_started_again(void **state) {
-        Fixture *room = *state;
+/* Another daemon, without contact to the cluster, must find that in the record. */
+static void a_unit_that_is_stopped_to_be_loaded_only_is_recorded_so_before_and_not_started_again(
+        void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        room->fake->hold = "StopUnit";
-        host_unit(room->host, "web.service", ONE, TARGET_LOADED);
-        host_order(room->host, "web.service", ASSIGNMENT_LOAD);
-        UNTIL(room, room->fake->n_held == 1);
-        assert_true(records_say(room, "\"order\":\"load\""));
+        run_unit(fixture, "web.service", ONE);
+        fixture->fake->hold = "StopUnit";
+        host_unit(fixture->host, "web.service", ONE, TARGET_LOADED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_LOAD);
+        UNTIL(fixture, fixture->fake->n_held == 1);
+        assert_true(records_contain(fixture, "\"order\":\"load\""));
         leader.gone = true;
-        agent_close(room);
-        snprintf(room->fake->units[0].active, sizeof(room->fake->units[0].active), "inactive");
-        room->fake->hold = NULL;
-        room->boot_wait_ms = SHORT_BOOT_WAIT_MS;
-        agent_open(room);
-        UNTIL(room, room->fake->connections == 2);
-        host_pause(room->host, 2 * SHORT_BOOT_WAIT_MS);
-        assert_int_equal(room->fake->starts, 1);
+        agent_close(fixture);
+        snprintf(fixture->fake->units[0].active, sizeof(fixture->fake->units[0].active), "inactive");
+        fixture->fake->hold = NULL;
+        fixture->boot_wait_ms = SHORT_BOOT_WAIT_MS;
+        agent_open(fixture);
+        UNTIL(fixture, fixture->fake->connections == 2);
+        host_pause(fixture->host, 2 * SHORT_BOOT_WAIT_MS);
+        assert_int_equal(fixture->fake->starts, 1);
         leader.gone = false;
 }
 
-static void an_order_to_stop_is_obeyed_and_taken_away(void **state) {
-        Fixture *room = *state;
+static void a_stop_assignment_is_executed_and_removed(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        host_order(room->host, "web.service", ASSIGNMENT_STOP);
-        UNTIL(room, !has_order(room, "web.service"));
-        assert_int_equal(room->fake->stops, 1);
-        assert_false(has_file(room, "web.service", ""));
-        UNTIL(room, !says(room, "web.service", "inactive") && !says(room, "web.service", "active"));
-        assert_int_equal(room->fake->n_units, 0);
+        run_unit(fixture, "web.service", ONE);
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, !has_assignment(fixture, "web.service"));
+        assert_int_equal(fixture->fake->stops, 1);
+        assert_false(has_file(fixture, "web.service", ""));
+        UNTIL(fixture, !is_published(fixture, "web.service", "inactive") &&
+                               !is_published(fixture, "web.service", "active"));
+        assert_int_equal(fixture->fake->n_units, 0);
 }
 
 static void a_changed_text_is_stopped_and_started_once(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room, room->fake->starts == 2 && says(room, "web.service", "active"));
-        assert_int_equal(room->fake->stops, 1);
-        assert_true(has_file(room, "web.service", "/bin/two"));
+        run_unit(fixture, "web.service", ONE);
+        host_unit(fixture->host, "web.service", TWO, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, fixture->fake->starts == 2 && is_published(fixture, "web.service", "active"));
+        assert_int_equal(fixture->fake->stops, 1);
+        assert_true(has_file(fixture, "web.service", "/bin/two"));
 }
 
-/* The folder has no room for the new text. */
-static void a_unit_runs_on_until_its_changed_text_can_be_written(void **state) {
-        Fixture *room = *state;
+/* The folder has no space for the new text. */
+static void a_unit_keeps_running_until_its_changed_text_can_be_written(void **state) {
+        Fixture *fixture = *state;
         _cleanup_free_ char *temporary = NULL;
         char name[FILE_TEMPORARY_SIZE];
 
-        run_unit(room, "web.service", ONE);
+        run_unit(fixture, "web.service", ONE);
         file_temporary_name("web.service", name);
-        temporary = scratch_path(room->folder, name);
-        assert_int_equal(mkdir(temporary, 0700), 0); /* which no file replaces */
+        temporary = scratch_path(fixture->folder, name);
+        assert_int_equal(mkdir(temporary, 0700), 0); /* no file replaces a folder */
         log_begin();
-        host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room, has_logged("cannot write the file of web.service"));
+        host_unit(fixture->host, "web.service", TWO, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, has_logged("Failed to write the file of web.service"));
         log_end();
-        assert_int_equal(room->fake->stops, 0);
-        assert_string_equal(room->fake->units[0].active, "active");
+        assert_int_equal(fixture->fake->stops, 0);
+        assert_string_equal(fixture->fake->units[0].active, "active");
 
         assert_int_equal(rmdir(temporary), 0);
-        UNTIL(room, room->fake->starts == 2 && says(room, "web.service", "active"));
-        assert_int_equal(room->fake->stops, 1);
-        assert_true(has_file(room, "web.service", "/bin/two"));
+        UNTIL(fixture, fixture->fake->starts == 2 && is_published(fixture, "web.service", "active"));
+        assert_int_equal(fixture->fake->stops, 1);
+        assert_true(has_file(fixture, "web.service", "/bin/two"));
         assert_int_equal(access(temporary, F_OK), -1);
 }
 
-static void an_edit_of_our_own_section_stops_nothing(void **state) {
-        Fixture *room = *state;
+static void an_edit_of_the_x_fleet_section_stops_no_unit(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        host_unit(room->host, "web.service", TUNED, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room, has_file(room, "web.service", "Conflicts"));
-        host_pause(room->host, QUIET_MS);
-        assert_int_equal(room->fake->starts, 1);
-        assert_int_equal(room->fake->stops, 0);
+        run_unit(fixture, "web.service", ONE);
+        host_unit(fixture->host, "web.service", TUNED, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, has_file(fixture, "web.service", "Conflicts"));
+        host_pause(fixture->host, QUIET_MS);
+        assert_int_equal(fixture->fake->starts, 1);
+        assert_int_equal(fixture->fake->stops, 0);
 }
 
-static void a_unit_whose_link_was_taken_away_gets_it_back_and_runs_on(void **state) {
-        Fixture *room = *state;
+static void a_removed_link_of_a_running_unit_is_restored(void **state) {
+        Fixture *fixture = *state;
         FakeUnit *u;
 
-        run_unit(room, "web.service", ONE);
-        text_clear(&room->fake->said);
-        u = fake_bus_unit(room->fake, "web.service", "error", "active", "running");
+        run_unit(fixture, "web.service", ONE);
+        text_clear(&fixture->fake->call_log);
+        u = fake_bus_unit(fixture->fake, "web.service", "error", "active", "running");
         u->fragment[0] = 0;
-        fake_bus_changed(room->fake, "web.service");
-        UNTIL(room, room->fake->said.size > 0 && strstr(room->fake->said.chars, "Reload;"));
-        assert_non_null(strstr(room->fake->said.chars, "LinkUnitFiles"));
-        assert_int_equal(room->fake->starts, 1);
-        assert_int_equal(room->fake->stops, 0);
+        fake_bus_changed(fixture->fake, "web.service");
+        UNTIL(fixture, fixture->fake->call_log.size > 0 && strstr(fixture->fake->call_log.chars, "Reload;"));
+        assert_non_null(strstr(fixture->fake->call_log.chars, "LinkUnitFiles"));
+        assert_int_equal(fixture->fake->starts, 1);
+        assert_int_equal(fixture->fake->stops, 0);
 }
 
-static void a_removed_folder_is_made_anew_with_all_its_files_and_what_runs_runs_on(void **state) {
-        Fixture *room = *state;
+static void a_removed_folder_is_restored_with_all_files_and_no_unit_stops(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        run_unit(room, "other.service", TWO);
-        assert_int_equal(remove_tree_at(AT_FDCWD, room->folder), 0);
-        fake_bus_reloading(room->fake, true);
-        fake_bus_reloading(room->fake, false);
-        UNTIL(room, has_file(room, "web.service", "/bin/one") && has_file(room, "other.service", "/bin/two"));
-        assert_int_equal(room->fake->starts, 2);
+        run_unit(fixture, "web.service", ONE);
+        run_unit(fixture, "other.service", TWO);
+        assert_int_equal(remove_tree_at(AT_FDCWD, fixture->folder), 0);
+        fake_bus_reloading(fixture->fake, true);
+        fake_bus_reloading(fixture->fake, false);
+        UNTIL(fixture,
+              has_file(fixture, "web.service", "/bin/one") && has_file(fixture, "other.service", "/bin/two"));
+        assert_int_equal(fixture->fake->starts, 2);
 
-        /* Nobody has noticed it yet when a unit is to be written; and another folder may be in its place. */
-        assert_int_equal(remove_tree_at(AT_FDCWD, room->folder), 0);
-        assert_int_equal(mkdir(room->folder, 0755), 0);
-        host_unit(room->host, "new.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "new.service", ASSIGNMENT_RUN);
-        UNTIL(room, says(room, "new.service", "active"));
-        UNTIL(room, has_file(room, "new.service", "/bin/one"));
-        assert_true(has_file(room, "web.service", "/bin/one") && has_file(room, "other.service", "/bin/two"));
-        assert_int_equal(room->fake->starts, 3);
-        assert_int_equal(room->fake->stops, 0);
+        /* The folder is removed, or replaced, before a unit is written. */
+        assert_int_equal(remove_tree_at(AT_FDCWD, fixture->folder), 0);
+        assert_int_equal(mkdir(fixture->folder, 0755), 0);
+        host_unit(fixture->host, "new.service", ONE, TARGET_LAUNCHED);
+        host_order(fixture->host, "new.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, is_published(fixture, "new.service", "active"));
+        UNTIL(fixture, has_file(fixture, "new.service", "/bin/one"));
+        assert_true(has_file(fixture, "web.service", "/bin/one") &&
+                    has_file(fixture, "other.service", "/bin/two"));
+        assert_int_equal(fixture->fake->starts, 3);
+        assert_int_equal(fixture->fake->stops, 0);
 }
 
-static void a_unit_of_the_host_is_left_alone_and_told_as_foreign(void **state) {
+static void a_conflicting_unit_is_not_touched_and_published_as_foreign(void **state) {
         const ClusterState *s;
-        Fixture *room = *state;
-        FakeUnit *u = fake_bus_unit(room->fake, "ssh.service", "loaded", "active", "running");
+        Fixture *fixture = *state;
+        FakeUnit *u = fake_bus_unit(fixture->fake, "ssh.service", "loaded", "active", "running");
 
         snprintf(u->fragment, sizeof(u->fragment), "/usr/lib/systemd/system/ssh.service");
-        host_unit(room->host, "ssh.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "ssh.service", ASSIGNMENT_RUN);
-        UNTIL(room,
-              (s = cluster_state(registry_cluster(room->host->registry), room->host->id, "ssh.service")) &&
-                      streq(s->state.load, "foreign"));
-        host_order(room->host, "ssh.service", ASSIGNMENT_STOP);
-        UNTIL(room, !has_order(room, "ssh.service"));
-        assert_int_equal(room->fake->starts + room->fake->stops, 0);
+        host_unit(fixture->host, "ssh.service", ONE, TARGET_LAUNCHED);
+        host_order(fixture->host, "ssh.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, (s = cluster_state(registry_cluster(fixture->host->registry), fixture->host->id,
+                                          "ssh.service")) &&
+                               streq(s->state.load, "foreign"));
+        host_order(fixture->host, "ssh.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, !has_assignment(fixture, "ssh.service"));
+        assert_int_equal(fixture->fake->starts + fixture->fake->stops, 0);
         assert_string_equal(u->active, "active");
 }
 
-/* The administrator put a file of that name where it counts more than ours ('load': it may be a mask), and
- * had systemd read it. */
-static FakeUnit *taken_over(Fixture *room, const char *load, bool restarted) {
-        FakeUnit *u = &room->fake->units[0];
+/* The administrator adds a file of that name with higher precedence ('load': it may be a mask), and reloads
+ * systemd. */
+static FakeUnit *taken_over(Fixture *fixture, const char *load, bool restarted) {
+        FakeUnit *u = &fixture->fake->units[0];
 
         snprintf(u->load, sizeof(u->load), "%s", load);
         snprintf(u->fragment, sizeof(u->fragment), "/etc/systemd/system/web.service");
         u->invocation[0] += restarted;
-        fake_bus_changed(room->fake, "web.service");
+        fake_bus_changed(fixture->fake, "web.service");
         return u;
 }
 
-static bool is_told_as(Fixture *room, const char *unit, const char *load, const char *active) {
-        const ClusterState *s = cluster_state(registry_cluster(room->host->registry), room->host->id, unit);
+static bool is_told_as(Fixture *fixture, const char *unit, const char *load, const char *active) {
+        const ClusterState *s = cluster_state(registry_cluster(fixture->host->registry), fixture->host->id,
+                                              unit);
 
         return s && streq(s->state.load, load) && streq(s->state.active, active);
 }
 
-/* It is not restarted in between. */
-static void a_running_unit_whose_name_was_taken_and_given_back_is_told_as_running(void **state) {
-        Fixture *room = *state;
+/* The unit is not restarted in between. */
+static void a_running_unit_stays_active_when_a_conflicting_file_comes_and_goes(void **state) {
+        Fixture *fixture = *state;
         FakeUnit *u;
 
-        run_unit(room, "web.service", ONE);
-        u = fake_bus_unit(room->fake, "web.service", "loaded", "active",
-                          "running"); /* whose invocation is not known */
+        run_unit(fixture, "web.service", ONE);
+        u = fake_bus_unit(fixture->fake, "web.service", "loaded", "active",
+                          "running"); /* with an unknown invocation */
         snprintf(u->fragment, sizeof(u->fragment), "/etc/systemd/system/web.service");
-        fake_bus_changed(room->fake, "web.service");
-        UNTIL(room, is_told_as(room, "web.service", "foreign", "inactive"));
+        fake_bus_changed(fixture->fake, "web.service");
+        UNTIL(fixture, is_told_as(fixture, "web.service", "foreign", "inactive"));
 
-        snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", room->folder);
-        fake_bus_reloading(room->fake, true);
-        fake_bus_reloading(room->fake, false);
-        UNTIL(room, is_told_as(room, "web.service", "loaded", "active"));
-        assert_int_equal(room->fake->starts, 1);
-        assert_int_equal(room->fake->stops, 0);
+        snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", fixture->folder);
+        fake_bus_reloading(fixture->fake, true);
+        fake_bus_reloading(fixture->fake, false);
+        UNTIL(fixture, is_told_as(fixture, "web.service", "loaded", "active"));
+        assert_int_equal(fixture->fake->starts, 1);
+        assert_int_equal(fixture->fake->stops, 0);
 }
 
-/* Were it told as foreign, the engine would have it run elsewhere, too. */
-static void a_unit_that_runs_on_under_a_taken_name_is_told_as_running_until_it_has_stopped(void **state) {
+/* Published as foreign, it would be started elsewhere, too. */
+static void a_running_unit_with_a_conflicting_file_is_published_as_active_until_it_stops(void **state) {
         static const char *const loads[] = { "masked", "loaded" };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         for (size_t i = 0; i < ELEMENTS(loads); i++) {
-                unsigned connections = room->fake->connections;
+                unsigned connections = fixture->fake->connections;
                 FakeUnit *u;
 
-                run_unit(room, "web.service", i == 0 ? ONE : TWO);
-                u = &room->fake->units[0];
+                run_unit(fixture, "web.service", i == 0 ? ONE : TWO);
+                u = &fixture->fake->units[0];
                 u->invocation[0]++; /* Restart= */
                 snprintf(u->sub, sizeof(u->sub), "restarted");
-                fake_bus_changed(room->fake, "web.service");
-                UNTIL(room, streq(sub_of(room, "web.service"), "restarted"));
-                u = taken_over(room, loads[i], false);
-                snprintf(u->sub, sizeof(u->sub), "exited"); /* so that it is seen when this is told */
-                UNTIL(room, is_told_as(room, "web.service", loads[i], "active") &&
-                                    streq(sub_of(room, "web.service"), "exited"));
-                assert_false(agent_sees_foreign(room->agent, "web.service"));
+                fake_bus_changed(fixture->fake, "web.service");
+                UNTIL(fixture, streq(sub_of(fixture, "web.service"), "restarted"));
+                u = taken_over(fixture, loads[i], false);
+                snprintf(u->sub, sizeof(u->sub), "exited"); /* a state to be published */
+                UNTIL(fixture, is_told_as(fixture, "web.service", loads[i], "active") &&
+                                       streq(sub_of(fixture, "web.service"), "exited"));
+                assert_false(agent_has_conflict(fixture->agent, "web.service"));
 
-                /* So does the next daemon, after a crash. */
-                UNTIL(room, records_have(room, u));
-                room->agent = agent_crash(room->agent);
-                agent_close(room);
+                /* The next daemon publishes the same, after a crash. */
+                UNTIL(fixture, records_have(fixture, u));
+                fixture->agent = agent_crash(fixture->agent);
+                agent_close(fixture);
                 snprintf(u->sub, sizeof(u->sub), "running");
-                agent_open(room);
-                UNTIL(room,
-                      room->fake->connections > connections && streq(sub_of(room, "web.service"), "running"));
-                assert_true(is_told_as(room, "web.service", loads[i], "active"));
+                agent_open(fixture);
+                UNTIL(fixture, fixture->fake->connections > connections &&
+                                       streq(sub_of(fixture, "web.service"), "running"));
+                assert_true(is_told_as(fixture, "web.service", loads[i], "active"));
 
                 snprintf(u->active, sizeof(u->active), "inactive");
                 snprintf(u->sub, sizeof(u->sub), "dead");
-                fake_bus_changed(room->fake, "web.service");
-                UNTIL(room, is_told_as(room, "web.service", "foreign", "inactive"));
-                assert_int_equal(room->fake->starts, i + 1);
-                assert_int_equal(room->fake->stops, 0);
+                fake_bus_changed(fixture->fake, "web.service");
+                UNTIL(fixture, is_told_as(fixture, "web.service", "foreign", "inactive"));
+                assert_int_equal(fixture->fake->starts, i + 1);
+                assert_int_equal(fixture->fake->stops, 0);
                 snprintf(u->load, sizeof(u->load), "loaded");
-                snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", room->folder);
-                fake_bus_changed(room->fake, "web.service");
+                snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", fixture->folder);
+                fake_bus_changed(fixture->fake, "web.service");
         }
 }
 
-/* The administrator started it, too. */
-static void a_unit_that_the_administrator_took_over_is_left_alone_when_it_is_to_go(void **state) {
+/* The administrator started that unit, too. */
+static void a_unit_that_the_administrator_replaced_is_not_touched_by_a_stop_assignment(void **state) {
         const ClusterState *s;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         FakeUnit *u;
 
-        run_unit(room, "web.service", ONE);
-        u = taken_over(room, "loaded", true);
-        UNTIL(room,
-              (s = cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service")) &&
-                      streq(s->state.load, "foreign"));
-        room->fake->obeys = false;
-        host_order(room->host, "web.service", ASSIGNMENT_STOP);
-        UNTIL(room, !has_order(room, "web.service"));
-        assert_int_equal(room->fake->stops, 0);
+        run_unit(fixture, "web.service", ONE);
+        u = taken_over(fixture, "loaded", true);
+        UNTIL(fixture, (s = cluster_state(registry_cluster(fixture->host->registry), fixture->host->id,
+                                          "web.service")) &&
+                               streq(s->state.load, "foreign"));
+        fixture->fake->obeys = false;
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, !has_assignment(fixture, "web.service"));
+        assert_int_equal(fixture->fake->stops, 0);
         assert_string_equal(u->active, "active");
-        assert_false(has_file(room, "web.service", ""));
+        assert_false(has_file(fixture, "web.service", ""));
 }
 
-/* Also while no leader can be told of it. */
-static void a_unit_that_an_administrator_takes_over_is_seen_as_foreign(void **state) {
-        Fixture *room = *state;
+/* Also without a leader. */
+static void a_unit_that_the_administrator_replaces_is_published_as_foreign(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        assert_false(agent_sees_foreign(room->agent, "web.service"));
-        assert_false(agent_sees_foreign(room->agent, "none.service"));
-        (void) taken_over(room, "loaded", true);
-        UNTIL(room, agent_sees_foreign(room->agent, "web.service"));
+        run_unit(fixture, "web.service", ONE);
+        assert_false(agent_has_conflict(fixture->agent, "web.service"));
+        assert_false(agent_has_conflict(fixture->agent, "none.service"));
+        (void) taken_over(fixture, "loaded", true);
+        UNTIL(fixture, agent_has_conflict(fixture->agent, "web.service"));
 }
 
-static void a_unit_whose_install_section_names_one_of_the_host_is_told_as_foreign(void **state) {
+static void a_unit_whose_install_section_names_a_unit_of_the_host_is_published_as_foreign(void **state) {
         const ClusterState *s;
-        Fixture *room = *state;
-        FakeUnit *db = fake_bus_unit(room->fake, "hostdb.service", "loaded", "active", "running");
+        Fixture *fixture = *state;
+        FakeUnit *db = fake_bus_unit(fixture->fake, "hostdb.service", "loaded", "active", "running");
 
         snprintf(db->fragment, sizeof(db->fragment), "/usr/lib/systemd/system/hostdb.service");
-        host_unit(room->host, "web.service", ONE "[Install]\nAlias=hostdb.service\n", TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room,
-              (s = cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service")) &&
-                      streq(s->state.load, "foreign"));
-        assert_int_equal(room->fake->starts, 0);
+        host_unit(fixture->host, "web.service", ONE "[Install]\nAlias=hostdb.service\n", TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, (s = cluster_state(registry_cluster(fixture->host->registry), fixture->host->id,
+                                          "web.service")) &&
+                               streq(s->state.load, "foreign"));
+        assert_int_equal(fixture->fake->starts, 0);
 
-        /* The name is free, and it runs. */
-        *db = room->fake->units[--room->fake->n_units];
-        UNTIL(room, says(room, "web.service", "active"));
-        s = cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service");
+        /* The name is free, and our unit runs. */
+        *db = fixture->fake->units[--fixture->fake->n_units];
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        s = cluster_state(registry_cluster(fixture->host->registry), fixture->host->id, "web.service");
         assert_string_equal(s->state.load, "loaded");
 }
 
-/* The unit runs, and a name of its [Install] has become the host's, when [X-Fleet] is edited. */
-static void run_with_a_taken_alias(Fixture *room) {
+/* Run a unit, let the host take a name of its [Install], then edit [X-Fleet]. */
+static void run_with_a_taken_alias(Fixture *fixture) {
         FakeUnit *db;
 
-        run_unit(room, "web.service", ONE "[Install]\nAlias=hostdb.service\n");
-        db = fake_bus_unit(room->fake, "hostdb.service", "loaded", "active", "running");
+        run_unit(fixture, "web.service", ONE "[Install]\nAlias=hostdb.service\n");
+        db = fake_bus_unit(fixture->fake, "hostdb.service", "loaded", "active", "running");
         snprintf(db->fragment, sizeof(db->fragment), "/usr/lib/systemd/system/hostdb.service");
-        text_clear(&room->fake->said);
+        text_clear(&fixture->fake->call_log);
         log_begin();
-        host_unit(room->host, "web.service", ONE "[Install]\nAlias=hostdb.service\n[X-Fleet]\nConflicts=x*\n",
-                  TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room, has_file(room, "web.service", "Conflicts=x*") && has_logged("names hostdb.service"));
+        host_unit(fixture->host, "web.service",
+                  ONE "[Install]\nAlias=hostdb.service\n[X-Fleet]\nConflicts=x*\n", TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture,
+              has_file(fixture, "web.service", "Conflicts=x*") && has_logged("names hostdb.service"));
         log_end();
-        host_pause(room->host, QUIET_MS);
+        host_pause(fixture->host, QUIET_MS);
 }
 
-/* A change that does not concern systemd moves nothing, whatever became of the names in [Install] meanwhile.
- */
-static void a_running_unit_stays_when_one_of_its_names_has_become_the_hosts(void **state) {
-        Fixture *room = *state;
+/* A change that systemd does not read affects no unit, whatever happened to the names in [Install]. */
+static void a_running_unit_stays_when_the_host_takes_one_of_its_names(void **state) {
+        Fixture *fixture = *state;
 
-        run_with_a_taken_alias(room);
-        assert_true(is_told_as(room, "web.service", "loaded", "active"));
-        assert_int_equal(room->fake->starts, 1);
-        assert_int_equal(room->fake->stops, 0);
+        run_with_a_taken_alias(fixture);
+        assert_true(is_told_as(fixture, "web.service", "loaded", "active"));
+        assert_int_equal(fixture->fake->starts, 1);
+        assert_int_equal(fixture->fake->stops, 0);
 }
 
-/* systemd answers no call that asks for a template. */
-static void a_template_in_the_folder_or_an_install_section_keeps_no_unit_from_anything(void **state) {
-        Fixture *room = *state;
-        _cleanup_free_ char *file = scratch_path(room->folder, "stray@.service");
+/* systemd replies to no call that names a template. */
+static void a_template_in_the_folder_or_an_install_section_affects_no_unit(void **state) {
+        Fixture *fixture = *state;
+        _cleanup_free_ char *file = scratch_path(fixture->folder, "stray@.service");
 
-        agent_close(room);
+        agent_close(fixture);
         scratch_write(file, ONE);
-        agent_open(room);
-        host_unit(room->host, "web.service",
+        agent_open(fixture);
+        host_unit(fixture->host, "web.service",
                   ONE "[Install]\nWantedBy=multi-user.target\nAlso=helper@.service\n", TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room, says(room, "web.service", "active"));
-        assert_non_null(strstr(room->fake->said.chars, "EnableUnitFiles"));
-        host_order(room->host, "web.service", ASSIGNMENT_STOP);
-        UNTIL(room, !has_order(room, "web.service"));
-        assert_int_equal(room->fake->stops, 1);
-        assert_true(has_file(room, "stray@.service", "/bin/one"));
-        assert_null(cluster_state(registry_cluster(room->host->registry), room->host->id, "stray@.service"));
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        assert_non_null(strstr(fixture->fake->call_log.chars, "EnableUnitFiles"));
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, !has_assignment(fixture, "web.service"));
+        assert_int_equal(fixture->fake->stops, 1);
+        assert_true(has_file(fixture, "stray@.service", "/bin/one"));
+        assert_null(cluster_state(registry_cluster(fixture->host->registry), fixture->host->id,
+                                  "stray@.service"));
 }
 
-/* systemd has the link, and refuses to enable it: the name was taken in between. */
-static void a_unit_that_could_not_be_enabled_is_told_as_foreign_and_not_started(void **state) {
+/* systemd has the link, and rejects the enabling: the host took the name in between. */
+static void a_unit_that_cannot_be_enabled_is_published_as_foreign_and_not_started(void **state) {
         const ClusterState *s;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        room->fake->fail = "EnableUnitFiles";
-        room->fake->fail_name = "System.Error.EEXIST";
-        room->fake->fail_message = "File exists";
-        host_unit(room->host, "web.service", ONE "[Install]\nAlias=other.service\n", TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room,
-              (s = cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service")) &&
-                      streq(s->state.load, "foreign"));
-        assert_int_equal(room->fake->starts, 0);
+        fixture->fake->fail = "EnableUnitFiles";
+        fixture->fake->fail_name = "System.Error.EEXIST";
+        fixture->fake->fail_message = "File exists";
+        host_unit(fixture->host, "web.service", ONE "[Install]\nAlias=other.service\n", TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, (s = cluster_state(registry_cluster(fixture->host->registry), fixture->host->id,
+                                          "web.service")) &&
+                               streq(s->state.load, "foreign"));
+        assert_int_equal(fixture->fake->starts, 0);
 
-        room->fake->fail = NULL;
-        UNTIL(room, says(room, "web.service", "active"));
-        s = cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service");
+        fixture->fake->fail = NULL;
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        s = cluster_state(registry_cluster(fixture->host->registry), fixture->host->id, "web.service");
         assert_string_equal(s->state.load, "loaded");
 }
 
-/* systemd refuses a call about many for the sake of one. */
-static void a_link_that_systemd_refuses_keeps_no_other_unit_from_its_install_section(void **state) {
+/* systemd rejects a call about many units because of one. */
+static void a_rejected_link_affects_no_other_install_section(void **state) {
         static const char *const units[] = { "a.service", "bad.service", "c.service" };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         for (size_t i = 0; i < ELEMENTS(units); i++)
-                host_unit(room->host, units[i], ONE "[Install]\nWantedBy=x.target\n", TARGET_LAUNCHED);
-        room->fake->fail = "LinkUnitFiles";
-        room->fake->fail_name = "org.freedesktop.DBus.Error.AccessDenied";
-        room->fake->fail_message = "no";
-        room->fake->fail_part = "bad";
-        room->fake->hold = "ListUnitsByNames"; /* until all are ordered, so that they are one batch */
+                host_unit(fixture->host, units[i], ONE "[Install]\nWantedBy=x.target\n", TARGET_LAUNCHED);
+        fixture->fake->fail = "LinkUnitFiles";
+        fixture->fake->fail_name = "org.freedesktop.DBus.Error.AccessDenied";
+        fixture->fake->fail_message = "no";
+        fixture->fake->fail_part = "bad";
+        fixture->fake->hold = "ListUnitsByNames"; /* until all are assigned, to be one batch */
         for (size_t i = 0; i < ELEMENTS(units); i++)
-                host_order(room->host, units[i], ASSIGNMENT_RUN);
-        host_pause(room->host, QUIET_MS);
-        fake_bus_release(room->fake);
-        UNTIL(room, says(room, "a.service", "active") && says(room, "c.service", "active"));
-        assert_int_equal(room->fake->starts, 2);
+                host_order(fixture->host, units[i], ASSIGNMENT_RUN);
+        host_pause(fixture->host, QUIET_MS);
+        fake_bus_release(fixture->fake);
+        UNTIL(fixture,
+              is_published(fixture, "a.service", "active") && is_published(fixture, "c.service", "active"));
+        assert_int_equal(fixture->fake->starts, 2);
         for (size_t i = 0; i < ELEMENTS(units); i += 2) {
                 _cleanup_free_ char *call = NULL;
 
-                assert_true(asprintf(&call, "EnableUnitFiles %s/%s;", room->folder, units[i]) > 0);
-                assert_non_null(strstr(room->fake->said.chars, call));
+                assert_true(asprintf(&call, "EnableUnitFiles %s/%s;", fixture->folder, units[i]) > 0);
+                assert_non_null(strstr(fixture->fake->call_log.chars, call));
         }
 }
 
-/* Fails the first allocation after the answer to a link. */
+/* Fails the first allocation after the reply to a link. */
 static struct {
         const SystemdOps *ops;
         SystemdDone done;
@@ -602,9 +612,9 @@ static struct {
         bool armed;
 } shortage;
 
-static void shortage_on_linked(void *userdata, int error, const char *sentence) {
+static void shortage_on_linked(void *userdata, int error, const char *message) {
         shortage.armed = error < 0;
-        shortage.done(shortage.userdata, error, sentence);
+        shortage.done(shortage.userdata, error, message);
         shortage.armed = false;
 }
 
@@ -623,559 +633,559 @@ static bool shortage_is_ready(Systemd *s) {
         return shortage.ops->is_ready(s);
 }
 
-/* systemd refuses the batch, so that each has a call of its own; there is no memory for the first one. */
+/* systemd rejects the batch, so each unit has a call of its own; the first call has no memory. */
 static void a_unit_without_memory_for_its_call_is_put_in_force_later(void **state) {
         static const char *const units[] = { "a.service", "b.service",
                                              "c.service" }; /* the first one may have a call of its own */
-        Fixture *room = *state;
-        SystemdOps ops = *room->systemd->ops;
+        Fixture *fixture = *state;
+        SystemdOps ops = *fixture->systemd->ops;
 
-        shortage.ops = room->systemd->ops;
+        shortage.ops = fixture->systemd->ops;
         ops.link = shortage_link;
         ops.is_ready = shortage_is_ready;
-        room->systemd->ops = &ops;
+        fixture->systemd->ops = &ops;
         for (size_t i = 0; i < ELEMENTS(units); i++)
-                host_unit(room->host, units[i], ONE, TARGET_LAUNCHED);
-        room->fake->fail = "LinkUnitFiles";
-        room->fake->fail_name = SD_BUS_ERROR_ACCESS_DENIED;
-        room->fake->fail_message = "no";
-        room->fake->hold = "ListUnitsByNames"; /* until all are ordered, so that they are one batch */
+                host_unit(fixture->host, units[i], ONE, TARGET_LAUNCHED);
+        fixture->fake->fail = "LinkUnitFiles";
+        fixture->fake->fail_name = SD_BUS_ERROR_ACCESS_DENIED;
+        fixture->fake->fail_message = "no";
+        fixture->fake->hold = "ListUnitsByNames"; /* until all are assigned, to be one batch */
         for (size_t i = 0; i < ELEMENTS(units); i++)
-                host_order(room->host, units[i], ASSIGNMENT_RUN);
+                host_order(fixture->host, units[i], ASSIGNMENT_RUN);
         for (size_t i = 0; i < ELEMENTS(units); i++)
-                UNTIL(room, has_order(room, units[i]));
-        fake_bus_release(room->fake);
-        UNTIL(room, alloc_has_failed());
-        room->fake->fail = NULL;
+                UNTIL(fixture, has_assignment(fixture, units[i]));
+        fake_bus_release(fixture->fake);
+        UNTIL(fixture, alloc_has_failed());
+        fixture->fake->fail = NULL;
         for (size_t i = 0; i < ELEMENTS(units); i++)
-                UNTIL(room, says(room, units[i], "active"));
-        assert_int_equal(room->fake->starts, 3);
+                UNTIL(fixture, is_published(fixture, units[i], "active"));
+        assert_int_equal(fixture->fake->starts, 3);
         alloc_fail_at(0);
-        room->systemd->ops = shortage.ops;
+        fixture->systemd->ops = shortage.ops;
 }
 
-static void units_that_are_ordered_together_are_linked_by_one_call(void **state) {
+static void units_that_are_assigned_together_are_linked_by_one_call(void **state) {
         static const char *const units[] = { "a.service", "b.service", "c.service" };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         unsigned n = 0;
 
         for (size_t i = 0; i < ELEMENTS(units); i++)
-                host_unit(room->host, units[i], ONE, TARGET_LAUNCHED);
-        room->fake->hold = "ListUnitsByNames"; /* until all are ordered, so that they are one batch */
+                host_unit(fixture->host, units[i], ONE, TARGET_LAUNCHED);
+        fixture->fake->hold = "ListUnitsByNames"; /* until all are assigned, to be one batch */
         for (size_t i = 0; i < ELEMENTS(units); i++)
-                host_order(room->host, units[i], ASSIGNMENT_RUN);
-        host_pause(room->host, QUIET_MS);
-        fake_bus_release(room->fake);
+                host_order(fixture->host, units[i], ASSIGNMENT_RUN);
+        host_pause(fixture->host, QUIET_MS);
+        fake_bus_release(fixture->fake);
         for (size_t i = 0; i < ELEMENTS(units); i++)
-                UNTIL(room, says(room, units[i], "active"));
-        for (const char *at = room->fake->said.chars; (at = strstr(at, "LinkUnitFiles")); at++)
+                UNTIL(fixture, is_published(fixture, units[i], "active"));
+        for (const char *at = fixture->fake->call_log.chars; (at = strstr(at, "LinkUnitFiles")); at++)
                 n++;
         assert_in_range(n, 1, 2); /* the first unit may have had a call of its own */
 }
 
-static uint64_t index_of(Fixture *room, const char *unit) {
+static uint64_t index_of(Fixture *fixture, const char *unit) {
         char key[128];
-        TreeTxn *txn;
-        KvNode node = {};
+        KvNode node;
 
-        snprintf(key, sizeof(key), "/_fleet/state/%s/%s", unit, room->host->id);
-        assert_int_equal(kv_read(room->host->store, &txn), 0);
-        (void) tree_get(txn, kv_string(key), &node);
-        tree_abort(txn);
+        snprintf(key, sizeof(key), "/_fleet/state/%s/%s", unit, fixture->host->id);
+        (void) store_node(fixture->host->store, key, &node);
         return node.modified;
 }
 
-static void of_a_unit_that_flaps_the_first_state_and_the_last_of_a_second_are_told(void **state) {
-        Fixture *room = *state;
+static void of_a_flapping_unit_the_first_state_and_the_last_of_a_second_are_published(void **state) {
+        Fixture *fixture = *state;
         FakeUnit *u;
         uint64_t told_ms, index;
-        unsigned flaps = 0, told = 0;
+        unsigned flaps = 0, n_published = 0;
 
-        run_unit(room, "web.service", ONE);
-        host_pause(room->host, 1100);
-        u = fake_bus_unit(room->fake, "web.service", "loaded", "active", "s0");
-        snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", room->folder);
-        index = index_of(room, "web.service");
-        told_ms = loop_now_ms(room->host->loop);
-        while (loop_now_ms(room->host->loop) - told_ms < 2300) {
+        run_unit(fixture, "web.service", ONE);
+        host_pause(fixture->host, 1100);
+        u = fake_bus_unit(fixture->fake, "web.service", "loaded", "active", "s0");
+        snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", fixture->folder);
+        index = index_of(fixture, "web.service");
+        told_ms = loop_now_ms(fixture->host->loop);
+        while (loop_now_ms(fixture->host->loop) - told_ms < 2300) {
                 snprintf(u->sub, sizeof(u->sub), "s%u", ++flaps);
-                fake_bus_changed(room->fake, "web.service");
-                host_pause(room->host, 20);
-                if (index_of(room, "web.service") != index)
-                        told++;
-                index = index_of(room, "web.service");
+                fake_bus_changed(fixture->fake, "web.service");
+                host_pause(fixture->host, 20);
+                if (index_of(fixture, "web.service") != index)
+                        n_published++;
+                index = index_of(fixture, "web.service");
         }
         assert_true(flaps > 20);
-        assert_in_range(told, 2, 3); /* at once, and one for each second that passed */
-        UNTIL(room, streq(cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service")
-                                  ->state.sub,
-                          u->sub));
+        assert_in_range(n_published, 2, 3); /* at once, then one for each second */
+        UNTIL(fixture,
+              streq(cluster_state(registry_cluster(fixture->host->registry), fixture->host->id, "web.service")
+                            ->state.sub,
+                    u->sub));
 }
 
-static void a_start_is_told_once_when_it_is_over(void **state) {
-        Fixture *room = *state;
+static void a_start_is_published_once_when_it_has_ended(void **state) {
+        Fixture *fixture = *state;
         uint64_t index;
 
-        run_unit(room, "web.service", ONE);
-        index = index_of(room, "web.service");
-        host_pause(room->host, QUIET_MS + 300);
-        assert_int_equal(index_of(room, "web.service"), index);
-        assert_true(says(room, "web.service", "active"));
+        run_unit(fixture, "web.service", ONE);
+        index = index_of(fixture, "web.service");
+        host_pause(fixture->host, QUIET_MS + 300);
+        assert_int_equal(index_of(fixture, "web.service"), index);
+        assert_true(is_published(fixture, "web.service", "active"));
 }
 
-static const char *job_of(Fixture *room, const char *unit) {
-        return cluster_state(registry_cluster(room->host->registry), room->host->id, unit)->state.job;
+static const char *job_of(Fixture *fixture, const char *unit) {
+        return cluster_state(registry_cluster(fixture->host->registry), fixture->host->id, unit)->state.job;
 }
 
-/* Such a unit stays inactive, and nothing that systemd shows of it says why. */
-static void a_start_that_never_began_is_told_with_its_reason_until_one_begins(void **state) {
-        Fixture *room = *state;
+/* The unit stays inactive, and no property shows the reason. */
+static void a_start_that_never_began_is_published_with_its_reason_until_one_begins(void **state) {
+        Fixture *fixture = *state;
         FakeUnit *u;
 
-        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_LOAD);
-        UNTIL(room, says(room, "web.service", "inactive"));
-        room->fake->obeys = false;
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room, room->fake->starts == 1);
-        fake_bus_job_removed(room->fake, 1, "web.service", "dependency");
-        UNTIL(room, streq(job_of(room, "web.service"), "dependency"));
-        assert_true(says(room, "web.service", "inactive"));
-        host_pause(room->host, QUIET_MS);
-        assert_int_equal(room->fake->starts, 1);
+        host_unit(fixture->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_LOAD);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
+        fixture->fake->obeys = false;
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, fixture->fake->starts == 1);
+        fake_bus_job_removed(fixture->fake, 1, "web.service", "dependency");
+        UNTIL(fixture, streq(job_of(fixture, "web.service"), "dependency"));
+        assert_true(is_published(fixture, "web.service", "inactive"));
+        host_pause(fixture->host, QUIET_MS);
+        assert_int_equal(fixture->fake->starts, 1);
 
-        u = fake_bus_unit(room->fake, "web.service", "loaded", "active", "running"); /* by hand */
-        snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", room->folder);
-        fake_bus_job_removed(room->fake, 2, "web.service", "done");
-        UNTIL(room, says(room, "web.service", "active"));
-        assert_string_equal(job_of(room, "web.service"), "");
+        u = fake_bus_unit(fixture->fake, "web.service", "loaded", "active", "running"); /* by hand */
+        snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", fixture->folder);
+        fake_bus_job_removed(fixture->fake, 2, "web.service", "done");
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        assert_string_equal(job_of(fixture, "web.service"), "");
 }
 
-static bool is_done(Fixture *room, const char *unit) {
-        return cluster_state(registry_cluster(room->host->registry), room->host->id, unit)->state.done;
+static bool is_done(Fixture *fixture, const char *unit) {
+        return cluster_state(registry_cluster(fixture->host->registry), fixture->host->id, unit)->state.done;
 }
 
-/* systemd stops 'unit', as somebody wished, or as its bonds do. */
-static void stop_by_systemd(Fixture *room, const char *unit) {
-        fake_bus_job_new(room->fake, unit);
-        fake_bus_change(room->fake, unit, (FakeChange) { .active = "deactivating", .job = 1, .left = true });
-        fake_bus_change(room->fake, unit,
+/* systemd stops 'unit', by hand or because of another unit. */
+static void stop_by_systemd(Fixture *fixture, const char *unit) {
+        fake_bus_job_new(fixture->fake, unit);
+        fake_bus_change(fixture->fake, unit,
+                        (FakeChange) { .active = "deactivating", .job = 1, .left = true });
+        fake_bus_change(fixture->fake, unit,
                         (FakeChange) { .active = "inactive", .job = 1, .left = true, .ended = true });
-        fake_bus_job_removed(room->fake, 1, unit, "done");
-        UNTIL(room, says(room, unit, "inactive"));
+        fake_bus_job_removed(fixture->fake, 1, unit, "done");
+        UNTIL(fixture, is_published(fixture, unit, "inactive"));
 }
 
-static void a_sidekick_that_systemd_stopped_is_started_again_when_its_unit_is_back(void **state) {
-        Fixture *room = *state;
+static void a_bound_unit_that_systemd_stopped_is_started_again_when_its_unit_runs(void **state) {
+        Fixture *fixture = *state;
         FakeUnit *side;
 
-        run_unit(room, "side.service", ONE);
-        fake_bus_unit(room->fake, "app.service", "loaded", "active", "running");
-        side = fake_bus_unit(room->fake, "side.service", "loaded", "active", "running");
-        snprintf(side->fragment, sizeof(side->fragment), "%s/side.service", room->folder);
+        run_unit(fixture, "side.service", ONE);
+        fake_bus_unit(fixture->fake, "app.service", "loaded", "active", "running");
+        side = fake_bus_unit(fixture->fake, "side.service", "loaded", "active", "running");
+        snprintf(side->fragment, sizeof(side->fragment), "%s/side.service", fixture->folder);
         snprintf(side->binds_to, sizeof(side->binds_to), "app.service");
-        fake_bus_changed(room->fake, "side.service");
-        host_pause(room->host, 50);
+        fake_bus_changed(fixture->fake, "side.service");
+        host_pause(fixture->host, 50);
 
-        fake_bus_change(room->fake, "app.service",
+        fake_bus_change(fixture->fake, "app.service",
                         (FakeChange) { .active = "activating", .left = true, .ended = true });
-        stop_by_systemd(room, "side.service");
-        assert_false(is_done(room, "side.service"));
-        host_pause(room->host, 1500);
-        assert_int_equal(room->fake->starts, 1);
+        stop_by_systemd(fixture, "side.service");
+        assert_false(is_done(fixture, "side.service"));
+        host_pause(fixture->host, 1500);
+        assert_int_equal(fixture->fake->starts, 1);
 
-        /* A daemon that begins meanwhile has not seen it. */
-        agent_close(room);
-        agent_open(room);
-        host_pause(room->host, 1500);
-        assert_int_equal(room->fake->starts, 1);
-        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "active" });
-        UNTIL(room, says(room, "side.service", "active"));
-        assert_int_equal(room->fake->starts, 2);
-        assert_int_equal(room->fake->stops, 0);
+        /* A daemon that starts in between has not observed it. */
+        agent_close(fixture);
+        agent_open(fixture);
+        host_pause(fixture->host, 1500);
+        assert_int_equal(fixture->fake->starts, 1);
+        fake_bus_change(fixture->fake, "app.service", (FakeChange) { .active = "active" });
+        UNTIL(fixture, is_published(fixture, "side.service", "active"));
+        assert_int_equal(fixture->fake->starts, 2);
+        assert_int_equal(fixture->fake->stops, 0);
 }
 
-static void a_unit_stopped_by_hand_stays_here_though_the_host_took_one_of_its_names(void **state) {
-        Fixture *room = *state;
+static void a_unit_stopped_by_hand_stays_here_when_the_host_takes_one_of_its_names(void **state) {
+        Fixture *fixture = *state;
 
-        run_with_a_taken_alias(room);
-        stop_by_systemd(room, "web.service");
-        host_pause(room->host, 1500);
-        assert_true(is_told_as(room, "web.service", "loaded", "inactive"));
-        assert_int_equal(room->fake->starts, 1);
+        run_with_a_taken_alias(fixture);
+        stop_by_systemd(fixture, "web.service");
+        host_pause(fixture->host, 1500);
+        assert_true(is_told_as(fixture, "web.service", "loaded", "inactive"));
+        assert_int_equal(fixture->fake->starts, 1);
 }
 
-static void a_unit_stopped_for_another_stays_here_though_the_host_took_one_of_its_names(void **state) {
-        Fixture *room = *state;
+static void a_unit_stopped_because_of_another_stays_here_when_the_host_takes_one_of_its_names(void **state) {
+        Fixture *fixture = *state;
 
-        run_with_a_taken_alias(room);
-        fake_bus_unit(room->fake, "app.service", "loaded", "active", "running");
-        snprintf(room->fake->units[0].binds_to, sizeof(room->fake->units[0].binds_to), "app.service");
-        fake_bus_changed(room->fake, "web.service");
-        host_pause(room->host, 1100);
-        fake_bus_change(room->fake, "app.service",
+        run_with_a_taken_alias(fixture);
+        fake_bus_unit(fixture->fake, "app.service", "loaded", "active", "running");
+        snprintf(fixture->fake->units[0].binds_to, sizeof(fixture->fake->units[0].binds_to), "app.service");
+        fake_bus_changed(fixture->fake, "web.service");
+        host_pause(fixture->host, 1100);
+        fake_bus_change(fixture->fake, "app.service",
                         (FakeChange) { .active = "activating", .left = true, .ended = true });
-        stop_by_systemd(room, "web.service");
-        host_pause(room->host, 1500);
-        assert_true(is_told_as(room, "web.service", "loaded", "inactive"));
-        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "active" });
-        UNTIL(room, is_told_as(room, "web.service", "loaded", "active"));
-        assert_int_equal(room->fake->starts, 2);
+        stop_by_systemd(fixture, "web.service");
+        host_pause(fixture->host, 1500);
+        assert_true(is_told_as(fixture, "web.service", "loaded", "inactive"));
+        fake_bus_change(fixture->fake, "app.service", (FakeChange) { .active = "active" });
+        UNTIL(fixture, is_told_as(fixture, "web.service", "loaded", "active"));
+        assert_int_equal(fixture->fake->starts, 2);
 }
 
-/* Its start may be refused while the other one is being stopped again: then it waits for that one. */
-/* Nothing tells the agent of that. */
-/* side.service runs bound to app.service, and is stopped since that one restarts. */
-static void stop_sidekick(Fixture *room) {
-        run_unit(room, "side.service", ONE);
-        fake_bus_unit(room->fake, "app.service", "loaded", "active", "running");
-        snprintf(room->fake->units[0].binds_to, sizeof(room->fake->units[0].binds_to), "app.service");
-        fake_bus_changed(room->fake, "side.service");
-        host_pause(room->host, 50);
-        fake_bus_change(room->fake, "app.service",
+/* The start may be rejected while the other unit is being stopped again: then it waits for that unit. */
+/* systemd sends no signal for that. */
+/* side.service is bound to app.service, and is stopped because app.service restarts. */
+static void stop_sidekick(Fixture *fixture) {
+        run_unit(fixture, "side.service", ONE);
+        fake_bus_unit(fixture->fake, "app.service", "loaded", "active", "running");
+        snprintf(fixture->fake->units[0].binds_to, sizeof(fixture->fake->units[0].binds_to), "app.service");
+        fake_bus_changed(fixture->fake, "side.service");
+        host_pause(fixture->host, 50);
+        fake_bus_change(fixture->fake, "app.service",
                         (FakeChange) { .active = "activating", .left = true, .ended = true });
-        stop_by_systemd(room, "side.service");
+        stop_by_systemd(fixture, "side.service");
 }
 
-static void a_sidekick_is_not_started_when_its_unit_has_ended_again_before(void **state) {
+static void a_bound_unit_is_not_started_when_its_unit_has_ended_again_before(void **state) {
         const AgentCounts *counts;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         uint64_t listings;
 
-        stop_sidekick(room);
-        counts = agent_counts(room->agent);
+        stop_sidekick(fixture);
+        counts = agent_counts(fixture->agent);
         listings = counts->listings;
-        UNTIL(room, counts->listings > listings); /* the next one of itself is a second away */
-        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "active" });
-        fake_bus_changed(room->fake, "side.service");
-        host_pause(room->host, 50);
-        fake_bus_change(room->fake, "app.service",
+        UNTIL(fixture, counts->listings > listings); /* its own next one is a second away */
+        fake_bus_change(fixture->fake, "app.service", (FakeChange) { .active = "active" });
+        fake_bus_changed(fixture->fake, "side.service");
+        host_pause(fixture->host, 50);
+        fake_bus_change(fixture->fake, "app.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
         listings = counts->listings;
-        UNTIL(room, counts->listings > listings + 1 || room->fake->starts == 2);
-        assert_int_equal(room->fake->starts, 1);
-        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "active" });
-        UNTIL(room, room->fake->starts == 2);
+        UNTIL(fixture, counts->listings > listings + 1 || fixture->fake->starts == 2);
+        assert_int_equal(fixture->fake->starts, 1);
+        fake_bus_change(fixture->fake, "app.service", (FakeChange) { .active = "active" });
+        UNTIL(fixture, fixture->fake->starts == 2);
 }
 
-static void a_sidekick_whose_start_was_refused_starts_with_its_unit_without_the_cluster(void **state) {
-        Fixture *room = *state;
+static void a_bound_unit_whose_start_was_rejected_starts_with_its_unit_without_the_cluster(void **state) {
+        Fixture *fixture = *state;
 
-        stop_sidekick(room);
+        stop_sidekick(fixture);
         leader.gone = true;
-        agent_state_changed(room->agent);
-        refuse_starts(room);
-        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "active" });
-        UNTIL(room, has_logged("cannot start side.service"));
-        fake_bus_change(room->fake, "app.service",
+        agent_state_changed(fixture->agent);
+        refuse_starts(fixture);
+        fake_bus_change(fixture->fake, "app.service", (FakeChange) { .active = "active" });
+        UNTIL(fixture, has_logged("Failed to start side.service"));
+        fake_bus_change(fixture->fake, "app.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        host_pause(room->host, 2500); /* until that is seen */
-        allow_starts(room);
-        host_pause(room->host, 1500);
-        assert_int_equal(room->fake->starts, 1);
-        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "active" });
-        UNTIL(room, room->fake->starts == 2);
+        host_pause(fixture->host, 2500); /* until that is observed */
+        allow_starts(fixture);
+        host_pause(fixture->host, 1500);
+        assert_int_equal(fixture->fake->starts, 1);
+        fake_bus_change(fixture->fake, "app.service", (FakeChange) { .active = "active" });
+        UNTIL(fixture, fixture->fake->starts == 2);
         leader.gone = false;
 }
 
-/* A unit that runs here, with what systemd says of its relations. */
-static FakeUnit *related_unit(Fixture *room, const char *requires, const char *conflicts) {
+/* Return a unit that runs here, with its relations. */
+static FakeUnit *related_unit(Fixture *fixture, const char *requires, const char *conflicts) {
         FakeUnit *u;
 
-        run_unit(room, "web.service", ONE);
-        u = fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
-        snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", room->folder);
+        run_unit(fixture, "web.service", ONE);
+        u = fake_bus_unit(fixture->fake, "web.service", "loaded", "active", "running");
+        snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", fixture->folder);
         snprintf(u->requires, sizeof(u->requires), "%s", requires);
         snprintf(u->conflicts, sizeof(u->conflicts), "%s", conflicts);
-        fake_bus_changed(room->fake, "web.service");
-        host_pause(room->host, 50);
+        fake_bus_changed(fixture->fake, "web.service");
+        host_pause(fixture->host, 50);
         return u;
 }
 
-/* An administrator restarts the unit that it conflicts with: in between nothing may come in its way. */
-static void a_unit_that_a_conflict_stopped_waits_until_that_has_ended_and_does_not_begin(void **state) {
-        Fixture *room = *state;
+/* An administrator restarts the conflicting unit: in between our unit must not start. */
+static void a_unit_that_a_conflict_stopped_waits_until_the_conflicting_unit_has_ended(void **state) {
+        Fixture *fixture = *state;
         FakeUnit *other;
 
-        fake_bus_unit(room->fake, "other.service", "loaded", "inactive", "dead");
-        related_unit(room, "", "other.service");
-        fake_bus_job_new(room->fake, "other.service");
-        fake_bus_change(room->fake, "other.service", (FakeChange) { .active = "active" });
-        stop_by_systemd(room, "web.service");
-        fake_bus_change(room->fake, "other.service",
+        fake_bus_unit(fixture->fake, "other.service", "loaded", "inactive", "dead");
+        related_unit(fixture, "", "other.service");
+        fake_bus_job_new(fixture->fake, "other.service");
+        fake_bus_change(fixture->fake, "other.service", (FakeChange) { .active = "active" });
+        stop_by_systemd(fixture, "web.service");
+        fake_bus_change(fixture->fake, "other.service",
                         (FakeChange) { .active = "deactivating", .job = 2, .left = true });
-        host_pause(room->host, 1500);
-        assert_int_equal(room->fake->starts, 1);
-        other = fake_bus_unit(room->fake, "other.service", "loaded", "inactive", "dead");
+        host_pause(fixture->host, 1500);
+        assert_int_equal(fixture->fake->starts, 1);
+        other = fake_bus_unit(fixture->fake, "other.service", "loaded", "inactive", "dead");
         other->job = true;
-        fake_bus_change(room->fake, "other.service",
+        fake_bus_change(fixture->fake, "other.service",
                         (FakeChange) { .active = "inactive", .job = 2, .ended = true });
-        host_pause(room->host, 1500);
-        assert_int_equal(room->fake->starts, 1);
+        host_pause(fixture->host, 1500);
+        assert_int_equal(fixture->fake->starts, 1);
         other->job = false;
-        UNTIL(room, says(room, "web.service", "active"));
-        assert_int_equal(room->fake->starts, 2);
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        assert_int_equal(fixture->fake->starts, 2);
 }
 
-static void what_else_a_stopped_unit_needs_does_not_keep_it_down(void **state) {
-        Fixture *room = *state;
+static void other_requirements_of_a_stopped_unit_do_not_prevent_its_start(void **state) {
+        Fixture *fixture = *state;
 
-        fake_bus_unit(room->fake, "setup.service", "loaded", "inactive", "dead");
-        fake_bus_unit(room->fake, "other.service", "loaded", "inactive", "dead");
-        related_unit(room, "setup.service", "other.service");
-        fake_bus_job_new(room->fake, "other.service");
-        fake_bus_change(room->fake, "other.service", (FakeChange) { .active = "active" });
-        stop_by_systemd(room, "web.service");
-        fake_bus_change(room->fake, "other.service",
+        fake_bus_unit(fixture->fake, "setup.service", "loaded", "inactive", "dead");
+        fake_bus_unit(fixture->fake, "other.service", "loaded", "inactive", "dead");
+        related_unit(fixture, "setup.service", "other.service");
+        fake_bus_job_new(fixture->fake, "other.service");
+        fake_bus_change(fixture->fake, "other.service", (FakeChange) { .active = "active" });
+        stop_by_systemd(fixture, "web.service");
+        fake_bus_change(fixture->fake, "other.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        UNTIL(room, says(room, "web.service", "active"));
-        assert_int_equal(room->fake->starts, 2);
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        assert_int_equal(fixture->fake->starts, 2);
 }
 
-/* For whose sake it was stopped is known until it runs. */
-static void other_dependencies_of_a_unit_do_not_keep_it_down_after_a_refused_start(void **state) {
-        Fixture *room = *state;
+/* The cause of the stop is kept until the unit runs. */
+static void other_dependencies_of_a_unit_do_not_prevent_its_start_after_a_rejected_one(void **state) {
+        Fixture *fixture = *state;
 
-        fake_bus_unit(room->fake, "setup.service", "loaded", "inactive", "dead");
-        fake_bus_unit(room->fake, "other.service", "loaded", "inactive", "dead");
-        related_unit(room, "setup.service", "other.service");
-        fake_bus_job_new(room->fake, "other.service");
-        fake_bus_change(room->fake, "other.service", (FakeChange) { .active = "active" });
-        stop_by_systemd(room, "web.service");
-        refuse_starts(room);
-        fake_bus_change(room->fake, "other.service",
+        fake_bus_unit(fixture->fake, "setup.service", "loaded", "inactive", "dead");
+        fake_bus_unit(fixture->fake, "other.service", "loaded", "inactive", "dead");
+        related_unit(fixture, "setup.service", "other.service");
+        fake_bus_job_new(fixture->fake, "other.service");
+        fake_bus_change(fixture->fake, "other.service", (FakeChange) { .active = "active" });
+        stop_by_systemd(fixture, "web.service");
+        refuse_starts(fixture);
+        fake_bus_change(fixture->fake, "other.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        UNTIL(room, has_logged("cannot start web.service"));
-        fake_bus_change(room->fake, "other.service", (FakeChange) { .active = "active" });
-        host_pause(room->host, 1500);
-        allow_starts(room);
-        fake_bus_change(room->fake, "other.service",
+        UNTIL(fixture, has_logged("Failed to start web.service"));
+        fake_bus_change(fixture->fake, "other.service", (FakeChange) { .active = "active" });
+        host_pause(fixture->host, 1500);
+        allow_starts(fixture);
+        fake_bus_change(fixture->fake, "other.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        UNTIL(room, says(room, "web.service", "active"));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
 }
 
-/* The job of a target may take long: what is stopped by hand meanwhile is not stopped with it. */
-static void a_stop_by_hand_while_a_target_is_on_its_way_stays_so(void **state) {
-        Fixture *room = *state;
+/* The job of a target may take long: a unit stopped by hand during it was not stopped because of it. */
+static void a_stop_by_hand_during_a_target_job_is_not_undone(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        fake_bus_job_new(room->fake, "custom.target");
-        host_pause(room->host, 400);
-        stop_by_systemd(room, "web.service");
-        host_pause(room->host, 1500);
-        assert_int_equal(room->fake->starts, 1);
+        run_unit(fixture, "web.service", ONE);
+        fake_bus_job_new(fixture->fake, "custom.target");
+        host_pause(fixture->host, 400);
+        stop_by_systemd(fixture, "web.service");
+        host_pause(fixture->host, 1500);
+        assert_int_equal(fixture->fake->starts, 1);
 }
 
-/* Its start moves other units each time. */
-static void a_sidekick_that_systemd_does_not_begin_is_not_started_each_second(void **state) {
+/* Each start affects other units. */
+static void a_bound_unit_that_systemd_does_not_begin_is_not_started_each_second(void **state) {
         static const char *const results[] = { "assert", "dependency" };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         for (size_t i = 0; i < ELEMENTS(results); i++) {
                 const char *name = i == 0 ? "a.service" : "b.service";
-                unsigned before = room->fake->starts;
+                unsigned before = fixture->fake->starts;
                 FakeUnit *u;
 
-                room->fake->obeys = true;
-                run_unit(room, name, ONE);
-                fake_bus_unit(room->fake, "app.service", "loaded", "active", "running");
-                u = fake_bus_unit(room->fake, name, "loaded", "active", "running");
-                snprintf(u->fragment, sizeof(u->fragment), "%s/%s", room->folder, name);
+                fixture->fake->obeys = true;
+                run_unit(fixture, name, ONE);
+                fake_bus_unit(fixture->fake, "app.service", "loaded", "active", "running");
+                u = fake_bus_unit(fixture->fake, name, "loaded", "active", "running");
+                snprintf(u->fragment, sizeof(u->fragment), "%s/%s", fixture->folder, name);
                 snprintf(u->binds_to, sizeof(u->binds_to), "app.service");
-                fake_bus_changed(room->fake, name);
-                host_pause(room->host, 50);
-                room->fake->obeys = false;
-                fake_bus_change(room->fake, "app.service",
+                fake_bus_changed(fixture->fake, name);
+                host_pause(fixture->host, 50);
+                fixture->fake->obeys = false;
+                fake_bus_change(fixture->fake, "app.service",
                                 (FakeChange) { .active = "activating", .left = true, .ended = true });
-                stop_by_systemd(room, name);
-                fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "active" });
-                UNTIL(room, room->fake->starts == before + 2);
-                fake_bus_job_removed(room->fake, 2, name, results[i]);
-                UNTIL(room, streq(job_of(room, name), results[i]));
-                host_pause(room->host, 2500);
-                assert_int_equal(room->fake->starts, before + 2);
+                stop_by_systemd(fixture, name);
+                fake_bus_change(fixture->fake, "app.service", (FakeChange) { .active = "active" });
+                UNTIL(fixture, fixture->fake->starts == before + 2);
+                fake_bus_job_removed(fixture->fake, 2, name, results[i]);
+                UNTIL(fixture, streq(job_of(fixture, name), results[i]));
+                host_pause(fixture->host, 2500);
+                assert_int_equal(fixture->fake->starts, before + 2);
         }
 }
 
-static void an_order_to_run_that_comes_during_a_stop_is_obeyed_after_it(void **state) {
-        Fixture *room = *state;
+static void an_assignment_to_run_that_comes_during_a_stop_is_executed_after_it(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        fake_bus_job_new(room->fake, "web.service"); /* by hand */
-        room->fake->units[0].job = true;
-        fake_bus_change(room->fake, "web.service",
+        run_unit(fixture, "web.service", ONE);
+        fake_bus_job_new(fixture->fake, "web.service"); /* by hand */
+        fixture->fake->units[0].job = true;
+        fake_bus_change(fixture->fake, "web.service",
                         (FakeChange) { .active = "deactivating", .job = 1, .left = true });
-        UNTIL(room, says(room, "web.service", "deactivating"));
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        host_pause(room->host, 1500);
-        assert_int_equal(room->fake->starts, 1);
-        room->fake->units[0].job = false;
-        fake_bus_change(room->fake, "web.service",
+        UNTIL(fixture, is_published(fixture, "web.service", "deactivating"));
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        host_pause(fixture->host, 1500);
+        assert_int_equal(fixture->fake->starts, 1);
+        fixture->fake->units[0].job = false;
+        fake_bus_change(fixture->fake, "web.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        fake_bus_job_removed(room->fake, 1, "web.service", "done");
-        UNTIL(room, says(room, "web.service", "active"));
-        assert_int_equal(room->fake->starts, 2);
+        fake_bus_job_removed(fixture->fake, 1, "web.service", "done");
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        assert_int_equal(fixture->fake->starts, 2);
 }
 
-static void a_unit_that_was_stopped_by_hand_stays_so_and_is_not_finished(void **state) {
-        Fixture *room = *state;
+static void a_unit_that_was_stopped_by_hand_stays_stopped_and_has_not_completed(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        stop_by_systemd(room, "web.service");
-        assert_false(is_done(room, "web.service"));
-        host_pause(room->host, 1500);
-        agent_close(room);
-        agent_open(room);
-        UNTIL(room, room->fake->connections == 2);
-        host_pause(room->host, QUIET_MS);
-        assert_int_equal(room->fake->starts, 1);
-        assert_false(is_done(room, "web.service"));
+        run_unit(fixture, "web.service", ONE);
+        stop_by_systemd(fixture, "web.service");
+        assert_false(is_done(fixture, "web.service"));
+        host_pause(fixture->host, 1500);
+        agent_close(fixture);
+        agent_open(fixture);
+        UNTIL(fixture, fixture->fake->connections == 2);
+        host_pause(fixture->host, QUIET_MS);
+        assert_int_equal(fixture->fake->starts, 1);
+        assert_false(is_done(fixture, "web.service"));
 }
 
-/* A daemon that begins then has not seen the stop: it finds an inactive unit, and one in conflict with it
- * that runs. */
-static void a_unit_that_was_stopped_by_hand_before_a_conflict_stays_so_when_that_is_over(void **state) {
-        Fixture *room = *state;
+/* A daemon that starts then has not observed the stop: it finds an inactive unit, and a conflicting one that
+ * runs. */
+static void a_unit_that_was_stopped_by_hand_before_a_conflict_stays_stopped_after_it(void **state) {
+        Fixture *fixture = *state;
 
-        fake_bus_unit(room->fake, "other.service", "loaded", "inactive", "dead");
-        related_unit(room, "", "other.service");
-        stop_by_systemd(room, "web.service");
-        fake_bus_change(room->fake, "other.service", (FakeChange) { .active = "active" });
-        host_pause(room->host, 50);
-        agent_close(room);
-        agent_open(room);
-        UNTIL(room, room->fake->connections == 2);
-        host_pause(room->host, 1500);
-        fake_bus_change(room->fake, "other.service",
+        fake_bus_unit(fixture->fake, "other.service", "loaded", "inactive", "dead");
+        related_unit(fixture, "", "other.service");
+        stop_by_systemd(fixture, "web.service");
+        fake_bus_change(fixture->fake, "other.service", (FakeChange) { .active = "active" });
+        host_pause(fixture->host, 50);
+        agent_close(fixture);
+        agent_open(fixture);
+        UNTIL(fixture, fixture->fake->connections == 2);
+        host_pause(fixture->host, 1500);
+        fake_bus_change(fixture->fake, "other.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        host_pause(room->host, 2500);
-        assert_int_equal(room->fake->starts, 1);
-        assert_false(is_done(room, "web.service"));
+        host_pause(fixture->host, 2500);
+        assert_int_equal(fixture->fake->starts, 1);
+        assert_false(is_done(fixture, "web.service"));
 
-        /* Once it runs again, that was once. */
-        fake_bus_change(room->fake, "web.service", (FakeChange) { .active = "active" });
-        UNTIL(room, says(room, "web.service", "active"));
-        fake_bus_job_new(room->fake, "other.service");
-        fake_bus_change(room->fake, "other.service", (FakeChange) { .active = "active" });
-        stop_by_systemd(room, "web.service");
-        agent_close(room);
-        agent_open(room);
-        UNTIL(room, room->fake->connections == 3);
-        fake_bus_change(room->fake, "other.service",
+        /* Once the unit runs again, that no longer counts. */
+        fake_bus_change(fixture->fake, "web.service", (FakeChange) { .active = "active" });
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        fake_bus_job_new(fixture->fake, "other.service");
+        fake_bus_change(fixture->fake, "other.service", (FakeChange) { .active = "active" });
+        stop_by_systemd(fixture, "web.service");
+        agent_close(fixture);
+        agent_open(fixture);
+        UNTIL(fixture, fixture->fake->connections == 3);
+        fake_bus_change(fixture->fake, "other.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        UNTIL(room, room->fake->starts == 2);
+        UNTIL(fixture, fixture->fake->starts == 2);
 }
 
-static void a_unit_that_ends_by_itself_is_finished_for_good(void **state) {
-        Fixture *room = *state;
+static void a_unit_that_ends_by_itself_has_completed(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        fake_bus_change(room->fake, "web.service",
+        run_unit(fixture, "web.service", ONE);
+        fake_bus_change(fixture->fake, "web.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        UNTIL(room, says(room, "web.service", "inactive") && is_done(room, "web.service"));
-        agent_close(room);
-        room->fake->basic_us = 5;
-        agent_open(room);
-        UNTIL(room, room->fake->connections == 2);
-        host_pause(room->host, QUIET_MS);
-        assert_true(is_done(room, "web.service"));
-        assert_int_equal(room->fake->starts, 1);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
+        agent_close(fixture);
+        fixture->fake->basic_us = 5;
+        agent_open(fixture);
+        UNTIL(fixture, fixture->fake->connections == 2);
+        host_pause(fixture->host, QUIET_MS);
+        assert_true(is_done(fixture, "web.service"));
+        assert_int_equal(fixture->fake->starts, 1);
 }
 
-/* The administrator runs a unit of his own under that name, which ends, too. */
-static void a_finished_unit_stays_finished_whatever_the_host_runs_under_its_name(void **state) {
+/* The administrator runs another unit under that name, which ends, too. */
+static void a_completed_unit_stays_completed_whatever_the_host_runs_under_its_name(void **state) {
         static const char *const states[] = { "active", "inactive" };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        fake_bus_change(room->fake, "web.service",
+        run_unit(fixture, "web.service", ONE);
+        fake_bus_change(fixture->fake, "web.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        UNTIL(room, says(room, "web.service", "inactive") && is_done(room, "web.service"));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
         for (size_t i = 0; i < ELEMENTS(states); i++) {
-                FakeUnit *u = fake_bus_unit(room->fake, "web.service", "loaded", states[i], states[i]);
+                FakeUnit *u = fake_bus_unit(fixture->fake, "web.service", "loaded", states[i], states[i]);
 
                 snprintf(u->fragment, sizeof(u->fragment), "/etc/systemd/system/web.service");
-                fake_bus_changed(room->fake, "web.service");
-                UNTIL(room, is_told_as(room, "web.service", "foreign", "inactive"));
-                host_pause(room->host, 1100);
-                assert_true(is_done(room, "web.service"));
+                fake_bus_changed(fixture->fake, "web.service");
+                UNTIL(fixture, is_told_as(fixture, "web.service", "foreign", "inactive"));
+                host_pause(fixture->host, 1100);
+                assert_true(is_done(fixture, "web.service"));
         }
 }
 
-static void that_a_unit_finishes_without_the_cluster_outlives_the_daemon(void **state) {
-        Fixture *room = *state;
+static void a_completion_without_the_cluster_outlives_the_daemon(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
+        run_unit(fixture, "web.service", ONE);
         leader.gone = true;
-        agent_state_changed(room->agent);
-        host_pause(room->host, QUIET_MS);
-        fake_bus_change(room->fake, "web.service",
+        agent_state_changed(fixture->agent);
+        host_pause(fixture->host, QUIET_MS);
+        fake_bus_change(fixture->fake, "web.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        UNTIL(room, records_say(room, "\"done\":true"));
-        agent_close(room);
-        agent_open(room);
-        UNTIL(room, room->fake->connections == 2);
+        UNTIL(fixture, records_contain(fixture, "\"done\":true"));
+        agent_close(fixture);
+        agent_open(fixture);
+        UNTIL(fixture, fixture->fake->connections == 2);
         leader.gone = false;
-        agent_state_changed(room->agent);
-        UNTIL(room, says(room, "web.service", "inactive") && is_done(room, "web.service"));
-        assert_int_equal(room->fake->starts, 1);
+        agent_state_changed(fixture->agent);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
+        assert_int_equal(fixture->fake->starts, 1);
 }
 
-static void a_finished_unit_that_runs_again_with_another_text_is_not_finished(void **state) {
-        Fixture *room = *state;
+static void a_completed_unit_that_runs_again_with_another_text_has_not_completed(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        fake_bus_change(room->fake, "web.service",
+        run_unit(fixture, "web.service", ONE);
+        fake_bus_change(fixture->fake, "web.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        UNTIL(room, says(room, "web.service", "inactive") && is_done(room, "web.service"));
-        run_unit(room, "web.service", TWO);
-        assert_false(is_done(room, "web.service"));
-        stop_by_systemd(room, "web.service");
-        assert_false(is_done(room, "web.service"));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
+        run_unit(fixture, "web.service", TWO);
+        assert_false(is_done(fixture, "web.service"));
+        stop_by_systemd(fixture, "web.service");
+        assert_false(is_done(fixture, "web.service"));
 }
 
-static void a_finished_unit_that_was_started_by_hand_is_replaced_by_its_next_text(void **state) {
-        Fixture *room = *state;
+static void a_completed_unit_that_was_started_by_hand_is_replaced_by_its_next_text(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        fake_bus_change(room->fake, "web.service",
+        run_unit(fixture, "web.service", ONE);
+        fake_bus_change(fixture->fake, "web.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        UNTIL(room, says(room, "web.service", "inactive") && is_done(room, "web.service"));
-        fake_bus_change(room->fake, "web.service", (FakeChange) { .active = "active" });
-        UNTIL(room, says(room, "web.service", "active"));
-        run_unit(room, "web.service", TWO);
-        UNTIL(room, room->fake->starts == 2);
-        assert_int_equal(room->fake->stops, 1);
-        UNTIL(room, says(room, "web.service", "active") && !is_done(room, "web.service"));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
+        fake_bus_change(fixture->fake, "web.service", (FakeChange) { .active = "active" });
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        run_unit(fixture, "web.service", TWO);
+        UNTIL(fixture, fixture->fake->starts == 2);
+        assert_int_equal(fixture->fake->stops, 1);
+        UNTIL(fixture, is_published(fixture, "web.service", "active") && !is_done(fixture, "web.service"));
 }
 
-static void is_not_begun(Fixture *room, const FakeChange *changes, size_t n) {
+static void is_not_begun(Fixture *fixture, const FakeChange *changes, size_t n) {
 
-        room->fake->obeys = false;
-        fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
-        snprintf(room->fake->units[0].fragment, sizeof(room->fake->units[0].fragment), "%s/web.service",
-                 room->folder);
-        room->fake->units[0].oneshot = true;
-        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room, room->fake->starts == 1);
+        fixture->fake->obeys = false;
+        fake_bus_unit(fixture->fake, "web.service", "loaded", "inactive", "dead");
+        snprintf(fixture->fake->units[0].fragment, sizeof(fixture->fake->units[0].fragment), "%s/web.service",
+                 fixture->folder);
+        fixture->fake->units[0].oneshot = true;
+        host_unit(fixture->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, fixture->fake->starts == 1);
         for (size_t i = 0; i < n; i++)
-                fake_bus_change(room->fake, "web.service", changes[i]);
-        fake_bus_job_removed(room->fake, 1, "web.service", "done");
-        UNTIL(room, says(room, "web.service", "inactive") && streq(job_of(room, "web.service"), "condition"));
-        assert_false(is_done(room, "web.service"));
+                fake_bus_change(fixture->fake, "web.service", changes[i]);
+        fake_bus_job_removed(fixture->fake, 1, "web.service", "done");
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") &&
+                               streq(job_of(fixture, "web.service"), "condition"));
+        assert_false(is_done(fixture, "web.service"));
 
-        /* A daemon that begins later has not seen it. */
-        agent_close(room);
-        agent_open(room);
-        UNTIL(room, room->fake->connections == 2);
-        host_pause(room->host, 1500);
-        assert_string_equal(job_of(room, "web.service"), "condition");
-        assert_int_equal(room->fake->starts, 1);
-        assert_false(is_done(room, "web.service"));
+        /* A later daemon has not observed it. */
+        agent_close(fixture);
+        agent_open(fixture);
+        UNTIL(fixture, fixture->fake->connections == 2);
+        host_pause(fixture->host, 1500);
+        assert_string_equal(job_of(fixture, "web.service"), "condition");
+        assert_int_equal(fixture->fake->starts, 1);
+        assert_false(is_done(fixture, "web.service"));
 }
 
-static void a_unit_whose_condition_does_not_hold_is_told_so_and_is_not_finished(void **state) {
+static void a_unit_whose_condition_does_not_hold_is_published_so_and_has_not_completed(void **state) {
         const FakeChange skipped = { .active = "inactive", .job = 1, .skipped = true };
 
         is_not_begun(*state, &skipped, 1);
@@ -1192,277 +1202,279 @@ static void a_service_whose_command_says_that_it_is_not_to_begin_is_told_so_and_
         is_not_begun(*state, changes, ELEMENTS(changes));
 }
 
-static void how_a_unit_ended_before_is_not_how_a_start_that_never_began_ended(void **state) {
-        Fixture *room = *state;
+static void an_earlier_end_is_not_the_end_of_a_start_that_never_began(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        fake_bus_change(room->fake, "web.service",
+        run_unit(fixture, "web.service", ONE);
+        fake_bus_change(fixture->fake, "web.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        UNTIL(room, says(room, "web.service", "inactive") && is_done(room, "web.service"));
-        room->fake->obeys = false;
-        host_order(room->host, "web.service", ASSIGNMENT_RUN); /* it was stopped and started */
-        UNTIL(room, room->fake->starts == 2);
-        fake_bus_job_removed(room->fake, 2, "web.service", "timeout");
-        UNTIL(room, streq(job_of(room, "web.service"), "timeout"));
-        fake_bus_job_removed(room->fake, 3, "web.service",
-                             "done"); /* of a stop by hand, of what does not run */
-        host_pause(room->host, QUIET_MS);
-        assert_false(is_done(room, "web.service"));
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
+        fixture->fake->obeys = false;
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN); /* it was stopped and started */
+        UNTIL(fixture, fixture->fake->starts == 2);
+        fake_bus_job_removed(fixture->fake, 2, "web.service", "timeout");
+        UNTIL(fixture, streq(job_of(fixture, "web.service"), "timeout"));
+        fake_bus_job_removed(fixture->fake, 3, "web.service",
+                             "done"); /* of a stop by hand, of a unit that does not run */
+        host_pause(fixture->host, QUIET_MS);
+        assert_false(is_done(fixture, "web.service"));
 }
 
-/* It is inactive, and systemd has forgotten how it ended. */
-static FakeUnit *forgotten(Fixture *room, const char *name) {
-        FakeUnit *u = fake_bus_unit(room->fake, name, "loaded", "inactive", "dead");
+/* Return an inactive unit that systemd unloaded, so that its end is unknown. */
+static FakeUnit *forgotten(Fixture *fixture, const char *name) {
+        FakeUnit *u = fake_bus_unit(fixture->fake, name, "loaded", "inactive", "dead");
 
-        snprintf(u->fragment, sizeof(u->fragment), "%s/%s", room->folder, name);
+        snprintf(u->fragment, sizeof(u->fragment), "%s/%s", fixture->folder, name);
         snprintf(u->result, sizeof(u->result), "success");
         u->oneshot = true;
         return u;
 }
 
-static void a_failed_unit_that_is_reset_is_not_finished(void **state) {
-        Fixture *room = *state;
+static void a_failed_unit_that_is_reset_has_not_completed(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        fake_bus_change(room->fake, "web.service",
+        run_unit(fixture, "web.service", ONE);
+        fake_bus_change(fixture->fake, "web.service",
                         (FakeChange) { .active = "failed", .left = true, .ended = true });
-        UNTIL(room, says(room, "web.service", "failed"));
-        forgotten(room, "web.service");
-        fake_bus_changed(room->fake, "web.service");
-        UNTIL(room, says(room, "web.service", "inactive"));
-        assert_false(is_done(room, "web.service"));
+        UNTIL(fixture, is_published(fixture, "web.service", "failed"));
+        forgotten(fixture, "web.service");
+        fake_bus_changed(fixture->fake, "web.service");
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
+        assert_false(is_done(fixture, "web.service"));
 
-        /* Nor for a daemon that has not seen it. */
-        agent_close(room);
-        agent_open(room);
-        UNTIL(room, room->fake->connections == 2);
-        host_pause(room->host, QUIET_MS);
-        assert_false(is_done(room, "web.service"));
+        /* Nor for a daemon that has not observed it. */
+        agent_close(fixture);
+        agent_open(fixture);
+        UNTIL(fixture, fixture->fake->connections == 2);
+        host_pause(fixture->host, QUIET_MS);
+        assert_false(is_done(fixture, "web.service"));
 }
 
-static void a_oneshot_that_ended_without_the_daemon_is_finished_if_it_was_seen_to_run(void **state) {
-        Fixture *room = *state;
+static void a_oneshot_that_ended_without_the_daemon_has_completed_if_it_was_observed_running(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        agent_close(room);
-        forgotten(room, "web.service");
-        agent_open(room);
-        UNTIL(room, says(room, "web.service", "inactive") && is_done(room, "web.service"));
+        run_unit(fixture, "web.service", ONE);
+        agent_close(fixture);
+        forgotten(fixture, "web.service");
+        agent_open(fixture);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
 
-        /* One that had finished, and runs, has not. */
-        forgotten(room, "web.service");
-        fake_bus_change(room->fake, "web.service", (FakeChange) { .active = "active" });
-        UNTIL(room, says(room, "web.service", "active"));
-        assert_false(is_done(room, "web.service"));
-        assert_int_equal(room->fake->starts, 1);
+        /* A completed unit that runs has not completed. */
+        forgotten(fixture, "web.service");
+        fake_bus_change(fixture->fake, "web.service", (FakeChange) { .active = "active" });
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        assert_false(is_done(fixture, "web.service"));
+        assert_int_equal(fixture->fake->starts, 1);
 }
 
-/* While the daemon was away the unit's file was removed, systemd read its files again, and the unit was
- * ordered to stop. */
-static FakeUnit *stop_without_file(Fixture *room) {
-        _cleanup_free_ char *file = scratch_path(room->folder, "web.service");
+/* While the daemon was stopped, the file of the unit was removed, systemd was reloaded, and the unit was
+ * assigned to stop. */
+static FakeUnit *stop_without_file(Fixture *fixture) {
+        _cleanup_free_ char *file = scratch_path(fixture->folder, "web.service");
 
-        run_unit(room, "web.service", ONE);
-        agent_close(room);
+        run_unit(fixture, "web.service", ONE);
+        agent_close(fixture);
         assert_int_equal(unlink(file), 0);
-        host_order(room->host, "web.service", ASSIGNMENT_STOP);
-        return fake_bus_unit(room->fake, "web.service", "error", "active", "running");
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        return fake_bus_unit(fixture->fake, "web.service", "error", "active", "running");
 }
 
-static void an_order_to_stop_a_unit_without_its_file_stays_until_the_unit_has_stopped(void **state) {
-        Fixture *room = *state;
+static void an_assignment_to_stop_a_unit_without_its_file_stays_until_the_unit_has_stopped(void **state) {
+        Fixture *fixture = *state;
 
-        (void) stop_without_file(room);
-        room->fake->fail = "StopUnit";
-        room->fake->fail_name = SD_BUS_ERROR_NO_REPLY;
-        room->fake->fail_message = "no answer in time";
+        (void) stop_without_file(fixture);
+        fixture->fake->fail = "StopUnit";
+        fixture->fake->fail_name = SD_BUS_ERROR_NO_REPLY;
+        fixture->fake->fail_message = "no answer in time";
         log_begin();
-        agent_open(room);
-        UNTIL(room, has_logged("cannot stop web.service"));
+        agent_open(fixture);
+        UNTIL(fixture, has_logged("Failed to stop web.service"));
         log_end();
-        room->fake->fail = NULL;
-        UNTIL(room, !has_order(room, "web.service"));
-        assert_int_equal(room->fake->stops, 1);
+        fixture->fake->fail = NULL;
+        UNTIL(fixture, !has_assignment(fixture, "web.service"));
+        assert_int_equal(fixture->fake->stops, 1);
 }
 
-/* The call is lost with the daemon that made it. */
+/* The call is lost with its daemon. */
 static void the_next_daemon_stops_a_unit_without_its_file(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        (void) stop_without_file(room);
-        room->fake->hold = "StopUnit";
-        agent_open(room);
-        UNTIL(room, room->fake->n_held == 1);
-        room->agent = agent_crash(room->agent);
-        fake_bus_disconnect(room->fake);
-        room->fake->hold = NULL;
-        agent_close(room);
-        agent_open(room);
-        UNTIL(room, !has_order(room, "web.service"));
-        assert_int_equal(room->fake->stops, 1);
+        (void) stop_without_file(fixture);
+        fixture->fake->hold = "StopUnit";
+        agent_open(fixture);
+        UNTIL(fixture, fixture->fake->n_held == 1);
+        fixture->agent = agent_crash(fixture->agent);
+        fake_bus_disconnect(fixture->fake);
+        fixture->fake->hold = NULL;
+        agent_close(fixture);
+        agent_open(fixture);
+        UNTIL(fixture, !has_assignment(fixture, "web.service"));
+        assert_int_equal(fixture->fake->stops, 1);
 }
 
 static void a_loaded_unit_that_its_socket_started_is_ours_without_its_file(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         FakeUnit *u;
 
-        host_unit(room->host, "web.service", ONE, TARGET_LOADED);
-        host_order(room->host, "web.service", ASSIGNMENT_LOAD);
-        UNTIL(room, says(room, "web.service", "inactive"));
-        u = &room->fake->units[0];
-        fake_bus_change(room->fake, "web.service", (FakeChange) { .active = "active" });
-        UNTIL(room, says(room, "web.service", "active"));
-        fake_bus_reloading(room->fake, true);
-        assert_int_equal(remove_tree_at(AT_FDCWD, room->folder), 0);
+        host_unit(fixture->host, "web.service", ONE, TARGET_LOADED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_LOAD);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
+        u = &fixture->fake->units[0];
+        fake_bus_change(fixture->fake, "web.service", (FakeChange) { .active = "active" });
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        fake_bus_reloading(fixture->fake, true);
+        assert_int_equal(remove_tree_at(AT_FDCWD, fixture->folder), 0);
         snprintf(u->load, sizeof(u->load), "error");
         u->fragment[0] = 0;
-        fake_bus_reloading(room->fake, false);
-        UNTIL(room, has_file(room, "web.service", "/bin/one"));
-        assert_false(is_told_as(room, "web.service", "foreign", "inactive"));
+        fake_bus_reloading(fixture->fake, false);
+        UNTIL(fixture, has_file(fixture, "web.service", "/bin/one"));
+        assert_false(is_told_as(fixture, "web.service", "foreign", "inactive"));
 
-        agent_close(room);
-        assert_int_equal(remove_tree_at(AT_FDCWD, room->folder), 0);
-        host_order(room->host, "web.service", ASSIGNMENT_STOP);
-        agent_open(room);
-        UNTIL(room, !has_order(room, "web.service"));
-        assert_int_equal(room->fake->stops, 1);
+        agent_close(fixture);
+        assert_int_equal(remove_tree_at(AT_FDCWD, fixture->folder), 0);
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        agent_open(fixture);
+        UNTIL(fixture, !has_assignment(fixture, "web.service"));
+        assert_int_equal(fixture->fake->stops, 1);
 }
 
 static void a_former_text_that_is_started_before_systemd_reads_the_new_one_is_stopped_again(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         FakeUnit *u;
 
-        run_unit(room, "web.service", ONE);
-        u = &room->fake->units[0];
-        room->fake->hold = "LinkUnitFiles";
-        room->fake->fail = "LinkUnitFiles"; /* the first time */
-        room->fake->fail_name = SD_BUS_ERROR_FAILED;
-        room->fake->fail_message = "no";
+        run_unit(fixture, "web.service", ONE);
+        u = &fixture->fake->units[0];
+        fixture->fake->hold = "LinkUnitFiles";
+        fixture->fake->fail = "LinkUnitFiles"; /* the first time */
+        fixture->fake->fail_name = SD_BUS_ERROR_FAILED;
+        fixture->fake->fail_message = "no";
         log_begin();
-        host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room, room->fake->n_held == 1);
-        assert_int_equal(room->fake->stops, 1);
-        assert_true(has_file(room, "web.service", "/bin/two"));
+        host_unit(fixture->host, "web.service", TWO, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, fixture->fake->n_held == 1);
+        assert_int_equal(fixture->fake->stops, 1);
+        assert_true(has_file(fixture, "web.service", "/bin/two"));
         snprintf(u->active, sizeof(u->active), "active"); /* by its socket */
         u->invocation[0]++;
         u->need_reload = true;
-        fake_bus_release(room->fake);
-        UNTIL(room, has_logged("cannot write"));
+        fake_bus_release(fixture->fake);
+        UNTIL(fixture, has_logged("Failed to write"));
         log_end();
-        room->fake->fail = NULL;
-        UNTIL(room, room->fake->starts == 2);
-        assert_int_equal(room->fake->stops, 2);
-        UNTIL(room, says(room, "web.service", "active"));
-        host_pause(room->host, QUIET_MS);
-        assert_int_equal(room->fake->stops, 2);
+        fixture->fake->fail = NULL;
+        UNTIL(fixture, fixture->fake->starts == 2);
+        assert_int_equal(fixture->fake->stops, 2);
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        host_pause(fixture->host, QUIET_MS);
+        assert_int_equal(fixture->fake->stops, 2);
 }
 
-static void edit_up_to(Fixture *room, const char *held) {
-        run_unit(room, "web.service", ONE);
-        room->fake->hold = held;
-        room->fake->units[0].need_reload = streq(held, "Reload");
-        host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room, room->fake->n_held == 1);
-        assert_int_equal(room->fake->stops, 1);
-        assert_true(has_file(room, "web.service", "/bin/two"));
-        snprintf(room->fake->units[0].active, sizeof(room->fake->units[0].active),
+static void edit_up_to(Fixture *fixture, const char *held) {
+        run_unit(fixture, "web.service", ONE);
+        fixture->fake->hold = held;
+        fixture->fake->units[0].need_reload = streq(held, "Reload");
+        host_unit(fixture->host, "web.service", TWO, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, fixture->fake->n_held == 1);
+        assert_int_equal(fixture->fake->stops, 1);
+        assert_true(has_file(fixture, "web.service", "/bin/two"));
+        snprintf(fixture->fake->units[0].active, sizeof(fixture->fake->units[0].active),
                  "active"); /* by its socket */
-        room->fake->units[0].invocation[0]++;
+        fixture->fake->units[0].invocation[0]++;
 }
 
-static void is_stopped_again_once(Fixture *room) {
-        UNTIL(room, room->fake->starts == 2);
-        assert_int_equal(room->fake->stops, 2);
-        UNTIL(room, says(room, "web.service", "active"));
-        host_pause(room->host, QUIET_MS);
-        assert_int_equal(room->fake->stops, 2);
-        assert_int_equal(room->fake->starts, 2);
+static void is_stopped_again_once(Fixture *fixture) {
+        UNTIL(fixture, fixture->fake->starts == 2);
+        assert_int_equal(fixture->fake->stops, 2);
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        host_pause(fixture->host, QUIET_MS);
+        assert_int_equal(fixture->fake->stops, 2);
+        assert_int_equal(fixture->fake->starts, 2);
 }
 
-/* systemd is re-executed: it answers nothing, and reads all files. */
-static void a_former_text_is_stopped_again_also_where_the_link_of_the_new_one_is_not_answered(void **state) {
-        Fixture *room = *state;
+/* systemd is re-executed: it replies to no call, and reads all files. */
+static void a_former_text_is_stopped_again_when_the_link_of_the_new_one_gets_no_reply(void **state) {
+        Fixture *fixture = *state;
 
-        edit_up_to(room, "LinkUnitFiles");
-        room->fake->hold = NULL;
-        fake_bus_disconnect(room->fake);
-        is_stopped_again_once(room);
+        edit_up_to(fixture, "LinkUnitFiles");
+        fixture->fake->hold = NULL;
+        fake_bus_disconnect(fixture->fake);
+        is_stopped_again_once(fixture);
 }
 
 static void a_former_text_started_right_before_a_reload_is_stopped_again(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        edit_up_to(room, "Reload");
-        fake_bus_release(room->fake);
-        is_stopped_again_once(room);
+        edit_up_to(fixture, "Reload");
+        fake_bus_release(fixture->fake);
+        is_stopped_again_once(fixture);
 }
 
-/* Somebody else has had systemd read the new text, perhaps after it was started. */
-static void a_former_text_is_stopped_again_also_where_systemd_was_reloaded_by_somebody_else(void **state) {
-        Fixture *room = *state;
+/* Another program reloaded systemd, perhaps after the start. */
+static void a_former_text_is_stopped_again_when_another_program_reloaded_systemd(void **state) {
+        Fixture *fixture = *state;
 
-        edit_up_to(room, "LinkUnitFiles");
-        fake_bus_release(room->fake);
-        is_stopped_again_once(room);
+        edit_up_to(fixture, "LinkUnitFiles");
+        fake_bus_release(fixture->fake);
+        is_stopped_again_once(fixture);
 }
 
-/* The answer to its start was lost, and before it was seen to run it got another text. */
-static void a_former_text_whose_start_was_not_answered_is_stopped_again(void **state) {
-        Fixture *room = *state;
+/* The reply to its start was lost, and it got another text before it was observed running. */
+static void a_former_text_whose_start_got_no_reply_is_stopped_again(void **state) {
+        Fixture *fixture = *state;
 
-        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
-        room->fake->hold = "StartUnit";
-        room->fake->deaf = true;
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room, room->fake->n_held == 1);
-        host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room, cluster_assignment(registry_cluster(room->host->registry), room->host->id, "web.service")
-                                    ->unit_index ==
-                            cluster_unit(registry_cluster(room->host->registry), "web.service")->index);
-        room->fake->hold = "LinkUnitFiles";
-        room->fake->deaf = false;
-        fake_bus_disconnect(room->fake);
-        UNTIL(room, room->fake->n_held == 1);
-        assert_int_equal(room->fake->stops, 1);
-        snprintf(room->fake->units[0].active, sizeof(room->fake->units[0].active),
+        host_unit(fixture->host, "web.service", ONE, TARGET_LAUNCHED);
+        fixture->fake->hold = "StartUnit";
+        fixture->fake->deaf = true;
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, fixture->fake->n_held == 1);
+        host_unit(fixture->host, "web.service", TWO, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture,
+              cluster_assignment(registry_cluster(fixture->host->registry), fixture->host->id, "web.service")
+                              ->unit_index ==
+                      cluster_unit(registry_cluster(fixture->host->registry), "web.service")->index);
+        fixture->fake->hold = "LinkUnitFiles";
+        fixture->fake->deaf = false;
+        fake_bus_disconnect(fixture->fake);
+        UNTIL(fixture, fixture->fake->n_held == 1);
+        assert_int_equal(fixture->fake->stops, 1);
+        snprintf(fixture->fake->units[0].active, sizeof(fixture->fake->units[0].active),
                  "active"); /* by its socket */
-        room->fake->units[0].invocation[0]++;
-        fake_bus_release(room->fake);
-        is_stopped_again_once(room);
+        fixture->fake->units[0].invocation[0]++;
+        fake_bus_release(fixture->fake);
+        is_stopped_again_once(fixture);
 }
 
-static void what_was_loaded_only_meanwhile_is_no_former_text(void **state) {
-        Fixture *room = *state;
+static void a_unit_that_was_loaded_only_meanwhile_has_no_former_text(void **state) {
+        Fixture *fixture = *state;
 
-        edit_up_to(room, "LinkUnitFiles");
-        snprintf(room->fake->units[0].active, sizeof(room->fake->units[0].active), "inactive");
-        host_order(room->host, "web.service", ASSIGNMENT_LOAD);
-        fake_bus_release(room->fake);
-        UNTIL(room, says(room, "web.service", "inactive"));
-        host_pause(room->host, QUIET_MS);
-        snprintf(room->fake->units[0].active, sizeof(room->fake->units[0].active), "active"); /* by hand */
-        room->fake->units[0].invocation[0]++;
-        fake_bus_changed(room->fake, "web.service");
-        UNTIL(room, says(room, "web.service", "active"));
-        agent_close(room);
-        agent_open(room);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        host_pause(room->host, QUIET_MS);
-        assert_int_equal(room->fake->stops, 1);
+        edit_up_to(fixture, "LinkUnitFiles");
+        snprintf(fixture->fake->units[0].active, sizeof(fixture->fake->units[0].active), "inactive");
+        host_order(fixture->host, "web.service", ASSIGNMENT_LOAD);
+        fake_bus_release(fixture->fake);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
+        host_pause(fixture->host, QUIET_MS);
+        snprintf(fixture->fake->units[0].active, sizeof(fixture->fake->units[0].active),
+                 "active"); /* by hand */
+        fixture->fake->units[0].invocation[0]++;
+        fake_bus_changed(fixture->fake, "web.service");
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        agent_close(fixture);
+        agent_open(fixture);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        host_pause(fixture->host, QUIET_MS);
+        assert_int_equal(fixture->fake->stops, 1);
 }
 
-static void restart_during_an_edit(Fixture *room, bool need_reload) {
-        edit_up_to(room, "LinkUnitFiles");
-        room->fake->units[0].need_reload = need_reload;
-        room->agent = agent_crash(room->agent);
-        agent_close(room);
-        fake_bus_disconnect(room->fake);
-        room->fake->hold = NULL;
-        agent_open(room);
-        is_stopped_again_once(room);
+static void restart_during_an_edit(Fixture *fixture, bool need_reload) {
+        edit_up_to(fixture, "LinkUnitFiles");
+        fixture->fake->units[0].need_reload = need_reload;
+        fixture->agent = agent_crash(fixture->agent);
+        agent_close(fixture);
+        fake_bus_disconnect(fixture->fake);
+        fixture->fake->hold = NULL;
+        agent_open(fixture);
+        is_stopped_again_once(fixture);
 }
 
 static void the_next_daemon_stops_a_former_text_that_was_started_before_systemd_read_the_new_one(
@@ -1470,225 +1482,227 @@ static void the_next_daemon_stops_a_former_text_that_was_started_before_systemd_
         restart_during_an_edit(*state, true);
 }
 
-/* An administrator has had systemd read it meanwhile: nobody knows when it was started. */
-static void the_next_daemon_stops_what_was_started_during_a_replacement(void **state) {
+/* An administrator reloaded systemd meanwhile: the time of the start is unknown. */
+static void the_next_daemon_stops_a_unit_that_was_started_during_a_replacement(void **state) {
         restart_during_an_edit(*state, false);
 }
 
-static void what_was_started_after_systemd_had_read_its_new_text_runs_on_under_the_next_daemon(void **state) {
-        Fixture *room = *state;
+static void a_unit_started_after_systemd_read_its_new_text_keeps_running_under_the_next_daemon(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        refuse_starts(room);
-        host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room, has_logged("cannot start web.service"));
-        agent_close(room);
-        allow_starts(room);
-        snprintf(room->fake->units[0].active, sizeof(room->fake->units[0].active),
+        run_unit(fixture, "web.service", ONE);
+        refuse_starts(fixture);
+        host_unit(fixture->host, "web.service", TWO, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, has_logged("Failed to start web.service"));
+        agent_close(fixture);
+        allow_starts(fixture);
+        snprintf(fixture->fake->units[0].active, sizeof(fixture->fake->units[0].active),
                  "active"); /* by its socket */
-        room->fake->units[0].invocation[0]++;
-        agent_open(room);
-        UNTIL(room, records_say(room, "/bin/two") && !records_say(room, "\"replacing\""));
-        UNTIL(room, says(room, "web.service", "active"));
-        assert_int_equal(room->fake->stops, 1);
-        assert_int_equal(room->fake->starts, 1);
+        fixture->fake->units[0].invocation[0]++;
+        agent_open(fixture);
+        UNTIL(fixture, records_contain(fixture, "/bin/two") && !records_contain(fixture, "\"replacing\""));
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        assert_int_equal(fixture->fake->stops, 1);
+        assert_int_equal(fixture->fake->starts, 1);
 }
 
-/* The unit gets another text, for which systemd refuses to stop it. */
-static void edit_without_a_stop(Fixture *room) {
-        room->fake->fail = "StopUnit";
-        room->fake->fail_name = SD_BUS_ERROR_FAILED;
-        room->fake->fail_message = "no";
+/* Assign another text; systemd rejects the stop for it. */
+static void edit_without_a_stop(Fixture *fixture) {
+        fixture->fake->fail = "StopUnit";
+        fixture->fake->fail_name = SD_BUS_ERROR_FAILED;
+        fixture->fake->fail_message = "no";
         log_begin();
-        host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room, has_logged("cannot stop"));
+        host_unit(fixture->host, "web.service", TWO, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, has_logged("Failed to stop"));
         log_end();
 }
 
-/* Its stop was refused, and then it failed, and was started again as it had been. */
-static void what_runs_again_is_not_stopped_by_the_next_daemon_when_its_edit_is_taken_back(void **state) {
-        Fixture *room = *state;
+/* The stop was rejected; then the unit failed, and was started again with its former text. */
+static void a_unit_that_runs_again_is_not_stopped_by_the_next_daemon_when_its_edit_is_reverted(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        edit_without_a_stop(room);
-        agent_close(room);
-        room->fake->fail = NULL;
-        room->fake->units[0].invocation[0]++; /* Restart= */
-        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        agent_open(room);
-        UNTIL(room, records_say(room, "/bin/one") && !records_say(room, "\"replacing\""));
-        host_pause(room->host, QUIET_MS);
-        assert_int_equal(room->fake->stops, 0);
-        assert_int_equal(room->fake->starts, 1);
+        run_unit(fixture, "web.service", ONE);
+        edit_without_a_stop(fixture);
+        agent_close(fixture);
+        fixture->fake->fail = NULL;
+        fixture->fake->units[0].invocation[0]++; /* Restart= */
+        host_unit(fixture->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        agent_open(fixture);
+        UNTIL(fixture, records_contain(fixture, "/bin/one") && !records_contain(fixture, "\"replacing\""));
+        host_pause(fixture->host, QUIET_MS);
+        assert_int_equal(fixture->fake->stops, 0);
+        assert_int_equal(fixture->fake->starts, 1);
 }
 
-static void what_runs_is_not_taken_for_a_former_text_when_its_edit_is_taken_back(void **state) {
+static void a_running_unit_is_not_outdated_when_its_edit_is_reverted(void **state) {
         static const char tuned[] = ONE "[X-Fleet]\nMachineMetadata=a=b\n";
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        room->fake->hold = "LinkUnitFiles";
-        host_unit(room->host, "web.service", tuned, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room, room->fake->n_held == 1);
-        room->fake->units[0].need_reload = true;
-        fake_bus_release(room->fake);
-        UNTIL(room, !room->fake->units[0].need_reload);
+        run_unit(fixture, "web.service", ONE);
+        fixture->fake->hold = "LinkUnitFiles";
+        host_unit(fixture->host, "web.service", tuned, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, fixture->fake->n_held == 1);
+        fixture->fake->units[0].need_reload = true;
+        fake_bus_release(fixture->fake);
+        UNTIL(fixture, !fixture->fake->units[0].need_reload);
 
-        edit_without_a_stop(room);
-        room->fake->fail = NULL;
-        host_unit(room->host, "web.service", tuned, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        host_pause(room->host, 2 * AGENT_RETRY_MS + QUIET_MS);
-        assert_int_equal(room->fake->stops, 0);
-        assert_int_equal(room->fake->starts, 1);
+        edit_without_a_stop(fixture);
+        fixture->fake->fail = NULL;
+        host_unit(fixture->host, "web.service", tuned, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        host_pause(fixture->host, 2 * AGENT_RETRY_MS + QUIET_MS);
+        assert_int_equal(fixture->fake->stops, 0);
+        assert_int_equal(fixture->fake->starts, 1);
 }
 
-/* The daemon was away meanwhile: what runs is the former text. */
-static void a_unit_whose_file_is_gone_when_its_text_changes_is_stopped_and_started(void **state) {
-        Fixture *room = *state;
-        _cleanup_free_ char *file = scratch_path(room->folder, "web.service");
+/* The daemon was stopped meanwhile: the former text runs. */
+static void a_unit_without_its_file_is_stopped_and_started_when_its_text_changes(void **state) {
+        Fixture *fixture = *state;
+        _cleanup_free_ char *file = scratch_path(fixture->folder, "web.service");
 
         for (unsigned reread = 0; reread < 2; reread++) {
                 const char *text = reread ? ONE : TWO;
                 unsigned starts, stops;
 
-                run_unit(room, "web.service", reread ? TWO : ONE);
-                starts = room->fake->starts;
-                stops = room->fake->stops;
-                agent_close(room);
+                run_unit(fixture, "web.service", reread ? TWO : ONE);
+                starts = fixture->fake->starts;
+                stops = fixture->fake->stops;
+                agent_close(fixture);
                 assert_int_equal(unlink(file), 0);
                 if (reread)
-                        (void) fake_bus_unit(room->fake, "web.service", "error", "active", "running");
-                host_unit(room->host, "web.service", text, TARGET_LAUNCHED);
-                host_order(room->host, "web.service", ASSIGNMENT_RUN);
-                room->fake->fail = "StopUnit";
-                room->fake->fail_name = SD_BUS_ERROR_NO_REPLY;
-                room->fake->fail_message = "no answer in time";
+                        (void) fake_bus_unit(fixture->fake, "web.service", "error", "active", "running");
+                host_unit(fixture->host, "web.service", text, TARGET_LAUNCHED);
+                host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+                fixture->fake->fail = "StopUnit";
+                fixture->fake->fail_name = SD_BUS_ERROR_NO_REPLY;
+                fixture->fake->fail_message = "no answer in time";
                 log_begin();
-                agent_open(room);
-                UNTIL(room, has_logged("cannot stop web.service") || has_file(room, "web.service", ""));
+                agent_open(fixture);
+                UNTIL(fixture,
+                      has_logged("Failed to stop web.service") || has_file(fixture, "web.service", ""));
                 log_end();
-                assert_false(has_file(room, "web.service", ""));
-                room->fake->fail = NULL;
-                UNTIL(room, has_file(room, "web.service", reread ? "/bin/one" : "/bin/two"));
-                assert_int_equal(room->fake->stops, stops + 1);
-                UNTIL(room, room->fake->starts == starts + 1 && says(room, "web.service", "active"));
+                assert_false(has_file(fixture, "web.service", ""));
+                fixture->fake->fail = NULL;
+                UNTIL(fixture, has_file(fixture, "web.service", reread ? "/bin/one" : "/bin/two"));
+                assert_int_equal(fixture->fake->stops, stops + 1);
+                UNTIL(fixture,
+                      fixture->fake->starts == starts + 1 && is_published(fixture, "web.service", "active"));
         }
 }
 
-/* Its link is gone, and systemd names that of what runs. */
+/* Its link is gone, and systemd reports that link as the fragment of the running unit. */
 static void a_unit_that_is_started_while_it_is_unlinked_is_stopped_too(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         FakeUnit *u;
 
-        for (unsigned noted = 0; noted < 2; noted++) {
-                unsigned stops = room->fake->stops;
-                _cleanup_free_ char *path = scratch_path(room->notes, "assignment");
+        for (unsigned recorded = 0; recorded < 2; recorded++) {
+                unsigned stops = fixture->fake->stops;
+                _cleanup_free_ char *path = scratch_path(fixture->records, "assignment");
 
-                run_unit(room, "web.service", ONE);
-                if (!noted) {
-                        agent_close(room);
+                run_unit(fixture, "web.service", ONE);
+                if (!recorded) {
+                        agent_close(fixture);
                         scratch_write(path, "rubbish");
-                        agent_open(room);
+                        agent_open(fixture);
                 }
-                room->fake->hold = "DisableUnitFiles";
-                host_order(room->host, "web.service", ASSIGNMENT_STOP);
-                UNTIL(room, room->fake->n_held == 1);
-                assert_int_equal(room->fake->stops, stops + 1);
-                u = fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
-                snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", room->links);
+                fixture->fake->hold = "DisableUnitFiles";
+                host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+                UNTIL(fixture, fixture->fake->n_held == 1);
+                assert_int_equal(fixture->fake->stops, stops + 1);
+                u = fake_bus_unit(fixture->fake, "web.service", "loaded", "active", "running");
+                snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", fixture->links);
                 u->invocation_size = 16;
                 u->invocation[0] = 77;
-                fake_bus_changed(room->fake, "web.service");
-                room->fake->obeys = false; /* what it has loaded it keeps */
-                fake_bus_release(room->fake);
-                room->fake->obeys = true;
-                UNTIL(room, !has_order(room, "web.service"));
-                assert_int_equal(room->fake->stops, stops + 2);
-                assert_string_equal(room->fake->units[0].active, "inactive");
-                assert_false(has_file(room, "web.service", ""));
-                room->fake->n_units = 0; /* systemd forgets what has neither link nor file */
+                fake_bus_changed(fixture->fake, "web.service");
+                fixture->fake->obeys = false; /* loaded units stay loaded */
+                fake_bus_release(fixture->fake);
+                fixture->fake->obeys = true;
+                UNTIL(fixture, !has_assignment(fixture, "web.service"));
+                assert_int_equal(fixture->fake->stops, stops + 2);
+                assert_string_equal(fixture->fake->units[0].active, "inactive");
+                assert_false(has_file(fixture, "web.service", ""));
+                fixture->fake->n_units = 0; /* systemd unloads units without link and file */
         }
 }
 
-/* As after systemctl soft-reboot, or after rescue.target: the boot is the same one. */
-static void when_the_host_came_up_again_in_the_same_boot_its_units_are_started_again(void **state) {
-        Fixture *room = *state;
+/* As after systemctl soft-reboot, or after rescue.target: the boot is the same. */
+static void after_a_soft_reboot_the_units_are_started_again(void **state) {
+        Fixture *fixture = *state;
         unsigned connections;
 
         for (unsigned i = 0; i < 2; i++) {
-                agent_close(room);
-                room->fake->basic_us = 100;
-                room->fake->soft_reboots = i;
-                agent_open(room);
+                agent_close(fixture);
+                fixture->fake->basic_us = 100;
+                fixture->fake->soft_reboots = i;
+                agent_open(fixture);
                 if (i == 0)
-                        run_unit(room, "web.service", ONE);
+                        run_unit(fixture, "web.service", ONE);
                 else
-                        UNTIL(room, room->fake->starts == 2);
-                fake_bus_unit(room->fake, "web.service", "loaded", "inactive",
-                              "dead"); /* forgotten, and read anew */
-                snprintf(room->fake->units[0].fragment, sizeof(room->fake->units[0].fragment),
-                         "%s/web.service", room->folder);
+                        UNTIL(fixture, fixture->fake->starts == 2);
+                fake_bus_unit(fixture->fake, "web.service", "loaded", "inactive",
+                              "dead"); /* unloaded, and loaded again */
+                snprintf(fixture->fake->units[0].fragment, sizeof(fixture->fake->units[0].fragment),
+                         "%s/web.service", fixture->folder);
         }
-        agent_close(room);
-        room->fake->basic_us = 200;
-        agent_open(room);
-        UNTIL(room, room->fake->starts == 3);
-        fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
-        snprintf(room->fake->units[0].fragment, sizeof(room->fake->units[0].fragment), "%s/web.service",
-                 room->folder);
-        agent_close(room);
-        room->fake->left_us = 300;
-        agent_open(room);
-        UNTIL(room, room->fake->starts == 4);
-        agent_close(room);
-        fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
-        snprintf(room->fake->units[0].fragment, sizeof(room->fake->units[0].fragment), "%s/web.service",
-                 room->folder);
-        connections = room->fake->connections;
-        agent_open(room); /* the daemon alone */
-        UNTIL(room, room->fake->connections > connections);
-        host_pause(room->host, QUIET_MS);
-        assert_int_equal(room->fake->starts, 4);
+        agent_close(fixture);
+        fixture->fake->basic_us = 200;
+        agent_open(fixture);
+        UNTIL(fixture, fixture->fake->starts == 3);
+        fake_bus_unit(fixture->fake, "web.service", "loaded", "inactive", "dead");
+        snprintf(fixture->fake->units[0].fragment, sizeof(fixture->fake->units[0].fragment), "%s/web.service",
+                 fixture->folder);
+        agent_close(fixture);
+        fixture->fake->left_us = 300;
+        agent_open(fixture);
+        UNTIL(fixture, fixture->fake->starts == 4);
+        agent_close(fixture);
+        fake_bus_unit(fixture->fake, "web.service", "loaded", "inactive", "dead");
+        snprintf(fixture->fake->units[0].fragment, sizeof(fixture->fake->units[0].fragment), "%s/web.service",
+                 fixture->folder);
+        connections = fixture->fake->connections;
+        agent_open(fixture); /* only the daemon restarts */
+        UNTIL(fixture, fixture->fake->connections > connections);
+        host_pause(fixture->host, QUIET_MS);
+        assert_int_equal(fixture->fake->starts, 4);
 }
 
-static void a_new_daemon_touches_nothing_that_runs(void **state) {
-        Fixture *room = *state;
+static void a_new_daemon_touches_no_running_unit(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        agent_close(room);
-        text_clear(&room->fake->said);
-        agent_open(room);
-        UNTIL(room, room->fake->connections == 2);
-        host_pause(room->host, QUIET_MS);
-        assert_string_equal(room->fake->said.chars, "Subscribe; ");
+        run_unit(fixture, "web.service", ONE);
+        agent_close(fixture);
+        text_clear(&fixture->fake->call_log);
+        agent_open(fixture);
+        UNTIL(fixture, fixture->fake->connections == 2);
+        host_pause(fixture->host, QUIET_MS);
+        assert_string_equal(fixture->fake->call_log.chars, "Subscribe; ");
 }
 
-static void a_daemon_that_lost_its_notes_adopts_what_runs(void **state) {
+static void a_daemon_that_lost_its_records_adopts_running_units(void **state) {
         _cleanup_free_ char *path = NULL;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        path = scratch_path(room->notes, "assignment");
-        run_unit(room, "web.service", ONE);
-        agent_close(room);
+        path = scratch_path(fixture->records, "assignment");
+        run_unit(fixture, "web.service", ONE);
+        agent_close(fixture);
         scratch_write(path, "rubbish");
-        agent_open(room);
-        UNTIL(room, room->fake->connections == 2);
-        host_pause(room->host, QUIET_MS);
-        assert_int_equal(room->fake->starts, 1);
-        assert_int_equal(room->fake->stops, 0);
-        host_order(room->host, "web.service", ASSIGNMENT_STOP);
-        UNTIL(room, !has_order(room, "web.service"));
-        assert_int_equal(room->fake->stops, 1);
+        agent_open(fixture);
+        UNTIL(fixture, fixture->fake->connections == 2);
+        host_pause(fixture->host, QUIET_MS);
+        assert_int_equal(fixture->fake->starts, 1);
+        assert_int_equal(fixture->fake->stops, 0);
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, !has_assignment(fixture, "web.service"));
+        assert_int_equal(fixture->fake->stops, 1);
 }
 
-/* The notes as they are after the cluster was recovered: of the lineage before. */
-static void change_lineage(Fixture *room) {
-        _cleanup_free_ char *path = scratch_path(room->notes, "assignment"), *text = NULL;
+/* Change the records to those of a cluster before it was recovered: another lineage. */
+static void change_lineage(Fixture *fixture) {
+        _cleanup_free_ char *path = scratch_path(fixture->records, "assignment"), *text = NULL;
         char *at;
 
         assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 16, &text, NULL), 0);
@@ -1698,160 +1712,166 @@ static void change_lineage(Fixture *room) {
         scratch_write(path, text);
 }
 
-static void in_a_new_lineage_what_runs_is_told_and_no_order_is_obeyed_until_it_was(void **state) {
-        Fixture *room = *state;
+static void in_a_new_lineage_units_are_published_before_any_assignment_is_executed(void **state) {
+        Fixture *fixture = *state;
         FakeUnit *u;
 
-        run_unit(room, "web.service", ONE);
-        agent_close(room);
-        change_lineage(room);
-        host_order(room->host, "web.service", ASSIGNMENT_STOP);
-        u = fake_bus_unit(room->fake, "web.service", "loaded", "active", "reloading");
-        agent_open(room);
+        run_unit(fixture, "web.service", ONE);
+        agent_close(fixture);
+        change_lineage(fixture);
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        u = fake_bus_unit(fixture->fake, "web.service", "loaded", "active", "reloading");
+        agent_open(fixture);
 
-        UNTIL(room, cluster_state(registry_cluster(room->host->registry), room->host->id, "web.service") &&
-                            streq(cluster_state(registry_cluster(room->host->registry), room->host->id,
-                                                "web.service")
-                                          ->state.sub,
-                                  "reloading"));
-        assert_int_equal(room->fake->stops, 0);
-        assert_true(has_order(room, "web.service"));
+        UNTIL(fixture,
+              cluster_state(registry_cluster(fixture->host->registry), fixture->host->id, "web.service") &&
+                      streq(cluster_state(registry_cluster(fixture->host->registry), fixture->host->id,
+                                          "web.service")
+                                    ->state.sub,
+                            "reloading"));
+        assert_int_equal(fixture->fake->stops, 0);
+        assert_true(has_assignment(fixture, "web.service"));
         assert_string_equal(u->active, "active");
 
-        UNTIL(room, !has_order(room, "web.service")); /* the lineage was taken: this order is of it */
-        assert_int_equal(room->fake->stops, 1);
+        UNTIL(fixture,
+              !has_assignment(fixture,
+                              "web.service")); /* the lineage was taken over: this assignment belongs to it */
+        assert_int_equal(fixture->fake->stops, 1);
 }
 
-static bool is_told_as_foreign(Fixture *room, const char *unit) {
-        const ClusterState *s = cluster_state(registry_cluster(room->host->registry), room->host->id, unit);
+static bool is_told_as_foreign(Fixture *fixture, const char *unit) {
+        const ClusterState *s = cluster_state(registry_cluster(fixture->host->registry), fixture->host->id,
+                                              unit);
 
         return s && streq(s->state.load, "foreign");
 }
 
-/* systemd answers with the states of units, then stalls: 'property' of 'unit' was asked for in vain, and is
- * asked for again before any call. */
-static void stall_at_property(Fixture *room, const char *unit, const char *property) {
-        unsigned before = room->fake->n_failed_properties;
-        size_t said = room->fake->said.size;
+/* systemd returns the states of units, then stalls: 'property' of 'unit' is read without a reply, and is read
+ * again before any call. */
+static void stall_at_property(Fixture *fixture, const char *unit, const char *property) {
+        unsigned before = fixture->fake->n_failed_properties;
+        size_t call_log = fixture->fake->call_log.size;
 
-        room->fake->fail_property = property;
-        room->fake->fail_property_of = unit;
-        fake_bus_changed(room->fake, unit);
-        UNTIL(room, room->fake->n_failed_properties >= before + 2 || room->fake->said.size > said);
+        fixture->fake->fail_property = property;
+        fixture->fake->fail_property_of = unit;
+        fake_bus_changed(fixture->fake, unit);
+        UNTIL(fixture,
+              fixture->fake->n_failed_properties >= before + 2 || fixture->fake->call_log.size > call_log);
 }
 
-static void a_unit_of_the_host_whose_file_systemd_does_not_name_in_time_is_left_alone(void **state) {
-        Fixture *room = *state;
-        FakeUnit *u = fake_bus_unit(room->fake, "ssh.service", "loaded", "inactive", "dead");
+static void a_conflicting_unit_whose_fragment_is_read_late_is_not_touched(void **state) {
+        Fixture *fixture = *state;
+        FakeUnit *u = fake_bus_unit(fixture->fake, "ssh.service", "loaded", "inactive", "dead");
 
         snprintf(u->fragment, sizeof(u->fragment), "/usr/lib/systemd/system/ssh.service");
-        host_unit(room->host, "ssh.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "ssh.service", ASSIGNMENT_RUN);
-        stall_at_property(room, "ssh.service", "FragmentPath");
-        assert_string_equal(room->fake->said.chars, "Subscribe; ");
-        room->fake->fail_property = NULL;
-        UNTIL(room, is_told_as_foreign(room, "ssh.service"));
-        assert_string_equal(room->fake->said.chars, "Subscribe; ");
+        host_unit(fixture->host, "ssh.service", ONE, TARGET_LAUNCHED);
+        host_order(fixture->host, "ssh.service", ASSIGNMENT_RUN);
+        stall_at_property(fixture, "ssh.service", "FragmentPath");
+        assert_string_equal(fixture->fake->call_log.chars, "Subscribe; ");
+        fixture->fake->fail_property = NULL;
+        UNTIL(fixture, is_told_as_foreign(fixture, "ssh.service"));
+        assert_string_equal(fixture->fake->call_log.chars, "Subscribe; ");
 }
 
-static void a_unit_that_the_administrator_took_over_is_not_stopped_for_a_late_answer(void **state) {
-        Fixture *room = *state;
+static void a_unit_that_the_administrator_replaced_is_not_stopped_because_of_a_late_reply(void **state) {
+        Fixture *fixture = *state;
         FakeUnit *u;
 
-        run_unit(room, "web.service", ONE);
-        u = taken_over(room, "loaded", true);
-        UNTIL(room, is_told_as_foreign(room, "web.service"));
-        room->fake->obeys = false;
-        room->fake->fail_property = "FragmentPath"; /* before the order has come */
-        room->fake->fail_property_of = "web.service";
-        fake_bus_changed(room->fake, "web.service");
-        UNTIL(room, room->fake->n_failed_properties == 1);
-        host_order(room->host, "web.service", ASSIGNMENT_STOP);
-        stall_at_property(room, "web.service", "FragmentPath");
-        assert_int_equal(room->fake->stops, 0);
-        assert_true(has_order(room, "web.service"));
-        room->fake->fail_property = NULL;
-        UNTIL(room, !has_order(room, "web.service"));
-        assert_int_equal(room->fake->stops, 0);
+        run_unit(fixture, "web.service", ONE);
+        u = taken_over(fixture, "loaded", true);
+        UNTIL(fixture, is_told_as_foreign(fixture, "web.service"));
+        fixture->fake->obeys = false;
+        fixture->fake->fail_property = "FragmentPath"; /* before the assignment arrives */
+        fixture->fake->fail_property_of = "web.service";
+        fake_bus_changed(fixture->fake, "web.service");
+        UNTIL(fixture, fixture->fake->n_failed_properties == 1);
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        stall_at_property(fixture, "web.service", "FragmentPath");
+        assert_int_equal(fixture->fake->stops, 0);
+        assert_true(has_assignment(fixture, "web.service"));
+        fixture->fake->fail_property = NULL;
+        UNTIL(fixture, !has_assignment(fixture, "web.service"));
+        assert_int_equal(fixture->fake->stops, 0);
         assert_string_equal(u->active, "active");
 }
 
 /* Its start would stop that unit. */
-static void a_unit_waits_while_systemd_does_not_tell_the_state_of_one_in_conflict_with_it(void **state) {
-        Fixture *room = *state;
+static void a_unit_waits_while_the_state_of_a_conflicting_unit_is_unknown(void **state) {
+        Fixture *fixture = *state;
 
-        fake_bus_unit(room->fake, "other.service", "loaded", "inactive", "dead");
-        related_unit(room, "", "other.service");
-        fake_bus_job_new(room->fake, "other.service");
-        fake_bus_change(room->fake, "other.service", (FakeChange) { .active = "active" });
-        stop_by_systemd(room, "web.service");
-        stall_at_property(room, "other.service", "ActiveState");
-        assert_int_equal(room->fake->starts, 1);
-        room->fake->fail_property = NULL;
-        fake_bus_change(room->fake, "other.service",
+        fake_bus_unit(fixture->fake, "other.service", "loaded", "inactive", "dead");
+        related_unit(fixture, "", "other.service");
+        fake_bus_job_new(fixture->fake, "other.service");
+        fake_bus_change(fixture->fake, "other.service", (FakeChange) { .active = "active" });
+        stop_by_systemd(fixture, "web.service");
+        stall_at_property(fixture, "other.service", "ActiveState");
+        assert_int_equal(fixture->fake->starts, 1);
+        fixture->fake->fail_property = NULL;
+        fake_bus_change(fixture->fake, "other.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        UNTIL(room, room->fake->starts == 2);
+        UNTIL(fixture, fixture->fake->starts == 2);
 }
 
-static void in_a_new_lineage_a_unit_of_the_host_is_told_as_foreign_before_any_order_is_obeyed(void **state) {
-        Fixture *room = *state;
-        FakeUnit *u = fake_bus_unit(room->fake, "ssh.service", "loaded", "active", "running");
+static void in_a_new_lineage_a_conflicting_unit_is_published_before_any_assignment_is_executed(void **state) {
+        Fixture *fixture = *state;
+        FakeUnit *u = fake_bus_unit(fixture->fake, "ssh.service", "loaded", "active", "running");
 
         snprintf(u->fragment, sizeof(u->fragment), "/usr/lib/systemd/system/ssh.service");
-        run_unit(room, "web.service", ONE);
-        host_unit(room->host, "ssh.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "ssh.service", ASSIGNMENT_RUN);
-        UNTIL(room, is_told_as_foreign(room, "ssh.service"));
-        agent_close(room);
-        change_lineage(room);
-        host_order(room->host, "web.service", ASSIGNMENT_STOP);
-        agent_open(room);
-        while (has_order(room, "web.service")) { /* until the lineage was taken */
-                assert_true(is_told_as_foreign(room, "ssh.service"));
-                host_pause(room->host, 20);
+        run_unit(fixture, "web.service", ONE);
+        host_unit(fixture->host, "ssh.service", ONE, TARGET_LAUNCHED);
+        host_order(fixture->host, "ssh.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, is_told_as_foreign(fixture, "ssh.service"));
+        agent_close(fixture);
+        change_lineage(fixture);
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        agent_open(fixture);
+        while (has_assignment(fixture, "web.service")) { /* until the lineage was taken over */
+                assert_true(is_told_as_foreign(fixture, "ssh.service"));
+                host_pause(fixture->host, 20);
         }
-        assert_true(is_told_as_foreign(room, "ssh.service"));
+        assert_true(is_told_as_foreign(fixture, "ssh.service"));
 }
 
-/* In what this host has noted, 'field' gets another value of the same length or less. */
-static void records_that_are_read_in_part_for_want_of_memory_stay_on_disk(void **state) {
-        Fixture *room = *state;
-        _cleanup_free_ char *path = scratch_path(room->notes, "assignment"), *before = NULL;
-        AgentOptions options = { .machine_id = room->host->id,
+/* Replace the value of 'field' in the records by one of the same length or less. */
+static void records_that_cannot_be_read_without_memory_stay_on_disk(void **state) {
+        Fixture *fixture = *state;
+        _cleanup_free_ char *path = scratch_path(fixture->records, "assignment"), *before = NULL;
+        AgentOptions options = { .machine_id = fixture->host->id,
                                  .boot_id = boot_id,
-                                 .directory = room->notes,
+                                 .directory = fixture->records,
                                  .boot_wait_ms = BOOT_WAIT_MS,
                                  .adopt_ms = ADOPT_MS };
-        SystemdBusOptions bus = { .directory = room->folder,
-                                  .address = room->fake->address,
-                                  .links = room->links };
+        SystemdBusOptions bus = { .directory = fixture->folder,
+                                  .address = fixture->fake->address,
+                                  .links = fixture->links };
         bool failed = true;
         int r;
 
-        run_unit(room, "a.service", ONE);
-        run_unit(room, "b.service", ONE);
-        agent_close(room);
+        run_unit(fixture, "a.service", ONE);
+        run_unit(fixture, "b.service", ONE);
+        agent_close(fixture);
         assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 20, &before, NULL), 0);
-        assert_int_equal(systemd_bus_new(&room->systemd, room->host->loop, &bus, NULL), 0);
+        assert_int_equal(systemd_bus_new(&fixture->systemd, fixture->host->loop, &bus, NULL), 0);
         for (unsigned n = 1; failed; n++) {
                 _cleanup_free_ char *after = NULL;
                 Error err = {};
 
                 alloc_fail_at(n);
-                r = agent_new(&room->agent, room->host->loop, room->host->registry, room->systemd, &options,
-                              &err);
+                r = agent_new(&fixture->agent, fixture->host->loop, fixture->host->registry, fixture->systemd,
+                              &options, &err);
                 failed = alloc_has_failed();
                 alloc_fail_at(0);
                 assert_true(r == 0 || r == -ENOMEM);
                 if (r == 0)
-                        room->agent = agent_free(room->agent);
+                        fixture->agent = agent_free(fixture->agent);
                 assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 20, &after, NULL), 0);
                 assert_string_equal(after, before);
         }
 }
 
-static void change_note(Fixture *room, const char *field, const char *value) {
-        _cleanup_free_ char *path = scratch_path(room->notes, "assignment"), *text = NULL, *changed = NULL;
+static void change_record(Fixture *fixture, const char *field, const char *value) {
+        _cleanup_free_ char *path = scratch_path(fixture->records, "assignment"), *text = NULL,
+                            *changed = NULL;
         char *at;
 
         assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 16, &text, NULL), 0);
@@ -1865,15 +1885,15 @@ static void change_note(Fixture *room, const char *field, const char *value) {
 
 static void a_replacement_that_another_daemon_had_begun_waits_for_the_cluster(void **state) {
         static const char *const boots[] = { "b0000000000000000000000000000000", boot_id };
-        Fixture *room = *state;
-        _cleanup_free_ char *path = scratch_path(room->notes, "assignment");
+        Fixture *fixture = *state;
+        _cleanup_free_ char *path = scratch_path(fixture->records, "assignment");
 
         leader.gone = true;
         for (size_t i = 0; i < ELEMENTS(boots); i++) {
                 _cleanup_free_ char *text = NULL;
-                unsigned connections = room->fake->connections;
+                unsigned connections = fixture->fake->connections;
 
-                agent_close(room);
+                agent_close(fixture);
                 assert_true(
                         asprintf(&text,
                                  "{\"boot\":\"%s\",\"era\":\"0.1.0\",\"floor\":9,\"lineage\":"
@@ -1882,173 +1902,173 @@ static void a_replacement_that_another_daemon_had_begun_waits_for_the_cluster(vo
                                  "\"text\":\"[Service]\\nExecStart=/bin/two\\n\",\"unit\":5}]}",
                                  boots[i]) > 0);
                 scratch_write(path, text);
-                agent_open(room);
-                UNTIL(room, room->fake->connections > connections);
-                host_pause(room->host, QUIET_MS);
-                assert_int_equal(room->fake->starts, 0);
+                agent_open(fixture);
+                UNTIL(fixture, fixture->fake->connections > connections);
+                host_pause(fixture->host, QUIET_MS);
+                assert_int_equal(fixture->fake->starts, 0);
         }
-        agent_close(room);
-        room->boot_wait_ms = SHORT_BOOT_WAIT_MS;
-        agent_open(room);
-        UNTIL(room, room->fake->starts == 1);
-        assert_true(has_file(room, "web.service", "/bin/two"));
+        agent_close(fixture);
+        fixture->boot_wait_ms = SHORT_BOOT_WAIT_MS;
+        agent_open(fixture);
+        UNTIL(fixture, fixture->fake->starts == 1);
+        assert_true(has_file(fixture, "web.service", "/bin/two"));
         leader.gone = false;
 }
 
-/* Another daemon had noted it, and died before the stop. */
+/* Another daemon recorded it, and died before the stop. */
 static void a_daemon_that_stops_a_unit_for_its_new_text_starts_it_without_the_cluster(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        room->fake->hold = "StopUnit";
-        host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room, room->fake->n_held == 1);
-        room->agent = agent_crash(room->agent);
-        agent_close(room);
-        fake_bus_disconnect(room->fake);
-        agent_open(room);
-        UNTIL(room, room->fake->n_held == 1 && room->fake->connections == 2);
+        run_unit(fixture, "web.service", ONE);
+        fixture->fake->hold = "StopUnit";
+        host_unit(fixture->host, "web.service", TWO, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, fixture->fake->n_held == 1);
+        fixture->agent = agent_crash(fixture->agent);
+        agent_close(fixture);
+        fake_bus_disconnect(fixture->fake);
+        agent_open(fixture);
+        UNTIL(fixture, fixture->fake->n_held == 1 && fixture->fake->connections == 2);
         leader.gone = true;
-        agent_state_changed(room->agent);
-        fake_bus_release(room->fake);
-        UNTIL(room, room->fake->starts == 2);
+        agent_state_changed(fixture->agent);
+        fake_bus_release(fixture->fake);
+        UNTIL(fixture, fixture->fake->starts == 2);
         leader.gone = false;
-        agent_state_changed(room->agent);
-        UNTIL(room, says(room, "web.service", "active"));
+        agent_state_changed(fixture->agent);
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
 }
 
-/* The unit has stopped for another text, the leader is lost, and StartUnit is refused or never reaches
+/* The unit has stopped to replace its text, the leader is lost, and StartUnit is rejected or never reaches
  * systemd. */
-static void the_start_of_a_replacement_is_tried_again_without_the_cluster(void **state) {
-        Fixture *room = *state;
+static void the_start_of_a_replacement_is_repeated_without_the_cluster(void **state) {
+        Fixture *fixture = *state;
 
         for (unsigned lost = 0; lost < 2; lost++) {
-                unsigned starts = room->fake->starts;
+                unsigned starts = fixture->fake->starts;
 
-                run_unit(room, "web.service", lost ? TWO : ONE);
-                UNTIL(room, room->fake->starts > starts);
-                starts = room->fake->starts;
-                room->fake->hold = "StopUnit";
-                host_unit(room->host, "web.service", lost ? ONE : TWO, TARGET_LAUNCHED);
-                host_order(room->host, "web.service", ASSIGNMENT_RUN);
-                UNTIL(room, room->fake->n_held == 1);
+                run_unit(fixture, "web.service", lost ? TWO : ONE);
+                UNTIL(fixture, fixture->fake->starts > starts);
+                starts = fixture->fake->starts;
+                fixture->fake->hold = "StopUnit";
+                host_unit(fixture->host, "web.service", lost ? ONE : TWO, TARGET_LAUNCHED);
+                host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+                UNTIL(fixture, fixture->fake->n_held == 1);
                 leader.gone = true;
-                agent_state_changed(room->agent);
+                agent_state_changed(fixture->agent);
                 if (lost) {
-                        fake_bus_release(room->fake);
-                        room->fake->hold = "StartUnit";
-                        UNTIL(room, room->fake->n_held == 1);
-                        room->fake->hold = NULL;
-                        fake_bus_disconnect(room->fake);
+                        fake_bus_release(fixture->fake);
+                        fixture->fake->hold = "StartUnit";
+                        UNTIL(fixture, fixture->fake->n_held == 1);
+                        fixture->fake->hold = NULL;
+                        fake_bus_disconnect(fixture->fake);
                 } else {
-                        refuse_starts(room);
-                        fake_bus_release(room->fake);
-                        UNTIL(room, has_logged("cannot start web.service"));
-                        allow_starts(room);
+                        refuse_starts(fixture);
+                        fake_bus_release(fixture->fake);
+                        UNTIL(fixture, has_logged("Failed to start web.service"));
+                        allow_starts(fixture);
                 }
-                UNTIL(room, room->fake->starts == starts + 1);
+                UNTIL(fixture, fixture->fake->starts == starts + 1);
                 leader.gone = false;
-                agent_state_changed(room->agent);
-                UNTIL(room, says(room, "web.service", "active"));
-                host_pause(room->host, QUIET_MS + AGENT_RETRY_MS);
-                assert_int_equal(room->fake->starts, starts + 1);
-                fake_bus_changed(room->fake, "web.service");
-                host_order(room->host, "web.service", ASSIGNMENT_STOP);
-                UNTIL(room, !has_order(room, "web.service"));
+                agent_state_changed(fixture->agent);
+                UNTIL(fixture, is_published(fixture, "web.service", "active"));
+                host_pause(fixture->host, QUIET_MS + AGENT_RETRY_MS);
+                assert_int_equal(fixture->fake->starts, starts + 1);
+                fake_bus_changed(fixture->fake, "web.service");
+                host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+                UNTIL(fixture, !has_assignment(fixture, "web.service"));
         }
 }
 
-/* The order has come, and the leader is lost, while the unit is being stopped for another text. */
-static void a_replacement_is_not_finished_once_an_order_to_stop_has_come(void **state) {
-        Fixture *room = *state;
+/* The assignment arrives, and the leader is lost, while the unit is being stopped to replace its text. */
+static void a_replacement_is_not_finished_after_a_stop_assignment(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        room->fake->hold = "StopUnit";
-        host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room, room->fake->n_held == 1);
-        host_order(room->host, "web.service", ASSIGNMENT_STOP);
+        run_unit(fixture, "web.service", ONE);
+        fixture->fake->hold = "StopUnit";
+        host_unit(fixture->host, "web.service", TWO, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, fixture->fake->n_held == 1);
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
         leader.gone = true;
-        agent_state_changed(room->agent);
-        fake_bus_release(room->fake);
-        host_pause(room->host, 2 * AGENT_RETRY_MS);
-        assert_int_equal(room->fake->starts, 1);
+        agent_state_changed(fixture->agent);
+        fake_bus_release(fixture->fake);
+        host_pause(fixture->host, 2 * AGENT_RETRY_MS);
+        assert_int_equal(fixture->fake->starts, 1);
         leader.gone = false;
-        agent_state_changed(room->agent);
-        UNTIL(room, !has_order(room, "web.service"));
+        agent_state_changed(fixture->agent);
+        UNTIL(fixture, !has_assignment(fixture, "web.service"));
 }
 
-static void a_registry_that_is_older_than_what_this_host_has_acted_on_orders_nothing(void **state) {
-        Fixture *room = *state;
+static void a_registry_older_than_the_records_of_this_host_has_no_effect(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        agent_close(room);
-        change_note(room, "\"floor\":", "1000000");
-        host_order(room->host, "web.service", ASSIGNMENT_STOP);
-        agent_open(room);
-        UNTIL(room, room->fake->connections == 2);
-        host_pause(room->host, QUIET_MS);
-        assert_int_equal(room->fake->stops, 0);
-        assert_true(has_order(room, "web.service"));
+        run_unit(fixture, "web.service", ONE);
+        agent_close(fixture);
+        change_record(fixture, "\"floor\":", "1000000");
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        agent_open(fixture);
+        UNTIL(fixture, fixture->fake->connections == 2);
+        host_pause(fixture->host, QUIET_MS);
+        assert_int_equal(fixture->fake->stops, 0);
+        assert_true(has_assignment(fixture, "web.service"));
 
-        /* And it was that alone. */
-        agent_close(room);
-        change_note(room, "\"floor\":", "1");
-        agent_open(room);
-        UNTIL(room, !has_order(room, "web.service"));
-        assert_int_equal(room->fake->stops, 1);
+        /* Only that was the reason. */
+        agent_close(fixture);
+        change_record(fixture, "\"floor\":", "1");
+        agent_open(fixture);
+        UNTIL(fixture, !has_assignment(fixture, "web.service"));
+        assert_int_equal(fixture->fake->stops, 1);
 }
 
-static void with_a_disk_that_takes_no_notes_orders_are_obeyed_all_the_same(void **state) {
+static void assignments_are_executed_although_records_cannot_be_written(void **state) {
         _cleanup_free_ char *path = NULL;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         uint64_t turns;
 
-        path = scratch_path(room->notes, "assignment");
-        run_unit(room, "web.service", ONE);
-        UNTIL(room, remove_tree_at(AT_FDCWD, room->notes) == 0); /* a write may be under way */
-        scratch_write(room->notes, "no folder");
-        run_unit(room, "other.service", TWO);
-        host_order(room->host, "web.service", ASSIGNMENT_STOP);
-        UNTIL(room, !has_order(room, "web.service"));
-        assert_int_equal(room->fake->starts, 2);
-        assert_int_equal(room->fake->stops, 1);
+        path = scratch_path(fixture->records, "assignment");
+        run_unit(fixture, "web.service", ONE);
+        UNTIL(fixture, remove_tree_at(AT_FDCWD, fixture->records) == 0); /* a write may be under way */
+        scratch_write(fixture->records, "no folder");
+        run_unit(fixture, "other.service", TWO);
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, !has_assignment(fixture, "web.service"));
+        assert_int_equal(fixture->fake->starts, 2);
+        assert_int_equal(fixture->fake->stops, 1);
         assert_int_equal(access(path, F_OK), -1);
 
-        turns = loop_turns(room->host->loop)->n; /* what cannot be written is not tried without end */
-        host_pause(room->host, QUIET_MS);
-        assert_true(loop_turns(room->host->loop)->n - turns < QUIET_MS);
+        turns = loop_turns(fixture->host->loop)->n; /* a failing write is not repeated at once */
+        host_pause(fixture->host, QUIET_MS);
+        assert_true(loop_turns(fixture->host->loop)->n - turns < QUIET_MS);
 }
 
-static void a_removed_folder_of_notes_is_made_again_with_all_of_them_and_that_is_logged_once(void **state) {
-        static const char message[] = " was removed, or exchanged";
-        Fixture *room = *state;
+static void a_removed_folder_of_records_is_restored_with_all_of_them_and_logged_once(void **state) {
+        static const char message[] = " was removed or replaced";
+        Fixture *fixture = *state;
         const char *first;
 
-        run_unit(room, "web.service", ONE);
+        run_unit(fixture, "web.service", ONE);
         log_begin();
-        UNTIL(room, remove_tree_at(AT_FDCWD, room->notes) == 0); /* a write may be under way */
-        run_unit(room, "other.service", TWO);
-        UNTIL(room, records_say(room, "web.service") && records_say(room, "other.service"));
-        run_unit(room, "third.service", TWO);
-        UNTIL(room, records_say(room, "third.service"));
+        UNTIL(fixture, remove_tree_at(AT_FDCWD, fixture->records) == 0); /* a write may be under way */
+        run_unit(fixture, "other.service", TWO);
+        UNTIL(fixture, records_contain(fixture, "web.service") && records_contain(fixture, "other.service"));
+        run_unit(fixture, "third.service", TWO);
+        UNTIL(fixture, records_contain(fixture, "third.service"));
         log_set_sink(NULL, NULL);
-        assert_false(has_logged("cannot save"));
+        assert_false(has_logged("Failed to save"));
         assert_true(has_logged(message));
         first = strstr(logged.chars, message);
         assert_null(strstr(first + 1, message));
         log_end();
 
         /* Also without any change. */
-        UNTIL(room, remove_tree_at(AT_FDCWD, room->notes) == 0);
-        agent_state_changed(room->agent);
-        UNTIL(room, records_say(room, "web.service") && records_say(room, "third.service"));
-        assert_int_equal(room->fake->starts, 3);
-        assert_int_equal(room->fake->stops, 0);
+        UNTIL(fixture, remove_tree_at(AT_FDCWD, fixture->records) == 0);
+        agent_state_changed(fixture->agent);
+        UNTIL(fixture, records_contain(fixture, "web.service") && records_contain(fixture, "third.service"));
+        assert_int_equal(fixture->fake->starts, 3);
+        assert_int_equal(fixture->fake->stops, 0);
 }
 
-/* What the notes on disk say at the very moment in which systemd is called. */
+/* Content of the records on disk at the moment of a call to systemd. */
 static struct {
         const SystemdOps *ops;
         const char *path;
@@ -2067,175 +2087,173 @@ static int witness_stop(Systemd *s, const char *name, SystemdDone done, void *us
 
 static void records_are_on_disk_before_the_calls_that_they_are_about(void **state) {
         _cleanup_free_ char *path = NULL;
-        Fixture *room = *state;
-        SystemdOps ops = *room->systemd->ops;
+        Fixture *fixture = *state;
+        SystemdOps ops = *fixture->systemd->ops;
 
-        path = scratch_path(room->notes, "assignment");
-        witness.ops = room->systemd->ops;
+        path = scratch_path(fixture->records, "assignment");
+        witness.ops = fixture->systemd->ops;
         witness.path = path;
         ops.start = witness_start;
         ops.stop = witness_stop;
-        room->systemd->ops = &ops;
-        run_unit(room, "web.service", ONE);
+        fixture->systemd->ops = &ops;
+        run_unit(fixture, "web.service", ONE);
         assert_non_null(strstr(witness.at_start, "\"starting\":true"));
         assert_non_null(strstr(witness.at_start, boot_id));
         assert_null(strstr(witness.at_start, "\"replacing\""));
         assert_null(strstr(witness.at_start, "\"job\""));
 
-        /* An order to run that were still there would start again, after a crash, what was to end; and so it
-         * is for a version that does not know that it is being stopped. */
-        host_order(room->host, "web.service", ASSIGNMENT_STOP);
-        UNTIL(room, !has_order(room, "web.service"));
+        /* A remaining record to run would start the unit again after a crash. Versions that do not read
+         * "stopping" must not start it either. */
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, !has_assignment(fixture, "web.service"));
         assert_non_null(strstr(witness.at_stop, "\"stopping\":true"));
         assert_non_null(strstr(witness.at_stop, "\"order\":\"load\""));
         assert_null(strstr(witness.at_stop, "\"order\":\"run\""));
-        room->systemd->ops = witness.ops;
+        fixture->systemd->ops = witness.ops;
         free(TAKE_PTR(witness.at_start));
         free(TAKE_PTR(witness.at_stop));
 }
 
-static void a_lost_start_of_a_unit_that_waits_for_another_one_is_made_when_that_is_back(void **state) {
-        Fixture *room = *state;
+static void a_lost_start_of_a_waiting_unit_is_made_when_the_other_unit_runs(void **state) {
+        Fixture *fixture = *state;
 
-        stop_sidekick(room);
-        room->fake->hold = "StartUnit";
-        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "active" });
-        UNTIL(room, room->fake->n_held == 1);
-        fake_bus_change(room->fake, "app.service",
+        stop_sidekick(fixture);
+        fixture->fake->hold = "StartUnit";
+        fake_bus_change(fixture->fake, "app.service", (FakeChange) { .active = "active" });
+        UNTIL(fixture, fixture->fake->n_held == 1);
+        fake_bus_change(fixture->fake, "app.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
-        room->fake->hold = NULL;
-        fake_bus_disconnect(room->fake);
-        UNTIL(room, room->fake->connections == 2);
-        host_pause(room->host, 2500);
-        assert_int_equal(room->fake->starts, 1);
-        fake_bus_change(room->fake, "app.service", (FakeChange) { .active = "active" });
-        UNTIL(room, room->fake->starts == 2);
+        fixture->fake->hold = NULL;
+        fake_bus_disconnect(fixture->fake);
+        UNTIL(fixture, fixture->fake->connections == 2);
+        host_pause(fixture->host, 2500);
+        assert_int_equal(fixture->fake->starts, 1);
+        fake_bus_change(fixture->fake, "app.service", (FakeChange) { .active = "active" });
+        UNTIL(fixture, fixture->fake->starts == 2);
 }
 
-static void a_start_that_never_reached_systemd_is_made_again(void **state) {
-        Fixture *room = *state;
+static void a_start_that_never_reached_systemd_is_repeated(void **state) {
+        Fixture *fixture = *state;
 
-        room->fake->hold = "StartUnit";
-        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room, room->fake->n_held == 1);
-        room->fake->hold = NULL;
-        fake_bus_disconnect(room->fake);
-        UNTIL(room, says(room, "web.service", "active"));
-        assert_int_equal(room->fake->starts, 1);
+        fixture->fake->hold = "StartUnit";
+        host_unit(fixture->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, fixture->fake->n_held == 1);
+        fixture->fake->hold = NULL;
+        fake_bus_disconnect(fixture->fake);
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        assert_int_equal(fixture->fake->starts, 1);
 }
 
-static void a_start_whose_answer_was_lost_is_not_made_twice(void **state) {
-        Fixture *room = *state;
+static void a_start_whose_reply_was_lost_is_not_made_twice(void **state) {
+        Fixture *fixture = *state;
         FakeUnit *u;
 
-        room->fake->hold = "StartUnit";
-        room->fake->deaf = true;
-        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room, room->fake->n_held == 1);
-        room->fake->hold = NULL;
-        fake_bus_disconnect(room->fake);
-        UNTIL(room, says(room, "web.service", "active"));
-        assert_int_equal(room->fake->starts, 1);
+        fixture->fake->hold = "StartUnit";
+        fixture->fake->deaf = true;
+        host_unit(fixture->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, fixture->fake->n_held == 1);
+        fixture->fake->hold = NULL;
+        fake_bus_disconnect(fixture->fake);
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        assert_int_equal(fixture->fake->starts, 1);
 
-        /* And that it ends by itself, and is forgotten by systemd, starts it no second time. */
-        u = fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
-        snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", room->folder);
-        fake_bus_changed(room->fake, "web.service");
-        UNTIL(room, says(room, "web.service", "inactive"));
-        host_pause(room->host, QUIET_MS + AGENT_RETRY_MS);
-        assert_int_equal(room->fake->starts, 1);
+        /* It ends by itself and is unloaded: that starts it no second time. */
+        u = fake_bus_unit(fixture->fake, "web.service", "loaded", "inactive", "dead");
+        snprintf(u->fragment, sizeof(u->fragment), "%s/web.service", fixture->folder);
+        fake_bus_changed(fixture->fake, "web.service");
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
+        host_pause(fixture->host, QUIET_MS + AGENT_RETRY_MS);
+        assert_int_equal(fixture->fake->starts, 1);
 }
 
-static void while_systemd_reloads_nothing_is_gone(void **state) {
-        Fixture *room = *state;
+static void while_systemd_reloads_no_unit_counts_as_gone(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service", ONE);
-        fake_bus_reloading(room->fake, true);
-        fake_bus_unit(room->fake, "web.service", "not-found", "inactive",
-                      "dead"); /* as it looks from within a reload */
-        fake_bus_changed(room->fake, "web.service");
-        host_pause(room->host, QUIET_MS);
-        assert_true(says(room, "web.service", "active"));
-        assert_int_equal(room->fake->starts, 1);
+        run_unit(fixture, "web.service", ONE);
+        fake_bus_reloading(fixture->fake, true);
+        fake_bus_unit(fixture->fake, "web.service", "not-found", "inactive", "dead"); /* as during a reload */
+        fake_bus_changed(fixture->fake, "web.service");
+        host_pause(fixture->host, QUIET_MS);
+        assert_true(is_published(fixture, "web.service", "active"));
+        assert_int_equal(fixture->fake->starts, 1);
 }
 
-static void a_unit_that_systemd_refuses_is_tried_again_later_and_others_go_on(void **state) {
-        Fixture *room = *state;
+static void a_rejected_unit_is_retried_later_and_affects_no_other_unit(void **state) {
+        Fixture *fixture = *state;
 
-        room->fake->fail = "LinkUnitFiles";
-        room->fake->fail_name = "org.freedesktop.DBus.Error.AccessDenied";
-        room->fake->fail_message = "no";
-        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        host_pause(room->host, QUIET_MS);
-        assert_int_equal(room->fake->starts, 0);
-        room->fake->fail = NULL;
-        UNTIL(room, says(room, "web.service", "active"));
-        assert_int_equal(room->fake->starts, 1);
+        fixture->fake->fail = "LinkUnitFiles";
+        fixture->fake->fail_name = "org.freedesktop.DBus.Error.AccessDenied";
+        fixture->fake->fail_message = "no";
+        host_unit(fixture->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        host_pause(fixture->host, QUIET_MS);
+        assert_int_equal(fixture->fake->starts, 0);
+        fixture->fake->fail = NULL;
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        assert_int_equal(fixture->fake->starts, 1);
 }
 
-static void a_start_that_systemd_refuses_is_made_later(void **state) {
-        Fixture *room = *state;
+static void a_rejected_start_is_retried_later(void **state) {
+        Fixture *fixture = *state;
 
-        room->fake->fail = "StartUnit";
-        room->fake->fail_name = "org.freedesktop.systemd1.TransactionIsDestructive";
-        room->fake->fail_message = "a stop is under way";
-        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        host_pause(room->host, QUIET_MS);
-        assert_int_equal(room->fake->starts, 0);
-        room->fake->fail = NULL;
-        UNTIL(room, says(room, "web.service", "active"));
-        assert_int_equal(room->fake->starts, 1);
-        host_pause(room->host, QUIET_MS + AGENT_RETRY_MS);
-        assert_int_equal(room->fake->starts, 1);
+        fixture->fake->fail = "StartUnit";
+        fixture->fake->fail_name = "org.freedesktop.systemd1.TransactionIsDestructive";
+        fixture->fake->fail_message = "a stop is under way";
+        host_unit(fixture->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        host_pause(fixture->host, QUIET_MS);
+        assert_int_equal(fixture->fake->starts, 0);
+        fixture->fake->fail = NULL;
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        assert_int_equal(fixture->fake->starts, 1);
+        host_pause(fixture->host, QUIET_MS + AGENT_RETRY_MS);
+        assert_int_equal(fixture->fake->starts, 1);
 }
 
-/* The leak checker sees whether it is. */
-static void an_agent_that_ends_during_a_call_is_freed_with_the_answer(void **state) {
-        Fixture *room = *state;
+/* The leak checker verifies that. */
+static void an_agent_that_ends_during_a_call_is_freed_with_the_reply(void **state) {
+        Fixture *fixture = *state;
 
-        room->fake->hold = "StartUnit";
-        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(room, room->fake->n_held == 1);
-        room->agent = agent_free(room->agent);
-        fake_bus_release(room->fake);
+        fixture->fake->hold = "StartUnit";
+        host_unit(fixture->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, fixture->fake->n_held == 1);
+        fixture->agent = agent_free(fixture->agent);
+        fake_bus_release(fixture->fake);
 }
 
-static void an_order_is_obeyed_as_soon_as_this_host_has_caught_up(void **state) {
+static void an_assignment_is_executed_as_soon_as_this_host_has_caught_up(void **state) {
         uint64_t synced_ms;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        agent_close(room);
-        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
+        agent_close(fixture);
+        host_unit(fixture->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
         leader = (Leader) { .hold = true };
-        agent_open(room);
-        UNTIL(room, leader.held);
-        host_pause(room->host, QUIET_MS);
-        assert_int_equal(room->fake->starts, 0);
-        synced_ms = loop_now_ms(room->host->loop);
+        agent_open(fixture);
+        UNTIL(fixture, leader.held);
+        host_pause(fixture->host, QUIET_MS);
+        assert_int_equal(fixture->fake->starts, 0);
+        synced_ms = loop_now_ms(fixture->host->loop);
         leader.held->done(leader.held->userdata, KV_OK);
         leader = (Leader) {};
-        UNTIL(room, room->fake->starts == 1);
-        assert_in_range(loop_now_ms(room->host->loop) - synced_ms, 0,
-                        5000); /* not with the next round over all units */
+        UNTIL(fixture, fixture->fake->starts == 1);
+        assert_in_range(loop_now_ms(fixture->host->loop) - synced_ms, 0, 5000); /* before the next resync */
 }
 
-/* Before its event: that the order is there is told with the whole registry. */
-static void read_registry_again(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+/* Before its event, the whole registry announces the assignment. */
+static void read_registry_again(void *userdata, KvStatus status, const char *message, uint64_t index) {
         Host *h = userdata;
 
         registry_reset(h->registry);
-        host_on_done(h, status, sentence, index);
+        host_on_done(h, status, message, index);
 }
 
-static void an_order_that_comes_with_the_whole_registry_is_obeyed_at_once(void **state) {
-        Fixture *room = *state;
-        Host *h = room->host;
+static void an_assignment_that_comes_with_the_whole_registry_is_executed_at_once(void **state) {
+        Fixture *fixture = *state;
+        Host *h = fixture->host;
         AssignmentChange change = { .kind = ASSIGNMENT_RUN,
                                     .unit = "web.service",
                                     .reason = "a test says so" };
@@ -2249,168 +2267,170 @@ static void an_order_that_comes_with_the_whole_registry_is_obeyed_at_once(void *
         assert_int_equal(
                 host_wait(h, registry_assign(h->registry, store.term, &change, 1, read_registry_again, h)),
                 KV_OK);
-        UNTIL(room, room->fake->starts == 1);
-        assert_in_range(loop_now_ms(h->loop) - ordered_ms, 0,
-                        5000); /* not with the next round over all units */
+        UNTIL(fixture, fixture->fake->starts == 1);
+        assert_in_range(loop_now_ms(h->loop) - ordered_ms, 0, 5000); /* before the next resync */
 }
 
-static void what_was_asked_of_a_leader_that_is_gone_is_given_up(void **state) {
-        Fixture *room = *state;
+static void a_read_index_check_ends_with_its_leader(void **state) {
+        Fixture *fixture = *state;
 
-        agent_close(room);
+        agent_close(fixture);
         leader = (Leader) { .hold = true };
-        agent_open(room);
-        UNTIL(room, leader.held);
+        agent_open(fixture);
+        UNTIL(fixture, leader.held);
         leader.gone = true;
-        agent_state_changed(room->agent);
-        UNTIL(room, leader.cancelled == 1);
-        agent_state_changed(room->agent);
-        host_pause(room->host, QUIET_MS);
+        agent_state_changed(fixture->agent);
+        UNTIL(fixture, leader.cancelled == 1);
+        agent_state_changed(fixture->agent);
+        host_pause(fixture->host, QUIET_MS);
         assert_int_equal(leader.cancelled, 1);
         leader = (Leader) {};
-        agent_state_changed(room->agent);
-        run_unit(room, "web.service", ONE);
+        agent_state_changed(fixture->agent);
+        run_unit(fixture, "web.service", ONE);
 }
 
-static void what_was_put_off_is_tried_at_once_when_it_is_ordered_anew(void **state) {
+static void a_new_assignment_ends_the_delay_of_a_failed_step(void **state) {
         uint64_t ordered_ms;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        room->fake->fail = "StartUnit";
-        room->fake->fail_name = "org.freedesktop.systemd1.LoadFailed";
-        room->fake->fail_message = "no such user";
-        host_unit(room->host, "web.service", ONE, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        host_pause(room->host, 7 * AGENT_RETRY_MS + 200); /* after 1, 2 and 4 pauses; the next one has 8 */
-        assert_int_equal(room->fake->starts, 0);
+        fixture->fake->fail = "StartUnit";
+        fixture->fake->fail_name = "org.freedesktop.systemd1.LoadFailed";
+        fixture->fake->fail_message = "no such user";
+        host_unit(fixture->host, "web.service", ONE, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        host_pause(fixture->host, 7 * AGENT_RETRY_MS + 200); /* after 1, 2 and 4 pauses; the next one has 8 */
+        assert_int_equal(fixture->fake->starts, 0);
 
-        room->fake->fail = NULL;
-        host_unit(room->host, "web.service", TWO, TARGET_LAUNCHED);
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        ordered_ms = loop_now_ms(room->host->loop);
-        UNTIL(room, says(room, "web.service", "active"));
-        assert_true(loop_now_ms(room->host->loop) - ordered_ms < 5 * AGENT_RETRY_MS);
-        assert_int_equal(room->fake->starts, 1);
+        fixture->fake->fail = NULL;
+        host_unit(fixture->host, "web.service", TWO, TARGET_LAUNCHED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        ordered_ms = loop_now_ms(fixture->host->loop);
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        assert_true(loop_now_ms(fixture->host->loop) - ordered_ms < 5 * AGENT_RETRY_MS);
+        assert_int_equal(fixture->fake->starts, 1);
 }
 
-static void a_host_that_boots_alone_waits_and_then_starts_what_was_assigned(void **state) {
-        Fixture *room = *state;
+static void a_host_that_boots_alone_waits_and_then_starts_its_last_assignments(void **state) {
+        Fixture *fixture = *state;
 
-        UNTIL(room, room->fake->connections == 1);
-        host_pause(room->host, QUIET_MS);
-        assert_int_equal(room->fake->starts, 0);
-        assert_false(has_file(room, "web.service", ""));
+        UNTIL(fixture, fixture->fake->connections == 1);
+        host_pause(fixture->host, QUIET_MS);
+        assert_int_equal(fixture->fake->starts, 0);
+        assert_false(has_file(fixture, "web.service", ""));
 
-        UNTIL(room, room->fake->starts == 1);
-        assert_true(has_file(room, "web.service", "/bin/one"));
-        UNTIL(room, has_file(room, "loaded.service", "/bin/one"));
-        host_pause(room->host, QUIET_MS + AGENT_RETRY_MS);
-        assert_int_equal(room->fake->starts,
-                         1); /* neither what was loaded only nor what had ended for good */
-        assert_int_equal(room->fake->stops, 0);
-        assert_false(has_file(room, "ended.service", ""));
+        UNTIL(fixture, fixture->fake->starts == 1);
+        assert_true(has_file(fixture, "web.service", "/bin/one"));
+        UNTIL(fixture, has_file(fixture, "loaded.service", "/bin/one"));
+        host_pause(fixture->host, QUIET_MS + AGENT_RETRY_MS);
+        assert_int_equal(fixture->fake->starts, 1); /* neither the loaded unit nor the completed one */
+        assert_int_equal(fixture->fake->stops, 0);
+        assert_false(has_file(fixture, "ended.service", ""));
 }
 
 int main(int argc, char *argv[]) {
-#define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
+#define in_fixture(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
-                in_a_room(an_ordered_unit_is_written_linked_started_and_told),
-                in_a_room(a_loaded_unit_is_not_started),
-                in_a_room(a_unit_that_is_stopped_to_be_loaded_only_is_noted_so_before_and_not_started_again),
-                in_a_room(an_order_to_stop_is_obeyed_and_taken_away),
-                in_a_room(a_changed_text_is_stopped_and_started_once),
-                in_a_room(a_unit_runs_on_until_its_changed_text_can_be_written),
-                in_a_room(an_edit_of_our_own_section_stops_nothing),
-                in_a_room(a_unit_whose_link_was_taken_away_gets_it_back_and_runs_on),
-                in_a_room(a_removed_folder_is_made_anew_with_all_its_files_and_what_runs_runs_on),
-                in_a_room(a_unit_of_the_host_is_left_alone_and_told_as_foreign),
-                in_a_room(a_unit_that_the_administrator_took_over_is_left_alone_when_it_is_to_go),
-                in_a_room(a_unit_that_an_administrator_takes_over_is_seen_as_foreign),
-                in_a_room(a_running_unit_whose_name_was_taken_and_given_back_is_told_as_running),
-                in_a_room(a_unit_that_runs_on_under_a_taken_name_is_told_as_running_until_it_has_stopped),
-                in_a_room(a_unit_whose_install_section_names_one_of_the_host_is_told_as_foreign),
-                in_a_room(a_running_unit_stays_when_one_of_its_names_has_become_the_hosts),
-                in_a_room(a_template_in_the_folder_or_an_install_section_keeps_no_unit_from_anything),
-                in_a_room(a_unit_that_could_not_be_enabled_is_told_as_foreign_and_not_started),
-                in_a_room(a_unit_without_memory_for_its_call_is_put_in_force_later),
-                in_a_room(units_that_are_ordered_together_are_linked_by_one_call),
-                in_a_room(a_link_that_systemd_refuses_keeps_no_other_unit_from_its_install_section),
-                in_a_room(of_a_unit_that_flaps_the_first_state_and_the_last_of_a_second_are_told),
-                in_a_room(a_start_is_told_once_when_it_is_over),
-                in_a_room(a_start_that_never_began_is_told_with_its_reason_until_one_begins),
-                in_a_room(a_sidekick_that_systemd_stopped_is_started_again_when_its_unit_is_back),
-                in_a_room(a_sidekick_is_not_started_when_its_unit_has_ended_again_before),
-                in_a_room(a_sidekick_whose_start_was_refused_starts_with_its_unit_without_the_cluster),
-                in_a_room(a_unit_stopped_by_hand_stays_here_though_the_host_took_one_of_its_names),
-                in_a_room(a_unit_stopped_for_another_stays_here_though_the_host_took_one_of_its_names),
-                in_a_room(a_unit_that_a_conflict_stopped_waits_until_that_has_ended_and_does_not_begin),
-                in_a_room(what_else_a_stopped_unit_needs_does_not_keep_it_down),
-                in_a_room(other_dependencies_of_a_unit_do_not_keep_it_down_after_a_refused_start),
-                in_a_room(an_order_to_run_that_comes_during_a_stop_is_obeyed_after_it),
-                in_a_room(a_stop_by_hand_while_a_target_is_on_its_way_stays_so),
+                in_fixture(an_assigned_unit_is_written_linked_started_and_published),
+                in_fixture(a_loaded_unit_is_not_started),
+                in_fixture(
+                        a_unit_that_is_stopped_to_be_loaded_only_is_recorded_so_before_and_not_started_again),
+                in_fixture(a_stop_assignment_is_executed_and_removed),
+                in_fixture(a_changed_text_is_stopped_and_started_once),
+                in_fixture(a_unit_keeps_running_until_its_changed_text_can_be_written),
+                in_fixture(an_edit_of_the_x_fleet_section_stops_no_unit),
+                in_fixture(a_removed_link_of_a_running_unit_is_restored),
+                in_fixture(a_removed_folder_is_restored_with_all_files_and_no_unit_stops),
+                in_fixture(a_conflicting_unit_is_not_touched_and_published_as_foreign),
+                in_fixture(a_unit_that_the_administrator_replaced_is_not_touched_by_a_stop_assignment),
+                in_fixture(a_unit_that_the_administrator_replaces_is_published_as_foreign),
+                in_fixture(a_running_unit_stays_active_when_a_conflicting_file_comes_and_goes),
+                in_fixture(a_running_unit_with_a_conflicting_file_is_published_as_active_until_it_stops),
+                in_fixture(a_unit_whose_install_section_names_a_unit_of_the_host_is_published_as_foreign),
+                in_fixture(a_running_unit_stays_when_the_host_takes_one_of_its_names),
+                in_fixture(a_template_in_the_folder_or_an_install_section_affects_no_unit),
+                in_fixture(a_unit_that_cannot_be_enabled_is_published_as_foreign_and_not_started),
+                in_fixture(a_unit_without_memory_for_its_call_is_put_in_force_later),
+                in_fixture(units_that_are_assigned_together_are_linked_by_one_call),
+                in_fixture(a_rejected_link_affects_no_other_install_section),
+                in_fixture(of_a_flapping_unit_the_first_state_and_the_last_of_a_second_are_published),
+                in_fixture(a_start_is_published_once_when_it_has_ended),
+                in_fixture(a_start_that_never_began_is_published_with_its_reason_until_one_begins),
+                in_fixture(a_bound_unit_that_systemd_stopped_is_started_again_when_its_unit_runs),
+                in_fixture(a_bound_unit_is_not_started_when_its_unit_has_ended_again_before),
+                in_fixture(a_bound_unit_whose_start_was_rejected_starts_with_its_unit_without_the_cluster),
+                in_fixture(a_unit_stopped_by_hand_stays_here_when_the_host_takes_one_of_its_names),
+                in_fixture(a_unit_stopped_because_of_another_stays_here_when_the_host_takes_one_of_its_names),
+                in_fixture(a_unit_that_a_conflict_stopped_waits_until_the_conflicting_unit_has_ended),
+                in_fixture(other_requirements_of_a_stopped_unit_do_not_prevent_its_start),
+                in_fixture(other_dependencies_of_a_unit_do_not_prevent_its_start_after_a_rejected_one),
+                in_fixture(an_assignment_to_run_that_comes_during_a_stop_is_executed_after_it),
+                in_fixture(a_stop_by_hand_during_a_target_job_is_not_undone),
 
-                in_a_room(a_sidekick_that_systemd_does_not_begin_is_not_started_each_second),
-                in_a_room(a_unit_that_was_stopped_by_hand_stays_so_and_is_not_finished),
-                in_a_room(a_unit_that_was_stopped_by_hand_before_a_conflict_stays_so_when_that_is_over),
-                in_a_room(a_unit_that_ends_by_itself_is_finished_for_good),
-                in_a_room(a_finished_unit_stays_finished_whatever_the_host_runs_under_its_name),
-                in_a_room(that_a_unit_finishes_without_the_cluster_outlives_the_daemon),
-                in_a_room(a_finished_unit_that_runs_again_with_another_text_is_not_finished),
-                in_a_room(a_finished_unit_that_was_started_by_hand_is_replaced_by_its_next_text),
-                in_a_room(a_unit_whose_condition_does_not_hold_is_told_so_and_is_not_finished),
-                in_a_room(
+                in_fixture(a_bound_unit_that_systemd_does_not_begin_is_not_started_each_second),
+                in_fixture(a_unit_that_was_stopped_by_hand_stays_stopped_and_has_not_completed),
+                in_fixture(a_unit_that_was_stopped_by_hand_before_a_conflict_stays_stopped_after_it),
+                in_fixture(a_unit_that_ends_by_itself_has_completed),
+                in_fixture(a_completed_unit_stays_completed_whatever_the_host_runs_under_its_name),
+                in_fixture(a_completion_without_the_cluster_outlives_the_daemon),
+                in_fixture(a_completed_unit_that_runs_again_with_another_text_has_not_completed),
+                in_fixture(a_completed_unit_that_was_started_by_hand_is_replaced_by_its_next_text),
+                in_fixture(a_unit_whose_condition_does_not_hold_is_published_so_and_has_not_completed),
+                in_fixture(
                         a_service_whose_command_says_that_it_is_not_to_begin_is_told_so_and_is_not_finished),
-                in_a_room(how_a_unit_ended_before_is_not_how_a_start_that_never_began_ended),
-                in_a_room(a_failed_unit_that_is_reset_is_not_finished),
-                in_a_room(a_oneshot_that_ended_without_the_daemon_is_finished_if_it_was_seen_to_run),
-                in_a_room(an_order_to_stop_a_unit_without_its_file_stays_until_the_unit_has_stopped),
-                in_a_room(the_next_daemon_stops_a_unit_without_its_file),
-                in_a_room(a_loaded_unit_that_its_socket_started_is_ours_without_its_file),
-                in_a_room(a_former_text_that_is_started_before_systemd_reads_the_new_one_is_stopped_again),
-                in_a_room(a_former_text_started_right_before_a_reload_is_stopped_again),
-                in_a_room(
+                in_fixture(an_earlier_end_is_not_the_end_of_a_start_that_never_began),
+                in_fixture(a_failed_unit_that_is_reset_has_not_completed),
+                in_fixture(a_oneshot_that_ended_without_the_daemon_has_completed_if_it_was_observed_running),
+                in_fixture(an_assignment_to_stop_a_unit_without_its_file_stays_until_the_unit_has_stopped),
+                in_fixture(the_next_daemon_stops_a_unit_without_its_file),
+                in_fixture(a_loaded_unit_that_its_socket_started_is_ours_without_its_file),
+                in_fixture(a_former_text_that_is_started_before_systemd_reads_the_new_one_is_stopped_again),
+                in_fixture(a_former_text_started_right_before_a_reload_is_stopped_again),
+                in_fixture(
                         the_next_daemon_stops_a_former_text_that_was_started_before_systemd_read_the_new_one),
-                in_a_room(the_next_daemon_stops_what_was_started_during_a_replacement),
-                in_a_room(a_former_text_is_stopped_again_also_where_the_link_of_the_new_one_is_not_answered),
-                in_a_room(a_former_text_is_stopped_again_also_where_systemd_was_reloaded_by_somebody_else),
-                in_a_room(a_former_text_whose_start_was_not_answered_is_stopped_again),
-                in_a_room(what_was_loaded_only_meanwhile_is_no_former_text),
-                in_a_room(what_was_started_after_systemd_had_read_its_new_text_runs_on_under_the_next_daemon),
-                in_a_room(what_runs_again_is_not_stopped_by_the_next_daemon_when_its_edit_is_taken_back),
-                in_a_room(what_runs_is_not_taken_for_a_former_text_when_its_edit_is_taken_back),
-                in_a_room(a_unit_whose_file_is_gone_when_its_text_changes_is_stopped_and_started),
-                in_a_room(a_unit_that_is_started_while_it_is_unlinked_is_stopped_too),
-                in_a_room(when_the_host_came_up_again_in_the_same_boot_its_units_are_started_again),
-                in_a_room(a_new_daemon_touches_nothing_that_runs),
-                in_a_room(a_daemon_that_lost_its_notes_adopts_what_runs),
-                in_a_room(in_a_new_lineage_what_runs_is_told_and_no_order_is_obeyed_until_it_was),
-                in_a_room(in_a_new_lineage_a_unit_of_the_host_is_told_as_foreign_before_any_order_is_obeyed),
-                in_a_room(a_unit_of_the_host_whose_file_systemd_does_not_name_in_time_is_left_alone),
-                in_a_room(a_unit_that_the_administrator_took_over_is_not_stopped_for_a_late_answer),
-                in_a_room(a_unit_waits_while_systemd_does_not_tell_the_state_of_one_in_conflict_with_it),
-                in_a_room(a_replacement_that_another_daemon_had_begun_waits_for_the_cluster),
-                in_a_room(a_daemon_that_stops_a_unit_for_its_new_text_starts_it_without_the_cluster),
-                in_a_room(the_start_of_a_replacement_is_tried_again_without_the_cluster),
-                in_a_room(a_replacement_is_not_finished_once_an_order_to_stop_has_come),
-                in_a_room(a_registry_that_is_older_than_what_this_host_has_acted_on_orders_nothing),
-                in_a_room(with_a_disk_that_takes_no_notes_orders_are_obeyed_all_the_same),
-                in_a_room(a_removed_folder_of_notes_is_made_again_with_all_of_them_and_that_is_logged_once),
-                in_a_room(records_are_on_disk_before_the_calls_that_they_are_about),
-                in_a_room(a_lost_start_of_a_unit_that_waits_for_another_one_is_made_when_that_is_back),
-                in_a_room(a_start_that_never_reached_systemd_is_made_again),
-                in_a_room(records_that_are_read_in_part_for_want_of_memory_stay_on_disk),
-                in_a_room(a_start_whose_answer_was_lost_is_not_made_twice),
-                in_a_room(while_systemd_reloads_nothing_is_gone),
-                in_a_room(a_unit_that_systemd_refuses_is_tried_again_later_and_others_go_on),
-                in_a_room(a_start_that_systemd_refuses_is_made_later),
-                in_a_room(an_agent_that_ends_during_a_call_is_freed_with_the_answer),
-                in_a_room(an_order_is_obeyed_as_soon_as_this_host_has_caught_up),
-                in_a_room(an_order_that_comes_with_the_whole_registry_is_obeyed_at_once),
-                in_a_room(what_was_asked_of_a_leader_that_is_gone_is_given_up),
-                in_a_room(what_was_put_off_is_tried_at_once_when_it_is_ordered_anew),
+                in_fixture(the_next_daemon_stops_a_unit_that_was_started_during_a_replacement),
+                in_fixture(a_former_text_is_stopped_again_when_the_link_of_the_new_one_gets_no_reply),
+                in_fixture(a_former_text_is_stopped_again_when_another_program_reloaded_systemd),
+                in_fixture(a_former_text_whose_start_got_no_reply_is_stopped_again),
+                in_fixture(a_unit_that_was_loaded_only_meanwhile_has_no_former_text),
+                in_fixture(
+                        a_unit_started_after_systemd_read_its_new_text_keeps_running_under_the_next_daemon),
+                in_fixture(
+                        a_unit_that_runs_again_is_not_stopped_by_the_next_daemon_when_its_edit_is_reverted),
+                in_fixture(a_running_unit_is_not_outdated_when_its_edit_is_reverted),
+                in_fixture(a_unit_without_its_file_is_stopped_and_started_when_its_text_changes),
+                in_fixture(a_unit_that_is_started_while_it_is_unlinked_is_stopped_too),
+                in_fixture(after_a_soft_reboot_the_units_are_started_again),
+                in_fixture(a_new_daemon_touches_no_running_unit),
+                in_fixture(a_daemon_that_lost_its_records_adopts_running_units),
+                in_fixture(in_a_new_lineage_units_are_published_before_any_assignment_is_executed),
+                in_fixture(
+                        in_a_new_lineage_a_conflicting_unit_is_published_before_any_assignment_is_executed),
+                in_fixture(a_conflicting_unit_whose_fragment_is_read_late_is_not_touched),
+                in_fixture(a_unit_that_the_administrator_replaced_is_not_stopped_because_of_a_late_reply),
+                in_fixture(a_unit_waits_while_the_state_of_a_conflicting_unit_is_unknown),
+                in_fixture(a_replacement_that_another_daemon_had_begun_waits_for_the_cluster),
+                in_fixture(a_daemon_that_stops_a_unit_for_its_new_text_starts_it_without_the_cluster),
+                in_fixture(the_start_of_a_replacement_is_repeated_without_the_cluster),
+                in_fixture(a_replacement_is_not_finished_after_a_stop_assignment),
+                in_fixture(a_registry_older_than_the_records_of_this_host_has_no_effect),
+                in_fixture(assignments_are_executed_although_records_cannot_be_written),
+                in_fixture(a_removed_folder_of_records_is_restored_with_all_of_them_and_logged_once),
+                in_fixture(records_are_on_disk_before_the_calls_that_they_are_about),
+                in_fixture(a_lost_start_of_a_waiting_unit_is_made_when_the_other_unit_runs),
+                in_fixture(a_start_that_never_reached_systemd_is_repeated),
+                in_fixture(records_that_cannot_be_read_without_memory_stay_on_disk),
+                in_fixture(a_start_whose_reply_was_lost_is_not_made_twice),
+                in_fixture(while_systemd_reloads_no_unit_counts_as_gone),
+                in_fixture(a_rejected_unit_is_retried_later_and_affects_no_other_unit),
+                in_fixture(a_rejected_start_is_retried_later),
+                in_fixture(an_agent_that_ends_during_a_call_is_freed_with_the_reply),
+                in_fixture(an_assignment_is_executed_as_soon_as_this_host_has_caught_up),
+                in_fixture(an_assignment_that_comes_with_the_whole_registry_is_executed_at_once),
+                in_fixture(a_read_index_check_ends_with_its_leader),
+                in_fixture(a_new_assignment_ends_the_delay_of_a_failed_step),
                 cmocka_unit_test_setup_teardown(
-                        a_host_that_boots_alone_waits_and_then_starts_what_was_assigned, lonely_room_setup,
-                        fixture_teardown),
+                        a_host_that_boots_alone_waits_and_then_starts_its_last_assignments,
+                        lonely_fixture_setup, fixture_teardown),
         };
 
         return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);

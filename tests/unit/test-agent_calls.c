@@ -1,5 +1,4 @@
-/* What the agent does about calls to systemd that fail, take long or change nothing, and what it makes of
- * what systemd says, in virtual time. */
+/* Calls to systemd that fail, take long or have no effect, and the observed states, in virtual time. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,25 +17,25 @@
 #define TWO   "[Service]\nExecStart=/bin/two\n"
 #define TUNED ONE "[X-Fleet]\nConflicts=x*\n"
 
-static void change(Fixture *room, const char *active, SystemdEnd end) {
+static void change(Fixture *fixture, const char *active, SystemdEnd end) {
         pretence.unit = "web.service";
         pretence.active = active;
         pretence.end = end;
-        sim_systemd_change(room->systemd, "web.service");
+        sim_systemd_change(fixture->systemd, "web.service");
 }
 
-static bool is_done(Fixture *room) {
-        return state_of(room, "web.service")->done;
+static bool is_done(Fixture *fixture) {
+        return state_of(fixture, "web.service")->done;
 }
 
-static bool is_told_as(Fixture *room, const char *load, const char *active) {
-        const UnitState *s = state_of(room, "web.service");
+static bool is_told_as(Fixture *fixture, const char *load, const char *active) {
+        const UnitState *s = state_of(fixture, "web.service");
 
         return s && streq(s->load, load) && streq(s->active, active);
 }
 
-static bool job_is(Fixture *room, const char *job) {
-        const UnitState *s = state_of(room, "web.service");
+static bool job_is(Fixture *fixture, const char *job) {
+        const UnitState *s = state_of(fixture, "web.service");
 
         return s && streq(s->job, job);
 }
@@ -47,82 +46,82 @@ static void with_error(SystemdUnit *seen) {
         snprintf(seen->load, sizeof(seen->load), "error");
 }
 
-static void a_file_that_systemd_does_not_take_is_put_off_after_three_times(void **state) {
-        Fixture *room = *state;
+static void a_file_that_systemd_does_not_load_is_delayed_after_three_writes(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service");
-        count_messages("cannot put in force web.service");
-        for (unsigned i = 0; i < 3; i++) { /* each of these is taken */
-                assert_int_equal(real_ops->remove_file(room->bus, "web.service"), 0);
-                sim_systemd_change(room->systemd, "web.service");
-                run_ms(room, 1000);
+        run_unit(fixture, "web.service");
+        count_messages("Failed to put in force web.service");
+        for (unsigned i = 0; i < 3; i++) { /* each of these is loaded */
+                assert_int_equal(real_ops->remove_file(fixture->bus, "web.service"), 0);
+                sim_systemd_change(fixture->systemd, "web.service");
+                run_ms(fixture, 1000);
         }
-        assert_int_equal(n_said, 0);
+        assert_int_equal(n_logged, 0);
         bent.write_file = write_in_vain;
         vain.unit = pretence.unit = "web.service";
         pretence.change = with_error;
-        sim_systemd_change(room->systemd, "web.service");
-        until_calls(room, 3, 3000);
-        assert_int_equal(n_said, 0);
-        until_calls(room, 4, 3000);
-        assert_int_equal(n_said, 1);
+        sim_systemd_change(fixture->systemd, "web.service");
+        until_calls(fixture, 3, 3000);
+        assert_int_equal(n_logged, 0);
+        until_calls(fixture, 4, 3000);
+        assert_int_equal(n_logged, 1);
         assert_in_range(vain.at_ms[3] - vain.at_ms[2], 600, 1000); /* a reload, and then half a second */
         assert_int_equal(n_starts, 1);
         assert_int_equal(n_stops, 0);
         count_messages(NULL);
 }
 
-static void a_call_that_takes_long_holds_up_no_other_unit(void **state) {
+static void a_long_call_delays_no_other_unit(void **state) {
         const char *a = "a.service";
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        run_unit(room, "b.service");
-        run_unit(room, "c.service");
+        run_unit(fixture, "b.service");
+        run_unit(fixture, "c.service");
         bent.link = link_in_vain;
         bent.unlink = unlink_in_vain;
         vain = (Vain) { .unit = a, .held = true };
-        order(room, a);
-        until_calls(room, 1, 1000);
-        host_order(room->host, "b.service", ASSIGNMENT_STOP);
-        UNTIL(room, is_gone(room, "b.service"));
-        order(room, "d.service");
-        run_ms(room, 2000);
+        assign(fixture, a);
+        until_calls(fixture, 1, 1000);
+        host_order(fixture->host, "b.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, is_gone(fixture, "b.service"));
+        assign(fixture, "d.service");
+        run_ms(fixture, 2000);
         assert_int_equal(n_starts, 2); /* one batch at a time */
         vain.unit = NULL;
-        assert_int_equal(real_ops->link(room->bus, &a, 1, vain.done, vain.userdata), 0);
-        UNTIL(room, says(room, a, "active") && says(room, "d.service", "active"));
+        assert_int_equal(real_ops->link(fixture->bus, &a, 1, vain.done, vain.userdata), 0);
+        UNTIL(fixture, is_published(fixture, a, "active") && is_published(fixture, "d.service", "active"));
 
         vain = (Vain) { .unit = a, .held = true };
-        host_order(room->host, a, ASSIGNMENT_STOP);
-        until_calls(room, 1, 5000);
-        run_unit(room, "e.service");
-        host_order(room->host, "c.service", ASSIGNMENT_STOP);
-        run_ms(room, 5000);
-        settle(room);
+        host_order(fixture->host, a, ASSIGNMENT_STOP);
+        until_calls(fixture, 1, 5000);
+        run_unit(fixture, "e.service");
+        host_order(fixture->host, "c.service", ASSIGNMENT_STOP);
+        run_ms(fixture, 5000);
+        settle(fixture);
         assert_int_equal(n_stops, 3);
-        assert_true(has_order(room, "c.service"));
+        assert_true(has_assignment(fixture, "c.service"));
         vain.unit = NULL;
-        assert_int_equal(real_ops->unlink(room->bus, &a, 1, vain.done, vain.userdata), 0);
-        UNTIL(room, is_gone(room, a) && is_gone(room, "c.service"));
+        assert_int_equal(real_ops->unlink(fixture->bus, &a, 1, vain.done, vain.userdata), 0);
+        UNTIL(fixture, is_gone(fixture, a) && is_gone(fixture, "c.service"));
 }
 
-static void nothing_is_written_while_systemd_does_not_answer(void **state) {
-        Fixture *room = *state;
+static void no_file_is_written_while_systemd_does_not_reply(void **state) {
+        Fixture *fixture = *state;
 
-        order_to(room, "web.service", ONE, ASSIGNMENT_LOAD);
-        UNTIL(room, says(room, "web.service", "inactive"));
-        settle(room);
+        assign_to(fixture, "web.service", ONE, ASSIGNMENT_LOAD);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
+        settle(fixture);
         bent.write_file = write_in_vain;
         vain.unit = "web.service";
-        sim_systemd_drop_bus(room->systemd, 3000);
-        order_to(room, "web.service", TWO, ASSIGNMENT_LOAD);
-        run_ms(room, 2900);
+        sim_systemd_drop_bus(fixture->systemd, 3000);
+        assign_to(fixture, "web.service", TWO, ASSIGNMENT_LOAD);
+        run_ms(fixture, 2900);
         assert_int_equal(vain.n, 0);
-        run_ms(room, 200);
+        run_ms(fixture, 200);
         assert_true(vain.n > 0);
 }
 
-/* Each of them alone has systemd read its files again. */
+/* Each of these alone causes a reload. */
 static size_t n_reason;
 static bool is_linked;
 static unsigned n_reloads;
@@ -138,22 +137,22 @@ static void not_in_force(SystemdUnit *seen) {
                 snprintf(seen->load, sizeof(seen->load), "error");
 }
 
-static int link_noted(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
+static int link_recorded(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
         is_linked = true;
         return real_ops->link(s, names, n, done, userdata);
 }
 
-static int reload_noted(Systemd *s, SystemdDone done, void *userdata) {
+static int reload_recorded(Systemd *s, SystemdDone done, void *userdata) {
         is_linked = false;
         n_reloads++;
         return real_ops->reload(s, done, userdata);
 }
 
-static void systemd_reads_its_files_again_when_a_linked_one_is_not_in_force(void **state) {
-        Fixture *room = *state;
+static void systemd_is_reloaded_when_a_linked_file_is_not_in_force(void **state) {
+        Fixture *fixture = *state;
 
-        bent.link = link_noted;
-        bent.reload = reload_noted;
+        bent.link = link_recorded;
+        bent.reload = reload_recorded;
         n_reloads = 0;
         for (n_reason = 0; n_reason < 4; n_reason++) {
                 char name[32];
@@ -161,86 +160,86 @@ static void systemd_reads_its_files_again_when_a_linked_one_is_not_in_force(void
                 snprintf(name, sizeof(name), "web%zu.service", n_reason);
                 pretence = (Pretence) { .unit = name, .change = not_in_force };
                 is_linked = false;
-                run_unit(room, name);
+                run_unit(fixture, name);
                 assert_int_equal(n_reloads, n_reason);
                 pretence = (Pretence) {};
         }
 }
 
-static void a_unit_that_systemd_does_not_show_after_its_link_is_linked_again(void **state) {
+static void a_unit_that_is_not_loaded_after_its_link_is_linked_again(void **state) {
         const char *name = "web.service";
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         bent.link = link_in_vain;
         vain = (Vain) { .unit = name, .held = true };
-        order(room, name);
-        until_calls(room, 1, 1000);
-        count_messages("cannot write web.service");
+        assign(fixture, name);
+        until_calls(fixture, 1, 1000);
+        count_messages("Failed to write web.service");
         pretence.error = -EIO;
         vain.held = false;
         vain.done(vain.userdata, 0, "");
-        run_ms(room, 100);
-        assert_int_equal(n_said, 1);
+        run_ms(fixture, 100);
+        assert_int_equal(n_logged, 1);
         count_messages(NULL);
         pretence.error = 0;
         vain.unit = NULL;
-        UNTIL(room, says(room, name, "active"));
+        UNTIL(fixture, is_published(fixture, name, "active"));
         assert_int_equal(n_starts, 1);
 }
 
 static char last_written[64];
 
-static int write_noted(Systemd *s, const char *name, const char *text, size_t size) {
+static int write_recorded(Systemd *s, const char *name, const char *text, size_t size) {
         snprintf(last_written, sizeof(last_written), "%.*s", (int) size, text);
         return real_ops->write_file(s, name, text, size);
 }
 
-/* What the cluster wants by now is not known to be so. */
-static void without_the_cluster_a_missing_file_is_put_back_as_it_was(void **state) {
-        Fixture *room = *state;
+/* The present assignments of the cluster are unknown. */
+static void without_the_cluster_a_missing_file_is_restored_from_its_record(void **state) {
+        Fixture *fixture = *state;
 
-        bent.write_file = write_noted;
-        run_unit(room, "web.service");
+        bent.write_file = write_recorded;
+        run_unit(fixture, "web.service");
         leader.gone = true;
-        agent_state_changed(room->agent);
-        run_ms(room, 50);
-        order_to(room, "web.service", TWO, ASSIGNMENT_RUN);
+        agent_state_changed(fixture->agent);
+        run_ms(fixture, 50);
+        assign_to(fixture, "web.service", TWO, ASSIGNMENT_RUN);
         last_written[0] = 0;
-        assert_int_equal(real_ops->remove_file(room->bus, "web.service"), 0);
-        sim_systemd_change(room->systemd, "web.service");
-        run_ms(room, 1000);
+        assert_int_equal(real_ops->remove_file(fixture->bus, "web.service"), 0);
+        sim_systemd_change(fixture->systemd, "web.service");
+        run_ms(fixture, 1000);
         assert_string_equal(last_written, ONE);
         leader.gone = false;
-        agent_state_changed(room->agent);
-        UNTIL(room, n_starts == 2);
+        agent_state_changed(fixture->agent);
+        UNTIL(fixture, n_starts == 2);
         assert_string_equal(last_written, TWO);
 }
 
 static void units_that_could_not_be_read_are_read_again_after_half_a_second(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         uint64_t began_ms;
 
-        close_agent(room);
-        assert_int_equal(real_ops->write_file(room->bus, "stray.service", ONE, strlen(ONE)), 0);
+        close_agent(fixture);
+        assert_int_equal(real_ops->write_file(fixture->bus, "stray.service", ONE, strlen(ONE)), 0);
         pretence.error = -EIO;
-        open_agent(room);
-        run_ms(room, 10);
-        settle(room);
-        run_ms(room, 3500);
-        assert_in_range(agent_counts(room->agent)->listings, 6, 9);
+        open_agent(fixture);
+        run_ms(fixture, 10);
+        settle(fixture);
+        run_ms(fixture, 3500);
+        assert_in_range(agent_counts(fixture->agent)->listings, 6, 9);
         pretence.error = 0;
-        began_ms = world_now_ms(room->world);
-        UNTIL(room, state_of(room, "stray.service")); /* of which its file alone is known */
-        assert_in_range(world_now_ms(room->world) - began_ms, 0, 1000);
+        began_ms = world_now_ms(fixture->world);
+        UNTIL(fixture, state_of(fixture, "stray.service")); /* only its file is known */
+        assert_in_range(world_now_ms(fixture->world) - began_ms, 0, 1000);
 }
 
 static void all_units_are_read_when_any_may_have_changed(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service");
+        run_unit(fixture, "web.service");
         pretence = (Pretence) { .unit = "web.service", .active = "failed" };
         events.on_changed(events.userdata, NULL);
-        UNTIL(room, says(room, "web.service", "failed"));
+        UNTIL(fixture, is_published(fixture, "web.service", "failed"));
 }
 
 /* -- Starts and stops -- */
@@ -249,26 +248,27 @@ static void with_former_invocation(SystemdUnit *seen) {
         snprintf(seen->invocation_id, sizeof(seen->invocation_id), "%s", "0123456789abcdef0123456789abcdef");
 }
 
-static void a_start_that_was_refused_is_not_noted_as_made(void **state) {
-        Fixture *room = *state;
+static void a_rejected_start_is_not_recorded_as_made(void **state) {
+        Fixture *fixture = *state;
 
         for (unsigned gone = 0; gone < 2; gone++) {
                 bent.start = start_in_vain;
                 vain = (Vain) { .unit = gone ? "lone.service" : "web.service", .error = -EPERM };
                 pretence = (Pretence) { .unit = vain.unit, .change = with_former_invocation };
-                order(room, vain.unit);
-                until_calls(room, 1, 1000);
-                run_ms(room, 50);
-                assert_false(is_noted(room, vain.unit));
+                assign(fixture, vain.unit);
+                until_calls(fixture, 1, 1000);
+                run_ms(fixture, 50);
+                assert_false(is_recorded(fixture, vain.unit));
                 if (!gone)
-                        assert_false(records_say(room, "\"startedBoot\"") || records_say(room, "\"before\""));
+                        assert_false(records_contain(fixture, "\"startedBoot\"") ||
+                                     records_contain(fixture, "\"before\""));
                 pretence = (Pretence) {};
-                if (gone) { /* it is made again without the cluster, too */
+                if (gone) { /* the start is repeated without the cluster, too */
                         leader.gone = true;
-                        agent_state_changed(room->agent);
+                        agent_state_changed(fixture->agent);
                 }
                 vain.unit = NULL;
-                run_ms(room, 1000);
+                run_ms(fixture, 1000);
                 assert_int_equal(n_starts, 1 + gone);
         }
 }
@@ -277,68 +277,67 @@ static void job_removed(const char *result) {
         events.on_job_removed(events.userdata, "web.service", result);
 }
 
-/* Until then it may still be reported that it failed. */
-static void a_unit_that_has_ended_is_finished_when_the_job_of_its_last_start_has_ended(void **state) {
-        Fixture *room = *state;
+/* Until then it may still be reported as failed. */
+static void an_ended_unit_has_completed_when_the_job_of_its_last_start_has_ended(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service");
-        change(room, "inactive", SYSTEMD_END_ITSELF);
-        UNTIL(room, says(room, "web.service", "inactive") && is_done(room));
+        run_unit(fixture, "web.service");
+        change(fixture, "inactive", SYSTEMD_END_ITSELF);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture));
         bent.start = start_in_vain;
         vain.unit = "web.service";
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        until_calls(room, 1, 2000);
-        run_ms(room, 50);
-        change(room, "active", SYSTEMD_END_UNKNOWN);
-        UNTIL(room, says(room, "web.service", "active"));
-        change(room, "inactive", SYSTEMD_END_ITSELF);
-        UNTIL(room, says(room, "web.service", "inactive"));
-        settle(room);
-        run_ms(room, 1500);
-        settle(room);
-        assert_false(is_done(room));
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        until_calls(fixture, 1, 2000);
+        run_ms(fixture, 50);
+        change(fixture, "active", SYSTEMD_END_UNKNOWN);
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        change(fixture, "inactive", SYSTEMD_END_ITSELF);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
+        settle(fixture);
+        run_ms(fixture, 1500);
+        settle(fixture);
+        assert_false(is_done(fixture));
         job_removed("failed");
-        run_ms(room, 1500);
-        settle(room);
-        assert_false(is_done(room));
+        run_ms(fixture, 1500);
+        settle(fixture);
+        assert_false(is_done(fixture));
         job_removed("done");
-        UNTIL(room, is_done(room));
+        UNTIL(fixture, is_done(fixture));
 }
 
 static void the_result_of_a_job_is_published_until_the_next_one_or_until_the_unit_runs(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         uint64_t ended_ms;
 
         bent.start = start_in_vain;
         vain.unit = "web.service";
-        order(room, "web.service");
-        until_calls(room, 1, 1000);
-        run_ms(room, 1000);
-        settle(room);
-        ended_ms = world_now_ms(room->world);
+        assign(fixture, "web.service");
+        until_calls(fixture, 1, 1000);
+        run_ms(fixture, 1000);
+        settle(fixture);
+        ended_ms = world_now_ms(fixture->world);
         job_removed("dependency");
-        UNTIL(room, job_is(room, "dependency"));
-        assert_in_range(world_now_ms(room->world) - ended_ms, 0,
-                        1500); /* not with the next round over all units */
-        assert_true(records_say(room, "\"job\":\"dependency\""));
-        run_ms(room, 3000);
-        assert_int_equal(vain.n, 1); /* no other unit has stopped it, so that it is not started again */
+        UNTIL(fixture, job_is(fixture, "dependency"));
+        assert_in_range(world_now_ms(fixture->world) - ended_ms, 0, 1500); /* before the next resync */
+        assert_true(records_contain(fixture, "\"job\":\"dependency\""));
+        run_ms(fixture, 3000);
+        assert_int_equal(vain.n, 1); /* no other unit has stopped it, so it is not started again */
 
-        host_order(room->host, "web.service", ASSIGNMENT_RUN);
-        until_calls(room, 2, 2000);
-        UNTIL(room, job_is(room, "")); /* of the start that is under way nothing is known */
+        host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
+        until_calls(fixture, 2, 2000);
+        UNTIL(fixture, job_is(fixture, "")); /* the result of the start under way is unknown */
         job_removed("timeout");
-        UNTIL(room, job_is(room, "timeout"));
+        UNTIL(fixture, job_is(fixture, "timeout"));
         job_removed("done");
-        UNTIL(room, job_is(room, ""));
+        UNTIL(fixture, job_is(fixture, ""));
 
         job_removed("timeout");
-        UNTIL(room, job_is(room, "timeout"));
-        change(room, "active", SYSTEMD_END_UNKNOWN);
-        UNTIL(room, says(room, "web.service", "active"));
-        change(room, "inactive", SYSTEMD_END_STOPPED);
-        UNTIL(room, says(room, "web.service", "inactive"));
-        assert_true(job_is(room, ""));
+        UNTIL(fixture, job_is(fixture, "timeout"));
+        change(fixture, "active", SYSTEMD_END_UNKNOWN);
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        change(fixture, "inactive", SYSTEMD_END_STOPPED);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
+        assert_true(job_is(fixture, ""));
 }
 
 static bool stopping;
@@ -348,19 +347,19 @@ static bool is_stopping(Systemd *s) {
 }
 
 /* A reboot that was cancelled. */
-static void what_was_not_started_while_the_host_was_stopping_is_started_when_it_does_not_stop(void **state) {
-        Fixture *room = *state;
+static void a_start_delayed_by_a_shutdown_is_made_when_the_shutdown_is_cancelled(void **state) {
+        Fixture *fixture = *state;
 
         bent.is_stopping = is_stopping;
         stopping = true;
-        order(room, "web.service");
-        run_ms(room, 1000);
+        assign(fixture, "web.service");
+        run_ms(fixture, 1000);
         assert_int_equal(n_starts, 0);
         stopping = false;
         events.on_job_removed(events.userdata, "shutdown.target",
                               "canceled"); /* of a unit that is not ours */
         events.on_changed(events.userdata, NULL);
-        run_ms(room, 1000);
+        run_ms(fixture, 1000);
         assert_int_equal(n_starts, 1);
 }
 
@@ -375,245 +374,245 @@ static int reload_stale(Systemd *s, SystemdDone done, void *userdata) {
         return real_ops->reload(s, done, userdata);
 }
 
-static void what_runs_is_not_taken_for_a_former_text_when_its_order_is_taken_back(void **state) {
-        Fixture *room = *state;
+static void a_running_unit_is_not_outdated_when_its_assignment_is_reverted(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service");
+        run_unit(fixture, "web.service");
         bent.stop = stop_in_vain;
         bent.reload = reload_stale;
         vain = (Vain) { .unit = "web.service", .error = -EIO };
-        order_to(room, "web.service", TWO, ASSIGNMENT_RUN);
-        until_calls(room, 1, 1000);
-        run_ms(room, 50);
+        assign_to(fixture, "web.service", TWO, ASSIGNMENT_RUN);
+        until_calls(fixture, 1, 1000);
+        run_ms(fixture, 50);
         is_stale = true;
         pretence = (Pretence) { .unit = "web.service", .change = stale };
-        sim_systemd_change(room->systemd, "web.service");
-        run_ms(room, 50);
+        sim_systemd_change(fixture->systemd, "web.service");
+        run_ms(fixture, 50);
         vain.n = 0;
-        order(room, "web.service");
-        run_ms(room, 3000);
-        settle(room);
-        run_ms(room, 3000);
+        assign(fixture, "web.service");
+        run_ms(fixture, 3000);
+        settle(fixture);
+        run_ms(fixture, 3000);
         assert_false(is_stale);
         assert_int_equal(vain.n, 0);
         assert_int_equal(n_starts, 1);
 }
 
-/* -- What is noted of a unit -- */
+/* -- Records -- */
 
 static void without_a_file(SystemdUnit *seen) {
         snprintf(seen->load, sizeof(seen->load), "error");
         seen->owner = SYSTEMD_ABSENT;
 }
 
-static void a_finished_unit_stays_finished_when_our_own_section_is_edited(void **state) {
-        Fixture *room = *state;
+static void a_completed_unit_stays_completed_when_the_x_fleet_section_is_edited(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service");
-        change(room, "inactive", SYSTEMD_END_ITSELF);
-        UNTIL(room, says(room, "web.service", "inactive") && is_done(room));
-        close_agent(room); /* the next daemon has it from the notes alone */
-        open_agent(room);
-        settle(room);
-        order_to(room, "web.service", TUNED, ASSIGNMENT_RUN);
-        run_ms(room, 2000);
-        settle(room);
-        run_ms(room, 2000);
-        assert_true(is_done(room));
+        run_unit(fixture, "web.service");
+        change(fixture, "inactive", SYSTEMD_END_ITSELF);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture));
+        close_agent(fixture); /* the next daemon has only the records */
+        open_agent(fixture);
+        settle(fixture);
+        assign_to(fixture, "web.service", TUNED, ASSIGNMENT_RUN);
+        run_ms(fixture, 2000);
+        settle(fixture);
+        run_ms(fixture, 2000);
+        assert_true(is_done(fixture));
         assert_int_equal(n_starts, 1);
 }
 
-static void what_had_ended_before_this_boot_is_not_noted_as_in_force_in_it(void **state) {
+static void a_unit_that_ended_before_this_boot_is_not_recorded_as_owned_in_it(void **state) {
         static const char earlier[] = "b0000000000000000000000000000000";
-        Fixture *room = *state;
-        char noted[32];
+        Fixture *fixture = *state;
+        char recorded[32];
 
-        run_unit(room, "web.service");
-        change(room, "inactive", SYSTEMD_END_ITSELF);
-        UNTIL(room, says(room, "web.service", "inactive") && is_done(room));
-        close_agent(room);
-        change_note(room, "\"startedBoot\":\"", earlier);
-        change_note(room, "\"ownedBoot\":\"", earlier);
-        open_agent(room);
-        settle(room);
-        order_to(room, "web.service", TUNED, ASSIGNMENT_RUN);
-        snprintf(noted, sizeof(noted), "\"unit\":%llu}",
-                 (unsigned long long) cluster_unit(registry_cluster(room->host->registry), "web.service")
+        run_unit(fixture, "web.service");
+        change(fixture, "inactive", SYSTEMD_END_ITSELF);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture));
+        close_agent(fixture);
+        change_record(fixture, "\"startedBoot\":\"", earlier);
+        change_record(fixture, "\"ownedBoot\":\"", earlier);
+        open_agent(fixture);
+        settle(fixture);
+        assign_to(fixture, "web.service", TUNED, ASSIGNMENT_RUN);
+        snprintf(recorded, sizeof(recorded), "\"unit\":%llu}",
+                 (unsigned long long) cluster_unit(registry_cluster(fixture->host->registry), "web.service")
                          ->index);
-        UNTIL(room, records_say(room, noted));
-        assert_false(records_say(room, "Boot\":\"b0000000000000000000000000000001\""));
+        UNTIL(fixture, records_contain(fixture, recorded));
+        assert_false(records_contain(fixture, "Boot\":\"b0000000000000000000000000000001\""));
         assert_int_equal(n_starts, 1);
 }
 
-/* The write of the note would have the agent plan again, too, but takes long. */
-static void a_file_that_is_missing_is_put_back_at_once_when_a_start_was_adopted(void **state) {
-        Fixture *room = *state;
+/* The write of the record would cause a plan, too, but takes long. */
+static void a_missing_file_is_restored_at_once_when_a_start_is_adopted(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service");
-        close_agent(room);
-        change_note(room, "\"ran\":", "true,\"starting\":true");
-        assert_int_equal(real_ops->remove_file(room->bus, "web.service"), 0);
+        run_unit(fixture, "web.service");
+        close_agent(fixture);
+        change_record(fixture, "\"ran\":", "true,\"starting\":true");
+        assert_int_equal(real_ops->remove_file(fixture->bus, "web.service"), 0);
         leader.gone = true;
-        bent.write_file = write_noted;
+        bent.write_file = write_recorded;
         last_written[0] = 0;
-        world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
-        open_agent(room);
-        run_ms(room, WRITE_MS / 2);
-        assert_true(world_loop_is_working(room->loop));
+        world_loop_set_work_ms(fixture->loop, WRITE_MS, WRITE_MS);
+        open_agent(fixture);
+        run_ms(fixture, WRITE_MS / 2);
+        assert_true(world_loop_is_working(fixture->loop));
         assert_string_equal(last_written, ONE);
         assert_int_equal(n_starts, 1);
-        world_loop_set_work_ms(room->loop, 0, 2);
+        world_loop_set_work_ms(fixture->loop, 0, 2);
 }
 
-/* The second stop is seen by no daemon. */
+/* No daemon observes the second stop. */
 static void a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_a_conflict(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service");
+        run_unit(fixture, "web.service");
         bent.start = start_in_vain;
         vain.unit = "web.service";
-        change(room, "inactive", SYSTEMD_END_STOPPED);
-        UNTIL(room, says(room, "web.service", "inactive"));
-        change(room, "active", SYSTEMD_END_UNKNOWN);
-        UNTIL(room, says(room, "web.service", "active"));
-        close_agent(room);
+        change(fixture, "inactive", SYSTEMD_END_STOPPED);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
+        change(fixture, "active", SYSTEMD_END_UNKNOWN);
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        close_agent(fixture);
         pretence = (Pretence) { .unit = "web.service", .active = "inactive", .held = true };
-        open_agent(room);
-        settle(room);
-        run_ms(room, 1500);
+        open_agent(fixture);
+        settle(fixture);
+        run_ms(fixture, 1500);
         assert_int_equal(vain.n, 0);
         pretence.held = false;
-        until_calls(room, 1, 3000);
+        until_calls(fixture, 1, 3000);
 }
 
-static void a_unit_that_is_to_be_loaded_only_is_not_being_replaced_any_more(void **state) {
+static void an_assignment_to_load_ends_a_replacement(void **state) {
         static const char replacing[] = "\"replacing\":true";
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service");
+        run_unit(fixture, "web.service");
         bent.write_file = write_in_vain;
         vain = (Vain) { .unit = "web.service", .error = -EIO };
-        order_to(room, "web.service", TWO, ASSIGNMENT_RUN);
-        UNTIL(room, vain.n > 0 && records_say(room, replacing));
+        assign_to(fixture, "web.service", TWO, ASSIGNMENT_RUN);
+        UNTIL(fixture, vain.n > 0 && records_contain(fixture, replacing));
         vain.unit = NULL;
-        order_to(room, "web.service", TWO, ASSIGNMENT_LOAD);
-        UNTIL(room, records_say(room, "\"order\":\"load\""));
-        assert_false(records_say(room, replacing));
+        assign_to(fixture, "web.service", TWO, ASSIGNMENT_LOAD);
+        UNTIL(fixture, records_contain(fixture, "\"order\":\"load\""));
+        assert_false(records_contain(fixture, replacing));
 }
 
 static void without_an_invocation(SystemdUnit *seen) {
         seen->invocation_id[0] = 0;
 }
 
-static void a_unit_that_was_stopped_for_another_one_still_waits_for_it_when_its_start_was_lost(void **state) {
-        Fixture *room = *state;
+static void a_unit_stopped_because_of_another_one_still_waits_when_its_start_was_lost(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service");
-        close_agent(room);
-        change_note(room, "\"ran\":", "true,\"starting\":true,\"stoppedFor\":true");
+        run_unit(fixture, "web.service");
+        close_agent(fixture);
+        change_record(fixture, "\"ran\":", "true,\"starting\":true,\"stoppedFor\":true");
         bent.start = start_in_vain;
         vain.unit = "web.service";
         pretence = (Pretence) {
                 .unit = "web.service", .active = "inactive", .held = true, .change = without_an_invocation
         };
-        open_agent(room);
-        settle(room);
-        run_ms(room, 3000);
+        open_agent(fixture);
+        settle(fixture);
+        run_ms(fixture, 3000);
         assert_int_equal(vain.n, 0);
         pretence.held = false;
-        until_calls(room, 1, 3000);
+        until_calls(fixture, 1, 3000);
 }
 
-/* Its notes do not say yet whose file runs. */
-static void a_unit_that_an_earlier_version_noted_is_ours_while_its_text_is_exchanged(void **state) {
-        Fixture *room = *state;
+/* Its records do not have the owner of the file yet. */
+static void a_unit_recorded_by_an_earlier_version_is_ours_while_its_text_is_replaced(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service");
-        close_agent(room);
-        change_note(room, "\"ownedBoot\":\"", "b0000000000000000000000000000000");
-        assert_int_equal(real_ops->remove_file(room->bus, "web.service"), 0);
-        order_to(room, "web.service", TWO, ASSIGNMENT_RUN);
+        run_unit(fixture, "web.service");
+        close_agent(fixture);
+        change_record(fixture, "\"ownedBoot\":\"", "b0000000000000000000000000000000");
+        assert_int_equal(real_ops->remove_file(fixture->bus, "web.service"), 0);
+        assign_to(fixture, "web.service", TWO, ASSIGNMENT_RUN);
         pretence = (Pretence) { .unit = "web.service", .change = without_a_file };
         bent.stop = stop_in_vain;
         vain = (Vain) { .unit = "web.service", .error = -ETIMEDOUT };
-        open_agent(room);
-        settle(room);
-        until_calls(room, 2, 3000);
+        open_agent(fixture);
+        settle(fixture);
+        until_calls(fixture, 2, 3000);
         vain.unit = NULL;
-        UNTIL(room, n_stops == 1);
+        UNTIL(fixture, n_stops == 1);
         pretence = (Pretence) {};
-        UNTIL(room, n_starts == 2);
+        UNTIL(fixture, n_starts == 2);
 }
 
 static int stage_without_space(Systemd *s, const char *name, const char *text, size_t size) {
         return -ENOSPC;
 }
 
-static void a_unit_without_its_file_is_stopped_though_there_is_no_space_for_that(void **state) {
-        Fixture *room = *state;
+static void a_unit_without_its_file_is_stopped_although_the_disk_is_full(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service");
+        run_unit(fixture, "web.service");
         bent.stage_file = stage_without_space;
-        assert_int_equal(real_ops->remove_file(room->bus, "web.service"), 0);
-        host_order(room->host, "web.service", ASSIGNMENT_STOP);
-        sim_systemd_change(room->systemd, "web.service");
-        UNTIL(room, is_gone(room, "web.service"));
+        assert_int_equal(real_ops->remove_file(fixture->bus, "web.service"), 0);
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        sim_systemd_change(fixture->systemd, "web.service");
+        UNTIL(fixture, is_gone(fixture, "web.service"));
 }
 
-static void a_unit_whose_next_text_there_is_no_space_for_is_not_stopped(void **state) {
-        Fixture *room = *state;
+static void a_unit_is_not_stopped_when_the_disk_is_full_for_its_next_text(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service");
+        run_unit(fixture, "web.service");
         bent.stage_file = stage_without_space;
-        count_messages("cannot write the file of web.service");
-        order_to(room, "web.service", TWO, ASSIGNMENT_RUN);
-        UNTIL(room, n_said == 1);
-        run_ms(room, 2000);
+        count_messages("Failed to write the file of web.service");
+        assign_to(fixture, "web.service", TWO, ASSIGNMENT_RUN);
+        UNTIL(fixture, n_logged == 1);
+        run_ms(fixture, 2000);
         assert_int_equal(n_stops, 0);
         count_messages(NULL);
         bent.stage_file = real_ops->stage_file;
-        UNTIL(room, n_starts == 2);
+        UNTIL(fixture, n_starts == 2);
         assert_int_equal(n_stops, 1);
 }
 
-static void the_index_of_an_order_to_stop_is_noted(void **state) {
-        Fixture *room = *state;
-        char floor[64];
+static void the_index_of_a_stop_assignment_is_recorded(void **state) {
+        Fixture *fixture = *state;
+        char acted_index[64];
 
-        run_unit(room, "web.service");
-        host_order(room->host, "web.service", ASSIGNMENT_STOP);
-        snprintf(floor, sizeof(floor), "\"floor\":%llu,",
-                 (unsigned long long) cluster_assignment(registry_cluster(room->host->registry),
-                                                         room->host->id, "web.service")
+        run_unit(fixture, "web.service");
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        snprintf(acted_index, sizeof(acted_index), "\"floor\":%llu,",
+                 (unsigned long long) cluster_assignment(registry_cluster(fixture->host->registry),
+                                                         fixture->host->id, "web.service")
                          ->index);
-        UNTIL(room, is_gone(room, "web.service"));
-        close_agent(room);
-        assert_true(records_say(room, floor));
+        UNTIL(fixture, is_gone(fixture, "web.service"));
+        close_agent(fixture);
+        assert_true(records_contain(fixture, acted_index));
 }
 
-static void what_a_daemon_adopted_is_finished_when_it_ends(void **state) {
-        Fixture *room = *state;
-        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
+static void an_adopted_unit_has_completed_when_it_ends(void **state) {
+        Fixture *fixture = *state;
+        _cleanup_free_ char *path = scratch_path(fixture->host->agent_path, "assignment");
 
-        run_unit(room, "web.service");
-        close_agent(room);
+        run_unit(fixture, "web.service");
+        close_agent(fixture);
         scratch_write(path, "rubbish");
-        open_agent(room);
-        UNTIL(room, is_noted(room, "web.service"));
-        change(room, "inactive", SYSTEMD_END_ITSELF);
-        UNTIL(room, says(room, "web.service", "inactive") && is_done(room));
+        open_agent(fixture);
+        UNTIL(fixture, is_recorded(fixture, "web.service"));
+        change(fixture, "inactive", SYSTEMD_END_ITSELF);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture));
         assert_int_equal(n_starts, 1);
 }
 
-static void what_an_earlier_daemon_started_is_finished_when_it_ends(void **state) {
-        Fixture *room = *state;
+static void a_unit_started_by_an_earlier_daemon_has_completed_when_it_ends(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service");
-        close_agent(room);
-        open_agent(room);
-        settle(room);
-        change(room, "inactive", SYSTEMD_END_ITSELF);
-        UNTIL(room, says(room, "web.service", "inactive") && is_done(room));
+        run_unit(fixture, "web.service");
+        close_agent(fixture);
+        open_agent(fixture);
+        settle(fixture);
+        change(fixture, "inactive", SYSTEMD_END_ITSELF);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture));
         assert_int_equal(n_starts, 1);
 }
 
@@ -622,25 +621,25 @@ static void of_the_host(SystemdUnit *seen) {
         seen->invocation_id[0] ^= n_reason; /* 1: that of another unit */
 }
 
-/* What ends under a name that the host has taken since is ours only if it is what was started here. */
-static void the_end_of_a_unit_of_the_host_is_not_that_of_ours(void **state) {
-        Fixture *room = *state;
+/* The end of a unit whose name the host has taken is ours only if the invocation is the one started here. */
+static void the_end_of_a_conflicting_unit_is_not_the_end_of_ours(void **state) {
+        Fixture *fixture = *state;
         uint64_t began_ms;
 
-        assert_false(agent_sees_foreign(room->agent, "web.service"));
-        run_unit(room, "web.service");
-        assert_false(agent_sees_foreign(room->agent, "web.service"));
+        assert_false(agent_has_conflict(fixture->agent, "web.service"));
+        run_unit(fixture, "web.service");
+        assert_false(agent_has_conflict(fixture->agent, "web.service"));
         pretence.change = of_the_host;
         n_reason = 1;
-        change(room, "inactive", SYSTEMD_END_ITSELF);
-        UNTIL(room, is_told_as(room, STATE_FOREIGN, "inactive"));
-        assert_true(agent_sees_foreign(room->agent, "web.service"));
-        for (began_ms = world_now_ms(room->world); world_now_ms(room->world) < began_ms + 1000;)
-                fixture_turn(room, began_ms + 1000);
-        assert_false(records_say(room, "\"done\":true"));
+        change(fixture, "inactive", SYSTEMD_END_ITSELF);
+        UNTIL(fixture, is_told_as(fixture, STATE_FOREIGN, "inactive"));
+        assert_true(agent_has_conflict(fixture->agent, "web.service"));
+        for (began_ms = world_now_ms(fixture->world); world_now_ms(fixture->world) < began_ms + 1000;)
+                fixture_turn(fixture, began_ms + 1000);
+        assert_false(records_contain(fixture, "\"done\":true"));
         n_reason = 0;
-        change(room, "inactive", SYSTEMD_END_ITSELF);
-        UNTIL(room, records_say(room, "\"done\":true"));
+        change(fixture, "inactive", SYSTEMD_END_ITSELF);
+        UNTIL(fixture, records_contain(fixture, "\"done\":true"));
         assert_int_equal(n_starts, 1);
 }
 
@@ -649,20 +648,20 @@ static void with_our_file(SystemdUnit *seen) {
         seen->owner = SYSTEMD_OURS;
 }
 
-static void a_unit_that_was_started_by_hand_is_not_foreign_when_it_stops(void **state) {
-        Fixture *room = *state;
+static void a_unit_that_was_started_by_hand_is_not_conflicting_when_it_stops(void **state) {
+        Fixture *fixture = *state;
 
         bent.link = link_in_vain;
         vain = (Vain) { .unit = "web.service", .error = -EEXIST };
-        order(room, "web.service");
-        UNTIL(room, is_told_as(room, STATE_FOREIGN, "inactive"));
+        assign(fixture, "web.service");
+        UNTIL(fixture, is_told_as(fixture, STATE_FOREIGN, "inactive"));
         pretence.change = with_our_file;
-        change(room, "active", SYSTEMD_END_UNKNOWN);
-        UNTIL(room, is_told_as(room, "loaded", "active"));
-        settle(room);
-        change(room, "inactive", SYSTEMD_END_STOPPED);
-        UNTIL(room, !says(room, "web.service", "active"));
-        assert_true(is_told_as(room, "loaded", "inactive"));
+        change(fixture, "active", SYSTEMD_END_UNKNOWN);
+        UNTIL(fixture, is_told_as(fixture, "loaded", "active"));
+        settle(fixture);
+        change(fixture, "inactive", SYSTEMD_END_STOPPED);
+        UNTIL(fixture, !is_published(fixture, "web.service", "active"));
+        assert_true(is_told_as(fixture, "loaded", "inactive"));
         assert_int_equal(n_starts, 0);
 }
 
@@ -674,57 +673,57 @@ static void with_another_invocation(SystemdUnit *seen) {
         snprintf(seen->sub, sizeof(seen->sub), "%s", sub);
 }
 
-static void what_ran_last_is_noted_when_the_daemon_stops(void **state) {
-        Fixture *room = *state;
+static void the_last_invocation_is_recorded_when_the_daemon_stops(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service");
+        run_unit(fixture, "web.service");
         invocation = "0123456789abcdef0123456789abcdef"; /* Restart= */
         sub = "restarted";
         pretence = (Pretence) { .unit = "web.service", .change = with_another_invocation };
-        sim_systemd_change(room->systemd, "web.service");
-        UNTIL(room, streq(state_of(room, "web.service")->sub, sub));
-        close_agent(room);
-        assert_true(records_say(room, invocation));
+        sim_systemd_change(fixture->systemd, "web.service");
+        UNTIL(fixture, streq(state_of(fixture, "web.service")->sub, sub));
+        close_agent(fixture);
+        assert_true(records_contain(fixture, invocation));
 }
 
-static SystemdUnit told;
+static SystemdUnit observed;
 
 static void with_states(SystemdUnit *seen) {
-        memcpy(seen->load, told.load, sizeof(seen->load));
-        memcpy(seen->active, told.active, sizeof(seen->active));
-        memcpy(seen->sub, told.sub, sizeof(seen->sub));
+        memcpy(seen->load, observed.load, sizeof(seen->load));
+        memcpy(seen->active, observed.active, sizeof(seen->active));
+        memcpy(seen->sub, observed.sub, sizeof(seen->sub));
 }
 
 static void a_state_is_published_with_the_time_of_its_last_change(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         uint64_t began_ms, since_ms;
         char hash[41];
 
-        run_unit(room, "web.service");
-        told = (SystemdUnit) { .load = "loaded", .active = "active", .sub = "running" };
+        run_unit(fixture, "web.service");
+        observed = (SystemdUnit) { .load = "loaded", .active = "active", .sub = "running" };
         pretence = (Pretence) { .unit = "web.service", .change = with_states };
         for (unsigned i = 0; i < 3; i++) { /* each of the three counts */
-                run_ms(room, 2000);
-                settle(room);
-                snprintf(i == 0 ? told.sub :
-                         i == 1 ? told.load :
-                                  told.active,
-                         sizeof(told.sub), "%s", i == 2 ? "reloading" : "other");
-                began_ms = loop_wall_ms(world_loop(room->loop));
-                sim_systemd_change(room->systemd, "web.service");
-                UNTIL(room, streq(state_of(room, "web.service")->sub, told.sub) &&
-                                    streq(state_of(room, "web.service")->load, told.load) &&
-                                    streq(state_of(room, "web.service")->active, told.active));
-                since_ms = state_of(room, "web.service")->since_ms;
+                run_ms(fixture, 2000);
+                settle(fixture);
+                snprintf(i == 0 ? observed.sub :
+                         i == 1 ? observed.load :
+                                  observed.active,
+                         sizeof(observed.sub), "%s", i == 2 ? "reloading" : "other");
+                began_ms = loop_wall_ms(world_loop(fixture->loop));
+                sim_systemd_change(fixture->systemd, "web.service");
+                UNTIL(fixture, streq(state_of(fixture, "web.service")->sub, observed.sub) &&
+                                       streq(state_of(fixture, "web.service")->load, observed.load) &&
+                                       streq(state_of(fixture, "web.service")->active, observed.active));
+                since_ms = state_of(fixture, "web.service")->since_ms;
                 assert_in_range(since_ms, began_ms, began_ms + 50);
         }
-        snprintf(hash, sizeof(hash), "%s", state_of(room, "web.service")->hash);
-        order_to(room, "web.service", TUNED, ASSIGNMENT_RUN); /* and nothing else does */
-        UNTIL(room, !streq(state_of(room, "web.service")->hash, hash));
-        assert_int_equal(state_of(room, "web.service")->since_ms, since_ms);
+        snprintf(hash, sizeof(hash), "%s", state_of(fixture, "web.service")->hash);
+        assign_to(fixture, "web.service", TUNED, ASSIGNMENT_RUN); /* and no other change does */
+        UNTIL(fixture, !streq(state_of(fixture, "web.service")->hash, hash));
+        assert_int_equal(state_of(fixture, "web.service")->since_ms, since_ms);
 }
 
-/* -- What goes -- */
+/* -- Removal -- */
 
 static unsigned n_resets, n_removed;
 
@@ -732,9 +731,9 @@ static void with_conflict(SystemdUnit *seen) {
         seen->owner = SYSTEMD_CONFLICTING;
 }
 
-static void ignore(void *userdata, int error, const char *sentence) {}
+static void ignore(void *userdata, int error, const char *message) {}
 
-static int remove_noted(Systemd *s, const char *name) {
+static int remove_recorded(Systemd *s, const char *name) {
         n_removed++;
         return real_ops->remove_file(s, name);
 }
@@ -755,7 +754,7 @@ static int reset_counted(Systemd *s, const char *name, SystemdDone done, void *u
         return resets_fail ? -ENOTCONN : real_ops->reset_failed(s, name, done, userdata);
 }
 
-static void that_a_unit_failed_is_reset_when_it_goes_unless_the_host_has_its_name(void **state) {
+static void a_failed_state_is_reset_with_the_removal_unless_the_unit_conflicts(void **state) {
         static const struct {
                 const char *active;
                 bool conflicting, fails;
@@ -764,62 +763,62 @@ static void that_a_unit_failed_is_reset_when_it_goes_unless_the_host_has_its_nam
                      { "inactive", false, false, 0 },
                      { "failed", true, false, 0 },
                      { "failed", false, true, 1 } };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         bent.reset_failed = reset_counted;
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 n_resets = 0;
                 resets_fail = rows[i].fails;
-                run_unit(room, "web.service");
+                run_unit(fixture, "web.service");
                 pretence.change = rows[i].conflicting ? with_conflict : NULL;
-                change(room, rows[i].active, SYSTEMD_END_UNKNOWN);
-                run_ms(room, 1500);
-                settle(room);
-                host_order(room->host, "web.service", ASSIGNMENT_STOP);
-                UNTIL(room, is_gone(room, "web.service"));
+                change(fixture, rows[i].active, SYSTEMD_END_UNKNOWN);
+                run_ms(fixture, 1500);
+                settle(fixture);
+                host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+                UNTIL(fixture, is_gone(fixture, "web.service"));
                 assert_int_equal(n_resets, rows[i].n);
                 pretence = (Pretence) {};
-                assert_int_equal(real_ops->stop(room->bus, "web.service", ignore, NULL), 0);
-                run_ms(room, 4000);
+                assert_int_equal(real_ops->stop(fixture->bus, "web.service", ignore, NULL), 0);
+                run_ms(fixture, 4000);
         }
 }
 
-static void a_unit_whose_link_cannot_be_removed_keeps_its_file_and_its_order(void **state) {
-        Fixture *room = *state;
+static void a_unit_whose_link_cannot_be_removed_keeps_its_file_and_assignment(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service");
+        run_unit(fixture, "web.service");
         bent.unlink = unlink_in_vain;
-        bent.remove_file = remove_noted;
+        bent.remove_file = remove_recorded;
         n_removed = 0;
         vain = (Vain) { .unit = "web.service", .error = -EPERM };
-        count_messages("cannot remove web.service");
-        host_order(room->host, "web.service", ASSIGNMENT_STOP);
-        until_calls(room, 2, 6000);
-        settle(room);
-        assert_int_equal(n_said, 1);
+        count_messages("Failed to remove web.service");
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        until_calls(fixture, 2, 6000);
+        settle(fixture);
+        assert_int_equal(n_logged, 1);
         assert_int_equal(n_removed, 0);
-        assert_true(has_order(room, "web.service"));
-        count_messages("cannot remove");
+        assert_true(has_assignment(fixture, "web.service"));
+        count_messages("Failed to remove");
         vain.unit = NULL;
-        UNTIL(room, is_gone(room, "web.service"));
+        UNTIL(fixture, is_gone(fixture, "web.service"));
         assert_int_equal(n_removed, 1);
         assert_int_equal(n_stops, 1);
-        assert_int_equal(n_said, 0);
+        assert_int_equal(n_logged, 0);
         count_messages(NULL);
 }
 
 static void a_file_that_cannot_be_removed_is_logged_unless_it_is_gone(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         bent.remove_file = remove_once;
         for (unsigned gone = 0; gone < 2; gone++) {
-                run_unit(room, "web.service");
+                run_unit(fixture, "web.service");
                 removal = gone ? -ENOENT : -EIO;
-                count_messages("cannot remove the file of web.service");
-                host_order(room->host, "web.service", ASSIGNMENT_STOP);
-                UNTIL(room, is_gone(room, "web.service"));
+                count_messages("Failed to remove the file of web.service");
+                host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+                UNTIL(fixture, is_gone(fixture, "web.service"));
                 assert_int_equal(removal, 0);
-                assert_int_equal(n_said, !gone);
+                assert_int_equal(n_logged, !gone);
         }
         count_messages(NULL);
 }
@@ -830,48 +829,48 @@ static int start_counted(Systemd *s, const char *name, SystemdDone done, void *u
 }
 
 /* ResetFailedUnit ends before the removal. */
-static void a_failed_unit_is_left_alone_until_its_removal_has_ended(void **state) {
+static void a_failed_unit_gets_no_step_until_its_removal_has_ended(void **state) {
         const char *name = "web.service";
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        run_unit(room, name);
-        sim_systemd_end(room->systemd, name);
-        UNTIL(room, says(room, name, "failed"));
-        settle(room);
-        await_round(room);
+        run_unit(fixture, name);
+        sim_systemd_end(fixture->systemd, name);
+        UNTIL(fixture, is_published(fixture, name, "failed"));
+        settle(fixture);
+        await_round(fixture);
         bent.unlink = unlink_in_vain;
         vain = (Vain) { .unit = name, .held = true };
-        host_order(room->host, name, ASSIGNMENT_STOP);
-        UNTIL(room, vain.n == 1);
+        host_order(fixture->host, name, ASSIGNMENT_STOP);
+        UNTIL(fixture, vain.n == 1);
         vain.n = 0;
         bent.start = start_counted;
-        host_order(room->host, name, ASSIGNMENT_RUN);
-        settle(room);
-        run_ms(room, 3000);
+        host_order(fixture->host, name, ASSIGNMENT_RUN);
+        settle(fixture);
+        run_ms(fixture, 3000);
         assert_int_equal(vain.n, 0);
         vain.unit = NULL;
-        assert_int_equal(real_ops->unlink(room->bus, &name, 1, vain.done, vain.userdata), 0);
-        UNTIL(room, says(room, name, "active"));
+        assert_int_equal(real_ops->unlink(fixture->bus, &name, 1, vain.done, vain.userdata), 0);
+        UNTIL(fixture, is_published(fixture, name, "active"));
         assert_int_equal(vain.n, 1);
-        assert_int_equal(n_unnoted, 0);
+        assert_int_equal(n_unrecorded, 0);
 }
 
-static void what_changes_during_a_save_is_saved_also_while_systemd_does_not_answer(void **state) {
-        Fixture *room = *state;
+static void changes_during_a_save_are_saved_even_while_systemd_does_not_reply(void **state) {
+        Fixture *fixture = *state;
 
         bent.start = start_in_vain;
         vain = (Vain) { .unit = "web.service", .held = true };
-        order(room, "web.service");
-        until_calls(room, 1, 1000);
-        run_ms(room, 200);
-        world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
-        order_to(room, "other.service", ONE, ASSIGNMENT_LOAD);
-        UNTIL(room, world_loop_is_working(room->loop));
+        assign(fixture, "web.service");
+        until_calls(fixture, 1, 1000);
+        run_ms(fixture, 200);
+        world_loop_set_work_ms(fixture->loop, WRITE_MS, WRITE_MS);
+        assign_to(fixture, "other.service", ONE, ASSIGNMENT_LOAD);
+        UNTIL(fixture, world_loop_is_working(fixture->loop));
         vain.done(vain.userdata, 0, "");
-        assert_true(records_say(room, "\"starting\":true"));
-        sim_systemd_drop_bus(room->systemd, 20000);
-        run_ms(room, 3 * WRITE_MS);
-        assert_false(records_say(room, "\"starting\":true"));
+        assert_true(records_contain(fixture, "\"starting\":true"));
+        sim_systemd_drop_bus(fixture->systemd, 20000);
+        run_ms(fixture, 3 * WRITE_MS);
+        assert_false(records_contain(fixture, "\"starting\":true"));
 }
 
 static struct {
@@ -901,124 +900,122 @@ static int stop_counted(Systemd *s, const char *name, SystemdDone done, void *us
         return real_ops->stop(s, name, done, userdata);
 }
 
-static void what_begins_after_systemd_has_shown_the_new_text_runs_that(void **state) {
-        Fixture *room = *state;
+static void an_invocation_after_systemd_read_the_new_text_is_not_outdated(void **state) {
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service");
-        bent.link = link_noted;
+        run_unit(fixture, "web.service");
+        bent.link = link_recorded;
         bent.list = list_before_socket;
         bent.stop = stop_counted;
         is_linked = false;
         socket_start.armed = true;
         socket_start.n_stops = 0;
-        order_to(room, "web.service", TWO, ASSIGNMENT_RUN);
-        UNTIL(room, !socket_start.armed && pretence.unit);
-        run_ms(room, 3000);
-        settle(room);
+        assign_to(fixture, "web.service", TWO, ASSIGNMENT_RUN);
+        UNTIL(fixture, !socket_start.armed && pretence.unit);
+        run_ms(fixture, 3000);
+        settle(fixture);
         assert_int_equal(socket_start.n_stops, 1); /* of the former one */
 }
 
-static void a_unit_that_is_stopped_for_another_one_again_waits_for_a_second_again(void **state) {
-        Fixture *room = *state;
+static void a_unit_stopped_again_because_of_another_one_waits_a_second_again(void **state) {
+        Fixture *fixture = *state;
         uint64_t changed_ms;
 
-        run_unit(room, "web.service");
+        run_unit(fixture, "web.service");
         bent.start = start_in_vain;
         vain.unit = "web.service";
-        change(room, "inactive", SYSTEMD_END_STOPPED_FOR);
-        run_ms(room, 500);
-        change(room, "active", SYSTEMD_END_UNKNOWN);
-        run_ms(room, 3000);
+        change(fixture, "inactive", SYSTEMD_END_STOPPED_FOR);
+        run_ms(fixture, 500);
+        change(fixture, "active", SYSTEMD_END_UNKNOWN);
+        run_ms(fixture, 3000);
         assert_int_equal(vain.n, 0);
-        changed_ms = world_now_ms(room->world);
-        change(room, "inactive", SYSTEMD_END_STOPPED_FOR);
-        until_calls(room, 1, 2000);
+        changed_ms = world_now_ms(fixture->world);
+        change(fixture, "inactive", SYSTEMD_END_STOPPED_FOR);
+        until_calls(fixture, 1, 2000);
         assert_in_range(vain.at_ms[0] - changed_ms, 1000, 1200);
 }
 
-/* A start that is not answered wakes nothing. */
-static void an_order_that_comes_during_a_write_that_fails_is_obeyed_all_the_same(void **state) {
-        Fixture *room = *state;
-        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
+/* A start without a reply causes no pass. */
+static void an_assignment_that_comes_during_a_failing_write_is_executed(void **state) {
+        Fixture *fixture = *state;
+        _cleanup_free_ char *path = scratch_path(fixture->host->agent_path, "assignment");
 
         bent.start = start_in_vain;
         vain = (Vain) { .unit = "slow.service", .held = true };
-        await_round(room);
+        await_round(fixture);
         (void) unlink(path);
-        assert_int_equal(mkdir(path, 0700), 0); /* which no file replaces */
-        order_slowly(room, "slow.service");
-        order(room, "late.service");
-        until_calls(room, 1, 2 * WRITE_MS);
-        run_ms(room, WRITE_MS + 100);
+        assert_int_equal(mkdir(path, 0700), 0); /* no file replaces a folder */
+        assign_slowly(fixture, "slow.service");
+        assign(fixture, "late.service");
+        until_calls(fixture, 1, 2 * WRITE_MS);
+        run_ms(fixture, WRITE_MS + 100);
         assert_int_equal(n_starts, 1);
         assert_int_equal(rmdir(path), 0);
 }
 
 /* It changes too often to be read each time. */
 static void a_unit_whose_last_change_is_not_read_yet_is_read_before_its_next_step(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        run_unit(room, "web.service");
+        run_unit(fixture, "web.service");
         bent.stop = stop_in_vain;
         vain = (Vain) { .unit = "web.service" };
         count_messages("web.service: stop");
         for (unsigned i = 0; i < 20; i++) {
-                sim_systemd_change(room->systemd, "web.service");
-                run_ms(room, 5);
+                sim_systemd_change(fixture->systemd, "web.service");
+                run_ms(fixture, 5);
         }
         pretence = (Pretence) { .unit = "web.service", .active = "inactive", .end = SYSTEMD_END_STOPPED };
-        sim_systemd_change(room->systemd, "web.service");
-        host_order(room->host, "web.service", ASSIGNMENT_STOP);
-        run_ms(room, 1000);
-        settle(room);
-        assert_int_equal(n_said, 0);
+        sim_systemd_change(fixture->systemd, "web.service");
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        run_ms(fixture, 1000);
+        settle(fixture);
+        assert_int_equal(n_logged, 0);
         assert_int_equal(vain.n, 0);
         count_messages(NULL);
 }
 
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
-                in_a_faulty_fixture(a_file_that_systemd_does_not_take_is_put_off_after_three_times),
-                in_a_faulty_fixture(a_call_that_takes_long_holds_up_no_other_unit),
-                in_a_faulty_fixture(nothing_is_written_while_systemd_does_not_answer),
-                in_a_faulty_fixture(systemd_reads_its_files_again_when_a_linked_one_is_not_in_force),
-                in_a_faulty_fixture(a_unit_that_systemd_does_not_show_after_its_link_is_linked_again),
-                in_a_faulty_fixture(without_the_cluster_a_missing_file_is_put_back_as_it_was),
+                in_a_faulty_fixture(a_file_that_systemd_does_not_load_is_delayed_after_three_writes),
+                in_a_faulty_fixture(a_long_call_delays_no_other_unit),
+                in_a_faulty_fixture(no_file_is_written_while_systemd_does_not_reply),
+                in_a_faulty_fixture(systemd_is_reloaded_when_a_linked_file_is_not_in_force),
+                in_a_faulty_fixture(a_unit_that_is_not_loaded_after_its_link_is_linked_again),
+                in_a_faulty_fixture(without_the_cluster_a_missing_file_is_restored_from_its_record),
                 in_a_faulty_fixture(units_that_could_not_be_read_are_read_again_after_half_a_second),
                 in_a_faulty_fixture(all_units_are_read_when_any_may_have_changed),
-                in_a_faulty_fixture(a_start_that_was_refused_is_not_noted_as_made),
-                in_a_faulty_fixture(
-                        a_unit_that_has_ended_is_finished_when_the_job_of_its_last_start_has_ended),
+                in_a_faulty_fixture(a_rejected_start_is_not_recorded_as_made),
+                in_a_faulty_fixture(an_ended_unit_has_completed_when_the_job_of_its_last_start_has_ended),
                 in_a_faulty_fixture(
                         the_result_of_a_job_is_published_until_the_next_one_or_until_the_unit_runs),
-                in_a_faulty_fixture(
-                        what_was_not_started_while_the_host_was_stopping_is_started_when_it_does_not_stop),
-                in_a_faulty_fixture(what_runs_is_not_taken_for_a_former_text_when_its_order_is_taken_back),
-                in_a_faulty_fixture(a_finished_unit_stays_finished_when_our_own_section_is_edited),
-                in_a_faulty_fixture(what_had_ended_before_this_boot_is_not_noted_as_in_force_in_it),
-                in_a_faulty_fixture(a_file_that_is_missing_is_put_back_at_once_when_a_start_was_adopted),
+                in_a_faulty_fixture(a_start_delayed_by_a_shutdown_is_made_when_the_shutdown_is_cancelled),
+                in_a_faulty_fixture(a_running_unit_is_not_outdated_when_its_assignment_is_reverted),
+                in_a_faulty_fixture(a_completed_unit_stays_completed_when_the_x_fleet_section_is_edited),
+                in_a_faulty_fixture(a_unit_that_ended_before_this_boot_is_not_recorded_as_owned_in_it),
+                in_a_faulty_fixture(a_missing_file_is_restored_at_once_when_a_start_is_adopted),
                 in_a_faulty_fixture(
                         a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_a_conflict),
-                in_a_faulty_fixture(a_unit_that_is_to_be_loaded_only_is_not_being_replaced_any_more),
+                in_a_faulty_fixture(an_assignment_to_load_ends_a_replacement),
                 in_a_faulty_fixture(
-                        a_unit_that_was_stopped_for_another_one_still_waits_for_it_when_its_start_was_lost),
-                in_a_faulty_fixture(a_unit_that_an_earlier_version_noted_is_ours_while_its_text_is_exchanged),
-                in_a_faulty_fixture(a_unit_without_its_file_is_stopped_though_there_is_no_space_for_that),
-                in_a_faulty_fixture(a_unit_whose_next_text_there_is_no_space_for_is_not_stopped),
-                in_a_faulty_fixture(the_index_of_an_order_to_stop_is_noted),
-                in_a_faulty_fixture(what_a_daemon_adopted_is_finished_when_it_ends),
-                in_a_faulty_fixture(what_an_earlier_daemon_started_is_finished_when_it_ends),
-                in_a_faulty_fixture(the_end_of_a_unit_of_the_host_is_not_that_of_ours),
-                in_a_faulty_fixture(a_unit_that_was_started_by_hand_is_not_foreign_when_it_stops),
-                in_a_faulty_fixture(what_ran_last_is_noted_when_the_daemon_stops),
+                        a_unit_stopped_because_of_another_one_still_waits_when_its_start_was_lost),
+                in_a_faulty_fixture(a_unit_recorded_by_an_earlier_version_is_ours_while_its_text_is_replaced),
+                in_a_faulty_fixture(a_unit_without_its_file_is_stopped_although_the_disk_is_full),
+                in_a_faulty_fixture(a_unit_is_not_stopped_when_the_disk_is_full_for_its_next_text),
+                in_a_faulty_fixture(the_index_of_a_stop_assignment_is_recorded),
+                in_a_faulty_fixture(an_adopted_unit_has_completed_when_it_ends),
+                in_a_faulty_fixture(a_unit_started_by_an_earlier_daemon_has_completed_when_it_ends),
+                in_a_faulty_fixture(the_end_of_a_conflicting_unit_is_not_the_end_of_ours),
+                in_a_faulty_fixture(a_unit_that_was_started_by_hand_is_not_conflicting_when_it_stops),
+                in_a_faulty_fixture(the_last_invocation_is_recorded_when_the_daemon_stops),
                 in_a_faulty_fixture(a_state_is_published_with_the_time_of_its_last_change),
-                in_a_faulty_fixture(that_a_unit_failed_is_reset_when_it_goes_unless_the_host_has_its_name),
-                in_a_faulty_fixture(a_unit_whose_link_cannot_be_removed_keeps_its_file_and_its_order),
-                in_a_faulty_fixture(a_failed_unit_is_left_alone_until_its_removal_has_ended),
-                in_a_faulty_fixture(what_changes_during_a_save_is_saved_also_while_systemd_does_not_answer),
-                in_a_faulty_fixture(what_begins_after_systemd_has_shown_the_new_text_runs_that),
-                in_a_faulty_fixture(a_unit_that_is_stopped_for_another_one_again_waits_for_a_second_again),
-                in_a_faulty_fixture(an_order_that_comes_during_a_write_that_fails_is_obeyed_all_the_same),
+                in_a_faulty_fixture(a_failed_state_is_reset_with_the_removal_unless_the_unit_conflicts),
+                in_a_faulty_fixture(a_unit_whose_link_cannot_be_removed_keeps_its_file_and_assignment),
+                in_a_faulty_fixture(a_failed_unit_gets_no_step_until_its_removal_has_ended),
+                in_a_faulty_fixture(changes_during_a_save_are_saved_even_while_systemd_does_not_reply),
+                in_a_faulty_fixture(an_invocation_after_systemd_read_the_new_text_is_not_outdated),
+                in_a_faulty_fixture(a_unit_stopped_again_because_of_another_one_waits_a_second_again),
+                in_a_faulty_fixture(an_assignment_that_comes_during_a_failing_write_is_executed),
                 in_a_faulty_fixture(a_unit_whose_last_change_is_not_read_yet_is_read_before_its_next_step),
                 in_a_faulty_fixture(a_file_that_cannot_be_removed_is_logged_unless_it_is_gone),
         };

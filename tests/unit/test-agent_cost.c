@@ -1,5 +1,5 @@
-/* What the agent's work costs, in units read and planned, and what it does while its disk takes long, with a
- * systemd in virtual time. */
+/* The cost of the agent's work, in units read and planned, and a slow disk, with a systemd in virtual time.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -15,31 +15,31 @@
 #include "tests/lib/side_by_side.h"
 
 enum {
-        OTHERS = 60,    /* units that nothing happens to */
-        SECONDS = 9,    /* less than the agent's period, which goes over all units */
+        OTHERS = 60,    /* units without changes */
+        SECONDS = 9,    /* less than the agent's resync period */
         READS_MAX = 10, /* of one unit in a second */
         BURST = 8,      /* reads in a row */
-        PASS_MS = 5,    /* an answer and the pass after it */
+        PASS_MS = 5,    /* a reply and the pass after it */
 };
 
 static int fixture_setup(void **state) {
-        Fixture *room = fixture_new();
+        Fixture *fixture = fixture_new();
         char name[32];
 
-        room->n_others = OTHERS;
-        order(room, "chatty.service");
-        UNTIL(room, says(room, "chatty.service", "active"));
+        fixture->n_others = OTHERS;
+        assign(fixture, "chatty.service");
+        UNTIL(fixture, is_published(fixture, "chatty.service", "active"));
         for (unsigned i = 0; i < OTHERS; i++) {
                 snprintf(name, sizeof(name), "other-%02u.service", i);
-                order(room, name);
+                assign(fixture, name);
         }
         for (unsigned i = 0; i < OTHERS; i++) {
                 snprintf(name, sizeof(name), "other-%02u.service", i);
-                UNTIL(room, says(room, name, "active"));
+                UNTIL(fixture, is_published(fixture, name, "active"));
         }
-        host_pause(room->host, 50);
-        await_round(room); /* and what is left of the beginning */
-        *state = room;
+        host_pause(fixture->host, 50);
+        await_round(fixture); /* and the rest of the start */
+        *state = fixture;
         return 0;
 }
 
@@ -49,117 +49,120 @@ static int fixture_teardown(void **state) {
 }
 
 static void a_unit_that_waits_for_another_one_is_refreshed_once_a_second(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         uint64_t refreshed;
 
-        sim_systemd_hold(room->systemd);
-        world_run(room->world, world_now_ms(room->world) + 2500);
-        refreshed = agent_counts(room->agent)->refreshed;
-        world_run(room->world, world_now_ms(room->world) + 5000);
-        assert_in_range(agent_counts(room->agent)->refreshed - refreshed, 4 * (OTHERS + 1), 6 * (OTHERS + 1));
+        sim_systemd_hold(fixture->systemd);
+        world_run(fixture->world, world_now_ms(fixture->world) + 2500);
+        refreshed = agent_counts(fixture->agent)->refreshed;
+        world_run(fixture->world, world_now_ms(fixture->world) + 5000);
+        assert_in_range(agent_counts(fixture->agent)->refreshed - refreshed, 4 * (OTHERS + 1),
+                        6 * (OTHERS + 1));
 }
 
 /* Two changes each millisecond. */
-static void chat(Fixture *room, uint64_t ms) {
+static void chat(Fixture *fixture, uint64_t ms) {
         for (uint64_t i = 0; i < ms; i++) {
-                sim_systemd_change(room->systemd, "chatty.service");
-                sim_systemd_change(room->systemd, "chatty.service");
-                world_run(room->world, world_now_ms(room->world) + 1);
+                sim_systemd_change(fixture->systemd, "chatty.service");
+                sim_systemd_change(fixture->systemd, "chatty.service");
+                world_run(fixture->world, world_now_ms(fixture->world) + 1);
         }
 }
 
 static void a_unit_that_changes_all_the_time_is_read_ten_times_a_second_and_planned_alone(void **state) {
-        Fixture *room = *state;
-        AgentCounts before = *agent_counts(room->agent);
-        const AgentCounts *now = agent_counts(room->agent);
+        Fixture *fixture = *state;
+        AgentCounts before = *agent_counts(fixture->agent);
+        const AgentCounts *now = agent_counts(fixture->agent);
 
-        chat(room, SECONDS * 1000);
+        chat(fixture, SECONDS * 1000);
         assert_int_equal(now->listings - before.listings, SECONDS * READS_MAX + BURST);
         assert_int_equal(now->refreshed - before.refreshed, now->listings - before.listings);
         assert_in_range(now->passes - before.passes, 1, 4 * (SECONDS * READS_MAX + BURST));
         assert_in_range(now->planned - before.planned, 1, 4 * (SECONDS * READS_MAX + BURST));
 }
 
-static void the_first_change_is_read_at_once_and_the_last_one_is_not_lost(void **state) {
-        Fixture *room = *state;
-        uint64_t listings = agent_counts(room->agent)->listings, ended_ms;
+static void the_first_change_is_read_at_once_and_the_last_change_is_not_lost(void **state) {
+        Fixture *fixture = *state;
+        uint64_t listings = agent_counts(fixture->agent)->listings, ended_ms;
 
-        chat(room, PASS_MS);
-        assert_true(agent_counts(room->agent)->listings > listings);
-        chat(room, 3000);
-        sim_systemd_end(room->systemd, "chatty.service");
-        ended_ms = world_now_ms(room->world);
-        UNTIL(room, says(room, "chatty.service", "failed"));
-        assert_in_range(world_now_ms(room->world) - ended_ms, 0, 1500); /* states go out once a second */
+        chat(fixture, PASS_MS);
+        assert_true(agent_counts(fixture->agent)->listings > listings);
+        chat(fixture, 3000);
+        sim_systemd_end(fixture->systemd, "chatty.service");
+        ended_ms = world_now_ms(fixture->world);
+        UNTIL(fixture, is_published(fixture, "chatty.service", "failed"));
+        assert_in_range(world_now_ms(fixture->world) - ended_ms, 0, 1500); /* states go out once a second */
 }
 
-static void an_order_to_stop_a_unit_that_changes_all_the_time_is_obeyed(void **state) {
-        Fixture *room = *state;
+static void an_assignment_to_stop_a_unit_that_changes_all_the_time_is_executed(void **state) {
+        Fixture *fixture = *state;
 
-        host_order(room->host, "chatty.service", ASSIGNMENT_STOP);
-        for (unsigned ms = 0; sim_systemd_runs(room->systemd, "chatty.service"); ms++) {
+        host_order(fixture->host, "chatty.service", ASSIGNMENT_STOP);
+        for (unsigned ms = 0; sim_systemd_runs(fixture->systemd, "chatty.service"); ms++) {
                 assert_true(ms < 6000); /* the simulated systemd may take three seconds */
-                chat(room, 1);
+                chat(fixture, 1);
         }
 }
 
-static void a_change_of_an_order_is_planned_for_its_unit_alone(void **state) {
-        Fixture *room = *state;
-        uint64_t planned = agent_counts(room->agent)->planned;
+static void a_change_of_an_assignment_is_planned_for_its_unit_alone(void **state) {
+        Fixture *fixture = *state;
+        uint64_t planned = agent_counts(fixture->agent)->planned;
 
-        host_order(room->host, "chatty.service", ASSIGNMENT_STOP);
-        UNTIL(room,
-              !cluster_assignment(registry_cluster(room->host->registry), room->host->id, "chatty.service"));
-        assert_in_range(agent_counts(room->agent)->planned - planned, 1, OTHERS / 2);
+        host_order(fixture->host, "chatty.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, !cluster_assignment(registry_cluster(fixture->host->registry), fixture->host->id,
+                                           "chatty.service"));
+        assert_in_range(agent_counts(fixture->agent)->planned - planned, 1, OTHERS / 2);
 }
 
-/* -- A disk that takes long -- */
+/* -- A slow disk -- */
 
-static void a_unit_is_started_when_its_note_is_on_disk_and_others_go_on_meanwhile(void **state) {
-        Fixture *room = *state;
+static void a_unit_is_started_when_its_record_is_on_disk_and_delays_no_other_unit(void **state) {
+        Fixture *fixture = *state;
         uint64_t listings;
 
-        order_slowly(room, "slow.service");
-        assert_false(is_noted(room, "slow.service"));
-        listings = agent_counts(room->agent)->listings;
-        chat(room, WRITE_MS / 4);
-        assert_true(agent_counts(room->agent)->listings > listings);
-        order(room, "later.service"); /* for the next write: this one has begun */
-        chat(room, WRITE_MS / 8);
-        assert_false(sim_systemd_runs(room->systemd, "slow.service"));
+        assign_slowly(fixture, "slow.service");
+        assert_false(is_recorded(fixture, "slow.service"));
+        listings = agent_counts(fixture->agent)->listings;
+        chat(fixture, WRITE_MS / 4);
+        assert_true(agent_counts(fixture->agent)->listings > listings);
+        assign(fixture, "later.service"); /* for the next write: the present one has begun */
+        chat(fixture, WRITE_MS / 8);
+        assert_false(sim_systemd_runs(fixture->systemd, "slow.service"));
 
-        UNTIL(room, says(room, "slow.service", "active") && says(room, "later.service", "active"));
-        assert_int_equal(n_unnoted, 0);
+        UNTIL(fixture, is_published(fixture, "slow.service", "active") &&
+                               is_published(fixture, "later.service", "active"));
+        assert_int_equal(n_unrecorded, 0);
 }
 
-static void a_unit_is_stopped_when_its_note_on_disk_does_not_say_any_more_that_it_is_to_run(void **state) {
-        Fixture *room = *state;
+static void a_unit_is_stopped_when_its_record_on_disk_is_no_longer_to_run(void **state) {
+        Fixture *fixture = *state;
 
-        world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
-        host_order(room->host, "chatty.service", ASSIGNMENT_STOP);
-        UNTIL(room, world_loop_is_working(room->loop));
-        run_ms(room, WRITE_MS / 2);
-        assert_true(is_noted(room, "chatty.service") && sim_systemd_runs(room->systemd, "chatty.service"));
-        UNTIL(room, !sim_systemd_runs(room->systemd, "chatty.service"));
-        assert_false(is_noted(room, "chatty.service"));
+        world_loop_set_work_ms(fixture->loop, WRITE_MS, WRITE_MS);
+        host_order(fixture->host, "chatty.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, world_loop_is_working(fixture->loop));
+        run_ms(fixture, WRITE_MS / 2);
+        assert_true(is_recorded(fixture, "chatty.service") &&
+                    sim_systemd_runs(fixture->systemd, "chatty.service"));
+        UNTIL(fixture, !sim_systemd_runs(fixture->systemd, "chatty.service"));
+        assert_false(is_recorded(fixture, "chatty.service"));
 }
 
 /* It runs elsewhere by then. */
-static void a_unit_that_is_ordered_to_stop_while_its_note_is_written_is_not_started(void **state) {
-        Fixture *room = *state;
+static void a_unit_that_is_assigned_to_stop_during_the_write_of_its_record_is_not_started(void **state) {
+        Fixture *fixture = *state;
 
-        order_slowly(room, "slow.service");
-        host_order(room->host, "slow.service", ASSIGNMENT_STOP);
-        UNTIL(room,
-              !cluster_assignment(registry_cluster(room->host->registry), room->host->id, "slow.service"));
+        assign_slowly(fixture, "slow.service");
+        host_order(fixture->host, "slow.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, !cluster_assignment(registry_cluster(fixture->host->registry), fixture->host->id,
+                                           "slow.service"));
         assert_int_equal(n_slow, 0);
-        assert_false(is_noted(room, "slow.service"));
+        assert_false(is_recorded(fixture, "slow.service"));
 
-        /* And it is started once it is to run again. */
-        host_order(room->host, "slow.service", ASSIGNMENT_RUN);
-        UNTIL(room, says(room, "slow.service", "active"));
+        /* It is started once it is assigned to run again. */
+        host_order(fixture->host, "slow.service", ASSIGNMENT_RUN);
+        UNTIL(fixture, is_published(fixture, "slow.service", "active"));
         assert_int_equal(n_slow, 1);
-        assert_int_equal(n_unnoted, 0);
+        assert_int_equal(n_unrecorded, 0);
 }
 
 static bool going_down;
@@ -168,41 +171,67 @@ static bool is_going_down(Systemd *s) {
         return going_down;
 }
 
-static void a_unit_is_not_started_once_systemd_is_stopping_though_its_note_was_written(void **state) {
-        Fixture *room = *state;
-        SystemdOps ops = *room->bus->ops;
+static void a_unit_is_not_started_while_systemd_is_stopping_although_its_record_was_written(void **state) {
+        Fixture *fixture = *state;
+        SystemdOps ops = *fixture->bus->ops;
 
-        real_ops = room->bus->ops;
+        real_ops = fixture->bus->ops;
         ops.is_stopping = is_going_down;
-        room->bus->ops = &ops;
-        order_slowly(room, "slow.service");
+        fixture->bus->ops = &ops;
+        assign_slowly(fixture, "slow.service");
         going_down = true;
-        UNTIL(room, is_noted(room, "slow.service"));
-        run_ms(room, START_MS + WRITE_MS);
+        UNTIL(fixture, is_recorded(fixture, "slow.service"));
+        run_ms(fixture, START_MS + WRITE_MS);
         assert_int_equal(n_slow, 0);
         going_down = false;
-        UNTIL(room, says(room, "slow.service", "active"));
+        UNTIL(fixture, is_published(fixture, "slow.service", "active"));
         assert_int_equal(n_slow, 1);
-        room->bus->ops = real_ops;
+        fixture->bus->ops = real_ops;
 }
 
-static void what_could_not_be_written_is_written_later_and_orders_are_obeyed_all_the_same(void **state) {
-        static const char *const names[] = { "early.service", "late.service" };
-        Fixture *room = *state;
-        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
+/* Without the cluster, only the record tells the next start from a first one. */
+static void a_replacement_stays_recorded_when_its_start_is_no_longer_due(void **state) {
+        static const char replacing[] = "\"replacing\":true";
+        Fixture *fixture = *state;
+        SystemdOps ops = *fixture->bus->ops;
 
-        count_messages("cannot save the assignment");
+        real_ops = fixture->bus->ops;
+        ops.is_stopping = is_going_down;
+        fixture->bus->ops = &ops;
+        run_unit(fixture, "slow.service");
+        world_loop_set_work_ms(fixture->loop, WRITE_MS, WRITE_MS);
+        assign_to(fixture, "slow.service", "[Service]\nExecStart=/bin/two\n", ASSIGNMENT_RUN);
+        UNTIL(fixture, !sim_systemd_runs(fixture->systemd, "slow.service"));
+        UNTIL(fixture, world_loop_is_working(fixture->loop));
+        run_ms(fixture, WRITE_MS / 2);
+        going_down = true;
+        run_ms(fixture, START_MS + 3 * WRITE_MS);
+        assert_int_equal(n_slow, 1);
+        assert_true(records_contain(fixture, replacing));
+        going_down = false;
+        UNTIL(fixture,
+              sim_systemd_runs(fixture->systemd, "slow.service") && !records_contain(fixture, replacing));
+        assert_int_equal(n_slow, 2);
+        fixture->bus->ops = real_ops;
+}
+
+static void a_failed_write_is_repeated_later_and_assignments_are_executed_meanwhile(void **state) {
+        static const char *const names[] = { "early.service", "late.service" };
+        Fixture *fixture = *state;
+        _cleanup_free_ char *path = scratch_path(fixture->host->agent_path, "assignment");
+
+        count_messages("Failed to save the assignments");
         for (unsigned i = 0; i < 2; i++) {
                 assert_int_equal(unlink(path), 0);
-                assert_int_equal(mkdir(path, 0700), 0); /* which no file replaces */
-                order(room, names[i]);
-                UNTIL(room, says(room, names[i], "active"));
-                assert_int_equal(n_unnoted, i + 1);
-                assert_int_equal(n_said, i + 1); /* however often it is tried */
+                assert_int_equal(mkdir(path, 0700), 0); /* no file replaces a folder */
+                assign(fixture, names[i]);
+                UNTIL(fixture, is_published(fixture, names[i], "active"));
+                assert_int_equal(n_unrecorded, i + 1);
+                assert_int_equal(n_logged, i + 1); /* however often the write is repeated */
                 assert_int_equal(rmdir(path), 0);
-                for (unsigned s = 0; !is_noted(room, names[i]); s++) {
-                        assert_true(s < 12); /* by the round over all units */
-                        run_ms(room, 1000);
+                for (unsigned s = 0; !is_recorded(fixture, names[i]); s++) {
+                        assert_true(s < 12); /* by the resync */
+                        run_ms(fixture, 1000);
                 }
         }
         count_messages(NULL);
@@ -212,254 +241,255 @@ static int no_work(Loop *loop, Work *work) {
         return -ENOMEM;
 }
 
-static void what_no_worker_can_write_is_written_at_once_and_what_fails_is_said(void **state) {
-        Fixture *room = *state;
-        _cleanup_free_ char *path = scratch_path(room->host->agent_path, "assignment");
-        Loop *loop = world_loop(room->loop);
+static void without_a_worker_records_are_written_at_once_and_failures_are_logged(void **state) {
+        Fixture *fixture = *state;
+        _cleanup_free_ char *path = scratch_path(fixture->host->agent_path, "assignment");
+        Loop *loop = world_loop(fixture->loop);
         const LoopOps *before = loop->ops;
         LoopOps ops = *before;
 
         ops.work = no_work;
         loop->ops = &ops;
-        order(room, "early.service");
-        UNTIL(room, says(room, "early.service", "active"));
-        assert_true(is_noted(room, "early.service"));
-        assert_int_equal(n_unnoted, 0);
+        assign(fixture, "early.service");
+        UNTIL(fixture, is_published(fixture, "early.service", "active"));
+        assert_true(is_recorded(fixture, "early.service"));
+        assert_int_equal(n_unrecorded, 0);
 
-        count_messages("cannot save the assignment");
+        count_messages("Failed to save the assignments");
         assert_int_equal(unlink(path), 0);
         assert_int_equal(mkdir(path, 0700), 0);
-        order(room, "late.service");
-        UNTIL(room, says(room, "late.service", "active"));
-        assert_int_equal(n_said, 1);
-        assert_int_equal(n_unnoted, 1);
+        assign(fixture, "late.service");
+        UNTIL(fixture, is_published(fixture, "late.service", "active"));
+        assert_int_equal(n_logged, 1);
+        assert_int_equal(n_unrecorded, 1);
         assert_int_equal(rmdir(path), 0);
-        UNTIL(room, is_noted(room, "late.service"));
+        UNTIL(fixture, is_recorded(fixture, "late.service"));
         count_messages(NULL);
         loop->ops = before;
 }
 
-static bool is_told_done(Fixture *room) {
-        return state_of(room, "chatty.service")->done;
+static bool is_told_done(Fixture *fixture) {
+        return state_of(fixture, "chatty.service")->done;
 }
 
-static void that_a_unit_is_done_is_told_when_that_is_on_disk(void **state) {
+static void a_completion_is_published_when_it_is_on_disk(void **state) {
         _cleanup_free_ char *path = NULL, *text = NULL;
-        Fixture *room = *state;
-        SystemdOps ops = *room->bus->ops;
+        Fixture *fixture = *state;
+        SystemdOps ops = *fixture->bus->ops;
         uint64_t written_ms;
 
-        path = scratch_path(room->host->agent_path, "assignment");
-        real_ops = room->bus->ops;
+        path = scratch_path(fixture->host->agent_path, "assignment");
+        real_ops = fixture->bus->ops;
         ops.list = list_pretended;
         pretence = (Pretence) { .unit = "chatty.service", .active = "inactive", .end = SYSTEMD_END_ITSELF };
-        room->bus->ops = &ops;
-        world_loop_set_work_ms(room->loop, WRITE_MS, WRITE_MS);
-        chat(room, WRITE_MS / 2);
-        host_pause(room->host, 50);
-        chat(room, WRITE_MS / 8);
-        assert_true(world_loop_is_working(room->loop) && !is_told_done(room));
-        UNTIL(room, !world_loop_is_working(room->loop));
-        written_ms = world_now_ms(room->world);
-        UNTIL(room, is_told_done(room));
-        assert_in_range(world_now_ms(room->world) - written_ms, 0,
-                        1000); /* not with the next round over all units */
+        fixture->bus->ops = &ops;
+        world_loop_set_work_ms(fixture->loop, WRITE_MS, WRITE_MS);
+        chat(fixture, WRITE_MS / 2);
+        host_pause(fixture->host, 50);
+        chat(fixture, WRITE_MS / 8);
+        assert_true(world_loop_is_working(fixture->loop) && !is_told_done(fixture));
+        UNTIL(fixture, !world_loop_is_working(fixture->loop));
+        written_ms = world_now_ms(fixture->world);
+        UNTIL(fixture, is_told_done(fixture));
+        assert_in_range(world_now_ms(fixture->world) - written_ms, 0, 1000); /* before the next resync */
         assert_int_equal(read_file_at(AT_FDCWD, path, 1 << 20, &text, NULL), 0);
         assert_non_null(strstr(text, "\"done\":true"));
-        room->bus->ops = real_ops;
+        fixture->bus->ops = real_ops;
 }
 
-static void a_daemon_that_stops_in_a_write_leaves_all_that_it_knew(void **state) {
-        Fixture *room = *state;
+static void a_daemon_that_stops_during_a_write_leaves_all_records(void **state) {
+        Fixture *fixture = *state;
 
-        order_slowly(room, "first.service");
-        order(room, "second.service");
-        UNTIL(room,
-              cluster_assignment(registry_cluster(room->host->registry), room->host->id, "second.service"));
-        run_ms(room, WRITE_MS / 4);
-        room->agent = agent_free(room->agent);
-        assert_true(is_noted(room, "first.service") && is_noted(room, "second.service"));
-        run_ms(room, START_MS + 2 * WRITE_MS);
-        assert_false(sim_systemd_runs(room->systemd, "first.service") ||
-                     sim_systemd_runs(room->systemd, "second.service"));
-        assert_true(is_noted(room, "first.service") &&
-                    is_noted(room, "second.service")); /* also when that write has ended */
+        assign_slowly(fixture, "first.service");
+        assign(fixture, "second.service");
+        UNTIL(fixture, cluster_assignment(registry_cluster(fixture->host->registry), fixture->host->id,
+                                          "second.service"));
+        run_ms(fixture, WRITE_MS / 4);
+        fixture->agent = agent_free(fixture->agent);
+        assert_true(is_recorded(fixture, "first.service") && is_recorded(fixture, "second.service"));
+        run_ms(fixture, START_MS + 2 * WRITE_MS);
+        assert_false(sim_systemd_runs(fixture->systemd, "first.service") ||
+                     sim_systemd_runs(fixture->systemd, "second.service"));
+        assert_true(is_recorded(fixture, "first.service") &&
+                    is_recorded(fixture, "second.service")); /* even when that write has ended */
 }
 
-static void a_daemon_that_dies_in_a_write_has_started_nothing(void **state) {
-        Fixture *room = *state;
+static void a_daemon_that_dies_during_a_write_has_started_no_unit(void **state) {
+        Fixture *fixture = *state;
 
-        order_slowly(room, "first.service");
-        world_loop_drop_work(room->loop, false);
-        room->agent = agent_crash(room->agent);
-        run_ms(room, START_MS);
-        assert_false(is_noted(room, "first.service") || sim_systemd_runs(room->systemd, "first.service"));
+        assign_slowly(fixture, "first.service");
+        world_loop_drop_work(fixture->loop, false);
+        fixture->agent = agent_crash(fixture->agent);
+        run_ms(fixture, START_MS);
+        assert_false(is_recorded(fixture, "first.service") ||
+                     sim_systemd_runs(fixture->systemd, "first.service"));
 }
 
-/* -- When something is done again -- */
+/* -- Repetition -- */
 
-/* It was stopped for another unit's sake; each start of it may move others. */
-static void a_start_that_makes_nothing_run_is_repeated_ever_later(void **state) {
+/* It was stopped because of another unit; each start may affect others. */
+static void a_start_without_effect_is_repeated_with_growing_delays(void **state) {
         static const uint64_t gaps_s[] = { 30, 60, 120, 240, 480, 600, 600 };
-        Fixture *room = *state;
-        SystemdOps ops = *room->bus->ops;
+        Fixture *fixture = *state;
+        SystemdOps ops = *fixture->bus->ops;
         uint64_t changed_ms;
         unsigned n = 0;
 
-        real_ops = room->bus->ops;
+        real_ops = fixture->bus->ops;
         ops.list = list_pretended;
         ops.start = start_in_vain;
-        room->bus->ops = &ops;
+        fixture->bus->ops = &ops;
         memset(&vain, 0, sizeof(vain));
         vain.unit = pretence.unit = "chatty.service";
         pretence.end = SYSTEMD_END_STOPPED_FOR;
         pretence.held = false;
         for (unsigned again = 0; again < 2; again++) {
                 pretence.active = "inactive";
-                changed_ms = world_now_ms(room->world);
-                sim_systemd_change(room->systemd, "chatty.service");
-                until_calls(room, ++n, 2000);
+                changed_ms = world_now_ms(fixture->world);
+                sim_systemd_change(fixture->systemd, "chatty.service");
+                until_calls(fixture, ++n, 2000);
                 assert_in_range(vain.at_ms[n - 1] - changed_ms, 1000, 1200); /* not in the first second */
                 for (unsigned i = 0; i < (again ? 1 : ELEMENTS(gaps_s)); i++) {
-                        until_calls(room, ++n, (gaps_s[i] + 2) * 1000);
+                        until_calls(fixture, ++n, (gaps_s[i] + 2) * 1000);
                         assert_in_range(vain.at_ms[n - 1] - vain.at_ms[n - 2], gaps_s[i] * 1000,
                                         gaps_s[i] * 1000 + 100);
                 }
                 if (again)
                         break;
-                pretence.active = NULL; /* it runs: then it begins anew */
-                sim_systemd_change(room->systemd, "chatty.service");
-                run_ms(room, 200);
+                pretence.active = NULL; /* it runs: then the delays start over */
+                sim_systemd_change(fixture->systemd, "chatty.service");
+                run_ms(fixture, 200);
         }
 
-        /* And so it does with an order. */
-        host_unit(room->host, "chatty.service", "[Service]\nExecStart=/bin/two\n", TARGET_LAUNCHED);
-        host_order(room->host, "chatty.service", ASSIGNMENT_RUN);
-        until_calls(room, ++n, 5000);
-        until_calls(room, ++n, 32000);
+        /* So they do with a new assignment. */
+        host_unit(fixture->host, "chatty.service", "[Service]\nExecStart=/bin/two\n", TARGET_LAUNCHED);
+        host_order(fixture->host, "chatty.service", ASSIGNMENT_RUN);
+        until_calls(fixture, ++n, 5000);
+        until_calls(fixture, ++n, 32000);
         assert_in_range(vain.at_ms[n - 1] - vain.at_ms[n - 2], 30000, 30100);
-        run_ms(room, 50);
-        host_order(room->host, "chatty.service", ASSIGNMENT_RUN); /* the same text */
-        until_calls(room, ++n, 2000);
-        until_calls(room, ++n, 32000);
+        run_ms(fixture, 50);
+        host_order(fixture->host, "chatty.service", ASSIGNMENT_RUN); /* the same text */
+        until_calls(fixture, ++n, 2000);
+        until_calls(fixture, ++n, 32000);
         assert_in_range(vain.at_ms[n - 1] - vain.at_ms[n - 2], 30000, 30100);
         pretence.active = NULL;
-        run_ms(room, 50);
-        room->bus->ops = real_ops;
+        run_ms(fixture, 50);
+        fixture->bus->ops = real_ops;
 }
 
-static void what_fails_is_tried_again_ever_later_and_said_once(void **state) {
+static void a_failing_step_is_repeated_with_growing_delays_and_logged_once(void **state) {
         static const uint64_t gaps_ms[] = { 500, 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000 };
-        Fixture *room = *state;
-        SystemdOps ops = *room->bus->ops;
+        Fixture *fixture = *state;
+        SystemdOps ops = *fixture->bus->ops;
 
-        real_ops = room->bus->ops;
+        real_ops = fixture->bus->ops;
         ops.start = start_in_vain;
-        room->bus->ops = &ops;
+        fixture->bus->ops = &ops;
         memset(&vain, 0, sizeof(vain));
         vain.unit = "refused.service";
         vain.error = -ENOSPC;
-        count_messages("cannot start refused.service: ");
-        order(room, "refused.service");
-        until_calls(room, 1 + ELEMENTS(gaps_ms), 200000);
+        count_messages("Failed to start refused.service: ");
+        assign(fixture, "refused.service");
+        until_calls(fixture, 1 + ELEMENTS(gaps_ms), 200000);
         for (unsigned i = 0; i < ELEMENTS(gaps_ms); i++)
                 assert_in_range(vain.at_ms[i + 1] - vain.at_ms[i], gaps_ms[i], gaps_ms[i] + 100);
-        assert_int_equal(n_said, 1);
+        assert_int_equal(n_logged, 1);
 
-        /* Success ends it: the next failure is said again, and is repeated as soon as the first one was. */
+        /* Success ends the failures: the next one is logged again, and is repeated as soon as the first one
+         * was. */
         vain.unit = NULL;
-        for (uint64_t end_ms = world_now_ms(room->world) + 62000;
-             !sim_systemd_runs(room->systemd, "refused.service"); run_ms(room, 10))
-                assert_true(world_now_ms(room->world) < end_ms);
-        UNTIL(room, says(room, "refused.service", "active"));
-        settle(room);
+        for (uint64_t end_ms = world_now_ms(fixture->world) + 62000;
+             !sim_systemd_runs(fixture->systemd, "refused.service"); run_ms(fixture, 10))
+                assert_true(world_now_ms(fixture->world) < end_ms);
+        UNTIL(fixture, is_published(fixture, "refused.service", "active"));
+        settle(fixture);
         memset(&vain, 0, sizeof(vain));
         vain.unit = "refused.service";
         vain.error = -ENOSPC;
-        count_messages("cannot write the file of refused.service: ");
+        count_messages("Failed to write the file of refused.service: ");
         ops.write_file = write_in_vain;
-        assert_int_equal(real_ops->remove_file(room->bus, "refused.service"), 0);
-        sim_systemd_change(room->systemd, "refused.service");
-        until_calls(room, 4, 10000);
+        assert_int_equal(real_ops->remove_file(fixture->bus, "refused.service"), 0);
+        sim_systemd_change(fixture->systemd, "refused.service");
+        until_calls(fixture, 4, 10000);
         for (unsigned i = 0; i < 3; i++)
                 assert_in_range(vain.at_ms[i + 1] - vain.at_ms[i], gaps_ms[i], gaps_ms[i] + 100);
-        assert_int_equal(n_said, 1);
+        assert_int_equal(n_logged, 1);
         count_messages(NULL);
-        room->bus->ops = real_ops;
+        fixture->bus->ops = real_ops;
 }
 
 static void a_change_costs_one_listing_and_one_plan_and_then_nothing(void **state) {
-        Fixture *room = *state;
-        const AgentCounts *now = agent_counts(room->agent);
+        Fixture *fixture = *state;
+        const AgentCounts *now = agent_counts(fixture->agent);
         AgentCounts before;
 
-        settle(room);
-        await_round(room);
-        run_ms(room, 1500);
+        settle(fixture);
+        await_round(fixture);
+        run_ms(fixture, 1500);
         before = *now;
-        sim_systemd_change(room->systemd, "other-01.service");
-        run_ms(room, 100);
+        sim_systemd_change(fixture->systemd, "other-01.service");
+        run_ms(fixture, 100);
         assert_int_equal(now->listings - before.listings, 1);
         assert_int_equal(now->refreshed - before.refreshed, 1);
         assert_int_equal(now->planned - before.planned, 1);
-        assert_int_equal(now->passes - before.passes, 2); /* one that asks, one with the answer */
-        settle(room);
-        run_ms(room, 2000);
+        assert_int_equal(now->passes - before.passes, 2); /* one for the listing, one for its result */
+        settle(fixture);
+        run_ms(fixture, 2000);
         assert_int_equal(now->passes - before.passes, 2);
 
-        /* One that is told has no more to do, either. */
-        sim_systemd_end(room->systemd, "other-02.service");
-        UNTIL(room, says(room, "other-02.service", "failed"));
-        settle(room);
-        run_ms(room, 100);
+        /* A published unit causes no further work either. */
+        sim_systemd_end(fixture->systemd, "other-02.service");
+        UNTIL(fixture, is_published(fixture, "other-02.service", "failed"));
+        settle(fixture);
+        run_ms(fixture, 100);
         before = *now;
-        run_ms(room, 2000);
+        run_ms(fixture, 2000);
         assert_int_equal(now->passes, before.passes);
 
-        /* What is gone is forgotten. */
-        host_order(room->host, "chatty.service", ASSIGNMENT_STOP);
-        UNTIL(room, is_gone(room, "chatty.service"));
-        settle(room);
-        await_round(room);
-        run_ms(room, 1500);
+        /* A unit of which nothing is left is dropped. */
+        host_order(fixture->host, "chatty.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, is_gone(fixture, "chatty.service"));
+        settle(fixture);
+        await_round(fixture);
+        run_ms(fixture, 1500);
         before = *now;
-        sim_systemd_change(room->systemd, "other-01.service");
-        run_ms(room, 100);
+        sim_systemd_change(fixture->systemd, "other-01.service");
+        run_ms(fixture, 100);
         assert_int_equal(now->planned - before.planned, 1);
 }
 
-/* The cluster was recovered long ago, as far as it knows. */
-static void in_a_new_lineage_no_order_is_obeyed_for_half_a_minute(void **state) {
-        Fixture *room = *state;
+/* The cluster was recovered long ago, according to its registry. */
+static void in_a_new_lineage_no_assignment_is_executed_for_half_a_minute(void **state) {
+        Fixture *fixture = *state;
         uint64_t began_ms;
 
-        close_agent(room);
-        change_note(room, "\"lineage\":\"", "00000000000000ab");
-        host_order(room->host, "chatty.service", ASSIGNMENT_STOP);
-        open_agent(room);
-        began_ms = world_now_ms(room->world);
-        run_ms(room, 50);
-        assert_true(agent_counts(room->agent)->listings > 0); /* it begins at once */
-        settle(room);
-        run_ms(room, 28000);
-        settle(room);
-        assert_true(sim_systemd_runs(room->systemd, "chatty.service"));
-        UNTIL(room, !sim_systemd_runs(room->systemd, "chatty.service"));
-        assert_in_range(world_now_ms(room->world) - began_ms, 30000, 55000);
+        close_agent(fixture);
+        change_record(fixture, "\"lineage\":\"", "00000000000000ab");
+        host_order(fixture->host, "chatty.service", ASSIGNMENT_STOP);
+        open_agent(fixture);
+        began_ms = world_now_ms(fixture->world);
+        run_ms(fixture, 50);
+        assert_true(agent_counts(fixture->agent)->listings > 0); /* it begins at once */
+        settle(fixture);
+        run_ms(fixture, 28000);
+        settle(fixture);
+        assert_true(sim_systemd_runs(fixture->systemd, "chatty.service"));
+        UNTIL(fixture, !sim_systemd_runs(fixture->systemd, "chatty.service"));
+        assert_in_range(world_now_ms(fixture->world) - began_ms, 30000, 55000);
 }
 
-/* -- More units than one call takes -- */
+/* -- More units than one call contains -- */
 
 enum { MANY = 501, CHUNK = 100, CALL_MAX = 500 };
 
-/* The agent sees nothing of it before everything is there: its time stands still. */
-static void order_many(Fixture *room, AssignmentKind kind) {
-        const Cluster *c = registry_cluster(room->host->registry);
+/* Assign many units. The virtual time of the agent stands still until all are in the registry. */
+static void assign_many(Fixture *fixture, AssignmentKind kind) {
+        const Cluster *c = registry_cluster(fixture->host->registry);
         AssignmentChange *changes = NEW0(AssignmentChange, CHUNK);
         KvState store;
 
         assert_non_null(changes);
-        kv_state(room->host->store, &store);
+        kv_state(fixture->host->store, &store);
         for (unsigned i = 0; i < MANY; i += CHUNK) {
                 unsigned n = MIN((unsigned) CHUNK, (unsigned) MANY - i);
 
@@ -467,15 +497,16 @@ static void order_many(Fixture *room, AssignmentKind kind) {
                         const ClusterAssignment *there;
 
                         changes[k] = (AssignmentChange) { .kind = kind, .reason = "a test says so" };
-                        memcpy(changes[k].machine, room->host->id, sizeof(changes[k].machine));
+                        memcpy(changes[k].machine, fixture->host->id, sizeof(changes[k].machine));
                         snprintf(changes[k].unit, sizeof(changes[k].unit), "many-%03u.service", i + k);
-                        there = cluster_assignment(c, room->host->id, changes[k].unit);
+                        there = cluster_assignment(c, fixture->host->id, changes[k].unit);
                         changes[k].expected_index = there ? there->index : 0;
                         changes[k].unit_index = cluster_unit(c, changes[k].unit)->index;
                 }
-                assert_int_equal(host_wait(room->host, registry_assign(room->host->registry, store.term,
-                                                                       changes, n, host_on_done, room->host)),
-                                 KV_OK);
+                assert_int_equal(
+                        host_wait(fixture->host, registry_assign(fixture->host->registry, store.term, changes,
+                                                                 n, host_on_done, fixture->host)),
+                        KV_OK);
         }
         free(changes);
 }
@@ -492,53 +523,55 @@ static int unlink_counted(Systemd *s, const char *const *names, size_t n, System
         return real_ops->unlink(s, names, n, done, userdata);
 }
 
-static void one_call_is_about_five_hundred_units_at_most(void **state) {
-        Fixture *room = *state;
-        SystemdOps ops = *room->bus->ops;
-        const ClusterMachine *self = cluster_machine(registry_cluster(room->host->registry), room->host->id);
+static void one_call_has_five_hundred_units_at_most(void **state) {
+        Fixture *fixture = *state;
+        SystemdOps ops = *fixture->bus->ops;
+        const ClusterMachine *self = cluster_machine(registry_cluster(fixture->host->registry),
+                                                     fixture->host->id);
 
         ops.link = link_counted;
         ops.unlink = unlink_counted;
-        room->bus->ops = &ops;
+        fixture->bus->ops = &ops;
         most_linked = most_unlinked = 0;
         for (unsigned i = 0; i < MANY; i++) {
                 char name[32];
 
                 snprintf(name, sizeof(name), "many-%03u.service", i);
-                host_unit(room->host, name, "[Service]\nExecStart=/bin/one\n", TARGET_LOADED);
+                host_unit(fixture->host, name, "[Service]\nExecStart=/bin/one\n", TARGET_LOADED);
         }
-        order_many(room, ASSIGNMENT_LOAD);
-        UNTIL(room, HASH_COUNT(self->states) == 1 + OTHERS + MANY);
+        assign_many(fixture, ASSIGNMENT_LOAD);
+        UNTIL(fixture, HASH_COUNT(self->states) == 1 + OTHERS + MANY);
         assert_int_equal(most_linked, CALL_MAX);
-        settle(room);
-        order_many(room, ASSIGNMENT_STOP);
-        UNTIL(room, HASH_COUNT(self->assignments) == 1 + OTHERS);
+        settle(fixture);
+        assign_many(fixture, ASSIGNMENT_STOP);
+        UNTIL(fixture, HASH_COUNT(self->assignments) == 1 + OTHERS);
         assert_int_equal(most_unlinked, CALL_MAX);
-        room->bus->ops = real_ops;
+        fixture->bus->ops = real_ops;
 }
 
 int main(int argc, char *argv[]) {
-#define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
+#define in_fixture(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
-                in_a_room(a_unit_that_changes_all_the_time_is_read_ten_times_a_second_and_planned_alone),
-                in_a_room(a_unit_that_waits_for_another_one_is_refreshed_once_a_second),
-                in_a_room(the_first_change_is_read_at_once_and_the_last_one_is_not_lost),
-                in_a_room(an_order_to_stop_a_unit_that_changes_all_the_time_is_obeyed),
-                in_a_room(a_change_of_an_order_is_planned_for_its_unit_alone),
-                in_a_room(a_unit_is_started_when_its_note_is_on_disk_and_others_go_on_meanwhile),
-                in_a_room(a_unit_is_stopped_when_its_note_on_disk_does_not_say_any_more_that_it_is_to_run),
-                in_a_room(a_unit_that_is_ordered_to_stop_while_its_note_is_written_is_not_started),
-                in_a_room(a_unit_is_not_started_once_systemd_is_stopping_though_its_note_was_written),
-                in_a_room(what_could_not_be_written_is_written_later_and_orders_are_obeyed_all_the_same),
-                in_a_room(what_no_worker_can_write_is_written_at_once_and_what_fails_is_said),
-                in_a_room(that_a_unit_is_done_is_told_when_that_is_on_disk),
-                in_a_room(a_daemon_that_stops_in_a_write_leaves_all_that_it_knew),
-                in_a_room(a_daemon_that_dies_in_a_write_has_started_nothing),
-                in_a_room(a_start_that_makes_nothing_run_is_repeated_ever_later),
-                in_a_room(what_fails_is_tried_again_ever_later_and_said_once),
-                in_a_room(a_change_costs_one_listing_and_one_plan_and_then_nothing),
-                in_a_room(in_a_new_lineage_no_order_is_obeyed_for_half_a_minute),
-                in_a_room(one_call_is_about_five_hundred_units_at_most),
+                in_fixture(a_unit_that_changes_all_the_time_is_read_ten_times_a_second_and_planned_alone),
+                in_fixture(a_unit_that_waits_for_another_one_is_refreshed_once_a_second),
+                in_fixture(the_first_change_is_read_at_once_and_the_last_change_is_not_lost),
+                in_fixture(an_assignment_to_stop_a_unit_that_changes_all_the_time_is_executed),
+                in_fixture(a_change_of_an_assignment_is_planned_for_its_unit_alone),
+                in_fixture(a_unit_is_started_when_its_record_is_on_disk_and_delays_no_other_unit),
+                in_fixture(a_unit_is_stopped_when_its_record_on_disk_is_no_longer_to_run),
+                in_fixture(a_unit_that_is_assigned_to_stop_during_the_write_of_its_record_is_not_started),
+                in_fixture(a_unit_is_not_started_while_systemd_is_stopping_although_its_record_was_written),
+                in_fixture(a_replacement_stays_recorded_when_its_start_is_no_longer_due),
+                in_fixture(a_failed_write_is_repeated_later_and_assignments_are_executed_meanwhile),
+                in_fixture(without_a_worker_records_are_written_at_once_and_failures_are_logged),
+                in_fixture(a_completion_is_published_when_it_is_on_disk),
+                in_fixture(a_daemon_that_stops_during_a_write_leaves_all_records),
+                in_fixture(a_daemon_that_dies_during_a_write_has_started_no_unit),
+                in_fixture(a_start_without_effect_is_repeated_with_growing_delays),
+                in_fixture(a_failing_step_is_repeated_with_growing_delays_and_logged_once),
+                in_fixture(a_change_costs_one_listing_and_one_plan_and_then_nothing),
+                in_fixture(in_a_new_lineage_no_assignment_is_executed_for_half_a_minute),
+                in_fixture(one_call_has_five_hundred_units_at_most),
         };
 
         return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);

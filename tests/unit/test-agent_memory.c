@@ -1,5 +1,4 @@
-/* An allocation of the agent's fails, each in turn: what it was about is done soon after. The time is
- * virtual. */
+/* Each allocation of the agent fails in turn: what it was for is done soon after. The time is virtual. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -21,71 +20,71 @@
 
 enum {
         STEP_MS = 20,
-        SOON_MS = 2500, /* the next round over all units is later */
+        SOON_MS = 2500, /* the next resync is later */
 };
 
-/* The store, which answers in real time, has memory. */
-#define UNTIL_SHORT(room, expression)                                                    \
-        do {                                                                             \
-                (room)->host->deadline_ms = 0;                                           \
-                while (!(expression)) {                                                  \
-                        alloc_pause(false);                                              \
-                        world_run((room)->world, world_now_ms((room)->world) + STEP_MS); \
-                        alloc_pause(true);                                               \
-                        host_turn((room)->host);                                         \
-                }                                                                        \
+/* The store, which replies in real time, has memory. */
+#define UNTIL_SHORT(fixture, expression)                                                       \
+        do {                                                                                   \
+                (fixture)->host->deadline_ms = 0;                                              \
+                while (!(expression)) {                                                        \
+                        alloc_pause(false);                                                    \
+                        world_run((fixture)->world, world_now_ms((fixture)->world) + STEP_MS); \
+                        alloc_pause(true);                                                     \
+                        host_turn((fixture)->host);                                            \
+                }                                                                              \
         } while (false)
 
 static int fixture_setup(void **state) {
         int r = faulty_fixture_setup(state);
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         log_set_max_priority(LOG_EMERG);
-        world_set_short(room->world, alloc_fails);
-        run_unit(room, "calm.service");
-        room->n_others = 1;
+        world_set_short(fixture->world, alloc_fails);
+        run_unit(fixture, "calm.service");
+        fixture->n_others = 1;
         return r;
 }
 
 static int fixture_teardown(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         alloc_fail_at(0);
         alloc_pause(false);
-        world_set_short(room->world, NULL);
+        world_set_short(fixture->world, NULL);
         log_set_max_priority(LOG_INFO);
         return faulty_fixture_teardown(state);
 }
 
-static void an_order_is_obeyed_soon_after_memory_was_short(void **state) {
-        Fixture *room = *state;
+static void an_assignment_is_executed_soon_after_memory_was_short(void **state) {
+        Fixture *fixture = *state;
         bool failed = true;
         unsigned n_late = 0;
 
-        host_unit(room->host, "short.service", "[Service]\nExecStart=/bin/one\n", TARGET_LAUNCHED);
+        host_unit(fixture->host, "short.service", "[Service]\nExecStart=/bin/one\n", TARGET_LAUNCHED);
         log_set_max_priority(LOG_ERR);
-        count_messages("cannot save the assignment");
+        count_messages("Failed to save the assignments");
         for (unsigned n = 1; failed; n++) {
                 failed = false;
                 for (unsigned stop = 0; stop < 2; stop++) {
-                        unsigned unnoted = n_unnoted, unsaved = n_said;
+                        unsigned unrecorded = n_unrecorded, unsaved = n_logged;
                         uint64_t ordered_ms;
 
-                        host_pause(room->host, 5);
-                        await_round(room);
-                        host_order(room->host, "short.service", stop ? ASSIGNMENT_STOP : ASSIGNMENT_RUN);
-                        ordered_ms = world_now_ms(room->world);
+                        host_pause(fixture->host, 5);
+                        await_round(fixture);
+                        host_order(fixture->host, "short.service", stop ? ASSIGNMENT_STOP : ASSIGNMENT_RUN);
+                        ordered_ms = world_now_ms(fixture->world);
                         alloc_fail_at(n);
                         alloc_pause(true);
                         if (stop)
-                                UNTIL_SHORT(room, is_gone(room, "short.service"));
+                                UNTIL_SHORT(fixture, is_gone(fixture, "short.service"));
                         else
-                                UNTIL_SHORT(room, says(room, "short.service", "active"));
+                                UNTIL_SHORT(fixture, is_published(fixture, "short.service", "active"));
                         failed |= alloc_has_failed();
                         alloc_fail_at(0);
                         alloc_pause(false);
-                        n_late += world_now_ms(room->world) - ordered_ms > SOON_MS + (stop ? START_MS : 0);
-                        if (n_unnoted > unnoted && n_said == unsaved)
+                        n_late += world_now_ms(fixture->world) - ordered_ms > SOON_MS + (stop ? START_MS : 0);
+                        if (n_unrecorded > unrecorded && n_logged == unsaved)
                                 fail_msg("allocation %u: it was started without a note, and nothing said so",
                                          n);
                 }
@@ -94,28 +93,28 @@ static void an_order_is_obeyed_soon_after_memory_was_short(void **state) {
         count_messages(NULL);
 }
 
-static void an_order_that_cannot_be_noted_is_reported(void **state) {
-        Fixture *room = *state;
+static void an_assignment_that_cannot_be_recorded_is_logged(void **state) {
+        Fixture *fixture = *state;
         bool failed = true;
 
         log_set_max_priority(LOG_WARNING);
-        count_messages("cannot adopt calm.service: Cannot allocate memory");
-        for (unsigned n = 1; failed && n_said == 0; n++) {
-                uint64_t ordered_ms = world_now_ms(room->world);
+        count_messages("Failed to adopt calm.service: Cannot allocate memory");
+        for (unsigned n = 1; failed && n_logged == 0; n++) {
+                uint64_t ordered_ms = world_now_ms(fixture->world);
 
-                host_order(room->host, "calm.service", ASSIGNMENT_RUN);
+                host_order(fixture->host, "calm.service", ASSIGNMENT_RUN);
                 alloc_fail_at(n);
                 alloc_pause(true);
-                UNTIL_SHORT(room, world_now_ms(room->world) >= ordered_ms + 200);
+                UNTIL_SHORT(fixture, world_now_ms(fixture->world) >= ordered_ms + 200);
                 failed = alloc_has_failed();
                 alloc_fail_at(0);
                 alloc_pause(false);
         }
-        assert_int_equal(n_said, 1);
+        assert_int_equal(n_logged, 1);
         count_messages(NULL);
 }
 
-static unsigned nth; /* allocation that fails when an order comes; 0: none */
+static unsigned nth; /* allocation that fails when an assignment arrives; 0: none */
 
 static void on_order(void *userdata, const RegistryChange *change) {
         if (change->kind != CHANGED_ASSIGNMENT || change->removed || nth == 0)
@@ -124,109 +123,110 @@ static void on_order(void *userdata, const RegistryChange *change) {
         nth = 0;
 }
 
-static void an_order_that_comes_without_memory_for_its_unit_is_obeyed_soon(void **state) {
-        RegistryListener listener = { .on_change = on_order };
-        Fixture *room = *state;
+static void an_assignment_without_memory_for_its_unit_is_executed_soon(void **state) {
+        RegistryObserver listener = { .on_change = on_order };
+        Fixture *fixture = *state;
 
         for (unsigned n = 1; n <= 3; n++) { /* the unit; the table, which has none yet, in two parts */
                 uint64_t ordered_ms;
 
-                close_agent(room);
-                open_agent(room);
-                settle(room);
-                run_ms(room, 1000);
-                host_unit(room->host, "short.service", "[Service]\nExecStart=/bin/one\n", TARGET_LAUNCHED);
-                registry_listen(room->host->registry, &listener); /* in front of the agent's */
+                close_agent(fixture);
+                open_agent(fixture);
+                settle(fixture);
+                run_ms(fixture, 1000);
+                host_unit(fixture->host, "short.service", "[Service]\nExecStart=/bin/one\n", TARGET_LAUNCHED);
+                registry_observe(fixture->host->registry, &listener); /* in front of the agent's */
                 nth = n;
-                ordered_ms = world_now_ms(room->world);
-                host_order(room->host, "short.service", ASSIGNMENT_RUN);
+                ordered_ms = world_now_ms(fixture->world);
+                host_order(fixture->host, "short.service", ASSIGNMENT_RUN);
                 assert_true(alloc_has_failed());
                 alloc_fail_at(0);
-                UNTIL(room, says(room, "short.service", "active"));
-                assert_in_range(world_now_ms(room->world) - ordered_ms, 0, SOON_MS);
-                registry_unlisten(room->host->registry, &listener);
-                host_order(room->host, "short.service", ASSIGNMENT_STOP);
-                UNTIL(room, is_gone(room, "short.service"));
+                UNTIL(fixture, is_published(fixture, "short.service", "active"));
+                assert_in_range(world_now_ms(fixture->world) - ordered_ms, 0, SOON_MS);
+                registry_unobserve(fixture->host->registry, &listener);
+                host_order(fixture->host, "short.service", ASSIGNMENT_STOP);
+                UNTIL(fixture, is_gone(fixture, "short.service"));
         }
 }
 
-/* Neither an order nor a note names it. */
+/* Neither an assignment nor a record names it. */
 static void a_unit_that_is_known_by_its_file_alone_is_published_soon_after_memory_was_short(void **state) {
         static const char text[] = "[Service]\nExecStart=/bin/one\n";
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         bool failed = true;
 
         for (unsigned n = 1; failed; n++) {
                 uint64_t began_ms;
 
-                close_agent(room);
-                assert_int_equal(real_ops->write_file(room->bus, "stray.service", text, strlen(text)), 0);
-                open_agent(room);
-                settle(room);
-                began_ms = world_now_ms(room->world);
+                close_agent(fixture);
+                assert_int_equal(real_ops->write_file(fixture->bus, "stray.service", text, strlen(text)), 0);
+                open_agent(fixture);
+                settle(fixture);
+                began_ms = world_now_ms(fixture->world);
                 alloc_fail_at(n);
                 alloc_pause(true);
-                UNTIL_SHORT(room, state_of(room, "stray.service"));
+                UNTIL_SHORT(fixture, state_of(fixture, "stray.service"));
                 failed = alloc_has_failed();
                 alloc_fail_at(0);
                 alloc_pause(false);
-                assert_in_range(world_now_ms(room->world) - began_ms, 0, SOON_MS);
-                assert_int_equal(real_ops->remove_file(room->bus, "stray.service"), 0);
-                sim_systemd_change(room->systemd, "stray.service");
-                UNTIL(room, is_gone(room, "stray.service"));
+                assert_in_range(world_now_ms(fixture->world) - began_ms, 0, SOON_MS);
+                assert_int_equal(real_ops->remove_file(fixture->bus, "stray.service"), 0);
+                sim_systemd_change(fixture->systemd, "stray.service");
+                UNTIL(fixture, is_gone(fixture, "stray.service"));
         }
 }
 
-/* An agent that was begun has all that it needs. */
+/* A new agent has all that it needs. */
 static int begin(void *userdata) {
-        Fixture *room = userdata;
-        AgentOptions options = { .machine_id = room->host->id,
+        Fixture *fixture = userdata;
+        AgentOptions options = { .machine_id = fixture->host->id,
                                  .boot_id = "b0000000000000000000000000000001",
-                                 .directory = room->host->agent_path,
+                                 .directory = fixture->host->agent_path,
                                  .boot_wait_ms = 60000 };
         Agent *agent = NULL;
         Error err = {};
         int r;
 
-        r = agent_new(&agent, world_loop(room->loop), room->host->registry, room->bus, &options, &err);
+        r = agent_new(&agent, world_loop(fixture->loop), fixture->host->registry, fixture->bus, &options,
+                      &err);
         alloc_pause(true);
         if (r == 0) {
                 assert_non_null(agent);
-                run_ms(room, 1000);
+                run_ms(fixture, 1000);
         }
         agent_free(agent);
-        run_ms(room, 1000);
+        run_ms(fixture, 1000);
         alloc_pause(false);
         return r;
 }
 
 static int begin_publisher(void *userdata) {
-        Fixture *room = userdata;
+        Fixture *fixture = userdata;
         Publisher *publisher = NULL;
         int r;
 
-        r = publisher_new(&publisher, world_loop(room->loop), room->host->registry, NULL, NULL);
+        r = publisher_new(&publisher, world_loop(fixture->loop), fixture->host->registry, NULL, NULL);
         if (r == 0)
                 assert_non_null(publisher);
         publisher_free(publisher);
         return r;
 }
 
-static void an_agent_that_cannot_begin_says_so(void **state) {
-        Fixture *room = *state;
+static void an_agent_that_cannot_begin_returns_an_error(void **state) {
+        Fixture *fixture = *state;
 
-        close_agent(room);
-        world_set_short(room->world, NULL);
-        (void) alloc_fail_each("an agent begins", begin, room, 1);
-        (void) alloc_fail_each("a publisher begins", begin_publisher, room, 1);
-        open_agent(room);
+        close_agent(fixture);
+        world_set_short(fixture->world, NULL);
+        (void) alloc_fail_each("an agent begins", begin, fixture, 1);
+        (void) alloc_fail_each("a publisher begins", begin_publisher, fixture, 1);
+        open_agent(fixture);
 }
 
-/* -- Notes -- */
+/* -- Records -- */
 
-static char *sub, *bad; /* a folder of notes; "SUB/assignment.bad" */
+static char *sub, *bad; /* folder of the records; "SUB/assignment.bad" */
 
-static int notes(void *userdata) {
+static int records(void *userdata) {
         AssignmentRecords n;
         int r;
 
@@ -245,7 +245,7 @@ static int notes(void *userdata) {
         if (r == 0)
                 assert_non_null(records_get(&n, "a.service"));
         records_close(&n);
-        assert_int_equal(access(bad, F_OK), -1); /* nothing that is written in part was found */
+        assert_int_equal(access(bad, F_OK), -1); /* no corrupt file was found */
         alloc_pause(false);
         return r;
 }
@@ -254,7 +254,7 @@ enum { LARGE_NOTES = 10, LARGE_SIZE = 120 * 1000 };
 
 static Unit *large[LARGE_NOTES];
 
-static unsigned count_notes(void) {
+static unsigned count_records(void) {
         unsigned count;
         AssignmentRecords n;
 
@@ -264,8 +264,8 @@ static unsigned count_notes(void) {
         return count;
 }
 
-/* Their texts have files of their own: everything is there afterwards, or nothing. */
-static int save_large_notes(void *userdata) {
+/* Large texts have files of their own: afterwards either all or none of them are there. */
+static int save_large_records(void *userdata) {
         AssignmentRecords n;
         int r;
 
@@ -278,26 +278,26 @@ static int save_large_notes(void *userdata) {
         r = records_save(&n);
         alloc_pause(true);
         records_close(&n);
-        assert_int_equal(count_notes(), r == 0 ? LARGE_NOTES : 0);
+        assert_int_equal(count_records(), r == 0 ? LARGE_NOTES : 0);
         assert_int_equal(access(bad, F_OK), -1);
         alloc_pause(false);
         return r;
 }
 
-static int open_large_notes(void *userdata) {
+static int open_large_records(void *userdata) {
         AssignmentRecords n;
         int r;
 
         r = records_open(&n, sub, NULL);
         records_close(&n);
         alloc_pause(true);
-        assert_int_equal(count_notes(), LARGE_NOTES);
+        assert_int_equal(count_records(), LARGE_NOTES);
         assert_int_equal(access(bad, F_OK), -1);
         alloc_pause(false);
         return r;
 }
 
-static void records_are_saved_as_a_whole_or_say_that_they_are_not(void **state) {
+static void records_are_saved_completely_or_an_error_is_returned(void **state) {
         _cleanup_free_ char *text = malloc(LARGE_SIZE + 1), *scratch = scratch_new();
         Unit *small = NULL;
 
@@ -316,9 +316,9 @@ static void records_are_saved_as_a_whole_or_say_that_they_are_not(void **state) 
                 assert_int_equal(unit_read(name, text, LARGE_SIZE, &large[i], NULL), 0);
         }
         log_set_max_priority(LOG_EMERG);
-        (void) alloc_fail_each("notes", notes, small, 1);
-        (void) alloc_fail_each("notes with large texts are saved", save_large_notes, NULL, 1);
-        (void) alloc_fail_each("notes with large texts are opened", open_large_notes, NULL, 25);
+        (void) alloc_fail_each("notes", records, small, 1);
+        (void) alloc_fail_each("notes with large texts are saved", save_large_records, NULL, 1);
+        (void) alloc_fail_each("notes with large texts are opened", open_large_records, NULL, 25);
         log_set_max_priority(LOG_INFO);
         for (unsigned i = 0; i < LARGE_NOTES; i++)
                 unit_free(large[i]);
@@ -332,11 +332,11 @@ static int begin_facts(void *userdata) {
         const Machine machine = { .name = (char *) "alpha",
                                   .address = (char *) "10.0.0.1",
                                   .version = (char *) "0" };
-        Fixture *room = userdata;
+        Fixture *fixture = userdata;
         Facts *facts = NULL;
         int r;
 
-        r = facts_new(&facts, world_loop(room->loop), room->host->registry, &machine);
+        r = facts_new(&facts, world_loop(fixture->loop), fixture->host->registry, &machine);
         if (r == 0)
                 assert_non_null(facts);
         r = r ?: facts_set(facts, &machine);
@@ -345,25 +345,25 @@ static int begin_facts(void *userdata) {
         return r;
 }
 
-static void facts_that_cannot_be_kept_say_so(void **state) {
+static void facts_that_cannot_be_copied_return_an_error(void **state) {
         assert_in_range(alloc_fail_each("facts", begin_facts, *state, 1), 4, 100);
 }
 
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(an_order_is_obeyed_soon_after_memory_was_short, fixture_setup,
-                                                fixture_teardown),
-                cmocka_unit_test_setup_teardown(an_order_that_cannot_be_noted_is_reported, fixture_setup,
-                                                fixture_teardown),
-                in_a_faulty_fixture(an_order_that_comes_without_memory_for_its_unit_is_obeyed_soon),
+                cmocka_unit_test_setup_teardown(an_assignment_is_executed_soon_after_memory_was_short,
+                                                fixture_setup, fixture_teardown),
+                cmocka_unit_test_setup_teardown(an_assignment_that_cannot_be_recorded_is_logged,
+                                                fixture_setup, fixture_teardown),
+                in_a_faulty_fixture(an_assignment_without_memory_for_its_unit_is_executed_soon),
                 cmocka_unit_test_setup_teardown(
                         a_unit_that_is_known_by_its_file_alone_is_published_soon_after_memory_was_short,
                         fixture_setup, fixture_teardown),
-                cmocka_unit_test_setup_teardown(an_agent_that_cannot_begin_says_so, fixture_setup,
+                cmocka_unit_test_setup_teardown(an_agent_that_cannot_begin_returns_an_error, fixture_setup,
                                                 fixture_teardown),
-                cmocka_unit_test_setup_teardown(facts_that_cannot_be_kept_say_so, fixture_setup,
+                cmocka_unit_test_setup_teardown(facts_that_cannot_be_copied_return_an_error, fixture_setup,
                                                 fixture_teardown),
-                cmocka_unit_test(records_are_saved_as_a_whole_or_say_that_they_are_not),
+                cmocka_unit_test(records_are_saved_completely_or_an_error_is_returned),
         };
 
         if (argc > 1)

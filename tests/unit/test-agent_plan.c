@@ -1,5 +1,5 @@
-/* What an agent does next with one unit: each row of the rule, every combination of what it may see, and a
- * whole life of steps with a crash in each of them. */
+/* The next step of the agent with one unit: each row of the rules, every combination of inputs, and sequences
+ * of steps with a crash in each of them. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,11 +17,11 @@ static const char text_tuned[] =
         "[Service]\nExecStart=/bin/one\n[X-Fleet]\nConflicts=x*\n"; /* runs the same */
 static const char text_two[] = "[Service]\nExecStart=/bin/two\n";
 
-/* One view, and what it points to. */
+/* One view, and the objects that it refers to. */
 typedef struct Scene {
         ClusterAssignment assignment;
         ClusterUnit unit;
-        AssignmentRecord note;
+        AssignmentRecord record;
         SystemdUnit seen;
         AgentView view;
         Unit *one, *tuned, *two;
@@ -54,14 +54,14 @@ static int scene_teardown(void **state) {
         return 0;
 }
 
-/* The base of all rows: systemd knows nothing of the unit, there is neither order nor note, the picture is
+/* The base of all rows: systemd has not loaded the unit, there is neither assignment nor record, the view is
  * fresh. */
 static Scene *scene(void **state) {
         Scene *s = *state;
 
         s->assignment = (ClusterAssignment) { .kind = ASSIGNMENT_RUN, .index = 20, .unit_index = 10 };
         s->unit = (ClusterUnit) { .unit = s->one, .index = 10 };
-        s->note =
+        s->record =
                 (AssignmentRecord) { .kind = ASSIGNMENT_RUN, .unit = s->one, .index = 20, .unit_index = 10 };
         s->seen = (SystemdUnit) { .load = "not-found", .active = "inactive", .sub = "dead" };
         s->view = (AgentView) { .unit = &s->unit, .seen = &s->seen, .boot_id = boot_now, .fresh = true };
@@ -77,27 +77,27 @@ static void in_force(Scene *s, const Unit *unit, const char *active) {
         snprintf(s->seen.fragment, sizeof(s->seen.fragment), "/run/fleet/units/web.service");
 }
 
-/* Whether our file is there is another question. */
-static void foreign(Scene *s, const char *active) {
+/* Whether our file exists is independent of this. */
+static void conflicting(Scene *s, const char *active) {
         snprintf(s->seen.load, sizeof(s->seen.load), "loaded");
         snprintf(s->seen.active, sizeof(s->seen.active), "%s", active);
         snprintf(s->seen.fragment, sizeof(s->seen.fragment), "/etc/systemd/system/web.service");
         s->seen.owner = SYSTEMD_CONFLICTING;
 }
 
-static void ordered(Scene *s, AssignmentKind kind) {
+static void assigned(Scene *s, AssignmentKind kind) {
         s->assignment.kind = kind;
         s->view.assignment = &s->assignment;
 }
 
-static void noted(Scene *s, AssignmentKind kind, const char *started_boot) {
-        s->note.kind = kind;
-        snprintf(s->note.started_boot, sizeof(s->note.started_boot), "%s", started_boot);
-        s->view.note = &s->note;
+static void recorded(Scene *s, AssignmentKind kind, const char *started_boot) {
+        s->record.kind = kind;
+        snprintf(s->record.started_boot, sizeof(s->record.started_boot), "%s", started_boot);
+        s->view.record = &s->record;
 }
 
 static void owned(Scene *s, const char *boot) {
-        snprintf(s->note.owned_boot, sizeof(s->note.owned_boot), "%s", boot);
+        snprintf(s->record.owned_boot, sizeof(s->record.owned_boot), "%s", boot);
 }
 
 #define assert_step(s, expected)                                                            \
@@ -117,27 +117,27 @@ static void assert_reason(const Scene *s, const char *expected) {
 
 /* -- Rows -- */
 
-static void nothing_is_done_before_systemd_was_asked(void **state) {
+static void no_step_is_planned_before_systemd_was_read(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         s->view.seen = NULL;
         assert_step(s, AGENT_NOTHING);
 }
 
-static void no_order_is_none(void **state) {
+static void without_an_assignment_there_is_no_step(void **state) {
         Scene *s = scene(state);
 
         assert_step(s, AGENT_NOTHING);
         in_force(s, s->one, "active");
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         assert_step(s, AGENT_NOTHING);
 }
 
-static void an_ordered_unit_is_written_then_started(void **state) {
+static void an_assigned_unit_is_written_then_started(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         assert_step(s, AGENT_WRITE);
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_START);
@@ -146,7 +146,7 @@ static void an_ordered_unit_is_written_then_started(void **state) {
 static void a_text_that_systemd_has_not_read_is_not_started(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         in_force(s, s->one, "inactive");
         s->seen.need_reload = true;
         assert_step(s, AGENT_WRITE);
@@ -155,10 +155,10 @@ static void a_text_that_systemd_has_not_read_is_not_started(void **state) {
         assert_step(s, AGENT_WRITE);
 }
 
-static void what_runs_as_ordered_is_adopted(void **state) {
+static void a_unit_that_runs_as_assigned_is_adopted(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         in_force(s, s->one, "active");
         assert_step(s, AGENT_ADOPT);
         in_force(s, s->one, "activating");
@@ -168,40 +168,40 @@ static void what_runs_as_ordered_is_adopted(void **state) {
         assert_step(s, AGENT_ADOPT);
         s->seen.job = true;
         assert_step(s, AGENT_NOTHING);
-        in_force(s, s->one, "inactive"); /* a job of somebody else */
+        in_force(s, s->one, "inactive"); /* a job of another program */
         assert_step(s, AGENT_START);
 }
 
-static void what_was_started_is_not_started_again(void **state) {
+static void a_started_unit_is_not_started_again(void **state) {
         static const char *const states[] = { "active", "inactive", "failed", "activating", "deactivating" };
 
         for (size_t i = 0; i < ELEMENTS(states); i++) {
                 Scene *s = scene(state);
 
-                ordered(s, ASSIGNMENT_RUN);
-                noted(s, ASSIGNMENT_RUN, boot_now);
+                assigned(s, ASSIGNMENT_RUN);
+                recorded(s, ASSIGNMENT_RUN, boot_now);
                 in_force(s, s->one, states[i]);
                 assert_step(s, AGENT_NOTHING);
         }
 }
 
-static void a_new_boot_starts_again_what_had_not_ended_for_good(void **state) {
+static void a_new_boot_starts_units_that_have_not_completed(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_before);
+        assigned(s, ASSIGNMENT_RUN);
+        recorded(s, ASSIGNMENT_RUN, boot_before);
         assert_step(s, AGENT_WRITE);
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_START);
-        s->note.done = true;
+        s->record.done = true;
         assert_step(s, AGENT_NOTHING);
 }
 
-static void a_newer_order_for_the_same_text_starts_again(void **state) {
+static void a_newer_assignment_of_the_same_text_starts_again(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        assigned(s, ASSIGNMENT_RUN);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "inactive");
         s->assignment.index = 30;
         assert_step(s, AGENT_START);
@@ -209,11 +209,11 @@ static void a_newer_order_for_the_same_text_starts_again(void **state) {
         assert_step(s, AGENT_ADOPT);
 }
 
-static void an_edit_of_our_own_section_touches_nothing_that_runs(void **state) {
+static void an_edit_of_the_x_fleet_section_touches_no_running_unit(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        assigned(s, ASSIGNMENT_RUN);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->unit.unit = s->tuned;
         s->unit.index = s->assignment.unit_index = 25;
@@ -221,39 +221,39 @@ static void an_edit_of_our_own_section_touches_nothing_that_runs(void **state) {
         assert_step(s, AGENT_WRITE);
         in_force(s, s->tuned, "active");
         assert_step(s, AGENT_RECORD);
-        s->note.unit = s->tuned;
-        s->note.index = 26;
+        s->record.unit = s->tuned;
+        s->record.index = 26;
         assert_step(s, AGENT_RECORD);
-        s->note.unit_index = 25;
+        s->record.unit_index = 25;
         assert_step(s, AGENT_NOTHING);
 }
 
 static void a_changed_text_is_stopped_written_and_started(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        assigned(s, ASSIGNMENT_RUN);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->unit.unit = s->two;
         s->unit.index = s->assignment.unit_index = 25;
         s->assignment.index = 26;
         assert_step(s, AGENT_STOP);
-        s->note.started_boot[0] = 0;
+        s->record.started_boot[0] = 0;
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_WRITE);
         in_force(s, s->two, "inactive");
         assert_step(s, AGENT_START);
 }
 
-/* The note says what runs. */
-static void a_changed_text_is_stopped_also_where_the_file_of_the_former_one_is_gone(void **state) {
+/* The record has the running text. */
+static void a_changed_text_is_stopped_even_without_the_file_of_the_former_one(void **state) {
         static const SystemdOwner owners[] = { SYSTEMD_OURS, SYSTEMD_ABSENT };
 
         for (size_t i = 0; i < ELEMENTS(owners); i++) {
                 Scene *s = scene(state);
 
-                ordered(s, ASSIGNMENT_RUN);
-                noted(s, ASSIGNMENT_RUN, boot_now);
+                assigned(s, ASSIGNMENT_RUN);
+                recorded(s, ASSIGNMENT_RUN, boot_now);
                 owned(s, boot_now);
                 in_force(s, s->one, "active");
                 s->seen.owner = owners[i];
@@ -267,12 +267,12 @@ static void a_changed_text_is_stopped_also_where_the_file_of_the_former_one_is_g
                 s->unit.unit = s->two;
                 assert_step(s, AGENT_STOP);
 
-                /* The call failed, or got lost. */
-                s->note.unit = s->two;
-                s->note.unit_index = 25;
-                s->note.index = 26;
-                s->note.started_boot[0] = 0;
-                s->note.replacing = true;
+                /* The call failed, or was lost. */
+                s->record.unit = s->two;
+                s->record.unit_index = 25;
+                s->record.index = 26;
+                s->record.started_boot[0] = 0;
+                s->record.replacing = true;
                 assert_step(s, AGENT_STOP);
                 s->view.fresh = false;
                 assert_step(s, AGENT_NOTHING);
@@ -280,36 +280,36 @@ static void a_changed_text_is_stopped_also_where_the_file_of_the_former_one_is_g
                 snprintf(s->seen.active, sizeof(s->seen.active), "inactive");
                 assert_step(s, AGENT_WRITE);
 
-                /* The answer to its start got lost: the new text runs. */
-                noted(s, ASSIGNMENT_RUN, boot_now);
-                s->note.starting = true;
+                /* The reply to its start was lost: the new text runs. */
+                recorded(s, ASSIGNMENT_RUN, boot_now);
+                s->record.starting = true;
                 snprintf(s->seen.active, sizeof(s->seen.active), "active");
                 assert_step(s, AGENT_ADOPT);
         }
 }
 
-static void a_replacement_that_has_begun_is_finished_without_the_cluster(void **state) {
+static void a_begun_replacement_is_finished_without_the_cluster(void **state) {
         Scene *s = scene(state);
 
         s->view.fresh = false;
-        s->note.unit = s->two;
-        s->note.replacing = s->note.finishing = true;
-        noted(s, ASSIGNMENT_RUN, "");
+        s->record.unit = s->two;
+        s->record.replacing = s->record.finishing = true;
+        recorded(s, ASSIGNMENT_RUN, "");
         in_force(s, s->one, "active");
-        assert_step(s, AGENT_NOTHING); /* without the cluster nothing is stopped */
+        assert_step(s, AGENT_NOTHING); /* without the cluster no unit is stopped */
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_WRITE);
         in_force(s, s->two, "inactive");
         assert_step(s, AGENT_START);
-        assert_reason(s, "a replacement that had begun is finished");
+        assert_reason(s, "finishing a replacement");
         s->view.stopping = true;
         assert_step(s, AGENT_NOTHING);
         s->view.stopping = false;
 
-        /* Another daemon finishes it where all that was assigned is started. */
-        s->note.finishing = false;
+        /* Another daemon finishes it where all records are started. */
+        s->record.finishing = false;
         assert_step(s, AGENT_NOTHING);
-        s->view.use_saved = true;
+        s->view.use_records = true;
         assert_step(s, AGENT_START);
         in_force(s, s->two, "deactivating"); /* not before it has stopped */
         s->seen.job = true;
@@ -317,96 +317,96 @@ static void a_replacement_that_has_begun_is_finished_without_the_cluster(void **
         s->seen.job = false;
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_WRITE);
-        s->note.replacing = false;
-        assert_reason(s, "assigned before, and the cluster cannot be asked");
-        s->note.replacing = true;
+        s->record.replacing = false;
+        assert_reason(s, "assigned before, and no contact with the cluster");
+        s->record.replacing = true;
         in_force(s, s->one, "active");
         assert_step(s, AGENT_NOTHING);
-        s->view.use_saved = false;
+        s->view.use_records = false;
 
-        /* A crash between the note and the call: the former text still runs. */
-        s->note.replacing = s->view.fresh = true;
+        /* A crash between the record and the call: the former text still runs. */
+        s->record.replacing = s->view.fresh = true;
         in_force(s, s->one, "active");
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         s->unit.unit = s->two;
         assert_step(s, AGENT_STOP);
 }
 
-static void a_unit_of_the_host_is_refused_and_left_alone(void **state) {
+static void a_conflicting_unit_is_refused_and_not_touched(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
-        foreign(s, "active");
+        assigned(s, ASSIGNMENT_RUN);
+        conflicting(s, "active");
         assert_step(s, AGENT_REFUSE);
-        ordered(s, ASSIGNMENT_LOAD);
+        assigned(s, ASSIGNMENT_LOAD);
         assert_step(s, AGENT_REFUSE);
-        ordered(s, ASSIGNMENT_STOP);
+        assigned(s, ASSIGNMENT_STOP);
         assert_step(s, AGENT_DONE);
 }
 
-/* An administrator put a file of that name over ours: what runs is theirs. */
-static void a_unit_that_the_host_took_over_is_never_stopped_and_only_our_file_goes(void **state) {
+/* An administrator put a file of that name over ours: the running unit is theirs. */
+static void a_unit_that_the_host_replaced_is_never_stopped_and_only_our_file_is_removed(void **state) {
         Scene *s = scene(state);
 
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
-        foreign(s, "active");
-        ordered(s, ASSIGNMENT_RUN);
+        conflicting(s, "active");
+        assigned(s, ASSIGNMENT_RUN);
         assert_step(s, AGENT_REFUSE);
         s->unit.unit = s->two; /* nor for another text */
         assert_step(s, AGENT_REFUSE);
-        ordered(s, ASSIGNMENT_STOP);
+        assigned(s, ASSIGNMENT_STOP);
         s->assignment.index = 30;
         assert_step(s, AGENT_REMOVE);
-        s->view.note = NULL;
+        s->view.record = NULL;
         assert_step(s, AGENT_REMOVE);
         s->seen.has_file = false;
         assert_step(s, AGENT_DONE);
 }
 
-/* An administrator masks the name, or puts a file of their own over ours, and does not restart the unit: what
- * runs is what was started here. */
-static void a_unit_that_runs_on_under_a_taken_name_stays_ours_until_it_has_stopped(void **state) {
+/* An administrator masks the name, or puts a file over ours, and does not restart the unit: the running unit
+ * was started here. */
+static void a_running_unit_with_a_conflicting_file_stays_ours_until_it_has_stopped(void **state) {
         for (unsigned masked = 0; masked < 2; masked++) {
                 Scene *s = scene(state);
 
-                ordered(s, ASSIGNMENT_RUN);
-                noted(s, ASSIGNMENT_RUN, boot_now);
+                assigned(s, ASSIGNMENT_RUN);
+                recorded(s, ASSIGNMENT_RUN, boot_now);
                 in_force(s, s->one, "active");
-                foreign(s, "active");
+                conflicting(s, "active");
                 snprintf(s->seen.invocation_id, sizeof(s->seen.invocation_id), "%s", invocation_old);
-                snprintf(s->note.invocation, sizeof(s->note.invocation), "%s", invocation_old);
+                snprintf(s->record.invocation, sizeof(s->record.invocation), "%s", invocation_old);
                 snprintf(s->seen.load, sizeof(s->seen.load), masked ? "masked" : "loaded");
-                assert_false(agent_is_foreign(&s->seen, &s->note, boot_now, false));
+                assert_false(agent_is_conflicting(&s->seen, &s->record, boot_now, false));
                 assert_step(s, AGENT_NOTHING);
                 s->view.fresh = false;
                 assert_step(s, AGENT_NOTHING);
                 s->view.fresh = true;
-                ordered(s, ASSIGNMENT_STOP);
+                assigned(s, ASSIGNMENT_STOP);
                 s->assignment.index = 30;
                 assert_step(s, AGENT_STOP);
 
-                /* It has stopped: the name is the host's. */
+                /* It has stopped: the name belongs to the host. */
                 snprintf(s->seen.active, sizeof(s->seen.active), "inactive");
-                assert_true(agent_is_foreign(&s->seen, &s->note, boot_now, false));
+                assert_true(agent_is_conflicting(&s->seen, &s->record, boot_now, false));
                 assert_step(s, AGENT_REMOVE);
-                ordered(s, ASSIGNMENT_RUN);
+                assigned(s, ASSIGNMENT_RUN);
                 assert_step(s, AGENT_REFUSE);
 
                 /* It was started in another boot, or not here. */
                 snprintf(s->seen.active, sizeof(s->seen.active), "active");
-                assert_true(agent_is_foreign(&s->seen, &s->note, boot_before, false));
-                assert_true(agent_is_foreign(&s->seen, NULL, boot_now, false));
+                assert_true(agent_is_conflicting(&s->seen, &s->record, boot_before, false));
+                assert_true(agent_is_conflicting(&s->seen, NULL, boot_now, false));
 
-                /* It was restarted: what runs is the administrator's. */
+                /* It was restarted: the running unit is the administrator's. */
                 snprintf(s->seen.invocation_id, sizeof(s->seen.invocation_id), "%032x", 2);
                 assert_step(s, AGENT_REFUSE);
-                s->note.invocation[0] = s->seen.invocation_id[0] = 0;
+                s->record.invocation[0] = s->seen.invocation_id[0] = 0;
                 assert_step(s, AGENT_REFUSE);
         }
 }
 
-static void a_name_belongs_to_who_has_it_from_anywhere_else_in_any_state(void **state) {
+static void a_name_from_another_source_conflicts_in_any_state(void **state) {
         static const struct {
                 SystemdSource source;
                 SystemdOwner owner;
@@ -415,7 +415,7 @@ static void a_name_belongs_to_who_has_it_from_anywhere_else_in_any_state(void **
                 { { false, "loaded", "/run/fleet/units/web.service", true }, SYSTEMD_OURS },
                 { { false, "bad-setting", "/run/systemd/system/web.service", true }, SYSTEMD_OURS },
                 { { false, "error", "", false },
-                  SYSTEMD_ABSENT }, /* so a unit of ours is called whose file vanished while it ran */
+                  SYSTEMD_ABSENT }, /* the owner of our unit whose file was removed while it ran */
                 { { false, "loaded", "", false }, SYSTEMD_ABSENT },
                 { { false, "loaded", "/usr/lib/systemd/system/web.service", false }, SYSTEMD_CONFLICTING },
                 { { false, "bad-setting", "/usr/lib/systemd/system/web.service", false },
@@ -434,63 +434,63 @@ static void a_name_belongs_to_who_has_it_from_anywhere_else_in_any_state(void **
 }
 
 /* A file system that was mounted by hand, or a service of the host whose file was removed while it ran. */
-static void what_runs_without_a_file_is_ours_only_if_it_was_started_here(void **state) {
+static void a_running_unit_without_a_file_is_ours_only_if_it_was_started_here(void **state) {
         Scene *s = scene(state);
 
         snprintf(s->seen.load, sizeof(s->seen.load), "loaded");
         snprintf(s->seen.active, sizeof(s->seen.active), "active");
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         assert_step(s, AGENT_REFUSE);
-        assert_true(agent_is_foreign(&s->seen, NULL, boot_now, false));
-        ordered(s, ASSIGNMENT_STOP);
+        assert_true(agent_is_conflicting(&s->seen, NULL, boot_now, false));
+        assigned(s, ASSIGNMENT_STOP);
         assert_step(s, AGENT_DONE);
-        noted(s, ASSIGNMENT_RUN, "another boot");
+        recorded(s, ASSIGNMENT_RUN, "another boot");
         s->assignment.index = 30;
-        assert_step(s, AGENT_REMOVE); /* of the note; nothing is stopped */
+        assert_step(s, AGENT_REMOVE); /* of the record; no unit is stopped */
 
-        /* Its file and its link were removed, and systemd has read its files since. */
-        noted(s, ASSIGNMENT_RUN, boot_now);
-        assert_false(agent_is_foreign(&s->seen, &s->note, boot_now, false));
+        /* Its file and its link were removed, and systemd was reloaded since. */
+        recorded(s, ASSIGNMENT_RUN, boot_now);
+        assert_false(agent_is_conflicting(&s->seen, &s->record, boot_now, false));
         assert_step(s, AGENT_STOP);
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         assert_step(s, AGENT_WRITE);
-        s->view.note = NULL;
+        s->view.record = NULL;
         s->seen.has_file = true;
-        assert_false(agent_is_foreign(&s->seen, NULL, boot_now, false));
+        assert_false(agent_is_conflicting(&s->seen, NULL, boot_now, false));
 
-        /* Once nothing runs the name is free. */
+        /* Once it does not run, the name is free. */
         s->seen.has_file = false;
         snprintf(s->seen.active, sizeof(s->seen.active), "inactive");
         assert_step(s, AGENT_WRITE);
 }
 
-static void an_order_whose_unit_is_gone_changes_nothing(void **state) {
+static void an_assignment_of_a_removed_unit_changes_nothing(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        assigned(s, ASSIGNMENT_RUN);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->view.unit = NULL;
         assert_step(s, AGENT_NOTHING);
 }
 
-/* The engine orders the new one when it is this host's turn. */
-static void an_order_about_an_older_text_changes_nothing(void **state) {
+/* The engine assigns the new text when it is this host's turn. */
+static void an_assignment_of_an_older_text_changes_nothing(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        assigned(s, ASSIGNMENT_RUN);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->unit.unit = s->two;
         s->unit.index = 25;
         assert_step(s, AGENT_NOTHING);
 }
 
-static void a_unit_that_was_loaded_only_is_started_also_when_our_own_section_has_changed(void **state) {
+static void a_loaded_unit_is_started_although_its_x_fleet_section_has_changed(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_LOAD, boot_now); /* it ran before */
+        assigned(s, ASSIGNMENT_RUN);
+        recorded(s, ASSIGNMENT_LOAD, boot_now); /* it ran before */
         in_force(s, s->tuned, "inactive");
         s->unit.unit = s->tuned;
         s->unit.index = s->assignment.unit_index = 25;
@@ -498,60 +498,60 @@ static void a_unit_that_was_loaded_only_is_started_also_when_our_own_section_has
         assert_step(s, AGENT_START);
 }
 
-static void load_writes_and_notes_and_starts_nothing(void **state) {
+static void load_writes_and_records_and_starts_nothing(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_LOAD);
+        assigned(s, ASSIGNMENT_LOAD);
         assert_step(s, AGENT_WRITE);
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_RECORD);
-        noted(s, ASSIGNMENT_LOAD, "");
-        assert_step(s, AGENT_RECORD); /* that its file is in force in this boot: a note of an earlier version
-                                       does not say so */
+        recorded(s, ASSIGNMENT_LOAD, "");
+        assert_step(s, AGENT_RECORD); /* its file is in force in this boot: a record of an earlier version
+                                         does not have that */
         owned(s, boot_before);
         assert_step(s, AGENT_RECORD);
         owned(s, boot_now);
         assert_step(s, AGENT_NOTHING);
-        s->note.stopping = true;
+        s->record.stopping = true;
         assert_step(s, AGENT_RECORD);
-        s->note.stopping = false;
-        noted(s, ASSIGNMENT_RUN, "");
+        s->record.stopping = false;
+        recorded(s, ASSIGNMENT_RUN, "");
         assert_step(s, AGENT_RECORD);
-        noted(s, ASSIGNMENT_LOAD, "");
+        recorded(s, ASSIGNMENT_LOAD, "");
         s->assignment.index = 21;
         assert_step(s, AGENT_RECORD);
 }
 
-/* A socket, a timer or a person started it, and its file and its link were removed since. */
+/* A socket, a timer or a user started it, and its file and its link were removed since. */
 static void a_loaded_unit_that_runs_is_ours_without_its_file(void **state) {
         Scene *s = scene(state);
 
-        noted(s, ASSIGNMENT_LOAD, "");
+        recorded(s, ASSIGNMENT_LOAD, "");
         owned(s, boot_now);
         snprintf(s->seen.load, sizeof(s->seen.load), "error");
         snprintf(s->seen.active, sizeof(s->seen.active), "active");
-        ordered(s, ASSIGNMENT_LOAD);
-        assert_false(agent_is_foreign(&s->seen, &s->note, boot_now, false));
+        assigned(s, ASSIGNMENT_LOAD);
+        assert_false(agent_is_conflicting(&s->seen, &s->record, boot_now, false));
         assert_step(s, AGENT_WRITE);
         s->view.fresh = false;
         assert_step(s, AGENT_WRITE);
         s->view.fresh = true;
-        ordered(s, ASSIGNMENT_STOP);
+        assigned(s, ASSIGNMENT_STOP);
         s->assignment.index = 30;
         assert_step(s, AGENT_STOP);
         owned(s, boot_before);
-        assert_true(agent_is_foreign(&s->seen, &s->note, boot_now, false));
+        assert_true(agent_is_conflicting(&s->seen, &s->record, boot_now, false));
         assert_step(s, AGENT_REMOVE);
 }
 
 static void load_after_run_stops(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_LOAD);
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        assigned(s, ASSIGNMENT_LOAD);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->assignment.index = 19;
-        assert_step(s, AGENT_RECORD); /* the order is from before the note */
+        assert_step(s, AGENT_RECORD); /* the assignment precedes the record */
         s->assignment.index = 21;
         assert_step(s, AGENT_STOP);
         in_force(s, s->one, "inactive");
@@ -561,12 +561,12 @@ static void load_after_run_stops(void **state) {
 static void stop_stops_removes_and_reports(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_STOP);
+        assigned(s, ASSIGNMENT_STOP);
         s->assignment.index = 30;
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         assert_step(s, AGENT_STOP);
-        s->view.note = NULL; /* lost */
+        s->view.record = NULL; /* lost */
         assert_step(s, AGENT_STOP);
         s->seen.has_file = false;
         assert_step(s, AGENT_STOP);
@@ -578,99 +578,99 @@ static void stop_stops_removes_and_reports(void **state) {
         in_force(s, s->one, "failed");
         assert_step(s, AGENT_REMOVE);
         s = scene(state);
-        ordered(s, ASSIGNMENT_STOP);
+        assigned(s, ASSIGNMENT_STOP);
         assert_step(s, AGENT_DONE);
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         assert_step(s, AGENT_REMOVE);
 }
 
-/* The call to stop it failed, or was lost: its file is gone, so that the note alone says whose it is. */
+/* The stop call failed, or was lost: the file is gone, so the record alone shows the owner. */
 static void what_was_ordered_to_stop_is_ours_until_it_has_stopped_and_is_never_started_or_put_back(
         void **state) {
         for (unsigned boots = 0; boots < 2; boots++) {
                 Scene *s = scene(state);
 
-                noted(s, ASSIGNMENT_LOAD, boots ? boot_before : boot_now);
-                s->note.stopping = true;
+                recorded(s, ASSIGNMENT_LOAD, boots ? boot_before : boot_now);
+                s->record.stopping = true;
                 if (!boots) {
                         snprintf(s->seen.load, sizeof(s->seen.load), "error");
                         snprintf(s->seen.active, sizeof(s->seen.active), "active");
-                        ordered(s, ASSIGNMENT_STOP);
+                        assigned(s, ASSIGNMENT_STOP);
                         s->assignment.index = 30;
                         assert_step(s, AGENT_STOP);
                         s->view.assignment = NULL;
                         assert_step(s, AGENT_NOTHING);
                 }
                 s->view.fresh = false;
-                s->view.use_saved = true;
+                s->view.use_records = true;
                 s->view.assignment = NULL;
                 assert_step(s, AGENT_NOTHING);
                 snprintf(s->seen.active, sizeof(s->seen.active), "inactive");
-                s->note.stopped_for = true;
+                s->record.stopped_for = true;
                 assert_step(s, AGENT_NOTHING);
 
-                /* The order is gone: another daemon reported that it was obeyed, and died before the note was
+                /* The assignment is gone: another daemon reported its end, and died before the record was
                  * removed. */
                 s->view.fresh = true;
                 assert_step(s, AGENT_REMOVE);
-                ordered(s, ASSIGNMENT_STOP);
+                assigned(s, ASSIGNMENT_STOP);
                 s->assignment.index = 30;
                 assert_step(s, AGENT_REMOVE);
 
-                /* It is wanted again. */
-                ordered(s, ASSIGNMENT_RUN);
+                /* It is assigned again. */
+                assigned(s, ASSIGNMENT_RUN);
                 assert_step(s, AGENT_WRITE);
                 in_force(s, s->one, "active");
                 assert_step(s, AGENT_ADOPT);
         }
 }
 
-static void an_old_order_to_stop_is_not_about_a_new_assignment(void **state) {
+static void an_older_stop_assignment_does_not_apply_to_a_newer_record(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_STOP);
+        assigned(s, ASSIGNMENT_STOP);
         s->assignment.index = 19;
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         assert_step(s, AGENT_NOTHING);
 }
 
-static void nothing_is_started_while_the_host_goes_down(void **state) {
+static void no_unit_is_started_during_a_shutdown(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         in_force(s, s->one, "inactive");
         s->view.stopping = true;
         assert_step(s, AGENT_NOTHING);
         s->view.fresh = false;
-        s->view.use_saved = true;
-        noted(s, ASSIGNMENT_RUN, boot_before);
+        s->view.use_records = true;
+        recorded(s, ASSIGNMENT_RUN, boot_before);
         assert_step(s, AGENT_NOTHING);
 }
 
-static void a_noted_start_that_left_no_trace_is_made(void **state) {
+static void a_recorded_start_that_left_no_trace_is_made(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_now);
-        s->note.starting = true;
+        assigned(s, ASSIGNMENT_RUN);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
+        s->record.starting = true;
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_START);
 
-        /* What systemd shows is the trace of a run before. */
-        snprintf(s->note.before, sizeof(s->note.before), "%s", invocation_old);
+        /* systemd shows an earlier invocation. */
+        snprintf(s->record.before, sizeof(s->record.before), "%s", invocation_old);
         snprintf(s->seen.invocation_id, sizeof(s->seen.invocation_id), "%s", invocation_old);
         assert_step(s, AGENT_START);
         in_force(s, s->one, "failed");
         assert_step(s, AGENT_START);
 }
 
-static void a_noted_start_that_left_a_trace_is_not_made_twice(void **state) {
+static void a_recorded_start_that_left_a_trace_is_not_made_twice(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_now);
-        s->note.starting = true;
+        assigned(s, ASSIGNMENT_RUN);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
+        s->record.starting = true;
         in_force(s, s->one, "inactive");
         snprintf(s->seen.invocation_id, sizeof(s->seen.invocation_id), "%s", invocation_old);
         assert_step(s, AGENT_ADOPT); /* it ran, and has ended */
@@ -683,69 +683,69 @@ static void a_noted_start_that_left_a_trace_is_not_made_twice(void **state) {
         s->view.fresh = false;
         assert_step(s, AGENT_ADOPT);
         s->view.fresh = true;
-        s->note.starting = false;
+        s->record.starting = false;
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_NOTHING); /* and that it ended on its own changes nothing */
 }
 
-static void without_the_cluster_only_what_the_boot_ended_is_started_and_only_after_the_wait(void **state) {
+static void without_the_cluster_only_units_that_the_boot_ended_are_started_after_the_wait(void **state) {
         Scene *s = scene(state);
 
         s->view.fresh = false;
-        ordered(s, ASSIGNMENT_STOP); /* from before the assignment */
+        assigned(s, ASSIGNMENT_STOP); /* older than the record */
         s->assignment.index = 10;
-        noted(s, ASSIGNMENT_RUN, boot_before);
+        recorded(s, ASSIGNMENT_RUN, boot_before);
         assert_step(s, AGENT_NOTHING);
-        s->view.use_saved = true;
+        s->view.use_records = true;
         assert_step(s, AGENT_WRITE);
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_START);
         in_force(s, s->one, "active");
         assert_step(s, AGENT_ADOPT);
-        s->note.done = true;
+        s->record.done = true;
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_NOTHING);
-        noted(s, ASSIGNMENT_RUN, boot_now);
-        s->note.done = false;
+        recorded(s, ASSIGNMENT_RUN, boot_now);
+        s->record.done = false;
         in_force(s, s->one, "active");
         assert_step(s, AGENT_NOTHING);
-        s->view.note = NULL;
+        s->view.record = NULL;
         in_force(s, s->one, "inactive");
         assert_step(s, AGENT_NOTHING);
 }
 
-/* This replica has the order, and lost the cluster before the order was carried out: the unit may run
- * elsewhere by now. */
-static void without_the_cluster_what_is_known_to_be_ordered_otherwise_is_not_started(void **state) {
+/* This replica has the assignment, and lost the cluster before it was executed: the unit may run elsewhere by
+ * now. */
+static void without_the_cluster_a_unit_with_a_newer_known_assignment_is_not_started(void **state) {
         static const AssignmentKind kinds[] = { ASSIGNMENT_STOP, ASSIGNMENT_LOAD };
 
         for (size_t i = 0; i < ELEMENTS(kinds); i++) {
                 Scene *s = scene(state);
 
                 s->view.fresh = false;
-                ordered(s, kinds[i]);
+                assigned(s, kinds[i]);
                 s->assignment.index = 30;
 
                 /* A boot. */
-                s->view.use_saved = true;
-                noted(s, ASSIGNMENT_RUN, boot_before);
+                s->view.use_records = true;
+                recorded(s, ASSIGNMENT_RUN, boot_before);
                 assert_step(s, AGENT_NOTHING);
                 in_force(s, s->one, "inactive");
                 assert_step(s, AGENT_NOTHING);
-                s->view.use_saved = false;
+                s->view.use_records = false;
 
                 /* A replacement. */
-                s->note.replacing = s->note.finishing = true;
-                noted(s, ASSIGNMENT_RUN, "");
+                s->record.replacing = s->record.finishing = true;
+                recorded(s, ASSIGNMENT_RUN, "");
                 assert_step(s, AGENT_NOTHING);
-                s->note.replacing = s->note.finishing = false;
+                s->record.replacing = s->record.finishing = false;
 
-                /* It was stopped for the sake of another unit. */
-                noted(s, ASSIGNMENT_RUN, boot_now);
+                /* It was stopped because of another unit. */
+                recorded(s, ASSIGNMENT_RUN, boot_now);
                 s->seen.end = SYSTEMD_END_STOPPED_FOR;
                 assert_step(s, AGENT_NOTHING);
 
-                /* What runs is not stopped. */
+                /* A running unit is not stopped. */
                 in_force(s, s->one, "active");
                 assert_step(s, AGENT_NOTHING);
                 s->assignment.index = 19;
@@ -754,7 +754,7 @@ static void without_the_cluster_what_is_known_to_be_ordered_otherwise_is_not_sta
         }
 }
 
-static void a_file_or_a_link_that_is_missing_is_put_back(void **state) {
+static void a_missing_file_or_link_is_restored(void **state) {
         static const AssignmentKind kinds[] = { ASSIGNMENT_RUN, ASSIGNMENT_LOAD };
 
         for (size_t i = 0; i < 2 * ELEMENTS(kinds); i++) {
@@ -762,61 +762,61 @@ static void a_file_or_a_link_that_is_missing_is_put_back(void **state) {
                 Scene *s = scene(state);
 
                 if (i < ELEMENTS(kinds))
-                        ordered(s, kind);
+                        assigned(s, kind);
                 s->view.fresh = i < ELEMENTS(kinds);
-                noted(s, kind, kind == ASSIGNMENT_RUN ? boot_now : "");
+                recorded(s, kind, kind == ASSIGNMENT_RUN ? boot_now : "");
                 owned(s, boot_now);
                 in_force(s, s->one, kind == ASSIGNMENT_RUN ? "active" : "inactive");
                 assert_step(s, AGENT_NOTHING);
                 snprintf(s->seen.load, sizeof(s->seen.load),
-                         "not-found"); /* somebody took the link, and had systemd read anew */
+                         "not-found"); /* another program removed the link, and reloaded systemd */
                 s->seen.owner = SYSTEMD_ABSENT;
                 s->seen.fragment[0] = 0;
                 assert_step(s, AGENT_WRITE);
                 in_force(s, s->one, "active");
-                snprintf(s->seen.load, sizeof(s->seen.load), "error"); /* so systemd calls it while it runs */
+                snprintf(s->seen.load, sizeof(s->seen.load), "error"); /* the load state while it runs */
                 if (kind == ASSIGNMENT_RUN)
                         assert_step(s, AGENT_WRITE);
                 in_force(s, s->one, "inactive");
                 snprintf(s->seen.load, sizeof(s->seen.load),
-                         "error"); /* what does not run has another trouble */
+                         "error"); /* a unit that does not run has another error */
                 assert_step(s, AGENT_NOTHING);
                 in_force(s, s->one, kind == ASSIGNMENT_RUN ? "active" : "inactive");
                 s->seen.has_file = false;
                 s->seen.hash[0] = 0;
                 assert_step(s, AGENT_WRITE);
-                s->note.done = kind == ASSIGNMENT_RUN;
+                s->record.done = kind == ASSIGNMENT_RUN;
                 if (kind == ASSIGNMENT_RUN)
-                        assert_step(s, AGENT_NOTHING); /* what has ended for good needs neither */
+                        assert_step(s, AGENT_NOTHING); /* a completed unit needs neither */
         }
 }
 
-static void what_ended_well_is_done_once_its_job_has_ended(void **state) {
+static void a_unit_that_succeeded_has_completed_once_its_job_has_ended(void **state) {
         Scene *s = scene(state);
 
         in_force(s, s->one, "inactive");
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         snprintf(s->seen.result, sizeof(s->seen.result), "success");
         s->seen.end = SYSTEMD_END_ITSELF;
-        assert_true(agent_is_done(&s->note, &s->seen, boot_now, true));
-        assert_false(agent_is_done(&s->note, &s->seen, boot_now, false));
-        assert_false(agent_is_done(&s->note, &s->seen, boot_before, true));
+        assert_true(agent_is_done(&s->record, &s->seen, boot_now, true));
+        assert_false(agent_is_done(&s->record, &s->seen, boot_now, false));
+        assert_false(agent_is_done(&s->record, &s->seen, boot_before, true));
         assert_false(agent_is_done(NULL, &s->seen, boot_now, true));
         s->seen.job = true;
-        assert_false(agent_is_done(&s->note, &s->seen, boot_now, true));
+        assert_false(agent_is_done(&s->record, &s->seen, boot_now, true));
         s->seen.job = false;
-        s->note.starting = true;
-        assert_false(agent_is_done(&s->note, &s->seen, boot_now, true));
-        s->note.starting = false;
+        s->record.starting = true;
+        assert_false(agent_is_done(&s->record, &s->seen, boot_now, true));
+        s->record.starting = false;
         snprintf(s->seen.result, sizeof(s->seen.result), "exit-code");
-        assert_false(agent_is_done(&s->note, &s->seen, boot_now, true));
-        s->note.done = true;
-        assert_true(agent_is_done(&s->note, &s->seen, boot_before, false));
-        s->note.kind = ASSIGNMENT_LOAD;
-        assert_false(agent_is_done(&s->note, &s->seen, boot_now, true));
+        assert_false(agent_is_done(&s->record, &s->seen, boot_now, true));
+        s->record.done = true;
+        assert_true(agent_is_done(&s->record, &s->seen, boot_before, false));
+        s->record.kind = ASSIGNMENT_LOAD;
+        assert_false(agent_is_done(&s->record, &s->seen, boot_now, true));
 }
 
-static void what_was_stopped_or_skipped_is_not_finished(void **state) {
+static void a_stopped_or_skipped_unit_has_not_completed(void **state) {
         static const struct {
                 SystemdEnd end;
                 bool oneshot, held, ran, done;
@@ -829,8 +829,8 @@ static void what_was_stopped_or_skipped_is_not_finished(void **state) {
                 { SYSTEMD_END_SKIPPED, true, false, true, false },
                 { SYSTEMD_END_FAILED, false, false, true, false },
                 { SYSTEMD_END_FAILED, true, false, true, false },
-                { SYSTEMD_END_UNKNOWN, false, false, true, false }, /* Restart=always, perhaps; a file says
-                                                                       nothing of how it ended */
+                { SYSTEMD_END_UNKNOWN, false, false, true, false }, /* Restart=always, perhaps; a file does
+                                                                       not show how it ended */
                 { SYSTEMD_END_UNKNOWN, true, false, true, true },
                 { SYSTEMD_END_UNKNOWN, true, true, true, false },
                 { SYSTEMD_END_UNKNOWN, true, false, false, false }, /* perhaps it never began */
@@ -840,22 +840,22 @@ static void what_was_stopped_or_skipped_is_not_finished(void **state) {
                 Scene *s = scene(state);
 
                 in_force(s, s->one, "inactive");
-                noted(s, ASSIGNMENT_RUN, boot_now);
+                recorded(s, ASSIGNMENT_RUN, boot_now);
                 s->seen.end = rows[i].end;
                 s->seen.oneshot = rows[i].oneshot;
                 s->seen.held = rows[i].held;
-                s->note.ran = rows[i].ran;
-                assert_int_equal(agent_is_done(&s->note, &s->seen, boot_now, true), rows[i].done);
+                s->record.ran = rows[i].ran;
+                assert_int_equal(agent_is_done(&s->record, &s->seen, boot_now, true), rows[i].done);
         }
 }
 
-static void what_was_stopped_for_another_unit_is_started_again_when_that_is_back(void **state) {
+static void a_unit_stopped_because_of_another_one_is_started_again_when_that_runs(void **state) {
         for (unsigned fresh = 0; fresh < 2; fresh++) {
                 Scene *s = scene(state);
 
                 s->view.fresh = fresh;
-                ordered(s, ASSIGNMENT_RUN);
-                noted(s, ASSIGNMENT_RUN, boot_now);
+                assigned(s, ASSIGNMENT_RUN);
+                recorded(s, ASSIGNMENT_RUN, boot_now);
                 in_force(s, s->one, "inactive");
                 s->seen.end = SYSTEMD_END_STOPPED_FOR;
                 s->seen.held = true;
@@ -871,54 +871,54 @@ static void what_was_stopped_for_another_unit_is_started_again_when_that_is_back
                 s->seen.end = SYSTEMD_END_STOPPED; /* by hand */
                 assert_step(s, AGENT_NOTHING);
 
-                /* A new daemon has not seen it. */
+                /* A new daemon has not observed it. */
                 s->seen.end = SYSTEMD_END_UNKNOWN;
                 assert_step(s, AGENT_NOTHING);
-                s->note.stopped_for = true;
+                s->record.stopped_for = true;
                 assert_step(s, AGENT_START);
                 s->seen.held = true;
                 assert_step(s, AGENT_NOTHING);
-                s->note.stopped_for = false;
-                assert_true(agent_is_stopped_for(&s->note, &s->seen, boot_now));
-                s->note.stopped = true; /* the daemon before has seen that it was by hand */
-                assert_false(agent_is_stopped_for(&s->note, &s->seen, boot_now));
-                s->note.stopped = false;
+                s->record.stopped_for = false;
+                assert_true(agent_is_stopped_for(&s->record, &s->seen, boot_now));
+                s->record.stopped = true; /* the previous daemon has observed that it was by hand */
+                assert_false(agent_is_stopped_for(&s->record, &s->seen, boot_now));
+                s->record.stopped = false;
 
                 s->seen.held = false;
-                s->note.stopped_for = true;
+                s->record.stopped_for = true;
                 assert_step(s, AGENT_START);
-                s->note.done = true;
+                s->record.done = true;
                 assert_step(s, AGENT_NOTHING);
-                assert_false(agent_is_stopped_for(&s->note, &s->seen, boot_now));
-                s->note.done = false;
-                assert_true(agent_is_stopped_for(&s->note, &s->seen, boot_now));
-                assert_false(agent_is_stopped_for(&s->note, &s->seen, boot_before));
-                s->note.starting = true;
-                assert_false(agent_is_stopped_for(&s->note, &s->seen, boot_now));
-                s->note.starting = false;
+                assert_false(agent_is_stopped_for(&s->record, &s->seen, boot_now));
+                s->record.done = false;
+                assert_true(agent_is_stopped_for(&s->record, &s->seen, boot_now));
+                assert_false(agent_is_stopped_for(&s->record, &s->seen, boot_before));
+                s->record.starting = true;
+                assert_false(agent_is_stopped_for(&s->record, &s->seen, boot_now));
+                s->record.starting = false;
                 snprintf(s->seen.active, sizeof(s->seen.active), "active");
-                assert_false(agent_is_stopped_for(&s->note, &s->seen, boot_now));
+                assert_false(agent_is_stopped_for(&s->record, &s->seen, boot_now));
         }
 }
 
-static void what_systemd_did_not_begin_is_started_by_a_new_order_or_text_alone(void **state) {
+static void a_skipped_unit_is_started_only_by_a_new_assignment_or_text(void **state) {
         static const char *const jobs[] = { "condition", "assert", "unsupported" };
 
         for (unsigned i = 0; i < 2 * 3 * ELEMENTS(jobs); i++) {
                 Scene *s = scene(state);
 
                 s->view.fresh = i % 2;
-                ordered(s, ASSIGNMENT_RUN);
-                noted(s, ASSIGNMENT_RUN, boot_now);
+                assigned(s, ASSIGNMENT_RUN);
+                recorded(s, ASSIGNMENT_RUN, boot_now);
                 in_force(s, s->one, "inactive");
                 s->seen.end = (SystemdEnd[]) { SYSTEMD_END_UNKNOWN, SYSTEMD_END_SKIPPED,
                                                SYSTEMD_END_STOPPED_FOR }[i / 2 % 3];
-                snprintf(s->note.job, sizeof(s->note.job), "%s", jobs[i / 6]);
-                s->note.stopped_for = true;
+                snprintf(s->record.job, sizeof(s->record.job), "%s", jobs[i / 6]);
+                s->record.stopped_for = true;
                 assert_step(s, AGENT_NOTHING);
-                assert_false(agent_is_stopped_for(&s->note, &s->seen, boot_now));
+                assert_false(agent_is_stopped_for(&s->record, &s->seen, boot_now));
                 s->seen.held = true;
-                assert_false(agent_is_stopped_for(&s->note, &s->seen, boot_now));
+                assert_false(agent_is_stopped_for(&s->record, &s->seen, boot_now));
                 s->seen.held = false;
 
                 s->view.fresh = true;
@@ -930,32 +930,32 @@ static void what_systemd_did_not_begin_is_started_by_a_new_order_or_text_alone(v
         }
 }
 
-static void what_failed_to_start_with_another_unit_waits_for_that_one(void **state) {
+static void a_unit_that_failed_with_its_dependency_waits_for_it(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        assigned(s, ASSIGNMENT_RUN);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "inactive");
         for (unsigned i = 0; i < 4; i++) {
                 bool known = i % 2 == 0;
 
                 s->seen.end = known ? SYSTEMD_END_STOPPED_FOR : SYSTEMD_END_UNKNOWN;
                 s->seen.oneshot = true;
-                s->note.stopped_for = !known;
-                snprintf(s->note.job, sizeof(s->note.job), "%s", i < 2 ? "dependency" : "timeout");
+                s->record.stopped_for = !known;
+                snprintf(s->record.job, sizeof(s->record.job), "%s", i < 2 ? "dependency" : "timeout");
                 s->seen.held = false;
                 assert_step(s, AGENT_START);
                 s->seen.held = true;
                 assert_step(s, AGENT_NOTHING);
         }
 
-        /* A oneshot that was seen to run meanwhile may have finished. */
+        /* A oneshot unit that was observed running meanwhile may have completed. */
         s->seen.held = false;
-        s->note.ran = true;
+        s->record.ran = true;
         assert_step(s, AGENT_NOTHING);
 }
 
-/* -- Signals of systemd, and what they say of an end -- */
+/* -- Traces: signals of systemd, and how a unit ended -- */
 
 static const SystemdChange change_runs = { .active = "active", .condition = true, .checked_us = 100 };
 
@@ -988,7 +988,7 @@ static void an_end_without_a_job_is_the_units_own_and_one_with_a_job_is_a_stop(v
                   .left_us = 200,
                   .ended_us = 210,
                   .condition = true },
-                { .active = "inactive" }, /* systemd has forgotten it, and read it anew */
+                { .active = "inactive" }, /* systemd has unloaded it, and loaded it again */
         };
         const SystemdChange oneshot[] = {
                 { .active = "activating", .job = 8, .checked_us = 300, .left_us = 0, .condition = true },
@@ -1014,7 +1014,7 @@ static void an_end_without_a_job_is_the_units_own_and_one_with_a_job_is_a_stop(v
         assert_int_equal(end_of(&change_runs, 1, false, false), SYSTEMD_END_UNKNOWN);
 }
 
-static void a_service_that_its_own_command_kept_from_its_start_was_skipped(void **state) {
+static void a_service_that_its_exec_condition_rejected_was_skipped(void **state) {
         const SystemdChange begins = {
                 .active = "activating", .job = 8, .checked_us = 300, .condition = true
         };
@@ -1022,7 +1022,7 @@ static void a_service_that_its_own_command_kept_from_its_start_was_skipped(void 
                 .active = "inactive", .job = 8, .checked_us = 300, .ended_us = 310, .condition = true
         };
 
-        for (unsigned seen = 0; seen < 2; seen++) { /* systemd may tell both at once */
+        for (unsigned seen = 0; seen < 2; seen++) { /* systemd may report both at once */
                 SystemdTrace t = {};
 
                 if (seen)
@@ -1059,7 +1059,7 @@ static void a_unit_stopped_before_it_was_active_has_not_ended_by_itself(void **s
                 assert_true(t.undecided);
                 assert_int_equal(t.stopped_us, 305);
 
-                /* The next start is another one. */
+                /* The next start is a new one. */
                 systemd_trace_change(&t, &begins);
                 systemd_trace_change(&t, &(SystemdChange) { .active = "inactive",
                                                             .job = 10,
@@ -1070,7 +1070,7 @@ static void a_unit_stopped_before_it_was_active_has_not_ended_by_itself(void **s
         }
 }
 
-static void a_job_canceled_before_the_unit_was_active_is_no_stop(void **state) {
+static void a_job_canceled_before_the_unit_was_active_is_not_a_stop(void **state) {
         const SystemdChange ends = {
                 .active = "inactive", .job = 10, .checked_us = 100, .ended_us = 410, .condition = true
         };
@@ -1104,7 +1104,7 @@ static void an_end_is_that_of_the_last_start_and_is_not_known_once_signals_were_
         assert_int_equal(t.end, SYSTEMD_END_UNKNOWN);
 }
 
-static void of_moves_the_last_ones_are_known(void **state) {
+static void the_latest_moves_are_known(void **state) {
         SystemdMoves m = {};
 
         systemd_moves_add(&m, "app.service", 100);
@@ -1127,7 +1127,7 @@ static void of_moves_the_last_ones_are_known(void **state) {
         assert_false(systemd_moves_have(&m, "other.service", 0));
 }
 
-static void a_unit_was_stopped_for_those_that_moved_and_where_none_is_known_for_any(void **state) {
+static void units_that_changed_caused_the_stop_and_any_unit_if_none_is_known(void **state) {
         SystemdTrace t = {};
 
         assert_true(systemd_trace_may_be_for(&t, "app.service"));
@@ -1146,31 +1146,30 @@ static void a_former_text_that_was_started_again_during_its_replacement_is_stopp
         void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, "");
+        assigned(s, ASSIGNMENT_RUN);
+        recorded(s, ASSIGNMENT_RUN, "");
         in_force(s, s->one, "active");
-        s->note.replacing = s->view.outdated = true;
+        s->record.replacing = s->view.outdated = true;
         assert_step(s, AGENT_STOP);
         s->view.fresh = false;
-        s->view.use_saved = true;
+        s->view.use_records = true;
         assert_step(s, AGENT_NOTHING);
         s->view.fresh = true;
-        s->note.replacing = false; /* what runs is not known to be another text */
+        s->record.replacing = false; /* the running text may be the assigned one */
         assert_step(s, AGENT_ADOPT);
 }
 
-/* An edit was taken back before the file that it was about was written, or systemd has read the former text
- * again. */
-static void what_runs_is_no_former_text_where_another_text_is_wanted_than_was_noted(void **state) {
+/* An edit was reverted before its file was written, or systemd has read the former text again. */
+static void a_running_unit_is_not_outdated_when_another_text_than_the_recorded_is_assigned(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, "");
+        assigned(s, ASSIGNMENT_RUN);
+        recorded(s, ASSIGNMENT_RUN, "");
         in_force(s, s->one, "active");
-        s->note.unit = s->two;
-        s->note.replacing = s->view.outdated = true;
+        s->record.unit = s->two;
+        s->record.replacing = s->view.outdated = true;
         assert_step(s, AGENT_ADOPT);
-        s->note.unit = s->one;
+        s->record.unit = s->one;
         assert_step(s, AGENT_STOP);
 }
 
@@ -1178,7 +1177,7 @@ static void what_runs_is_no_former_text_where_another_text_is_wanted_than_was_no
 
 typedef void (*Judge)(Scene *s, AgentStep step);
 
-/* Takes the next digit of 'n' in base 'of'. */
+/* Return the next digit of 'n' in base 'of'. */
 static unsigned digit(uint64_t *n, unsigned of) {
         unsigned d = *n % of;
 
@@ -1190,43 +1189,43 @@ static bool scene_number(Scene *s, uint64_t n) {
         static const char *const states[] = { "active", "inactive", "failed", "activating" };
         const Unit *texts[] = { s->one, s->tuned, s->two };
         uint64_t number = n;
-        unsigned order = digit(&n, 4), unit = digit(&n, 4), file = digit(&n, 4), note = digit(&n, 3),
+        unsigned order = digit(&n, 4), unit = digit(&n, 4), file = digit(&n, 4), record = digit(&n, 3),
                  boot = digit(&n, 3);
         const char *active = states[digit(&n, ELEMENTS(states))];
 
-        s->assignment.index = 19 + digit(&n, 3); /* before, of, after the note */
+        s->assignment.index = 19 + digit(&n, 3); /* before, equal to, after the record */
         s->assignment.unit_index = 10 + digit(&n, 2);
         s->unit.unit = unit > 0 ? (Unit *) texts[unit - 1] : NULL;
         s->view.unit = unit > 0 ? &s->unit : NULL;
         if (file > 0)
                 in_force(s, texts[file - 1], active);
         if (digit(&n, 2))
-                foreign(s, active);
+                conflicting(s, active);
         if (digit(&n, 2))
                 snprintf(s->seen.invocation_id, sizeof(s->seen.invocation_id), "%s", invocation_old);
         if (order > 0)
-                ordered(s,
-                        (AssignmentKind[]) { ASSIGNMENT_RUN, ASSIGNMENT_LOAD, ASSIGNMENT_STOP }[order - 1]);
-        if (note > 0)
-                noted(s, note == 1 ? ASSIGNMENT_RUN : ASSIGNMENT_LOAD,
-                      (const char *[]) { "", boot_before, boot_now }[boot]);
-        s->note.starting = digit(&n, 2);
-        s->note.done = digit(&n, 2);
+                assigned(s,
+                         (AssignmentKind[]) { ASSIGNMENT_RUN, ASSIGNMENT_LOAD, ASSIGNMENT_STOP }[order - 1]);
+        if (record > 0)
+                recorded(s, record == 1 ? ASSIGNMENT_RUN : ASSIGNMENT_LOAD,
+                         (const char *[]) { "", boot_before, boot_now }[boot]);
+        s->record.starting = digit(&n, 2);
+        s->record.done = digit(&n, 2);
         s->seen.need_reload = digit(&n, 2);
         s->seen.job = digit(&n, 2);
         s->seen.end = number * 7 / 3 % 6;
         s->seen.held = number * 11 / 5 % 2;
-        s->note.replacing = number * 17 / 11 % 2;
+        s->record.replacing = number * 17 / 11 % 2;
         s->view.outdated = number * 37 / 29 % 2;
-        s->note.finishing = s->note.replacing && number * 19 / 13 % 2;
-        s->note.stopped_for = number * 13 / 7 % 2;
+        s->record.finishing = s->record.replacing && number * 19 / 13 % 2;
+        s->record.stopped_for = number * 13 / 7 % 2;
         if (number * 31 / 23 % 2)
                 owned(s, boot_now);
-        s->note.stopping = s->note.kind == ASSIGNMENT_LOAD && number * 29 / 19 % 2;
+        s->record.stopping = s->record.kind == ASSIGNMENT_LOAD && number * 29 / 19 % 2;
         if (number * 23 / 17 % 2)
-                snprintf(s->note.invocation, sizeof(s->note.invocation), "%s", invocation_old);
+                snprintf(s->record.invocation, sizeof(s->record.invocation), "%s", invocation_old);
         s->view.fresh = digit(&n, 2);
-        s->view.use_saved = digit(&n, 2);
+        s->view.use_records = digit(&n, 2);
         s->view.stopping = digit(&n, 2);
         return n == 0;
 }
@@ -1246,37 +1245,39 @@ static void for_each_scene(void **state, Judge judge) {
 }
 
 static void judge_stop(Scene *s, AgentStep step) {
-        bool newer = s->view.note && s->view.assignment && s->assignment.index > s->note.index;
+        bool newer = s->view.record && s->view.assignment && s->assignment.index > s->record.index;
         bool ordered_to_stop = s->view.assignment && s->assignment.kind == ASSIGNMENT_STOP &&
-                               (!s->view.note || s->assignment.index >= s->note.index);
+                               (!s->view.record || s->assignment.index >= s->record.index);
         bool changed = s->view.assignment && s->assignment.kind != ASSIGNMENT_STOP && s->unit.unit &&
                        !streq(s->seen.hash, s->unit.unit->hash) &&
-                       (s->view.note ? s->note.replacing || !unit_runs_same(s->note.unit, s->unit.unit) :
-                                       s->seen.has_file);
-        bool outdated = s->view.note && s->note.replacing && s->view.outdated && s->view.assignment &&
+                       (s->view.record ?
+                                s->record.replacing || !unit_runs_same(s->record.unit, s->unit.unit) :
+                                s->seen.has_file);
+        bool outdated = s->view.record && s->record.replacing && s->view.outdated && s->view.assignment &&
                         s->assignment.kind == ASSIGNMENT_RUN && s->unit.unit &&
-                        unit_runs_same(s->note.unit, s->unit.unit);
+                        unit_runs_same(s->record.unit, s->unit.unit);
 
         if (step != AGENT_STOP)
                 return;
         assert_true(s->view.fresh);
-        assert_true(ordered_to_stop || changed || outdated ||
-                    (s->assignment.kind == ASSIGNMENT_LOAD && (newer || (s->view.note && s->note.stopping))));
+        assert_true(
+                ordered_to_stop || changed || outdated ||
+                (s->assignment.kind == ASSIGNMENT_LOAD && (newer || (s->view.record && s->record.stopping))));
 }
 
-static void nothing_is_stopped_without_a_newer_order_or_a_changed_text(void **state) {
+static void no_unit_is_stopped_without_a_newer_assignment_or_a_changed_text(void **state) {
         for_each_scene(state, judge_stop);
 }
 
 static void judge_foreign(Scene *s, AgentStep step) {
-        bool started = s->view.note &&
-                       (streq(s->note.started_boot, boot_now) || streq(s->note.owned_boot, boot_now)) &&
+        bool started = s->view.record &&
+                       (streq(s->record.started_boot, boot_now) || streq(s->record.owned_boot, boot_now)) &&
                        agent_is_running(&s->seen);
-        bool same = s->seen.invocation_id[0] && streq(s->note.invocation, s->seen.invocation_id);
+        bool same = s->seen.invocation_id[0] && streq(s->record.invocation, s->seen.invocation_id);
 
         if (s->seen.owner != SYSTEMD_CONFLICTING)
                 return;
-        if (started && same) { /* it runs on under a taken name */
+        if (started && same) { /* it still runs under the name of another file */
                 assert_true(step != AGENT_REFUSE && step != AGENT_START);
                 return;
         }
@@ -1284,46 +1285,69 @@ static void judge_foreign(Scene *s, AgentStep step) {
                     step == AGENT_REMOVE);
         if (step == AGENT_REMOVE)
                 assert_true((s->view.assignment && s->assignment.kind == ASSIGNMENT_STOP &&
-                             (s->view.note || s->seen.has_file)) ||
-                            (s->view.fresh && s->view.note && s->note.stopping));
+                             (s->view.record || s->seen.has_file)) ||
+                            (s->view.fresh && s->view.record && s->record.stopping));
 }
 
-static void a_unit_of_the_host_is_never_written_started_or_stopped(void **state) {
+static void a_conflicting_unit_is_never_written_started_or_stopped(void **state) {
         for_each_scene(state, judge_foreign);
 }
 
 static void judge_start(Scene *s, AgentStep step) {
-        if ((step == AGENT_START || step == AGENT_WRITE) && s->note.stopping && s->view.note)
+        if ((step == AGENT_START || step == AGENT_WRITE) && s->record.stopping && s->view.record)
                 assert_true(s->view.fresh && s->view.assignment && s->assignment.kind != ASSIGNMENT_STOP);
         if (step != AGENT_START)
                 return;
         assert_false(s->view.stopping);
         assert_false(streq(s->seen.active, "active") || streq(s->seen.active, "activating"));
-        if (s->view.assignment && (s->view.fresh || s->assignment.index > s->note.index))
+        if (s->view.assignment && (s->view.fresh || s->assignment.index > s->record.index))
                 assert_int_equal(s->assignment.kind, ASSIGNMENT_RUN);
-        else /* or systemd stopped it in this boot, for another unit's sake */
-                assert_true(s->view.note && s->note.kind == ASSIGNMENT_RUN &&
-                            (s->view.use_saved || s->note.finishing ||
-                             agent_is_stopped_for(&s->note, &s->seen, boot_now)));
+        else /* or systemd stopped it in this boot because of another unit */
+                assert_true(s->view.record && s->record.kind == ASSIGNMENT_RUN &&
+                            (s->view.use_records || s->record.finishing ||
+                             agent_is_stopped_for(&s->record, &s->seen, boot_now)));
         assert_true(s->seen.has_file && !s->seen.need_reload);
 }
 
-static void nothing_is_started_but_what_is_ordered_written_and_not_running(void **state) {
+static void only_assigned_and_written_units_that_do_not_run_are_started(void **state) {
         for_each_scene(state, judge_start);
 }
 
-/* -- Lives: steps taken on a small systemd, with a crash somewhere -- */
+/* -- Lives: steps executed on a small systemd, with a crash in one of them -- */
 
 typedef struct Life {
-        AssignmentRecord note;
-        bool has_note;
+        AssignmentRecord record;
+        bool has_record;
         SystemdUnit seen;
-        bool loses_invocations; /* systemd forgets a unit that has stopped */
+        bool loses_invocations; /* systemd unloads a unit that has stopped */
         unsigned starts, stops, invocations;
 } Life;
 
-/* A step has up to three parts: the note, the call, the answer. 'parts': how many happen before the daemon
- * dies. */
+static void life_stop(Life *l, Scene *s, unsigned parts) {
+        const Unit *unit = s->unit.unit;
+
+        if (parts < 1)
+                return;
+        if (s->assignment.kind != ASSIGNMENT_RUN) {
+                l->record.kind = ASSIGNMENT_LOAD;
+                l->record.stopping = true;
+        } else {
+                l->record.replacing = !unit_runs_same(l->record.unit, unit);
+                l->record.unit = (Unit *) unit;
+                l->record.index = s->assignment.index;
+                l->record.unit_index = s->assignment.unit_index;
+                l->record.started_boot[0] = 0;
+                l->record.starting = false;
+        }
+        if (parts < 2)
+                return;
+        l->stops++;
+        snprintf(l->seen.active, sizeof(l->seen.active), "inactive");
+        if (l->loses_invocations)
+                l->seen.invocation_id[0] = 0;
+}
+
+/* A step has up to three parts: record, call, reply. 'parts': how many happen before the daemon dies. */
 static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
         const Unit *unit = s->unit.unit;
 
@@ -1333,19 +1357,19 @@ static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
         case AGENT_START:
                 if (parts < 1)
                         return;
-                if (!l->has_note)
-                        l->note = (AssignmentRecord) {};
-                l->has_note = true;
-                l->note.kind = s->assignment.kind;
-                l->note.stopping = false;
-                l->note.unit = (Unit *) unit;
-                l->note.index = s->assignment.index;
-                l->note.unit_index = s->assignment.unit_index;
+                if (!l->has_record)
+                        l->record = (AssignmentRecord) {};
+                l->has_record = true;
+                l->record.kind = s->assignment.kind;
+                l->record.stopping = false;
+                l->record.unit = (Unit *) unit;
+                l->record.index = s->assignment.index;
+                l->record.unit_index = s->assignment.unit_index;
                 if (step != AGENT_RECORD) {
-                        l->note.replacing = false;
-                        snprintf(l->note.started_boot, sizeof(l->note.started_boot), "%s", boot_now);
-                        l->note.starting = step == AGENT_START;
-                        snprintf(l->note.before, sizeof(l->note.before), "%s",
+                        l->record.replacing = false;
+                        snprintf(l->record.started_boot, sizeof(l->record.started_boot), "%s", boot_now);
+                        l->record.starting = step == AGENT_START;
+                        snprintf(l->record.before, sizeof(l->record.before), "%s",
                                  step == AGENT_START ? l->seen.invocation_id : "");
                 }
                 if (step != AGENT_START || parts < 2)
@@ -1354,7 +1378,7 @@ static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
                 snprintf(l->seen.active, sizeof(l->seen.active), "active");
                 snprintf(l->seen.invocation_id, sizeof(l->seen.invocation_id), "%032x", ++l->invocations);
                 if (parts > 2)
-                        l->note.starting = false;
+                        l->record.starting = false;
                 return;
         case AGENT_WRITE:
                 if (parts < 1)
@@ -1370,30 +1394,12 @@ static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
                 snprintf(l->seen.fragment, sizeof(l->seen.fragment), "/run/fleet/units/web.service");
                 return;
         case AGENT_STOP:
-                if (parts < 1)
-                        return;
-                if (s->assignment.kind != ASSIGNMENT_RUN) {
-                        l->note.kind = ASSIGNMENT_LOAD;
-                        l->note.stopping = true;
-                } else {
-                        l->note.replacing = !unit_runs_same(l->note.unit, unit);
-                        l->note.unit = (Unit *) unit;
-                        l->note.index = s->assignment.index;
-                        l->note.unit_index = s->assignment.unit_index;
-                        l->note.started_boot[0] = 0;
-                        l->note.starting = false;
-                }
-                if (parts < 2)
-                        return;
-                l->stops++;
-                snprintf(l->seen.active, sizeof(l->seen.active), "inactive");
-                if (l->loses_invocations)
-                        l->seen.invocation_id[0] = 0;
+                life_stop(l, s, parts);
                 return;
         case AGENT_REMOVE:
                 if (parts < 1)
                         return;
-                l->has_note = false;
+                l->has_record = false;
                 if (parts < 2)
                         return;
                 l->seen.has_file = false;
@@ -1406,14 +1412,14 @@ static void life_step(Life *l, Scene *s, AgentStep step, unsigned parts) {
         }
 }
 
-/* Lives until nothing is left to do; the daemon dies in the 'crash'-th step (from 0) after 'parts' of it. */
+/* Execute steps until none is left. The daemon dies in step 'crash' (from 0) after 'parts' of it. */
 static unsigned life_run(Life *l, Scene *s, unsigned crash, unsigned parts) {
         for (unsigned i = 0; i < 20; i++) {
                 AgentView view = s->view;
                 const char *reason;
                 AgentStep step;
 
-                view.note = l->has_note ? &l->note : NULL;
+                view.record = l->has_record ? &l->record : NULL;
                 view.seen = &l->seen;
                 step = agent_plan(&view, &reason);
                 if (step == AGENT_NOTHING || step == AGENT_DONE || step == AGENT_REFUSE)
@@ -1426,8 +1432,8 @@ static unsigned life_run(Life *l, Scene *s, unsigned crash, unsigned parts) {
 
 static Life life_begin(Scene *s, bool loses_invocations) {
         Life l = { .seen = s->seen,
-                   .note = s->note,
-                   .has_note = s->view.note != NULL,
+                   .record = s->record,
+                   .has_record = s->view.record != NULL,
                    .loses_invocations = loses_invocations };
 
         if (streq(l.seen.active, "active"))
@@ -1452,12 +1458,12 @@ static void assert_any_crash_ends_the_same(Scene *s, unsigned starts, unsigned s
                                 assert_string_equal(l.seen.active, calm.seen.active);
                                 assert_string_equal(l.seen.hash, calm.seen.hash);
                                 assert_int_equal(l.seen.has_file, calm.seen.has_file);
-                                assert_int_equal(l.has_note, calm.has_note);
-                                if (!l.has_note)
+                                assert_int_equal(l.has_record, calm.has_record);
+                                if (!l.has_record)
                                         continue;
-                                assert_false(l.note.starting);
-                                assert_int_equal(l.note.index, calm.note.index);
-                                assert_string_equal(l.note.started_boot, calm.note.started_boot);
+                                assert_false(l.record.starting);
+                                assert_int_equal(l.record.index, calm.record.index);
+                                assert_string_equal(l.record.started_boot, calm.record.started_boot);
                         }
         }
 }
@@ -1465,15 +1471,15 @@ static void assert_any_crash_ends_the_same(Scene *s, unsigned starts, unsigned s
 static void a_crash_in_any_step_of_a_start_ends_in_one_start(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
+        assigned(s, ASSIGNMENT_RUN);
         assert_any_crash_ends_the_same(s, 1, 0);
 }
 
 static void a_crash_in_any_step_of_an_update_ends_in_one_stop_and_one_start(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        assigned(s, ASSIGNMENT_RUN);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->unit.unit = s->two;
         s->unit.index = s->assignment.unit_index = 25;
@@ -1484,9 +1490,9 @@ static void a_crash_in_any_step_of_an_update_ends_in_one_stop_and_one_start(void
 static void a_crash_in_any_step_of_a_stop_ends_in_one_stop(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_STOP);
+        assigned(s, ASSIGNMENT_STOP);
         s->assignment.index = 30;
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         assert_any_crash_ends_the_same(s, 0, 1);
 }
@@ -1494,9 +1500,9 @@ static void a_crash_in_any_step_of_a_stop_ends_in_one_stop(void **state) {
 static void a_crash_in_any_step_of_a_stop_to_be_loaded_only_ends_in_one_stop(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_LOAD);
+        assigned(s, ASSIGNMENT_LOAD);
         s->assignment.index = 30;
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         assert_any_crash_ends_the_same(s, 0, 1);
 }
@@ -1504,16 +1510,16 @@ static void a_crash_in_any_step_of_a_stop_to_be_loaded_only_ends_in_one_stop(voi
 static void a_crash_in_any_step_of_a_start_after_a_boot_ends_in_one_start(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_before);
+        assigned(s, ASSIGNMENT_RUN);
+        recorded(s, ASSIGNMENT_RUN, boot_before);
         assert_any_crash_ends_the_same(s, 1, 0);
 }
 
-static void a_crash_while_our_own_section_changes_touches_nothing(void **state) {
+static void a_crash_during_an_edit_of_the_x_fleet_section_touches_no_unit(void **state) {
         Scene *s = scene(state);
 
-        ordered(s, ASSIGNMENT_RUN);
-        noted(s, ASSIGNMENT_RUN, boot_now);
+        assigned(s, ASSIGNMENT_RUN);
+        recorded(s, ASSIGNMENT_RUN, boot_now);
         in_force(s, s->one, "active");
         s->unit.unit = s->tuned;
         s->unit.index = s->assignment.unit_index = 25;
@@ -1524,61 +1530,61 @@ static void a_crash_while_our_own_section_changes_touches_nothing(void **state) 
 int main(void) {
 #define row(f) cmocka_unit_test_setup_teardown(f, scene_setup, scene_teardown)
         const struct CMUnitTest tests[] = {
-                row(nothing_is_done_before_systemd_was_asked),
-                row(no_order_is_none),
-                row(an_ordered_unit_is_written_then_started),
+                row(no_step_is_planned_before_systemd_was_read),
+                row(without_an_assignment_there_is_no_step),
+                row(an_assigned_unit_is_written_then_started),
                 row(a_text_that_systemd_has_not_read_is_not_started),
-                row(what_runs_as_ordered_is_adopted),
-                row(what_was_started_is_not_started_again),
-                row(a_new_boot_starts_again_what_had_not_ended_for_good),
-                row(a_newer_order_for_the_same_text_starts_again),
-                row(an_edit_of_our_own_section_touches_nothing_that_runs),
+                row(a_unit_that_runs_as_assigned_is_adopted),
+                row(a_started_unit_is_not_started_again),
+                row(a_new_boot_starts_units_that_have_not_completed),
+                row(a_newer_assignment_of_the_same_text_starts_again),
+                row(an_edit_of_the_x_fleet_section_touches_no_running_unit),
                 row(a_changed_text_is_stopped_written_and_started),
-                row(a_changed_text_is_stopped_also_where_the_file_of_the_former_one_is_gone),
-                row(a_replacement_that_has_begun_is_finished_without_the_cluster),
-                row(a_unit_of_the_host_is_refused_and_left_alone),
-                row(a_unit_that_the_host_took_over_is_never_stopped_and_only_our_file_goes),
-                row(a_unit_that_runs_on_under_a_taken_name_stays_ours_until_it_has_stopped),
-                cmocka_unit_test(a_name_belongs_to_who_has_it_from_anywhere_else_in_any_state),
-                row(what_runs_without_a_file_is_ours_only_if_it_was_started_here),
-                row(an_order_whose_unit_is_gone_changes_nothing),
-                row(an_order_about_an_older_text_changes_nothing),
-                row(a_unit_that_was_loaded_only_is_started_also_when_our_own_section_has_changed),
-                row(load_writes_and_notes_and_starts_nothing),
+                row(a_changed_text_is_stopped_even_without_the_file_of_the_former_one),
+                row(a_begun_replacement_is_finished_without_the_cluster),
+                row(a_conflicting_unit_is_refused_and_not_touched),
+                row(a_unit_that_the_host_replaced_is_never_stopped_and_only_our_file_is_removed),
+                row(a_running_unit_with_a_conflicting_file_stays_ours_until_it_has_stopped),
+                cmocka_unit_test(a_name_from_another_source_conflicts_in_any_state),
+                row(a_running_unit_without_a_file_is_ours_only_if_it_was_started_here),
+                row(an_assignment_of_a_removed_unit_changes_nothing),
+                row(an_assignment_of_an_older_text_changes_nothing),
+                row(a_loaded_unit_is_started_although_its_x_fleet_section_has_changed),
+                row(load_writes_and_records_and_starts_nothing),
                 row(a_loaded_unit_that_runs_is_ours_without_its_file),
                 row(load_after_run_stops),
                 row(stop_stops_removes_and_reports),
                 row(what_was_ordered_to_stop_is_ours_until_it_has_stopped_and_is_never_started_or_put_back),
-                row(an_old_order_to_stop_is_not_about_a_new_assignment),
-                row(nothing_is_started_while_the_host_goes_down),
-                row(a_noted_start_that_left_no_trace_is_made),
-                row(a_noted_start_that_left_a_trace_is_not_made_twice),
-                row(without_the_cluster_only_what_the_boot_ended_is_started_and_only_after_the_wait),
-                row(without_the_cluster_what_is_known_to_be_ordered_otherwise_is_not_started),
-                row(a_file_or_a_link_that_is_missing_is_put_back),
-                row(what_ended_well_is_done_once_its_job_has_ended),
-                row(what_was_stopped_or_skipped_is_not_finished),
-                row(what_was_stopped_for_another_unit_is_started_again_when_that_is_back),
-                row(what_systemd_did_not_begin_is_started_by_a_new_order_or_text_alone),
-                row(what_failed_to_start_with_another_unit_waits_for_that_one),
+                row(an_older_stop_assignment_does_not_apply_to_a_newer_record),
+                row(no_unit_is_started_during_a_shutdown),
+                row(a_recorded_start_that_left_no_trace_is_made),
+                row(a_recorded_start_that_left_a_trace_is_not_made_twice),
+                row(without_the_cluster_only_units_that_the_boot_ended_are_started_after_the_wait),
+                row(without_the_cluster_a_unit_with_a_newer_known_assignment_is_not_started),
+                row(a_missing_file_or_link_is_restored),
+                row(a_unit_that_succeeded_has_completed_once_its_job_has_ended),
+                row(a_stopped_or_skipped_unit_has_not_completed),
+                row(a_unit_stopped_because_of_another_one_is_started_again_when_that_runs),
+                row(a_skipped_unit_is_started_only_by_a_new_assignment_or_text),
+                row(a_unit_that_failed_with_its_dependency_waits_for_it),
                 cmocka_unit_test(an_end_without_a_job_is_the_units_own_and_one_with_a_job_is_a_stop),
-                cmocka_unit_test(a_service_that_its_own_command_kept_from_its_start_was_skipped),
+                cmocka_unit_test(a_service_that_its_exec_condition_rejected_was_skipped),
                 cmocka_unit_test(a_unit_stopped_before_it_was_active_has_not_ended_by_itself),
-                cmocka_unit_test(a_job_canceled_before_the_unit_was_active_is_no_stop),
+                cmocka_unit_test(a_job_canceled_before_the_unit_was_active_is_not_a_stop),
                 cmocka_unit_test(an_end_is_that_of_the_last_start_and_is_not_known_once_signals_were_lost),
-                cmocka_unit_test(of_moves_the_last_ones_are_known),
-                cmocka_unit_test(a_unit_was_stopped_for_those_that_moved_and_where_none_is_known_for_any),
+                cmocka_unit_test(the_latest_moves_are_known),
+                cmocka_unit_test(units_that_changed_caused_the_stop_and_any_unit_if_none_is_known),
                 row(a_former_text_that_was_started_again_during_its_replacement_is_stopped_by_order_alone),
-                row(what_runs_is_no_former_text_where_another_text_is_wanted_than_was_noted),
-                row(nothing_is_stopped_without_a_newer_order_or_a_changed_text),
-                row(a_unit_of_the_host_is_never_written_started_or_stopped),
-                row(nothing_is_started_but_what_is_ordered_written_and_not_running),
+                row(a_running_unit_is_not_outdated_when_another_text_than_the_recorded_is_assigned),
+                row(no_unit_is_stopped_without_a_newer_assignment_or_a_changed_text),
+                row(a_conflicting_unit_is_never_written_started_or_stopped),
+                row(only_assigned_and_written_units_that_do_not_run_are_started),
                 row(a_crash_in_any_step_of_a_start_ends_in_one_start),
                 row(a_crash_in_any_step_of_an_update_ends_in_one_stop_and_one_start),
                 row(a_crash_in_any_step_of_a_stop_ends_in_one_stop),
                 row(a_crash_in_any_step_of_a_stop_to_be_loaded_only_ends_in_one_stop),
                 row(a_crash_in_any_step_of_a_start_after_a_boot_ends_in_one_start),
-                row(a_crash_while_our_own_section_changes_touches_nothing),
+                row(a_crash_during_an_edit_of_the_x_fleet_section_touches_no_unit),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,4 @@
-/* How one text of a unit takes the place of another one while the unit is started by others, in virtual time.
- */
+/* Replacement of a unit's text while other programs start the unit, in virtual time. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,11 +12,11 @@
 #define ONE "[Service]\nExecStart=/bin/one\n"
 #define TWO "[Service]\nExecStart=/bin/two\n"
 
-static void ignore(void *userdata, int error, const char *sentence) {}
+static void ignore(void *userdata, int error, const char *message) {}
 
-/* As its socket does. */
-static void start_by_others(Fixture *room) {
-        assert_int_equal(real_ops->start(room->bus, "web.service", ignore, NULL), 0);
+/* As its socket starts it. */
+static void start_by_others(Fixture *fixture) {
+        assert_int_equal(real_ops->start(fixture->bus, "web.service", ignore, NULL), 0);
 }
 
 static bool is_stale;
@@ -62,32 +61,32 @@ static int list_held(Systemd *s, const char *const *names, size_t n, bool all, S
 
 static void a_listing_that_began_before_the_reload_does_not_say_that_no_former_text_was_started(
         void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         memset(&held, 0, sizeof(held));
-        run_unit(room, "web.service");
+        run_unit(fixture, "web.service");
         bent.list = list_held;
         bent.reload = reload_held;
         reload_done = NULL;
         is_stale = true;
         pretence = (Pretence) { .unit = "web.service", .change = stale };
-        order_to(room, "web.service", TWO, ASSIGNMENT_RUN);
-        UNTIL(room, reload_done);
-        run_ms(room, 500);
+        assign_to(fixture, "web.service", TWO, ASSIGNMENT_RUN);
+        UNTIL(fixture, reload_done);
+        run_ms(fixture, 500);
         held.armed = true;
-        sim_systemd_change(room->systemd, "web.service");
-        UNTIL(room, held.n > 0);
-        start_by_others(room);
-        run_ms(room, 50);
+        sim_systemd_change(fixture->systemd, "web.service");
+        UNTIL(fixture, held.n > 0);
+        start_by_others(fixture);
+        run_ms(fixture, 50);
         assert_int_equal(n_starts, 2);
         is_stale = false;
         reload_done(reload_userdata, 0, "");
-        run_ms(room, 50);
+        run_ms(fixture, 50);
         held.done(held.userdata, 0, held.units, held.n);
-        UNTIL(room, n_starts == 3);
+        UNTIL(fixture, n_starts == 3);
         assert_int_equal(n_stops, 2);
-        UNTIL(room, says(room, "web.service", "active"));
-        run_ms(room, 3000);
+        UNTIL(fixture, is_published(fixture, "web.service", "active"));
+        run_ms(fixture, 3000);
         assert_int_equal(n_stops, 2);
 }
 

@@ -1,5 +1,5 @@
-/* The HTTP face on real rooms: who may do what at which door, fleet's API of units, and what is said when
- * something is wrong. */
+/* The HTTP server on a real host: rights by listener, fleet's API of units, and the answers to invalid
+ * requests. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,13 +7,14 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/file.h"
 #include "base/text.h"
 #include "fleetd/api/request.h"
-#include "kvstore/kvstore_internal.h"
+#include "tests/lib/store_inside.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/side_by_side.h"
@@ -28,38 +29,38 @@ typedef struct Fixture {
         char *answer; /* the last one, whole */
 } Fixture;
 
-static void room_open_with(Fixture *room, ClientAccess access, const ApiLimits *limits,
+static void room_open_with(Fixture *fixture, ClientAccess access, const ApiLimits *limits,
                            const HttpLimits *http) {
-        ApiOptions options = { .network = room->host->network,
-                               .peers = room->host->peers,
-                               .store = room->host->store,
-                               .registry = room->host->registry,
-                               .machine_id = room->host->id,
+        ApiOptions options = { .network = fixture->host->network,
+                               .peers = fixture->host->peers,
+                               .store = fixture->host->store,
+                               .registry = fixture->host->registry,
+                               .machine_id = fixture->host->id,
                                .name = "alpha",
                                .access = access,
                                .limits = limits,
                                .http = http };
         Error err = {};
 
-        room->api = api_free(room->api);
-        assert_int_equal(api_new(&room->api, room->host->loop, &options), 0);
-        snprintf(room->tcp, sizeof(room->tcp), "127.0.0.1:%d", scratch_port());
-        if (api_listen(room->api, API_SOCKET, room->socket, &err) < 0 ||
-            api_listen(room->api, API_LOOPBACK, room->tcp, &err) < 0)
+        fixture->api = api_free(fixture->api);
+        assert_int_equal(api_new(&fixture->api, fixture->host->loop, &options), 0);
+        snprintf(fixture->tcp, sizeof(fixture->tcp), "127.0.0.1:%d", scratch_port());
+        if (api_listen(fixture->api, API_SOCKET, fixture->socket, &err) < 0 ||
+            api_listen(fixture->api, API_LOOPBACK, fixture->tcp, &err) < 0)
                 fail_msg("%s", err.message);
 }
 
-static void fixture_open(Fixture *room, ClientAccess access) {
-        room_open_with(room, access, NULL, NULL);
+static void fixture_open(Fixture *fixture, ClientAccess access) {
+        room_open_with(fixture, access, NULL, NULL);
 }
 
 static Fixture *fixture_new(bool joins) {
-        Fixture *room = NEW0(Fixture, 1);
+        Fixture *fixture = NEW0(Fixture, 1);
 
-        room->host = host_new(joins);
-        room->socket = scratch_path(room->host->scratch, "socket");
-        fixture_open(room, CLIENT_READ_WRITE);
-        return room;
+        fixture->host = host_new(joins);
+        fixture->socket = scratch_path(fixture->host->scratch, "socket");
+        fixture_open(fixture, CLIENT_READ_WRITE);
+        return fixture;
 }
 
 static int fixture_setup(void **state) {
@@ -74,76 +75,77 @@ static int joining_setup(void **state) {
 
 /* A host that has lost its quorum since: a majority had confirmed its tree. */
 static int lonely_setup(void **state) {
-        Fixture *room = fixture_new(true);
+        Fixture *fixture = fixture_new(true);
 
-        assert_int_equal(read_bound_confirm(&room->host->store->floor, 0), 0);
-        *state = room;
+        assert_int_equal(read_bound_confirm(&fixture->host->store->floor, 0), 0);
+        *state = fixture;
         return 0;
 }
 
 static int fallen_setup(void **state) {
         static const char floor[] = "1\nlineage 00000000000000ab\nindex 500\n";
-        Fixture *room = NEW0(Fixture, 1);
+        Fixture *fixture = NEW0(Fixture, 1);
         _cleanup_free_ char *agent = NULL;
         _cleanup_close_ int dir_fd = -1;
 
-        room->scratch = scratch_new();
-        agent = scratch_path(room->scratch, "agent");
+        fixture->scratch = scratch_new();
+        agent = scratch_path(fixture->scratch, "agent");
         dir_fd = open_dir(agent, 0700);
         assert_true(dir_fd >= 0);
         assert_int_equal(write_file_at(dir_fd, "floor", floor, strlen(floor), 0600), 0);
-        room->host = host_new_at(room->scratch, true);
-        room->socket = scratch_path(room->host->scratch, "socket");
-        fixture_open(room, CLIENT_READ_WRITE);
-        *state = room;
+        fixture->host = host_new_at(fixture->scratch, true);
+        fixture->socket = scratch_path(fixture->host->scratch, "socket");
+        fixture_open(fixture, CLIENT_READ_WRITE);
+        *state = fixture;
         return 0;
 }
 
 static int fixture_teardown(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        room->api = api_free(room->api);
-        host_free(room->host);
-        if (room->scratch)
-                scratch_free(room->scratch);
-        free(room->socket);
-        free(room->answer);
-        free(room);
+        fixture->api = api_free(fixture->api);
+        host_free(fixture->host);
+        if (fixture->scratch)
+                scratch_free(fixture->scratch);
+        free(fixture->socket);
+        free(fixture->answer);
+        free(fixture);
         return 0;
 }
 
 /* -- Asking -- */
 
-/* 'head': further lines, each with its end. Returns the status; the answer stays in the room. */
-static unsigned ask(Fixture *room, ApiListener door, const char *method, const char *target, const char *head,
-                    const char *body) {
+/* 'head': further lines, each with its end. Returns the status; the answer stays in the fixture. */
+static unsigned ask(Fixture *fixture, ApiListener listener, const char *method, const char *target,
+                    const char *head, const char *body) {
         _cleanup_text_ Text t = {};
         unsigned status = 0;
 
         text_printf(&t, "%s %s HTTP/1.1\r\n", method, target);
         if (!strstr(head, "Host:"))
-                text_printf(&t, "Host: %s\r\n", door == API_SOCKET ? "fleet" : room->tcp);
+                text_printf(&t, "Host: %s\r\n", listener == API_SOCKET ? "fleet" : fixture->tcp);
         text_append(&t, head);
         if (body)
                 text_printf(&t, "Content-Length: %zu\r\n", strlen(body));
         text_printf(&t, "Connection: close\r\n\r\n%s", body ?: "");
         assert_int_equal(t.error, 0);
-        free(room->answer);
-        room->answer = host_ask(room->host, door == API_SOCKET ? room->socket : room->tcp, t.chars, t.size);
-        (void) sscanf(room->answer, "HTTP/1.1 %u", &status);
+        free(fixture->answer);
+        fixture->answer = host_ask(fixture->host, listener == API_SOCKET ? fixture->socket : fixture->tcp,
+                                   t.chars, t.size);
+        (void) sscanf(fixture->answer, "HTTP/1.1 %u", &status);
         return status;
 }
 
-static const char *body_of(const Fixture *room) {
-        const char *end = strstr(room->answer, "\r\n\r\n");
+static const char *body_of(const Fixture *fixture) {
+        const char *end = strstr(fixture->answer, "\r\n\r\n");
 
         return end ? end + 4 : "";
 }
 
-#define assert_says(room, part)                                                      \
-        do {                                                                         \
-                if (!strstr((room)->answer, part))                                   \
-                        fail_msg("\"%s\" is not said in: %s", part, (room)->answer); \
+#define assert_says(fixture, part)                                                      \
+        do {                                                                            \
+                if (!strstr((fixture)->answer, part))                                   \
+                        fail_msg("\"%s\" is not said in: %s", part, (fixture)->answer); \
         } while (false)
 
 #define JSON "Content-Type: application/json\r\n"
@@ -151,11 +153,11 @@ static const char *body_of(const Fixture *room) {
 #define OPTIONS_OF(command) \
         "\"options\":[{\"section\":\"Service\",\"name\":\"ExecStart\",\"value\":\"" command "\"}]"
 
-static unsigned put_unit(Fixture *room, const char *name, const char *body) {
+static unsigned put_unit(Fixture *fixture, const char *name, const char *body) {
         _cleanup_text_ Text target = {};
 
         text_printf(&target, "/fleet/v1/units/%s", name);
-        return ask(room, API_SOCKET, "PUT", target.chars, JSON, body);
+        return ask(fixture, API_SOCKET, "PUT", target.chars, JSON, body);
 }
 
 /* -- Doors -- */
@@ -175,22 +177,22 @@ static void units_are_taken_over_the_socket_only(void **state) {
                 "/v1-alpha/units",
         };
         static const char *const methods[] = { "GET", "PUT", "POST", "DELETE", "PATCH", "HEAD" };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         for (size_t i = 0; i < ELEMENTS(targets); i++)
                 for (size_t m = 0; m < ELEMENTS(methods); m++)
-                        assert_int_equal(ask(room, API_LOOPBACK, methods[m], targets[i], JSON,
+                        assert_int_equal(ask(fixture, API_LOOPBACK, methods[m], targets[i], JSON,
                                              "{" OPTIONS_OF("/bin/true") "}"),
                                          403);
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
-        assert_string_equal(body_of(room), "{}");
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
+        assert_string_equal(body_of(fixture), "{}");
 }
 
-static void who_asks_for_little_does_not_wait_for_those_that_list_much(void **state) {
+static void small_requests_do_not_wait_for_large_listings(void **state) {
         enum { LISTERS = 200 };
         static const char list[] = "GET /v2/keys/dir HTTP/1.1\r\nHost: localhost\r\n\r\n",
                           get[] = "GET /v2/keys/dir/0 HTTP/1.1\r\nHost: localhost\r\n\r\n";
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         char answer[16];
         int fds[LISTERS + 1];
 
@@ -198,28 +200,28 @@ static void who_asks_for_little_does_not_wait_for_those_that_list_much(void **st
                 char target[64];
 
                 snprintf(target, sizeof(target), "/v2/keys/dir/%u", i);
-                assert_int_equal(ask(room, API_LOOPBACK, "PUT", target, FORM, "value=1"), 201);
+                assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", target, FORM, "value=1"), 201);
         }
         for (unsigned i = 0; i <= LISTERS; i++) {
                 struct sockaddr_un a = { .sun_family = AF_UNIX };
 
-                snprintf(a.sun_path, sizeof(a.sun_path), "%s", room->socket);
+                snprintf(a.sun_path, sizeof(a.sun_path), "%s", fixture->socket);
                 fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
                 assert_int_equal(connect(fds[i], (struct sockaddr *) &a, sizeof(a)), 0);
         }
         /* Connections are accepted in order, some versions of libuv accept one in a turn: who is answered on
          * a later one has all accepted. */
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/version", "", NULL), 200);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/version", "", NULL), 200);
         for (unsigned i = 0; i <= LISTERS; i++) {
                 const char *request = i < LISTERS ? list : get;
 
                 assert_int_equal(send(fds[i], request, strlen(request), 0), strlen(request));
         }
-        HOST_UNTIL(room->host, recv(fds[LISTERS], answer, sizeof(answer), MSG_PEEK) > 0);
+        HOST_UNTIL(fixture->host, recv(fds[LISTERS], answer, sizeof(answer), MSG_PEEK) > 0);
         assert_true(recv(fds[LISTERS - 1], answer, sizeof(answer), MSG_PEEK) < 0);
         /* One of those that wait leaves; the last has its turn in the end. */
         close(fds[LISTERS - 2]);
-        HOST_UNTIL(room->host, recv(fds[LISTERS - 1], answer, sizeof(answer), MSG_PEEK) > 0);
+        HOST_UNTIL(fixture->host, recv(fds[LISTERS - 1], answer, sizeof(answer), MSG_PEEK) > 0);
         for (unsigned i = 0; i <= LISTERS; i++)
                 if (i != LISTERS - 2)
                         close(fds[i]);
@@ -229,7 +231,7 @@ static void who_asks_for_little_does_not_wait_for_those_that_list_much(void **st
 
 enum { MANY = 2500 };
 
-static void fill(Fixture *room, const char *dir) {
+static void fill(Fixture *fixture, const char *dir) {
         unsigned at_once = strlen(dir) > 480 ?
                                    4 :
                                    100; /* each long key is counted beside those that share its beginning */
@@ -242,37 +244,49 @@ static void fill(Fixture *room, const char *dir) {
                         text_printf(&t, "%s{\"action\":\"set\",\"key\":\"%s/%04u\",\"value\":\"v\"}",
                                     n > 0 ? "," : "", dir, i);
                 text_append(&t, "]}");
-                assert_int_equal(ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", JSON, t.chars), 200);
+                assert_int_equal(ask(fixture, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", JSON, t.chars), 200);
         }
 }
 
-static unsigned count_keys(const Fixture *room) {
+static unsigned count_keys(const Fixture *fixture) {
         unsigned n = 0;
 
-        for (const char *p = room->answer; (p = strstr(p, "\"key\":")); p++)
+        for (const char *p = fixture->answer; (p = strstr(p, "\"key\":")); p++)
                 n++;
         return n;
 }
 
-/* A worker's read that goes on until the test, or somebody else, ends it. */
+/* A large read that continues until the test ends it, or the store. */
 typedef struct Endless {
         _Atomic bool reads, stops;
-        bool done, freed;
+        bool large, done, freed;
         int result;
 } Endless;
 
-static int endless_visit(void *userdata, const KvNode *node) {
+static int endless_begin(void *userdata, const KvFound *found) {
+        Endless *e = userdata;
+
+        if (!e->large)
+                return -E2BIG;
+        e->reads = true;
         return 1;
 }
 
-static int endless_read(void *userdata, TreeTxn *txn) {
+static int endless_visit(void *userdata, const KvNode *node) {
         Endless *e = userdata;
-        int r = 0;
 
-        e->reads = true;
-        while (r == 0 && !e->stops)
-                r = tree_walk(txn, kv_string("/"), true, endless_visit, NULL);
-        return r;
+        assert_int_equal(usleep(5000), 0); /* all nodes take longer than any test waits */
+        return !e->stops;
+}
+
+static int endless_end(void *userdata) {
+        return 0;
+}
+
+static void endless_grow(void *userdata) {
+        Endless *e = userdata;
+
+        e->large = true;
 }
 
 static void endless_done(void *userdata, int result) {
@@ -288,9 +302,21 @@ static void endless_free(void *userdata) {
         e->freed = true;
 }
 
-static const KvLargeReadOps endless_ops = { .read = endless_read,
-                                            .done = endless_done,
-                                            .free = endless_free };
+static const KvListOps endless_ops = { .begin = endless_begin,
+                                       .visit = endless_visit,
+                                       .end = endless_end,
+                                       .grow = endless_grow,
+                                       .done = endless_done,
+                                       .free = endless_free };
+
+/* NULL: it has ended already. */
+static KvList *endless_start(Fixture *fixture, Endless *e) {
+        KvRange range = { .key = kv_string("/"), .recursive = true, .visits_max = API_LARGE_VISITS };
+        KvList *list;
+
+        kv_list(fixture->host->store, &range, &endless_ops, e, &list);
+        return list;
+}
 
 static void a_large_answer_is_made_off_the_loop_and_is_whole(void **state) {
         static const struct {
@@ -304,101 +330,103 @@ static void a_large_answer_is_made_off_the_loop_and_is_whole(void **state) {
                 { "/fleet/v1/kv/list?prefix=/dir&limit=10000&quorum=true", MANY + 1 },
                 { "/fleet/v1/kv/list?prefix=/dir", 1000 }, /* on the loop */
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        fill(room, "/dir");
+        fill(fixture, "/dir");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                room->host->loop->turns.most = (TurnWork) {};
-                assert_int_equal(ask(room, API_LOOPBACK, "GET", rows[i].target, "", NULL), 200);
-                assert_int_equal(count_keys(room), rows[i].keys);
-                assert_in_range(room->host->loop->turns.most.nodes, 1, API_LARGE_VISITS + 100);
-                assert_says(room, "/dir/0000\"");
+                fixture->host->loop->turns.most = (TurnWork) {};
+                assert_int_equal(ask(fixture, API_LOOPBACK, "GET", rows[i].target, "", NULL), 200);
+                assert_int_equal(count_keys(fixture), rows[i].keys);
+                assert_in_range(fixture->host->loop->turns.most.nodes, 1, API_LARGE_VISITS + 100);
+                assert_says(fixture, "/dir/0000\"");
         }
-        assert_int_equal(ask(room, API_LOOPBACK, "HEAD", "/v2/keys/dir", "", NULL), 200);
-        assert_string_equal(body_of(room), "");
+        assert_int_equal(ask(fixture, API_LOOPBACK, "HEAD", "/v2/keys/dir", "", NULL), 200);
+        assert_string_equal(body_of(fixture), "");
 
-        assert_int_equal(ask(room, API_LOOPBACK, "GET",
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET",
                              "/fleet/v1/kv/list?prefix=/dir&limit=2000&values=false", "", NULL),
                          200);
-        assert_null(strstr(room->answer, "\"value\""));
+        assert_null(strstr(fixture->answer, "\"value\""));
 }
 
 static void a_long_key_is_sorted_off_the_loop(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         char dir[601];
 
         memset(dir, 'a', sizeof(dir) - 1);
         dir[0] = '/';
         dir[sizeof(dir) - 1] = 0;
-        fill(room, dir);
-        room->host->loop->turns.most = (TurnWork) {};
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/?recursive=true", "", NULL), 200);
-        assert_int_equal(count_keys(room), MANY + 1);
-        assert_in_range(room->host->loop->turns.most.nodes, 1, API_LARGE_VISITS + 100);
+        fill(fixture, dir);
+        fixture->host->loop->turns.most = (TurnWork) {};
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/keys/?recursive=true", "", NULL), 200);
+        assert_int_equal(count_keys(fixture), MANY + 1);
+        assert_in_range(fixture->host->loop->turns.most.nodes, 1, API_LARGE_VISITS + 100);
 }
 
 static void the_third_large_answer_at_a_time_is_503_and_may_be_asked_again(void **state) {
         static const char *const targets[] = { "/v2/keys/dir", "/v2/keys/?recursive=true&quorum=true",
                                                "/fleet/v1/kv/list?prefix=/dir&limit=2000" };
         Endless reads[KV_LARGE_READS_MAX] = {}, more = {};
-        KvLargeRead *handles[KV_LARGE_READS_MAX], *none;
-        Fixture *room = *state;
+        KvList *lists[KV_LARGE_READS_MAX];
+        Fixture *fixture = *state;
 
-        fill(room, "/dir");
-        for (unsigned i = 0; i < KV_LARGE_READS_MAX; i++)
-                assert_int_equal(kv_read_large(room->host->store, &endless_ops, &reads[i], &handles[i]), 0);
-        assert_int_equal(kv_read_large(room->host->store, &endless_ops, &more, &none), -EBUSY);
-        for (size_t i = 0; i < ELEMENTS(targets); i++) {
-                assert_int_equal(ask(room, API_LOOPBACK, "GET", targets[i], "", NULL), 503);
-                assert_says(room, "\r\nRetry-After: 1\r\n");
-                assert_null(strstr(strstr(room->answer, "Retry-After") + 1, "Retry-After"));
-                assert_says(room, "too many large answers are being made");
+        fill(fixture, "/dir");
+        for (unsigned i = 0; i < KV_LARGE_READS_MAX; i++) {
+                lists[i] = endless_start(fixture, &reads[i]);
+                assert_non_null(lists[i]);
         }
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/dir/0001", "", NULL), 200);
+        assert_null(endless_start(fixture, &more));
+        assert_true(more.done && more.freed);
+        assert_int_equal(more.result, -EBUSY);
+        for (size_t i = 0; i < ELEMENTS(targets); i++) {
+                assert_int_equal(ask(fixture, API_LOOPBACK, "GET", targets[i], "", NULL), 503);
+                assert_says(fixture, "\r\nRetry-After: 1\r\n");
+                assert_null(strstr(strstr(fixture->answer, "Retry-After") + 1, "Retry-After"));
+                assert_says(fixture, "too many large answers are being made");
+        }
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/keys/dir/0001", "", NULL), 200);
 
         reads[0].stops = true;
-        kv_read_large_cancel(handles[1]);
-        HOST_UNTIL(room->host, reads[0].freed && reads[1].freed);
+        kv_list_cancel(lists[1]);
+        HOST_UNTIL(fixture->host, reads[0].freed && reads[1].freed);
         assert_true(reads[0].done);
         assert_int_equal(reads[0].result, 0);
         assert_false(reads[1].done); /* nobody waits for it */
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", targets[0], "", NULL), 200);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", targets[0], "", NULL), 200);
 }
 
 static void a_large_read_ends_after_its_time(void **state) {
-        Fixture *room = *state;
-        KvLargeRead *handle;
+        Fixture *fixture = *state;
         Endless e = {};
 
-        fill(room, "/dir");
-        assert_int_equal(kv_read_large(room->host->store, &endless_ops, &e, &handle), 0);
-        HOST_UNTIL(room->host, e.freed);
+        fill(fixture, "/dir");
+        assert_non_null(endless_start(fixture, &e));
+        HOST_UNTIL(fixture->host, e.freed);
         assert_true(e.done);
         assert_int_equal(e.result, -ETIMEDOUT);
         assert_non_null(strstr(request_large_reason(e.result), "longer than 4s"));
 }
 
 static void a_store_closes_while_large_answers_are_made(void **state) {
-        Fixture *room = *state;
-        KvLargeRead *handle;
+        Fixture *fixture = *state;
         Endless e = {};
 
-        fill(room, "/dir");
-        assert_int_equal(kv_read_large(room->host->store, &endless_ops, &e, &handle), 0);
-        HOST_UNTIL(room->host, e.reads);
-        room->api = api_free(room->api);
-        room->host = host_free(room->host);
+        fill(fixture, "/dir");
+        assert_non_null(endless_start(fixture, &e));
+        HOST_UNTIL(fixture->host, e.reads);
+        fixture->api = api_free(fixture->api);
+        fixture->host = host_free(fixture->host);
         assert_true(e.done && e.freed);
         assert_int_equal(e.result, -ECANCELED);
-        room->host = host_new(false);
-        free(room->socket);
-        room->socket = scratch_path(room->host->scratch, "socket");
+        fixture->host = host_new(false);
+        free(fixture->socket);
+        fixture->socket = scratch_path(fixture->host->scratch, "socket");
 }
 
-static int connect_and_send(Fixture *room, const char *request) {
+static int connect_and_send(Fixture *fixture, const char *request) {
         struct sockaddr_in a = { .sin_family = AF_INET,
                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-                                 .sin_port = htons(atoi(strchr(room->tcp, ':') + 1)) };
+                                 .sin_port = htons(atoi(strchr(fixture->tcp, ':') + 1)) };
         int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
         assert_int_equal(connect(fd, (struct sockaddr *) &a, sizeof(a)), 0);
@@ -424,7 +452,7 @@ static void listings_of_large_values_share_the_work_of_a_turn(void **state) {
         enum { VALUE = 200 * 1024, VALUES = 4, CLIENTS = 30 };
         _cleanup_free_ char *value = NEW0(char, sizeof("value=") + VALUE);
         const Turns *turns;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         int fds[CLIENTS];
 
         memset(value, 'v', strlen("value=") + VALUE);
@@ -433,17 +461,17 @@ static void listings_of_large_values_share_the_work_of_a_turn(void **state) {
                 char target[64];
 
                 snprintf(target, sizeof(target), "/v2/keys/large/%u", i);
-                assert_int_equal(ask(room, API_LOOPBACK, "PUT", target, FORM, value), 201);
+                assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", target, FORM, value), 201);
         }
-        turns = loop_turns(room->host->loop);
+        turns = loop_turns(fixture->host->loop);
         for (size_t i = 0; i < ELEMENTS(requests); i++) {
                 uint64_t before = turns->total.bytes;
 
-                room->host->loop->turns.most = (TurnWork) {};
+                fixture->host->loop->turns.most = (TurnWork) {};
                 for (unsigned k = 0; k < CLIENTS; k++)
-                        fds[k] = connect_and_send(room, requests[i]);
-                HOST_UNTIL(room->host, turns->total.bytes - before >= (uint64_t) CLIENTS * VALUES * VALUE);
-                assert_int_equal(ask(room, API_SOCKET, "GET", "/version", "", NULL), 200);
+                        fds[k] = connect_and_send(fixture, requests[i]);
+                HOST_UNTIL(fixture->host, turns->total.bytes - before >= (uint64_t) CLIENTS * VALUES * VALUE);
+                assert_int_equal(ask(fixture, API_SOCKET, "GET", "/version", "", NULL), 200);
                 assert_in_range(turns->most.bytes, VALUES * VALUE, TURN_WORK_MAX + 5 * VALUES * VALUE);
                 for (unsigned k = 0; k < CLIENTS; k++)
                         leave(fds[k]);
@@ -472,28 +500,28 @@ static void a_client_that_leaves_while_its_large_answer_is_made_leaves_nothing_b
         enum { THREADS = 4 }; /* of the pool */
         Endless holds[THREADS] = {};
         Work works[THREADS] = {};
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        fill(room, "/dir");
+        fill(fixture, "/dir");
         for (unsigned i = 0; i < THREADS; i++) {
                 works[i] = (Work) { .work = hold_thread, .done = release_thread, .userdata = &holds[i] };
-                assert_int_equal(loop_work(room->host->loop, &works[i]), 0);
+                assert_int_equal(loop_work(fixture->host->loop, &works[i]), 0);
         }
         for (size_t i = 0; i < ELEMENTS(requests); i++) {
-                unsigned under_way = room->host->store->n_large;
-                int fd = connect_and_send(room, requests[i]);
+                unsigned under_way = fixture->host->store->n_lists;
+                int fd = connect_and_send(fixture, requests[i]);
 
-                HOST_UNTIL(room->host, room->host->store->n_large == under_way + 1);
+                HOST_UNTIL(fixture->host, fixture->host->store->n_lists == under_way + 1);
                 leave(fd);
         }
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/v2/keys/dir/0000", "", NULL),
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/v2/keys/dir/0000", "", NULL),
                          200); /* and the loop has heard of it */
-        assert_int_equal(room->host->store->n_large, 2);
+        assert_int_equal(fixture->host->store->n_lists, 2);
         for (unsigned i = 0; i < THREADS; i++)
                 holds[i].stops = true;
-        HOST_UNTIL(room->host, room->host->store->n_large == 0);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/dir", "", NULL), 200);
-        HOST_UNTIL(room->host, holds[0].freed && holds[1].freed && holds[2].freed && holds[3].freed);
+        HOST_UNTIL(fixture->host, fixture->host->store->n_lists == 0);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/keys/dir", "", NULL), 200);
+        HOST_UNTIL(fixture->host, holds[0].freed && holds[1].freed && holds[2].freed && holds[3].freed);
 }
 
 /* Without a leader its read waits for a majority, and then finds nobody to answer. */
@@ -502,19 +530,19 @@ static void a_client_that_leaves_while_its_quorum_read_waits_is_not_answered(voi
                 "GET /v2/keys/a?quorum=true HTTP/1.1\r\nHost: localhost\r\n\r\n",
                 "GET /fleet/v1/kv/list?quorum=true HTTP/1.1\r\nHost: localhost\r\n\r\n"
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         for (size_t i = 0; i < ELEMENTS(requests); i++) {
-                int fd = connect_and_send(room, requests[i]);
+                int fd = connect_and_send(fixture, requests[i]);
 
-                assert_int_equal(ask(room, API_SOCKET, "GET", "/version", "", NULL), 200);
+                assert_int_equal(ask(fixture, API_SOCKET, "GET", "/version", "", NULL), 200);
                 leave(fd);
         }
-        host_pause(room->host, 2000); /* its time-out is over: nobody is called */
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/version", "", NULL), 200);
+        host_pause(fixture->host, 2000); /* its time-out is over: nobody is called */
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/version", "", NULL), 200);
 }
 
-static void beyond_a_limit_each_door_answers_in_its_way(void **state) {
+static void beyond_a_limit_each_listener_answers_in_its_own_form(void **state) {
         static const struct {
                 const char *method, *target, *head, *body;
                 unsigned status;
@@ -545,71 +573,71 @@ static void beyond_a_limit_each_door_answers_in_its_way(void **state) {
                                    .answer_size = 32 << 20,
                                    .watches = 0 };
         const HttpLimits http = { .line_size = 80, .fields = 5 };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         for (size_t i = 0; i < 3; i++)
                 assert_int_equal(
-                        ask(room, API_LOOPBACK, "PUT",
+                        ask(fixture, API_LOOPBACK, "PUT",
                             (const char *[]) { "/v2/keys/dir/a", "/v2/keys/dir/b", "/v2/keys/dir/c" }[i],
                             FORM, "value=1"),
                         201);
-        room_open_with(room, CLIENT_READ_WRITE, &limits, &http);
+        room_open_with(fixture, CLIENT_READ_WRITE, &limits, &http);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                assert_int_equal(
-                        ask(room, API_LOOPBACK, rows[i].method, rows[i].target, rows[i].head, rows[i].body),
-                        rows[i].status);
-                assert_says(room, rows[i].words);
-                assert_says(room, "{\"errorCode\":");
-                assert_says(room, "Content-Type: application/json\r\n");
+                assert_int_equal(ask(fixture, API_LOOPBACK, rows[i].method, rows[i].target, rows[i].head,
+                                     rows[i].body),
+                                 rows[i].status);
+                assert_says(fixture, rows[i].words);
+                assert_says(fixture, "{\"errorCode\":");
+                assert_says(fixture, "Content-Type: application/json\r\n");
         }
         assert_int_equal(
-                ask(room, API_SOCKET, "GET", "/fleet/v1/units", "A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n", NULL),
+                ask(fixture, API_SOCKET, "GET", "/fleet/v1/units", "A: 1\r\nB: 2\r\nC: 3\r\nD: 4\r\n", NULL),
                 431);
-        assert_string_equal(body_of(room),
+        assert_string_equal(body_of(fixture),
                             "{\"error\":{\"code\":431,\"message\":\"a request may have 5 fields\"}}");
-        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/units/a.service", JSON,
+        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/units/a.service", JSON,
                              "{" OPTIONS_OF("/bin/true") "}"),
                          413);
-        assert_says(room, "{\"error\":{\"code\":413,");
+        assert_says(fixture, "{\"error\":{\"code\":413,");
         /* At the limit all is well. */
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/12345678901", FORM, "value=1234"), 201);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/v2/keys/12345678901", FORM, "value=1234"), 201);
 }
 
-static void what_is_no_route_is_no_page_at_either_door(void **state) {
+static void a_path_without_a_route_is_not_found_on_either_listener(void **state) {
         static const char *const targets[] = { "/v2",       "/v2/",   "/v2/keysx",       "/v2/nope",
                                                "/metrics",  "/fleet", "/fleet/v2/units", "/fleet/v1x",
                                                "/v3/kv/put" };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         for (size_t i = 0; i < ELEMENTS(targets); i++)
-                for (ApiListener door = API_SOCKET; door <= API_LOOPBACK; door++) {
-                        assert_int_equal(ask(room, door, "GET", targets[i], "", NULL), 404);
-                        assert_int_equal(ask(room, door, "PUT", targets[i], "", NULL), 404);
+                for (ApiListener listener = API_SOCKET; listener <= API_LOOPBACK; listener++) {
+                        assert_int_equal(ask(fixture, listener, "GET", targets[i], "", NULL), 404);
+                        assert_int_equal(ask(fixture, listener, "PUT", targets[i], "", NULL), 404);
                 }
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/", "", NULL), 404);
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/", "", NULL), 405);
-        assert_says(room, "{\"error\":{\"code\":405,\"message\":\"\"}}");
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/nope", "", NULL), 404);
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/a/b", "", NULL), 404);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/", "", NULL), 404);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/", "", NULL), 405);
+        assert_says(fixture, "{\"error\":{\"code\":405,\"message\":\"\"}}");
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/nope", "", NULL), 404);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units/a/b", "", NULL), 404);
 }
 
 static void the_socket_answers_as_fleets_server(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
-        assert_says(room, "Server: fleetd/" PACKAGE_VERSION "\r\n");
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1//units", "", NULL), 301);
-        assert_says(room, "Location: /fleet/v1/units\r\n");
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/..%2F..%2Fetc%2Fpasswd", "", NULL),
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
+        assert_says(fixture, "Server: fleetd/" PACKAGE_VERSION "\r\n");
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1//units", "", NULL), 301);
+        assert_says(fixture, "Location: /fleet/v1/units\r\n");
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units/..%2F..%2Fetc%2Fpasswd", "", NULL),
                          404);
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/x/../units?a=b", "", NULL), 301);
-        assert_says(room, "Location: /fleet/v1/units?a=b\r\n");
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/v2/keys/", "", NULL), 200);
-        assert_null(strstr(room->answer, "Server:"));
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/x/../units?a=b", "", NULL), 301);
+        assert_says(fixture, "Location: /fleet/v1/units?a=b\r\n");
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/v2/keys/", "", NULL), 200);
+        assert_null(strstr(fixture->answer, "Server:"));
 }
 
 /* As a real etcd 3.4 answered. */
-static void a_nul_does_not_end_what_a_client_says(void **state) {
+static void a_nul_does_not_end_the_text_of_a_client(void **state) {
         static const struct {
                 const char *method, *target, *type, *body;
                 unsigned status;
@@ -626,30 +654,30 @@ static void a_nul_does_not_end_what_a_client_says(void **state) {
                   400, "mime: invalid media parameter" },
                 { "OPTIONS", "/nope", "", NULL, 200, "Content-Length: 0" },
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
-                assert_int_equal(ask(room, API_LOOPBACK, cases[i].method, cases[i].target, cases[i].type,
+                assert_int_equal(ask(fixture, API_LOOPBACK, cases[i].method, cases[i].target, cases[i].type,
                                      cases[i].body),
                                  cases[i].status);
-                assert_says(room, cases[i].said);
+                assert_says(fixture, cases[i].said);
         }
 }
 
 static void a_fixed_page_is_as_long_as_its_text(void **state) {
         static const char *const targets[] = { "/version", "/health", "/nope", "/v2/auth/enable" };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         for (size_t i = 0; i < ELEMENTS(targets); i++) {
                 char length[64];
 
-                (void) ask(room, API_LOOPBACK, "GET", targets[i], "", NULL);
-                snprintf(length, sizeof(length), "Content-Length: %zu\r\n", strlen(body_of(room)));
-                assert_says(room, length);
+                (void) ask(fixture, API_LOOPBACK, "GET", targets[i], "", NULL);
+                snprintf(length, sizeof(length), "Content-Length: %zu\r\n", strlen(body_of(fixture)));
+                assert_says(fixture, length);
         }
 }
 
-static void a_web_page_cannot_make_a_browser_its_deputy(void **state) {
+static void a_web_page_cannot_use_a_browser_to_send_requests(void **state) {
         static const char *const others[] = { "http://localhost:1",
                                               "http://localhost",
                                               "http://127.0.0.1:1",
@@ -657,62 +685,63 @@ static void a_web_page_cannot_make_a_browser_its_deputy(void **state) {
                                               "http://[::1]:1",
                                               "http://",
                                               "file://" };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         char own[160];
 
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/", "Host: evil.example\r\n", NULL), 403);
-        assert_says(room, "a name that points here is not enough");
-        assert_int_equal(
-                ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Host: evil.example:2379\r\n" FORM, "value=1"),
-                403);
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Host: localhost.evil.example\r\n" FORM,
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/keys/", "Host: evil.example\r\n", NULL), 403);
+        assert_says(fixture, "does not match this listener");
+        assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/v2/keys/a", "Host: evil.example:2379\r\n" FORM,
                              "value=1"),
                          403);
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Host: 127.0.0.1.evil.example\r\n" FORM,
-                             "value=1"),
+        assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/v2/keys/a",
+                             "Host: localhost.evil.example\r\n" FORM, "value=1"),
                          403);
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Origin: http://evil.example\r\n" FORM,
-                             "value=1"),
+        assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/v2/keys/a",
+                             "Host: 127.0.0.1.evil.example\r\n" FORM, "value=1"),
                          403);
-        assert_says(room, "requests of web pages from elsewhere (Origin: http://evil.example) are refused");
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Origin: null\r\n" FORM, "value=1"),
+        assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/v2/keys/a",
+                             "Origin: http://evil.example\r\n" FORM, "value=1"),
+                         403);
+        assert_says(fixture,
+                    "requests of web pages from other origins are rejected (Origin: http://evil.example)");
+        assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/v2/keys/a", "Origin: null\r\n" FORM, "value=1"),
                          403);
         for (size_t i = 0; i < ELEMENTS(others); i++) { /* whoever may listen there */
                 snprintf(own, sizeof(own), "Origin: %s\r\n" FORM, others[i]);
-                assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", own, "value=1"), 403);
+                assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/v2/keys/a", own, "value=1"), 403);
         }
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", "", NULL), 404);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/keys/a", "", NULL), 404);
 
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", "Host: localhost\r\n" FORM, "value=1"),
-                         201);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", "Host: [::1]:2379\r\n", NULL), 200);
-        snprintf(own, sizeof(own), "Origin: http://%s\r\n", room->tcp);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", own, NULL), 200);
+        assert_int_equal(
+                ask(fixture, API_LOOPBACK, "PUT", "/v2/keys/a", "Host: localhost\r\n" FORM, "value=1"), 201);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/keys/a", "Host: [::1]:2379\r\n", NULL), 200);
+        snprintf(own, sizeof(own), "Origin: http://%s\r\n", fixture->tcp);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/keys/a", own, NULL), 200);
         snprintf(own, sizeof(own), "Host: localhost%s\r\nOrigin: http://localhost%s\r\n",
-                 strchr(room->tcp, ':'), strchr(room->tcp, ':'));
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", own, NULL), 200);
+                 strchr(fixture->tcp, ':'), strchr(fixture->tcp, ':'));
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/keys/a", own, NULL), 200);
 }
 
-static void a_read_only_door_takes_no_writes(void **state) {
+static void a_read_only_listener_takes_no_writes(void **state) {
         static const char *const methods[] = { "PUT", "POST", "DELETE", "PATCH" };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        fixture_open(room, CLIENT_READ_ONLY);
-        assert_int_equal(ask(room, API_SOCKET, "PUT", "/v2/keys/a", FORM, "value=1"), 201);
+        fixture_open(fixture, CLIENT_READ_ONLY);
+        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/v2/keys/a", FORM, "value=1"), 201);
         for (size_t i = 0; i < ELEMENTS(methods); i++) {
-                assert_int_equal(ask(room, API_LOOPBACK, methods[i], "/v2/keys/a", FORM, "value=2"), 403);
-                assert_says(room, "this door is read-only (ClientAccess=read-only)");
+                assert_int_equal(ask(fixture, API_LOOPBACK, methods[i], "/v2/keys/a", FORM, "value=2"), 403);
+                assert_says(fixture, "this listener is read-only (ClientAccess=read-only)");
         }
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", "", NULL), 200);
-        assert_says(room, "\"value\":\"1\"");
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/keys/a", "", NULL), 200);
+        assert_says(fixture, "\"value\":\"1\"");
 }
 
-static void a_second_listener_on_the_same_door_is_refused_with_a_sentence(void **state) {
-        Fixture *room = *state;
+static void a_second_listener_on_the_same_address_is_rejected_with_a_message(void **state) {
+        Fixture *fixture = *state;
         Error err = {};
 
-        assert_int_equal(api_listen(room->api, API_LOOPBACK, room->tcp, &err), -EADDRINUSE);
-        assert_non_null(strstr(err.message, room->tcp));
+        assert_int_equal(api_listen(fixture->api, API_LOOPBACK, fixture->tcp, &err), -EADDRINUSE);
+        assert_non_null(strstr(err.message, fixture->tcp));
 }
 
 /* -- Fleet's own keys -- */
@@ -726,17 +755,18 @@ static void the_registry_is_not_seen_over_tcp(void **state) {
                                                "/v2/keys/_fleet/",
                                                "/v2/keys/_fleet/unit/a.service/x",
                                                "/v2/keys/_fleet/none/b.service/x" };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        host_unit(room->host, "a.service", "[Service]\nExecStart=/bin/secret\n", TARGET_INACTIVE);
+        host_unit(fixture->host, "a.service", "[Service]\nExecStart=/bin/secret\n", TARGET_INACTIVE);
         for (size_t i = 0; i < ELEMENTS(targets); i++) {
-                assert_int_equal(ask(room, API_LOOPBACK, "GET", targets[i], "", NULL), 404);
-                assert_says(room, "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/_fleet\"");
-                assert_int_equal(ask(room, API_LOOPBACK, "HEAD", targets[i], "", NULL), 404);
+                assert_int_equal(ask(fixture, API_LOOPBACK, "GET", targets[i], "", NULL), 404);
+                assert_says(fixture,
+                            "{\"errorCode\":100,\"message\":\"Key not found\",\"cause\":\"/_fleet\"");
+                assert_int_equal(ask(fixture, API_LOOPBACK, "HEAD", targets[i], "", NULL), 404);
         }
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/?recursive=true", "", NULL), 200);
-        assert_null(strstr(room->answer, "secret"));
-        assert_null(strstr(room->answer, "_fleet"));
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/keys/?recursive=true", "", NULL), 200);
+        assert_null(strstr(fixture->answer, "secret"));
+        assert_null(strstr(fixture->answer, "_fleet"));
 }
 
 static void the_registry_is_not_written_over_tcp(void **state) {
@@ -753,20 +783,20 @@ static void the_registry_is_not_written_over_tcp(void **state) {
                 { "PUT", "/v2/keys/_fleet/unit/a.service", "ttl=1&refresh=true&prevExist=true" },
                 { "DELETE", "/v2/keys/_fleet/unit/a.service?prevIndex=1", NULL },
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         uint64_t index;
 
-        host_unit(room->host, "a.service", "[Service]\nExecStart=/bin/true\n", TARGET_INACTIVE);
-        index = kv_index(room->host->store);
+        host_unit(fixture->host, "a.service", "[Service]\nExecStart=/bin/true\n", TARGET_INACTIVE);
+        index = kv_index(fixture->host->store);
         for (size_t i = 0; i < ELEMENTS(writes); i++) {
-                assert_int_equal(ask(room, API_LOOPBACK, writes[i][0], writes[i][1], FORM, writes[i][2]),
+                assert_int_equal(ask(fixture, API_LOOPBACK, writes[i][0], writes[i][1], FORM, writes[i][2]),
                                  401);
-                assert_says(room, "\"errorCode\":110");
+                assert_says(fixture, "\"errorCode\":110");
         }
-        assert_int_equal(kv_index(room->host->store), index);
-        assert_int_equal(ask(room, API_LOOPBACK, "DELETE", "/v2/keys/?recursive=true", "", NULL), 400);
-        assert_says(room, "\"errorCode\":107");
-        assert_non_null(cluster_unit(registry_cluster(room->host->registry), "a.service"));
+        assert_int_equal(kv_index(fixture->host->store), index);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "DELETE", "/v2/keys/?recursive=true", "", NULL), 400);
+        assert_says(fixture, "\"errorCode\":107");
+        assert_non_null(cluster_unit(registry_cluster(fixture->host->registry), "a.service"));
 }
 
 /* -- PUT of units -- */
@@ -775,48 +805,50 @@ static void fleets_own_way_to_the_keys_is_there_at_both_doors_and_guarded_as_v2_
         static const char txn[] = "{\"writes\":[{\"action\":\"set\",\"key\":\"/a\",\"value\":\"1\"}]}";
         static const char ours[] =
                 "{\"writes\":[{\"action\":\"set\",\"key\":\"/_fleet/a\",\"value\":\"1\"}]}";
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        host_unit(room->host, "a.service", "[Service]\nExecStart=/bin/secret\n", TARGET_INACTIVE);
-        for (ApiListener door = API_SOCKET; door <= API_LOOPBACK; door++) {
-                assert_int_equal(ask(room, door, "POST", "/fleet/v1/kv/txn", JSON, txn), 200);
-                assert_int_equal(ask(room, door, "PUT", "/fleet/v1/kv/value/a", "", "2"), 200);
-                assert_int_equal(ask(room, door, "GET", "/fleet/v1/kv/value/a", "", NULL), 200);
-                assert_string_equal(body_of(room), "2");
-                assert_int_equal(ask(room, door, "POST", "/fleet/v1/kv/txn", JSON, ours), 403);
-                assert_int_equal(ask(room, door, "PUT", "/fleet/v1/kv/value/_fleet/a", "", "2"), 403);
-                assert_int_equal(
-                        ask(room, door, "DELETE", "/fleet/v1/kv/value/_fleet?recursive=true", "", NULL), 403);
-                assert_int_equal(ask(room, door, "GET", "/fleet/v1/kv/list", "", NULL), 200);
-                assert_null(strstr(body_of(room), "_fleet"));
+        host_unit(fixture->host, "a.service", "[Service]\nExecStart=/bin/secret\n", TARGET_INACTIVE);
+        for (ApiListener listener = API_SOCKET; listener <= API_LOOPBACK; listener++) {
+                assert_int_equal(ask(fixture, listener, "POST", "/fleet/v1/kv/txn", JSON, txn), 200);
+                assert_int_equal(ask(fixture, listener, "PUT", "/fleet/v1/kv/value/a", "", "2"), 200);
+                assert_int_equal(ask(fixture, listener, "GET", "/fleet/v1/kv/value/a", "", NULL), 200);
+                assert_string_equal(body_of(fixture), "2");
+                assert_int_equal(ask(fixture, listener, "POST", "/fleet/v1/kv/txn", JSON, ours), 403);
+                assert_int_equal(ask(fixture, listener, "PUT", "/fleet/v1/kv/value/_fleet/a", "", "2"), 403);
+                assert_int_equal(ask(fixture, listener, "DELETE", "/fleet/v1/kv/value/_fleet?recursive=true",
+                                     "", NULL),
+                                 403);
+                assert_int_equal(ask(fixture, listener, "GET", "/fleet/v1/kv/list", "", NULL), 200);
+                assert_null(strstr(body_of(fixture), "_fleet"));
         }
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/kv/list?prefix=/_fleet", "", NULL), 200);
-        assert_says(room, "\"key\":\"/_fleet/");
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/fleet/v1/kv/list?prefix=/_fleet", "", NULL), 200);
-        assert_says(room, "\"nodes\":[]");
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/kv/value/_fleet", "", NULL), 409);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/fleet/v1/kv/value/_fleet", "", NULL), 404);
-        assert_int_equal(ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", "Host: evil\r\n" JSON, txn),
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/kv/list?prefix=/_fleet", "", NULL), 200);
+        assert_says(fixture, "\"key\":\"/_fleet/");
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/fleet/v1/kv/list?prefix=/_fleet", "", NULL),
+                         200);
+        assert_says(fixture, "\"nodes\":[]");
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/kv/value/_fleet", "", NULL), 409);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/fleet/v1/kv/value/_fleet", "", NULL), 404);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", "Host: evil\r\n" JSON, txn),
                          403);
         assert_int_equal(
-                ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", "Origin: http://evil\r\n" JSON, txn),
+                ask(fixture, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", "Origin: http://evil\r\n" JSON, txn),
                 403);
-        assert_int_equal(ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", "", txn), 415);
-        fixture_open(room, CLIENT_READ_ONLY);
-        assert_int_equal(ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", JSON, txn), 403);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/fleet/v1/kv/value/a", "", NULL), 200);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", "", txn), 415);
+        fixture_open(fixture, CLIENT_READ_ONLY);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", JSON, txn), 403);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/fleet/v1/kv/value/a", "", NULL), 200);
 }
 
 static void a_body_that_is_not_declared_as_json_is_415(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/units/a.service", "", "{}"), 415);
-        assert_says(room, "{\"error\":{\"code\":415,\"message\":\"expected 1 Content-Type, got 0\"}}");
-        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/units/a.service", JSON JSON, "{}"), 415);
-        assert_says(room, "expected 1 Content-Type, got 2");
-        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/units/a.service", FORM, "{}"), 415);
-        assert_says(room, "only acceptable Content-Type is application/json");
-        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/units/a.service",
+        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/units/a.service", "", "{}"), 415);
+        assert_says(fixture, "{\"error\":{\"code\":415,\"message\":\"expected 1 Content-Type, got 0\"}}");
+        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/units/a.service", JSON JSON, "{}"), 415);
+        assert_says(fixture, "expected 1 Content-Type, got 2");
+        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/units/a.service", FORM, "{}"), 415);
+        assert_says(fixture, "only acceptable Content-Type is application/json");
+        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/units/a.service",
                              "Content-Type: application/json ; charset=utf-8\r\n",
                              "{\"desiredState\":\"loaded\"," OPTIONS_OF("/bin/true") "}"),
                          201);
@@ -835,75 +867,77 @@ static void a_broken_body_is_400_with_its_reason(void **state) {
                   "\"section\":\"X-Fleet\",\"name\":\"Global\",\"value\":\"true\"}]}",
                   "Global" },
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                assert_int_equal(put_unit(room, "a.service", rows[i][0]), 400);
-                assert_says(room, rows[i][1]);
+                assert_int_equal(put_unit(fixture, "a.service", rows[i][0]), 400);
+                assert_says(fixture, rows[i][1]);
         }
-        assert_null(cluster_unit(registry_cluster(room->host->registry), "a.service"));
+        assert_null(cluster_unit(registry_cluster(fixture->host->registry), "a.service"));
 }
 
 static void a_bad_name_is_400_and_what_is_no_name_404(void **state) {
         static const char *const names[] = {
                 "a", "a.nothing", "a%2Fb.service", "a.service%00b", "a%0ab.service", "%ff.service", ".service"
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         for (size_t i = 0; i < ELEMENTS(names); i++)
-                assert_true(put_unit(room, names[i], "{" OPTIONS_OF("/bin/true") "}") ==
+                assert_true(put_unit(fixture, names[i], "{" OPTIONS_OF("/bin/true") "}") ==
                             (i == 2 || i == 3 ? 404 : 400));
-        assert_int_equal(registry_cluster(room->host->registry)->units ? 1 : 0, 0);
+        assert_int_equal(registry_cluster(fixture->host->registry)->units ? 1 : 0, 0);
 }
 
 /* What says under which conditions a change is made is a request's; an answer has none of it. */
-static void a_unit_that_was_read_can_be_sent_back(Fixture *room, const char *name, TargetState target) {
+static void a_unit_that_was_read_can_be_sent_back(Fixture *fixture, const char *name, TargetState target) {
         _cleanup_free_ char *body = NULL;
         char request[64];
 
         snprintf(request, sizeof(request), "{\"desiredState\":\"%s\"}", target_state_to_string(target));
-        assert_int_equal(put_unit(room, name, request), 204);
+        assert_int_equal(put_unit(fixture, name, request), 204);
         snprintf(request, sizeof(request), "/fleet/v1/units/%s", name);
-        assert_int_equal(ask(room, API_SOCKET, "GET", request, "", NULL), 200);
-        body = strdup(body_of(room));
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", request, "", NULL), 200);
+        body = strdup(body_of(fixture));
         assert_null(strstr(body, "expected"));
-        assert_int_equal(put_unit(room, name, body), 204);
-        assert_int_equal(cluster_unit(registry_cluster(room->host->registry), name)->target, target);
+        assert_int_equal(put_unit(fixture, name, body), 204);
+        assert_int_equal(cluster_unit(registry_cluster(fixture->host->registry), name)->target, target);
 }
 
 static void a_unit_is_created_replaced_wanted_and_destroyed(void **state) {
-        Fixture *room = *state;
-        const Cluster *c = registry_cluster(room->host->registry);
+        Fixture *fixture = *state;
+        const Cluster *c = registry_cluster(fixture->host->registry);
 
-        assert_int_equal(put_unit(room, "a.service", "{\"desiredState\":\"launched\"}"), 409);
-        assert_says(room, "unit does not exist and options field empty");
-        assert_int_equal(put_unit(room, "a.service", "{\"name\":\"a.service\"," OPTIONS_OF("/bin/one") "}"),
-                         201);
-        assert_string_equal(body_of(room), "");
+        assert_int_equal(put_unit(fixture, "a.service", "{\"desiredState\":\"launched\"}"), 409);
+        assert_says(fixture, "unit does not exist and options field empty");
+        assert_int_equal(
+                put_unit(fixture, "a.service", "{\"name\":\"a.service\"," OPTIONS_OF("/bin/one") "}"), 201);
+        assert_string_equal(body_of(fixture), "");
         assert_int_equal(cluster_unit(c, "a.service")->target, TARGET_INACTIVE);
         assert_int_equal(
-                put_unit(room, "a.service", "{\"desiredState\":\"launched\",\"name\":\"a.service\"}"), 204);
+                put_unit(fixture, "a.service", "{\"desiredState\":\"launched\",\"name\":\"a.service\"}"),
+                204);
         assert_int_equal(cluster_unit(c, "a.service")->target, TARGET_LAUNCHED);
-        assert_int_equal(put_unit(room, "a.service", "{}"), 409);
-        assert_says(room, "must provide DesiredState to update existing unit");
-        assert_int_equal(put_unit(room, "a.service", "{" OPTIONS_OF("/bin/one") "}"), 409);
+        assert_int_equal(put_unit(fixture, "a.service", "{}"), 409);
+        assert_says(fixture, "must provide DesiredState to update existing unit");
+        assert_int_equal(put_unit(fixture, "a.service", "{" OPTIONS_OF("/bin/one") "}"), 409);
         assert_int_equal(
-                put_unit(room, "a.service", "{\"desiredState\":\"loaded\"," OPTIONS_OF("/bin/one") "}"), 204);
+                put_unit(fixture, "a.service", "{\"desiredState\":\"loaded\"," OPTIONS_OF("/bin/one") "}"),
+                204);
         assert_int_equal(cluster_unit(c, "a.service")->target, TARGET_LOADED);
-        assert_int_equal(put_unit(room, "a.service", "{" OPTIONS_OF("/bin/two") "}"), 201);
+        assert_int_equal(put_unit(fixture, "a.service", "{" OPTIONS_OF("/bin/two") "}"), 201);
         assert_int_equal(cluster_unit(c, "a.service")->target, TARGET_INACTIVE);
 
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/a.service", "", NULL), 200);
-        assert_says(room, "\"name\":\"a.service\"");
-        assert_says(room, "\"value\":\"/bin/two\"");
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/v1-alpha/units", "", NULL), 200);
-        assert_says(room, "{\"units\":[{");
-        a_unit_that_was_read_can_be_sent_back(room, "a.service", TARGET_LAUNCHED);
-        a_unit_that_was_read_can_be_sent_back(room, "a.service", TARGET_INACTIVE);
-        assert_int_equal(ask(room, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 204);
-        assert_int_equal(ask(room, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 404);
-        assert_says(room, "unit does not exist");
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/a.service", "", NULL), 404);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units/a.service", "", NULL), 200);
+        assert_says(fixture, "\"name\":\"a.service\"");
+        assert_says(fixture, "\"value\":\"/bin/two\"");
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/v1-alpha/units", "", NULL), 200);
+        assert_says(fixture, "{\"units\":[{");
+        a_unit_that_was_read_can_be_sent_back(fixture, "a.service", TARGET_LAUNCHED);
+        a_unit_that_was_read_can_be_sent_back(fixture, "a.service", TARGET_INACTIVE);
+        assert_int_equal(ask(fixture, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 204);
+        assert_int_equal(ask(fixture, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 404);
+        assert_says(fixture, "unit does not exist");
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units/a.service", "", NULL), 404);
 }
 
 static void repeat(Text *t, const char *lines, size_t n) {
@@ -939,21 +973,21 @@ static void text_beyond_a_limit(Text *t, unsigned limit) {
         }
 }
 
-static unsigned put_text(Fixture *room, const char *name, const char *text, TargetState target) {
+static unsigned put_text(Fixture *fixture, const char *name, const char *text, TargetState target) {
         ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_text_ Text body = {};
 
         unit.text = text;
         unit.desired_state = target;
         api_unit_write(&body, &unit);
-        return put_unit(room, name, body.chars);
+        return put_unit(fixture, name, body.chars);
 }
 
 static void a_unit_that_an_older_version_stored_is_started_with_its_own_text(void **state) {
         static const char *const sentences[] = { "names in Alias= and Also=", "Conflicts= has patterns with",
                                                  "too many names and patterns", "the file is too large" };
-        Fixture *room = *state;
-        const Cluster *c = registry_cluster(room->host->registry);
+        Fixture *fixture = *state;
+        const Cluster *c = registry_cluster(fixture->host->registry);
 
         for (unsigned limit = 0; limit < ELEMENTS(sentences); limit++) {
                 UnitChange change = { .has_target = true, .target = TARGET_INACTIVE };
@@ -964,44 +998,45 @@ static void a_unit_that_an_older_version_stored_is_started_with_its_own_text(voi
                 text_beyond_a_limit(&text, limit);
                 assert_int_equal(unit_read("a.service", text.chars, text.size, &stored, NULL), 0);
                 change.unit = stored;
-                assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry, &change, 1,
-                                                                             host_on_done, room->host)),
-                                 KV_OK);
-                assert_int_equal(put_text(room, "a.service", text.chars, TARGET_LOADED), 204);
+                assert_int_equal(
+                        host_wait(fixture->host, registry_change_units(fixture->host->registry, &change, 1,
+                                                                       host_on_done, fixture->host)),
+                        KV_OK);
+                assert_int_equal(put_text(fixture, "a.service", text.chars, TARGET_LOADED), 204);
                 assert_int_equal(cluster_unit(c, "a.service")->target, TARGET_LOADED);
-                assert_int_equal(put_text(room, "a.service", text.chars, _TARGET_INVALID), 409);
-                assert_says(room, "must provide DesiredState to update existing unit");
+                assert_int_equal(put_text(fixture, "a.service", text.chars, _TARGET_INVALID), 409);
+                assert_says(fixture, "must provide DesiredState to update existing unit");
                 units[0] = (ApiUnit) { .name = "a.service",
                                        .text = text.chars,
                                        .desired_state = TARGET_LAUNCHED,
                                        .current_state = _TARGET_INVALID,
                                        .expected_state = _TARGET_INVALID };
                 api_units_page_write(&batch, units, 1, NULL);
-                assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/batch", JSON, batch.chars), 204);
+                assert_int_equal(ask(fixture, API_SOCKET, "POST", "/fleet/v1/batch", JSON, batch.chars), 204);
                 assert_int_equal(cluster_unit(c, "a.service")->target, TARGET_LAUNCHED);
 
-                assert_true(put_text(room, "b.service", text.chars, TARGET_LOADED) >= 400);
-                assert_says(room, sentences[limit]);
+                assert_true(put_text(fixture, "b.service", text.chars, TARGET_LOADED) >= 400);
+                assert_says(fixture, sentences[limit]);
                 text_append(&text, "[Unit]\nDescription=Another\n");
-                assert_true(put_text(room, "a.service", text.chars, TARGET_LOADED) >= 400);
-                assert_says(room, sentences[limit]);
+                assert_true(put_text(fixture, "a.service", text.chars, TARGET_LOADED) >= 400);
+                assert_says(fixture, sentences[limit]);
                 assert_int_equal(cluster_unit(c, "a.service")->target, TARGET_LAUNCHED);
         }
 }
 
 static void a_template_is_kept_but_not_launched(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        assert_int_equal(put_unit(room, "t@.service", "{" OPTIONS_OF("/bin/true") "}"), 201);
-        assert_int_equal(put_unit(room, "t@.service", "{\"desiredState\":\"launched\"}"), 400);
-        assert_says(room, "cannot activate template \\\"t@.service\\\"");
-        assert_int_equal(put_unit(room, "t@.service", "{\"desiredState\":\"inactive\"}"), 204);
+        assert_int_equal(put_unit(fixture, "t@.service", "{" OPTIONS_OF("/bin/true") "}"), 201);
+        assert_int_equal(put_unit(fixture, "t@.service", "{\"desiredState\":\"launched\"}"), 400);
+        assert_says(fixture, "cannot activate template \\\"t@.service\\\"");
+        assert_int_equal(put_unit(fixture, "t@.service", "{\"desiredState\":\"inactive\"}"), 204);
 }
 
 static void what_a_folder_owns_is_changed_in_the_folder(void **state) {
         static const char text[] = "[Service]\nExecStart=/bin/true\n";
-        Fixture *room = *state;
-        Host *h = room->host;
+        Fixture *fixture = *state;
+        Host *h = fixture->host;
         UnitChange change = { .has_target = true, .target = TARGET_LAUNCHED };
         _cleanup_free_ char *path = scratch_path(h->scratch, "a.service");
         Unit *unit = NULL;
@@ -1015,22 +1050,22 @@ static void what_a_folder_owns_is_changed_in_the_folder(void **state) {
                          KV_OK);
         unit_free(unit);
 
-        assert_int_equal(ask(room, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 409);
-        assert_says(room, path);
-        assert_says(room, "a.service on alpha; remove the file there");
-        assert_int_equal(put_unit(room, "a.service", "{" OPTIONS_OF("/bin/other") "}"), 409);
-        assert_says(room, "edit the file there");
-        assert_int_equal(put_unit(room, "a.service", "{\"desiredState\":\"inactive\"}"), 204);
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/a.service", "", NULL), 200);
-        assert_says(room, "\"owner\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"");
+        assert_int_equal(ask(fixture, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 409);
+        assert_says(fixture, path);
+        assert_says(fixture, "a.service on alpha; remove the file there");
+        assert_int_equal(put_unit(fixture, "a.service", "{" OPTIONS_OF("/bin/other") "}"), 409);
+        assert_says(fixture, "edit the file there");
+        assert_int_equal(put_unit(fixture, "a.service", "{\"desiredState\":\"inactive\"}"), 204);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units/a.service", "", NULL), 200);
+        assert_says(fixture, "\"owner\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"");
 }
 
-static unsigned patch(Fixture *room, const char *op, const char *path, const char *value) {
+static unsigned patch(Fixture *fixture, const char *op, const char *path, const char *value) {
         _cleanup_text_ Text body = {};
 
         text_printf(&body, "[{\"op\":\"%s\",\"path\":\"%s\"%s%s}]", op, path, *value ? ",\"value\":" : "",
                     value);
-        return ask(room, API_SOCKET, "PATCH", "/fleet/v1/machines", "", body.chars);
+        return ask(fixture, API_SOCKET, "PATCH", "/fleet/v1/machines", "", body.chars);
 }
 
 static void a_machines_metadata_are_patched(void **state) {
@@ -1056,32 +1091,32 @@ static void a_machines_metadata_are_patched(void **state) {
                 { "add", PATH "gpu", "\"a\\u0007b\"", 400, "control character" },
         };
         _cleanup_pairs_ Pairs own = {};
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         Machine facts = { .name = (char *) "beta" };
         const ClusterMachine *m;
 
         snprintf(facts.id, sizeof(facts.id), "%s", "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb");
         assert_int_equal(machine_metadata_parse("zone=a,disk=hdd", &own, NULL), 0);
         facts.metadata = own;
-        assert_int_equal(host_wait(room->host, registry_publish_facts(room->host->registry, &facts,
-                                                                      host_on_done, room->host)),
+        assert_int_equal(host_wait(fixture->host, registry_publish_facts(fixture->host->registry, &facts,
+                                                                         host_on_done, fixture->host)),
                          KV_OK);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                assert_int_equal(patch(room, rows[i].op, rows[i].path, rows[i].value), rows[i].status);
-                assert_says(room, rows[i].says);
+                assert_int_equal(patch(fixture, rows[i].op, rows[i].path, rows[i].value), rows[i].status);
+                assert_says(fixture, rows[i].says);
         }
-        assert_int_equal(ask(room, API_SOCKET, "PATCH", "/fleet/v1/machines", "", "[]"), 204);
-        assert_int_equal(ask(room, API_SOCKET, "PATCH", "/fleet/v1/machines", "", "{}"), 400);
-        assert_int_equal(ask(room, API_SOCKET, "PATCH", "/fleet/v1/machines", "", "not json"), 400);
+        assert_int_equal(ask(fixture, API_SOCKET, "PATCH", "/fleet/v1/machines", "", "[]"), 204);
+        assert_int_equal(ask(fixture, API_SOCKET, "PATCH", "/fleet/v1/machines", "", "{}"), 400);
+        assert_int_equal(ask(fixture, API_SOCKET, "PATCH", "/fleet/v1/machines", "", "not json"), 400);
 
-        m = cluster_machine(registry_cluster(room->host->registry), facts.id);
+        m = cluster_machine(registry_cluster(fixture->host->registry), facts.id);
         assert_non_null(m);
         assert_int_equal(m->metadata.n, 2);
         assert_string_equal(pairs_get(&m->metadata, "gpu"), "two");
         assert_string_equal(pairs_get(&m->metadata, "disk"), "ssd");
 
         /* All or nothing. */
-        assert_int_equal(ask(room, API_SOCKET, "PATCH", "/fleet/v1/machines", "",
+        assert_int_equal(ask(fixture, API_SOCKET, "PATCH", "/fleet/v1/machines", "",
                              "[{\"op\":\"remove\",\"path\":\"" PATH
                              "gpu\"},{\"op\":\"remove\",\"path\":\"x\"}]"),
                          400);
@@ -1132,7 +1167,7 @@ static void the_keys_of_a_patch_are_counted_for_each_machine(void **state) {
                 { { { B, 129 } }, "machine " B " would have" }, /* one is new */
                 { { { B, 128 }, { C, 128 }, { B, 128 } }, NULL },
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 _cleanup_text_ Text body = {};
@@ -1140,25 +1175,25 @@ static void the_keys_of_a_patch_are_counted_for_each_machine(void **state) {
                 for (size_t k = 0; k < ELEMENTS(rows[i].parts) && rows[i].parts[k].id; k++)
                         add_operations(&body, rows[i].parts[k].id, rows[i].parts[k].n, 0);
                 text_append_char(&body, ']');
-                assert_int_equal(ask(room, API_SOCKET, "PATCH", "/fleet/v1/machines", "", body.chars),
+                assert_int_equal(ask(fixture, API_SOCKET, "PATCH", "/fleet/v1/machines", "", body.chars),
                                  rows[i].says ? 400 : 204);
-                assert_says(room, rows[i].says ?: "");
+                assert_says(fixture, rows[i].says ?: "");
         }
 }
 
 /* Where it is asked for, and where it is carried out. */
 static void a_patch_looks_at_each_of_its_operations_once(void **state) {
         _cleanup_text_ Text first = {}, all = {};
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         add_operations(&first, B, 128, 0);
         text_append_char(&first, ']');
-        assert_int_equal(ask(room, API_SOCKET, "PATCH", "/fleet/v1/machines", "", first.chars), 204);
+        assert_int_equal(ask(fixture, API_SOCKET, "PATCH", "/fleet/v1/machines", "", first.chars), 204);
 
         add_operations(&all, B, 1000, 128);
         text_append_char(&all, ']');
         n_pairs_get = n_pairs_set = 0;
-        assert_int_equal(ask(room, API_SOCKET, "PATCH", "/fleet/v1/machines", "", all.chars), 204);
+        assert_int_equal(ask(fixture, API_SOCKET, "PATCH", "/fleet/v1/machines", "", all.chars), 204);
         assert_in_range(n_pairs_get, 1000, 4000);
         assert_in_range(n_pairs_set, 1000, 4000);
 #undef B
@@ -1166,8 +1201,8 @@ static void a_patch_looks_at_each_of_its_operations_once(void **state) {
 }
 
 /* A host of that letter, "A" for all of them, with metadata, and up. */
-static void publish_machine(Fixture *room, const char *id, const char *name, const char *metadata) {
-        Registry *r = room->host->registry;
+static void publish_machine(Fixture *fixture, const char *id, const char *name, const char *metadata) {
+        Registry *r = fixture->host->registry;
         _cleanup_pairs_ Pairs own = {};
         Machine facts = { .name = (char *) name };
         PresenceChange up = { .presence = PRESENCE_UP };
@@ -1176,10 +1211,12 @@ static void publish_machine(Fixture *room, const char *id, const char *name, con
         snprintf(up.machine, sizeof(up.machine), "%s", id);
         assert_int_equal(machine_metadata_parse(metadata, &own, NULL), 0);
         facts.metadata = own;
-        assert_int_equal(host_wait(room->host, registry_publish_facts(r, &facts, host_on_done, room->host)),
-                         KV_OK);
-        assert_int_equal(host_wait(room->host, registry_presence(r, 0, &up, 1, host_on_done, room->host)),
-                         KV_OK);
+        assert_int_equal(
+                host_wait(fixture->host, registry_publish_facts(r, &facts, host_on_done, fixture->host)),
+                KV_OK);
+        assert_int_equal(
+                host_wait(fixture->host, registry_presence(r, 0, &up, 1, host_on_done, fixture->host)),
+                KV_OK);
 }
 
 static const JsonValue *item_of(const JsonValue *root, const char *list, const char *member,
@@ -1222,25 +1259,25 @@ static void a_batch_is_one_transaction(void **state) {
                   "cannot activate template", 400 },
                 { "[]", "unable to decode body", 400 },
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         uint64_t index;
 
-        assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/batch", JSON, two), 204);
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/a.service", "", NULL), 200);
-        assert_says(room, "\"desiredState\":\"launched\"");
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/b.service", "", NULL), 200);
-        assert_says(room, "\"desiredState\":\"inactive\"");
-        index = kv_index(room->host->store);
+        assert_int_equal(ask(fixture, API_SOCKET, "POST", "/fleet/v1/batch", JSON, two), 204);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units/a.service", "", NULL), 200);
+        assert_says(fixture, "\"desiredState\":\"launched\"");
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units/b.service", "", NULL), 200);
+        assert_says(fixture, "\"desiredState\":\"inactive\"");
+        index = kv_index(fixture->host->store);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/batch", JSON, rows[i].body),
+                assert_int_equal(ask(fixture, API_SOCKET, "POST", "/fleet/v1/batch", JSON, rows[i].body),
                                  rows[i].status);
-                assert_says(room, rows[i].says);
+                assert_says(fixture, rows[i].says);
         }
-        assert_int_equal(kv_index(room->host->store), index);
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/c.service", "", NULL), 404);
-        assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/batch", "", two), 415);
-        assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/batch", JSON, "{}"), 204);
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/batch", "", NULL), 405);
+        assert_int_equal(kv_index(fixture->host->store), index);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units/c.service", "", NULL), 404);
+        assert_int_equal(ask(fixture, API_SOCKET, "POST", "/fleet/v1/batch", "", two), 415);
+        assert_int_equal(ask(fixture, API_SOCKET, "POST", "/fleet/v1/batch", JSON, "{}"), 204);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/batch", "", NULL), 405);
 }
 
 /* What is in a body is counted before any of it is read. */
@@ -1260,7 +1297,7 @@ static void a_body_of_too_much_is_refused_unread(void **state) {
                 { "PATCH", "/fleet/v1/machines", "[", "{}", "]",
                   "\"unable to decode body: more than 4096 objects and arrays in ", 4096 },
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 for (size_t less = 0; less <= 1; less++) {
@@ -1271,9 +1308,10 @@ static void a_body_of_too_much_is_refused_unread(void **state) {
                                 text_printf(&body, "%s%s", k > 0 ? "," : "", rows[i].item);
                         text_append(&body, rows[i].after);
                         assert_int_equal(
-                                ask(room, API_SOCKET, rows[i].method, rows[i].target, JSON, body.chars), 400);
-                        if (!!strstr(room->answer, rows[i].says) != (less == 0))
-                                fail_msg("%s of %zu: %s", rows[i].target, rows[i].n - less, room->answer);
+                                ask(fixture, API_SOCKET, rows[i].method, rows[i].target, JSON, body.chars),
+                                400);
+                        if (!!strstr(fixture->answer, rows[i].says) != (less == 0))
+                                fail_msg("%s of %zu: %s", rows[i].target, rows[i].n - less, fixture->answer);
                 }
 }
 
@@ -1281,19 +1319,19 @@ static void why_names_the_rule_that_excluded_each_machine(void **state) {
         static const char unit[] = "{" OPTIONS_OF("/bin/true") "}";
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *m;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        publish_machine(room, "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "beta", "gpu=no");
-        publish_machine(room, "cccccccccccccccccccccccccccccccc", "gamma", "gpu=yes");
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/why/a.service", "", NULL), 404);
-        assert_int_equal(put_unit(room, "a.service",
+        publish_machine(fixture, "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "beta", "gpu=no");
+        publish_machine(fixture, "cccccccccccccccccccccccccccccccc", "gamma", "gpu=yes");
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/why/a.service", "", NULL), 404);
+        assert_int_equal(put_unit(fixture, "a.service",
                                   "{\"text\":\"[Service]\\nExecStart=/bin/"
                                   "true\\n[X-Fleet]\\nMachineMetadata=gpu=yes\\n\","
                                   "\"desiredState\":\"launched\"}"),
                          201);
-        assert_int_equal(put_unit(room, "idle.service", unit), 201);
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/why/a.service", "", NULL), 200);
-        assert_int_equal(json_value_parse(body_of(room), strlen(body_of(room)), &root, NULL), 0);
+        assert_int_equal(put_unit(fixture, "idle.service", unit), 201);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/why/a.service", "", NULL), 200);
+        assert_int_equal(json_value_parse(body_of(fixture), strlen(body_of(fixture)), &root, NULL), 0);
         m = item_of(root, "machines", "hostname", "beta");
         assert_string_equal(text_of(m, "rule"), "MachineMetadata");
         assert_string_equal(text_of(m, "reason"), "MachineMetadata=gpu=yes, and it has gpu=no");
@@ -1302,9 +1340,9 @@ static void why_names_the_rule_that_excluded_each_machine(void **state) {
         assert_non_null(json_value_member(m, "chosen"));
         assert_string_equal(text_of(root, "reason"), "gamma is the only machine that qualifies");
 
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/why/idle.service", "", NULL), 200);
-        assert_says(room, "not wanted: its target state is inactive");
-        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/why/a.service", JSON, "{}"), 405);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/why/idle.service", "", NULL), 200);
+        assert_says(fixture, "not wanted: its target state is inactive");
+        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/why/a.service", JSON, "{}"), 405);
 }
 
 static KvStatus adopting_status;
@@ -1313,10 +1351,10 @@ static void on_adopting_set(void *userdata, const KvResult *result) {
         adopting_status = result->status;
 }
 
-static bool is_unreadable(Fixture *room, const char *unit) {
-        const ClusterUnit *u = cluster_any_unit(registry_cluster(room->host->registry), unit);
+static bool is_unreadable(Fixture *fixture, const char *unit) {
+        const ClusterUnit *u = cluster_any_unit(registry_cluster(fixture->host->registry), unit);
 
-        return u && u->unreadable;
+        return u && cluster_unit_is_unreadable(u);
 }
 
 /* As a host of a later version would have written it. */
@@ -1330,31 +1368,31 @@ static void a_unit_that_cannot_be_read_is_listed_with_the_reason_and_not_changed
                                    .internal = true,
                                    .key = kv_string("/_fleet/target/b.service"),
                                    .value = kv_string("paused") };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         uint64_t number;
 
-        publish_machine(room, "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "beta", "");
-        assert_int_equal(put_unit(room, "a.service", unit), 201);
-        assert_int_equal(put_unit(room, "b.service", unit), 201);
-        assert_int_equal(kv_propose(room->host->store, &text, on_adopting_set, NULL, &number), 0);
-        assert_int_equal(kv_propose(room->host->store, &target, on_adopting_set, NULL, &number), 0);
-        HOST_UNTIL(room->host, is_unreadable(room, "a.service") && is_unreadable(room, "b.service"));
+        publish_machine(fixture, "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "beta", "");
+        assert_int_equal(put_unit(fixture, "a.service", unit), 201);
+        assert_int_equal(put_unit(fixture, "b.service", unit), 201);
+        assert_int_equal(kv_propose(fixture->host->store, &text, on_adopting_set, NULL, &number), 0);
+        assert_int_equal(kv_propose(fixture->host->store, &target, on_adopting_set, NULL, &number), 0);
+        HOST_UNTIL(fixture->host, is_unreadable(fixture, "a.service") && is_unreadable(fixture, "b.service"));
 
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
-        assert_says(room, "\"name\":\"a.service\",\"reason\":\"left as it is: " CLUSTER_UNREADABLE "\"");
-        assert_says(room, "\"name\":\"b.service\"");
-        assert_null(strstr(room->answer, "desiredState\":\"inactive"));
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units/a.service", "", NULL), 200);
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/why/a.service", "", NULL), 200);
-        assert_says(room, "\"reason\":\"left as it is: " CLUSTER_UNREADABLE "\"");
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/why/b.service", "", NULL), 200);
-        assert_says(room, "\"reason\":\"left as it is: " CLUSTER_UNREADABLE "\"");
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
+        assert_says(fixture, "\"name\":\"a.service\",\"reason\":\"left as it is: " CLUSTER_UNREADABLE "\"");
+        assert_says(fixture, "\"name\":\"b.service\"");
+        assert_null(strstr(fixture->answer, "desiredState\":\"inactive"));
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units/a.service", "", NULL), 200);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/why/a.service", "", NULL), 200);
+        assert_says(fixture, "\"reason\":\"left as it is: " CLUSTER_UNREADABLE "\"");
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/why/b.service", "", NULL), 200);
+        assert_says(fixture, "\"reason\":\"left as it is: " CLUSTER_UNREADABLE "\"");
 
-        assert_int_equal(put_unit(room, "a.service", unit), 409);
-        assert_says(room, CLUSTER_UNREADABLE);
-        assert_int_equal(put_unit(room, "b.service", "{\"desiredState\":\"loaded\"}"), 409);
-        assert_int_equal(ask(room, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 409);
-        assert_says(room, CLUSTER_UNREADABLE);
+        assert_int_equal(put_unit(fixture, "a.service", unit), 409);
+        assert_says(fixture, CLUSTER_UNREADABLE);
+        assert_int_equal(put_unit(fixture, "b.service", "{\"desiredState\":\"loaded\"}"), 409);
+        assert_int_equal(ask(fixture, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 409);
+        assert_says(fixture, CLUSTER_UNREADABLE);
 }
 
 /* Units are told as the engine judges them: what has finished is not moved, and a name that is taken is no
@@ -1363,17 +1401,17 @@ static void why_tells_what_has_finished_and_whose_name_is_taken(void **state) {
         static const char alpha[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
                           beta[] = "cccccccccccccccccccccccccccccccc";
         static const char unit[] = "{" OPTIONS_OF("/bin/true") ",\"desiredState\":\"launched\"}";
-        Fixture *room = *state;
-        Registry *r = room->host->registry;
+        Fixture *fixture = *state;
+        Registry *r = fixture->host->registry;
         _cleanup_json_ JsonValue *root = NULL;
         PresenceChange lost = { .presence = PRESENCE_LOST };
         char order[96], done[96], taken[96];
         uint64_t number;
 
-        publish_machine(room, alpha, "beta", "");
-        publish_machine(room, beta, "gamma", "");
-        assert_int_equal(put_unit(room, "once.service", unit), 201);
-        assert_int_equal(put_unit(room, "named.service", unit), 201);
+        publish_machine(fixture, alpha, "beta", "");
+        publish_machine(fixture, beta, "gamma", "");
+        assert_int_equal(put_unit(fixture, "once.service", unit), 201);
+        assert_int_equal(put_unit(fixture, "named.service", unit), 201);
         snprintf(order, sizeof(order), "/_fleet/machine/%s/unit/once.service", alpha);
         snprintf(done, sizeof(done), "/_fleet/state/once.service/%s", alpha);
         snprintf(taken, sizeof(taken), "/_fleet/state/named.service/%s", beta);
@@ -1394,27 +1432,28 @@ static void why_tells_what_has_finished_and_whose_name_is_taken(void **state) {
                   .value = kv_string("{\"load\":\"foreign\"}") },
         };
         for (size_t i = 0; i < ELEMENTS(writes); i++)
-                assert_int_equal(kv_propose(room->host->store, &writes[i], on_adopting_set, NULL, &number),
+                assert_int_equal(kv_propose(fixture->host->store, &writes[i], on_adopting_set, NULL, &number),
                                  0);
-        HOST_UNTIL(room->host, cluster_state(registry_cluster(r), beta, "named.service"));
+        HOST_UNTIL(fixture->host, cluster_state(registry_cluster(r), beta, "named.service"));
 
         snprintf(lost.machine, sizeof(lost.machine), "%s", alpha);
         lost.expected_index = cluster_machine(registry_cluster(r), alpha)->presence_index;
-        assert_int_equal(host_wait(room->host, registry_presence(r, 0, &lost, 1, host_on_done, room->host)),
-                         KV_OK);
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/why/once.service", "", NULL), 200);
-        assert_says(room, "\"finished\":true");
-        assert_says(room,
+        assert_int_equal(
+                host_wait(fixture->host, registry_presence(r, 0, &lost, 1, host_on_done, fixture->host)),
+                KV_OK);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/why/once.service", "", NULL), 200);
+        assert_says(fixture, "\"finished\":true");
+        assert_says(fixture,
                     "\"reason\":\"finished on beta: it has ended as it should, and is not run again\"}");
 
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/why/named.service", "", NULL), 200);
-        assert_int_equal(json_value_parse(body_of(room), strlen(body_of(room)), &root, NULL), 0);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/why/named.service", "", NULL), 200);
+        assert_int_equal(json_value_parse(body_of(fixture), strlen(body_of(fixture)), &root, NULL), 0);
         assert_non_null(json_value_member(item_of(root, "machines", "hostname", "gamma"), "foreign"));
         assert_null(json_value_member(item_of(root, "machines", "hostname", "gamma"), "fits"));
         assert_null(json_value_member(item_of(root, "machines", "hostname", "beta"), "foreign"));
 }
 
-static void a_plan_says_where_units_would_go_and_changes_nothing(void **state) {
+static void a_plan_reports_the_placement_of_units_and_changes_nothing(void **state) {
 /* clang-format off */
 #define UNIT(name, options) \
         "{\"name\":\"" name "\",\"text\":\"[Service]\\nExecStart=/bin/true\\n[X-Fleet]\\n" options "\\n\"}"
@@ -1428,28 +1467,28 @@ static void a_plan_says_where_units_would_go_and_changes_nothing(void **state) {
         static const char broken[] = "{\"units\":[" UNIT("a.service", "MachineMetadata=gpu") "]}";
         /* clang-format on */
         _cleanup_json_ JsonValue *root = NULL;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         uint64_t index;
 
-        publish_machine(room, "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "beta", "");
-        publish_machine(room, "cccccccccccccccccccccccccccccccc", "gamma", "gpu=yes");
-        index = kv_index(room->host->store);
-        assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/plan", JSON, units), 200);
-        assert_int_equal(json_value_parse(body_of(room), strlen(body_of(room)), &root, NULL), 0);
+        publish_machine(fixture, "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "beta", "");
+        publish_machine(fixture, "cccccccccccccccccccccccccccccccc", "gamma", "gpu=yes");
+        index = kv_index(fixture->host->store);
+        assert_int_equal(ask(fixture, API_SOCKET, "POST", "/fleet/v1/plan", JSON, units), 200);
+        assert_int_equal(json_value_parse(body_of(fixture), strlen(body_of(fixture)), &root, NULL), 0);
         assert_string_equal(text_of(item_of(root, "units", "name", "a.service"), "hostname"), "beta");
         assert_string_equal(text_of(item_of(root, "units", "name", "b.service"), "hostname"), "gamma");
         assert_string_equal(text_of(item_of(root, "units", "name", "c.service"), "hostname"), "gamma");
         assert_string_equal(text_of(item_of(root, "units", "name", "d.service"), "action"), "wait");
         assert_string_equal(text_of(item_of(root, "units", "name", "t@.service"), "action"), "keep");
         assert_int_equal(json_value_count(json_value_member(root, "units")), 7); /* the global one twice */
-        assert_int_equal(kv_index(room->host->store), index);
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
-        assert_string_equal(body_of(room), "{}");
+        assert_int_equal(kv_index(fixture->host->store), index);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
+        assert_string_equal(body_of(fixture), "{}");
 
-        assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/plan", JSON, broken), 400);
-        assert_says(room, "a.service: line ");
-        assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/plan", JSON, "[]"), 400);
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/plan", "", NULL), 405);
+        assert_int_equal(ask(fixture, API_SOCKET, "POST", "/fleet/v1/plan", JSON, broken), 400);
+        assert_says(fixture, "a.service: line ");
+        assert_int_equal(ask(fixture, API_SOCKET, "POST", "/fleet/v1/plan", JSON, "[]"), 400);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/plan", "", NULL), 405);
 #undef UNIT
 }
 
@@ -1464,9 +1503,9 @@ static void a_plan_that_compares_too_much_is_refused(void **state) {
                 { 128, 400,
                   "\"the plan compares too much (more than 2000000 steps): ask for fewer units at once\"" },
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        publish_machine(room, "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "beta", "");
+        publish_machine(fixture, "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", "beta", "");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 _cleanup_text_ Text t = {};
 
@@ -1478,9 +1517,9 @@ static void a_plan_that_compares_too_much_is_refused(void **state) {
                         text_append(&t, "\"}");
                 }
                 text_append(&t, "]}");
-                assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/plan", JSON, t.chars),
+                assert_int_equal(ask(fixture, API_SOCKET, "POST", "/fleet/v1/plan", JSON, t.chars),
                                  rows[i].status);
-                assert_says(room, rows[i].says);
+                assert_says(fixture, rows[i].says);
         }
 }
 
@@ -1498,7 +1537,7 @@ static void what_the_units_of_a_request_have_to_be_compared_is_bounded_for_all_o
         };
         static const char *const names[] = { "a.service", "b.service" };
         _cleanup_text_ Text text = {};
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         text_append(&text, "[X-Fleet]\n");
         for (size_t i = 0; i < 500; i++)
@@ -1512,11 +1551,11 @@ static void what_the_units_of_a_request_have_to_be_compared_is_bounded_for_all_o
                         units[k].text = text.chars;
                 }
                 api_units_page_write(&t, units, rows[i].n, NULL);
-                assert_int_equal(ask(room, API_SOCKET, "POST", rows[i].target, JSON, t.chars),
+                assert_int_equal(ask(fixture, API_SOCKET, "POST", rows[i].target, JSON, t.chars),
                                  rows[i].status);
                 if (rows[i].status == 400)
-                        assert_says(room, "\"b.service: the units of one request have too many names and "
-                                          "patterns to compare");
+                        assert_says(fixture, "\"b.service: the units of one request have too many names and "
+                                             "patterns to compare");
         }
         /* A single one that takes more is told so: to send fewer would not help. */
         for (size_t i = 1; i < 3; i++) {
@@ -1527,12 +1566,12 @@ static void what_the_units_of_a_request_have_to_be_compared_is_bounded_for_all_o
                 alone.name = names[0];
                 alone.text = large.chars;
                 api_units_page_write(&t, &alone, 1, NULL);
-                assert_int_equal(ask(room, API_SOCKET, "POST", rows[i].target, JSON, t.chars), 400);
+                assert_int_equal(ask(fixture, API_SOCKET, "POST", rows[i].target, JSON, t.chars), 400);
                 assert_says(
-                        room,
+                        fixture,
                         "\"a.service: MachineOf= and Conflicts= have too many names and patterns to compare");
         }
-        assert_int_equal(put_text(room, "b.service", text.chars, TARGET_INACTIVE), 201);
+        assert_int_equal(put_text(fixture, "b.service", text.chars, TARGET_INACTIVE), 201);
 }
 
 static void the_discovery_document_names_every_method(void **state) {
@@ -1551,10 +1590,10 @@ static void the_discovery_document_names_every_method(void **state) {
                                                "UnitPage", "UnitState",   "UnitStatePage" };
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *v;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/discovery?alt=json", "", NULL), 200);
-        assert_int_equal(json_value_parse(body_of(room), strlen(body_of(room)), &root, NULL), 0);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/discovery?alt=json", "", NULL), 200);
+        assert_int_equal(json_value_parse(body_of(fixture), strlen(body_of(fixture)), &root, NULL), 0);
         assert_string_equal(json_value_string(json_value_member(root, "id")), "fleet:v1");
         for (size_t i = 0; i < ELEMENTS(schemas); i++)
                 assert_non_null(json_value_member(json_value_member(root, "schemas"), schemas[i]));
@@ -1565,8 +1604,8 @@ static void the_discovery_document_names_every_method(void **state) {
                 assert_string_equal(json_value_string(json_value_member(v, "id")), rows[i].id);
                 assert_string_equal(json_value_string(json_value_member(v, "path")), rows[i].path);
         }
-        assert_int_equal(ask(room, API_SOCKET, "POST", "/fleet/v1/discovery", JSON, "{}"), 400);
-        assert_says(room, "only HTTP GET supported against this resource");
+        assert_int_equal(ask(fixture, API_SOCKET, "POST", "/fleet/v1/discovery", JSON, "{}"), 400);
+        assert_says(fixture, "only HTTP GET supported against this resource");
 }
 
 static void a_method_that_a_resource_does_not_know_is_405(void **state) {
@@ -1576,16 +1615,16 @@ static void a_method_that_a_resource_does_not_know_is_405(void **state) {
                 { "PUT", "/fleet/v1/cluster" },          { "DELETE", "/fleet/v1/machines" },
                 { "POST", "/fleet/v1/events" },          { "GET", "/fleet/v1" },
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         for (size_t i = 0; i < ELEMENTS(rows); i++)
-                assert_int_equal(ask(room, API_SOCKET, rows[i][0], rows[i][1], JSON, "{}"), 405);
+                assert_int_equal(ask(fixture, API_SOCKET, rows[i][0], rows[i][1], JSON, "{}"), 405);
 }
 
 /* -- Events -- */
 
 /* Reads until 'end' has come. */
-static void read_until(Fixture *room, int fd, Text *t, const char *end) {
+static void read_until(Fixture *fixture, int fd, Text *t, const char *end) {
         for (bool is_so = false; !is_so;) {
                 char bytes[4096];
                 ssize_t n = recv(fd, bytes, sizeof(bytes), 0);
@@ -1594,7 +1633,7 @@ static void read_until(Fixture *room, int fd, Text *t, const char *end) {
                         text_append_bytes(t, bytes, (size_t) n);
                 is_so = t->chars && strstr(t->chars, end);
                 if (!is_so && n <= 0)
-                        host_turn(room->host);
+                        host_turn(fixture->host);
         }
 }
 
@@ -1604,8 +1643,8 @@ static void events_with_details_begin_in_the_past_and_go_on(void **state) {
         struct sockaddr_un a = { .sun_family = AF_UNIX };
         _cleanup_close_ int fd = -1;
         _cleanup_text_ Text t = {};
-        Fixture *room = *state;
-        Host *h = room->host;
+        Fixture *fixture = *state;
+        Host *h = fixture->host;
         const char *at;
         char mark[32];
 
@@ -1613,14 +1652,14 @@ static void events_with_details_begin_in_the_past_and_go_on(void **state) {
         host_unit(h, "a.service", "[Service]\nExecStart=/bin/true\n", TARGET_LOADED);
         host_unit(h, "a.service", "[Service]\nExecStart=/bin/true\n", TARGET_LAUNCHED);
         host_order(h, "a.service", ASSIGNMENT_RUN);
-        snprintf(a.sun_path, sizeof(a.sun_path), "%s", room->socket);
+        snprintf(a.sun_path, sizeof(a.sun_path), "%s", fixture->socket);
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
         assert_int_equal(connect(fd, (struct sockaddr *) &a, sizeof(a)), 0);
         assert_int_equal(send(fd, request, strlen(request), 0), strlen(request));
 
         /* That all of the past was told is a line of its own. */
         snprintf(mark, sizeof(mark), "{\"index\":%llu}", (unsigned long long) kv_index(h->store));
-        read_until(room, fd, &t, mark);
+        read_until(fixture, fd, &t, mark);
         at = strstr(t.chars, "\"kind\":\"machine\",");
         assert_non_null(at);
         assert_non_null(strstr(at, "\"hostname\":\"alpha\",\"version\":"));
@@ -1633,15 +1672,15 @@ static void events_with_details_begin_in_the_past_and_go_on(void **state) {
         assert_non_null(strstr(at, "\"order\":\"run\",\"reason\":"));
         assert_null(strstr(t.chars, "ExecStart"));
 
-        assert_int_equal(ask(room, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 204);
-        read_until(room, fd, &t, "\"kind\":\"unit\",\"name\":\"a.service\",\"removed\":true");
+        assert_int_equal(ask(fixture, API_SOCKET, "DELETE", "/fleet/v1/units/a.service", "", NULL), 204);
+        read_until(fixture, fd, &t, "\"kind\":\"unit\",\"name\":\"a.service\",\"removed\":true");
 
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/events?after=1", "", NULL), 400);
-        assert_says(room, "after: only with details=true");
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/events?details=maybe", "", NULL), 400);
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/events?detail=true", "", NULL), 400);
-        assert_says(room, "detail: this takes details=BOOL, and then after=INDEX");
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/fleet/v1/events?details=true", "", NULL), 403);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/events?after=1", "", NULL), 400);
+        assert_says(fixture, "after: only with details=true");
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/events?details=maybe", "", NULL), 400);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/events?detail=true", "", NULL), 400);
+        assert_says(fixture, "detail: expected details=BOOL, and with it after=INDEX");
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/fleet/v1/events?details=true", "", NULL), 403);
 }
 
 /* -- Pages -- */
@@ -1664,20 +1703,20 @@ static void page_tokens_are_those_of_fleet(void **state) {
                 { "ZAACAA==&nextPageToken=ZAACAA==", 400, "too many values for page token" },
         };
         static const char *const collections[] = { "units", "state", "machines" };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         char target[128];
 
         for (size_t c = 0; c < ELEMENTS(collections); c++)
                 for (size_t i = 0; i < ELEMENTS(rows); i++) {
                         snprintf(target, sizeof(target), "/fleet/v1/%s?nextPageToken=%s", collections[c],
                                  rows[i].token);
-                        assert_int_equal(ask(room, API_SOCKET, "GET", target, "", NULL), rows[i].status);
-                        assert_says(room, rows[i].says);
+                        assert_int_equal(ask(fixture, API_SOCKET, "GET", target, "", NULL), rows[i].status);
+                        assert_says(fixture, rows[i].says);
                 }
 }
 
 static void a_hundred_units_are_a_page_and_the_next_one_has_the_rest(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         UnitChange changes[101];
         Unit *units[101];
         char name[32];
@@ -1688,66 +1727,67 @@ static void a_hundred_units_are_a_page_and_the_next_one_has_the_rest(void **stat
                                  0);
                 changes[i] = (UnitChange) { .unit = units[i] };
         }
-        assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry, changes, 50,
-                                                                     host_on_done, room->host)),
+        assert_int_equal(host_wait(fixture->host, registry_change_units(fixture->host->registry, changes, 50,
+                                                                        host_on_done, fixture->host)),
                          KV_OK);
-        assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry, changes + 50, 51,
-                                                                     host_on_done, room->host)),
+        assert_int_equal(host_wait(fixture->host, registry_change_units(fixture->host->registry, changes + 50,
+                                                                        51, host_on_done, fixture->host)),
                          KV_OK);
         for (unsigned i = 0; i < 101; i++)
                 unit_free(units[i]);
 
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
-        assert_says(room, "\"nextPageToken\":\"ZAACAA==\"");
-        assert_says(room, "u099.service");
-        assert_null(strstr(room->answer, "u100.service"));
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units?nextPageToken=ZAACAA==", "", NULL),
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
+        assert_says(fixture, "\"nextPageToken\":\"ZAACAA==\"");
+        assert_says(fixture, "u099.service");
+        assert_null(strstr(fixture->answer, "u100.service"));
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units?nextPageToken=ZAACAA==", "", NULL),
                          200);
-        assert_says(room, "u100.service");
-        assert_null(strstr(room->answer, "u099.service"));
-        assert_null(strstr(room->answer, "nextPageToken"));
+        assert_says(fixture, "u100.service");
+        assert_null(strstr(fixture->answer, "u099.service"));
+        assert_null(strstr(fixture->answer, "nextPageToken"));
 }
 
-static void twelve_units(Fixture *room, const char *text) {
+static void twelve_units(Fixture *fixture, const char *text) {
         char name[32];
 
         for (unsigned i = 0; i < 12; i++) {
                 snprintf(name, sizeof(name), "u%02u.service", i);
-                host_unit(room->host, name, text, TARGET_INACTIVE);
+                host_unit(fixture->host, name, text, TARGET_INACTIVE);
         }
 }
 
 static void a_page_of_large_units_ends_early_and_the_next_one_begins_there(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         char text[120001];
 
         for (size_t i = 0; i < sizeof(text) - 1; i++)
                 text[i] = i % 100 == 99 ? '\n' : '#';
         text[sizeof(text) - 1] = 0;
         memcpy(text, "[Service]\nExecStart=/bin/true\n", 30);
-        twelve_units(room, text);
+        twelve_units(fixture, text);
 
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
-        assert_says(room, "\"nextPageToken\":\"ZAACAAkAAAA=\""); /* page 2 of 100, from the tenth unit on */
-        assert_says(room, "u08.service");
-        assert_null(strstr(room->answer, "u09.service"));
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
+        assert_says(fixture,
+                    "\"nextPageToken\":\"ZAACAAkAAAA=\""); /* page 2 of 100, from the tenth unit on */
+        assert_says(fixture, "u08.service");
+        assert_null(strstr(fixture->answer, "u09.service"));
 
         /* No text of a page before moves it. */
-        host_unit(room->host, "u00.service", "[Service]\nExecStart=/bin/true\n", TARGET_INACTIVE);
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units?nextPageToken=ZAACAAkAAAA=", "", NULL),
-                         200);
-        assert_says(room, "u09.service");
-        assert_says(room, "u11.service");
-        assert_null(strstr(room->answer, "u08.service"));
-        assert_null(strstr(room->answer, "nextPageToken"));
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units?nextPageToken=ZAADAP____8=", "", NULL),
-                         200);
-        assert_null(strstr(room->answer, "service"));
+        host_unit(fixture->host, "u00.service", "[Service]\nExecStart=/bin/true\n", TARGET_INACTIVE);
+        assert_int_equal(
+                ask(fixture, API_SOCKET, "GET", "/fleet/v1/units?nextPageToken=ZAACAAkAAAA=", "", NULL), 200);
+        assert_says(fixture, "u09.service");
+        assert_says(fixture, "u11.service");
+        assert_null(strstr(fixture->answer, "u08.service"));
+        assert_null(strstr(fixture->answer, "nextPageToken"));
+        assert_int_equal(
+                ask(fixture, API_SOCKET, "GET", "/fleet/v1/units?nextPageToken=ZAADAP____8=", "", NULL), 200);
+        assert_null(strstr(fixture->answer, "service"));
 }
 
 /* '<' takes six bytes in JSON, and each option bears the name of its section. */
 static void a_page_ends_by_its_size_as_json(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         char angles[1001] = {};
 
         memset(angles, '<', sizeof(angles) - 1);
@@ -1759,19 +1799,19 @@ static void a_page_ends_by_its_size_as_json(void **state) {
                         text_printf(&t, "[X-%s]\n", angles);
                 for (unsigned i = 0; i < (sections ? 120 : 30); i++)
                         text_printf(&t, sections ? "a=b\n" : "#%s\n", angles);
-                twelve_units(room, t.chars);
-                assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
-                assert_in_range(strlen(room->answer), 1 << 20, 2 << 20);
+                twelve_units(fixture, t.chars);
+                assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 200);
+                assert_in_range(strlen(fixture->answer), 1 << 20, 2 << 20);
         }
 }
 
 /* Of units that have no machine yet, whose names are long to compare with the patterns of all. */
 static void a_page_ends_where_its_reasons_are_much_work(void **state) {
         char name[256], as[121] = {}, bs[61] = {};
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         unsigned n_pages = 0, n = 0;
 
-        host_machine(room->host);
+        host_machine(fixture->host);
         memset(as, 'a', sizeof(as) - 1);
         memset(bs, 'a', sizeof(bs) - 1);
         for (unsigned i = 0; i < 20; i++) {
@@ -1781,14 +1821,14 @@ static void a_page_ends_where_its_reasons_are_much_work(void **state) {
                 for (unsigned k = 0; k < 40; k++)
                         text_printf(&t, "Conflicts=*%s%u-%u\n", bs, i, k);
                 snprintf(name, sizeof(name), "%s%02u.service", as, i);
-                host_unit(room->host, name, t.chars, TARGET_LAUNCHED);
+                host_unit(fixture->host, name, t.chars, TARGET_LAUNCHED);
         }
         snprintf(name, sizeof(name), "/fleet/v1/units");
         for (const char *token = name; token; n_pages++) {
-                assert_int_equal(ask(room, API_SOCKET, "GET", name, "", NULL), 200);
-                for (const char *at = room->answer; (at = strstr(at, "\"name\":\"a")); at++)
+                assert_int_equal(ask(fixture, API_SOCKET, "GET", name, "", NULL), 200);
+                for (const char *at = fixture->answer; (at = strstr(at, "\"name\":\"a")); at++)
                         n++;
-                token = strstr(room->answer, "\"nextPageToken\":\"");
+                token = strstr(fixture->answer, "\"nextPageToken\":\"");
                 if (token)
                         snprintf(name, sizeof(name), "/fleet/v1/units?nextPageToken=%.12s",
                                  token + strlen("\"nextPageToken\":\""));
@@ -1799,123 +1839,126 @@ static void a_page_ends_where_its_reasons_are_much_work(void **state) {
 
 /* -- Without a quorum -- */
 
-static void a_host_in_no_cluster_yet_says_so_at_every_path(void **state) {
+static void a_host_without_a_cluster_reports_so_on_every_path(void **state) {
         static const char *const paths[] = { "/", "/x", "/fleet/v1", "/fleet/v1/cluster" };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         for (size_t i = 0; i < ELEMENTS(paths); i++) {
-                assert_int_equal(ask(room, API_SOCKET, "GET", paths[i], "", NULL), 503);
-                assert_string_equal(body_of(room), "{\"error\":{\"code\":503,\"message\":\"fleet server "
-                                                   "unable to communicate with etcd\"}}");
-                assert_null(strstr(room->answer, "Server:"));
+                assert_int_equal(ask(fixture, API_SOCKET, "GET", paths[i], "", NULL), 503);
+                assert_string_equal(body_of(fixture), "{\"error\":{\"code\":503,\"message\":\"fleet server "
+                                                      "unable to communicate with etcd\"}}");
+                assert_null(strstr(fixture->answer, "Server:"));
         }
 }
 
-static void a_host_that_is_being_admitted_denies_no_key_and_says_that_it_holds_nothing_yet(void **state) {
+static void a_joining_host_reports_that_it_has_no_tree_and_no_key_as_missing(void **state) {
         static const char *const paths[] = { "/v2/keys/", "/v2/keys/a", "/v2/keys/a?wait=true",
                                              "/fleet/v1/kv/list", "/fleet/v1/kv/value/a" };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         for (size_t i = 0; i < ELEMENTS(paths); i++) {
-                assert_int_equal(ask(room, API_LOOPBACK, "GET", paths[i], "", NULL),
+                assert_int_equal(ask(fixture, API_LOOPBACK, "GET", paths[i], "", NULL),
                                  starts_with(paths[i], "/v2/") ? 500 : 503);
-                assert_says(room, "this host has not yet received all that its cluster holds");
-                assert_says(room, "waits to be let into a cluster");
+                assert_says(fixture, "this host has not received the state of its cluster beyond index");
+                assert_says(fixture, "waits to be let into a cluster");
         }
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 503);
-        assert_says(room, "this host has not yet received all that its cluster holds");
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/version", "", NULL), 200);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 503);
+        assert_says(fixture, "this host has not received the state of its cluster beyond index");
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/version", "", NULL), 200);
 }
 
 static void without_a_quorum_writes_say_so_and_reads_answer(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", FORM, "value=1"), 500);
-        assert_says(room, "\"errorCode\":300");
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a?quorum=true", "", NULL), 500);
-        assert_says(room, "\"errorCode\":300");
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", "", NULL), 404);
-        assert_says(room, "\"errorCode\":100");
-        assert_int_equal(ask(room, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", JSON,
+        assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/v2/keys/a", FORM, "value=1"), 500);
+        assert_says(fixture, "\"errorCode\":300");
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/keys/a?quorum=true", "", NULL), 500);
+        assert_says(fixture, "\"errorCode\":300");
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/keys/a", "", NULL), 404);
+        assert_says(fixture, "\"errorCode\":100");
+        assert_int_equal(ask(fixture, API_LOOPBACK, "POST", "/fleet/v1/kv/txn", JSON,
                              "{\"checks\":[{\"key\":\"/a\",\"exists\":true}]}"),
                          503);
-        assert_says(room, "nothing has changed");
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/fleet/v1/kv/value/a", "", "1"), 503);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/fleet/v1/kv/value/a?quorum=true", "", NULL), 503);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/fleet/v1/kv/list?quorum=true", "", NULL), 503);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/fleet/v1/kv/list", "", NULL), 200);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/health", "", NULL), 503);
-        assert_says(room, "{\"health\":\"false\",\"reason\":\"");
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/members/leader", "", NULL), 503);
-        assert_int_equal(put_unit(room, "a.service", "{" OPTIONS_OF("/bin/true") "}"), 503);
-        assert_says(room, "{\"error\":{\"code\":503,");
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 503);
+        assert_says(fixture, "nothing has changed");
+        assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/fleet/v1/kv/value/a", "", "1"), 503);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/fleet/v1/kv/value/a?quorum=true", "", NULL),
+                         503);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/fleet/v1/kv/list?quorum=true", "", NULL), 503);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/fleet/v1/kv/list", "", NULL), 200);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/health", "", NULL), 503);
+        assert_says(fixture, "{\"health\":\"false\",\"reason\":\"");
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/members/leader", "", NULL), 503);
+        assert_int_equal(put_unit(fixture, "a.service", "{" OPTIONS_OF("/bin/true") "}"), 503);
+        assert_says(fixture, "{\"error\":{\"code\":503,");
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 503);
 }
 
 /* The leader is still known, and still leads by its own account: another voter has gone. */
 static void health_is_confirmed_by_a_majority(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         RaftServer *other;
         KvState now;
 
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/health", "", NULL), 200);
-        assert_string_equal(body_of(room), "{\"health\":\"true\"}");
-        assert_int_equal(kv_member_add(room->host->store, 2, "10.0.0.2:2380"), 0);
-        HOST_UNTIL(room->host, (kv_state(room->host->store, &now), now.n_members == 2));
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/health", "", NULL), 200);
+        assert_string_equal(body_of(fixture), "{\"health\":\"true\"}");
+        assert_int_equal(kv_member_add(fixture->host->store, 2, "10.0.0.2:2380"), 0);
+        HOST_UNTIL(fixture->host, (kv_state(fixture->host->store, &now), now.n_members == 2));
 
-        other = &((RaftServers *) raft_core_servers(room->host->store->replica->core))->items[1];
+        other = &((RaftServers *) raft_core_servers(replica_core(fixture->host->store->replica)))->items[1];
         other->role = RAFT_ROLE_VOTER;
-        kv_state(room->host->store, &now);
+        kv_state(fixture->host->store, &now);
         assert_true(now.ready);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/health", "", NULL), 503);
-        assert_string_equal(body_of(room),
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/health", "", NULL), 503);
+        assert_string_equal(body_of(fixture),
                             "{\"health\":\"false\",\"reason\":\"no majority of the voters answers\"}");
 
         other->role = RAFT_ROLE_STANDBY;
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/health", "", NULL), 200);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/health", "", NULL), 200);
 }
 
 /* -- What etcd's clients ask beside the keys -- */
 
 static void statistics_count_what_users_did_and_not_what_we_did(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         KvCounts now;
 
-        host_unit(room->host, "a.service", "[Service]\nExecStart=/bin/true\n", TARGET_INACTIVE);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/stats/store", "", NULL), 200);
-        assert_string_equal(body_of(room), "{\"getsSuccess\":0,\"getsFail\":0,\"setsSuccess\":0,\"setsFail\":"
-                                           "0,\"deleteSuccess\":0,\"deleteFail\":0,"
-                                           "\"updateSuccess\":0,\"updateFail\":0,\"createSuccess\":0,"
-                                           "\"createFail\":0,\"compareAndSwapSuccess\":0,"
-                                           "\"compareAndSwapFail\":0,\"compareAndDeleteSuccess\":0,"
-                                           "\"compareAndDeleteFail\":0,\"expireCount\":0,\"watchers\":0}");
+        host_unit(fixture->host, "a.service", "[Service]\nExecStart=/bin/true\n", TARGET_INACTIVE);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/stats/store", "", NULL), 200);
+        assert_string_equal(body_of(fixture),
+                            "{\"getsSuccess\":0,\"getsFail\":0,\"setsSuccess\":0,\"setsFail\":"
+                            "0,\"deleteSuccess\":0,\"deleteFail\":0,"
+                            "\"updateSuccess\":0,\"updateFail\":0,\"createSuccess\":0,"
+                            "\"createFail\":0,\"compareAndSwapSuccess\":0,"
+                            "\"compareAndSwapFail\":0,\"compareAndDeleteSuccess\":0,"
+                            "\"compareAndDeleteFail\":0,\"expireCount\":0,\"watchers\":0}");
 
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a", FORM, "value=1"), 201);
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a/b", FORM, "value=1"), 400);
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a?prevExist=false", FORM, "value=1"), 412);
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a?prevExist=true", FORM, "value=2"), 200);
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a?prevValue=1", FORM, "value=3"), 412);
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/a?prevValue=2", FORM, "value=3"), 200);
-        assert_int_equal(ask(room, API_LOOPBACK, "DELETE", "/v2/keys/a?prevValue=1", "", NULL), 412);
-        assert_int_equal(ask(room, API_LOOPBACK, "DELETE", "/v2/keys/b", "", NULL), 404);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/a", "", NULL), 200);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/b", "", NULL), 404);
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/v2/keys/t?ttl=0", FORM, "value=1"), 201);
-        HOST_UNTIL(room->host, (kv_counts(room->host->store, &now), now.done[KV_ACTION_EXPIRE] > 0));
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/stats/store", "", NULL), 200);
-        assert_says(room, "\"getsSuccess\":1,\"getsFail\":1,");
+        assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/v2/keys/a", FORM, "value=1"), 201);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/v2/keys/a/b", FORM, "value=1"), 400);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/v2/keys/a?prevExist=false", FORM, "value=1"),
+                         412);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/v2/keys/a?prevExist=true", FORM, "value=2"),
+                         200);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/v2/keys/a?prevValue=1", FORM, "value=3"), 412);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/v2/keys/a?prevValue=2", FORM, "value=3"), 200);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "DELETE", "/v2/keys/a?prevValue=1", "", NULL), 412);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "DELETE", "/v2/keys/b", "", NULL), 404);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/keys/a", "", NULL), 200);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/keys/b", "", NULL), 404);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/v2/keys/t?ttl=0", FORM, "value=1"), 201);
+        HOST_UNTIL(fixture->host, (kv_counts(fixture->host->store, &now), now.done[KV_ACTION_EXPIRE] > 0));
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/stats/store", "", NULL), 200);
+        assert_says(fixture, "\"getsSuccess\":1,\"getsFail\":1,");
         assert_says(
-                room,
+                fixture,
                 "\"setsSuccess\":2,\"setsFail\":1,\"deleteSuccess\":0,\"deleteFail\":1,\"updateSuccess\":1,"
                 "\"updateFail\":0,"
                 "\"createSuccess\":0,\"createFail\":1,\"compareAndSwapSuccess\":1,\"compareAndSwapFail\":1,"
                 "\"compareAndDeleteSuccess\":0,\"compareAndDeleteFail\":1,\"expireCount\":1,");
 }
 
-static void a_host_that_advertises_nothing_is_reached_by_the_door_that_was_asked_while_it_is_up(
-        void **state) {
-        Fixture *room = *state;
-        Registry *r = room->host->registry;
+static void a_host_without_an_advertised_url_has_that_of_the_listener_while_it_is_up(void **state) {
+        Fixture *fixture = *state;
+        Registry *r = fixture->host->registry;
         ClusterMachine other = { .id = "00000000000000000000000000000002",
                                  .raft_id = 2,
                                  .peer = "10.0.0.2:2380",
@@ -1924,37 +1967,39 @@ static void a_host_that_advertises_nothing_is_reached_by_the_door_that_was_asked
         char own[128];
         KvState now;
 
-        assert_int_equal(host_wait(room->host, registry_member_started(r, &other, host_on_done, room->host)),
-                         KV_OK);
         assert_int_equal(
-                host_wait(room->host, registry_presence(r, 0, &presence, 1, host_on_done, room->host)),
+                host_wait(fixture->host, registry_record_start(r, &other, host_on_done, fixture->host)),
                 KV_OK);
-        assert_int_equal(kv_member_add(room->host->store, 2, "10.0.0.2:2380"), 0);
-        HOST_UNTIL(room->host, (kv_state(room->host->store, &now), now.n_members == 2));
-        snprintf(own, sizeof(own), "http://%s", room->tcp);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/members", "", NULL), 200);
-        assert_null(strstr(room->answer, "\"clientURLs\":[]"));
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/machines", "", NULL), 200);
-        assert_string_equal(body_of(room), own); /* once */
+        assert_int_equal(
+                host_wait(fixture->host, registry_presence(r, 0, &presence, 1, host_on_done, fixture->host)),
+                KV_OK);
+        assert_int_equal(kv_member_add(fixture->host->store, 2, "10.0.0.2:2380"), 0);
+        HOST_UNTIL(fixture->host, (kv_state(fixture->host->store, &now), now.n_members == 2));
+        snprintf(own, sizeof(own), "http://%s", fixture->tcp);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/members", "", NULL), 200);
+        assert_null(strstr(fixture->answer, "\"clientURLs\":[]"));
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/machines", "", NULL), 200);
+        assert_string_equal(body_of(fixture), own); /* once */
 
         presence.presence = PRESENCE_LOST;
         presence.expected_index = cluster_machine(registry_cluster(r), other.id)->presence_index;
         assert_int_equal(
-                host_wait(room->host, registry_presence(r, 0, &presence, 1, host_on_done, room->host)),
+                host_wait(fixture->host, registry_presence(r, 0, &presence, 1, host_on_done, fixture->host)),
                 KV_OK);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/members", "", NULL), 200);
-        assert_says(room, "\"clientURLs\":[]");
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/members", "", NULL), 200);
+        assert_says(fixture, "\"clientURLs\":[]");
 
         snprintf(other.client, sizeof(other.client), "http://10.0.0.2:2379"); /* with an agent or without */
-        assert_int_equal(host_wait(room->host, registry_member_started(r, &other, host_on_done, room->host)),
-                         KV_OK);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/members", "", NULL), 200);
-        assert_says(room,
+        assert_int_equal(
+                host_wait(fixture->host, registry_record_start(r, &other, host_on_done, fixture->host)),
+                KV_OK);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/members", "", NULL), 200);
+        assert_says(fixture,
                     "\"peerURLs\":[\"http://10.0.0.2:2380\"],\"clientURLs\":[\"http://10.0.0.2:2379\"]");
 }
 
 static void another_hosts_url_is_the_one_it_advertises(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         char own[128];
         KvState now;
         Machine other = { .id = "00000000000000000000000000000002",
@@ -1963,230 +2008,235 @@ static void another_hosts_url_is_the_one_it_advertises(void **state) {
                           .raft_id = 2 };
 
         /* It has said so, and is no member: it is in nobody's list. */
-        assert_int_equal(host_wait(room->host, registry_publish_facts(room->host->registry, &other,
-                                                                      host_on_done, room->host)),
+        assert_int_equal(host_wait(fixture->host, registry_publish_facts(fixture->host->registry, &other,
+                                                                         host_on_done, fixture->host)),
                          KV_OK);
-        snprintf(own, sizeof(own), "http://%s", room->tcp);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/machines", "", NULL), 200);
-        assert_string_equal(body_of(room), own);
+        snprintf(own, sizeof(own), "http://%s", fixture->tcp);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/machines", "", NULL), 200);
+        assert_string_equal(body_of(fixture), own);
 
-        assert_int_equal(kv_member_add(room->host->store, 2, "10.0.0.2:2380"), 0);
-        HOST_UNTIL(room->host, (kv_state(room->host->store, &now), now.n_members == 2));
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/machines", "", NULL), 200);
-        assert_says(room, ", ");
-        assert_says(room, "http://10.0.0.2:2379");
-        assert_says(room, own);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/members", "", NULL), 200);
-        assert_says(room,
+        assert_int_equal(kv_member_add(fixture->host->store, 2, "10.0.0.2:2380"), 0);
+        HOST_UNTIL(fixture->host, (kv_state(fixture->host->store, &now), now.n_members == 2));
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/machines", "", NULL), 200);
+        assert_says(fixture, ", ");
+        assert_says(fixture, "http://10.0.0.2:2379");
+        assert_says(fixture, own);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/members", "", NULL), 200);
+        assert_says(fixture,
                     "\"peerURLs\":[\"http://10.0.0.2:2380\"],\"clientURLs\":[\"http://10.0.0.2:2379\"]");
 }
 
 static void members_are_not_changed_here_and_the_reason_is_said(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         _cleanup_text_ Text target = {};
         const char *id;
 
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/members", "", NULL), 200);
-        id = strstr(body_of(room), "\"id\":\"");
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/members", "", NULL), 200);
+        id = strstr(body_of(fixture), "\"id\":\"");
         assert_non_null(id);
         text_printf(&target, "/v2/members/%.*s", (int) strcspn(id + 6, "\""), id + 6);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", target.chars, "", NULL), 200);
-        assert_int_equal(ask(room, API_LOOPBACK, "DELETE", target.chars, "", NULL), 409);
-        assert_says(room, "Join=");
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", target.chars, JSON,
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", target.chars, "", NULL), 200);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "DELETE", target.chars, "", NULL), 409);
+        assert_says(fixture, "Join=");
+        assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", target.chars, JSON,
                              "{\"peerURLs\":[\"http://10.0.0.9:2380\"]}"),
                          409);
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", target.chars, JSON, "{\"peerURLs\":[\"10.0.0.9\"]}"),
-                         400);
         assert_int_equal(
-                ask(room, API_LOOPBACK, "PUT", target.chars, JSON, "{\"peerURLs\":[\"http://a:x\"]}"), 400);
-        assert_says(room, "invalid port");
-        assert_int_equal(ask(room, API_LOOPBACK, "POST", "/v2/members", JSON,
+                ask(fixture, API_LOOPBACK, "PUT", target.chars, JSON, "{\"peerURLs\":[\"10.0.0.9\"]}"), 400);
+        assert_int_equal(
+                ask(fixture, API_LOOPBACK, "PUT", target.chars, JSON, "{\"peerURLs\":[\"http://a:x\"]}"),
+                400);
+        assert_says(fixture, "invalid port");
+        assert_int_equal(ask(fixture, API_LOOPBACK, "POST", "/v2/members", JSON,
                              "{\"peerURLs\":[\"http://10.0.0.9:2380\"]}"),
                          409);
-        assert_int_equal(ask(room, API_LOOPBACK, "DELETE", "/v2/members", "", NULL), 405);
-        assert_null(strstr(room->answer, "Allow:"));
-        assert_says(room, "X-Etcd-Cluster-Id: ");
-        assert_int_equal(ask(room, API_LOOPBACK, "PATCH", "/v2/members", "", NULL), 405);
-        assert_says(room, "Allow: GET,POST,DELETE,PUT");
+        assert_int_equal(ask(fixture, API_LOOPBACK, "DELETE", "/v2/members", "", NULL), 405);
+        assert_null(strstr(fixture->answer, "Allow:"));
+        assert_says(fixture, "X-Etcd-Cluster-Id: ");
+        assert_int_equal(ask(fixture, API_LOOPBACK, "PATCH", "/v2/members", "", NULL), 405);
+        assert_says(fixture, "Allow: GET,POST,DELETE,PUT");
 }
 
 /* -- What is old -- */
 
 static void without_a_leader_for_three_seconds_answers_are_marked_as_old(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         _cleanup_free_ char *young = NULL, *missing = NULL;
 
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/", "", NULL), 200);
-        assert_null(strstr(room->answer, "X-Fleet-Stale"));
-        young = strdup(body_of(room));
-        (void) ask(room, API_LOOPBACK, "GET", "/v2/keys/none", "", NULL);
-        missing = strdup(body_of(room));
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/keys/", "", NULL), 200);
+        assert_null(strstr(fixture->answer, "X-Fleet-Stale"));
+        young = strdup(body_of(fixture));
+        (void) ask(fixture, API_LOOPBACK, "GET", "/v2/keys/none", "", NULL);
+        missing = strdup(body_of(fixture));
 
-        HOST_UNTIL(room->host, kv_stale_ms(room->host->store) > 0);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/", "", NULL), 200);
-        assert_says(room, "\r\nX-Fleet-Stale: 3\r\n");
-        assert_string_equal(body_of(room), young);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/none", "", NULL), 404);
-        assert_says(room, "\r\nX-Fleet-Stale: 3\r\n");
-        assert_string_equal(body_of(room), missing);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/health", "", NULL), 503);
-        assert_says(room, "\r\nX-Fleet-Stale: 3\r\n");
-        assert_says(room, "{\"health\":\"false\",\"reason\":\"");
+        HOST_UNTIL(fixture->host, kv_stale_ms(fixture->host->store) > 0);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/keys/", "", NULL), 200);
+        assert_says(fixture, "\r\nX-Fleet-Stale: 3\r\n");
+        assert_string_equal(body_of(fixture), young);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/keys/none", "", NULL), 404);
+        assert_says(fixture, "\r\nX-Fleet-Stale: 3\r\n");
+        assert_string_equal(body_of(fixture), missing);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/health", "", NULL), 503);
+        assert_says(fixture, "\r\nX-Fleet-Stale: 3\r\n");
+        assert_says(fixture, "{\"health\":\"false\",\"reason\":\"");
 }
 
-static void who_follows_a_leader_marks_nothing(void **state) {
-        Fixture *room = *state;
+static void a_host_with_a_leader_marks_no_answer_as_stale(void **state) {
+        Fixture *fixture = *state;
 
-        host_pause(room->host, KV_STALE_MS + 100);
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/", "", NULL), 200);
-        assert_null(strstr(room->answer, "X-Fleet-Stale"));
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
-        assert_null(strstr(room->answer, "X-Fleet-Stale"));
-        assert_null(strstr(room->answer, "staleSec"));
+        host_pause(fixture->host, KV_STALE_MS + 100);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/keys/", "", NULL), 200);
+        assert_null(strstr(fixture->answer, "X-Fleet-Stale"));
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
+        assert_null(strstr(fixture->answer, "X-Fleet-Stale"));
+        assert_null(strstr(fixture->answer, "staleSec"));
 }
 
 static void the_feature_level_is_raised_by_order_and_never_too_far(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
-        assert_says(room, "\"level\":1,\"levelKnown\":3");
-        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":4}"), 409);
-        assert_says(room, "this fleetd knows 3 at most");
-        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{}"), 400);
-        assert_int_equal(ask(room, API_LOOPBACK, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":2}"),
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
+        assert_says(fixture, "\"level\":1,\"levelKnown\":3");
+        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":4}"),
+                         409);
+        assert_says(fixture, "this fleetd supports 3 at most");
+        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{}"), 400);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":2}"),
                          403);
-        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":2}"), 204);
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
-        assert_says(room, "\"level\":2,");
-        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":1}"), 409);
-        assert_says(room, "does not go back");
+        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":2}"),
+                         204);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
+        assert_says(fixture, "\"level\":2,");
+        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":1}"),
+                         409);
+        assert_says(fixture, "does not go back");
 }
 
-static void who_is_waited_for_in_a_new_lineage_is_told_and_given_up_by_order(void **state) {
+static void hosts_that_a_new_lineage_waits_for_are_listed_until_the_wait_is_ended(void **state) {
         const KvCommand begin = { .op = KV_SET,
                                   .internal = true,
                                   .key = kv_string("/_fleet/cluster/adopting"),
                                   .value = kv_string("100000000000") };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         uint64_t number;
 
-        host_machine(room->host);
-        host_unit(room->host, "a.service", "[Service]\nExecStart=/bin/a\n", TARGET_LAUNCHED);
-        assert_int_equal(ask(room, API_SOCKET, "DELETE", "/fleet/v1/cluster/adopting", "", NULL), 404);
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
-        assert_null(strstr(room->answer, "waitsFor"));
+        host_machine(fixture->host);
+        host_unit(fixture->host, "a.service", "[Service]\nExecStart=/bin/a\n", TARGET_LAUNCHED);
+        assert_int_equal(ask(fixture, API_SOCKET, "DELETE", "/fleet/v1/cluster/adopting", "", NULL), 404);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
+        assert_null(strstr(fixture->answer, "waitsFor"));
 
         adopting_status = KV_UNKNOWN;
-        assert_int_equal(kv_propose(room->host->store, &begin, on_adopting_set, NULL, &number), 0);
-        HOST_UNTIL(room->host, adopting_status == KV_OK && registry_cluster(room->host->registry)->adopting);
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
-        assert_says(room, "\"waitsFor\":[\"alpha\"]");
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/why/a.service", "", NULL), 200);
-        assert_says(room, "waits: the cluster was recovered or restored");
+        assert_int_equal(kv_propose(fixture->host->store, &begin, on_adopting_set, NULL, &number), 0);
+        HOST_UNTIL(fixture->host,
+                   adopting_status == KV_OK && registry_cluster(fixture->host->registry)->adopting);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
+        assert_says(fixture, "\"waitsFor\":[\"alpha\"]");
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/why/a.service", "", NULL), 200);
+        assert_says(fixture, "waits: the cluster was recovered or restored");
 
-        assert_int_equal(ask(room, API_LOOPBACK, "DELETE", "/fleet/v1/cluster/adopting", "", NULL), 403);
-        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/cluster/adopting", JSON, "{}"), 405);
-        assert_int_equal(registry_cluster(room->host->registry)->adopting_since_ms, 100000000000);
-        assert_int_equal(ask(room, API_SOCKET, "DELETE", "/fleet/v1/cluster/adopting", "", NULL), 204);
-        HOST_UNTIL(room->host, registry_cluster(room->host->registry)->adopting_since_ms == 0);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "DELETE", "/fleet/v1/cluster/adopting", "", NULL), 403);
+        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/adopting", JSON, "{}"), 405);
+        assert_int_equal(registry_cluster(fixture->host->registry)->adopting_since_ms, 100000000000);
+        assert_int_equal(ask(fixture, API_SOCKET, "DELETE", "/fleet/v1/cluster/adopting", "", NULL), 204);
+        HOST_UNTIL(fixture->host, registry_cluster(fixture->host->registry)->adopting_since_ms == 0);
 }
 
-static void a_host_that_knows_less_is_named_by_who_would_raise_the_level(void **state) {
-        Fixture *room = *state;
+static void raising_the_level_names_the_host_that_supports_less(void **state) {
+        Fixture *fixture = *state;
 
-        host_machine(room->host); /* which did not say what it knows: an old one */
-        assert_int_equal(ask(room, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":2}"), 409);
-        assert_says(room, "alpha knows 1 at most; upgrade it first");
+        host_machine(fixture->host); /* which did not say what it knows: an old one */
+        assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/level", JSON, "{\"level\":2}"),
+                         409);
+        assert_says(fixture, "alpha supports 1 at most; upgrade it first");
 }
 
 static void a_host_that_was_further_answers_nothing_from_before(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/", "", NULL), 500);
-        assert_says(room, "{\"errorCode\":300,");
-        assert_says(room, "this host has shown later states than index 0, at which its tree is");
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/v2/keys/?wait=true", "", NULL), 500);
-        assert_int_equal(ask(room, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 503);
-        assert_says(room, "later states");
-        assert_int_equal(ask(room, API_LOOPBACK, "GET", "/version", "", NULL), 200);
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/keys/", "", NULL), 500);
+        assert_says(fixture, "{\"errorCode\":300,");
+        assert_says(fixture, "this host served states beyond index 0 of its tree");
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/keys/?wait=true", "", NULL), 500);
+        assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 503);
+        assert_says(fixture, "served states beyond");
+        assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/version", "", NULL), 200);
 }
 
 int main(int argc, char *argv[]) {
-#define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
+#define in_a_fixture(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
-                in_a_room(units_are_taken_over_the_socket_only),
-                in_a_room(health_is_confirmed_by_a_majority),
-                in_a_room(who_asks_for_little_does_not_wait_for_those_that_list_much),
-                in_a_room(a_large_answer_is_made_off_the_loop_and_is_whole),
-                in_a_room(a_long_key_is_sorted_off_the_loop),
-                in_a_room(the_third_large_answer_at_a_time_is_503_and_may_be_asked_again),
-                in_a_room(a_large_read_ends_after_its_time),
-                in_a_room(a_store_closes_while_large_answers_are_made),
-                in_a_room(listings_of_large_values_share_the_work_of_a_turn),
-                in_a_room(a_client_that_leaves_while_its_large_answer_is_made_leaves_nothing_behind),
+                in_a_fixture(units_are_taken_over_the_socket_only),
+                in_a_fixture(health_is_confirmed_by_a_majority),
+                in_a_fixture(small_requests_do_not_wait_for_large_listings),
+                in_a_fixture(a_large_answer_is_made_off_the_loop_and_is_whole),
+                in_a_fixture(a_long_key_is_sorted_off_the_loop),
+                in_a_fixture(the_third_large_answer_at_a_time_is_503_and_may_be_asked_again),
+                in_a_fixture(a_large_read_ends_after_its_time),
+                in_a_fixture(a_store_closes_while_large_answers_are_made),
+                in_a_fixture(listings_of_large_values_share_the_work_of_a_turn),
+                in_a_fixture(a_client_that_leaves_while_its_large_answer_is_made_leaves_nothing_behind),
                 cmocka_unit_test_setup_teardown(
                         a_client_that_leaves_while_its_quorum_read_waits_is_not_answered, lonely_setup,
                         fixture_teardown),
-                in_a_room(beyond_a_limit_each_door_answers_in_its_way),
-                in_a_room(what_is_no_route_is_no_page_at_either_door),
-                in_a_room(the_socket_answers_as_fleets_server),
-                in_a_room(a_nul_does_not_end_what_a_client_says),
-                in_a_room(a_fixed_page_is_as_long_as_its_text),
-                in_a_room(a_web_page_cannot_make_a_browser_its_deputy),
-                in_a_room(a_read_only_door_takes_no_writes),
-                in_a_room(a_second_listener_on_the_same_door_is_refused_with_a_sentence),
-                in_a_room(the_registry_is_not_seen_over_tcp),
-                in_a_room(the_registry_is_not_written_over_tcp),
-                in_a_room(fleets_own_way_to_the_keys_is_there_at_both_doors_and_guarded_as_v2_is),
-                in_a_room(a_body_that_is_not_declared_as_json_is_415),
-                in_a_room(a_broken_body_is_400_with_its_reason),
-                in_a_room(a_bad_name_is_400_and_what_is_no_name_404),
-                in_a_room(a_unit_is_created_replaced_wanted_and_destroyed),
-                in_a_room(a_unit_that_an_older_version_stored_is_started_with_its_own_text),
-                in_a_room(a_template_is_kept_but_not_launched),
-                in_a_room(what_a_folder_owns_is_changed_in_the_folder),
-                in_a_room(a_machines_metadata_are_patched),
-                in_a_room(the_keys_of_a_patch_are_counted_for_each_machine),
-                in_a_room(a_patch_looks_at_each_of_its_operations_once),
-                in_a_room(a_batch_is_one_transaction),
-                in_a_room(a_unit_that_cannot_be_read_is_listed_with_the_reason_and_not_changed),
-                in_a_room(why_tells_what_has_finished_and_whose_name_is_taken),
-                in_a_room(why_names_the_rule_that_excluded_each_machine),
-                in_a_room(a_plan_says_where_units_would_go_and_changes_nothing),
-                in_a_room(a_plan_that_compares_too_much_is_refused),
-                in_a_room(what_the_units_of_a_request_have_to_be_compared_is_bounded_for_all_of_them),
-                in_a_room(the_discovery_document_names_every_method),
-                in_a_room(a_method_that_a_resource_does_not_know_is_405),
-                in_a_room(a_body_of_too_much_is_refused_unread),
-                in_a_room(events_with_details_begin_in_the_past_and_go_on),
-                in_a_room(page_tokens_are_those_of_fleet),
-                in_a_room(a_hundred_units_are_a_page_and_the_next_one_has_the_rest),
-                in_a_room(a_page_of_large_units_ends_early_and_the_next_one_begins_there),
-                in_a_room(a_page_ends_by_its_size_as_json),
-                in_a_room(a_page_ends_where_its_reasons_are_much_work),
-                in_a_room(statistics_count_what_users_did_and_not_what_we_did),
-                in_a_room(
-                        a_host_that_advertises_nothing_is_reached_by_the_door_that_was_asked_while_it_is_up),
-                in_a_room(another_hosts_url_is_the_one_it_advertises),
-                in_a_room(members_are_not_changed_here_and_the_reason_is_said),
-                cmocka_unit_test_setup_teardown(a_host_in_no_cluster_yet_says_so_at_every_path, joining_setup,
-                                                fixture_teardown),
+                in_a_fixture(beyond_a_limit_each_listener_answers_in_its_own_form),
+                in_a_fixture(a_path_without_a_route_is_not_found_on_either_listener),
+                in_a_fixture(the_socket_answers_as_fleets_server),
+                in_a_fixture(a_nul_does_not_end_the_text_of_a_client),
+                in_a_fixture(a_fixed_page_is_as_long_as_its_text),
+                in_a_fixture(a_web_page_cannot_use_a_browser_to_send_requests),
+                in_a_fixture(a_read_only_listener_takes_no_writes),
+                in_a_fixture(a_second_listener_on_the_same_address_is_rejected_with_a_message),
+                in_a_fixture(the_registry_is_not_seen_over_tcp),
+                in_a_fixture(the_registry_is_not_written_over_tcp),
+                in_a_fixture(fleets_own_way_to_the_keys_is_there_at_both_doors_and_guarded_as_v2_is),
+                in_a_fixture(a_body_that_is_not_declared_as_json_is_415),
+                in_a_fixture(a_broken_body_is_400_with_its_reason),
+                in_a_fixture(a_bad_name_is_400_and_what_is_no_name_404),
+                in_a_fixture(a_unit_is_created_replaced_wanted_and_destroyed),
+                in_a_fixture(a_unit_that_an_older_version_stored_is_started_with_its_own_text),
+                in_a_fixture(a_template_is_kept_but_not_launched),
+                in_a_fixture(what_a_folder_owns_is_changed_in_the_folder),
+                in_a_fixture(a_machines_metadata_are_patched),
+                in_a_fixture(the_keys_of_a_patch_are_counted_for_each_machine),
+                in_a_fixture(a_patch_looks_at_each_of_its_operations_once),
+                in_a_fixture(a_batch_is_one_transaction),
+                in_a_fixture(a_unit_that_cannot_be_read_is_listed_with_the_reason_and_not_changed),
+                in_a_fixture(why_tells_what_has_finished_and_whose_name_is_taken),
+                in_a_fixture(why_names_the_rule_that_excluded_each_machine),
+                in_a_fixture(a_plan_reports_the_placement_of_units_and_changes_nothing),
+                in_a_fixture(a_plan_that_compares_too_much_is_refused),
+                in_a_fixture(what_the_units_of_a_request_have_to_be_compared_is_bounded_for_all_of_them),
+                in_a_fixture(the_discovery_document_names_every_method),
+                in_a_fixture(a_method_that_a_resource_does_not_know_is_405),
+                in_a_fixture(a_body_of_too_much_is_refused_unread),
+                in_a_fixture(events_with_details_begin_in_the_past_and_go_on),
+                in_a_fixture(page_tokens_are_those_of_fleet),
+                in_a_fixture(a_hundred_units_are_a_page_and_the_next_one_has_the_rest),
+                in_a_fixture(a_page_of_large_units_ends_early_and_the_next_one_begins_there),
+                in_a_fixture(a_page_ends_by_its_size_as_json),
+                in_a_fixture(a_page_ends_where_its_reasons_are_much_work),
+                in_a_fixture(statistics_count_what_users_did_and_not_what_we_did),
+                in_a_fixture(a_host_without_an_advertised_url_has_that_of_the_listener_while_it_is_up),
+                in_a_fixture(another_hosts_url_is_the_one_it_advertises),
+                in_a_fixture(members_are_not_changed_here_and_the_reason_is_said),
+                cmocka_unit_test_setup_teardown(a_host_without_a_cluster_reports_so_on_every_path,
+                                                joining_setup, fixture_teardown),
                 cmocka_unit_test_setup_teardown(
-                        a_host_that_is_being_admitted_denies_no_key_and_says_that_it_holds_nothing_yet,
-                        joining_setup, fixture_teardown),
+                        a_joining_host_reports_that_it_has_no_tree_and_no_key_as_missing, joining_setup,
+                        fixture_teardown),
                 cmocka_unit_test_setup_teardown(without_a_quorum_writes_say_so_and_reads_answer, lonely_setup,
                                                 fixture_teardown),
                 cmocka_unit_test_setup_teardown(without_a_leader_for_three_seconds_answers_are_marked_as_old,
                                                 lonely_setup, fixture_teardown),
-                cmocka_unit_test_setup_teardown(who_follows_a_leader_marks_nothing, fixture_setup,
+                cmocka_unit_test_setup_teardown(a_host_with_a_leader_marks_no_answer_as_stale, fixture_setup,
                                                 fixture_teardown),
                 cmocka_unit_test_setup_teardown(the_feature_level_is_raised_by_order_and_never_too_far,
                                                 fixture_setup, fixture_teardown),
                 cmocka_unit_test_setup_teardown(
-                        who_is_waited_for_in_a_new_lineage_is_told_and_given_up_by_order, fixture_setup,
+                        hosts_that_a_new_lineage_waits_for_are_listed_until_the_wait_is_ended, fixture_setup,
                         fixture_teardown),
-                cmocka_unit_test_setup_teardown(a_host_that_knows_less_is_named_by_who_would_raise_the_level,
+                cmocka_unit_test_setup_teardown(raising_the_level_names_the_host_that_supports_less,
                                                 fixture_setup, fixture_teardown),
                 cmocka_unit_test_setup_teardown(a_host_that_was_further_answers_nothing_from_before,
                                                 fallen_setup, fixture_teardown),

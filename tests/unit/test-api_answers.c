@@ -18,9 +18,9 @@
 #include "base/text.h"
 #include "fleetd/api/cluster_v2.h"
 #include "fleetd/api/metrics.h"
-#include "kvstore/kvstore_internal.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/store_inside.h"
 
 typedef struct Fixture {
         Host *host;
@@ -34,34 +34,34 @@ static void write_metrics(void *userdata, Text *t) {
         text_append(t, "fleetd_figure 1\n");
 }
 
-static void fixture_open(Fixture *room, const ApiLimits *limits) {
-        ApiOptions options = { .network = room->host->network,
-                               .peers = room->host->peers,
-                               .store = room->host->store,
-                               .registry = room->host->registry,
-                               .machine_id = room->host->id,
+static void fixture_open(Fixture *fixture, const ApiLimits *limits) {
+        ApiOptions options = { .network = fixture->host->network,
+                               .peers = fixture->host->peers,
+                               .store = fixture->host->store,
+                               .registry = fixture->host->registry,
+                               .machine_id = fixture->host->id,
                                .name = "alpha",
                                .access = CLIENT_READ_WRITE,
                                .limits = limits,
                                .metrics = write_metrics };
         Error err = {};
 
-        room->api = api_free(room->api);
-        assert_int_equal(api_new(&room->api, room->host->loop, &options), 0);
-        snprintf(room->tcp, sizeof(room->tcp), "127.0.0.1:%d", scratch_port());
-        if (api_listen(room->api, API_SOCKET, room->socket, &err) < 0 ||
-            api_listen(room->api, API_LOOPBACK, room->tcp, &err) < 0)
+        fixture->api = api_free(fixture->api);
+        assert_int_equal(api_new(&fixture->api, fixture->host->loop, &options), 0);
+        snprintf(fixture->tcp, sizeof(fixture->tcp), "127.0.0.1:%d", scratch_port());
+        if (api_listen(fixture->api, API_SOCKET, fixture->socket, &err) < 0 ||
+            api_listen(fixture->api, API_LOOPBACK, fixture->tcp, &err) < 0)
                 fail_msg("%s", err.message);
-        room->base = kv_index(room->host->store);
+        fixture->base = kv_index(fixture->host->store);
 }
 
 static Fixture *fixture_new(bool joins) {
-        Fixture *room = NEW0(Fixture, 1);
+        Fixture *fixture = NEW0(Fixture, 1);
 
-        room->host = host_new(joins);
-        room->socket = scratch_path(room->host->scratch, "socket");
-        fixture_open(room, NULL);
-        return room;
+        fixture->host = host_new(joins);
+        fixture->socket = scratch_path(fixture->host->scratch, "socket");
+        fixture_open(fixture, NULL);
+        return fixture;
 }
 
 static int fixture_setup(void **state) {
@@ -71,21 +71,21 @@ static int fixture_setup(void **state) {
 
 /* No majority answers, and one had confirmed its tree. */
 static int lonely_setup(void **state) {
-        Fixture *room = fixture_new(true);
+        Fixture *fixture = fixture_new(true);
 
-        assert_int_equal(read_bound_confirm(&room->host->store->floor, 0), 0);
-        *state = room;
+        assert_int_equal(read_bound_confirm(&fixture->host->store->floor, 0), 0);
+        *state = fixture;
         return 0;
 }
 
 static int fixture_teardown(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        room->api = api_free(room->api);
-        host_free(room->host);
-        free(room->socket);
-        free(room->answer);
-        free(room);
+        fixture->api = api_free(fixture->api);
+        host_free(fixture->host);
+        free(fixture->socket);
+        free(fixture->answer);
+        free(fixture);
         return 0;
 }
 
@@ -93,16 +93,16 @@ static int fixture_teardown(void **state) {
 
 /* In what is expected these stand for what differs from run to run: "@3" for the index at which the test
  * began and 3, "#3" for it in 20 digits, "~100" for up to 60 seconds less than 100, "$A" for the address of
- * the door, "$C" for the cluster's id, "$I" for this member's,
+ * the listener, "$C" for the cluster's id, "$I" for this member's,
  * "$T" for the term, "$R" for an index of the log, "$S" for a number, "$D" for the time, "$E100;" for the
  * time 100 seconds from now, "$J" for words of the JSON library. */
-static bool fits(const Fixture *room, const char *expected, const char *answer) {
+static bool fits(const Fixture *fixture, const char *expected, const char *answer) {
         KvPosition now;
         KvState state;
         char text[64];
 
-        kv_position(room->host->store, &now);
-        kv_state(room->host->store, &state);
+        kv_position(fixture->host->store, &now);
+        kv_state(fixture->host->store, &state);
         while (*expected) {
                 uint64_t wanted, given;
                 char *end, *end_given;
@@ -141,9 +141,9 @@ static bool fits(const Fixture *room, const char *expected, const char *answer) 
                 } else {
                         if (*expected == '@' || *expected == '#')
                                 snprintf(text, sizeof(text), *expected == '@' ? "%" PRIu64 : "%020" PRIu64,
-                                         room->base + wanted);
+                                         fixture->base + wanted);
                         else if (starts_with(expected, "$A"))
-                                snprintf(text, sizeof(text), "%s", room->tcp);
+                                snprintf(text, sizeof(text), "%s", fixture->tcp);
                         else if (starts_with(expected, "$C"))
                                 snprintf(text, sizeof(text), "%" PRIx64, now.cluster_id);
                         else if (starts_with(expected, "$I"))
@@ -177,17 +177,18 @@ typedef struct Row {
                 *answer; /* 'head': all fields but the length, the date and the end of the connection */
 } Row;
 
-static void send_row(Fixture *room, ApiListener door, const Row *row) {
+static void send_row(Fixture *fixture, ApiListener listener, const Row *row) {
         _cleanup_text_ Text t = {};
 
         text_printf(&t, "%s HTTP/1.1\r\n%s", row->request, row->fields ?: "");
         if (!row->fields || !strstr(row->fields, "Host:"))
-                text_printf(&t, "Host: %s\r\n", door == API_SOCKET ? "fleet" : room->tcp);
+                text_printf(&t, "Host: %s\r\n", listener == API_SOCKET ? "fleet" : fixture->tcp);
         if (row->body)
                 text_printf(&t, "Content-Length: %zu\r\n", strlen(row->body));
         text_printf(&t, "Connection: close\r\n\r\n%s", row->body ?: "");
-        free(room->answer);
-        room->answer = host_ask(room->host, door == API_SOCKET ? room->socket : room->tcp, t.chars, t.size);
+        free(fixture->answer);
+        fixture->answer = host_ask(fixture->host, listener == API_SOCKET ? fixture->socket : fixture->tcp,
+                                   t.chars, t.size);
 }
 
 static void join_chunks(char *body) {
@@ -208,12 +209,12 @@ static void join_chunks(char *body) {
 
 /* Cuts what no row says out of the last answer, and returns its body; 'ret_length' is what it says of its
  * length, -1 for nothing. */
-static char *split(Fixture *room, int *ret_length) {
-        char *body = strstr(room->answer, "\r\n\r\n"), *from;
+static char *split(Fixture *fixture, int *ret_length) {
+        char *body = strstr(fixture->answer, "\r\n\r\n"), *from;
 
         *ret_length = -1;
         if (!body)
-                fail_msg("no answer: %s", room->answer);
+                fail_msg("no answer: %s", fixture->answer);
         body[2] = 0;
         for (size_t i = 0; i < 4; i++) {
                 static const char *const cut[] = { "\r\nDate: ", "\r\nConnection: close\r\n",
@@ -222,7 +223,7 @@ static char *split(Fixture *room, int *ret_length) {
                                                    "Transfer-Encoding: " };
                 char *end;
 
-                from = strstr(room->answer, cut[i]);
+                from = strstr(fixture->answer, cut[i]);
                 if (!from)
                         continue;
                 if (i == 2)
@@ -235,19 +236,19 @@ static char *split(Fixture *room, int *ret_length) {
         return body + 4;
 }
 
-static void play(Fixture *room, ApiListener door, const Row *rows, size_t n) {
+static void play(Fixture *fixture, ApiListener listener, const Row *rows, size_t n) {
         for (size_t i = 0; i < n; i++) {
                 unsigned status = 0;
                 int length, at = 0;
                 char *body;
 
-                send_row(room, door, &rows[i]);
-                body = split(room, &length);
-                (void) sscanf(room->answer, "HTTP/1.1 %u %*[^\r]\r\n%n", &status, &at);
-                if (status != rows[i].status || !fits(room, rows[i].head, room->answer + at) ||
-                    !fits(room, rows[i].answer, body)) {
+                send_row(fixture, listener, &rows[i]);
+                body = split(fixture, &length);
+                (void) sscanf(fixture->answer, "HTTP/1.1 %u %*[^\r]\r\n%n", &status, &at);
+                if (status != rows[i].status || !fits(fixture, rows[i].head, fixture->answer + at) ||
+                    !fits(fixture, rows[i].answer, body)) {
                         fprintf(stderr, "%s %s\n is answered with %u\n%s\n%s\ninstead of %u\n%s\n%s\n",
-                                rows[i].request, rows[i].body ?: "", status, room->answer + at, body,
+                                rows[i].request, rows[i].body ?: "", status, fixture->answer + at, body,
                                 rows[i].status, rows[i].head,
                                 rows[i].answer); /* longer than what cmocka prints */
                         fail();
@@ -1062,7 +1063,7 @@ static void what_a_path_does_not_take_is_refused_with_what_it_takes(void **state
                 { "GET /fleet/v1/kv/value/a?quorum=2", NULL, NULL, 400, JSON,
                   "{\"error\":{\"code\":400,\"message\":\"quorum: expected true or false\"}}\n" },
                 { "GET /fleet/v1/kv/value/a?quorum=true%00", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"quorum: there is a NUL in it\"}}\n" },
+                  "{\"error\":{\"code\":400,\"message\":\"quorum: contains a NUL byte\"}}\n" },
                 { "GET /fleet/v1/kv/value/a?=1", NULL, NULL, 400, JSON,
                   "{\"error\":{\"code\":400,\"message\":\": this takes quorum\"}}\n" },
                 { "GET /fleet/v1/kv/value/a?x=%4", NULL, NULL, 400, JSON,
@@ -1094,17 +1095,14 @@ static void what_a_path_does_not_take_is_refused_with_what_it_takes(void **state
                   "'..',"
                   " and no '/' at its end\"}}\n" },
                 { "GET /fleet/v1/kv/list?nextPageToken=x", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: this is none; take it from the "
-                  "answer before,"
-                  " with the same prefix\"}}\n" },
+                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: invalid; use the token of the "
+                  "previous answer, with the same prefix\"}}\n" },
                 { "GET /fleet/v1/kv/list?nextPageToken=", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: this is none; take it from the "
-                  "answer before,"
-                  " with the same prefix\"}}\n" },
+                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: invalid; use the token of the "
+                  "previous answer, with the same prefix\"}}\n" },
                 { "GET /fleet/v1/kv/list?nextPageToken=YQ", NULL, NULL, 400, JSON,
-                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: this is none; take it from the "
-                  "answer before,"
-                  " with the same prefix\"}}\n" },
+                  "{\"error\":{\"code\":400,\"message\":\"nextPageToken: invalid; use the token of the "
+                  "previous answer, with the same prefix\"}}\n" },
                 { "GET /fleet/v1/kv/list?values=no&recursive=x", NULL, NULL, 400, JSON,
                   "{\"error\":{\"code\":400,\"message\":\"recursive: expected true or false\"}}\n" },
                 { "GET /fleet/v1/kv/changes?after=18446744073709551615", NULL, NULL, 400, JSON,
@@ -1214,7 +1212,7 @@ static void a_list_comes_in_pages(void **state) {
         play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
 }
 
-static void a_transaction_says_what_it_wrote_or_what_refused_it(void **state) {
+static void a_transaction_answers_its_writes_or_the_reason_of_its_rejection(void **state) {
         static const Row rows[] = {
                 { "POST /fleet/v1/kv/txn", JSON,
                   "{\"checks\":[{\"key\":\"/a\",\"exists\":false}],\"writes\":[{\"action\":\"create\","
@@ -1450,7 +1448,8 @@ static void clients_of_etcd_find_version_health_members_and_rights(void **state)
                 { "GET /v2/auth/users/root", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
                 { "GET /v2/auth/enable", NULL, NULL, 200, JSON CLUSTER, "{\"enabled\":false}\n" },
                 { "PUT /v2/auth/enable", NULL, NULL, 409, JSON CLUSTER,
-                  "{\"message\":\"auth: there are no users here: rights go with the door (fleet-api(7))\"}" },
+                  "{\"message\":\"auth: there are no users; rights depend on the listener "
+                  "(fleet-api(7))\"}" },
                 { "DELETE /v2/auth/enable", NULL, NULL, 409, JSON CLUSTER,
                   "{\"message\":\"auth: already disabled\"}" },
                 { "POST /v2/auth/enable", NULL, NULL, 405, TEXT "Allow: GET,PUT,DELETE\r\n" NOSNIFF,
@@ -1480,46 +1479,43 @@ static void clients_of_etcd_find_version_health_members_and_rights(void **state)
                 { "GET /metrics", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
                 { "OPTIONS /metrics", NULL, NULL, 200, "", "" },
                 { "GET /fleet/v1/units", NULL, NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"units are taken over the socket only: "
+                  "{\"error\":{\"code\":403,\"message\":\"units are managed on the local socket only: "
                   "/run/fleet.sock\"}}" },
                 { "OPTIONS /fleet/v1/units", NULL, NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"units are taken over the socket only: "
+                  "{\"error\":{\"code\":403,\"message\":\"units are managed on the local socket only: "
                   "/run/fleet.sock\"}}" },
                 { "GET /fleet/v1x", NULL, NULL, 404, TEXT NOSNIFF, "404 page not found\n" },
                 { "GET /version", "Host: [::1\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"Host '[::1' is not this door: a name that points "
-                  "here is not enough\"}}" },
+                  "{\"error\":{\"code\":403,\"message\":\"Host header '[::1' does not match this "
+                  "listener\"}}" },
                 { "GET /version", "Host: localhost:12a\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"Host 'localhost:12a' is not this door: a name that "
-                  "points here is not eno"
-                  "ugh\"}}" },
+                  "{\"error\":{\"code\":403,\"message\":\"Host header 'localhost:12a' does not match this "
+                  "listener\"}}" },
                 { "GET /version", "Host: LOCALHOST:12\r\n", NULL, 200, JSON,
                   "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
                 { "GET /version", "Host: [::1]:12\r\n", NULL, 200, JSON,
                   "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
                 { "GET /version", "Host: [::1]x\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"Host '[::1]x' is not this door: a name that points "
-                  "here is not enough\"}}" },
+                  "{\"error\":{\"code\":403,\"message\":\"Host header '[::1]x' does not match this "
+                  "listener\"}}" },
                 { "GET /version", "Host: 127.1.2.3\r\n", NULL, 200, JSON,
                   "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
                 { "GET /version", "Host: 127.1.2.3x\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"Host '127.1.2.3x' is not this door: a name that "
-                  "points here is not enough"
+                  "{\"error\":{\"code\":403,\"message\":\"Host header '127.1.2.3x' does not match this "
+                  "listener"
                   "\"}}" },
                 { "GET /version", "Host: 128.1.2.3\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"Host '128.1.2.3' is not this door: a name that "
-                  "points here is not enough"
+                  "{\"error\":{\"code\":403,\"message\":\"Host header '128.1.2.3' does not match this "
+                  "listener"
                   "\"}}" },
                 { "GET /version", "Host: localhost\r\nOrigin: http://localhost\r\n", NULL, 200, JSON,
                   "{\"etcdserver\":\"3.4.23\",\"etcdcluster\":\"3.4.0\"}" },
                 { "GET /version", "Host: localhost\r\nOrigin: https://localhost\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"requests of web pages from elsewhere (Origin: "
-                  "https://localhost) are refu"
-                  "sed\"}}" },
+                  "{\"error\":{\"code\":403,\"message\":\"requests of web pages from other origins are "
+                  "rejected (Origin: https://localhost)\"}}" },
                 { "GET /version", "Host: localhost\r\nOrigin: http://elsewhere\r\n", NULL, 403, JSON,
-                  "{\"error\":{\"code\":403,\"message\":\"requests of web pages from elsewhere (Origin: "
-                  "http://elsewhere) are refus"
-                  "ed\"}}" },
+                  "{\"error\":{\"code\":403,\"message\":\"requests of web pages from other origins are "
+                  "rejected (Origin: http://elsewhere)\"}}" },
         };
 
         play(*state, API_LOOPBACK, rows, ELEMENTS(rows));
@@ -1541,8 +1537,8 @@ static void on_written(void *userdata, const KvResult *result) {
 }
 
 /* As another host of the cluster writes it. */
-static void write_records(Fixture *room, const Record *records, size_t n) {
-        Registry *r = room->host->registry;
+static void write_records(Fixture *fixture, const Record *records, size_t n) {
+        Registry *r = fixture->host->registry;
 
         for (size_t i = 0; i < n; i++) {
                 _cleanup_text_ Text key = {};
@@ -1551,11 +1547,11 @@ static void write_records(Fixture *room, const Record *records, size_t n) {
 
                 text_printf(&key, "/_fleet/%s", records[i].key);
                 cmd.key = (KvBytes) { key.chars, key.size };
-                assert_int_equal(kv_propose(room->host->store, &cmd, on_written, NULL, &number), 0);
+                assert_int_equal(kv_propose(fixture->host->store, &cmd, on_written, NULL, &number), 0);
         }
-        HOST_UNTIL(room->host, kv_index(room->host->store) == room->base + n &&
-                                       registry_cluster(r)->index == room->base + n);
-        room->base += n;
+        HOST_UNTIL(fixture->host, kv_index(fixture->host->store) == fixture->base + n &&
+                                          registry_cluster(r)->index == fixture->base + n);
+        fixture->base += n;
 }
 
 static const Record hosts[] = {
@@ -1688,10 +1684,10 @@ static void machines_are_listed_and_their_metadata_changed(void **state) {
                   "\"v\",\"l\":\"w\"},"
                   "\"presence\":\"away\"}]}" },
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        write_records(room, hosts, ELEMENTS(hosts));
-        play(room, API_SOCKET, rows, ELEMENTS(rows));
+        write_records(fixture, hosts, ELEMENTS(hosts));
+        play(fixture, API_SOCKET, rows, ELEMENTS(rows));
 }
 
 static void states_are_those_of_machines_that_are_there(void **state) {
@@ -1777,11 +1773,11 @@ static void states_are_those_of_machines_that_are_there(void **state) {
                   "\"dead\"}]}" },
                 { "GET /fleet/v1/state?nextPageToken=ZAACAA==", NULL, NULL, 200, JSON SERVER, "{}" },
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        write_records(room, hosts, ELEMENTS(hosts));
-        write_records(room, units, ELEMENTS(units));
-        play(room, API_SOCKET, rows, ELEMENTS(rows));
+        write_records(fixture, hosts, ELEMENTS(hosts));
+        write_records(fixture, units, ELEMENTS(units));
+        play(fixture, API_SOCKET, rows, ELEMENTS(rows));
 }
 
 static void why_and_plan_tell_each_machines_part(void **state) {
@@ -1895,11 +1891,11 @@ static void why_and_plan_tell_each_machines_part(void **state) {
                   "{\"error\":{\"code\":405,\"message\":\"only POST supported against this resource\"}}" },
         };
 #undef PLANNED
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        write_records(room, hosts, ELEMENTS(hosts));
-        write_records(room, units, ELEMENTS(units));
-        play(room, API_SOCKET, rows, ELEMENTS(rows));
+        write_records(fixture, hosts, ELEMENTS(hosts));
+        write_records(fixture, units, ELEMENTS(units));
+        play(fixture, API_SOCKET, rows, ELEMENTS(rows));
 }
 
 static void what_a_unit_directory_asks_is_listed_and_answered(void **state) {
@@ -1946,8 +1942,8 @@ static void what_a_unit_directory_asks_is_listed_and_answered(void **state) {
                 { "POST /fleet/v1/directory", JSON,
                   "{\"kind\":\"taken\",\"machineID\":\"" BETA "\",\"names\":[\"z.service\"]}", 404,
                   JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of beta has nothing to "
-                  "ask about it\"}}" },
+                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of beta has no problem "
+                  "with it that awaits confirmation\"}}" },
                 { "POST /fleet/v1/directory", JSON,
                   "{\"kind\":\"refused\",\"machineID\":\"" DELTA "\",\"names\":[\"r.service\"]}", 400,
                   JSON SERVER, "{\"error\":{\"code\":400,\"message\":\"kind: expected held or taken\"}}" },
@@ -1963,21 +1959,21 @@ static void what_a_unit_directory_asks_is_listed_and_answered(void **state) {
                   "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[\"z.service\","
                   "\"none.service\"]}",
                   404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"none.service: the directory of beta has nothing to "
-                  "ask about it\"}}" },
+                  "{\"error\":{\"code\":404,\"message\":\"none.service: the directory of beta has no problem "
+                  "with it that awaits confirmation\"}}" },
                 { "POST /fleet/v1/directory", JSON,
                   "{\"kind\":\"held\",\"machineID\":\"" GAMMA "\",\"names\":[\"z.service\"]}", 404,
                   JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of gamma has nothing to "
-                  "ask about it\"}}" },
+                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of gamma has no problem "
+                  "with it that awaits confirmation\"}}" },
                 { "POST /fleet/v1/directory", JSON, "{\"kind\":\"held\",\"names\":[\"z.service\"]}", 404,
                   JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of  has nothing to ask "
-                  "about it\"}}" },
+                  "{\"error\":{\"code\":404,\"message\":\"z.service: the directory of  has no problem with "
+                  "it that awaits confirmation\"}}" },
                 { "POST /fleet/v1/directory", JSON,
                   "{\"kind\":\"held\",\"machineID\":\"" BETA "\",\"names\":[1]}", 404, JSON SERVER,
-                  "{\"error\":{\"code\":404,\"message\":\": the directory of beta has nothing to ask about "
-                  "it\"}}" },
+                  "{\"error\":{\"code\":404,\"message\":\": the directory of beta has no problem with it "
+                  "that awaits confirmation\"}}" },
                 { "POST /fleet/v1/directory", JSON, "{", 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"unable to decode body: $J\"}}" },
                 { "DELETE /fleet/v1/directory", NULL, NULL, 405, JSON SERVER,
@@ -1986,11 +1982,11 @@ static void what_a_unit_directory_asks_is_listed_and_answered(void **state) {
                 { "GET /fleet/v1/directory/x", NULL, NULL, 404, JSON SERVER,
                   "{\"error\":{\"code\":404,\"message\":\"\"}}" },
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        write_records(room, hosts, ELEMENTS(hosts));
-        write_records(room, problems, ELEMENTS(problems));
-        play(room, API_SOCKET, rows, ELEMENTS(rows));
+        write_records(fixture, hosts, ELEMENTS(hosts));
+        write_records(fixture, problems, ELEMENTS(problems));
+        play(fixture, API_SOCKET, rows, ELEMENTS(rows));
 }
 
 static void units_are_changed_one_by_one_and_many_at_once(void **state) {
@@ -2165,7 +2161,7 @@ static void the_socket_has_routes_of_its_own(void **state) {
                   "{\"error\":{\"code\":400,\"message\":\"expected {\\\"level\\\":N}: level: expected a "
                   "whole number\"}}" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1000}", 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"feature level 1000: this fleetd knows 3 at "
+                  "{\"error\":{\"code\":409,\"message\":\"feature level 1000: this fleetd supports 3 at "
                   "most\"}}" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":1}", 204, SERVER, "" },
                 { "PUT /fleet/v1/cluster/level", JSON, "{\"level\":2}", 204, SERVER, "" },
@@ -2184,15 +2180,15 @@ static void the_socket_has_routes_of_its_own(void **state) {
                 { "PUT /fleet/v1/events", NULL, NULL, 405, JSON SERVER,
                   "{\"error\":{\"code\":405,\"message\":\"only GET supported against this resource\"}}" },
                 { "GET /fleet/v1/events?x=1", NULL, NULL, 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"x: this takes details=BOOL, and then "
+                  "{\"error\":{\"code\":400,\"message\":\"x: expected details=BOOL, and with it "
                   "after=INDEX\"}}" },
                 { "GET /fleet/v1/events?details=x", NULL, NULL, 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"details: this takes details=BOOL, and then "
+                  "{\"error\":{\"code\":400,\"message\":\"details: expected details=BOOL, and with it "
                   "after=INDEX\"}}" },
                 { "GET /fleet/v1/events?after=1", NULL, NULL, 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"after: only with details=true\"}}" },
                 { "GET /fleet/v1/events?details=true&after=x", NULL, NULL, 400, JSON SERVER,
-                  "{\"error\":{\"code\":400,\"message\":\"after: this takes details=BOOL, and then "
+                  "{\"error\":{\"code\":400,\"message\":\"after: expected details=BOOL, and with it "
                   "after=INDEX\"}}" },
                 { "GET /fleet/v1/journal/a.service", NULL, NULL, 404, JSON SERVER,
                   "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}" },
@@ -2390,19 +2386,19 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                 "# TYPE fleet_loop_turn_work_max gauge\n"
                 "fleet_loop_turn_work_max{unit=\"nodes\"} 23\n"
                 "fleet_loop_turn_work_max{unit=\"bytes\"} 24\n";
-        Fixture *room = *state;
-        Loop *loop = room->host->loop;
+        Fixture *fixture = *state;
+        Loop *loop = fixture->host->loop;
         _cleanup_text_ Text t = {};
         Turns turns;
 
-        write_records(room, hosts, ELEMENTS(hosts));
-        write_records(room, units, ELEMENTS(units));
+        write_records(fixture, hosts, ELEMENTS(hosts));
+        write_records(fixture, units, ELEMENTS(units));
         counts_are_played = true;
-        room->api->gets = 11;
-        room->api->gets_failed = 12;
-        room->api->n_watching = 13;
-        play(room, API_LOOPBACK, rows, ELEMENTS(rows));
-        room->api->n_watching = 0;
+        fixture->api->gets = 11;
+        fixture->api->gets_failed = 12;
+        fixture->api->n_watching = 13;
+        play(fixture, API_LOOPBACK, rows, ELEMENTS(rows));
+        fixture->api->n_watching = 0;
 
         turns = loop->turns;
         loop->turns = (Turns) { .n = 1000,
@@ -2413,17 +2409,17 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                                 .most = { .nodes = 23, .bytes = 24 } };
         for (size_t i = 0; i < TURN_BUCKETS; i++)
                 loop->turns.buckets[i] = i + 1;
-        metrics_write(&t, loop, room->host->store, room->host->registry, (const Engine *) room);
+        metrics_write(&t, loop, fixture->host->store, fixture->host->registry, (const Engine *) fixture);
         loop->turns = turns;
         counts_are_played = false;
         assert_int_equal(t.error, 0);
-        if (!fits(room, figures, t.chars)) {
+        if (!fits(fixture, figures, t.chars)) {
                 fprintf(stderr, "%s", t.chars); /* longer than what cmocka prints */
                 fail();
         }
 
         text_clear(&t);
-        metrics_write(&t, loop, room->host->store, room->host->registry,
+        metrics_write(&t, loop, fixture->host->store, fixture->host->registry,
                       NULL); /* of a host without an engine */
         assert_non_null(strstr(t.chars, "\nfleet_engine_leader_start_time 0\n"));
 }
@@ -2437,29 +2433,29 @@ typedef struct StreamReader {
         size_t size;
 } StreamReader;
 
-static int connect_to(const Fixture *room, ApiListener door) {
+static int connect_to(const Fixture *fixture, ApiListener listener) {
         struct sockaddr_un local = { .sun_family = AF_UNIX };
         struct sockaddr_in tcp = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-        int fd = socket(door == API_SOCKET ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), r;
+        int fd = socket(listener == API_SOCKET ? AF_UNIX : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), r;
 
-        snprintf(local.sun_path, sizeof(local.sun_path), "%s", room->socket);
-        tcp.sin_port = htons(atoi(strchr(room->tcp, ':') + 1));
-        r = door == API_SOCKET ? connect(fd, (struct sockaddr *) &local, sizeof(local)) :
-                                 connect(fd, (struct sockaddr *) &tcp, sizeof(tcp));
+        snprintf(local.sun_path, sizeof(local.sun_path), "%s", fixture->socket);
+        tcp.sin_port = htons(atoi(strchr(fixture->tcp, ':') + 1));
+        r = listener == API_SOCKET ? connect(fd, (struct sockaddr *) &local, sizeof(local)) :
+                                     connect(fd, (struct sockaddr *) &tcp, sizeof(tcp));
         assert_int_equal(r, 0);
         return fd;
 }
 
-static void say(Fixture *room, int fd, const char *request) {
+static void say(Fixture *fixture, int fd, const char *request) {
         _cleanup_text_ Text t = {};
 
-        text_printf(&t, "%s HTTP/1.1\r\nHost: %s\r\n\r\n", request, room->tcp);
+        text_printf(&t, "%s HTTP/1.1\r\nHost: %s\r\n\r\n", request, fixture->tcp);
         assert_int_equal(send(fd, t.chars, t.size, MSG_NOSIGNAL), t.size);
 }
 
-static void stream_open(Fixture *room, StreamReader *s, ApiListener door, const char *request) {
-        *s = (StreamReader) { .fd = connect_to(room, door) };
-        say(room, s->fd, request);
+static void stream_open(Fixture *fixture, StreamReader *s, ApiListener listener, const char *request) {
+        *s = (StreamReader) { .fd = connect_to(fixture, listener) };
+        say(fixture, s->fd, request);
 }
 
 static bool stream_has(StreamReader *s, const char *text) {
@@ -2473,12 +2469,12 @@ static bool stream_has(StreamReader *s, const char *text) {
 }
 
 /* What has come since, with the bodies of its chunks alone, is that. */
-static void stream_says(Fixture *room, StreamReader *s, const char *expected) {
+static void stream_says(Fixture *fixture, StreamReader *s, const char *expected) {
         _cleanup_text_ Text t = {};
         const char *last = strrchr(expected, '\n');
 
         assert_non_null(last);
-        for (unsigned lines = 0;; host_turn(room->host)) {
+        for (unsigned lines = 0;; host_turn(fixture->host)) {
                 const char *data;
                 size_t size, n = 0;
 
@@ -2496,7 +2492,7 @@ static void stream_says(Fixture *room, StreamReader *s, const char *expected) {
                 if (lines >= n)
                         break;
         }
-        if (!fits(room, expected, t.chars)) {
+        if (!fits(fixture, expected, t.chars)) {
                 fprintf(stderr, "said:\n%sinstead of:\n%s", t.chars,
                         expected); /* longer than what cmocka prints */
                 fail();
@@ -2504,16 +2500,16 @@ static void stream_says(Fixture *room, StreamReader *s, const char *expected) {
         s->size = 0;
 }
 
-static void stream_begins(Fixture *room, StreamReader *s, const char *head) {
+static void stream_begins(Fixture *fixture, StreamReader *s, const char *head) {
         char *end, *date;
 
-        HOST_UNTIL(room->host, stream_has(s, "\r\n\r\n"));
+        HOST_UNTIL(fixture->host, stream_has(s, "\r\n\r\n"));
         end = strstr(s->text, "\r\n\r\n") + 2;
         *end = 0;
         date = strstr(s->text, "Date: ");
         assert_non_null(date);
         memmove(date, strstr(date, "\r\n") + 2, strlen(strstr(date, "\r\n") + 2) + 1);
-        if (!fits(room, head, s->text))
+        if (!fits(fixture, head, s->text))
                 fail_msg("begins with:\n%sinstead of:\n%s", s->text, head);
         memmove(s->text, end + 2, s->size - (end + 2 - s->text) + 1);
         s->size -= end + 2 - s->text;
@@ -2527,12 +2523,12 @@ static void leave(int fd) {
         close(fd);
 }
 
-static void put(Fixture *room, const char *target, const char *form) {
+static void put(Fixture *fixture, const char *target, const char *form) {
         const Row row = { target, FORM, form, 0, NULL, NULL };
 
-        send_row(room, API_LOOPBACK, &row);
-        if (!starts_with(room->answer, "HTTP/1.1 20"))
-                fail_msg("%s: %s", target, room->answer);
+        send_row(fixture, API_LOOPBACK, &row);
+        if (!starts_with(fixture->answer, "HTTP/1.1 20"))
+                fail_msg("%s: %s", target, fixture->answer);
 }
 
 #define CHUNKED "Transfer-Encoding: chunked\r\n"
@@ -2544,24 +2540,24 @@ static void a_watch_streams_changes_until_its_reader_leaves(void **state) {
                   "watches\",\"index\":0}\n" },
         };
         ApiLimits limits = api_limits_default;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         StreamReader s;
 
-        put(room, "PUT /v2/keys/d/old", "value=0");
+        put(fixture, "PUT /v2/keys/d/old", "value=0");
         limits.watches = 1;
-        fixture_open(room, &limits);
-        stream_open(room, &s, API_LOOPBACK, "GET /v2/keys/d?wait=true&stream=true&recursive=true");
-        stream_begins(room, &s, "HTTP/1.1 200 OK\r\n" KEYS("@0") CHUNKED);
-        assert_int_equal(room->api->n_watching, 1);
-        play(room, API_LOOPBACK, rows, ELEMENTS(rows));
+        fixture_open(fixture, &limits);
+        stream_open(fixture, &s, API_LOOPBACK, "GET /v2/keys/d?wait=true&stream=true&recursive=true");
+        stream_begins(fixture, &s, "HTTP/1.1 200 OK\r\n" KEYS("@0") CHUNKED);
+        assert_int_equal(fixture->api->n_watching, 1);
+        play(fixture, API_LOOPBACK, rows, ELEMENTS(rows));
 
-        put(room, "PUT /v2/keys/x", "value=not+here");
-        put(room, "PUT /v2/keys/d/_hidden", "value=neither");
-        put(room, "PUT /v2/keys/d/k", "value=1");
-        put(room, "PUT /v2/keys/d/k", "value=2");
-        put(room, "DELETE /v2/keys/d?recursive=true", "");
+        put(fixture, "PUT /v2/keys/x", "value=not+here");
+        put(fixture, "PUT /v2/keys/d/_hidden", "value=neither");
+        put(fixture, "PUT /v2/keys/d/k", "value=1");
+        put(fixture, "PUT /v2/keys/d/k", "value=2");
+        put(fixture, "DELETE /v2/keys/d?recursive=true", "");
         stream_says(
-                room, &s,
+                fixture, &s,
                 "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
                 "k\",\"value\":\"1\",\"modifiedIndex\":@3,\"createdIndex\":@3}}\n"
                 "{\"action\":\"set\",\"node\":{\"key\":\"/d/"
@@ -2571,15 +2567,15 @@ static void a_watch_streams_changes_until_its_reader_leaves(void **state) {
                 "d\",\"dir\":true,\"modifiedIndex\":@5,\"createdIndex\":$R},"
                 "\"prevNode\":{\"key\":\"/d\",\"dir\":true,\"modifiedIndex\":$R,\"createdIndex\":$R}}\n");
         leave(s.fd);
-        HOST_UNTIL(room->host, room->api->n_watching == 0);
+        HOST_UNTIL(fixture->host, fixture->api->n_watching == 0);
 
-        stream_open(room, &s, API_LOOPBACK, "GET /v2/keys/other?wait=true");
-        stream_begins(room, &s, "HTTP/1.1 200 OK\r\n" KEYS("@5") CHUNKED);
-        assert_int_equal(room->api->n_watching, 1);
-        put(room, "PUT /v2/keys/other", "value=1");
-        HOST_UNTIL(room->host, stream_has(&s, "0\r\n\r\n"));
-        assert_int_equal(room->api->n_watching, 0);
-        stream_says(room, &s,
+        stream_open(fixture, &s, API_LOOPBACK, "GET /v2/keys/other?wait=true");
+        stream_begins(fixture, &s, "HTTP/1.1 200 OK\r\n" KEYS("@5") CHUNKED);
+        assert_int_equal(fixture->api->n_watching, 1);
+        put(fixture, "PUT /v2/keys/other", "value=1");
+        HOST_UNTIL(fixture->host, stream_has(&s, "0\r\n\r\n"));
+        assert_int_equal(fixture->api->n_watching, 0);
+        stream_says(fixture, &s,
                     "{\"action\":\"set\",\"node\":{\"key\":\"/other\",\"value\":\"1\",\"modifiedIndex\":@6,"
                     "\"createdIndex\":@6}}\n");
         close(s.fd);
@@ -2593,46 +2589,46 @@ static void a_watch_and_a_stream_of_changes_end_when_their_events_are_forgotten(
                   "list again, and go on after that "
                   "answer's index\"},\"index\":@1,\"oldest\":@51}\n" },
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         StreamReader watch, changes;
 
-        put(room, "PUT /v2/keys/a", "value=1");
-        stream_open(room, &watch, API_LOOPBACK, "GET /v2/keys/a?wait=true");
-        stream_begins(room, &watch, "HTTP/1.1 200 OK\r\n" KEYS("@1") CHUNKED);
-        stream_open(room, &changes, API_LOOPBACK, "GET /fleet/v1/kv/changes");
-        stream_begins(room, &changes, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" CHUNKED);
-        stream_says(room, &changes, "{\"index\":@1}\n");
-        hub_cleared(kv_hub(room->host->store), room->base + 50);
-        HOST_UNTIL(room->host, stream_has(&watch, "0\r\n\r\n") && stream_has(&changes, "0\r\n\r\n"));
-        stream_says(room, &watch,
+        put(fixture, "PUT /v2/keys/a", "value=1");
+        stream_open(fixture, &watch, API_LOOPBACK, "GET /v2/keys/a?wait=true");
+        stream_begins(fixture, &watch, "HTTP/1.1 200 OK\r\n" KEYS("@1") CHUNKED);
+        stream_open(fixture, &changes, API_LOOPBACK, "GET /fleet/v1/kv/changes");
+        stream_begins(fixture, &changes, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" CHUNKED);
+        stream_says(fixture, &changes, "{\"index\":@1}\n");
+        store_clear_watches(fixture->host->store, fixture->base + 50);
+        HOST_UNTIL(fixture->host, stream_has(&watch, "0\r\n\r\n") && stream_has(&changes, "0\r\n\r\n"));
+        stream_says(fixture, &watch,
                     "{\"errorCode\":400,\"message\":\"watcher is cleared due to etcd "
                     "recovery\",\"index\":@50}\n");
         stream_says(
-                room, &changes,
+                fixture, &changes,
                 "{\"error\":{\"code\":410,\"message\":\"changes between index @1 and @51 are forgotten: list "
                 "again, and go on after "
                 "that answer's index\"},\"index\":@50,\"oldest\":@51}\n");
-        assert_int_equal(room->api->n_watching, 0);
+        assert_int_equal(fixture->api->n_watching, 0);
         close(watch.fd);
         close(changes.fd);
-        play(room, API_LOOPBACK, rows,
+        play(fixture, API_LOOPBACK, rows,
              ELEMENTS(rows)); /* who asks for them is refused, and does not count as one that waits */
-        assert_int_equal(room->api->n_watching, 0);
+        assert_int_equal(fixture->api->n_watching, 0);
 }
 
-static void changes_are_told_with_what_was_there_before(void **state) {
-        Fixture *room = *state;
+static void changes_have_the_previous_node(void **state) {
+        Fixture *fixture = *state;
         StreamReader s;
 
-        stream_open(room, &s, API_LOOPBACK, "GET /fleet/v1/kv/changes?prefix=/d&progress=0");
-        stream_begins(room, &s, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" CHUNKED);
-        put(room, "PUT /v2/keys/d/k", "value=1");
-        put(room, "PUT /v2/keys/d/k", "refresh=true&ttl=1000");
-        put(room, "PUT /v2/keys/e", "value=1");
-        put(room, "PUT /v2/keys/d/k?prevValue=1", "value=2");
-        put(room, "DELETE /v2/keys/d/k", "");
+        stream_open(fixture, &s, API_LOOPBACK, "GET /fleet/v1/kv/changes?prefix=/d&progress=0");
+        stream_begins(fixture, &s, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" CHUNKED);
+        put(fixture, "PUT /v2/keys/d/k", "value=1");
+        put(fixture, "PUT /v2/keys/d/k", "refresh=true&ttl=1000");
+        put(fixture, "PUT /v2/keys/e", "value=1");
+        put(fixture, "PUT /v2/keys/d/k?prevValue=1", "value=2");
+        put(fixture, "DELETE /v2/keys/d/k", "");
         stream_says(
-                room, &s,
+                fixture, &s,
                 "{\"index\":@0}\n"
                 "{\"action\":\"set\",\"index\":@1,\"node\":{\"createdIndex\":@1,\"key\":\"/d/"
                 "k\",\"modifiedIndex\":@1,"
@@ -2650,13 +2646,13 @@ static void changes_are_told_with_what_was_there_before(void **state) {
                 "k\",\"modifiedIndex\":@5},"
                 "\"prevNode\":{\"createdIndex\":@2,\"key\":\"/d/"
                 "k\",\"modifiedIndex\":@4,\"value\":\"2\"}}\n");
-        assert_int_equal(room->api->n_watching, 1);
+        assert_int_equal(fixture->api->n_watching, 1);
         leave(s.fd);
-        HOST_UNTIL(room->host, room->api->n_watching == 0);
+        HOST_UNTIL(fixture->host, fixture->api->n_watching == 0);
 
-        stream_open(room, &s, API_LOOPBACK, "GET /fleet/v1/kv/changes?after=0&progress=1&prefix=/e");
-        stream_begins(room, &s, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" CHUNKED);
-        stream_says(room, &s,
+        stream_open(fixture, &s, API_LOOPBACK, "GET /fleet/v1/kv/changes?after=0&progress=1&prefix=/e");
+        stream_begins(fixture, &s, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" CHUNKED);
+        stream_says(fixture, &s,
                     "{\"index\":0}\n"
                     "{\"action\":\"set\",\"index\":@3,\"node\":{\"createdIndex\":@3,\"key\":\"/"
                     "e\",\"modifiedIndex\":@3,"
@@ -2664,7 +2660,7 @@ static void changes_are_told_with_what_was_there_before(void **state) {
                     "{\"index\":@5}\n"
                     "{\"index\":@5}\n");
         leave(s.fd);
-        HOST_UNTIL(room->host, room->api->n_watching == 0);
+        HOST_UNTIL(fixture->host, fixture->api->n_watching == 0);
 }
 
 static void events_name_what_has_changed_and_with_details_how(void **state) {
@@ -2677,17 +2673,17 @@ static void events_name_what_has_changed_and_with_details_how(void **state) {
         static const Row rows[] = {
                 { "DELETE /fleet/v1/units/a.service", NULL, NULL, 204, SERVER, "" },
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         StreamReader plain, details;
 
-        stream_open(room, &plain, API_SOCKET, "GET /fleet/v1/events");
-        stream_begins(room, &plain,
+        stream_open(fixture, &plain, API_SOCKET, "GET /fleet/v1/events");
+        stream_begins(fixture, &plain,
                       "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" SERVER CHUNKED);
-        write_records(room, hosts, 3);
-        write_records(room, units, 4);
-        write_records(room, later, ELEMENTS(later));
-        room->base -= 10;
-        stream_says(room, &plain,
+        write_records(fixture, hosts, 3);
+        write_records(fixture, units, 4);
+        write_records(fixture, later, ELEMENTS(later));
+        fixture->base -= 10;
+        stream_says(fixture, &plain,
                     "{}\n"
                     "{\"index\":@1,\"kind\":\"machine\",\"machine\":\"" BETA "\"}\n"
                     "{\"index\":@2,\"kind\":\"presence\",\"machine\":\"" BETA "\"}\n"
@@ -2700,13 +2696,13 @@ static void events_name_what_has_changed_and_with_details_how(void **state) {
                     "{\"index\":@9,\"kind\":\"presence\",\"machine\":\"" BETA "\"}\n"
                     "{\"index\":@10,\"kind\":\"target\",\"name\":\"a.service\"}\n");
         close(plain.fd);
-        HOST_UNTIL(room->host, TAILQ_EMPTY(&room->api->requests));
-        play(room, API_SOCKET, rows, ELEMENTS(rows));
+        HOST_UNTIL(fixture->host, TAILQ_EMPTY(&fixture->api->requests));
+        play(fixture, API_SOCKET, rows, ELEMENTS(rows));
 
-        stream_open(room, &details, API_SOCKET, "GET /fleet/v1/events?details=true&after=0");
-        stream_begins(room, &details, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" CHUNKED);
+        stream_open(fixture, &details, API_SOCKET, "GET /fleet/v1/events?details=true&after=0");
+        stream_begins(fixture, &details, "HTTP/1.1 200 OK\r\nContent-Type: application/x-ndjson\r\n" CHUNKED);
         stream_says(
-                room, &details,
+                fixture, &details,
                 "{\"index\":0}\n"
                 "{\"index\":@1,\"kind\":\"machine\",\"machine\":\"" BETA
                 "\",\"time\":$S,\"hostname\":\"beta\",\"version\":\"7\"}\n"
@@ -2738,7 +2734,7 @@ static void events_name_what_has_changed_and_with_details_how(void **state) {
                 "\"was\":{\"value\":\"loaded\"}}\n"
                 "{\"index\":@12}\n");
         leave(details.fd);
-        HOST_UNTIL(room->host, TAILQ_EMPTY(&room->api->requests));
+        HOST_UNTIL(fixture->host, TAILQ_EMPTY(&fixture->api->requests));
 }
 
 /* -- Requests that end before their answer -- */
@@ -2763,42 +2759,43 @@ static void release_thread(void *userdata) {
 }
 
 /* Nothing is written to the log before release(). */
-static void hold_log(Fixture *room, Hold holds[static THREADS]) {
+static void hold_log(Fixture *fixture, Hold holds[static THREADS]) {
         for (unsigned i = 0; i < THREADS; i++) {
                 holds[i] = (Hold) {
                         .work = { .work = hold_thread, .done = release_thread, .userdata = &holds[i] }
                 };
                 assert_int_equal(sem_init(&holds[i].release, 0, 0), 0);
-                assert_int_equal(loop_work(room->host->loop, &holds[i].work), 0);
+                assert_int_equal(loop_work(fixture->host->loop, &holds[i].work), 0);
         }
 }
 
-static void release_log(Fixture *room, Hold holds[static THREADS]) {
+static void release_log(Fixture *fixture, Hold holds[static THREADS]) {
         for (unsigned i = 0; i < THREADS; i++)
                 assert_int_equal(sem_post(&holds[i].release), 0);
-        HOST_UNTIL(room->host, holds[0].ended && holds[1].ended && holds[2].ended && holds[3].ended);
+        HOST_UNTIL(fixture->host, holds[0].ended && holds[1].ended && holds[2].ended && holds[3].ended);
 }
 
-static bool is_pending(const Fixture *room) {
-        const Request *request = TAILQ_FIRST(&room->api->requests);
+static bool is_pending(const Fixture *fixture) {
+        const Request *request = TAILQ_FIRST(&fixture->api->requests);
 
         return request && request->forget;
 }
 
-static int begin(Fixture *room, ApiListener door, const char *request, const char *fields, const char *body) {
-        int fd = connect_to(room, door);
+static int begin(Fixture *fixture, ApiListener listener, const char *request, const char *fields,
+                 const char *body) {
+        int fd = connect_to(fixture, listener);
         _cleanup_text_ Text t = {};
 
-        text_printf(&t, "%s HTTP/1.1\r\nHost: %s\r\n%sContent-Length: %zu\r\n\r\n%s", request, room->tcp,
+        text_printf(&t, "%s HTTP/1.1\r\nHost: %s\r\n%sContent-Length: %zu\r\n\r\n%s", request, fixture->tcp,
                     fields, strlen(body), body);
         assert_int_equal(send(fd, t.chars, t.size, MSG_NOSIGNAL), t.size);
-        HOST_UNTIL(room->host, is_pending(room));
+        HOST_UNTIL(fixture->host, is_pending(fixture));
         return fd;
 }
 
-static void a_change_goes_on_when_its_client_has_left_or_the_api_is_closed(void **state) {
+static void a_change_continues_when_its_client_has_left_or_the_api_is_closed(void **state) {
         static const struct {
-                ApiListener door;
+                ApiListener listener;
                 const char *request, *fields, *body;
         } rows[] = {
                 { API_LOOPBACK, "PUT /v2/keys/a", FORM, "value=1" },
@@ -2820,28 +2817,28 @@ static void a_change_goes_on_when_its_client_has_left_or_the_api_is_closed(void 
                   "\"modifiedIndex\":@3,"
                   "\"createdIndex\":@3}]}}\n" },
         };
-        Fixture *room = *state;
-        uint64_t base = room->base;
+        Fixture *fixture = *state;
+        uint64_t base = fixture->base;
         Hold holds[THREADS];
         KvState now;
         int fd;
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                hold_log(room, holds);
-                fd = begin(room, rows[i].door, rows[i].request, rows[i].fields, rows[i].body);
-                if (rows[i].door == API_LOOPBACK) {
+                hold_log(fixture, holds);
+                fd = begin(fixture, rows[i].listener, rows[i].request, rows[i].fields, rows[i].body);
+                if (rows[i].listener == API_LOOPBACK) {
                         leave(fd);
-                        HOST_UNTIL(room->host, TAILQ_EMPTY(&room->api->requests));
+                        HOST_UNTIL(fixture->host, TAILQ_EMPTY(&fixture->api->requests));
                 } else {
-                        fixture_open(room, NULL);
+                        fixture_open(fixture, NULL);
                         close(fd);
                 }
-                release_log(room, holds);
+                release_log(fixture, holds);
         }
-        HOST_UNTIL(room->host, (kv_state(room->host->store, &now), now.level == 2));
-        room->base = base;
-        play(room, API_LOOPBACK, there, ELEMENTS(there));
-        assert_non_null(cluster_unit(registry_cluster(room->host->registry), "u.service"));
+        HOST_UNTIL(fixture->host, (kv_state(fixture->host->store, &now), now.level == 2));
+        fixture->base = base;
+        play(fixture, API_LOOPBACK, there, ELEMENTS(there));
+        assert_non_null(cluster_unit(registry_cluster(fixture->host->registry), "u.service"));
 }
 
 static int joining_setup(void **state) {
@@ -2851,16 +2848,16 @@ static int joining_setup(void **state) {
 
 static void a_client_that_leaves_before_the_tree_is_confirmed_is_not_answered(void **state) {
         static const char *const requests[] = { "GET /v2/keys/a", "GET /fleet/v1/kv/list", "HEAD /v2/keys/" };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         for (size_t i = 0; i < ELEMENTS(requests); i++) {
-                int fd = begin(room, API_LOOPBACK, requests[i], "", "");
+                int fd = begin(fixture, API_LOOPBACK, requests[i], "", "");
 
                 leave(fd);
-                HOST_UNTIL(room->host, TAILQ_EMPTY(&room->api->requests));
+                HOST_UNTIL(fixture->host, TAILQ_EMPTY(&fixture->api->requests));
         }
-        room->api = api_free(room->api);
-        host_pause(room->host, 1500); /* the time that they were given is over: nobody is called */
+        fixture->api = api_free(fixture->api);
+        host_pause(fixture->host, 1500); /* the time that they were given is over: nobody is called */
 }
 
 static void a_listing_and_an_answer_to_a_directory_are_taken_up_to_their_limit(void **state) {
@@ -2877,14 +2874,14 @@ static void a_listing_and_an_answer_to_a_directory_are_taken_up_to_their_limit(v
                   "list the directories in it one by one\",\"index\":@1}\n" },
         };
         ApiLimits limits = api_limits_default;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        put(room, "PUT /v2/keys/d/a", "value=1");
+        put(fixture, "PUT /v2/keys/d/a", "value=1");
         limits.answer_nodes = 1;
-        fixture_open(room, &limits);
-        play(room, API_LOOPBACK, fits_in, ELEMENTS(fits_in));
-        put(room, "PUT /v2/keys/d/b", "value=1");
-        play(room, API_LOOPBACK, refused, ELEMENTS(refused));
+        fixture_open(fixture, &limits);
+        play(fixture, API_LOOPBACK, fits_in, ELEMENTS(fits_in));
+        put(fixture, "PUT /v2/keys/d/b", "value=1");
+        play(fixture, API_LOOPBACK, refused, ELEMENTS(refused));
 
         for (unsigned n = 100; n <= 101; n++) {
                 _cleanup_text_ Text body = {};
@@ -2894,8 +2891,8 @@ static void a_listing_and_an_answer_to_a_directory_are_taken_up_to_their_limit(v
                             n == 100 ? 404 : 400,
                             JSON SERVER,
                             n == 100 ?
-                                    "{\"error\":{\"code\":404,\"message\":\"x: the directory of  has nothing "
-                                    "to ask about it\"}}" :
+                                    "{\"error\":{\"code\":404,\"message\":\"x: the directory of  has no "
+                                    "problem with it that awaits confirmation\"}}" :
                                     "{\"error\":{\"code\":400,\"message\":\"names: expected 1 to 100\"}}" };
 
                 text_append(&body, "{\"kind\":\"held\",\"names\":[\"x\"");
@@ -2903,7 +2900,7 @@ static void a_listing_and_an_answer_to_a_directory_are_taken_up_to_their_limit(v
                         text_append(&body, ",\"x\"");
                 text_append(&body, "]}");
                 row.body = body.chars;
-                play(room, API_SOCKET, &row, 1);
+                play(fixture, API_SOCKET, &row, 1);
         }
 }
 
@@ -2935,42 +2932,42 @@ static void without_a_leader_reads_say_how_old_they_are(void **state) {
                   "\"recvAppendRequestCnt\":0,"
                   "\"sendAppendRequestCnt\":0}" },
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        room->host->store->leaderless_ms = loop_now_ms(room->host->loop) -
-                                           KV_STALE_MS; /* as if it had waited */
-        play(room, API_LOOPBACK, rows, ELEMENTS(rows));
+        fixture->host->store->leaderless_ms = loop_now_ms(fixture->host->loop) -
+                                              KV_STALE_MS; /* as if it had waited */
+        play(fixture, API_LOOPBACK, rows, ELEMENTS(rows));
 }
 
-#define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
+#define in_a_fixture(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                in_a_room(a_value_is_set_read_and_removed),
-                in_a_room(directories_are_made_listed_and_removed),
-                in_a_room(conditions_decide_about_a_write),
-                in_a_room(a_time_to_live_is_set_renewed_and_taken_away),
-                in_a_room(each_wrong_parameter_is_named),
-                in_a_room(a_path_with_dots_or_doubled_slashes_leads_to_the_clean_one),
-                in_a_room(a_watch_answers_with_the_first_change_from_its_index_on),
-                in_a_room(a_value_is_its_bytes_with_its_indexes_beside_it),
-                in_a_room(what_a_path_does_not_take_is_refused_with_what_it_takes),
-                in_a_room(a_list_comes_in_pages),
-                in_a_room(a_transaction_says_what_it_wrote_or_what_refused_it),
-                in_a_room(clients_of_etcd_find_version_health_members_and_rights),
-                in_a_room(machines_are_listed_and_their_metadata_changed),
-                in_a_room(states_are_those_of_machines_that_are_there),
-                in_a_room(why_and_plan_tell_each_machines_part),
-                in_a_room(what_a_unit_directory_asks_is_listed_and_answered),
-                in_a_room(units_are_changed_one_by_one_and_many_at_once),
-                in_a_room(the_socket_has_routes_of_its_own),
-                in_a_room(each_figure_is_written_under_its_own_name),
-                in_a_room(a_watch_streams_changes_until_its_reader_leaves),
-                in_a_room(a_watch_and_a_stream_of_changes_end_when_their_events_are_forgotten),
-                in_a_room(changes_are_told_with_what_was_there_before),
-                in_a_room(events_name_what_has_changed_and_with_details_how),
-                in_a_room(a_listing_and_an_answer_to_a_directory_are_taken_up_to_their_limit),
-                in_a_room(a_change_goes_on_when_its_client_has_left_or_the_api_is_closed),
+                in_a_fixture(a_value_is_set_read_and_removed),
+                in_a_fixture(directories_are_made_listed_and_removed),
+                in_a_fixture(conditions_decide_about_a_write),
+                in_a_fixture(a_time_to_live_is_set_renewed_and_taken_away),
+                in_a_fixture(each_wrong_parameter_is_named),
+                in_a_fixture(a_path_with_dots_or_doubled_slashes_leads_to_the_clean_one),
+                in_a_fixture(a_watch_answers_with_the_first_change_from_its_index_on),
+                in_a_fixture(a_value_is_its_bytes_with_its_indexes_beside_it),
+                in_a_fixture(what_a_path_does_not_take_is_refused_with_what_it_takes),
+                in_a_fixture(a_list_comes_in_pages),
+                in_a_fixture(a_transaction_answers_its_writes_or_the_reason_of_its_rejection),
+                in_a_fixture(clients_of_etcd_find_version_health_members_and_rights),
+                in_a_fixture(machines_are_listed_and_their_metadata_changed),
+                in_a_fixture(states_are_those_of_machines_that_are_there),
+                in_a_fixture(why_and_plan_tell_each_machines_part),
+                in_a_fixture(what_a_unit_directory_asks_is_listed_and_answered),
+                in_a_fixture(units_are_changed_one_by_one_and_many_at_once),
+                in_a_fixture(the_socket_has_routes_of_its_own),
+                in_a_fixture(each_figure_is_written_under_its_own_name),
+                in_a_fixture(a_watch_streams_changes_until_its_reader_leaves),
+                in_a_fixture(a_watch_and_a_stream_of_changes_end_when_their_events_are_forgotten),
+                in_a_fixture(changes_have_the_previous_node),
+                in_a_fixture(events_name_what_has_changed_and_with_details_how),
+                in_a_fixture(a_listing_and_an_answer_to_a_directory_are_taken_up_to_their_limit),
+                in_a_fixture(a_change_continues_when_its_client_has_left_or_the_api_is_closed),
                 cmocka_unit_test_setup_teardown(
                         a_client_that_leaves_before_the_tree_is_confirmed_is_not_answered, joining_setup,
                         fixture_teardown),

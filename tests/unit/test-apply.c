@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "kvstore/apply/apply.h"
+#include "tests/lib/apply_sink.h"
 #include "tests/lib/model.h"
 #include "tests/lib/scratch.h"
 
@@ -66,7 +67,7 @@ static KvResult apply(Fixture *f, KvCommand cmd) {
         KvResult result;
 
         text_clear(&f->events);
-        assert_int_equal(apply_command(f->txn, &f->meta, &cmd, f->term, &f->arena, &sink, &result), 0);
+        assert_int_equal(sink_apply_command(f->txn, &f->meta, &cmd, f->term, &f->arena, &sink, &result), 0);
         return result;
 }
 
@@ -605,8 +606,8 @@ static int apply_raise_in_batch(Fixture *f, unsigned head_level, uint64_t raise_
                                       .floor = 1,
                                       .command = command.bytes,
                                       .command_size = command.size });
-        return apply_batch(f->txn, f->meta.applied + 1, 1, batch.bytes, batch.size,
-                           &(ApplySink) { .level_max = level_max });
+        return sink_apply_batch(f->txn, f->meta.applied + 1, 1, batch.bytes, batch.size,
+                                &(ApplySink) { .level_max = level_max });
 }
 
 static void the_feature_level_goes_up_and_never_down_and_batches_follow_it(void **state) {
@@ -1076,8 +1077,8 @@ static void each_command_answers_changes_and_costs_what_is_written_here(void **s
                 text_clear(&f->events);
                 f->meta = (TreeMeta) { .index = 10, .cluster_ms = 1000, .level = KV_LEVEL_COST };
                 assert_int_equal(tree_begin_nested(outer, &f->txn), 0);
-                assert_int_equal(apply_command(f->txn, &f->meta, &table[i].cmd, 7, &f->arena, &sink, &result),
-                                 0);
+                assert_int_equal(
+                        sink_apply_command(f->txn, &f->meta, &table[i].cmd, 7, &f->arena, &sink, &result), 0);
                 print_answer(&answer, &result);
                 assert_int_equal(tree_walk(f->txn, kv_string("/"), true, print_short, &tree), 0);
                 tree_abort(f->txn);
@@ -1256,7 +1257,7 @@ static void a_batch_answers_each_command_and_moves_the_meta_once(void **state) {
         batch_add(&b, &batch, 11, (KvCommand) { .op = KV_CREATE, .key = kv_string("/a") });
         batch_add(&b, &batch, 12,
                   (KvCommand) { .op = KV_SET, .key = kv_string("/b"), .has_ttl = true, .ttl_ms = 1000 });
-        assert_int_equal(apply_batch(f->txn, 77, 3, batch.bytes, batch.size, &sink), 0);
+        assert_int_equal(sink_apply_batch(f->txn, 77, 3, batch.bytes, batch.size, &sink), 0);
 
         assert_int_equal(answers.n, 3);
         assert_int_equal(answers.number[1], 11);
@@ -1275,7 +1276,7 @@ static void a_batch_answers_each_command_and_moves_the_meta_once(void **state) {
         /* A later entry with an earlier time: the clock stands still. What it does not say stays. */
         kv_batch_begin(&b, &late, &(KvBatchHead) { .cluster_ms = 4000 });
         batch_add(&b, &late, 13, (KvCommand) { .op = KV_DELETE, .key = kv_string("/a") });
-        assert_int_equal(apply_batch(f->txn, 78, 3, late.bytes, late.size, &sink), 0);
+        assert_int_equal(sink_apply_batch(f->txn, 78, 3, late.bytes, late.size, &sink), 0);
         assert_int_equal(answers.now_ms[3], 5000);
         assert_int_equal(apply_empty(f->txn, 79, 4), 0);
         assert_int_equal(tree_meta(f->txn, &meta), 0);
@@ -1326,7 +1327,7 @@ static void a_refused_command_says_what_it_was_to_do(void **state) {
 
                 kv_batch_begin(&b, &batch, &(KvBatchHead) { .cluster_ms = 5000 + i });
                 batch_add(&b, &batch, i + 1, table[i].cmd);
-                assert_int_equal(apply_batch(f->txn, 70 + i, 3, batch.bytes, batch.size, &sink), 0);
+                assert_int_equal(sink_apply_batch(f->txn, 70 + i, 3, batch.bytes, batch.size, &sink), 0);
                 if (result.status != table[i].status || result.action != table[i].action)
                         fail_msg("command %zu: %s, %s", i, kv_status_name(result.status),
                                  kv_action_name(result.action));
@@ -1350,7 +1351,6 @@ static void a_command_that_comes_again_is_answered_and_not_done_again(void **sta
                 _cleanup_writer_ Writer batch = {};
                 KvBatch b;
 
-                sink.forgetful = i == 2;
                 kv_batch_begin(&b, &batch, &(KvBatchHead) { .cluster_ms = 5000 });
                 kv_batch_add(&b, &batch,
                              &(KvBatchItem) { .origin = 1,
@@ -1359,12 +1359,12 @@ static void a_command_that_comes_again_is_answered_and_not_done_again(void **sta
                                               .deadline_ms = 9000,
                                               .command = command.bytes,
                                               .command_size = command.size });
-                assert_int_equal(apply_batch(f->txn, 70 + i, 3 + i, batch.bytes, batch.size, &sink), 0);
+                assert_int_equal(sink_apply_batch(f->txn, 70 + i, 3 + i, batch.bytes, batch.size, &sink), 0);
                 assert_int_equal(result.status, KV_OK);
-                assert_int_equal(result.again, i == 1);
-                assert_int_equal(result.index, i == 2 ? 2 : 1); /* the one that forgets does it twice */
-                assert_int_equal(result.raft_index, i == 2 ? 72 : 70);
-                assert_int_equal(result.term, i == 2 ? 5 : 3);
+                assert_int_equal(result.again, i > 0);
+                assert_int_equal(result.index, 1);
+                assert_int_equal(result.raft_index, 70);
+                assert_int_equal(result.term, 3);
         }
 }
 

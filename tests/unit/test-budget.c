@@ -9,6 +9,7 @@
 
 #include "kvstore/apply/apply.h"
 #include "kvstore/budget.h"
+#include "tests/lib/apply_sink.h"
 #include "tests/lib/scratch.h"
 
 enum { NOW_MS = 5000 };
@@ -35,7 +36,7 @@ static Cost apply(KvCommand cmd) {
                                       .floor = entry,
                                       .command = bytes.bytes,
                                       .command_size = bytes.size });
-        assert_int_equal(apply_batch(txn, entry, 1, w.bytes, w.size, &(ApplySink) { .cost = &cost }), 0);
+        assert_int_equal(sink_apply_batch(txn, entry, 1, w.bytes, w.size, &(ApplySink) { .cost = &cost }), 0);
         return cost;
 }
 
@@ -195,8 +196,8 @@ static void a_value_that_is_on_its_way_counts_for_two_seconds(void **state) {
                                          taken[i].counts && after[k][1] ? 4 * (VALUES_SIZE_MIN - 5) : 0);
                         assert_int_equal(b.waiting, 0);
                         budget_done(&b);
-                        assert_null(b.on_way[0]);
-                        assert_null(b.on_way[1]);
+                        assert_null(b.in_flight[0]);
+                        assert_null(b.in_flight[1]);
                 }
 }
 

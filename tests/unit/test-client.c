@@ -1,6 +1,6 @@
-/* fleetctl, with a daemon whose answers are written down: all that it asks for and prints, and its exit
- * status (tests/lib/fleetctl_cases.h). With an argument the titles that it matches; with CASES_WRITE=yes in
- * the environment what comes is written into the files. */
+/* fleetctl with recorded answers of a daemon: its requests, its output and its exit status
+ * (tests/lib/fleetctl_cases.h). An argument selects titles; with CASES_WRITE=yes in the environment, the
+ * results are written into the files. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -53,7 +53,7 @@ static void write_back(const CaseFile *file) {
         assert_int_equal(fclose(f), 0);
 }
 
-/* What a tunnel's ssh does here, in a process of its own. */
+/* Listen like the ssh of a tunnel, in its own process. */
 static int listen_at(const char *path) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -1,4 +1,4 @@
-/* fleetctl without memory: what it prints is whole, or it says why not and fails. */
+/* fleetctl without memory: its output is complete, or it fails with an error message. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -11,8 +11,8 @@
 #include "tests/lib/alloc.h"
 #include "tests/lib/fleetctl_cases.h"
 
-/* Each line of the program that allocates, once. Of all runs not all points, which take minutes:
- * CHECK_ALL=yes in the environment. */
+/* Fail the first allocation of each source line, and every STRIDE-th of the others. CHECK_ALL=yes in the
+ * environment fails all, which takes minutes. */
 enum { STRIDE = 11 };
 
 typedef struct Point {
@@ -35,18 +35,18 @@ static void note_while_it_runs(void *userdata, bool runs) {
                 alloc_pause(true);
 }
 
-/* False: it takes fewer allocations than that. 'first': it is the first one of its line that fails, which has
- * to be the reason that is printed where the exit status is another one. */
+/* Return false if the run has fewer allocations. 'first': it is the first allocation of its line; if the exit
+ * status changes, the message has to be about memory. */
 static bool try(const Case *c, const CaseResult *whole, Point *point, bool first) {
         CaseResult result = case_run(c, fail_while_it_runs, point);
         bool failed = alloc_has_failed(),
              same = result.status == whole->status && streq(result.out.chars ?: "", whole->out.chars ?: ""),
-             said;
+             reported;
 
         alloc_fail_at(0);
-        said = strstr(result.err.chars ?: "", "memory") ||
-               strstr(result.out.chars ?: "", "memory"); /* of a terminal both are output */
-        if (!same && !said &&
+        reported = strstr(result.err.chars ?: "", "memory") ||
+                   strstr(result.out.chars ?: "", "memory"); /* a terminal merges both */
+        if (!same && !reported &&
             (result.status == 0 || (point->count == 1 && result.err.size == 0 && result.out.size == 0) ||
              (first && result.status != whole->status))) {
                 print_error("%sallocation %u%s fails, and it ends with status %d:\n%s%s", c->given, point->n,

@@ -13,12 +13,12 @@
 static size_t listed(const ClusterView *p, ClusterList list) {
         size_t n = 0;
 
-        for (const ClusterUnit *u = p->cluster.lists[list]; u; u = u->lists[list].next)
+        for (const ClusterUnit *u = LIST_FIRST(&p->cluster.lists[list]); u; u = LIST_NEXT(u, lists[list]))
                 n++;
         return n;
 }
 
-static void a_picture_holds_what_its_keys_say(void **state) {
+static void a_view_has_the_objects_of_its_keys(void **state) {
         ClusterView p = {};
         char id[MACHINE_ID_SIZE];
         ClusterUnit *u;
@@ -26,7 +26,7 @@ static void a_picture_holds_what_its_keys_say(void **state) {
 
         cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         cluster_view_state(&p, "A", "a.service", "active");
 
         u = cluster_unit(&p.cluster, "a.service");
@@ -36,14 +36,14 @@ static void a_picture_holds_what_its_keys_say(void **state) {
         assert_string_equal(cluster_machine_name(m), "A");
         assert_string_equal(pairs_get(&m->facts->metadata, "zone"), "a");
         assert_int_equal(cluster_load(m), 1);
-        assert_ptr_equal(u->assignments, cluster_assignment(&p.cluster, id, "a.service"));
-        assert_ptr_equal(u->states, cluster_state(&p.cluster, id, "a.service"));
-        assert_string_equal(u->states->state.active, "active");
+        assert_ptr_equal(LIST_FIRST(&u->assignments), cluster_assignment(&p.cluster, id, "a.service"));
+        assert_ptr_equal(LIST_FIRST(&u->states), cluster_state(&p.cluster, id, "a.service"));
+        assert_string_equal(LIST_FIRST(&u->states)->state.active, "active");
         assert_int_equal(p.cluster.index, p.index);
         cluster_view_free(&p);
 }
 
-static void metadata_that_was_set_stands_over_the_machines_own(void **state) {
+static void metadata_set_by_people_overrides_that_of_the_machine(void **state) {
         ClusterView p = {};
         char id[MACHINE_ID_SIZE], gpu[128], zone[128];
         ClusterMachine *m;
@@ -73,11 +73,11 @@ static void metadata_that_was_set_stands_over_the_machines_own(void **state) {
         cluster_view_free(&p);
 }
 
-static void an_entry_ends_with_its_last_key(void **state) {
+static void an_entry_is_dropped_with_its_last_key(void **state) {
         ClusterView p = {};
         char id[MACHINE_ID_SIZE], key[128];
 
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         assert_null(cluster_unit(&p.cluster, "a.service"));
         assert_non_null(cluster_any_unit(&p.cluster, "a.service"));
         snprintf(key, sizeof(key), "/_fleet/machine/%s/unit/a.service", cluster_view_id(id, "A"));
@@ -94,21 +94,21 @@ static void removing_a_directory_removes_all_below_it(void **state) {
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
         cluster_view_machine(&p, "B", "", PRESENCE_UP);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
-        cluster_view_order(&p, "B", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "B", "a.service", ASSIGNMENT_RUN);
         snprintf(dir, sizeof(dir), "/_fleet/machine/%s", cluster_view_id(id, "A"));
         cluster_view_remove(&p, dir);
 
         assert_null(cluster_machine(&p.cluster, id));
         assert_non_null(cluster_assignment(&p.cluster, cluster_view_id(id, "B"), "a.service"));
-        assert_null(cluster_unit(&p.cluster, "a.service")->assignments->next);
+        assert_null(LIST_NEXT(LIST_FIRST(&cluster_unit(&p.cluster, "a.service")->assignments), of_unit));
         cluster_view_remove(&p, "/_fleet");
         assert_null(p.cluster.units);
         assert_null(p.cluster.machines);
         cluster_view_free(&p);
 }
 
-static void a_value_that_does_not_parse_is_neither_old_nor_absent(void **state) {
+static void a_value_that_does_not_parse_is_neither_the_previous_one_nor_absent(void **state) {
         static const char key[] = "/_fleet/target/a.service";
         ClusterView p = {};
         Error err = {};
@@ -117,7 +117,7 @@ static void a_value_that_does_not_parse_is_neither_old_nor_absent(void **state) 
         assert_int_equal(cluster_put(&p.cluster, key, strlen(key), "running", 7, 9, 9, &err), -EBADMSG);
         assert_string_equal(err.message, "/_fleet/target/a.service: not a target state: 'running'");
         assert_int_equal(cluster_unit(&p.cluster, "a.service")->target, TARGET_INACTIVE);
-        assert_true(cluster_unit_lacks(cluster_unit(&p.cluster, "a.service"), LAYOUT_TARGET));
+        assert_true(cluster_unit_has_unreadable(cluster_unit(&p.cluster, "a.service"), LAYOUT_TARGET));
         assert_true(cluster_is_unreadable(&p.cluster, key, strlen(key)));
 
         assert_int_equal(cluster_put(&p.cluster, "/_fleet/unit/a.service", 22, "{", 1, 9, 9, &err), -EBADMSG);
@@ -127,15 +127,14 @@ static void a_value_that_does_not_parse_is_neither_old_nor_absent(void **state) 
         /* The next value that can be read ends it, as does the removal of the key. */
         cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
         assert_false(cluster_is_unreadable(&p.cluster, key, strlen(key)));
-        assert_non_null(cluster_any_unit(&p.cluster, "a.service")->unreadable);
+        assert_true(cluster_unit_is_unreadable(cluster_any_unit(&p.cluster, "a.service")));
         cluster_view_destroy(&p, "a.service");
         assert_null(cluster_any_unit(&p.cluster, "a.service"));
         cluster_view_free(&p);
 }
 
-/* An unknown presence is not a loss, an unknown order not the absence of one, and unknown facts are not none.
- */
-static void what_a_machine_cannot_be_read_of_is_not_absent(void **state) {
+/* An unreadable presence is not a loss, and an unreadable assignment or unreadable facts are not absent. */
+static void an_unreadable_key_of_a_machine_is_not_absent(void **state) {
         static const char id[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
         ClusterView p = { .cluster.adopting = true, .cluster.lineage = 7 };
         const ClusterMachine *m;
@@ -150,15 +149,15 @@ static void what_a_machine_cannot_be_read_of_is_not_absent(void **state) {
         cluster_view_presence(&p, "A", PRESENCE_UP);
         assert_false(cluster_machine_is_unreadable(m));
 
-        assert_true(cluster_awaits(&p.cluster, m));
+        assert_true(cluster_awaits_report(&p.cluster, m));
         cluster_view_unreadable(&p, LAYOUT_FACTS, NULL, "A");
         assert_null(m->facts);
-        assert_true(cluster_awaits(&p.cluster, m));
+        assert_true(cluster_awaits_report(&p.cluster, m));
 
         cluster_view_unreadable(&p, LAYOUT_ASSIGNMENT, "a.service", "A");
         assert_null(cluster_assignment(&p.cluster, id, "a.service"));
         assert_int_equal(cluster_load(m), 1);
-        assert_non_null(cluster_any_unit(&p.cluster, "a.service")->unreadable);
+        assert_true(cluster_unit_is_unreadable(cluster_any_unit(&p.cluster, "a.service")));
 
         cluster_view_unreadable(&p, LAYOUT_METADATA, "zone", "A");
         cluster_view_unreadable(&p, LAYOUT_MEMBER, NULL, "A");
@@ -185,13 +184,13 @@ static void a_unit_waits_until_a_machine_that_is_up_has_it(void **state) {
 
         cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
         assert_int_equal(listed(&p, CLUSTER_WAITING), 1);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         assert_int_equal(listed(&p, CLUSTER_WAITING), 0);
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         assert_int_equal(listed(&p, CLUSTER_WAITING), 1);
         cluster_view_presence(&p, "A", PRESENCE_UP);
         assert_int_equal(listed(&p, CLUSTER_WAITING), 0);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_STOP);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_STOP);
         assert_int_equal(listed(&p, CLUSTER_WAITING), 1);
         snprintf(key, sizeof(key), "/_fleet/machine/%s/unit/a.service", cluster_view_id(id, "A"));
         cluster_view_remove(&p, key);
@@ -201,7 +200,7 @@ static void a_unit_waits_until_a_machine_that_is_up_has_it(void **state) {
         cluster_view_free(&p);
 }
 
-static void current_states_follow_order_and_report(void **state) {
+static void current_states_follow_assignment_and_report(void **state) {
         ClusterView p = {};
         const ClusterMachine *m;
         ClusterUnit *u;
@@ -213,29 +212,28 @@ static void current_states_follow_order_and_report(void **state) {
         assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_INACTIVE);
         assert_null(m);
 
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_INACTIVE);
         assert_string_equal(cluster_machine_name(m), "A");
         cluster_view_state(&p, "A", "a.service", "failed");
         assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_LOAD);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_LOAD);
         assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_LOADED);
 
         /* Lost, and being replaced on B. */
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_INACTIVE);
         p.cluster.now_ms = 5;
-        cluster_view_order(&p, "B", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "B", "a.service", ASSIGNMENT_RUN);
         cluster_view_state(&p, "B", "a.service", "active");
         assert_int_equal(cluster_current_state(&p.cluster, u, &m), TARGET_LAUNCHED);
         assert_string_equal(cluster_machine_name(m), "B");
         cluster_view_free(&p);
 }
 
-/* Any keys in any order: counts and lists never drift from what a picture built anew of the same keys says.
- */
-static void counts_and_lists_never_drift(void **state) {
+/* Random changes of keys: counts and lists are those of the objects. */
+static void counts_and_lists_match_the_keys_after_any_changes(void **state) {
         static const char *const units[] = { "a.service", "b.service", "c.service" };
         static const char *const machines[] = { "A", "B", "C" };
         ClusterView p = {};
@@ -257,7 +255,7 @@ static void counts_and_lists_never_drift(void **state) {
                         cluster_view_destroy(&p, unit);
                         break;
                 case 2:
-                        cluster_view_order(&p, machine, unit, random_below(&random, _ASSIGNMENT_MAX));
+                        cluster_view_assign(&p, machine, unit, random_below(&random, _ASSIGNMENT_MAX));
                         break;
                 case 3:
                         snprintf(key, sizeof(key), "/_fleet/machine/%s/unit/%s", id, unit);
@@ -283,9 +281,12 @@ static void counts_and_lists_never_drift(void **state) {
                 for (ClusterUnit *u = p.cluster.units; u; u = u->hh.next) {
                         bool placed = false;
 
-                        for (ClusterAssignment *o = u->assignments; o; o = o->next) {
+                        for (ClusterAssignment *o = LIST_FIRST(&u->assignments); o;
+                             o = LIST_NEXT(o, of_unit)) {
                                 assert_ptr_equal(o->of, u);
-                                assert_true(!o->next || strcmp(o->machine->id, o->next->machine->id) < 0);
+                                const ClusterAssignment *next = LIST_NEXT(o, of_unit);
+
+                                assert_true(!next || strcmp(o->machine->id, next->machine->id) < 0);
                                 placed = placed ||
                                          (o->kind != ASSIGNMENT_STOP && o->machine->presence == PRESENCE_UP);
                         }
@@ -309,7 +310,7 @@ static void counts_and_lists_never_drift(void **state) {
         cluster_view_free(&p);
 }
 
-static void a_removal_passes_the_units_of_its_pattern_alone(void **state) {
+static void a_removal_compares_only_the_units_of_its_pattern(void **state) {
         ClusterUnit units[10] = {};
         Patterns p = {};
         char text[16];
@@ -329,10 +330,10 @@ static void a_removal_passes_the_units_of_its_pattern_alone(void **state) {
         for (size_t i = ELEMENTS(units); i > 1; i--)
                 assert_int_equal(patterns_remove(&p, "*", &units[i - 1]), 0);
         assert_null(p.all);
-        assert_null(p.starts);
+        assert_null(p.prefixes);
 }
 
-static void patterns_go_with_all_their_units(void **state) {
+static void patterns_are_drained_with_all_their_units(void **state) {
         ClusterUnit units[10] = {};
         Patterns p = {};
         char text[16];
@@ -346,7 +347,7 @@ static void patterns_go_with_all_their_units(void **state) {
         assert_non_null(p.all);
         assert_int_equal(patterns_drain(&p, 60), 40);
         assert_null(p.all);
-        assert_null(p.starts);
+        assert_null(p.prefixes);
         assert_int_equal(patterns_drain(&p, 1), 0);
 }
 
@@ -355,7 +356,7 @@ static bool never(void *userdata, const Pattern *pattern) {
         return false;
 }
 
-/* What is compared for long counts as much as patterns that take the same time. */
+/* The steps of a comparison count as work. */
 static void long_comparisons_are_more_work(void **state) {
         static const struct {
                 const char *pattern;
@@ -377,8 +378,8 @@ static void long_comparisons_are_more_work(void **state) {
         }
 }
 
-/* 3 texts of 1000 rules each, and 2000 options in a text that has none. */
-static void a_view_with_large_texts_goes_in_parts(void **state) {
+/* 3 texts of 1000 rules each, and one of 2000 options without a rule. */
+static void a_view_with_large_texts_is_released_in_parts(void **state) {
         ClusterView p = {};
         unsigned parts = 1;
 
@@ -397,7 +398,7 @@ static void a_view_with_large_texts_goes_in_parts(void **state) {
         cluster_view_free(&p);
 }
 
-static void a_member_is_read_whole_or_not_at_all(void **state) {
+static void a_member_is_read_completely_or_rejected(void **state) {
         static const char key[] = "/_fleet/cluster/member/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
                           id[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
         static const char nonce16[] = "0123456789abcdef", nonce17[] = "0123456789abcdef0";
@@ -426,7 +427,7 @@ static void a_member_is_read_whole_or_not_at_all(void **state) {
                          nonce16, peer, client);
                 cluster_view_put(&p, key, json);
                 m = cluster_machine(&p.cluster, id);
-                assert_false(cluster_machine_lacks(m, LAYOUT_MEMBER));
+                assert_false(cluster_machine_has_unreadable(m, LAYOUT_MEMBER));
                 assert_int_equal(m->raft_id, 7);
                 assert_int_equal(m->start_number, 3);
                 assert_int_equal(m->level, 2);
@@ -436,12 +437,12 @@ static void a_member_is_read_whole_or_not_at_all(void **state) {
                 if (cluster_put(&p.cluster, key, strlen(key), wrong[i], strlen(wrong[i]), 9, 9, &err) !=
                     -EBADMSG)
                         fail_msg("%s is read", wrong[i]);
-                assert_true(cluster_machine_lacks(cluster_machine(&p.cluster, id), LAYOUT_MEMBER));
+                assert_true(cluster_machine_has_unreadable(cluster_machine(&p.cluster, id), LAYOUT_MEMBER));
         }
-        /* What is too long. */
+        /* A member that is too long. */
         snprintf(json, sizeof(json), "{\"raftId\":7,\"nonce\":\"%s\"}", nonce17);
         assert_int_equal(cluster_put(&p.cluster, key, strlen(key), json, strlen(json), 9, 9, &err), -EBADMSG);
-        assert_non_null(strstr(err.message, "raftId is missing, or peer or nonce is too long"));
+        assert_non_null(strstr(err.message, "nonce: longer than 16 bytes"));
         peer[63] = 'p';
         snprintf(json, sizeof(json), "{\"raftId\":7,\"peer\":\"%s\"}", peer);
         assert_int_equal(cluster_put(&p.cluster, key, strlen(key), json, strlen(json), 9, 9, &err), -EBADMSG);
@@ -483,7 +484,7 @@ static void metadata_and_the_lineage_are_read_within_their_bounds(void **state) 
 
 #define A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
-/* Whether the view knows of the key, by what it says. */
+/* Whether the view has the value of the key. */
 static bool has(const ClusterView *p, LayoutKind kind) {
         const ClusterMachine *m = cluster_machine(&p->cluster, A);
         const ClusterUnit *u = cluster_any_unit(&p->cluster, "a.service");
@@ -499,19 +500,19 @@ static bool has(const ClusterView *p, LayoutKind kind) {
                 return m && pairs_get(&m->metadata, "a.service") && m->set.n > 0;
         case LAYOUT_PRESENCE:
                 return m && m->presence == PRESENCE_UP && m->presence_index > 0 && m->since_ms == 5 &&
-                       m->losses == 2 && m->lost_ms == 3 && m->quiet_ms == 4 &&
+                       m->losses == 2 && m->lost_ms == 3 && m->hold_off_until_ms == 4 &&
                        streq(m->presence_reason, "why");
         case LAYOUT_REPORTED:
                 return m && m->reported == 0xabc;
         case LAYOUT_MEMBER:
                 return m && m->raft_id == 3 && streq(m->peer, "p") && streq(m->client, "c");
         case LAYOUT_ASSIGNMENT:
-                return cluster_assignment(&p->cluster, A, "a.service") && u && u->assignments &&
+                return cluster_assignment(&p->cluster, A, "a.service") && u && !LIST_EMPTY(&u->assignments) &&
                        cluster_load(m) == 1;
         case LAYOUT_PROBLEM:
                 return cluster_problem(&p->cluster, A, "a.service");
         case LAYOUT_STATE:
-                return cluster_state(&p->cluster, A, "a.service") && u && u->states;
+                return cluster_state(&p->cluster, A, "a.service") && u && !LIST_EMPTY(&u->states);
         case LAYOUT_CLUSTER:
                 return p->cluster.adopting && p->cluster.adopting_since_ms == 77;
         default:
@@ -519,7 +520,7 @@ static bool has(const ClusterView *p, LayoutKind kind) {
         }
 }
 
-static void each_key_comes_and_goes_alone_or_with_its_directory(void **state) {
+static void each_key_is_added_and_removed_alone_or_with_its_directory(void **state) {
         static const struct {
                 LayoutKind kind;
                 const char *key, *value, *dir;
@@ -559,7 +560,7 @@ static void each_key_comes_and_goes_alone_or_with_its_directory(void **state) {
                         cluster_view_put(&p, rows[k].key, rows[k].value);
                 for (size_t k = 0; k < ELEMENTS(rows); k++)
                         if (!has(&p, rows[k].kind))
-                                fail_msg("%s has not come", rows[k].key);
+                                fail_msg("%s is missing", rows[k].key);
                 assert_int_equal(p.cluster.index, p.index);
                 cluster_view_remove(&p, gone);
                 for (size_t k = 0; k < ELEMENTS(rows); k++) {
@@ -567,7 +568,7 @@ static void each_key_comes_and_goes_alone_or_with_its_directory(void **state) {
                                      (rows[k].key[size] == 0 || rows[k].key[size] == '/');
 
                         if (has(&p, rows[k].kind) == below)
-                                fail_msg("%s, when %s goes", rows[k].key, gone);
+                                fail_msg("%s, after the removal of %s", rows[k].key, gone);
                 }
                 cluster_view_remove(&p, "/_fleetx");
                 cluster_view_remove(&p, "/_fleet");
@@ -585,7 +586,7 @@ static bool note_pattern(void *userdata, const Pattern *pattern) {
         return !streq(pattern->text, "stop*");
 }
 
-/* By what they begin with: those that cannot match are not compared. */
+/* Patterns with another literal prefix are not compared. */
 static void the_patterns_that_match_a_name_are_found(void **state) {
         static const char *const patterns[] = {
                 "web", "web*", "web?", "we[ab]*", "*b1", "db*", "stop*", "*"
@@ -615,7 +616,7 @@ static void the_patterns_that_match_a_name_are_found(void **state) {
                 assert_string_equal(t.chars, rows[i].found);
         }
 
-        /* What begins with more than any name has matches none. */
+        /* A pattern whose literal prefix is longer than any name matches none. */
         memset(longest, 'x', sizeof(longest));
         longest[PATTERNS_NAME_MAX + 1] = 0;
         assert_int_equal(patterns_add(&p, longest, &u), 0);
@@ -631,23 +632,23 @@ static void the_patterns_that_match_a_name_are_found(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(a_member_is_read_whole_or_not_at_all),
+                cmocka_unit_test(a_member_is_read_completely_or_rejected),
                 cmocka_unit_test(metadata_and_the_lineage_are_read_within_their_bounds),
-                cmocka_unit_test(each_key_comes_and_goes_alone_or_with_its_directory),
+                cmocka_unit_test(each_key_is_added_and_removed_alone_or_with_its_directory),
                 cmocka_unit_test(the_patterns_that_match_a_name_are_found),
-                cmocka_unit_test(a_picture_holds_what_its_keys_say),
-                cmocka_unit_test(metadata_that_was_set_stands_over_the_machines_own),
-                cmocka_unit_test(an_entry_ends_with_its_last_key),
+                cmocka_unit_test(a_view_has_the_objects_of_its_keys),
+                cmocka_unit_test(metadata_set_by_people_overrides_that_of_the_machine),
+                cmocka_unit_test(an_entry_is_dropped_with_its_last_key),
                 cmocka_unit_test(removing_a_directory_removes_all_below_it),
-                cmocka_unit_test(a_value_that_does_not_parse_is_neither_old_nor_absent),
-                cmocka_unit_test(what_a_machine_cannot_be_read_of_is_not_absent),
+                cmocka_unit_test(a_value_that_does_not_parse_is_neither_the_previous_one_nor_absent),
+                cmocka_unit_test(an_unreadable_key_of_a_machine_is_not_absent),
                 cmocka_unit_test(a_unit_waits_until_a_machine_that_is_up_has_it),
-                cmocka_unit_test(current_states_follow_order_and_report),
-                cmocka_unit_test(counts_and_lists_never_drift),
-                cmocka_unit_test(a_removal_passes_the_units_of_its_pattern_alone),
-                cmocka_unit_test(patterns_go_with_all_their_units),
+                cmocka_unit_test(current_states_follow_assignment_and_report),
+                cmocka_unit_test(counts_and_lists_match_the_keys_after_any_changes),
+                cmocka_unit_test(a_removal_compares_only_the_units_of_its_pattern),
+                cmocka_unit_test(patterns_are_drained_with_all_their_units),
                 cmocka_unit_test(long_comparisons_are_more_work),
-                cmocka_unit_test(a_view_with_large_texts_goes_in_parts),
+                cmocka_unit_test(a_view_with_large_texts_is_released_in_parts),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -548,7 +548,7 @@ static void committed_hashes_are_reported_and_the_tree_again_once_it_rests(void 
 
         for (unsigned i = 0; i < 4; i++) {
                 fake.closed = i == 0;
-                fake.replica.shown = i == 1 ? (Tree *) &shown : NULL;
+                fake.replica.trees.previous = i == 1 ? (Tree *) &shown : NULL;
                 tree_error = i == 2 ? -ENOMEM : 0;
                 tree_applied = i == 3 ? 0 : 44;
                 consistency_committed(c, true);

@@ -13,6 +13,7 @@
 #include "kvstore/budget.h"
 #include "kvstore/events.h"
 #include "kvstore/apply/dedup.h"
+#include "tests/lib/apply_sink.h"
 #include "tests/lib/scratch.h"
 
 enum { ORIGIN = 7, LARGE = KV_VALUE_MAX, LATE_MS = 10000 };
@@ -119,7 +120,7 @@ static void apply_from(Fixture *f, uint64_t first, const KvCommand *commands, si
         }
         f->cost = (Cost) {};
         f->n_answers = f->n_events = f->moved = f->values = 0;
-        assert_int_equal(apply_batch(f->txn, ++f->entry, 1, batch.bytes, batch.size, &sink), 0);
+        assert_int_equal(sink_apply_batch(f->txn, ++f->entry, 1, batch.bytes, batch.size, &sink), 0);
         assert_int_equal(f->n_answers, n);
         f->number = MAX(f->number, first + n - 1);
 }

@@ -414,7 +414,7 @@ static void a_damaged_checkpoint_is_not_rebuilt_from(void **state) {
         assert_int_equal(data_dir_rebuild(&r->folder, &tree, &rotten, NULL), -EUCLEAN);
         assert_true(rotten && !tree);
         fixture_checkpoint(r);
-        assert_false(r->folder.rotten);
+        assert_false(r->folder.corrupt);
 }
 
 /* Nothing is known of it: that is not the same as none. */
@@ -526,7 +526,7 @@ static void a_tree_set_aside_is_kept_also_when_the_new_one_cannot_be_made(void *
         data_dir_forget_checkpoint(&r->folder);
         r->tree = tree_close(r->tree);
         assert_int_equal(data_dir_set_aside(&r->folder, &r->tree, NULL), 0);
-        assert_false(r->folder.rotten || fixture_has(r, "old/live/witness"));
+        assert_false(r->folder.corrupt || fixture_has(r, "old/live/witness"));
 }
 
 static void a_lost_log_is_remembered_with_the_reason_until_another_is_found(void **state) {
@@ -538,9 +538,9 @@ static void a_lost_log_is_remembered_with_the_reason_until_another_is_found(void
         assert_int_equal(data_dir_quarantine(&r->folder, "one\ntwo"), 0);
         assert_int_equal(data_dir_is_quarantined(&r->folder, reason, sizeof(reason)), 1);
         assert_string_equal(reason, "one?two");
-        assert_int_equal(data_dir_found(&r->folder), 0);
+        assert_int_equal(data_dir_end_quarantine(&r->folder), 0);
         assert_int_equal(data_dir_is_quarantined(&r->folder, reason, sizeof(reason)), 0);
-        assert_int_equal(data_dir_found(&r->folder), 0);
+        assert_int_equal(data_dir_end_quarantine(&r->folder), 0);
 }
 
 static void an_identity_comes_back_and_a_garbled_one_is_none(void **state) {

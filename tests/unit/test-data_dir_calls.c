@@ -18,6 +18,7 @@
 #include "base/log.h"
 #include "kvstore/raft/bootstrap.h"
 #include "tests/lib/alloc.h"
+#include "kvstore/raft/replica.h"
 #include "tests/lib/data_dir_fixture.h"
 #include "tests/lib/manual_loop.h"
 #include "tests/lib/scratch.h"
@@ -131,13 +132,11 @@ static void put_configuration(Fixture *r) {
 }
 
 static void assert_state(const Checkpoint *c, uint64_t index) {
-        RaftStateInfo info = checkpoint_info(c);
-
-        assert_int_equal(info.index, index);
-        assert_int_equal(info.term, 4);
-        assert_int_equal(info.configuration_index, 3);
-        assert_int_equal(info.configuration_size, strlen(CONFIGURATION));
-        assert_memory_equal(info.configuration, CONFIGURATION, info.configuration_size);
+        assert_int_equal(c->meta.applied, index);
+        assert_int_equal(c->meta.applied_term, 4);
+        assert_int_equal(c->meta.configuration_index, 3);
+        assert_int_equal(c->configuration_size, strlen(CONFIGURATION));
+        assert_memory_equal(c->configuration, CONFIGURATION, c->configuration_size);
 }
 
 static void make_dir_in(const Fixture *r, const char *name) {
@@ -288,7 +287,7 @@ static int show(Fixture *r, Error *err) {
         int e;
 
         fault.call = fault.call ? "renameat" : NULL;
-        r->folder.shown = false;
+        r->folder.served = false;
         e = data_dir_serve(&r->folder);
         assert_int_equal(data_dir_was_served(&r->folder), e == 0);
         return e;
@@ -306,7 +305,7 @@ static int lose(Fixture *r, Error *err) {
 }
 
 static int find(Fixture *r, Error *err) {
-        return data_dir_found(&r->folder);
+        return data_dir_end_quarantine(&r->folder);
 }
 
 static int identify(Fixture *r, Error *err) {
@@ -326,58 +325,58 @@ static void a_call_that_fails_is_returned_with_its_reason(void **state) {
                 int (*act)(Fixture *r, Error *err);
                 const char *call, *path, *message;
         } cases[] = {
-                { reopen, "openat", "/checkpoint", "cannot prepare " },
-                { reopen, "fsync", "/checkpoint", "cannot prepare " },
-                { reopen, "fsync", "/@", "cannot prepare " },
-                { reopen, "mkdirat", "/checkpoint", "cannot prepare " },
-                { reopen, "mkdirat", "/live", "cannot prepare " },
-                { reopen, "unlinkat", "/checkpoint.new", "cannot prepare " },
-                { reopen, "unlinkat", "/incoming", "cannot prepare " },
+                { reopen, "openat", "/checkpoint", "Failed to prepare " },
+                { reopen, "fsync", "/checkpoint", "Failed to prepare " },
+                { reopen, "fsync", "/@", "Failed to prepare " },
+                { reopen, "mkdirat", "/checkpoint", "Failed to prepare " },
+                { reopen, "mkdirat", "/live", "Failed to prepare " },
+                { reopen, "unlinkat", "/checkpoint.new", "Failed to prepare " },
+                { reopen, "unlinkat", "/incoming", "Failed to prepare " },
                 { reopen, "open", "/checkpoint/data.mdb", "/checkpoint/data.mdb: Input/output error" },
                 { reopen, "fstat", "/checkpoint/data.mdb", "/checkpoint/data.mdb: Input/output error" },
                 { reopen, "pread", "/checkpoint/data.mdb", "/checkpoint/data.mdb: Input/output error" },
                 { reopen, "fstatat", "/live/data.mdb", "/trusted: Input/output error" },
                 { reopen, "renameat", "/trusted", "/trusted: Input/output error" },
-                { reopen_after_boot, "openat", "/checkpoint/data.mdb", "cannot rebuild " },
-                { reopen_after_boot, "openat", "/live/data.mdb", "cannot rebuild " },
-                { reopen_by_hand, "pwrite", "/live/data.mdb", "cannot rebuild " },
-                { rebuild, "pread", "/checkpoint/data.mdb", "cannot read " },
-                { rebuild, "unlinkat", "/trusted", "cannot remove " },
-                { rebuild, "unlinkat", "/live/data.mdb", "cannot rebuild " },
-                { rebuild, "mkdirat", "/live", "cannot rebuild " },
-                { rebuild, "openat", "/checkpoint/data.mdb", "cannot rebuild " },
-                { rebuild, "renameat", "/trusted", "cannot write " },
-                { copy, "unlinkat", "/checkpoint.new", "cannot remove " },
+                { reopen_after_boot, "openat", "/checkpoint/data.mdb", "Failed to rebuild " },
+                { reopen_after_boot, "openat", "/live/data.mdb", "Failed to rebuild " },
+                { reopen_by_hand, "pwrite", "/live/data.mdb", "Failed to rebuild " },
+                { rebuild, "pread", "/checkpoint/data.mdb", "Failed to read " },
+                { rebuild, "unlinkat", "/trusted", "Failed to remove " },
+                { rebuild, "unlinkat", "/live/data.mdb", "Failed to rebuild " },
+                { rebuild, "mkdirat", "/live", "Failed to rebuild " },
+                { rebuild, "openat", "/checkpoint/data.mdb", "Failed to rebuild " },
+                { rebuild, "renameat", "/trusted", "Failed to write " },
+                { copy, "unlinkat", "/checkpoint.new", "Failed to remove " },
                 { copy, "open", "/checkpoint.new/data.mdb", NULL },
                 { copy, "fstat", "/checkpoint.new/data.mdb", NULL },
-                { copy, "renameat", "/checkpoint/data.mdb", "cannot rename " },
-                { copy, "openat", "/checkpoint", "cannot sync " },
-                { copy, "fsync", "/checkpoint", "cannot sync " },
-                { probe, "unlinkat", "/checkpoint.new", "cannot remove " },
+                { copy, "renameat", "/checkpoint/data.mdb", "Failed to rename " },
+                { copy, "openat", "/checkpoint", "Failed to sync " },
+                { copy, "fsync", "/checkpoint", "Failed to sync " },
+                { probe, "unlinkat", "/checkpoint.new", "Failed to remove " },
                 { open_incoming, "unlinkat", "/incoming", NULL },
                 { open_incoming, "mkdirat", "/incoming", NULL },
                 { open_incoming, "openat", "/incoming/data.mdb", NULL },
-                { finish_incoming, "openat", "/incoming/data.mdb", "cannot store the leader's tree in " },
-                { finish_incoming, "fsync", "/incoming/data.mdb", "cannot store the leader's tree in " },
-                { finish_incoming, "openat", "/incoming", "cannot store the leader's tree in " },
-                { finish_incoming, "fsync", "/incoming", "cannot store the leader's tree in " },
-                { finish_incoming, "openat", "/incoming/next.mdb", "cannot store the leader's tree in " },
-                { finish_by_hand, "pread", "/incoming/data.mdb", "cannot store the leader's tree in " },
-                { finish_by_hand, "pwrite", "/incoming/next.mdb", "cannot store the leader's tree in " },
+                { finish_incoming, "openat", "/incoming/data.mdb", "Failed to store the leader's tree in " },
+                { finish_incoming, "fsync", "/incoming/data.mdb", "Failed to store the leader's tree in " },
+                { finish_incoming, "openat", "/incoming", "Failed to store the leader's tree in " },
+                { finish_incoming, "fsync", "/incoming", "Failed to store the leader's tree in " },
+                { finish_incoming, "openat", "/incoming/next.mdb", "Failed to store the leader's tree in " },
+                { finish_by_hand, "pread", "/incoming/data.mdb", "Failed to store the leader's tree in " },
+                { finish_by_hand, "pwrite", "/incoming/next.mdb", "Failed to store the leader's tree in " },
                 { finish_incoming, "open", "/incoming/data.mdb", NULL },
                 { install_checkpoint, "renameat", "/checkpoint/data.mdb",
                   "/incoming/data.mdb: Input/output error" },
-                { install_checkpoint, "fsync", "/checkpoint", "cannot sync " },
-                { install_both, "unlinkat", "/trusted", "cannot remove " },
+                { install_checkpoint, "fsync", "/checkpoint", "Failed to sync " },
+                { install_both, "unlinkat", "/trusted", "Failed to remove " },
                 { install_both, "renameat", "/live/data.mdb", "/incoming/next.mdb: Input/output error" },
-                { install_both, "renameat", "/trusted", "cannot write " },
-                { set_aside, "unlinkat", "/old", "cannot set the tree in " },
-                { set_aside, "mkdirat", "/old", "cannot set the tree in " },
-                { set_aside, "renameat", "/old/checkpoint", "cannot set the tree in " },
-                { set_aside, "renameat", "/old/live", "cannot set the tree in " },
-                { set_aside, "mkdirat", "/checkpoint", "cannot set the tree in " },
-                { set_aside, "fsync", "/@", "cannot set the tree in " },
-                { set_aside, "mkdirat", "/live", "cannot rebuild " },
+                { install_both, "renameat", "/trusted", "Failed to write " },
+                { set_aside, "unlinkat", "/old", "Failed to set the tree in " },
+                { set_aside, "mkdirat", "/old", "Failed to set the tree in " },
+                { set_aside, "renameat", "/old/checkpoint", "Failed to set the tree in " },
+                { set_aside, "renameat", "/old/live", "Failed to set the tree in " },
+                { set_aside, "mkdirat", "/checkpoint", "Failed to set the tree in " },
+                { set_aside, "fsync", "/@", "Failed to set the tree in " },
+                { set_aside, "mkdirat", "/live", "Failed to rebuild " },
                 { show, "renameat", "/trusted", NULL },
                 { unshow, "openat", "/trusted", NULL },
                 { unshow, "fstat", "/trusted", NULL },
@@ -545,8 +544,8 @@ static void a_checkpoint_says_which_state_it_is(void **state) {
         fixture_open(r);
         fixture_put(r, 5, "mine");
         fixture_checkpoint(r); /* before the first configuration */
-        assert_int_equal(checkpoint_info(&r->folder.checkpoint).configuration_size, 0);
-        assert_null(checkpoint_info(&r->folder.checkpoint).configuration);
+        assert_int_equal(r->folder.checkpoint.configuration_size, 0);
+        assert_null(r->folder.checkpoint.configuration);
         put_configuration(r);
         assert_int_equal(data_dir_copy(&r->folder, r->tree, &c, NULL), 0);
         assert_state(&c, 5);
@@ -562,7 +561,7 @@ static void the_room_is_that_of_the_file_system(void **state) {
         struct statvfs st;
 
         fixture_open(r);
-        assert_int_equal(data_dir_room(&r->folder, &available, &total), 0);
+        assert_int_equal(data_dir_space(&r->folder, &available, &total), 0);
         assert_int_equal(statvfs(r->path, &st), 0);
         assert_int_equal(total, (uint64_t) st.f_blocks * st.f_frsize);
         assert_in_range(available, 0, total);
@@ -578,7 +577,7 @@ static void a_reason_that_cannot_be_read_is_one(void **state) {
         fail_calls("openat", "/lost");
         assert_int_equal(data_dir_is_quarantined(&r->folder, reason, sizeof(reason)), 1);
         fail_calls(NULL, NULL);
-        assert_string_equal(reason, "the log lacks what it had");
+        assert_string_equal(reason, "the log lacks acknowledged entries");
 }
 
 /* -- A file that is mostly free -- */
@@ -595,9 +594,9 @@ static void a_tree_that_cannot_shrink_stays_or_is_made_again(void **state) {
                 bool stays;
                 const char *message; /* behind the path */
         } cases[] = {
-                { NULL, NULL, true, " from %ju to %ju KiB\n" },
-                { "unlinkat", "/trusted", true, " stays at %ju KiB, most of it free: Input/output error\n" },
-                { "renameat", "/live/data.mdb", false, " cannot be used, rebuilding it: cannot rename " },
+                { NULL, NULL, true, " from %ju KiB to %ju KiB\n" },
+                { "unlinkat", "/trusted", true, " from %ju KiB: Input/output error\n" },
+                { "renameat", "/live/data.mdb", false, ", rebuilding it: Failed to rename " },
         };
         Fixture *r = *state;
 
@@ -637,7 +636,7 @@ static int open_nothing(Fixture *r, Error *err) {
         int e;
 
         make_dir_in(r, "incoming");
-        e = data_dir_open_nothing(&r->folder, &tree, err);
+        e = data_dir_open_empty(&r->folder, &tree, err);
         alloc_pause(true);
         if (e == 0)
                 assert_tree_holds(tree, 0, NULL);

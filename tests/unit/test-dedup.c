@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "kvstore/apply/apply.h"
 #include "kvstore/apply/dedup.h"
+#include "tests/lib/apply_sink.h"
 #include "tests/lib/scratch.h"
 
 enum { LIFE_MS = 10000 };
@@ -99,8 +100,9 @@ static void entry_add(Entry *e, uint64_t number, KvCommand cmd) {
 
 static void entry_apply(Fixture *f, const Entry *e) {
         assert_int_equal(
-                apply_batch(f->txn, ++f->entry, 3, e->w.bytes, e->w.size,
-                            &(ApplySink) { .on_result = on_result, .on_event = on_event, .userdata = f }),
+                sink_apply_batch(
+                        f->txn, ++f->entry, 3, e->w.bytes, e->w.size,
+                        &(ApplySink) { .on_result = on_result, .on_event = on_event, .userdata = f }),
                 0);
 }
 

@@ -1,4 +1,4 @@
-/* The bytes of kept answers and their records, as dedup.c says them: every replica writes the same, and
+/* The bytes of kept answers and their records, as results.c says them: every replica writes the same, and
  * later versions read them. */
 #include <errno.h>
 #include <setjmp.h>

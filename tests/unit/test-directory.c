@@ -1,5 +1,4 @@
-/* The watched folder on a real disk, a real loop and a real store: files become units, and what people see
- * beside them. */
+/* The unit directory on a real disk, loop and store: files become units, or get NAME.error. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -27,50 +26,51 @@ typedef struct Fixture {
         Directory *directory;
 } Fixture;
 
-static void watch(Fixture *room) {
-        DirectoryOptions options = { .path = room->folder,
-                                     .record_dir = room->records,
-                                     .machine_id = room->host->id };
+static void watch(Fixture *fixture) {
+        DirectoryOptions options = { .path = fixture->folder,
+                                     .record_dir = fixture->records,
+                                     .machine_id = fixture->host->id };
         Error err = {};
 
-        room->directory = directory_free(room->directory);
-        if (directory_new(&room->directory, room->host->loop, room->host->registry, &options, &err) < 0)
+        fixture->directory = directory_free(fixture->directory);
+        if (directory_new(&fixture->directory, fixture->host->loop, fixture->host->registry, &options, &err) <
+            0)
                 fail_msg("%s", err.message);
 }
 
 static int fixture_setup(void **state) {
-        Fixture *room = NEW0(Fixture, 1);
+        Fixture *fixture = NEW0(Fixture, 1);
 
-        room->host = host_new(false);
-        room->folder = scratch_path(room->host->scratch, "folder");
-        room->records = scratch_path(room->host->scratch, "agent");
-        assert_int_equal(mkdir(room->folder, 0755), 0);
-        watch(room);
-        *state = room;
+        fixture->host = host_new(false);
+        fixture->folder = scratch_path(fixture->host->scratch, "folder");
+        fixture->records = scratch_path(fixture->host->scratch, "agent");
+        assert_int_equal(mkdir(fixture->folder, 0755), 0);
+        watch(fixture);
+        *state = fixture;
         return 0;
 }
 
 static int fixture_teardown(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        directory_free(room->directory);
-        host_free(room->host);
-        free(room->folder);
-        free(room->records);
-        free(room);
+        directory_free(fixture->directory);
+        host_free(fixture->host);
+        free(fixture->folder);
+        free(fixture->records);
+        free(fixture);
         return 0;
 }
 
 /* -- Files and units -- */
 
-static void write_unit(Fixture *room, const char *name, const char *text) {
-        _cleanup_free_ char *path = scratch_path(room->folder, name);
+static void write_unit(Fixture *fixture, const char *name, const char *text) {
+        _cleanup_free_ char *path = scratch_path(fixture->folder, name);
 
         scratch_write(path, text);
 }
 
-static void remove_unit(Fixture *room, const char *name) {
-        _cleanup_free_ char *path = scratch_path(room->folder, name);
+static void remove_unit(Fixture *fixture, const char *name) {
+        _cleanup_free_ char *path = scratch_path(fixture->folder, name);
 
         assert_int_equal(unlink(path), 0);
 }
@@ -81,422 +81,425 @@ static bool file_says(const char *path, const char *part) {
         return read_file_at(AT_FDCWD, path, 4096, &text, NULL) == 0 && strstr(text, part);
 }
 
-static bool says(Fixture *room, const char *name, const char *part) {
-        _cleanup_free_ char *path = scratch_path(room->folder, name);
+static bool says(Fixture *fixture, const char *name, const char *part) {
+        _cleanup_free_ char *path = scratch_path(fixture->folder, name);
 
         return file_says(path, part);
 }
 
-static bool is_there(Fixture *room, const char *name) {
-        _cleanup_free_ char *path = scratch_path(room->folder, name);
+static bool is_there(Fixture *fixture, const char *name) {
+        _cleanup_free_ char *path = scratch_path(fixture->folder, name);
 
         return access(path, F_OK) == 0;
 }
 
-static const ClusterUnit *unit(Fixture *room, const char *name) {
-        return cluster_unit(registry_cluster(room->host->registry), name);
+static const ClusterUnit *unit(Fixture *fixture, const char *name) {
+        return cluster_unit(registry_cluster(fixture->host->registry), name);
 }
 
-static bool runs(Fixture *room, const char *name, const char *command) {
-        const ClusterUnit *u = unit(room, name);
+static bool runs(Fixture *fixture, const char *name, const char *command) {
+        const ClusterUnit *u = unit(fixture, name);
 
         return u && strstr(u->unit->text, command);
 }
 
-static const Problem *problem(Fixture *room, const char *name) {
-        const ClusterProblem *p = cluster_problem(registry_cluster(room->host->registry), room->host->id,
-                                                  name);
+static const Problem *problem(Fixture *fixture, const char *name) {
+        const ClusterProblem *p = cluster_problem(registry_cluster(fixture->host->registry),
+                                                  fixture->host->id, name);
 
         return p ? &p->problem : NULL;
 }
 
-/* What fleetctl directory confirm and take-over write. */
-static void confirm(Fixture *room, const char *name) {
-        Problem said = *problem(room, name);
+/* The write of fleetctl directory confirm and take-over. */
+static void confirm(Fixture *fixture, const char *name) {
+        Problem said = *problem(fixture, name);
 
         said.confirmed = true;
-        assert_int_equal(
-                host_wait(room->host, registry_change_directory(room->host->registry, NULL, 0,
-                                                                &(ProblemChange) { .machine = room->host->id,
-                                                                                   .name = name,
-                                                                                   .problem = &said },
-                                                                1, host_on_done, room->host)),
-                KV_OK);
+        assert_int_equal(host_wait(fixture->host,
+                                   registry_change_directory(fixture->host->registry, NULL, 0,
+                                                             &(ProblemChange) { .machine = fixture->host->id,
+                                                                                .name = name,
+                                                                                .problem = &said },
+                                                             1, host_on_done, fixture->host)),
+                         KV_OK);
 }
 
-#define ONE                     "[Service]\nExecStart=/bin/one\n"
-#define TWO                     "[Service]\nExecStart=/bin/two\n"
-#define UNTIL(room, expression) HOST_UNTIL((room)->host, expression)
+#define ONE                        "[Service]\nExecStart=/bin/one\n"
+#define TWO                        "[Service]\nExecStart=/bin/two\n"
+#define UNTIL(fixture, expression) HOST_UNTIL((fixture)->host, expression)
 
 static void a_name_of_any_length_becomes_a_unit_or_a_problem(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         char name[UNIT_NAME_MAX + 1] = "";
 
         memset(name, 'n', UNIT_NAME_MAX);
         memcpy(name + UNIT_NAME_MAX - strlen(".service"), ".service", strlen(".service"));
-        write_unit(room, name, ONE);
-        UNTIL(room, unit(room, name));
-        write_unit(room, name, "no section\n");
-        UNTIL(room, problem(room, name));
-        assert_true(runs(room, name, "/bin/one"));
-        write_unit(room, name, TWO);
-        UNTIL(room, runs(room, name, "/bin/two") && !problem(room, name));
+        write_unit(fixture, name, ONE);
+        UNTIL(fixture, unit(fixture, name));
+        write_unit(fixture, name, "no section\n");
+        UNTIL(fixture, problem(fixture, name));
+        assert_true(runs(fixture, name, "/bin/one"));
+        write_unit(fixture, name, TWO);
+        UNTIL(fixture, runs(fixture, name, "/bin/two") && !problem(fixture, name));
 }
 
-static void a_dropped_file_becomes_a_unit_that_is_wanted(void **state) {
-        Fixture *room = *state;
+static void a_new_file_becomes_a_launched_unit(void **state) {
+        Fixture *fixture = *state;
 
-        write_unit(room, "web.service", ONE);
-        UNTIL(room, unit(room, "web.service"));
-        assert_int_equal(unit(room, "web.service")->target, TARGET_LAUNCHED);
-        assert_string_equal(unit(room, "web.service")->unit->owner, room->host->id);
-        assert_non_null(strstr(unit(room, "web.service")->unit->path, "folder/web.service"));
-        assert_false(is_there(room, "web.service.error"));
+        write_unit(fixture, "web.service", ONE);
+        UNTIL(fixture, unit(fixture, "web.service"));
+        assert_int_equal(unit(fixture, "web.service")->target, TARGET_LAUNCHED);
+        assert_string_equal(unit(fixture, "web.service")->unit->owner, fixture->host->id);
+        assert_non_null(strstr(unit(fixture, "web.service")->unit->path, "folder/web.service"));
+        assert_false(is_there(fixture, "web.service.error"));
 }
 
-static void a_template_is_kept_but_not_started(void **state) {
-        Fixture *room = *state;
+static void a_template_is_submitted_but_not_started(void **state) {
+        Fixture *fixture = *state;
 
-        write_unit(room, "web@.service", ONE);
-        UNTIL(room, unit(room, "web@.service"));
-        assert_int_equal(unit(room, "web@.service")->target, TARGET_INACTIVE);
+        write_unit(fixture, "web@.service", ONE);
+        UNTIL(fixture, unit(fixture, "web@.service"));
+        assert_int_equal(unit(fixture, "web@.service")->target, TARGET_INACTIVE);
 }
 
-static void an_edit_is_an_update_that_keeps_what_people_want(void **state) {
-        Fixture *room = *state;
+static void an_edit_is_an_update_that_keeps_the_target_state(void **state) {
+        Fixture *fixture = *state;
 
-        write_unit(room, "web.service", ONE);
-        UNTIL(room, unit(room, "web.service"));
+        write_unit(fixture, "web.service", ONE);
+        UNTIL(fixture, unit(fixture, "web.service"));
         assert_int_equal(
-                host_wait(room->host, registry_change_units(room->host->registry,
-                                                            &(UnitChange) { .name = "web.service",
-                                                                            .has_target = true,
-                                                                            .target = TARGET_LOADED },
-                                                            1, host_on_done, room->host)),
+                host_wait(fixture->host, registry_change_units(fixture->host->registry,
+                                                               &(UnitChange) { .name = "web.service",
+                                                                               .has_target = true,
+                                                                               .target = TARGET_LOADED },
+                                                               1, host_on_done, fixture->host)),
                 KV_OK);
-        write_unit(room, "web.service", TWO);
-        UNTIL(room, runs(room, "web.service", "/bin/two"));
-        assert_int_equal(unit(room, "web.service")->target, TARGET_LOADED);
+        write_unit(fixture, "web.service", TWO);
+        UNTIL(fixture, runs(fixture, "web.service", "/bin/two"));
+        assert_int_equal(unit(fixture, "web.service")->target, TARGET_LOADED);
 }
 
-static void a_removed_file_takes_its_unit_along(void **state) {
-        Fixture *room = *state;
+static void a_removed_file_removes_its_unit(void **state) {
+        Fixture *fixture = *state;
 
-        write_unit(room, "web.service", ONE);
-        write_unit(room, "job.service", TWO);
-        UNTIL(room, unit(room, "web.service") && unit(room, "job.service"));
-        remove_unit(room, "web.service");
-        UNTIL(room, !unit(room, "web.service"));
-        assert_non_null(unit(room, "job.service"));
+        write_unit(fixture, "web.service", ONE);
+        write_unit(fixture, "job.service", TWO);
+        UNTIL(fixture, unit(fixture, "web.service") && unit(fixture, "job.service"));
+        remove_unit(fixture, "web.service");
+        UNTIL(fixture, !unit(fixture, "web.service"));
+        assert_non_null(unit(fixture, "job.service"));
 }
 
-static void a_broken_file_says_why_beside_it_and_changes_nothing(void **state) {
-        Fixture *room = *state;
+static void a_broken_file_gets_an_error_file_and_changes_nothing(void **state) {
+        Fixture *fixture = *state;
 
-        write_unit(room, "web.service", ONE);
-        UNTIL(room, unit(room, "web.service"));
-        write_unit(room, "web.service", "[Service]\nExecStart=/bin/one\nno option\n");
-        UNTIL(room, is_there(room, "web.service.error"));
-        assert_true(says(room, "web.service.error", "web.service: line 3: "));
-        assert_true(says(room, "web.service.error", "The cluster still has the version of index "));
-        assert_true(runs(room, "web.service", "/bin/one"));
+        write_unit(fixture, "web.service", ONE);
+        UNTIL(fixture, unit(fixture, "web.service"));
+        write_unit(fixture, "web.service", "[Service]\nExecStart=/bin/one\nno option\n");
+        UNTIL(fixture, is_there(fixture, "web.service.error"));
+        assert_true(says(fixture, "web.service.error", "web.service: line 3: "));
+        assert_true(says(fixture, "web.service.error", "The cluster still has the version of index "));
+        assert_true(runs(fixture, "web.service", "/bin/one"));
 
-        write_unit(room, "web.service", TWO);
-        UNTIL(room, runs(room, "web.service", "/bin/two"));
-        UNTIL(room, !is_there(room, "web.service.error"));
+        write_unit(fixture, "web.service", TWO);
+        UNTIL(fixture, runs(fixture, "web.service", "/bin/two"));
+        UNTIL(fixture, !is_there(fixture, "web.service.error"));
 }
 
-static void the_trace_of_a_broken_file_goes_with_it(void **state) {
-        Fixture *room = *state;
+static void the_error_file_is_removed_with_the_broken_file(void **state) {
+        Fixture *fixture = *state;
 
-        write_unit(room, "web.service", "nonsense");
-        UNTIL(room, is_there(room, "web.service.error"));
-        remove_unit(room, "web.service");
-        UNTIL(room, !is_there(room, "web.service.error"));
-        assert_null(unit(room, "web.service"));
+        write_unit(fixture, "web.service", "nonsense");
+        UNTIL(fixture, is_there(fixture, "web.service.error"));
+        remove_unit(fixture, "web.service");
+        UNTIL(fixture, !is_there(fixture, "web.service.error"));
+        assert_null(unit(fixture, "web.service"));
 }
 
-static void what_is_no_plain_unit_file_is_not_taken(void **state) {
+static void only_plain_unit_files_are_read(void **state) {
         _cleanup_free_ char *link = NULL, *folder = NULL;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        link = scratch_path(room->folder, "link.service");
-        folder = scratch_path(room->folder, "folder.service");
+        link = scratch_path(fixture->folder, "link.service");
+        folder = scratch_path(fixture->folder, "folder.service");
         assert_int_equal(symlink("/etc/passwd", link), 0);
         assert_int_equal(mkdir(folder, 0755), 0);
-        write_unit(room, ".hidden.service", ONE);
-        write_unit(room, "web.service~", ONE);
-        write_unit(room, "#web.service", ONE);
-        write_unit(room, "README", ONE);
-        write_unit(room, "last.service", ONE);
-        UNTIL(room, unit(room, "last.service"));
-        UNTIL(room, is_there(room, "link.service.error") && is_there(room, "folder.service.error"));
-        assert_int_equal(HASH_COUNT(registry_cluster(room->host->registry)->units), 1);
-        assert_true(says(room, "link.service.error", "a symbolic link; only plain files are read"));
+        write_unit(fixture, ".hidden.service", ONE);
+        write_unit(fixture, "web.service~", ONE);
+        write_unit(fixture, "#web.service", ONE);
+        write_unit(fixture, "README", ONE);
+        write_unit(fixture, "last.service", ONE);
+        UNTIL(fixture, unit(fixture, "last.service"));
+        UNTIL(fixture, is_there(fixture, "link.service.error") && is_there(fixture, "folder.service.error"));
+        assert_int_equal(HASH_COUNT(registry_cluster(fixture->host->registry)->units), 1);
+        assert_true(says(fixture, "link.service.error", "a symbolic link; only plain files are read"));
 }
 
-static void somebody_elses_unit_is_kept_and_said(void **state) {
-        Fixture *room = *state;
+static void the_unit_of_another_owner_is_kept_and_reported(void **state) {
+        Fixture *fixture = *state;
 
-        host_unit(room->host, "web.service", ONE, TARGET_INACTIVE);
-        write_unit(room, "web.service", TWO);
-        UNTIL(room, is_there(room, "web.service.error"));
-        assert_true(says(room, "web.service.error",
+        host_unit(fixture->host, "web.service", ONE, TARGET_INACTIVE);
+        write_unit(fixture, "web.service", TWO);
+        UNTIL(fixture, is_there(fixture, "web.service.error"));
+        assert_true(says(fixture, "web.service.error",
                          "the cluster has another unit of this name, submitted by fleetctl"));
-        assert_true(runs(room, "web.service", "/bin/one"));
+        assert_true(runs(fixture, "web.service", "/bin/one"));
 }
 
-static void a_unit_destroyed_elsewhere_comes_back_from_its_file(void **state) {
-        Fixture *room = *state;
+static void a_destroyed_unit_is_submitted_again_from_its_file(void **state) {
+        Fixture *fixture = *state;
         uint64_t index;
 
-        write_unit(room, "web.service", ONE);
-        UNTIL(room, unit(room, "web.service"));
-        index = unit(room, "web.service")->index;
-        assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry,
-                                                                     &(UnitChange) { .name = "web.service",
-                                                                                     .remove = true },
-                                                                     1, host_on_done, room->host)),
+        write_unit(fixture, "web.service", ONE);
+        UNTIL(fixture, unit(fixture, "web.service"));
+        index = unit(fixture, "web.service")->index;
+        assert_int_equal(host_wait(fixture->host, registry_change_units(fixture->host->registry,
+                                                                        &(UnitChange) { .name = "web.service",
+                                                                                        .remove = true },
+                                                                        1, host_on_done, fixture->host)),
                          KV_OK);
-        UNTIL(room, unit(room, "web.service") && unit(room, "web.service")->index > index);
+        UNTIL(fixture, unit(fixture, "web.service") && unit(fixture, "web.service")->index > index);
 }
 
-static void a_file_removed_while_the_daemon_was_away_takes_its_unit_along(void **state) {
-        Fixture *room = *state;
+static void a_file_removed_while_the_daemon_was_stopped_removes_its_unit(void **state) {
+        Fixture *fixture = *state;
 
-        write_unit(room, "web.service", ONE);
-        write_unit(room, "job.service", TWO);
-        UNTIL(room, unit(room, "web.service") && unit(room, "job.service"));
-        room->directory = directory_free(room->directory);
-        remove_unit(room, "web.service");
-        watch(room);
-        UNTIL(room, !unit(room, "web.service"));
-        assert_non_null(unit(room, "job.service"));
+        write_unit(fixture, "web.service", ONE);
+        write_unit(fixture, "job.service", TWO);
+        UNTIL(fixture, unit(fixture, "web.service") && unit(fixture, "job.service"));
+        fixture->directory = directory_free(fixture->directory);
+        remove_unit(fixture, "web.service");
+        watch(fixture);
+        UNTIL(fixture, !unit(fixture, "web.service"));
+        assert_non_null(unit(fixture, "job.service"));
 }
 
-/* Else the unit would go again, when one of this name is submitted and the record is read by the next start.
- */
-static void a_unit_that_was_removed_is_no_longer_on_the_record(void **state) {
+/* Otherwise, the next start would remove a unit of this name that was submitted since. */
+static void a_removed_unit_is_no_longer_in_the_record(void **state) {
         _cleanup_free_ char *record = NULL;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        record = scratch_path(room->records, "directory");
-        write_unit(room, "web.service", ONE);
-        write_unit(room, "job.service", TWO);
-        UNTIL(room, unit(room, "web.service") && unit(room, "job.service"));
+        record = scratch_path(fixture->records, "directory");
+        write_unit(fixture, "web.service", ONE);
+        write_unit(fixture, "job.service", TWO);
+        UNTIL(fixture, unit(fixture, "web.service") && unit(fixture, "job.service"));
         assert_true(file_says(record, "\"web.service\"") && file_says(record, "\"job.service\""));
-        remove_unit(room, "web.service");
-        UNTIL(room, !file_says(record, "\"web.service\""));
-        assert_null(unit(room, "web.service"));
+        remove_unit(fixture, "web.service");
+        UNTIL(fixture, !file_says(record, "\"web.service\""));
+        assert_null(unit(fixture, "web.service"));
         assert_true(file_says(record, "\"job.service\""));
 }
 
-static void another_folder_in_its_place_removes_nothing(void **state) {
+static void another_directory_in_its_place_removes_nothing(void **state) {
         _cleanup_free_ char *aside = NULL;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        aside = scratch_path(room->host->scratch, "aside");
-        write_unit(room, "web.service", ONE);
-        UNTIL(room, unit(room, "web.service"));
-        assert_int_equal(rename(room->folder, aside), 0);
-        assert_int_equal(mkdir(room->folder, 0755), 0);
-        write_unit(room, "job.service", TWO);
-        UNTIL(room, unit(room, "job.service"));
-        host_pause(room->host, QUIET_MS);
-        assert_non_null(unit(room, "web.service"));
+        aside = scratch_path(fixture->host->scratch, "aside");
+        write_unit(fixture, "web.service", ONE);
+        UNTIL(fixture, unit(fixture, "web.service"));
+        assert_int_equal(rename(fixture->folder, aside), 0);
+        assert_int_equal(mkdir(fixture->folder, 0755), 0);
+        write_unit(fixture, "job.service", TWO);
+        UNTIL(fixture, unit(fixture, "job.service"));
+        host_pause(fixture->host, QUIET_MS);
+        assert_non_null(unit(fixture, "web.service"));
 }
 
-static void many_files_that_vanish_at_once_are_not_believed(void **state) {
+static void many_files_that_disappear_at_once_are_held(void **state) {
         static const char *const names[] = { "a.service", "b.service", "c.service", "d.service" };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         for (size_t i = 0; i < ELEMENTS(names); i++)
-                write_unit(room, names[i], ONE);
-        UNTIL(room, HASH_COUNT(registry_cluster(room->host->registry)->units) == ELEMENTS(names));
-        room->directory = directory_free(room->directory);
+                write_unit(fixture, names[i], ONE);
+        UNTIL(fixture, HASH_COUNT(registry_cluster(fixture->host->registry)->units) == ELEMENTS(names));
+        fixture->directory = directory_free(fixture->directory);
         for (size_t i = 0; i < 3; i++)
-                remove_unit(room, names[i]);
-        watch(room);
-        write_unit(room, "e.service", ONE);
-        UNTIL(room, unit(room, "e.service"));
+                remove_unit(fixture, names[i]);
+        watch(fixture);
+        write_unit(fixture, "e.service", ONE);
+        UNTIL(fixture, unit(fixture, "e.service"));
         for (size_t i = 0; i < ELEMENTS(names); i++)
-                assert_non_null(unit(room, names[i]));
+                assert_non_null(unit(fixture, names[i]));
 
-        /* Two of them are back: the third stays held, until people say what they meant. */
-        UNTIL(room, problem(room, "a.service") && problem(room, "b.service") && problem(room, "c.service"));
-        assert_int_equal(problem(room, "c.service")->kind, PROBLEM_HELD);
-        assert_non_null(strstr(problem(room, "c.service")->text, "c.service: its file is gone from "));
-        write_unit(room, "a.service", ONE);
-        write_unit(room, "b.service", ONE);
-        UNTIL(room, !problem(room, "a.service") && !problem(room, "b.service"));
-        assert_non_null(unit(room, "c.service"));
-        confirm(room, "c.service");
-        UNTIL(room, !unit(room, "c.service") && !problem(room, "c.service"));
-        assert_non_null(unit(room, "a.service"));
+        /* Two of them return: the third remains held, until an operator confirms. */
+        UNTIL(fixture, problem(fixture, "a.service") && problem(fixture, "b.service") &&
+                               problem(fixture, "c.service"));
+        assert_int_equal(problem(fixture, "c.service")->kind, PROBLEM_HELD);
+        assert_non_null(strstr(problem(fixture, "c.service")->text, "c.service: its file is gone from "));
+        write_unit(fixture, "a.service", ONE);
+        write_unit(fixture, "b.service", ONE);
+        UNTIL(fixture, !problem(fixture, "a.service") && !problem(fixture, "b.service"));
+        assert_non_null(unit(fixture, "c.service"));
+        confirm(fixture, "c.service");
+        UNTIL(fixture, !unit(fixture, "c.service") && !problem(fixture, "c.service"));
+        assert_non_null(unit(fixture, "a.service"));
 }
 
-static void another_folder_in_its_place_is_watched_and_what_it_lacks_is_held(void **state) {
+static void another_directory_in_its_place_is_watched_and_units_that_it_lacks_are_held(void **state) {
         _cleanup_free_ char *aside = NULL;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        aside = scratch_path(room->host->scratch, "aside");
-        write_unit(room, "web.service", ONE);
-        UNTIL(room, unit(room, "web.service"));
-        assert_int_equal(rename(room->folder, aside), 0);
-        assert_int_equal(mkdir(room->folder, 0755), 0);
-        UNTIL(room, problem(room, "web.service"));
-        assert_non_null(strstr(problem(room, "web.service")->text,
+        aside = scratch_path(fixture->host->scratch, "aside");
+        write_unit(fixture, "web.service", ONE);
+        UNTIL(fixture, unit(fixture, "web.service"));
+        assert_int_equal(rename(fixture->folder, aside), 0);
+        assert_int_equal(mkdir(fixture->folder, 0755), 0);
+        UNTIL(fixture, problem(fixture, "web.service"));
+        assert_non_null(strstr(problem(fixture, "web.service")->text,
                                "which is another folder than the one it was seen in"));
-        write_unit(room, "job.service", TWO);
-        UNTIL(room, unit(room, "job.service"));
+        write_unit(fixture, "job.service", TWO);
+        UNTIL(fixture, unit(fixture, "job.service"));
 
-        assert_int_equal(remove_tree_at(AT_FDCWD, room->folder), 0);
-        assert_int_equal(rename(aside, room->folder), 0);
-        UNTIL(room, !problem(room, "web.service"));
-        assert_non_null(unit(room, "web.service"));
+        assert_int_equal(remove_tree_at(AT_FDCWD, fixture->folder), 0);
+        assert_int_equal(rename(aside, fixture->folder), 0);
+        UNTIL(fixture, !problem(fixture, "web.service"));
+        assert_non_null(unit(fixture, "web.service"));
 }
 
-static void a_name_that_is_taken_is_told_and_taken_over_when_people_say_so(void **state) {
-        Fixture *room = *state;
+static void a_name_of_another_owner_is_reported_and_taken_over_when_confirmed(void **state) {
+        Fixture *fixture = *state;
 
-        host_unit(room->host, "web.service", ONE, TARGET_LOADED);
-        write_unit(room, "web.service", TWO);
-        UNTIL(room, problem(room, "web.service"));
-        assert_int_equal(problem(room, "web.service")->kind, PROBLEM_TAKEN);
-        assert_int_equal(problem(room, "web.service")->unit_index, unit(room, "web.service")->index);
-        confirm(room, "web.service");
-        UNTIL(room, runs(room, "web.service", "/bin/two") && !problem(room, "web.service"));
-        assert_string_equal(unit(room, "web.service")->unit->owner, room->host->id);
-        assert_int_equal(unit(room, "web.service")->target, TARGET_LOADED);
-        UNTIL(room, !is_there(room, "web.service.error"));
+        host_unit(fixture->host, "web.service", ONE, TARGET_LOADED);
+        write_unit(fixture, "web.service", TWO);
+        UNTIL(fixture, problem(fixture, "web.service"));
+        assert_int_equal(problem(fixture, "web.service")->kind, PROBLEM_TAKEN);
+        assert_int_equal(problem(fixture, "web.service")->unit_index, unit(fixture, "web.service")->index);
+        confirm(fixture, "web.service");
+        UNTIL(fixture, runs(fixture, "web.service", "/bin/two") && !problem(fixture, "web.service"));
+        assert_string_equal(unit(fixture, "web.service")->unit->owner, fixture->host->id);
+        assert_int_equal(unit(fixture, "web.service")->target, TARGET_LOADED);
+        UNTIL(fixture, !is_there(fixture, "web.service.error"));
 }
 
-static void a_refused_file_is_told_to_the_cluster_until_it_is_mended(void **state) {
-        Fixture *room = *state;
+static void a_rejected_file_is_published_as_a_problem_until_it_is_corrected(void **state) {
+        Fixture *fixture = *state;
 
-        write_unit(room, "web.service", "[Service]\nno option\n");
-        UNTIL(room, problem(room, "web.service"));
-        assert_int_equal(problem(room, "web.service")->kind, PROBLEM_REFUSED);
-        assert_non_null(strstr(problem(room, "web.service")->text, "web.service: line 2: "));
-        write_unit(room, "web.service", ONE);
-        UNTIL(room, unit(room, "web.service") && !problem(room, "web.service"));
+        write_unit(fixture, "web.service", "[Service]\nno option\n");
+        UNTIL(fixture, problem(fixture, "web.service"));
+        assert_int_equal(problem(fixture, "web.service")->kind, PROBLEM_REFUSED);
+        assert_non_null(strstr(problem(fixture, "web.service")->text, "web.service: line 2: "));
+        write_unit(fixture, "web.service", ONE);
+        UNTIL(fixture, unit(fixture, "web.service") && !problem(fixture, "web.service"));
 }
 
-static size_t problems(Fixture *room) {
-        const ClusterMachine *m = cluster_machine(registry_cluster(room->host->registry), room->host->id);
+static size_t problems(Fixture *fixture) {
+        const ClusterMachine *m = cluster_machine(registry_cluster(fixture->host->registry),
+                                                  fixture->host->id);
 
         return m ? HASH_COUNT(m->problems) : 0;
 }
 
-static void the_cluster_is_told_of_so_many_problems_and_of_others_as_these_end(void **state) {
+static void a_limited_number_of_problems_is_published_and_others_follow_as_these_end(void **state) {
         enum { PROBLEMS_MAX = 1000, BEYOND = 3 };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         char name[32];
 
-        room->directory = directory_free(room->directory);
+        fixture->directory = directory_free(fixture->directory);
         for (unsigned i = 0; i < PROBLEMS_MAX + BEYOND; i++) {
                 snprintf(name, sizeof(name), "u%04u.service", i);
-                write_unit(room, name, "[Service\n");
+                write_unit(fixture, name, "[Service\n");
         }
-        watch(room);
+        watch(fixture);
         for (size_t n = 50; n <= PROBLEMS_MAX; n += 50)
-                UNTIL(room, problems(room) >= n);
+                UNTIL(fixture, problems(fixture) >= n);
         snprintf(name, sizeof(name), "u%04u.service.error", PROBLEMS_MAX + BEYOND - 1);
-        UNTIL(room, is_there(room, name)); /* beside its file each is said */
-        host_pause(room->host, QUIET_MS);
-        assert_int_equal(problems(room), PROBLEMS_MAX);
-        assert_non_null(problem(room, "u0999.service"));
-        assert_null(problem(room, "u1000.service"));
-        write_unit(room, "u0000.service", ONE);
-        UNTIL(room, problem(room, "u1000.service") && !problem(room, "u0000.service"));
-        host_pause(room->host, QUIET_MS);
-        assert_int_equal(problems(room), PROBLEMS_MAX);
+        UNTIL(fixture, is_there(fixture, name)); /* each has its .error file */
+        host_pause(fixture->host, QUIET_MS);
+        assert_int_equal(problems(fixture), PROBLEMS_MAX);
+        assert_non_null(problem(fixture, "u0999.service"));
+        assert_null(problem(fixture, "u1000.service"));
+        write_unit(fixture, "u0000.service", ONE);
+        UNTIL(fixture, problem(fixture, "u1000.service") && !problem(fixture, "u0000.service"));
+        host_pause(fixture->host, QUIET_MS);
+        assert_int_equal(problems(fixture), PROBLEMS_MAX);
 }
 
-static void a_file_is_not_read_while_it_is_written(void **state) {
+static void a_file_is_not_read_while_it_is_being_written(void **state) {
         _cleanup_free_ char *path = NULL;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         FILE *file;
 
-        write_unit(room, "first.service", ONE);
-        UNTIL(room, unit(room, "first.service")); /* the folder is watched */
-        path = scratch_path(room->folder, "web.service");
+        write_unit(fixture, "first.service", ONE);
+        UNTIL(fixture, unit(fixture, "first.service")); /* the directory is watched */
+        path = scratch_path(fixture->folder, "web.service");
         file = fopen(path, "w");
         assert_non_null(file);
         assert_true(fputs("[Service]\nExecStart=/bin/one --half", file) >= 0 && fflush(file) == 0);
-        write_unit(room, "witness.service", ONE);
-        UNTIL(room, unit(room, "witness.service"));
-        host_pause(room->host, QUIET_MS);
-        assert_null(unit(room, "web.service"));
+        write_unit(fixture, "witness.service", ONE);
+        UNTIL(fixture, unit(fixture, "witness.service"));
+        host_pause(fixture->host, QUIET_MS);
+        assert_null(unit(fixture, "web.service"));
         assert_true(fputs(" --whole\n", file) >= 0);
         assert_int_equal(fclose(file), 0);
-        UNTIL(room, runs(room, "web.service", "--half --whole"));
-        assert_false(is_there(room, "web.service.error"));
+        UNTIL(fixture, runs(fixture, "web.service", "--half --whole"));
+        assert_false(is_there(fixture, "web.service.error"));
 }
 
 static void drop_ins_are_part_of_their_unit_and_watched(void **state) {
         _cleanup_free_ char *of_unit = NULL, *of_template = NULL;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        of_unit = scratch_path(room->folder, "web@1.service.d");
-        of_template = scratch_path(room->folder, "web@.service.d");
-        write_unit(room, "web@1.service", ONE);
-        UNTIL(room, unit(room, "web@1.service"));
+        of_unit = scratch_path(fixture->folder, "web@1.service.d");
+        of_template = scratch_path(fixture->folder, "web@.service.d");
+        write_unit(fixture, "web@1.service", ONE);
+        UNTIL(fixture, unit(fixture, "web@1.service"));
         assert_int_equal(mkdir(of_template, 0755), 0);
-        write_unit(room, "web@.service.d/10.conf", "[Service]\nNice=1\n");
-        UNTIL(room, runs(room, "web@1.service", "Nice=1"));
+        write_unit(fixture, "web@.service.d/10.conf", "[Service]\nNice=1\n");
+        UNTIL(fixture, runs(fixture, "web@1.service", "Nice=1"));
         assert_int_equal(mkdir(of_unit, 0755), 0);
-        write_unit(room, "web@1.service.d/20.conf", "[Service]\nNice=2\n");
-        UNTIL(room, runs(room, "web@1.service", "Nice=2"));
-        host_pause(room->host, QUIET_MS); /* it is watched by now, and nothing else wakes */
-        write_unit(room, "web@1.service.d/20.conf", "[Service]\nNice=3\n");
-        UNTIL(room, runs(room, "web@1.service", "Nice=3"));
-        assert_true(runs(room, "web@1.service", "# web@.service.d/10.conf\n"));
+        write_unit(fixture, "web@1.service.d/20.conf", "[Service]\nNice=2\n");
+        UNTIL(fixture, runs(fixture, "web@1.service", "Nice=2"));
+        host_pause(fixture->host, QUIET_MS); /* it is watched now, and no other event requests a scan */
+        write_unit(fixture, "web@1.service.d/20.conf", "[Service]\nNice=3\n");
+        UNTIL(fixture, runs(fixture, "web@1.service", "Nice=3"));
+        assert_true(runs(fixture, "web@1.service", "# web@.service.d/10.conf\n"));
 
-        write_unit(room, "web@1.service.d/20.conf", "Nice=4\n");
-        UNTIL(room,
-              says(room, "web@1.service.error",
+        write_unit(fixture, "web@1.service.d/20.conf", "Nice=4\n");
+        UNTIL(fixture,
+              says(fixture, "web@1.service.error",
                    "web@1.service: web@1.service.d/20.conf: line 1: an option before the first [section]"));
-        assert_true(runs(room, "web@1.service", "Nice=3"));
+        assert_true(runs(fixture, "web@1.service", "Nice=3"));
         assert_int_equal(remove_tree_at(AT_FDCWD, of_unit), 0);
-        UNTIL(room, !is_there(room, "web@1.service.error") && !runs(room, "web@1.service", "Nice=3"));
-        assert_true(runs(room, "web@1.service", "Nice=1"));
+        UNTIL(fixture,
+              !is_there(fixture, "web@1.service.error") && !runs(fixture, "web@1.service", "Nice=3"));
+        assert_true(runs(fixture, "web@1.service", "Nice=1"));
 }
 
-static void a_drop_in_for_a_type_or_a_prefix_reaches_every_unit_of_it(void **state) {
+static void a_drop_in_for_a_type_or_a_prefix_applies_to_each_of_its_units(void **state) {
         _cleanup_free_ char *of_type = NULL, *of_prefix = NULL;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        of_type = scratch_path(room->folder, "service.d");
-        of_prefix = scratch_path(room->folder, "web-.service.d");
-        write_unit(room, "web-a.service", ONE);
-        write_unit(room, "web-b.service", ONE);
-        write_unit(room, "db.service", ONE);
-        UNTIL(room, unit(room, "web-a.service") && unit(room, "web-b.service") && unit(room, "db.service"));
+        of_type = scratch_path(fixture->folder, "service.d");
+        of_prefix = scratch_path(fixture->folder, "web-.service.d");
+        write_unit(fixture, "web-a.service", ONE);
+        write_unit(fixture, "web-b.service", ONE);
+        write_unit(fixture, "db.service", ONE);
+        UNTIL(fixture, unit(fixture, "web-a.service") && unit(fixture, "web-b.service") &&
+                               unit(fixture, "db.service"));
         assert_int_equal(mkdir(of_type, 0755), 0);
-        write_unit(room, "service.d/10.conf", "[Service]\nNice=1\n");
-        UNTIL(room, runs(room, "web-a.service", "Nice=1") && runs(room, "web-b.service", "Nice=1") &&
-                            runs(room, "db.service", "Nice=1"));
+        write_unit(fixture, "service.d/10.conf", "[Service]\nNice=1\n");
+        UNTIL(fixture, runs(fixture, "web-a.service", "Nice=1") && runs(fixture, "web-b.service", "Nice=1") &&
+                               runs(fixture, "db.service", "Nice=1"));
         assert_int_equal(mkdir(of_prefix, 0755), 0);
-        write_unit(room, "web-.service.d/10.conf", "[Service]\nNice=2\n");
-        UNTIL(room, runs(room, "web-a.service", "Nice=2") && runs(room, "web-b.service", "Nice=2"));
-        assert_false(runs(room, "web-a.service", "Nice=1")); /* the special one of a name */
-        assert_true(runs(room, "db.service", "Nice=1"));
+        write_unit(fixture, "web-.service.d/10.conf", "[Service]\nNice=2\n");
+        UNTIL(fixture, runs(fixture, "web-a.service", "Nice=2") && runs(fixture, "web-b.service", "Nice=2"));
+        assert_false(runs(fixture, "web-a.service", "Nice=1")); /* the most specific one of a name */
+        assert_true(runs(fixture, "db.service", "Nice=1"));
 
-        host_pause(room->host, QUIET_MS);
-        write_unit(room, "service.d/10.conf", "Nice=4\n");
-        UNTIL(room, says(room, "db.service.error",
-                         "db.service: service.d/10.conf: line 1: an option before the first [section]"));
-        assert_false(is_there(room, "web-a.service.error"));
+        host_pause(fixture->host, QUIET_MS);
+        write_unit(fixture, "service.d/10.conf", "Nice=4\n");
+        UNTIL(fixture, says(fixture, "db.service.error",
+                            "db.service: service.d/10.conf: line 1: an option before the first [section]"));
+        assert_false(is_there(fixture, "web-a.service.error"));
         assert_int_equal(remove_tree_at(AT_FDCWD, of_type), 0);
-        UNTIL(room, !is_there(room, "db.service.error") && !runs(room, "db.service", "Nice=1"));
+        UNTIL(fixture, !is_there(fixture, "db.service.error") && !runs(fixture, "db.service", "Nice=1"));
 }
 
-/* An older version has stored it. */
+/* An older version stored it. */
 static void a_file_beyond_a_limit_is_refused_unless_the_cluster_has_its_text(void **state) {
         _cleanup_text_ Text large = {}, other = {};
         _cleanup_unit_ Unit *stored = NULL;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         text_append(&large, ONE "[Install]\n");
         for (int i = 0; i < 257; i++)
@@ -504,94 +507,97 @@ static void a_file_beyond_a_limit_is_refused_unless_the_cluster_has_its_text(voi
         text_append(&other, large.chars);
         text_append(&other, "# another one\n");
         assert_int_equal(unit_read("old.service", large.chars, large.size, &stored, NULL), 0);
-        assert_int_equal(unit_set_owner(stored, room->host->id, "/etc/fleet/units/old.service"), 0);
-        assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry,
-                                                                     &(UnitChange) { .unit = stored,
-                                                                                     .only_if_absent = true },
-                                                                     1, host_on_done, room->host)),
-                         KV_OK);
+        assert_int_equal(unit_set_owner(stored, fixture->host->id, "/etc/fleet/units/old.service"), 0);
+        assert_int_equal(
+                host_wait(fixture->host,
+                          registry_change_units(fixture->host->registry,
+                                                &(UnitChange) { .unit = stored, .only_if_absent = true }, 1,
+                                                host_on_done, fixture->host)),
+                KV_OK);
 
-        write_unit(room, "old.service", large.chars);
-        write_unit(room, "new.service", large.chars);
-        UNTIL(room, says(room, "new.service.error", "new.service: ") && problem(room, "new.service"));
-        assert_false(is_there(room, "old.service.error"));
-        assert_null(problem(room, "old.service"));
-        assert_null(unit(room, "new.service"));
+        write_unit(fixture, "old.service", large.chars);
+        write_unit(fixture, "new.service", large.chars);
+        UNTIL(fixture,
+              says(fixture, "new.service.error", "new.service: ") && problem(fixture, "new.service"));
+        assert_false(is_there(fixture, "old.service.error"));
+        assert_null(problem(fixture, "old.service"));
+        assert_null(unit(fixture, "new.service"));
 
-        write_unit(room, "old.service", other.chars);
-        UNTIL(room, says(room, "old.service.error", "[Install] has more than 256 names") &&
-                            problem(room, "old.service"));
-        assert_string_equal(unit(room, "old.service")->unit->text, large.chars);
-        write_unit(room, "old.service", large.chars);
-        UNTIL(room, !is_there(room, "old.service.error") && !problem(room, "old.service"));
-        write_unit(room, "new.service", TWO);
-        UNTIL(room, runs(room, "new.service", "/bin/two") && !is_there(room, "new.service.error"));
-        remove_unit(room, "old.service");
-        UNTIL(room, !unit(room, "old.service"));
+        write_unit(fixture, "old.service", other.chars);
+        UNTIL(fixture, says(fixture, "old.service.error", "[Install] has more than 256 names") &&
+                               problem(fixture, "old.service"));
+        assert_string_equal(unit(fixture, "old.service")->unit->text, large.chars);
+        write_unit(fixture, "old.service", large.chars);
+        UNTIL(fixture, !is_there(fixture, "old.service.error") && !problem(fixture, "old.service"));
+        write_unit(fixture, "new.service", TWO);
+        UNTIL(fixture, runs(fixture, "new.service", "/bin/two") && !is_there(fixture, "new.service.error"));
+        remove_unit(fixture, "old.service");
+        UNTIL(fixture, !unit(fixture, "old.service"));
 }
 
 static void a_unit_whose_owner_left_is_adopted(void **state) {
         static const char other[] = "0123456789abcdef0123456789abcdef";
         _cleanup_unit_ Unit *theirs = NULL;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         assert_int_equal(unit_parse("web.service", ONE, strlen(ONE), &theirs, NULL), 0);
         assert_int_equal(unit_set_owner(theirs, other, "/etc/fleet/units/web.service"), 0);
-        assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry,
-                                                                     &(UnitChange) { .unit = theirs,
-                                                                                     .only_if_absent = true },
-                                                                     1, host_on_done, room->host)),
-                         KV_OK);
-        write_unit(room, "web.service", ONE);
-        UNTIL(room, streq(unit(room, "web.service")->unit->owner, room->host->id));
-        remove_unit(room, "web.service");
-        UNTIL(room, !unit(room, "web.service"));
+        assert_int_equal(
+                host_wait(fixture->host,
+                          registry_change_units(fixture->host->registry,
+                                                &(UnitChange) { .unit = theirs, .only_if_absent = true }, 1,
+                                                host_on_done, fixture->host)),
+                KV_OK);
+        write_unit(fixture, "web.service", ONE);
+        UNTIL(fixture, streq(unit(fixture, "web.service")->unit->owner, fixture->host->id));
+        remove_unit(fixture, "web.service");
+        UNTIL(fixture, !unit(fixture, "web.service"));
 }
 
-static void a_folder_that_comes_later_is_watched_then(void **state) {
-        Fixture *room = *state;
+static void a_directory_that_appears_later_is_watched_then(void **state) {
+        Fixture *fixture = *state;
 
-        room->directory = directory_free(room->directory);
-        assert_int_equal(rmdir(room->folder), 0);
-        watch(room);
-        host_pause(room->host, QUIET_MS);
-        assert_int_equal(mkdir(room->folder, 0755), 0);
-        write_unit(room, "web.service", ONE);
-        UNTIL(room, unit(room, "web.service"));
-        write_unit(room, "web.service", TWO);
-        UNTIL(room, runs(room, "web.service", "/bin/two"));
+        fixture->directory = directory_free(fixture->directory);
+        assert_int_equal(rmdir(fixture->folder), 0);
+        watch(fixture);
+        host_pause(fixture->host, QUIET_MS);
+        assert_int_equal(mkdir(fixture->folder, 0755), 0);
+        write_unit(fixture, "web.service", ONE);
+        UNTIL(fixture, unit(fixture, "web.service"));
+        write_unit(fixture, "web.service", TWO);
+        UNTIL(fixture, runs(fixture, "web.service", "/bin/two"));
 }
 
-static void a_folder_that_is_never_quiet_is_looked_at_all_the_same(void **state) {
-        Fixture *room = *state;
+static void a_directory_that_changes_continuously_is_scanned_all_the_same(void **state) {
+        Fixture *fixture = *state;
 
-        write_unit(room, "first.service", ONE);
-        UNTIL(room, unit(room, "first.service"));
-        host_pause(room->host, QUIET_MS);
-        write_unit(room, "web.service", ONE);
-        HOST_UNTIL(room->host, (write_unit(room, "noise", "x"), unit(room, "web.service")));
+        write_unit(fixture, "first.service", ONE);
+        UNTIL(fixture, unit(fixture, "first.service"));
+        host_pause(fixture->host, QUIET_MS);
+        write_unit(fixture, "web.service", ONE);
+        HOST_UNTIL(fixture->host, (write_unit(fixture, "noise", "x"), unit(fixture, "web.service")));
 }
 
 static void a_broken_record_removes_nothing(void **state) {
         _cleanup_free_ char *record = NULL;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        record = scratch_path(room->records, "directory");
-        write_unit(room, "web.service", ONE);
-        UNTIL(room, unit(room, "web.service"));
-        room->directory = directory_free(room->directory);
+        record = scratch_path(fixture->records, "directory");
+        write_unit(fixture, "web.service", ONE);
+        UNTIL(fixture, unit(fixture, "web.service"));
+        fixture->directory = directory_free(fixture->directory);
         scratch_write(record, "{\"device\":1,\"names\":[\"web.serv");
-        remove_unit(room, "web.service");
-        write_unit(room, "job.service", TWO);
-        watch(room);
-        UNTIL(room, unit(room, "job.service"));
-        host_pause(room->host, QUIET_MS);
-        assert_non_null(unit(room, "web.service"));
+        remove_unit(fixture, "web.service");
+        write_unit(fixture, "job.service", TWO);
+        watch(fixture);
+        UNTIL(fixture, unit(fixture, "job.service"));
+        host_pause(fixture->host, QUIET_MS);
+        assert_non_null(unit(fixture, "web.service"));
 }
 
 /* -- Scanning in steps -- */
 
-enum { MANY = 700, LATER_MS = 60000 /* no stamp is of just now any more */ };
+enum { MANY = 700, LATER_MS = 60000 /* later than all recent stamps */ };
 
 static bool is_finished(void *userdata, const char *name) {
         return false;
@@ -604,11 +610,11 @@ static uint64_t wall_ms(void) {
         return (uint64_t) now.tv_sec * 1000 + (uint64_t) now.tv_nsec / 1000000;
 }
 
-/* A scan of all of it; returns how many files were read, and how many steps it took. */
-static size_t scan(Fixture *room, DirectoryFolder *folder, uint64_t now_ms, unsigned *ret_steps) {
-        _cleanup_close_ int fd = open(room->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        DirectoryScan s = { .path = room->folder,
-                            .machine_id = room->host->id,
+/* A complete scan. Return the number of files read, and the number of steps. */
+static size_t scan(Fixture *fixture, DirectoryFolder *folder, uint64_t now_ms, unsigned *ret_steps) {
+        _cleanup_close_ int fd = open(fixture->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DirectoryScan s = { .path = fixture->folder,
+                            .machine_id = fixture->host->id,
                             .is_unfinished = is_finished };
         size_t n_read;
         int r;
@@ -628,110 +634,110 @@ static size_t scan(Fixture *room, DirectoryFolder *folder, uint64_t now_ms, unsi
 }
 
 static void a_scan_reads_what_has_changed_and_nothing_else(void **state) {
-        _cleanup_unit_folder_ DirectoryFolder folder = {};
-        Fixture *room = *state;
+        _cleanup_directory_folder_ DirectoryFolder folder = {};
+        Fixture *fixture = *state;
         unsigned steps = 0;
         struct stat st;
         char name[32];
 
-        room->directory = directory_free(room->directory);
+        fixture->directory = directory_free(fixture->directory);
         for (unsigned i = 0; i < MANY; i++) {
                 snprintf(name, sizeof(name), "u%03u.service", i);
-                write_unit(room, name, ONE);
+                write_unit(fixture, name, ONE);
         }
-        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), MANY);
+        assert_int_equal(scan(fixture, &folder, wall_ms() + LATER_MS, &steps), MANY);
         assert_true(steps > MANY * 20 / 1000);
         assert_int_equal(folder.n, MANY);
-        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 0);
+        assert_int_equal(scan(fixture, &folder, wall_ms() + LATER_MS, &steps), 0);
         assert_true(steps < 5);
         assert_true(folder.complete && folder.files[7].unit);
 
-        write_unit(room, "u007.service", "[Service]\nExecStart=/bin/another\n");
-        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 1);
+        write_unit(fixture, "u007.service", "[Service]\nExecStart=/bin/another\n");
+        assert_int_equal(scan(fixture, &folder, wall_ms() + LATER_MS, &steps), 1);
         assert_non_null(strstr(folder.files[7].unit->text, "another"));
         directory_folder_touch(&folder, "u008.service");
-        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 1);
-        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 0);
+        assert_int_equal(scan(fixture, &folder, wall_ms() + LATER_MS, &steps), 1);
+        assert_int_equal(scan(fixture, &folder, wall_ms() + LATER_MS, &steps), 0);
 
-        /* The same size, and time set back: only the time of the change itself tells. */
-        _cleanup_free_ char *path = scratch_path(room->folder, "u009.service");
+        /* The same size, and the time set back: only the change time differs. */
+        _cleanup_free_ char *path = scratch_path(fixture->folder, "u009.service");
 
         assert_int_equal(stat(path, &st), 0);
-        write_unit(room, "u009.service", TWO);
+        write_unit(fixture, "u009.service", TWO);
         assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[]) { st.st_atim, st.st_mtim }, 0), 0);
-        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 1);
+        assert_int_equal(scan(fixture, &folder, wall_ms() + LATER_MS, &steps), 1);
         assert_non_null(strstr(folder.files[9].unit->text, "/bin/two"));
 
-        /* What was changed just now may have been changed twice within one tick of the clock. */
-        write_unit(room, "u010.service", TWO);
-        assert_true(scan(room, &folder, wall_ms(), &steps) >= 1);
-        assert_true(scan(room, &folder, wall_ms() + LATER_MS, &steps) >= 1);
-        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 0);
+        /* A recent change may be one of two within one tick of the clock. */
+        write_unit(fixture, "u010.service", TWO);
+        assert_true(scan(fixture, &folder, wall_ms(), &steps) >= 1);
+        assert_true(scan(fixture, &folder, wall_ms() + LATER_MS, &steps) >= 1);
+        assert_int_equal(scan(fixture, &folder, wall_ms() + LATER_MS, &steps), 0);
 
-        /* A drop-in is part of the units that it concerns. */
-        path = (free(path), scratch_path(room->folder, "u011.service.d"));
+        /* A drop-in is part of its units. */
+        path = (free(path), scratch_path(fixture->folder, "u011.service.d"));
         assert_int_equal(mkdir(path, 0755), 0);
-        write_unit(room, "u011.service.d/x.conf", "[Service]\nNice=7\n");
-        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 1);
+        write_unit(fixture, "u011.service.d/x.conf", "[Service]\nNice=7\n");
+        assert_int_equal(scan(fixture, &folder, wall_ms() + LATER_MS, &steps), 1);
         assert_non_null(strstr(folder.files[11].unit->text, "Nice=7"));
-        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 0);
-        write_unit(room, "u011.service.d/x.conf", "[Service]\nNice=8\n");
-        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 1);
+        assert_int_equal(scan(fixture, &folder, wall_ms() + LATER_MS, &steps), 0);
+        write_unit(fixture, "u011.service.d/x.conf", "[Service]\nNice=8\n");
+        assert_int_equal(scan(fixture, &folder, wall_ms() + LATER_MS, &steps), 1);
 
-        /* Why a unit may not be submitted is kept with it. */
-        write_unit(room, "u012.service", "[X-Fleet]\nGlobal=true\nMachineOf=a.service\n");
-        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 1);
-        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 0);
+        /* The fault of a unit is kept with it. */
+        write_unit(fixture, "u012.service", "[X-Fleet]\nGlobal=true\nMachineOf=a.service\n");
+        assert_int_equal(scan(fixture, &folder, wall_ms() + LATER_MS, &steps), 1);
+        assert_int_equal(scan(fixture, &folder, wall_ms() + LATER_MS, &steps), 0);
         assert_string_equal(folder.files[12].fault, "u012.service: Global cannot be used with Peers");
         assert_non_null(folder.files[12].unit);
-        write_unit(room, "u012.service", TWO);
-        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 1);
+        write_unit(fixture, "u012.service", TWO);
+        assert_int_equal(scan(fixture, &folder, wall_ms() + LATER_MS, &steps), 1);
         assert_null(folder.files[12].fault);
 
-        remove_unit(room, "u000.service");
-        assert_int_equal(scan(room, &folder, wall_ms() + LATER_MS, &steps), 0);
+        remove_unit(fixture, "u000.service");
+        assert_int_equal(scan(fixture, &folder, wall_ms() + LATER_MS, &steps), 0);
         assert_int_equal(folder.n, MANY - 1);
         assert_null(directory_folder_find(&folder, "u000.service"));
 }
 
-static void a_change_elsewhere_in_the_cluster_does_not_read_the_folder(void **state) {
-        Fixture *room = *state;
+static void a_change_of_the_registry_does_not_scan_the_directory(void **state) {
+        Fixture *fixture = *state;
         uint64_t scans;
 
-        write_unit(room, "web.service", ONE);
-        UNTIL(room, unit(room, "web.service"));
-        host_pause(room->host, QUIET_MS);
-        scans = directory_counts(room->directory).scans;
+        write_unit(fixture, "web.service", ONE);
+        UNTIL(fixture, unit(fixture, "web.service"));
+        host_pause(fixture->host, QUIET_MS);
+        scans = directory_counts(fixture->directory).scans;
         for (unsigned i = 0; i < 5; i++) {
-                host_unit(room->host, "elsewhere.service", i % 2 ? ONE : TWO, TARGET_INACTIVE);
-                host_pause(room->host, QUIET_MS / 2);
+                host_unit(fixture->host, "elsewhere.service", i % 2 ? ONE : TWO, TARGET_INACTIVE);
+                host_pause(fixture->host, QUIET_MS / 2);
         }
-        assert_int_equal(directory_counts(room->directory).scans, scans);
+        assert_int_equal(directory_counts(fixture->directory).scans, scans);
 
-        /* One of its own is put right again, and that takes no scan, either. */
-        assert_int_equal(host_wait(room->host, registry_change_units(room->host->registry,
-                                                                     &(UnitChange) { .name = "web.service",
-                                                                                     .remove = true },
-                                                                     1, host_on_done, room->host)),
+        /* A changed unit of this directory is corrected, without a scan, too. */
+        assert_int_equal(host_wait(fixture->host, registry_change_units(fixture->host->registry,
+                                                                        &(UnitChange) { .name = "web.service",
+                                                                                        .remove = true },
+                                                                        1, host_on_done, fixture->host)),
                          KV_OK);
-        UNTIL(room, unit(room, "web.service"));
-        assert_int_equal(directory_counts(room->directory).scans, scans);
+        UNTIL(fixture, unit(fixture, "web.service"));
+        assert_int_equal(directory_counts(fixture->directory).scans, scans);
 }
 
-/* Events are what makes it quick, after an hour as in the first second. */
-static void a_second_burst_of_changes_is_taken_as_quickly_as_the_first(void **state) {
-        Fixture *room = *state;
+/* Events request a scan at once, after an hour as in the first second. */
+static void a_second_burst_of_changes_is_submitted_as_quickly_as_the_first(void **state) {
+        Fixture *fixture = *state;
         uint64_t begin_ms;
 
         for (unsigned burst = 0; burst < 3; burst++) {
                 char name[32];
 
                 snprintf(name, sizeof(name), "u%u.service", burst);
-                begin_ms = loop_now_ms(room->host->loop);
-                write_unit(room, name, ONE);
-                UNTIL(room, unit(room, name));
-                assert_true(loop_now_ms(room->host->loop) - begin_ms < 15000); /* the period is 30 s */
-                host_pause(room->host, 1200);
+                begin_ms = loop_now_ms(fixture->host->loop);
+                write_unit(fixture, name, ONE);
+                UNTIL(fixture, unit(fixture, name));
+                assert_true(loop_now_ms(fixture->host->loop) - begin_ms < 15000); /* the period is 30 s */
+                host_pause(fixture->host, 1200);
         }
 }
 
@@ -747,8 +753,8 @@ static void ignore_result(void *userdata, const KvResult *result) {
         assert_int_equal(result->status, KV_OK);
 }
 
-/* While the cluster rejects it nothing changes, however often it is tried. */
-static void a_change_is_told_when_it_was_made_and_once(void **state) {
+/* While the cluster rejects it, nothing changes, however often it is tried. */
+static void a_change_is_logged_once_when_it_is_written(void **state) {
         const KvCommand in_the_way = { .op = KV_SET,
                                        .internal = true,
                                        .key = kv_string("/_fleet/unit/web.service/below"),
@@ -757,55 +763,55 @@ static void a_change_is_told_when_it_was_made_and_once(void **state) {
                                  .internal = true,
                                  .recursive = true,
                                  .key = kv_string("/_fleet/unit/web.service") };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         notices = 0;
         log_set_sink(count_notices, NULL);
-        assert_int_equal(kv_propose(room->host->store, &in_the_way, ignore_result, NULL, NULL), 0);
-        host_pause(room->host, QUIET_MS);
-        write_unit(room, "web.service", ONE);
-        host_pause(room->host, 3000);
+        assert_int_equal(kv_propose(fixture->host->store, &in_the_way, ignore_result, NULL, NULL), 0);
+        host_pause(fixture->host, QUIET_MS);
+        write_unit(fixture, "web.service", ONE);
+        host_pause(fixture->host, 3000);
         assert_int_equal(notices, 0);
-        assert_int_equal(kv_propose(room->host->store, &away, ignore_result, NULL, NULL), 0);
-        UNTIL(room, unit(room, "web.service") && notices > 0);
-        host_pause(room->host, QUIET_MS);
+        assert_int_equal(kv_propose(fixture->host->store, &away, ignore_result, NULL, NULL), 0);
+        UNTIL(fixture, unit(fixture, "web.service") && notices > 0);
+        host_pause(fixture->host, QUIET_MS);
         assert_int_equal(notices, 1);
         log_set_sink(NULL, NULL);
 }
 
 int main(int argc, char *argv[]) {
-#define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
+#define with_fixture(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
-                in_a_room(a_name_of_any_length_becomes_a_unit_or_a_problem),
-                in_a_room(a_dropped_file_becomes_a_unit_that_is_wanted),
-                in_a_room(a_template_is_kept_but_not_started),
-                in_a_room(an_edit_is_an_update_that_keeps_what_people_want),
-                in_a_room(a_removed_file_takes_its_unit_along),
-                in_a_room(a_broken_file_says_why_beside_it_and_changes_nothing),
-                in_a_room(the_trace_of_a_broken_file_goes_with_it),
-                in_a_room(what_is_no_plain_unit_file_is_not_taken),
-                in_a_room(somebody_elses_unit_is_kept_and_said),
-                in_a_room(a_unit_destroyed_elsewhere_comes_back_from_its_file),
-                in_a_room(a_file_removed_while_the_daemon_was_away_takes_its_unit_along),
-                in_a_room(a_unit_that_was_removed_is_no_longer_on_the_record),
-                in_a_room(another_folder_in_its_place_removes_nothing),
-                in_a_room(many_files_that_vanish_at_once_are_not_believed),
-                in_a_room(another_folder_in_its_place_is_watched_and_what_it_lacks_is_held),
-                in_a_room(a_name_that_is_taken_is_told_and_taken_over_when_people_say_so),
-                in_a_room(a_refused_file_is_told_to_the_cluster_until_it_is_mended),
-                in_a_room(the_cluster_is_told_of_so_many_problems_and_of_others_as_these_end),
-                in_a_room(a_file_is_not_read_while_it_is_written),
-                in_a_room(drop_ins_are_part_of_their_unit_and_watched),
-                in_a_room(a_drop_in_for_a_type_or_a_prefix_reaches_every_unit_of_it),
-                in_a_room(a_file_beyond_a_limit_is_refused_unless_the_cluster_has_its_text),
-                in_a_room(a_unit_whose_owner_left_is_adopted),
-                in_a_room(a_folder_that_comes_later_is_watched_then),
-                in_a_room(a_folder_that_is_never_quiet_is_looked_at_all_the_same),
-                in_a_room(a_broken_record_removes_nothing),
-                in_a_room(a_scan_reads_what_has_changed_and_nothing_else),
-                in_a_room(a_change_elsewhere_in_the_cluster_does_not_read_the_folder),
-                in_a_room(a_second_burst_of_changes_is_taken_as_quickly_as_the_first),
-                in_a_room(a_change_is_told_when_it_was_made_and_once),
+                with_fixture(a_name_of_any_length_becomes_a_unit_or_a_problem),
+                with_fixture(a_new_file_becomes_a_launched_unit),
+                with_fixture(a_template_is_submitted_but_not_started),
+                with_fixture(an_edit_is_an_update_that_keeps_the_target_state),
+                with_fixture(a_removed_file_removes_its_unit),
+                with_fixture(a_broken_file_gets_an_error_file_and_changes_nothing),
+                with_fixture(the_error_file_is_removed_with_the_broken_file),
+                with_fixture(only_plain_unit_files_are_read),
+                with_fixture(the_unit_of_another_owner_is_kept_and_reported),
+                with_fixture(a_destroyed_unit_is_submitted_again_from_its_file),
+                with_fixture(a_file_removed_while_the_daemon_was_stopped_removes_its_unit),
+                with_fixture(a_removed_unit_is_no_longer_in_the_record),
+                with_fixture(another_directory_in_its_place_removes_nothing),
+                with_fixture(many_files_that_disappear_at_once_are_held),
+                with_fixture(another_directory_in_its_place_is_watched_and_units_that_it_lacks_are_held),
+                with_fixture(a_name_of_another_owner_is_reported_and_taken_over_when_confirmed),
+                with_fixture(a_rejected_file_is_published_as_a_problem_until_it_is_corrected),
+                with_fixture(a_limited_number_of_problems_is_published_and_others_follow_as_these_end),
+                with_fixture(a_file_is_not_read_while_it_is_being_written),
+                with_fixture(drop_ins_are_part_of_their_unit_and_watched),
+                with_fixture(a_drop_in_for_a_type_or_a_prefix_applies_to_each_of_its_units),
+                with_fixture(a_file_beyond_a_limit_is_refused_unless_the_cluster_has_its_text),
+                with_fixture(a_unit_whose_owner_left_is_adopted),
+                with_fixture(a_directory_that_appears_later_is_watched_then),
+                with_fixture(a_directory_that_changes_continuously_is_scanned_all_the_same),
+                with_fixture(a_broken_record_removes_nothing),
+                with_fixture(a_scan_reads_what_has_changed_and_nothing_else),
+                with_fixture(a_change_of_the_registry_does_not_scan_the_directory),
+                with_fixture(a_second_burst_of_changes_is_submitted_as_quickly_as_the_first),
+                with_fixture(a_change_is_logged_once_when_it_is_written),
         };
 
         return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);

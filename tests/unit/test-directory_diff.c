@@ -1,5 +1,4 @@
-/* Files of the watched folder against units that it owns: what is submitted, what goes, and what is never
- * touched. */
+/* Files of the unit directory compared with its units: which are submitted, removed, or kept. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,10 +16,10 @@ typedef struct DataDir {
         ClusterView picture;
         DirectoryFile files[FILES_MAX];
         size_t n;
-        SeenFiles *record;
+        Named *record;
         DirectoryDiff diff;
         char id[MACHINE_ID_SIZE];
-        bool crowded; /* more files than are read */
+        bool crowded; /* more files than the limit */
 } DataDir;
 
 static int folder_setup(void **state) {
@@ -44,14 +43,10 @@ static void folder_empty(DataDir *f) {
 
 static int folder_teardown(void **state) {
         DataDir *f = *state;
-        SeenFiles *r, *next;
 
         folder_empty(f);
         directory_diff_done(&f->diff);
-        HASH_ITER(hh, f->record, r, next) {
-                HASH_DEL(f->record, r);
-                free(r);
-        }
+        named_clear(&f->record);
         cluster_view_free(&f->picture);
         free(f);
         return 0;
@@ -61,7 +56,7 @@ static void text_of(char ret[static 256], const char *command) {
         snprintf(ret, 256, "[Service]\nExecStart=%s\n", command);
 }
 
-/* 'command' NULL: what lies there is no unit. */
+/* 'command' NULL: the file is not a unit. */
 static void file(DataDir *f, const char *name, const char *command) {
         DirectoryFile *file = &f->files[f->n++];
         char text[256];
@@ -91,13 +86,10 @@ static void unit(DataDir *f, const char *name, const char *command, const char *
 }
 
 static void seen(DataDir *f, const char *name) {
-        SeenFiles *r = calloc(1, sizeof(*r));
-
-        snprintf(r->name, sizeof(r->name), "%s", name);
-        HASH_ADD_STR(f->record, name, r);
+        assert_non_null(named_get(&f->record, name, sizeof(SeenFile)));
 }
 
-/* What this host, A, has told of a unit, and people perhaps have said to it. */
+/* A problem that this host, A, has published about a unit, and perhaps its confirmation. */
 static void told(DataDir *f, const char *name, ProblemKind kind, bool confirmed) {
         const ClusterUnit *u = cluster_unit(&f->picture.cluster, name);
         Problem problem = {
@@ -111,7 +103,7 @@ static void told(DataDir *f, const char *name, ProblemKind kind, bool confirmed)
         cluster_view_put(&f->picture, key, t.chars);
 }
 
-/* "submit a.service; remove b.service", and "; held 3". 'same': the folder is that of the record. */
+/* "submit a.service; remove b.service", and "; held 3". 'same': the record is about this directory. */
 static void assert_diff(DataDir *f, bool same, const char *expected) {
         static const char *const words[_DIRECTORY_TASK_MAX] = {
                 [DIRECTORY_SUBMIT] = "submit",       [DIRECTORY_UPDATE] = "update",
@@ -128,7 +120,7 @@ static void assert_diff(DataDir *f, bool same, const char *expected) {
         _cleanup_text_ Text t = {};
 
         for (size_t i = 0; i < f->n; i++)
-                if (f->files[i].unit) /* what the look before said */
+                if (f->files[i].unit) /* the error of the previous scan */
                         f->files[i].error = (free(f->files[i].error), NULL);
         directory_diff_done(&f->diff);
         assert_int_equal(directory_diff(&f->picture.cluster, &view, &f->diff), 0);
@@ -157,7 +149,7 @@ static void a_changed_file_is_an_update_of_the_version_that_was_seen(void **stat
         assert_int_equal(f->diff.tasks[0].expected_index, f->picture.index);
 }
 
-static void an_unchanged_file_is_nothing(void **state) {
+static void an_unchanged_file_causes_no_task(void **state) {
         DataDir *f = *state;
 
         unit(f, "a.service", "/bin/a", "A");
@@ -176,7 +168,7 @@ static void a_broken_file_changes_nothing(void **state) {
         assert_string_equal(f->files[0].error, "no unit");
 }
 
-/* A unit that an older version has stored may be beyond a limit of this one. */
+/* A unit that an older version stored may exceed a limit of this one. */
 static void a_file_that_may_not_be_submitted_is_refused_unless_the_cluster_has_its_text(void **state) {
         DataDir *f = *state;
 
@@ -193,7 +185,7 @@ static void a_file_that_may_not_be_submitted_is_refused_unless_the_cluster_has_i
         file(f, "f.service", "/bin/f");
         for (size_t i = 0; i < f->n; i++) {
                 f->files[i].fault = strdup("too much of something");
-                f->files[i].kind = PROBLEM_TAKEN; /* of a diff before */
+                f->files[i].kind = PROBLEM_TAKEN; /* of an earlier diff */
         }
         for (unsigned times = 0; times < 2; times++) {
                 assert_diff(f, true, "");
@@ -218,8 +210,8 @@ static void a_unit_beyond_a_limit_whose_owner_left_is_adopted_by_the_same_text(v
         assert_null(f->files[0].error);
 }
 
-/* It is neither submitted, as if there were none, nor is its owner guessed at. */
-static void a_unit_that_cannot_be_read_is_left_alone_and_said(void **state) {
+/* It is neither submitted nor adopted: its owner is unknown. */
+static void an_unreadable_unit_is_kept_and_reported(void **state) {
         DataDir *f = *state;
 
         cluster_view_unreadable(&f->picture, LAYOUT_UNIT, "a.service", NULL);
@@ -232,7 +224,7 @@ static void a_unit_that_cannot_be_read_is_left_alone_and_said(void **state) {
                             "a.service: the cluster has a unit of this name, and " CLUSTER_UNREADABLE);
 }
 
-static void what_somebody_else_has_by_that_name_is_kept_and_said(void **state) {
+static void the_unit_of_another_owner_by_that_name_is_kept_and_reported(void **state) {
         DataDir *f = *state;
 
         unit(f, "a.service", "/bin/other", NULL);
@@ -247,7 +239,7 @@ static void what_somebody_else_has_by_that_name_is_kept_and_said(void **state) {
         assert_non_null(strstr(f->files[1].error, "submitted by the directory of B;"));
 }
 
-static void the_same_unit_of_somebody_else_is_no_quarrel(void **state) {
+static void the_same_unit_of_another_owner_is_no_problem(void **state) {
         DataDir *f = *state;
 
         unit(f, "a.service", "/bin/a", "B");
@@ -256,7 +248,7 @@ static void the_same_unit_of_somebody_else_is_no_quarrel(void **state) {
         assert_null(f->files[0].error);
 }
 
-static void a_file_that_was_here_and_is_gone_removes_its_unit(void **state) {
+static void a_file_that_was_seen_here_and_is_gone_removes_its_unit(void **state) {
         DataDir *f = *state;
 
         unit(f, "a.service", "/bin/a", "A");
@@ -265,7 +257,7 @@ static void a_file_that_was_here_and_is_gone_removes_its_unit(void **state) {
         assert_int_equal(f->diff.tasks[0].expected_index, f->picture.index);
 }
 
-static void absence_is_no_removal_where_the_file_was_never_seen_or_the_folder_is_another(void **state) {
+static void absence_is_no_removal_if_the_file_was_never_seen_or_the_directory_is_another(void **state) {
         DataDir *f = *state;
 
         unit(f, "a.service", "/bin/a", "A");
@@ -277,7 +269,7 @@ static void absence_is_no_removal_where_the_file_was_never_seen_or_the_folder_is
         assert_diff(f, true, "");
 }
 
-static void a_unit_that_changed_hands_is_not_removed(void **state) {
+static void a_unit_that_changed_its_owner_is_not_removed(void **state) {
         DataDir *f = *state;
 
         unit(f, "a.service", "/bin/a", "B");
@@ -288,7 +280,7 @@ static void a_unit_that_changed_hands_is_not_removed(void **state) {
         assert_diff(f, true, "");
 }
 
-static void many_files_that_vanish_at_once_remove_nothing(void **state) {
+static void many_files_that_disappear_at_once_remove_nothing(void **state) {
         char name[32];
         DataDir *f = *state;
 
@@ -304,7 +296,7 @@ static void many_files_that_vanish_at_once_remove_nothing(void **state) {
         assert_diff(f, true, "held 9");
 }
 
-static void what_is_held_stays_so_until_the_file_is_back_or_people_confirm(void **state) {
+static void a_held_unit_remains_until_the_file_returns_or_an_operator_confirms(void **state) {
         DataDir *f = *state;
 
         for (unsigned i = 0; i < 3; i++) {
@@ -322,14 +314,14 @@ static void what_is_held_stays_so_until_the_file_is_back_or_people_confirm(void 
         assert_diff(f, true, "remove u2.service; held 1");
         assert_string_equal(f->diff.held[0].unit->name, "u1.service");
 
-        /* What was said is about the unit as it was. */
+        /* A confirmation applies to the revision that it was given for. */
         unit(f, "u2.service", "/bin/b", "A");
         unit(f, "u1.service", "/bin/b", "A");
         folder_empty(f);
         assert_diff(f, true, "held 3");
 }
 
-static void what_people_hand_over_takes_the_place_of_the_other(void **state) {
+static void a_confirmed_take_over_replaces_the_unit_of_the_other_owner(void **state) {
         DataDir *f = *state;
 
         unit(f, "a.service", "/bin/other", "B");
@@ -344,7 +336,7 @@ static void what_people_hand_over_takes_the_place_of_the_other(void **state) {
         assert_non_null(f->files[1].error);
 }
 
-static void what_people_said_of_another_version_does_not_count(void **state) {
+static void a_confirmation_of_another_revision_does_not_count(void **state) {
         DataDir *f = *state;
 
         unit(f, "a.service", "/bin/other", "B");
@@ -376,7 +368,7 @@ static void the_same_unit_of_an_owner_that_is_gone_is_adopted(void **state) {
         assert_int_equal(f->files[1].kind, PROBLEM_TAKEN);
 }
 
-static void few_files_of_many_that_vanish_are_removals(void **state) {
+static void few_of_many_files_that_disappear_are_removals(void **state) {
         char name[32];
         DataDir *f = *state;
 
@@ -405,22 +397,22 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 in_folder(a_new_file_is_submitted),
                 in_folder(a_changed_file_is_an_update_of_the_version_that_was_seen),
-                in_folder(an_unchanged_file_is_nothing),
+                in_folder(an_unchanged_file_causes_no_task),
                 in_folder(a_broken_file_changes_nothing),
                 in_folder(a_file_that_may_not_be_submitted_is_refused_unless_the_cluster_has_its_text),
                 in_folder(a_unit_beyond_a_limit_whose_owner_left_is_adopted_by_the_same_text),
-                in_folder(a_unit_that_cannot_be_read_is_left_alone_and_said),
-                in_folder(what_somebody_else_has_by_that_name_is_kept_and_said),
-                in_folder(the_same_unit_of_somebody_else_is_no_quarrel),
-                in_folder(a_file_that_was_here_and_is_gone_removes_its_unit),
-                in_folder(absence_is_no_removal_where_the_file_was_never_seen_or_the_folder_is_another),
-                in_folder(a_unit_that_changed_hands_is_not_removed),
-                in_folder(many_files_that_vanish_at_once_remove_nothing),
-                in_folder(what_is_held_stays_so_until_the_file_is_back_or_people_confirm),
-                in_folder(what_people_hand_over_takes_the_place_of_the_other),
-                in_folder(what_people_said_of_another_version_does_not_count),
+                in_folder(an_unreadable_unit_is_kept_and_reported),
+                in_folder(the_unit_of_another_owner_by_that_name_is_kept_and_reported),
+                in_folder(the_same_unit_of_another_owner_is_no_problem),
+                in_folder(a_file_that_was_seen_here_and_is_gone_removes_its_unit),
+                in_folder(absence_is_no_removal_if_the_file_was_never_seen_or_the_directory_is_another),
+                in_folder(a_unit_that_changed_its_owner_is_not_removed),
+                in_folder(many_files_that_disappear_at_once_remove_nothing),
+                in_folder(a_held_unit_remains_until_the_file_returns_or_an_operator_confirms),
+                in_folder(a_confirmed_take_over_replaces_the_unit_of_the_other_owner),
+                in_folder(a_confirmation_of_another_revision_does_not_count),
                 in_folder(the_same_unit_of_an_owner_that_is_gone_is_adopted),
-                in_folder(few_files_of_many_that_vanish_are_removals),
+                in_folder(few_of_many_files_that_disappear_are_removals),
                 in_folder(two_of_two_are_removed),
         };
 

@@ -126,7 +126,7 @@ static int write_and_settle(Disk *disk) {
                 free(list[i]);
         free(list);
         if (r == 0)
-                r = ops->settle(disk);
+                r = ops->drop_caches(disk);
         return r ?: ops->remove(disk, "log");
 }
 

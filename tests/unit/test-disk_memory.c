@@ -18,6 +18,7 @@
 #include "tests/lib/alloc.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/store_inside.h"
 
 /* Where nothing at all can be allocated a connection waits to be accepted; its client goes. */
 enum { PATIENCE_MS = 1000, COMEBACKS = 3 };
@@ -159,16 +160,13 @@ static unsigned attempts, acknowledged, n_stopped;
 /* What is there is what was acknowledged last, or one of those that nobody answered since. */
 static void look_at_value(void) {
         unsigned found = 0;
-        TreeTxn *txn;
         KvNode node;
 
-        assert_int_equal(kv_read(room.host->store, &txn), 0);
-        if (tree_get(txn, kv_string("/a"), &node) == 0)
+        if (store_node(room.host->store, "/a", &node) == 0)
                 (void) sscanf(node.value.data, "%8u", &found);
         if (found < acknowledged || found > attempts)
                 fail_msg("%u was acknowledged, and there is %u of %u", acknowledged, found, attempts);
-        assert_int_equal(tree_check(txn, NULL), 0);
-        tree_abort(txn);
+        assert_int_equal(store_check(room.host->store, NULL), 0);
 }
 
 /* It comes back by itself, but each time within a minute its pause is twice as long: after some it is started

@@ -1,4 +1,4 @@
-/* Drop-ins: one text of a unit's file and the parts beside it. */
+/* Drop-ins: one text of a unit's file and its drop-ins. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -53,7 +53,7 @@ static void assert_refused(DropIns *d, const char *sentence) {
         drop_ins_done(d);
 }
 
-/* "*" before those that only the instance has. */
+/* "*" marks folders of the instance only. */
 static void assert_folders(const char *name, const char *expected) {
         _cleanup_text_ Text t = {};
         DropIns d;
@@ -66,7 +66,7 @@ static void assert_folders(const char *name, const char *expected) {
         drop_ins_done(&d);
 }
 
-static void the_folders_are_systemds_from_the_special_to_the_general(void **state) {
+static void the_folders_are_systemds_with_the_most_specific_first(void **state) {
         assert_folders("web.service", "web.service.d service.d");
         assert_folders("web@.service", "web@.service.d service.d");
         assert_folders("web@a@b.c.service", "*web@a@b.c.service.d web@.service.d service.d");
@@ -79,7 +79,7 @@ static void the_folders_are_systemds_from_the_special_to_the_general(void **stat
                 "*a-b@i-j.service.d a-b@.service.d a-.service.d *a-@i-j.service.d *a-@.service.d service.d");
 }
 
-static void only_what_may_concern_a_unit_is_a_folder_of_drop_ins(void **state) {
+static void only_the_folder_of_a_possible_unit_is_a_folder_of_drop_ins(void **state) {
         assert_true(drop_ins_folder_check("web.service.d"));
         assert_true(drop_ins_folder_check("web-.service.d"));
         assert_true(drop_ins_folder_check("web-@.service.d"));
@@ -91,7 +91,7 @@ static void only_what_may_concern_a_unit_is_a_folder_of_drop_ins(void **state) {
         assert_false(drop_ins_folder_check(".d"));
 }
 
-static void drop_ins_follow_the_file_each_behind_its_name(void **state) {
+static void drop_ins_follow_the_file_each_after_its_name(void **state) {
         DropIns d;
 
         begin(&d, "web.service");
@@ -121,7 +121,7 @@ static void an_instances_drop_in_takes_the_place_of_its_templates_and_an_empty_o
                     "\n\n# web@1.service.d/30.conf\n[Service]\nNice=33\n");
 }
 
-static void files_of_all_folders_go_by_name_and_the_special_ones_first_of_one_name(void **state) {
+static void files_of_all_folders_are_sorted_and_the_most_specific_of_one_name_counts(void **state) {
         DropIns d;
 
         begin(&d, "a-b@1.service");
@@ -138,7 +138,7 @@ static void files_of_all_folders_go_by_name_and_the_special_ones_first_of_one_na
                     "\n\n# a-@1.service.d/10.conf\n[Service]\nNice=5\n");
 }
 
-static void what_is_no_unit_file_by_itself_is_refused_with_its_name_and_line(void **state) {
+static void an_invalid_drop_in_is_rejected_with_its_name_and_line(void **state) {
         DropIns d;
 
         begin(&d, "web.service");
@@ -154,8 +154,8 @@ static void what_is_no_unit_file_by_itself_is_refused_with_its_name_and_line(voi
                            "one takes a drop-in away");
 }
 
-/* Its hash is that of all together, comments apart. */
-static void a_drop_in_changes_the_unit_as_if_it_stood_in_the_file(void **state) {
+/* The hash is that of the whole text without comments. */
+static void a_drop_in_changes_the_unit_as_a_part_of_its_file(void **state) {
         _cleanup_unit_ Unit *with = NULL, *plain = NULL, *whole = NULL;
         const char *written = "[Unit]\nAfter=b.service\n[Service]\nExecStart=/bin/"
                               "a\nEnvironment=A=1\nEnvironment=\nEnvironment=B=2\n[X-Fleet]\nGlobal=true\n";
@@ -175,7 +175,7 @@ static void a_drop_in_changes_the_unit_as_if_it_stood_in_the_file(void **state) 
         assert_false(unit_equal(with, plain));
         assert_true(with->placement.global);
 
-        /* A line that goes on at the end of the file swallows no section. */
+        /* A continued line at the end of the file does not extend into the drop-in. */
         text_clear(&t);
         text_append(&t, main);
         assert_int_equal(drop_ins_append(&d, &t, NULL), 0);
@@ -188,14 +188,14 @@ static void a_drop_in_changes_the_unit_as_if_it_stood_in_the_file(void **state) 
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(the_folders_are_systemds_from_the_special_to_the_general),
-                cmocka_unit_test(only_what_may_concern_a_unit_is_a_folder_of_drop_ins),
-                cmocka_unit_test(files_of_all_folders_go_by_name_and_the_special_ones_first_of_one_name),
-                cmocka_unit_test(drop_ins_follow_the_file_each_behind_its_name),
+                cmocka_unit_test(the_folders_are_systemds_with_the_most_specific_first),
+                cmocka_unit_test(only_the_folder_of_a_possible_unit_is_a_folder_of_drop_ins),
+                cmocka_unit_test(files_of_all_folders_are_sorted_and_the_most_specific_of_one_name_counts),
+                cmocka_unit_test(drop_ins_follow_the_file_each_after_its_name),
                 cmocka_unit_test(
                         an_instances_drop_in_takes_the_place_of_its_templates_and_an_empty_one_takes_it_away),
-                cmocka_unit_test(what_is_no_unit_file_by_itself_is_refused_with_its_name_and_line),
-                cmocka_unit_test(a_drop_in_changes_the_unit_as_if_it_stood_in_the_file),
+                cmocka_unit_test(an_invalid_drop_in_is_rejected_with_its_name_and_line),
+                cmocka_unit_test(a_drop_in_changes_the_unit_as_a_part_of_its_file),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,7 +11,7 @@
 #include "fleetd/scheduler/scheduler.h"
 #include "tests/lib/plans.h"
 
-static void many_that_vanish_together_move_late_and_one_by_one(void **state) {
+static void units_of_many_hosts_that_vanish_together_move_late_and_host_by_host(void **state) {
         const char *moved = "a.service";
         ClusterView p;
         EnginePlan plan = {};
@@ -33,10 +33,10 @@ static void many_that_vanish_together_move_late_and_one_by_one(void **state) {
         assert_int_equal(plan.again_ms, 30000);
         engine_plan_done(&plan);
 
-        /* People still get what they ask for. */
+        /* A request of an operator is still executed. */
         cluster_view_unit(&p, "new.service", "", TARGET_LAUNCHED);
         plans(&p, "run new.service D");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
 
         p.cluster.now_ms += 29999;
         plans(&p, "");
@@ -44,18 +44,18 @@ static void many_that_vanish_together_move_late_and_one_by_one(void **state) {
         plans(&p, "run a.service E");
         plans(&p, "");
         cluster_view_state(&p, "E", "a.service", "active");
-        /* It is the next one's turn, though what happened is about the first one's unit alone. */
+        /* The next host is released, though the event is about a unit of the first one. */
         assert_int_equal(engine_plan(&p.cluster, &moved, 1, 30000, &plan), 0);
         assert_int_equal(plan.n, 2);
         assert_string_equal(plan.changes[1].unit, "b.service");
         engine_plan_done(&plan);
         plans(&p, "stop a.service A; run b.service F");
-        cluster_view_state(&p, "F", "b.service", "failed"); /* it does not hold up the next */
+        cluster_view_state(&p, "F", "b.service", "failed"); /* it does not delay the next host */
         plans(&p, "run c.service D");
         cluster_view_free(&p);
 }
 
-static void two_of_six_are_not_too_many(void **state) {
+static void two_of_six_hosts_do_not_start_the_brake(void **state) {
         ClusterView p;
 
         six_machines(&p);
@@ -69,7 +69,7 @@ static void two_of_six_are_not_too_many(void **state) {
         cluster_view_free(&p);
 }
 
-static void many_that_vanish_one_after_the_other_are_no_storm(void **state) {
+static void many_hosts_that_vanish_one_after_the_other_do_not_start_the_brake(void **state) {
         ClusterView p;
 
         six_machines(&p);
@@ -84,7 +84,7 @@ static void many_that_vanish_one_after_the_other_are_no_storm(void **state) {
         cluster_view_free(&p);
 }
 
-static void a_host_that_returns_ends_the_storm(void **state) {
+static void a_host_that_returns_ends_the_brake(void **state) {
         ClusterView p;
 
         six_machines(&p);
@@ -99,8 +99,8 @@ static void a_host_that_returns_ends_the_storm(void **state) {
         cluster_view_free(&p);
 }
 
-/* By the time of their loss, and those of one moment by id, in whatever order they became known. */
-static void hosts_that_vanish_together_are_let_go_in_the_order_of_their_loss(void **state) {
+/* By the time of their loss, then by ID, in whatever order they joined. */
+static void hosts_that_vanish_together_are_released_in_the_order_of_their_loss(void **state) {
         const char *other = "a.service", *own = "b.service";
         ClusterView p = { .cluster.now_ms = 1000000 };
         EnginePlan plan = {};
@@ -123,7 +123,7 @@ static void hosts_that_vanish_together_are_let_go_in_the_order_of_their_loss(voi
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "");
 
-        /* The host whose turn it is is looked at in any plan, once. */
+        /* Any plan considers the units of a released host, once. */
         p.cluster.now_ms += 30000;
         assert_int_equal(engine_plan(&p.cluster, &other, 1, 30000, &plan), 0);
         assert_int_equal(plan.n, 2);
@@ -137,7 +137,7 @@ static void hosts_that_vanish_together_are_let_go_in_the_order_of_their_loss(voi
                          0);
         assert_int_equal(plan.n, 0);
         engine_plan_done(&plan);
-        /* One unit at least, though the brake has looked at more already. */
+        /* One unit at least, though the brake alone exceeds the limit of work. */
         assert_int_equal(
                 engine_plan_within(&p.cluster, &own, 1, 30000, &(EnginePlanLimits) { .work_max = 1 }, &plan),
                 0);
@@ -156,8 +156,8 @@ static void hosts_that_vanish_together_are_let_go_in_the_order_of_their_loss(voi
         cluster_view_free(&p);
 }
 
-/* A machine that has left, or was never heard, is none of the five. */
-static void two_of_five_within_a_minute_are_too_many(void **state) {
+/* A machine that has left, or has no presence, does not count. */
+static void two_of_five_hosts_within_a_minute_start_the_brake(void **state) {
         static const struct {
                 uint64_t apart_ms;
                 const char *plan;
@@ -183,9 +183,9 @@ static void two_of_five_within_a_minute_are_too_many(void **state) {
         }
 }
 
-/* Three within each minute: also those of the last one are held. Behind the last of a storm, one alone is
+/* Three losses within each minute: the hosts of the last minute are held, too. A single loss after that is
  * not. */
-static void a_storm_ends_with_the_last_minute_that_has_too_many(void **state) {
+static void the_brake_holds_hosts_up_to_the_last_minute_with_too_many_losses(void **state) {
         ClusterView p;
 
         six_machines(&p);
@@ -225,7 +225,7 @@ static void lay_unreadable(ClusterView *p) {
 
 static void lay_unwanted(ClusterView *p) {
         cluster_view_unit(p, "x.service", "", TARGET_INACTIVE);
-        cluster_view_order(p, "A", "x.service", ASSIGNMENT_RUN);
+        cluster_view_assign(p, "A", "x.service", ASSIGNMENT_RUN);
 }
 
 static void lay_global(ClusterView *p) {
@@ -238,13 +238,13 @@ static void lay_global(ClusterView *p) {
 
 static void lay_finished(ClusterView *p) {
         cluster_view_unit(p, "x.service", "", TARGET_LAUNCHED);
-        cluster_view_order(p, "A", "x.service", ASSIGNMENT_RUN);
+        cluster_view_assign(p, "A", "x.service", ASSIGNMENT_RUN);
         cluster_view_done(p, "A", "x.service");
 }
 
 static void lay_stopping(ClusterView *p) {
         cluster_view_unit(p, "x.service", "", TARGET_LAUNCHED);
-        cluster_view_order(p, "A", "x.service", ASSIGNMENT_STOP);
+        cluster_view_assign(p, "A", "x.service", ASSIGNMENT_STOP);
 }
 
 static void lay_for_a_alone(ClusterView *p) {
@@ -254,7 +254,7 @@ static void lay_for_a_alone(ClusterView *p) {
 
 static void lay_also_on_one_that_is_away(ClusterView *p) {
         cluster_view_unit(p, "x.service", "", TARGET_LAUNCHED);
-        cluster_view_order(p, "D", "x.service", ASSIGNMENT_RUN);
+        cluster_view_assign(p, "D", "x.service", ASSIGNMENT_RUN);
         cluster_view_presence(p, "D", PRESENCE_AWAY);
         p->cluster.now_ms += 1000;
         run_on(p, "A", "x.service");
@@ -262,7 +262,7 @@ static void lay_also_on_one_that_is_away(ClusterView *p) {
 
 static void lay_also_finished_elsewhere(ClusterView *p) {
         cluster_view_unit(p, "x.service", "", TARGET_LAUNCHED);
-        cluster_view_order(p, "D", "x.service", ASSIGNMENT_RUN);
+        cluster_view_assign(p, "D", "x.service", ASSIGNMENT_RUN);
         cluster_view_done(p, "D", "x.service");
         p->cluster.now_ms += 1000;
         run_on(p, "A", "x.service");
@@ -278,8 +278,8 @@ static void lay_moved_in_the_same_moment(ClusterView *p) {
         run_on(p, "D", "x.service");
 }
 
-/* It was on its way from D, where it may not be, to A. */
-static void lay_on_its_way(ClusterView *p) {
+/* It was moving from D, which rejects it, to A. */
+static void lay_moving(ClusterView *p) {
         cluster_view_machine(p, "E", "zone=a", PRESENCE_UP);
         cluster_view_unit(p, "x.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
         run_on(p, "D", "x.service");
@@ -287,13 +287,13 @@ static void lay_on_its_way(ClusterView *p) {
         run_on(p, "A", "x.service");
 }
 
-/* x.service is about the host that is lost first, y.service runs on the second, which is let go when the
- * first is through. */
-static void a_host_is_through_when_nothing_is_left_to_be_moved_from_it(void **state) {
+/* x.service is on the host that is lost first, y.service on the second, which is released when the first is
+ * through. */
+static void a_host_is_through_when_all_moves_from_it_are_complete(void **state) {
         static const struct {
                 void (*lay)(ClusterView *p);
-                const char *lost;  /* in this order, */
-                uint64_t apart_ms; /* so far apart */
+                const char *lost;  /* the hosts are lost in this order, */
+                uint64_t apart_ms; /* with this distance */
                 const char *plan;
         } rows[] = {
                 { lay_nothing, "ABC", 100, "run y.service D" },
@@ -309,7 +309,7 @@ static void a_host_is_through_when_nothing_is_left_to_be_moved_from_it(void **st
                 { lay_on_two, "BAC", 100, "run x.service D; run y.service E" },
                 { lay_on_two, "ABC", 0, "run x.service D; run y.service E" },
                 { lay_moved_in_the_same_moment, "ABC", 100, "stop x.service A; run y.service E" },
-                { lay_on_its_way, "ABC", 100, "run x.service E" },
+                { lay_moving, "ABC", 100, "run x.service E" },
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -323,7 +323,7 @@ static void a_host_is_through_when_nothing_is_left_to_be_moved_from_it(void **st
                         p.cluster.now_ms += rows[i].apart_ms;
                         cluster_view_presence(&p, (char[]) { rows[i].lost[k], 0 }, PRESENCE_LOST);
                 }
-                if (rows[i].lay == lay_on_its_way) /* up since later than that */
+                if (rows[i].lay == lay_moving) /* up since a later time */
                         cluster_view_presence(&p, "D", PRESENCE_UP);
                 p.cluster.now_ms += 30000;
                 plans(&p, rows[i].plan);
@@ -333,14 +333,14 @@ static void a_host_is_through_when_nothing_is_left_to_be_moved_from_it(void **st
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(many_that_vanish_together_move_late_and_one_by_one),
-                cmocka_unit_test(two_of_six_are_not_too_many),
-                cmocka_unit_test(many_that_vanish_one_after_the_other_are_no_storm),
-                cmocka_unit_test(a_host_that_returns_ends_the_storm),
-                cmocka_unit_test(hosts_that_vanish_together_are_let_go_in_the_order_of_their_loss),
-                cmocka_unit_test(two_of_five_within_a_minute_are_too_many),
-                cmocka_unit_test(a_storm_ends_with_the_last_minute_that_has_too_many),
-                cmocka_unit_test(a_host_is_through_when_nothing_is_left_to_be_moved_from_it),
+                cmocka_unit_test(units_of_many_hosts_that_vanish_together_move_late_and_host_by_host),
+                cmocka_unit_test(two_of_six_hosts_do_not_start_the_brake),
+                cmocka_unit_test(many_hosts_that_vanish_one_after_the_other_do_not_start_the_brake),
+                cmocka_unit_test(a_host_that_returns_ends_the_brake),
+                cmocka_unit_test(hosts_that_vanish_together_are_released_in_the_order_of_their_loss),
+                cmocka_unit_test(two_of_five_hosts_within_a_minute_start_the_brake),
+                cmocka_unit_test(the_brake_holds_hosts_up_to_the_last_minute_with_too_many_losses),
+                cmocka_unit_test(a_host_is_through_when_all_moves_from_it_are_complete),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
-/* Plans, verdicts, marks and decisions with each allocation failing: -ENOMEM, or all of the result. Sentences
- * of refusals alone may be missing. */
+/* Plans, verdicts, marks and decisions with each allocation failing: -ENOMEM, or the whole result. Only
+ * reasons of refusals may be missing. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "fleetd/engine/engine.h"
 #include "fleetd/engine/plan.h"
-#include "fleetd/scheduler/rules.h"
+#include "fleetd/scheduler/filters.h"
 #include "fleetd/scheduler/scheduler.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/cluster_view.h"
@@ -19,38 +19,37 @@ static void survive(const char *name, int (*scenario)(void *userdata), void *use
         assert_true(alloc_fail_each(name, scenario, userdata, 1) > 0);
 }
 
-/* Pictures in which no machine is refused to a unit that looks for one: each allocation is one that the plan
- * needs. */
+/* Cluster views in which no machine rejects a unit: the plan needs each allocation. */
 static ClusterView calm, held, alone;
 
-static void make_calm_pictures(void) {
+static void make_views_without_refusals(void) {
         calm = (ClusterView) { .cluster.now_ms = 1000000 };
         for (char c = 'A'; c <= 'C'; c++)
                 cluster_view_machine(&calm, (char[]) { c, 0 }, "", PRESENCE_UP);
         cluster_view_unit(&calm, "all.service", "Global=true", TARGET_LAUNCHED);
         cluster_view_unit(&calm, "edited.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&calm, "A", "edited.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&calm, "A", "edited.service", ASSIGNMENT_RUN);
         cluster_view_text(&calm, "edited.service", "", "/bin/false");
         cluster_view_unit(&calm, "ended.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
-        cluster_view_order(&calm, "A", "ended.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&calm, "A", "ended.service", ASSIGNMENT_RUN);
         cluster_view_done(&calm, "A", "ended.service");
         cluster_view_unit(&calm, "moved.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&calm, "A", "moved.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&calm, "A", "moved.service", ASSIGNMENT_RUN);
         calm.cluster.now_ms++;
-        cluster_view_order(&calm, "B", "ended.service", ASSIGNMENT_RUN);
-        cluster_view_order(&calm, "B", "moved.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&calm, "B", "ended.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&calm, "B", "moved.service", ASSIGNMENT_RUN);
         cluster_view_state(&calm, "B", "moved.service", "active");
         cluster_view_state(&calm, "C", "moved.service", "active");
         cluster_view_unit(&calm, "new-1.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&calm, "new-2.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&calm, "old.service", "", TARGET_INACTIVE);
-        cluster_view_order(&calm, "A", "old.service", ASSIGNMENT_RUN);
-        cluster_view_order(&calm, "B", "old.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&calm, "A", "old.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&calm, "B", "old.service", ASSIGNMENT_RUN);
         cluster_view_unit(&calm, "stray.service", "", TARGET_INACTIVE);
         cluster_view_state(&calm, "A", "stray.service", "active");
         cluster_view_state(&calm, "B", "stray.service", "active");
 
-        /* Two hosts that the brake lets go, and one that is away. */
+        /* Two hosts that the brake releases, and one that is away. */
         held = (ClusterView) { .cluster.now_ms = 1000000 };
         cluster_view_machine(&held, "A", "", PRESENCE_LOST);
         cluster_view_machine(&held, "B", "", PRESENCE_LOST);
@@ -58,15 +57,15 @@ static void make_calm_pictures(void) {
         cluster_view_machine(&held, "D", "", PRESENCE_UP);
         cluster_view_machine(&held, "F", "", PRESENCE_AWAY);
         cluster_view_unit(&held, "old-1.service", "", TARGET_INACTIVE);
-        cluster_view_order(&held, "A", "old-1.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&held, "A", "old-1.service", ASSIGNMENT_RUN);
         cluster_view_unit(&held, "old-2.service", "", TARGET_INACTIVE);
-        cluster_view_order(&held, "B", "old-2.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&held, "B", "old-2.service", ASSIGNMENT_RUN);
         cluster_view_unit(&held, "waits.service", "MachineID=ffffffff", TARGET_LAUNCHED);
-        cluster_view_order(&held, "C", "waits.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&held, "C", "waits.service", ASSIGNMENT_RUN);
         held.cluster.now_ms++;
-        cluster_view_order(&held, "F", "waits.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&held, "F", "waits.service", ASSIGNMENT_RUN);
         held.cluster.now_ms++;
-        cluster_view_order(&held, "D", "waits.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&held, "D", "waits.service", ASSIGNMENT_RUN);
         held.cluster.now_ms += 30000;
 
         alone = (ClusterView) { .cluster.now_ms = 1000000 };
@@ -74,14 +73,14 @@ static void make_calm_pictures(void) {
         cluster_view_unit(&alone, "follower.service", "MachineOf=new.service", TARGET_LAUNCHED);
         cluster_view_unit(&alone, "new.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&alone, "replacing.service", "Replaces=new.service", TARGET_LAUNCHED);
-        cluster_view_order(&alone, "A", "replacing.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&alone, "A", "replacing.service", ASSIGNMENT_RUN);
 }
 
 typedef struct Strict {
         const char *name;
         ClusterView *picture;
         const char *unit;   /* NULL: all */
-        size_t work_max, n; /* changes; 0: not known yet */
+        size_t work_max, n; /* changes; 0: unknown */
 } Strict;
 
 static int plan_strictly(void *userdata) {
@@ -102,7 +101,7 @@ static int judge(void *userdata) {
         EngineVerdict verdict = ENGINE_STAYS;
         SchedulerView *view = NULL;
         Error why = {};
-        int r = scheduler_view_new(&held.cluster, &view);
+        int r = scheduler_view_new(&held.cluster, held.cluster.now_ms, &view);
 
         r = r     ?:
                     engine_judge(view, &held.cluster,
@@ -121,7 +120,7 @@ static int count_unit(void *userdata, const char *unit) {
         return 0;
 }
 
-/* A change that is not marked is an error. */
+/* A change that could not be marked is an error. */
 static int mark_changes(void *userdata) {
         static const RegistryChange changes[] = {
                 { .kind = CHANGED_TARGET, .unit = "edited.service" },
@@ -146,10 +145,10 @@ static int mark_changes(void *userdata) {
         return r;
 }
 
-/* Of two in conflict one moves, so refusals are told. */
+/* One of two in conflict moves, so that refusals are reported. */
 static ClusterView crowded;
 
-static void make_crowded_picture(void) {
+static void make_crowded_view(void) {
         char name[32];
 
         crowded = (ClusterView) { .cluster.now_ms = 100000 };
@@ -162,11 +161,11 @@ static void make_crowded_picture(void) {
                                   TARGET_LAUNCHED);
         }
         cluster_view_unit(&crowded, "db.service", "Replaces=web@3.service", TARGET_LAUNCHED);
-        cluster_view_order(&crowded, "C", "web@1.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&crowded, "C", "web@1.service", ASSIGNMENT_RUN);
         cluster_view_unit(&crowded, "x.service", "Conflicts=y.service", TARGET_LAUNCHED);
         cluster_view_unit(&crowded, "y.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&crowded, "A", "x.service", ASSIGNMENT_RUN);
-        cluster_view_order(&crowded, "A", "y.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&crowded, "A", "x.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&crowded, "A", "y.service", ASSIGNMENT_RUN);
 }
 
 static int plan_crowded(void *userdata) {
@@ -174,7 +173,7 @@ static int plan_crowded(void *userdata) {
         EnginePlan plan = {};
         int r = engine_plan(&crowded.cluster, NULL, 0, 30000, &plan);
 
-        *n = *n ?: plan.n; /* undisturbed, at first */
+        *n = *n ?: plan.n; /* the first time, without failures */
         if (r == 0)
                 assert_int_equal(plan.n, *n);
         engine_plan_done(&plan);
@@ -186,18 +185,18 @@ static int decide(void *userdata) {
         const ClusterMachine *machine = NULL;
         SchedulerView *view = NULL;
         Error why = {};
-        int r = scheduler_view_new(&crowded.cluster, &view);
+        int r = scheduler_view_new(&crowded.cluster, crowded.cluster.now_ms, &view);
 
         r = r ?: scheduler_pick(view, u, &machine, &why);
         r = r ?: scheduler_view_place(view, machine->id, u);
         if (r == 0)
-                assert_true(view_has(view, machine, u->name));
+                assert_true(scheduler_view_has(view, machine, u->name));
         r = r ?: scheduler_view_remove(view, machine->id, u);
         scheduler_view_free(view);
         return r;
 }
 
-static void plans_are_complete_or_say_that_memory_is_short(void **state) {
+static void plans_are_complete_or_fail_with_enomem(void **state) {
         static Strict plans[] = {
                 { "a plan of all, where nothing is refused", &calm, NULL, 0, 0 },
                 { "a plan that leaves a rest", &calm, NULL, 1, 0 },
@@ -206,8 +205,8 @@ static void plans_are_complete_or_say_that_memory_is_short(void **state) {
         };
         size_t n = 0;
 
-        make_calm_pictures();
-        make_crowded_picture();
+        make_views_without_refusals();
+        make_crowded_view();
         for (size_t i = 0; i < ELEMENTS(plans); i++)
                 survive(plans[i].name, plan_strictly, &plans[i]);
         survive("a plan with refusals", plan_crowded, &n);
@@ -222,7 +221,7 @@ static void plans_are_complete_or_say_that_memory_is_short(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(plans_are_complete_or_say_that_memory_is_short),
+                cmocka_unit_test(plans_are_complete_or_fail_with_enomem),
         };
 
         log_set_max_priority(LOG_EMERG);

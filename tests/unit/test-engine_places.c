@@ -11,9 +11,9 @@
 #include "fleetd/scheduler/scheduler.h"
 #include "tests/lib/plans.h"
 
-/* -- What an order says -- */
+/* -- The contents of an assignment -- */
 
-/* The only change that is planned now; it is applied. */
+/* Return the only change of the plan, after it is applied. */
 static AssignmentChange planned(ClusterView *p) {
         EnginePlan plan = {};
         AssignmentChange c;
@@ -26,8 +26,8 @@ static AssignmentChange planned(ClusterView *p) {
         return c;
 }
 
-/* In place it keeps its age, and holds whatever became of the machine. */
-static void an_order_says_since_when_it_counts_and_for_which_presence(void **state) {
+/* A change in place keeps the age, and does not depend on the presence. */
+static void an_assignment_has_its_age_and_the_index_of_the_presence(void **state) {
         uint64_t presence;
         AssignmentChange c;
         char id[MACHINE_ID_SIZE];
@@ -60,7 +60,7 @@ static void an_order_says_since_when_it_counts_and_for_which_presence(void **sta
         cluster_view_free(&p);
 }
 
-static void an_order_says_why(void **state) {
+static void an_assignment_has_a_reason(void **state) {
         AssignmentChange c;
         ClusterView p;
 
@@ -77,7 +77,7 @@ static void an_order_says_why(void **state) {
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         c = planned(&p);
         assert_string_equal(c.reason, "A is lost; B is the only machine that qualifies");
@@ -100,7 +100,7 @@ static EngineVerdict verdict(const ClusterView *p, Error *why) {
         EngineVerdict v = ENGINE_STAYS;
         SchedulerView *view;
 
-        assert_int_equal(scheduler_view_new(&p->cluster, &view), 0);
+        assert_int_equal(scheduler_view_new(&p->cluster, p->cluster.now_ms, &view), 0);
         assert_int_equal(
                 engine_judge(view, &p->cluster,
                              cluster_assignment(&p->cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "a.service"),
@@ -110,7 +110,7 @@ static EngineVerdict verdict(const ClusterView *p, Error *why) {
         return v;
 }
 
-static void an_order_is_judged_as_the_plans_are_made(void **state) {
+static void an_assignment_is_judged_as_in_plans(void **state) {
         Error why = {};
         ClusterView p;
 
@@ -140,9 +140,9 @@ static void an_order_is_judged_as_the_plans_are_made(void **state) {
         cluster_view_free(&p);
 }
 
-/* -- Several places at once -- */
+/* -- Several assignments at once -- */
 
-static void of_two_places_the_newer_one_ends_unless_it_runs(void **state) {
+static void of_two_assignments_the_newer_one_ends_unless_its_unit_runs(void **state) {
         ClusterView p;
 
         two_machines(&p);
@@ -156,7 +156,7 @@ static void of_two_places_the_newer_one_ends_unless_it_runs(void **state) {
         plans(&p, "stop a.service A");
         cluster_view_free(&p);
 
-        /* The newer one was given later, though its key is older. */
+        /* The newer assignment has an older key. */
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
@@ -173,16 +173,16 @@ static void of_two_places_the_newer_one_ends_unless_it_runs(void **state) {
         plans(&p, "stop a.service B");
         cluster_view_free(&p);
 
-        /* Of the same moment: the one whose key is newer. */
+        /* Of the same time: the one with the newer key. */
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "B", "a.service", ASSIGNMENT_RUN);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "B", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         plans(&p, "stop a.service A");
         cluster_view_free(&p);
 }
 
-static void all_former_places_end_when_the_newest_runs(void **state) {
+static void all_former_assignments_end_when_the_newest_runs(void **state) {
         ClusterView p;
 
         two_machines(&p);
@@ -201,8 +201,8 @@ static void all_former_places_end_when_the_newest_runs(void **state) {
         cluster_view_free(&p);
 }
 
-/* Eight are looked at in one plan. */
-static void of_ten_places_one_is_left(void **state) {
+/* One plan considers eight. */
+static void of_ten_assignments_one_remains(void **state) {
         static const char *const machines[] = { "A", "B", "C", "D", "E", "F", "A1", "B1", "C1", "D1" };
         const ClusterUnit *u;
         unsigned n = 0;
@@ -211,7 +211,7 @@ static void of_ten_places_one_is_left(void **state) {
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         for (size_t i = 0; i < ELEMENTS(machines); i++) {
                 cluster_view_machine(&p, machines[i], "", PRESENCE_UP);
-                cluster_view_order(&p, machines[i], "a.service", ASSIGNMENT_RUN);
+                cluster_view_assign(&p, machines[i], "a.service", ASSIGNMENT_RUN);
         }
         for (unsigned i = 0; i < 3; i++) {
                 EnginePlan plan = {};
@@ -223,27 +223,28 @@ static void of_ten_places_one_is_left(void **state) {
                 engine_plan_done(&plan);
         }
         u = cluster_unit(&p.cluster, "a.service");
-        for (const ClusterAssignment *o = u->assignments; o; o = o->next)
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit))
                 n += o->kind == ASSIGNMENT_RUN;
         assert_int_equal(n, 1);
         cluster_view_free(&p);
 }
 
-/* A unit for A alone, ordered of A at a moment between two others, where it may not be. */
+/* A unit for A only, with an assignment there that is newer than one and older than the other on machines
+ * that reject it. */
 static void held_on_a(ClusterView *p, bool on_b, bool on_c) {
         two_machines(p);
         cluster_view_machine(p, "C", "", PRESENCE_UP);
         cluster_view_unit(p, "a.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
         if (on_b)
-                cluster_view_order(p, "B", "a.service", ASSIGNMENT_RUN);
+                cluster_view_assign(p, "B", "a.service", ASSIGNMENT_RUN);
         p->cluster.now_ms += 1000;
-        cluster_view_order(p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(p, "A", "a.service", ASSIGNMENT_RUN);
         p->cluster.now_ms += 1000;
         if (on_c)
-                cluster_view_order(p, "C", "a.service", ASSIGNMENT_RUN);
+                cluster_view_assign(p, "C", "a.service", ASSIGNMENT_RUN);
 }
 
-static void a_held_unit_keeps_its_place_and_one_other_until_it_is_known_to_run(void **state) {
+static void a_held_unit_keeps_its_assignment_and_one_other_until_it_is_known_to_run(void **state) {
         ClusterView p;
 
         held_on_a(&p, false, false);
@@ -273,8 +274,8 @@ static void a_held_unit_keeps_its_place_and_one_other_until_it_is_known_to_run(v
         cluster_view_free(&p);
 }
 
-/* Of two in conflict the later one would yield. */
-static void a_machine_that_is_away_or_cannot_be_read_is_not_judged(void **state) {
+/* Of two in conflict, the later one would yield. */
+static void an_assignment_on_an_away_or_unreadable_machine_is_not_judged(void **state) {
         for (unsigned i = 0; i < 2; i++) {
                 ClusterView p;
 
@@ -294,14 +295,14 @@ static void a_machine_that_is_away_or_cannot_be_read_is_not_judged(void **state)
         }
 }
 
-static void a_move_goes_on_while_the_former_host_is_away(void **state) {
+static void a_move_continues_while_the_former_host_is_away(void **state) {
         ClusterView p;
 
         two_machines(&p);
         cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
         cluster_view_unit(&p, "a.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
         plans(&p, "run a.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         p.cluster.now_ms += 1000;
         cluster_view_machine(&p, "B", "zone=a", PRESENCE_UP);
         cluster_view_machine(&p, "A", "zone=b", PRESENCE_UP);
@@ -331,7 +332,7 @@ static void a_unit_that_would_be_replaced_everywhere_stays_where_it_is(void **st
         plans(&p, "run a.service A");
         plans(&p, "");
 
-        /* From where it may not be it goes there, too. */
+        /* From a machine that rejects it, it moves there, too. */
         cluster_view_text(&p, "a.service", "MachineMetadata=zone=b", "/bin/false");
         cluster_view_machine(&p, "B", "zone=b", PRESENCE_UP);
         plans(&p, "run a.service B");
@@ -348,13 +349,13 @@ static void a_replacing_unit_is_placed_before_the_one_that_it_replaces(void **st
         cluster_view_free(&p);
 }
 
-static void a_global_unit_that_finishes_gets_its_next_text_everywhere(void **state) {
+static void a_global_unit_that_finishes_gets_its_next_revision_on_all_machines(void **state) {
         ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
         plans(&p, "run g.service A; run g.service B");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_text(&p, "g.service", "Global=true", "/bin/false");
         plans(&p, "run g.service A");
         cluster_view_done(&p, "A", "g.service");
@@ -362,13 +363,13 @@ static void a_global_unit_that_finishes_gets_its_next_text_everywhere(void **sta
         cluster_view_free(&p);
 }
 
-static void a_loaded_unit_has_moved_once_systemd_has_it(void **state) {
+static void a_loaded_unit_has_moved_when_systemd_has_loaded_it(void **state) {
         ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LOADED);
         plans(&p, "load a.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         p.cluster.now_ms += 1000;
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "load a.service B");
@@ -380,15 +381,15 @@ static void a_loaded_unit_has_moved_once_systemd_has_it(void **state) {
         cluster_view_free(&p);
 }
 
-/* Same moment, same transaction. */
-static void of_two_that_came_in_one_plan_the_one_with_the_greater_name_yields(void **state) {
+/* The same time, and the same transaction. */
+static void of_two_units_of_one_plan_the_one_with_the_greater_name_yields(void **state) {
         ClusterView p = { .cluster.now_ms = 1000000 };
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
         plans(&p, "run a.service A; run b.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_text(&p, "a.service", "Conflicts=b.service", "/bin/true");
         plans(&p, "run a.service A; stop b.service A");
         cluster_view_free(&p);
@@ -396,20 +397,20 @@ static void of_two_that_came_in_one_plan_the_one_with_the_greater_name_yields(vo
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(an_order_says_since_when_it_counts_and_for_which_presence),
-                cmocka_unit_test(an_order_says_why),
-                cmocka_unit_test(an_order_is_judged_as_the_plans_are_made),
-                cmocka_unit_test(of_two_places_the_newer_one_ends_unless_it_runs),
-                cmocka_unit_test(all_former_places_end_when_the_newest_runs),
-                cmocka_unit_test(of_ten_places_one_is_left),
-                cmocka_unit_test(a_held_unit_keeps_its_place_and_one_other_until_it_is_known_to_run),
-                cmocka_unit_test(a_machine_that_is_away_or_cannot_be_read_is_not_judged),
-                cmocka_unit_test(a_move_goes_on_while_the_former_host_is_away),
+                cmocka_unit_test(an_assignment_has_its_age_and_the_index_of_the_presence),
+                cmocka_unit_test(an_assignment_has_a_reason),
+                cmocka_unit_test(an_assignment_is_judged_as_in_plans),
+                cmocka_unit_test(of_two_assignments_the_newer_one_ends_unless_its_unit_runs),
+                cmocka_unit_test(all_former_assignments_end_when_the_newest_runs),
+                cmocka_unit_test(of_ten_assignments_one_remains),
+                cmocka_unit_test(a_held_unit_keeps_its_assignment_and_one_other_until_it_is_known_to_run),
+                cmocka_unit_test(an_assignment_on_an_away_or_unreadable_machine_is_not_judged),
+                cmocka_unit_test(a_move_continues_while_the_former_host_is_away),
                 cmocka_unit_test(a_unit_that_would_be_replaced_everywhere_stays_where_it_is),
                 cmocka_unit_test(a_replacing_unit_is_placed_before_the_one_that_it_replaces),
-                cmocka_unit_test(a_global_unit_that_finishes_gets_its_next_text_everywhere),
-                cmocka_unit_test(a_loaded_unit_has_moved_once_systemd_has_it),
-                cmocka_unit_test(of_two_that_came_in_one_plan_the_one_with_the_greater_name_yields),
+                cmocka_unit_test(a_global_unit_that_finishes_gets_its_next_revision_on_all_machines),
+                cmocka_unit_test(a_loaded_unit_has_moved_when_systemd_has_loaded_it),
+                cmocka_unit_test(of_two_units_of_one_plan_the_one_with_the_greater_name_yields),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,7 +20,7 @@ static void assert_plan(ClusterView *p, const char *expected) {
         assert_string_equal(plan, expected);
 }
 
-/* Lost and back again, a second for each. */
+/* The machine is lost, and returns; each takes a second. */
 static void flap(ClusterView *p, const char *machine) {
         p->cluster.now_ms += 1000;
         cluster_view_presence(p, machine, PRESENCE_LOST);
@@ -28,7 +28,7 @@ static void flap(ClusterView *p, const char *machine) {
         cluster_view_presence(p, machine, PRESENCE_UP);
 }
 
-/* -- fleet's decision vectors -- */
+/* -- The decisions of fleet -- */
 
 static void a_launched_unit_gets_the_smallest_of_the_least_loaded(void **state) {
         ClusterView p;
@@ -60,7 +60,7 @@ static void an_inactive_unit_is_stopped_where_it_is(void **state) {
         cluster_view_target(&p, "a.service", TARGET_INACTIVE);
         plans(&p, "stop a.service A");
         plans(&p, "");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
         cluster_view_free(&p);
 }
@@ -89,7 +89,7 @@ static void of_two_that_conflict_exactly_one_moves(void **state) {
         run_on(&p, "A", "b.service");
         cluster_view_text(&p, "a.service", "Conflicts=b.service", "/bin/true");
         plans(&p, "run a.service A; stop b.service A; run b.service B");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
         cluster_view_free(&p);
 }
@@ -104,17 +104,17 @@ static void three_that_exclude_each_other_fill_two_machines(void **state) {
         plans(&p, "run a@1.service A; run a@2.service B");
         plans(&p, "");
 
-        /* The third gets the place of one that goes, when that has stopped. */
-        cluster_view_obey(&p);
+        /* The third gets the machine of one that stops, after the stop. */
+        cluster_view_execute(&p);
         cluster_view_target(&p, "a@1.service", TARGET_INACTIVE);
         plans(&p, "stop a@1.service A");
         plans(&p, "");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "run a@3.service A");
         cluster_view_free(&p);
 }
 
-static void a_follower_goes_where_its_peer_goes(void **state) {
+static void a_follower_runs_where_its_peer_runs(void **state) {
         ClusterView p;
 
         two_machines(&p);
@@ -123,18 +123,18 @@ static void a_follower_goes_where_its_peer_goes(void **state) {
         plans(&p, "");
         cluster_view_target(&p, "z.service", TARGET_LAUNCHED);
         plans(&p, "run b.service A; run z.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
 
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         plans(&p, "run b.service B; run z.service B");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "stop b.service A; stop z.service A");
         plans(&p, "");
         cluster_view_free(&p);
 }
 
-static void a_follower_goes_where_a_global_peer_is(void **state) {
+static void a_follower_runs_where_a_global_peer_runs(void **state) {
         ClusterView p;
 
         two_machines(&p);
@@ -152,13 +152,13 @@ static void a_follower_stops_with_its_peer(void **state) {
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "b.service", "MachineOf=a.service", TARGET_LAUNCHED);
         plans(&p, "run a.service A; run b.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_target(&p, "a.service", TARGET_INACTIVE);
         plans(&p, "stop a.service A; stop b.service A");
         cluster_view_free(&p);
 }
 
-static void peers_of_each_other_wait_for_ever(void **state) {
+static void units_that_follow_each_other_wait_forever(void **state) {
         ClusterView p;
 
         two_machines(&p);
@@ -178,7 +178,7 @@ static void an_inactive_global_unit_is_neither_load_nor_conflict(void **state) {
         cluster_view_free(&p);
 }
 
-static void a_short_machine_id_is_enough(void **state) {
+static void a_short_machine_id_is_sufficient(void **state) {
         ClusterView p;
 
         two_machines(&p);
@@ -197,12 +197,12 @@ static void the_replaced_unit_moves_if_it_can(void **state) {
         run_on(&p, "A", "k.service");
         plans(&p, "run a.service B");
         plans(&p, "");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "stop a.service A");
         plans(&p, "");
         cluster_view_free(&p);
 
-        /* With nowhere to go, both stay, without end and without flapping. */
+        /* Without another machine, both remain, and no plan changes that. */
         p = (ClusterView) {};
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
@@ -210,23 +210,23 @@ static void the_replaced_unit_moves_if_it_can(void **state) {
         run_on(&p, "A", "k.service");
         plans(&p, "run a.service A");
         plans(&p, "");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
         cluster_view_free(&p);
 }
 
-/* -- Targets and texts -- */
+/* -- Target states and revisions -- */
 
-static void loaded_is_not_started(void **state) {
+static void a_loaded_unit_is_not_started(void **state) {
         ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LOADED);
         plans(&p, "load a.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
         plans(&p, "run a.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
         cluster_view_target(&p, "a.service", TARGET_LOADED);
         plans(&p, "load a.service A");
@@ -240,17 +240,17 @@ static void a_destroyed_unit_is_stopped_everywhere(void **state) {
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
         plans(&p, "run a.service A; run g.service A; run g.service B");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_destroy(&p, "a.service");
         cluster_view_destroy(&p, "g.service");
         plans(&p, "stop a.service A; stop g.service A; stop g.service B");
         plans(&p, "");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
         cluster_view_free(&p);
 }
 
-static void an_edited_unit_is_ordered_anew_in_place(void **state) {
+static void an_edited_unit_gets_a_new_assignment_in_place(void **state) {
         ClusterView p;
 
         two_machines(&p);
@@ -259,11 +259,11 @@ static void an_edited_unit_is_ordered_anew_in_place(void **state) {
         cluster_view_text(&p, "a.service", "", "/bin/false");
         plans(&p, "run a.service A");
         plans(&p, "");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
 
-        /* The same text written again: the order follows, so that it always names what is meant; nothing else
-         * does. */
+        /* The same text, written again: only the assignment changes, so that it names the current revision.
+         */
         cluster_view_text(&p, "a.service", "", "/bin/false");
         plans(&p, "run a.service A");
         plans(&p, "");
@@ -277,7 +277,7 @@ static void an_edited_global_unit_changes_on_one_machine_at_a_time(void **state)
         cluster_view_machine(&p, "C", "", PRESENCE_UP);
         cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
         plans(&p, "run g.service A; run g.service B; run g.service C");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
 
         cluster_view_text(&p, "g.service", "Global=true", "/bin/false");
@@ -289,33 +289,33 @@ static void an_edited_global_unit_changes_on_one_machine_at_a_time(void **state)
         plans(&p, "run g.service B");
         cluster_view_presence(&p, "B", PRESENCE_LOST);
         plans(&p, "run g.service C");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
         cluster_view_presence(&p, "B", PRESENCE_UP);
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
         cluster_view_free(&p);
 }
 
-static void a_unit_put_right_after_a_bad_edit_goes_on(void **state) {
+static void a_global_unit_that_is_corrected_after_a_bad_edit_continues_its_update(void **state) {
         ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
         plans(&p, "run g.service A; run g.service B");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_text(&p, "g.service", "Global=true", "/bin/false");
         plans(&p, "run g.service A");
         cluster_view_state(&p, "A", "g.service", "failed");
         cluster_view_text(&p, "g.service", "Global=true", "/bin/cat");
         plans(&p, "run g.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_state(&p, "A", "g.service", "active");
         plans(&p, "run g.service B");
         cluster_view_free(&p);
 }
 
-static void a_global_unit_comes_with_a_machine_and_goes_with_its_metadata(void **state) {
+static void a_global_unit_starts_on_a_new_machine_and_stops_when_the_metadata_change(void **state) {
         ClusterView p;
 
         two_machines(&p);
@@ -323,38 +323,38 @@ static void a_global_unit_comes_with_a_machine_and_goes_with_its_metadata(void *
         plans(&p, "");
         cluster_view_machine(&p, "B", "zone=a", PRESENCE_UP);
         plans(&p, "run g.service B");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_machine(&p, "B", "zone=b", PRESENCE_UP);
         plans(&p, "stop g.service B");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
         cluster_view_free(&p);
 }
 
-static void metadata_that_change_move_a_unit_gently(void **state) {
+static void changed_metadata_move_a_unit_which_runs_until_the_new_one_does(void **state) {
         ClusterView p;
 
         two_machines(&p);
         cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
         cluster_view_unit(&p, "a.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
         plans(&p, "run a.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_machine(&p, "B", "zone=a", PRESENCE_UP);
         cluster_view_machine(&p, "A", "zone=b", PRESENCE_UP);
         plans(&p, "run a.service B");
         plans(&p, "");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "stop a.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
 
-        /* And where it fits nowhere any more, it may not run. */
+        /* Without a machine that fits, the unit stops. */
         cluster_view_machine(&p, "B", "zone=c", PRESENCE_UP);
         plans(&p, "stop a.service B");
         plans(&p, "");
         cluster_view_free(&p);
 }
 
-static void what_is_wanted_again_before_it_stopped_stays_there(void **state) {
+static void a_unit_that_is_launched_again_before_it_has_stopped_stays_there(void **state) {
         ClusterView p;
 
         two_machines(&p);
@@ -365,7 +365,7 @@ static void what_is_wanted_again_before_it_stopped_stays_there(void **state) {
         cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
         plans(&p, "run a.service B");
 
-        /* On a machine that is away it may still run: it is not started a second time. */
+        /* It may still run on a machine that is away: it is not started on another one. */
         cluster_view_target(&p, "a.service", TARGET_INACTIVE);
         plans(&p, "stop a.service B");
         cluster_view_presence(&p, "B", PRESENCE_AWAY);
@@ -376,9 +376,9 @@ static void what_is_wanted_again_before_it_stopped_stays_there(void **state) {
         cluster_view_free(&p);
 }
 
-/* -- Rule 20: who keeps getting lost -- */
+/* -- Flap damping -- */
 
-static void who_was_lost_twice_keeps_its_units_and_gets_no_new_ones_for_a_while(void **state) {
+static void a_machine_that_was_lost_twice_keeps_its_units_and_gets_no_new_ones_for_a_while(void **state) {
         EnginePlan plan = {};
         ClusterView p;
 
@@ -390,7 +390,7 @@ static void who_was_lost_twice_keeps_its_units_and_gets_no_new_ones_for_a_while(
         run_on(&p, "B", "g.service");
         flap(&p, "A");
         cluster_view_unit(&p, "b.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
-        plans(&p, "run b.service A"); /* once is no habit */
+        plans(&p, "run b.service A"); /* not after one loss */
 
         flap(&p, "A");
         cluster_view_unit(&p, "c.service", "MachineID=aaaaaaaa", TARGET_LAUNCHED);
@@ -410,7 +410,7 @@ static void who_was_lost_twice_keeps_its_units_and_gets_no_new_ones_for_a_while(
         cluster_view_free(&p);
 }
 
-static void what_is_there_without_an_order_may_go_on_where_nothing_new_comes(void **state) {
+static void a_unit_without_an_assignment_may_stay_on_a_machine_that_gets_no_new_ones(void **state) {
         ClusterView p;
 
         two_machines(&p);
@@ -426,9 +426,9 @@ static void what_is_there_without_an_order_may_go_on_where_nothing_new_comes(voi
         cluster_view_free(&p);
 }
 
-/* -- Rule 27 and its neighbours -- */
+/* -- Moves -- */
 
-static void a_lost_machines_units_move_and_the_old_orders_end_when_the_new_ones_run(void **state) {
+static void a_lost_machines_units_move_and_the_old_assignments_end_when_the_new_ones_run(void **state) {
         ClusterView p;
 
         two_machines(&p);
@@ -448,10 +448,10 @@ static void a_lost_machines_units_move_and_the_old_orders_end_when_the_new_ones_
         plans(&p, "stop a.service A");
         plans(&p, "");
 
-        /* Back at last, it obeys. */
+        /* The machine returns, and executes the stop. */
         cluster_view_presence(&p, "A", PRESENCE_UP);
         plans(&p, "");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
         cluster_view_free(&p);
 }
@@ -469,12 +469,12 @@ static void a_machine_that_returns_first_keeps_its_units(void **state) {
         cluster_view_presence(&p, "A", PRESENCE_UP);
         plans(&p, "stop a.service B");
         plans(&p, "");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
         cluster_view_free(&p);
 }
 
-static void a_replacement_taken_back_before_it_stopped_counts_as_running(void **state) {
+static void a_withdrawn_replacement_that_has_not_stopped_counts_as_running(void **state) {
         ClusterView p;
 
         two_machines(&p);
@@ -511,8 +511,8 @@ static void a_replacement_that_is_lost_too_is_replaced(void **state) {
         plans(&p, "run a.service C");
         plans(&p, "");
 
-        /* The one in the middle comes back, with nothing running: the last one goes, the first is unheard of.
-         */
+        /* The second machine returns, and nothing runs: the last assignment is withdrawn, the first machine
+         * is still lost. */
         cluster_view_presence(&p, "B", PRESENCE_UP);
         plans(&p, "stop a.service C");
         cluster_view_state(&p, "B", "a.service", "active");
@@ -521,7 +521,7 @@ static void a_replacement_that_is_lost_too_is_replaced(void **state) {
         cluster_view_free(&p);
 }
 
-static void who_has_left_is_replaced_at_once(void **state) {
+static void a_machine_that_has_left_is_replaced_at_once(void **state) {
         ClusterView p;
 
         two_machines(&p);
@@ -532,7 +532,7 @@ static void who_has_left_is_replaced_at_once(void **state) {
         cluster_view_free(&p);
 }
 
-static void with_nowhere_to_go_the_order_stays(void **state) {
+static void without_another_machine_the_assignment_remains(void **state) {
         ClusterView p;
 
         two_machines(&p);
@@ -543,12 +543,12 @@ static void with_nowhere_to_go_the_order_stays(void **state) {
         cluster_view_free(&p);
 }
 
-static void what_has_finished_is_not_run_elsewhere(void **state) {
+static void a_finished_unit_is_not_run_elsewhere(void **state) {
         ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "job.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "job.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "job.service", ASSIGNMENT_RUN);
         cluster_view_done(&p, "A", "job.service");
         plans(&p, "");
         cluster_view_presence(&p, "A", PRESENCE_LOST);
@@ -558,75 +558,75 @@ static void what_has_finished_is_not_run_elsewhere(void **state) {
         cluster_view_free(&p);
 }
 
-static void what_has_failed_stays_failed(void **state) {
+static void a_failed_unit_is_not_moved(void **state) {
         ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         cluster_view_state(&p, "A", "a.service", "failed");
         plans(&p, "");
         cluster_view_free(&p);
 }
 
-static void what_runs_without_an_order_gets_one_or_the_other(void **state) {
+static void a_unit_that_runs_without_an_assignment_gets_one_to_run_or_to_stop(void **state) {
         ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         cluster_view_state(&p, "B", "a.service", "active");
         plans(&p, "run a.service B");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_state(&p, "A", "a.service", "active");
         plans(&p, "stop a.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
 
         cluster_view_unit(&p, "b.service", "", TARGET_INACTIVE);
         cluster_view_state(&p, "A", "b.service", "active");
         cluster_view_state(&p, "B", "b.service", "active");
         plans(&p, "stop b.service A; stop b.service B");
 
-        /* Unknown is not removed. */
+        /* A unit that the cluster does not contain is unknown, not removed. */
         cluster_view_state(&p, "A", "unknown.service", "active");
         plans(&p, "");
 
-        /* That it has failed on a machine is no reason to run it there. */
+        /* A failed unit does not select its machine. */
         cluster_view_unit(&p, "c.service", "", TARGET_LAUNCHED);
         cluster_view_state(&p, "B", "c.service", "failed");
         plans(&p, "run c.service A");
         cluster_view_free(&p);
 }
 
-static void what_runs_elsewhere_than_ordered_stays_there(void **state) {
+static void a_unit_that_runs_on_another_machine_than_assigned_stays_there(void **state) {
         ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         cluster_view_state(&p, "A", "a.service", "inactive");
         cluster_view_state(&p, "B", "a.service", "active");
         plans(&p, "run a.service B");
         plans(&p, "stop a.service A");
         plans(&p, "");
         cluster_view_unit(&p, "d.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "d.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "d.service", ASSIGNMENT_RUN);
         cluster_view_state(&p, "A", "d.service", "inactive");
         cluster_view_state(&p, "B", "d.service", "failed");
         plans(&p, "");
         cluster_view_destroy(&p, "d.service");
         plans(&p, "stop d.service A");
 
-        /* What runs where it was ordered stays; the other goes. */
+        /* The unit that runs as assigned remains; the other one stops. */
         cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "b.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "b.service", ASSIGNMENT_RUN);
         cluster_view_state(&p, "A", "b.service", "active");
         cluster_view_state(&p, "B", "b.service", "active");
         plans(&p, "stop b.service B");
 
-        /* A host that was lost has left what it said behind. */
-        cluster_view_obey(&p);
+        /* The states of a lost host are outdated. */
+        cluster_view_execute(&p);
         cluster_view_unit(&p, "c.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "c.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "c.service", ASSIGNMENT_RUN);
         cluster_view_state(&p, "A", "c.service", "active");
         cluster_view_state(&p, "B", "c.service", "active");
         cluster_view_presence(&p, "A", PRESENCE_LOST);
@@ -634,7 +634,7 @@ static void what_runs_elsewhere_than_ordered_stays_there(void **state) {
         cluster_view_free(&p);
 }
 
-static void orders_wait_until_all_have_said_what_runs_or_five_minutes_or_until_told(void **state) {
+static void after_a_restore_the_engine_waits_for_all_reports_or_five_minutes_or_an_operator(void **state) {
         const ClusterMachine *missing;
         char key[128], id[MACHINE_ID_SIZE];
         uint64_t again_ms;
@@ -652,7 +652,7 @@ static void orders_wait_until_all_have_said_what_runs_or_five_minutes_or_until_t
         assert_string_equal(missing->id, cluster_view_id(id, "A"));
         assert_int_equal(again_ms, ADOPTION_MS);
         snprintf(key, sizeof(key), "/_fleet/machine/%s/reported", id);
-        cluster_view_put(&p, key, "00000000000000aa"); /* of another lineage */
+        cluster_view_put(&p, key, "00000000000000aa"); /* of an earlier lineage */
         assert_string_equal((engine_awaits_reports(&p.cluster, &missing, &again_ms), missing->id), id);
         cluster_view_put(&p, key, "00000000000000ab");
         assert_true(engine_awaits_reports(&p.cluster, &missing, &again_ms));
@@ -679,34 +679,34 @@ static void orders_wait_until_all_have_said_what_runs_or_five_minutes_or_until_t
         cluster_view_free(&p);
 }
 
-static void a_name_that_is_taken_on_one_machine_runs_on_another(void **state) {
+static void a_unit_in_conflict_on_one_machine_runs_on_another(void **state) {
         ClusterView p;
 
         two_machines(&p);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         plans(&p, "run a.service A");
-        cluster_view_foreign(&p, "A", "a.service");
+        cluster_view_conflicting(&p, "A", "a.service");
         plans(&p, "run a.service B");
         plans(&p, "");
         cluster_view_state(&p, "B", "a.service", "active");
         plans(&p, "stop a.service A");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         plans(&p, "");
 
-        /* Taken everywhere it waits, without going round, until it is free somewhere. */
+        /* With a conflicting unit on each machine, it waits, without moves, until one of them is free. */
         cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
         plans(&p, "run b.service A");
-        cluster_view_foreign(&p, "A", "b.service");
+        cluster_view_conflicting(&p, "A", "b.service");
         plans(&p, "run b.service B");
-        cluster_view_foreign(&p, "B", "b.service");
+        cluster_view_conflicting(&p, "B", "b.service");
         plans(&p, "");
         cluster_view_state(&p, "A", "b.service", "active");
         plans(&p, "stop b.service B");
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
 
         cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
         plans(&p, "run g.service A; run g.service B");
-        cluster_view_foreign(&p, "A", "g.service");
+        cluster_view_conflicting(&p, "A", "g.service");
         cluster_view_state(&p, "B", "g.service", "active");
         plans(&p, "");
         cluster_view_free(&p);
@@ -780,7 +780,7 @@ static void forget_names(Chance *c) {
         c->n = 0;
 }
 
-static void a_name_that_is_taken_is_looked_at_when_a_machine_comes(void **state) {
+static void a_unit_in_conflict_is_planned_when_a_machine_joins(void **state) {
         Chance c = {};
         ClusterView p;
 
@@ -788,7 +788,7 @@ static void a_name_that_is_taken_is_looked_at_when_a_machine_comes(void **state)
         cluster_view_unit(&p, "a.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
         cluster_view_machine(&p, "A", "zone=a", PRESENCE_UP);
         plans(&p, "run a.service A");
-        cluster_view_foreign(&p, "A", "a.service");
+        cluster_view_conflicting(&p, "A", "a.service");
         plans(&p, "");
 
         cluster_view_machine(&p, "B", "zone=a", PRESENCE_UP);
@@ -804,10 +804,10 @@ static void a_name_that_is_taken_is_looked_at_when_a_machine_comes(void **state)
         cluster_view_free(&p);
 }
 
-/* A host of a later version writes one of the keys. What it was about there is still there, or it would be a
- * removal. */
-static bool become_unreadable(ClusterView *p, Chance *c, const char *unit, const char *machine,
-                              RegistryChange *ret) {
+/* A host of a later version writes one of the keys. The object of the key still exists; otherwise this would
+ * be a removal. */
+static bool make_unreadable(ClusterView *p, Chance *c, const char *unit, const char *machine,
+                            RegistryChange *ret) {
         static const struct {
                 LayoutKind key;
                 int change;
@@ -838,8 +838,8 @@ static bool become_unreadable(ClusterView *p, Chance *c, const char *unit, const
         return true;
 }
 
-/* Something happens; what the registry would tell is told. */
-static void happen(ClusterView *p, Chance *c) {
+/* Apply one random change, and report it as the registry does. */
+static void apply_random_change(ClusterView *p, Chance *c) {
         const char *unit = ANY(c, all_units), *machine = ANY(c, all_machines);
         char id[MACHINE_ID_SIZE];
         RegistryChange change = { .unit = unit };
@@ -889,7 +889,7 @@ static void happen(ClusterView *p, Chance *c) {
                 change = (RegistryChange) { .kind = CHANGED_PRESENCE, .machine = id };
                 break;
         case 7:
-                if (random_below(&c->random, 3) > 0 || !become_unreadable(p, c, unit, machine, &change))
+                if (random_below(&c->random, 3) > 0 || !make_unreadable(p, c, unit, machine, &change))
                         return;
                 change.machine = change.machine ? id : NULL;
                 break;
@@ -911,7 +911,7 @@ static void happen(ClusterView *p, Chance *c) {
                 static const char *const actives[] = { "active", "active", "active", "activating", "failed" };
 
                 if (random_below(&c->random, 10) == 0)
-                        cluster_view_foreign(p, machine, unit);
+                        cluster_view_conflicting(p, machine, unit);
                 else
                         cluster_view_state(p, machine, unit, ANY(c, actives));
                 change.kind = CHANGED_STATE;
@@ -946,9 +946,8 @@ static void assert_same(EnginePlan *a, EnginePlan *b, unsigned step) {
         }
 }
 
-/* No plan places a unit where a rule excludes it, or an ordinary one where it is already under way elsewhere.
- */
-static void assert_lawful(const ClusterView *p, const EnginePlan *plan) {
+/* No plan places a unit where a rule rejects it, or an ordinary unit on a second machine without a reason. */
+static void assert_rules_hold(const ClusterView *p, const EnginePlan *plan) {
         for (size_t i = 0; i < plan->n; i++) {
                 const AssignmentChange *c = &plan->changes[i];
                 const ClusterUnit *u = cluster_unit(&p->cluster, c->unit);
@@ -958,13 +957,13 @@ static void assert_lawful(const ClusterView *p, const EnginePlan *plan) {
 
                 assert_non_null(m);
                 assert_true(c->reason[0]);
-                assert_null(cluster_any_unit(&p->cluster, c->unit)->unreadable);
+                assert_false(cluster_unit_is_unreadable(cluster_any_unit(&p->cluster, c->unit)));
                 for (size_t k = 0; k < i; k++)
                         assert_false(streq(plan->changes[k].unit, c->unit) &&
                                      streq(plan->changes[k].machine, c->machine));
                 if (c->kind == ASSIGNMENT_STOP) {
-                        /* A unit that is wanted and running is stopped only if it runs elsewhere, or may not
-                         * be there. */
+                        /* A wanted unit that runs is stopped only if it runs elsewhere, or the machine
+                         * rejects it. */
                         continue;
                 }
                 assert_non_null(u);
@@ -982,20 +981,21 @@ static void assert_lawful(const ClusterView *p, const EnginePlan *plan) {
                                                                 o->unit, NULL));
                 if (wants->global)
                         continue;
-                for (const ClusterAssignment *o = u->assignments; o; o = o->next)
+                for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit))
                         if (o->kind != ASSIGNMENT_STOP && o->machine != m &&
                             o->machine->presence == PRESENCE_UP) {
                                 SchedulerView *view;
                                 bool stays;
 
-                                /* A second place only while the first is being left for a reason. */
-                                assert_int_equal(scheduler_view_new(&p->cluster, &view), 0);
+                                /* A second machine only while the unit leaves the first for a reason. */
+                                assert_int_equal(scheduler_view_new(&p->cluster, p->cluster.now_ms, &view),
+                                                 0);
                                 stays = scheduler_fits(view, u, o->machine, true, NULL) &&
                                         !scheduler_replaced_by(view, u, o->machine);
                                 scheduler_view_free(view);
                                 if (stays)
                                         for (size_t k = 0; k < plan->n;
-                                             k++) /* or it follows one that goes in this plan */
+                                             k++) /* or it follows a unit that this plan moves */
                                                 stays = stays && wants->machine_of.n == 0 &&
                                                         wants->replaces.n == 0 && plan->n == 1;
                                 assert_false(stays);
@@ -1019,7 +1019,7 @@ static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
 
                         p.cluster.now_ms += random_below(&c.random, 20000);
                         for (uint64_t n = random_below(&c.random, 3); n > 0; n--)
-                                happen(&p, &c);
+                                apply_random_change(&p, &c);
                         if (p.cluster.now_ms >= due_ms) {
                                 forget_names(&c);
                                 c.n = SIZE_MAX;
@@ -1035,7 +1035,7 @@ static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
                                                     30000, &part),
                                         0);
                         assert_same(&full, &part, seed * 1000 + i);
-                        assert_lawful(&p, &full);
+                        assert_rules_hold(&p, &full);
                         forget_names(&c);
 
                         cluster_view_apply(&p, &full);
@@ -1056,11 +1056,12 @@ static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
                 forget_names(&c);
                 cluster_view_free(&p);
         }
-        assert_true(planned > steps / 4); /* it was about something */
+        assert_true(planned > steps / 4); /* the change affected a unit */
 }
 
-/* Each key about a unit that nobody here can read: it stays as it is, and what comes after it is planned. */
-static void an_unreadable_unit_is_left_alone_and_others_proceed(void **state) {
+/* Each key of a unit that this version cannot read: the unit remains unchanged, and the units after it are
+ * planned. */
+static void an_unreadable_unit_remains_unchanged_and_others_are_planned(void **state) {
         static const LayoutKind kinds[] = { LAYOUT_UNIT, LAYOUT_TARGET, LAYOUT_ASSIGNMENT, LAYOUT_STATE };
 
         for (size_t i = 0; i < ELEMENTS(kinds); i++) {
@@ -1076,14 +1077,14 @@ static void an_unreadable_unit_is_left_alone_and_others_proceed(void **state) {
                 cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
                 assert_plan(&p, "run b.service B");
 
-                /* It holds its place: for the load, and against who may not be beside it. */
+                /* It counts for the load, and excludes units that conflict with it. */
                 cluster_view_unit(&p, "c.service", "Conflicts=a.service", TARGET_LAUNCHED);
                 cluster_view_presence(&p, "B", PRESENCE_AWAY);
                 assert_plan(&p, "");
                 cluster_view_presence(&p, "B", PRESENCE_UP);
                 assert_plan(&p, "run c.service B");
 
-                /* Nor does it go elsewhere when its machine is lost. */
+                /* It does not move when its machine is lost. */
                 p.cluster.now_ms += 60000;
                 cluster_view_presence(&p, "A", PRESENCE_LOST);
                 assert_plan(&p, "");
@@ -1091,7 +1092,7 @@ static void an_unreadable_unit_is_left_alone_and_others_proceed(void **state) {
         }
 }
 
-static void an_unreadable_order_is_not_given_a_second_time(void **state) {
+static void an_unreadable_assignment_is_not_written_a_second_time(void **state) {
         ClusterView p;
 
         two_machines(&p);
@@ -1101,7 +1102,7 @@ static void an_unreadable_order_is_not_given_a_second_time(void **state) {
         assert_int_equal(cluster_load(cluster_machine(&p.cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")), 1);
         assert_null(cluster_assignment(&p.cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "a.service"));
 
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         cluster_view_state(&p, "A", "a.service", "active");
         assert_plan(&p, "");
         cluster_view_target(&p, "a.service", TARGET_INACTIVE);
@@ -1109,7 +1110,7 @@ static void an_unreadable_order_is_not_given_a_second_time(void **state) {
         cluster_view_free(&p);
 }
 
-static void an_unreadable_machine_keeps_what_it_has_and_gets_nothing(void **state) {
+static void an_unreadable_machine_keeps_its_units_and_gets_no_others(void **state) {
         static const struct {
                 LayoutKind kind;
                 const char *name;
@@ -1137,8 +1138,8 @@ static void an_unreadable_machine_keeps_what_it_has_and_gets_nothing(void **stat
         }
 }
 
-/* The event is about one unit alone; what is decided about it frees the other. */
-static void whom_a_decision_frees_is_part_of_the_same_plan(void **state) {
+/* The event is about one unit; the change of that unit frees a machine for the other one. */
+static void a_unit_that_a_change_frees_is_part_of_the_same_plan(void **state) {
         const char *named = "d.service";
         EnginePlan plan = {};
         ClusterView p;
@@ -1149,7 +1150,7 @@ static void whom_a_decision_frees_is_part_of_the_same_plan(void **state) {
         cluster_view_unit(&p, "d.service", "MachineMetadata=zone=a", TARGET_LAUNCHED);
         run_on(&p, "B", "d.service");
         p.cluster.now_ms += 1000;
-        cluster_view_order(&p, "A", "d.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "d.service", ASSIGNMENT_RUN);
         cluster_view_unit(&p, "h.service", "Conflicts=d.service\nMachineMetadata=zone=b", TARGET_LAUNCHED);
         run_on(&p, "B", "h.service");
         cluster_view_text(&p, "h.service", "Conflicts=d.service\nMachineMetadata=zone=b", "/bin/false");
@@ -1165,8 +1166,8 @@ static void whom_a_decision_frees_is_part_of_the_same_plan(void **state) {
         cluster_view_free(&p);
 }
 
-/* Plans 'names' as the engine does, some at a time, writes each plan, and goes on with what was left. Returns
- * the most work that one plan took. */
+/* Plan 'names' as the engine does: some at a time, apply each plan, and continue with the rest. Return the
+ * largest work of one plan. */
 static size_t plan_in_parts(ClusterView *p, const char *const *names, size_t n_names, size_t work_max,
                             unsigned *ret_plans) {
         enum { SLICE = 250 };
@@ -1190,7 +1191,7 @@ static size_t plan_in_parts(ClusterView *p, const char *const *names, size_t n_n
                         assert_int_equal(names_add(&queue, plan.rest.items[i], strlen(plan.rest.items[i])),
                                          0);
                 most = MAX(most, plan.work);
-                assert_lawful(p, &plan);
+                assert_rules_hold(p, &plan);
                 ++*ret_plans;
                 cluster_view_apply(p, &plan);
                 engine_plan_done(&plan);
@@ -1198,8 +1199,8 @@ static size_t plan_in_parts(ClusterView *p, const char *const *names, size_t n_n
         return most;
 }
 
-/* Those whose rules name it, and those that its rules name, if their turn is still to come. */
-static void all_units_that_a_decision_concerns_are_part_of_the_same_plan(void **state) {
+/* Units whose options name it, and units that its options name, if their phase is not over. */
+static void all_units_that_a_change_affects_are_part_of_the_same_plan(void **state) {
         static const struct {
                 const char *own, *others;
         } rows[] = {
@@ -1219,7 +1220,7 @@ static void all_units_that_a_decision_concerns_are_part_of_the_same_plan(void **
                 cluster_view_unit(&p, "d.service", rows[i].own, TARGET_LAUNCHED);
                 run_on(&p, "B", "d.service");
                 p.cluster.now_ms += 1000;
-                cluster_view_order(&p, "A", "d.service", ASSIGNMENT_RUN);
+                cluster_view_assign(&p, "A", "d.service", ASSIGNMENT_RUN);
                 for (size_t k = 0; k < ELEMENTS(others); k++) {
                         cluster_view_unit(&p, others[k], rows[i].others, TARGET_LAUNCHED);
                         run_on(&p, "B", others[k]);
@@ -1255,8 +1256,8 @@ static void followers_are_part_of_the_plan_that_places_their_unit(void **state) 
         cluster_view_free(&p);
 }
 
-/* As a name, not as a pattern: a star names no other unit, and a backslash is one. */
-static void a_name_in_machine_of_is_no_pattern(void **state) {
+/* A name, not a pattern: a star matches no other unit, and a backslash stands for itself. */
+static void a_name_in_machine_of_is_not_a_pattern(void **state) {
         const char *named = "a\\x2db.service";
         EnginePlan plan = {};
         ClusterView p;
@@ -1293,15 +1294,15 @@ static void a_chain_of_followers_is_placed_at_once_or_in_parts_wherever_one_ends
                 chain(&p);
                 (void) plan_in_parts(&p, names, ELEMENTS(names), work_max, &n_plans);
                 for (size_t i = 0; i < ELEMENTS(names); i++)
-                        if (!cluster_unit(&p.cluster, names[i])->assignments)
+                        if (LIST_EMPTY(&cluster_unit(&p.cluster, names[i])->assignments))
                                 fail_msg("with %zu steps in one plan %s was left out", work_max, names[i]);
                 cluster_view_free(&p);
         }
 }
 
-/* A step for the unit, and one for each of two machines that may have it. An unreadable unit is not left for
- * later. */
-static void a_plan_ends_with_the_unit_that_makes_its_work_enough(void **state) {
+/* One step for the unit, and one for each of two machines that may get it. An unreadable unit is not in the
+ * rest. */
+static void a_plan_ends_after_the_unit_that_reaches_the_work_limit(void **state) {
         static const struct { size_t work_max, n; } rows[] = { { 0, 2 }, { 1, 1 }, { 3, 1 }, { 4, 2 } };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -1327,7 +1328,7 @@ static void a_plan_ends_with_the_unit_that_makes_its_work_enough(void **state) {
         }
 }
 
-static void plans_come_to_rest(void **state) {
+static void plans_converge(void **state) {
         for (unsigned seed = 1; seed <= 60; seed++) {
                 ClusterView p = { .cluster.now_ms = 1000000 };
                 Chance c = {};
@@ -1338,7 +1339,7 @@ static void plans_come_to_rest(void **state) {
                 for (unsigned i = 0; i < 100; i++) {
                         unsigned plans;
 
-                        happen(&p, &c);
+                        apply_random_change(&p, &c);
                         if (seed % 2 == 0)
                                 free(cluster_view_plan(&p, true));
                         else
@@ -1347,29 +1348,30 @@ static void plans_come_to_rest(void **state) {
                 }
                 forget_names(&c);
 
-                /* Nothing happens any more but what was ordered, and nobody has to rest for getting lost. */
-                p.cluster.now_ms += QUIET_MAX_MS;
+                /* From here on, only assignments are executed, and no machine is damped. */
+                p.cluster.now_ms += HOLD_OFF_MAX_MS;
                 bool rests = false;
 
                 for (unsigned i = 0; i < 200 && !rests; i++) {
                         uint64_t before = p.index;
                         _cleanup_free_ char *plan = cluster_view_plan(&p, true);
 
-                        cluster_view_obey(&p);
+                        cluster_view_execute(&p);
                         p.cluster.now_ms += 31000;
                         rests = !*plan && p.index <= before + 1;
                 }
                 if (!rests)
                         fail_msg("seed %u does not come to rest: %s", seed, cluster_view_plan(&p, false));
 
-                /* And what is launched and fits somewhere has an order on a machine that is up, exactly one
-                 * if it is ordinary. */
+                /* Each launched unit that fits has an assignment on a machine that is up, an ordinary one
+                 * exactly one. */
                 for (ClusterUnit *u = p.cluster.units; u; u = u->hh.next) {
                         const ClusterMachine *m;
                         SchedulerView *view;
                         unsigned n = 0, held = 0;
 
-                        for (ClusterAssignment *o = u->assignments; o; o = o->next) {
+                        for (ClusterAssignment *o = LIST_FIRST(&u->assignments); o;
+                             o = LIST_NEXT(o, of_unit)) {
                                 bool is_held = o->machine->presence == PRESENCE_AWAY ||
                                                cluster_machine_is_unreadable(o->machine);
 
@@ -1377,13 +1379,13 @@ static void plans_come_to_rest(void **state) {
                                      !is_held;
                                 held += is_held;
                         }
-                        if (!u->unit || u->unreadable || u->target == TARGET_INACTIVE ||
+                        if (!u->unit || cluster_unit_is_unreadable(u) || u->target == TARGET_INACTIVE ||
                             u->unit->placement.global)
                                 continue;
                         assert_true(n <= 1);
                         if (n == 1 || held > 0)
                                 continue;
-                        assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
+                        assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &view), 0);
                         assert_int_equal(scheduler_pick(view, u, &m, NULL), -ENOENT);
                         scheduler_view_free(view);
                 }
@@ -1423,8 +1425,8 @@ static void crowd(ClusterView *p, const char *option, const char *new_option, ch
         }
 }
 
-/* Neither patterns that match nothing, nor such that all units share, make a plan long, whoever has them. */
-static void a_plan_of_thousands_of_units_with_rules_is_made_in_short_parts(void **state) {
+/* Neither patterns without a match nor patterns that all units share make a plan long. */
+static void a_plan_of_thousands_of_units_with_rules_consists_of_short_parts(void **state) {
         static const struct {
                 const char *option, *new_option;
                 bool placed;
@@ -1446,13 +1448,13 @@ static void a_plan_of_thousands_of_units_with_rules_is_made_in_short_parts(void 
 
                 crowd(&p, rows[i].option, rows[i].new_option, names, fresh);
                 most = plan_in_parts(&p, fresh, CROWD_NEW, CROWD_WORK, &plans);
-                /* The last unit of a part may look at each machine, and what is there, once more. */
+                /* The last unit of a part may examine each machine and its units once more. */
                 if (most > CROWD_WORK + 2 * CROWD + CROWD_MACHINES)
                         fail_msg("%s: %zu steps in one plan", rows[i].option, most);
                 if (plans > CROWD_NEW)
                         fail_msg("%s: %u plans", rows[i].option, plans);
                 for (unsigned k = 0; k < CROWD_NEW; k++)
-                        assert_int_equal(cluster_unit(&p.cluster, fresh[k])->assignments != NULL,
+                        assert_int_equal(!LIST_EMPTY(&cluster_unit(&p.cluster, fresh[k])->assignments),
                                          rows[i].placed);
                 free(names);
                 cluster_view_free(&p);
@@ -1466,9 +1468,8 @@ static bool has_name(const Chance *c, const char *name) {
         return false;
 }
 
-/* An order concerns the units beside it whose rules look at others; all of them, when its own unit has rules.
- */
-static void an_order_concerns_those_beside_it_that_have_rules(void **state) {
+/* An assignment affects the units on its machine that have rules; all of them if its own unit has rules. */
+static void an_assignment_affects_the_units_on_its_machine_that_have_rules(void **state) {
         RegistryChange change = { .kind = CHANGED_ASSIGNMENT,
                                   .unit = "a.service",
                                   .machine = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
@@ -1486,7 +1487,8 @@ static void an_order_concerns_those_beside_it_that_have_rules(void **state) {
         run_on(&p, "B", "d.service");
         assert_int_equal(concerned(&p.cluster, &change, add_name, &c), 0);
         assert_true(has_name(&c, "a.service") && has_name(&c, "b.service") && !has_name(&c, "c.service"));
-        assert_true(has_name(&c, "d.service")); /* which may find a place for whom it replaces */
+        assert_true(
+                has_name(&c, "d.service")); /* a machine may have become free for the unit that it replaces */
         forget_names(&c);
 
         change.unit = "b.service";
@@ -1494,7 +1496,7 @@ static void an_order_concerns_those_beside_it_that_have_rules(void **state) {
         assert_true(has_name(&c, "c.service"));
         forget_names(&c);
 
-        /* Of a machine that is gone. */
+        /* Of a machine that no longer exists. */
         change.machine = "ffffffffffffffffffffffffffffffff";
         assert_int_equal(concerned(&p.cluster, &change, add_name, &c), 0);
         assert_true(has_name(&c, "b.service") && !has_name(&c, "a.service"));
@@ -1508,8 +1510,8 @@ static int add_until(void *userdata, const char *unit) {
         return (*left)-- > 0 ? 0 : -ENOMEM;
 }
 
-/* Nothing is forgotten for want of memory: the marks stay, and the caller is told. */
-static void marks_that_could_not_be_turned_into_units_stay(void **state) {
+/* Without memory, the marks remain, and the caller gets the error. */
+static void marks_that_could_not_be_expanded_remain(void **state) {
         EngineMarks marks = {};
         Chance c = {};
         ClusterView p;
@@ -1521,7 +1523,8 @@ static void marks_that_could_not_be_turned_into_units_stay(void **state) {
         assert_int_equal(engine_marks_add(&marks, &p.cluster,
                                           &(RegistryChange) { .kind = CHANGED_TARGET, .unit = "a.service" }),
                          0);
-        for (unsigned i = 0; i < 4; i++) { /* itself, what waits, and twice on its machine: order and state */
+        for (unsigned i = 0; i < 4;
+             i++) { /* the unit, the waiting unit, and two units of its machine: by assignment and by state */
                 unsigned left = i;
 
                 assert_int_equal(engine_marks_expand(&marks, &p.cluster, add_until, &left), -ENOMEM);
@@ -1534,7 +1537,7 @@ static void marks_that_could_not_be_turned_into_units_stay(void **state) {
         cluster_view_free(&p);
 }
 
-/* The units that several changes concern, with one plan behind them. */
+/* The units that several changes affect, for one plan. */
 static void concern(const ClusterView *p, const RegistryChange *changes, size_t n, Chance *c) {
         EngineMarks marks = {};
 
@@ -1545,8 +1548,8 @@ static void concern(const ClusterView *p, const RegistryChange *changes, size_t 
         assert_int_equal(engine_marks_expand(&marks, &p->cluster, add_name, c), 0);
 }
 
-/* None of the units waits for a place: those that are not up are not wanted. */
-static void several_changes_concern_the_sum_of_their_units(void **state) {
+/* No unit waits for a machine: units that are not up are not wanted. */
+static void several_changes_affect_the_sum_of_their_units(void **state) {
         static const RegistryChange everything = { .kind = CHANGED_ALL },
                                     order = { .kind = CHANGED_ASSIGNMENT,
                                               .unit = "a.service",
@@ -1579,7 +1582,7 @@ static void several_changes_concern_the_sum_of_their_units(void **state) {
         concern(&p, (RegistryChange[]) { machine, order }, 2, &c);
         assert_true(has_name(&c, "b.service"));
 
-        /* One host more or less may begin or end the brake for all that are lost, and for no others. */
+        /* One lost host more or less may begin or end the brake for all lost hosts, and for no others. */
         cluster_view_presence(&p, "A", PRESENCE_LOST);
         concern(&p, &order, 1, &c);
         assert_false(has_name(&c, "b.service"));
@@ -1600,7 +1603,7 @@ static void one_machine_lost_moves_only_its_own_units(void **state) {
                 cluster_view_unit(&p, name, "", TARGET_LAUNCHED);
         }
         free(cluster_view_plan(&p, true));
-        cluster_view_obey(&p);
+        cluster_view_execute(&p);
         cluster_view_presence(&p, "C", PRESENCE_LOST);
         cluster_view_id(id, "C");
         assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &plan), 0);
@@ -1614,8 +1617,8 @@ static void one_machine_lost_moves_only_its_own_units(void **state) {
         cluster_view_free(&p);
 }
 
-/* The rest is ordinary units, or one machine of a global one. */
-static void a_large_plan_comes_in_parts(void **state) {
+/* The rest consists of ordinary units, or of the last machine of a global unit. */
+static void a_large_plan_consists_of_parts(void **state) {
         for (unsigned with_global = 0; with_global < 2; with_global++) {
                 unsigned n_units = with_global ? ENGINE_PLAN_MAX - 1 : ENGINE_PLAN_MAX + 200;
                 size_t total = 0, n_plans = 0;
@@ -1659,53 +1662,56 @@ int main(void) {
                 cmocka_unit_test(a_placed_unit_stays_even_if_another_machine_is_empty),
                 cmocka_unit_test(of_two_that_conflict_exactly_one_moves),
                 cmocka_unit_test(three_that_exclude_each_other_fill_two_machines),
-                cmocka_unit_test(a_follower_goes_where_its_peer_goes),
-                cmocka_unit_test(a_follower_goes_where_a_global_peer_is),
+                cmocka_unit_test(a_follower_runs_where_its_peer_runs),
+                cmocka_unit_test(a_follower_runs_where_a_global_peer_runs),
                 cmocka_unit_test(a_follower_stops_with_its_peer),
-                cmocka_unit_test(peers_of_each_other_wait_for_ever),
+                cmocka_unit_test(units_that_follow_each_other_wait_forever),
                 cmocka_unit_test(an_inactive_global_unit_is_neither_load_nor_conflict),
-                cmocka_unit_test(a_short_machine_id_is_enough),
+                cmocka_unit_test(a_short_machine_id_is_sufficient),
                 cmocka_unit_test(the_replaced_unit_moves_if_it_can),
-                cmocka_unit_test(loaded_is_not_started),
+                cmocka_unit_test(a_loaded_unit_is_not_started),
                 cmocka_unit_test(a_destroyed_unit_is_stopped_everywhere),
-                cmocka_unit_test(an_edited_unit_is_ordered_anew_in_place),
+                cmocka_unit_test(an_edited_unit_gets_a_new_assignment_in_place),
                 cmocka_unit_test(an_edited_global_unit_changes_on_one_machine_at_a_time),
-                cmocka_unit_test(a_unit_put_right_after_a_bad_edit_goes_on),
-                cmocka_unit_test(a_global_unit_comes_with_a_machine_and_goes_with_its_metadata),
-                cmocka_unit_test(metadata_that_change_move_a_unit_gently),
-                cmocka_unit_test(what_is_wanted_again_before_it_stopped_stays_there),
-                cmocka_unit_test(who_was_lost_twice_keeps_its_units_and_gets_no_new_ones_for_a_while),
-                cmocka_unit_test(what_is_there_without_an_order_may_go_on_where_nothing_new_comes),
-                cmocka_unit_test(a_lost_machines_units_move_and_the_old_orders_end_when_the_new_ones_run),
+                cmocka_unit_test(a_global_unit_that_is_corrected_after_a_bad_edit_continues_its_update),
+                cmocka_unit_test(a_global_unit_starts_on_a_new_machine_and_stops_when_the_metadata_change),
+                cmocka_unit_test(changed_metadata_move_a_unit_which_runs_until_the_new_one_does),
+                cmocka_unit_test(a_unit_that_is_launched_again_before_it_has_stopped_stays_there),
+                cmocka_unit_test(
+                        a_machine_that_was_lost_twice_keeps_its_units_and_gets_no_new_ones_for_a_while),
+                cmocka_unit_test(a_unit_without_an_assignment_may_stay_on_a_machine_that_gets_no_new_ones),
+                cmocka_unit_test(
+                        a_lost_machines_units_move_and_the_old_assignments_end_when_the_new_ones_run),
                 cmocka_unit_test(a_machine_that_returns_first_keeps_its_units),
-                cmocka_unit_test(a_replacement_taken_back_before_it_stopped_counts_as_running),
+                cmocka_unit_test(a_withdrawn_replacement_that_has_not_stopped_counts_as_running),
                 cmocka_unit_test(a_replacement_that_is_lost_too_is_replaced),
-                cmocka_unit_test(who_has_left_is_replaced_at_once),
-                cmocka_unit_test(with_nowhere_to_go_the_order_stays),
-                cmocka_unit_test(what_has_finished_is_not_run_elsewhere),
-                cmocka_unit_test(what_has_failed_stays_failed),
-                cmocka_unit_test(what_runs_without_an_order_gets_one_or_the_other),
-                cmocka_unit_test(what_runs_elsewhere_than_ordered_stays_there),
-                cmocka_unit_test(a_name_that_is_taken_on_one_machine_runs_on_another),
-                cmocka_unit_test(a_name_that_is_taken_is_looked_at_when_a_machine_comes),
-                cmocka_unit_test(orders_wait_until_all_have_said_what_runs_or_five_minutes_or_until_told),
-                cmocka_unit_test(an_unreadable_unit_is_left_alone_and_others_proceed),
-                cmocka_unit_test(an_unreadable_order_is_not_given_a_second_time),
-                cmocka_unit_test(an_unreadable_machine_keeps_what_it_has_and_gets_nothing),
+                cmocka_unit_test(a_machine_that_has_left_is_replaced_at_once),
+                cmocka_unit_test(without_another_machine_the_assignment_remains),
+                cmocka_unit_test(a_finished_unit_is_not_run_elsewhere),
+                cmocka_unit_test(a_failed_unit_is_not_moved),
+                cmocka_unit_test(a_unit_that_runs_without_an_assignment_gets_one_to_run_or_to_stop),
+                cmocka_unit_test(a_unit_that_runs_on_another_machine_than_assigned_stays_there),
+                cmocka_unit_test(a_unit_in_conflict_on_one_machine_runs_on_another),
+                cmocka_unit_test(a_unit_in_conflict_is_planned_when_a_machine_joins),
+                cmocka_unit_test(
+                        after_a_restore_the_engine_waits_for_all_reports_or_five_minutes_or_an_operator),
+                cmocka_unit_test(an_unreadable_unit_remains_unchanged_and_others_are_planned),
+                cmocka_unit_test(an_unreadable_assignment_is_not_written_a_second_time),
+                cmocka_unit_test(an_unreadable_machine_keeps_its_units_and_gets_no_others),
                 cmocka_unit_test(any_history_is_planned_alike_in_full_and_in_part),
-                cmocka_unit_test(whom_a_decision_frees_is_part_of_the_same_plan),
-                cmocka_unit_test(plans_come_to_rest),
-                cmocka_unit_test(a_plan_of_thousands_of_units_with_rules_is_made_in_short_parts),
-                cmocka_unit_test(an_order_concerns_those_beside_it_that_have_rules),
-                cmocka_unit_test(marks_that_could_not_be_turned_into_units_stay),
+                cmocka_unit_test(a_unit_that_a_change_frees_is_part_of_the_same_plan),
+                cmocka_unit_test(plans_converge),
+                cmocka_unit_test(a_plan_of_thousands_of_units_with_rules_consists_of_short_parts),
+                cmocka_unit_test(an_assignment_affects_the_units_on_its_machine_that_have_rules),
+                cmocka_unit_test(marks_that_could_not_be_expanded_remain),
                 cmocka_unit_test(one_machine_lost_moves_only_its_own_units),
-                cmocka_unit_test(a_large_plan_comes_in_parts),
-                cmocka_unit_test(all_units_that_a_decision_concerns_are_part_of_the_same_plan),
+                cmocka_unit_test(a_large_plan_consists_of_parts),
+                cmocka_unit_test(all_units_that_a_change_affects_are_part_of_the_same_plan),
                 cmocka_unit_test(followers_are_part_of_the_plan_that_places_their_unit),
-                cmocka_unit_test(a_name_in_machine_of_is_no_pattern),
+                cmocka_unit_test(a_name_in_machine_of_is_not_a_pattern),
                 cmocka_unit_test(a_chain_of_followers_is_placed_at_once_or_in_parts_wherever_one_ends),
-                cmocka_unit_test(a_plan_ends_with_the_unit_that_makes_its_work_enough),
-                cmocka_unit_test(several_changes_concern_the_sum_of_their_units),
+                cmocka_unit_test(a_plan_ends_after_the_unit_that_reaches_the_work_limit),
+                cmocka_unit_test(several_changes_affect_the_sum_of_their_units),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 
 #include "base/text.h"
 #include "kvstore/events.h"
+#include "tests/lib/apply_sink.h"
 #include "tests/lib/model.h"
 #include "tests/lib/scratch.h"
 
@@ -66,7 +67,7 @@ static KvStatus apply(Fixture *f, KvCommand cmd) {
         _cleanup_arena_ Arena arena = {};
         KvResult result;
 
-        assert_int_equal(apply_command(f->txn, &f->meta, &cmd, 1, &arena, &sink, &result), 0);
+        assert_int_equal(sink_apply_command(f->txn, &f->meta, &cmd, 1, &arena, &sink, &result), 0);
         return result.status;
 }
 
@@ -77,17 +78,17 @@ static void set(Fixture *f, const char *key, const char *value) {
 }
 
 /* What a watch of everything from 'since' on is told by a hub; or "from N" when that is too long ago. */
-static void on_event(void *userdata, HubEvent *event) {
+static void on_event(void *userdata, KvWatchEvent *event) {
         model_print_event(userdata, &event->event);
 }
 
 static void history(Loop *loop, Hub *hub, const char *key, bool internal, uint64_t since, Text *told) {
-        static const WatchEvents events = { .on_event = on_event };
-        WatchOptions options = {
+        static const KvWatchOps events = { .on_event = on_event };
+        KvWatchOptions options = {
                 .key = kv_string(key), .recursive = true, .internal = internal, .since = since
         };
         uint64_t oldest;
-        Watch *watch;
+        KvWatch *watch;
         int r;
 
         text_clear(told);
@@ -100,7 +101,7 @@ static void history(Loop *loop, Hub *hub, const char *key, bool internal, uint64
         assert_int_equal(r, 0);
         while (loop_run_due(loop, 1000))
                 ;
-        watch_close(watch);
+        kv_watch_close(watch);
 }
 
 /* A hub of another life says the same as the one that saw all of it. */

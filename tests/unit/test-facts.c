@@ -1,4 +1,4 @@
-/* Publication of what this machine is: until the cluster has it, again when that changes, and no more often.
+/* Publication of the machine's facts: until the registry has them, again after a change, and not more often.
  * The time is virtual. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -28,7 +28,7 @@ typedef struct Fixture {
 
 static struct {
         int error; /* of each one */
-        bool held; /* without an answer */
+        bool held; /* without a reply */
         unsigned n;
         RegistryDone done;
         void *userdata;
@@ -46,20 +46,20 @@ int __wrap_registry_publish_facts(Registry *r, const Machine *facts, RegistryDon
                        __real_registry_publish_facts(r, facts, done, userdata);
 }
 
-/* By which facts hear of changes, and what they deferred since. */
-static RegistryListener *listener;
+/* The observer of the facts, and what they deferred since. */
+static RegistryObserver *listener;
 static const void *listening;
 static unsigned n_deferred;
 
-void __real_registry_listen(Registry *r, RegistryListener *l);
-void __wrap_registry_listen(Registry *r, RegistryListener *l);
+void __real_registry_observe(Registry *r, RegistryObserver *l);
+void __wrap_registry_observe(Registry *r, RegistryObserver *l);
 void __real_loop_defer(Loop *loop, Deferred *deferred);
 void __wrap_loop_defer(Loop *loop, Deferred *deferred);
 
-void __wrap_registry_listen(Registry *r, RegistryListener *l) {
+void __wrap_registry_observe(Registry *r, RegistryObserver *l) {
         listener = l;
         listening = l->userdata;
-        __real_registry_listen(r, l);
+        __real_registry_observe(r, l);
 }
 
 void __wrap_loop_defer(Loop *loop, Deferred *deferred) {
@@ -90,153 +90,156 @@ void __wrap_freeifaddrs(struct ifaddrs *all) {
 }
 
 static int fixture_setup(void **state) {
-        Fixture *room = NEW0(Fixture, 1);
+        Fixture *fixture = NEW0(Fixture, 1);
 
         leader = (Leader) {};
         memset(&publishing, 0, sizeof(publishing));
-        room->host = host_new(false);
-        room->world = world_new(1, false);
-        room->loop = world_loop_new(room->world, "facts");
-        room->machine = (Machine) { .name = (char *) "beta",
-                                    .address = (char *) "10.0.0.2",
-                                    .version = (char *) "1",
-                                    .boot_id = (char *) "b" };
-        memcpy(room->machine.id, room->host->id, sizeof(room->machine.id));
-        *state = room;
+        fixture->host = host_new(false);
+        fixture->world = world_new(1, false);
+        fixture->loop = world_loop_new(fixture->world, "facts");
+        fixture->machine = (Machine) { .name = (char *) "beta",
+                                       .address = (char *) "10.0.0.2",
+                                       .version = (char *) "1",
+                                       .boot_id = (char *) "b" };
+        memcpy(fixture->machine.id, fixture->host->id, sizeof(fixture->machine.id));
+        *state = fixture;
         return 0;
 }
 
 static int fixture_teardown(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         leader.gone = false;
-        facts_free(room->facts);
-        world_loop_free(room->loop);
-        world_free(room->world);
-        host_free(room->host);
-        free(room);
+        facts_free(fixture->facts);
+        world_loop_free(fixture->loop);
+        world_free(fixture->world);
+        host_free(fixture->host);
+        free(fixture);
         return 0;
 }
 
-static void open_facts(Fixture *room) {
-        assert_int_equal(
-                facts_new(&room->facts, world_loop(room->loop), room->host->registry, &room->machine), 0);
+static void open_facts(Fixture *fixture) {
+        assert_int_equal(facts_new(&fixture->facts, world_loop(fixture->loop), fixture->host->registry,
+                                   &fixture->machine),
+                         0);
 }
 
-static void run_ms(Fixture *room, uint64_t ms) {
-        world_run(room->world, world_now_ms(room->world) + ms);
+static void run_ms(Fixture *fixture, uint64_t ms) {
+        world_run(fixture->world, world_now_ms(fixture->world) + ms);
 }
 
-/* The store has answered, and that was processed. */
-static void settle(Fixture *room) {
+/* The store has replied, and the reply was processed. */
+static void settle(Fixture *fixture) {
         for (unsigned i = 0; i < 5; i++) {
-                run_ms(room, 1);
-                host_pause(room->host, 10);
+                run_ms(fixture, 1);
+                host_pause(fixture->host, 10);
         }
 }
 
-static const Machine *known(Fixture *room) {
-        const ClusterMachine *m = cluster_machine(registry_cluster(room->host->registry), room->host->id);
+static const Machine *known(Fixture *fixture) {
+        const ClusterMachine *m = cluster_machine(registry_cluster(fixture->host->registry),
+                                                  fixture->host->id);
 
         return m ? m->facts : NULL;
 }
 
-static void until_known_as(Fixture *room, const char *name) {
-        room->host->deadline_ms = 0;
-        while (!known(room) || !known(room)->name || !streq(known(room)->name, name)) {
-                run_ms(room, 1);
-                host_turn(room->host);
+static void until_known_as(Fixture *fixture, const char *name) {
+        fixture->host->deadline_ms = 0;
+        while (!known(fixture) || !known(fixture)->name || !streq(known(fixture)->name, name)) {
+                run_ms(fixture, 1);
+                host_turn(fixture->host);
         }
-        settle(room);
+        settle(fixture);
 }
 
-static void facts_are_published_until_they_are_known_and_not_again(void **state) {
-        Fixture *room = *state;
+static void facts_are_published_until_the_registry_has_them_and_not_again(void **state) {
+        Fixture *fixture = *state;
         KvState store;
 
         leader.gone = true;
-        open_facts(room);
-        run_ms(room, 5000);
-        assert_int_equal(publishing.n, 0); /* nobody would take it */
+        open_facts(fixture);
+        run_ms(fixture, 5000);
+        assert_int_equal(publishing.n, 0); /* the publication would be rejected */
 
         leader.gone = false;
         publishing.error = -ENOMEM;
-        facts_state_changed(room->facts);
-        run_ms(room, RETRY_MS - 10);
+        facts_state_changed(fixture->facts);
+        run_ms(fixture, RETRY_MS - 10);
         assert_int_equal(publishing.n, 1);
         publishing.error = 0;
         publishing.held = true;
-        run_ms(room, 20);
+        run_ms(fixture, 20);
         assert_int_equal(publishing.n, 2);
-        facts_state_changed(room->facts);
-        run_ms(room, 5000);
+        facts_state_changed(fixture->facts);
+        run_ms(fixture, 5000);
         assert_int_equal(publishing.n, 2); /* one at a time */
 
         publishing.held = false;
         publishing.done(publishing.userdata, KV_UNKNOWN, "", 0);
-        run_ms(room, RETRY_MS - 10);
+        run_ms(fixture, RETRY_MS - 10);
         assert_int_equal(publishing.n, 2);
-        until_known_as(room, "beta");
+        until_known_as(fixture, "beta");
         assert_int_equal(publishing.n, 3);
-        kv_state(room->host->store, &store);
-        assert_int_equal(known(room)->raft_id, store.raft_id);
-        facts_state_changed(room->facts);
-        assert_int_equal(facts_set(room->facts, &room->machine), 0);
-        run_ms(room, 5000);
+        kv_state(fixture->host->store, &store);
+        assert_int_equal(known(fixture)->raft_id, store.raft_id);
+        facts_state_changed(fixture->facts);
+        assert_int_equal(facts_set(fixture->facts, &fixture->machine), 0);
+        run_ms(fixture, 5000);
         assert_int_equal(publishing.n, 3);
 }
 
-static void what_changes_is_published_at_once_or_after_the_answer_that_is_to_come(void **state) {
-        Fixture *room = *state;
+static void a_change_is_published_at_once_or_after_the_transaction_under_way(void **state) {
+        Fixture *fixture = *state;
 
-        open_facts(room);
-        until_known_as(room, "beta");
-        room->machine.name = (char *) "gamma";
-        assert_int_equal(facts_set(room->facts, &room->machine), 0);
-        until_known_as(room, "gamma");
+        open_facts(fixture);
+        until_known_as(fixture, "beta");
+        fixture->machine.name = (char *) "gamma";
+        assert_int_equal(facts_set(fixture->facts, &fixture->machine), 0);
+        until_known_as(fixture, "gamma");
         assert_int_equal(publishing.n, 2);
-        room->machine.name = (char *) "alpha"; /* published by another one */
-        assert_int_equal(host_wait(room->host, registry_publish_facts(room->host->registry, &room->machine,
-                                                                      host_on_done, room->host)),
-                         KV_OK);
-        assert_string_equal(known(room)->name, "alpha");
-        until_known_as(room, "gamma");
+        fixture->machine.name = (char *) "alpha"; /* published by another machine */
+        assert_int_equal(
+                host_wait(fixture->host, registry_publish_facts(fixture->host->registry, &fixture->machine,
+                                                                host_on_done, fixture->host)),
+                KV_OK);
+        assert_string_equal(known(fixture)->name, "alpha");
+        until_known_as(fixture, "gamma");
         assert_int_equal(publishing.n, 4);
 
-        room->machine.name = (char *) "delta";
+        fixture->machine.name = (char *) "delta";
         publishing.held = true;
-        assert_int_equal(facts_set(room->facts, &room->machine), 0);
-        run_ms(room, 10);
+        assert_int_equal(facts_set(fixture->facts, &fixture->machine), 0);
+        run_ms(fixture, 10);
         assert_int_equal(publishing.n, 5);
-        room->machine.name = (char *) "epsilon";
-        assert_int_equal(facts_set(room->facts, &room->machine), 0);
+        fixture->machine.name = (char *) "epsilon";
+        assert_int_equal(facts_set(fixture->facts, &fixture->machine), 0);
         publishing.held = false;
-        run_ms(room, 10);
+        run_ms(fixture, 10);
         assert_int_equal(publishing.n, 5);
         publishing.done(publishing.userdata, KV_OK, "", 0);
-        until_known_as(room, "epsilon");
+        until_known_as(fixture, "epsilon");
         assert_int_equal(publishing.n, 6);
 }
 
-static void a_publication_for_another_machine_costs_nothing(void **state) {
-        Fixture *room = *state;
+static void a_publication_of_another_machine_causes_no_work(void **state) {
+        Fixture *fixture = *state;
         Machine other = { .id = "cccccccccccccccccccccccccccccccc",
                           .name = (char *) "other",
                           .address = (char *) "10.0.0.3",
                           .version = (char *) "1",
                           .boot_id = (char *) "c" };
 
-        open_facts(room);
-        until_known_as(room, "beta");
-        assert_int_equal(host_wait(room->host, registry_publish_facts(room->host->registry, &other,
-                                                                      host_on_done, room->host)),
+        open_facts(fixture);
+        until_known_as(fixture, "beta");
+        assert_int_equal(host_wait(fixture->host, registry_publish_facts(fixture->host->registry, &other,
+                                                                         host_on_done, fixture->host)),
                          KV_OK);
-        settle(room);
+        settle(fixture);
         assert_int_equal(publishing.n, 2); /* with that one */
-        assert_string_equal(known(room)->name, "beta");
+        assert_string_equal(known(fixture)->name, "beta");
 }
 
-static void only_changes_of_this_machine_are_looked_at(void **state) {
+static void only_changes_of_this_machine_cause_a_pass(void **state) {
         static const struct {
                 int kind;
                 const char *machine; /* "": this one */
@@ -249,12 +252,12 @@ static void only_changes_of_this_machine_are_looked_at(void **state) {
                 { CHANGED_PRESENCE, "", false },   { CHANGED_PROBLEM, NULL, false },
                 { CHANGED_CLUSTER, NULL, false },
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        open_facts(room);
-        until_known_as(room, "beta");
+        open_facts(fixture);
+        until_known_as(fixture, "beta");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                const char *machine = rows[i].machine && !rows[i].machine[0] ? room->host->id :
+                const char *machine = rows[i].machine && !rows[i].machine[0] ? fixture->host->id :
                                                                                rows[i].machine;
 
                 n_deferred = 0;
@@ -264,7 +267,7 @@ static void only_changes_of_this_machine_are_looked_at(void **state) {
         }
 }
 
-static void the_address_that_lists_show_is_the_first_that_can_be_reached(void **state) {
+static void the_primary_address_is_the_first_that_can_be_reached(void **state) {
         struct sockaddr_in addresses[3] = { { .sin_family = AF_INET },
                                             { .sin_family = AF_INET },
                                             { .sin_family = AF_INET } };
@@ -294,34 +297,34 @@ static void the_address_that_lists_show_is_the_first_that_can_be_reached(void **
         faked = false;
 }
 
-/* An answer, a pass and a pause are to come. */
-static void facts_that_are_freed_hear_no_more(void **state) {
-        Fixture *room = *state;
+/* A reply, a pass and a pause are under way. */
+static void facts_that_are_freed_get_no_callback(void **state) {
+        Fixture *fixture = *state;
 
-        open_facts(room);
-        run_ms(room, 1);
+        open_facts(fixture);
+        run_ms(fixture, 1);
         assert_int_equal(publishing.n, 1);
-        room->facts = facts_free(room->facts);
-        settle(room);
-        host_machine(room->host);
+        fixture->facts = facts_free(fixture->facts);
+        settle(fixture);
+        host_machine(fixture->host);
 
-        open_facts(room);
-        room->facts = facts_free(room->facts);
-        run_ms(room, 10);
+        open_facts(fixture);
+        fixture->facts = facts_free(fixture->facts);
+        run_ms(fixture, 10);
         assert_int_equal(publishing.n, 2); /* with that of host_machine() */
 
         publishing.error = -ENOMEM;
-        open_facts(room);
-        run_ms(room, 10);
+        open_facts(fixture);
+        run_ms(fixture, 10);
         assert_int_equal(publishing.n, 3);
-        room->facts = facts_free(room->facts);
-        run_ms(room, 5000);
+        fixture->facts = facts_free(fixture->facts);
+        run_ms(fixture, 5000);
         assert_int_equal(publishing.n, 3);
         assert_null(facts_free(NULL));
 }
 
-/* The first one of this machine, if it has any. */
-static void the_address_that_lists_show_is_of_an_interface_that_is_up(void **state) {
+/* The first address of this machine, if it has any. */
+static void the_primary_address_is_of_an_interface_that_is_up(void **state) {
         char address[ADDRESS_SIZE] = "", each[64];
         struct ifaddrs *all;
         bool any = false, found = false;
@@ -344,15 +347,15 @@ static void the_address_that_lists_show_is_of_an_interface_that_is_up(void **sta
 }
 
 int main(int argc, char *argv[]) {
-#define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
+#define in_fixture(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
-                in_a_room(facts_are_published_until_they_are_known_and_not_again),
-                in_a_room(what_changes_is_published_at_once_or_after_the_answer_that_is_to_come),
-                in_a_room(a_publication_for_another_machine_costs_nothing),
-                in_a_room(only_changes_of_this_machine_are_looked_at),
-                in_a_room(facts_that_are_freed_hear_no_more),
-                cmocka_unit_test(the_address_that_lists_show_is_the_first_that_can_be_reached),
-                cmocka_unit_test(the_address_that_lists_show_is_of_an_interface_that_is_up),
+                in_fixture(facts_are_published_until_the_registry_has_them_and_not_again),
+                in_fixture(a_change_is_published_at_once_or_after_the_transaction_under_way),
+                in_fixture(a_publication_of_another_machine_causes_no_work),
+                in_fixture(only_changes_of_this_machine_cause_a_pass),
+                in_fixture(facts_that_are_freed_get_no_callback),
+                cmocka_unit_test(the_primary_address_is_the_first_that_can_be_reached),
+                cmocka_unit_test(the_primary_address_is_of_an_interface_that_is_up),
         };
 
         if (argc > 1)

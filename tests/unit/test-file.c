@@ -278,12 +278,12 @@ static void the_room_of_a_file_system_is_what_others_than_root_may_fill(void **s
         Lab *lab = *state;
         struct statvfs st;
 
-        assert_int_equal(room_at(lab->fd, &available, &total), 0);
+        assert_int_equal(space_at(lab->fd, &available, &total), 0);
         assert_int_equal(fstatvfs(lab->fd, &st), 0);
         assert_int_equal(total, (uint64_t) st.f_blocks * st.f_frsize);
         assert_true(total > 0 && available <= total);
         assert_in_range(available, 0, total - (uint64_t) (st.f_bfree - st.f_bavail) * st.f_frsize);
-        assert_int_equal(room_at(-1, &available, &total), -EBADF);
+        assert_int_equal(space_at(-1, &available, &total), -EBADF);
 }
 
 static void all_bytes_are_written_in_order_or_an_error_is_said(void **state) {

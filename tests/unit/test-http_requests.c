@@ -28,23 +28,24 @@ static void each_part_of_a_request_has_its_time(void **state) {
                 const char *says;           /* the end of what is said; NULL: nothing more */
         } rows[] = {
                 { NULL, NULL, 10000, NULL },
-                { NULL, "G", 10000, "408 Request Timeout: the request did not come in time" },
-                { NULL, "GET / HT", 10000, "408 Request Timeout: the request did not come in time" },
+                { NULL, "G", 10000, "408 Request Timeout: the request was not received in time" },
+                { NULL, "GET / HT", 10000, "408 Request Timeout: the request was not received in time" },
                 { NULL, "\r\n", 1000, NULL }, /* is no request */
-                { "G", "ET", 1000, "408 Request Timeout: the request did not come in time" },
-                { "G", "ET / HT", 1000, "408 Request Timeout: the request did not come in time" },
-                { "GET / HT", "TP/1.1\r\n", 1000, "408 Request Timeout: the request did not come in time" },
+                { "G", "ET", 1000, "408 Request Timeout: the request was not received in time" },
+                { "G", "ET / HT", 1000, "408 Request Timeout: the request was not received in time" },
+                { "GET / HT", "TP/1.1\r\n", 1000,
+                  "408 Request Timeout: the request was not received in time" },
                 { "GET / HT", "TP/1.1\r\nHost: h\r\n\r\n", 60000, NULL },
                 { GET("/"), NULL, 60000 - 9000, NULL },
-                { GET("/"), "G", 10000, "408 Request Timeout: the request did not come in time" },
-                { GET("/") "G", NULL, 1000, "408 Request Timeout: the request did not come in time" },
+                { GET("/"), "G", 10000, "408 Request Timeout: the request was not received in time" },
+                { GET("/") "G", NULL, 1000, "408 Request Timeout: the request was not received in time" },
                 { "GET / HT", "TP/1.1\r\nHost: h\r\n\r\nG", 10000,
-                  "408 Request Timeout: the request did not come in time" },
-                { PUT("900"), "a", 1000, "408 Request Timeout: the body did not come in time" },
+                  "408 Request Timeout: the request was not received in time" },
+                { PUT("900"), "a", 1000, "408 Request Timeout: the body was not received in time" },
                 { "PUT", " / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n", 10000,
-                  "408 Request Timeout: the body did not come in time" },
+                  "408 Request Timeout: the body was not received in time" },
                 { PUT("2"), "ab", 60000, NULL },
-                { PUT("1"), "a" PUT("2"), 10000, "408 Request Timeout: the body did not come in time" },
+                { PUT("1"), "a" PUT("2"), 10000, "408 Request Timeout: the body was not received in time" },
         };
         Bench *b = *state;
 
@@ -102,7 +103,7 @@ static void a_body_goes_on_as_long_as_enough_of_it_comes(void **state) {
                 assert_int_equal(w->finished, !enough);
                 if (enough)
                         assert_ends_in(b, w, 10000, false);
-                assert_true(ends_with(said(w), "the body did not come in time"));
+                assert_true(ends_with(said(w), "the body was not received in time"));
         }
 }
 

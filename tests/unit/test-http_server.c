@@ -38,7 +38,7 @@ static void connections_are_counted_by_address_and_by_user(void **state) {
         one = come(b, "10.0.0.1:1000");
         two = come(b, "10.0.0.1:1001");
         assert_true(come(b, "10.0.0.1:1002")->finished);
-        assert_non_null(strstr(said(b->wires[2]), "too many connections of this client, who may have 2"));
+        assert_non_null(strstr(said(b->wires[2]), "too many connections of this client; the limit is 2"));
         assert_false(come(b, "10.0.0.2:1000")->finished || come(b, "[::1]:1000")->finished);
         leave(one);
         assert_false(come(b, "10.0.0.1:1003")->finished); /* there is room for one, */
@@ -51,7 +51,7 @@ static void connections_are_counted_by_address_and_by_user(void **state) {
         for (b->uid = 5; b->uid <= 6; b->uid++)
                 for (unsigned i = 0; i < 3; i++)
                         assert_int_equal(come(b, "")->finished, i == 2);
-        assert_int_equal(b->server->n_strays, 4);
+        assert_int_equal(b->server->n_rejected, 4);
 }
 
 static void connections_in_all_are_limited_and_the_refused_ones_that_are_waited_for_too(void **state) {
@@ -62,7 +62,7 @@ static void connections_in_all_are_limited_and_the_refused_ones_that_are_waited_
         first = come(b, "");
         assert_false(come(b, "")->finished);
         assert_int_equal(http_server_connections(b->server), 2);
-        for (unsigned i = 0; i < HTTP_STRAYS_MAX; i++) {
+        for (unsigned i = 0; i < HTTP_REJECTED_MAX; i++) {
                 last = come(b, "");
                 assert_true(last->finished && !last->closed);
                 assert_string_equal(said(last), "HTTP/1.1 503 Service Unavailable\r\nContent-Type: "
@@ -70,23 +70,23 @@ static void connections_in_all_are_limited_and_the_refused_ones_that_are_waited_
                                                 "Retry-After: 1\r\nConnection: close\r\n\r\n503 Service "
                                                 "Unavailable: too many connections");
         }
-        assert_int_equal(b->server->n_strays, HTTP_STRAYS_MAX);
+        assert_int_equal(b->server->n_rejected, HTTP_REJECTED_MAX);
         last = come(b, "");
         assert_true(last->closed); /* told, and not waited for */
         leave(last);
-        assert_int_equal(b->server->n_strays, HTTP_STRAYS_MAX);
+        assert_int_equal(b->server->n_rejected, HTTP_REJECTED_MAX);
         for (unsigned step = 3; step > 0; step--) /* from everywhere in their list */
-                for (unsigned i = 2 + step; i < 2 + HTTP_STRAYS_MAX; i += step)
+                for (unsigned i = 2 + step; i < 2 + HTTP_REJECTED_MAX; i += step)
                         if (!b->wires[i]->gone) {
                                 b->wires[i]->base.events->on_read(b->wires[i]->base.userdata, "x", 1);
                                 leave(b->wires[i]);
                         }
-        assert_int_equal(b->server->n_strays, 1);
+        assert_int_equal(b->server->n_rejected, 1);
         leave(b->wires[2]);
-        assert_int_equal(b->server->n_strays, 0);
-        assert_null(b->server->strays);
+        assert_int_equal(b->server->n_rejected, 0);
+        assert_null(LIST_FIRST(&b->server->rejected));
         assert_false(come(b, "")->closed || come(b, "")->closed);
-        assert_int_equal(b->server->n_strays, 2);
+        assert_int_equal(b->server->n_rejected, 2);
         leave(first);
         assert_int_equal(http_server_connections(b->server), 1);
         assert_false(come(b, "")->finished);
@@ -111,23 +111,23 @@ static void small_requests_go_before_large_ones_and_both_while_there_is_room(voi
         b->loop.turns.n = 7;
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 HttpConnection c = { .server = b->server }, waits[2] = {};
-                bool lane = rows[i].is_large, others = lane ? rows[i].large_waits : rows[i].small_waits;
+                bool class = rows[i].is_large, others = class ? rows[i].large_waits : rows[i].small_waits;
 
                 c.bytes.size = HTTP_SMALL_MAX + rows[i].is_large;
                 b->loop.turns.now.bytes = rows[i].has_room ? TURN_WORK_MAX - 1 : TURN_WORK_MAX;
                 if (rows[i].small_waits)
-                        TAILQ_INSERT_TAIL(&b->server->lanes[0].waiting, &waits[0], waiting);
+                        TAILQ_INSERT_TAIL(&b->server->classes[0].waiting, &waits[0], waiting);
                 if (rows[i].large_waits)
-                        TAILQ_INSERT_TAIL(&b->server->lanes[1].waiting, &waits[1], waiting);
-                b->server->lanes[lane].served_turn = 3;
+                        TAILQ_INSERT_TAIL(&b->server->classes[1].waiting, &waits[1], waiting);
+                b->server->classes[class].served_turn = 3;
                 assert_int_equal(http_server_admit(&c), rows[i].admitted);
-                assert_int_equal(c.lane, rows[i].is_large);
+                assert_int_equal(c.class, rows[i].is_large);
                 assert_int_equal(c.in_queue, !rows[i].admitted);
                 assert_ptr_equal(b->server->serve.loop, rows[i].admitted ? NULL : &b->loop);
-                assert_int_equal(b->server->lanes[lane].served_turn, rows[i].admitted || others ? 3 : 7);
+                assert_int_equal(b->server->classes[class].served_turn, rows[i].admitted || others ? 3 : 7);
                 deferred_cancel(&b->server->serve);
-                TAILQ_INIT(&b->server->lanes[0].waiting);
-                TAILQ_INIT(&b->server->lanes[1].waiting);
+                TAILQ_INIT(&b->server->classes[0].waiting);
+                TAILQ_INIT(&b->server->classes[1].waiting);
         }
         b->loop.turns.now.bytes = 0;
 }
@@ -165,8 +165,8 @@ static void what_waits_for_its_turn_is_served_counted_or_forgotten(void **state)
         assert_true(connection_of(w[0])->held < 1000); /* its body is gone, and not counted */
         run(b);
         assert_int_equal(b->n_requests, 3);
-        assert_true(TAILQ_EMPTY(&b->server->lanes[0].waiting));
-        assert_null(b->loop.first);
+        assert_true(TAILQ_EMPTY(&b->server->classes[0].waiting));
+        assert_false(loop_has_deferred(&b->loop));
 
         /* A server that goes leaves nothing in the loop. */
         b->loop.turns.now.bytes = TURN_WORK_MAX;
@@ -180,7 +180,7 @@ static void what_waits_for_its_turn_is_served_counted_or_forgotten(void **state)
         assert_ptr_equal(b->server->serve.loop, &b->loop);
         assert_ptr_equal(b->server->relieve.loop, &b->loop);
         b->server = http_server_free(b->server);
-        assert_null(b->loop.first);
+        assert_false(loop_has_deferred(&b->loop));
         assert_true(w[0]->closed && w[2]->closed && w[3]->closed);
         assert_int_equal(b->n_gone, 0);
 }
@@ -628,7 +628,7 @@ static void refusals_have_a_body_and_words_of_the_door_or_of_go(void **state) {
         HttpHandler own = handler;
         Bench *b = *state;
 
-        own.write_refusal = write_refusal;
+        own.write_error = write_refusal;
         b->server->handler = &own;
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 Wire *w = come(b, "");

@@ -11,6 +11,7 @@
 
 #include "base/text.h"
 #include "kvstore/hub.h"
+#include "kvstore/hub_window.h"
 
 /* -- A loop that runs when the test says so -- */
 
@@ -55,7 +56,7 @@ static void run(Fixture *f) {
 /* What a watch was told: "set /a 101, ". */
 typedef struct Watcher {
         Fixture *f;
-        Watch *watch;
+        KvWatch *watch;
         Text told;
         bool close_inside;
         struct Watcher *closes; /* another one, closed when this one is told */
@@ -63,18 +64,18 @@ typedef struct Watcher {
         uint64_t oldest, current;
 } Watcher;
 
-static void on_event(void *userdata, HubEvent *event) {
+static void on_event(void *userdata, KvWatchEvent *event) {
         const KvEvent *e = &event->event;
         Watcher *w = userdata;
 
         text_printf(&w->told, "%s %.*s %llu, ", kv_action_name(e->action), (int) e->node.key.size,
                     (const char *) e->node.key.data, (unsigned long long) e->index);
         if (w->close_inside)
-                w->watch = watch_close(w->watch);
+                w->watch = kv_watch_close(w->watch);
         if (w->n_watches)
                 *w->n_watches = hub_watches(w->f->hub);
         if (w->closes)
-                w->closes->watch = watch_close(w->closes->watch);
+                w->closes->watch = kv_watch_close(w->closes->watch);
 }
 
 static void on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
@@ -84,13 +85,13 @@ static void on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
         w->oldest = oldest;
         w->current = current;
         if (w->close_inside)
-                watch_close(w->watch);
+                kv_watch_close(w->watch);
         w->watch = NULL;
 }
 
-static const WatchEvents watcher_events = { .on_event = on_event, .on_cleared = on_cleared };
+static const KvWatchOps watcher_events = { .on_event = on_event, .on_cleared = on_cleared };
 
-static void watch(Fixture *f, Watcher *w, WatchOptions options) {
+static void watch(Fixture *f, Watcher *w, KvWatchOptions options) {
         uint64_t oldest;
 
         w->f = f;
@@ -100,13 +101,13 @@ static void watch(Fixture *f, Watcher *w, WatchOptions options) {
 }
 
 static void done(Watcher *w) {
-        w->watch = watch_close(w->watch);
+        w->watch = kv_watch_close(w->watch);
         text_done(&w->told);
 }
 
 #define _cleanup_watcher_ _cleanup_(done)
 
-static void assert_told(Watcher *w, const char *expected) {
+static void assert_delivered(Watcher *w, const char *expected) {
         run(w->f);
         assert_string_equal(w->told.chars ?: "", expected);
         text_clear(&w->told);
@@ -136,129 +137,130 @@ static void a_plain_watch_sees_its_key_and_nothing_beside_or_below(void **state)
         _cleanup_watcher_ Watcher w = {};
         Fixture *f = *state;
 
-        watch(f, &w, (WatchOptions) { .key = kv_string("/a") });
+        watch(f, &w, (KvWatchOptions) { .key = kv_string("/a") });
         set(f, "/b");
         set(f, "/a");
         set(f, "/a/b");
         set(f, "/ab");
         publish(f, KV_ACTION_DELETE, "/a", false, false);
-        assert_told(&w, "set /a 102, delete /a 105, ");
+        assert_delivered(&w, "set /a 102, delete /a 105, ");
 }
 
 static void a_recursive_watch_sees_all_that_is_below(void **state) {
         _cleanup_watcher_ Watcher w = {}, root = {};
         Fixture *f = *state;
 
-        watch(f, &w, (WatchOptions) { .key = kv_string("/a"), .recursive = true });
-        watch(f, &root, (WatchOptions) { .key = kv_string("/"), .recursive = true });
+        watch(f, &w, (KvWatchOptions) { .key = kv_string("/a"), .recursive = true });
+        watch(f, &root, (KvWatchOptions) { .key = kv_string("/"), .recursive = true });
         set(f, "/a");
         set(f, "/a/b/c");
         set(f, "/ab");
-        assert_told(&w, "set /a 101, set /a/b/c 102, ");
-        assert_told(&root, "set /a 101, set /a/b/c 102, set /ab 103, ");
+        assert_delivered(&w, "set /a 101, set /a/b/c 102, ");
+        assert_delivered(&root, "set /a 101, set /a/b/c 102, set /ab 103, ");
 }
 
-static void nobody_is_told_inside_of_publishing(void **state) {
+static void no_watcher_is_called_inside_of_publishing(void **state) {
         _cleanup_watcher_ Watcher w = {};
         Fixture *f = *state;
 
-        watch(f, &w, (WatchOptions) { .key = kv_string("/a") });
+        watch(f, &w, (KvWatchOptions) { .key = kv_string("/a") });
         set(f, "/a");
         assert_null(w.told.chars);
-        assert_told(&w, "set /a 101, ");
+        assert_delivered(&w, "set /a 101, ");
 }
 
 static void hidden_keys_are_seen_from_inside_only(void **state) {
         _cleanup_watcher_ Watcher above = {}, inside = {}, exact = {}, unruled = {};
         Fixture *f = *state;
 
-        watch(f, &above, (WatchOptions) { .key = kv_string("/a"), .recursive = true, .hidden_rule = true });
+        watch(f, &above, (KvWatchOptions) { .key = kv_string("/a"), .recursive = true, .hidden_rule = true });
         watch(f, &inside,
-              (WatchOptions) { .key = kv_string("/a/_h"), .recursive = true, .hidden_rule = true });
-        watch(f, &exact, (WatchOptions) { .key = kv_string("/a/_h/x/_y"), .hidden_rule = true });
-        watch(f, &unruled, (WatchOptions) { .key = kv_string("/a"), .recursive = true });
+              (KvWatchOptions) { .key = kv_string("/a/_h"), .recursive = true, .hidden_rule = true });
+        watch(f, &exact, (KvWatchOptions) { .key = kv_string("/a/_h/x/_y"), .hidden_rule = true });
+        watch(f, &unruled, (KvWatchOptions) { .key = kv_string("/a"), .recursive = true });
         set(f, "/a/_h/x");
         set(f, "/a/_h/x/_y");
         set(f, "/a/b_");
-        assert_told(&above, "set /a/b_ 103, ");
-        assert_told(&inside, "set /a/_h/x 101, ");
-        assert_told(&exact, "set /a/_h/x/_y 102, ");
-        assert_told(&unruled, "set /a/_h/x 101, set /a/_h/x/_y 102, set /a/b_ 103, ");
+        assert_delivered(&above, "set /a/b_ 103, ");
+        assert_delivered(&inside, "set /a/_h/x 101, ");
+        assert_delivered(&exact, "set /a/_h/x/_y 102, ");
+        assert_delivered(&unruled, "set /a/_h/x 101, set /a/_h/x/_y 102, set /a/b_ 103, ");
 }
 
-static void the_end_of_a_directory_is_told_to_all_that_watch_below_it(void **state) {
+static void all_watches_below_a_deleted_directory_are_notified(void **state) {
         _cleanup_watcher_ Watcher plain = {}, recursive = {}, hidden = {}, beside = {};
         Fixture *f = *state;
 
-        watch(f, &plain, (WatchOptions) { .key = kv_string("/d/a/b") });
-        watch(f, &recursive, (WatchOptions) { .key = kv_string("/d/a"), .recursive = true });
-        watch(f, &hidden, (WatchOptions) { .key = kv_string("/d/_h/x"), .hidden_rule = true });
-        watch(f, &beside, (WatchOptions) { .key = kv_string("/dog") });
+        watch(f, &plain, (KvWatchOptions) { .key = kv_string("/d/a/b") });
+        watch(f, &recursive, (KvWatchOptions) { .key = kv_string("/d/a"), .recursive = true });
+        watch(f, &hidden, (KvWatchOptions) { .key = kv_string("/d/_h/x"), .hidden_rule = true });
+        watch(f, &beside, (KvWatchOptions) { .key = kv_string("/dog") });
         delete_dir(f, "/d");
-        assert_told(&plain, "delete /d 101, ");
-        assert_told(&recursive, "delete /d 101, ");
-        assert_told(&hidden, "delete /d 101, ");
-        assert_told(&beside, "");
+        assert_delivered(&plain, "delete /d 101, ");
+        assert_delivered(&recursive, "delete /d 101, ");
+        assert_delivered(&hidden, "delete /d 101, ");
+        assert_delivered(&beside, "");
         publish(f, KV_ACTION_EXPIRE, "/d", true, false);
-        assert_told(&plain, ""); /* nothing was there any more */
+        assert_delivered(&plain, ""); /* nothing was there any more */
 }
 
 static void a_watch_on_what_is_absent_hears_of_a_directory_only_after_it_was_made(void **state) {
         _cleanup_watcher_ Watcher w = {};
         Fixture *f = *state;
 
-        watch(f, &w, (WatchOptions) { .key = kv_string("/d/a"), .absent = true });
+        watch(f, &w, (KvWatchOptions) { .key = kv_string("/d/a"), .absent = true });
         delete_dir(f, "/d");
-        assert_told(&w, "");
+        assert_delivered(&w, "");
         set(f, "/d/a/b"); /* makes /d/a on its way */
         delete_dir(f, "/d");
-        assert_told(&w, "delete /d 103, ");
+        assert_delivered(&w, "delete /d 103, ");
 }
 
 static void fleets_own_keys_are_for_internal_watches(void **state) {
         _cleanup_watcher_ Watcher user = {}, root = {}, internal = {};
         Fixture *f = *state;
 
-        watch(f, &user, (WatchOptions) { .key = kv_string("/_fleet/unit/a"), .recursive = true });
-        watch(f, &root, (WatchOptions) { .key = kv_string("/"), .recursive = true });
+        watch(f, &user, (KvWatchOptions) { .key = kv_string("/_fleet/unit/a"), .recursive = true });
+        watch(f, &root, (KvWatchOptions) { .key = kv_string("/"), .recursive = true });
         watch(f, &internal,
-              (WatchOptions) { .key = kv_string("/_fleet"), .recursive = true, .internal = true });
+              (KvWatchOptions) { .key = kv_string("/_fleet"), .recursive = true, .internal = true });
         set(f, "/_fleet/unit/a");
         delete_dir(f, "/_fleet/unit");
         set(f, "/a");
-        assert_told(&user, "");
-        assert_told(&root, "set /a 103, ");
-        assert_told(&internal, "set /_fleet/unit/a 101, delete /_fleet/unit 102, ");
+        assert_delivered(&user, "");
+        assert_delivered(&root, "set /a 103, ");
+        assert_delivered(&internal, "set /_fleet/unit/a 101, delete /_fleet/unit 102, ");
 }
 
-static void a_refresh_wakes_nobody_but_takes_its_place(void **state) {
+static void a_refresh_wakes_no_watcher_but_takes_a_slot_of_the_window(void **state) {
         _cleanup_watcher_ Watcher live = {}, late = {};
         Fixture *f = *state;
         uint64_t oldest;
-        WatchOptions first = { .key = kv_string("/a"), .since = 101 };
+        KvWatchOptions first = { .key = kv_string("/a"), .since = 101 };
 
-        watch(f, &live, (WatchOptions) { .key = kv_string("/a") });
+        watch(f, &live, (KvWatchOptions) { .key = kv_string("/a") });
         set(f, "/a");
         for (unsigned i = 0; i < 9; i++)
                 publish(f, KV_ACTION_UPDATE, "/a", false, true);
-        assert_told(&live, "set /a 101, ");
+        assert_delivered(&live, "set /a 101, ");
         watch(f, &late, first);
-        assert_told(&late, "set /a 101, ");
+        assert_delivered(&late, "set /a 101, ");
         publish(f, KV_ACTION_UPDATE, "/a", false, true);
         assert_int_equal(hub_watch(f->hub, &first, &watcher_events, &late, &late.watch, &oldest), -ESTALE);
 }
 
-static void who_asks_for_refreshes_is_told_of_them_live_and_from_the_window(void **state) {
+static void a_watch_of_refreshes_gets_them_live_and_from_the_window(void **state) {
         _cleanup_watcher_ Watcher live = {}, late = {};
         Fixture *f = *state;
 
-        watch(f, &live, (WatchOptions) { .key = kv_string("/"), .recursive = true, .refreshes = true });
+        watch(f, &live, (KvWatchOptions) { .key = kv_string("/"), .recursive = true, .refreshes = true });
         set(f, "/a/b");
         publish(f, KV_ACTION_UPDATE, "/a/b", false, true);
-        assert_told(&live, "set /a/b 101, update /a/b 102, ");
+        assert_delivered(&live, "set /a/b 101, update /a/b 102, ");
         watch(f, &late,
-              (WatchOptions) { .key = kv_string("/a"), .recursive = true, .refreshes = true, .since = 102 });
-        assert_told(&late, "update /a/b 102, ");
+              (KvWatchOptions) {
+                      .key = kv_string("/a"), .recursive = true, .refreshes = true, .since = 102 });
+        assert_delivered(&late, "update /a/b 102, ");
 }
 
 /* -- From when on -- */
@@ -270,27 +272,27 @@ static void events_of_the_window_come_first_then_the_live_ones(void **state) {
         set(f, "/a");
         set(f, "/b");
         set(f, "/a");
-        watch(f, &w, (WatchOptions) { .key = kv_string("/a"), .since = 101 });
-        watch(f, &once, (WatchOptions) { .key = kv_string("/a"), .since = 102, .once = true });
+        watch(f, &w, (KvWatchOptions) { .key = kv_string("/a"), .since = 101 });
+        watch(f, &once, (KvWatchOptions) { .key = kv_string("/a"), .since = 102, .once = true });
         set(f, "/a");
-        assert_told(&w, "set /a 101, set /a 103, set /a 104, ");
-        assert_told(&once, "set /a 103, ");
+        assert_delivered(&w, "set /a 101, set /a 103, set /a 104, ");
+        assert_delivered(&once, "set /a 103, ");
 }
 
-static void a_watch_from_the_future_skips_what_comes_before(void **state) {
+static void a_watch_from_a_future_index_skips_earlier_events(void **state) {
         _cleanup_watcher_ Watcher w = {};
         Fixture *f = *state;
 
-        watch(f, &w, (WatchOptions) { .key = kv_string("/a"), .since = 103 });
+        watch(f, &w, (KvWatchOptions) { .key = kv_string("/a"), .since = 103 });
         set(f, "/a");
         set(f, "/a");
         set(f, "/a");
-        assert_told(&w, "set /a 103, ");
+        assert_delivered(&w, "set /a 103, ");
 }
 
 static void a_watch_from_before_the_window_is_refused_with_its_beginning(void **state) {
         Fixture *f = *state;
-        WatchOptions options = { .key = kv_string("/a"), .since = 100 };
+        KvWatchOptions options = { .key = kv_string("/a"), .since = 100 };
         Watcher w = { .f = f };
         uint64_t oldest;
 
@@ -309,21 +311,21 @@ static void a_watch_from_before_the_window_is_refused_with_its_beginning(void **
 static void fleets_traffic_costs_no_user_his_place(void **state) {
         _cleanup_watcher_ Watcher user = {}, all = {};
         Fixture *f = *state;
-        WatchOptions options = { .key = kv_string("/"), .recursive = true, .internal = true, .since = 101 };
+        KvWatchOptions options = { .key = kv_string("/"), .recursive = true, .internal = true, .since = 101 };
         uint64_t oldest;
 
         set(f, "/a");
         for (unsigned i = 0; i < 30; i++)
                 set(f, "/_fleet/state");
-        watch(f, &user, (WatchOptions) { .key = kv_string("/a"), .since = 101 });
-        assert_told(&user, "set /a 101, ");
+        watch(f, &user, (KvWatchOptions) { .key = kv_string("/a"), .since = 101 });
+        assert_delivered(&user, "set /a 101, ");
 
         assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &all, &all.watch, &oldest), -ESTALE);
         assert_int_equal(oldest, 122);
         set(f, "/a");
         options.since = 130;
         watch(f, &all, options);
-        assert_told(&all, "set /_fleet/state 130, set /_fleet/state 131, set /a 132, ");
+        assert_delivered(&all, "set /_fleet/state 130, set /_fleet/state 131, set /a 132, ");
 }
 
 static void history_follows_the_same_rules(void **state) {
@@ -334,13 +336,13 @@ static void history_follows_the_same_rules(void **state) {
         set(f, "/d/v");
         delete_dir(f, "/d");
         watch(f, &ruled,
-              (WatchOptions) {
+              (KvWatchOptions) {
                       .key = kv_string("/d"), .recursive = true, .hidden_rule = true, .since = 101 });
-        watch(f, &below, (WatchOptions) { .key = kv_string("/d/x/y"), .since = 101 });
-        watch(f, &prefix, (WatchOptions) { .key = kv_string("/dog"), .since = 101 });
-        assert_told(&ruled, "set /d/v 102, delete /d 103, ");
-        assert_told(&below, "delete /d 103, ");
-        assert_told(&prefix, "");
+        watch(f, &below, (KvWatchOptions) { .key = kv_string("/d/x/y"), .since = 101 });
+        watch(f, &prefix, (KvWatchOptions) { .key = kv_string("/dog"), .since = 101 });
+        assert_delivered(&ruled, "set /d/v 102, delete /d 103, ");
+        assert_delivered(&below, "delete /d 103, ");
+        assert_delivered(&prefix, "");
 }
 
 /* -- Ends -- */
@@ -349,48 +351,48 @@ static void a_watch_for_one_event_ends_itself(void **state) {
         _cleanup_watcher_ Watcher w = {};
         Fixture *f = *state;
 
-        watch(f, &w, (WatchOptions) { .key = kv_string("/a"), .once = true });
+        watch(f, &w, (KvWatchOptions) { .key = kv_string("/a"), .once = true });
         assert_int_equal(hub_watches(f->hub), 1);
         set(f, "/a");
         set(f, "/a");
-        assert_told(&w, "set /a 101, ");
+        assert_delivered(&w, "set /a 101, ");
         assert_int_equal(hub_watches(f->hub), 0);
 }
 
-static void a_watch_may_be_closed_by_whom_it_tells(void **state) {
+static void a_watch_may_be_closed_by_its_own_callback(void **state) {
         _cleanup_watcher_ Watcher w = { .close_inside = true };
         Fixture *f = *state;
 
-        watch(f, &w, (WatchOptions) { .key = kv_string("/a") });
+        watch(f, &w, (KvWatchOptions) { .key = kv_string("/a") });
         set(f, "/a");
         set(f, "/a");
-        assert_told(&w, "set /a 101, ");
+        assert_delivered(&w, "set /a 101, ");
         assert_int_equal(hub_watches(f->hub), 0);
 }
 
-static void a_watch_closed_by_another_is_told_nothing_more(void **state) {
+static void a_watch_closed_by_another_callback_gets_no_more_events(void **state) {
         _cleanup_watcher_ Watcher second = {}, first = { .closes = &second };
         Fixture *f = *state;
 
-        watch(f, &first, (WatchOptions) { .key = kv_string("/"), .recursive = true });
-        watch(f, &second, (WatchOptions) { .key = kv_string("/a") });
+        watch(f, &first, (KvWatchOptions) { .key = kv_string("/"), .recursive = true });
+        watch(f, &second, (KvWatchOptions) { .key = kv_string("/a") });
         set(f, "/a");
-        assert_told(&first, "set /a 101, ");
-        assert_told(&second, "");
+        assert_delivered(&first, "set /a 101, ");
+        assert_delivered(&second, "");
 }
 
 static void a_new_tree_ends_all_watches_and_empties_the_window(void **state) {
         _cleanup_watcher_ Watcher w = {}, closes = { .close_inside = true }, later = {};
         Fixture *f = *state;
-        WatchOptions options = { .key = kv_string("/a"), .since = 101 };
+        KvWatchOptions options = { .key = kv_string("/a"), .since = 101 };
         uint64_t oldest;
 
-        watch(f, &w, (WatchOptions) { .key = kv_string("/a") });
-        watch(f, &closes, (WatchOptions) { .key = kv_string("/a/b"), .recursive = true });
+        watch(f, &w, (KvWatchOptions) { .key = kv_string("/a") });
+        watch(f, &closes, (KvWatchOptions) { .key = kv_string("/a/b"), .recursive = true });
         set(f, "/a");
         hub_cleared(f->hub, 500);
-        assert_told(&w, "cleared");
-        assert_told(&closes, "cleared");
+        assert_delivered(&w, "cleared");
+        assert_delivered(&closes, "cleared");
         assert_int_equal(w.oldest, 501);
         assert_int_equal(w.current, 500);
         assert_int_equal(hub_watches(f->hub), 0);
@@ -399,23 +401,23 @@ static void a_new_tree_ends_all_watches_and_empties_the_window(void **state) {
         assert_int_equal(oldest, 501);
 
         f->index = 500;
-        watch(f, &later, (WatchOptions) { .key = kv_string("/a") });
+        watch(f, &later, (KvWatchOptions) { .key = kv_string("/a") });
         set(f, "/a");
-        assert_told(&later, "set /a 501, ");
+        assert_delivered(&later, "set /a 501, ");
 }
 
 static void a_reader_that_falls_too_far_behind_loses_its_place(void **state) {
         _cleanup_watcher_ Watcher slow = {}, once = {}, fresh = {};
         Fixture *f = *state;
 
-        watch(f, &once, (WatchOptions) { .key = kv_string("/a"), .once = true });
-        watch(f, &slow, (WatchOptions) { .key = kv_string("/a") });
+        watch(f, &once, (KvWatchOptions) { .key = kv_string("/a"), .once = true });
+        watch(f, &slow, (KvWatchOptions) { .key = kv_string("/a") });
         for (unsigned i = 0; i <= 2 * HUB_PENDING_MAX; i++)
                 set(f, "/a");
-        assert_told(&slow, "cleared");
-        assert_told(&once, "set /a 101, "); /* it wanted no more */
+        assert_delivered(&slow, "cleared");
+        assert_delivered(&once, "set /a 101, "); /* it wanted no more */
         assert_int_equal(slow.current, f->index);
-        watch(f, &fresh, (WatchOptions) { .key = kv_string("/a") });
+        watch(f, &fresh, (KvWatchOptions) { .key = kv_string("/a") });
         set(f, "/a");
         run(f);
         assert_int_equal(hub_watches(f->hub), 1);
@@ -425,8 +427,8 @@ static void a_reader_that_falls_too_far_behind_loses_its_place(void **state) {
 
 static unsigned n_told;
 
-static void count_event(void *userdata, HubEvent *event) {
-        HubEvent **seen = userdata;
+static void count_event(void *userdata, KvWatchEvent *event) {
+        KvWatchEvent **seen = userdata;
 
         n_told++;
         if (*seen)
@@ -436,13 +438,13 @@ static void count_event(void *userdata, HubEvent *event) {
 }
 
 static void many_watchers_share_one_event_and_are_woken_in_turns(void **state) {
-        static const WatchEvents counting = { .on_event = count_event, .on_cleared = on_cleared };
-        WatchOptions options = { .key = kv_string("/a"), .once = true };
-        HubEvent *seen = NULL;
+        static const KvWatchOps counting = { .on_event = count_event, .on_cleared = on_cleared };
+        KvWatchOptions options = { .key = kv_string("/a"), .once = true };
+        KvWatchEvent *seen = NULL;
         Fixture *f = *state;
         unsigned turns = 0;
         uint64_t oldest;
-        Watch *unused;
+        KvWatch *unused;
 
         n_told = 0;
         for (unsigned i = 0; i < 1000; i++)
@@ -460,17 +462,17 @@ static void many_watchers_share_one_event_and_are_woken_in_turns(void **state) {
         hub_event_unref(seen);
 }
 
-static void count_work(void *userdata, HubEvent *event) {
+static void count_work(void *userdata, KvWatchEvent *event) {
         loop_count(userdata, 0, HUB_WORK_PER_TURN / 3 + 1);
         n_told++;
 }
 
 static void watchers_that_work_long_are_called_in_several_turns(void **state) {
-        static const WatchEvents working = { .on_event = count_work, .on_cleared = on_cleared };
-        WatchOptions options = { .key = kv_string("/a"), .once = true };
+        static const KvWatchOps working = { .on_event = count_work, .on_cleared = on_cleared };
+        KvWatchOptions options = { .key = kv_string("/a"), .once = true };
         Fixture *f = *state;
         uint64_t oldest;
-        Watch *unused;
+        KvWatch *unused;
 
         n_told = 0;
         for (unsigned i = 0; i < 7; i++)
@@ -485,18 +487,18 @@ static void watchers_that_work_long_are_called_in_several_turns(void **state) {
         assert_int_equal(n_told, 7);
 }
 
-static void our_own_parts_are_told_before_clients(void **state) {
-        static const WatchEvents working = { .on_event = count_work, .on_cleared = on_cleared };
-        WatchOptions options = { .key = kv_string("/a"), .once = true };
+static void components_of_the_daemon_are_notified_before_clients(void **state) {
+        static const KvWatchOps working = { .on_event = count_work, .on_cleared = on_cleared };
+        KvWatchOptions options = { .key = kv_string("/a"), .once = true };
         Fixture *f = *state;
         Watcher own = {};
         uint64_t oldest;
-        Watch *unused;
+        KvWatch *unused;
 
         n_told = 0;
         for (unsigned i = 0; i < 6; i++)
                 assert_int_equal(hub_watch(f->hub, &options, &working, &f->loop, &unused, &oldest), 0);
-        watch(f, &own, (WatchOptions) { .key = kv_string("/a"), .internal = true });
+        watch(f, &own, (KvWatchOptions) { .key = kv_string("/a"), .internal = true });
         set(f, "/a");
         loop_run_due(&f->loop, 1);
         assert_int_equal(n_told, 3);
@@ -529,7 +531,7 @@ static void a_watch_of_a_deep_path_costs_memory_in_proportion_to_its_path(void *
 
         for (unsigned i = 0; i < N_DEEP; i++) {
                 bytes += deep_path(path, i);
-                watch(f, &watchers[i], (WatchOptions) { .key = kv_string(path) });
+                watch(f, &watchers[i], (KvWatchOptions) { .key = kv_string(path) });
         }
         assert_true(hub_place_bytes(f->hub) - empty < 2 * bytes);
         set(f, path);
@@ -548,11 +550,11 @@ static void watches_that_are_gone_leave_no_places_behind(void **state) {
         Fixture *f = *state;
         size_t size = deep_path(path, 1), before;
 
-        watch(f, &deep, (WatchOptions) { .key = kv_string(path) });
+        watch(f, &deep, (KvWatchOptions) { .key = kv_string(path) });
         before = hub_place_bytes(f->hub);
         for (unsigned i = 1; i < DEEP; i++) { /* each parts from it one segment later */
                 snprintf(beside, sizeof(beside), "%.*s/b", (int) (size - 2 * i), path);
-                watch(f, &watchers[i], (WatchOptions) { .key = kv_string(beside) });
+                watch(f, &watchers[i], (KvWatchOptions) { .key = kv_string(beside) });
         }
         set(f, path);
         run(f);
@@ -571,7 +573,7 @@ static void a_change_visits_the_places_on_its_way_and_no_others(void **state) {
 
         for (unsigned i = 0; i < 10000; i++) {
                 deep_path(path, i);
-                watch(f, &watchers[i], (WatchOptions) { .key = kv_string(path) });
+                watch(f, &watchers[i], (KvWatchOptions) { .key = kv_string(path) });
         }
         before = f->loop.turns.now.nodes;
         set(f, path);
@@ -590,19 +592,19 @@ static void many_changes_to_what_many_watch_are_spread_over_turns(void **state) 
         uint64_t most = 0;
 
         for (unsigned i = 0; i < N_WATCHES; i++)
-                watch(f, &watchers[i], (WatchOptions) { .key = kv_string("/a") });
+                watch(f, &watchers[i], (KvWatchOptions) { .key = kv_string("/a") });
         (void) turns_end_work(&f->loop.turns);
         for (unsigned i = 0; i < N_CHANGES; i++)
                 set(f, "/a");
         most = turns_end_work(&f->loop.turns).nodes;
-        watch(f, &late, (WatchOptions) { .key = kv_string("/a") });
+        watch(f, &late, (KvWatchOptions) { .key = kv_string("/a") });
         while (loop_run_due(&f->loop, 1000))
                 most = MAX(most, turns_end_work(&f->loop.turns).nodes);
         assert_true(most <= 2 * (HUB_VISITS_PER_TURN + N_WATCHES +
                                  2)); /* two events may begin before the share is over */
 
         set(f, "/a");
-        assert_told(&late, "set /a 201, "); /* and of nothing that was there before it */
+        assert_delivered(&late, "set /a 201, "); /* and of nothing that was there before it */
         for (unsigned i = 0; i < N_WATCHES; i++) {
                 unsigned n = 0;
 
@@ -618,39 +620,39 @@ static void many_changes_to_what_many_watch_are_spread_over_turns(void **state) 
  * of. */
 static void a_watch_of_what_is_absent_by_now_hides_no_earlier_change_from_others(void **state) {
         enum { N_WATCHES = HUB_VISITS_PER_TURN + 1 };
-        static const WatchEvents counting = { .on_event = on_event, .on_cleared = on_cleared };
+        static const KvWatchOps counting = { .on_event = on_event, .on_cleared = on_cleared };
         _cleanup_watcher_ Watcher early = {}, late = {}, crowd = {};
-        Watch **watches = NEW0(Watch *, N_WATCHES);
-        WatchOptions options = { .key = kv_string("/crowd") };
+        KvWatch **watches = NEW0(KvWatch *, N_WATCHES);
+        KvWatchOptions options = { .key = kv_string("/crowd") };
         Fixture *f = *state;
         uint64_t oldest;
 
         for (unsigned i = 0; i < N_WATCHES; i++)
                 assert_int_equal(hub_watch(f->hub, &options, &counting, &crowd, &watches[i], &oldest), 0);
-        watch(f, &early, (WatchOptions) { .key = kv_string("/a/b") });
+        watch(f, &early, (KvWatchOptions) { .key = kv_string("/a/b") });
         set(f, "/crowd"); /* this turn has its share */
         delete_dir(f, "/a");
-        watch(f, &late, (WatchOptions) { .key = kv_string("/a/b"), .absent = true });
-        assert_told(&early, "delete /a 102, ");
-        assert_told(&late, "");
+        watch(f, &late, (KvWatchOptions) { .key = kv_string("/a/b"), .absent = true });
+        assert_delivered(&early, "delete /a 102, ");
+        assert_delivered(&late, "");
         delete_dir(f, "/a");
-        assert_told(&early, "");
+        assert_delivered(&early, "");
         for (unsigned i = 0; i < N_WATCHES; i++)
-                watch_close(watches[i]);
+                kv_watch_close(watches[i]);
         free(watches);
 }
 
 /* -- What is kept of an event -- */
 
-static void keep_event(void *userdata, HubEvent *event) {
-        HubEvent **kept = userdata;
+static void keep_event(void *userdata, KvWatchEvent *event) {
+        KvWatchEvent **kept = userdata;
 
         *kept = hub_event_ref(event);
 }
 
 static void an_event_is_a_copy_of_all_that_was_published(void **state) {
-        static const WatchEvents keeping = { .on_event = keep_event, .on_cleared = on_cleared };
-        WatchOptions options = { .key = kv_string("/k"), .once = true };
+        static const KvWatchOps keeping = { .on_event = keep_event, .on_cleared = on_cleared };
+        KvWatchOptions options = { .key = kv_string("/k"), .once = true };
         char key[] = "/k", value[] = "new", prev[] = "old one";
         KvEvent event = {
                 .action = KV_ACTION_CAS,
@@ -660,11 +662,11 @@ static void an_event_is_a_copy_of_all_that_was_published(void **state) {
                 .has_prev = true,
                 .prev = { .key = kv_string(key), .value = kv_string(prev), .created = 5, .modified = 7 }
         };
-        HubEvent *kept = NULL;
+        KvWatchEvent *kept = NULL;
         Fixture *f = *state;
         uint64_t oldest;
-        size_t size, with_prev = sizeof(HubEvent) + strlen(key) + strlen(value) + strlen(prev);
-        Watch *unused;
+        size_t size, with_prev = sizeof(KvWatchEvent) + strlen(key) + strlen(value) + strlen(prev);
+        KvWatch *unused;
 
         assert_int_equal(hub_watch(f->hub, &options, &keeping, &kept, &unused, &oldest), 0);
         hub_publish(f->hub, &event);
@@ -702,11 +704,11 @@ enum { N_CROWD = HUB_VISITS_PER_TURN };
 
 typedef struct Crowd {
         Watcher watcher;
-        Watch *watches[N_CROWD];
+        KvWatch *watches[N_CROWD];
 } Crowd;
 
 static Crowd *crowd_new(Fixture *f) {
-        WatchOptions options = { .key = kv_string("/crowd"), .refreshes = true };
+        KvWatchOptions options = { .key = kv_string("/crowd"), .refreshes = true };
         Crowd *crowd = NEW0(Crowd, 1);
         uint64_t oldest;
 
@@ -720,7 +722,7 @@ static Crowd *crowd_new(Fixture *f) {
 
 static void crowd_free(Crowd *crowd) {
         for (size_t i = 0; i < N_CROWD; i++)
-                watch_close(crowd->watches[i]);
+                kv_watch_close(crowd->watches[i]);
         text_done(&crowd->watcher.told);
         free(crowd);
 }
@@ -732,32 +734,32 @@ static void so_many_changes_wait_for_the_search_and_no_more(void **state) {
                 Crowd *crowd = crowd_new(f);
                 uint64_t index, waiting;
 
-                watch(f, &w, (WatchOptions) { .key = kv_string("/a") });
-                assert_true(watch_is_current(w.watch));
+                watch(f, &w, (KvWatchOptions) { .key = kv_string("/a") });
+                assert_true(kv_watch_is_current(w.watch));
                 set(f, "/crowd");
                 index = waiting = f->index;
-                assert_true(watch_is_current(w.watch) &&
-                            watch_is_told(w.watch, &index)); /* that one's watchers are found */
+                assert_true(kv_watch_is_current(w.watch) &&
+                            kv_watch_progress(w.watch, &index)); /* that one's watchers are found */
                 assert_int_equal(index, waiting);
                 for (unsigned i = 0; i < HUB_PENDING_MAX + more; i++)
                         set(f, "/b");
                 if (more) {
                         index = f->index;
-                        assert_false(watch_is_current(w.watch) || watch_is_told(w.watch, &index));
+                        assert_false(kv_watch_is_current(w.watch) || kv_watch_progress(w.watch, &index));
                         for (size_t i = 0; i < N_CROWD; i++)
                                 crowd->watches[i] = NULL; /* cleared, each of them */
-                        assert_told(&w, "cleared");
+                        assert_delivered(&w, "cleared");
                 } else {
                         index = f->index;
-                        assert_false(watch_is_current(w.watch));
-                        assert_true(watch_is_told(w.watch, &index));
+                        assert_false(kv_watch_is_current(w.watch));
+                        assert_true(kv_watch_progress(w.watch, &index));
                         assert_int_equal(index,
                                          waiting); /* what came behind it may still concern the watch */
                         index = 5;
-                        assert_true(watch_is_told(w.watch, &index));
+                        assert_true(kv_watch_progress(w.watch, &index));
                         assert_int_equal(index, 5);
-                        assert_told(&w, "");
-                        assert_true(watch_is_current(w.watch));
+                        assert_delivered(&w, "");
+                        assert_true(kv_watch_is_current(w.watch));
                 }
                 run(f);
                 crowd_free(crowd);
@@ -774,20 +776,20 @@ static void so_many_bytes_wait_for_the_search_and_no_more(void **state) {
                           .node = { .key = kv_string("/b"), .value = { value, SIZE } } };
         unsigned n = 0;
 
-        watch(f, &w, (WatchOptions) { .key = kv_string("/a") });
+        watch(f, &w, (KvWatchOptions) { .key = kv_string("/a") });
         set(f, "/crowd");
-        for (; n < HUB_WAITING_BYTES / SIZE - 1;
+        for (; n < HUB_UNSEARCHED_BYTES / SIZE - 1;
              n++) { /* with what each takes besides its value one less than would just fit */
                 large.index = ++f->index;
                 hub_publish(f->hub, &large);
         }
-        assert_true(hub_watches(f->hub) == N_CROWD + 1 && watch_is_told(w.watch, &(uint64_t) { 0 }));
+        assert_true(hub_watches(f->hub) == N_CROWD + 1 && kv_watch_progress(w.watch, &(uint64_t) { 0 }));
         large.index = ++f->index;
         hub_publish(f->hub, &large);
-        assert_false(watch_is_told(w.watch, &(uint64_t) { 0 }));
+        assert_false(kv_watch_progress(w.watch, &(uint64_t) { 0 }));
         for (size_t i = 0; i < N_CROWD; i++)
                 crowd->watches[i] = NULL;
-        assert_told(&w, "cleared");
+        assert_delivered(&w, "cleared");
         assert_int_equal(hub_watches(f->hub), 0);
         crowd_free(crowd);
 }
@@ -803,7 +805,7 @@ static void a_watch_may_be_so_far_behind_and_no_further(void **state) {
                 assert_int_equal(hub_new(&other.hub, &other.loop, HUB_PENDING_MAX + 1, other.index), 0);
                 for (unsigned i = 0; i < HUB_PENDING_MAX + more; i++)
                         set(&other, "/a");
-                watch(&other, &w, (WatchOptions) { .key = kv_string("/a"), .since = 101 });
+                watch(&other, &w, (KvWatchOptions) { .key = kv_string("/a"), .since = 101 });
                 run(&other);
                 for (const char *p = w.told.chars; (p = strstr(p, "set /a")); p++)
                         n++;
@@ -817,14 +819,14 @@ static void a_watch_may_be_so_far_behind_and_no_further(void **state) {
 
 static void the_windows_begin_where_they_reach_back_to(void **state) {
         Fixture *f = *state;
-        WatchOptions users = { .key = kv_string("/a"), .since = 39 };
-        WatchOptions ours = { .key = kv_string("/_fleet/a"), .internal = true, .since = 49 };
-        WatchOptions both = { .key = kv_string("/"), .recursive = true, .internal = true, .since = 49 };
+        KvWatchOptions users = { .key = kv_string("/a"), .since = 39 };
+        KvWatchOptions ours = { .key = kv_string("/_fleet/a"), .internal = true, .since = 49 };
+        KvWatchOptions both = { .key = kv_string("/"), .recursive = true, .internal = true, .since = 49 };
         _cleanup_watcher_ Watcher w = {};
         KvEvent event = { .action = KV_ACTION_SET, .index = 60, .node = { .key = kv_string("/a") } };
         uint64_t oldest = 0;
 
-        hub_reach_back(f->hub, 40, 50);
+        hub_set_oldest(f->hub, 40, 50);
         w.f = f;
         assert_int_equal(hub_watch(f->hub, &users, &watcher_events, &w, &w.watch, &oldest), -ESTALE);
         assert_int_equal(oldest, 40);
@@ -832,17 +834,17 @@ static void the_windows_begin_where_they_reach_back_to(void **state) {
         assert_int_equal(oldest, 50);
         assert_int_equal(hub_watch(f->hub, &both, &watcher_events, &w, &w.watch, &oldest), -ESTALE);
         assert_int_equal(oldest, 50);
-        assert_int_equal(hub_remember(f->hub, &event), 0);
+        assert_int_equal(hub_load_event(f->hub, &event), 0);
         users.since = 40;
         watch(f, &w, users);
-        assert_told(&w, "set /a 60, ");
+        assert_delivered(&w, "set /a 60, ");
 }
 
-static void what_is_closed_while_it_is_told_is_gone_at_once(void **state) {
+static void a_watch_that_is_closed_during_delivery_is_gone_at_once(void **state) {
         _cleanup_watcher_ Watcher w = { .close_inside = true };
         Fixture *f = *state;
 
-        watch(f, &w, (WatchOptions) { .key = kv_string("/a") });
+        watch(f, &w, (KvWatchOptions) { .key = kv_string("/a") });
         w.n_watches = &(unsigned) { 9 };
         set(f, "/a");
         run(f);
@@ -853,13 +855,13 @@ static void a_hidden_name_at_the_end_of_a_path_is_hidden(void **state) {
         _cleanup_watcher_ Watcher above = {}, root = {};
         Fixture *f = *state;
 
-        watch(f, &above, (WatchOptions) { .key = kv_string("/a"), .recursive = true, .hidden_rule = true });
-        watch(f, &root, (WatchOptions) { .key = kv_string("/"), .recursive = true, .hidden_rule = true });
+        watch(f, &above, (KvWatchOptions) { .key = kv_string("/a"), .recursive = true, .hidden_rule = true });
+        watch(f, &root, (KvWatchOptions) { .key = kv_string("/"), .recursive = true, .hidden_rule = true });
         set(f, "/a/_");
         set(f, "/_");
         set(f, "/a_/b");
-        assert_told(&above, "");
-        assert_told(&root, "set /a_/b 103, ");
+        assert_delivered(&above, "");
+        assert_delivered(&root, "set /a_/b 103, ");
 }
 
 /* The work of finding watchers is the loop's to share out, in this turn and in the next. */
@@ -883,8 +885,8 @@ static void the_search_counts_as_work_of_the_turn_that_does_it(void **state) {
 
 static void too_many_watches_are_refused(void **state) {
         Fixture *f = *state;
-        WatchOptions options = { .key = kv_string("/a") };
-        Watch **watches = NEW0(Watch *, HUB_WATCHES_MAX), *one_more;
+        KvWatchOptions options = { .key = kv_string("/a") };
+        KvWatch **watches = NEW0(KvWatch *, HUB_WATCHES_MAX), *one_more;
         Watcher w = { .f = f };
         uint64_t oldest;
 
@@ -892,7 +894,7 @@ static void too_many_watches_are_refused(void **state) {
                 assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &w, &watches[i], &oldest), 0);
         assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &w, &one_more, &oldest), -ENOBUFS);
         for (unsigned i = 0; i < HUB_WATCHES_MAX; i++)
-                watch_close(watches[i]);
+                kv_watch_close(watches[i]);
         assert_int_equal(hub_watches(f->hub), 0);
         free(watches);
 }
@@ -904,7 +906,7 @@ enum { N_MODEL = 40 };
 typedef struct ModelWatch {
         Watcher watcher;
         char key[64];
-        WatchOptions options;
+        KvWatchOptions options;
         Text expected;
 } ModelWatch;
 
@@ -920,7 +922,7 @@ static void random_path(Random *random, char *path, size_t size) {
 }
 
 static bool model_wants(const ModelWatch *m, const KvEvent *e) {
-        const WatchOptions *o = &m->options;
+        const KvWatchOptions *o = &m->options;
         bool ends = e->node.dir && e->action == KV_ACTION_DELETE;
 
         if (e->refresh || (kv_path_is_ours(e->node.key) && !o->internal))
@@ -930,7 +932,7 @@ static bool model_wants(const ModelWatch *m, const KvEvent *e) {
                 !(o->hidden_rule && kv_path_hidden_from(e->node.key, o->key)));
 }
 
-static void random_events_reach_whom_a_scan_over_all_would_find(void **state) {
+static void random_events_reach_the_watchers_that_a_scan_of_all_finds(void **state) {
         Fixture *f = *state;
         ModelWatch *models = NEW0(ModelWatch, N_MODEL);
         Random random;
@@ -951,10 +953,10 @@ static void random_events_reach_whom_a_scan_over_all_would_find(void **state) {
                 }
                 memset(m, 0, sizeof(*m));
                 random_path(&random, m->key, sizeof(m->key));
-                m->options = (WatchOptions) { .key = kv_string(m->key),
-                                              .recursive = random_below(&random, 2),
-                                              .internal = random_below(&random, 2),
-                                              .hidden_rule = random_below(&random, 2) };
+                m->options = (KvWatchOptions) { .key = kv_string(m->key),
+                                                .recursive = random_below(&random, 2),
+                                                .internal = random_below(&random, 2),
+                                                .hidden_rule = random_below(&random, 2) };
                 watch(f, &m->watcher, m->options);
 
                 random_path(&random, key, sizeof(key));
@@ -997,29 +999,29 @@ static void what_was_absent_before_a_new_tree_may_be_there(void **state) {
         _cleanup_watcher_ Watcher before = {}, after = {};
         Fixture *f = *state;
 
-        watch(f, &before, (WatchOptions) { .key = kv_string("/d/a") });
+        watch(f, &before, (KvWatchOptions) { .key = kv_string("/d/a") });
         delete_dir(f, "/d");
-        assert_told(&before, "delete /d 101, ");
+        assert_delivered(&before, "delete /d 101, ");
         f->index = 200;
         hub_cleared(f->hub, f->index);
-        watch(f, &after, (WatchOptions) { .key = kv_string("/d/a") });
-        assert_told(&before, "cleared");
+        watch(f, &after, (KvWatchOptions) { .key = kv_string("/d/a") });
+        assert_delivered(&before, "cleared");
         delete_dir(f, "/d");
         run(f);
-        assert_told(&after, "delete /d 201, ");
+        assert_delivered(&after, "delete /d 201, ");
 }
 
 static void what_was_absent_before_changes_were_lost_may_be_there(void **state) {
         enum { N = HUB_VISITS_PER_TURN + 1 };
         _cleanup_watcher_ Watcher before = {}, after = {}, crowd = {};
-        WatchOptions options = { .key = kv_string("/crowd") };
-        Watch **watches = NEW0(Watch *, N);
+        KvWatchOptions options = { .key = kv_string("/crowd") };
+        KvWatch **watches = NEW0(KvWatch *, N);
         Fixture *f = *state;
         uint64_t oldest;
 
-        watch(f, &before, (WatchOptions) { .key = kv_string("/d/a") });
+        watch(f, &before, (KvWatchOptions) { .key = kv_string("/d/a") });
         delete_dir(f, "/d");
-        assert_told(&before, "delete /d 101, ");
+        assert_delivered(&before, "delete /d 101, ");
         for (unsigned i = 0; i < N; i++)
                 assert_int_equal(hub_watch(f->hub, &options, &watcher_events, &crowd, &watches[i], &oldest),
                                  0);
@@ -1027,8 +1029,8 @@ static void what_was_absent_before_changes_were_lost_may_be_there(void **state) 
         set(f, "/d/a");
         for (unsigned i = 0; i < HUB_PENDING_MAX; i++)
                 set(f, "/x");
-        watch(f, &after, (WatchOptions) { .key = kv_string("/d/a") });
-        assert_told(&before, "cleared");
+        watch(f, &after, (KvWatchOptions) { .key = kv_string("/d/a") });
+        assert_delivered(&before, "cleared");
         delete_dir(f, "/d");
         run(f);
         assert_true(after.told.chars && starts_with(after.told.chars, "delete /d "));
@@ -1040,26 +1042,26 @@ int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
                 TEST(a_plain_watch_sees_its_key_and_nothing_beside_or_below),
                 TEST(a_recursive_watch_sees_all_that_is_below),
-                TEST(nobody_is_told_inside_of_publishing),
+                TEST(no_watcher_is_called_inside_of_publishing),
                 TEST(hidden_keys_are_seen_from_inside_only),
-                TEST(the_end_of_a_directory_is_told_to_all_that_watch_below_it),
+                TEST(all_watches_below_a_deleted_directory_are_notified),
                 TEST(a_watch_on_what_is_absent_hears_of_a_directory_only_after_it_was_made),
                 TEST(fleets_own_keys_are_for_internal_watches),
-                TEST(a_refresh_wakes_nobody_but_takes_its_place),
-                TEST(who_asks_for_refreshes_is_told_of_them_live_and_from_the_window),
+                TEST(a_refresh_wakes_no_watcher_but_takes_a_slot_of_the_window),
+                TEST(a_watch_of_refreshes_gets_them_live_and_from_the_window),
                 TEST(events_of_the_window_come_first_then_the_live_ones),
-                TEST(a_watch_from_the_future_skips_what_comes_before),
+                TEST(a_watch_from_a_future_index_skips_earlier_events),
                 TEST(a_watch_from_before_the_window_is_refused_with_its_beginning),
                 TEST(fleets_traffic_costs_no_user_his_place),
                 TEST(history_follows_the_same_rules),
                 TEST(a_watch_for_one_event_ends_itself),
-                TEST(a_watch_may_be_closed_by_whom_it_tells),
-                TEST(a_watch_closed_by_another_is_told_nothing_more),
+                TEST(a_watch_may_be_closed_by_its_own_callback),
+                TEST(a_watch_closed_by_another_callback_gets_no_more_events),
                 TEST(a_new_tree_ends_all_watches_and_empties_the_window),
                 TEST(a_reader_that_falls_too_far_behind_loses_its_place),
                 TEST(many_watchers_share_one_event_and_are_woken_in_turns),
                 TEST(watchers_that_work_long_are_called_in_several_turns),
-                TEST(our_own_parts_are_told_before_clients),
+                TEST(components_of_the_daemon_are_notified_before_clients),
                 TEST(a_watch_of_a_deep_path_costs_memory_in_proportion_to_its_path),
                 TEST(watches_that_are_gone_leave_no_places_behind),
                 TEST(a_change_visits_the_places_on_its_way_and_no_others),
@@ -1070,13 +1072,13 @@ int main(void) {
                 TEST(so_many_bytes_wait_for_the_search_and_no_more),
                 TEST(a_watch_may_be_so_far_behind_and_no_further),
                 TEST(the_windows_begin_where_they_reach_back_to),
-                TEST(what_is_closed_while_it_is_told_is_gone_at_once),
+                TEST(a_watch_that_is_closed_during_delivery_is_gone_at_once),
                 TEST(a_hidden_name_at_the_end_of_a_path_is_hidden),
                 TEST(the_search_counts_as_work_of_the_turn_that_does_it),
                 TEST(too_many_watches_are_refused),
                 TEST(what_was_absent_before_a_new_tree_may_be_there),
                 TEST(what_was_absent_before_changes_were_lost_may_be_there),
-                TEST(random_events_reach_whom_a_scan_over_all_would_find),
+                TEST(random_events_reach_the_watchers_that_a_scan_of_all_finds),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

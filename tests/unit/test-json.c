@@ -68,8 +68,8 @@ static void facts_are_read_back_and_unknown_members_skipped(void **state) {
         assert_false(other.quadlet);
 }
 
-static void orders_presences_and_states_are_read_back(void **state) {
-        static const char order_json[] =
+static void assignments_presences_and_states_are_read_back(void **state) {
+        static const char assignment_json[] =
                 "{\"order\":\"run\",\"reason\":\"fewest units (2)\",\"since\":1700000000000,"
                 "\"term\":4,\"unit\":1712}";
         static const char presence_json[] =
@@ -81,15 +81,16 @@ static void orders_presences_and_states_are_read_back(void **state) {
         _cleanup_text_ Text t = {};
         static const char problem_json[] =
                 "{\"confirmed\":true,\"kind\":\"held\",\"text\":\"its file is gone\",\"unit\":7}";
-        _cleanup_assignment_ Assignment order = {};
+        _cleanup_assignment_ Assignment assignment = {};
         _cleanup_problem_ Problem problem = {};
         PresenceRecord presence;
 
-        assert_int_equal(stored_assignment_read(order_json, strlen(order_json), &order, NULL), 0);
-        assert_int_equal(order.kind, ASSIGNMENT_RUN);
-        assert_int_equal(order.unit_index, 1712);
-        stored_assignment_write(&t, &order);
-        assert_text(&t, order_json);
+        assert_int_equal(stored_assignment_read(assignment_json, strlen(assignment_json), &assignment, NULL),
+                         0);
+        assert_int_equal(assignment.kind, ASSIGNMENT_RUN);
+        assert_int_equal(assignment.unit_index, 1712);
+        stored_assignment_write(&t, &assignment);
+        assert_text(&t, assignment_json);
 
         text_clear(&t);
         assert_int_equal(stored_presence_read(presence_json, strlen(presence_json), &presence, NULL), 0);
@@ -113,9 +114,9 @@ static void orders_presences_and_states_are_read_back(void **state) {
         assert_int_equal(stored_problem_read("{\"kind\":\"lost\"}", 15, &problem, NULL), -EBADMSG);
 }
 
-static void records_that_mean_nothing_are_refused_with_a_sentence(void **state) {
+static void invalid_records_are_rejected_with_a_message(void **state) {
         static const struct {
-                const char *json, *sentence;
+                const char *json, *message;
         } rows[] = {
                 { "{\"order\":\"jump\"}", "order: 'jump' is none of load, run, stop" },
                 { "{}", "order: '' is none of load, run, stop" },
@@ -132,12 +133,124 @@ static void records_that_mean_nothing_are_refused_with_a_sentence(void **state) 
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                Assignment order = {};
+                Assignment assignment = {};
                 Error err = {};
 
-                assert_int_equal(stored_assignment_read(rows[i].json, strlen(rows[i].json), &order, &err),
-                                 -EBADMSG);
-                assert_string_equal(err.message, rows[i].sentence);
+                assert_int_equal(
+                        stored_assignment_read(rows[i].json, strlen(rows[i].json), &assignment, &err),
+                        -EBADMSG);
+                assert_string_equal(err.message, rows[i].message);
+        }
+}
+
+/* One field of each type. */
+typedef struct Fields {
+        const char *text;
+        char *owned, *owned_or_null;
+        char chars[4], cut[4], skipped[4];
+        uint64_t number;
+        bool yes, no;
+        TargetState word;
+        Pairs pairs;
+} Fields;
+
+static const JsonWords field_words = { target_state_names, _TARGET_MAX, -EINVAL };
+static const JsonField fields[] = {
+        { "chars", JSON_FIELD_CHARS, offsetof(Fields, chars), .size = 4 },
+        { "cut", JSON_FIELD_CHARS_CUT, offsetof(Fields, cut), .size = 4 },
+        { "no", JSON_FIELD_NOT, offsetof(Fields, no) },
+        { "null", JSON_FIELD_OWNED_OR_NULL, offsetof(Fields, owned_or_null) },
+        { "number", JSON_FIELD_U64, offsetof(Fields, number) },
+        { "owned", JSON_FIELD_OWNED, offsetof(Fields, owned) },
+        { "pairs", JSON_FIELD_PAIRS, offsetof(Fields, pairs) },
+        { "skipped", JSON_FIELD_CHARS_SKIPPED, offsetof(Fields, skipped), .size = 4 },
+        { "text", JSON_FIELD_TEXT, offsetof(Fields, text) },
+        { "word", JSON_FIELD_WORD, offsetof(Fields, word), .words = &field_words },
+        { "yes", JSON_FIELD_BOOL, offsetof(Fields, yes) },
+};
+
+static int read_fields(const char *json, const JsonField *table, size_t n, Fields *ret, JsonValue **ret_root,
+                       Error *err) {
+        assert_int_equal(json_value_parse(json, strlen(json), ret_root, NULL), 0);
+        return json_read_fields(*ret_root, table, n, ret, err);
+}
+
+static void fields_done(Fields *f) {
+        free(f->owned);
+        free(f->owned_or_null);
+        pairs_done(&f->pairs);
+}
+
+static void fields_of_each_type_are_read_and_written(void **state) {
+        static const char json[] =
+                "{\"chars\":\"abc\",\"cut\":\"abc\",\"no\":false,\"null\":\"n\",\"number\":7,"
+                "\"owned\":\"o\",\"pairs\":{\"k\":\"v\"},\"skipped\":\"abc\",\"text\":\"t\","
+                "\"word\":\"loaded\",\"yes\":true}";
+        _cleanup_(fields_done) Fields f = { .word = _TARGET_INVALID }, empty = { .word = _TARGET_INVALID },
+                                      longer = { .word = TARGET_LOADED };
+        _cleanup_json_ JsonValue *root = NULL, *none = NULL, *root_of_longer = NULL;
+        _cleanup_text_ Text t = {}, t_empty = {};
+
+        assert_int_equal(read_fields(json, JSON_FIELDS(fields), &f, &root, NULL), 0);
+        json_write_object(&t, JSON_FIELDS(fields), &f);
+        assert_text(&t, json);
+
+        assert_int_equal(
+                read_fields("{\"null\":\"\",\"word\":\"\"}", JSON_FIELDS(fields), &empty, &none, NULL), 0);
+        assert_null(empty.text);
+        assert_null(empty.owned_or_null);
+        assert_string_equal(empty.owned, "");
+        assert_int_equal(empty.word, _TARGET_INVALID);
+        assert_false(empty.no);
+        json_write_object(&t_empty, JSON_FIELDS(fields), &empty);
+        assert_text(&t_empty, "{}");
+
+        assert_int_equal(read_fields("{\"cut\":\"abcd\",\"skipped\":\"abcd\",\"no\":true}",
+                                     JSON_FIELDS(fields), &longer, &root_of_longer, NULL),
+                         0);
+        assert_string_equal(longer.cut, "abc");
+        assert_string_equal(longer.skipped, "");
+        assert_int_equal(longer.word, TARGET_LOADED); /* absent: unchanged */
+        assert_false(longer.no);
+}
+
+static void a_field_that_breaks_its_rule_is_named(void **state) {
+        static const JsonField required[] = {
+                { "number", JSON_FIELD_U64, offsetof(Fields, number), true },
+                { "text", JSON_FIELD_TEXT, offsetof(Fields, text), true },
+                { "word", JSON_FIELD_WORD, offsetof(Fields, word), true, .words = &field_words },
+        };
+        static const struct {
+                const char *json;
+                bool required;
+                int r;
+                const char *message;
+        } rows[] = {
+                { "{\"chars\":\"abcd\"}", false, -EBADMSG, "chars: longer than 3 bytes" },
+                { "{\"word\":\"lo\"}", false, -EINVAL, "word: 'lo' is none of inactive, loaded, launched" },
+                { "{\"number\":\"1\"}", false, -EBADMSG, "number: expected a whole number" },
+                { "{\"no\":0}", false, -EBADMSG, "no: expected true or false" },
+                { "{\"yes\":0}", false, -EBADMSG, "yes: expected true or false" },
+                { "{\"owned\":0}", false, -EBADMSG, "owned: expected a string" },
+                { "{\"pairs\":[]}", false, -EBADMSG, "pairs: expected an object of strings" },
+                { "{\"text\":\"\",\"word\":\"loaded\"}", true, -EBADMSG, "number: missing" },
+                { "{\"number\":0,\"text\":\"\"}", true, -EBADMSG, "number: missing" },
+                { "{\"number\":1,\"word\":\"loaded\"}", true, -EBADMSG, "text: missing" },
+                { "{\"number\":1,\"text\":\"\"}", true, -EINVAL,
+                  "word: '' is none of inactive, loaded, launched" },
+                { "{\"number\":1,\"text\":\"\",\"word\":\"loaded\"}", true, 0, "" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                _cleanup_json_ JsonValue *root = NULL;
+                _cleanup_(fields_done) Fields f = {};
+                Error err = {};
+
+                assert_int_equal(read_fields(rows[i].json, rows[i].required ? required : fields,
+                                             rows[i].required ? ELEMENTS(required) : ELEMENTS(fields), &f,
+                                             &root, &err),
+                                 rows[i].r);
+                assert_string_equal(err.message, rows[i].message);
         }
 }
 
@@ -173,7 +286,7 @@ static void api_units_are_fleets_with_members_of_ours(void **state) {
         assert_null(again.text);
 }
 
-static void what_fleets_own_client_sends_is_understood(void **state) {
+static void requests_of_fleets_client_are_accepted(void **state) {
         static const char created[] = "{\"name\":\"a.service\",\"options\":[{\"section\":\"Service\","
                                       "\"name\":\"A\",\"value\":\"1\"}]}";
         static const char changed[] = "{\"desiredState\":\"loaded\",\"name\":\"a.service\"}";
@@ -213,7 +326,7 @@ static void contents_come_as_text_or_as_options(void **state) {
         assert_int_equal(api_unit_contents("a.service", &b, &from_text, NULL), 0);
         assert_string_equal(from_text->text, "# mine\n[S]\nA=1\n");
 
-        /* What a value smuggles in counts as what it will be in the file. */
+        /* A newline in a value begins a new line of the file. */
         assert_int_equal(api_unit_read(hidden, strlen(hidden), &c, NULL), 0);
         assert_int_equal(api_unit_contents("a.service", &c, &from_hidden, NULL), 0);
         assert_true(from_hidden->placement.global);
@@ -224,7 +337,7 @@ static void contents_come_as_text_or_as_options(void **state) {
         assert_false(api_unit_has_contents(&API_UNIT_EMPTY));
 }
 
-/* The daemon leaves out what is empty: each option is then an object of two bytes. */
+/* The daemon leaves out empty members: each option is then an object of two bytes. */
 static void an_answer_with_many_empty_options_is_read_and_no_such_request_is(void **state) {
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_api_page_ ApiPage page = {};
@@ -296,7 +409,7 @@ static void pages_name_the_next_one_and_empty_ones_are_empty(void **state) {
         assert_int_equal(empty.n, 0);
 }
 
-static void errors_carry_a_message_even_an_empty_one(void **state) {
+static void errors_have_a_message_even_an_empty_one(void **state) {
         _cleanup_text_ Text t = {};
         char message[64];
         int code = 0;
@@ -428,7 +541,7 @@ static void a_text_is_read_up_to_its_limit(void **state) {
         assert_int_equal(json_value_parse_large(text, JSON_SIZE_MAX, &root, NULL), 0);
 }
 
-static void bytes_of_any_kind_go_through_as_text_or_in_base64(void **state) {
+static void any_bytes_are_written_as_text_or_in_base64(void **state) {
         static const struct {
                 const char *bytes;
                 size_t size;
@@ -458,7 +571,7 @@ static void bytes_of_any_kind_go_through_as_text_or_in_base64(void **state) {
         }
 }
 
-static void bytes_are_said_one_way(void **state) {
+static void bytes_have_exactly_one_member(void **state) {
         static const char *const bad[] = { "{\"v\":\"\",\"v64\":\"\"}", "{\"v\":1}", "{\"v64\":[]}",
                                            "{\"v64\":\"A\"}", "{\"v64\":\"A A=\"}" };
         char *back;
@@ -482,7 +595,7 @@ static int count_members(void *userdata, const char *name, const JsonValue *v) {
         return streq(name, "stop");
 }
 
-static void values_are_asked_for_without_fear(void **state) {
+static void absent_values_are_read_as_empty(void **state) {
         static const char json[] = "{\"a\":[1,\"x\",null,{\"b\":true}],\"n\":null,\"s\":\"\"}";
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *array;
@@ -506,7 +619,7 @@ static void values_are_asked_for_without_fear(void **state) {
         assert_int_equal(json_value_each(NULL, count_members, &n), 0);
 }
 
-static void a_member_in_other_case_counts_where_none_is_exact(void **state) {
+static void a_member_in_other_case_counts_without_an_exact_one(void **state) {
         static const char json[] =
                 "{\"B\":\"other\",\"Desired\":\"x\",\"b\":\"exact\",\"c\":null,\"C\":\"said\"}";
         _cleanup_json_ JsonValue *root = NULL;
@@ -549,7 +662,7 @@ static void a_text_of_more_containers_than_its_size_allows_is_refused(void **sta
         static const struct {
                 const char *before, *item, *after;
                 size_t n;
-                const char *says; /* NULL: it is read */
+                const char *message; /* NULL: it is read */
         } rows[] = {
                 { "[", "{}", "]", 4095, NULL },
                 { "[", "{}", "]", 4096, "more than 4096 objects and arrays in 12289 bytes" },
@@ -565,8 +678,9 @@ static void a_text_of_more_containers_than_its_size_allows_is_refused(void **sta
                 Error err = {};
 
                 repeat(&t, rows[i].before, rows[i].item, rows[i].n, rows[i].after);
-                assert_int_equal(json_value_parse(t.chars, t.size, &root, &err), rows[i].says ? -EFBIG : 0);
-                assert_string_equal(err.message, rows[i].says ?: "");
+                assert_int_equal(json_value_parse(t.chars, t.size, &root, &err),
+                                 rows[i].message ? -EFBIG : 0);
+                assert_string_equal(err.message, rows[i].message ?: "");
         }
 }
 
@@ -606,7 +720,7 @@ static void an_object_of_too_many_members_is_refused_wherever_it_is(void **state
         }
 }
 
-/* Members of different objects do not add up, also not those of an object around them. */
+/* The limit counts the members of each object separately, also in nested objects. */
 static void a_text_of_many_full_objects_is_read(void **state) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_text_ Text object = {}, t = {};
@@ -617,7 +731,7 @@ static void a_text_of_many_full_objects_is_read(void **state) {
         assert_int_equal(json_value_count(json_value_member(root, "list")), 20);
 }
 
-static void what_is_no_json_is_said_to_be_none_however_long_it_is(void **state) {
+static void invalid_json_of_any_size_is_rejected_as_such(void **state) {
         static const char bytes[] = "[]{}\"\\,";
 
         for (const char *b = bytes; *b; b++)
@@ -630,7 +744,7 @@ static void what_is_no_json_is_said_to_be_none_however_long_it_is(void **state) 
                 }
 }
 
-static void arrays_in_one_another_have_a_limit(void **state) {
+static void nested_arrays_have_a_limit(void **state) {
         char text[2 * (JSON_DEPTH_MAX + 1)];
         Error err = {};
 
@@ -645,12 +759,12 @@ static void arrays_in_one_another_have_a_limit(void **state) {
         assert_string_equal(err.message, "more than 2048 objects and arrays in one another");
 }
 
-/* -- Members of the wrong kind -- */
+/* -- Members of a wrong type -- */
 
-static int read_order(const char *json, size_t size, Error *err) {
-        _cleanup_assignment_ Assignment order = {};
+static int read_assignment(const char *json, size_t size, Error *err) {
+        _cleanup_assignment_ Assignment assignment = {};
 
-        return stored_assignment_read(json, size, &order, err);
+        return stored_assignment_read(json, size, &assignment, err);
 }
 
 static int read_presence(const char *json, size_t size, Error *err) {
@@ -711,10 +825,10 @@ static void each_member_of_the_wrong_kind_is_named(void **state) {
         static const struct {
                 int (*read)(const char *json, size_t size, Error *err);
                 const char *good;    /* each of 'members' in turn is put before its end */
-                const char *members; /* names, each behind a letter: a string, a number, a bool, an object, an
+                const char *members; /* names, each after a letter: a string, a number, a bool, an object, an
                                         array, a target state */
         } rows[] = {
-                { read_order, "{\"order\":\"run\"}", "sreason nsince nterm nunit" },
+                { read_assignment, "{\"order\":\"run\"}", "sreason nsince nterm nunit" },
                 { read_presence, "{\"state\":\"up\"}", "nlosses nlost nquiet nsince sreason" },
                 { read_problem, "{\"kind\":\"held\"}", "bconfirmed nunit stext" },
                 { read_state_record, "{\"x\":1}", "sload sactive ssub shash sjob nsince bdone" },
@@ -730,7 +844,7 @@ static void each_member_of_the_wrong_kind_is_named(void **state) {
         };
         static const struct {
                 int (*read)(const char *json, size_t size, Error *err);
-                const char *before, *after, *members; /* the object stands between */
+                const char *before, *after, *members; /* around the object */
         } inner[] = {
                 { read_states_page, "{\"states\":[{\"name\":\"a.service\"", "}]}",
                   "shash sjob smachineID ssystemdActiveState ssystemdLoadState ssystemdSubState nsince "
@@ -785,28 +899,30 @@ int main(void) {
                 cmocka_unit_test(each_member_of_the_wrong_kind_is_named),
                 cmocka_unit_test(a_unit_record_keeps_text_owner_and_path),
                 cmocka_unit_test(facts_are_read_back_and_unknown_members_skipped),
-                cmocka_unit_test(orders_presences_and_states_are_read_back),
-                cmocka_unit_test(records_that_mean_nothing_are_refused_with_a_sentence),
+                cmocka_unit_test(assignments_presences_and_states_are_read_back),
+                cmocka_unit_test(invalid_records_are_rejected_with_a_message),
+                cmocka_unit_test(fields_of_each_type_are_read_and_written),
+                cmocka_unit_test(a_field_that_breaks_its_rule_is_named),
                 cmocka_unit_test(api_units_are_fleets_with_members_of_ours),
-                cmocka_unit_test(what_fleets_own_client_sends_is_understood),
+                cmocka_unit_test(requests_of_fleets_client_are_accepted),
                 cmocka_unit_test(contents_come_as_text_or_as_options),
                 cmocka_unit_test(an_answer_with_many_empty_options_is_read_and_no_such_request_is),
                 cmocka_unit_test(pages_name_the_next_one_and_empty_ones_are_empty),
-                cmocka_unit_test(errors_carry_a_message_even_an_empty_one),
+                cmocka_unit_test(errors_have_a_message_even_an_empty_one),
                 cmocka_unit_test(an_error_of_any_shape_is_read_or_refused),
                 cmocka_unit_test(values_are_written_with_commas_where_they_are_due),
                 cmocka_unit_test(numbers_and_flags_are_read_as_such_and_members_until_one_is_enough),
                 cmocka_unit_test(a_text_is_read_up_to_its_limit),
-                cmocka_unit_test(bytes_of_any_kind_go_through_as_text_or_in_base64),
-                cmocka_unit_test(bytes_are_said_one_way),
-                cmocka_unit_test(values_are_asked_for_without_fear),
+                cmocka_unit_test(any_bytes_are_written_as_text_or_in_base64),
+                cmocka_unit_test(bytes_have_exactly_one_member),
+                cmocka_unit_test(absent_values_are_read_as_empty),
                 cmocka_unit_test(reading_pairs_in_order_takes_few_comparisons_for_each),
-                cmocka_unit_test(a_member_in_other_case_counts_where_none_is_exact),
+                cmocka_unit_test(a_member_in_other_case_counts_without_an_exact_one),
                 cmocka_unit_test(a_text_of_more_containers_than_its_size_allows_is_refused),
                 cmocka_unit_test(an_object_of_too_many_members_is_refused_wherever_it_is),
                 cmocka_unit_test(a_text_of_many_full_objects_is_read),
-                cmocka_unit_test(what_is_no_json_is_said_to_be_none_however_long_it_is),
-                cmocka_unit_test(arrays_in_one_another_have_a_limit),
+                cmocka_unit_test(invalid_json_of_any_size_is_rejected_as_such),
+                cmocka_unit_test(nested_arrays_have_a_limit),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -476,26 +476,26 @@ static bool seen(void *userdata) {
         return *(unsigned *) userdata >= 2;
 }
 
-static void on_watched(void *userdata, HubEvent *event) {
+static void on_watched(void *userdata, KvWatchEvent *event) {
         (*(unsigned *) userdata)++;
         assert_true(kv_bytes_equal(event->event.node.key, kv_string("/w")));
 }
 
 static void a_watcher_is_told_of_each_change_after_it_can_be_read(void **state) {
         Host *h = open_host(*state, 0, false);
-        WatchEvents events = { .on_event = on_watched };
-        WatchOptions options = { .key = kv_string("/w") };
+        KvWatchOps events = { .on_event = on_watched };
+        KvWatchOptions options = { .key = kv_string("/w") };
         unsigned n = 0;
         uint64_t oldest;
-        Watch *w;
+        KvWatch *w;
 
-        assert_int_equal(hub_watch(kv_hub(h->store), &options, &events, &n, &w, &oldest), 0);
+        assert_int_equal(kv_watch(h->store, &options, &events, &n, &w, &oldest), 0);
         put_ok(h, "/w", "1");
         put_ok(h, "/other", "1");
         put_ok(h, "/w", "2");
         run_until(*state, seen, &n);
         assert_int_equal(n, 2);
-        watch_close(w);
+        kv_watch_close(w);
 }
 
 static void many_proposals_of_one_turn_are_answered_in_order(void **state) {
@@ -684,41 +684,43 @@ static void refresh_large(Host *h, unsigned n) {
 
 /* What one entry moves, and what a slice may before it. */
 static void assert_held_little(const Host *h) {
-        assert_true(h->store->replica->held_max < 8 * 1024 * 1024 + 6 * N_LARGE * LARGE_SIZE);
+        assert_true(h->store->replica->applying.held_max < 8 * 1024 * 1024 + 6 * N_LARGE * LARGE_SIZE);
 }
 
 /* Costs of the entries that one host applies, by turns of the loop. */
 static struct {
-        int (*apply)(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry,
-                     uint64_t *ret_cost);
+        Applied *applied; /* of that host */
         const Loop *loop;
         uint64_t turn, cost, most; /* 'cost' of this turn, before its last entry; 'most' of any turn, without
                                       the last entry */
         unsigned n_heavy;          /* entries above COST_HEAVY */
 } turns;
 
-static int apply_in_turn(void *userdata, TreeTxn *txn, uint64_t index, const RaftEntry *entry,
-                         uint64_t *ret_cost) {
-        const KvStore *s = userdata;
-        uint64_t before = s->cost.total, turn = loop_turns(turns.loop)->n;
-        int r = turns.apply(userdata, txn, index, entry, ret_cost);
+int __real_apply_batch(TreeTxn *txn, uint64_t index, uint64_t term, const void *bytes, size_t size,
+                       Applied *applied);
+int __wrap_apply_batch(TreeTxn *txn, uint64_t index, uint64_t term, const void *bytes, size_t size,
+                       Applied *applied);
+int __wrap_apply_batch(TreeTxn *txn, uint64_t index, uint64_t term, const void *bytes, size_t size,
+                       Applied *applied) {
+        int r = __real_apply_batch(txn, index, term, bytes, size, applied);
+        uint64_t turn;
 
+        if (!applied || applied != turns.applied)
+                return r;
+        turn = loop_turns(turns.loop)->n;
         turns.cost = turn == turns.turn ? turns.cost : 0;
         turns.turn = turn;
         turns.most = MAX(turns.most, turns.cost);
-        turns.cost += s->cost.total - before;
-        turns.n_heavy += s->cost.total - before > COST_HEAVY;
+        turns.cost += applied->cost.total;
+        turns.n_heavy += applied->cost.total > COST_HEAVY;
         return r;
 }
 
 /* From now on, of a host that has just been opened. */
 static void count_turns(Host *h) {
-        ReplicaEvents *events = &h->store->replica->options.events;
-
         memset(&turns, 0, sizeof(turns));
-        turns.apply = events->apply;
+        turns.applied = replica_applied(h->store->replica);
         turns.loop = h->world->loop;
-        events->apply = apply_in_turn;
 }
 
 /* A turn ends with the entry that exceeds its share. */
@@ -738,10 +740,10 @@ static void raise_level(Host *h) {
 
 static uint64_t oldest_event(Host *h) {
         uint64_t oldest = 0;
-        Watch *w;
+        KvWatch *w;
 
-        assert_int_equal(hub_watch(kv_hub(h->store), &(WatchOptions) { .key = kv_string("/"), .since = 1 },
-                                   &(WatchEvents) {}, NULL, &w, &oldest),
+        assert_int_equal(kv_watch(h->store, &(KvWatchOptions) { .key = kv_string("/"), .since = 1 },
+                                  &(KvWatchOps) {}, NULL, &w, &oldest),
                          -ESTALE);
         return oldest;
 }
@@ -761,7 +763,7 @@ static void a_log_that_is_applied_again_at_a_start_takes_no_more_memory_than_ser
         snprintf(h->boot_id, sizeof(h->boot_id), "%032x", 2);
         h = open_host(*state, 0, false);
         assert_int_equal(kv_index(h->store), index);
-        assert_true(h->store->replica->held_max >
+        assert_true(h->store->replica->applying.held_max >
                     8 * 1024 * 1024); /* a slice ends with the entry that exceeds this */
         assert_held_little(h);
         assert_int_equal(oldest_event(h), oldest); /* who watched finds his place */
@@ -771,7 +773,8 @@ static void a_log_that_is_applied_again_at_a_start_takes_no_more_memory_than_ser
 static bool is_whole_again(void *userdata) {
         const Host *h = userdata;
 
-        return h->failed < 0 && state_of(h).ready && h->store->replica->tree && !h->store->replica->shown;
+        return h->failed < 0 && state_of(h).ready && replica_live_tree(h->store->replica) &&
+               !replica_is_rebuilding(h->store->replica);
 }
 
 /* All that a host alone does follows from what has happened: nothing waits for the next tick of Raft. */
@@ -789,7 +792,7 @@ static void a_host_alone_waits_for_no_tick(void **state) {
 static bool copies_nothing(void *userdata) {
         const Replica *p = ((Host *) userdata)->store->replica;
 
-        return !p->copying && !p->dropping;
+        return !p->checkpoints.copying && !p->checkpoints.dropping;
 }
 
 /* A copy costs the whole tree: entries alone are not enough. */
@@ -799,7 +802,7 @@ static void a_checkpoint_is_due_by_entries_of_an_eighth_of_the_tree_or_by_bytes(
         uint64_t entries = p->options.checkpoint_entries, bytes = p->options.checkpoint_bytes, eighth;
 
         put_ok(h, "/a", "1");
-        eighth = tree_file_size(p->tree) / 8;
+        eighth = tree_file_size(p->trees.live) / 8;
         {
                 const struct {
                         uint64_t entries, bytes;
@@ -811,13 +814,13 @@ static void a_checkpoint_is_due_by_entries_of_an_eighth_of_the_tree_or_by_bytes(
                               { 0, bytes, true } };
 
                 for (size_t i = 0; i < ELEMENTS(cases); i++) {
-                        p->entries_since = cases[i].entries;
-                        p->bytes_since = cases[i].bytes;
+                        p->checkpoints.entries_since = cases[i].entries;
+                        p->checkpoints.bytes_since = cases[i].bytes;
                         replica_flush_notifications(p);
-                        if (p->copying != cases[i].is_due)
+                        if (p->checkpoints.copying != cases[i].is_due)
                                 fail_msg("case %zu", i);
                         run_until(*state, copies_nothing, h);
-                        assert_true(!cases[i].is_due || p->entries_since == 0);
+                        assert_true(!cases[i].is_due || p->checkpoints.entries_since == 0);
                 }
         }
 }
@@ -840,9 +843,9 @@ static void a_new_checkpoint_closes_the_one_before(void **state) {
         put_ok(h, "/a", "1");
         for (unsigned i = 0; i < 4; i++) {
                 replica_checkpoint(h->store->replica);
-                assert_true(h->store->replica->copying);
+                assert_true(h->store->replica->checkpoints.copying);
                 run_until(*state, copies_nothing, h);
-                assert_true(h->store->replica->folder.checkpoint.fd >= 0);
+                assert_true(replica_data_dir(h->store->replica)->checkpoint.fd >= 0);
                 if (i == 0)
                         n = n_descriptors();
                 assert_int_equal(n_descriptors(), n);
@@ -862,7 +865,7 @@ static void entries_leave_memory_when_they_are_too_many_and_half_of_them_stays(v
         h->store->replica->options.memory_bytes = MEMORY;
         for (unsigned i = 0; i < 280; i++) {
                 put_ok(h, "/a", value);
-                bytes = raft_core_entries_bytes(h->store->replica->core);
+                bytes = raft_core_entries_bytes(replica_core(h->store->replica));
                 assert_true(bytes <= MEMORY + MEMORY_SLACK);
                 if (bytes < before) {
                         assert_in_range(before, MEMORY - 2 * MEMORY_SLACK, MEMORY + MEMORY_SLACK);
@@ -876,22 +879,25 @@ static void entries_leave_memory_when_they_are_too_many_and_half_of_them_stays(v
 
 /* Such entries cost nothing, and no turn is used up by them. */
 static struct {
-        void (*committed)(void *userdata);
         Replica *replica;
         uint64_t applied, most;
 } slices;
 
-static void commit_slice(void *userdata) {
+void __real_applied_commit(Applied *a);
+void __wrap_applied_commit(Applied *a);
+void __wrap_applied_commit(Applied *a) {
         uint64_t applied = 0;
 
-        slices.committed(userdata);
-        assert_int_equal(replica_tree_applied(slices.replica->tree, &applied), 0);
+        __real_applied_commit(a);
+        if (!slices.replica)
+                return;
+        assert_int_equal(replica_tree_applied(slices.replica->trees.live, &applied), 0);
         slices.most = MAX(slices.most, applied - MIN(applied, slices.applied));
         slices.applied = applied;
 }
 
 static bool has_applied_all(void *userdata) {
-        const RaftCore *core = ((Host *) userdata)->store->replica->core;
+        const RaftCore *core = replica_core(((Host *) userdata)->store->replica);
 
         return core && raft_core_applied_index(core) == raft_core_last_index(core);
 }
@@ -914,15 +920,14 @@ static void entries_that_are_applied_again_come_in_slices_of_256(void **state) {
                         assert_int_equal(r, 0);
         }
         run_until(*state, has_applied_all, h);
-        slices.committed = p->options.events.committed;
         slices.replica = p;
         slices.applied = raft_core_applied_index(p->core);
         slices.most = 0;
-        p->options.events.committed = commit_slice;
-        data_dir_distrust(&p->folder);
+        data_dir_distrust(&p->data_dir);
         replica_fail(p, -EIO, "this test");
         run_until(*state, is_whole_again, h);
         assert_int_equal(slices.most, 256);
+        slices.replica = NULL;
 }
 
 static void a_tree_that_is_rebuilt_in_service_takes_one_heavy_entry_a_turn(void **state) {
@@ -935,7 +940,7 @@ static void a_tree_that_is_rebuilt_in_service_takes_one_heavy_entry_a_turn(void 
         assert_int_equal(kv_hash(h->store, &hash, &applied), 0);
         count_turns(h);
         no_ticks = true;
-        data_dir_distrust(&h->store->replica->folder);
+        data_dir_distrust(replica_data_dir(h->store->replica));
         replica_fail(h->store->replica, -EIO, "this test");
         run_until(*state, is_whole_again, h);
         assert_int_equal(synced(h), KV_OK);
@@ -948,7 +953,7 @@ static void a_tree_that_is_rebuilt_in_service_takes_one_heavy_entry_a_turn(void 
 static bool copies(void *userdata) {
         const Host *h = userdata;
 
-        return h->store->replica->copying;
+        return h->store->replica->checkpoints.copying;
 }
 
 static void a_copy_that_is_under_way_does_not_delay_the_end(void **state) {
@@ -1247,7 +1252,7 @@ static void log_and_hello_say_whose_they_are(void **state) {
 
                 reopen_host(h, false);
                 s = state_of(h);
-                meta = raft_log_meta(h->store->replica->log);
+                meta = raft_log_meta(replica_log(h->store->replica));
                 assert_memory_equal(meta->hardware, hardware, sizeof(hardware));
                 assert_memory_equal(meta->machine, machine, sizeof(machine));
                 assert_int_equal(meta->start_number, start);
@@ -1393,12 +1398,12 @@ static int failing_list(Disk *disk, char ***ret, size_t *ret_n) {
 static int failing_settle(Disk *disk) {
         FailingDisk *d = container_of(disk, FailingDisk, base);
 
-        return d->inner->ops->settle(d->inner);
+        return d->inner->ops->drop_caches(d->inner);
 }
 
 static int failing_room(Disk *disk, uint64_t *ret_free, uint64_t *ret_total) {
         FailingDisk *d = container_of(disk, FailingDisk, base);
-        int r = d->inner->ops->room(d->inner, ret_free, ret_total);
+        int r = d->inner->ops->space(d->inner, ret_free, ret_total);
 
         if (d->full)
                 *ret_free = 0;
@@ -1413,8 +1418,8 @@ static const DiskOps failing_ops = {
         .write = failing_write,
         .remove = failing_remove,
         .rename = failing_rename,
-        .settle = failing_settle,
-        .room = failing_room,
+        .drop_caches = failing_settle,
+        .space = failing_room,
         .list = failing_list,
 };
 
@@ -1477,7 +1482,7 @@ static bool has_come_back(void *userdata) {
 static bool log_is_closed(void *userdata) {
         const Replica *p = ((Host *) userdata)->store->replica;
 
-        return p->error < 0 && !p->core && p->pending == 0;
+        return p->error < 0 && !p->core && p->closing.pending == 0;
 }
 
 static bool says_what_is_missing(void *userdata) {
@@ -1501,7 +1506,7 @@ static void a_log_that_lacks_what_was_acknowledged_is_not_begun_again_from(void 
         put_ok(h, "/a", "1");
         assert_int_equal(read_file_at(AT_FDCWD, file, 8 * 1024 * 1024, &earlier, &earlier_size), 0);
         put_many(h, 5);
-        data_dir_distrust(&h->store->replica->folder);
+        data_dir_distrust(replica_data_dir(h->store->replica));
         replica_fail(h->store->replica, -EIO, "this test");
         run_until(*state, log_is_closed, h);
         assert_int_equal(read_file_at(AT_FDCWD, file, 8 * 1024 * 1024, &later, &later_size), 0);
@@ -1808,7 +1813,7 @@ static void a_leader_whose_disk_is_full_hands_over_and_follows_when_there_is_roo
 static void plant(Host *h, const char *path) {
         TreeTxn *txn;
 
-        assert_int_equal(tree_begin_write(h->store->replica->tree, &txn), 0);
+        assert_int_equal(tree_begin_write(replica_live_tree(h->store->replica), &txn), 0);
         assert_int_equal(tree_put(txn, &(KvNode) { .key = kv_string(path), .created = 1, .modified = 1 }), 0);
         assert_int_equal(tree_commit(txn), 0);
 }
@@ -1892,7 +1897,7 @@ static void a_tree_that_was_changed_behind_our_back_is_made_again_in_the_running
         put_ok(h, "/after", "1");
         resets = h->resets;
         h->failed = 0;
-        data_dir_distrust(&h->store->replica->folder);
+        data_dir_distrust(replica_data_dir(h->store->replica));
         replica_fail(h->store->replica, -EIO, "this test");
         run_until(world, is_whole_again, h);
         assert_int_equal(h->resets, resets);
@@ -1939,7 +1944,7 @@ static void without_a_majority_writes_say_so_and_reads_go_on(void **state) {
 static bool waits_for_its_leader_alone(void *userdata) {
         Replica *p = ((Host *) userdata)->store->replica;
 
-        return !timer_armed(&p->tick) && timer_armed(&p->silence);
+        return !timer_armed(&p->tick) && timer_armed(&p->contact.silence);
 }
 
 static bool is_told_of_no_leader(void *userdata) {
@@ -1954,7 +1959,7 @@ static void a_standby_says_at_once_that_its_leader_is_silent(void **state) {
         run_until(world, is_led, a);
         b = let_in(a, 1);
         assert_int_equal(b->told_leader, 1);
-        without_ticks = b->store->replica->core;
+        without_ticks = replica_core(b->store->replica);
         run_until(world, waits_for_its_leader_alone, b);
         close_host(a);
         run_until(world, is_told_of_no_leader, b);
@@ -2061,7 +2066,7 @@ static void a_follower_that_fell_far_behind_receives_the_tree(void **state) {
         assert_string_equal(value_at(c, "/after"), "1");
 }
 
-static void on_refreshed(void *userdata, HubEvent *event) {
+static void on_refreshed(void *userdata, KvWatchEvent *event) {
         (*(unsigned *) userdata)++;
 }
 
@@ -2071,12 +2076,12 @@ static bool heard_all(void *userdata) {
 
 static void what_a_follower_lacked_is_applied_and_told_in_slices(void **state) {
         World *world = *state;
-        WatchOptions options = { .key = kv_string("/large"), .recursive = true, .refreshes = true };
-        WatchEvents events = { .on_event = on_refreshed };
+        KvWatchOptions options = { .key = kv_string("/large"), .recursive = true, .refreshes = true };
+        KvWatchOps events = { .on_event = on_refreshed };
         Host *c = &world->hosts[2];
         unsigned n = 0;
         uint64_t oldest;
-        Watch *w;
+        KvWatch *w;
 
         make_three(world);
         put_large(&world->hosts[0]);
@@ -2084,10 +2089,10 @@ static void what_a_follower_lacked_is_applied_and_told_in_slices(void **state) {
         close_host(c);
         refresh_large(&world->hosts[0], N_REFRESHES);
         open_host(world, 2, false);
-        assert_int_equal(hub_watch(kv_hub(c->store), &options, &events, &n, &w, &oldest), 0);
+        assert_int_equal(kv_watch(c->store, &options, &events, &n, &w, &oldest), 0);
         run_until(world, heard_all, &n);
         assert_int_equal(n, N_LARGE * N_REFRESHES);
-        watch_close(w);
+        kv_watch_close(w);
         assert_int_equal(synced(c), KV_OK);
         assert_held_little(c);
 }
@@ -2253,7 +2258,8 @@ static void what_people_write_on_a_follower_passes_a_flood_of_states(void **stat
 static bool has_a_good_checkpoint(void *userdata) {
         const Host *h = userdata;
 
-        return h->store->replica->folder.checkpoint.fd >= 0 && !h->store->replica->folder.rotten;
+        return replica_data_dir(h->store->replica)->checkpoint.fd >= 0 &&
+               !replica_data_dir(h->store->replica)->corrupt;
 }
 
 static void damage_checkpoint(const Host *h, bool empty) {
@@ -2279,7 +2285,7 @@ static void without_a_leader_too_a_corrupt_checkpoint_is_replaced_at_once(void *
         for (int empty = 0; empty < 2; empty++) {
                 damage_checkpoint(c, empty);
                 open_host(world, 2, false);
-                assert_true(c->store->replica->folder.rotten);
+                assert_true(replica_data_dir(c->store->replica)->corrupt);
                 run_until(world, has_a_good_checkpoint, c);
                 assert_int_equal(state_of(c).leader_id, 0);
                 close_host(c);
@@ -2366,7 +2372,8 @@ static bool has_a_checkpoint_of_all(void *userdata) {
         const Host *h = userdata;
         const Replica *replica = h->store->replica;
 
-        return replica->copy_told && replica->folder.checkpoint.meta.applied == state_of(h).raft_index;
+        return replica->checkpoints.reported &&
+               replica->data_dir.checkpoint.meta.applied == state_of(h).raft_index;
 }
 
 static bool shows_what_came_meanwhile(void *userdata) {
@@ -2477,7 +2484,7 @@ static void a_follower_whose_log_lacks_what_was_acknowledged_gives_up_its_id(voi
         assert_int_equal(read_file_at(AT_FDCWD, file, 8 * 1024 * 1024, &earlier, &size), 0);
         put_many(a, 5);
         run_until(world, is_caught_up, &(Pair) { a, b, 2 });
-        data_dir_distrust(&b->store->replica->folder);
+        data_dir_distrust(replica_data_dir(b->store->replica));
         replica_fail(b->store->replica, -EIO, "this test");
         run_until(world, log_is_closed, b);
         write_back(file, earlier, size);

@@ -11,6 +11,7 @@
 
 #include "kvstore/events.h"
 #include "kvstore/apply/dedup.h"
+#include "tests/lib/apply_sink.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/scratch.h"
 
@@ -66,8 +67,8 @@ static int prepare_and_apply(Tree *tree, bool *ret_failed) {
                         &(KvCommand) { .op = KV_SET, .key = kv_string("/d/x"), .value = kv_string("v") }, 1,
                         &arena, NULL, &result);
         if (r == 0)
-                r = apply_command(txn, &meta, &txn_command, 1, &arena,
-                                  &(ApplySink) { .on_event = ignore_event }, &result);
+                r = sink_apply_command(txn, &meta, &txn_command, 1, &arena,
+                                       &(ApplySink) { .on_event = ignore_event }, &result);
         if (r == 0) {
                 assert_int_equal(result.status, KV_OK);
                 assert_int_equal(meta.index, 4);
@@ -108,7 +109,7 @@ typedef struct Told {
         unsigned events, cleared;
 } Told;
 
-static void on_event(void *userdata, HubEvent *event) {
+static void on_event(void *userdata, KvWatchEvent *event) {
         ((Told *) userdata)->events++;
 }
 
@@ -119,12 +120,12 @@ static void on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
 /* True when nothing failed: the watch heard of the event. Otherwise it was never opened, or lost its place
  * and heard that. */
 static bool watch_once(Loop *loop) {
-        static const WatchEvents events = { .on_event = on_event, .on_cleared = on_cleared };
-        WatchOptions options = { .key = kv_string("/a/b"), .recursive = true };
+        static const KvWatchOps events = { .on_event = on_event, .on_cleared = on_cleared };
+        KvWatchOptions options = { .key = kv_string("/a/b"), .recursive = true };
         KvEvent event = { .action = KV_ACTION_SET, .index = 1, .node = { .key = kv_string("/a/b/c") } };
         Told told = {};
         uint64_t oldest;
-        Watch *watch;
+        KvWatch *watch;
         Hub *hub;
 
         if (hub_new(&hub, loop, 10, 0) < 0)
@@ -135,7 +136,7 @@ static bool watch_once(Loop *loop) {
                         ;
                 assert_int_equal(told.events + told.cleared, 1);
                 if (!told.cleared)
-                        watch_close(watch);
+                        kv_watch_close(watch);
         }
         hub_free(hub);
         return told.events == 1;

@@ -8,7 +8,7 @@
 
 static const char id[] = "0123456789abcdef0123456789abcdef";
 
-static void a_key_that_was_made_is_taken_apart_again(void **state) {
+static void a_key_that_was_built_is_parsed_again(void **state) {
         static const struct {
                 LayoutKind kind;
                 const char *key;
@@ -43,7 +43,7 @@ static void a_key_that_was_made_is_taken_apart_again(void **state) {
         }
 }
 
-static void keys_that_are_not_ours_are_left_alone(void **state) {
+static void keys_of_no_kind_are_skipped(void **state) {
         static const char *const keys[] = {
                 "/",
                 "/_fleet",
@@ -69,7 +69,7 @@ static void keys_that_are_not_ours_are_left_alone(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(keys); i++) {
                 if (layout_parse(kv_string(keys[i]), &k))
-                        fail_msg("%s was taken for ours", keys[i]);
+                        fail_msg("%s has a kind", keys[i]);
                 assert_int_equal(k.kind, _LAYOUT_OTHER);
         }
 
@@ -82,8 +82,8 @@ static void keys_that_are_not_ours_are_left_alone(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(a_key_that_was_made_is_taken_apart_again),
-                cmocka_unit_test(keys_that_are_not_ours_are_left_alone),
+                cmocka_unit_test(a_key_that_was_built_is_parsed_again),
+                cmocka_unit_test(keys_of_no_kind_are_skipped),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

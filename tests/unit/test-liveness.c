@@ -11,19 +11,19 @@
 #include "tests/lib/alloc.h"
 #include "tests/lib/cluster_view.h"
 
-/* One host under watch, and what is seen of it. */
+/* One host, and its signs of life. */
 typedef struct Watch {
         ClusterView picture;
         Liveness *liveness;
         LivenessSign sign;
 } Watch;
 
-static const LivenessSign healthy = { .beat = true, .kernel = true, .session = true };
+static const LivenessSign healthy = { .heartbeat = true, .kernel = true, .session = true };
 static const LivenessSign silent = {};
 static const LivenessSign hung = { .kernel = true, .session = true };
 static const LivenessSign closed = { .kernel = true };
-static const LivenessSign stopped = { .kernel = true, .bye = "stop" };
-static const LivenessSign shut_down = { .bye = "shutdown" };
+static const LivenessSign stopped = { .kernel = true, .stopped = true };
+static const LivenessSign shut_down = { .shut_down = true };
 
 static LivenessSign sign_of(void *userdata, const char *machine_id) {
         return ((Watch *) userdata)->sign;
@@ -32,7 +32,7 @@ static LivenessSign sign_of(void *userdata, const char *machine_id) {
 static void begin(Watch *w, Presence presence) {
         *w = (Watch) { .sign = healthy };
         cluster_view_machine(&w->picture, "A", "", presence);
-        assert_int_equal(liveness_new(&w->liveness, NULL), 0);
+        assert_int_equal(liveness_new(&w->liveness), 0);
 }
 
 static void end(Watch *w) {
@@ -40,7 +40,7 @@ static void end(Watch *w) {
         cluster_view_free(&w->picture);
 }
 
-/* One tick; what it says goes into the picture. NULL: nothing. */
+/* Run one tick, and apply its change to the cluster view. Return the change, or NULL. */
 static const char *tick(Watch *w, bool late) {
         static char said[160];
         LivenessChange *changes;
@@ -67,7 +67,7 @@ static const char *tick(Watch *w, bool late) {
         return n == 1 ? said : NULL;
 }
 
-/* Ticks until something is said, at most 'max'; returns after how many, 0 for never. */
+/* Run ticks until a change is returned, at most 'max'. Return their number, 0 for none. */
 static unsigned ticks_until(Watch *w, LivenessSign sign, unsigned max, const char **ret_said) {
         w->sign = sign;
         for (unsigned i = 1; i <= max; i++) {
@@ -81,60 +81,60 @@ static unsigned ticks_until(Watch *w, LivenessSign sign, unsigned max, const cha
         return 0;
 }
 
-static void assert_says(Watch *w, LivenessSign sign, unsigned after, const char *expected) {
+static void assert_change(Watch *w, LivenessSign sign, unsigned after, const char *expected) {
         const char *said = NULL;
 
         assert_int_equal(ticks_until(w, sign, after + 5, &said), after);
         assert_string_equal(said, expected);
 }
 
-static void assert_quiet(Watch *w, LivenessSign sign, unsigned ticks) {
+static void assert_no_change(Watch *w, LivenessSign sign, unsigned ticks) {
         const char *said = NULL;
 
         if (ticks_until(w, sign, ticks, &said) > 0)
                 fail_msg("said: %s", said);
 }
 
-static void a_host_that_beats_stays_up(void **state) {
+static void a_host_that_sends_heartbeats_stays_up(void **state) {
         Watch w;
 
         begin(&w, PRESENCE_UP);
-        assert_quiet(&w, healthy, 100);
+        assert_no_change(&w, healthy, 100);
         end(&w);
 }
 
-static void a_new_host_is_up_with_its_first_beat_and_unmentioned_before(void **state) {
+static void a_new_host_is_up_with_its_first_heartbeat_and_has_no_presence_before(void **state) {
         Watch w = {};
         char key[128], id[MACHINE_ID_SIZE];
 
-        assert_int_equal(liveness_new(&w.liveness, NULL), 0);
+        assert_int_equal(liveness_new(&w.liveness), 0);
         snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "A"));
         cluster_view_put(&w.picture, key, "{\"raftId\":2,\"peer\":\"10.0.0.1:2380\"}");
-        assert_quiet(&w, silent, 20);
-        assert_says(&w, healthy, 1, "up: it is heard");
+        assert_no_change(&w, silent, 20);
+        assert_change(&w, healthy, 1, "up: it is heard");
         end(&w);
 }
 
-static void silence_with_its_kernel_is_loss_after_six_ticks(void **state) {
+static void a_host_with_a_silent_kernel_is_lost_after_six_ticks(void **state) {
         Watch w;
 
         begin(&w, PRESENCE_UP);
-        assert_quiet(&w, healthy, 3);
-        assert_quiet(&w, hung, 2); /* the kernel's last sign ages for a second */
-        assert_says(&w, silent, 4, "lost: it is silent, and so is its kernel");
-        assert_quiet(&w, silent, 100);
-        assert_quiet(&w, closed, 100); /* its kernel alone brings nothing back */
-        assert_says(&w, healthy, 1, "up: it is heard");
+        assert_no_change(&w, healthy, 3);
+        assert_no_change(&w, hung, 2); /* the last sign of the kernel may be a second old */
+        assert_change(&w, silent, 4, "lost: it is silent, and so is its kernel");
+        assert_no_change(&w, silent, 100);
+        assert_no_change(&w, closed, 100); /* a sign of the kernel alone does not end the loss */
+        assert_change(&w, healthy, 1, "up: it is heard");
         end(&w);
 }
 
-static void a_beat_in_between_begins_a_new_period(void **state) {
+static void a_heartbeat_begins_a_new_period(void **state) {
         Watch w;
 
         begin(&w, PRESENCE_UP);
         for (unsigned i = 0; i < 10; i++) {
-                assert_quiet(&w, silent, 5);
-                assert_quiet(&w, healthy, 1);
+                assert_no_change(&w, silent, 5);
+                assert_no_change(&w, healthy, 1);
         }
         end(&w);
 }
@@ -144,23 +144,23 @@ static void short_silences_do_not_add_up_a_daemon_that_then_hangs_is_away(void *
 
         begin(&w, PRESENCE_UP);
         for (unsigned i = 0; i < 3; i++) {
-                assert_quiet(&w, silent, 2);
-                assert_quiet(&w, healthy, 1);
+                assert_no_change(&w, silent, 2);
+                assert_no_change(&w, healthy, 1);
         }
-        assert_says(&w, hung, 6, "away: its fleetd does not answer, its kernel does");
+        assert_change(&w, hung, 6, "away: its fleetd does not answer, its kernel does");
         end(&w);
 }
 
-/* Whoever wrote it may mean that nothing goes there: a sign of life is no reason to write "up" over it. */
-static void a_presence_that_cannot_be_read_is_not_written_over(void **state) {
+/* Its writer may exclude the machine from placement: a sign of life does not overwrite it. */
+static void an_unreadable_presence_is_not_overwritten(void **state) {
         Watch w;
 
         begin(&w, PRESENCE_UP);
         cluster_view_unreadable(&w.picture, LAYOUT_PRESENCE, NULL, "A");
-        assert_quiet(&w, healthy, 10);
-        assert_quiet(&w, silent, 200);
+        assert_no_change(&w, healthy, 10);
+        assert_no_change(&w, silent, 200);
         cluster_view_presence(&w.picture, "A", PRESENCE_LOST);
-        assert_says(&w, healthy, 1, "up: it is heard");
+        assert_change(&w, healthy, 1, "up: it is heard");
         end(&w);
 }
 
@@ -168,8 +168,8 @@ static void a_closed_session_is_away_and_lost_after_its_limit(void **state) {
         Watch w;
 
         begin(&w, PRESENCE_UP);
-        assert_says(&w, closed, 1, "away: its fleetd closed its session");
-        assert_says(&w, closed, 60, "lost: it was away for too long");
+        assert_change(&w, closed, 1, "away: its fleetd closed its session");
+        assert_change(&w, closed, 60, "lost: it was away for too long");
         end(&w);
 }
 
@@ -177,8 +177,8 @@ static void a_hung_daemon_is_away_after_six_ticks_and_lost_after_its_limit(void 
         Watch w;
 
         begin(&w, PRESENCE_UP);
-        assert_says(&w, hung, 6, "away: its fleetd does not answer, its kernel does");
-        assert_says(&w, hung, 120, "lost: it was away for too long");
+        assert_change(&w, hung, 6, "away: its fleetd does not answer, its kernel does");
+        assert_change(&w, hung, 120, "lost: it was away for too long");
         end(&w);
 }
 
@@ -186,21 +186,21 @@ static void an_announced_stop_has_ten_minutes(void **state) {
         Watch w;
 
         begin(&w, PRESENCE_UP);
-        assert_says(&w, stopped, 1, "away: its fleetd was stopped");
-        assert_quiet(&w, stopped, 1199);
-        assert_says(&w, stopped, 1, "lost: it was away for too long");
+        assert_change(&w, stopped, 1, "away: its fleetd was stopped");
+        assert_no_change(&w, stopped, 1199);
+        assert_change(&w, stopped, 1, "lost: it was away for too long");
         end(&w);
 }
 
-static void a_daemon_that_comes_back_in_time_is_up_again(void **state) {
+static void a_daemon_that_returns_in_time_is_up_again(void **state) {
         Watch w;
 
         begin(&w, PRESENCE_UP);
-        assert_says(&w, stopped, 1, "away: its fleetd was stopped");
-        assert_quiet(&w, stopped, 500);
-        assert_says(&w, healthy, 1, "up: it is heard");
-        assert_says(&w, closed, 1, "away: its fleetd closed its session");
-        assert_says(&w, closed, 60, "lost: it was away for too long"); /* counted from the beginning */
+        assert_change(&w, stopped, 1, "away: its fleetd was stopped");
+        assert_no_change(&w, stopped, 500);
+        assert_change(&w, healthy, 1, "up: it is heard");
+        assert_change(&w, closed, 1, "away: its fleetd closed its session");
+        assert_change(&w, closed, 60, "lost: it was away for too long"); /* counted from zero */
         end(&w);
 }
 
@@ -208,26 +208,23 @@ static void a_host_that_is_away_keeps_the_limit_of_its_first_cause(void **state)
         Watch w;
 
         begin(&w, PRESENCE_UP);
-        assert_says(&w, hung, 6, "away: its fleetd does not answer, its kernel does");
-        assert_quiet(&w, hung, 30);
-        assert_says(&w, closed, 90, "lost: it was away for too long");
+        assert_change(&w, hung, 6, "away: its fleetd does not answer, its kernel does");
+        assert_no_change(&w, hung, 30);
+        assert_change(&w, closed, 90, "lost: it was away for too long");
         end(&w);
 }
 
-static void limits_that_are_given_hold_and_what_is_inherited_is_below_them(void **state) {
-        const LivenessLimits limits = { .lost_ticks = 6, .closed_ticks = 3 };
+static void a_host_that_was_away_under_the_previous_leader_has_a_whole_period(void **state) {
         Watch w;
 
         begin(&w, PRESENCE_UP);
-        liveness_free(w.liveness);
-        assert_int_equal(liveness_new(&w.liveness, &limits), 0);
-        assert_says(&w, closed, 1, "away: its fleetd closed its session");
-        assert_says(&w, closed, 3, "lost: it was away for too long");
-        assert_says(&w, healthy, 1, "up: it is heard");
-        assert_says(&w, closed, 1, "away: its fleetd closed its session");
+        assert_change(&w, closed, 1, "away: its fleetd closed its session");
+        assert_change(&w, closed, 60, "lost: it was away for too long");
+        assert_change(&w, healthy, 1, "up: it is heard");
+        assert_change(&w, closed, 1, "away: its fleetd closed its session");
         w.picture.cluster.now_ms += 3600000;
-        liveness_lead(w.liveness);
-        assert_says(&w, closed, 4, "lost: it was away for too long");
+        liveness_reset(w.liveness);
+        assert_change(&w, closed, 7, "lost: it was away for too long");
         end(&w);
 }
 
@@ -239,7 +236,7 @@ static void changes_of_one_tick_are_sorted_by_machine(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(names); i++)
                 cluster_view_machine(&w.picture, names[i], "", PRESENCE_UP);
-        assert_int_equal(liveness_new(&w.liveness, NULL), 0);
+        assert_int_equal(liveness_new(&w.liveness), 0);
         for (unsigned i = 1; i <= 6; i++) {
                 assert_int_equal(
                         liveness_tick(w.liveness, &w.picture.cluster, false, sign_of, &w, &changes, &n), 0);
@@ -251,34 +248,34 @@ static void changes_of_one_tick_are_sorted_by_machine(void **state) {
         end(&w);
 }
 
-static void a_machine_that_leaves_the_picture_is_forgotten(void **state) {
+static void a_machine_that_leaves_the_cluster_view_is_removed(void **state) {
         char id[MACHINE_ID_SIZE], key[LAYOUT_KEY_MAX];
         Watch w;
 
         begin(&w, PRESENCE_UP);
-        assert_quiet(&w, silent, 5);
+        assert_no_change(&w, silent, 5);
         cluster_view_remove(&w.picture, layout_key(key, LAYOUT_PRESENCE, NULL, cluster_view_id(id, "A")));
         cluster_view_remove(&w.picture, layout_key(key, LAYOUT_FACTS, NULL, id));
         assert_null(cluster_machine(&w.picture.cluster, id));
-        assert_quiet(&w, silent, 1);
+        assert_no_change(&w, silent, 1);
         cluster_view_machine(&w.picture, "A", "", PRESENCE_UP);
-        assert_says(&w, silent, 6, "lost: it is silent, and so is its kernel");
+        assert_change(&w, silent, 6, "lost: it is silent, and so is its kernel");
         end(&w);
 }
 
-static void a_presence_of_the_first_index_is_one(void **state) {
+static void a_presence_key_of_index_1_is_a_presence(void **state) {
         Watch w = { .sign = healthy };
         char id[MACHINE_ID_SIZE];
 
         cluster_view_presence(&w.picture, "A", PRESENCE_UP);
         assert_int_equal(cluster_machine(&w.picture.cluster, cluster_view_id(id, "A"))->presence_index, 1);
-        assert_int_equal(liveness_new(&w.liveness, NULL), 0);
-        assert_quiet(&w, healthy, 3);
+        assert_int_equal(liveness_new(&w.liveness), 0);
+        assert_no_change(&w, healthy, 3);
         end(&w);
 }
 
-/* Its return is on its way into the picture, where it is away still. */
-static void a_host_that_has_just_returned_is_not_up_once_more_by_its_silence(void **state) {
+/* The cluster view does not show its return yet. */
+static void a_silent_host_that_has_just_returned_is_not_reported_up_again(void **state) {
         LivenessChange *changes;
         size_t n;
         Watch w;
@@ -299,9 +296,9 @@ static void a_host_whose_daemon_was_stopped_and_whose_kernel_falls_silent_is_los
         Watch w;
 
         begin(&w, PRESENCE_UP);
-        assert_says(&w, stopped, 1, "away: its fleetd was stopped");
-        assert_quiet(&w, stopped, 20);
-        assert_says(&w, (LivenessSign) { .bye = "stop" }, 4, "lost: it is silent, and so is its kernel");
+        assert_change(&w, stopped, 1, "away: its fleetd was stopped");
+        assert_no_change(&w, stopped, 20);
+        assert_change(&w, (LivenessSign) { .stopped = true }, 4, "lost: it is silent, and so is its kernel");
         end(&w);
 }
 
@@ -309,9 +306,9 @@ static void a_shutdown_is_known_at_once(void **state) {
         Watch w;
 
         begin(&w, PRESENCE_UP);
-        assert_says(&w, shut_down, 1, "left: it shut down");
-        assert_quiet(&w, shut_down, 100);
-        assert_says(&w, healthy, 1, "up: it is heard");
+        assert_change(&w, shut_down, 1, "left: it shut down");
+        assert_no_change(&w, shut_down, 100);
+        assert_change(&w, healthy, 1, "up: it is heard");
         end(&w);
 }
 
@@ -322,9 +319,9 @@ static void late_ticks_do_not_count(void **state) {
         w.sign = silent;
         for (unsigned i = 0; i < 100; i++)
                 assert_null(tick(&w, true));
-        assert_says(&w, silent, 6, "lost: it is silent, and so is its kernel");
+        assert_change(&w, silent, 6, "lost: it is silent, and so is its kernel");
 
-        /* What is heard in a late tick is heard. */
+        /* A heartbeat in a late tick counts. */
         w.sign = healthy;
         assert_string_equal(tick(&w, true), "up: it is heard");
         end(&w);
@@ -334,32 +331,32 @@ static void a_new_leader_counts_a_whole_period_itself(void **state) {
         Watch w;
 
         begin(&w, PRESENCE_UP);
-        assert_quiet(&w, silent, 5);
-        liveness_lead(w.liveness);
-        assert_says(&w, silent, 6, "lost: it is silent, and so is its kernel");
+        assert_no_change(&w, silent, 5);
+        liveness_reset(w.liveness);
+        assert_change(&w, silent, 6, "lost: it is silent, and so is its kernel");
         end(&w);
 }
 
-static void a_new_leader_knows_why_a_host_is_away_and_since_when(void **state) {
+static void a_new_leader_reads_why_and_since_when_a_host_is_away(void **state) {
         Watch w;
 
         begin(&w, PRESENCE_UP);
-        assert_says(&w, stopped, 1, "away: its fleetd was stopped");
-        assert_quiet(&w, stopped, 1000);
-        liveness_lead(w.liveness);
-        assert_quiet(&w, closed, 150); /* it never told us */
-        assert_says(&w, closed, 50, "lost: it was away for too long");
+        assert_change(&w, stopped, 1, "away: its fleetd was stopped");
+        assert_no_change(&w, stopped, 1000);
+        liveness_reset(w.liveness);
+        assert_no_change(&w, closed, 150); /* without an announcement to this leader */
+        assert_change(&w, closed, 50, "lost: it was away for too long");
 
-        /* However long it was, there is a period to be heard in. */
-        assert_says(&w, healthy, 1, "up: it is heard");
-        assert_says(&w, closed, 1, "away: its fleetd closed its session");
+        /* However long it was away, it has a whole period for a heartbeat. */
+        assert_change(&w, healthy, 1, "up: it is heard");
+        assert_change(&w, closed, 1, "away: its fleetd closed its session");
         w.picture.cluster.now_ms += 3600000;
-        liveness_lead(w.liveness);
-        assert_says(&w, closed, 7, "lost: it was away for too long");
+        liveness_reset(w.liveness);
+        assert_change(&w, closed, 7, "lost: it was away for too long");
         end(&w);
 }
 
-static void what_was_told_is_not_told_again_while_it_is_on_its_way(void **state) {
+static void a_change_is_not_repeated_until_the_cluster_view_could_show_it(void **state) {
         Watch w;
         LivenessChange *changes;
         size_t n;
@@ -370,9 +367,8 @@ static void what_was_told_is_not_told_again_while_it_is_on_its_way(void **state)
                 assert_int_equal(
                         liveness_tick(w.liveness, &w.picture.cluster, false, sign_of, &w, &changes, &n), 0);
                 free(changes);
-                assert_int_equal(
-                        n, i == 6 || i == 10 ||
-                                   i == 14); /* again when it has not come into the picture for two seconds */
+                assert_int_equal(n, i == 6 || i == 10 || i == 14); /* repeated when the cluster view does not
+                                                                      show it for two seconds */
         }
         end(&w);
 }
@@ -382,7 +378,7 @@ static int watch_twice(void *userdata) {
         Liveness *l = NULL;
         LivenessChange *changes = NULL;
         size_t n = 99;
-        int r = liveness_new(&l, NULL);
+        int r = liveness_new(&l);
 
         for (unsigned i = 0; i < 2 && r == 0; i++) {
                 assert_non_null(l);
@@ -398,7 +394,7 @@ static int watch_twice(void *userdata) {
         return r;
 }
 
-static void without_memory_nothing_is_said_of_hosts(void **state) {
+static void without_memory_no_change_is_returned(void **state) {
         Watch w = { .sign = healthy };
 
         cluster_view_machine(&w.picture, "A", "", PRESENCE_UP);
@@ -409,29 +405,29 @@ static void without_memory_nothing_is_said_of_hosts(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(a_host_that_beats_stays_up),
-                cmocka_unit_test(a_new_host_is_up_with_its_first_beat_and_unmentioned_before),
-                cmocka_unit_test(silence_with_its_kernel_is_loss_after_six_ticks),
-                cmocka_unit_test(a_beat_in_between_begins_a_new_period),
+                cmocka_unit_test(a_host_that_sends_heartbeats_stays_up),
+                cmocka_unit_test(a_new_host_is_up_with_its_first_heartbeat_and_has_no_presence_before),
+                cmocka_unit_test(a_host_with_a_silent_kernel_is_lost_after_six_ticks),
+                cmocka_unit_test(a_heartbeat_begins_a_new_period),
                 cmocka_unit_test(short_silences_do_not_add_up_a_daemon_that_then_hangs_is_away),
-                cmocka_unit_test(a_presence_that_cannot_be_read_is_not_written_over),
+                cmocka_unit_test(an_unreadable_presence_is_not_overwritten),
                 cmocka_unit_test(a_closed_session_is_away_and_lost_after_its_limit),
                 cmocka_unit_test(a_hung_daemon_is_away_after_six_ticks_and_lost_after_its_limit),
                 cmocka_unit_test(an_announced_stop_has_ten_minutes),
-                cmocka_unit_test(a_daemon_that_comes_back_in_time_is_up_again),
+                cmocka_unit_test(a_daemon_that_returns_in_time_is_up_again),
                 cmocka_unit_test(a_host_that_is_away_keeps_the_limit_of_its_first_cause),
-                cmocka_unit_test(limits_that_are_given_hold_and_what_is_inherited_is_below_them),
+                cmocka_unit_test(a_host_that_was_away_under_the_previous_leader_has_a_whole_period),
                 cmocka_unit_test(changes_of_one_tick_are_sorted_by_machine),
-                cmocka_unit_test(a_machine_that_leaves_the_picture_is_forgotten),
-                cmocka_unit_test(a_presence_of_the_first_index_is_one),
-                cmocka_unit_test(a_host_that_has_just_returned_is_not_up_once_more_by_its_silence),
+                cmocka_unit_test(a_machine_that_leaves_the_cluster_view_is_removed),
+                cmocka_unit_test(a_presence_key_of_index_1_is_a_presence),
+                cmocka_unit_test(a_silent_host_that_has_just_returned_is_not_reported_up_again),
                 cmocka_unit_test(a_host_whose_daemon_was_stopped_and_whose_kernel_falls_silent_is_lost),
                 cmocka_unit_test(a_shutdown_is_known_at_once),
                 cmocka_unit_test(late_ticks_do_not_count),
                 cmocka_unit_test(a_new_leader_counts_a_whole_period_itself),
-                cmocka_unit_test(a_new_leader_knows_why_a_host_is_away_and_since_when),
-                cmocka_unit_test(what_was_told_is_not_told_again_while_it_is_on_its_way),
-                cmocka_unit_test(without_memory_nothing_is_said_of_hosts),
+                cmocka_unit_test(a_new_leader_reads_why_and_since_when_a_host_is_away),
+                cmocka_unit_test(a_change_is_not_repeated_until_the_cluster_view_could_show_it),
+                cmocka_unit_test(without_memory_no_change_is_returned),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

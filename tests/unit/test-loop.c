@@ -169,7 +169,7 @@ static void a_timer_moves_to_another_loop_and_a_delay_without_end_is_one(void **
         loop_done(&other.base);
 }
 
-static void a_turn_has_room_up_to_its_work_and_nodes_count_as_bytes(void **state) {
+static void a_turn_has_a_budget_of_work_and_nodes_count_as_bytes(void **state) {
         TestLoop *t = *state;
 
         loop_count(&t->base, 3, 5);
@@ -177,12 +177,12 @@ static void a_turn_has_room_up_to_its_work_and_nodes_count_as_bytes(void **state
         assert_int_equal(loop_turns(&t->base)->now.nodes, 4);
         assert_int_equal(loop_turns(&t->base)->now.bytes, 7);
         t->base.turns.now = (TurnWork) { 1, TURN_WORK_MAX - TURN_NODE - 1 };
-        assert_true(loop_has_room(&t->base));
+        assert_true(loop_has_budget(&t->base));
         loop_count(&t->base, 0, 1);
-        assert_false(loop_has_room(&t->base));
+        assert_false(loop_has_budget(&t->base));
 }
 
-static void a_heap_of_many_timers_comes_out_sorted_after_random_starts_and_stops(void **state) {
+static void many_timers_fire_in_order_after_random_starts_and_stops(void **state) {
         enum { N = 500 };
         TestLoop *t = *state;
         AssignmentRecord *notes = NEW0(AssignmentRecord, N);
@@ -229,7 +229,7 @@ static void deferred_calls_run_once_before_timers_and_what_timers_defer_after_th
         assert_string_equal(t->transcript, "ab");
 }
 
-static void who_defers_itself_for_ever_does_not_starve_timers(void **state) {
+static void a_call_that_defers_itself_does_not_starve_timers(void **state) {
         TestLoop *t = *state;
         AssignmentRecord greedy, timer;
 
@@ -244,7 +244,7 @@ static void who_defers_itself_for_ever_does_not_starve_timers(void **state) {
         deferred_cancel(&greedy.deferred);
 }
 
-static void the_budget_bounds_a_turn_and_says_that_more_is_due(void **state) {
+static void the_budget_limits_a_turn_and_more_due_work_is_reported(void **state) {
         TestLoop *t = *state;
         AssignmentRecord notes[4];
 
@@ -374,7 +374,7 @@ static void send_q(void *userdata) {
         assert_int_equal(send(*(int *) userdata, "aaq", 3, 0), 3);
 }
 
-static void a_guest_is_worked_when_its_descriptor_is_ready_and_does_not_keep_the_loop_spinning(void **state) {
+static void a_guest_runs_when_its_descriptor_is_ready_and_the_loop_sleeps_otherwise(void **state) {
         TestGuest g = { .loop = *state };
         int fds[2];
         Timer later = { .fire = send_q, .userdata = &fds[1] };
@@ -391,7 +391,7 @@ static void a_guest_is_worked_when_its_descriptor_is_ready_and_does_not_keep_the
         close(fds[1]);
 }
 
-static void a_guest_is_worked_at_its_deadline_without_spinning_through_the_last_millisecond(void **state) {
+static void a_guest_runs_at_its_deadline_without_busy_polling_before_it(void **state) {
         TestGuest g = { .loop = *state, .fd = -1, .deadline_ms = 25 };
 
         clock_gettime(CLOCK_MONOTONIC, &g.opened);
@@ -402,7 +402,7 @@ static void a_guest_is_worked_at_its_deadline_without_spinning_through_the_last_
         g.guest = guest_close(g.guest);
 }
 
-static void a_broken_guest_is_told_once_and_may_be_closed_there(void **state) {
+static void a_broken_guest_is_reported_once_and_can_be_closed_in_the_callback(void **state) {
         TestGuest g = { .loop = *state };
         int fds[2];
 
@@ -453,7 +453,7 @@ static int echo_work(void *lib) {
 static const GuestOps echo_ops = { .wants = echo_wants, .work = echo_work, .broken = guest_broken };
 
 /* Where others want the cores it never waits awake, and this proves nothing. */
-static void who_was_answered_quickly_waits_awake_for_a_moment_and_then_asleep(void **state) {
+static void the_loop_busy_polls_after_quick_answers_and_then_sleeps(void **state) {
         TestGuest g = { .loop = *state };
         Timer later = { .fire = stop_loop, .userdata = *state };
         struct timespec before, after;
@@ -487,7 +487,7 @@ static void who_was_answered_quickly_waits_awake_for_a_moment_and_then_asleep(vo
 
 static const uint64_t MS = 1000 * 1000;
 
-static void what_was_freed_in_small_pieces_is_told_once_for_each_mebibyte(void **state) {
+static void freed_memory_is_reported_once_per_mebibyte(void **state) {
         TestLoop *t = *state;
         AssignmentRecord a;
 
@@ -667,7 +667,7 @@ static void test_work_done(void *userdata) {
         loop_uv_stop(w->loop);
 }
 
-static void work_runs_on_another_thread_and_done_on_ours(void **state) {
+static void work_runs_on_another_thread_and_done_on_the_loop(void **state) {
         TestWork w = { .loop = *state, .self = pthread_self() };
 
         w.work = (Work) { .work = test_work, .done = test_work_done, .userdata = &w };
@@ -677,7 +677,7 @@ static void work_runs_on_another_thread_and_done_on_ours(void **state) {
         assert_false(pthread_equal(w.worker, w.self));
 }
 
-static void nice_work_gives_way_and_nobody_else(void **state) {
+static void only_nice_work_has_a_lower_priority(void **state) {
         int before = getpriority(PRIO_PROCESS, gettid());
 
         for (int round = 0; round < 20; round++) {
@@ -748,7 +748,7 @@ static void child_exit(void *userdata, int status) {
 
 static const ChildEvents child_events = { .on_output = child_output, .on_exit = child_exit };
 
-static void a_child_is_heard_to_its_end_and_its_status_comes_last(void **state) {
+static void all_output_of_a_child_precedes_its_status(void **state) {
         static const char *const argv[] = { "sh", "-c",
                                             "cat; echo out; echo err >&2; echo ${NOTIFY_SOCKET-none}; exit 3",
                                             NULL };
@@ -771,7 +771,7 @@ static void set_own_oom_score(const char *score) {
         close(fd);
 }
 
-static void a_child_is_not_spared_as_the_daemon_is_when_memory_is_short(void **state) {
+static void a_child_does_not_inherit_the_oom_protection_of_the_daemon(void **state) {
         static const char *const argv[] = { "cat", "/proc/self/oom_score_adj", NULL };
         TestChild c = { .loop = *state };
 
@@ -783,17 +783,17 @@ static void a_child_is_not_spared_as_the_daemon_is_when_memory_is_short(void **s
         text_done(&c.output);
 }
 
-static void a_program_that_is_not_there_is_an_error_at_once(void **state) {
+static void a_missing_program_is_an_immediate_error(void **state) {
         static const char *const argv[] = { "/nonexistent/program", NULL };
         TestChild c = { .loop = *state };
         Error err = {};
 
         assert_null(child_kill(c.child));
         assert_int_equal(child_spawn(&c.child, c.loop, argv, &child_events, &c, &err), -ENOENT);
-        assert_string_equal(err.message, "cannot run /nonexistent/program: No such file or directory");
+        assert_string_equal(err.message, "Failed to run /nonexistent/program: No such file or directory");
 }
 
-static void a_killed_child_is_reaped_and_says_nothing_more(void **state) {
+static void a_killed_child_is_reaped_without_further_events(void **state) {
         static const char *const argv[] = { "sh", "-c", "echo hello; exec sleep 1000", NULL };
         TestChild c = { .loop = *state };
         Timer stop = { .fire = stop_loop, .userdata = c.loop };
@@ -843,7 +843,7 @@ static void a_child_dies_with_the_daemon_however_that_ends(void **state) {
         }
 }
 
-static void a_paused_child_is_not_read_and_goes_on_where_it_was(void **state) {
+static void a_paused_child_is_not_read_until_it_is_resumed(void **state) {
         static const char *const argv[] = { "sh", "-c",
                                             "i=0; while [ $i -lt 3000 ]; do echo "
                                             "0123456789012345678901234567890123456789; i=$((i+1)); done",
@@ -864,7 +864,7 @@ static void a_paused_child_is_not_read_and_goes_on_where_it_was(void **state) {
         text_done(&c.output);
 }
 
-static void a_child_that_says_much_has_its_turn_as_all_others(void **state) {
+static void a_child_with_much_output_does_not_starve_others(void **state) {
         enum { SIZE = 4 * 1024 * 1024, PIECE_MAX = 32 * 1024 };
         static const ChildEvents counted = { .on_output = child_output_is_counted, .on_exit = child_exit };
         static const char *const argv[] = { "head", "-c", "4194304", "/dev/zero", NULL };
@@ -888,32 +888,32 @@ int main(int argc, char **argv) {
                 PURE(timers_fire_by_due_time_and_equal_ones_in_the_order_of_starting),
                 PURE(a_stopped_timer_does_not_fire_and_a_restarted_one_fires_once_at_its_new_time),
                 PURE(a_timer_moves_to_another_loop_and_a_delay_without_end_is_one),
-                PURE(a_turn_has_room_up_to_its_work_and_nodes_count_as_bytes),
-                PURE(a_heap_of_many_timers_comes_out_sorted_after_random_starts_and_stops),
+                PURE(a_turn_has_a_budget_of_work_and_nodes_count_as_bytes),
+                PURE(many_timers_fire_in_order_after_random_starts_and_stops),
                 PURE(deferred_calls_run_once_before_timers_and_what_timers_defer_after_them),
-                PURE(who_defers_itself_for_ever_does_not_starve_timers),
-                PURE(the_budget_bounds_a_turn_and_says_that_more_is_due),
+                PURE(a_call_that_defers_itself_does_not_starve_timers),
+                PURE(the_budget_limits_a_turn_and_more_due_work_is_reported),
                 REAL(a_real_timer_is_never_early),
-                REAL(a_guest_is_worked_when_its_descriptor_is_ready_and_does_not_keep_the_loop_spinning),
-                REAL(a_guest_is_worked_at_its_deadline_without_spinning_through_the_last_millisecond),
-                REAL(a_broken_guest_is_told_once_and_may_be_closed_there),
-                REAL(who_was_answered_quickly_waits_awake_for_a_moment_and_then_asleep),
-                PURE(what_was_freed_in_small_pieces_is_told_once_for_each_mebibyte),
+                REAL(a_guest_runs_when_its_descriptor_is_ready_and_the_loop_sleeps_otherwise),
+                REAL(a_guest_runs_at_its_deadline_without_busy_polling_before_it),
+                REAL(a_broken_guest_is_reported_once_and_can_be_closed_in_the_callback),
+                REAL(the_loop_busy_polls_after_quick_answers_and_then_sleeps),
+                PURE(freed_memory_is_reported_once_per_mebibyte),
                 cmocka_unit_test(turns_are_counted_by_their_cpu_time_and_the_longest_is_kept),
                 cmocka_unit_test(a_long_turn_is_reported_with_its_longest_callback_and_its_work),
                 cmocka_unit_test(long_turns_are_reported_once_a_minute_and_the_report_counts_the_others),
                 REAL(a_turn_that_waits_costs_wall_time_and_one_that_computes_costs_cpu_time),
                 REAL(the_callback_that_took_the_longest_names_the_turn),
                 REAL(work_and_signals_have_names_in_the_figures_of_a_turn),
-                REAL(work_runs_on_another_thread_and_done_on_ours),
-                REAL(nice_work_gives_way_and_nobody_else),
+                REAL(work_runs_on_another_thread_and_done_on_the_loop),
+                REAL(only_nice_work_has_a_lower_priority),
                 REAL(a_signal_reaches_the_loop),
-                REAL(a_child_is_heard_to_its_end_and_its_status_comes_last),
-                REAL(a_child_is_not_spared_as_the_daemon_is_when_memory_is_short),
-                REAL(a_program_that_is_not_there_is_an_error_at_once),
-                REAL(a_killed_child_is_reaped_and_says_nothing_more),
-                REAL(a_paused_child_is_not_read_and_goes_on_where_it_was),
-                REAL(a_child_that_says_much_has_its_turn_as_all_others),
+                REAL(all_output_of_a_child_precedes_its_status),
+                REAL(a_child_does_not_inherit_the_oom_protection_of_the_daemon),
+                REAL(a_missing_program_is_an_immediate_error),
+                REAL(a_killed_child_is_reaped_without_further_events),
+                REAL(a_paused_child_is_not_read_until_it_is_resumed),
+                REAL(a_child_with_much_output_does_not_starve_others),
                 cmocka_unit_test(a_child_dies_with_the_daemon_however_that_ends),
         };
 

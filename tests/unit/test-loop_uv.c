@@ -215,24 +215,25 @@ static unsigned count_descriptors(void) {
         return n;
 }
 
-static void a_spawn_that_fails_says_why_and_leaves_nothing_behind(void **state) {
+static void a_failed_spawn_reports_its_reason_and_leaks_nothing(void **state) {
         static const struct {
                 const char *call;
                 unsigned nth;
                 int error;
                 const char *sentence;
         } rows[] = {
-                { "pipe2", 1, EMFILE, "cannot run sleep: Too many open files" },
-                { "pipe2", 2, ENFILE, "cannot run sleep: Too many open files in system" },
-                { "fork", 1, EAGAIN, "cannot run sleep: Resource temporarily unavailable" },
-                { "dup2", 1, EIO, "cannot run sleep: Input/output error" },
-                { "dup2", 2, EBUSY, "cannot run sleep: Device or resource busy" },
-                { "dup2", 3, EIO, "cannot run sleep: Input/output error" },
-                { "pidfd_open", 1, EMFILE, "cannot follow sleep: Too many open files" },
-                { "uv_poll_init", 1, ENOMEM, "cannot follow sleep: Cannot allocate memory" },
-                { "uv_pipe_open", 1, ENOTSOCK, "cannot read from sleep: Socket operation on non-socket" },
-                { "uv_poll_start", 1, EBADF, "cannot read from sleep: Bad file descriptor" },
-                { "uv_read_start", 1, EINVAL, "cannot read from sleep: Invalid argument" },
+                { "pipe2", 1, EMFILE, "Failed to run sleep: Too many open files" },
+                { "pipe2", 2, ENFILE, "Failed to run sleep: Too many open files in system" },
+                { "fork", 1, EAGAIN, "Failed to run sleep: Resource temporarily unavailable" },
+                { "dup2", 1, EIO, "Failed to run sleep: Input/output error" },
+                { "dup2", 2, EBUSY, "Failed to run sleep: Device or resource busy" },
+                { "dup2", 3, EIO, "Failed to run sleep: Input/output error" },
+                { "pidfd_open", 1, EMFILE, "Failed to monitor sleep: Too many open files" },
+                { "uv_poll_init", 1, ENOMEM, "Failed to monitor sleep: Cannot allocate memory" },
+                { "uv_pipe_open", 1, ENOTSOCK,
+                  "Failed to read the output of sleep: Socket operation on non-socket" },
+                { "uv_poll_start", 1, EBADF, "Failed to read the output of sleep: Bad file descriptor" },
+                { "uv_read_start", 1, EINVAL, "Failed to read the output of sleep: Invalid argument" },
         };
         static const char *const argv[] = { "sleep", "1000", NULL };
         Lab *lab = *state;
@@ -257,7 +258,7 @@ static void a_spawn_that_fails_says_why_and_leaves_nothing_behind(void **state) 
 }
 
 /* It would not end with the daemon: then it does not begin. */
-static void a_child_that_cannot_end_with_its_parent_runs_nothing(void **state) {
+static void a_child_without_parent_death_signal_executes_nothing(void **state) {
         static const char *const calls[] = { "prctl", "getppid" };
         Lab *lab = *state;
 
@@ -268,7 +269,7 @@ static void a_child_that_cannot_end_with_its_parent_runs_nothing(void **state) {
         }
 }
 
-static void an_interrupted_call_is_made_again(void **state) {
+static void an_interrupted_call_is_repeated(void **state) {
         static const char *const nothing[] = { "/nonexistent/program", NULL }, *const sleeper[] = { "sleep",
                                                                                                     "1000",
                                                                                                     NULL };
@@ -291,7 +292,7 @@ static void an_interrupted_call_is_made_again(void **state) {
         assert_int_equal(run(lab, "exit 6"), 6);
 }
 
-static void what_cannot_be_written_in_the_child_does_not_stop_it(void **state) {
+static void a_failed_oom_score_write_does_not_stop_the_child(void **state) {
         static const char *const nothing[] = { "/nonexistent/program", NULL };
         Lab *lab = *state;
 
@@ -305,7 +306,7 @@ static void what_cannot_be_written_in_the_child_does_not_stop_it(void **state) {
         assert_int_equal(lab->status, 126);
 }
 
-static void a_status_tells_exit_codes_and_signals_apart(void **state) {
+static void a_status_distinguishes_exit_codes_and_signals(void **state) {
         static const struct {
                 const char *script;
                 int status;
@@ -325,7 +326,7 @@ static void a_status_tells_exit_codes_and_signals_apart(void **state) {
 }
 
 /* What a child has started may write on when it is gone. */
-static void a_child_has_ended_when_nobody_writes_for_it_any_more(void **state) {
+static void a_child_has_ended_when_its_output_has_no_writer(void **state) {
         static const char *const argv[] = { "/bin/sh", "-c", "sleep 30 & echo $!; exit 5", NULL };
         Lab *lab = *state;
         pid_t writer;
@@ -369,7 +370,7 @@ static void a_child_may_be_killed_from_its_own_output(void **state) {
         assert_int_equal(lab->exits, 0);
 }
 
-static void a_child_has_signals_descriptors_and_environment_of_its_own(void **state) {
+static void a_child_has_its_own_signals_descriptors_and_environment(void **state) {
         _cleanup_free_ char *path = strdup(getenv("PATH") ?: "/usr/bin:/bin");
         static const char *const empty[] = { "/usr/bin/env", NULL };
         static const struct {
@@ -425,7 +426,7 @@ static void a_child_has_signals_descriptors_and_environment_of_its_own(void **st
         unsetenv("TMPDIR");
 }
 
-static void a_pause_said_twice_is_one(void **state) {
+static void pausing_twice_equals_pausing_once(void **state) {
         static const char *const argv[] = { "/bin/sh", "-c", "echo one; exit 3", NULL };
         Lab *lab = *state;
 
@@ -477,7 +478,7 @@ static void guest_broken(void *lib, int error) {
 
 static const GuestOps guest_ops = { .wants = guest_wants, .work = guest_work, .broken = guest_broken };
 
-static void each_way_in_which_a_guest_breaks_is_told(void **state) {
+static void each_failure_of_a_guest_is_reported(void **state) {
         static const struct {
                 const char *call;
                 int wants_error, broken;
@@ -511,7 +512,7 @@ static void each_way_in_which_a_guest_breaks_is_told(void **state) {
         }
 }
 
-static void a_guest_waits_for_what_it_wants_and_that_may_change(void **state) {
+static void a_guest_waits_for_its_events_which_may_change(void **state) {
         Lab *lab = *state;
         int fds[2], others[2];
         TestGuest g = { .uv = lab->uv, .timeout_ms = UINT64_MAX };
@@ -552,7 +553,7 @@ static void note_works(void *userdata) {
         g->events = (short) MIN(g->works, 1000u);
 }
 
-static void a_guest_without_end_lets_others_run_after_some_rounds(void **state) {
+static void a_busy_guest_yields_after_some_rounds(void **state) {
         Lab *lab = *state;
         TestGuest g = { .fd = -1, .timeout_ms = UINT64_MAX, .busy = 100000 };
         Deferred other = { .run = note_works, .userdata = &g };
@@ -571,7 +572,7 @@ static void no_work(void *userdata) {}
 
 static void on_signal(void *userdata, int signal_number) {}
 
-static void what_libuv_refuses_is_an_error_of_the_call(void **state) {
+static void an_error_of_libuv_is_returned(void **state) {
         Work work = { .work = no_work, .done = no_work };
         Lab *lab = *state;
         UvLoop *another = NULL;
@@ -595,19 +596,19 @@ static void what_libuv_refuses_is_an_error_of_the_call(void **state) {
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-                T(a_spawn_that_fails_says_why_and_leaves_nothing_behind),
-                T(a_child_that_cannot_end_with_its_parent_runs_nothing),
-                T(an_interrupted_call_is_made_again),
-                T(what_cannot_be_written_in_the_child_does_not_stop_it),
-                T(a_status_tells_exit_codes_and_signals_apart),
-                T(a_child_has_ended_when_nobody_writes_for_it_any_more),
+                T(a_failed_spawn_reports_its_reason_and_leaks_nothing),
+                T(a_child_without_parent_death_signal_executes_nothing),
+                T(an_interrupted_call_is_repeated),
+                T(a_failed_oom_score_write_does_not_stop_the_child),
+                T(a_status_distinguishes_exit_codes_and_signals),
+                T(a_child_has_ended_when_its_output_has_no_writer),
                 T(a_child_may_be_killed_from_its_own_output),
-                T(a_child_has_signals_descriptors_and_environment_of_its_own),
-                T(a_pause_said_twice_is_one),
-                T(each_way_in_which_a_guest_breaks_is_told),
-                T(a_guest_waits_for_what_it_wants_and_that_may_change),
-                T(a_guest_without_end_lets_others_run_after_some_rounds),
-                T(what_libuv_refuses_is_an_error_of_the_call),
+                T(a_child_has_its_own_signals_descriptors_and_environment),
+                T(pausing_twice_equals_pausing_once),
+                T(each_failure_of_a_guest_is_reported),
+                T(a_guest_waits_for_its_events_which_may_change),
+                T(a_busy_guest_yields_after_some_rounds),
+                T(an_error_of_libuv_is_returned),
         };
 
         if (argc > 1)

@@ -8,7 +8,7 @@
 #include "units/machine.h"
 #include "units/state.h"
 
-static void metadata_is_read_and_shown_sorted(void **state) {
+static void metadata_is_parsed_and_printed_sorted(void **state) {
         static const struct {
                 const char *text, *shown;
         } rows[] = {
@@ -33,9 +33,9 @@ static void metadata_is_read_and_shown_sorted(void **state) {
         }
 }
 
-static void metadata_that_is_no_pair_is_refused_by_name(void **state) {
+static void invalid_metadata_is_rejected_with_its_text(void **state) {
         static const struct {
-                const char *text, *sentence;
+                const char *text, *message;
         } rows[] = {
                 { "zone", "metadata 'zone': expected key=value, for example zone=a" },
                 { "zone=a,ssd", "metadata 'ssd': expected key=value, for example zone=a" },
@@ -51,7 +51,7 @@ static void metadata_that_is_no_pair_is_refused_by_name(void **state) {
                 Error err = {};
 
                 assert_int_equal(machine_metadata_parse(rows[i].text, &metadata, &err), -EINVAL);
-                assert_string_equal(err.message, rows[i].sentence);
+                assert_string_equal(err.message, rows[i].message);
         }
 }
 
@@ -77,7 +77,7 @@ static void pairs_replace_remove_and_keep_their_order(void **state) {
         assert_int_equal(pairs.n, 1);
 }
 
-static void a_copy_of_a_machine_is_equal_until_a_fact_changes(void **state) {
+static void a_copy_of_a_machine_is_equal_unless_a_fact_changes(void **state) {
         _cleanup_machine_ Machine machine = { .id = "11111111111111111111111111111111", .raft_id = 3 },
                                   copy = {};
 
@@ -172,7 +172,7 @@ static void states_have_names_both_ways(void **state) {
         assert_null(presence_to_string(_PRESENCE_MAX));
 }
 
-static void only_what_systemd_says_makes_states_differ(void **state) {
+static void the_time_of_a_change_does_not_make_states_differ(void **state) {
         _cleanup_unit_state_ UnitState a = {}, b = {}, c = {};
 
         assert_int_equal(unit_state_init(&a, "loaded", "active", "running", NULL, 7, false), 0);
@@ -217,7 +217,7 @@ static void each_part_of_a_state_makes_states_differ(void **state) {
                 }
 }
 
-static void metadata_are_taken_up_to_their_bounds(void **state) {
+static void metadata_are_accepted_up_to_their_limits(void **state) {
         char key[METADATA_KEY_MAX + 2], value[METADATA_VALUE_MAX + 2];
         _cleanup_text_ Text many = {};
         Pairs metadata = {};
@@ -309,18 +309,18 @@ static void pairs_are_equal_pair_by_pair_and_found_by_key(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(metadata_are_taken_up_to_their_bounds),
+                cmocka_unit_test(metadata_are_accepted_up_to_their_limits),
                 cmocka_unit_test(lists_of_names_are_equal_name_by_name),
                 cmocka_unit_test(pairs_are_equal_pair_by_pair_and_found_by_key),
                 cmocka_unit_test(each_fact_makes_machines_differ),
                 cmocka_unit_test(each_part_of_a_state_makes_states_differ),
-                cmocka_unit_test(metadata_is_read_and_shown_sorted),
-                cmocka_unit_test(metadata_that_is_no_pair_is_refused_by_name),
+                cmocka_unit_test(metadata_is_parsed_and_printed_sorted),
+                cmocka_unit_test(invalid_metadata_is_rejected_with_its_text),
                 cmocka_unit_test(pairs_replace_remove_and_keep_their_order),
-                cmocka_unit_test(a_copy_of_a_machine_is_equal_until_a_fact_changes),
+                cmocka_unit_test(a_copy_of_a_machine_is_equal_unless_a_fact_changes),
                 cmocka_unit_test(an_id_is_32_hex_digits),
                 cmocka_unit_test(states_have_names_both_ways),
-                cmocka_unit_test(only_what_systemd_says_makes_states_differ),
+                cmocka_unit_test(the_time_of_a_change_does_not_make_states_differ),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

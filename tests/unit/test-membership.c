@@ -1,4 +1,4 @@
-/* What a leader writes about hosts, with a store, a registry and sessions of its own. The whole cluster:
+/* The writes of a leader about hosts, with a real store, registry and sessions. The whole cluster:
  * tests/sim/test-lost.c. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -39,8 +39,8 @@ const void *forgotten;
 
 int __wrap_registry_admit(Registry *r, const char *machine_id, const char *address, uint64_t *ret_id,
                           RegistryDone done, void *userdata);
-void __real_registry_forget(Registry *r, const void *userdata);
-void __wrap_registry_forget(Registry *r, const void *userdata);
+void __real_registry_cancel(Registry *r, const void *userdata);
+void __wrap_registry_cancel(Registry *r, const void *userdata);
 
 int __wrap_registry_admit(Registry *r, const char *machine_id, const char *address, uint64_t *ret_id,
                           RegistryDone done, void *userdata) {
@@ -52,27 +52,27 @@ int __wrap_registry_admit(Registry *r, const char *machine_id, const char *addre
         return admission.error;
 }
 
-void __wrap_registry_forget(Registry *r, const void *userdata) {
+void __wrap_registry_cancel(Registry *r, const void *userdata) {
         if (userdata == admission.waits)
                 admission.waits = NULL;
         forgotten = userdata;
-        __real_registry_forget(r, userdata);
+        __real_registry_cancel(r, userdata);
 }
 
-/* By which membership hears of changes, and the calls that it deferred. */
-static RegistryListener *listener;
+/* The observer of membership, and the calls that it deferred. */
+static RegistryObserver *listener;
 static const void *listening;
 unsigned n_deferred;
 
-void __real_registry_listen(Registry *r, RegistryListener *l);
-void __wrap_registry_listen(Registry *r, RegistryListener *l);
+void __real_registry_observe(Registry *r, RegistryObserver *l);
+void __wrap_registry_observe(Registry *r, RegistryObserver *l);
 void __real_loop_defer(Loop *loop, Deferred *deferred);
 void __wrap_loop_defer(Loop *loop, Deferred *deferred);
 
-void __wrap_registry_listen(Registry *r, RegistryListener *l) {
+void __wrap_registry_observe(Registry *r, RegistryObserver *l) {
         listener = l;
         listening = l->userdata;
-        __real_registry_listen(r, l);
+        __real_registry_observe(r, l);
 }
 
 void __wrap_loop_defer(Loop *loop, Deferred *deferred) {
@@ -81,58 +81,61 @@ void __wrap_loop_defer(Loop *loop, Deferred *deferred) {
 }
 
 static int fixture_setup(void **state) {
-        Fixture *room = NEW0(Fixture, 1);
+        Fixture *fixture = NEW0(Fixture, 1);
         MembershipOptions options;
         Names nobody = {};
 
         state_seen = NULL;
         admission = (Admission) {};
-        room->host = host_new(false);
-        host_machine(room->host);
-        options = (MembershipOptions) { .machine_id = room->host->id,
+        fixture->host = host_new(false);
+        host_machine(fixture->host);
+        options = (MembershipOptions) { .machine_id = fixture->host->id,
                                         .peer_address = "",
                                         .client = "",
                                         .name = "alpha",
                                         .join = &nobody,
                                         .cluster_file = "" };
-        assert_int_equal(membership_new(&room->membership, room->host->loop, room->host->peers,
-                                        room->host->store, room->host->registry, &options),
+        assert_int_equal(membership_new(&fixture->membership, fixture->host->loop, fixture->host->peers,
+                                        fixture->host->store, fixture->host->registry, &options),
                          0);
-        *state = room;
+        *state = fixture;
         return 0;
 }
 
 static int fixture_teardown(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        membership_free(room->membership);
-        host_free(room->host);
-        free(room);
+        membership_free(fixture->membership);
+        host_free(fixture->host);
+        free(fixture);
         return 0;
 }
 
-static bool says(Fixture *room, const char *reason) {
-        const ClusterMachine *m = cluster_machine(registry_cluster(room->host->registry), room->host->id);
+static bool says(Fixture *fixture, const char *reason) {
+        const ClusterMachine *m = cluster_machine(registry_cluster(fixture->host->registry),
+                                                  fixture->host->id);
 
         return m && m->presence == PRESENCE_UP && streq(m->presence_reason, reason);
 }
 
-static void a_leader_whose_own_replica_suffers_says_so_in_its_presence_until_it_is_over(void **state) {
-        Fixture *room = *state;
+static void a_leader_publishes_the_problem_of_its_own_replica_in_its_presence_until_it_is_solved(
+        void **state) {
+        Fixture *fixture = *state;
 
         state_seen = trees_differ;
-        HOST_UNTIL(room->host, says(room, MACHINE_TROUBLE "trees differ"));
+        HOST_UNTIL(fixture->host, says(fixture, MACHINE_CONDITION "trees differ"));
         state_seen = NULL;
-        HOST_UNTIL(room->host, says(room, "its replica works again"));
+        HOST_UNTIL(fixture->host, says(fixture, "its replica works again"));
         /* A host without a peer listener publishes no replica. */
-        assert_int_equal(cluster_machine(registry_cluster(room->host->registry), room->host->id)->raft_id, 0);
+        assert_int_equal(
+                cluster_machine(registry_cluster(fixture->host->registry), fixture->host->id)->raft_id, 0);
 }
 
-static void addresses_of_hosts_are_read_again_after_what_may_change_them_and_only_then(void **state) {
+static void addresses_of_hosts_are_read_again_after_changes_that_affect_them_and_only_then(void **state) {
         static const bool may_change_them[CHANGED_CLUSTER + 1] = {
                 [CHANGED_ALL] = true, [CHANGED_MACHINE] = true, [CHANGED_CLUSTER] = true
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         for (unsigned kind = 0; kind < ELEMENTS(may_change_them); kind++) {
                 n_deferred = 0;
@@ -141,9 +144,9 @@ static void addresses_of_hosts_are_read_again_after_what_may_change_them_and_onl
         }
 
         n_deferred = 0;
-        membership_state_changed(room->membership);
+        membership_state_changed(fixture->membership);
         assert_int_equal(n_deferred, 1);
-        membership_peer_changed(room->membership, room->host->id);
+        membership_peer_changed(fixture->membership, fixture->host->id);
         assert_int_equal(n_deferred, 2);
 }
 
@@ -157,43 +160,44 @@ static bool is_dialed(Peers *peers, const char *machine_id) {
         return peers_state(peers, machine_id, &state) >= 0 && state.dialed;
 }
 
-static void a_leader_that_ends_while_a_host_is_admitted_waits_for_no_answer(void **state) {
+static void a_membership_that_is_freed_during_an_admission_waits_for_no_answer(void **state) {
         PeersOptions options = { .self = { .machine_id = "cccccccccccccccccccccccccccccccc",
                                            .boot_id = "dddddddddddddddddddddddddddddddd",
                                            .nonce = 2 } };
-        Fixture *room = *state;
-        Loop *loop = room->host->loop;
+        Fixture *fixture = *state;
+        Loop *loop = fixture->host->loop;
         _cleanup_writer_ Writer w = {};
         PeerAddress leader = {};
         Peers *joining;
         Error err = {};
 
         snprintf(leader.address, sizeof(leader.address), "127.0.0.1:%d", scratch_port());
-        memcpy(leader.machine_id, room->host->id, sizeof(leader.machine_id));
-        if (peers_listen(room->host->peers, leader.address, &err) < 0)
+        memcpy(leader.machine_id, fixture->host->id, sizeof(leader.machine_id));
+        if (peers_listen(fixture->host->peers, leader.address, &err) < 0)
                 fail_msg("%s", err.message);
-        assert_int_equal(peers_new(&joining, loop, room->host->network, &options), 0);
+        assert_int_equal(peers_new(&joining, loop, fixture->host->network, &options), 0);
         assert_int_equal(peers_set_known(joining, &leader, 1), 0);
-        HOST_UNTIL(room->host, is_dialed(joining, room->host->id));
+        HOST_UNTIL(fixture->host, is_dialed(joining, fixture->host->id));
 
         write_u8(&w, JOIN_VERSION);
         write_string(&w, "127.0.0.1:1");
-        assert_int_equal(peers_send(joining, room->host->id, PEER_JOIN, w.bytes, w.size), 0);
-        HOST_UNTIL(room->host, admission.waits);
-        room->membership = membership_free(room->membership);
+        assert_int_equal(peers_send(joining, fixture->host->id, PEER_JOIN, w.bytes, w.size), 0);
+        HOST_UNTIL(fixture->host, admission.waits);
+        fixture->membership = membership_free(fixture->membership);
         assert_null(admission.waits);
 
         peers_close(joining, "", on_closed, &joining);
-        HOST_UNTIL(room->host, !joining);
+        HOST_UNTIL(fixture->host, !joining);
 }
 
-#define in_a_room(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
+#define with_fixture(test) cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                in_a_room(a_leader_whose_own_replica_suffers_says_so_in_its_presence_until_it_is_over),
-                in_a_room(addresses_of_hosts_are_read_again_after_what_may_change_them_and_only_then),
-                in_a_room(a_leader_that_ends_while_a_host_is_admitted_waits_for_no_answer),
+                with_fixture(
+                        a_leader_publishes_the_problem_of_its_own_replica_in_its_presence_until_it_is_solved),
+                with_fixture(addresses_of_hosts_are_read_again_after_changes_that_affect_them_and_only_then),
+                with_fixture(a_membership_that_is_freed_during_an_admission_waits_for_no_answer),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL) + membership_leads_tests() +

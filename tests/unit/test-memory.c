@@ -32,6 +32,7 @@
 #include "kvstore/tree/data_dir.h"
 #include "kvstore/raft/log.h"
 #include "kvstore/tree/tree.h"
+#include "tests/lib/apply_sink.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/manual_loop.h"
 #include "tests/lib/cluster_view.h"
@@ -246,8 +247,8 @@ static void make_picture(void) {
         }
         cluster_view_unit(&picture, "all.service", "Global=true", TARGET_LAUNCHED);
         cluster_view_unit(&picture, "db.service", "Replaces=web@3.service", TARGET_LAUNCHED);
-        cluster_view_order(&picture, "C", "web@1.service", ASSIGNMENT_RUN);
-        cluster_view_order(&picture, "A", "gone.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&picture, "C", "web@1.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&picture, "A", "gone.service", ASSIGNMENT_RUN);
 }
 
 static int plan_all(void *userdata) {
@@ -273,7 +274,7 @@ static int pick(void *userdata) {
         const ClusterMachine *machine = NULL;
         SchedulerView *view = NULL;
         Error why = {};
-        int r = scheduler_view_new(&picture.cluster, &view);
+        int r = scheduler_view_new(&picture.cluster, picture.cluster.now_ms, &view);
 
         r = r ?: scheduler_pick(view, cluster_unit(&picture.cluster, "web@0.service"), &machine, &why);
         r = r ?: scheduler_view_place(view, machine->id, cluster_unit(&picture.cluster, "web@0.service"));
@@ -330,10 +331,10 @@ static int tick(void *userdata) {
         LivenessChange *changes = NULL;
         Liveness *l = NULL;
         size_t n, total = 0;
-        int r = liveness_new(&l, &(LivenessLimits) { .lost_ticks = 2 });
+        int r = liveness_new(&l);
 
         if (r == 0)
-                liveness_lead(l);
+                liveness_reset(l);
         for (unsigned i = 0; i < 8 && r == 0; i++) {
                 r = liveness_tick(l, &picture.cluster, false, silent, NULL, &changes, &n);
                 if (r == 0) {
@@ -442,7 +443,7 @@ static bool is_finished(void *userdata, const char *name) {
 
 /* What is wrong with the memory is not said of a file, and no unit comes without its owner. */
 static int watched_folder(void *userdata) {
-        _cleanup_unit_folder_ DirectoryFolder files = {};
+        _cleanup_directory_folder_ DirectoryFolder files = {};
         _cleanup_close_ int fd = open(userdata, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         int r = directory_folder_read(fd, userdata, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", is_finished, NULL,
                                       &files);
@@ -534,7 +535,7 @@ static int apply(void *userdata) {
                                       .command = command.bytes,
                                       .command_size = command.size });
         r = batch.error ?: tree_begin_write(tree, &txn);
-        return r ?: apply_batch(txn, 100, 2, batch.bytes, batch.size, &sink);
+        return r ?: sink_apply_batch(txn, 100, 2, batch.bytes, batch.size, &sink);
 }
 
 static int prepare_tree(void *userdata) {

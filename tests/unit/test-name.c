@@ -16,7 +16,7 @@ static void assert_name(const char *name, const char *expected) {
         assert_int_equal(r, *expected ? -EINVAL : 0);
 }
 
-static void names_are_judged_by_fleets_rules_in_fleets_words(void **state) {
+static void names_are_checked_by_fleets_rules_with_fleets_messages(void **state) {
         char name[300];
 
         assert_name("hello.service", "");
@@ -50,7 +50,7 @@ static void names_are_judged_by_fleets_rules_in_fleets_words(void **state) {
         assert_name(name + 2, "");
 }
 
-static void all_types_that_fleet_took_and_quadlets_are_types(void **state) {
+static void all_types_of_fleet_and_of_quadlet_are_types(void **state) {
         static const char *const types[] = {
                 "automount", "busname",  "device", "mount",   "path",   "scope",  "service",
                 "slice",     "snapshot", "socket", "swap",    "target", "timer",  "build",
@@ -77,7 +77,7 @@ static void all_types_that_fleet_took_and_quadlets_are_types(void **state) {
         assert_int_equal(templates, ELEMENTS(in_templates));
 }
 
-static void names_that_belong_to_the_host_are_refused(void **state) {
+static void reserved_names_are_refused(void **state) {
         static const char *const refused[] = {
                 "dbus.service",
                 "-.mount",
@@ -114,7 +114,7 @@ static void names_that_belong_to_the_host_are_refused(void **state) {
                 assert_false(unit_name_is_refused(taken[i], NULL));
 }
 
-static void why_a_name_is_refused_is_said(void **state) {
+static void a_refused_name_has_a_reason(void **state) {
         static const char systemd[] = "systemd itself depends on a unit of that name (systemd.special(7))",
                           own[] = "a unit of that name belongs to fleet itself";
         static const char host[] = "units of that type belong to the host they are on";
@@ -151,7 +151,7 @@ static void why_a_name_is_refused_is_said(void **state) {
         }
 }
 
-static void a_name_comes_apart_at_the_first_at_and_the_last_dot(void **state) {
+static void a_name_is_split_at_the_first_at_and_the_last_dot(void **state) {
         static const struct {
                 const char *name, *prefix, *instance, *template_name, *type;
                 bool is_template, is_instance;
@@ -183,7 +183,7 @@ static void a_name_comes_apart_at_the_first_at_and_the_last_dot(void **state) {
         }
 }
 
-static void what_people_type_becomes_a_name(void **state) {
+static void an_argument_becomes_a_name(void **state) {
         static const struct {
                 const char *argument, *name;
         } rows[] = {
@@ -228,12 +228,12 @@ static void specifiers_become_parts_of_the_name(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(names_are_judged_by_fleets_rules_in_fleets_words),
-                cmocka_unit_test(all_types_that_fleet_took_and_quadlets_are_types),
-                cmocka_unit_test(names_that_belong_to_the_host_are_refused),
-                cmocka_unit_test(why_a_name_is_refused_is_said),
-                cmocka_unit_test(a_name_comes_apart_at_the_first_at_and_the_last_dot),
-                cmocka_unit_test(what_people_type_becomes_a_name),
+                cmocka_unit_test(names_are_checked_by_fleets_rules_with_fleets_messages),
+                cmocka_unit_test(all_types_of_fleet_and_of_quadlet_are_types),
+                cmocka_unit_test(reserved_names_are_refused),
+                cmocka_unit_test(a_refused_name_has_a_reason),
+                cmocka_unit_test(a_name_is_split_at_the_first_at_and_the_last_dot),
+                cmocka_unit_test(an_argument_becomes_a_name),
                 cmocka_unit_test(specifiers_become_parts_of_the_name),
         };
 

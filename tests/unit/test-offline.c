@@ -556,7 +556,7 @@ static void sweep(Fixture *room, const char *name, const char *file, Run run) {
                 r = rescue(room, 1, run, file, &ret, &err);
                 room->fail_at = 0;
                 if (r != (failing.failed ? -EIO : 0) &&
-                    !(failing.failed && r == -EUCLEAN && strstr(err.message, "damaged")))
+                    !(failing.failed && r == -EUCLEAN && strstr(err.message, "corrupt")))
                         fail_msg("%s, call %u%s: %d: %s", name, n, failing.failed ? " failed" : "s", r,
                                  err.message);
                 if (failing.failed && (!err.message[0] || ret.cluster_id != 0))

@@ -17,7 +17,7 @@ size_t __wrap_text_distance(const char *a, const char *b) {
         return __real_text_distance(a, b);
 }
 
-/* Reads the lines as the [X-Fleet] section of unit 'name'. */
+/* Read the lines as the section [X-Fleet] of unit 'name'. */
 static int read_lines(const char *name, const char *lines, Placement *ret, Warnings *warnings, Error *err) {
         _cleanup_unit_file_ UnitFile file = {};
         _cleanup_text_ Text t = {};
@@ -35,7 +35,7 @@ static Placement placement_of(const char *lines) {
         return placement;
 }
 
-/* "a|b|": every item ends in '|', so that empty ones are seen. */
+/* "a|b|": every item ends in '|', so that empty items are visible. */
 static char *joined(const Names *names) {
         Text t = {};
 
@@ -44,7 +44,7 @@ static char *joined(const Names *names) {
         return text_take(&t, NULL);
 }
 
-static void lists_come_by_repetition_and_by_quotes(void **state) {
+static void lists_are_repeated_options_or_quoted_items(void **state) {
         static const struct {
                 const char *lines, *machine_of, *conflicts, *replaces;
         } rows[] = {
@@ -154,9 +154,9 @@ static void metadata_is_collected_over_lines_spellings_and_sections(void **state
 
 #define SIXTY_THREE "123456789012345678901234567890123456789012345678901234567890123"
 
-static void metadata_that_is_no_pair_is_refused_with_line_and_example(void **state) {
+static void invalid_metadata_is_rejected_with_line_and_example(void **state) {
         static const struct {
-                const char *lines, *sentence;
+                const char *lines, *message;
         } rows[] = {
                 { "Conflicts=x\nMachineMetadata=gpu\n",
                   "line 3: MachineMetadata=gpu: expected key=value, for example gpu=true" },
@@ -189,7 +189,7 @@ static void metadata_that_is_no_pair_is_refused_with_line_and_example(void **sta
                 Error err = {};
 
                 assert_int_equal(read_lines("a.service", rows[i].lines, &p, NULL, &err), -EINVAL);
-                assert_string_equal(err.message, rows[i].sentence);
+                assert_string_equal(err.message, rows[i].message);
         }
 }
 
@@ -211,9 +211,9 @@ static void without_a_name_specifiers_stay(void **state) {
         assert_string_equal(p.metadata.items[0].value, "%i");
 }
 
-static void what_is_hardly_meant_is_a_warning(void **state) {
+static void a_probable_mistake_is_a_warning(void **state) {
         static const struct {
-                const char *lines, *sentence; /* NULL: no warning */
+                const char *lines, *message; /* NULL: no warning */
         } rows[] = {
                 { "Conflict=a\n", "[X-Fleet] has no option Conflict; did you mean Conflicts?" },
                 { "machineof=a\n", "[X-Fleet] has no option machineof; did you mean MachineOf?" },
@@ -221,7 +221,7 @@ static void what_is_hardly_meant_is_a_warning(void **state) {
                 { "Global=maybe\n", "Global=maybe is taken as false; expected true or false" },
                 { "MachineID=abc\n",
                   "MachineID=abc: no machine has this id: give all 32 hex digits, or the first 8" },
-                { "[X-fleet]\nA=b\n", "nobody reads section [X-fleet]; did you mean [X-Fleet]?" },
+                { "[X-fleet]\nA=b\n", "section [X-fleet] is ignored; did you mean [X-Fleet]?" },
                 { "Conflcits=a\n", "[X-Fleet] has no option Conflcits; did you mean Conflicts?" },
                 { "Conficsts=a\n", "[X-Fleet] has no option Conficsts; did you mean Conflicts?" },
                 { "Conflictabc=a\n", "[X-Fleet] has no option Conflictabc" },
@@ -229,8 +229,8 @@ static void what_is_hardly_meant_is_a_warning(void **state) {
                   "[X-Fleet] has no option X-Conflict" }, /* an old spelling is not suggested */
                 { "[X-Fleetd]\nColour=red\n", "[X-Fleetd] has no option Colour" },
                 { "[X-Fleetd]\nGlobals=true\n", "[X-Fleetd] has no option Globals; did you mean Global?" },
-                { "[Fleet]\nA=b\n", "nobody reads section [Fleet]; did you mean [X-Fleet]?" },
-                { "[xfleet]\nA=b\n", "nobody reads section [xfleet]; did you mean [X-Fleet]?" },
+                { "[Fleet]\nA=b\n", "section [Fleet] is ignored; did you mean [X-Fleet]?" },
+                { "[xfleet]\nA=b\n", "section [xfleet] is ignored; did you mean [X-Fleet]?" },
                 { "[Fleets]\nA=b\n", NULL },
                 { "MachineID=12345678\n", NULL },
                 { "MachineID=0123456789abcdef0123456789abcdef\n", NULL },
@@ -256,13 +256,13 @@ static void what_is_hardly_meant_is_a_warning(void **state) {
                 _cleanup_warnings_ Warnings warnings = {};
 
                 assert_int_equal(read_lines("a.service", rows[i].lines, &p, &warnings, NULL), 0);
-                assert_int_equal(warnings.n, rows[i].sentence ? 1 : 0);
+                assert_int_equal(warnings.n, rows[i].message ? 1 : 0);
                 if (warnings.n > 0)
-                        assert_string_equal(warnings.items[0].sentence, rows[i].sentence);
+                        assert_string_equal(warnings.items[0].message, rows[i].message);
         }
 }
 
-static void what_grows_is_bounded(void **state) {
+static void the_number_of_items_is_bounded(void **state) {
         _cleanup_text_ Text many = {}, wide = {};
         Placement p = {};
         Error err = {};
@@ -283,9 +283,9 @@ static void what_grows_is_bounded(void **state) {
         assert_true(ends_with(err.message, ": too long"));
 }
 
-static void as_many_items_are_taken_as_the_limit_says(void **state) {
+static void the_maximum_number_of_items_is_accepted(void **state) {
         static const struct {
-                const char *option, *sentence;
+                const char *option, *message;
         } rows[] = {
                 { "MachineOf", "MachineOf=: more than 1024 names" },
                 { "Conflicts", "Conflicts=: more than 1024 names" },
@@ -309,7 +309,7 @@ static void as_many_items_are_taken_as_the_limit_says(void **state) {
                 assert_int_equal(p.machine_of.n + p.conflicts.n + p.replaces.n + p.metadata.n,
                                  OPTION_ITEMS_MAX);
                 assert_int_equal(options_read(&file, "a.service", &none, NULL, &err), -EINVAL);
-                assert_string_equal(err.message, rows[i].sentence); /* without a line: it came from no text */
+                assert_string_equal(err.message, rows[i].message); /* without a line: it came from no text */
         }
 }
 
@@ -325,7 +325,7 @@ static int read_sized(const char *name, const char *option, size_t size, bool bl
         return options_read(&file, name, &p, NULL, err);
 }
 
-static void an_item_is_as_long_as_the_limit_says(void **state) {
+static void an_item_of_the_maximum_size_is_accepted(void **state) {
         static const struct {
                 const char *name, *option;
                 size_t size; /* is taken; one more is not */
@@ -352,8 +352,8 @@ static void an_item_is_as_long_as_the_limit_says(void **state) {
         }
 }
 
-/* What is put in for specifiers counts: "%n" is as long as the name. */
-static void an_item_is_measured_with_its_specifiers_put_in(void **state) {
+/* The replacement of a specifier counts: "%n" is as long as the name. */
+static void an_item_is_measured_with_its_specifiers_replaced(void **state) {
         static const struct {
                 const char *option;
                 unsigned n; /* names of 16 bytes */
@@ -377,7 +377,7 @@ static void an_item_is_measured_with_its_specifiers_put_in(void **state) {
         }
 }
 
-static void warnings_have_their_line_and_the_last_says_how_many_are_left_out(void **state) {
+static void warnings_have_their_line_and_the_last_has_the_number_left_out(void **state) {
         static const struct {
                 int n; /* lines to be warned of */
                 size_t n_warnings;
@@ -404,7 +404,7 @@ static void warnings_have_their_line_and_the_last_says_how_many_are_left_out(voi
                 assert_int_equal(warnings.n, rows[i].n_warnings);
                 if (warnings.n == 0)
                         continue;
-                assert_string_equal(warnings.items[warnings.n - 1].sentence, rows[i].last);
+                assert_string_equal(warnings.items[warnings.n - 1].message, rows[i].last);
                 assert_int_equal(warnings.items[warnings.n - 1].line, rows[i].line);
         }
 }
@@ -432,19 +432,19 @@ static void after_some_warnings_the_others_are_counted(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(lists_come_by_repetition_and_by_quotes),
+                cmocka_unit_test(lists_are_repeated_options_or_quoted_items),
                 cmocka_unit_test(the_first_value_of_the_first_spelling_is_the_machine),
                 cmocka_unit_test(the_last_global_counts_and_five_words_are_true),
                 cmocka_unit_test(metadata_is_collected_over_lines_spellings_and_sections),
-                cmocka_unit_test(metadata_that_is_no_pair_is_refused_with_line_and_example),
+                cmocka_unit_test(invalid_metadata_is_rejected_with_line_and_example),
                 cmocka_unit_test(a_template_may_leave_a_pair_to_its_instances),
                 cmocka_unit_test(without_a_name_specifiers_stay),
-                cmocka_unit_test(what_is_hardly_meant_is_a_warning),
-                cmocka_unit_test(what_grows_is_bounded),
-                cmocka_unit_test(as_many_items_are_taken_as_the_limit_says),
-                cmocka_unit_test(an_item_is_as_long_as_the_limit_says),
-                cmocka_unit_test(an_item_is_measured_with_its_specifiers_put_in),
-                cmocka_unit_test(warnings_have_their_line_and_the_last_says_how_many_are_left_out),
+                cmocka_unit_test(a_probable_mistake_is_a_warning),
+                cmocka_unit_test(the_number_of_items_is_bounded),
+                cmocka_unit_test(the_maximum_number_of_items_is_accepted),
+                cmocka_unit_test(an_item_of_the_maximum_size_is_accepted),
+                cmocka_unit_test(an_item_is_measured_with_its_specifiers_replaced),
+                cmocka_unit_test(warnings_have_their_line_and_the_last_has_the_number_left_out),
                 cmocka_unit_test(after_some_warnings_the_others_are_counted),
         };
 

@@ -22,7 +22,13 @@ enum {
         HOSTS_MAX = 3,
         PATIENCE_MS = 20000,
         LOOK_MS = 2,
-        VERDICT_MS = 1000, /* so long a rival has to answer a ping */
+        TYPE_REQUEST = 10, /* frame types of the test */
+        TYPE_ANSWER,
+        TYPE_NORMAL,
+        TYPE_LOW,
+        TYPE_LARGE_ANSWER,
+        TYPE_BOTH_WAYS,
+        CLONE_CHECK_MS = 1000, /* time for a conflicting session to answer a ping */
 };
 
 #define ID_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
@@ -43,7 +49,7 @@ typedef struct Member {
         Lab *lab;
         Peers *peers;
         PeerHandshake hello;
-        const char *unwelcome; /* machine id that admit() refuses */
+        const char *rejected_id; /* machine id that admit() rejects */
         PeerObserver observer;
         unsigned n_changes, n_ended, n_asked, n_answered, n_admits;
         uint64_t last_session;
@@ -51,13 +57,13 @@ typedef struct Member {
         bool closed;
 } Member;
 
-/* -- Waiting for what must come -- */
+/* -- Waiting -- */
 
 static void stop_loop(void *userdata) {
         loop_uv_stop(userdata);
 }
 
-/* Lets the loop run for a moment, so that the caller can look again; fails at the end of all patience. */
+/* Run the loop briefly, so that the caller can check its condition again. Fail after PATIENCE_MS. */
 static void run_a_moment(Lab *lab, uint64_t until_ms, const char *words) {
         Timer look = { .fire = stop_loop, .userdata = lab->uv };
 
@@ -143,7 +149,7 @@ static int close_lab(void **state) {
         return 0;
 }
 
-/* A port of 127.0.0.1 that was free a moment ago. */
+/* Find a free port of 127.0.0.1. */
 static void free_address(char ret[64]) {
         struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
         socklen_t size = sizeof(a);
@@ -161,7 +167,7 @@ static int member_admit(void *userdata, const PeerHandshake *hello, Error *err) 
         Member *m = userdata;
 
         m->n_admits++;
-        if (m->unwelcome && streq(hello->machine_id, m->unwelcome))
+        if (m->rejected_id && streq(hello->machine_id, m->rejected_id))
                 return error_set(err, -EPERM, "no token was given to %s", hello->name);
         return 0;
 }
@@ -177,11 +183,11 @@ static void member_on_end(void *userdata, PeerSession *s) {
 
         m->n_ended++;
         assert_ptr_equal(peers_session(m->peers, peer_number(s)), NULL);
-        assert_int_equal(peer_reply(s, PEER_TERM_CHECKED, "late", 4), -ENOTCONN);
+        assert_int_equal(peer_reply(s, TYPE_ANSWER, "late", 4), -ENOTCONN);
 }
 
-static void member_on_question(void *userdata, PeerSession *s, PeerFrame type, const void *payload,
-                               size_t size) {
+static void member_on_request(void *userdata, PeerSession *s, PeerFrame type, const void *payload,
+                              size_t size) {
         Member *m = userdata;
 
         m->n_asked++;
@@ -189,7 +195,7 @@ static void member_on_question(void *userdata, PeerSession *s, PeerFrame type, c
         snprintf(m->last_payload, sizeof(m->last_payload), "%.*s", (int) MIN(size, (size_t) 63),
                  (const char *) payload);
         assert_false(peer_is_dialed(s));
-        assert_int_equal(peer_reply(s, PEER_TERM_CHECKED, payload, size), 0);
+        assert_int_equal(peer_reply(s, TYPE_ANSWER, payload, size), 0);
 }
 
 static void member_on_answer(void *userdata, PeerSession *s, PeerFrame type, const void *payload,
@@ -200,7 +206,16 @@ static void member_on_answer(void *userdata, PeerSession *s, PeerFrame type, con
         assert_true(peer_is_dialed(s));
 }
 
-static PeerHandshake hello_of(const char *machine_id, const char *name, uint64_t nonce) {
+static const PeerFrameType types[] = {
+        { TYPE_REQUEST, PEER_REQUEST, PEER_PRIORITY_HIGH, member_on_request },
+        { TYPE_ANSWER, PEER_ANSWER, PEER_PRIORITY_HIGH, member_on_answer },
+        { TYPE_NORMAL, PEER_REQUEST, PEER_PRIORITY_NORMAL, NULL },
+        { TYPE_LOW, PEER_REQUEST, PEER_PRIORITY_LOW, NULL },
+        { TYPE_LARGE_ANSWER, PEER_ANSWER, PEER_PRIORITY_LOW, NULL },
+        { TYPE_BOTH_WAYS, PEER_BOTH_WAYS, PEER_PRIORITY_HIGH, NULL },
+};
+
+static PeerHandshake handshake_of(const char *machine_id, const char *name, uint64_t nonce) {
         PeerHandshake hello = { .cluster_id = 0xc1, .lineage = 0x11, .start_number = 1, .nonce = nonce };
 
         memcpy(hello.machine_id, machine_id, sizeof(hello.machine_id));
@@ -215,7 +230,7 @@ static void member_open(Member *m, Lab *lab, PeerHandshake hello, const TlsKey *
         };
         Error err = {};
 
-        *m = (Member) { .lab = lab, .unwelcome = m->unwelcome };
+        *m = (Member) { .lab = lab, .rejected_id = m->rejected_id };
         if (!*hello.address)
                 free_address(hello.address);
         m->hello = options.self = hello;
@@ -225,12 +240,11 @@ static void member_open(Member *m, Lab *lab, PeerHandshake hello, const TlsKey *
                 fail_msg("%s", err.message);
         m->observer = (PeerObserver) { .on_end = member_on_end, .userdata = m };
         peers_observe(m->peers, &m->observer);
-        peers_handle(m->peers, PEER_TERM_CHECK, member_on_question, m);
-        peers_handle(m->peers, PEER_TERM_CHECKED, member_on_answer, m);
+        peers_register(m->peers, types, ELEMENTS(types), m);
 }
 
 static void start(Member *m, Lab *lab, const char *machine_id, const char *name, uint64_t nonce) {
-        member_open(m, lab, hello_of(machine_id, name, nonce), lab->secure ? lab->key : NULL);
+        member_open(m, lab, handshake_of(machine_id, name, nonce), lab->secure ? lab->key : NULL);
 }
 
 static void member_on_closed(void *userdata) {
@@ -246,7 +260,7 @@ static void stop(Member *m, const char *reason) {
         UNTIL(m->lab, m->closed);
 }
 
-/* 'm' dials the others; by address alone where 'by_address'. */
+/* Let 'm' dial the others. 'by_address': without their machine ids. */
 static void know(Member *m, Member *const *others, size_t n, bool by_address) {
         PeerAddress known[HOSTS_MAX] = {};
 
@@ -294,7 +308,7 @@ static void search_problem(void *userdata, const PeerState *state) {
         search->found |= strstr(state->problem, search->words) != NULL;
 }
 
-/* Also of an address whose machine is not known. */
+/* Include addresses of unknown machines. */
 static bool has_any_problem(const Member *m, const char *words) {
         Search search = { .words = words };
 
@@ -303,17 +317,17 @@ static bool has_any_problem(const Member *m, const char *words) {
 }
 
 static void ask(Member *m, const Member *other, const char *words) {
-        assert_int_equal(peers_send(m->peers, other->hello.machine_id, PEER_TERM_CHECK, words, strlen(words)),
+        assert_int_equal(peers_send(m->peers, other->hello.machine_id, TYPE_REQUEST, words, strlen(words)),
                          0);
 }
 
-/* -- A bare connection, which says what it likes -- */
+/* -- A raw connection, which can send any bytes -- */
 
 typedef struct Bare {
         Lab *lab;
         Stream *stream;
         bool done, closed;
-        uint8_t bytes[4096]; /* the first that came */
+        uint8_t bytes[4096]; /* the first bytes received */
         size_t n_bytes;
 } Bare;
 
@@ -361,22 +375,22 @@ static void bare_connect(Bare *b, Lab *lab, const Member *to) {
         assert_non_null(b->stream);
 }
 
-static void bare_say(Bare *b, PeerFrame type, const void *payload, size_t size) {
-        uint8_t head[FRAME_HEAD];
+static void bare_send(Bare *b, PeerFrame type, const void *payload, size_t size) {
+        uint8_t head[FRAME_HEADER_SIZE];
 
-        frame_head(head, type, size);
+        frame_header(head, type, size);
         assert_int_equal(stream_write(b->stream, head, sizeof(head)), 0);
         assert_int_equal(stream_write(b->stream, payload, size), 0);
 }
 
-static void bare_say_hello(Bare *b, PeerHandshake hello) {
+static void bare_send_handshake(Bare *b, PeerHandshake hello) {
         _cleanup_writer_ Writer w = {};
 
         handshake_write(&w, &hello);
-        bare_say(b, PEER_HANDSHAKE, w.bytes, w.size);
+        bare_send(b, PEER_HANDSHAKE, w.bytes, w.size);
 }
 
-static bool bare_heard(const Bare *b, PeerFrame type) {
+static bool bare_received(const Bare *b, PeerFrame type) {
         Frame frame;
         size_t at = 0;
         ssize_t n;
@@ -395,9 +409,9 @@ static void bare_close(Bare *b) {
         UNTIL(b->lab, b->closed);
 }
 
-/* -- Finding each other -- */
+/* -- Discovery -- */
 
-static void two_hosts_have_a_session_each_way_and_answers_come_back_on_the_asker_s(void **state) {
+static void two_hosts_have_a_session_per_direction_and_answers_return_on_the_dialed_one(void **state) {
         Lab *lab = *state;
         Member a = {}, b = {};
 
@@ -406,7 +420,7 @@ static void two_hosts_have_a_session_each_way_and_answers_come_back_on_the_asker
         know_one(&a, &b);
         know_one(&b, &a);
         UNTIL(lab, both_ways(&a, &b));
-        assert_string_equal(state_of(&a, &b).hello.name, "b");
+        assert_string_equal(state_of(&a, &b).handshake.name, "b");
         assert_string_equal(state_of(&a, &b).problem, "");
         assert_true(state_of(&a, &b).kernel_silent_ms < PATIENCE_MS);
 
@@ -423,11 +437,11 @@ static void two_hosts_have_a_session_each_way_and_answers_come_back_on_the_asker
         assert_string_equal(state_of(&b, &a).bye, "stop");
         assert_null(peers_session(b.peers, b.last_session));
         assert_int_equal(b.n_ended, 2);
-        assert_int_equal(peers_send(b.peers, ID_A, PEER_TERM_CHECK, "", 0), -ENOTCONN);
+        assert_int_equal(peers_send(b.peers, ID_A, TYPE_REQUEST, "", 0), -ENOTCONN);
         stop(&b, "");
 }
 
-static void three_hosts_that_know_addresses_alone_learn_who_is_who(void **state) {
+static void three_hosts_that_know_only_addresses_learn_each_machine_id(void **state) {
         Lab *lab = *state;
         Member a = {}, b = {}, c = {};
         Member *all[] = { &a, &b, &c };
@@ -446,7 +460,7 @@ static void three_hosts_that_know_addresses_alone_learn_who_is_who(void **state)
 static void collect_ids(void *userdata, const PeerState *state) {
         Text *t = userdata;
 
-        text_printf(t, "%.1s", *state->hello.machine_id ? state->hello.machine_id : "?");
+        text_printf(t, "%.1s", *state->handshake.machine_id ? state->handshake.machine_id : "?");
 }
 
 static bool each_is(const Member *m, const char *ids) {
@@ -456,7 +470,7 @@ static bool each_is(const Member *m, const char *ids) {
         return t.chars && streq(t.chars, ids);
 }
 
-static void an_address_that_is_our_own_is_remembered_and_the_list_is_sorted(void **state) {
+static void an_own_address_is_not_dialed_again_and_the_list_is_sorted(void **state) {
         Lab *lab = *state;
         Member a = {}, b = {}, c = {};
         PeerAddress known[3] = {};
@@ -466,7 +480,7 @@ static void an_address_that_is_our_own_is_remembered_and_the_list_is_sorted(void
         start(&b, lab, ID_B, "b", 2);
         start(&a, lab, ID_A, "a", 1);
         hidden = a.hello;
-        hidden.address[0] = 0; /* it does not know by which address others reach it */
+        hidden.address[0] = 0; /* the host does not announce an address */
         peers_set_self(a.peers, &hidden);
         memcpy(known[0].address, c.hello.address, 64);
         memcpy(known[1].address, a.hello.address, 64);
@@ -484,7 +498,7 @@ static void an_address_that_is_our_own_is_remembered_and_the_list_is_sorted(void
         stop(&c, "");
 }
 
-static void a_raft_id_given_later_is_said_on_open_sessions(void **state) {
+static void a_raft_id_that_is_assigned_later_is_sent_on_open_sessions(void **state) {
         Lab *lab = *state;
         Member a = {}, b = {};
         PeerHandshake joined;
@@ -494,22 +508,22 @@ static void a_raft_id_given_later_is_said_on_open_sessions(void **state) {
         know_one(&a, &b);
         know_one(&b, &a);
         UNTIL(lab, both_ways(&a, &b));
-        assert_int_equal(peers_send_raft(a.peers, 7, PEER_TERM_CHECK, "x", 1), -ENOTCONN);
+        assert_int_equal(peers_send_raft(a.peers, 7, TYPE_REQUEST, "x", 1), -ENOTCONN);
 
         joined = b.hello;
         joined.raft_id = 7;
         peers_set_self(b.peers, &joined);
-        UNTIL(lab, state_of(&a, &b).hello.raft_id == 7);
-        assert_int_equal(peers_send_raft(a.peers, 7, PEER_TERM_CHECK, "x", 1), 0);
+        UNTIL(lab, state_of(&a, &b).handshake.raft_id == 7);
+        assert_int_equal(peers_send_raft(a.peers, 7, TYPE_REQUEST, "x", 1), 0);
         UNTIL(lab, b.n_asked == 1);
         assert_int_equal(a.n_ended + b.n_ended, 0);
         stop(&a, "");
         stop(&b, "");
 }
 
-/* -- Coming back -- */
+/* -- Reconnecting -- */
 
-static void a_cut_session_is_dialed_again_and_its_end_is_told_before(void **state) {
+static void a_lost_session_is_reported_and_dialed_again(void **state) {
         Lab *lab = *state;
         Member a = {}, b = {};
         uint64_t number;
@@ -529,8 +543,8 @@ static void a_cut_session_is_dialed_again_and_its_end_is_told_before(void **stat
         stop(&b, "");
 }
 
-/* Its silence is judged for so long. */
-static void a_host_without_sessions_is_forgotten_after_ten_minutes(void **state) {
+/* Liveness uses the time of its last contact until then. */
+static void a_host_without_sessions_is_freed_after_ten_minutes(void **state) {
         static const struct {
                 unsigned ago_s;
                 bool stays;
@@ -551,11 +565,11 @@ static void a_host_without_sessions_is_forgotten_after_ten_minutes(void **state)
                 b.peers->tick.fire(b.peers->tick.userdata);
                 assert_int_equal(host_find(b.peers, ID_A) != NULL, times[i].stays);
         }
-        assert_false(timer_armed(&b.peers->tick)); /* nothing is left to watch over */
+        assert_false(timer_armed(&b.peers->tick)); /* no host is left */
         stop(&b, "");
 }
 
-static void a_host_that_starts_anew_is_found_again(void **state) {
+static void a_restarted_host_is_dialed_again(void **state) {
         Lab *lab = *state;
         Member a = {}, b = {};
         PeerHandshake again;
@@ -577,8 +591,8 @@ static void a_host_that_starts_anew_is_found_again(void **state) {
         know_one(&b, &a);
         UNTIL(lab, both_ways(&a, &b));
         assert_string_equal(state_of(&a, &b).bye, "");
-        assert_false(state_of(&a, &b).clone_refused);
-        assert_int_equal(logged(lab, "connection refused"), 1); /* however often it was tried */
+        assert_false(state_of(&a, &b).clone_rejected);
+        assert_int_equal(logged(lab, "connection refused"), 1); /* for any number of attempts */
         stop(&a, "");
         stop(&b, "");
 }
@@ -587,7 +601,7 @@ static uint64_t silent_for_a_minute(const Stream *s) {
         return 60000;
 }
 
-static void a_session_whose_host_has_gone_silent_is_cut_and_dialed_anew(void **state) {
+static void a_session_to_a_silent_host_is_ended_and_dialed_again(void **state) {
         Lab *lab = *state;
         Member a = {}, b = {};
         StreamOps cut_off;
@@ -605,7 +619,7 @@ static void a_session_whose_host_has_gone_silent_is_cut_and_dialed_anew(void **s
         stream->ops = &cut_off;
 
         UNTIL(lab, has_dialed(&a, &b) && peer_number(peers_dialed(a.peers, ID_B)) != number);
-        assert_int_equal(logged(lab, "the host has been silent for 10 s"), 1);
+        assert_int_equal(logged(lab, "no packet from the host for 10 s"), 1);
         assert_int_equal(a.n_ended, 1);
         UNTIL(lab, state_of(&b, &a).accepted);
         stop(&a, "");
@@ -619,62 +633,62 @@ static void a_new_session_of_a_host_ends_the_older_one_and_drops_its_bytes(void 
 
         start(&a, lab, ID_A, "a", 1);
         bare_connect(&old, lab, &a);
-        bare_say_hello(&old, hello_of(ID_B, "b", 2));
-        UNTIL(lab, bare_heard(&old, PEER_HANDSHAKE));
-        bare_say(&old, PEER_TERM_CHECK, "old", 3);
+        bare_send_handshake(&old, handshake_of(ID_B, "b", 2));
+        UNTIL(lab, bare_received(&old, PEER_HANDSHAKE));
+        bare_send(&old, TYPE_REQUEST, "old", 3);
         UNTIL(lab, a.n_asked == 1);
-        bare_say(&old, PEER_TERM_CHECK, "half", 3);
-        assert_int_equal(stream_write(old.stream, "\3", 1), 0); /* a frame that is never whole */
+        bare_send(&old, TYPE_REQUEST, "half", 3);
+        assert_int_equal(stream_write(old.stream, "\3", 1), 0); /* an incomplete frame */
 
         bare_connect(&new, lab, &a);
-        bare_say_hello(&new, hello_of(ID_B, "b", 2));
-        UNTIL(lab, old.closed && bare_heard(&new, PEER_HANDSHAKE));
+        bare_send_handshake(&new, handshake_of(ID_B, "b", 2));
+        UNTIL(lab, old.closed && bare_received(&new, PEER_HANDSHAKE));
         assert_int_equal(a.n_ended, 1);
-        bare_say(&new, PEER_TERM_CHECK, "new", 3);
+        bare_send(&new, TYPE_REQUEST, "new", 3);
         UNTIL(lab, streq(a.last_payload, "new"));
         bare_close(&new);
         UNTIL(lab, a.n_ended == 2);
         stop(&a, "");
 }
 
-/* -- Who may not come in -- */
+/* -- Admission -- */
 
-static bool no_verdict; /* there is no memory for the timer of one */
+static bool no_clone_timer; /* starting the timer of the clone check fails */
 
 int __real_timer_start(Timer *timer, Loop *loop, uint64_t delay_ms);
 int __wrap_timer_start(Timer *timer, Loop *loop, uint64_t delay_ms);
 
 int __wrap_timer_start(Timer *timer, Loop *loop, uint64_t delay_ms) {
-        return no_verdict && delay_ms == VERDICT_MS ? -ENOMEM : __real_timer_start(timer, loop, delay_ms);
+        return no_clone_timer && delay_ms == CLONE_CHECK_MS ? -ENOMEM :
+                                                              __real_timer_start(timer, loop, delay_ms);
 }
 
-static void without_memory_for_a_verdict_the_second_start_is_hung_up_on_at_once(void **state) {
+static void without_memory_for_the_clone_check_the_new_session_is_ended(void **state) {
         Lab *lab = *state;
         Member a = {};
         Bare first, silent, second;
 
         start(&a, lab, ID_A, "a", 1);
         bare_connect(&first, lab, &a);
-        bare_say_hello(&first, hello_of(ID_B, "b", 2));
-        UNTIL(lab, bare_heard(&first, PEER_HANDSHAKE));
-        bare_connect(&silent, lab,
-                     &a); /* says no hello, and is hung up on for that before any later one is */
+        bare_send_handshake(&first, handshake_of(ID_B, "b", 2));
+        UNTIL(lab, bare_received(&first, PEER_HANDSHAKE));
+        bare_connect(&silent, lab, &a); /* sends no handshake, and times out before later connections */
 
         bare_connect(&second, lab, &a);
-        no_verdict = true;
-        bare_say_hello(&second, hello_of(ID_B, "b", 3));
+        no_clone_timer = true;
+        bare_send_handshake(&second, handshake_of(ID_B, "b", 3));
         UNTIL(lab, second.closed);
-        no_verdict = false;
+        no_clone_timer = false;
         assert_false(silent.closed);
         assert_false(first.closed);
-        assert_int_equal(state_of(&a, &(Member) { .hello = hello_of(ID_B, "b", 2) }).hello.nonce, 2);
+        assert_int_equal(state_of(&a, &(Member) { .hello = handshake_of(ID_B, "b", 2) }).handshake.nonce, 2);
 
         bare_close(&silent);
         bare_close(&first);
         stop(&a, "");
 }
 
-static void a_clone_is_refused_while_the_first_one_answers(void **state) {
+static void a_clone_is_rejected_while_the_first_host_answers(void **state) {
         Lab *lab = *state;
         Member a = {}, b = {}, clone = {};
 
@@ -685,19 +699,19 @@ static void a_clone_is_refused_while_the_first_one_answers(void **state) {
 
         start(&clone, lab, ID_B, "b-copy", 3);
         know_one(&clone, &a);
-        UNTIL(lab, has_problem(&clone, &a, "is the one of two running hosts, b ("));
-        assert_true(state_of(&a, &b).clone_refused);
-        assert_true(state_of(&clone, &clone).clone_refused); /* it knows it, too */
-        assert_string_equal(state_of(&a, &b).hello.name, "b");
+        UNTIL(lab, has_problem(&clone, &a, "two running hosts, b ("));
+        assert_true(state_of(&a, &b).clone_rejected);
+        assert_true(state_of(&clone, &clone).clone_rejected); /* the clone reports it, too */
+        assert_string_equal(state_of(&a, &b).handshake.name, "b");
         assert_true(has_dialed(&b, &a));
         assert_int_equal(b.n_ended, 0);
-        assert_int_equal(logged(lab, "refused a session from"), 1);
+        assert_int_equal(logged(lab, "rejected a session from"), 1);
         stop(&clone, "");
         stop(&b, "");
         stop(&a, "");
 }
 
-static void a_second_start_is_let_in_when_the_first_leaves_a_ping_unanswered(void **state) {
+static void a_restarted_host_is_admitted_if_its_old_session_leaves_a_ping_unanswered(void **state) {
         Lab *lab = *state;
         Member a = {}, b = {};
         Bare hung;
@@ -705,24 +719,24 @@ static void a_second_start_is_let_in_when_the_first_leaves_a_ping_unanswered(voi
 
         start(&a, lab, ID_A, "a", 1);
         bare_connect(&hung, lab, &a);
-        bare_say_hello(&hung, hello_of(ID_B, "b", 2));
-        UNTIL(lab, bare_heard(&hung, PEER_HANDSHAKE));
+        bare_send_handshake(&hung, handshake_of(ID_B, "b", 2));
+        UNTIL(lab, bare_received(&hung, PEER_HANDSHAKE));
 
         start(&b, lab, ID_B, "b", 3);
         from_ms = loop_now_ms(lab->loop);
         know_one(&b, &a);
         UNTIL(lab, has_dialed(&b, &a));
         assert_true(loop_now_ms(lab->loop) - from_ms >= 900);
-        assert_true(bare_heard(&hung, PEER_PING));
-        assert_int_equal(state_of(&a, &b).hello.nonce, 3);
-        assert_false(state_of(&a, &b).clone_refused);
+        assert_true(bare_received(&hung, PEER_PING));
+        assert_int_equal(state_of(&a, &b).handshake.nonce, 3);
+        assert_false(state_of(&a, &b).clone_rejected);
         UNTIL(lab, hung.closed);
         stop(&b, "");
         stop(&a, "");
 }
 
-static void refused_with(Lab *lab, PeerHandshake hello, const char *unwelcome, const char *words) {
-        Member a = { .unwelcome = unwelcome }, b = {};
+static void rejected_with(Lab *lab, PeerHandshake hello, const char *rejected_id, const char *words) {
+        Member a = { .rejected_id = rejected_id }, b = {};
 
         start(&a, lab, ID_A, "a", 1);
         member_open(&b, lab, hello, lab->secure ? lab->key : NULL);
@@ -733,23 +747,23 @@ static void refused_with(Lab *lab, PeerHandshake hello, const char *unwelcome, c
         stop(&a, "");
 }
 
-static void each_refusal_says_why_to_the_other_side(void **state) {
+static void each_rejection_sends_its_reason_to_the_peer(void **state) {
         Lab *lab = *state;
-        PeerHandshake hello = hello_of(ID_B, "b", 2);
+        PeerHandshake hello = handshake_of(ID_B, "b", 2);
 
         hello.cluster_id = 0xc2;
-        refused_with(lab, hello, NULL,
-                     "b belongs to cluster 00000000000000c2, a to cluster 00000000000000c1");
-        hello = hello_of(ID_B, "b", 2);
+        rejected_with(lab, hello, NULL,
+                      "b belongs to cluster 00000000000000c2, a to cluster 00000000000000c1");
+        hello = handshake_of(ID_B, "b", 2);
         hello.lineage = 0x12;
-        refused_with(lab, hello, NULL, "b is of another lineage of this cluster than a");
-        refused_with(lab, hello_of(ID_B, "b", 2), ID_B, "no token was given to b");
-        refused_with(lab, hello_of(ID_A, "b", 2), NULL, "is the one of two hosts, a and b");
+        rejected_with(lab, hello, NULL, "b is of another lineage of this cluster than a");
+        rejected_with(lab, handshake_of(ID_B, "b", 2), ID_B, "no token was given to b");
+        rejected_with(lab, handshake_of(ID_A, "b", 2), NULL, "two hosts, a and b, have machine id");
 }
 
-static void a_refused_host_comes_again_in_growing_pauses_and_is_let_in_when_it_may(void **state) {
+static void a_rejected_host_retries_with_backoff_and_is_admitted_once_allowed(void **state) {
         Lab *lab = *state;
-        Member a = { .unwelcome = ID_B }, b = {};
+        Member a = { .rejected_id = ID_B }, b = {};
         uint64_t from_ms;
 
         start(&a, lab, ID_A, "a", 1);
@@ -759,18 +773,18 @@ static void a_refused_host_comes_again_in_growing_pauses_and_is_let_in_when_it_m
         from_ms = loop_now_ms(lab->loop);
         UNTIL(lab, a.n_admits == 4);
         assert_true(loop_now_ms(lab->loop) - from_ms >= 50 + 100 + 200 - 3 * LOOK_MS);
-        assert_int_equal(logged(lab, "no token was given"), 2); /* once on each side */
-        a.unwelcome = NULL;
+        assert_int_equal(logged(lab, "no token was given"), 2); /* once on each host */
+        a.rejected_id = NULL;
         UNTIL(lab, has_dialed(&b, &a));
         assert_string_equal(state_of(&b, &a).problem, "");
         stop(&b, "");
         stop(&a, "");
 }
 
-static void a_host_of_no_cluster_may_come_in_to_join(void **state) {
+static void a_host_without_cluster_is_admitted(void **state) {
         Lab *lab = *state;
         Member a = {}, b = {};
-        PeerHandshake fresh = hello_of(ID_B, "b", 2);
+        PeerHandshake fresh = handshake_of(ID_B, "b", 2);
 
         fresh.cluster_id = fresh.lineage = 0;
         start(&a, lab, ID_A, "a", 1);
@@ -781,31 +795,31 @@ static void a_host_of_no_cluster_may_come_in_to_join(void **state) {
         stop(&a, "");
 }
 
-static void another_key_is_refused_and_both_sides_say_so_once(void **state) {
+static void another_key_is_rejected_and_both_hosts_log_it_once(void **state) {
         Lab *lab = *state;
         Member a = {}, b = {};
         uint64_t from_ms;
 
         start(&a, lab, ID_A, "a", 1);
-        member_open(&b, lab, hello_of(ID_B, "b", 2), lab->other_key);
+        member_open(&b, lab, handshake_of(ID_B, "b", 2), lab->other_key);
         know_one(&b, &a);
         UNTIL(lab, has_problem(&b, &a, "key"));
-        UNTIL(lab, logged(lab, "refused a session from 127.0.0.1") > 0);
+        UNTIL(lab, logged(lab, "rejected a session from 127.0.0.1") > 0);
         from_ms = loop_now_ms(lab->loop);
         UNTIL(lab, loop_now_ms(lab->loop) - from_ms > 1000); /* several retries */
-        assert_int_equal(logged(lab, "no session to"), 1);
-        assert_int_equal(logged(lab, "refused a session from"), 1);
+        assert_int_equal(logged(lab, "Failed to open a session to"), 1);
+        assert_int_equal(logged(lab, "rejected a session from"), 1);
         assert_int_equal(a.n_changes, 0);
         stop(&b, "");
         stop(&a, "");
 }
 
-static void a_host_without_key_does_not_get_in(void **state) {
+static void a_host_without_key_is_rejected(void **state) {
         Lab *lab = *state;
         Member a = {}, b = {};
 
         start(&a, lab, ID_A, "a", 1);
-        member_open(&b, lab, hello_of(ID_B, "b", 2), NULL);
+        member_open(&b, lab, handshake_of(ID_B, "b", 2), NULL);
         know_one(&b, &a);
         UNTIL(lab, *state_of(&b, &a).problem);
         assert_false(has_dialed(&b, &a));
@@ -814,9 +828,9 @@ static void a_host_without_key_does_not_get_in(void **state) {
         stop(&a, "");
 }
 
-/* -- Strangers and slow ones -- */
+/* -- Unknown and slow peers -- */
 
-static void garbage_on_the_port_is_closed_and_said_once(void **state) {
+static void invalid_bytes_end_the_connection_and_are_logged_once(void **state) {
         Lab *lab = *state;
         Member a = {};
         static const char *const garbage[] = {
@@ -835,7 +849,7 @@ static void garbage_on_the_port_is_closed_and_said_once(void **state) {
                 assert_int_equal(stream_write(b.stream, garbage[i], sizes[i]), 0);
                 UNTIL(lab, b.closed);
         }
-        assert_int_equal(logged(lab, "refused a session from 127.0.0.1"), 1);
+        assert_int_equal(logged(lab, "rejected a session from 127.0.0.1"), 1);
         assert_int_equal(a.n_changes, 0);
         stop(&a, "");
 }
@@ -843,27 +857,27 @@ static void garbage_on_the_port_is_closed_and_said_once(void **state) {
 static void an_oversized_frame_ends_its_session_alone(void **state) {
         Lab *lab = *state;
         Member a = {}, c = {};
-        uint8_t head[FRAME_HEAD];
+        uint8_t head[FRAME_HEADER_SIZE];
         Bare b;
 
         start(&a, lab, ID_A, "a", 1);
         start(&c, lab, ID_C, "c", 3);
         know_one(&c, &a);
         bare_connect(&b, lab, &a);
-        bare_say_hello(&b, hello_of(ID_B, "b", 2));
-        UNTIL(lab, bare_heard(&b, PEER_HANDSHAKE) && has_dialed(&c, &a));
-        frame_head(head, PEER_TERM_CHECK, PEER_FRAME_MAX + 1);
+        bare_send_handshake(&b, handshake_of(ID_B, "b", 2));
+        UNTIL(lab, bare_received(&b, PEER_HANDSHAKE) && has_dialed(&c, &a));
+        frame_header(head, TYPE_REQUEST, PEER_FRAME_MAX + 1);
         assert_int_equal(stream_write(b.stream, head, sizeof(head)), 0);
         UNTIL(lab, b.closed);
-        assert_int_equal(logged(lab, "its frame is larger than allowed"), 1);
+        assert_int_equal(logged(lab, "frame from peer exceeds 12 MiB"), 1);
         assert_true(has_dialed(&c, &a));
-        assert_int_equal(peers_send(c.peers, ID_A, PEER_TERM_CHECK, head, PEER_FRAME_MAX + (size_t) 1),
+        assert_int_equal(peers_send(c.peers, ID_A, TYPE_REQUEST, head, PEER_FRAME_MAX + (size_t) 1),
                          -EMSGSIZE);
         stop(&c, "");
         stop(&a, "");
 }
 
-static void the_largest_frame_comes_through_whole(void **state) {
+static void the_largest_frame_is_delivered_complete(void **state) {
         Lab *lab = *state;
         Member a = {}, b = {};
         _cleanup_free_ char *large = NEW0(char, PEER_FRAME_MAX);
@@ -873,7 +887,7 @@ static void the_largest_frame_comes_through_whole(void **state) {
         know_one(&a, &b);
         UNTIL(lab, has_dialed(&a, &b));
         snprintf(large, 64, "large");
-        assert_int_equal(peers_send(a.peers, ID_B, PEER_TERM_CHECK, large, PEER_FRAME_MAX), 0);
+        assert_int_equal(peers_send(a.peers, ID_B, TYPE_REQUEST, large, PEER_FRAME_MAX), 0);
         ask(&a, &b, "small");
         UNTIL(lab, a.n_answered == 2);
         assert_string_equal(b.last_payload, "small");
@@ -881,21 +895,21 @@ static void the_largest_frame_comes_through_whole(void **state) {
         stop(&b, "");
 }
 
-static void questions_on_a_session_for_answers_end_it(void **state) {
+static void a_frame_in_the_wrong_direction_ends_the_session(void **state) {
         Lab *lab = *state;
         Member a = {};
         Bare b;
 
         start(&a, lab, ID_A, "a", 1);
         bare_connect(&b, lab, &a);
-        bare_say_hello(&b, hello_of(ID_B, "b", 2));
-        bare_say(&b, PEER_TERM_CHECKED, "x", 1);
+        bare_send_handshake(&b, handshake_of(ID_B, "b", 2));
+        bare_send(&b, TYPE_ANSWER, "x", 1);
         UNTIL(lab, b.closed);
         assert_int_equal(a.n_answered, 0);
         stop(&a, "");
 }
 
-static void a_host_that_does_not_read_is_bounded_and_then_cut(void **state) {
+static void the_queue_for_a_host_that_does_not_read_is_limited_and_then_its_session_ends(void **state) {
         Lab *lab = *state;
         Member a = {};
         _cleanup_free_ char *large = NEW0(char, 1 << 20);
@@ -906,14 +920,14 @@ static void a_host_that_does_not_read_is_bounded_and_then_cut(void **state) {
 
         start(&a, lab, ID_A, "a", 1);
         bare_connect(&b, lab, &a);
-        bare_say_hello(&b, hello_of(ID_B, "b", 2));
-        bare_say(&b, PEER_TERM_CHECK, "x", 1);
+        bare_send_handshake(&b, handshake_of(ID_B, "b", 2));
+        bare_send(&b, TYPE_REQUEST, "x", 1);
         UNTIL(lab, a.n_asked == 1);
         stream_pause(b.stream, true);
 
         s = peers_session(a.peers, a.last_session);
         for (unsigned i = 0; i < 100 && r == 0; i++)
-                r = peer_reply(s, PEER_CALL_CHUNK, large, 1 << 20);
+                r = peer_reply(s, TYPE_LARGE_ANSWER, large, 1 << 20);
         assert_int_equal(r, -ENOBUFS);
         assert_true(peer_queued(s) <= PEER_QUEUE_MAX);
         from_ms = loop_now_ms(lab->loop);
@@ -938,7 +952,7 @@ static bool all_connected(const Bare *bare, size_t n) {
         return true;
 }
 
-/* What came in, in order: of each frame its type. */
+/* The types of the received frames, in order. */
 typedef struct Arrivals {
         PeerFrame types[64];
         size_t n;
@@ -951,6 +965,12 @@ static void note_arrival(void *userdata, PeerSession *s, PeerFrame type, const v
         a->types[a->n++] = type;
 }
 
+static const PeerFrameType arrival_types[] = {
+        { TYPE_NORMAL, PEER_REQUEST, PEER_PRIORITY_NORMAL, note_arrival },
+        { TYPE_LOW, PEER_REQUEST, PEER_PRIORITY_LOW, note_arrival },
+        { TYPE_BOTH_WAYS, PEER_BOTH_WAYS, PEER_PRIORITY_HIGH, note_arrival },
+};
+
 static size_t place_of(const Arrivals *a, PeerFrame type) {
         size_t i = 0;
 
@@ -959,7 +979,7 @@ static size_t place_of(const Arrivals *a, PeerFrame type) {
         return i;
 }
 
-static void beats_pass_what_people_ask_and_that_passes_a_flood_of_states(void **state) {
+static void frames_of_higher_priority_overtake_waiting_ones(void **state) {
         enum { N = 30, SIZE = 1024 * 1024 };
         Lab *lab = *state;
         Member a = {}, b = {};
@@ -970,24 +990,23 @@ static void beats_pass_what_people_ask_and_that_passes_a_flood_of_states(void **
         start(&b, lab, ID_B, "beta", 2);
         know_one(&a, &b);
         UNTIL(lab, peers_dialed(a.peers, ID_B));
-        for (PeerFrame type = PEER_RAFT; type < _PEER_FRAME_MAX; type++)
-                peers_handle(b.peers, type, note_arrival, &arrivals);
+        peers_register(b.peers, arrival_types, ELEMENTS(arrival_types), &arrivals);
 
         for (unsigned i = 0; i < N; i++)
-                assert_int_equal(peers_send(a.peers, ID_B, PEER_PROPOSE_LATER, flood, SIZE), 0);
-        assert_int_equal(peers_send(a.peers, ID_B, PEER_PROPOSE, "user", 4), 0);
-        assert_int_equal(peers_send(a.peers, ID_B, PEER_HEARTBEAT, NULL, 0), 0);
+                assert_int_equal(peers_send(a.peers, ID_B, TYPE_LOW, flood, SIZE), 0);
+        assert_int_equal(peers_send(a.peers, ID_B, TYPE_NORMAL, "user", 4), 0);
+        assert_int_equal(peers_send(a.peers, ID_B, TYPE_BOTH_WAYS, NULL, 0), 0);
         UNTIL(lab, arrivals.n == N + 2);
 
-        /* What the kernel had taken by then was on its way. */
-        assert_int_equal(arrivals.types[0], PEER_PROPOSE_LATER);
-        assert_in_range(place_of(&arrivals, PEER_HEARTBEAT), 1, N * 3 / 4);
-        assert_int_equal(place_of(&arrivals, PEER_PROPOSE), place_of(&arrivals, PEER_HEARTBEAT) + 1);
+        /* The kernel had accepted the first frames before. */
+        assert_int_equal(arrivals.types[0], TYPE_LOW);
+        assert_in_range(place_of(&arrivals, TYPE_BOTH_WAYS), 1, N * 3 / 4);
+        assert_int_equal(place_of(&arrivals, TYPE_NORMAL), place_of(&arrivals, TYPE_BOTH_WAYS) + 1);
         stop(&a, "");
         stop(&b, "");
 }
 
-static void what_waits_in_its_lane_still_leaves_before_the_goodbye(void **state) {
+static void waiting_frames_are_sent_before_the_bye(void **state) {
         enum { N = 10, SIZE = 300 * 1024 };
         Lab *lab = *state;
         Member a = {}, b = {};
@@ -998,15 +1017,15 @@ static void what_waits_in_its_lane_still_leaves_before_the_goodbye(void **state)
         start(&b, lab, ID_B, "beta", 2);
         know_one(&a, &b);
         UNTIL(lab, peers_dialed(a.peers, ID_B));
-        peers_handle(b.peers, PEER_SNAPSHOT, note_arrival, &arrivals);
+        peers_register(b.peers, arrival_types, ELEMENTS(arrival_types), &arrivals);
         for (unsigned i = 0; i < N; i++)
-                assert_int_equal(peers_send(a.peers, ID_B, PEER_SNAPSHOT, bytes, SIZE), 0);
+                assert_int_equal(peers_send(a.peers, ID_B, TYPE_LOW, bytes, SIZE), 0);
         stop(&a, "stop");
         UNTIL(lab, arrivals.n == N);
         stop(&b, "");
 }
 
-static void those_who_say_no_hello_are_few_and_do_not_stay(void **state) {
+static void connections_without_a_handshake_are_limited_in_number_and_time(void **state) {
         enum { CROWD = 200 };
         Lab *lab = *state;
         Member a = {}, b = {};
@@ -1019,7 +1038,7 @@ static void those_who_say_no_hello_are_few_and_do_not_stay(void **state) {
                 bare_dial(crowd + i, lab, &a);
         UNTIL(lab, all_connected(crowd, CROWD) && count_open(crowd, CROWD) == PEER_HANDSHAKES_MAX);
 
-        /* One who has something to say displaces the oldest. */
+        /* A host with a handshake displaces the oldest connection. */
         start(&b, lab, ID_B, "b", 2);
         know_one(&b, &a);
         UNTIL(lab, has_dialed(&b, &a));
@@ -1031,23 +1050,23 @@ static void those_who_say_no_hello_are_few_and_do_not_stay(void **state) {
         stop(&a, "");
 }
 
-static void who_is_judged_has_said_its_hello_and_takes_no_place_of_those_who_have_not(void **state) {
+static void a_session_in_the_clone_check_does_not_count_as_pending(void **state) {
         Lab *lab = *state;
         Member a = {};
         Bare first, second, crowd[PEER_HANDSHAKES_MAX];
 
         start(&a, lab, ID_A, "a", 1);
         bare_connect(&first, lab, &a);
-        bare_say_hello(&first, hello_of(ID_B, "b", 2));
-        UNTIL(lab, bare_heard(&first, PEER_HANDSHAKE));
+        bare_send_handshake(&first, handshake_of(ID_B, "b", 2));
+        UNTIL(lab, bare_received(&first, PEER_HANDSHAKE));
         bare_connect(&second, lab, &a);
-        bare_say_hello(&second, hello_of(ID_B, "b", 3));
-        UNTIL(lab, bare_heard(&first, PEER_PING));
+        bare_send_handshake(&second, handshake_of(ID_B, "b", 3));
+        UNTIL(lab, bare_received(&first, PEER_PING));
 
         for (unsigned i = 0; i < PEER_HANDSHAKES_MAX; i++)
                 bare_dial(crowd + i, lab, &a);
         UNTIL(lab, all_connected(crowd, PEER_HANDSHAKES_MAX));
-        UNTIL(lab, bare_heard(&second, PEER_HANDSHAKE)); /* the first one did not answer */
+        UNTIL(lab, bare_received(&second, PEER_HANDSHAKE)); /* the first one did not answer */
         assert_int_equal(count_open(crowd, PEER_HANDSHAKES_MAX), PEER_HANDSHAKES_MAX);
 
         for (unsigned i = 0; i < PEER_HANDSHAKES_MAX; i++)
@@ -1057,17 +1076,17 @@ static void who_is_judged_has_said_its_hello_and_takes_no_place_of_those_who_hav
         stop(&a, "");
 }
 
-static void what_is_written_is_read_back_and_what_is_cut_is_not(void **state) {
-        PeerHandshake hello = hello_of(ID_B, "web\x1b[1m", 9), back;
+static void handshakes_and_rejections_round_trip_and_truncated_ones_fail(void **state) {
+        PeerHandshake hello = handshake_of(ID_B, "web\x1b[1m", 9), back;
         _cleanup_writer_ Writer w = {};
-        char sentence[FRAME_REFUSED_MAX];
-        Refusal cause;
+        char sentence[REJECTION_MAX];
+        Rejection cause;
         Error err = {};
         Frame frame;
 
         handshake_write(&w, &hello);
         assert_int_equal(handshake_read(w.bytes, w.size, &back, &err), 0);
-        assert_string_equal(back.name, "web?[1m"); /* it cannot drive a terminal */
+        assert_string_equal(back.name, "web?[1m"); /* no terminal escape */
         assert_int_equal(back.nonce, 9);
         for (size_t size = 0; size < w.size; size++)
                 assert_int_equal(handshake_read(w.bytes, size, &back, &err), -EBADMSG);
@@ -1079,14 +1098,14 @@ static void what_is_written_is_read_back_and_what_is_cut_is_not(void **state) {
         assert_non_null(strstr(err.message, "8 to 9"));
 
         w.size = 0;
-        refusal_write(&w, REFUSAL_CLONE, "no\n");
-        assert_int_equal(refusal_read(w.bytes, w.size, &cause, sentence), 0);
-        assert_int_equal(cause, REFUSAL_CLONE);
+        rejection_write(&w, REJECTION_CLONE, "no\n");
+        assert_int_equal(rejection_read(w.bytes, w.size, &cause, sentence), 0);
+        assert_int_equal(cause, REJECTION_CLONE);
         assert_string_equal(sentence, "no?");
         w.bytes[0] = 200;
-        assert_int_equal(refusal_read(w.bytes, w.size, &cause, sentence), 0);
-        assert_int_equal(cause, REFUSAL_OTHER);
-        assert_int_equal(refusal_read(w.bytes, 1, &cause, sentence), -EBADMSG);
+        assert_int_equal(rejection_read(w.bytes, w.size, &cause, sentence), 0);
+        assert_int_equal(cause, REJECTION_OTHER);
+        assert_int_equal(rejection_read(w.bytes, 1, &cause, sentence), -EBADMSG);
 
         assert_int_equal(frame_take((const uint8_t *) "\2\0\0\0\7ab", 6, 2, &frame), 0);
         assert_int_equal(frame_take((const uint8_t *) "\2\0\0\0\7ab", 7, 2, &frame), 7);
@@ -1099,46 +1118,46 @@ static void what_is_written_is_read_back_and_what_is_cut_is_not(void **state) {
 
 int main(int argc, char *argv[]) {
         static const struct CMUnitTest tests[] = {
-                cmocka_unit_test(what_is_written_is_read_back_and_what_is_cut_is_not),
-                PLAIN(two_hosts_have_a_session_each_way_and_answers_come_back_on_the_asker_s),
-                SECURE(two_hosts_have_a_session_each_way_and_answers_come_back_on_the_asker_s),
-                PLAIN(three_hosts_that_know_addresses_alone_learn_who_is_who),
-                SECURE(three_hosts_that_know_addresses_alone_learn_who_is_who),
-                PLAIN(an_address_that_is_our_own_is_remembered_and_the_list_is_sorted),
-                SECURE(an_address_that_is_our_own_is_remembered_and_the_list_is_sorted),
-                PLAIN(a_raft_id_given_later_is_said_on_open_sessions),
-                PLAIN(a_cut_session_is_dialed_again_and_its_end_is_told_before),
-                SECURE(a_cut_session_is_dialed_again_and_its_end_is_told_before),
-                PLAIN(a_host_without_sessions_is_forgotten_after_ten_minutes),
-                PLAIN(a_host_that_starts_anew_is_found_again),
-                SECURE(a_host_that_starts_anew_is_found_again),
-                PLAIN(a_session_whose_host_has_gone_silent_is_cut_and_dialed_anew),
-                SECURE(a_session_whose_host_has_gone_silent_is_cut_and_dialed_anew),
+                cmocka_unit_test(handshakes_and_rejections_round_trip_and_truncated_ones_fail),
+                PLAIN(two_hosts_have_a_session_per_direction_and_answers_return_on_the_dialed_one),
+                SECURE(two_hosts_have_a_session_per_direction_and_answers_return_on_the_dialed_one),
+                PLAIN(three_hosts_that_know_only_addresses_learn_each_machine_id),
+                SECURE(three_hosts_that_know_only_addresses_learn_each_machine_id),
+                PLAIN(an_own_address_is_not_dialed_again_and_the_list_is_sorted),
+                SECURE(an_own_address_is_not_dialed_again_and_the_list_is_sorted),
+                PLAIN(a_raft_id_that_is_assigned_later_is_sent_on_open_sessions),
+                PLAIN(a_lost_session_is_reported_and_dialed_again),
+                SECURE(a_lost_session_is_reported_and_dialed_again),
+                PLAIN(a_host_without_sessions_is_freed_after_ten_minutes),
+                PLAIN(a_restarted_host_is_dialed_again),
+                SECURE(a_restarted_host_is_dialed_again),
+                PLAIN(a_session_to_a_silent_host_is_ended_and_dialed_again),
+                SECURE(a_session_to_a_silent_host_is_ended_and_dialed_again),
                 PLAIN(a_new_session_of_a_host_ends_the_older_one_and_drops_its_bytes),
-                PLAIN(a_clone_is_refused_while_the_first_one_answers),
-                SECURE(a_clone_is_refused_while_the_first_one_answers),
-                PLAIN(a_second_start_is_let_in_when_the_first_leaves_a_ping_unanswered),
-                PLAIN(without_memory_for_a_verdict_the_second_start_is_hung_up_on_at_once),
-                PLAIN(each_refusal_says_why_to_the_other_side),
-                SECURE(each_refusal_says_why_to_the_other_side),
-                PLAIN(a_refused_host_comes_again_in_growing_pauses_and_is_let_in_when_it_may),
-                PLAIN(a_host_of_no_cluster_may_come_in_to_join),
-                SECURE(another_key_is_refused_and_both_sides_say_so_once),
-                SECURE(a_host_without_key_does_not_get_in),
-                PLAIN(garbage_on_the_port_is_closed_and_said_once),
-                SECURE(garbage_on_the_port_is_closed_and_said_once),
+                PLAIN(a_clone_is_rejected_while_the_first_host_answers),
+                SECURE(a_clone_is_rejected_while_the_first_host_answers),
+                PLAIN(a_restarted_host_is_admitted_if_its_old_session_leaves_a_ping_unanswered),
+                PLAIN(without_memory_for_the_clone_check_the_new_session_is_ended),
+                PLAIN(each_rejection_sends_its_reason_to_the_peer),
+                SECURE(each_rejection_sends_its_reason_to_the_peer),
+                PLAIN(a_rejected_host_retries_with_backoff_and_is_admitted_once_allowed),
+                PLAIN(a_host_without_cluster_is_admitted),
+                SECURE(another_key_is_rejected_and_both_hosts_log_it_once),
+                SECURE(a_host_without_key_is_rejected),
+                PLAIN(invalid_bytes_end_the_connection_and_are_logged_once),
+                SECURE(invalid_bytes_end_the_connection_and_are_logged_once),
                 PLAIN(an_oversized_frame_ends_its_session_alone),
-                PLAIN(the_largest_frame_comes_through_whole),
-                SECURE(the_largest_frame_comes_through_whole),
-                PLAIN(questions_on_a_session_for_answers_end_it),
-                PLAIN(a_host_that_does_not_read_is_bounded_and_then_cut),
-                PLAIN(beats_pass_what_people_ask_and_that_passes_a_flood_of_states),
-                SECURE(beats_pass_what_people_ask_and_that_passes_a_flood_of_states),
-                PLAIN(what_waits_in_its_lane_still_leaves_before_the_goodbye),
-                SECURE(what_waits_in_its_lane_still_leaves_before_the_goodbye),
-                PLAIN(those_who_say_no_hello_are_few_and_do_not_stay),
-                PLAIN(who_is_judged_has_said_its_hello_and_takes_no_place_of_those_who_have_not),
-                SECURE(those_who_say_no_hello_are_few_and_do_not_stay),
+                PLAIN(the_largest_frame_is_delivered_complete),
+                SECURE(the_largest_frame_is_delivered_complete),
+                PLAIN(a_frame_in_the_wrong_direction_ends_the_session),
+                PLAIN(the_queue_for_a_host_that_does_not_read_is_limited_and_then_its_session_ends),
+                PLAIN(frames_of_higher_priority_overtake_waiting_ones),
+                SECURE(frames_of_higher_priority_overtake_waiting_ones),
+                PLAIN(waiting_frames_are_sent_before_the_bye),
+                SECURE(waiting_frames_are_sent_before_the_bye),
+                PLAIN(connections_without_a_handshake_are_limited_in_number_and_time),
+                PLAIN(a_session_in_the_clone_check_does_not_count_as_pending),
+                SECURE(connections_without_a_handshake_are_limited_in_number_and_time),
         };
 
         return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);

@@ -28,9 +28,9 @@ static Placement placement_of(const char *lines) {
         return placement;
 }
 
-static void combinations_are_refused_in_fleets_words_and_order(void **state) {
+static void combinations_are_rejected_with_fleets_messages_and_priority(void **state) {
         static const struct {
-                const char *lines, *sentence;
+                const char *lines, *message;
         } rows[] = {
                 { "", "" },
                 { "Global=true\nConflicts=a\n", "" },
@@ -70,8 +70,8 @@ static void combinations_are_refused_in_fleets_words_and_order(void **state) {
                 _cleanup_placement_ Placement p = placement_of(rows[i].lines);
                 Error err = {};
 
-                assert_int_equal(placement_check(&p, &(size_t) { 0 }, &err), *rows[i].sentence ? -EINVAL : 0);
-                assert_string_equal(err.message, rows[i].sentence);
+                assert_int_equal(placement_check(&p, &(size_t) { 0 }, &err), *rows[i].message ? -EINVAL : 0);
+                assert_string_equal(err.message, rows[i].message);
         }
 }
 
@@ -87,7 +87,7 @@ static void the_comparison_of_names_and_patterns_is_bounded(void **state) {
                 int n_names;
                 const char *name;
                 int n_patterns;
-                const char *option, *pattern, *tail, *sentence;
+                const char *option, *pattern, *tail, *message;
         } rows[] = {
                 { 1024, "web-", 1024, "Conflicts", "web-x", "", "" }, /* names in full take no steps */
                 { 300, "web-", 300, "Conflicts", "web-x", "*", "" },
@@ -113,12 +113,12 @@ static void the_comparison_of_names_and_patterns_is_bounded(void **state) {
                 append_lines(&lines, "MachineOf", rows[i].n_names, rows[i].name, "");
                 append_lines(&lines, rows[i].option, rows[i].n_patterns, rows[i].pattern, rows[i].tail);
                 p = placement_of(lines.chars);
-                assert_int_equal(placement_check(&p, &(size_t) { 0 }, &err), *rows[i].sentence ? -EINVAL : 0);
-                assert_string_equal(err.message, rows[i].sentence);
+                assert_int_equal(placement_check(&p, &(size_t) { 0 }, &err), *rows[i].message ? -EINVAL : 0);
+                assert_string_equal(err.message, rows[i].message);
         }
 }
 
-static void names_in_full_are_looked_up_among_the_others(void **state) {
+static void full_names_are_looked_up(void **state) {
         for (unsigned same = 0; same <= 1; same++) {
                 _cleanup_text_ Text lines = {};
                 _cleanup_placement_ Placement p = {};
@@ -155,11 +155,11 @@ static void the_steps_of_placements_that_are_checked_together_are_bounded_togeth
         assert_int_equal(placement_check(&p, &steps, NULL), 0);
 }
 
-/* What is behind a star may be compared at each place of a name. */
-static void the_bytes_of_patterns_behind_a_star_are_bounded(void **state) {
+/* The text after a star may be compared at each place of a name. */
+static void the_bytes_of_patterns_after_a_star_are_bounded(void **state) {
         static const struct {
                 int n;
-                const char *option, *pattern, *tail, *sentence;
+                const char *option, *pattern, *tail, *message;
         } rows[] = {
                 { 1024, "Conflicts", "web@", "*-db.service", "" },
                 { 1024, "Conflicts", "a-long-name-without-any-star-in-front", "?[a-z]", "" },
@@ -181,8 +181,8 @@ static void the_bytes_of_patterns_behind_a_star_are_bounded(void **state) {
 
                 append_lines(&lines, rows[i].option, rows[i].n, rows[i].pattern, rows[i].tail);
                 p = placement_of(lines.chars);
-                assert_int_equal(placement_check_patterns(&p, &err), *rows[i].sentence ? -EINVAL : 0);
-                assert_string_equal(err.message, rows[i].sentence);
+                assert_int_equal(placement_check_patterns(&p, &err), *rows[i].message ? -EINVAL : 0);
+                assert_string_equal(err.message, rows[i].message);
         }
 }
 
@@ -221,7 +221,7 @@ static void keys_are_anded_and_values_of_one_key_ored(void **state) {
         }
 }
 
-static void what_is_asked_of_a_key_reads_as_alternatives(void **state) {
+static void the_values_of_one_key_print_as_alternatives(void **state) {
         _cleanup_placement_ Placement p = placement_of(
                 "MachineMetadata=\"zone=b\" \"ssd=true\" \"zone=a\"\n");
         _cleanup_text_ Text t = {};
@@ -230,7 +230,7 @@ static void what_is_asked_of_a_key_reads_as_alternatives(void **state) {
         assert_string_equal(t.chars, "zone=a|b");
 }
 
-static void a_machine_is_meant_by_all_of_its_id_or_eight_digits(void **state) {
+static void a_machine_id_matches_in_full_or_by_eight_digits(void **state) {
         static const char id[] = "12345678abcdef0012345678abcdef00";
         static const struct {
                 const char *lines;
@@ -252,7 +252,7 @@ static void a_machine_is_meant_by_all_of_its_id_or_eight_digits(void **state) {
         }
 }
 
-static void a_conflict_counts_whoever_says_it(void **state) {
+static void a_conflict_of_either_unit_counts(void **state) {
         _cleanup_placement_ Placement a = placement_of("Conflicts=b@*.service c.service\n"),
                                       none = placement_of("");
         const char *glob = NULL;
@@ -288,15 +288,15 @@ static void equal_placements_are_equal_in_any_order_of_lines(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(combinations_are_refused_in_fleets_words_and_order),
+                cmocka_unit_test(combinations_are_rejected_with_fleets_messages_and_priority),
                 cmocka_unit_test(the_comparison_of_names_and_patterns_is_bounded),
-                cmocka_unit_test(names_in_full_are_looked_up_among_the_others),
+                cmocka_unit_test(full_names_are_looked_up),
                 cmocka_unit_test(the_steps_of_placements_that_are_checked_together_are_bounded_together),
-                cmocka_unit_test(the_bytes_of_patterns_behind_a_star_are_bounded),
+                cmocka_unit_test(the_bytes_of_patterns_after_a_star_are_bounded),
                 cmocka_unit_test(keys_are_anded_and_values_of_one_key_ored),
-                cmocka_unit_test(what_is_asked_of_a_key_reads_as_alternatives),
-                cmocka_unit_test(a_machine_is_meant_by_all_of_its_id_or_eight_digits),
-                cmocka_unit_test(a_conflict_counts_whoever_says_it),
+                cmocka_unit_test(the_values_of_one_key_print_as_alternatives),
+                cmocka_unit_test(a_machine_id_matches_in_full_or_by_eight_digits),
+                cmocka_unit_test(a_conflict_of_either_unit_counts),
                 cmocka_unit_test(a_malformed_glob_matches_nothing),
                 cmocka_unit_test(equal_placements_are_equal_in_any_order_of_lines),
         };

@@ -1,12 +1,11 @@
-/* What is true of all values, not only of those that somebody thought of: each property holds for 10,000
- * drawn ones (CHECK_ALL=yes: a million). The seed is fixed, so that a failure comes again. Those that need
- * more than a line to set up stand with their rooms:
+/* Properties of all values: each is tested with 10,000 random values (CHECK_ALL=yes: a million). The seed is
+ * fixed, so that a failure is repeatable. Properties with a longer setup are in the tests of their component:
  *
  *   tree against a model             test-tree, test-apply       hub against a scan of all     test-hub
- *   answers kept against a model     test-dedup                commands, changed bytes       test-command
- *   log against a model, torn        test-raft_log               picture, in any order         test-cluster
+ *   kept results against a model     test-dedup                commands, changed bytes       test-command
+ *   log against a model, torn        test-raft_log               cluster view, random changes  test-cluster
  *   plan in part is plan of all      test-engine_plan            least loaded is picked        test-scheduler
- *   seats come to rest               test-voters                 print and parse of units      test-unit_file
+ *   the set of voters is stable      test-voters                 print and parse of units      test-unit_file
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -38,7 +37,7 @@ static unsigned times(unsigned n) {
         return getenv("CHECK_ALL") ? 100 * n : n;
 }
 
-/* Numbers of each length as often. */
+/* All lengths have the same probability. */
 static uint64_t any_number(void) {
         return random_u64(&chance) >> below(64);
 }
@@ -51,7 +50,7 @@ static size_t any_bytes(uint8_t *bytes, size_t max) {
         return size;
 }
 
-/* With a zero behind. */
+/* With a terminating zero byte. */
 static const char *any_word(char *word, size_t max, const char *letters) {
         size_t size = below(max + 1);
 
@@ -63,7 +62,7 @@ static const char *any_word(char *word, size_t max, const char *letters) {
 
 /* -- Text and bytes -- */
 
-static void base64_gives_back_all_bytes_by_either_alphabet(void **state) {
+static void base64_decodes_to_the_same_bytes_in_either_alphabet(void **state) {
         for (unsigned i = times(10000); i > 0; i--) {
                 _cleanup_free_ char *again = NULL;
                 _cleanup_text_ Text t = {};
@@ -78,8 +77,8 @@ static void base64_gives_back_all_bytes_by_either_alphabet(void **state) {
         }
 }
 
-/* One text for the same bytes: what is taken is what is written. */
-static void base64_that_is_taken_is_what_would_be_written(void **state) {
+/* The same bytes have one text only. */
+static void accepted_base64_is_the_canonical_one(void **state) {
         static const char letters[] = "ABCDwxyz0189+/==";
         unsigned taken = 0;
 
@@ -102,7 +101,7 @@ static void base64_that_is_taken_is_what_would_be_written(void **state) {
         assert_true(taken > 500);
 }
 
-static void json_gives_back_bytes_and_numbers(void **state) {
+static void json_reads_the_bytes_and_numbers_that_it_wrote(void **state) {
         for (unsigned i = times(10000); i > 0; i--) {
                 _cleanup_json_ JsonValue *root = NULL;
                 _cleanup_free_ char *again = NULL;
@@ -129,7 +128,7 @@ static void json_gives_back_bytes_and_numbers(void **state) {
         }
 }
 
-static void json_gives_back_each_text(void **state) {
+static void json_reads_each_text_that_it_wrote(void **state) {
         static const char *const pieces[] = {
                 "a",       "\"", "\\", "/", "\n", "\t", "\x01", "\x7f", "ä", "€", "\xf0\x9f\x9a\x80",
                 "\\u0041", "{",  "]",  " "
@@ -151,7 +150,7 @@ static void json_gives_back_each_text(void **state) {
         }
 }
 
-static void numbers_are_written_in_their_one_shortest_form(void **state) {
+static void numbers_are_written_in_their_shortest_form(void **state) {
         for (unsigned i = times(10000); i > 0; i--) {
                 _cleanup_writer_ Writer w = {};
                 uint64_t v = any_number(), bits = 1;
@@ -182,7 +181,7 @@ static void a_checksum_of_parts_is_that_of_the_whole(void **state) {
         }
 }
 
-static void an_address_is_read_as_it_was_put_together(void **state) {
+static void an_address_is_parsed_as_it_was_built(void **state) {
         for (unsigned i = times(10000); i > 0; i--) {
                 char host[32], text[64], found[64];
                 bool brackets = below(2);
@@ -260,8 +259,8 @@ static void a_node_is_read_as_it_was_written(void **state) {
         }
 }
 
-/* Of short paths, too: what is below a path, and nothing else, lies in its range. */
-static void keys_differ_as_paths_do_and_lie_below_what_they_are_below(void **state) {
+/* Also of short paths: the range of a path has exactly the keys below it. */
+static void keys_differ_as_paths_do_and_are_in_the_range_of_their_directory(void **state) {
         unsigned under = 0;
 
         for (unsigned i = times(10000); i > 0; i--) {
@@ -296,9 +295,9 @@ static void numbers_in_keys_sort_as_numbers(void **state) {
         }
 }
 
-/* -- The rooms -- */
+/* -- Components -- */
 
-static void what_another_host_is_asked_arrives_as_it_was_sent(void **state) {
+static void a_forwarded_request_is_decoded_as_it_was_encoded(void **state) {
         static const char *const outputs[] = { "short", "json", "cat" }, *const whom[] = { "main", "control",
                                                                                            "all" };
 
@@ -329,14 +328,14 @@ static void what_another_host_is_asked_arrives_as_it_was_sent(void **state) {
                 assert_true(streq(spec.until, again.until) && streq(spec.properties, again.properties));
                 assert_true(streq(spec.signal, again.signal) && streq(spec.whom, again.whom));
 
-                /* One byte less is no question. */
+                /* One byte less is invalid. */
                 r = reader_over(w.bytes, w.size - 1);
                 assert_int_equal(remote_command_spec_read(&r, &again), -EBADMSG);
         }
 }
 
-/* A rule more never makes a machine fit that did not, whatever else there is. */
-static void a_further_rule_never_lets_a_unit_run_where_it_could_not(void **state) {
+/* One more rule never makes another machine qualify. */
+static void a_further_rule_never_adds_a_machine(void **state) {
         static const char *const rules[] = { "MachineMetadata=a=b\n", "MachineMetadata=c=d\n",
                                              "Conflicts=w*\n", "Conflicts=u1*\n",
                                              "MachineOf=peer.service\n" };
@@ -356,17 +355,17 @@ static void a_further_rule_never_lets_a_unit_run_where_it_could_not(void **state
 
                         snprintf(name, sizeof(name), "%c%u.service", below(2) ? 'w' : 'u', k);
                         cluster_view_unit(&p, name, below(3) == 0 ? "Conflicts=x*" : "", TARGET_LAUNCHED);
-                        cluster_view_order(&p, machines[below(3)], name, ASSIGNMENT_RUN);
+                        cluster_view_assign(&p, machines[below(3)], name, ASSIGNMENT_RUN);
                 }
                 cluster_view_unit(&p, "peer.service", "", TARGET_LAUNCHED);
-                cluster_view_order(&p, machines[below(3)], "peer.service", ASSIGNMENT_RUN);
+                cluster_view_assign(&p, machines[below(3)], "peer.service", ASSIGNMENT_RUN);
                 for (uint64_t k = below(3); k > 0; k--)
                         strncat(less, rules[below(ELEMENTS(rules))], sizeof(less) - strlen(less) - 1);
                 snprintf(more, sizeof(more), "%s%s", less, rules[below(ELEMENTS(rules))]);
                 cluster_view_unit(&p, "x-less.service", less, TARGET_LAUNCHED);
                 cluster_view_unit(&p, "x-more.service", more, TARGET_LAUNCHED);
 
-                assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
+                assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &view), 0);
                 for (size_t m = 0; m < ELEMENTS(machines); m++)
                         for (unsigned k = 0; k < 4; k++) {
                                 char id[MACHINE_ID_SIZE];
@@ -392,19 +391,19 @@ static void a_further_rule_never_lets_a_unit_run_where_it_could_not(void **state
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(base64_gives_back_all_bytes_by_either_alphabet),
-                cmocka_unit_test(base64_that_is_taken_is_what_would_be_written),
-                cmocka_unit_test(json_gives_back_bytes_and_numbers),
-                cmocka_unit_test(json_gives_back_each_text),
-                cmocka_unit_test(numbers_are_written_in_their_one_shortest_form),
+                cmocka_unit_test(base64_decodes_to_the_same_bytes_in_either_alphabet),
+                cmocka_unit_test(accepted_base64_is_the_canonical_one),
+                cmocka_unit_test(json_reads_the_bytes_and_numbers_that_it_wrote),
+                cmocka_unit_test(json_reads_each_text_that_it_wrote),
+                cmocka_unit_test(numbers_are_written_in_their_shortest_form),
                 cmocka_unit_test(a_checksum_of_parts_is_that_of_the_whole),
-                cmocka_unit_test(an_address_is_read_as_it_was_put_together),
+                cmocka_unit_test(an_address_is_parsed_as_it_was_built),
                 cmocka_unit_test(a_name_without_wildcards_matches_itself_alone),
                 cmocka_unit_test(a_node_is_read_as_it_was_written),
-                cmocka_unit_test(keys_differ_as_paths_do_and_lie_below_what_they_are_below),
+                cmocka_unit_test(keys_differ_as_paths_do_and_are_in_the_range_of_their_directory),
                 cmocka_unit_test(numbers_in_keys_sort_as_numbers),
-                cmocka_unit_test(what_another_host_is_asked_arrives_as_it_was_sent),
-                cmocka_unit_test(a_further_rule_never_lets_a_unit_run_where_it_could_not),
+                cmocka_unit_test(a_forwarded_request_is_decoded_as_it_was_encoded),
+                cmocka_unit_test(a_further_rule_never_adds_a_machine),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,6 +13,7 @@
 #include "kvstore/propose_internal.h"
 #include "peers/session.h"
 #include "tests/lib/quiet_peer.h"
+#include "tests/lib/store_inside.h"
 
 enum { LARGE = 200 * 1024, LIFE_MS = 10000, SHARE_MS = 30 /* after which the next heavy command may go */ };
 
@@ -45,23 +46,13 @@ static uint64_t entries_of(const QuietPeer *h) {
 
 static uint64_t kept_by(QuietPeer *h) {
         TreeMeta meta;
-        TreeTxn *txn;
 
-        assert_int_equal(kv_read(h->store, &txn), 0);
-        assert_int_equal(tree_meta(txn, &meta), 0);
-        tree_abort(txn);
+        assert_int_equal(store_meta(h->store, &meta), 0);
         return meta.results.bytes;
 }
 
 static bool exists(QuietPeer *h, const char *key) {
-        TreeTxn *txn;
-        KvNode node;
-        int r;
-
-        assert_int_equal(kv_read(h->store, &txn), 0);
-        r = tree_get(txn, kv_string(key), &node);
-        tree_abort(txn);
-        return r == 0;
+        return store_has(h->store, key);
 }
 
 static void meet(QuietPeer *h) {
@@ -298,7 +289,7 @@ static void a_late_copy_of_an_earlier_deadline_says_nothing_of_the_later_one(voi
         assert_int_equal(kv_propose(h->store, &cmd, on_done, &status, &number), 0);
         HASH_FIND(hh, p->own, &number, sizeof(number), x);
         assert_non_null(x);
-        proposal_list_remove(&p->queue, x); /* as if it had been sent once more, with a new deadline */
+        TAILQ_REMOVE(&p->queue, x, entry); /* as if it had been sent once more, with a new deadline */
         x->state = PROPOSAL_SENT;
         x->copies = 1;
         x->deadline_ms = 5000;
@@ -341,7 +332,7 @@ static void lay_large(QuietPeer *h, unsigned n) {
                 quiet_peer_pass(h, SHARE_MS);
                 assert_true(exists(h, key));
         }
-        quiet_peer_pass(h, 3 * BUDGET_ON_WAY_MS);
+        quiet_peer_pass(h, 3 * BUDGET_IN_FLIGHT_MS);
 }
 
 static void a_command_that_costs_too_much_is_refused_before_the_log(void **state) {
@@ -394,13 +385,10 @@ static void what_would_cost_an_entry_too_much_goes_into_several(void **state) {
         quiet_peer_pass(h, BUDGET_WAIT_MS);
         assert_true(entries_of(h) >= entries + 3);
         for (unsigned i = 0; i < N; i++) {
-                TreeTxn *txn;
                 KvNode node;
 
-                assert_int_equal(kv_read(h->store, &txn), 0);
-                assert_int_equal(tree_get(txn, kv_string(keys[i]), &node), 0);
+                assert_int_equal(store_node(h->store, keys[i], &node), 0);
                 assert_int_equal(node.value.size, 1);
-                tree_abort(txn);
         }
         assert_true(costliest(h).total <= COST_ENTRY_MAX);
 }
@@ -640,9 +628,9 @@ static void a_deferred_command_keeps_its_place_and_costs_what_it_was_charged(voi
         h->now_ms += 10;
         assert_int_equal(kv_propose(h->store, &other, on_told, &later, &second), 0);
         proposals_result(p, number, &(KvResult) { .status = KV_DEFERRED, .charged = COST_HEAVY / 2 });
-        assert_int_equal(p->queue.first->number, number);
-        assert_int_equal(p->queue.first->cost, COST_HEAVY / 2);
-        assert_int_equal(p->queue.last->number, second);
+        assert_int_equal(TAILQ_FIRST(&p->queue)->number, number);
+        assert_int_equal(TAILQ_FIRST(&p->queue)->cost, COST_HEAVY / 2);
+        assert_int_equal(TAILQ_LAST(&p->queue, ProposalList)->number, second);
         quiet_peer_run(h);
         assert_int_equal(told.status, KV_OK);
         assert_int_equal(later.status, KV_OK);
@@ -660,12 +648,12 @@ static void small_commands_do_not_wait_for_large_ones_until_those_have_waited_lo
         assert_int_equal(kv_propose(h->store, &wide, on_told, &told[0], &number), 0);
         assert_int_equal(kv_propose(h->store, &wide, on_told, &told[1], &number), 0);
         assert_int_equal(kv_propose(h->store, &light, on_told, &told[2], &number), 0);
-        assert_int_equal(p->queue.first->number, number);
+        assert_int_equal(TAILQ_FIRST(&p->queue)->number, number);
         assert_int_equal(kv_propose(h->store, &ours, on_told, &told[3], &number), 0);
-        assert_int_equal(p->queue.first->next->number, number);
+        assert_int_equal(TAILQ_NEXT(TAILQ_FIRST(&p->queue), entry)->number, number);
         h->now_ms += LATER_MS;
         assert_int_equal(kv_propose(h->store, &light, on_told, &told[4], &number), 0);
-        assert_int_equal(p->queue.last->number, number);
+        assert_int_equal(TAILQ_LAST(&p->queue, ProposalList)->number, number);
         quiet_peer_run(h);
         for (size_t i = 0; i < ELEMENTS(told); i++)
                 assert_int_equal(told[i].status, KV_OK);
@@ -781,14 +769,13 @@ static void a_session_whose_full_queue_moves_is_kept_and_one_that_stands_still_i
 static void what_cannot_be_recorded_is_not_acknowledged(void **state) {
         static const int errors[] = { 0, -ENOTDIR };
         QuietPeer *h = *state;
-        const ProposalsOptions *options = &h->store->proposals->options;
         ReadBound before = h->store->floor;
 
         for (size_t i = 0; i < ELEMENTS(errors); i++) {
                 h->store->floor = (ReadBound) { .dir_fd = errors[i] ? open("/dev/null", O_RDWR | O_CLOEXEC) :
                                                                       -1,
                                                 .met = true };
-                assert_int_equal(options->ahead(options->userdata, 3 * READ_BOUND_STEP + i), errors[i]);
+                assert_int_equal(kv_acknowledge(h->store, 3 * READ_BOUND_STEP + i), errors[i]);
                 assert_int_equal(h->store->promised, 3 * READ_BOUND_STEP + i);
                 closep(&h->store->floor.dir_fd);
         }

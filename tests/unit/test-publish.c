@@ -1,4 +1,4 @@
-/* What goes out of a host's states, and how often. */
+/* Publication of a host's states, and its rate limits. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -33,201 +33,205 @@ static void on_idle(void *userdata) {
 }
 
 static int fixture_setup(void **state) {
-        Fixture *room = NEW0(Fixture, 1);
+        Fixture *fixture = NEW0(Fixture, 1);
 
-        room->host = host_new(false);
-        assert_int_equal(
-                publisher_new(&room->publisher, room->host->loop, room->host->registry, on_idle, room), 0);
-        *state = room;
+        fixture->host = host_new(false);
+        assert_int_equal(publisher_new(&fixture->publisher, fixture->host->loop, fixture->host->registry,
+                                       on_idle, fixture),
+                         0);
+        *state = fixture;
         return 0;
 }
 
 static int fixture_teardown(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        publisher_free(room->publisher);
-        host_free(room->host);
-        free(room);
+        publisher_free(fixture->publisher);
+        host_free(fixture->host);
+        free(fixture);
         return 0;
 }
 
-static void publish(Fixture *room, const char *unit, const char *sub) {
+static void publish(Fixture *fixture, const char *unit, const char *sub) {
         StateChange change = {};
 
         snprintf(change.unit, sizeof(change.unit), "%s", unit);
         assert_int_equal(unit_state_init(&change.state, "loaded", "active", sub, NULL, 1, false), 0);
-        assert_int_equal(publisher_send(room->publisher, &change, 1), 0);
+        assert_int_equal(publisher_send(fixture->publisher, &change, 1), 0);
         unit_state_done(&change.state);
 }
 
-static bool has(Fixture *room, const char *unit, const char *sub) {
-        const ClusterState *s = cluster_state(registry_cluster(room->host->registry), room->host->id, unit);
+static bool has(Fixture *fixture, const char *unit, const char *sub) {
+        const ClusterState *s = cluster_state(registry_cluster(fixture->host->registry), fixture->host->id,
+                                              unit);
 
         return s && streq(s->state.sub, sub);
 }
 
-/* Of some publications one goes through quickly on a slow machine, too. */
-static void a_success_costs_no_pause(void **state) {
-        Fixture *room = *state;
+/* One of several publications is fast even on a slow machine. */
+static void a_success_causes_no_pause(void **state) {
+        Fixture *fixture = *state;
         bool quick = false;
 
         for (unsigned i = 0; !quick && i < 8; i++) {
-                uint64_t begun_ms = loop_now_ms(room->host->loop);
+                uint64_t begun_ms = loop_now_ms(fixture->host->loop);
                 char unit[32];
 
                 snprintf(unit, sizeof(unit), "u%u.service", i);
-                publish(room, unit, "running");
-                HOST_UNTIL(room->host, publisher_ready(room->publisher));
-                quick = loop_now_ms(room->host->loop) - begun_ms < 900;
+                publish(fixture, unit, "running");
+                HOST_UNTIL(fixture->host, publisher_ready(fixture->publisher));
+                quick = loop_now_ms(fixture->host->loop) - begun_ms < 900;
         }
         assert_true(quick);
 }
 
-static void a_state_goes_out_at_once_and_says_when_the_next_may(void **state) {
-        Fixture *room = *state;
+static void a_state_is_sent_at_once_and_the_callback_comes_when_the_next_one_may_be(void **state) {
+        Fixture *fixture = *state;
 
-        assert_true(publisher_ready(room->publisher));
-        publish(room, "web.service", "running");
-        assert_false(publisher_ready(room->publisher));
-        HOST_UNTIL(room->host, has(room, "web.service", "running"));
-        HOST_UNTIL(room->host, publisher_ready(room->publisher));
-        publish(room, "other.service", "running");
-        HOST_UNTIL(room->host, has(room, "other.service", "running"));
-        assert_false(publisher_ready(room->publisher)); /* two in a row, and no more */
-        room->idle = 0;
-        HOST_UNTIL(room->host, room->idle > 0);
-        assert_true(publisher_ready(room->publisher));
+        assert_true(publisher_ready(fixture->publisher));
+        publish(fixture, "web.service", "running");
+        assert_false(publisher_ready(fixture->publisher));
+        HOST_UNTIL(fixture->host, has(fixture, "web.service", "running"));
+        HOST_UNTIL(fixture->host, publisher_ready(fixture->publisher));
+        publish(fixture, "other.service", "running");
+        HOST_UNTIL(fixture->host, has(fixture, "other.service", "running"));
+        assert_false(publisher_ready(fixture->publisher)); /* two in a row, and no more */
+        fixture->idle = 0;
+        HOST_UNTIL(fixture->host, fixture->idle > 0);
+        assert_true(publisher_ready(fixture->publisher));
 }
 
-/* Something else may call in the gap: then nobody else would end it. */
-static void who_finds_that_the_next_may_not_go_out_yet_is_called_when_it_may(void **state) {
-        Fixture *room = *state;
+/* Another change may be offered in the gap: then no other callback would end it. */
+static void a_rejected_offer_is_followed_by_a_callback_when_it_is_possible(void **state) {
+        Fixture *fixture = *state;
 
-        publish(room, "web.service", "running");
-        HOST_UNTIL(room->host, has(room, "web.service", "running") && publisher_ready(room->publisher));
-        publish(room, "other.service", "running");
-        HOST_UNTIL(room->host, has(room, "other.service", "running"));
-        room->idle = 0;
-        publisher_later(room->publisher, loop_now_ms(room->host->loop));
-        HOST_UNTIL(room->host, room->idle > 0);
-        assert_false(publisher_ready(room->publisher));
-        room->idle = 0;
-        HOST_UNTIL(room->host, room->idle > 0);
-        assert_true(publisher_ready(room->publisher));
+        publish(fixture, "web.service", "running");
+        HOST_UNTIL(fixture->host,
+                   has(fixture, "web.service", "running") && publisher_ready(fixture->publisher));
+        publish(fixture, "other.service", "running");
+        HOST_UNTIL(fixture->host, has(fixture, "other.service", "running"));
+        fixture->idle = 0;
+        publisher_wake_at(fixture->publisher, loop_now_ms(fixture->host->loop));
+        HOST_UNTIL(fixture->host, fixture->idle > 0);
+        assert_false(publisher_ready(fixture->publisher));
+        fixture->idle = 0;
+        HOST_UNTIL(fixture->host, fixture->idle > 0);
+        assert_true(publisher_ready(fixture->publisher));
 }
 
-static void the_earliest_of_several_times_counts_and_a_past_one_is_now(void **state) {
+static void the_earliest_of_several_times_counts_and_a_past_time_means_now(void **state) {
         static const struct {
                 int due_ms, expected_ms; /* from now on */
         } rows[] = { { 900, 900 }, { 901, 900 }, { 899, 899 }, { 1, 1 }, { 0, 0 }, { -1, 0 } };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         uint64_t now_ms;
 
-        HOST_UNTIL(room->host, loop_now_ms(room->host->loop) > 1);
-        now_ms = loop_now_ms(room->host->loop);
-        timed = room->publisher;
+        HOST_UNTIL(fixture->host, loop_now_ms(fixture->host->loop) > 1);
+        now_ms = loop_now_ms(fixture->host->loop);
+        timed = fixture->publisher;
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                publisher_later(room->publisher, now_ms + rows[i].due_ms);
+                publisher_wake_at(fixture->publisher, now_ms + rows[i].due_ms);
                 assert_int_equal(delayed_ms, rows[i].expected_ms);
         }
         timed = NULL;
 }
 
-static void at_most_five_transactions_go_out_in_a_second(void **state) {
-        Fixture *room = *state;
-        uint64_t begun_ms = loop_now_ms(room->host->loop);
+static void at_most_five_transactions_are_sent_in_a_second(void **state) {
+        Fixture *fixture = *state;
+        uint64_t begun_ms = loop_now_ms(fixture->host->loop);
         char unit[32];
 
         for (unsigned i = 0; i < 6; i++) {
                 snprintf(unit, sizeof(unit), "u%u.service", i);
-                HOST_UNTIL(room->host, publisher_ready(room->publisher));
-                publish(room, unit, "running");
+                HOST_UNTIL(fixture->host, publisher_ready(fixture->publisher));
+                publish(fixture, unit, "running");
         }
-        assert_true(loop_now_ms(room->host->loop) - begun_ms >= 1000);
-        HOST_UNTIL(room->host, has(room, "u5.service", "running"));
+        assert_true(loop_now_ms(fixture->host->loop) - begun_ms >= 1000);
+        HOST_UNTIL(fixture->host, has(fixture, "u5.service", "running"));
 }
 
-static void a_unit_that_flaps_is_told_once_a_second_and_others_are_not_held(void **state) {
-        Fixture *room = *state;
-        uint64_t begun_ms = loop_now_ms(room->host->loop), last_ms = 0;
+static void a_flapping_unit_is_published_once_a_second_and_delays_no_other_unit(void **state) {
+        Fixture *fixture = *state;
+        uint64_t begun_ms = loop_now_ms(fixture->host->loop), last_ms = 0;
         unsigned sent = 0;
         char sub[32];
 
-        while (loop_now_ms(room->host->loop) - begun_ms < 2500) {
-                HOST_UNTIL(room->host, publisher_ready(room->publisher));
-                if (!publisher_allows(room->publisher, "flaps.service")) {
-                        assert_true(publisher_allows(room->publisher, "calm.service"));
-                        room->idle = 0;
-                        HOST_UNTIL(room->host, room->idle > 0);
+        while (loop_now_ms(fixture->host->loop) - begun_ms < 2500) {
+                HOST_UNTIL(fixture->host, publisher_ready(fixture->publisher));
+                if (!publisher_allows(fixture->publisher, "flaps.service")) {
+                        assert_true(publisher_allows(fixture->publisher, "calm.service"));
+                        fixture->idle = 0;
+                        HOST_UNTIL(fixture->host, fixture->idle > 0);
                         continue;
                 }
-                assert_true(sent == 0 || loop_now_ms(room->host->loop) - last_ms >= 1000);
-                last_ms = loop_now_ms(room->host->loop);
+                assert_true(sent == 0 || loop_now_ms(fixture->host->loop) - last_ms >= 1000);
+                last_ms = loop_now_ms(fixture->host->loop);
                 snprintf(sub, sizeof(sub), "s%u", sent++);
-                publish(room, "flaps.service", sub);
+                publish(fixture, "flaps.service", sub);
         }
         assert_in_range(sent, 2, 3); /* the first at once */
-        assert_true(publisher_allows(room->publisher, "calm.service"));
+        assert_true(publisher_allows(fixture->publisher, "calm.service"));
 }
 
-static void what_an_order_brings_about_is_told_at_once(void **state) {
-        Fixture *room = *state;
+static void the_effect_of_an_assignment_is_published_at_once(void **state) {
+        Fixture *fixture = *state;
 
-        publish(room, "web.service", "running");
-        assert_false(publisher_allows(room->publisher, "web.service"));
-        HOST_UNTIL(room->host, publisher_ready(room->publisher));
-        publish(room, "web.service", "failed");
-        HOST_UNTIL(room->host, has(room, "web.service", "failed"));
-        assert_false(publisher_ready(room->publisher));
-        publisher_ordered(room->publisher, "web.service");
-        assert_true(publisher_ready(room->publisher));
-        assert_true(publisher_allows(room->publisher, "web.service"));
-        publisher_ordered(room->publisher, "other.service"); /* nothing was told of it */
+        publish(fixture, "web.service", "running");
+        assert_false(publisher_allows(fixture->publisher, "web.service"));
+        HOST_UNTIL(fixture->host, publisher_ready(fixture->publisher));
+        publish(fixture, "web.service", "failed");
+        HOST_UNTIL(fixture->host, has(fixture, "web.service", "failed"));
+        assert_false(publisher_ready(fixture->publisher));
+        publisher_expedite(fixture->publisher, "web.service");
+        assert_true(publisher_ready(fixture->publisher));
+        assert_true(publisher_allows(fixture->publisher, "web.service"));
+        publisher_expedite(fixture->publisher, "other.service"); /* it was never published */
 }
 
-static void a_host_without_a_quorum_is_told_to_try_again(void **state) {
-        Fixture *room = NEW0(Fixture, 1);
+static void without_a_quorum_publication_is_retried(void **state) {
+        Fixture *fixture = NEW0(Fixture, 1);
         uint64_t begun_ms;
 
-        room->host = host_new(true);
-        assert_int_equal(
-                publisher_new(&room->publisher, room->host->loop, room->host->registry, on_idle, room), 0);
-        begun_ms = loop_now_ms(room->host->loop);
-        publish(room, "web.service", "running");
-        timed = room->publisher;
-        HOST_UNTIL(room->host, room->idle > 0);
+        fixture->host = host_new(true);
+        assert_int_equal(publisher_new(&fixture->publisher, fixture->host->loop, fixture->host->registry,
+                                       on_idle, fixture),
+                         0);
+        begun_ms = loop_now_ms(fixture->host->loop);
+        publish(fixture, "web.service", "running");
+        timed = fixture->publisher;
+        HOST_UNTIL(fixture->host, fixture->idle > 0);
         timed = NULL;
         assert_int_equal(delayed_ms, 1000);
-        assert_true(loop_now_ms(room->host->loop) - begun_ms >= 1000); /* after a pause */
-        assert_int_equal(registry_counts(room->host->registry)->failed, 1);
-        assert_true(publisher_ready(room->publisher));
-        *state = room;
+        assert_true(loop_now_ms(fixture->host->loop) - begun_ms >= 1000); /* after a pause */
+        assert_int_equal(registry_counts(fixture->host->registry)->failed, 1);
+        assert_true(publisher_ready(fixture->publisher));
+        *state = fixture;
         (void) fixture_teardown(state);
 }
 
-static void who_goes_while_a_state_is_on_its_way_hears_no_more(void **state) {
-        Fixture *room = *state;
+static void a_publisher_that_is_freed_during_a_transaction_gets_no_callback(void **state) {
+        Fixture *fixture = *state;
         unsigned idle;
 
-        publish(room, "web.service", "running");
-        room->publisher = publisher_free(room->publisher);
-        idle = room->idle;
-        HOST_UNTIL(room->host, has(room, "web.service", "running"));
-        assert_int_equal(room->idle, idle);
+        publish(fixture, "web.service", "running");
+        fixture->publisher = publisher_free(fixture->publisher);
+        idle = fixture->idle;
+        HOST_UNTIL(fixture->host, has(fixture, "web.service", "running"));
+        assert_int_equal(fixture->idle, idle);
 }
 
 int main(int argc, char *argv[]) {
-#define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
+#define in_fixture(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
-                in_a_room(a_success_costs_no_pause),
-                in_a_room(a_state_goes_out_at_once_and_says_when_the_next_may),
-                in_a_room(who_finds_that_the_next_may_not_go_out_yet_is_called_when_it_may),
-                in_a_room(the_earliest_of_several_times_counts_and_a_past_one_is_now),
-                in_a_room(at_most_five_transactions_go_out_in_a_second),
-                in_a_room(a_unit_that_flaps_is_told_once_a_second_and_others_are_not_held),
-                in_a_room(what_an_order_brings_about_is_told_at_once),
-                cmocka_unit_test(a_host_without_a_quorum_is_told_to_try_again),
-                in_a_room(who_goes_while_a_state_is_on_its_way_hears_no_more),
+                in_fixture(a_success_causes_no_pause),
+                in_fixture(a_state_is_sent_at_once_and_the_callback_comes_when_the_next_one_may_be),
+                in_fixture(a_rejected_offer_is_followed_by_a_callback_when_it_is_possible),
+                in_fixture(the_earliest_of_several_times_counts_and_a_past_time_means_now),
+                in_fixture(at_most_five_transactions_are_sent_in_a_second),
+                in_fixture(a_flapping_unit_is_published_once_a_second_and_delays_no_other_unit),
+                in_fixture(the_effect_of_an_assignment_is_published_at_once),
+                cmocka_unit_test(without_a_quorum_publication_is_retried),
+                in_fixture(a_publisher_that_is_freed_during_a_transaction_gets_no_callback),
         };
 
         return run_side_by_side(tests, ELEMENTS(tests), argc > 1 ? argv[1] : NULL);

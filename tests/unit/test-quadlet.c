@@ -1,4 +1,4 @@
-/* Quadlet files: which service is made of which, and what is refused before a host could. */
+/* Quadlet files: names of their services, and files that are rejected. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,7 +18,7 @@ static void assert_service(const char *name, const char *expected) {
         assert_string_equal(service, expected);
 }
 
-static void the_services_name_follows_from_the_files(void **state) {
+static void the_service_name_follows_from_the_file_name(void **state) {
         assert_service("web.container", "web.service");
         assert_service("web@.container", "web@.service");
         assert_service("web@a.b.container", "web@a.b.service");
@@ -46,7 +46,7 @@ static void assert_sources(const char *service, const char *expected) {
         assert_string_equal(t.chars ?: "", expected);
 }
 
-static void a_service_may_be_made_of_these(void **state) {
+static void the_sources_of_a_service_are_enumerated(void **state) {
         assert_sources("web.service", " web.container web.kube");
         assert_sources("web-volume.service", " web-volume.container web-volume.kube web.volume");
         assert_sources("-pod.service", " -pod.container -pod.kube");
@@ -62,7 +62,7 @@ static void assert_verdict(const char *name, const char *text, const char *expec
         assert_string_equal(err.message, expected);
 }
 
-static void a_file_has_the_section_of_its_type_and_what_that_needs(void **state) {
+static void a_file_needs_the_section_of_its_type_and_its_required_option(void **state) {
         assert_verdict("web.container",
                        "[Container]\nImage=x\n[Service]\nRestart=always\n[X-Fleet]\nGlobal=true\n", "");
         assert_verdict("web.container", "[Container]\nRootfs=/x\n", "");
@@ -74,14 +74,14 @@ static void a_file_has_the_section_of_its_type_and_what_that_needs(void **state)
         assert_verdict("web.kube", "[Kube]\nNetwork=x\n", "[Kube] needs Yaml=");
         assert_verdict("web.image", "[Image]\nAllTags=yes\n", "[Image] needs Image=");
         assert_verdict("web.build", "[Build]\nFile=x\n", "[Build] needs ImageTag=");
-        /* These say enough by being there. */
+        /* The section alone is enough. */
         assert_verdict("data.volume", "[Volume]\n", "");
         assert_verdict("lan.network", "# mine\n  [Network]", "");
         assert_verdict("group.pod", "[Pod]\n[Install]\nWantedBy=x.target\n", "");
         assert_verdict("data.volume", "[Volumes]\n", "a .volume file has a section [Volume]; here is none");
 }
 
-static void what_cannot_be_followed_is_refused(void **state) {
+static void unsupported_files_are_rejected(void **state) {
         char name[UNIT_NAME_MAX + 1];
 
         assert_verdict("data.volume", "[Volume]\n[Container]\nImage=x\n",
@@ -100,10 +100,10 @@ static void what_cannot_be_followed_is_refused(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(the_services_name_follows_from_the_files),
-                cmocka_unit_test(a_service_may_be_made_of_these),
-                cmocka_unit_test(a_file_has_the_section_of_its_type_and_what_that_needs),
-                cmocka_unit_test(what_cannot_be_followed_is_refused),
+                cmocka_unit_test(the_service_name_follows_from_the_file_name),
+                cmocka_unit_test(the_sources_of_a_service_are_enumerated),
+                cmocka_unit_test(a_file_needs_the_section_of_its_type_and_its_required_option),
+                cmocka_unit_test(unsupported_files_are_rejected),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -830,12 +830,12 @@ static void write_round(MemoryDisk *memory) {
         raft_log_files_done(&f);
 }
 
-static int load_round(MemoryDisk *memory, uint64_t *ret_last, uint32_t *ret_write, char torn[64],
-                      Error *err) {
+static int load_round(MemoryDisk *memory, uint64_t *ret_last, uint32_t *ret_write,
+                      char torn[RAFT_LOG_TORN_SIZE], Error *err) {
         RaftLogFiles f = { .disk = &memory->base, .file_size = 4096 };
         RaftEntries entries = {};
         uint64_t first;
-        int r = raft_log_files_load(&f, 0, 0, &entries, &first, torn, 64, err);
+        int r = raft_log_files_load(&f, 0, 0, &entries, &first, torn, err);
 
         *ret_last = raft_entries_last(&entries);
         *ret_write = f.write;
@@ -848,7 +848,7 @@ static void after_2_to_32_writes_the_log_goes_on_and_loads(void **state) {
         MemoryDisk memory;
         uint64_t last;
         uint32_t write;
-        char torn[64];
+        char torn[RAFT_LOG_TORN_SIZE];
 
         memory_disk_init(&memory, 1);
         write_round(&memory);
@@ -868,7 +868,7 @@ static void a_bad_record_before_the_numbers_go_round_is_no_torn_one(void **state
                 Error err = {};
                 uint64_t last;
                 uint32_t write;
-                char torn[64];
+                char torn[RAFT_LOG_TORN_SIZE];
                 int r;
 
                 memory_disk_init(&memory, 1);
@@ -903,7 +903,7 @@ static void files_beyond_eight_digits_are_found_and_in_the_order_of_their_number
                 RaftLogFile *before = NEW0(RaftLogFile, 1);
                 RaftLogFiles f = { .file_size = 4096, .write = 1, .items = before, .n = 1, .capacity = 1 };
                 MemoryDisk memory;
-                char torn[64];
+                char torn[RAFT_LOG_TORN_SIZE];
                 uint64_t last;
                 uint32_t write;
                 size_t size;

@@ -112,8 +112,8 @@ int __wrap_loop_work(Loop *loop, Work *work) {
         return 0;
 }
 
-int __wrap_data_dir_room(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total);
-int __wrap_data_dir_room(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total) {
+int __wrap_data_dir_space(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total);
+int __wrap_data_dir_space(const DataDir *folder, uint64_t *ret_free, uint64_t *ret_total) {
         *ret_free = world.room;
         *ret_total = world.total;
         return world.room_error;
@@ -239,7 +239,7 @@ static void begin(void) {
         memset(&world, 0, sizeof(world));
         fake_begin("VVVVVV");
         fake.on_frame = on_frame;
-        fake.replica.folder = (DataDir) { .fd = -1, .path = (char *) "/tree", .checkpoint = { .fd = -1 } };
+        fake.replica.data_dir = (DataDir) { .fd = -1, .path = (char *) "/tree", .checkpoint = { .fd = -1 } };
         world.n_descriptors = n_descriptors();
         world.room = world.total = UINT64_MAX;
         log_set_sink(on_log, NULL);
@@ -249,7 +249,7 @@ static void begin(void) {
 
 /* The checkpoint of entry 50; its file lacks 'lacks' bytes. */
 static void make_checkpoint(size_t lacks) {
-        Checkpoint *c = &fake.replica.folder.checkpoint;
+        Checkpoint *c = &fake.replica.data_dir.checkpoint;
         _cleanup_free_ uint8_t *bytes = malloc(SIZE);
 
         assert_non_null(bytes);
@@ -271,7 +271,7 @@ _Static_assert(SIZE == 1573864, "the text above has it");
 
 static void end(void) {
         assert_null(transfers_free(t));
-        checkpoint_done(&fake.replica.folder.checkpoint);
+        checkpoint_done(&fake.replica.data_dir.checkpoint);
         assert_int_equal(n_descriptors(), world.n_descriptors);
         assert_int_equal(loop_next_due_ms(&fake.loop), UINT64_MAX);
         log_set_sink(NULL, NULL);
@@ -379,18 +379,18 @@ static void each_descriptor_will_do(void **state) {
                 if (i == 0)
                         close(0);
                 make_checkpoint(0);
-                assert_true(i > 0 || fake.replica.folder.checkpoint.fd == 0);
+                assert_true(i > 0 || fake.replica.data_dir.checkpoint.fd == 0);
                 if (i == 1)
                         close(0);
                 transfers_send(t, 2, 50);
                 fake_assert_said(BEGINS("2") FOUR("2", "1"));
                 if (i == 0) {
                         hear_ack(0, ROTTEN);
-                        assert_true(fake.replica.folder.rotten);
+                        assert_true(fake.replica.data_dir.corrupt);
                         assert_int_equal(fcntl(0, F_GETFD), -1);
                 }
                 assert_null(transfers_free(t));
-                checkpoint_done(&fake.replica.folder.checkpoint);
+                checkpoint_done(&fake.replica.data_dir.checkpoint);
                 assert_int_equal(transfers_new(&t, &fake.replica), 0);
 
                 hear_begin(4);
@@ -531,7 +531,7 @@ static void a_checkpoint_is_made_where_there_is_none_that_is_new_enough(void **s
         world.match = 50; /* of a transfer that has not begun, the index that was asked for counts */
         fake_pass(STEP_MS);
         fake_assert_said("checkpoint\n");
-        fake.replica.folder.checkpoint.meta.applied = 51;
+        fake.replica.data_dir.checkpoint.meta.applied = 51;
         transfers_step(t);
         fake_assert_said("log 6: sending the tree of entry 51 (1573864 bytes) to replica 2\n" FOUR("2", "2"));
         transfers_drop(t);
@@ -652,7 +652,7 @@ static void a_refused_tree_is_sent_again_after_a_second(void **state) {
         fake_assert_said("");
         fake_pass(1);
         fake_assert_said(BEGINS("2") FOUR("2", "2"));
-        assert_false(fake.replica.folder.rotten);
+        assert_false(fake.replica.data_dir.corrupt);
         end();
 }
 
@@ -716,8 +716,8 @@ static void a_damaged_checkpoint_is_given_up_unless_there_is_another_one(void **
         hear_ack(0, ROTTEN);
         fake_assert_said("log 3: this host's checkpoint of entry 50 is damaged, as replica 2 has found: a "
                          "new one is made\n");
-        assert_true(fake.replica.folder.rotten);
-        assert_int_equal(fake.replica.folder.checkpoint.fd, -1);
+        assert_true(fake.replica.data_dir.corrupt);
+        assert_int_equal(fake.replica.data_dir.checkpoint.fd, -1);
         fake_pass(REFUSED_MS - 1);
         fake_assert_said("");
         fake_pass(1);
@@ -725,18 +725,18 @@ static void a_damaged_checkpoint_is_given_up_unless_there_is_another_one(void **
         end();
 
         begin_sending();
-        fake.replica.folder.checkpoint.meta.applied = 51;
+        fake.replica.data_dir.checkpoint.meta.applied = 51;
         hear_ack(0, ROTTEN);
         fake_assert_said("");
-        assert_false(fake.replica.folder.rotten);
+        assert_false(fake.replica.data_dir.corrupt);
         end();
 
         begin_sending();
-        close(fake.replica.folder.checkpoint.fd);
-        fake.replica.folder.checkpoint.fd = -1;
+        close(fake.replica.data_dir.checkpoint.fd);
+        fake.replica.data_dir.checkpoint.fd = -1;
         hear_ack(0, ROTTEN);
         fake_assert_said("");
-        assert_false(fake.replica.folder.rotten);
+        assert_false(fake.replica.data_dir.corrupt);
         end();
 }
 
@@ -1008,7 +1008,7 @@ static void a_whole_tree_is_exchanged_where_ours_differs(void **state) {
 static void a_replica_that_closes_takes_no_tree(void **state) {
         begin();
         assert_true(hear(9, (Chunk) { 5, 4, 1000, 0, 1000 }));
-        fake.replica.closing = true;
+        fake.replica.state = REPLICA_CLOSING;
         text_clear(&fake.said);
         run_work();
         fake_assert_said("work ended\n");

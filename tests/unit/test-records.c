@@ -1,4 +1,4 @@
-/* The last assignment on disk: it comes back as it was, and a broken one costs no more than itself. */
+/* Assignment records on disk: they are read back unchanged, and a corrupt part affects only itself. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@
 static const char boot[] = "b0000000000000000000000000000001",
                   invocation[] = "10000000000000000000000000000000";
 
-/* The next call of these fails with that. */
+/* The next call of these fails with this error. */
 static int mkdir_error, fsync_error, fdopendir_error, link_error;
 
 int __real_mkdirat(int fd, const char *name, mode_t mode);
@@ -41,7 +41,7 @@ int __wrap_mkdirat(int fd, const char *name, mode_t mode) {
         return fails(&mkdir_error) ? -1 : __real_mkdirat(fd, name, mode);
 }
 
-/* Of a write that is held in the middle. */
+/* A write that is held in the middle. */
 static struct {
         bool armed;
         sem_t begun, goes_on, locking;
@@ -83,8 +83,8 @@ static Unit *unit_of(const char *name, const char *text) {
         return unit;
 }
 
-static AssignmentRecord *note(AssignmentRecords *n, const char *name, const char *text, AssignmentKind kind,
-                              uint64_t index) {
+static AssignmentRecord *record(AssignmentRecords *n, const char *name, const char *text, AssignmentKind kind,
+                                uint64_t index) {
         _cleanup_unit_ Unit *unit = unit_of(name, text);
         AssignmentRecord *ret = NULL;
 
@@ -102,7 +102,7 @@ static int scratch_teardown(void **state) {
         return 0;
 }
 
-static void the_first_notes_are_empty_and_make_their_folder(void **state) {
+static void the_first_records_are_empty_and_create_their_folder(void **state) {
         _cleanup_free_ char *dir = scratch_path(*state, "a/b");
         AssignmentRecords n;
 
@@ -114,10 +114,10 @@ static void the_first_notes_are_empty_and_make_their_folder(void **state) {
         records_close(&n);
 }
 
-static void what_was_saved_comes_back_to_the_byte(void **state) {
+static void saved_records_are_read_back_to_the_byte(void **state) {
         static const char text[] = "# \xc3\xa4 \"quoted\"\n[Service]\nExecStart=/bin/one\\\n  two\n";
         _cleanup_free_ char *path = scratch_path(*state, "assignment"),
-                            *bad = scratch_path(*state, "assignment.bad"), *record = NULL;
+                            *bad = scratch_path(*state, "assignment.bad"), *stored = NULL;
         const AssignmentRecord *web, *job;
         struct stat st;
         AssignmentRecords n;
@@ -125,13 +125,13 @@ static void what_was_saved_comes_back_to_the_byte(void **state) {
 
         assert_int_equal(records_open(&n, *state, NULL), 0);
         n.lineage = 77;
-        x = note(&n, "web.service", text, ASSIGNMENT_RUN, 20);
+        x = record(&n, "web.service", text, ASSIGNMENT_RUN, 20);
         memcpy(x->started_boot, boot, sizeof(boot));
         memcpy(x->before, invocation, sizeof(invocation));
         memcpy(x->invocation, invocation, sizeof(invocation));
         x->starting = x->ran = x->stopped = x->stopped_for = x->replacing = true;
         snprintf(x->job, sizeof(x->job), "condition");
-        x = note(&n, "job.service", "[Service]\nExecStart=/bin/two\n", ASSIGNMENT_LOAD, 31);
+        x = record(&n, "job.service", "[Service]\nExecStart=/bin/two\n", ASSIGNMENT_LOAD, 31);
         x->done = x->stopping = true;
         memcpy(x->owned_boot, boot, sizeof(boot));
         assert_int_equal(records_save(&n), 0);
@@ -139,12 +139,12 @@ static void what_was_saved_comes_back_to_the_byte(void **state) {
         records_close(&n);
         assert_int_equal(stat(path, &st), 0);
         assert_int_equal(st.st_mode & 07777, 0600);
-        assert_int_equal(read_file_at(AT_FDCWD, path, 4096, &record, NULL), 0);
-        assert_true(strstr(record, "job.service") < strstr(record, "web.service")); /* in order */
+        assert_int_equal(read_file_at(AT_FDCWD, path, 4096, &stored, NULL), 0);
+        assert_true(strstr(stored, "job.service") < strstr(stored, "web.service")); /* in order */
 
         assert_int_equal(records_open(&n, *state, NULL), 0);
         assert_int_equal(n.lineage, 77);
-        assert_int_equal(n.floor, 31);
+        assert_int_equal(n.acted_index, 31);
         assert_int_equal(HASH_COUNT(n.table), 2);
         web = records_get(&n, "web.service");
         assert_string_equal(web->unit->text, text);
@@ -176,8 +176,8 @@ static void what_was_saved_comes_back_to_the_byte(void **state) {
         records_close(&n);
 }
 
-/* A lineage is drawn at random from 64 bits, more than a number of JSON holds. */
-static void every_lineage_comes_back(void **state) {
+/* A lineage has 64 random bits, more than a JSON number holds. */
+static void every_lineage_is_read_back(void **state) {
         static const uint64_t lineages[] = { 1, INT64_MAX, (uint64_t) INT64_MAX + 1, UINT64_MAX };
 
         for (size_t i = 0; i < ELEMENTS(lineages); i++) {
@@ -195,13 +195,13 @@ static void every_lineage_comes_back(void **state) {
         }
 }
 
-static void a_note_that_was_removed_stays_away_but_its_index_counts(void **state) {
+static void a_removed_record_stays_removed_but_its_index_counts(void **state) {
         AssignmentRecords n;
 
         assert_int_equal(records_open(&n, *state, NULL), 0);
-        note(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ASSIGNMENT_RUN, 19)->stopping = true;
-        assert_false(note(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ASSIGNMENT_RUN, 20)
-                             ->stopping); /* it is wanted again */
+        record(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ASSIGNMENT_RUN, 19)->stopping = true;
+        assert_false(record(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ASSIGNMENT_RUN, 20)
+                             ->stopping); /* assigned again */
         records_remove(&n, "web.service");
         records_remove(&n, "never.service");
         assert_int_equal(records_save(&n), 0);
@@ -209,11 +209,11 @@ static void a_note_that_was_removed_stays_away_but_its_index_counts(void **state
 
         assert_int_equal(records_open(&n, *state, NULL), 0);
         assert_null(n.table);
-        assert_int_equal(n.floor, 20);
+        assert_int_equal(n.acted_index, 20);
         records_close(&n);
 }
 
-/* A descriptor that stays open makes it grow. */
+/* A leaked descriptor raises it. */
 static int lowest_fd(void) {
         int fd = dup(STDIN_FILENO);
 
@@ -222,7 +222,7 @@ static int lowest_fd(void) {
         return fd;
 }
 
-static void an_unchanged_note_is_not_written_again(void **state) {
+static void an_unchanged_record_is_not_written_again(void **state) {
         _cleanup_free_ char *path = scratch_path(*state, "assignment");
         struct stat before, after;
         int fd = lowest_fd(), fd_open;
@@ -230,7 +230,7 @@ static void an_unchanged_note_is_not_written_again(void **state) {
 
         assert_int_equal(records_open(&n, *state, NULL), 0);
         fd_open = lowest_fd();
-        note(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ASSIGNMENT_RUN, 20);
+        record(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ASSIGNMENT_RUN, 20);
         assert_int_equal(records_save(&n), 0);
         assert_int_equal(stat(path, &before), 0);
         assert_int_equal(records_save(&n), 0);
@@ -241,7 +241,7 @@ static void an_unchanged_note_is_not_written_again(void **state) {
         assert_int_equal(lowest_fd(), fd);
 }
 
-static void a_broken_assignment_is_kept_aside_and_the_host_goes_on(void **state) {
+static void a_corrupt_file_is_kept_under_another_name_and_the_daemon_starts(void **state) {
         static const char *const broken[] = {
                 "",
                 "{",
@@ -265,17 +265,17 @@ static void a_broken_assignment_is_kept_aside_and_the_host_goes_on(void **state)
                 assert_int_equal(records_open(&n, *state, NULL), 0);
                 assert_null(n.table);
                 assert_int_equal(n.lineage, 0);
-                assert_int_equal(n.floor, 0);
+                assert_int_equal(n.acted_index, 0);
                 assert_int_equal(access(path, F_OK), -1);
                 assert_int_equal(read_file_at(AT_FDCWD, bad, 4096, &kept, NULL), 0);
                 assert_string_equal(kept, broken[i]);
-                note(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ASSIGNMENT_RUN, 20);
+                record(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ASSIGNMENT_RUN, 20);
                 assert_int_equal(records_save(&n), 0);
                 records_close(&n);
         }
 }
 
-static void an_entry_that_cannot_be_read_costs_no_other_one(void **state) {
+static void a_corrupt_entry_affects_no_other_entry(void **state) {
         static const char *const broken[] = {
                 "{}",
                 "5",
@@ -318,7 +318,7 @@ static void an_entry_that_cannot_be_read_costs_no_other_one(void **state) {
                 assert_non_null(records_get(&n, "c.service"));
                 assert_int_equal(records_get(&n, "c.service")->index, 0);
                 assert_int_equal(n.lineage, 0xab);
-                assert_int_equal(n.floor, 9);
+                assert_int_equal(n.acted_index, 9);
                 n.dirty = true;
                 assert_int_equal(records_save(&n), 0);
                 records_close(&n);
@@ -341,20 +341,20 @@ static size_t n_texts(void *scratch) {
 
 #define ONE "[Service]\nExecStart=/bin/one\n"
 
-static void a_broken_assignment_that_cannot_be_kept_aside_ends_the_daemon_or_costs_all_of_it(void **state) {
+static void a_corrupt_file_that_cannot_be_renamed_is_an_error_or_is_read_as_empty(void **state) {
         static const char *const broken[] = { "nonsense", "{\"floor\":5,\"units\":[5]}" };
         _cleanup_free_ char *dir = scratch_path(*state, "agent"), *bad = scratch_path(dir, "assignment.bad"),
                             *path = scratch_path(dir, "assignment");
         AssignmentRecords n;
 
         assert_int_equal(mkdir(dir, 0700), 0);
-        assert_int_equal(mkdir(bad, 0700), 0); /* which no file replaces */
+        assert_int_equal(mkdir(bad, 0700), 0); /* no file replaces a folder */
         for (size_t i = 0; i < ELEMENTS(broken); i++) {
                 Error err = {};
 
                 scratch_write(path, broken[i]);
                 assert_int_equal(records_open(&n, dir, &err), -EISDIR);
-                assert_non_null(strstr(err.message, "cannot move"));
+                assert_non_null(strstr(err.message, "Failed to rename"));
                 assert_null(n.table);
                 records_close(&n);
                 assert_int_equal(access(path, F_OK), 0);
@@ -364,13 +364,13 @@ static void a_broken_assignment_that_cannot_be_kept_aside_ends_the_daemon_or_cos
         scratch_write(path, broken[1]);
         link_error = EMLINK;
         assert_int_equal(records_open(&n, dir, NULL), 0);
-        assert_int_equal(n.floor, 0);
+        assert_int_equal(n.acted_index, 0);
         records_close(&n);
         assert_int_equal(access(bad, F_OK), 0);
         assert_int_equal(access(path, F_OK), -1);
 }
 
-static void texts_of_a_mebibyte_in_all_are_in_the_one_file(void **state) {
+static void texts_of_a_mebibyte_in_total_are_in_one_file(void **state) {
         enum { UNITS = 16, TEXT_SIZE = RECORDS_INLINE_MAX / UNITS, LINE_SIZE = 64 };
         _cleanup_free_ char *text = malloc(TEXT_SIZE + 1);
         AssignmentRecords n;
@@ -384,13 +384,13 @@ static void texts_of_a_mebibyte_in_all_are_in_the_one_file(void **state) {
                 char name[32];
 
                 snprintf(name, sizeof(name), "u%u.service", i);
-                assert_int_equal(note(&n, name, text, ASSIGNMENT_RUN, 20 + i)->unit->text_size, TEXT_SIZE);
+                assert_int_equal(record(&n, name, text, ASSIGNMENT_RUN, 20 + i)->unit->text_size, TEXT_SIZE);
         }
         assert_int_equal(records_save(&n), 0);
         assert_int_equal(n_texts(*state), 0);
-        (void) note(&n, "more.service", ONE, ASSIGNMENT_RUN, 99);
+        (void) record(&n, "more.service", ONE, ASSIGNMENT_RUN, 99);
         assert_int_equal(records_save(&n), 0);
-        assert_int_equal(n_texts(*state), 1); /* they differ in comments alone */
+        assert_int_equal(n_texts(*state), 1); /* they differ in comments only */
         records_close(&n);
 }
 
@@ -403,7 +403,7 @@ static void fill(char *big, size_t size, unsigned i) {
         big[at] = 0;
 }
 
-/* As much as a host may be assigned: what was written can be read, and a change writes no text again. */
+/* As many as a host may have: a written file can be read, and a change writes no text again. */
 static void texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once(void **state) {
         enum { UNITS = 160, TEXT_SIZE = 120 * 1000 };
         _cleanup_free_ char *path = scratch_path(*state, "assignment"),
@@ -419,7 +419,7 @@ static void texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once(v
 
                 fill(big, TEXT_SIZE, i);
                 snprintf(name, sizeof(name), "u%u.service", i);
-                note(&n, name, big, ASSIGNMENT_RUN, 20 + i)->done = i % 2;
+                record(&n, name, big, ASSIGNMENT_RUN, 20 + i)->done = i % 2;
         }
         assert_int_equal(records_save(&n), 0);
         assert_int_equal(n_texts(*state), UNITS);
@@ -430,7 +430,7 @@ static void texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once(v
         assert_int_equal(records_open(&n, *state, NULL), 0);
         assert_int_equal(HASH_COUNT(n.table), UNITS);
         assert_int_equal(n.lineage, 77);
-        assert_int_equal(n.floor, 20 + UNITS - 1);
+        assert_int_equal(n.acted_index, 20 + UNITS - 1);
         assert_true(records_get(&n, "u7.service")->done);
         assert_string_equal(records_get(&n, "u159.service")->unit->text, big);
         for (unsigned i = 0; i < 2; i++) {
@@ -448,7 +448,7 @@ static void texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once(v
         assert_int_equal(stat(one, &after), 0);
         assert_int_equal(after.st_mode & 07777, 0600);
 
-        /* What nothing names any more goes; what fits is in one file again. */
+        /* Unused texts are removed; texts that fit are in one file again. */
         records_remove(&n, "u7.service");
         assert_int_equal(records_save(&n), 0);
         assert_int_equal(n_texts(*state), UNITS - 1);
@@ -461,19 +461,19 @@ static void texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once(v
         assert_int_equal(records_save(&n), 0);
         assert_int_equal(n_texts(*state), 0);
 
-        /* When it does not fit any more, all are there again. */
+        /* When they do not fit any more, all have files again. */
         for (unsigned i = 5; i < 25; i++) {
                 char name[32];
 
                 fill(big, TEXT_SIZE, i);
                 snprintf(name, sizeof(name), "u%u.service", i);
-                note(&n, name, big, ASSIGNMENT_RUN, 200 + i);
+                record(&n, name, big, ASSIGNMENT_RUN, 200 + i);
         }
         assert_int_equal(records_save(&n), 0);
         assert_int_equal(n_texts(*state), 25);
         records_close(&n);
 
-        /* What a crash left is removed by the next daemon. */
+        /* The next daemon removes files that a crash left. */
         stray = scratch_path(texts, "stray");
         scratch_write(stray, "");
         assert_int_equal(records_open(&n, *state, NULL), 0);
@@ -484,26 +484,26 @@ static void texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once(v
         records_close(&n);
 }
 
-static void a_folder_that_cannot_be_is_refused_with_a_sentence(void **state) {
+static void a_folder_that_cannot_be_created_is_rejected_with_a_message(void **state) {
         _cleanup_free_ char *file = scratch_path(*state, "file"), *dir = scratch_path(*state, "file/agent");
         Error err = {};
         AssignmentRecords n;
 
         scratch_write(file, "");
         assert_int_equal(records_open(&n, dir, &err), -ENOTDIR);
-        assert_non_null(strstr(err.message, "cannot open "));
+        assert_non_null(strstr(err.message, "Failed to open "));
         assert_non_null(strstr(err.message, "file/agent"));
 }
 
-static bool has_text(const char *dir, const AssignmentRecord *note) {
+static bool has_text(const char *dir, const AssignmentRecord *record) {
         _cleanup_free_ char *path = NULL;
 
-        assert_true(asprintf(&path, "%s/texts/%s", dir, note->unit->hash) > 0);
+        assert_true(asprintf(&path, "%s/texts/%s", dir, record->unit->hash) > 0);
         return access(path, F_OK) == 0;
 }
 
-/* As a worker writes: what changes meanwhile is of the next write. */
-static void what_changes_during_a_write_is_written_by_the_next_one(void **state) {
+/* As a worker writes: changes during a write belong to the next one. */
+static void changes_during_a_write_are_written_by_the_next_one(void **state) {
         static char large[120 * 1024] = "[Service]\nExecStart=/bin/one";
         _cleanup_free_ char *path = scratch_path(*state, "assignment");
         RecordsWrite *write;
@@ -513,18 +513,18 @@ static void what_changes_during_a_write_is_written_by_the_next_one(void **state)
         for (size_t i = strlen(large); i < sizeof(large) - 1; i++)
                 large[i] = i % 64 == 0 ? '\n' : i % 64 == 1 ? '#' : i < 64 ? ' ' : 'x';
         assert_int_equal(records_open(&n, *state, NULL), 0);
-        web = note(&n, "web.service", large, ASSIGNMENT_RUN, 20);
-        job = note(&n, "job.service", large, ASSIGNMENT_RUN, 21);
+        web = record(&n, "web.service", large, ASSIGNMENT_RUN, 20);
+        job = record(&n, "job.service", large, ASSIGNMENT_RUN, 21);
         for (unsigned i = 0; i < 8; i++) { /* together too much for the record */
                 char name[32];
 
                 snprintf(name, sizeof(name), "other-%u.service", i);
-                note(&n, name, large, ASSIGNMENT_RUN, 21);
+                record(&n, name, large, ASSIGNMENT_RUN, 21);
         }
         assert_int_equal(records_write_new(&n, &write), 1);
         assert_int_equal(records_write_new(&n, &write), 0);
         memcpy(strstr(large, "one"), "two", 3);
-        job = note(&n, "job.service", large, ASSIGNMENT_RUN, 22);
+        job = record(&n, "job.service", large, ASSIGNMENT_RUN, 22);
         records_write_run(write);
         assert_int_equal(unlink(path), 0);
         records_write_run(write); /* once is enough */
@@ -532,15 +532,15 @@ static void what_changes_during_a_write_is_written_by_the_next_one(void **state)
         assert_int_equal(records_write_end(&n, write), 0);
         write = records_write_free(write);
         assert_null(records_write_free(NULL));
-        assert_true(n.dirty && web->stored && !job->stored);
+        assert_true(n.dirty && web->text_stored && !job->text_stored);
         assert_true(has_text(*state, web) && !has_text(*state, job));
 
         assert_int_equal(records_save(&n), 0);
         assert_true(!n.dirty && has_text(*state, web) && has_text(*state, job));
 
-        /* Another text of a note that is stored. */
+        /* Another text of a record with a stored text. */
         memcpy(strstr(large, "two"), "six", 3);
-        job = note(&n, "job.service", large, ASSIGNMENT_RUN, 23);
+        job = record(&n, "job.service", large, ASSIGNMENT_RUN, 23);
         assert_int_equal(records_save(&n), 0);
         assert_true(has_text(*state, job));
         assert_int_equal(n_texts(*state), 2); /* the former one is gone */
@@ -552,8 +552,8 @@ static void what_changes_during_a_write_is_written_by_the_next_one(void **state)
 
 static char large_text[120 * 1024];
 
-/* Twelve units, with large texts that differ; 'large_text' is the last one. */
-static void note_large_ones(AssignmentRecords *n) {
+/* Record twelve units with large texts that differ; 'large_text' is the last one. */
+static void record_large_ones(AssignmentRecords *n) {
         int start = snprintf(large_text, sizeof(large_text), ONE);
 
         for (size_t i = start; i < sizeof(large_text) - 1; i++)
@@ -563,7 +563,7 @@ static void note_large_ones(AssignmentRecords *n) {
 
                 snprintf(name, sizeof(name), "u%u.service", i);
                 large_text[start - 2] = 'a' + i;
-                note(n, name, large_text, ASSIGNMENT_RUN, 20 + i);
+                record(n, name, large_text, ASSIGNMENT_RUN, 20 + i);
         }
 }
 
@@ -573,14 +573,14 @@ static void *run_write(void *write) {
         return NULL;
 }
 
-/* As a daemon does that stops while its worker writes. */
+/* As a daemon that stops while its worker writes. */
 static void a_write_that_is_run_twice_at_once_is_made_once(void **state) {
         pthread_t worker, other;
         RecordsWrite *write;
         AssignmentRecords n;
 
         assert_int_equal(records_open(&n, *state, NULL), 0);
-        note_large_ones(&n); /* of texts with a folder that is synced */
+        record_large_ones(&n); /* of texts with a folder that is synced */
         assert_int_equal(records_write_new(&n, &write), 1);
         assert_int_equal(sem_init(&hold.begun, 0, 0) | sem_init(&hold.goes_on, 0, 0) |
                                  sem_init(&hold.locking, 0, 0),
@@ -602,8 +602,8 @@ static void a_write_that_is_run_twice_at_once_is_made_once(void **state) {
         records_close(&n);
 }
 
-/* As by rm -rf while the daemon runs: with nothing that changed, and with texts in files of their own. */
-static void a_removed_folder_is_made_again_with_all_that_is_noted(void **state) {
+/* As by rm -rf while the daemon runs: without a change, and with texts in files of their own. */
+static void a_removed_folder_is_made_again_with_all_that_is_recorded(void **state) {
         _cleanup_free_ char *dir = scratch_path(*state, "agent"),
                             *elsewhere = scratch_path(*state, "elsewhere");
         RecordsWrite *write;
@@ -612,11 +612,11 @@ static void a_removed_folder_is_made_again_with_all_that_is_noted(void **state) 
 
         assert_int_equal(records_open(&n, dir, NULL), 0);
         n.lineage = 77;
-        note_large_ones(&n);
+        record_large_ones(&n);
         assert_int_equal(records_save(&n), 0);
         assert_int_equal(n_texts(dir), 12);
         assert_false(n.dirty);
-        records_check(&n);
+        records_check_dir(&n);
         assert_false(n.dirty);
 
         for (unsigned i = 0; i < 2; i++) {
@@ -624,11 +624,11 @@ static void a_removed_folder_is_made_again_with_all_that_is_noted(void **state) 
 
                 if (i == 0)
                         assert_int_equal(remove_tree_at(AT_FDCWD, dir), 0);
-                else { /* another one is in its place */
+                else { /* another folder is in its place */
                         assert_int_equal(rename(dir, elsewhere), 0);
                         assert_int_equal(mkdir(dir, 0700), 0);
                 }
-                records_check(&n);
+                records_check_dir(&n);
                 assert_int_equal(stat(dir, &st), 0);
                 assert_int_equal(st.st_mode & 07777, 0700);
                 assert_true(n.dirty);
@@ -636,19 +636,19 @@ static void a_removed_folder_is_made_again_with_all_that_is_noted(void **state) 
                 assert_int_equal(records_open(&other, dir, NULL), 0);
                 assert_int_equal(HASH_COUNT(other.table), 12);
                 assert_int_equal(other.lineage, 77);
-                assert_int_equal(other.floor, 31);
+                assert_int_equal(other.acted_index, 31);
                 assert_string_equal(records_get(&other, "u11.service")->unit->text, large_text);
                 records_close(&other);
         }
 
-        /* Nobody has looked since: the next save finds it. */
+        /* No check in between: the next save finds it. */
         assert_int_equal(remove_tree_at(AT_FDCWD, dir), 0);
-        note(&n, "u3.service", "[Service]\nExecStart=/bin/two\n", ASSIGNMENT_RUN, 40);
+        record(&n, "u3.service", "[Service]\nExecStart=/bin/two\n", ASSIGNMENT_RUN, 40);
         assert_int_equal(records_save(&n), 0);
         assert_int_equal(n_texts(dir), 12);
 
-        /* While it is written: that write is to be made again. */
-        note(&n, "u4.service", "[Service]\nExecStart=/bin/four\n", ASSIGNMENT_RUN, 50);
+        /* During a write: that write has to be repeated. */
+        record(&n, "u4.service", "[Service]\nExecStart=/bin/four\n", ASSIGNMENT_RUN, 50);
         assert_int_equal(records_write_new(&n, &write), 1);
         assert_int_equal(remove_tree_at(AT_FDCWD, dir), 0);
         records_write_run(write);
@@ -660,13 +660,13 @@ static void a_removed_folder_is_made_again_with_all_that_is_noted(void **state) 
         records_close(&n);
 }
 
-static void what_could_not_be_written_is_still_to_be(void **state) {
+static void a_failed_write_leaves_the_records_dirty(void **state) {
         _cleanup_free_ char *path = scratch_path(*state, "assignment");
         AssignmentRecords n;
 
         assert_int_equal(records_open(&n, *state, NULL), 0);
-        note(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ASSIGNMENT_RUN, 20);
-        assert_int_equal(mkdir(path, 0700), 0); /* which no file replaces */
+        record(&n, "web.service", "[Service]\nExecStart=/bin/one\n", ASSIGNMENT_RUN, 20);
+        assert_int_equal(mkdir(path, 0700), 0); /* no file replaces a folder */
         assert_int_equal(records_save(&n), -EISDIR);
         assert_true(n.dirty);
         assert_int_equal(rmdir(path), 0);
@@ -675,28 +675,28 @@ static void what_could_not_be_written_is_still_to_be(void **state) {
         records_close(&n);
 }
 
-static void what_was_started_in_another_era_of_the_same_boot_is_not_started_now(void **state) {
+static void a_unit_started_in_another_era_of_the_same_boot_does_not_count_as_started(void **state) {
         static const char other_boot[] = "b0000000000000000000000000000002";
         AssignmentRecords n;
         AssignmentRecord *x;
 
         assert_int_equal(records_open(&n, *state, NULL), 0);
-        x = note(&n, "web.service", ONE, ASSIGNMENT_RUN, 20);
+        x = record(&n, "web.service", ONE, ASSIGNMENT_RUN, 20);
         memcpy(x->started_boot, boot, sizeof(boot));
         memcpy(x->owned_boot, boot, sizeof(boot));
         x->starting = x->stopped = x->stopped_for = x->finishing = true;
-        snprintf(n.boot, sizeof(n.boot), "%s", boot); /* as of a version that knew no era */
-        records_enter(&n, boot, "");
+        snprintf(n.boot, sizeof(n.boot), "%s", boot); /* as a version without eras */
+        records_set_era(&n, boot, "");
         assert_string_equal(n.era, "");
-        records_enter(&n, boot, "0.1.0");
+        records_set_era(&n, boot, "0.1.0");
         assert_string_equal(n.era, "0.1.0");
         assert_string_equal(x->started_boot, boot);
         assert_true(x->starting && x->stopped && x->stopped_for && x->finishing);
 
         assert_int_equal(records_save(&n), 0);
-        records_enter(&n, boot, "0.1.0");
+        records_set_era(&n, boot, "0.1.0");
         assert_false(n.dirty);
-        records_enter(&n, boot, "");
+        records_set_era(&n, boot, "");
         assert_string_equal(n.era, "0.1.0");
         records_close(&n);
         assert_int_equal(records_open(&n, *state, NULL), 0);
@@ -705,7 +705,7 @@ static void what_was_started_in_another_era_of_the_same_boot_is_not_started_now(
         x = records_get(&n, "web.service");
         x->finishing = true;
 
-        records_enter(&n, boot, "0.2.0");
+        records_set_era(&n, boot, "0.2.0");
         assert_true(n.dirty);
         assert_string_equal(n.era, "0.2.0");
         assert_string_equal(x->started_boot, "");
@@ -713,14 +713,14 @@ static void what_was_started_in_another_era_of_the_same_boot_is_not_started_now(
         assert_false(x->starting || x->stopped || x->stopped_for || x->finishing);
 
         memcpy(x->started_boot, boot, sizeof(boot));
-        records_enter(&n, other_boot, "0.3.0");
+        records_set_era(&n, other_boot, "0.3.0");
         assert_string_equal(n.boot, other_boot);
         assert_string_equal(n.era, "0.3.0");
-        assert_string_equal(x->started_boot, boot); /* which says by itself that it is not of this one */
+        assert_string_equal(x->started_boot, boot); /* its boot ID shows that it is not of this boot */
         records_close(&n);
 }
 
-/* The name of the temporary file of 'name' is taken, so that it cannot be written. */
+/* Occupy the name of the temporary file of 'name', so that it cannot be written. */
 static char *take_temporary(const char *folder, const char *name) {
         char temporary[FILE_TEMPORARY_SIZE];
         char *path;
@@ -731,15 +731,15 @@ static char *take_temporary(const char *folder, const char *name) {
         return path;
 }
 
-static void what_cannot_be_written_leaves_what_is_there_as_it_was(void **state) {
+static void a_failed_write_leaves_the_files_unchanged(void **state) {
         _cleanup_free_ char *path = scratch_path(*state, "assignment"),
-                            *texts = scratch_path(*state, "texts"), *text = NULL, *record = NULL;
+                            *texts = scratch_path(*state, "texts"), *text = NULL, *stored = NULL;
         struct stat before, after;
         AssignmentRecords n;
         AssignmentRecord *x;
 
         assert_int_equal(records_open(&n, *state, NULL), 0);
-        note_large_ones(&n);
+        record_large_ones(&n);
         scratch_write(texts, "no folder");
         assert_int_equal(records_save(&n), -ENOTDIR);
         assert_true(n.dirty);
@@ -750,20 +750,20 @@ static void what_cannot_be_written_leaves_what_is_there_as_it_was(void **state) 
         assert_int_equal(stat(path, &before), 0);
 
         large_text[strlen(ONE) - 2] = 'z';
-        x = note(&n, "u0.service", large_text, ASSIGNMENT_RUN, 40);
+        x = record(&n, "u0.service", large_text, ASSIGNMENT_RUN, 40);
         text = take_temporary(texts, x->unit->hash);
         assert_int_equal(records_save(&n), -EISDIR);
         assert_true(n.dirty);
         assert_int_equal(stat(path, &after), 0);
         assert_true(before.st_ino == after.st_ino && before.st_mtim.tv_nsec == after.st_mtim.tv_nsec);
-        assert_int_equal(n_texts(*state), 12 + 1); /* with what is in the way */
+        assert_int_equal(n_texts(*state), 12 + 1); /* and the obstacle */
         assert_int_equal(rmdir(text), 0);
 
-        /* The record still names the former text. */
-        record = take_temporary(*state, "assignment");
+        /* The file still refers to the former text. */
+        stored = take_temporary(*state, "assignment");
         assert_int_equal(records_save(&n), -EISDIR);
         assert_int_equal(n_texts(*state), 12 + 1);
-        assert_int_equal(rmdir(record), 0);
+        assert_int_equal(rmdir(stored), 0);
 
         assert_int_equal(records_save(&n), 0);
         assert_int_equal(n_texts(*state), 12);
@@ -781,7 +781,7 @@ static void a_text_that_was_written_before_another_failed_is_not_written_again(v
         AssignmentRecords n;
 
         assert_int_equal(records_open(&n, *state, NULL), 0);
-        note_large_ones(&n);
+        record_large_ones(&n);
         for (const AssignmentRecord *x = n.table; x; x = x->hh.next)
                 if (!first || strcmp(x->unit->hash, first->unit->hash) < 0) {
                         second = first;
@@ -792,7 +792,7 @@ static void a_text_that_was_written_before_another_failed_is_not_written_again(v
         taken = take_temporary(texts, second->unit->hash);
         path = scratch_path(texts, first->unit->hash);
         assert_int_equal(records_save(&n), -EISDIR);
-        assert_true(first->stored && !second->stored);
+        assert_true(first->text_stored && !second->text_stored);
         assert_int_equal(stat(path, &before), 0);
         assert_int_equal(rmdir(taken), 0);
         assert_int_equal(records_save(&n), 0);
@@ -801,29 +801,29 @@ static void a_text_that_was_written_before_another_failed_is_not_written_again(v
         records_close(&n);
 }
 
-static void an_error_of_the_folder_of_texts_is_one_of_the_save(void **state) {
+static void an_error_of_the_folder_of_texts_is_returned_by_the_save(void **state) {
         _cleanup_free_ char *path = scratch_path(*state, "assignment");
         int *errors[] = { &mkdir_error, &fsync_error };
         AssignmentRecords n;
 
         assert_int_equal(records_open(&n, *state, NULL), 0);
-        note_large_ones(&n);
+        record_large_ones(&n);
         for (size_t i = 0; i < ELEMENTS(errors); i++) {
                 *errors[i] = ENOSPC;
                 assert_int_equal(records_save(&n), -ENOSPC);
                 assert_int_equal(*errors[i], 0);
-                assert_int_equal(access(path, F_OK), -1); /* it would name texts that may not be there */
+                assert_int_equal(access(path, F_OK), -1); /* it would refer to texts that may not exist */
         }
         assert_int_equal(records_save(&n), 0);
         records_close(&n);
 }
 
-static void texts_that_cannot_be_listed_stay_and_cost_no_descriptor(void **state) {
+static void texts_that_cannot_be_listed_stay_and_leak_no_descriptor(void **state) {
         int fd_open;
         AssignmentRecords n;
 
         assert_int_equal(records_open(&n, *state, NULL), 0);
-        note_large_ones(&n);
+        record_large_ones(&n);
         assert_int_equal(records_save(&n), 0);
         fd_open = lowest_fd();
         records_remove(&n, "u0.service");
@@ -835,13 +835,13 @@ static void texts_that_cannot_be_listed_stay_and_cost_no_descriptor(void **state
         records_close(&n);
 }
 
-/* As of a daemon whose standard input is closed. */
+/* As in a daemon whose standard input is closed. */
 static void fill_field(char *field, size_t size) {
         memset(field, 'x', size - 1);
         field[size - 1] = 0;
 }
 
-static void more_than_could_be_read_again_is_not_written(void **state) {
+static void records_above_the_size_limit_are_not_written(void **state) {
         enum { UNITS = RECORDS_SIZE_MAX / 500 };
         _cleanup_free_ char *dir = scratch_path(*state, "agent");
         _cleanup_unit_ Unit *unit = unit_of("first.service", "[Service]\nExecStart=/x\n");
@@ -850,7 +850,7 @@ static void more_than_could_be_read_again_is_not_written(void **state) {
         assert_int_equal(records_open(&n, dir, NULL), 0);
         assert_int_equal(records_put(&n, unit, ASSIGNMENT_RUN, 1, 2, NULL), 0);
         assert_int_equal(records_save(&n), 0);
-        for (unsigned i = 0; i < UNITS; i++) { /* all of one text, which is not read for each */
+        for (unsigned i = 0; i < UNITS; i++) { /* all with one text, which is not read for each */
                 AssignmentRecord *one = NEW0(AssignmentRecord, 1);
 
                 assert_non_null(one);
@@ -876,7 +876,7 @@ static void more_than_could_be_read_again_is_not_written(void **state) {
         records_close(&n);
 }
 
-static void the_lowest_descriptor_serves_as_any_other(void **state) {
+static void descriptor_zero_is_used_like_any_other(void **state) {
         RecordsWrite *write;
         AssignmentRecords n;
 
@@ -888,7 +888,7 @@ static void the_lowest_descriptor_serves_as_any_other(void **state) {
                 if (when == 0)
                         close(STDIN_FILENO);
                 assert_int_equal(records_open(&n, dir, NULL), 0);
-                note_large_ones(&n);
+                record_large_ones(&n);
                 assert_int_equal(records_save(&n), 0);
                 records_remove(&n, "u0.service");
                 if (when == 1)
@@ -905,7 +905,7 @@ static void the_lowest_descriptor_serves_as_any_other(void **state) {
                 assert_int_equal(dup2(input, STDIN_FILENO), STDIN_FILENO);
                 close(input);
                 fd = dup(STDIN_FILENO);
-                records_close(&n); /* closes nothing that others have opened since */
+                records_close(&n); /* closes no descriptor that others have opened since */
                 assert_true(fcntl(STDIN_FILENO, F_GETFD) >= 0 && fcntl(fd, F_GETFD) >= 0);
                 close(fd);
         }
@@ -914,28 +914,28 @@ static void the_lowest_descriptor_serves_as_any_other(void **state) {
 int main(void) {
 #define in_scratch(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
         const struct CMUnitTest tests[] = {
-                in_scratch(the_first_notes_are_empty_and_make_their_folder),
-                in_scratch(what_was_saved_comes_back_to_the_byte),
-                in_scratch(every_lineage_comes_back),
-                in_scratch(a_note_that_was_removed_stays_away_but_its_index_counts),
-                in_scratch(an_unchanged_note_is_not_written_again),
-                in_scratch(a_broken_assignment_is_kept_aside_and_the_host_goes_on),
-                in_scratch(an_entry_that_cannot_be_read_costs_no_other_one),
-                in_scratch(a_broken_assignment_that_cannot_be_kept_aside_ends_the_daemon_or_costs_all_of_it),
-                in_scratch(texts_of_a_mebibyte_in_all_are_in_the_one_file),
+                in_scratch(the_first_records_are_empty_and_create_their_folder),
+                in_scratch(saved_records_are_read_back_to_the_byte),
+                in_scratch(every_lineage_is_read_back),
+                in_scratch(a_removed_record_stays_removed_but_its_index_counts),
+                in_scratch(an_unchanged_record_is_not_written_again),
+                in_scratch(a_corrupt_file_is_kept_under_another_name_and_the_daemon_starts),
+                in_scratch(a_corrupt_entry_affects_no_other_entry),
+                in_scratch(a_corrupt_file_that_cannot_be_renamed_is_an_error_or_is_read_as_empty),
+                in_scratch(texts_of_a_mebibyte_in_total_are_in_one_file),
                 in_scratch(texts_beyond_a_mebibyte_are_in_files_of_their_own_and_written_once),
-                in_scratch(what_changes_during_a_write_is_written_by_the_next_one),
-                in_scratch(what_could_not_be_written_is_still_to_be),
+                in_scratch(changes_during_a_write_are_written_by_the_next_one),
+                in_scratch(a_failed_write_leaves_the_records_dirty),
                 in_scratch(a_write_that_is_run_twice_at_once_is_made_once),
-                in_scratch(a_removed_folder_is_made_again_with_all_that_is_noted),
-                in_scratch(a_folder_that_cannot_be_is_refused_with_a_sentence),
-                in_scratch(what_was_started_in_another_era_of_the_same_boot_is_not_started_now),
-                in_scratch(what_cannot_be_written_leaves_what_is_there_as_it_was),
+                in_scratch(a_removed_folder_is_made_again_with_all_that_is_recorded),
+                in_scratch(a_folder_that_cannot_be_created_is_rejected_with_a_message),
+                in_scratch(a_unit_started_in_another_era_of_the_same_boot_does_not_count_as_started),
+                in_scratch(a_failed_write_leaves_the_files_unchanged),
                 in_scratch(a_text_that_was_written_before_another_failed_is_not_written_again),
-                in_scratch(an_error_of_the_folder_of_texts_is_one_of_the_save),
-                in_scratch(texts_that_cannot_be_listed_stay_and_cost_no_descriptor),
-                in_scratch(more_than_could_be_read_again_is_not_written),
-                in_scratch(the_lowest_descriptor_serves_as_any_other),
+                in_scratch(an_error_of_the_folder_of_texts_is_returned_by_the_save),
+                in_scratch(texts_that_cannot_be_listed_stay_and_leak_no_descriptor),
+                in_scratch(records_above_the_size_limit_are_not_written),
+                in_scratch(descriptor_zero_is_used_like_any_other),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

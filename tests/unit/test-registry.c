@@ -15,6 +15,7 @@
 #include "fleetd/registry/registry.h"
 #include "io/loop_uv.h"
 #include "tests/lib/scratch.h"
+#include "tests/lib/store_inside.h"
 
 enum { PATIENCE_S = 60, PATIENCE_MS = 20000 };
 
@@ -30,8 +31,8 @@ typedef struct World {
         KvStore *store;
         Registry *registry;
         Engine *engine;
-        RegistryListener listener;
-        unsigned heard[CHANGED_CLUSTER + 1];
+        RegistryObserver listener;
+        unsigned notified[CHANGED_CLUSTER + 1];
         Timer timer;
         bool (*is_true)(struct World *w);
         bool was_true;
@@ -76,7 +77,7 @@ static bool leads(World *w) {
 }
 
 static void on_change(void *userdata, const RegistryChange *change) {
-        ((World *) userdata)->heard[change->kind]++;
+        ((World *) userdata)->notified[change->kind]++;
 }
 
 static const void *without_timers; /* whose timers find no memory */
@@ -96,8 +97,8 @@ static unsigned warnings;
 static uint64_t failures_at_warning;
 static const Engine *warning_engine; /* whose failures are counted */
 
-/* The engine tells each of its 700 orders; here nobody needs to read them. */
-static void keep_quiet(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+/* The engine logs each of its 700 assignments. */
+static void ignore_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         EngineCounts counts = {};
 
         if (priority > LOG_WARNING)
@@ -129,8 +130,8 @@ static int begin(void **state) {
                 fail_msg("%s", err.message);
         run_until(w, leads);
         assert_int_equal(registry_new(&w->registry, w->loop, w->store, self), 0);
-        w->listener = (RegistryListener) { .on_change = on_change, .userdata = w };
-        registry_listen(w->registry, &w->listener);
+        w->listener = (RegistryObserver) { .on_change = on_change, .userdata = w };
+        registry_observe(w->registry, &w->listener);
         *state = w;
         return 0;
 }
@@ -146,7 +147,7 @@ static bool is_closed(World *w) {
 static int end(void **state) {
         World *w = *state;
 
-        registry_unlisten(w->registry, &w->listener);
+        registry_unobserve(w->registry, &w->listener);
         engine_free(w->engine);
         registry_free(w->registry);
         kv_close(w->store, on_closed, w);
@@ -161,22 +162,22 @@ static int end(void **state) {
         return 0;
 }
 
-/* -- Asking -- */
+/* -- Requests -- */
 
-static void on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+static void on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
         World *w = userdata;
 
         w->answered++;
         w->status = status;
         w->index = index;
-        assert_int_equal(sentence[0] == 0, status == KV_OK);
+        assert_int_equal(message[0] == 0, status == KV_OK);
 }
 
 static bool is_answered(World *w) {
         return w->answered == w->asked;
 }
 
-/* The answer; when it was yes, the picture knows as well. */
+/* Return the status; after KV_OK, the cluster view has the change. */
 static bool is_known(World *w) {
         return w->status != KV_OK || registry_cluster(w->registry)->index >= w->index;
 }
@@ -239,19 +240,12 @@ static ClusterUnit *unit(World *w, const char *name) {
 }
 
 static bool key_exists(World *w, const char *key) {
-        TreeTxn *txn;
-        KvNode node;
-        int r;
-
-        assert_int_equal(kv_read(w->store, &txn), 0);
-        r = tree_get(txn, kv_string(key), &node);
-        tree_abort(txn);
-        return r >= 0;
+        return store_has(w->store, key);
 }
 
 /* -- Registry -- */
 
-static void a_submitted_unit_is_in_the_picture_with_its_target(void **state) {
+static void a_submitted_unit_is_in_the_view_with_its_target(void **state) {
         World *w = *state;
 
         assert_true(registry_ready(w->registry));
@@ -259,8 +253,8 @@ static void a_submitted_unit_is_in_the_picture_with_its_target(void **state) {
                          KV_OK);
         assert_int_equal(unit(w, "a.service")->target, TARGET_LAUNCHED);
         assert_int_equal(unit(w, "a.service")->target_index, w->index);
-        assert_int_equal(w->heard[CHANGED_UNIT], 1);
-        assert_int_equal(w->heard[CHANGED_TARGET], 1);
+        assert_int_equal(w->notified[CHANGED_UNIT], 1);
+        assert_int_equal(w->notified[CHANGED_TARGET], 1);
 
         /* A new text alone leaves the target; a new unit alone is inactive. */
         assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/false\n", false, 0), KV_OK);
@@ -270,7 +264,7 @@ static void a_submitted_unit_is_in_the_picture_with_its_target(void **state) {
         assert_true(unit(w, "b.service")->target_index > 0);
 }
 
-static void a_picture_read_anew_is_the_same(void **state) {
+static void a_second_scan_yields_the_same_view(void **state) {
         World *w = *state;
         uint64_t index;
 
@@ -279,14 +273,14 @@ static void a_picture_read_anew_is_the_same(void **state) {
         machine(w, other);
         index = unit(w, "a.service")->index;
         registry_reset(w->registry);
-        assert_int_equal(w->heard[CHANGED_ALL], 1);
+        assert_int_equal(w->notified[CHANGED_ALL], 1);
         assert_int_equal(unit(w, "a.service")->index, index);
         assert_int_equal(unit(w, "a.service")->target, TARGET_LOADED);
         assert_int_equal(cluster_machine(registry_cluster(w->registry), other)->presence, PRESENCE_UP);
         assert_string_equal(cluster_machine(registry_cluster(w->registry), other)->presence_reason,
                             "a test says so");
 
-        /* And goes on. */
+        /* It follows later events. */
         assert_int_equal(
                 change(w,
                        (UnitChange) { .name = "a.service", .has_target = true, .target = TARGET_LAUNCHED }),
@@ -294,7 +288,7 @@ static void a_picture_read_anew_is_the_same(void **state) {
         assert_int_equal(unit(w, "a.service")->target, TARGET_LAUNCHED);
 }
 
-static void what_does_not_hold_is_refused_and_changes_nothing(void **state) {
+static void a_change_whose_check_fails_is_rejected_and_changes_nothing(void **state) {
         World *w = *state;
         _cleanup_unit_ Unit *a = make_unit("a.service", "[Service]\nExecStart=/bin/true\n");
 
@@ -327,7 +321,7 @@ static void several_changes_are_all_or_nothing(void **state) {
         assert_int_equal(answer(w, registry_change_units(w->registry, changes, 0, on_done, w)), KV_OK);
 }
 
-static AssignmentChange order_for(World *w, const char *name, AssignmentKind kind) {
+static AssignmentChange assignment_for(World *w, const char *name, AssignmentKind kind) {
         ClusterAssignment *o = cluster_assignment(registry_cluster(w->registry), self, name);
         AssignmentChange c = { .kind = kind,
                                .unit_index = unit(w, name) ? unit(w, name)->index : 0,
@@ -339,57 +333,58 @@ static AssignmentChange order_for(World *w, const char *name, AssignmentKind kin
         return c;
 }
 
-static void an_order_holds_only_for_what_it_was_planned_on(void **state) {
+static void an_assignment_is_valid_only_with_the_keys_it_was_planned_on(void **state) {
         World *w = *state;
         AssignmentChange c;
 
         assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED),
                          KV_OK);
-        c = order_for(w, "a.service", ASSIGNMENT_RUN);
+        c = assignment_for(w, "a.service", ASSIGNMENT_RUN);
         assert_int_equal(answer(w, registry_assign(w->registry, term(w) + 1, &c, 1, on_done, w)),
                          KV_TERM_CHANGED);
         assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/false\n", false, 0), KV_OK);
         assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)),
                          KV_COMPARE_FAILED);
 
-        c = order_for(w, "a.service", ASSIGNMENT_RUN);
+        c = assignment_for(w, "a.service", ASSIGNMENT_RUN);
         assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
-        assert_string_equal(unit(w, "a.service")->assignments->reason, "why not");
-        assert_int_equal(unit(w, "a.service")->assignments->term, term(w));
+        assert_string_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->reason, "why not");
+        assert_int_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->term, term(w));
         assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_EXISTS);
 
-        c = order_for(w, "a.service", ASSIGNMENT_STOP);
+        c = assignment_for(w, "a.service", ASSIGNMENT_STOP);
         assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
-        assert_int_equal(unit(w, "a.service")->assignments->kind, ASSIGNMENT_STOP);
-        assert_true(unit(w, "a.service")->assignments->created < unit(w, "a.service")->assignments->index);
+        assert_int_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->kind, ASSIGNMENT_STOP);
+        assert_true(LIST_FIRST(&unit(w, "a.service")->assignments)->created <
+                    LIST_FIRST(&unit(w, "a.service")->assignments)->index);
 }
 
-static void an_obeyed_order_goes_with_its_state(void **state) {
+static void an_executed_assignment_to_stop_is_deleted_with_its_state(void **state) {
         World *w = *state;
         StateChange s = { .unit = "a.service" };
         AssignmentChange c;
 
         assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED),
                          KV_OK);
-        c = order_for(w, "a.service", ASSIGNMENT_STOP);
+        c = assignment_for(w, "a.service", ASSIGNMENT_STOP);
         assert_int_equal(answer(w, registry_assign(w->registry, term(w), &c, 1, on_done, w)), KV_OK);
         assert_int_equal(unit_state_init(&s.state, "loaded", "active", "running",
                                          unit(w, "a.service")->unit->hash, 1, false),
                          0);
         assert_int_equal(answer(w, registry_publish(w->registry, &s, 1, on_done, w)), KV_OK);
-        assert_string_equal(unit(w, "a.service")->states->state.sub, "running");
+        assert_string_equal(LIST_FIRST(&unit(w, "a.service")->states)->state.sub, "running");
 
-        /* Obeying an order that is no longer this one is refused. */
-        s.remove = s.obeyed = true;
-        s.order_index = 999;
+        /* Deleting an assignment that was replaced is rejected. */
+        s.remove = s.stopped = true;
+        s.assignment_index = 999;
         assert_int_equal(answer(w, registry_publish(w->registry, &s, 1, on_done, w)), KV_COMPARE_FAILED);
-        s.order_index = unit(w, "a.service")->assignments->index;
+        s.assignment_index = LIST_FIRST(&unit(w, "a.service")->assignments)->index;
         assert_int_equal(answer(w, registry_publish(w->registry, &s, 1, on_done, w)), KV_OK);
-        assert_null(unit(w, "a.service")->assignments);
-        assert_null(unit(w, "a.service")->states);
+        assert_true(LIST_EMPTY(&unit(w, "a.service")->assignments));
+        assert_true(LIST_EMPTY(&unit(w, "a.service")->states));
 
-        /* Removing a state that is not there is no error. */
-        s.obeyed = false;
+        /* Removing an absent state is no error. */
+        s.stopped = false;
         assert_int_equal(answer(w, registry_publish(w->registry, &s, 1, on_done, w)), KV_OK);
         unit_state_done(&s.state);
 }
@@ -408,7 +403,7 @@ static void a_raft_id_is_given_once(void **state) {
         assert_int_equal(answer(w, registry_admit(w->registry, other, "10.0.0.2:2380", &second, on_done, w)),
                          KV_OK);
         assert_int_equal(second, first + 1);
-        assert_int_equal(answer(w, registry_forget_member(w->registry, other, on_done, w)), KV_OK);
+        assert_int_equal(answer(w, registry_remove_member(w->registry, other, on_done, w)), KV_OK);
         assert_null(cluster_machine(registry_cluster(w->registry), other));
         assert_int_equal(answer(w, registry_admit(w->registry, other, "10.0.0.2:2380", &third, on_done, w)),
                          KV_OK);
@@ -416,14 +411,14 @@ static void a_raft_id_is_given_once(void **state) {
 }
 
 static bool target_is_unknown(World *w) {
-        return unit(w, "a.service") && cluster_unit_lacks(unit(w, "a.service"), LAYOUT_TARGET);
+        return unit(w, "a.service") && cluster_unit_has_unreadable(unit(w, "a.service"), LAYOUT_TARGET);
 }
 
 static void ignore_result(void *userdata, const KvResult *result) {
         assert_int_equal(result->status, KV_OK);
 }
 
-static void a_value_that_cannot_be_read_is_told_once(void **state) {
+static void a_value_that_cannot_be_read_is_logged_once(void **state) {
         World *w = *state;
         KvCommand nonsense = { .op = KV_SET,
                                .key = kv_string("/_fleet/target/a.service"),
@@ -447,10 +442,10 @@ static void a_value_that_cannot_be_read_is_told_once(void **state) {
 static bool member_is_unreadable(World *w) {
         ClusterMachine *m = cluster_machine(registry_cluster(w->registry), other);
 
-        return m && cluster_machine_lacks(m, LAYOUT_MEMBER);
+        return m && cluster_machine_has_unreadable(m, LAYOUT_MEMBER);
 }
 
-/* What its host knows is not known here: no level is raised on it. */
+/* The level of its host is unknown: the cluster's level is not raised. */
 static void a_member_that_cannot_be_read_holds_the_feature_level(void **state) {
         World *w = *state;
         KvCommand nonsense = { .op = KV_SET,
@@ -464,7 +459,7 @@ static void a_member_that_cannot_be_read_holds_the_feature_level(void **state) {
         assert_int_equal(cluster_level(registry_cluster(w->registry), 2, NULL), 1);
 }
 
-static void who_forgets_is_not_answered(void **state) {
+static void a_canceled_operation_does_not_call_done(void **state) {
         World *w = *state;
         _cleanup_unit_ Unit *a = make_unit("a.service", "[Service]\nExecStart=/bin/true\n");
         const UnitChange c = { .unit = a };
@@ -472,7 +467,7 @@ static void who_forgets_is_not_answered(void **state) {
 
         /* Would write into our stack as if it were a World. */
         assert_int_equal(registry_change_units(w->registry, &c, 1, on_done, &userdata), 0);
-        registry_forget(w->registry, &userdata);
+        registry_cancel(w->registry, &userdata);
         assert_int_equal(change(w, (UnitChange) { .unit = a, .only_if_absent = true }), KV_EXISTS);
 }
 
@@ -500,14 +495,14 @@ static bool stops_on_self(World *w) {
         return o && o->kind == ASSIGNMENT_STOP;
 }
 
-static bool two_orders_are_counted(World *w) {
+static bool two_assignments_are_counted(World *w) {
         EngineCounts counts;
 
         engine_counts(w->engine, &counts);
         return counts.scheduled + counts.unscheduled == 2;
 }
 
-static void the_engine_orders_what_is_wanted(void **state) {
+static void the_engine_assigns_the_requested_units(void **state) {
         World *w = *state;
         EngineCounts counts;
 
@@ -516,18 +511,18 @@ static void the_engine_orders_what_is_wanted(void **state) {
                          KV_OK);
         machine(w, self);
         run_until(w, runs_on_self);
-        assert_string_equal(unit(w, "a.service")->assignments->reason,
+        assert_string_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->reason,
                             "m is the only machine that qualifies");
-        assert_int_equal(unit(w, "a.service")->assignments->term, term(w));
+        assert_int_equal(LIST_FIRST(&unit(w, "a.service")->assignments)->term, term(w));
 
         assert_int_equal(change(w, (UnitChange) { .name = "a.service", .remove = true }), KV_OK);
         run_until(w, stops_on_self);
-        run_until(w, two_orders_are_counted);
+        run_until(w, two_assignments_are_counted);
         engine_counts(w->engine, &counts);
         assert_int_equal(counts.unscheduled, 1);
 }
 
-static void the_engine_moves_what_a_lost_machine_had(void **state) {
+static void the_engine_moves_the_units_of_a_lost_machine(void **state) {
         World *w = *state;
 
         assert_int_equal(submit(w, "a.service", "[Service]\nExecStart=/bin/true\n", true, TARGET_LAUNCHED),
@@ -589,7 +584,7 @@ static bool five_hundred_and_more_run(World *w) {
         return m && cluster_load(m) == 700;
 }
 
-static void the_tree_knows_who_keeps_getting_lost(void **state) {
+static void the_presence_key_counts_losses(void **state) {
         World *w = *state;
         ClusterMachine *m;
 
@@ -601,7 +596,7 @@ static void the_tree_knows_who_keeps_getting_lost(void **state) {
         registry_reset(w->registry);
         m = cluster_machine(registry_cluster(w->registry), self);
         assert_int_equal(m->losses, 2);
-        assert_int_equal(m->quiet_ms, m->since_ms + 30000);
+        assert_int_equal(m->hold_off_until_ms, m->since_ms + 30000);
 }
 
 static void submit_700(World *w) {
@@ -623,7 +618,7 @@ static void submit_700(World *w) {
                 unit_free(units[i]);
 }
 
-static void more_than_one_transaction_holds_is_ordered_in_parts(void **state) {
+static void assignments_beyond_one_transaction_are_written_in_parts(void **state) {
         World *w = *state;
         EngineCounts counts;
 
@@ -635,7 +630,7 @@ static void more_than_one_transaction_holds_is_ordered_in_parts(void **state) {
         assert_int_equal(counts.schedule_failures, 0); /* no part is written twice */
 }
 
-static void an_engine_that_begins_looks_at_all_units_turn_by_turn(void **state) {
+static void a_starting_engine_plans_all_units_in_several_turns(void **state) {
         World *w = *state;
 
         machine(w, self);
@@ -648,7 +643,7 @@ static bool is_ready(World *w) {
         return registry_ready(w->registry);
 }
 
-static void what_changes_while_a_large_picture_is_read_is_in_it(void **state) {
+static void a_change_during_a_scan_is_in_the_view(void **state) {
         World *w = *state;
 
         submit_700(w);
@@ -675,7 +670,7 @@ static bool none_is_left(World *w) {
 }
 
 /* A request of some hundred bytes may remove texts with thousands of rules. */
-static void units_with_many_rules_are_forgotten_in_several_turns(void **state) {
+static void units_with_many_rules_are_removed_in_several_turns(void **state) {
         World *w = *state;
         UnitChange changes[40];
         char names[40][24];
@@ -702,9 +697,9 @@ static bool another_one_runs(World *w) {
         return o && o->kind == ASSIGNMENT_RUN;
 }
 
-/* An order that is rejected, and another one. The cluster view does not show why: below the unit's key is
- * another one. */
-static void begin_with_a_rejected_order(World *w) {
+/* Begin with an assignment that is rejected, and another one. The cluster view does not contain the reason:
+ * another key below the unit's key. */
+static void begin_with_a_rejected_assignment(World *w) {
         KvCommand below = { .op = KV_SET,
                             .key = kv_string("/_fleet/unit/a.service/below"),
                             .value = kv_string("1"),
@@ -725,14 +720,14 @@ static void begin_with_a_rejected_order(World *w) {
         start_engine(w);
 }
 
-static void an_order_that_is_rejected_twice_is_left_out_and_the_others_are_given(void **state) {
+static void an_assignment_that_is_rejected_twice_is_left_out_and_the_others_are_written(void **state) {
         KvCommand below = { .op = KV_DELETE,
                             .key = kv_string("/_fleet/unit/a.service"),
                             .recursive = true,
                             .internal = true };
         World *w = *state;
 
-        begin_with_a_rejected_order(w);
+        begin_with_a_rejected_assignment(w);
         warning_engine = w->engine;
         run_until(w, another_one_runs);
         warning_engine = NULL;
@@ -749,7 +744,7 @@ static void an_order_that_is_rejected_twice_is_left_out_and_the_others_are_given
 static void after_a_rejection_an_engine_plans_again_also_without_memory_for_a_timer(void **state) {
         World *w = *state;
 
-        begin_with_a_rejected_order(w);
+        begin_with_a_rejected_assignment(w);
         without_timers = w->engine;
         run_until(w, another_one_runs);
         without_timers = NULL;
@@ -784,27 +779,27 @@ static void an_engine_may_end_while_it_writes(void **state) {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int main(void) {
-        log_set_sink(keep_quiet, NULL);
+        log_set_sink(ignore_log, NULL);
         const struct CMUnitTest tests[] = {
-                TEST(a_submitted_unit_is_in_the_picture_with_its_target),
-                TEST(a_picture_read_anew_is_the_same),
-                TEST(what_does_not_hold_is_refused_and_changes_nothing),
+                TEST(a_submitted_unit_is_in_the_view_with_its_target),
+                TEST(a_second_scan_yields_the_same_view),
+                TEST(a_change_whose_check_fails_is_rejected_and_changes_nothing),
                 TEST(several_changes_are_all_or_nothing),
-                TEST(an_order_holds_only_for_what_it_was_planned_on),
-                TEST(an_obeyed_order_goes_with_its_state),
+                TEST(an_assignment_is_valid_only_with_the_keys_it_was_planned_on),
+                TEST(an_executed_assignment_to_stop_is_deleted_with_its_state),
                 TEST(a_raft_id_is_given_once),
-                TEST(a_value_that_cannot_be_read_is_told_once),
+                TEST(a_value_that_cannot_be_read_is_logged_once),
                 TEST(a_member_that_cannot_be_read_holds_the_feature_level),
-                TEST(who_forgets_is_not_answered),
-                TEST(the_engine_orders_what_is_wanted),
-                TEST(the_engine_moves_what_a_lost_machine_had),
+                TEST(a_canceled_operation_does_not_call_done),
+                TEST(the_engine_assigns_the_requested_units),
+                TEST(the_engine_moves_the_units_of_a_lost_machine),
                 TEST(a_brake_that_is_shortened_ends_when_its_time_is_over),
-                TEST(the_tree_knows_who_keeps_getting_lost),
-                TEST(more_than_one_transaction_holds_is_ordered_in_parts),
-                TEST(an_engine_that_begins_looks_at_all_units_turn_by_turn),
-                TEST(what_changes_while_a_large_picture_is_read_is_in_it),
-                TEST(units_with_many_rules_are_forgotten_in_several_turns),
-                TEST(an_order_that_is_rejected_twice_is_left_out_and_the_others_are_given),
+                TEST(the_presence_key_counts_losses),
+                TEST(assignments_beyond_one_transaction_are_written_in_parts),
+                TEST(a_starting_engine_plans_all_units_in_several_turns),
+                TEST(a_change_during_a_scan_is_in_the_view),
+                TEST(units_with_many_rules_are_removed_in_several_turns),
+                TEST(an_assignment_that_is_rejected_twice_is_left_out_and_the_others_are_written),
                 TEST(after_a_rejection_an_engine_plans_again_also_without_memory_for_a_timer),
                 TEST(after_a_resync_there_is_a_next_one),
                 TEST(an_engine_may_end_while_it_writes),

@@ -16,7 +16,7 @@
 #include "tests/lib/fake_parts.h"
 
 #define p (parts.p)
-enum { SILENCE_MS = 800, COPY_RETRY_MS = 10000 }; /* twice the election timeout; replica_inputs.c's */
+enum { SILENCE_MS = 800, COPY_RETRY_MS = 10000 }; /* twice the election timeout; inputs.c's */
 
 /* -- Helpers -- */
 
@@ -67,18 +67,18 @@ static void lead(void) {
 typedef enum Condition { OPEN, NO_CORE, RESTARTING, FAILED, CLOSING, _CONDITION_MAX } Condition;
 
 static void set(Condition c, bool on) {
+        static const ReplicaState states[] = { REPLICA_OPEN, REPLICA_WAITING, REPLICA_RESTARTING,
+                                               REPLICA_FAILING, REPLICA_CLOSING };
         static RaftCore *core;
 
-        if (c == NO_CORE && on)
-                core = TAKE_PTR(p->core);
-        if (c == NO_CORE && !on)
-                p->core = core;
-        if (c == RESTARTING)
-                p->restarting = on;
-        if (c == FAILED)
-                p->error = on ? -EIO : 0;
-        if (c == CLOSING)
-                p->closing = on;
+        if (c == NO_CORE || c == CLOSING) {
+                if (on)
+                        core = TAKE_PTR(p->core);
+                else
+                        p->core = core;
+        }
+        p->error = on && c == FAILED ? -EIO : 0;
+        p->state = on ? states[c] : REPLICA_OPEN;
 }
 
 /* -- Around an input -- */
@@ -117,7 +117,7 @@ static void the_tick_is_when_the_core_wants_it(void **state) {
         replica_arm(p);
         expect_state("= tree 1\n");
         parts.timeout_ms = fake.now_ms + 3; /* by the input */
-        replica_on_apply(p);
+        p->applying.next.run(p);
         expect_state("core apply\ncompare settled 0\nsettled 0\n= tree 1 tick+3\n");
         parts_end();
 
@@ -127,7 +127,7 @@ static void the_tick_is_when_the_core_wants_it(void **state) {
         replica_arm(p);
         assert_true(alloc_has_failed());
         alloc_fail_at(0);
-        expect_state("= tree 1 error -12 \"out of memory\" stop!\n");
+        expect_state("= tree 1 error -12 \"out of memory\" failing stop!\n");
         parts_end();
 }
 
@@ -158,23 +158,23 @@ static void without_a_vote_the_silence_of_the_leader_is_watched(void **state) {
         expect_state("core receive append of 2 at b:2 term 5\ntransfers step\ncompare settled 2\nsettled "
                      "2\n= tree 1 silence+800\n");
         assert_int_equal(replica_leader(p), 2);
-        timer_stop(&p->silence);
-        p->contact_ms = 0;
+        timer_stop(&p->contact.silence);
+        p->contact.last_ms = 0;
         hear(snapshot(9, 5));
         expect_state("core receive snapshot of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n= tree 1 "
                      "silence+800\n");
         for (Condition c = NO_CORE; c <= RESTARTING; c++) {
                 set(c, true);
-                p->contact_ms = 0;
-                replica_on_silence(p);
+                p->contact.last_ms = 0;
+                p->contact.silence.fire(p);
                 set(c, false);
         }
         parts.role = RAFT_ROLE_VOTER;
-        replica_on_silence(p);
+        p->contact.silence.fire(p);
         expect_state("= tree 1 silence+800\n");
-        p->leader_silent = true;
+        p->contact.silent = true;
         assert_int_equal(replica_leader(p), 2);
-        timer_stop(&p->silence);
+        timer_stop(&p->contact.silence);
         hear(append(5)); /* who has a vote asks the engine */
         expect_state("core receive append of 2 at b:2 term 5\ntransfers step\ncompare settled 2\nsettled "
                      "2\n= tree 1\n");
@@ -184,29 +184,29 @@ static void without_a_vote_the_silence_of_the_leader_is_watched(void **state) {
 static void what_the_core_answers_may_end_the_replica(void **state) {
         static const struct {
                 int r;
-                bool restarting, stopping, behind;
+                ReplicaState state;
+                bool behind;
                 Said said;
         } cases[] = {
-                { 0, .said = SAID("= tree 1\n") },
-                { 0, .stopping = true, .said = SAID("= tree 1 stopping\n") },
-                { 0, .behind = true, .said = SAID("= tree 1 apply!\n") },
-                { -ERESTART, .said = SAID("= tree 1 restarting stop!\n") },
-                { -ERESTART, .restarting = true, .said = SAID("= tree 1 restarting\n") },
-                { -ESHUTDOWN, .said = SAID("= tree 1 error -108 \"the log contradicts what the cluster has "
-                                           "committed; remove this"
-                                           " host's state and let it join anew\" stop!\n") },
-                { -EIO,
-                  .said = SAID(
-                          "= tree 1 error -5 \"the replica cannot go on: Input/output error\" stop!\n") },
-                { -EIO, .restarting = true, .stopping = true,
+                { 0, REPLICA_OPEN, .said = SAID("= tree 1\n") },
+                { 0, .state = REPLICA_TRANSFERRING, .said = SAID("= tree 1 transferring\n") },
+                { 0, REPLICA_OPEN, .behind = true, .said = SAID("= tree 1 apply!\n") },
+                { -ERESTART, REPLICA_OPEN, .said = SAID("= tree 1 restarting stop!\n") },
+                { -ERESTART, .state = REPLICA_RESTARTING, .said = SAID("= tree 1 restarting\n") },
+                { -ESHUTDOWN, REPLICA_OPEN,
+                  .said = SAID("= tree 1 error -108 \"the log contradicts what the cluster has committed; "
+                               "remove this host's state and let it join anew\" failing stop!\n") },
+                { -EIO, REPLICA_OPEN,
+                  .said = SAID("= tree 1 error -5 \"the replica cannot go on: Input/output error\" failing "
+                               "stop!\n") },
+                { -EIO, .state = REPLICA_RESTARTING,
                   .said = SAID("= tree 1 error -5 \"the replica cannot go on: Input/output error\" stopping "
-                               "restarting stop!\n") },
+                               "stop!\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 parts_begin();
-                p->restarting = cases[i].restarting;
-                p->stopping = cases[i].stopping;
+                p->state = cases[i].state;
                 parts.behind = cases[i].behind;
                 replica_enter(p);
                 assert_int_equal(p->depth, 1);
@@ -219,10 +219,10 @@ static void what_the_core_answers_may_end_the_replica(void **state) {
         /* Also while it stops: nothing is handed over any more. */
         parts_begin();
         p->error = -ENOSPC;
-        p->stopping = true;
+        p->state = REPLICA_TRANSFERRING;
         replica_enter(p);
         replica_leave(p, -EIO);
-        expect_state("= tree 1 error -28 \"\" stopping stop!\n");
+        expect_state("= tree 1 error -28 \"\" transferring stop!\n");
         parts_end();
 }
 
@@ -232,9 +232,9 @@ static void each_input_asks_whether_there_is_a_core(void **state) {
                 lead();
                 set(c, true);
                 parts_say("-- condition %d", c);
-                replica_on_tick(p);
+                p->tick.fire(p);
                 parts_say("-- apply");
-                replica_on_apply(p);
+                p->applying.next.run(p);
                 parts_say("-- appended");
                 replica_on_appended(p, 3, 12);
                 parts_say("-- raft");
@@ -258,8 +258,8 @@ static void each_input_asks_whether_there_is_a_core(void **state) {
                                "bulk BULK\n-- ack\nack ACK\n-- tree\ncompare frame TREE\n= tree 1 notice!\n");
                         break;
                 case NO_CORE:
-                        expect("-- condition 1\n-- apply\n-- appended\n-- raft\n-- bulk\n-- ack\n-- tree\n"
-                               "compare frame TREE\n= coreless tree 1\n");
+                        expect("-- condition 1\n-- apply\n-- appended\n-- raft\n-- bulk\n-- ack\n-- "
+                               "tree\ncompare frame TREE\n= coreless tree 1 waiting\n");
                         break;
                 case RESTARTING:
                         expect("-- condition 2\n-- apply\n-- appended\n-- raft\n-- bulk\n-- ack\n-- tree\n"
@@ -267,18 +267,14 @@ static void each_input_asks_whether_there_is_a_core(void **state) {
                         break;
                 case FAILED:
                         expect("-- condition 3\ncore tick\ncompare settled 0\nsettled 0\n-- apply\ncore "
-                               "apply\n"
-                               "compare settled 0\nsettled 0\n-- appended\ncore appended 3 12\ncompare "
-                               "settled 0\n"
-                               "settled 0\n-- raft\ncore receive append of 2 at b:2 term 5\ncompare settled "
-                               "0\nsettled 0\n"
-                               "-- bulk\n-- ack\n-- tree\ncompare frame TREE\n= tree 1 error -5 \"\"\n");
+                               "apply\ncompare settled 0\nsettled 0\n-- appended\ncore appended 3 "
+                               "12\ncompare settled 0\nsettled 0\n-- raft\ncore receive append of 2 at b:2 "
+                               "term 5\ncompare settled 0\nsettled 0\n-- bulk\n-- ack\n-- tree\ncompare "
+                               "frame TREE\n= tree 1 error -5 \"\" failing\n");
                         break;
                 default:
-                        expect("-- condition 4\ncore tick\n-- apply\n-- appended\n-- raft\n"
-                               "core receive append of 2 at b:2 term 5\n-- bulk\nbulk BULK\n-- ack\nack "
-                               "ACK\n-- tree\n"
-                               "compare frame TREE\n= tree 1 closing\n");
+                        expect("-- condition 4\n-- apply\n-- appended\n-- raft\n-- bulk\n-- ack\n-- "
+                               "tree\ncompare frame TREE\n= coreless tree 1 closing\n");
                         break;
                 }
                 parts_end();
@@ -288,23 +284,22 @@ static void each_input_asks_whether_there_is_a_core(void **state) {
 static void an_input_that_fails_ends_the_replica(void **state) {
         parts_begin();
         parts_fail("raft_core_tick", -ENOMEM);
-        replica_on_tick(p);
-        expect_state("core tick\ncompare settled 0\nsettled 0\n"
-                     "= tree 1 error -12 \"the replica cannot go on: Cannot allocate memory\" stop!\n");
+        p->tick.fire(p);
+        expect_state("core tick\ncompare settled 0\nsettled 0\n= tree 1 error -12 \"the replica cannot go "
+                     "on: Cannot allocate memory\" failing stop!\n");
         parts_end();
         parts_begin();
         parts_fail("raft_core_apply", -ENOMEM);
-        replica_on_apply(p);
-        expect_state("core apply\ncompare settled 0\nsettled 0\n"
-                     "= tree 1 error -12 \"the replica cannot go on: Cannot allocate memory\" stop!\n");
+        p->applying.next.run(p);
+        expect_state("core apply\ncompare settled 0\nsettled 0\n= tree 1 error -12 \"the replica cannot go "
+                     "on: Cannot allocate memory\" failing stop!\n");
         parts_end();
         parts_begin();
         parts_fail("raft_core_appended", -ESHUTDOWN);
         replica_on_appended(p, 1, 2);
-        expect_state("core appended 1 2\ncompare settled 0\nsettled 0\n"
-                     "= tree 1 error -108 \"the log contradicts what the cluster has committed; remove this "
-                     "host's state and let it"
-                     " join anew\" stop!\n");
+        expect_state("core appended 1 2\ncompare settled 0\nsettled 0\n= tree 1 error -108 \"the log "
+                     "contradicts what the cluster has committed; remove this host's state and let it join "
+                     "anew\" failing stop!\n");
         parts_end();
         parts_begin();
         parts_fail("raft_core_receive", -ERESTART);
@@ -317,61 +312,60 @@ static void an_input_that_fails_ends_the_replica(void **state) {
         parts_fail("raft_core_receive", -EIO);
         parts.installing = true;
         hear(append(5));
-        expect_state("core receive append of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n"
-                     "= tree 1 error -5 \"the replica cannot go on: Input/output error\" stop!\n");
+        expect_state("core receive append of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n= tree 1 error "
+                     "-5 \"the replica cannot go on: Input/output error\" failing stop!\n");
         parts_end();
         parts_begin();
         parts.installing = true;
         parts_fail("raft_core_installed", -EIO);
         hear(append(5));
-        expect_state("core receive append of 2 at b:2 term 5\ncore installed\ncompare settled 0\nsettled 0\n"
-                     "= tree 1 error -5 \"the replica cannot go on: Input/output error\" stop!\n");
+        expect_state("core receive append of 2 at b:2 term 5\ncore installed\ncompare settled 0\nsettled "
+                     "0\n= tree 1 error -5 \"the replica cannot go on: Input/output error\" failing stop!\n");
         parts_end();
         parts_begin();
         replica_on_log_failed(p, -EROFS, "log.1: read-only");
-        expect_state("= tree 1 error -30 \"log.1: read-only\" stop!\n");
+        expect_state("= tree 1 error -30 \"log.1: read-only\" failing stop!\n");
         parts_end();
 }
 
 static void a_write_that_hangs_for_10_s_of_ticks_ends_the_replica(void **state) {
         parts_begin();
         parts.oldest_ms = 900;
-        replica_on_tick(p);
-        assert_int_equal(p->write_waited_ms, 0);
+        p->tick.fire(p);
+        assert_int_equal(p->write_watch.waited_ms, 0);
         for (unsigned i = 1; i <= 10; i++) {
                 fake.now_ms += i == 1 ? 100000 : 1000; /* a span without ticks counts as one second */
-                replica_on_tick(p);
-                assert_int_equal(p->write_waited_ms, i * 1000);
+                p->tick.fire(p);
+                assert_int_equal(p->write_watch.waited_ms, i * 1000);
         }
         assert_int_equal(p->error, 0);
         fake.now_ms++;
         parts_forget();
-        replica_on_tick(p);
-        expect_state("core tick\ncompare settled 0\nsettled 0\n"
-                     "= tree 1 error -110 \"a write to the log has not ended for 10 s: the disk hangs\" "
-                     "waited 10001 stop!\n");
+        p->tick.fire(p);
+        expect_state("core tick\ncompare settled 0\nsettled 0\n= tree 1 error -110 \"a write to the log has "
+                     "not ended for 10 s: the disk hangs\" failing waited 10001 stop!\n");
         parts_end();
 
         /* Another write, none, and no log begin from the start. */
         for (unsigned i = 0; i < 3; i++) {
                 parts_begin();
                 parts.oldest_ms = 900;
-                replica_on_tick(p);
+                p->tick.fire(p);
                 fake.now_ms += 7;
-                replica_on_tick(p);
-                assert_int_equal(p->write_waited_ms, 7);
+                p->tick.fire(p);
+                assert_int_equal(p->write_watch.waited_ms, 7);
                 parts.oldest_ms = i == 0 ? 901 : i == 1 ? 0 : 900;
                 RaftLog *log = p->log;
                 p->log = i == 2 ? NULL : log;
                 fake.now_ms += 7;
-                replica_on_tick(p);
-                assert_int_equal(p->write_waited_ms, 0);
+                p->tick.fire(p);
+                assert_int_equal(p->write_watch.waited_ms, 0);
                 p->log = log;
                 parts.oldest_ms = 901;
-                replica_on_tick(p);
+                p->tick.fire(p);
                 fake.now_ms += 7;
-                replica_on_tick(p);
-                assert_int_equal(p->write_waited_ms, 7);
+                p->tick.fire(p);
+                assert_int_equal(p->write_watch.waited_ms, 7);
                 parts_end();
         }
 }
@@ -382,72 +376,61 @@ static void a_failed_replica_overhears_who_leads(void **state) {
         parts_begin();
         replica_fail(p, -EIO, "it failed");
         fake_run();
-        expect_state("core free\nlog close\nsettled 3\nfailed -5: it failed\n"
-                     "= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard-term 5 "
-                     "durable 15 attempts 1"
-                     " comeback+500\n");
+        expect_state("core free\nlog close\nsettled 3\nfailed -5: it failed\n= coreless logless tree 1 error "
+                     "-5 \"it failed\" failed overheard-term 5 durable 15 attempts 1 comeback+500\n");
         assert_int_equal(replica_known_leader(p), 0);
         assert_int_equal(replica_known_term(p), 0);
         hear(append(4));
-        expect_state("= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard-term 5 "
-                     "durable 15 attempts 1"
-                     " comeback+500\n");
+        expect_state("= coreless logless tree 1 error -5 \"it failed\" failed overheard-term 5 durable 15 "
+                     "attempts 1 comeback+500\n");
         hear(append(5));
         assert_int_equal(replica_known_leader(p), 2);
         assert_int_equal(replica_known_term(p), 5);
-        expect_state("= coreless logless tree 1 error -5 \"it failed\" told-failed stopping changed 2 "
-                     "overheard 2 overheard-term 5"
-                     " durable 15 attempts 1 silence+800 comeback+500 settle!\n");
+        expect_state("= coreless logless tree 1 error -5 \"it failed\" failed changed 2 overheard 2 "
+                     "overheard-term 5 durable 15 attempts 1 silence+800 comeback+500 settle!\n");
         fake_run();
-        expect_state("compare settled 2\nsettled 2\n"
-                     "= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard 2 "
-                     "overheard-term 5 durable 15"
-                     " attempts 1 silence+800 comeback+500\n");
+        expect_state("compare settled 2\nsettled 2\n= coreless logless tree 1 error -5 \"it failed\" failed "
+                     "overheard 2 overheard-term 5 durable 15 attempts 1 silence+800 comeback+500\n");
         hear((RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 9 });
         fake.handlers[PEER_RAFT].run(p, NULL, PEER_RAFT, "short", 5);
         fake_pass(300);
         parts_forget();
         hear(append(5)); /* the same again: nothing is to be told */
-        expect_state("= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard 2 "
-                     "overheard-term 5 durable 15"
-                     " attempts 1 silence+500 comeback+200\n");
-        timer_stop(&p->comeback);
+        expect_state("= coreless logless tree 1 error -5 \"it failed\" failed overheard 2 overheard-term 5 "
+                     "durable 15 attempts 1 silence+500 comeback+200\n");
+        timer_stop(&p->recovery.retry);
         fake_pass(SILENCE_MS - 300);
-        expect_state("= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard 2 "
-                     "overheard-term 5 durable 15"
-                     " attempts 1 silence+300\n");
+        expect_state("= coreless logless tree 1 error -5 \"it failed\" failed overheard 2 overheard-term 5 "
+                     "durable 15 attempts 1 silence+300\n");
         fake_pass(299);
         assert_int_equal(replica_known_leader(p), 2);
         fake_pass(1);
         assert_int_equal(replica_known_leader(p), 0);
-        expect_state("compare settled 2\nsettled 2\n"
-                     "= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard-term 5 "
-                     "durable 15 attempts 1\n");
-        replica_on_silence(p);
-        expect_state("= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard-term 5 "
-                     "durable 15 attempts 1\n");
+        expect_state("compare settled 2\nsettled 2\n= coreless logless tree 1 error -5 \"it failed\" failed "
+                     "overheard-term 5 durable 15 attempts 1\n");
+        p->contact.silence.fire(p);
+        expect_state("= coreless logless tree 1 error -5 \"it failed\" failed overheard-term 5 durable 15 "
+                     "attempts 1\n");
 
         /* Another leader of the same term cannot be, but another term can. */
         hear(append(6));
         fake_run();
         parts_forget();
         hear(append(7));
-        expect_state("= coreless logless tree 1 error -5 \"it failed\" told-failed stopping changed 2 "
-                     "overheard 2 overheard-term 7"
-                     " durable 15 attempts 1 silence+800 settle!\n");
-        p->lost = true;
+        expect_state("= coreless logless tree 1 error -5 \"it failed\" failed changed 2 overheard 2 "
+                     "overheard-term 7 durable 15 attempts 1 silence+800 settle!\n");
+        p->state = REPLICA_QUARANTINED;
         assert_int_equal(replica_known_leader(p), 0);
-        p->lost = false;
-        p->closing = true;
+        p->state = REPLICA_CLOSING;
         assert_int_equal(replica_known_leader(p), 0);
-        p->closing = false;
+        p->state = REPLICA_FAILED;
         assert_int_equal(replica_known_leader(p), 2);
         assert_int_equal(replica_known_term(p), 7);
         p->error = 0;
+        p->state = REPLICA_WAITING;
         assert_int_equal(replica_known_leader(p), 0);
         hear(append(8)); /* one that waits to join hears nobody */
-        assert_int_equal(p->overheard.term, 7);
-        p->error = -EIO;
+        assert_int_equal(p->contact.observed.term, 7);
         parts_end();
 }
 
@@ -492,26 +475,26 @@ static void messages_are_counted(void **state) {
         parts_begin();
         lead();
         replica_send_message(p, 2, &(RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 5 });
-        assert_int_equal(p->traffic.appends_sent, 0);
+        assert_int_equal(p->stats.appends_sent, 0);
         RaftMessage m = append(5);
         replica_send_message(p, 2, &m);
-        assert_int_equal(p->traffic.appends_sent, 1);
-        assert_int_equal(p->traffic.n_members, 1);
-        assert_int_equal(p->traffic.members[0].raft_id, 2);
-        assert_int_equal(p->traffic.members[0].waiting_since_ms, fake.now_ms);
-        assert_int_equal(p->traffic.members[0].n_failures, 0);
+        assert_int_equal(p->stats.appends_sent, 1);
+        assert_int_equal(p->stats.n_members, 1);
+        assert_int_equal(p->stats.members[0].raft_id, 2);
+        assert_int_equal(p->stats.members[0].waiting_since_ms, fake.now_ms);
+        assert_int_equal(p->stats.members[0].n_failures, 0);
         parts_fail("peers_send_raft", -ENOTCONN);
         replica_send_message(p, 2, &m);
-        assert_int_equal(p->traffic.members[0].n_failures, 1);
+        assert_int_equal(p->stats.members[0].n_failures, 1);
         hear(m);
-        assert_int_equal(p->traffic.appends_received, 1);
+        assert_int_equal(p->stats.appends_received, 1);
         fake.now_ms += 5;
         hear((RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT, .term = 5 });
-        assert_int_equal(p->traffic.members[0].n_answers, 1);
-        assert_true(p->traffic.members[0].current == 5);
+        assert_int_equal(p->stats.members[0].n_answers, 1);
+        assert_true(p->stats.members[0].current == 5);
         hear((RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 5 });
-        assert_int_equal(p->traffic.appends_received, 1);
-        assert_int_equal(p->traffic.members[0].n_answers, 1);
+        assert_int_equal(p->stats.appends_received, 1);
+        assert_int_equal(p->stats.members[0].n_answers, 1);
         expect("send 2 (70 1 2) vote term 5: prev 0 of 0, commit 0\nsend 2 (70 1 2) append term 5: prev 20 "
                "of 5, commit 12\n"
                "send 2 (70 1 2) append term 5: prev 20 of 5, commit 12\ncore receive append of 2 at b:2 term "
@@ -557,51 +540,46 @@ static void a_snapshot_waits_for_our_copy_to_end(void **state) {
                 hear(snapshot(13, 5));
                 assert_int_equal(alloc_has_failed(), i == 1);
                 alloc_fail_at(0);
-                assert_int_equal(!p->held, i == 1);
+                assert_int_equal(!p->deferred.bytes, i == 1);
                 hear(snapshot(14, 5)); /* the first one counts */
                 expect_state("= tree 1 copying held\n");
                 if (i == 2)
-                        p->restarting = true;
+                        set(RESTARTING, true);
                 if (i == 3)
                         set(NO_CORE, true);
                 if (i == 4)
-                        p->closing = true;
+                        p->state = REPLICA_CLOSING;
                 parts_work();
                 parts_look();
                 switch (i) {
                 case 0:
                         expect("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder "
-                               "adopt 10\n"
-                               "core receive snapshot of 2 at b:2 term 5, incoming\n"
-                               "core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing "
-                               "10\ncompare settled 0\n"
-                               "settled 0\ntransfers step\n= tree 1\n");
+                               "adopt 10\ntransfers step\ncore receive snapshot of 2 at b:2 term 5, "
+                               "incoming\ncore checkpointed 10 of term 5, configuration 1 (4 bytes)\n  "
+                               "trailing 10\ncompare settled 0\nsettled 0\n= tree 1\n");
                         break;
                 case 1:
                         expect("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder "
-                               "adopt 10\n"
-                               "core receive snapshot of 2 at b:2 term 5, incoming\n"
-                               "core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing "
-                               "10\ncompare settled 0\n"
-                               "settled 0\ntransfers step\n= tree 1\n");
+                               "adopt 10\ntransfers step\ncore receive snapshot of 2 at b:2 term 5, "
+                               "incoming\ncore checkpointed 10 of term 5, configuration 1 (4 bytes)\n  "
+                               "trailing 10\ncompare settled 0\nsettled 0\n= tree 1\n");
                         break;
                 case 2:
                         expect("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder "
-                               "adopt 10\n"
-                               "compare settled 0\nsettled 0\ntransfers step\n= tree 1 restarting "
+                               "adopt 10\ntransfers step\ncompare settled 0\nsettled 0\n= tree 1 restarting "
                                "copy-untold\n");
                         break;
                 case 3:
-                        expect("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\n"
-                               "folder adopt 10\ncompare settled 0\nsettled 0\n"
-                               "= coreless tree 1 copy-untold\n");
+                        expect("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder "
+                               "adopt 10\ncompare settled 0\nsettled 0\n= coreless tree 1 waiting "
+                               "copy-untold\n");
                         set(NO_CORE, false);
                         break;
                 default:
-                        expect("folder copy of tree 1\n= tree 1 closing closed!\n");
+                        expect("folder copy of tree 1\n= tree 1 closing held closed!\n");
                         break;
                 }
-                p->restarting = false;
+                p->state = REPLICA_OPEN;
                 parts_end();
         }
 }
@@ -610,11 +588,11 @@ static void chunks_are_a_sign_of_a_leader(void **state) {
         parts_begin();
         parts.role = RAFT_ROLE_STANDBY;
         fake.handlers[PEER_SNAPSHOT].run(p, NULL, PEER_SNAPSHOT, "BULK", 4);
-        assert_int_equal(p->contact_ms, 0);
+        assert_int_equal(p->contact.last_ms, 0);
         parts.wanted = true;
-        p->leader_silent = true;
+        p->contact.silent = true;
         fake.handlers[PEER_SNAPSHOT].run(p, NULL, PEER_SNAPSHOT, "BULK", 4);
-        assert_int_equal(p->contact_ms, fake.now_ms);
+        assert_int_equal(p->contact.last_ms, fake.now_ms);
         expect_state("bulk BULK\nbulk BULK\n= tree 1 changed 2 silence+800\n");
         parts_end();
 }
@@ -634,13 +612,13 @@ static void what_is_submitted_goes_to_the_core(void **state) {
         parts_fail("raft_core_submit", -EFBIG);
         assert_int_equal(replica_submit(p, "abc", 3, &index, &term), -EFBIG);
         expect_state("core submit abc\n= tree 1 changed 1 settle!\n");
-        p->transfer_due_ms = 1;
+        p->transfer.due_ms = 1;
         assert_int_equal(replica_submit(p, "abc", 3, &index, &term), -EREMOTE);
-        p->transfer_due_ms = 0;
+        p->transfer.due_ms = 0;
         parts.core_error = -EIO;
         assert_int_equal(replica_submit(p, "abc", 3, &index, &term), 0);
         expect_state("core submit abc\n= tree 1 error -5 \"the replica cannot go on: Input/output error\" "
-                     "changed 1 settle! stop!\n");
+                     "failing changed 1 settle! stop!\n");
         assert_int_equal(replica_submit(p, "abc", 3, &index, &term), -EREMOTE);
         assert_int_equal(replica_change(p, &(RaftChange) { .kind = RAFT_CHANGE_ADD, .id = 4 }, &err),
                          -EREMOTE);
@@ -659,7 +637,7 @@ static void what_is_submitted_goes_to_the_core(void **state) {
         assert_int_equal(replica_change(p, &(RaftChange) { .kind = RAFT_CHANGE_REMOVE, .id = 4 }, &err),
                          -ENOMEM);
         expect_state("core change 3 of 4\n= tree 1 error -12 \"the replica cannot go on: Cannot allocate "
-                     "memory\" settle! stop!\n");
+                     "memory\" failing settle! stop!\n");
         parts_end();
 }
 
@@ -693,8 +671,8 @@ static void leadership_goes_to_one_that_has_all(void **state) {
         parts.match[3] = 19;
         assert_int_equal(replica_transfer(p, 2), 0);
         assert_int_equal(replica_give_up_leadership(p), 0); /* goes before one that was named */
-        assert_int_equal(p->transfer_to, 0);
-        p->transfer_due_ms = 0;
+        assert_int_equal(p->transfer.to, 0);
+        p->transfer.due_ms = 0;
         assert_int_equal(replica_transfer(p, 2), 0);
         parts_forget();
         fake.now_ms += 400;
@@ -730,7 +708,7 @@ static void leadership_goes_to_one_that_has_all(void **state) {
                         parts.state = RAFT_STATE_FOLLOWER;
                 assert_int_equal(replica_give_up_leadership(p), -EREMOTE);
                 replica_flush_notifications(p);
-                assert_int_equal(p->transfer_due_ms, i == 2 ? fake.now_ms + 400 : 0);
+                assert_int_equal(p->transfer.due_ms, i == 2 ? fake.now_ms + 400 : 0);
                 set(i == 0 ? NO_CORE : i == 1 ? RESTARTING : i == 2 ? CLOSING : OPEN, false);
                 parts_end();
         }
@@ -738,10 +716,10 @@ static void leadership_goes_to_one_that_has_all(void **state) {
         /* One that fails still hands over, but not at another's wish. */
         parts_begin();
         lead();
-        p->error = -EIO;
+        set(FAILED, true);
         assert_int_equal(replica_transfer(p, 2), -EREMOTE);
         assert_int_equal(replica_give_up_leadership(p), 0);
-        expect_state("core transfer 2\n= tree 1 error -5 \"\" settle!\n");
+        expect_state("core transfer 2\n= tree 1 error -5 \"\" failing settle!\n");
         parts_end();
 }
 
@@ -750,43 +728,41 @@ static void leadership_goes_to_one_that_has_all(void **state) {
 static void a_checkpoint_is_copied_adopted_and_told(void **state) {
         parts_begin();
         p->options.checkpoint_kept = 3;
-        p->entries_since = 7;
-        p->bytes_since = 8;
+        p->checkpoints.entries_since = 7;
+        p->checkpoints.bytes_since = 8;
         replica_checkpoint(p);
-        expect_state("work replica_inputs.c:copy_done nice 10\n= tree 1 copying\n");
+        expect_state("work checkpoints.c:checkpoints_copy_done nice 10\n= tree 1 copying\n");
         replica_checkpoint(p);
         replica_probe(p);
         expect("");
         parts_work();
-        expect_state("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt 10\n"
-                     "core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 3\ncompare "
-                     "settled 0\nsettled 0\n"
-                     "transfers step\n= tree 1\n");
+        expect_state("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt "
+                     "10\ntransfers step\ncore checkpointed 10 of term 5, configuration 1 (4 bytes)\n  "
+                     "trailing 3\ncompare settled 0\nsettled 0\n= tree 1\n");
 
         /* The next one: the log is cut at the last but one, or what is kept. */
         parts.trees[1].applied = 14;
         replica_checkpoint(p);
         parts_forget();
         parts_work();
-        expect_state(
-                "folder copy of tree 1\nlog 7: checkpoint of entry 14, 3000 bytes\nfolder adopt 14\n"
-                "work replica_inputs.c:drop_done nice 0\ncore checkpointed 14 of term 5, configuration 1 (4 "
-                "bytes)\n "
-                " trailing 3\n"
-                "log cut 10\ncompare settled 0\nsettled 0\ntransfers step\n= tree 1 dropping previous 10\n");
+        expect_state("folder copy of tree 1\nlog 7: checkpoint of entry 14, 3000 bytes\nfolder adopt "
+                     "14\nwork checkpoints.c:checkpoints_drop_done nice 0\ntransfers step\ncore checkpointed "
+                     "14 of term 5, configuration 1 (4 bytes)\n  trailing 3\nlog cut 10\ncompare settled "
+                     "0\nsettled 0\n= tree 1 dropping previous 10\n");
         parts.trees[1].applied = 15;
         replica_checkpoint(p); /* while the file of the last one is still being closed */
         parts_forget();
         p->options.checkpoint_kept = 2;
         memmove(parts.works, parts.works + 1, sizeof(parts.works[0])); /* its copy first */
         parts.works[0]->work(p);
-        Work *drop = &p->drop_work;
+        Work *drop = &p->checkpoints.drop_work;
         parts.works[0]->done(p);
+        deferred_cancel(&p->flush);
+        p->flush.run(p);
         parts.works[0] = drop;
-        expect_state("folder copy of tree 1\nlog 7: checkpoint of entry 15, 3000 bytes\nfolder adopt 15\n"
-                     "core checkpointed 15 of term 5, configuration 1 (4 bytes)\n  trailing 2\nlog cut "
-                     "13\ncompare settled 0\n"
-                     "settled 0\ntransfers step\n= tree 1 dropping previous 14\n");
+        expect_state("folder copy of tree 1\nlog 7: checkpoint of entry 15, 3000 bytes\nfolder adopt "
+                     "15\ntransfers step\ncore checkpointed 15 of term 5, configuration 1 (4 bytes)\n  "
+                     "trailing 2\nlog cut 13\ncompare settled 0\nsettled 0\n= tree 1 dropping previous 14\n");
         parts_work();
         expect_state("= tree 1 previous 14\n");
         parts_end();
@@ -798,11 +774,10 @@ static void a_checkpoint_is_copied_adopted_and_told(void **state) {
         parts_fail("loop_work", -ENOMEM);
         parts_forget();
         parts_work();
-        expect_state("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt 10\n"
-                     "core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 10\ncompare "
-                     "settled 0\nsettled 0\n"
-                     "transfers step\n= tree 1 previous 10\n");
-        assert_int_equal(p->drop_fd, -1);
+        expect_state("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt "
+                     "10\ntransfers step\ncore checkpointed 10 of term 5, configuration 1 (4 bytes)\n  "
+                     "trailing 10\ncompare settled 0\nsettled 0\n= tree 1 previous 10\n");
+        assert_int_equal(p->checkpoints.drop_fd, -1);
         parts_end();
 }
 
@@ -811,24 +786,24 @@ static void a_checkpoint_is_made_only_where_it_may(void **state) {
                 Tree *tree;
 
                 parts_begin();
-                tree = p->tree;
+                tree = p->trees.live;
                 parts.differs = i == 1;
                 parts.undecided = i == 2;
-                p->copy_retry_ms = fake.now_ms + (i == 3);
-                p->tree = i == 4 ? NULL : tree;
+                p->checkpoints.retry_ms = fake.now_ms + (i == 3);
+                p->trees.live = i == 4 ? NULL : tree;
                 if (i >= 5 && i < 9)
                         set((Condition) (i - 4), true);
                 if (i == 9)
                         parts_fail("loop_work", -ENOMEM);
-                p->entries_since = 6;
+                p->checkpoints.entries_since = 6;
                 replica_checkpoint(p);
-                assert_int_equal(p->copying, i == 0);
-                assert_int_equal(p->entries_since, i == 0 ? 0 : 6);
+                assert_int_equal(p->checkpoints.copying, i == 0);
+                assert_int_equal(p->checkpoints.entries_since, i == 0 ? 0 : 6);
                 if (i == 9)
-                        assert_int_equal(p->copy_retry_ms, fake.now_ms + COPY_RETRY_MS);
+                        assert_int_equal(p->checkpoints.retry_ms, fake.now_ms + COPY_RETRY_MS);
                 if (i >= 5 && i < 9)
                         set((Condition) (i - 4), false);
-                p->tree = tree;
+                p->trees.live = tree;
                 parts_end();
         }
 
@@ -837,45 +812,43 @@ static void a_checkpoint_is_made_only_where_it_may(void **state) {
                 Tree *tree;
 
                 parts_begin();
-                tree = p->tree;
+                tree = p->trees.live;
                 parts.differs = parts.undecided = true;
-                p->copy_retry_ms = fake.now_ms + 1;
-                p->entries_since = 6;
-                p->tree = i == 1 ? NULL : tree;
+                p->checkpoints.retry_ms = fake.now_ms + 1;
+                p->checkpoints.entries_since = 6;
+                p->trees.live = i == 1 ? NULL : tree;
                 if (i >= 2 && i < 6)
                         set((Condition) (i - 1), true);
                 replica_probe(p);
-                assert_int_equal(p->copying, i == 0 || i >= 6);
+                assert_int_equal(p->checkpoints.copying, i == 0 || i >= 6);
                 if (i >= 2 && i < 6)
                         set((Condition) (i - 1), false);
-                p->tree = tree;
+                p->trees.live = tree;
                 parts_forget();
                 if (i == 6)
                         parts_fail("data_dir_probe", -EUCLEAN);
                 if (i == 7)
                         parts_fail("data_dir_probe", -EIO);
-                if (p->copying) {
+                if (p->checkpoints.copying) {
                         parts_work();
                         parts_look();
                 }
                 switch (i) {
                 case 0:
                         expect("folder probe of tree 1\nlog 5: the tree of this host holds what was written "
-                               "to it\n"
-                               "compare settled 0\nsettled 0\ntransfers step\n= tree 1 entries 6 retry "
-                               "1001\n");
+                               "to it\ntransfers step\ncompare settled 0\nsettled 0\n= tree 1 entries 6 "
+                               "retry 1001\n");
                         break;
                 case 6:
                         expect("folder probe of tree 1\nlog 4 (-117): the tree cannot be looked at: "
-                               "data_dir_probe did it\n"
-                               "folder distrust\ncompare settled 0\nsettled 0\ntransfers step\n"
-                               "= tree 1 error -117 \"data_dir_probe did it\" entries 6 retry 11000 stop!\n");
+                               "data_dir_probe did it\nfolder distrust\ntransfers step\ncompare settled "
+                               "0\nsettled 0\n= tree 1 error -117 \"data_dir_probe did it\" failing entries "
+                               "6 retry 11000 stop!\n");
                         break;
                 case 7:
                         expect("folder probe of tree 1\nlog 4 (-5): the tree cannot be looked at: "
-                               "data_dir_probe did it\n"
-                               "compare settled 0\nsettled 0\ntransfers step\n= tree 1 entries 6 retry "
-                               "11000\n");
+                               "data_dir_probe did it\ntransfers step\ncompare settled 0\nsettled 0\n= tree "
+                               "1 entries 6 retry 11000\n");
                         break;
                 default:
                         break;
@@ -896,19 +869,15 @@ static void a_copy_that_fails_is_tried_again_later(void **state) {
                 parts_look();
                 if (i == 0)
                         expect("folder copy of tree 1\nlog 4 (-28): no checkpoint: data_dir_copy did "
-                               "it\ncompare settled 0\nsettled 0\n"
-                               "transfers step\n= tree 1 retry 11000\n");
+                               "it\ntransfers step\ncompare settled 0\nsettled 0\n= tree 1 retry 11000\n");
                 else if (i == 1)
                         expect("folder copy of tree 1\nlog 4 (-117): no checkpoint: data_dir_copy did "
-                               "it\nfolder distrust\n"
-                               "compare settled 0\nsettled 0\ntransfers step\n"
-                               "= tree 1 error -117 \"data_dir_copy did it\" retry 11000 stop!\n");
+                               "it\nfolder distrust\ntransfers step\ncompare settled 0\nsettled 0\n= tree 1 "
+                               "error -117 \"data_dir_copy did it\" failing retry 11000 stop!\n");
                 else
                         expect("folder copy of tree 1\nlog 4 (-117): no checkpoint: data_dir_copy did "
-                               "it\nfolder distrust\n"
-                               "compare settled 0\nsettled 0\n= coreless tree 1 error -117 \"data_dir_copy "
-                               "did "
-                               "it\" retry 11000 stop!\n");
+                               "it\nfolder distrust\ncompare settled 0\nsettled 0\n= coreless tree 1 error "
+                               "-117 \"data_dir_copy did it\" stopping retry 11000 stop!\n");
                 if (i == 2)
                         set(NO_CORE, false);
                 parts_end();
@@ -919,25 +888,24 @@ static void a_copy_that_fails_is_tried_again_later(void **state) {
         parts_fail("data_dir_copy", -ENOSPC);
         replica_checkpoint(p);
         parts_work();
-        p->copy_retry_ms = 0;
+        p->checkpoints.retry_ms = 0;
         parts_forget();
         parts.no_message = true;
         parts_fail("data_dir_copy", -EIO);
         replica_checkpoint(p);
         parts_work();
-        expect("work replica_inputs.c:copy_done nice 10\nfolder copy of tree 1\nlog 4 (-5): no checkpoint: "
-               "Input/output error\n"
-               "compare settled 0\nsettled 0\ntransfers step\n");
+        expect("work checkpoints.c:checkpoints_copy_done nice 10\nfolder copy of tree 1\nlog 4 (-5): no "
+               "checkpoint: Input/output error\ntransfers step\ncompare settled 0\nsettled 0\n");
         parts_end();
 
         parts_begin();
         replica_checkpoint(p);
-        p->closing = true;
+        p->state = REPLICA_CLOSING;
         parts.busy = true;
         parts_forget();
         parts_work();
-        expect_state("folder copy of tree 1\n= tree 1 closing\n");
-        p->closing = parts.busy = false;
+        expect_state("folder copy of tree 1\n= tree 1 closing closed!\n");
+        parts.busy = false;
         parts_end();
 }
 
@@ -947,23 +915,17 @@ static void the_core_takes_a_checkpoint_once_it_can(void **state) {
                 Said said;
         } cases[] = {
                 { -EAGAIN,
-                  SAID("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt 10\n"
-                       "core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 10\ncompare "
-                       "settled 0\n"
-                       "settled 0\ntransfers step\n= tree 1 copy-untold\n") },
-                { -ESTALE,
-                  SAID("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt 10\n"
-                       "core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 10\n"
-                       "work replica_inputs.c:copy_done nice 10\ncompare settled 0\nsettled 0\ntransfers "
-                       "step\n= "
-                       "tree 1 copying\n") },
-                { -EIO,
-                  SAID("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt 10\n"
-                       "core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 10\ncompare "
-                       "settled 0\n"
-                       "settled 0\ntransfers step\n"
-                       "= tree 1 error -5 \"the replica cannot go on: Input/output error\" copy-untold "
-                       "stop!\n") },
+                  SAID("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt "
+                       "10\ntransfers step\ncore checkpointed 10 of term 5, configuration 1 (4 bytes)\n  "
+                       "trailing 10\ncompare settled 0\nsettled 0\n= tree 1 copy-untold\n") },
+                { -ESTALE, SAID("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder "
+                                "adopt 10\ntransfers step\ncore checkpointed 10 of term 5, configuration 1 "
+                                "(4 bytes)\n  trailing 10\nwork checkpoints.c:checkpoints_copy_done nice "
+                                "10\ncompare settled 0\nsettled 0\n= tree 1 copying\n") },
+                { -EIO, SAID("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt "
+                             "10\ntransfers step\ncore checkpointed 10 of term 5, configuration 1 (4 "
+                             "bytes)\n  trailing 10\ncompare settled 0\nsettled 0\n= tree 1 error -5 \"the "
+                             "replica cannot go on: Input/output error\" failing copy-untold stop!\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -980,22 +942,22 @@ static void the_core_takes_a_checkpoint_once_it_can(void **state) {
         /* Not while it has failed, begins again, or has no core; nor while trees differ. */
         for (unsigned i = 0; i < 5; i++) {
                 parts_begin();
-                p->copy_told = false;
+                p->checkpoints.reported = false;
                 if (i < 3)
                         set((Condition) (i + 1), true);
                 parts.differs = i == 3;
                 parts.undecided = i == 4;
-                p->bytes_since = 1000000;
+                p->checkpoints.bytes_since = 1000000;
                 p->options.memory_bytes = 100;
                 replica_flush_notifications(p);
-                assert_false(p->copy_told);
-                assert_false(p->copying);
+                assert_false(p->checkpoints.reported);
+                assert_false(p->checkpoints.copying);
                 if (i < 3)
                         set((Condition) (i + 1), false);
                 parts.differs = parts.undecided = false;
                 replica_flush_notifications(p);
-                assert_true(p->copy_told);
-                assert_true(p->copying);
+                assert_true(p->checkpoints.reported);
+                assert_true(p->checkpoints.copying);
                 parts_end();
         }
 
@@ -1033,11 +995,11 @@ static void the_core_takes_a_checkpoint_once_it_can(void **state) {
                         parts_begin();
                         log = p->log;
                         p->log = without ? NULL : log;
-                        p->folder.checkpoint.meta.applied = cuts[i].applied;
-                        p->previous_checkpoint = cuts[i].previous;
-                        p->copy_told = false;
+                        p->data_dir.checkpoint.meta.applied = cuts[i].applied;
+                        p->checkpoints.previous = cuts[i].previous;
+                        p->checkpoints.reported = false;
                         replica_flush_notifications(p);
-                        assert_true(p->copy_told);
+                        assert_true(p->checkpoints.reported);
                         if (without)
                                 assert_null(strstr(fake.said.chars, "cut"));
                         else
@@ -1058,23 +1020,23 @@ static void a_checkpoint_is_due_with_so_many_entries_or_bytes(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 parts_begin();
-                p->entries_since = cases[i].entries;
-                p->bytes_since = cases[i].bytes;
+                p->checkpoints.entries_since = cases[i].entries;
+                p->checkpoints.bytes_since = cases[i].bytes;
                 replica_flush_notifications(p);
-                assert_int_equal(p->copying, cases[i].due);
+                assert_int_equal(p->checkpoints.copying, cases[i].due);
                 if (cases[i].due) { /* once */
-                        p->bytes_since = 100000;
+                        p->checkpoints.bytes_since = 100000;
                         replica_flush_notifications(p);
                         assert_int_equal(parts.n_works, 1);
                 }
                 parts_end();
         }
         parts_begin();
-        Tree *tree = TAKE_PTR(p->tree);
-        p->bytes_since = 100000;
+        Tree *tree = TAKE_PTR(p->trees.live);
+        p->checkpoints.bytes_since = 100000;
         replica_flush_notifications(p);
-        assert_false(p->copying);
-        p->tree = tree;
+        assert_false(p->checkpoints.copying);
+        p->trees.live = tree;
         parts_end();
 }
 
@@ -1082,13 +1044,13 @@ static void a_checkpoint_is_due_with_so_many_entries_or_bytes(void **state) {
 static void with_a_planted_bug_the_log_is_cut_without_a_checkpoint(void **state) {
         parts_begin();
         p->options.cut_unchecked = true;
-        p->entries_since = p->bytes_since = 5;
+        p->checkpoints.entries_since = p->checkpoints.bytes_since = 5;
         parts_fail("raft_log_cut", -EIO);
         replica_checkpoint(p);
-        assert_int_equal(p->entries_since, 5);
+        assert_int_equal(p->checkpoints.entries_since, 5);
         replica_checkpoint(p);
         expect_state("log cut 10\nlog cut 10\n= tree 1\n");
-        p->entries_since = 5;
+        p->checkpoints.entries_since = 5;
         RaftLog *log = TAKE_PTR(p->log);
         replica_checkpoint(p);
         expect_state("= logless tree 1 entries 5\n");
@@ -1118,59 +1080,70 @@ static void the_end_of_an_input_is_told(void **state) {
         replica_flush_notifications(p);
         expect_state("compare settled 0\nsettled 0\n= tree 1 notice!\n");
         fake_run();
-        p->followers[0].told = p->followers[1].told = 30;
+        p->notices.followers[0].told = p->notices.followers[1].told = 30;
         parts_forget();
 
         /* Of one that stops: it ends once somebody else leads. */
-        p->error = -EIO;
+        set(FAILED, true);
         p->changed = RAFT_CHANGED_STATE;
         replica_flush_notifications(p);
-        expect_state("compare settled 1\nsettled 1\n= tree 1 error -5 \"\"\n");
+        expect_state("compare settled 1\nsettled 1\n= tree 1 error -5 \"\" failing\n");
         parts.state = RAFT_STATE_FOLLOWER;
         replica_flush_notifications(p);
-        expect_state("compare settled 0\nsettled 0\n= tree 1 error -5 \"\"\n");
-        p->stopping = true;
+        expect_state("compare settled 0\nsettled 0\n= tree 1 error -5 \"\" failing\n");
+        p->state = REPLICA_TRANSFERRING;
         parts.state = RAFT_STATE_LEADER;
         replica_flush_notifications(p);
-        expect_state("compare settled 0\nsettled 0\n= tree 1 error -5 \"\" stopping\n");
+        expect_state("compare settled 0\nsettled 0\n= tree 1 error -5 \"\" transferring\n");
         parts.state = RAFT_STATE_FOLLOWER;
-        set(NO_CORE, true);
+        p->state = REPLICA_STOPPING;
         replica_flush_notifications(p);
-        set(NO_CORE, false);
         expect_state("compare settled 0\nsettled 0\n= tree 1 error -5 \"\" stopping\n");
-        p->error = 0;
+        p->state = REPLICA_TRANSFERRING;
         replica_flush_notifications(p);
-        expect_state("compare settled 0\nsettled 0\n= tree 1 stopping\n");
-        p->error = -EIO;
-        replica_flush_notifications(p);
-        expect_state("compare settled 0\nsettled 0\n= tree 1 error -5 \"\" stopping stop!\n");
-        p->closing = true;
+        expect_state("compare settled 0\nsettled 0\n= tree 1 error -5 \"\" transferring stop!\n");
+        p->state = REPLICA_CLOSING;
         p->changed = RAFT_CHANGED_STATE;
         replica_flush_notifications(p);
         expect("");
-        p->closing = false;
         p->error = 0;
-        p->restarting = true;
-        replica_on_flush(p);
+        p->state = REPLICA_RESTARTING;
+        p->flush.run(p);
         expect("compare settled 1\nsettled 1\n");
-        p->restarting = false;
-        deferred_cancel(&p->stop);
+        deferred_cancel(&p->recovery.stop);
         parts_end();
 }
 
+static void on_closed(void *userdata) {
+        parts_say("closed");
+}
+
 static void closing_waits_for_all_that_is_under_way(void **state) {
-        for (unsigned i = 0; i < 7; i++) {
+        for (unsigned i = 0; i < 6; i++) {
                 parts_begin();
-                p->pending = i == 1;
-                p->copying = i == 2;
-                p->dropping = i == 3;
+                p->closing.pending = i == 1;
+                p->checkpoints.copying = i == 2;
+                p->checkpoints.dropping = i == 3;
                 p->reopening.running = i == 4;
                 parts.busy = i == 5;
-                p->closing = i != 6;
-                p->closed_deferred = DEFERRED(replica_on_flush, p);
                 replica_work_ended(p);
-                assert_int_equal(!p->closed_deferred.loop, i != 0);
-                p->closing = false;
+                fake_run();
+                expect("");
+                replica_close(p, on_closed, NULL);
+                parts_forget();
+                fake_run();
+                assert_int_equal(fake.said.size > 0, i == 0);
+                parts_forget();
+                if (i > 0) {
+                        p->closing.pending = 0;
+                        p->checkpoints.copying = p->checkpoints.dropping = p->reopening.running = parts.busy =
+                                false;
+                        replica_work_ended(p);
+                        fake_run();
+                        assert_non_null(strstr(fake.said.chars, "closed\n"));
+                        parts_forget();
+                }
+                p = NULL;
                 parts_end();
         }
 }
@@ -1194,10 +1167,10 @@ static void what_it_is_depends_on_its_state(void **state) {
                 assert_true(replica_has_vote(p));
                 parts.role = RAFT_ROLE_STANDBY;
                 assert_false(replica_has_vote(p));
-                assert_ptr_equal(replica_serving(p), p->tree);
-                p->shown = (Tree *) p;
+                assert_ptr_equal(replica_serving(p), p->trees.live);
+                p->trees.previous = (Tree *) p;
                 assert_ptr_equal(replica_serving(p), p);
-                p->shown = NULL;
+                p->trees.previous = NULL;
                 parts_end();
         }
 }
@@ -1206,14 +1179,14 @@ static void the_first_reason_to_fail_counts(void **state) {
         parts_begin();
         replica_fail(p, -ENOSPC, "disk %s", "full");
         replica_fail(p, -EIO, "another");
-        expect_state("= tree 1 error -28 \"disk full\" stop!\n");
-        deferred_cancel(&p->stop);
-        p->error = 0;
+        expect_state("= tree 1 error -28 \"disk full\" failing stop!\n");
+        deferred_cancel(&p->recovery.stop);
+        set(FAILED, false);
         replica_fail(p, 5, "positive");
-        expect_state("= tree 1 error -5 \"positive\" stop!\n");
-        p->error = 0;
+        expect_state("= tree 1 error -5 \"positive\" failing stop!\n");
+        set(FAILED, false);
         replica_fail(p, 0, "none");
-        expect_state("= tree 1 error -5 \"none\" stop!\n");
+        expect_state("= tree 1 error -5 \"none\" failing stop!\n");
         parts_end();
 }
 

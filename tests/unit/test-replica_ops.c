@@ -16,7 +16,7 @@
 
 #define p   (parts.p)
 #define ops replica_core_ops
-/* replica_ops.c's, compaction.c's */
+/* obey.c's, forget.c's */
 enum {
         SLICE_ENTRIES = 256,
         SLICE_BYTES = 4 * 1024 * 1024,
@@ -46,7 +46,7 @@ static void term_vote_and_entries_go_to_the_log(void **state) {
         parts_fail("raft_log_write_meta", -ENOSPC);
         assert_int_equal(ops.write_meta(p, 7, 0), -ENOSPC);
         expect_state("log meta 7 0\n= tree 1 error -28 \"cannot write term and vote: No space left on "
-                     "device\" changed 9 stop!\n");
+                     "device\" failing changed 9 stop!\n");
         ops.send_snapshot(p, 2, "b:2", 5, 9);
         expect("transfers send 2 9\n");
         parts_end();
@@ -61,59 +61,59 @@ static void followers_are_told_what_is_committed_once(void **state) {
                           .append = { .prev_index = 12, .prev_term = 5, .commit = 14, .entries = none } };
 
         parts_begin();
-        replica_on_notice(p);
+        p->notices.send.run(p);
         expect("");
         lead();
         fake.commit = 1;
         parts.match[3] = 0;
-        replica_on_notice(p);
+        p->notices.send.run(p);
         expect("send 2 (70 1 2) append term 5: prev 20 of 5, commit 1\n");
         fake.commit = 12;
         parts.match[3] = 11;
-        replica_on_notice(p);
+        p->notices.send.run(p);
         expect_state("send 2 (70 1 2) append term 5: prev 20 of 5, commit 12\nsend 3 (70 1 3) append term 5: "
                      "prev 11 of 5, commit 12\n"
                      "= tree 1\n");
-        replica_on_notice(p);
+        p->notices.send.run(p);
         expect("");
         parts.match[3] = 9; /* of an earlier term, by its entry */
-        p->followers[1].told = 8;
-        replica_on_notice(p);
+        p->notices.followers[1].told = 8;
+        p->notices.send.run(p);
         expect("send 3 (70 1 3) append term 5: prev 9 of 4, commit 12\n");
         parts.match[3] = UINT64_MAX;
         parts.match[2] = 0; /* not in memory any more */
         fake.commit = 14;
-        replica_on_notice(p);
+        p->notices.send.run(p);
         expect("");
 
         /* What any message has told counts, as far as it and the log go. */
         parts.match[2] = parts.match[3] = 20;
         ops.send(p, 2, "b:2", &m);
-        assert_int_equal(p->followers[0].told, 12);
+        assert_int_equal(p->notices.followers[0].told, 12);
         m.append.n_entries = 1;
         RaftEntry one = { .term = 5, .type = RAFT_ENTRY_BARRIER };
         m.append.entries = &one;
         ops.send(p, 2, "b:2", &m);
-        assert_int_equal(p->followers[0].told, 13);
+        assert_int_equal(p->notices.followers[0].told, 13);
         m.append.prev_index = 19;
         ops.send(p, 2, "b:2", &m);
-        assert_int_equal(p->followers[0].told, 14);
+        assert_int_equal(p->notices.followers[0].told, 14);
         m.append.commit = 3;
         ops.send(p, 2, "b:2", &m);
-        assert_int_equal(p->followers[0].told, 14);
+        assert_int_equal(p->notices.followers[0].told, 14);
         ops.send(p, 3, "b:3", &(RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 5 });
         parts_forget();
-        replica_on_notice(p);
+        p->notices.send.run(p);
         expect("send 3 (70 1 3) append term 5: prev 20 of 5, commit 14\n");
 
         /* In another term all are told again. */
         parts.term = 6;
-        replica_on_notice(p);
+        p->notices.send.run(p);
         expect_state("send 2 (70 1 2) append term 6: prev 20 of 5, commit 14\nsend 3 (70 1 3) append term 6: "
                      "prev 20 of 5, commit 14\n"
                      "= tree 1\n");
-        assert_int_equal(p->followers_term, 6);
-        assert_int_equal(p->n_followers, 2);
+        assert_int_equal(p->notices.term, 6);
+        assert_int_equal(p->notices.n_followers, 2);
 
         /* There is room for as many as a configuration has. */
         m = (RaftMessage) { .type = RAFT_MESSAGE_APPEND,
@@ -121,12 +121,12 @@ static void followers_are_told_what_is_committed_once(void **state) {
                             .append = { .prev_index = 12, .commit = 14 } };
         for (uint64_t id = 100; id < 200; id++)
                 ops.send(p, id, "x:1", &m);
-        assert_int_equal(p->n_followers, RAFT_SERVERS_MAX);
-        assert_int_equal(p->followers[RAFT_SERVERS_MAX - 1].id, 100 + RAFT_SERVERS_MAX - 3);
-        p->followers[0].id = 99; /* no room for number 2 */
+        assert_int_equal(p->notices.n_followers, RAFT_SERVERS_MAX);
+        assert_int_equal(p->notices.followers[RAFT_SERVERS_MAX - 1].id, 100 + RAFT_SERVERS_MAX - 3);
+        p->notices.followers[0].id = 99; /* no room for number 2 */
         fake.commit = 15;
         parts_forget();
-        replica_on_notice(p);
+        p->notices.send.run(p);
         expect("send 3 (70 1 3) append term 6: prev 20 of 5, commit 15\n");
         parts_end();
 }
@@ -140,18 +140,17 @@ static void a_received_tree_takes_the_place_of_ours(void **state) {
         parts_begin();
         assert_int_equal(ops.install(p, &info, false), -ESHUTDOWN);
         p->incoming = &tree;
-        p->copy_told = false;
-        p->entries_since = p->bytes_since = 4;
+        p->checkpoints.reported = false;
+        p->checkpoints.entries_since = p->checkpoints.bytes_since = 4;
         assert_int_equal(ops.install(p, &info, false), 0);
         expect_state("folder install 30, replace\nclose tree 1\ncompare exchanged, taken\nmark tree 2 with "
-                     "70 in /tree\nreplaced\n"
-                     "log reset 30\n= tree 2 previous 30\n");
+                     "70 in /tree\nlog reset 30\n= tree 2 replaced! previous 30\n");
         parts_end();
 
         parts_begin();
         p->incoming = &tree;
-        p->copy_told = false;
-        p->entries_since = p->bytes_since = 4;
+        p->checkpoints.reported = false;
+        p->checkpoints.entries_since = p->checkpoints.bytes_since = 4;
         assert_int_equal(ops.install(p, &info, true), 0);
         expect_state("folder install 30\nlog reset 30\n= tree 1 previous 30\n");
         parts_end();
@@ -160,15 +159,14 @@ static void a_received_tree_takes_the_place_of_ours(void **state) {
         for (uint64_t shown = 30; shown <= 31; shown++) {
                 parts_begin();
                 p->incoming = &tree;
-                p->shown = p->tree;
-                p->shown_applied = shown;
-                p->tree = NULL;
+                p->trees.previous = p->trees.live;
+                p->trees.previous_applied = shown;
+                p->trees.live = NULL;
                 assert_int_equal(ops.install(p, &info, false), 0);
                 parts_look();
                 if (shown == 30)
                         expect("folder install 30, replace\nclose tree 1\ncompare exchanged, taken\nmark "
-                               "tree 2 with 70 in /tree\n"
-                               "replaced\nlog reset 30\n= tree 2 previous 30\n");
+                               "tree 2 with 70 in /tree\nlog reset 30\n= tree 2 replaced! previous 30\n");
                 else
                         expect("folder install 30, replace\ncompare exchanged, taken\nmark tree 2 with 70 in "
                                "/tree\nlog reset 30\n"
@@ -180,17 +178,16 @@ static void a_received_tree_takes_the_place_of_ours(void **state) {
         p->incoming = &tree;
         parts_fail("data_dir_install", -EUCLEAN);
         assert_int_equal(ops.install(p, &info, false), -EUCLEAN);
-        expect_state(
-                "folder install 30, replace\nfolder distrust\n= tree 1 error -117 \"data_dir_install did "
-                "it\" stop!\n");
+        expect_state("folder install 30, replace\nfolder distrust\n= tree 1 error -117 \"data_dir_install "
+                     "did it\" failing stop!\n");
         parts_end();
         parts_begin();
         p->incoming = &tree;
         parts_fail("bootstrap_mark_tree", -EIO);
         assert_int_equal(ops.install(p, &info, false), -EIO);
         expect_state("folder install 30, replace\nclose tree 1\ncompare exchanged, taken\nmark tree 2 with "
-                     "70 in /tree\n"
-                     "= tree 2 error -5 \"bootstrap_mark_tree did it\" previous 30 stop!\n");
+                     "70 in /tree\n= tree 2 error -5 \"bootstrap_mark_tree did it\" failing replaced! "
+                     "previous 30 stop!\n");
         parts_end();
         parts_begin();
         p->incoming = &tree;
@@ -214,11 +211,9 @@ static void entries_are_applied_in_one_transaction(void **state) {
         fake_run(); /* a new turn */
         fake.loop.turns.n++;
         assert_int_equal(ops.apply(p, 11, e, 3), 3);
-        expect_state(
-                "work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare 12\n"
-                "apply empty 13 of term 7\nset configuration CONF\nset meta: configuration 13\ncompare "
-                "13\ncommit\n"
-                "compare committed\ncommitted\n= tree 1 entries 3 bytes 149\n");
+        expect_state("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare "
+                     "12\nset configuration CONF\nset meta: entry 13 of term 7, configuration 13\ncompare "
+                     "13\ncommit\ncompare committed\ncommitted\n= tree 1 entries 3 bytes 149\n");
         p->in_service = false;
         assert_int_equal(ops.apply(p, 14, e, 1), 1);
         expect("work of tree 1: none\nbegin\napply 14\ncompare 14\ncommit\ncompare committed\ncommitted\n");
@@ -233,55 +228,44 @@ static void each_call_that_fails_ends_the_replica(void **state) {
                 Said said;
         } cases[] = {
                 { "tree_begin_write", -EIO, 0,
-                  SAID("work of tree 1: turn\nbegin\ncompare not committed\nfolder distrust\n"
-                       "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output"
-                       " error\" stop!\n") },
+                  SAID("work of tree 1: turn\nbegin\ncompare not committed\nnot committed\nfolder "
+                       "distrust\n= tree 1 error -5 \"cannot apply entry 11 and those behind it: "
+                       "Input/output error\" failing stop!\n") },
                 { "tree_meta", -EIO, 0,
-                  SAID("work of tree 1: turn\nbegin\ncompare not committed\nfolder distrust\n"
-                       "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output"
-                       " error\" stop!\n") },
+                  SAID("work of tree 1: turn\nbegin\ncompare not committed\nnot committed\nfolder "
+                       "distrust\n= tree 1 error -5 \"cannot apply entry 11 and those behind it: "
+                       "Input/output error\" failing stop!\n") },
                 { "apply", -ENOTSUP, 0,
-                  SAID("work of tree 1: turn\nbegin\napply 11\ncompare not committed\nfolder distrust\n"
-                       "= tree 1 error -95 \"entry 11 or one behind it is of a newer fleetd, of a feature "
-                       "level"
-                       " that this one does not know: upgrade this host\" stop!\n") },
+                  SAID("work of tree 1: turn\nbegin\napply 11\ncompare not committed\nnot committed\nfolder "
+                       "distrust\n= tree 1 error -95 \"entry 11 or one behind it is of a newer fleetd, of a "
+                       "feature level that this one does not know: upgrade this host\" failing stop!\n") },
                 { "apply_empty", -EIO, 0,
-                  SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\n"
-                       "compare not committed\nfolder distrust\n"
-                       "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\""
-                       " entries 1 bytes 49 stop!\n") },
-                { "apply_empty", -EIO, 1,
-                  SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\n"
-                       "compare 12\napply empty 13 of term 7\ncompare not committed\nfolder distrust\n"
-                       "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\""
-                       " entries 2 bytes 97 stop!\n") },
+                  SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare "
+                       "not committed\nnot committed\nfolder distrust\n= tree 1 error -5 \"cannot apply "
+                       "entry 11 and those behind it: Input/output error\" failing entries 1 bytes 49 "
+                       "stop!\n") },
                 { "tree_set_configuration", -EIO, 0,
                   SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare "
-                       "12\n"
-                       "apply empty 13 of term 7\nset configuration CONF\ncompare not committed\nfolder "
-                       "distrust\n"
-                       "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\" "
-                       "entries 2 bytes 97"
-                       " stop!\n") },
+                       "12\nset configuration CONF\ncompare not committed\nnot committed\nfolder distrust\n= "
+                       "tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\" "
+                       "failing entries 2 bytes 97 stop!\n") },
                 { "tree_meta", -EIO, 1,
-                  SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\n"
-                       "compare 12\napply empty 13 of term 7\nset configuration CONF\ncompare not committed\n"
-                       "folder distrust\n"
-                       "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\""
-                       " entries 2 bytes 97 stop!\n") },
+                  SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare "
+                       "12\nset configuration CONF\ncompare not committed\nnot committed\nfolder distrust\n= "
+                       "tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\" "
+                       "failing entries 2 bytes 97 stop!\n") },
                 { "tree_set_meta", -EIO, 0,
-                  SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\n"
-                       "compare 12\napply empty 13 of term 7\nset configuration CONF\n"
-                       "set meta: configuration 13\ncompare not committed\nfolder distrust\n"
-                       "= tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\""
-                       " entries 2 bytes 97 stop!\n") },
+                  SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare "
+                       "12\nset configuration CONF\nset meta: entry 13 of term 7, configuration 13\ncompare "
+                       "not committed\nnot committed\nfolder distrust\n= tree 1 error -5 \"cannot apply "
+                       "entry 11 and those behind it: Input/output error\" failing entries 2 bytes 97 "
+                       "stop!\n") },
                 { "tree_commit", -ENOSPC, 0,
-                  SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\n"
-                       "compare 12\napply empty 13 of term 7\nset configuration CONF\n"
-                       "set meta: configuration 13\ncompare 13\ncommit\ncompare not committed\n"
-                       "folder distrust\n"
-                       "= tree 1 error -28 \"cannot apply entry 11 and those behind it: No space left on"
-                       " device\" entries 3 bytes 149 stop!\n") },
+                  SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare "
+                       "12\nset configuration CONF\nset meta: entry 13 of term 7, configuration 13\ncompare "
+                       "13\ncommit\ncompare not committed\nnot committed\nfolder distrust\n= tree 1 error "
+                       "-28 \"cannot apply entry 11 and those behind it: No space left on device\" failing "
+                       "entries 3 bytes 149 stop!\n") },
         };
         RaftEntry e[3] = { command(1),
                            { .term = 6, .type = RAFT_ENTRY_BARRIER },
@@ -307,11 +291,6 @@ static void entries_that_the_tree_has_are_not_applied_again(void **state) {
         expect_state(
                 "work of tree 1: turn\nbegin\napply 11\ncompare 11\ncommit\ncompare committed\ncommitted\n"
                 "= tree 1 entries 1 bytes 49\n");
-        p->options.apply_twice = true;
-        assert_int_equal(ops.apply(p, 9, e, 3), 3);
-        expect("work of tree 1: turn\nbegin\napply 9\ncompare 9\napply 10\ncompare 10\napply 11\ncompare "
-               "11\ncommit\n"
-               "compare committed\ncommitted\n");
         parts_end();
 }
 
@@ -323,8 +302,9 @@ static void a_slice_ends_at_each_of_its_limits(void **state) {
                 e[i] = command(0);
         parts_begin();
         assert_int_equal(ops.apply(p, 11, e, 300), SLICE_ENTRIES);
-        assert_int_equal(p->entries_since, SLICE_ENTRIES);
-        assert_int_equal(p->bytes_since, SLICE_ENTRIES * 48); /* 32 of the entry, and two pointers */
+        assert_int_equal(p->checkpoints.entries_since, SLICE_ENTRIES);
+        assert_int_equal(p->checkpoints.bytes_since,
+                         SLICE_ENTRIES * 48); /* 32 of the entry, and two pointers */
         assert_int_equal(ops.apply(p, 267, e, 256), 256);
         assert_int_equal(ops.apply(p, 11, e, 255), 255);
         parts_end();
@@ -342,31 +322,31 @@ static void a_slice_ends_at_each_of_its_limits(void **state) {
                 parts.held = SLICE_HELD_BYTES - 100 + over;
                 parts.touched = 100;
                 assert_int_equal(ops.apply(p, 11, e, 3), over ? 1 : 3);
-                assert_int_equal(p->held_max, SLICE_HELD_BYTES + over);
+                assert_int_equal(p->applying.held_max, SLICE_HELD_BYTES + over);
                 parts_end();
         }
 
         /* While another tree is shown, a slice ends where ours is as far. */
         parts_begin();
-        p->shown = p->tree;
-        p->shown_applied = 11;
+        p->trees.previous = p->trees.live;
+        p->trees.previous_applied = 11;
         assert_int_equal(ops.apply(p, 11, e, 4), 1);
-        p->shown = NULL;
+        p->trees.previous = NULL;
         parts_end();
         parts_begin();
-        p->shown = p->tree;
-        p->shown_applied = 12;
-        p->tree = (Tree *) ((char *) p->tree + 1);
-        p->shown_wrong = true;
+        p->trees.previous = p->trees.live;
+        p->trees.previous_applied = 12;
+        p->trees.live = (Tree *) ((char *) p->trees.live + 1);
+        p->trees.previous_wrong = true;
         assert_int_equal(ops.apply(p, 11, e, 4), 2);
-        expect_state("work of tree 2: turn\nbegin\napply 11\ncompare 11\napply 12\ncompare "
-                     "12\ncommit\ncompare committed\ncommitted\n"
-                     "close tree 1\nreplaced\n= tree 2 entries 2 bytes 524383\n");
+        expect_state(
+                "work of tree 2: turn\nbegin\napply 11\ncompare 11\napply 12\ncompare 12\ncommit\ncompare "
+                "committed\ncommitted\nclose tree 1\n= tree 2 replaced! entries 2 bytes 524383\n");
         parts_end();
         parts_begin();
-        p->shown = p->tree;
-        p->shown_applied = 10;
-        p->tree = (Tree *) ((char *) p->tree + 1);
+        p->trees.previous = p->trees.live;
+        p->trees.previous_applied = 10;
+        p->trees.live = (Tree *) ((char *) p->trees.live + 1);
         assert_int_equal(ops.apply(p, 11, e, 4), 4);
         expect_state("work of tree 2: turn\nbegin\napply 11\ncompare 11\napply 12\ncompare 12\napply "
                      "13\ncompare 13\napply 14\n"
@@ -384,7 +364,7 @@ static void all_inputs_of_a_turn_share_what_it_may_cost(void **state) {
         fake.loop.turns.n++;
         parts.cost = COST_SLICE / 2;
         assert_int_equal(ops.apply(p, 11, e, 2), 2); /* exactly so much */
-        assert_int_equal(p->applied_cost, COST_SLICE);
+        assert_int_equal(p->applying.cost, COST_SLICE);
         assert_int_equal(ops.apply(p, 13, e, 3), 1); /* the one that exceeds it is the last */
         assert_int_equal(ops.apply(p, 14, e, 3), 0);
         fake.loop.turns.n++;
@@ -407,12 +387,11 @@ static void all_inputs_of_a_turn_share_what_it_may_cost(void **state) {
                "compare committed\ncommitted\n");
         parts_fail_after("apply", -EIO, 1);
         assert_int_equal(ops.apply(p, 20, e, 3), -EIO);
-        expect_state("work of tree 1: none\nbegin\napply 20\ncompare 20\ncommit\ncompare "
-                     "committed\ncommitted\nwork of tree 1: none\n"
-                     "begin\napply 21\ncompare not committed\nfolder distrust\n"
-                     "= tree 1 error -5 \"cannot apply entry 20 and those behind it: Input/output error\" "
-                     "not-serving entries 10 bytes"
-                     " 490 stop!\n");
+        expect_state(
+                "work of tree 1: none\nbegin\napply 20\ncompare 20\ncommit\ncompare "
+                "committed\ncommitted\nwork of tree 1: none\nbegin\napply 21\ncompare not committed\nnot "
+                "committed\nfolder distrust\n= tree 1 error -5 \"cannot apply entry 20 and those behind it: "
+                "Input/output error\" failing not-serving entries 10 bytes 490 stop!\n");
         parts_end();
 }
 
@@ -451,7 +430,7 @@ static void memory_forgets_what_exceeds_its_limit(void **state) {
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 parts_begin();
                 p->options.memory_bytes = cases[i].memory;
-                p->forget_bytes = cases[i].forget;
+                p->compaction.bytes = cases[i].forget;
                 fake.applied = cases[i].applied;
                 fake.commit = cases[i].commit;
                 parts.stored = cases[i].stored;
@@ -468,10 +447,10 @@ static void memory_keeps_what_may_not_go(void **state) {
                 Tree *tree;
 
                 parts_begin();
-                tree = p->tree;
+                tree = p->trees.live;
                 p->options.memory_bytes = 1000;
                 if (i == 1)
-                        p->tree = NULL;
+                        p->trees.live = NULL;
                 parts.installing = i == 2;
                 parts.differs = i == 3;
                 parts.undecided = i == 4;
@@ -523,7 +502,7 @@ static void memory_keeps_what_may_not_go(void **state) {
                         break;
                 }
                 assert_int_equal(parts.n_txns, 0);
-                p->tree = tree;
+                p->trees.live = tree;
                 parts_end();
         }
 
@@ -535,9 +514,9 @@ static void memory_keeps_what_may_not_go(void **state) {
                                 "= tree 1 forget 2125 forget-again+2000\n") },
                 { -ESTALE, SAID("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n"
                                 "= tree 1 forget 2125 forget-again+2000\n") },
-                { -EIO, SAID("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n"
-                             "= tree 1 error -5 \"the replica cannot go on: Input/output error\" forget 2125 "
-                             "forget-again+2000 stop!\n") },
+                { -EIO, SAID("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n= "
+                             "tree 1 error -5 \"the replica cannot go on: Input/output error\" failing "
+                             "forget 2125 forget-again+2000 stop!\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -559,7 +538,7 @@ static void memory_keeps_what_may_not_go(void **state) {
         parts.trees[1].applied = 20;
         replica_compact(p);
         expect_state("= tree 1 forget 1225 forget-again+2000\n");
-        p->forget_bytes = 0;
+        p->compaction.bytes = 0;
         parts.first = 15;
         replica_compact(p);
         expect_state("core checkpointed 20 of term 5, configuration 1 (4 bytes)\n  trailing 5\n= tree 1 "
@@ -574,7 +553,7 @@ static void it_is_looked_at_again_after_2_s(void **state) {
         expect_state("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n= tree 1 "
                      "forget 2125 forget-again+2000\n");
         fake_pass(500);
-        p->forget_bytes = 0;
+        p->compaction.bytes = 0;
         replica_compact(p);
         expect_state("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n= tree 1 "
                      "forget 2125 forget-again+1500\n");
@@ -584,23 +563,23 @@ static void it_is_looked_at_again_after_2_s(void **state) {
         expect_state("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n= tree 1 "
                      "forget 2125 forget-again+2000\n");
         p->depth = 1;
-        p->forget_bytes = 5;
+        p->compaction.bytes = 5;
         fake_pass(FORGET_AGAIN_MS);
         expect_state("= tree 1 depth 1\n");
         p->depth = 0;
-        p->forget_bytes = 0;
+        p->compaction.bytes = 0;
         replica_compact(p);
         parts_forget();
-        p->restarting = true;
+        p->state = REPLICA_RESTARTING;
         fake_pass(FORGET_AGAIN_MS);
         expect_state("= tree 1 restarting\n");
-        p->restarting = false;
+        p->state = REPLICA_OPEN;
         parts.last = 4; /* forgotten: nothing more is due */
         replica_compact(p);
         expect_state("= tree 1\n");
         parts.last = 20;
         p->options.memory_bytes = 1999;
-        p->forget_bytes = 1;
+        p->compaction.bytes = 1;
         replica_compact(p);
         expect_state("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n= tree 1 "
                      "forget 2249 forget-again+2000\n");
@@ -692,9 +671,9 @@ static void what_a_follower_lacks_stays_up_to_half_of_the_tree(void **state) {
         assert_int_equal(replica_trailing(p, 20), 4);
         lead();
         parts.match[3] = 3;
-        Tree *tree = TAKE_PTR(p->tree); /* without a tree its size says nothing */
+        Tree *tree = TAKE_PTR(p->trees.live); /* without a tree its size says nothing */
         assert_int_equal(replica_trailing(p, 20), 4);
-        p->tree = tree;
+        p->trees.live = tree;
         assert_int_equal(replica_trailing(p, 20), 20);
         parts_end();
 }
@@ -711,28 +690,28 @@ static void the_state_is_that_of_the_tree(void **state) {
         Error err = {};
 
         parts_begin();
-        assert_int_equal(replica_state(p, &c, &err), 0);
+        assert_int_equal(replica_read_info(p, &c, &err), 0);
         assert_int_equal(c.fd, -1);
         assert_int_equal(c.meta.applied, 10);
         assert_int_equal(c.configuration_size, 4);
         assert_memory_equal(c.configuration, "conf", 4);
         checkpoint_done(&c);
         parts.configuration_size = 1;
-        assert_int_equal(replica_state(p, &c, &err), 0);
+        assert_int_equal(replica_read_info(p, &c, &err), 0);
         assert_int_equal(c.configuration_size, 1);
         checkpoint_done(&c);
         parts.configuration_size = 0;
-        assert_int_equal(replica_state(p, &c, &err), 0);
+        assert_int_equal(replica_read_info(p, &c, &err), 0);
         assert_null(c.configuration);
         assert_int_equal(c.configuration_size, 0);
         parts.configuration_size = 4;
         alloc_fail_at(1);
-        assert_int_equal(replica_state(p, &c, &err), -ENOMEM);
+        assert_int_equal(replica_read_info(p, &c, &err), -ENOMEM);
         alloc_fail_at(0);
         assert_null(c.configuration);
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 parts_fail(cases[i].name, cases[i].error);
-                assert_int_equal(replica_state(p, &c, &err), cases[i].error);
+                assert_int_equal(replica_read_info(p, &c, &err), cases[i].error);
                 assert_string_equal(err.message, "cannot read the tree in /tree: Input/output error");
                 assert_null(c.configuration);
         }

@@ -17,12 +17,9 @@
 #include "tests/lib/fake_parts.h"
 
 #define p (parts.p)
-enum {
-        HAND_OVER_MS = 1000,
-        PROBE_MAX_MS = 10000,
-        STEADY_MS = 60000,
-        LOOK_MS = 100
-}; /* replica_recovery.c's */
+enum { HAND_OVER_MS = 1000, PROBE_MAX_MS = 10000, STEADY_MS = 60000, LOOK_MS = 100 }; /* stop.c's */
+
+static void ignore(void *userdata) {}
 
 /* -- Opening -- */
 
@@ -50,10 +47,8 @@ static void open_one(const Opening *o) {
         parts_say("= %d: %s", r, err.message);
         if (r >= 0) {
                 parts_look();
-                assert_true(fake.handlers[PEER_RAFT].run == replica_on_raft &&
-                            fake.handlers[PEER_SNAPSHOT].run == replica_on_snapshot);
-                assert_true(fake.handlers[PEER_SNAPSHOT_ACK].run == replica_on_snapshot_ack &&
-                            fake.handlers[PEER_TREE].run == replica_on_tree);
+                assert_true(fake.handlers[PEER_RAFT].run && fake.handlers[PEER_SNAPSHOT].run &&
+                            fake.handlers[PEER_SNAPSHOT_ACK].run && fake.handlers[PEER_TREE].run);
         } else
                 assert_null(p);
         parts_expect(o->said);
@@ -62,64 +57,48 @@ static void open_one(const Opening *o) {
 static void a_replica_opens_what_is_there(void **state) {
         static const Opening cases[] = {
                 { "a log", .applied = 10,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 10, "
-                               "loaded 2000\nown hardware h\n"
-                               "mark tree 1 with 70 in /tree\nself self: 1 of 70, 71, start 3\n= 0: \n"
-                               "= coreless tree 1 not-started not-serving\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 10, loaded "
+                          "2000\nown hardware h\nmark tree 1 with 70 in /tree\nself self: 1 of 70, 71, start "
+                          "3\n= 0: \n= coreless tree 1 waiting not-started not-serving\n") },
                 { "none: it founds", .fresh = true,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\nfound a:1 4096\n"
-                               "disk settle\nlog open: file 4096, applied 0, loaded 2000\nown hardware "
-                               "h\nmark tree 1 with 70 in /tree\n"
-                               "self self: 1 of 70, 71, start 3\n= 0: \n= coreless tree 1 founded "
-                               "not-started not-serving\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, loaded "
+                          "2000\nfound a:1 4096\ndisk settle\nlog open: file 4096, applied 0, loaded "
+                          "2000\nown hardware h\nmark tree 1 with 70 in /tree\nself self: 1 of 70, 71, start "
+                          "3\n= 0: \n= coreless tree 1 waiting founded not-started not-serving\n") },
                 { "none: it waits to join", .fresh = true, .join = true,
                   .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\n"
-                               "self self: 0 of 0, 0, start 1\n= 0: \n"
-                               "= coreless logless tree 1 not-started not-serving id 1000 cluster 1000\n") },
+                               "loaded 2000\nself self: 0 of 0, 0, start 1\n= 0: \n= coreless logless tree 1 "
+                               "waiting not-started not-serving id 1000 cluster 1000\n") },
                 { "a tree without its log", .fresh = true, .applied = 1,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 1, "
-                               "loaded 2000\n"
-                               "folder lose: /tree holds a tree, but the log that belongs to it is gone; "
-                               "restore the log, or remove this host's"
-                               " state and let it join anew\n"
-                               "log 3 (-117): this host's replica is lost: /tree holds a tree, but the log "
-                               "that belongs to it is gone; restore"
-                               " the log, or remove this host's state and let it join anew; it does not vote "
-                               "any more, and asks to be let in"
-                               " under another id; where too few are left to vote: fleetd --recover on a "
-                               "host whose log is whole\n"
-                               "self self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, start 1\n"
-                               "= 0: /tree holds a tree, but the log that belongs to it is gone; restore the "
-                               "log, or remove this host's state"
-                               " and let it join anew\n"
-                               "= coreless logless tree 1 error -117 \"/tree holds a tree, but the log that "
-                               "belongs to it is gone; restore the"
-                               " log, or remove this host's state and let it join anew\" told-failed damaged "
-                               "lost not-started not-serving id"
-                               " 1000\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 1, loaded "
+                          "2000\nfolder lose: /tree holds a tree, but the log that belongs to it is gone; "
+                          "restore the log, or remove this host's state and let it join anew\nlog 3 (-117): "
+                          "this host's replica is lost: /tree holds a tree, but the log that belongs to it "
+                          "is gone; restore the log, or remove this host's state and let it join anew; it "
+                          "does not vote any more, and asks to be let in under another id; where too few are "
+                          "left to vote: fleetd --recover on a host whose log is whole\nself self: 0 of 70, "
+                          "71, start 1\nself self: 0 of 70, 71, start 1\n= 0: /tree holds a tree, but the "
+                          "log that belongs to it is gone; restore the log, or remove this host's state and "
+                          "let it join anew\n= coreless logless tree 1 error -117 \"/tree holds a tree, but "
+                          "the log that belongs to it is gone; restore the log, or remove this host's state "
+                          "and let it join anew\" quarantined damaged not-started not-serving id 1000\n") },
                 { "the same, with others", .fresh = true, .applied = 1, .join = true,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 1, "
-                               "loaded 2000\n"
-                               "folder lose: /tree holds a tree, but the log that belongs to it is gone; "
-                               "restore the log, or remove this host's"
-                               " state and let it join anew\n"
-                               "log 3 (-117): this host's replica is lost: /tree holds a tree, but the log "
-                               "that belongs to it is gone; restore"
-                               " the log, or remove this host's state and let it join anew; it does not vote "
-                               "any more, and asks to be let in"
-                               " under another id; where too few are left to vote: fleetd --recover on a "
-                               "host whose log is whole\n"
-                               "self self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, start 1\n"
-                               "= 0: /tree holds a tree, but the log that belongs to it is gone; restore the "
-                               "log, or remove this host's state"
-                               " and let it join anew\n"
-                               "= coreless logless tree 1 error -117 \"/tree holds a tree, but the log that "
-                               "belongs to it is gone; restore the"
-                               " log, or remove this host's state and let it join anew\" told-failed damaged "
-                               "lost not-started not-serving id"
-                               " 1000\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 1, loaded "
+                          "2000\nfolder lose: /tree holds a tree, but the log that belongs to it is gone; "
+                          "restore the log, or remove this host's state and let it join anew\nlog 3 (-117): "
+                          "this host's replica is lost: /tree holds a tree, but the log that belongs to it "
+                          "is gone; restore the log, or remove this host's state and let it join anew; it "
+                          "does not vote any more, and asks to be let in under another id; where too few are "
+                          "left to vote: fleetd --recover on a host whose log is whole\nself self: 0 of 70, "
+                          "71, start 1\nself self: 0 of 70, 71, start 1\n= 0: /tree holds a tree, but the "
+                          "log that belongs to it is gone; restore the log, or remove this host's state and "
+                          "let it join anew\n= coreless logless tree 1 error -117 \"/tree holds a tree, but "
+                          "the log that belongs to it is gone; restore the log, or remove this host's state "
+                          "and let it join anew\" quarantined damaged not-started not-serving id 1000\n") },
                 { "nothing at all", "transfers_new", -ENOMEM, .said = SAID("folder done\n= -12: \n") },
                 { "nothing at all", "consistency_new", -ENOMEM,
                   .said = SAID("transfers free\nfolder done\n= -12: \n") },
@@ -130,18 +109,13 @@ static void a_replica_opens_what_is_there(void **state) {
                   .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nfolder done\n= "
                                "-117: data_dir_open did it\n") },
                 { "the same, with others", "data_dir_open", -EUCLEAN, .rotten = true, .join = true,
-                  .said = SAID(
-                          "folder open /tree m b 1234\nfolder open nothing\nfolder lose: data_dir_open did "
-                          "it\n"
-                          "log 3 (-117): this host's replica is lost: data_dir_open did it; it does not vote "
-                          "any more, and asks to be let in"
-                          " under another id; where too few are left to vote: fleetd --recover on a host "
-                          "whose log is whole\n"
-                          "self self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, start 1\n= 0: "
-                          "data_dir_open did it\n"
-                          "= coreless logless tree 1 error -117 \"data_dir_open did it\" told-failed damaged "
-                          "lost not-started not-serving id"
-                          " 1000\n") },
+                  .said = SAID("folder open /tree m b 1234\nfolder open nothing\nfolder lose: data_dir_open "
+                               "did it\nlog 3 (-117): this host's replica is lost: data_dir_open did it; it "
+                               "does not vote any more, and asks to be let in under another id; where too "
+                               "few are left to vote: fleetd --recover on a host whose log is whole\nself "
+                               "self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, start 1\n= 0: "
+                               "data_dir_open did it\n= coreless logless tree 1 error -117 \"data_dir_open "
+                               "did it\" quarantined damaged not-started not-serving id 1000\n") },
                 { "another damage", "data_dir_open", -EUCLEAN, .join = true,
                   .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nfolder done\n= "
                                "-117: data_dir_open did it\n") },
@@ -149,32 +123,24 @@ static void a_replica_opens_what_is_there(void **state) {
                   .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nfolder done\n= -5: "
                                "data_dir_open did it\n") },
                 { "one that is lost", "data_dir_is_quarantined", 1, .join = true,
-                  .said = SAID("folder open /tree m b 1234\nfolder lose: it was lost\n"
-                               "log 3 (-117): this host's replica is lost: it was lost; it does not vote any "
-                               "more, and asks to be let in under"
-                               " another id; where too few are left to vote: fleetd --recover on a host "
-                               "whose log is whole\n"
-                               "self self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, start 1\n= 0: it "
-                               "was lost\n"
-                               "= coreless logless tree 1 error -117 \"it was lost\" told-failed damaged "
-                               "lost not-started not-serving id"
-                               " 1000\n") },
+                  .said = SAID("folder open /tree m b 1234\nfolder lose: it was lost\nlog 3 (-117): this "
+                               "host's replica is lost: it was lost; it does not vote any more, and asks to "
+                               "be let in under another id; where too few are left to vote: fleetd --recover "
+                               "on a host whose log is whole\nself self: 0 of 70, 71, start 1\nself self: 0 "
+                               "of 70, 71, start 1\n= 0: it was lost\n= coreless logless tree 1 error -117 "
+                               "\"it was lost\" quarantined damaged not-started not-serving id 1000\n") },
                 { "one that is lost alone", "data_dir_is_quarantined", 1,
-                  .said = SAID("folder open /tree m b 1234\nfolder lose: it was lost\n"
-                               "log 3 (-117): this host's replica is lost: it was lost; it does not vote any "
-                               "more, and asks to be let in under"
-                               " another id; where too few are left to vote: fleetd --recover on a host "
-                               "whose log is whole\n"
-                               "self self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, start 1\n= 0: it "
-                               "was lost\n"
-                               "= coreless logless tree 1 error -117 \"it was lost\" told-failed damaged "
-                               "lost not-started not-serving id"
-                               " 1000\n") },
+                  .said = SAID("folder open /tree m b 1234\nfolder lose: it was lost\nlog 3 (-117): this "
+                               "host's replica is lost: it was lost; it does not vote any more, and asks to "
+                               "be let in under another id; where too few are left to vote: fleetd --recover "
+                               "on a host whose log is whole\nself self: 0 of 70, 71, start 1\nself self: 0 "
+                               "of 70, 71, start 1\n= 0: it was lost\n= coreless logless tree 1 error -117 "
+                               "\"it was lost\" quarantined damaged not-started not-serving id 1000\n") },
                 { "not known whether", "data_dir_is_quarantined", -EIO,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\nown hardware h\n"
-                               "mark tree 1 with 70 in /tree\nself self: 1 of 70, 71, start 3\n= 0: \n"
-                               "= coreless tree 1 not-started not-serving\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, loaded "
+                          "2000\nown hardware h\nmark tree 1 with 70 in /tree\nself self: 1 of 70, 71, start "
+                          "3\n= 0: \n= coreless tree 1 waiting not-started not-serving\n") },
                 { "no tree", "tree_begin_read", -EIO,
                   .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nclose tree "
                                "1\nfolder done\n"
@@ -193,31 +159,23 @@ static void a_replica_opens_what_is_there(void **state) {
                                "tree 1\nfolder done\n"
                                "= -5: cannot read the log from its disk: Input/output error\n") },
                 { "a damaged log", "raft_log_open", -EUCLEAN,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\n"
-                               "folder lose: raft_log_open did it\n"
-                               "log 3 (-117): this host's replica is lost: raft_log_open did it; it does not "
-                               "vote any more, and asks to be let"
-                               " in under another id; where too few are left to vote: fleetd --recover on a "
-                               "host whose log is whole\n"
-                               "self self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, start 1\n= 0: "
-                               "raft_log_open did it\n"
-                               "= coreless logless tree 1 error -117 \"raft_log_open did it\" told-failed "
-                               "damaged lost not-started not-serving"
-                               " id 1000\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, loaded "
+                          "2000\nfolder lose: raft_log_open did it\nlog 3 (-117): this host's replica is "
+                          "lost: raft_log_open did it; it does not vote any more, and asks to be let in "
+                          "under another id; where too few are left to vote: fleetd --recover on a host "
+                          "whose log is whole\nself self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, "
+                          "start 1\n= 0: raft_log_open did it\n= coreless logless tree 1 error -117 "
+                          "\"raft_log_open did it\" quarantined damaged not-started not-serving id 1000\n") },
                 { "a damaged log, with others", "raft_log_open", -EUCLEAN, .join = true,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\n"
-                               "folder lose: raft_log_open did it\n"
-                               "log 3 (-117): this host's replica is lost: raft_log_open did it; it does not "
-                               "vote any more, and asks to be let"
-                               " in under another id; where too few are left to vote: fleetd --recover on a "
-                               "host whose log is whole\n"
-                               "self self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, start 1\n= 0: "
-                               "raft_log_open did it\n"
-                               "= coreless logless tree 1 error -117 \"raft_log_open did it\" told-failed "
-                               "damaged lost not-started not-serving"
-                               " id 1000\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, loaded "
+                          "2000\nfolder lose: raft_log_open did it\nlog 3 (-117): this host's replica is "
+                          "lost: raft_log_open did it; it does not vote any more, and asks to be let in "
+                          "under another id; where too few are left to vote: fleetd --recover on a host "
+                          "whose log is whole\nself self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, "
+                          "start 1\n= 0: raft_log_open did it\n= coreless logless tree 1 error -117 "
+                          "\"raft_log_open did it\" quarantined damaged not-started not-serving id 1000\n") },
                 { "no log", "raft_log_open", -EIO, .join = true,
                   .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
                                "loaded 2000\ntransfers free\n"
@@ -271,8 +229,8 @@ static void a_replica_opens_what_is_there(void **state) {
                 assert_int_equal(replica_open(&p, &fake.loop, &parts.options, join, NULL),
                                  join ? 0 : -EUCLEAN);
                 if (join) {
-                        assert_true(p->lost);
-                        assert_int_equal(p->drop_fd, -1);
+                        assert_int_equal(p->state, REPLICA_QUARANTINED);
+                        assert_int_equal(p->checkpoints.drop_fd, -1);
                 }
                 parts_end();
         }
@@ -280,10 +238,9 @@ static void a_replica_opens_what_is_there(void **state) {
         /* Alone it says nothing to anybody. */
         parts_begin_closed();
         parts.options.peers = NULL;
-        parts.options.trust_memory = parts.options.apply_twice =
-                true; /* planted bugs: the disk is not asked; all of the log is loaded */
         assert_int_equal(replica_open(&p, &fake.loop, &parts.options, false, NULL), 0);
-        expect("folder open /tree m b 1234\nlog open: file 4096, applied 0, loaded 2000\nown hardware "
+        expect("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 10, loaded 2000\nown "
+               "hardware "
                "h\nmark tree 1 with 70 in /tree\n");
         assert_null(fake.handlers[PEER_RAFT].run);
         parts_end();
@@ -311,26 +268,23 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                        "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n"
                        "= tree 1 changed 7 settle!\n") },
                 { "no tree", "tree_begin_read", -EIO,
-                  SAID("= -5: cannot read the tree in /tree: Input/output error\n= coreless tree 1 "
+                  SAID("= -5: cannot read the tree in /tree: Input/output error\n= coreless tree 1 waiting "
                        "not-started\n") },
                 { "no entries", "raft_log_take_entries", -ENOMEM,
-                  SAID("= -12: \n= coreless tree 1 not-started\n") },
+                  SAID("= -12: \n= coreless tree 1 waiting not-started\n") },
                 { "no core", "raft_core_new", -ENOMEM,
                   SAID("core new 1 a:1 400 150\nentries free 20\n= -12: cannot start Raft: Cannot allocate "
-                       "memory\n"
-                       "= coreless tree 1 not-started\n") },
+                       "memory\n= coreless tree 1 waiting not-started\n") },
                 { "it does not start", "raft_core_start", -EUCLEAN,
-                  SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
-                       "core start term 5 vote 2, 20 entries from 1, taken\n  state 10 of term 5, "
-                       "configuration 1 (4 bytes)\n"
-                       "entries free 20\ncore free\n= -117: cannot start Raft: Structure needs cleaning\n"
-                       "= coreless tree 1 not-started\n") },
+                  SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\ncore start term 5 "
+                       "vote 2, 20 entries from 1, taken\n  state 10 of term 5, configuration 1 (4 "
+                       "bytes)\nentries free 20\ncore free\n= -117: cannot start Raft: Structure needs "
+                       "cleaning\n= coreless tree 1 stopping not-started\n") },
                 { "an operation failed inside", "raft_core_start", 1,
-                  SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
-                       "core start term 5 vote 2, 20 entries from 1, taken\n  state 10 of term 5, "
-                       "configuration 1 (4 bytes)\n"
-                       "entries free 20\ncore free\n= -14: inside\n= coreless tree 1 error -14 \"inside\" "
-                       "not-started stop!\n") },
+                  SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\ncore start term 5 "
+                       "vote 2, 20 entries from 1, taken\n  state 10 of term 5, configuration 1 (4 "
+                       "bytes)\nentries free 20\ncore free\n= -14: inside\n= coreless tree 1 error -14 "
+                       "\"inside\" stopping not-started stop!\n") },
                 { "misfit", NULL, 0,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\nfolder copy of tree "
                        "1\n"
@@ -342,20 +296,17 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                        "= tree 1 changed 7 settle!\n") },
                 { "misfit: no copy", "data_dir_copy", -EIO,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\nfolder copy of tree "
-                       "1\nentries free 20\n"
-                       "core free\n= -5: data_dir_copy did it\n= coreless tree 1 not-started\n") },
+                       "1\nentries free 20\ncore free\n= -5: data_dir_copy did it\n= coreless tree 1 "
+                       "stopping not-started\n") },
                 { "misfit: the tree is not what was written", "data_dir_copy", -EUCLEAN,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\nfolder copy of tree "
-                       "1\nfolder distrust\n"
-                       "entries free 20\ncore free\n= 0: \n= coreless tree 1 error -117 \"data_dir_copy did "
-                       "it\" not-started stop!\n") },
+                       "1\nfolder distrust\nentries free 20\ncore free\n= 0: \n= coreless tree 1 error -117 "
+                       "\"data_dir_copy did it\" stopping not-started stop!\n") },
                 { "misfit: no reset", "raft_log_reset", -EIO,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\nfolder copy of tree "
-                       "1\nfolder adopt 10\n"
-                       "log 6: the log does not fit the tree, which is at entry 10: it begins anew behind "
-                       "that\nlog reset 10\n"
-                       "entries free 20\ncore free\n= -5: cannot empty the log: Input/output error\n= "
-                       "coreless tree 1 not-started\n") },
+                       "1\nfolder adopt 10\nlog 6: the log does not fit the tree, which is at entry 10: it "
+                       "begins anew behind that\nlog reset 10\nentries free 20\ncore free\n= -5: cannot "
+                       "empty the log: Input/output error\n= coreless tree 1 stopping not-started\n") },
                 { "misfit with a checkpoint", NULL, 0,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
                        "log 6: the log does not fit the tree, which is at entry 10: it begins anew behind "
@@ -372,11 +323,9 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                        "configuration 1 (4 bytes)\n"
                        "entries free 20\n= 0: \n= tree 1 changed 7 settle!\n") },
                 { "a gap", NULL, 0,
-                  SAID("entries free 20\n"
-                       "= -117: the tree in /tree ends with entry 10, but the log begins with 12: something "
-                       "was"
-                       " removed; remove this host's state and let it join anew\n"
-                       "= coreless tree 1 damaged not-started\n") },
+                  SAID("entries free 20\n= -117: the tree in /tree ends with entry 10, but the log begins "
+                       "with 12: something was removed; remove this host's state and let it join anew\n= "
+                       "coreless tree 1 waiting damaged not-started\n") },
                 { "no gap", NULL, 0,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 11\n  10 of term 5\n"
                        "core start term 5 vote 2, 20 entries from 11, taken\n"
@@ -403,22 +352,13 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n"
                        "core start term 5 vote 2, 20 entries from 1, taken\nentries free 20\n= 0: \n"
                        "= tree 1 changed 7 settle!\n") },
-                { "applied twice", NULL, 0,
-                  SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n"
-                       "core start term 5 vote 2, 20 entries from 1, taken\nentries free 20\n= 0: \n"
-                       "= tree 1 changed 7 settle!\n") },
-                { "applied twice with a checkpoint", NULL, 0,
-                  SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 0\n"
-                       "core start term 5 vote 2, 20 entries from 1, taken\n  state 10 of term 0, "
-                       "configuration 0 (0 bytes)\n"
-                       "entries free 20\n= 0: \n= tree 1 changed 7 settle!\n") },
                 { "no address", NULL, 0,
                   SAID("core new 1 - 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
                        "core start term 5 vote 2, 20 entries from 1, taken\n"
                        "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n"
                        "= tree 1 changed 7 settle!\n") },
                 { "no log", NULL, 0,
-                  SAID("= 0: \n= coreless logless tree 1 not-started id 1000 cluster 1000\n") },
+                  SAID("= 0: \n= coreless logless tree 1 waiting not-started id 1000 cluster 1000\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -433,20 +373,19 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                         parts_fail("raft_log_open", -ENOENT);
                 if (streq(what, "an empty tree") || streq(what, "no log"))
                         parts.trees[1].applied = 0;
-                parts.options.apply_twice = starts_with(what, "applied twice");
                 assert_int_equal(replica_open(&p, &fake.loop, &parts.options, streq(what, "no log"), &err),
                                  0);
                 if (cases[i].fails)
                         parts_fail(cases[i].fails, cases[i].error);
                 parts.misfit = starts_with(what, "misfit");
                 if (strstr(what, "checkpoint")) {
-                        p->folder.checkpoint.fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-                        p->folder.checkpoint.meta.applied = strstr(what, "old") ? 9 : 10;
+                        p->data_dir.checkpoint.fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+                        p->data_dir.checkpoint.meta.applied = strstr(what, "old") ? 9 : 10;
                 }
                 parts.log_first = streq(what, "a gap") ? 12 : streq(what, "no gap") ? 11 : 1;
                 parts.torn = streq(what, "torn") ? "log.1 at offset 7" : NULL;
                 parts.behind = streq(what, "behind");
-                p->folder.rotten = streq(what, "rotten");
+                p->data_dir.corrupt = streq(what, "rotten");
                 parts_forget();
                 r = replica_start(p, &err);
                 parts_say("= %d: %s", r, err.message);
@@ -478,16 +417,13 @@ static void a_replica_that_failed_comes_back(void **state) {
         parts_begin();
         replica_arm(p);
         fail_now(-EIO);
-        expect_state("core free\nlog close\nsettled 3\nfailed -5: it failed\n"
-                     "= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard-term 5 "
-                     "durable 15 attempts 1"
-                     " comeback+500\n");
+        expect_state("core free\nlog close\nsettled 3\nfailed -5: it failed\n= coreless logless tree 1 error "
+                     "-5 \"it failed\" failed overheard-term 5 durable 15 attempts 1 comeback+500\n");
         fake_pass(499);
         expect("");
         fake_pass(1);
-        expect_state("transfers drop\nwork replica_reopen.c:reopen_done nice 0\n"
-                     "= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard-term 5 "
-                     "durable 15 attempts 1\n");
+        expect_state("transfers drop\nwork replica_reopen.c:reopen_done nice 0\n= coreless logless tree 1 "
+                     "error -5 \"it failed\" probing overheard-term 5 durable 15 attempts 1\n");
         parts_work();
         expect_state("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
                      "entries from 1\n"
@@ -507,27 +443,24 @@ static void a_replica_that_failed_comes_back(void **state) {
         fake_pass(STEADY_MS);
         parts_forget();
         fail_now(-EIO);
-        expect_state("core free\nlog close\nsettled 3\nfailed -5: it failed\n"
-                     "= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard-term 5 "
-                     "durable 15 attempts 2 back"
-                     " 1500 comeback+1000\n");
+        expect_state(
+                "core free\nlog close\nsettled 3\nfailed -5: it failed\n= coreless logless tree 1 error -5 "
+                "\"it failed\" failed overheard-term 5 durable 15 attempts 2 back 1500 comeback+1000\n");
         fake_pass(1000);
         parts_work();
         fake_pass(STEADY_MS + 1);
         parts_forget();
         fail_now(-EIO);
-        expect_state("core free\nlog close\nsettled 3\nfailed -5: it failed\n"
-                     "= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard-term 5 "
-                     "durable 15 attempts 1 back"
-                     " 62500 comeback+500\n");
+        expect_state(
+                "core free\nlog close\nsettled 3\nfailed -5: it failed\n= coreless logless tree 1 error -5 "
+                "\"it failed\" failed overheard-term 5 durable 15 attempts 1 back 62500 comeback+500\n");
         parts_end();
 
         /* What this program does not know it will not know later. */
         parts_begin();
         fail_now(-ENOTSUP);
-        expect_state("core free\nlog close\nsettled 3\nfailed -95: it failed\n"
-                     "= coreless logless tree 1 error -95 \"it failed\" told-failed stopping overheard-term "
-                     "5 durable 15\n");
+        expect_state("core free\nlog close\nsettled 3\nfailed -95: it failed\n= coreless logless tree 1 "
+                     "error -95 \"it failed\" failed overheard-term 5 durable 15\n");
         parts_end();
 }
 
@@ -538,7 +471,7 @@ static void the_pauses_grow_up_to_10_s(void **state) {
         fail_now(-EIO);
         parts_forget();
         for (size_t i = 0; i < ELEMENTS(pauses); i++) {
-                assert_int_equal(p->comeback.due_ms, fake.now_ms + pauses[i]);
+                assert_int_equal(p->recovery.retry.due_ms, fake.now_ms + pauses[i]);
                 parts_fail("settle", i == 6 ? -EROFS : -EIO);
                 fake_pass(pauses[i]);
                 parts_work();
@@ -547,14 +480,12 @@ static void the_pauses_grow_up_to_10_s(void **state) {
                 else
                         assert_null(strstr(fake.said.chars, "log 4"));
                 if (i == 0)
-                        expect_state("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\n"
-                                     "log 4 (-5): the replica cannot come back yet: cannot read the log from "
-                                     "its disk: Input/output"
-                                     " error\ncompare settled 3\nsettled 3\n"
-                                     "= coreless logless tree 1 error -5 \"cannot read the log from its "
-                                     "disk: Input/output error\""
-                                     " told-failed stopping overheard-term 5 durable 15 attempts 2 "
-                                     "comeback+1000\n");
+                        expect_state(
+                                "transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog "
+                                "4 (-5): the replica cannot come back yet: cannot read the log from its "
+                                "disk: Input/output error\ncompare settled 3\nsettled 3\n= coreless logless "
+                                "tree 1 error -5 \"cannot read the log from its disk: Input/output error\" "
+                                "failed overheard-term 5 durable 15 attempts 2 comeback+1000\n");
                 parts_forget();
         }
         parts_end();
@@ -568,49 +499,44 @@ static void a_leader_hands_over_first(void **state) {
                         parts_fail("raft_core_transfer", -ENOENT);
                 if (i == 1 || i == 3)
                         parts.match[2] = parts.match[3] = 20;
-                p->silence.fire = (void (*)(void *)) abort;
-                assert_int_equal(timer_start(&p->silence, p->loop, 100000), 0);
+                p->contact.silence.fire = (void (*)(void *)) abort;
+                assert_int_equal(timer_start(&p->contact.silence, p->loop, 100000), 0);
                 fail_now(-EIO);
                 parts_look();
                 switch (i) {
                 case 0:
-                        expect("= tree 1 error -5 \"it failed\" stopping transfer-due 1400 silence+100000 "
-                               "stop+1000\n");
+                        expect("= tree 1 error -5 \"it failed\" transferring transfer-due 1400 "
+                               "silence+100000 stop+1000\n");
                         break;
                 case 1:
                         expect("core transfer 2\ncore free\nlog close\nsettled 3\nfailed -5: it "
-                               "failed\ncompare settled 0\nsettled 0\n"
-                               "= coreless logless tree 1 error -5 \"it failed\" told-failed stopping "
-                               "overheard-term 5 durable 15"
-                               " attempts 1 comeback+500\n");
+                               "failed\ncompare settled 0\nsettled 0\n= coreless logless tree 1 error -5 "
+                               "\"it failed\" failed overheard-term 5 durable 15 attempts 1 comeback+500\n");
                         break;
                 case 2:
-                        expect("= tree 1 error -5 \"it failed\" stopping transfer-due 1400 silence+100000 "
-                               "stop+1000\n");
+                        expect("= tree 1 error -5 \"it failed\" transferring transfer-due 1400 "
+                               "silence+100000 stop+1000\n");
                         break;
                 default:
-                        expect("core transfer 2\ncompare settled 0\nsettled 0\n"
-                               "= tree 1 error -5 \"it failed\" stopping silence+100000 stop+1000\n");
+                        expect("core transfer 2\ncompare settled 0\nsettled 0\n= tree 1 error -5 \"it "
+                               "failed\" transferring silence+100000 stop+1000\n");
                         break;
                 }
                 if (i == 0) {
                         fake_pass(HAND_OVER_MS - 1);
                         expect("");
                         fake_pass(1);
-                        expect_state("core free\nlog close\nsettled 3\nfailed -5: it failed\n"
-                                     "= coreless logless tree 1 error -5 \"it failed\" told-failed stopping "
-                                     "overheard-term 5"
-                                     " transfer-due 1400 durable 15 attempts 1 comeback+500\n");
+                        expect_state("core free\nlog close\nsettled 3\nfailed -5: it failed\n= coreless "
+                                     "logless tree 1 error -5 \"it failed\" failed overheard-term 5 "
+                                     "transfer-due 1400 durable 15 attempts 1 comeback+500\n");
                 }
                 if (i == 2) { /* another one leads now */
                         parts.state = RAFT_STATE_FOLLOWER;
                         replica_flush_notifications(p);
                         fake_run();
                         expect_state("compare settled 0\nsettled 0\ncore free\nlog close\nsettled 3\nfailed "
-                                     "-5: it failed\n"
-                                     "= coreless logless tree 1 error -5 \"it failed\" told-failed stopping "
-                                     "overheard-term 5 durable 15"
-                                     " attempts 1 comeback+500\n");
+                                     "-5: it failed\n= coreless logless tree 1 error -5 \"it failed\" failed "
+                                     "overheard-term 5 durable 15 attempts 1 comeback+500\n");
                 }
                 parts_end();
         }
@@ -619,26 +545,22 @@ static void a_leader_hands_over_first(void **state) {
         parts_begin();
         parts.log_closes_later = true;
         fail_now(-EIO);
-        expect_state("core free\nlog close\nsettled 3\nfailed -5: it failed\n"
-                     "= coreless logless log-closing pending 1 tree 1 error -5 \"it failed\" told-failed "
-                     "stopping overheard-term 5"
-                     " durable 15 attempts 1 comeback+500\n");
-        loop_defer(p->loop, &p->stop);
+        expect_state("core free\nlog close\nsettled 3\nfailed -5: it failed\n= coreless logless log-closing "
+                     "pending 1 tree 1 error -5 \"it failed\" failed overheard-term 5 durable 15 attempts 1 "
+                     "comeback+500\n");
+        loop_defer(p->loop, &p->recovery.stop);
         fake_run();
-        expect_state("= coreless logless log-closing pending 1 tree 1 error -5 \"it failed\" told-failed "
-                     "stopping overheard-term 5"
-                     " durable 15 attempts 1 comeback+500\n");
+        expect_state("= coreless logless log-closing pending 1 tree 1 error -5 \"it failed\" failed "
+                     "overheard-term 5 durable 15 attempts 1 comeback+500\n");
         fake_pass(500);
-        expect_state("= coreless logless log-closing pending 1 tree 1 error -5 \"it failed\" told-failed "
-                     "stopping overheard-term 5"
-                     " durable 15 attempts 1 comeback+100\n");
+        expect_state("= coreless logless log-closing pending 1 tree 1 error -5 \"it failed\" failed "
+                     "overheard-term 5 durable 15 attempts 1 comeback+100\n");
         fake_pass(LOOK_MS - 1);
         expect("");
         parts.log_closed(p);
         fake_pass(1);
-        expect_state("transfers drop\nwork replica_reopen.c:reopen_done nice 0\n"
-                     "= coreless logless tree 1 error -5 \"it failed\" told-failed stopping overheard-term 5 "
-                     "durable 15 attempts 1\n");
+        expect_state("transfers drop\nwork replica_reopen.c:reopen_done nice 0\n= coreless logless tree 1 "
+                     "error -5 \"it failed\" probing overheard-term 5 durable 15 attempts 1\n");
         parts_work();
         parts_end();
 }
@@ -647,17 +569,18 @@ static void what_is_under_way_ends_first(void **state) {
         for (unsigned i = 0; i < 6; i++) {
                 parts_begin();
                 fail_now(-EIO);
-                p->pending = i == 1;
-                p->copying = i == 2;
+                p->closing.pending = i == 1;
+                p->checkpoints.copying = i == 2;
                 p->reopening.running = i == 3;
                 parts.busy = i == 4;
                 parts_forget();
                 fake_pass(500);
-                assert_int_equal(p->comeback.slot > 0 && p->comeback.due_ms == fake.now_ms + LOOK_MS,
+                assert_int_equal(p->recovery.retry.slot > 0 &&
+                                         p->recovery.retry.due_ms == fake.now_ms + LOOK_MS,
                                  i > 0 && i < 5);
                 assert_int_equal(parts.n_works, i == 0 || i == 5);
-                p->pending = 0;
-                p->copying = p->reopening.running = parts.busy = false;
+                p->closing.pending = 0;
+                p->checkpoints.copying = p->reopening.running = parts.busy = false;
                 if (parts.n_works == 0) {
                         fake_pass(LOOK_MS);
                         assert_int_equal(parts.n_works, 1);
@@ -668,12 +591,10 @@ static void what_is_under_way_ends_first(void **state) {
         for (unsigned i = 0; i < 2; i++) {
                 parts_begin();
                 fail_now(-EIO);
-                p->lost = i == 0;
-                p->closing = i == 1;
+                p->state = i == 0 ? REPLICA_QUARANTINED : REPLICA_CLOSING;
                 parts_forget();
                 fake_pass(500);
                 expect("");
-                p->closing = false;
                 parts_end();
         }
 }
@@ -720,10 +641,10 @@ static void a_full_disk_needs_room(void **state) {
                 if (cases[i].checkpoint) {
                         replica_checkpoint(p);
                         parts_work();
-                        assert_int_equal(p->folder.checkpoint.size, 3000);
+                        assert_int_equal(p->data_dir.checkpoint.size, 3000);
                 }
                 fail_now(cases[i].error);
-                p->folder.distrusted = cases[i].distrusted;
+                p->data_dir.distrusted = cases[i].distrusted;
                 memcpy(parts.room, cases[i].free, sizeof(parts.room));
                 memcpy(parts.total, cases[i].total, sizeof(parts.total));
                 fake_pass(500);
@@ -738,16 +659,14 @@ static void a_full_disk_needs_room(void **state) {
         for (unsigned i = 0; i < 2; i++) {
                 parts_begin();
                 fail_now(-ENOSPC);
-                parts_fail(i == 0 ? "room" : "data_dir_room", -EIO);
+                parts_fail(i == 0 ? "room" : "data_dir_space", -EIO);
                 parts_forget();
                 fake_pass(500);
-                expect_state("transfers drop\n"
-                             "log 4 (-5): the replica cannot come back yet: cannot ask for the room on the "
-                             "disk: Input/output error\n"
-                             "compare settled 3\nsettled 3\n"
-                             "= coreless logless tree 1 error -28 \"cannot ask for the room on the disk: "
-                             "Input/output error\""
-                             " told-failed stopping overheard-term 5 durable 15 attempts 2 comeback+1000\n");
+                expect_state(
+                        "transfers drop\nlog 4 (-5): the replica cannot come back yet: cannot ask for the "
+                        "room on the disk: Input/output error\ncompare settled 3\nsettled 3\n= coreless "
+                        "logless tree 1 error -28 \"cannot ask for the room on the disk: Input/output "
+                        "error\" failed overheard-term 5 durable 15 attempts 2 comeback+1000\n");
                 parts_end();
         }
 }
@@ -798,20 +717,14 @@ static void a_tree_that_failed_is_made_again(void **state) {
                        "1500 settle!\n") },
                 { "of a newer one", -EIO, NULL, 0, 11, false,
                   SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
-                       "log\n"
-                       "work replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: "
-                       "file 4096, "
-                       "applied 11, loaded 2000\n"
-                       "own hardware h\nfits: 20 entries from 1\n  11 of term 5\nfolder rebuilt\ncompare "
-                       "exchanged\nclose tree 1\n"
-                       "replaced\nmark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries "
-                       "from 1\n  11 of term 5\n"
-                       "core start term 5 vote 2, 20 entries from 1, taken\n  state 11 of term 5, "
-                       "configuration 1 (1 bytes)\n"
-                       "entries free 20\nlog 5: this host's replica works again, from entry 20 of its "
-                       "log\ntransfers step\n"
-                       "compare settled 7\nsettled 7\n= tree 2 overheard-term 5 durable 15 attempts 1 back "
-                       "1500 settle!\n") },
+                       "log\nwork replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog "
+                       "open: file 4096, applied 11, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  "
+                       "11 of term 5\nfolder rebuilt\ncompare exchanged\nclose tree 1\nmark tree 2 with 70 "
+                       "in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  11 of term 5\ncore "
+                       "start term 5 vote 2, 20 entries from 1, taken\n  state 11 of term 5, configuration 1 "
+                       "(1 bytes)\nentries free 20\nlog 5: this host's replica works again, from entry 20 of "
+                       "its log\ntransfers step\ncompare settled 7\nreplaced\nsettled 7\n= tree 2 "
+                       "overheard-term 5 durable 15 attempts 1 back 1500 settle!\n") },
                 { "of an old checkpoint, and the tree was wrong", -EUCLEAN, NULL, 0, 8, false,
                   SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
                        "log\n"
@@ -831,64 +744,45 @@ static void a_tree_that_failed_is_made_again(void **state) {
                        "settle!\n") },
                 { "not: damaged", -EIO, "data_dir_rebuild", -EUCLEAN, 8, true,
                   SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
-                       "log\n"
-                       "work replica_reopen.c:reopen_done nice 0\nfolder rebuild\nfolder forget checkpoint\n"
-                       "log 4 (-117): the replica cannot come back yet: data_dir_rebuild did it\ncompare "
-                       "settled 3\nsettled 3\n"
-                       "= coreless logless tree 1 error -5 \"data_dir_rebuild did it\" told-failed stopping "
-                       "damaged overheard-term 5"
-                       " durable 15 attempts 2 comeback+1000\n") },
+                       "log\nwork replica_reopen.c:reopen_done nice 0\nfolder rebuild\nfolder forget "
+                       "checkpoint\nlog 4 (-117): the replica cannot come back yet: data_dir_rebuild did "
+                       "it\ncompare settled 3\nsettled 3\n= coreless logless tree 1 error -5 "
+                       "\"data_dir_rebuild did it\" failed damaged overheard-term 5 durable 15 attempts 2 "
+                       "comeback+1000\n") },
                 { "not: no disk", -EIO, "data_dir_rebuild", -EIO, 8, false,
                   SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
-                       "log\n"
-                       "work replica_reopen.c:reopen_done nice 0\nfolder rebuild\n"
-                       "log 4 (-5): the replica cannot come back yet: data_dir_rebuild did it\ncompare "
-                       "settled "
-                       "3\nsettled 3\n"
-                       "= coreless logless tree 1 error -5 \"data_dir_rebuild did it\" told-failed stopping "
-                       "overheard-term 5 durable 15"
-                       " attempts 2 comeback+1000\n") },
+                       "log\nwork replica_reopen.c:reopen_done nice 0\nfolder rebuild\nlog 4 (-5): the "
+                       "replica cannot come back yet: data_dir_rebuild did it\ncompare settled 3\nsettled "
+                       "3\n= coreless logless tree 1 error -5 \"data_dir_rebuild did it\" failed "
+                       "overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
                 { "but without its log", -EIO, "raft_log_open", -EIO, 8, true,
                   SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
-                       "log\n"
-                       "work replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: "
-                       "file 4096, "
-                       "applied 8, loaded 2000\n"
-                       "folder forget checkpoint\nfolder rebuilt\ncompare exchanged\n"
-                       "log 4 (-5): the replica cannot come back yet: raft_log_open did it\ncompare settled "
-                       "3\nsettled 3\n"
-                       "= coreless logless tree 2 shown 1 (10) error -5 \"raft_log_open did it\" told-failed "
-                       "stopping overheard-term 5"
-                       " durable 15 attempts 2 comeback+1000\n") },
+                       "log\nwork replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog "
+                       "open: file 4096, applied 8, loaded 2000\nfolder forget checkpoint\nfolder "
+                       "rebuilt\ncompare exchanged\nlog 4 (-5): the replica cannot come back yet: "
+                       "raft_log_open did it\ncompare settled 3\nsettled 3\n= coreless logless tree 2 shown "
+                       "1 (10) error -5 \"raft_log_open did it\" failed overheard-term 5 durable 15 attempts "
+                       "2 comeback+1000\n") },
                 { "but there is no memory for its log", -EIO, "raft_log_open", -ENOMEM, 8, false,
                   SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
-                       "log\n"
-                       "work replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: "
-                       "file 4096, "
-                       "applied 8, loaded 2000\n"
-                       "folder rebuilt\ncompare exchanged\n"
-                       "log 4 (-12): the replica cannot come back yet: Cannot allocate memory\ncompare "
-                       "settled 3\nsettled 3\n"
-                       "= coreless logless tree 2 shown 1 (10) error -12 \"Cannot allocate memory\" "
-                       "told-failed stopping overheard-term 5"
-                       " durable 15 attempts 2 comeback+1000\n") },
+                       "log\nwork replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog "
+                       "open: file 4096, applied 8, loaded 2000\nfolder rebuilt\ncompare exchanged\nlog 4 "
+                       "(-12): the replica cannot come back yet: Cannot allocate memory\ncompare settled "
+                       "3\nsettled 3\n= coreless logless tree 2 shown 1 (10) error -12 \"Cannot allocate "
+                       "memory\" failed overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
                 { "and cannot be read", -EIO, "tree_meta", -EIO, 8, false,
                   SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
-                       "log\n"
-                       "work replica_reopen.c:reopen_done nice 0\nfolder rebuild\nfolder rebuilt\ncompare "
-                       "exchanged\n"
-                       "log 4 (-5): the replica cannot come back yet: cannot read the tree in /tree: "
-                       "Input/output error\n"
-                       "compare settled 3\nsettled 3\n"
-                       "= coreless logless tree 2 shown 1 (10) error -5 \"cannot read the tree in /tree: "
-                       "Input/output error\""
-                       " told-failed stopping overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
+                       "log\nwork replica_reopen.c:reopen_done nice 0\nfolder rebuild\nfolder "
+                       "rebuilt\ncompare exchanged\nlog 4 (-5): the replica cannot come back yet: cannot "
+                       "read the tree in /tree: Input/output error\ncompare settled 3\nsettled 3\n= coreless "
+                       "logless tree 2 shown 1 (10) error -5 \"cannot read the tree in /tree: Input/output "
+                       "error\" failed overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 parts_begin();
                 fail_now(cases[i].error);
-                p->folder.distrusted = true;
+                p->data_dir.distrusted = true;
                 p->knows_others = false;
                 parts.configuration_size = 1;
                 parts.rotten = cases[i].rotten;
@@ -907,8 +801,8 @@ static void a_tree_that_failed_is_made_again(void **state) {
         /* One that could not be installed is missing, and made again, too. */
         parts_begin();
         fail_now(-EIO);
-        p->shown = TAKE_PTR(p->tree);
-        p->shown_applied = 10;
+        p->trees.previous = TAKE_PTR(p->trees.live);
+        p->trees.previous_applied = 10;
         parts_forget();
         fake_pass(500);
         expect("transfers drop\nfolder distrust\nlog 5: making the tree in /tree again, of its checkpoint "
@@ -931,12 +825,12 @@ static void a_tree_that_failed_is_made_again(void **state) {
         /* A second one: what is shown stays. */
         parts_begin();
         fail_now(-EIO);
-        p->folder.distrusted = true;
+        p->data_dir.distrusted = true;
         parts.trees[2].applied = 8;
         fake_pass(500);
         parts_work();
         fail_now(-EIO);
-        p->folder.distrusted = true;
+        p->data_dir.distrusted = true;
         parts.trees[3].applied = 9;
         parts_forget();
         fake_pass(1000);
@@ -967,114 +861,79 @@ static void it_is_as_before_when_it_does_not_begin(void **state) {
         } cases[] = {
                 { "tree_begin_read", -EIO, 0,
                   SAID("transfers drop\nlog 4 (-5): the replica cannot come back yet: cannot read the tree "
-                       "in /tree: Input/output error\n"
-                       "compare settled 3\nsettled 3\n"
-                       "= coreless logless tree 1 error -5 \"cannot read the tree in /tree: Input/output "
-                       "error\" told-failed stopping"
-                       " overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
+                       "in /tree: Input/output error\ncompare settled 3\nsettled 3\n= coreless logless tree "
+                       "1 error -5 \"cannot read the tree in /tree: Input/output error\" failed "
+                       "overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
                 { "loop_work", -ENOMEM, 0,
-                  SAID("transfers drop\n"
-                       "log 4 (-12): the replica cannot come back yet: cannot read checkpoint and log: Cannot"
-                       " allocate memory\ncompare settled 3\nsettled 3\n"
-                       "= coreless logless tree 1 error -5 \"cannot read checkpoint and log: Cannot allocate"
-                       " memory\" told-failed stopping overheard-term 5 durable 15 attempts 2 "
-                       "comeback+1000\n") },
+                  SAID("transfers drop\nlog 4 (-12): the replica cannot come back yet: cannot read "
+                       "checkpoint and log: Cannot allocate memory\ncompare settled 3\nsettled 3\n= coreless "
+                       "logless tree 1 error -5 \"cannot read checkpoint and log: Cannot allocate memory\" "
+                       "failed overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
                 { "settle", -EIO, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\n"
-                       "log 4 (-5): the replica cannot come back yet: cannot read the log from its disk:"
-                       " Input/output error\ncompare settled 3\nsettled 3\n"
-                       "= coreless logless tree 1 error -5 \"cannot read the log from its disk: Input/output "
-                       "error\""
-                       " told-failed stopping overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
+                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog 4 (-5): "
+                       "the replica cannot come back yet: cannot read the log from its disk: Input/output "
+                       "error\ncompare settled 3\nsettled 3\n= coreless logless tree 1 error -5 \"cannot "
+                       "read the log from its disk: Input/output error\" failed overheard-term 5 durable 15 "
+                       "attempts 2 comeback+1000\n") },
                 { "raft_log_open", -EUCLEAN, 0,
                   SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
-                       "file 4096, "
-                       "applied 10, loaded 2000\n"
-                       "log 4 (-117): the replica cannot come back yet: raft_log_open did it\ncompare "
-                       "settled 3\nsettled 3\n"
-                       "= coreless logless tree 1 error -117 \"raft_log_open did it\" told-failed stopping "
-                       "damaged overheard-term 5"
-                       " durable 15 attempts 2 comeback+1000\n") },
+                       "file 4096, applied 10, loaded 2000\nlog 4 (-117): the replica cannot come back yet: "
+                       "raft_log_open did it\ncompare settled 3\nsettled 3\n= coreless logless tree 1 error "
+                       "-117 \"raft_log_open did it\" failed damaged overheard-term 5 durable 15 attempts 2 "
+                       "comeback+1000\n") },
                 { "bootstrap_check", -EPERM, 0,
                   SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
-                       "file 4096, "
-                       "applied 10, loaded 2000\n"
-                       "log close\nlog 4 (-1): the replica cannot come back yet: bootstrap_check did "
-                       "it\ncompare settled 3\nsettled 3\n"
-                       "= coreless logless tree 1 error -1 \"bootstrap_check did it\" told-failed stopping "
-                       "overheard-term 5 durable 15"
-                       " attempts 2 comeback+1000\n") },
+                       "file 4096, applied 10, loaded 2000\nlog close\nlog 4 (-1): the replica cannot come "
+                       "back yet: bootstrap_check did it\ncompare settled 3\nsettled 3\n= coreless logless "
+                       "tree 1 error -1 \"bootstrap_check did it\" failed overheard-term 5 durable 15 "
+                       "attempts 2 comeback+1000\n") },
                 { "bootstrap_own_hardware", -EIO, 0,
                   SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
-                       "file 4096, "
-                       "applied 10, loaded 2000\n"
-                       "own hardware h\nlog close\n"
-                       "log 4 (-5): the replica cannot come back yet: cannot write the log's meta: "
-                       "Input/output error\n"
-                       "compare settled 3\nsettled 3\n"
-                       "= coreless logless tree 1 error -5 \"cannot write the log's meta: Input/output "
-                       "error\" told-failed stopping"
-                       " overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
+                       "file 4096, applied 10, loaded 2000\nown hardware h\nlog close\nlog 4 (-5): the "
+                       "replica cannot come back yet: cannot write the log's meta: Input/output "
+                       "error\ncompare settled 3\nsettled 3\n= coreless logless tree 1 error -5 \"cannot "
+                       "write the log's meta: Input/output error\" failed overheard-term 5 durable 15 "
+                       "attempts 2 comeback+1000\n") },
                 { "bootstrap_mark_tree", -EIO, 0,
                   SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
-                       "file 4096, "
-                       "applied 10, loaded 2000\n"
-                       "own hardware h\nfits: 20 entries from 1\n  10 of term 5\nmark tree 1 with 70 in "
-                       "/tree\nlog close\n"
-                       "log 4 (-5): the replica cannot come back yet: bootstrap_mark_tree did it\ncompare "
-                       "settled 3\nsettled 3\n"
-                       "= coreless logless tree 1 error -5 \"bootstrap_mark_tree did it\" told-failed "
-                       "stopping overheard-term 5 durable"
-                       " 15 attempts 2 comeback+1000\n") },
+                       "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
+                       "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): the replica cannot come "
+                       "back yet: bootstrap_mark_tree did it\ncompare settled 3\nsettled 3\n= coreless "
+                       "logless tree 1 error -5 \"bootstrap_mark_tree did it\" failed overheard-term 5 "
+                       "durable 15 attempts 2 comeback+1000\n") },
                 { "tree_begin_read", -EIO, 1,
                   SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
-                       "file 4096, "
-                       "applied 10, loaded 2000\n"
-                       "own hardware h\nfits: 20 entries from 1\n  10 of term 5\nmark tree 1 with 70 in "
-                       "/tree\nlog close\n"
-                       "log 4 (-5): the replica cannot come back yet: Input/output error\ncompare settled "
-                       "3\nsettled 3\n"
-                       "= coreless logless tree 1 error -5 \"Input/output error\" told-failed stopping "
-                       "overheard-term 5 durable 15"
-                       " attempts 2 comeback+1000\n") },
+                       "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
+                       "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): the replica cannot come "
+                       "back yet: Input/output error\ncompare settled 3\nsettled 3\n= coreless logless tree "
+                       "1 error -5 \"Input/output error\" failed overheard-term 5 durable 15 attempts 2 "
+                       "comeback+1000\n") },
                 { "tree_begin_read", -EIO, 2,
                   SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
-                       "file 4096, "
-                       "applied 10, loaded 2000\n"
-                       "own hardware h\nfits: 20 entries from 1\n  10 of term 5\nmark tree 1 with 70 in "
-                       "/tree\nlog close\n"
-                       "log 4 (-5): the replica cannot come back yet: cannot read the tree in /tree: "
-                       "Input/output error\n"
-                       "compare settled 3\nsettled 3\n"
-                       "= coreless logless tree 1 error -5 \"cannot read the tree in /tree: Input/output "
-                       "error\" told-failed stopping"
-                       " overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
+                       "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
+                       "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): the replica cannot come "
+                       "back yet: cannot read the tree in /tree: Input/output error\ncompare settled "
+                       "3\nsettled 3\n= coreless logless tree 1 error -5 \"cannot read the tree in /tree: "
+                       "Input/output error\" failed overheard-term 5 durable 15 attempts 2 "
+                       "comeback+1000\n") },
                 { "raft_core_start", -EUCLEAN, 0,
                   SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
-                       "file 4096, "
-                       "applied 10, loaded 2000\n"
-                       "own hardware h\nfits: 20 entries from 1\n  10 of term 5\nmark tree 1 with 70 in "
-                       "/tree\ncore new 1 a:1 400 150\n"
-                       "fits: 20 entries from 1\n  10 of term 5\ncore start term 5 vote 2, 20 entries from "
-                       "1, taken\n"
-                       "  state 10 of term 5, configuration 1 (1 bytes)\nentries free 20\ncore free\nlog "
-                       "close\n"
-                       "log 4 (-117): the replica cannot come back yet: cannot start Raft: Structure needs "
-                       "cleaning\ncompare settled 3\n"
-                       "settled 3\n"
-                       "= coreless logless tree 1 error -117 \"cannot start Raft: Structure needs cleaning\" "
-                       "told-failed stopping"
-                       " overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
+                       "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
+                       "term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from "
+                       "1\n  10 of term 5\ncore start term 5 vote 2, 20 entries from 1, taken\n  state 10 of "
+                       "term 5, configuration 1 (1 bytes)\nentries free 20\ncore free\nlog close\nlog 4 "
+                       "(-117): the replica cannot come back yet: cannot start Raft: Structure needs "
+                       "cleaning\ncompare settled 3\nsettled 3\n= coreless logless tree 1 error -117 "
+                       "\"cannot start Raft: Structure needs cleaning\" failed overheard-term 5 durable 15 "
+                       "attempts 2 comeback+1000\n") },
                 { "raft_core_start", 1, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\n"
-                       "log open: file 4096, applied 10, loaded 2000\nown hardware h\n"
-                       "fits: 20 entries from 1\n  10 of term 5\nmark tree 1 with 70 in /tree\n"
-                       "core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
-                       "core start term 5 vote 2, 20 entries from 1, taken\n"
-                       "  state 10 of term 5, configuration 1 (1 bytes)\nentries free 20\ncore free\n"
-                       "log close\ncompare settled 3\nsettled 3\n"
-                       "= coreless logless tree 1 error -14 \"inside\" told-failed stopping overheard-term 5"
-                       " durable 15 attempts 2 comeback+1000\n") },
+                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
+                       "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
+                       "term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from "
+                       "1\n  10 of term 5\ncore start term 5 vote 2, 20 entries from 1, taken\n  state 10 of "
+                       "term 5, configuration 1 (1 bytes)\nentries free 20\ncore free\nlog close\ncompare "
+                       "settled 3\nsettled 3\n= coreless logless tree 1 error -14 \"inside\" failed "
+                       "overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -1114,7 +973,7 @@ static void what_was_acknowledged_has_to_be_there_again(void **state) {
                 fake_pass(500);
                 parts_work();
                 assert_int_equal(p->error, cases[i].fits ? 0 : -EUCLEAN);
-                assert_int_equal(p->damaged, !cases[i].fits);
+                assert_int_equal(p->recovery.damaged, !cases[i].fits);
                 if (i == 1)
                         assert_string_equal(
                                 p->reason,
@@ -1167,29 +1026,24 @@ static void a_log_that_does_not_fit_needs_a_checkpoint(void **state) {
                        "compare settled 7\nsettled 7\n= tree 1 overheard-term 5 attempts 1 back 1500 "
                        "settle!\n") },
                 { 0, true, 0, 10,
-                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\n"
-                       "fits: 20 entries from 1\n  10 of term 5\n"
-                       "log 4 (-16): the replica cannot come back yet: the log does not fit the tree, of "
-                       "which a"
-                       " checkpoint is being made\ncompare settled 3\nsettled 3\nlog close\n"
-                       "= coreless logless tree 1 error -16 \"the log does not fit the tree, of which a "
-                       "checkpoint is"
-                       " being made\" told-failed stopping overheard-term 5 attempts 2 comeback+1000\n") },
+                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                       "entries from 1\n  10 of term 5\nlog 4 (-16): the replica cannot come back yet: the "
+                       "log does not fit the tree, of which a checkpoint is being made\ncompare settled "
+                       "3\nsettled 3\nlog close\n= coreless logless tree 1 error -16 \"the log does not fit "
+                       "the tree, of which a checkpoint is being made\" failed overheard-term 5 attempts 2 "
+                       "comeback+1000\n") },
                 { 0, false, -EIO, 10,
-                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\n"
-                       "fits: 20 entries from 1\n  10 of term 5\nfolder copy of tree 1\n"
-                       "log 4 (-5): the replica cannot come back yet: data_dir_copy did it\ncompare settled "
-                       "3\n"
-                       "settled 3\nlog close\n"
-                       "= coreless logless tree 1 error -5 \"data_dir_copy did it\" told-failed stopping"
-                       " overheard-term 5 attempts 2 comeback+1000\n") },
+                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                       "entries from 1\n  10 of term 5\nfolder copy of tree 1\nlog 4 (-5): the replica "
+                       "cannot come back yet: data_dir_copy did it\ncompare settled 3\nsettled 3\nlog "
+                       "close\n= coreless logless tree 1 error -5 \"data_dir_copy did it\" failed "
+                       "overheard-term 5 attempts 2 comeback+1000\n") },
                 { 0, false, -EUCLEAN, 10,
-                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\n"
-                       "fits: 20 entries from 1\n  10 of term 5\nfolder copy of tree 1\nfolder distrust\n"
-                       "log 4 (-117): the replica cannot come back yet: data_dir_copy did it\n"
-                       "compare settled 3\nsettled 3\nlog close\n"
-                       "= coreless logless tree 1 error -117 \"data_dir_copy did it\" told-failed stopping"
-                       " overheard-term 5 attempts 2 comeback+1000\n") },
+                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                       "entries from 1\n  10 of term 5\nfolder copy of tree 1\nfolder distrust\nlog 4 "
+                       "(-117): the replica cannot come back yet: data_dir_copy did it\ncompare settled "
+                       "3\nsettled 3\nlog close\n= coreless logless tree 1 error -117 \"data_dir_copy did "
+                       "it\" failed overheard-term 5 attempts 2 comeback+1000\n") },
                 { 0, false, 0, 0,
                   SAID("disk settle\nlog open: file 4096, applied 0, loaded 2000\nown hardware h\n"
                        "fits: 20 entries from 1\nfolder copy of tree 1\nfolder adopt 0\n"
@@ -1205,14 +1059,14 @@ static void a_log_that_does_not_fit_needs_a_checkpoint(void **state) {
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 parts_begin();
                 fail_now(-EIO);
-                p->durable_index = 0;
+                p->recovery.durable_index = 0;
                 p->knows_others = false;
                 parts.configuration_size = 1;
                 parts.misfit = true;
                 parts.trees[1].applied = cases[i].applied;
                 if (cases[i].checkpoint > 0) {
-                        p->folder.checkpoint.fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-                        p->folder.checkpoint.meta.applied = cases[i].checkpoint;
+                        p->data_dir.checkpoint.fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+                        p->data_dir.checkpoint.meta.applied = cases[i].checkpoint;
                 }
                 if (cases[i].error < 0)
                         parts_fail("data_dir_copy", cases[i].error);
@@ -1231,7 +1085,7 @@ static void a_log_that_does_not_fit_needs_a_checkpoint(void **state) {
 static void a_promotion_that_was_lost_begins_again_from_the_disk(void **state) {
         parts_begin();
         p->changed = RAFT_CHANGED_COMMIT;
-        p->durable_index = 3;
+        p->recovery.durable_index = 3;
         replica_enter(p);
         replica_leave(p, -ERESTART);
         expect_state("= tree 1 restarting changed 8 durable 3 stop!\n");
@@ -1256,44 +1110,39 @@ static void a_promotion_that_was_lost_begins_again_from_the_disk(void **state) {
                 Said said;
         } cases[] = {
                 { "tree_begin_read", -EIO,
-                  SAID("log 5: leadership was lost during a promotion: starting again from what is durable\n"
-                       "core free\nsettled 3\nlog close\nsettled 3\n"
-                       "failed -5: cannot start again: cannot read the tree in /tree: Input/output error\n"
-                       "= coreless logless tree 1 error -5 \"cannot start again: cannot read the tree in"
-                       " /tree: Input/output error\" told-failed stopping attempts 1 comeback+500\n") },
+                  SAID("log 5: leadership was lost during a promotion: starting again from what is "
+                       "durable\ncore free\nsettled 3\nlog close\nsettled 3\nfailed -5: cannot start again: "
+                       "cannot read the tree in /tree: Input/output error\n= coreless logless tree 1 error "
+                       "-5 \"cannot start again: cannot read the tree in /tree: Input/output error\" failed "
+                       "attempts 1 comeback+500\n") },
                 { "loop_work", -ENOMEM,
-                  SAID("log 5: leadership was lost during a promotion: starting again from what is durable\n"
-                       "core free\nsettled 3\nlog close\nsettled 3\n"
-                       "failed -12: cannot start again: cannot read checkpoint and log: Cannot allocate "
-                       "memory\n"
-                       "= coreless logless tree 1 error -12 \"cannot start again: cannot read checkpoint and "
-                       "log:"
-                       " Cannot allocate memory\" told-failed stopping attempts 1 comeback+500\n") },
+                  SAID("log 5: leadership was lost during a promotion: starting again from what is "
+                       "durable\ncore free\nsettled 3\nlog close\nsettled 3\nfailed -12: cannot start again: "
+                       "cannot read checkpoint and log: Cannot allocate memory\n= coreless logless tree 1 "
+                       "error -12 \"cannot start again: cannot read checkpoint and log: Cannot allocate "
+                       "memory\" failed attempts 1 comeback+500\n") },
                 { "raft_log_open", -EUCLEAN,
-                  SAID("log 5: leadership was lost during a promotion: starting again from what is durable\n"
-                       "core free\nsettled 3\nlog close\nwork replica_reopen.c:reopen_done nice 0\ndisk "
-                       "settle\n"
-                       "log open: file 4096, applied 10, loaded 2000\n"
-                       "= coreless logless tree 1 error -117 \"cannot start again: raft_log_open did it\""
-                       " damaged stop!\n") },
+                  SAID("log 5: leadership was lost during a promotion: starting again from what is "
+                       "durable\ncore free\nsettled 3\nlog close\nwork replica_reopen.c:reopen_done nice "
+                       "0\ndisk settle\nlog open: file 4096, applied 10, loaded 2000\n= coreless logless "
+                       "tree 1 error -117 \"cannot start again: raft_log_open did it\" stopping damaged "
+                       "stop!\n") },
                 { "raft_core_start", -EIO,
-                  SAID("log 5: leadership was lost during a promotion: starting again from what is durable\n"
-                       "core free\nsettled 3\nlog close\nwork replica_reopen.c:reopen_done nice 0\ndisk "
-                       "settle\n"
-                       "log open: file 4096, applied 10, loaded 2000\nown hardware h\n"
-                       "fits: 20 entries from 1\n  10 of term 5\nmark tree 1 with 70 in /tree\n"
-                       "core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
-                       "core start term 5 vote 2, 20 entries from 1, taken\n"
-                       "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\ncore free\n"
-                       "= coreless tree 1 error -5 \"cannot start again: cannot start Raft: Input/output"
-                       " error\" stop!\n") },
+                  SAID("log 5: leadership was lost during a promotion: starting again from what is "
+                       "durable\ncore free\nsettled 3\nlog close\nwork replica_reopen.c:reopen_done nice "
+                       "0\ndisk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: "
+                       "20 entries from 1\n  10 of term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 "
+                       "150\nfits: 20 entries from 1\n  10 of term 5\ncore start term 5 vote 2, 20 entries "
+                       "from 1, taken\n  state 10 of term 5, configuration 1 (4 bytes)\nentries free "
+                       "20\ncore free\n= coreless tree 1 error -5 \"cannot start again: cannot start Raft: "
+                       "Input/output error\" stopping stop!\n") },
                 { NULL, -EROFS,
-                  SAID("log 5: leadership was lost during a promotion: starting again from what is durable\n"
-                       "core free\nsettled 3\nlog close\nwork replica_reopen.c:reopen_done nice 0\n"
-                       "disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\n"
-                       "fits: 20 entries from 1\n  10 of term 5\nlog close\n"
-                       "= coreless logless tree 1 error -30 \"meanwhile\" restarting stop!\n") }, /* meanwhile
-                                                                                                   */
+                  SAID("log 5: leadership was lost during a promotion: starting again from what is "
+                       "durable\ncore free\nsettled 3\nlog close\nwork replica_reopen.c:reopen_done nice "
+                       "0\ndisk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: "
+                       "20 entries from 1\n  10 of term 5\nlog close\n= coreless logless tree 1 error -30 "
+                       "\"meanwhile\" stopping stop!\n") }, /* meanwhile
+                                                             */
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -1319,20 +1168,20 @@ static void a_promotion_that_was_lost_begins_again_from_the_disk(void **state) {
                 replica_enter(p);
                 replica_leave(p, -ERESTART);
                 fake_run();
-                if (i == 0)
+                if (i == 0) {
                         p->error = -EIO;
-                else {
-                        p->closing = true;
-                        p->closed_deferred = DEFERRED(replica_on_flush, p);
+                        p->state = REPLICA_FAILED;
+                } else {
+                        p->state = REPLICA_CLOSING;
+                        p->closing.deferred = DEFERRED(ignore, NULL);
                 }
                 parts_forget();
                 parts.log_closed(p);
                 parts_look();
                 if (i == 0)
-                        expect("= coreless logless tree 1 error -5 \"\" restarting\n");
+                        expect("= coreless logless tree 1 error -5 \"\" failed\n");
                 else
-                        expect("= coreless logless tree 1 restarting closing closed!\n");
-                p->closing = false;
+                        expect("= coreless logless tree 1 closing closed!\n");
                 parts_end();
         }
 }
@@ -1342,8 +1191,8 @@ static void a_tree_that_differs_is_exchanged(void **state) {
 
         for (unsigned i = 0; i < 3; i++) {
                 parts_begin();
-                p->copy_told = false;
-                p->entries_since = p->bytes_since = 4;
+                p->checkpoints.reported = false;
+                p->checkpoints.entries_since = p->checkpoints.bytes_since = 4;
                 parts.whole = i == 1 ? NULL : &whole;
                 parts.trees[2].applied = i == 0 ? 30 : 10;
                 replica_replace_tree(p);
@@ -1354,12 +1203,10 @@ static void a_tree_that_differs_is_exchanged(void **state) {
                 parts_look();
                 switch (i) {
                 case 0:
-                        expect("core free\nsettled 3\nlog close\nfolder install 30, replace\n"
-                               "log 5: this host has the leader's tree of entry 30 now\ntransfers drop\n"
-                               "compare exchanged, taken\nclose tree 1\nreplaced\ncompare settled 0\nsettled "
-                               "0\n"
-                               "work replica_reopen.c:reopen_done nice 0\n= coreless logless tree 2 "
-                               "restarting "
+                        expect("core free\nsettled 3\nlog close\nfolder install 30, replace\nlog 5: this "
+                               "host has the leader's tree of entry 30 now\ntransfers drop\ncompare "
+                               "exchanged, taken\nclose tree 1\ncompare settled 0\nreplaced\nsettled 0\nwork "
+                               "replica_reopen.c:reopen_done nice 0\n= coreless logless tree 2 restarting "
                                "previous 30 durable 15\n");
                         break;
                 case 1:
@@ -1370,13 +1217,10 @@ static void a_tree_that_differs_is_exchanged(void **state) {
                         break;
                 default:
                         expect("core free\nsettled 3\nlog close\nfolder install 30, replace\nfolder "
-                               "distrust\n"
-                               "compare settled 0\nsettled 0\nsettled 3\nfailed -5: cannot start again: "
-                               "data_dir_install did it\n"
-                               "= coreless logless tree 1 error -5 \"cannot start again: data_dir_install "
-                               "did "
-                               "it\" told-failed stopping"
-                               " copy-untold entries 4 bytes 4 durable 15 attempts 1 comeback+500\n");
+                               "distrust\ncompare settled 0\nsettled 0\nsettled 3\nfailed -5: cannot start "
+                               "again: data_dir_install did it\n= coreless logless tree 1 error -5 \"cannot "
+                               "start again: data_dir_install did it\" failed copy-untold entries 4 bytes 4 "
+                               "durable 15 attempts 1 comeback+500\n");
                         break;
                 }
                 if (i == 0) {
@@ -1397,12 +1241,12 @@ static void a_tree_that_differs_is_exchanged(void **state) {
 
         for (unsigned i = 0; i < 3; i++) {
                 parts_begin();
-                p->error = i == 0 ? -EIO : 0;
+                p->state = i == 0 ? REPLICA_FAILING : REPLICA_OPEN;
                 parts.state = i == 1 ? RAFT_STATE_LEADER : RAFT_STATE_FOLLOWER;
-                p->copying = i == 2;
+                p->checkpoints.copying = i == 2;
                 replica_replace_tree(p);
-                assert_false(p->restarting);
-                p->copying = false;
+                assert_int_equal(p->state == REPLICA_RESTARTING, false);
+                p->checkpoints.copying = false;
                 parts_end();
         }
 
@@ -1413,34 +1257,32 @@ static void a_tree_that_differs_is_exchanged(void **state) {
         parts.trees[2].applied = 10;
         replica_replace_tree(p);
         fake_run();
-        expect_state("core free\nsettled 3\nlog close\nfolder install 30, replace\n"
-                     "log 5: this host has the leader's tree of entry 30 now\n"
-                     "transfers drop\nclose tree 1\ncompare exchanged, taken\nreplaced\n"
-                     "compare settled 0\nsettled 0\nwork replica_reopen.c:reopen_done nice 0\n"
-                     "= coreless logless tree 2 restarting previous 30 durable 15\n"); /* ours cannot be read:
-                                                                                          it is not shown */
+        expect_state("core free\nsettled 3\nlog close\nfolder install 30, replace\nlog 5: this host has the "
+                     "leader's tree of entry 30 now\ntransfers drop\nclose tree 1\ncompare exchanged, "
+                     "taken\ncompare settled 0\nreplaced\nsettled 0\nwork replica_reopen.c:reopen_done nice "
+                     "0\n= coreless logless tree 2 restarting previous 30 durable 15\n"); /* ours cannot be
+read: it is not shown */
         parts_end();
         parts_begin();
         parts_fail_after("tree_meta", -EIO, 1);
         parts.whole = &whole;
         replica_replace_tree(p);
         fake_run();
-        expect_state("core free\nsettled 3\nlog close\nfolder install 30, replace\n"
-                     "log 5: this host has the leader's tree of entry 30 now\ntransfers drop\n"
-                     "compare exchanged, taken\ncompare settled 0\nsettled 0\nsettled 3\n"
-                     "failed -5: cannot start again: Input/output error\n"
-                     "= coreless logless tree 2 shown 1 (10, wrong) error -5 \"cannot start again: "
-                     "Input/output error\" told-failed"
-                     " stopping previous 30 durable 15 attempts 1 comeback+500\n"); /* the new one cannot */
+        expect_state(
+                "core free\nsettled 3\nlog close\nfolder install 30, replace\nlog 5: this host has the "
+                "leader's tree of entry 30 now\ntransfers drop\ncompare exchanged, taken\ncompare settled "
+                "0\nsettled 0\nsettled 3\nfailed -5: cannot start again: Input/output error\n= coreless "
+                "logless tree 2 shown 1 (10, wrong) error -5 \"cannot start again: Input/output error\" "
+                "failed previous 30 durable 15 attempts 1 comeback+500\n"); /* the new one cannot */
         parts_end();
         parts_begin();
-        p->shown = p->tree;
-        p->shown_applied = 10;
+        p->trees.previous = p->trees.live;
+        p->trees.previous_applied = 10;
         replica_caught_up(p, 9);
-        assert_non_null(p->shown);
-        p->tree = NULL;
+        assert_non_null(p->trees.previous);
+        p->trees.live = NULL;
         replica_caught_up(p, 10);
-        assert_null(p->shown);
+        assert_null(p->trees.previous);
         replica_caught_up(p, 10);
         expect("close tree 1\n");
         parts_end();
@@ -1480,7 +1322,7 @@ static void one_that_may_have_others_is_lost(void **state) {
                 parts_begin();
                 fail_now(-EIO);
                 peers = p->options.peers;
-                tree = p->tree;
+                tree = p->trees.live;
                 parts.configuration_size = strstr(what, "one server")      ? 1 :
                                            streq(what, "no configuration") ? 0 :
                                                                              2;
@@ -1490,31 +1332,30 @@ static void one_that_may_have_others_is_lost(void **state) {
                 if (streq(what, "no peers"))
                         p->options.peers = NULL;
                 if (streq(what, "another tree is shown")) {
-                        p->shown = tree;
-                        p->tree = NULL;
+                        p->trees.previous = tree;
+                        p->trees.live = NULL;
                 }
                 if (streq(what, "no tree at all"))
-                        p->tree = NULL;
+                        p->trees.live = NULL;
                 if (cases[i].fails)
                         parts_fail(cases[i].fails, cases[i].error);
+                p->state = REPLICA_FAILED;
                 parts_forget();
                 assert_int_equal(replica_quarantine(p, &err), cases[i].lost               ? 0 :
                                                               cases[i].error < 0 && i > 9 ? cases[i].error :
                                                                                             -EUCLEAN);
-                assert_int_equal(p->lost, cases[i].lost);
+                assert_int_equal(p->state == REPLICA_QUARANTINED, cases[i].lost);
                 if (i == 0)
-                        expect_state("folder lose: the log is damaged\n"
-                                     "log 3 (-117): this host's replica is lost: the log is damaged; it does "
-                                     "not vote any more, and"
-                                     " asks to be let in under another id; where too few are left to vote: "
-                                     "fleetd --recover on a host"
-                                     " whose log is whole\nself self: 0 of 70, 71, start 3\n"
-                                     "= coreless logless tree 1 error -117 \"the log is damaged\" "
-                                     "told-failed stopping lost"
-                                     " overheard-term 5 durable 15 attempts 1 id 1000 comeback+500\n");
+                        expect_state(
+                                "folder lose: the log is damaged\nlog 3 (-117): this host's replica is lost: "
+                                "the log is damaged; it does not vote any more, and asks to be let in under "
+                                "another id; where too few are left to vote: fleetd --recover on a host "
+                                "whose log is whole\nself self: 0 of 70, 71, start 3\n= coreless logless "
+                                "tree 1 error -117 \"the log is damaged\" quarantined overheard-term 5 "
+                                "durable 15 attempts 1 id 1000 comeback+500\n");
                 p->options.peers = peers;
-                p->shown = NULL;
-                p->tree = tree;
+                p->trees.previous = NULL;
+                p->trees.live = tree;
                 assert_int_equal(parts.n_txns, 0);
                 parts_end();
         }
@@ -1526,18 +1367,13 @@ static void one_that_may_have_others_is_lost(void **state) {
         parts_fail("raft_log_open", -EUCLEAN);
         fake_pass(500);
         parts_work();
-        expect_state(
-                "transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: file 4096, "
-                "applied 10, loaded 2000\n"
-                "folder lose: raft_log_open did it\n"
-                "log 3 (-117): this host's replica is lost: raft_log_open did it; it does not vote any "
-                "more, and asks to be let in"
-                " under another id; where too few are left to vote: fleetd --recover on a host whose "
-                "log is whole\n"
-                "self self: 0 of 70, 71, start 3\ncompare settled 3\nsettled 3\n"
-                "= coreless logless tree 1 error -117 \"raft_log_open did it\" told-failed stopping "
-                "damaged lost overheard-term 5"
-                " durable 15 attempts 1 id 1000\n");
+        expect_state("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: file "
+                     "4096, applied 10, loaded 2000\nfolder lose: raft_log_open did it\nlog 3 (-117): this "
+                     "host's replica is lost: raft_log_open did it; it does not vote any more, and asks to "
+                     "be let in under another id; where too few are left to vote: fleetd --recover on a host "
+                     "whose log is whole\nself self: 0 of 70, 71, start 3\ncompare settled 3\nsettled 3\n= "
+                     "coreless logless tree 1 error -117 \"raft_log_open did it\" quarantined damaged "
+                     "overheard-term 5 durable 15 attempts 1 id 1000\n");
         fake_pass(100000);
         parts_forget();
         parts_end();
@@ -1559,23 +1395,19 @@ static void a_replica_joins(void **state) {
                        "70, 71, start 3\n= 0: \n"
                        "= tree 1 changed 7 settle!\n") },
                 { "no log made", "bootstrap_join", -EIO, false,
-                  SAID("join as 9 of 70 4096\n= -5: bootstrap_join did it\n"
-                       "= coreless logless tree 1 not-started id 1000 cluster 1000\n") },
+                  SAID("join as 9 of 70 4096\n= -5: bootstrap_join did it\n= coreless logless tree 1 waiting "
+                       "not-started id 1000 cluster 1000\n") },
                 { "no log opened", "raft_log_open", -EIO, false,
                   SAID("join as 9 of 70 4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nself "
-                       "self: 9 of 70, 71, start 1\n"
-                       "= 0: raft_log_open did it\n"
-                       "= coreless logless tree 1 error -5 \"cannot start: raft_log_open did it\" "
-                       "not-started id 1009 stop!\n") },
+                       "self: 9 of 70, 71, start 1\n= 0: raft_log_open did it\n= coreless logless tree 1 "
+                       "error -5 \"cannot start: raft_log_open did it\" stopping not-started id 1009 "
+                       "stop!\n") },
                 { "no start", "raft_core_new", -ENOMEM, false,
                   SAID("join as 9 of 70 4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nown "
-                       "hardware h\n"
-                       "mark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nentries free 0\nself self: 9 "
-                       "of 70, 71, start 3\n"
-                       "= 0: cannot start Raft: Cannot allocate memory\n"
-                       "= coreless tree 1 error -12 \"cannot start: cannot start Raft: Cannot allocate "
-                       "memory\" not-started id 1009"
-                       " stop!\n") },
+                       "hardware h\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nentries free "
+                       "0\nself self: 9 of 70, 71, start 3\n= 0: cannot start Raft: Cannot allocate "
+                       "memory\n= coreless tree 1 error -12 \"cannot start: cannot start Raft: Cannot "
+                       "allocate memory\" stopping not-started id 1009 stop!\n") },
                 { "again", NULL, 0, true,
                   SAID("set log aside\nfolder set aside\ncompare exchanged\n"
                        "log 5: what this host's replica had is kept in /tree/old, and in files old.* beside "
@@ -1588,86 +1420,67 @@ static void a_replica_joins(void **state) {
                        "= tree 2 shown 1 (10, wrong) changed 7 overheard-term 5 attempts 1 back 1000"
                        " comeback+500 settle!\n") },
                 { "no log set aside", "bootstrap_set_aside", -EIO, true,
-                  SAID("set log aside\n= -5: bootstrap_set_aside did it\n"
-                       "= coreless logless tree 1 error -117 \"Structure needs cleaning\" told-failed "
-                       "stopping lost copy-untold"
-                       " overheard-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id "
-                       "1000 comeback+500\n") },
+                  SAID("set log aside\n= -5: bootstrap_set_aside did it\n= coreless logless tree 1 error "
+                       "-117 \"Structure needs cleaning\" quarantined copy-untold overheard-term 5 waited 3 "
+                       "entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 comeback+500\n") },
                 { "no tree set aside", "data_dir_set_aside", -EIO, true,
-                  SAID("set log aside\nfolder set aside\n= -5: data_dir_set_aside did it\n"
-                       "= coreless logless tree 1 error -117 \"Structure needs cleaning\" told-failed "
-                       "stopping lost copy-untold"
-                       " overheard-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id "
-                       "1000 comeback+500\n") },
+                  SAID("set log aside\nfolder set aside\n= -5: data_dir_set_aside did it\n= coreless logless "
+                       "tree 1 error -117 \"Structure needs cleaning\" quarantined copy-untold "
+                       "overheard-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
+                       "comeback+500\n") },
                 { "no new tree", "tree_meta", -EIO, true,
-                  SAID("set log aside\nfolder set aside\nclose tree 1\ncompare exchanged\nreplaced\n"
-                       "log 5: what this host's replica had is kept in /tree/old, and in files old.* beside "
-                       "the new log\n"
-                       "join as 9 of 70 4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nown "
-                       "hardware h\n"
-                       "mark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 0 entries from 1\n"
-                       "core start term 5 vote 2, 0 entries from 1, taken\nentries free 0\nfolder found\n"
-                       "self self: 1 of 70, 71, start 3\n= 0: \n"
-                       "= tree 2 changed 7 overheard-term 5 attempts 1 back 1000 comeback+500 settle!\n") },
+                  SAID("set log aside\nfolder set aside\nclose tree 1\ncompare exchanged\nlog 5: what this "
+                       "host's replica had is kept in /tree/old, and in files old.* beside the new log\njoin "
+                       "as 9 of 70 4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nown "
+                       "hardware h\nmark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 0 entries "
+                       "from 1\ncore start term 5 vote 2, 0 entries from 1, taken\nentries free 0\nfolder "
+                       "found\nself self: 1 of 70, 71, start 3\n= 0: \n= tree 2 replaced! changed 7 "
+                       "overheard-term 5 attempts 1 back 1000 comeback+500 settle!\n") },
                 { "no log made", "bootstrap_join", -EIO, true,
-                  SAID("set log aside\nfolder set aside\ncompare exchanged\n"
-                       "log 5: what this host's replica had is kept in /tree/old, and in files old.* beside "
-                       "the new log\n"
-                       "join as 9 of 70 4096\n= -5: bootstrap_join did it\n"
-                       "= coreless logless tree 2 shown 1 (10, wrong) error -117 \"Structure needs "
-                       "cleaning\" told-failed lost"
-                       " overheard-term 5 attempts 1 back 1000 id 1000 comeback+500\n") },
+                  SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: what this host's replica "
+                       "had is kept in /tree/old, and in files old.* beside the new log\njoin as 9 of 70 "
+                       "4096\n= -5: bootstrap_join did it\n= coreless logless tree 2 shown 1 (10, wrong) "
+                       "error -117 \"Structure needs cleaning\" quarantined overheard-term 5 attempts 1 back "
+                       "1000 id 1000 comeback+500\n") },
                 { "no log opened", "raft_log_open", -EIO, true,
-                  SAID("set log aside\nfolder set aside\ncompare exchanged\n"
-                       "log 5: what this host's replica had is kept in /tree/old, and in files old.* beside "
-                       "the new log\n"
-                       "join as 9 of 70 4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\n= "
-                       "-5: raft_log_open did it\n"
-                       "= coreless logless tree 2 shown 1 (10, wrong) error -117 \"Structure needs "
-                       "cleaning\" told-failed lost"
-                       " overheard-term 5 attempts 1 back 1000 id 1000 comeback+500\n") },
+                  SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: what this host's replica "
+                       "had is kept in /tree/old, and in files old.* beside the new log\njoin as 9 of 70 "
+                       "4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\n= -5: raft_log_open "
+                       "did it\n= coreless logless tree 2 shown 1 (10, wrong) error -117 \"Structure needs "
+                       "cleaning\" quarantined overheard-term 5 attempts 1 back 1000 id 1000 "
+                       "comeback+500\n") },
                 { "no start", "raft_core_new", -ENOMEM, true,
-                  SAID("set log aside\nfolder set aside\ncompare exchanged\n"
-                       "log 5: what this host's replica had is kept in /tree/old, and in files old.* beside "
-                       "the new log\n"
-                       "join as 9 of 70 4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nown "
-                       "hardware h\n"
-                       "mark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nentries free 0\nlog close\n"
-                       "= -12: cannot start Raft: Cannot allocate memory\n"
-                       "= coreless logless tree 2 shown 1 (10, wrong) error -117 \"Structure needs "
-                       "cleaning\" told-failed lost"
-                       " overheard-term 5 attempts 1 back 1000 id 1000 comeback+500\n") },
-                { "not said", "data_dir_found", -EIO, true,
-                  SAID("set log aside\nfolder set aside\ncompare exchanged\n"
-                       "log 5: what this host's replica had is kept in /tree/old, and in files old.* beside "
-                       "the new log\n"
-                       "join as 9 of 70 4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nown "
-                       "hardware h\n"
-                       "mark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 0 entries from 1\n"
-                       "core start term 5 vote 2, 0 entries from 1, taken\nentries free 0\nfolder "
-                       "found\ncore free\nlog close\n= -5: \n"
-                       "= coreless logless tree 2 shown 1 (10, wrong) error -117 \"Structure needs "
-                       "cleaning\" told-failed lost changed"
-                       " 7 overheard-term 5 attempts 1 back 1000 id 1000 comeback+500 settle!\n") },
+                  SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: what this host's replica "
+                       "had is kept in /tree/old, and in files old.* beside the new log\njoin as 9 of 70 "
+                       "4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nown hardware h\nmark "
+                       "tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nentries free 0\nlog close\n= -12: "
+                       "cannot start Raft: Cannot allocate memory\n= coreless logless tree 2 shown 1 (10, "
+                       "wrong) error -117 \"Structure needs cleaning\" quarantined overheard-term 5 attempts "
+                       "1 back 1000 id 1000 comeback+500\n") },
+                { "not said", "data_dir_end_quarantine", -EIO, true,
+                  SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: what this host's replica "
+                       "had is kept in /tree/old, and in files old.* beside the new log\njoin as 9 of 70 "
+                       "4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nown hardware h\nmark "
+                       "tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 0 entries from 1\ncore start "
+                       "term 5 vote 2, 0 entries from 1, taken\nentries free 0\nfolder found\ncore free\nlog "
+                       "close\n= -5: \n= coreless logless tree 2 shown 1 (10, wrong) error -117 \"Structure "
+                       "needs cleaning\" quarantined changed 7 overheard-term 5 attempts 1 back 1000 id 1000 "
+                       "comeback+500 settle!\n") },
                 { "another cluster", NULL, 0, true,
-                  SAID("= -18: this host belongs to another cluster, or to another lineage of it\n"
-                       "= coreless logless tree 1 error -117 \"Structure needs cleaning\" told-failed "
-                       "stopping lost copy-untold"
-                       " overheard-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id "
-                       "1000 comeback+500\n") },
+                  SAID("= -18: this host belongs to another cluster, or to another lineage of it\n= coreless "
+                       "logless tree 1 error -117 \"Structure needs cleaning\" quarantined copy-untold "
+                       "overheard-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
+                       "comeback+500\n") },
                 { "another lineage", NULL, 0, true,
-                  SAID("= -18: this host belongs to another cluster, or to another lineage of it\n"
-                       "= coreless logless tree 1 error -117 \"Structure needs cleaning\" told-failed "
-                       "stopping lost copy-untold"
-                       " overheard-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id "
-                       "1000 comeback+500\n") },
+                  SAID("= -18: this host belongs to another cluster, or to another lineage of it\n= coreless "
+                       "logless tree 1 error -117 \"Structure needs cleaning\" quarantined copy-untold "
+                       "overheard-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
+                       "comeback+500\n") },
                 { "not at rest", NULL, 0, true,
-                  SAID("= -16: the replica that is lost has not ended yet\n"
-                       "= coreless logless pending 1 tree 1 error -117 \"Structure needs cleaning\" "
-                       "told-failed stopping lost"
-                       " copy-untold overheard-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 "
-                       "attempts 1 id 1000"
-                       " comeback+500\n") },
+                  SAID("= -16: the replica that is lost has not ended yet\n= coreless logless pending 1 tree "
+                       "1 error -117 \"Structure needs cleaning\" quarantined copy-untold overheard-term 5 "
+                       "waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
+                       "comeback+500\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -1679,9 +1492,9 @@ static void a_replica_joins(void **state) {
                         parts_begin();
                         fail_now(-EIO);
                         assert_int_equal(replica_quarantine(p, &err), 0);
-                        p->previous_checkpoint = p->entries_since = p->bytes_since = p->write_waited_ms =
-                                p->write_since_ms = 3;
-                        p->copy_told = false;
+                        p->checkpoints.previous = p->checkpoints.entries_since = p->checkpoints.bytes_since =
+                                p->write_watch.waited_ms = p->write_watch.since_ms = 3;
+                        p->checkpoints.reported = false;
                 } else {
                         parts_begin_closed();
                         parts_fail("raft_log_open", -ENOENT);
@@ -1692,7 +1505,7 @@ static void a_replica_joins(void **state) {
                 parts.trees[2].applied = 0;
                 parts.log_entries = 0;
                 err = (Error) {};
-                p->pending = streq(what, "not at rest");
+                p->closing.pending = streq(what, "not at rest");
                 if (cases[i].fails)
                         parts_fail(cases[i].fails, cases[i].error);
                 parts_forget();
@@ -1704,8 +1517,8 @@ static void a_replica_joins(void **state) {
                 parts_say("= %d: %s", r, err.message);
                 parts_look();
                 parts_expect(cases[i].said);
-                assert_true(p->lost || p->write_since_ms == 0);
-                p->pending = 0;
+                assert_true(p->state == REPLICA_QUARANTINED || p->write_watch.since_ms == 0);
+                p->closing.pending = 0;
                 parts_end();
         }
 
@@ -1717,8 +1530,8 @@ static void a_replica_joins(void **state) {
                 log = p->log;
                 if (i > 0)
                         p->log = NULL;
-                p->error = i == 1 ? -EIO : 0;
-                p->restarting = i == 2;
+                if (i > 0)
+                        p->state = i == 1 ? REPLICA_FAILED : REPLICA_RESTARTING;
                 assert_int_equal(replica_join(p, &identity, &err), -EALREADY);
                 assert_string_equal(err.message, "this host is a member of a cluster already");
                 p->log = log;
@@ -1739,14 +1552,14 @@ static void closing_gives_all_back(void **state) {
         parts.timeout_ms = 1050;
         replica_arm(p);
         replica_compaction_init(p);
-        assert_int_equal(timer_start(&p->forget_again, p->loop, 1), 0);
-        assert_int_equal(timer_start(&p->stop_timer, p->loop, 1), 0);
-        assert_int_equal(timer_start(&p->comeback, p->loop, 1), 0);
+        assert_int_equal(timer_start(&p->compaction.again, p->loop, 1), 0);
+        assert_int_equal(timer_start(&p->recovery.transfer_timer, p->loop, 1), 0);
+        assert_int_equal(timer_start(&p->recovery.retry, p->loop, 1), 0);
         parts.log_closes_later = true;
         replica_close(p, on_closed, (void *) "it");
         expect_state("folder cancel\ncore free\nlog close\n= coreless logless log-closing pending 1 tree 1 "
-                     "closing\n");
-        for (PeerFrame f = 0; f < _PEER_FRAME_MAX; f++)
+                     "closing closed!\n");
+        for (PeerFrame f = 0; f < PEER_FRAME_TYPES; f++)
                 assert_null(fake.handlers[f].run);
         fake_pass(1000);
         expect("");
@@ -1759,10 +1572,10 @@ static void closing_gives_all_back(void **state) {
         /* Before it was started the live tree says nothing; deferred calls go with it. */
         parts_begin_closed();
         assert_int_equal(replica_open(&p, &fake.loop, &parts.options, false, NULL), 0);
-        loop_defer(p->loop, &p->settle);
-        loop_defer(p->loop, &p->notice);
-        loop_defer(p->loop, &p->apply);
-        loop_defer(p->loop, &p->stop);
+        loop_defer(p->loop, &p->flush);
+        loop_defer(p->loop, &p->notices.send);
+        loop_defer(p->loop, &p->applying.next);
+        loop_defer(p->loop, &p->recovery.stop);
         parts_forget();
         replica_close(p, on_closed, (void *) "it");
         fake_run();
@@ -1805,26 +1618,26 @@ static void closing_gives_all_back(void **state) {
         expect("log crash\ntransfers free\ncompare free\nclose tree 1\nfolder done\n");
         parts_end();
         parts_begin();
-        p->held = malloc(3);
-        p->shown = (Tree *) ((char *) p->tree + 1);
-        loop_defer(p->loop, &p->settle);
-        loop_defer(p->loop, &p->notice);
-        loop_defer(p->loop, &p->apply);
-        loop_defer(p->loop, &p->stop);
-        p->closed_deferred = DEFERRED(on_closed, NULL);
-        loop_defer(p->loop, &p->closed_deferred);
+        p->deferred.bytes = malloc(3);
+        p->trees.previous = (Tree *) ((char *) p->trees.live + 1);
+        loop_defer(p->loop, &p->flush);
+        loop_defer(p->loop, &p->notices.send);
+        loop_defer(p->loop, &p->applying.next);
+        loop_defer(p->loop, &p->recovery.stop);
+        p->closing.deferred = DEFERRED(on_closed, NULL);
+        loop_defer(p->loop, &p->closing.deferred);
         assert_int_equal(timer_start(&p->tick, p->loop, 1), 0);
-        assert_int_equal(timer_start(&p->silence, p->loop, 1), 0);
-        assert_int_equal(timer_start(&p->forget_again, p->loop, 1), 0);
-        assert_int_equal(timer_start(&p->stop_timer, p->loop, 1), 0);
-        assert_int_equal(timer_start(&p->comeback, p->loop, 1), 0);
-        p->drop_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        int fd = p->drop_fd;
+        assert_int_equal(timer_start(&p->contact.silence, p->loop, 1), 0);
+        assert_int_equal(timer_start(&p->compaction.again, p->loop, 1), 0);
+        assert_int_equal(timer_start(&p->recovery.transfer_timer, p->loop, 1), 0);
+        assert_int_equal(timer_start(&p->recovery.retry, p->loop, 1), 0);
+        p->checkpoints.drop_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        int fd = p->checkpoints.drop_fd;
         p = replica_crash(p);
         assert_int_equal(fcntl(fd, F_GETFD), -1);
         assert_int_equal(loop_next_due_ms(&fake.loop), UINT64_MAX);
         assert_null(fake.handlers[PEER_RAFT].run);
-        expect("core free\nlog crash\nclose tree 2\ntransfers free\ncompare free\nclose tree 1\nfolder "
+        expect("core free\nlog crash\ntransfers free\ncompare free\nclose tree 2\nclose tree 1\nfolder "
                "done\n");
         parts_end();
 }

@@ -1,4 +1,4 @@
-/* The folder of unit files in force, and what is kept of why a unit ended. */
+/* The folder of unit files in force, and the traces of how units ended. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -16,8 +16,8 @@
 static uint64_t fixture_free = UINT64_MAX, room_total = UINT64_MAX;
 static int room_error;
 
-int __wrap_room_at(int fd, uint64_t *ret_free, uint64_t *ret_total);
-int __wrap_room_at(int fd, uint64_t *ret_free, uint64_t *ret_total) {
+int __wrap_space_at(int fd, uint64_t *ret_free, uint64_t *ret_total);
+int __wrap_space_at(int fd, uint64_t *ret_free, uint64_t *ret_total) {
         *ret_free = fixture_free;
         *ret_total = room_total;
         return room_error;
@@ -83,7 +83,7 @@ static void make_link(const char *folder, const char *name, const char *target) 
 static unsigned warnings;
 static char warned[300];
 
-static void note_warning(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void note_warning(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (priority != LOG_WARNING)
                 return;
         warnings++;
@@ -91,7 +91,7 @@ static void note_warning(void *userdata, int priority, const LogFields *fields, 
                  fields->error);
 }
 
-static void what_is_no_unit_of_ours_is_left_alone_and_said(void **state) {
+static void files_that_are_not_our_units_are_ignored_with_a_warning(void **state) {
         static const char *const names[] = { "a.service", ".b.service", "c@.service", "d@1.service",
                                              "README" };
         _cleanup_free_ char *file = NULL;
@@ -104,7 +104,7 @@ static void what_is_no_unit_of_ours_is_left_alone_and_said(void **state) {
         assert_int_equal(write_file_at(lab->dir.fd, "e.service", "\0", 1, 0644), 0);
         assert_int_equal(mkdirat(lab->dir.fd, "f.service", 0755), 0);
         runtime_dir_close(&lab->dir);
-        runtime_dir_close(&lab->dir); /* twice is once */
+        runtime_dir_close(&lab->dir); /* a second call has no effect */
         log_set_sink(note_warning, NULL);
         assert_int_equal(runtime_dir_open(&lab->dir, lab->path, lab->quadlets, lab->links, NULL), 0);
         log_set_sink(NULL, NULL);
@@ -117,10 +117,10 @@ static void what_is_no_unit_of_ours_is_left_alone_and_said(void **state) {
         file = scratch_path(lab->path, "a.service");
         assert_int_equal(runtime_dir_open(&other, file, lab->quadlets, lab->links, &err), -ENOTDIR);
         assert_non_null(strstr(err.message, "a.service: Not a directory"));
-        assert_true(starts_with(err.message, "cannot open "));
+        assert_true(starts_with(err.message, "Failed to open "));
 }
 
-static void a_text_is_staged_where_systemd_has_room_to_read_it(void **state) {
+static void a_text_is_staged_if_systemd_has_space_to_reload(void **state) {
         enum { MIN_ROOM = 16 * 1024 * 1024 };
         static const struct {
                 uint64_t total, free;
@@ -129,8 +129,9 @@ static void a_text_is_staged_where_systemd_has_room_to_read_it(void **state) {
                 { UINT64_MAX, MIN_ROOM, 0, 0 },
                 { UINT64_MAX, MIN_ROOM - 1, 0, -ENOSPC },
                 { MIN_ROOM, 0, 0, -ENOSPC },
-                { MIN_ROOM - 1, 0, 0, 0 },  /* systemd does not ask for more than there can be */
-                { UINT64_MAX, 0, -EIO, 0 }, /* nobody knows */
+                { MIN_ROOM - 1, 0, 0, 0 },  /* systemd does not require more than the size of the file system
+                                             */
+                { UINT64_MAX, 0, -EIO, 0 }, /* unknown */
         };
         Lab *lab = *state;
 
@@ -148,7 +149,7 @@ static void a_text_is_staged_where_systemd_has_room_to_read_it(void **state) {
                          -EBADF);
 }
 
-static void what_was_staged_is_put_in_force_if_it_is_the_text(void **state) {
+static void a_staged_file_is_put_in_force_if_it_has_the_text(void **state) {
         char staged[FILE_TEMPORARY_SIZE], hash[UNIT_HASH_SIZE];
         struct stat before, after;
         Lab *lab = *state;
@@ -177,7 +178,7 @@ static void what_was_staged_is_put_in_force_if_it_is_the_text(void **state) {
         assert_null(entry(lab, "c.service"));
 }
 
-static void a_unit_is_removed_with_what_was_staged_of_it(void **state) {
+static void a_unit_is_removed_with_its_staged_file(void **state) {
         Lab *lab = *state;
 
         assert_int_equal(runtime_dir_write(&lab->dir, "a.service", ONE, strlen(ONE)), 0);
@@ -186,12 +187,12 @@ static void a_unit_is_removed_with_what_was_staged_of_it(void **state) {
         assert_null(lab->dir.entries);
         assert_false(is_staged(lab, "a.service"));
         assert_int_equal(faccessat(lab->dir.fd, "a.service", F_OK, 0), -1);
-        assert_int_equal(runtime_dir_remove(&lab->dir, "a.service"), 0); /* it is not there */
+        assert_int_equal(runtime_dir_remove(&lab->dir, "a.service"), 0); /* it does not exist */
         assert_int_equal(mkdirat(lab->dir.fd, "b.service", 0755), 0);
         assert_true(runtime_dir_remove(&lab->dir, "b.service") < 0);
 }
 
-static void an_entry_is_what_its_file_says_now(void **state) {
+static void an_entry_follows_the_content_of_its_file(void **state) {
         _cleanup_free_ char *path = NULL;
         Lab *lab = *state;
         uint64_t reads;
@@ -203,7 +204,7 @@ static void an_entry_is_what_its_file_says_now(void **state) {
         assert_int_equal(lab->dir.reads, reads);
 
         path = scratch_path(lab->path, "a.service");
-        scratch_write(path, TWO); /* by others */
+        scratch_write(path, TWO); /* by another program */
         assert_true(entry(lab, "a.service")->install);
         assert_int_equal(lab->dir.reads, reads + 1);
         assert_int_equal(write_file_at(lab->dir.fd, "a.service", "\0", 1, 0644), 0);
@@ -266,7 +267,7 @@ static void a_link_for_the_generator_replaces_nothing(void **state) {
         assert_true(runtime_dir_offer(&lab->dir, "a.container") < 0);
 }
 
-/* In paths, "U" stands for our folder, "Q" for that of the generator, and "L" for that of runtime links. */
+/* In paths, "U" is our folder, "Q" that of the generator, and "L" that of runtime links. */
 static const char *path_of(Lab *lab, const char *s, char ret[static 700]) {
         const char *folder = *s == 'U' ? lab->path :
                              *s == 'Q' ? lab->quadlets :
@@ -277,7 +278,7 @@ static const char *path_of(Lab *lab, const char *s, char ret[static 700]) {
         return ret;
 }
 
-static void a_fragment_is_ours_by_its_path_or_by_where_it_leads(void **state) {
+static void a_fragment_is_ours_by_its_path_or_its_target(void **state) {
         static const struct {
                 const char *link, *target; /* NULL: none is made */
                 const char *name, *fragment;
@@ -347,7 +348,7 @@ static void links_are_followed_from_name_to_name_up_to_a_limit(void **state) {
                 assert_int_equal(runtime_dir_has(&lab->dir, fragment), i <= 8);
         }
 
-        /* What is too long for a path of ours is none. */
+        /* A path longer than any of ours is not ours. */
         long_path = malloc(601);
         memset(long_path, 'x', 600);
         long_path[0] = '/';
@@ -389,14 +390,13 @@ static void the_names_of_an_install_section_are_read_from_the_file(void **state)
         assert_int_equal(runtime_dir_each_installed(&lab->dir, "c.service", note_name, names), -EBADMSG);
 }
 
-/* -- Why a unit ended -- */
+/* -- How a unit ended -- */
 
-/* What happens to a unit, one letter each, at times 1, 2, ...; a capital: while it has a job.
- *   a: active; e: activating; d: deactivating; i, f: inactive, failed, and it has just left the active state;
- *   o: inactive, and it was not active before; n: inactive still, its condition does not hold; y: its
- * condition holds, and it was checked; r: inactive, checked no more; k: killed; s: its ExecCondition= said
- * no; t: a job with that of a target; j: another; c: its job is canceled; l: signals were lost; b: it is to
- * be started */
+/* Signals of a unit, one letter each, at times 1, 2, ...; a capital: with a job. a: active; e: activating; d:
+ * deactivating; i, f: inactive, failed, just left the active state; o: inactive, without being active before;
+ * n: still inactive, its condition does not hold; y: its condition holds; r: inactive, not checked again; k:
+ * killed; s: rejected by ExecCondition=; t: a job with that of a target; j: another job; c: its job is
+ * canceled; l: signals were lost; b: a start is requested */
 static void play(SystemdTrace *t, const char *events) {
         uint64_t left_us = 0, checked_us = 0, now_us = 0;
 
@@ -449,7 +449,7 @@ static void play(SystemdTrace *t, const char *events) {
         }
 }
 
-static void the_events_of_a_unit_tell_why_it_ended(void **state) {
+static void the_signals_of_a_unit_decide_how_it_ended(void **state) {
         static const struct {
                 const char *events;
                 SystemdEnd end;
@@ -458,13 +458,13 @@ static void the_events_of_a_unit_tell_why_it_ended(void **state) {
         } rows[] = {
                 { "", SYSTEMD_END_UNKNOWN },
                 { "a", SYSTEMD_END_UNKNOWN },
-                { "i", SYSTEMD_END_UNKNOWN }, /* nobody saw it run */
+                { "i", SYSTEMD_END_UNKNOWN }, /* not observed running */
                 { "ai", SYSTEMD_END_ITSELF },
                 { "af", SYSTEMD_END_FAILED },
                 { "eo", SYSTEMD_END_ITSELF }, /* a oneshot */
-                { "EO", SYSTEMD_END_ITSELF }, /* out of its start, with the job of it */
+                { "EO", SYSTEMD_END_ITSELF }, /* during its start, with its job */
                 { "EDO", SYSTEMD_END_ITSELF },
-                { "aieO", SYSTEMD_END_ITSELF }, /* as it left the active state before */
+                { "aieO", SYSTEMD_END_ITSELF }, /* with the time at which it left the active state before */
                 { "aki", SYSTEMD_END_STOPPED },
                 { "akf", SYSTEMD_END_FAILED },
                 { "aI", SYSTEMD_END_STOPPED, true, 2 },
@@ -472,14 +472,14 @@ static void the_events_of_a_unit_tell_why_it_ended(void **state) {
                 { "aDi", SYSTEMD_END_STOPPED, true, 3 },
                 { "di", SYSTEMD_END_ITSELF },
                 { "aDdi", SYSTEMD_END_STOPPED, true, 4 },
-                { "aDai", SYSTEMD_END_ITSELF }, /* it went on */
+                { "aDai", SYSTEMD_END_ITSELF }, /* it continued */
                 { "atDi", SYSTEMD_END_STOPPED_FOR, false, 4 },
                 { "atjDi", SYSTEMD_END_STOPPED, true, 5 },
                 { "atDiai", SYSTEMD_END_ITSELF, false, 4 },
                 { "atDiaDi", SYSTEMD_END_STOPPED, true, 7 },
                 { "ecO", SYSTEMD_END_STOPPED, true, 2 },
                 { "eco", SYSTEMD_END_ITSELF },
-                { "ecaO", SYSTEMD_END_ITSELF }, /* it came to be active all the same */
+                { "ecaO", SYSTEMD_END_ITSELF }, /* it became active in spite of that */
                 { "eceO", SYSTEMD_END_STOPPED, true, 2 },
                 { "ceO", SYSTEMD_END_ITSELF }, /* it had not begun */
                 { "aso", SYSTEMD_END_SKIPPED },
@@ -496,7 +496,7 @@ static void the_events_of_a_unit_tell_why_it_ended(void **state) {
                 { "lai", SYSTEMD_END_ITSELF },
                 { "aib", SYSTEMD_END_UNKNOWN },
                 { "aDib", SYSTEMD_END_UNKNOWN, false, 3 },
-                { "akbi", SYSTEMD_END_STOPPED }, /* while it runs nothing is forgotten */
+                { "akbi", SYSTEMD_END_STOPPED }, /* while it runs the trace is kept */
                 { "aibai", SYSTEMD_END_ITSELF },
                 { "akibai", SYSTEMD_END_ITSELF },
                 { "asibai", SYSTEMD_END_ITSELF },
@@ -515,7 +515,7 @@ static void the_events_of_a_unit_tell_why_it_ended(void **state) {
         }
 }
 
-static void for_whose_sake_it_was_stopped_is_known_until_there_are_too_many(void **state) {
+static void the_causes_of_a_stop_are_kept_up_to_a_limit(void **state) {
         SystemdTrace t = {};
         char name[16];
 
@@ -568,18 +568,18 @@ static void the_latest_moves_are_kept(void **state) {
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-                T(what_is_no_unit_of_ours_is_left_alone_and_said),
-                T(a_text_is_staged_where_systemd_has_room_to_read_it),
-                T(what_was_staged_is_put_in_force_if_it_is_the_text),
-                T(a_unit_is_removed_with_what_was_staged_of_it),
-                T(an_entry_is_what_its_file_says_now),
+                T(files_that_are_not_our_units_are_ignored_with_a_warning),
+                T(a_text_is_staged_if_systemd_has_space_to_reload),
+                T(a_staged_file_is_put_in_force_if_it_has_the_text),
+                T(a_unit_is_removed_with_its_staged_file),
+                T(an_entry_follows_the_content_of_its_file),
                 T(a_folder_that_was_removed_is_made_again),
                 T(a_link_for_the_generator_replaces_nothing),
-                T(a_fragment_is_ours_by_its_path_or_by_where_it_leads),
+                T(a_fragment_is_ours_by_its_path_or_its_target),
                 T(links_are_followed_from_name_to_name_up_to_a_limit),
                 T(the_names_of_an_install_section_are_read_from_the_file),
-                cmocka_unit_test(the_events_of_a_unit_tell_why_it_ended),
-                cmocka_unit_test(for_whose_sake_it_was_stopped_is_known_until_there_are_too_many),
+                cmocka_unit_test(the_signals_of_a_unit_decide_how_it_ended),
+                cmocka_unit_test(the_causes_of_a_stop_are_kept_up_to_a_limit),
                 cmocka_unit_test(the_latest_moves_are_kept),
         };
 

@@ -1,5 +1,4 @@
-/* The watched folder on disk: what its files say, what is said beside them, and the record of it; without a
- * loop or a store. */
+/* The unit directory on disk: its files, NAME.error, and the record; without a loop or a store. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -82,9 +81,9 @@ static void look(Lab *lab, DirectoryFolder *ret) {
         assert_int_equal(directory_folder_read(lab->fd, "/path", MACHINE, is_written, NULL, ret), 0);
 }
 
-static void each_file_is_a_unit_or_says_why_it_is_none(void **state) {
+static void each_file_is_a_unit_or_has_an_error(void **state) {
         static const struct {
-                const char *name, *unit_or_error; /* a part of the text, or of what is wrong */
+                const char *name, *unit_or_error; /* a part of the text, or of the error */
                 bool refused;
         } rows[] = {
                 { "a.service", "/bin/one" },
@@ -96,7 +95,7 @@ static void each_file_is_a_unit_or_says_why_it_is_none(void **state) {
                 { "m.service", "m.service: m.service.d: too many drop-ins", true },
                 { "n.service", "n.service: line 2: unable to find end of section", true },
         };
-        _cleanup_unit_folder_ DirectoryFolder folder = {};
+        _cleanup_directory_folder_ DirectoryFolder folder = {};
         _cleanup_text_ Text large = {};
         Lab *lab = *state;
         char name[64];
@@ -147,7 +146,7 @@ static void each_file_is_a_unit_or_says_why_it_is_none(void **state) {
         assert_int_equal(directory_folder_read(-1, "/path", MACHINE, is_written, NULL, &folder), -EBADF);
 }
 
-/* The lowest that is free: it is the same again when all that were opened since are closed. */
+/* Return the lowest free descriptor: it is the same again after all later ones are closed. */
 static int next_descriptor(void) {
         int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
@@ -156,8 +155,8 @@ static int next_descriptor(void) {
         return fd;
 }
 
-static void a_folder_that_cannot_be_listed_leaves_nothing_open(void **state) {
-        _cleanup_unit_folder_ DirectoryFolder folder = {};
+static void a_directory_that_cannot_be_listed_leaves_nothing_open(void **state) {
+        _cleanup_directory_folder_ DirectoryFolder folder = {};
         int before = next_descriptor();
         Lab *lab = *state;
 
@@ -174,7 +173,7 @@ static void a_folder_that_cannot_be_listed_leaves_nothing_open(void **state) {
         assert_int_equal(next_descriptor(), before);
 }
 
-static void names_of_units_and_no_others_are_taken(void **state) {
+static void only_files_with_names_of_units_are_read(void **state) {
         static const struct {
                 const char *name;
                 bool unit;
@@ -188,8 +187,8 @@ static void names_of_units_and_no_others_are_taken(void **state) {
                 assert_int_equal(directory_folder_name_is_unit(rows[i].name), rows[i].unit);
 }
 
-static void a_file_that_is_written_is_not_read(void **state) {
-        _cleanup_unit_folder_ DirectoryFolder folder = {};
+static void a_file_that_is_being_written_is_not_read(void **state) {
+        _cleanup_directory_folder_ DirectoryFolder folder = {};
         Lab *lab = *state;
 
         put(lab, "written.service", ONE);
@@ -209,7 +208,7 @@ static size_t scan(Lab *lab, DirectoryFolder *folder) {
         assert_int_equal(directory_scan_begin(&s, lab->fd), 0);
         do
                 r = directory_scan_step(&s, folder,
-                                        UINT64_MAX / 2); /* far in the future: no file has changed lately */
+                                        UINT64_MAX / 2); /* far in the future: no change is recent */
         while (r > 0);
         assert_int_equal(r, 0);
         n = s.n_read;
@@ -222,7 +221,7 @@ static void a_touched_file_is_read_again_and_once(void **state) {
                 const char *touched;
                 size_t n;
         } rows[] = { { "a.service", 1 }, { "none.service", 0 }, { NULL, 3 } };
-        _cleanup_unit_folder_ DirectoryFolder folder = {};
+        _cleanup_directory_folder_ DirectoryFolder folder = {};
         Lab *lab = *state;
 
         put(lab, "a.service", ONE);
@@ -240,7 +239,7 @@ static void a_touched_file_is_read_again_and_once(void **state) {
         }
 }
 
-static void what_is_wrong_is_said_beside_the_file_once_and_taken_back(void **state) {
+static void an_error_file_is_written_once_and_removed_when_the_file_is_correct(void **state) {
         DirectoryFile f = { .name = "a.service", .error = (char[]) { "a.service: why" } };
         Lab *lab = *state;
 
@@ -255,12 +254,12 @@ static void what_is_wrong_is_said_beside_the_file_once_and_taken_back(void **sta
                                   "a.service: why\nThe cluster still has the version of index 7.\n", 61));
         assert_int_equal(warnings, 2);
 
-        /* A daemon that has just started finds it there: it says nothing anew. */
-        f.told = 0;
+        /* A daemon that has just started finds the file, and logs nothing. */
+        f.error_sum = 0;
         assert_true(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
         assert_false(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
         assert_int_equal(warnings, 2);
-        f.has_error = false; /* somebody removed it */
+        f.has_error = false; /* removed by an operator */
         assert_int_equal(unlinkat(lab->fd, "a.service.error", 0), 0);
         assert_true(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
         assert_int_equal(warnings, 3);
@@ -270,9 +269,9 @@ static void what_is_wrong_is_said_beside_the_file_once_and_taken_back(void **sta
         assert_string_equal(last, "/path/a.service is in order again");
         assert_int_equal(notes, 1);
         assert_int_equal(faccessat(lab->fd, "a.service.error", F_OK, 0), -1);
-        assert_false(f.has_error || f.told != 0);
+        assert_false(f.has_error || f.error_sum != 0);
         assert_false(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
-        f.has_error = true; /* gone already */
+        f.has_error = true; /* removed already */
         assert_true(directory_folder_write_error(lab->fd, "/path", &f, 7, false));
         assert_int_equal(notes, 1);
 
@@ -281,29 +280,29 @@ static void what_is_wrong_is_said_beside_the_file_once_and_taken_back(void **sta
         assert_int_equal(faccessat(lab->fd, "b.service.error", F_OK, 0), -1);
 }
 
-static void what_cannot_be_written_beside_the_file_is_tried_again(void **state) {
+static void an_error_file_that_cannot_be_written_is_tried_again(void **state) {
         DirectoryFile f = { .name = "a.service", .error = (char[]) { "why" } };
         Lab *lab = *state;
 
         assert_int_equal(mkdirat(lab->fd, "a.service.error", 0755), 0);
         for (unsigned i = 1; i <= 2; i++) {
                 assert_true(directory_folder_write_error(lab->fd, "/path", &f, 0, false));
-                assert_string_equal(last, "cannot write /path/a.service.error: Is a directory");
+                assert_string_equal(last, "Failed to write /path/a.service.error: Is a directory");
                 assert_int_equal(warnings, 2 * i);
                 assert_false(f.has_error);
-                assert_int_equal(f.told, 0);
+                assert_int_equal(f.error_sum, 0);
         }
 }
 
-static void a_name_that_leaves_no_room_is_said_in_the_journal_alone(void **state) {
+static void an_error_of_a_file_with_too_long_a_name_is_logged_only(void **state) {
         DirectoryFile f = { .error = (char[]) { "why" } };
         Lab *lab = *state;
 
         memset(f.name, 'n', NAME_MAX - strlen(".error") + 1);
         assert_false(directory_folder_write_error(lab->fd, "/path", &f, 0,
-                                                  true)); /* the cluster was told before */
+                                                  true)); /* the problem is published already */
         assert_int_equal(warnings, 0);
-        f.told = 0;
+        f.error_sum = 0;
         assert_false(directory_folder_write_error(lab->fd, "/path", &f, 0, false));
         assert_false(directory_folder_write_error(lab->fd, "/path", &f, 0, false));
         assert_int_equal(warnings, 1);
@@ -312,17 +311,18 @@ static void a_name_that_leaves_no_room_is_said_in_the_journal_alone(void **state
         assert_false(directory_folder_write_error(lab->fd, "/path", &f, 0, false));
         assert_int_equal(warnings, 2);
 
-        f = (DirectoryFile) { .error = (char[]) { "why" } }; /* the longest that has room */
+        f = (DirectoryFile) { .error = (char[]) { "why" } }; /* the longest name that fits */
         memset(f.name, 'n', NAME_MAX - strlen(".error"));
         assert_true(directory_folder_write_error(lab->fd, "/path", &f, 0, false));
         assert_true(f.has_error);
 }
 
-static void a_record_is_read_back_and_holds_names_of_units_alone(void **state) {
+static void a_record_is_read_back_and_contains_names_of_units_only(void **state) {
         static const char *const broken[] = { "", "{", "{\"device\":\"1\"}", "{\"device\":1,\"inode\":-1}" };
         static const char json[] = "{\"device\":1,\"inode\":2,\"names\":[\"a.service\",7,\"../"
                                    "b.service\",\"a.service\",\"c.timer\"]}";
-        SeenFiles *table = NULL, *seen;
+        Named *table = NULL;
+        SeenFile *seen;
         uint64_t device = 8, inode = 9;
         _cleanup_text_ Text t = {};
 
@@ -337,28 +337,28 @@ static void a_record_is_read_back_and_holds_names_of_units_alone(void **state) {
         seen_files_write(&t, device, inode, table);
         assert_string_equal(t.chars, "{\"device\":1,\"inode\":2,\"names\":[\"a.service\",\"c.timer\"]}");
 
-        HASH_FIND_STR(table, "c.timer", seen);
+        seen = named_find(table, "c.timer");
         assert_true(seen->there);
         seen->there = false;
         assert_false(seen_files_add(&table, "c.timer"));
         assert_true(seen->there);
         assert_true(seen_files_add(&table, "d.timer"));
-        seen_files_clear(&table);
+        named_clear(&table);
         assert_null(table);
 }
 
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-                T(each_file_is_a_unit_or_says_why_it_is_none),
-                T(a_folder_that_cannot_be_listed_leaves_nothing_open),
-                T(names_of_units_and_no_others_are_taken),
-                T(a_file_that_is_written_is_not_read),
+                T(each_file_is_a_unit_or_has_an_error),
+                T(a_directory_that_cannot_be_listed_leaves_nothing_open),
+                T(only_files_with_names_of_units_are_read),
+                T(a_file_that_is_being_written_is_not_read),
                 T(a_touched_file_is_read_again_and_once),
-                T(what_is_wrong_is_said_beside_the_file_once_and_taken_back),
-                T(what_cannot_be_written_beside_the_file_is_tried_again),
-                T(a_name_that_leaves_no_room_is_said_in_the_journal_alone),
-                T(a_record_is_read_back_and_holds_names_of_units_alone),
+                T(an_error_file_is_written_once_and_removed_when_the_file_is_correct),
+                T(an_error_file_that_cannot_be_written_is_tried_again),
+                T(an_error_of_a_file_with_too_long_a_name_is_logged_only),
+                T(a_record_is_read_back_and_contains_names_of_units_only),
         };
 
         if (argc > 1)

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/sizes.h"
 #include "fleetd/scheduler/scheduler.h"
+#include "fleetd/scheduler/scores.h"
 #include "tests/lib/cluster_view.h"
 
 static const ClusterUnit *unit(const ClusterView *p, const char *name) {
@@ -20,14 +21,14 @@ static const ClusterMachine *machine(const ClusterView *p, const char *name) {
         return cluster_machine(&p->cluster, cluster_view_id(id, name));
 }
 
-/* "" if it fits. */
+/* Return "" if the machine fits. */
 static const char *refusal(const ClusterView *p, const char *name, const char *on, bool staying) {
         static Error err;
         SchedulerView *view;
         bool fits;
 
         err = (Error) {};
-        assert_int_equal(scheduler_view_new(&p->cluster, &view), 0);
+        assert_int_equal(scheduler_view_new(&p->cluster, p->cluster.now_ms, &view), 0);
         fits = scheduler_fits(view, unit(p, name), machine(p, on), staying, &err);
         scheduler_view_free(view);
         assert_int_equal(fits, err.message[0] == 0);
@@ -40,15 +41,15 @@ static const char *pick(const ClusterView *p, const char *name, Error *err) {
         int r;
 
         *err = (Error) {};
-        assert_int_equal(scheduler_view_new(&p->cluster, &view), 0);
+        assert_int_equal(scheduler_view_new(&p->cluster, p->cluster.now_ms, &view), 0);
         r = scheduler_pick(view, unit(p, name), &m, err);
         scheduler_view_free(view);
         assert_true(r == 0 || r == -ENOENT);
         return r == 0 ? cluster_machine_name(m) : NULL;
 }
 
-/* The first six sentences; four machines by name with each. */
-static void of_many_reasons_the_first_ones_are_told(void **state) {
+/* The first six reasons, and four names of machines with each. */
+static void of_many_reasons_the_first_six_are_given(void **state) {
         ClusterView p = {};
         Error why;
 
@@ -60,7 +61,7 @@ static void of_many_reasons_the_first_ones_are_told(void **state) {
                 snprintf(name, sizeof(name), "c%u.service", i);
                 cluster_view_machine(&p, machine, "", PRESENCE_UP);
                 cluster_view_unit(&p, name, "", TARGET_LAUNCHED);
-                cluster_view_order(&p, machine, name, ASSIGNMENT_RUN);
+                cluster_view_assign(&p, machine, name, ASSIGNMENT_RUN);
         }
         assert_null(pick(&p, "new.service", &why));
         for (unsigned i = 0; i < 8; i++) {
@@ -72,7 +73,7 @@ static void of_many_reasons_the_first_ones_are_told(void **state) {
         cluster_view_free(&p);
 }
 
-static void each_rule_says_no_in_a_sentence(void **state) {
+static void each_rule_rejects_with_a_reason(void **state) {
         ClusterView p = {};
 
         cluster_view_machine(&p, "A", "zone=c", PRESENCE_UP);
@@ -82,7 +83,7 @@ static void each_rule_says_no_in_a_sentence(void **state) {
         cluster_view_machine(&p, "E", "", PRESENCE_LEFT);
         cluster_view_presence(&p, "F", PRESENCE_UP);
         cluster_view_unit(&p, "web@1.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "web@1.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "web@1.service", ASSIGNMENT_RUN);
 
         cluster_view_unit(&p, "web@2.service", "Conflicts=web@*.service", TARGET_LAUNCHED);
         assert_string_equal(refusal(&p, "web@2.service", "A", false),
@@ -105,8 +106,8 @@ static void each_rule_says_no_in_a_sentence(void **state) {
                             "MachineOf=web@1.service, and web@1.service is not there");
 
         cluster_view_unit(&p, "n.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "n.service", ASSIGNMENT_RUN);
-        cluster_view_foreign(&p, "A", "n.service");
+        cluster_view_assign(&p, "A", "n.service", ASSIGNMENT_RUN);
+        cluster_view_conflicting(&p, "A", "n.service");
         assert_string_equal(refusal(&p, "n.service", "A", true), "it has a unit of that name from elsewhere");
         assert_string_equal(refusal(&p, "n.service", "B", false), "");
 
@@ -124,7 +125,7 @@ static void each_rule_says_no_in_a_sentence(void **state) {
         assert_string_equal(refusal(&p, "i.service", "A", false),
                             "MachineID=bbbbbbbb, and its id is aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
 
-        /* Units stay on a machine that nobody has heard of, or whose metadata cannot be read. */
+        /* Units remain on a machine without facts, or with unreadable metadata. */
         assert_string_equal(refusal(&p, "z.service", "F", true), "");
         cluster_view_unreadable(&p, LAYOUT_METADATA, "zone", "B");
         assert_string_equal(refusal(&p, "z.service", "B", true), "");
@@ -139,7 +140,7 @@ static void lose(ClusterView *p, uint64_t after_ms) {
         cluster_view_presence(p, "A", PRESENCE_UP);
 }
 
-static void who_keeps_getting_lost_rests_twice_as_long_each_time(void **state) {
+static void a_machine_that_is_lost_repeatedly_is_damped_twice_as_long_each_time(void **state) {
         ClusterView p = { .cluster.now_ms = 1000000 };
         char id[MACHINE_ID_SIZE];
         const ClusterMachine *m;
@@ -153,7 +154,7 @@ static void who_keeps_getting_lost_rests_twice_as_long_each_time(void **state) {
                             "it was lost 2 times in short order; nothing new for 30 s");
         assert_string_equal(refusal(&p, "a.service", "A", true), "");
 
-        /* To be away is not to be lost. */
+        /* An away machine is not lost. */
         p.cluster.now_ms += 10000;
         cluster_view_presence(&p, "A", PRESENCE_AWAY);
         cluster_view_presence(&p, "A", PRESENCE_UP);
@@ -186,9 +187,9 @@ static void who_keeps_getting_lost_rests_twice_as_long_each_time(void **state) {
         assert_string_equal(refusal(&p, "a.service", "A", false),
                             "it was lost 14 times in short order; nothing new for 60 min");
 
-        /* Ten minutes without trouble, the rest not counted, and all is forgotten. */
+        /* After ten minutes without a loss, in addition to the damping, the count starts again. */
         m = cluster_machine(&p.cluster, cluster_view_id(id, "A"));
-        lose(&p, m->quiet_ms - p.cluster.now_ms + 600001);
+        lose(&p, m->hold_off_until_ms - p.cluster.now_ms + 600001);
         assert_int_equal(m->losses, 1);
         assert_string_equal(refusal(&p, "a.service", "A", false), "");
         cluster_view_free(&p);
@@ -200,22 +201,22 @@ static void a_conflict_counts_in_both_directions(void **state) {
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
         cluster_view_unit(&p, "a.service", "Conflicts=b.service", TARGET_LAUNCHED);
         cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "b.service", "A", false),
                             "a.service runs there and has Conflicts=b.service");
         cluster_view_free(&p);
 }
 
-static void what_is_still_stopping_keeps_newcomers_away_but_evicts_nobody(void **state) {
+static void a_unit_that_is_stopping_excludes_new_units_and_evicts_none(void **state) {
         ClusterView p = {};
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
         cluster_view_unit(&p, "a.service", "Conflicts=b.service", TARGET_LAUNCHED);
         cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_STOP);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_STOP);
         assert_string_equal(refusal(&p, "b.service", "A", false),
                             "a.service runs there and has Conflicts=b.service");
-        cluster_view_order(&p, "A", "b.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "b.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "b.service", "A", true), "");
         cluster_view_free(&p);
 }
@@ -227,18 +228,18 @@ static void of_two_in_conflict_exactly_the_later_one_yields(void **state) {
         cluster_view_unit(&p, "a.service", "Conflicts=*", TARGET_LAUNCHED);
         cluster_view_unit(&p, "b.service", "Conflicts=*", TARGET_LAUNCHED);
         cluster_view_unit(&p, "g.service", "Global=true", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "b.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "b.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "b.service", "A", true), "");
         p.cluster.now_ms = 7;
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "b.service", "A", true), "");
         assert_string_equal(refusal(&p, "a.service", "A", true), "Conflicts=*, and b.service runs there");
 
-        /* A global one goes whenever it came. */
+        /* A global unit yields, whenever it was placed. */
         cluster_view_destroy(&p, "a.service");
         p.cluster.now_ms = 9;
-        cluster_view_order(&p, "A", "b.service", ASSIGNMENT_RUN);
-        cluster_view_order(&p, "A", "g.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "b.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "g.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "b.service", "A", true), "");
         assert_string_equal(refusal(&p, "g.service", "A", true), "b.service runs there and has Conflicts=*");
         cluster_view_free(&p);
@@ -255,7 +256,7 @@ static void the_least_loaded_then_the_smallest_is_picked(void **state) {
         cluster_view_unit(&p, "new.service", "", TARGET_LAUNCHED);
         assert_string_equal(pick(&p, "new.service", &err), "A");
         assert_string_equal(err.message, "A had the fewest units (0) of 3 machines that qualify");
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
         assert_string_equal(pick(&p, "new.service", &err), "B");
         cluster_view_presence(&p, "B", PRESENCE_LOST);
         assert_string_equal(pick(&p, "new.service", &err), "C");
@@ -266,7 +267,7 @@ static void the_least_loaded_then_the_smallest_is_picked(void **state) {
         cluster_view_free(&p);
 }
 
-static void a_unit_that_fits_nowhere_is_told_why_of_all(void **state) {
+static void a_unit_that_fits_nowhere_gets_the_reason_of_each_machine(void **state) {
         ClusterView p = {};
         Error err;
 
@@ -282,7 +283,7 @@ static void a_unit_that_fits_nowhere_is_told_why_of_all(void **state) {
         cluster_view_free(&p);
 }
 
-static void of_many_machines_that_refuse_for_one_reason_four_are_named(void **state) {
+static void of_many_machines_that_reject_for_one_reason_four_are_named(void **state) {
         ClusterView p = {};
         Error err;
 
@@ -297,8 +298,8 @@ static void of_many_machines_that_refuse_for_one_reason_four_are_named(void **st
         cluster_view_free(&p);
 }
 
-/* Whichever of them is looked at first. */
-static void of_those_that_name_a_unit_one_counts_that_the_unit_does_not_name(void **state) {
+/* In any order of the units. */
+static void a_unit_replaces_another_only_if_that_one_does_not_name_it(void **state) {
         static const char *const mutual[] = { "a.service", "b.service", "y.service", "z.service" };
         SchedulerView *view;
         ClusterView p = {};
@@ -310,70 +311,103 @@ static void of_those_that_name_a_unit_one_counts_that_the_unit_does_not_name(voi
         for (size_t i = 0; i < ELEMENTS(mutual); i++) {
                 if (i == 2) {
                         cluster_view_unit(&p, "new.service", "Replaces=old.service", TARGET_LAUNCHED);
-                        cluster_view_order(&p, "A", "new.service", ASSIGNMENT_RUN);
+                        cluster_view_assign(&p, "A", "new.service", ASSIGNMENT_RUN);
                 }
                 cluster_view_unit(&p, mutual[i], "Replaces=old.service", TARGET_LAUNCHED);
-                cluster_view_order(&p, "A", mutual[i], ASSIGNMENT_RUN);
+                cluster_view_assign(&p, "A", mutual[i], ASSIGNMENT_RUN);
         }
-        assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
+        assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &view), 0);
         assert_ptr_equal(scheduler_replaced_by(view, unit(&p, "old.service"), machine(&p, "A")),
                          unit(&p, "new.service"));
         scheduler_view_free(view);
         cluster_view_free(&p);
 }
 
-static void a_machine_where_somebody_replaces_it_is_the_second_choice(void **state) {
+static void a_machine_with_a_unit_that_replaces_it_is_the_second_choice(void **state) {
         ClusterView p = {};
         Error err;
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "k.service", "Replaces=a.service", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "k.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "k.service", ASSIGNMENT_RUN);
         assert_string_equal(pick(&p, "a.service", &err), "A");
 
         cluster_view_machine(&p, "B", "", PRESENCE_UP);
         cluster_view_unit(&p, "x.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "y.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "B", "x.service", ASSIGNMENT_RUN);
-        cluster_view_order(&p, "B", "y.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "B", "x.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "B", "y.service", ASSIGNMENT_RUN);
         assert_string_equal(pick(&p, "a.service", &err), "B");
 
-        /* Each naming the other is no relation. */
+        /* Two units that name each other replace nothing. */
         cluster_view_unit(&p, "a.service", "Replaces=k.service", TARGET_LAUNCHED);
         assert_string_equal(pick(&p, "a.service", &err), "A");
         cluster_view_free(&p);
 }
 
-static void of_several_that_conflict_the_first_by_name_is_told(void **state) {
+static void the_first_score_bounds_the_sum_of_each_machine_and_grows_along_the_view(void **state) {
+        ClusterView p = {};
+        uint64_t bound, last = 0;
+        const ClusterMachine *m;
+        SchedulerView *view;
+
+        for (unsigned i = 0; i < 3; i++) {
+                const char *const names[] = { "A", "B", "C" };
+                char name[32];
+
+                cluster_view_machine(&p, names[i], "", PRESENCE_UP);
+                for (unsigned k = 0; k <= i; k++) {
+                        snprintf(name, sizeof(name), "u%u%u.service", i, k);
+                        cluster_view_unit(&p, name, i == 1 ? "Replaces=new.service" : "", TARGET_LAUNCHED);
+                        cluster_view_assign(&p, names[i], name, ASSIGNMENT_RUN);
+                }
+        }
+        cluster_view_unit(&p, "new.service", "", TARGET_LAUNCHED);
+        assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &view), 0);
+        for (size_t i = 0; i < scheduler_view_n_machines(view); i++) {
+                m = scheduler_view_by_load(view, i);
+                bound = scores_bound(view, unit(&p, "new.service"), m);
+                assert_int_equal(bound, i + 1);
+                assert_true(bound > last);
+                assert_int_equal(scores_sum(view, unit(&p, "new.service"), m) == bound, i != 1);
+                assert_true(scores_sum(view, unit(&p, "new.service"), m) >= bound);
+                last = bound;
+        }
+        assert_string_equal(scheduler_scores[SCORE_UNITS].name, "had the fewest units");
+        scheduler_view_free(view);
+        cluster_view_free(&p);
+}
+
+static void of_several_conflicts_the_first_by_name_is_reported(void **state) {
         ClusterView p = {};
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
         cluster_view_unit(&p, "b1.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "b2.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "new.service", "Conflicts=b*", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "b1.service", ASSIGNMENT_RUN);
-        cluster_view_order(&p, "A", "b2.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "b1.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "b2.service", ASSIGNMENT_RUN);
         assert_string_equal(refusal(&p, "new.service", "A", false),
                             "Conflicts=b*, and b1.service runs there");
         cluster_view_free(&p);
 }
 
-static void its_own_present_and_former_places_are_no_other_place(void **state) {
+static void a_unit_is_not_placed_where_it_is_or_was(void **state) {
         ClusterView p = {};
         Error err;
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
         cluster_view_machine(&p, "B", "", PRESENCE_LOST);
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "a.service", ASSIGNMENT_RUN);
-        cluster_view_order(&p, "B", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "B", "a.service", ASSIGNMENT_RUN);
         assert_null(pick(&p, "a.service", &err));
         assert_string_equal(err.message, "A: it is there; B: it was there, and the machine is lost");
         cluster_view_free(&p);
 }
 
-static void of_more_than_a_hundred_machines_it_is_not_told_how_many_qualify(void **state) {
+static void of_more_than_a_hundred_machines_the_reason_does_not_count_those_that_qualify(void **state) {
         ClusterView p = {};
         Error err;
 
@@ -396,11 +430,12 @@ static void of_more_than_a_hundred_machines_it_is_not_told_how_many_qualify(void
 
 #define LONG_NAME "abbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb.service"
 
-/* For one unit on one machine: patterns that are compared, units that are looked for, and those there, where
- * these are fewer. */
-static void looks_at_patterns_and_units_are_counted(void **state) {
+/* For one unit on one machine: compared patterns, searched units, and the units there where these are fewer.
+ */
+static void compared_patterns_and_examined_units_count_as_work(void **state) {
         static const struct {
-                const char *there[4][2], *known[4][2], *decided, *options; /* each unit with its options */
+                const char *there[4][2], *known[4][2], *decided,
+                        *options; /* one row for each unit, with its options */
                 size_t work;
         } rows[] = {
                 { .options = "Conflicts=b.service", .work = 1 },
@@ -432,7 +467,7 @@ static void looks_at_patterns_and_units_are_counted(void **state) {
                   .known = { { "c1.service", "Conflicts=x*" }, { "c2.service", "Conflicts=x.service" } },
                   .work = 6 },
                 { .known = { { "c1.service", "Conflicts=x?y" } }, .work = 1 },
-                /* A long comparison, wherever it is made. */
+                /* A long comparison counts more, in each of the searches. */
                 { .there = { { "b1.service" } },
                   .known = { { LONG_NAME } },
                   .options = "Conflicts=a*bbbbbbbbbbbbbbbbbbbbc",
@@ -452,13 +487,13 @@ static void looks_at_patterns_and_units_are_counted(void **state) {
                 for (size_t k = 0; k < 4 && rows[i].there[k][0]; k++) {
                         cluster_view_unit(&p, rows[i].there[k][0], rows[i].there[k][1] ?: "",
                                           TARGET_LAUNCHED);
-                        cluster_view_order(&p, "A", rows[i].there[k][0], ASSIGNMENT_RUN);
+                        cluster_view_assign(&p, "A", rows[i].there[k][0], ASSIGNMENT_RUN);
                 }
                 for (size_t k = 0; k < 4 && rows[i].known[k][0]; k++)
                         cluster_view_unit(&p, rows[i].known[k][0], rows[i].known[k][1] ?: "",
                                           TARGET_LAUNCHED);
                 cluster_view_unit(&p, "x.service", rows[i].options ?: "", TARGET_LAUNCHED);
-                assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
+                assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &view), 0);
                 if (rows[i].decided)
                         assert_int_equal(
                                 scheduler_view_place(view, machine(&p, "A")->id, unit(&p, rows[i].decided)),
@@ -473,7 +508,7 @@ static void looks_at_patterns_and_units_are_counted(void **state) {
         }
 }
 
-static void a_pick_looks_at_all_machines_only_to_explain_itself(void **state) {
+static void a_selection_examines_all_machines_only_for_its_reason(void **state) {
         const ClusterMachine *m;
         SchedulerView *view;
         ClusterView p = {};
@@ -483,7 +518,7 @@ static void a_pick_looks_at_all_machines_only_to_explain_itself(void **state) {
         cluster_view_machine(&p, "B", "", PRESENCE_UP);
         cluster_view_machine(&p, "C", "", PRESENCE_UP);
         cluster_view_unit(&p, "x.service", "", TARGET_LAUNCHED);
-        assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
+        assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &view), 0);
         assert_int_equal(scheduler_pick(view, unit(&p, "x.service"), &m, &why), 0);
         assert_int_equal(scheduler_view_work(view), 3);
         assert_int_equal(scheduler_pick(view, unit(&p, "x.service"), &m, NULL), 0);
@@ -492,7 +527,7 @@ static void a_pick_looks_at_all_machines_only_to_explain_itself(void **state) {
         cluster_view_free(&p);
 }
 
-/* -- Units that nobody has submitted yet -- */
+/* -- Drafts -- */
 
 static ClusterUnit *draft(const char *name, const char *options) {
         ClusterUnit *u = NEW0(ClusterUnit, 1);
@@ -519,17 +554,17 @@ static void drafts_exclude_each_other_as_units_do(void **state) {
 
         cluster_view_machine(&p, "A", "", PRESENCE_UP);
         cluster_view_unit(&p, "web@1.service", "Conflicts=web@*.service", TARGET_LAUNCHED);
-        cluster_view_order(&p, "A", "web@1.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&p, "A", "web@1.service", ASSIGNMENT_RUN);
         m = machine(&p, "A");
-        assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
+        assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &view), 0);
         assert_true(scheduler_fits(view, drafts[0], m, false, NULL));
         assert_int_equal(scheduler_view_place(view, m->id, drafts[0]), 0);
         assert_false(scheduler_fits(view, drafts[1], m, false, &why));
         assert_string_equal(why.message, "a.service runs there and has Conflicts=b.service");
         assert_false(scheduler_fits(view, drafts[2], m, false, &why));
         assert_string_equal(why.message, "Conflicts=a*, and a.service runs there");
-        assert_true(
-                scheduler_fits(view, drafts[3], m, false, NULL)); /* its own former text is no other unit */
+        assert_true(scheduler_fits(view, drafts[3], m, false,
+                                   NULL)); /* an earlier revision of it is not another unit */
         scheduler_view_free(view);
         for (size_t i = 0; i < ELEMENTS(drafts); i++) {
                 unit_free(drafts[i]->unit);
@@ -538,7 +573,7 @@ static void drafts_exclude_each_other_as_units_do(void **state) {
         cluster_view_free(&p);
 }
 
-/* Whatever a pass decides, the next pick is the least loaded of all, by a count made afresh. */
+/* After any decisions, the next selection is the least loaded machine by an independent count. */
 static void the_view_stays_sorted_through_any_decisions(void **state) {
         enum { MACHINES = 26, UNITS = 60 };
         ClusterView p = {};
@@ -557,7 +592,7 @@ static void the_view_stays_sorted_through_any_decisions(void **state) {
                 cluster_view_unit(&p, name, "", TARGET_LAUNCHED);
         }
         cluster_view_unit(&p, "new.service", "", TARGET_LAUNCHED);
-        assert_int_equal(scheduler_view_new(&p.cluster, &view), 0);
+        assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &view), 0);
 
         size_t n;
         _cleanup_free_ ClusterMachine **machines = cluster_machines_sorted(&p.cluster, &n);
@@ -586,7 +621,7 @@ static void the_view_stays_sorted_through_any_decisions(void **state) {
         cluster_view_free(&p);
 }
 
-/* -- The index of rules against looking at everything -- */
+/* -- The index of rules, compared with a full search -- */
 
 enum { MODEL_DECISIONS = 12 };
 
@@ -609,7 +644,7 @@ static const bool *model_decided(const Model *m, const ClusterMachine *on, const
 }
 
 static const ClusterAssignment *model_order(const ClusterUnit *u, const ClusterMachine *on) {
-        for (const ClusterAssignment *o = u->assignments; o; o = o->next)
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit))
                 if (o->machine == on)
                         return o;
         return NULL;
@@ -628,7 +663,7 @@ static bool model_yields(const ClusterUnit *u, const ClusterAssignment *own, con
         return strcmp(u->name, other->name) > 0;
 }
 
-/* What each unit of the picture says to it, one by one. */
+/* The full search: each unit of the cluster view. */
 static bool model_conflicts(const Model *m, const ClusterUnit *u, const ClusterMachine *on, bool staying) {
         for (const ClusterUnit *other = m->picture->cluster.units; other; other = other->hh.next) {
                 const bool *decided = model_decided(m, on, other->name);
@@ -661,7 +696,7 @@ static bool model_replaced(const Model *m, const ClusterUnit *u, const ClusterMa
         return false;
 }
 
-static void rules_found_by_the_index_are_those_that_looking_at_all_finds(void **state) {
+static void rules_found_by_the_index_are_those_of_a_full_search(void **state) {
         static const char *const options[] = {
                 "",
                 "",
@@ -694,7 +729,7 @@ static void rules_found_by_the_index_are_those_that_looking_at_all_finds(void **
 
                 for (size_t i = 0; i < ELEMENTS(machines); i++)
                         cluster_view_machine(&p, machines[i], "", PRESENCE_UP);
-                /* Texts come, change and go. */
+                /* Units are added, changed and removed. */
                 for (size_t i = 0; i < 2 * ELEMENTS(names); i++)
                         cluster_view_unit(&p, names[random_below(&random, ELEMENTS(names))],
                                           options[random_below(&random, ELEMENTS(options))], TARGET_LAUNCHED);
@@ -702,11 +737,11 @@ static void rules_found_by_the_index_are_those_that_looking_at_all_finds(void **
                         cluster_view_destroy(&p, names[random_below(&random, ELEMENTS(names))]);
                 for (size_t i = 0; i < 8; i++) {
                         p.cluster.now_ms += random_below(&random, 2);
-                        cluster_view_order(&p, machines[random_below(&random, ELEMENTS(machines))],
-                                           names[random_below(&random, ELEMENTS(names))],
-                                           random_below(&random, _ASSIGNMENT_MAX));
+                        cluster_view_assign(&p, machines[random_below(&random, ELEMENTS(machines))],
+                                            names[random_below(&random, ELEMENTS(names))],
+                                            random_below(&random, _ASSIGNMENT_MAX));
                 }
-                assert_int_equal(scheduler_view_new(&p.cluster, &m.view), 0);
+                assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &m.view), 0);
                 for (m.n = 0; m.n < random_below(&random, MODEL_DECISIONS);) {
                         const ClusterMachine *on = machine(
                                 &p, machines[random_below(&random, ELEMENTS(machines))]);
@@ -745,24 +780,26 @@ static void rules_found_by_the_index_are_those_that_looking_at_all_finds(void **
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(each_rule_says_no_in_a_sentence),
-                cmocka_unit_test(of_many_reasons_the_first_ones_are_told),
-                cmocka_unit_test(who_keeps_getting_lost_rests_twice_as_long_each_time),
+                cmocka_unit_test(each_rule_rejects_with_a_reason),
+                cmocka_unit_test(of_many_reasons_the_first_six_are_given),
+                cmocka_unit_test(a_machine_that_is_lost_repeatedly_is_damped_twice_as_long_each_time),
                 cmocka_unit_test(a_conflict_counts_in_both_directions),
-                cmocka_unit_test(what_is_still_stopping_keeps_newcomers_away_but_evicts_nobody),
+                cmocka_unit_test(a_unit_that_is_stopping_excludes_new_units_and_evicts_none),
                 cmocka_unit_test(of_two_in_conflict_exactly_the_later_one_yields),
                 cmocka_unit_test(the_least_loaded_then_the_smallest_is_picked),
-                cmocka_unit_test(a_unit_that_fits_nowhere_is_told_why_of_all),
-                cmocka_unit_test(of_many_machines_that_refuse_for_one_reason_four_are_named),
-                cmocka_unit_test(of_those_that_name_a_unit_one_counts_that_the_unit_does_not_name),
-                cmocka_unit_test(a_machine_where_somebody_replaces_it_is_the_second_choice),
+                cmocka_unit_test(a_unit_that_fits_nowhere_gets_the_reason_of_each_machine),
+                cmocka_unit_test(of_many_machines_that_reject_for_one_reason_four_are_named),
+                cmocka_unit_test(a_unit_replaces_another_only_if_that_one_does_not_name_it),
+                cmocka_unit_test(a_machine_with_a_unit_that_replaces_it_is_the_second_choice),
                 cmocka_unit_test(the_view_stays_sorted_through_any_decisions),
-                cmocka_unit_test(rules_found_by_the_index_are_those_that_looking_at_all_finds),
-                cmocka_unit_test(of_several_that_conflict_the_first_by_name_is_told),
-                cmocka_unit_test(its_own_present_and_former_places_are_no_other_place),
-                cmocka_unit_test(of_more_than_a_hundred_machines_it_is_not_told_how_many_qualify),
-                cmocka_unit_test(looks_at_patterns_and_units_are_counted),
-                cmocka_unit_test(a_pick_looks_at_all_machines_only_to_explain_itself),
+                cmocka_unit_test(rules_found_by_the_index_are_those_of_a_full_search),
+                cmocka_unit_test(the_first_score_bounds_the_sum_of_each_machine_and_grows_along_the_view),
+                cmocka_unit_test(of_several_conflicts_the_first_by_name_is_reported),
+                cmocka_unit_test(a_unit_is_not_placed_where_it_is_or_was),
+                cmocka_unit_test(
+                        of_more_than_a_hundred_machines_the_reason_does_not_count_those_that_qualify),
+                cmocka_unit_test(compared_patterns_and_examined_units_count_as_work),
+                cmocka_unit_test(a_selection_examines_all_machines_only_for_its_reason),
                 cmocka_unit_test(drafts_exclude_each_other_as_units_do),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* What the daemon says to its service manager and to the journal. */
+/* Notifications to the service manager, and messages to the journal. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -63,40 +63,40 @@ static int manager_teardown(void **state) {
         return 0;
 }
 
-/* The next message; "" where there is none. */
-static const char *told(Manager *m) {
+/* Return the next notification; "": none. */
+static const char *next_notification(Manager *m) {
         ssize_t n = recv(m->fd, m->message, sizeof(m->message) - 1, MSG_DONTWAIT);
 
         m->message[n > 0 ? n : 0] = 0;
         return m->message;
 }
 
-static void the_manager_is_told_each_state(void **state) {
+static void the_service_manager_is_notified_of_each_state(void **state) {
         char long_text[400];
         Manager *m = *state;
 
         service_ready();
-        assert_string_equal(told(m), "READY=1");
+        assert_string_equal(next_notification(m), "READY=1");
         service_reloading();
-        assert_string_equal(told(m), "RELOADING=1");
+        assert_string_equal(next_notification(m), "RELOADING=1");
         service_stopping();
-        assert_string_equal(told(m), "STOPPING=1");
+        assert_string_equal(next_notification(m), "STOPPING=1");
         service_extend(600000);
-        assert_string_equal(told(m), "EXTEND_TIMEOUT_USEC=600000000");
+        assert_string_equal(next_notification(m), "EXTEND_TIMEOUT_USEC=600000000");
         service_status("%s of %d", "one", 3);
-        assert_string_equal(told(m), "STATUS=one of 3");
+        assert_string_equal(next_notification(m), "STATUS=one of 3");
         memset(long_text, 'x', sizeof(long_text) - 1);
         long_text[sizeof(long_text) - 1] = 0;
         service_status("%s", long_text);
-        assert_int_equal(strlen(told(m)), strlen("STATUS=") + 255);
-        assert_string_equal(told(m), "");
+        assert_int_equal(strlen(next_notification(m)), strlen("STATUS=") + 255);
+        assert_string_equal(next_notification(m), "");
 }
 
 static void stop_loop(void *userdata) {
         loop_uv_stop(userdata);
 }
 
-static void the_watchdog_is_fed_three_times_within_its_time(void **state) {
+static void the_watchdog_is_notified_three_times_per_interval(void **state) {
         static const struct {
                 const char *usec;
                 uint64_t due_ms;
@@ -115,16 +115,16 @@ static void the_watchdog_is_fed_three_times_within_its_time(void **state) {
                 assert_int_equal(setenv("WATCHDOG_USEC", rows[i].usec, true), 0);
                 assert_int_equal(setenv("WATCHDOG_PID", pid, true), 0);
                 assert_int_equal(service_new(&service, loop), 0);
-                assert_string_equal(told(m), "WATCHDOG=1");
-                assert_string_equal(told(m), "");
-                if (rows[i].due_ms == 1) { /* again and again */
+                assert_string_equal(next_notification(m), "WATCHDOG=1");
+                assert_string_equal(next_notification(m), "");
+                if (rows[i].due_ms == 1) { /* periodically */
                         Timer end = TIMER(stop_loop, uv);
 
                         for (unsigned n = 0, turns = 0; n < 3; turns++) {
                                 assert_true(turns < 10000);
                                 assert_int_equal(timer_start(&end, loop, 1), 0);
                                 assert_true(loop_uv_run(uv) >= 0);
-                                n += streq(told(m), "WATCHDOG=1");
+                                n += streq(next_notification(m), "WATCHDOG=1");
                         }
                         timer_stop(&end);
                 } else {
@@ -138,14 +138,14 @@ static void the_watchdog_is_fed_three_times_within_its_time(void **state) {
         assert_null(service_free(NULL));
 }
 
-static void without_a_watchdog_none_is_fed(void **state) {
+static void without_a_watchdog_no_notification_is_sent(void **state) {
         Manager *m = *state;
         Service *service;
         UvLoop *uv;
 
         assert_int_equal(loop_uv_new(&uv), 0);
         assert_int_equal(service_new(&service, loop_uv_base(uv)), 0);
-        assert_string_equal(told(m), "");
+        assert_string_equal(next_notification(m), "");
         service_free(service);
         loop_uv_free(uv);
 }
@@ -217,9 +217,9 @@ static void without_a_journal_a_message_is_a_line_of_standard_error(void **state
 int main(void) {
 #define with_a_manager(f) cmocka_unit_test_setup_teardown(f, manager_setup, manager_teardown)
         const struct CMUnitTest tests[] = {
-                with_a_manager(the_manager_is_told_each_state),
-                with_a_manager(the_watchdog_is_fed_three_times_within_its_time),
-                with_a_manager(without_a_watchdog_none_is_fed),
+                with_a_manager(the_service_manager_is_notified_of_each_state),
+                with_a_manager(the_watchdog_is_notified_three_times_per_interval),
+                with_a_manager(without_a_watchdog_no_notification_is_sent),
                 cmocka_unit_test(a_message_goes_to_the_journal_with_its_fields),
                 cmocka_unit_test(without_a_journal_a_message_is_a_line_of_standard_error),
         };

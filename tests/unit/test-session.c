@@ -13,17 +13,18 @@
 #include "tests/lib/alloc.h"
 #include "tests/lib/manual_loop.h"
 
-enum { LARGE = 5000 }; /* beyond what is copied onto the stack */
+enum { LARGE = 5000 }; /* bytes; larger than a frame on the stack */
 
 typedef struct Bench {
         Stream stream;
         ManualLoop loop;
         PeerSession *session;
         PeerHandshake self, other;
+        SessionContext context;
         size_t queued, n_written; /* bytes */
         int write_error;
-        bool paused, closed, finished, gone;
-        unsigned n_hellos, n_ends;
+        bool paused, closed, finished, freed;
+        unsigned n_handshakes, n_ends;
         int error;
         char reason[128];
 } Bench;
@@ -62,7 +63,7 @@ static const StreamOps stream_ops = {
 };
 
 static void on_handshake(void *userdata, PeerSession *s) {
-        ((Bench *) userdata)->n_hellos++;
+        ((Bench *) userdata)->n_handshakes++;
 }
 
 static void on_end(void *userdata, PeerSession *s, int error, const char *reason) {
@@ -73,8 +74,8 @@ static void on_end(void *userdata, PeerSession *s, int error, const char *reason
         snprintf(b->reason, sizeof(b->reason), "%s", reason);
 }
 
-static void on_gone(void *userdata, PeerSession *s) {
-        ((Bench *) userdata)->gone = true;
+static void on_free(void *userdata, PeerSession *s) {
+        ((Bench *) userdata)->freed = true;
 }
 
 static void on_other(void *userdata, PeerSession *s) {}
@@ -86,10 +87,16 @@ static const SessionEvents events = {
         .on_frame = on_frame,
         .on_pong = on_other,
         .on_end = on_end,
-        .on_gone = on_gone,
+        .on_free = on_free,
 };
 
-static PeerHandshake hello_of(char digit, uint64_t nonce) {
+enum { TYPE_REQUEST = 10 };
+
+static const PeerFrameType types[PEER_FRAME_TYPES] = {
+        [TYPE_REQUEST] = { TYPE_REQUEST, PEER_REQUEST, PEER_PRIORITY_HIGH, NULL },
+};
+
+static PeerHandshake handshake_of(char digit, uint64_t nonce) {
         PeerHandshake hello = { .cluster_id = 0xc1, .lineage = 0x11, .start_number = 1, .nonce = nonce };
 
         memset(hello.machine_id, digit, 32);
@@ -103,20 +110,23 @@ static int begin(Bench *b, bool dialed) {
         *b = (Bench) { .stream = { .ops = &stream_ops, .peer_address = "127.0.0.1:1" },
                        .write_error = b->write_error };
         manual_loop_init(&b->loop, 1);
-        b->self = hello_of('a', 1);
-        b->other = hello_of('b', 2);
-        return session_new(&b->session, &b->loop.base, &b->stream, NULL, dialed, &b->self, &events, b);
+        b->self = handshake_of('a', 1);
+        b->other = handshake_of('b', 2);
+        b->context = (SessionContext) {
+                .loop = &b->loop.base, .self = &b->self, .types = types, .events = &events, .userdata = b
+        };
+        return session_new(&b->session, &b->context, &b->stream, dialed);
 }
 
 static void say(Bench *b, PeerFrame type, const void *payload, size_t size) {
-        _cleanup_free_ uint8_t *bytes = malloc(FRAME_HEAD + size);
+        _cleanup_free_ uint8_t *bytes = malloc(FRAME_HEADER_SIZE + size);
 
-        frame_head(bytes, type, size);
-        memcpy(bytes + FRAME_HEAD, payload, size);
-        b->stream.events->on_read(b->session, bytes, FRAME_HEAD + size);
+        frame_header(bytes, type, size);
+        memcpy(bytes + FRAME_HEADER_SIZE, payload, size);
+        b->stream.events->on_read(b->session, bytes, FRAME_HEADER_SIZE + size);
 }
 
-static void say_hello(Bench *b, const PeerHandshake *hello) {
+static void receive_handshake(Bench *b, const PeerHandshake *hello) {
         _cleanup_writer_ Writer w = {};
 
         handshake_write(&w, hello);
@@ -125,8 +135,8 @@ static void say_hello(Bench *b, const PeerHandshake *hello) {
 
 static void begin_open(Bench *b) {
         assert_int_equal(begin(b, true), 0);
-        say_hello(b, &b->other);
-        assert_int_equal(b->n_hellos, 1);
+        receive_handshake(b, &b->other);
+        assert_int_equal(b->n_handshakes, 1);
         session_open(b->session);
         assert_int_equal(b->session->state, SESSION_OPEN);
         assert_false(timer_armed(&b->session->timer) || b->paused);
@@ -137,9 +147,9 @@ static void done(Bench *b) {
                 session_cut(b->session, 0, "the test is over");
         assert_true(b->closed || b->finished);
         assert_int_equal(b->n_ends, 1);
-        assert_false(b->gone);
+        assert_false(b->freed);
         b->stream.events->on_close(b->session, 0, NULL);
-        assert_true(b->gone);
+        assert_true(b->freed);
         loop_done(&b->loop.base);
 }
 
@@ -157,7 +167,7 @@ static void assert_ended(const Bench *b, int error, const char *reason) {
 
 /* -- */
 
-static void a_session_whose_first_word_cannot_be_said_does_not_begin(void **state) {
+static void a_session_does_not_begin_if_its_handshake_cannot_be_sent(void **state) {
         static const struct {
                 int write_error, error;
         } cases[] = { { -EPIPE, -ENOTCONN }, { -ENOMEM, -ENOMEM } };
@@ -192,21 +202,21 @@ static void without_memory_a_session_does_not_begin_and_its_stream_is_closed(voi
                 else
                         done(&b);
         }
-        assert_true(failures > 2); /* the session, its timer, its hello */
+        assert_true(failures > 2); /* the session, its timer, its handshake */
 }
 
-static void a_session_that_cannot_answer_a_hello_ends(void **state) {
+static void a_session_that_cannot_answer_a_handshake_ends(void **state) {
         Bench b = {};
 
         assert_int_equal(begin(&b, false), 0);
-        say_hello(&b, &b.other);
+        receive_handshake(&b, &b.other);
         b.write_error = -ENOMEM;
         session_open(b.session);
-        assert_ended(&b, -ENOMEM, "cannot say our hello");
+        assert_ended(&b, -ENOMEM, "Failed to send the handshake");
         done(&b);
 }
 
-static void a_full_queue_may_take_its_time_as_long_as_it_moves(void **state) {
+static void a_full_queue_is_kept_while_it_makes_progress(void **state) {
         Bench b = {};
 
         begin_open(&b);
@@ -215,11 +225,11 @@ static void a_full_queue_may_take_its_time_as_long_as_it_moves(void **state) {
         assert_int_equal(session_send(b.session, PEER_PING, "x", 1), -ENOBUFS);
         assert_int_equal(session_send(b.session, PEER_PING, NULL, 0), 0);
         b.queued -= 1;
-        fire(&b.session->stall); /* more than half is still there */
+        fire(&b.session->stall); /* more than half is still queued */
         assert_true(timer_armed(&b.session->stall));
         b.queued -= 1;
         b.stream.held = PEER_QUEUE_MAX / 2;
-        b.session->n_waiting = 0;
+        b.session->waiting_size = 0;
         fire(&b.session->stall);
         assert_false(timer_armed(&b.session->stall));
         assert_int_equal(b.session->state, SESSION_OPEN);
@@ -227,7 +237,7 @@ static void a_full_queue_may_take_its_time_as_long_as_it_moves(void **state) {
         b.stream.held = PEER_QUEUE_MAX;
         assert_int_equal(session_send(b.session, PEER_PING, "x", 1), -ENOBUFS);
         fire(&b.session->stall);
-        assert_ended(&b, -ETIMEDOUT, "it takes nothing off its full queue");
+        assert_ended(&b, -ETIMEDOUT, "send queue full for 5 s without progress");
         done(&b);
 }
 
@@ -245,26 +255,26 @@ static void an_open_session_keeps_its_identity(void **state) {
                         again.boot_id[31] = '2';
                 else if (i == 3)
                         again.nonce++;
-                say_hello(&b, &again);
-                assert_int_equal(b.n_hellos, i == 0 ? 2 : 1);
+                receive_handshake(&b, &again);
+                assert_int_equal(b.n_handshakes, i == 0 ? 2 : 1);
                 if (i == 0)
                         assert_int_equal(peer_handshake(b.session)->raft_id, 7);
                 else
-                        assert_ended(&b, -EBADMSG, "it changed its identity on an open session");
+                        assert_ended(&b, -EBADMSG, "invalid handshake: identity changed on an open session");
                 done(&b);
         }
 }
 
-static void a_refusal_that_cannot_be_read_ends_the_session(void **state) {
+static void an_invalid_rejection_ends_the_session(void **state) {
         Bench b = {};
 
         assert_int_equal(begin(&b, true), 0);
-        say(&b, PEER_REFUSED, "", 0);
-        assert_ended(&b, -EBADMSG, "its refusal is malformed");
+        say(&b, PEER_REJECTED, "", 0);
+        assert_ended(&b, -EBADMSG, "invalid rejection from peer");
         done(&b);
 }
 
-static void what_cannot_be_sent_is_an_error_or_the_end(void **state) {
+static void a_failed_send_is_an_error_or_ends_the_session(void **state) {
         static char large[LARGE];
         Bench b = {};
 
@@ -272,106 +282,106 @@ static void what_cannot_be_sent_is_an_error_or_the_end(void **state) {
         b.write_error = -EPIPE;
         assert_int_equal(session_send(b.session, PEER_PING, NULL, 0), -ENOTCONN);
         b.write_error = 0;
-        for (unsigned waits = 0; waits < 2; waits++) { /* for its frame; in its lane */
+        for (unsigned waits = 0; waits < 2; waits++) { /* for its frame; in its queue */
                 b.queued = waits ? PEER_QUEUE_MAX : 0;
                 alloc_fail_at(1);
-                assert_int_equal(session_send(b.session, PEER_RAFT, large, sizeof(large)), -ENOMEM);
+                assert_int_equal(session_send(b.session, TYPE_REQUEST, large, sizeof(large)), -ENOMEM);
                 alloc_fail_at(0);
         }
         assert_int_equal(peer_queued(b.session), 0);
-        assert_int_equal(session_send(b.session, PEER_RAFT, large, sizeof(large)), 0);
-        assert_int_equal(peer_queued(b.session), FRAME_HEAD + sizeof(large));
+        assert_int_equal(session_send(b.session, TYPE_REQUEST, large, sizeof(large)), 0);
+        assert_int_equal(peer_queued(b.session), FRAME_HEADER_SIZE + sizeof(large));
         b.queued = 0;
         b.write_error = -ENOMEM;
         assert_int_equal(session_send(b.session, PEER_PING, NULL, 0), -ENOMEM);
         assert_int_equal(b.session->state, SESSION_OPEN);
         b.stream.events->on_drain(b.session);
-        assert_ended(&b, -ENOMEM, "no memory for what waited to be sent");
+        assert_ended(&b, -ENOMEM, "out of memory for waiting frames");
         done(&b);
 }
 
 static void without_memory_for_part_of_a_frame_the_session_ends(void **state) {
-        uint8_t head[FRAME_HEAD];
+        uint8_t head[FRAME_HEADER_SIZE];
         Bench b = {};
 
         begin_open(&b);
-        frame_head(head, PEER_PING, 8);
+        frame_header(head, PEER_PING, 8);
         alloc_fail_at(1);
         b.stream.events->on_read(b.session, head, sizeof(head));
         alloc_fail_at(0);
-        assert_ended(&b, -ENOMEM, "no memory for its frame");
+        assert_ended(&b, -ENOMEM, "out of memory for a frame from peer");
         done(&b);
 }
 
-static void a_last_word_lingers_and_is_then_cut_off(void **state) {
+static void the_last_frame_has_limited_time_to_be_sent(void **state) {
         Bench b = {};
 
         begin_open(&b);
         session_bye(b.session, "stop");
         assert_true(b.finished && !b.closed);
-        assert_ended(&b, 0, "closed by us");
+        assert_ended(&b, 0, "closed by this host");
         fire(&b.session->timer);
         assert_true(b.closed);
         done(&b);
 
         begin_open(&b);
-        b.write_error = -EPIPE; /* there is no last word */
+        b.write_error = -EPIPE; /* the last frame cannot be sent */
         session_bye(b.session, "stop");
         assert_true(b.closed && !b.finished);
         done(&b);
         b.write_error = 0;
 }
 
-static void a_hello_that_comes_byte_by_byte_is_one(void **state) {
+static void a_handshake_may_arrive_byte_by_byte(void **state) {
         _cleanup_writer_ Writer w = {};
-        uint8_t head[FRAME_HEAD];
+        uint8_t head[FRAME_HEADER_SIZE];
         Bench b = {};
 
         assert_int_equal(begin(&b, false), 0);
         assert_string_equal(b.session->address, "127.0.0.1:1");
         handshake_write(&w, &b.other);
-        frame_head(head, PEER_HANDSHAKE, w.size);
+        frame_header(head, PEER_HANDSHAKE, w.size);
         for (size_t i = 0; i < sizeof(head); i++)
                 b.stream.events->on_read(b.session, head + i, 1);
         for (size_t i = 0; i < w.size; i++)
                 b.stream.events->on_read(b.session, w.bytes + i, 1);
-        assert_int_equal(b.n_hellos, 1);
+        assert_int_equal(b.n_handshakes, 1);
         assert_string_equal(peer_handshake(b.session)->machine_id, b.other.machine_id);
         done(&b);
 }
 
-static void all_that_waits_in_a_lane_leaves_when_there_is_room(void **state) {
+static void waiting_frames_are_sent_when_the_stream_drains(void **state) {
         Bench b = {};
         size_t before;
 
         begin_open(&b);
         before = b.n_written;
         assert_int_equal(session_ping(b.session), 0);
-        assert_int_equal(b.n_written - before, FRAME_HEAD);
+        assert_int_equal(b.n_written - before, FRAME_HEADER_SIZE);
         b.queued = PEER_QUEUE_MAX;
         for (unsigned i = 0; i < 3; i++)
-                assert_int_equal(session_send(b.session, PEER_RAFT, "abc", 3), 0);
-        assert_int_equal(b.n_written - before, FRAME_HEAD);
+                assert_int_equal(session_send(b.session, TYPE_REQUEST, "abc", 3), 0);
+        assert_int_equal(b.n_written - before, FRAME_HEADER_SIZE);
         b.queued = 0;
         b.stream.events->on_drain(b.session);
-        assert_int_equal(b.n_written - before, FRAME_HEAD + 3 * (FRAME_HEAD + 3));
+        assert_int_equal(b.n_written - before, FRAME_HEADER_SIZE + 3 * (FRAME_HEADER_SIZE + 3));
         assert_int_equal(peer_queued(b.session), 0);
         done(&b);
 }
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(a_session_whose_first_word_cannot_be_said_does_not_begin),
+                cmocka_unit_test(a_session_does_not_begin_if_its_handshake_cannot_be_sent),
                 cmocka_unit_test(without_memory_a_session_does_not_begin_and_its_stream_is_closed),
-                cmocka_unit_test(a_session_that_cannot_answer_a_hello_ends),
-                cmocka_unit_test(a_full_queue_may_take_its_time_as_long_as_it_moves),
+                cmocka_unit_test(a_session_that_cannot_answer_a_handshake_ends),
+                cmocka_unit_test(a_full_queue_is_kept_while_it_makes_progress),
                 cmocka_unit_test(an_open_session_keeps_its_identity),
-                cmocka_unit_test(a_refusal_that_cannot_be_read_ends_the_session),
-                cmocka_unit_test(what_cannot_be_sent_is_an_error_or_the_end),
+                cmocka_unit_test(an_invalid_rejection_ends_the_session),
+                cmocka_unit_test(a_failed_send_is_an_error_or_ends_the_session),
                 cmocka_unit_test(without_memory_for_part_of_a_frame_the_session_ends),
-                cmocka_unit_test(a_last_word_lingers_and_is_then_cut_off),
-                cmocka_unit_test(a_hello_that_comes_byte_by_byte_is_one),
-                cmocka_unit_test(all_that_waits_in_a_lane_leaves_when_there_is_room),
+                cmocka_unit_test(the_last_frame_has_limited_time_to_be_sent),
+                cmocka_unit_test(a_handshake_may_arrive_byte_by_byte),
+                cmocka_unit_test(waiting_frames_are_sent_when_the_stream_drains),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* What the daemon was told: files, options, who wins, and what is said about nonsense. */
+/* Settings: files, options, precedence, and messages for invalid values. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,33 +23,33 @@ typedef struct Fixture {
 } Fixture;
 
 static int fixture_setup(void **state) {
-        Fixture *room = calloc(1, sizeof(*room));
+        Fixture *fixture = calloc(1, sizeof(*fixture));
 
-        room->scratch = scratch_new();
-        room->config = scratch_path(room->scratch, "fleetd.conf");
-        snprintf(room->option, sizeof(room->option), "--config=%s", room->config);
-        *state = room;
+        fixture->scratch = scratch_new();
+        fixture->config = scratch_path(fixture->scratch, "fleetd.conf");
+        snprintf(fixture->option, sizeof(fixture->option), "--config=%s", fixture->config);
+        *state = fixture;
         return 0;
 }
 
 static int fixture_teardown(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        settings_done(&room->settings);
-        free(room->config);
-        scratch_free(room->scratch);
-        free(room);
+        settings_done(&fixture->settings);
+        free(fixture->config);
+        scratch_free(fixture->scratch);
+        free(fixture);
         return 0;
 }
 
-static void config(Fixture *room, const char *text) {
-        scratch_write(room->config, text);
+static void config(Fixture *fixture, const char *text) {
+        scratch_write(fixture->config, text);
 }
 
-/* Reads the file and at most three more options (NULL ends them). */
-static int told(Fixture *room, const char *a, const char *b, const char *c) {
-        char *argv[] = { (char *) "--help" /* its own name is no option */,
-                         room->option,
+/* Read the file and at most three more options (NULL ends them). */
+static int load_settings(Fixture *fixture, const char *a, const char *b, const char *c) {
+        char *argv[] = { (char *) "--help" /* the program's name is not an option */,
+                         fixture->option,
                          (char *) MACHINE,
                          (char *) a,
                          (char *) b,
@@ -59,22 +59,22 @@ static int told(Fixture *room, const char *a, const char *b, const char *c) {
 
         while (argv[argc])
                 argc++;
-        settings_done(&room->settings);
-        room->err = (Error) {};
-        return settings_read(&room->settings, argc, argv, &room->err);
+        settings_done(&fixture->settings);
+        fixture->err = (Error) {};
+        return settings_read(&fixture->settings, argc, argv, &fixture->err);
 }
 
-static void assert_refused(Fixture *room, const char *sentence) {
-        assert_non_null(strstr(room->err.message, sentence));
-        assert_null(room->settings.state_directory);
+static void assert_refused(Fixture *fixture, const char *message) {
+        assert_non_null(strstr(fixture->err.message, message));
+        assert_null(fixture->settings.state_directory);
 }
 
-static void without_a_word_a_host_is_a_cluster_of_one(void **state) {
-        Fixture *room = *state;
-        const Settings *s = &room->settings;
+static void without_settings_a_host_is_a_cluster_of_one(void **state) {
+        Fixture *fixture = *state;
+        const Settings *s = &fixture->settings;
 
-        config(room, "");
-        assert_int_equal(told(room, NULL, NULL, NULL), 0);
+        config(fixture, "");
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
         assert_string_equal(s->state_directory, "/var/lib/fleet");
         assert_string_equal(s->runtime_directory, "/run/fleet");
         assert_string_equal(s->unit_directory, "/etc/fleet/units");
@@ -90,16 +90,16 @@ static void without_a_word_a_host_is_a_cluster_of_one(void **state) {
 }
 
 static void every_kind_of_value_is_read_from_the_file(void **state) {
-        Fixture *room = *state;
-        const Settings *s = &room->settings;
+        Fixture *fixture = *state;
+        const Settings *s = &fixture->settings;
 
-        config(room,
+        config(fixture,
                "# a comment\n[Fleetd]\nName=alpha\nListenPeer=10.0.0.1:2380\nPeerKey=/k\nJoin=10.0.0.2:2380, "
                "10.0.0.3:2380\nJoin=10.0.0.3:2380\n"
                "Metadata=disk=ssd,zone=a\nMetadata=zone=b\nAgent=no\nBrakeSec=2min\nQuota=16M\nClientAccess="
                "read-only\nVoters=1\nListenClient=off\n"
                "AdvertiseClient=http://10.0.0.1:2379\n");
-        assert_int_equal(told(room, NULL, NULL, NULL), 0);
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
         assert_string_equal(s->name, "alpha");
         assert_string_equal(s->listen_peer, "10.0.0.1:2380");
         assert_string_equal(s->listen_client, "");
@@ -115,21 +115,22 @@ static void every_kind_of_value_is_read_from_the_file(void **state) {
         assert_int_equal(s->voters, 1);
 }
 
-static void options_win_over_the_file(void **state) {
-        Fixture *room = *state;
+static void options_override_the_file(void **state) {
+        Fixture *fixture = *state;
 
-        config(room, "[Fleetd]\nName=alpha\nAgent=no\n");
-        assert_int_equal(told(room, "--name=beta", "--agent", "yes"), 0);
-        assert_string_equal(room->settings.name, "beta");
-        assert_true(room->settings.agent);
+        config(fixture, "[Fleetd]\nName=alpha\nAgent=no\n");
+        assert_int_equal(load_settings(fixture, "--name=beta", "--agent", "yes"), 0);
+        assert_string_equal(fixture->settings.name, "beta");
+        assert_true(fixture->settings.agent);
 }
 
 static void lists_of_the_command_line_replace_those_of_the_file(void **state) {
-        Fixture *room = *state;
-        const Settings *s = &room->settings;
+        Fixture *fixture = *state;
+        const Settings *s = &fixture->settings;
 
-        config(room, "[Fleetd]\nListenPeer=10.0.0.1:2380\nPeerKey=/k\nJoin=10.0.0.2:2380\nMetadata=a=1\n");
-        assert_int_equal(told(room, "--join=10.0.0.8:2380", "--join=10.0.0.9:2380", "--metadata=b=2"), 0);
+        config(fixture, "[Fleetd]\nListenPeer=10.0.0.1:2380\nPeerKey=/k\nJoin=10.0.0.2:2380\nMetadata=a=1\n");
+        assert_int_equal(
+                load_settings(fixture, "--join=10.0.0.8:2380", "--join=10.0.0.9:2380", "--metadata=b=2"), 0);
         assert_int_equal(s->join.n, 2);
         assert_string_equal(s->join.items[0], "10.0.0.8:2380");
         assert_int_equal(s->metadata.n, 1);
@@ -137,22 +138,22 @@ static void lists_of_the_command_line_replace_those_of_the_file(void **state) {
 }
 
 static void an_empty_value_in_the_file_clears_a_list(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        config(room, "[Fleetd]\nListenPeer=10.0.0.1:2380\nPeerKey=/"
-                     "k\nJoin=10.0.0.2:2380\nJoin=\nMetadata=a=1\nMetadata=\n");
-        assert_int_equal(told(room, NULL, NULL, NULL), 0);
-        assert_int_equal(room->settings.join.n, 0);
-        assert_int_equal(room->settings.metadata.n, 0);
+        config(fixture, "[Fleetd]\nListenPeer=10.0.0.1:2380\nPeerKey=/"
+                        "k\nJoin=10.0.0.2:2380\nJoin=\nMetadata=a=1\nMetadata=\n");
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
+        assert_int_equal(fixture->settings.join.n, 0);
+        assert_int_equal(fixture->settings.metadata.n, 0);
 }
 
 static void a_bad_line_of_the_file_is_named_with_its_remedy(void **state) {
         static const struct {
-                const char *text, *sentence;
+                const char *text, *message;
         } rows[] = {
                 { "[Fleetd]\nNmae=x\n", "fleetd.conf: line 2: unknown setting Nmae=; see fleetd.conf(5)" },
                 { "[Fleet]\nName=x\n",
-                  "fleetd.conf: line 2: unknown section [Fleet]; settings stand in [Fleetd]" },
+                  "fleetd.conf: line 2: unknown section [Fleet]; settings belong in [Fleetd]" },
                 { "Name=x\n", "line 1: " },
                 { "[Fleetd]\nName=a b\n", "fleetd.conf: line 2: Name=: expected a host name" },
                 { "[Fleetd]\n\nAgent=maybe\n",
@@ -175,18 +176,18 @@ static void a_bad_line_of_the_file_is_named_with_its_remedy(void **state) {
                 { "[Fleetd]\nName=\xff\n", "line 2: " },
                 { "[Fleetd\n", "line 1: " },
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                config(room, rows[i].text);
-                assert_true(told(room, NULL, NULL, NULL) < 0);
-                assert_refused(room, rows[i].sentence);
+                config(fixture, rows[i].text);
+                assert_true(load_settings(fixture, NULL, NULL, NULL) < 0);
+                assert_refused(fixture, rows[i].message);
         }
 }
 
 static void a_bad_option_is_named_with_its_remedy(void **state) {
         static const struct {
-                const char *option, *sentence;
+                const char *option, *message;
         } rows[] = {
                 { "--nmae=x", "unknown option or missing value: --nmae=x; see fleetd --help" },
                 { "--name", "unknown option or missing value: --name" },
@@ -195,30 +196,31 @@ static void a_bad_option_is_named_with_its_remedy(void **state) {
                 { "--voters=7", "--voters: expected 1 or 3, not '7'" },
                 { "--state-directory=x", "--state-directory: expected an absolute path" },
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        config(room, "");
+        config(fixture, "");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                assert_true(told(room, rows[i].option, NULL, NULL) < 0);
-                assert_refused(room, rows[i].sentence);
+                assert_true(load_settings(fixture, rows[i].option, NULL, NULL) < 0);
+                assert_refused(fixture, rows[i].message);
         }
 }
 
-static void settings_that_do_not_fit_together_are_refused(void **state) {
-        Fixture *room = *state;
+static void settings_that_contradict_each_other_are_rejected(void **state) {
+        Fixture *fixture = *state;
 
-        config(room, "");
-        assert_int_equal(told(room, "--listen-peer=10.0.0.1:2380", NULL, NULL), -EINVAL);
-        assert_refused(room, "needs PeerKey=: the door for hosts is never open to everybody");
-        assert_int_equal(told(room, "--join=10.0.0.1:2380", NULL, NULL), -EINVAL);
-        assert_refused(room, "Join=10.0.0.1:2380 needs ListenPeer=");
-        assert_int_equal(told(room, "--listen-peer=0.0.0.0:2380", "--peer-key=/k", NULL), -EINVAL);
-        assert_refused(room, "name the one address at which other hosts reach this one");
+        config(fixture, "");
+        assert_int_equal(load_settings(fixture, "--listen-peer=10.0.0.1:2380", NULL, NULL), -EINVAL);
+        assert_refused(fixture, "requires PeerKey=: the peer listener only accepts hosts with the key");
+        assert_int_equal(load_settings(fixture, "--join=10.0.0.1:2380", NULL, NULL), -EINVAL);
+        assert_refused(fixture, "Join=10.0.0.1:2380 requires ListenPeer=");
+        assert_int_equal(load_settings(fixture, "--listen-peer=0.0.0.0:2380", "--peer-key=/k", NULL),
+                         -EINVAL);
+        assert_refused(fixture, "expected the one address at which other hosts reach this one");
 }
 
 static void limits_are_read_and_kept_within_their_bounds(void **state) {
         static const struct {
-                const char *option, *sentence;
+                const char *option, *message;
         } rows[] = {
                 { "--limit-key-size=9K", "--limit-key-size: expected 64 to 8K, not 9K" },
                 { "--limit-key-size=63", "expected 64 to 8K, not 63" },
@@ -226,16 +228,18 @@ static void limits_are_read_and_kept_within_their_bounds(void **state) {
                 { "--limit-connections=15", "--limit-connections: expected 16 to 1000000, not 15" },
                 { "--limit-connections=many", "--limit-connections: expected a number, not 'many'" },
                 { "--limit-head-sec=0", "--limit-head-sec: expected 100ms to 10min, not 0" },
-                { "--limit-buffer-size=16M", "LimitBufferSize= is for all requests and answers together" },
+                { "--limit-buffer-size=16M", "LimitBufferSize= covers all requests and answers" },
                 { "--limit-line-size=64K", "LimitLineSize= cannot be above LimitHeadSize=" },
         };
-        Fixture *room = *state;
-        const Settings *s = &room->settings;
+        Fixture *fixture = *state;
+        const Settings *s = &fixture->settings;
 
-        config(room, "[Fleetd]\nLimitKeySize=64\nLimitWatches=7\nLimitConnectionsPerClient=3\nLimitHeadSec="
-                     "2min\nLimitBufferSize=1G\n");
-        assert_int_equal(
-                told(room, "--limit-answer-nodes=1000", "--limit-idle-sec=500ms", "--limit-fields=8"), 0);
+        config(fixture,
+               "[Fleetd]\nLimitKeySize=64\nLimitWatches=7\nLimitConnectionsPerClient=3\nLimitHeadSec="
+               "2min\nLimitBufferSize=1G\n");
+        assert_int_equal(load_settings(fixture, "--limit-answer-nodes=1000", "--limit-idle-sec=500ms",
+                                       "--limit-fields=8"),
+                         0);
         assert_int_equal(s->limits.key_size, 64);
         assert_int_equal(s->limits.watches, 7);
         assert_int_equal(s->limits.answer_nodes, 1000);
@@ -247,32 +251,32 @@ static void limits_are_read_and_kept_within_their_bounds(void **state) {
         assert_int_equal(s->http.fields, 8);
         assert_int_equal(s->http.buffer_size, 1 << 30);
 
-        config(room, "");
+        config(fixture, "");
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                assert_true(told(room, rows[i].option, NULL, NULL) < 0);
-                assert_refused(room, rows[i].sentence);
+                assert_true(load_settings(fixture, rows[i].option, NULL, NULL) < 0);
+                assert_refused(fixture, rows[i].message);
         }
 }
 
-static void a_file_that_was_named_must_be_there(void **state) {
-        Fixture *room = *state;
+static void a_file_that_was_named_must_exist(void **state) {
+        Fixture *fixture = *state;
 
-        assert_int_equal(told(room, NULL, NULL, NULL), -ENOENT);
-        assert_refused(room, "cannot read ");
-        assert_refused(room, "No such file");
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), -ENOENT);
+        assert_refused(fixture, "Failed to read ");
+        assert_refused(fixture, "No such file");
 }
 
-static void an_oversized_file_is_refused(void **state) {
+static void an_oversized_file_is_rejected(void **state) {
         _cleanup_free_ char *text = calloc(1, 70 * 1024);
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
         memset(text, '#', 70 * 1024 - 1);
-        config(room, text);
-        assert_int_equal(told(room, NULL, NULL, NULL), -EFBIG);
-        assert_refused(room, "cannot read ");
+        config(fixture, text);
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), -EFBIG);
+        assert_refused(fixture, "Failed to read ");
 }
 
-/* -- A running daemon reads them again -- */
+/* -- Reload in a running daemon -- */
 
 static bool names(const Names *got, const char *wanted) {
         char text[300] = "";
@@ -283,22 +287,23 @@ static bool names(const Names *got, const char *wanted) {
         return streq(text, wanted);
 }
 
-static void a_running_daemon_takes_what_it_can_and_names_what_needs_a_restart(void **state) {
-        Fixture *room = *state;
+static void a_running_daemon_applies_some_changes_and_names_those_that_require_a_restart(void **state) {
+        Fixture *fixture = *state;
         _cleanup_settings_ Settings running = {};
         _cleanup_names_ Names taken = {}, restart = {};
 
-        config(room, "[Fleetd]\nMetadata=disk=ssd\nDebug=no\n");
-        assert_int_equal(told(room, NULL, NULL, NULL), 0);
-        running = room->settings;
-        room->settings = (Settings) {};
+        config(fixture, "[Fleetd]\nMetadata=disk=ssd\nDebug=no\n");
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
+        running = fixture->settings;
+        fixture->settings = (Settings) {};
 
-        config(room, "[Fleetd]\nMetadata=disk=hdd\nBrakeSec=5s\nLimitValueSize=2K\nDebug=yes\nListenClient="
-                     "127.0.0.1:4001\nAgent=no\n"
-                     "ClientAccess=read-only\nQuota=1M\nBootWaitSec=1s\nAdvertiseClient=http://"
-                     "10.0.0.1:2379\nStateDirectory=/state\n");
-        assert_int_equal(told(room, NULL, NULL, NULL), 0);
-        assert_int_equal(settings_take(&running, &room->settings, &taken, &restart), 0);
+        config(fixture,
+               "[Fleetd]\nMetadata=disk=hdd\nBrakeSec=5s\nLimitValueSize=2K\nDebug=yes\nListenClient="
+               "127.0.0.1:4001\nAgent=no\n"
+               "ClientAccess=read-only\nQuota=1M\nBootWaitSec=1s\nAdvertiseClient=http://"
+               "10.0.0.1:2379\nStateDirectory=/state\n");
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
+        assert_int_equal(settings_take(&running, &fixture->settings, &taken, &restart), 0);
         assert_true(names(&taken, "AdvertiseClient Metadata BrakeSec LimitValueSize Debug"));
         assert_true(names(&restart, "StateDirectory ListenClient Agent ClientAccess Quota"));
 
@@ -313,186 +318,188 @@ static void a_running_daemon_takes_what_it_can_and_names_what_needs_a_restart(vo
         assert_int_equal(running.quota, 256 << 20);
 }
 
-static void what_has_not_changed_is_not_taken(void **state) {
-        Fixture *room = *state;
+static void unchanged_settings_are_not_applied(void **state) {
+        Fixture *fixture = *state;
         _cleanup_settings_ Settings running = {};
         _cleanup_names_ Names taken = {}, restart = {};
 
-        config(room, "[Fleetd]\nMetadata=disk=ssd\nLimitLineSize=2K\n");
-        assert_int_equal(told(room, NULL, NULL, NULL), 0);
-        running = room->settings;
-        room->settings = (Settings) {};
-        assert_int_equal(told(room, NULL, NULL, NULL), 0);
-        assert_int_equal(settings_take(&running, &room->settings, &taken, &restart), 0);
+        config(fixture, "[Fleetd]\nMetadata=disk=ssd\nLimitLineSize=2K\n");
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
+        running = fixture->settings;
+        fixture->settings = (Settings) {};
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
+        assert_int_equal(settings_take(&running, &fixture->settings, &taken, &restart), 0);
         assert_int_equal(taken.n + restart.n, 0);
 }
 
-static void warned(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void warned(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (priority == LOG_WARNING)
-                snprintf(userdata, 600, "%s", sentence);
+                snprintf(userdata, 600, "%s", message);
 }
 
-static void a_drop_in_that_leads_nowhere_is_skipped_with_a_warning(void **state) {
-        Fixture *room = *state;
-        _cleanup_free_ char *dir = scratch_path(room->scratch, "fleetd.conf.d"),
+static void a_dangling_drop_in_is_skipped_with_a_warning(void **state) {
+        Fixture *fixture = *state;
+        _cleanup_free_ char *dir = scratch_path(fixture->scratch, "fleetd.conf.d"),
                             *before = scratch_path(dir, "10-a.conf"),
                             *dangling = scratch_path(dir, "20-b.conf"),
                             *after = scratch_path(dir, "30-c.conf");
         char warning[600] = "";
 
-        config(room, "");
-        assert_int_equal(told(room, NULL, NULL, NULL), 0);
+        config(fixture, "");
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
         assert_int_equal(mkdir(dir, 0700), 0);
         scratch_write(before, "[Fleetd]\nName=one\nAgent=no\n");
         assert_int_equal(symlink("/nonexistent/20-b.conf", dangling), 0);
         scratch_write(after, "[Fleetd]\nName=three\n");
         log_set_sink(warned, warning);
-        assert_int_equal(settings_read_drop_ins(&room->settings, dir, &room->err), 0);
+        assert_int_equal(settings_read_drop_ins(&fixture->settings, dir, &fixture->err), 0);
         log_set_sink(NULL, NULL);
-        assert_string_equal(room->settings.name, "three");
-        assert_false(room->settings.agent);
+        assert_string_equal(fixture->settings.name, "three");
+        assert_false(fixture->settings.agent);
         assert_non_null(strstr(warning, "/20-b.conf"));
-        assert_non_null(strstr(warning, "leads to a file that does not exist"));
+        assert_non_null(strstr(warning, "symbolic link to a file that does not exist"));
 
-        /* What is wrong otherwise ends the daemon. */
+        /* Other errors end the daemon. */
         scratch_write(after, "[Fleetd]\nName=three\nNoSuch=1\n");
-        assert_true(settings_read_drop_ins(&room->settings, dir, &room->err) < 0);
+        assert_true(settings_read_drop_ins(&fixture->settings, dir, &fixture->err) < 0);
 }
 
-/* As systemd reads its own. */
-static void a_drop_in_that_is_a_link_is_read_and_one_to_dev_null_is_left_out(void **state) {
-        Fixture *room = *state;
-        _cleanup_free_ char *dir = scratch_path(room->scratch, "fleetd.conf.d"),
-                            *elsewhere = scratch_path(room->scratch, "elsewhere"),
+/* As systemd reads its own drop-ins. */
+static void a_linked_drop_in_is_read_and_one_to_dev_null_is_skipped(void **state) {
+        Fixture *fixture = *state;
+        _cleanup_free_ char *dir = scratch_path(fixture->scratch, "fleetd.conf.d"),
+                            *elsewhere = scratch_path(fixture->scratch, "elsewhere"),
                             *link = scratch_path(dir, "10-a.conf"), *masked = scratch_path(dir, "20-b.conf"),
                             *self = scratch_path(dir, "30-c.conf");
 
-        config(room, "");
-        assert_int_equal(told(room, NULL, NULL, NULL), 0);
+        config(fixture, "");
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
         assert_int_equal(mkdir(dir, 0700), 0);
         scratch_write(elsewhere, "[Fleetd]\nName=one\n");
         assert_int_equal(symlink("../elsewhere", link), 0);
         assert_int_equal(symlink("/dev/null", masked), 0);
-        errno = ENOENT; /* of something before */
-        assert_int_equal(settings_read_drop_ins(&room->settings, dir, &room->err), 0);
-        assert_string_equal(room->settings.name, "one");
+        errno = ENOENT; /* of an earlier call */
+        assert_int_equal(settings_read_drop_ins(&fixture->settings, dir, &fixture->err), 0);
+        assert_string_equal(fixture->settings.name, "one");
         assert_int_equal(symlink("30-c.conf", self), 0);
-        assert_int_equal(settings_read_drop_ins(&room->settings, dir, &room->err), -ELOOP);
-        assert_non_null(strstr(room->err.message, "/30-c.conf"));
+        assert_int_equal(settings_read_drop_ins(&fixture->settings, dir, &fixture->err), -ELOOP);
+        assert_non_null(strstr(fixture->err.message, "/30-c.conf"));
 }
 
-/* Each is read by its own name into its own place, and neither less nor more than its bounds is taken. */
-static void every_limit_has_its_default_its_bounds_and_its_place(void **state) {
 #define AT(member) offsetof(Settings, member)
-        static const struct {
-                const char *option;
-                size_t at;
-                uint64_t usual;
-                const char *least, *below, *most, *above;
-                uint64_t least_value, most_value;
-        } rows[] = {
-                { "quota-keys", AT(quota_keys), 0, "0", NULL, "1000000000", "1000000001", 0, 1000000000 },
-                { "limit-key-size", AT(limits.key_size), 8192, "64", "63", "8K", "8193", 64, 8192 },
-                { "limit-value-size", AT(limits.value_size), 240 * 1024, "1K", "1023", "240K", "245761", 1024,
-                  240 * 1024 },
-                { "limit-body-size", AT(limits.body_size), 2 << 20, "64K", "65535", "16M", "16777217", 65536,
-                  16 << 20 },
-                { "limit-answer-nodes", AT(limits.answer_nodes), 100000, "1000", "999", "10000000",
-                  "10000001", 1000, 10000000 },
-                { "limit-answer-size", AT(limits.answer_size), 32 << 20, "1M", "1048575", "64M", "4294967297",
-                  1 << 20, 64 << 20 },
-                { "limit-watches", AT(limits.watches), 100000, "1", "0", "100000", "100001", 1, 100000 },
-                { "limit-connections", AT(http.connections), 10000, "16", "15", "1000000", "1000001", 16,
-                  1000000 },
-                { "limit-connections-per-client", AT(http.connections_per_client), 0, "0", NULL, "1000000",
-                  "1000001", 0, 1000000 },
-                { "limit-line-size", AT(http.line_size), 16 << 10, "1K", "1023", "32K", "65537", 1024,
-                  32 << 10 },
-                { "limit-head-size", AT(http.head_size), 32 << 10, "16K", "2047", "256K", "262145", 16 << 10,
-                  256 << 10 },
-                { "limit-fields", AT(http.fields), 64, "8", "7", "1000", "1001", 8, 1000 },
-                { "limit-ahead-size", AT(http.ahead_size), 64 << 10, "1K", "1023", "16M", "16777217", 1024,
-                  16 << 20 },
-                { "limit-backlog-size", AT(http.backlog_size), 256 << 10, "16K", "16383", "64M", "67108865",
-                  16 << 10, 64 << 20 },
-                { "limit-buffer-size", AT(http.buffer_size), 64 << 20, "32M", "1048575", "16G", "17179869185",
-                  32 << 20, 16ull << 30 },
-                { "limit-head-sec", AT(http.head_ms), 10000, "100ms", "99ms", "10min", "601s", 100, 600000 },
-                { "limit-body-sec", AT(http.body_ms), 10000, "100ms", "99ms", "10min", "601s", 100, 600000 },
-                { "limit-answer-sec", AT(http.answer_ms), 10000, "100ms", "99ms", "10min", "601s", 100,
-                  600000 },
-                { "limit-idle-sec", AT(http.idle_ms), 60000, "100ms", "99ms", "1d", "86401s", 100, 86400000 },
-                { "brake-sec", AT(brake_ms), 30000, "0", NULL, "1h", NULL, 0, 3600000 },
-                { "boot-wait-sec", AT(boot_wait_ms), 30000, "0", NULL, "1h", NULL, 0, 3600000 },
-                { "quota", AT(quota), 256 << 20, "1", NULL, "1G", NULL, 1, 1 << 30 },
-                { "voters", AT(voters), 0, "1", "0", "3", "4", 1, 3 },
-        };
-#undef AT
-        Fixture *room = *state;
 
-        config(room, "");
-        for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                const char *given[] = { NULL, rows[i].least, rows[i].most, rows[i].below, rows[i].above };
-                const uint64_t values[] = { rows[i].usual, rows[i].least_value, rows[i].most_value };
+static const struct {
+        const char *option;
+        size_t at;
+        uint64_t usual;
+        const char *least, *below, *most, *above;
+        uint64_t least_value, most_value;
+} limits[] = {
+        { "quota-keys", AT(quota_keys), 0, "0", NULL, "1000000000", "1000000001", 0, 1000000000 },
+        { "limit-key-size", AT(limits.key_size), 8192, "64", "63", "8K", "8193", 64, 8192 },
+        { "limit-value-size", AT(limits.value_size), 240 * 1024, "1K", "1023", "240K", "245761", 1024,
+          240 * 1024 },
+        { "limit-body-size", AT(limits.body_size), 2 << 20, "64K", "65535", "16M", "16777217", 65536,
+          16 << 20 },
+        { "limit-answer-nodes", AT(limits.answer_nodes), 100000, "1000", "999", "10000000", "10000001", 1000,
+          10000000 },
+        { "limit-answer-size", AT(limits.answer_size), 32 << 20, "1M", "1048575", "64M", "4294967297",
+          1 << 20, 64 << 20 },
+        { "limit-watches", AT(limits.watches), 100000, "1", "0", "100000", "100001", 1, 100000 },
+        { "limit-connections", AT(http.connections), 10000, "16", "15", "1000000", "1000001", 16, 1000000 },
+        { "limit-connections-per-client", AT(http.connections_per_client), 0, "0", NULL, "1000000", "1000001",
+          0, 1000000 },
+        { "limit-line-size", AT(http.line_size), 16 << 10, "1K", "1023", "32K", "65537", 1024, 32 << 10 },
+        { "limit-head-size", AT(http.head_size), 32 << 10, "16K", "2047", "256K", "262145", 16 << 10,
+          256 << 10 },
+        { "limit-fields", AT(http.fields), 64, "8", "7", "1000", "1001", 8, 1000 },
+        { "limit-ahead-size", AT(http.ahead_size), 64 << 10, "1K", "1023", "16M", "16777217", 1024,
+          16 << 20 },
+        { "limit-backlog-size", AT(http.backlog_size), 256 << 10, "16K", "16383", "64M", "67108865", 16 << 10,
+          64 << 20 },
+        { "limit-buffer-size", AT(http.buffer_size), 64 << 20, "32M", "1048575", "16G", "17179869185",
+          32 << 20, 16ull << 30 },
+        { "limit-head-sec", AT(http.head_ms), 10000, "100ms", "99ms", "10min", "601s", 100, 600000 },
+        { "limit-body-sec", AT(http.body_ms), 10000, "100ms", "99ms", "10min", "601s", 100, 600000 },
+        { "limit-answer-sec", AT(http.answer_ms), 10000, "100ms", "99ms", "10min", "601s", 100, 600000 },
+        { "limit-idle-sec", AT(http.idle_ms), 60000, "100ms", "99ms", "1d", "86401s", 100, 86400000 },
+        { "brake-sec", AT(brake_ms), 30000, "0", NULL, "1h", NULL, 0, 3600000 },
+        { "boot-wait-sec", AT(boot_wait_ms), 30000, "0", NULL, "1h", NULL, 0, 3600000 },
+        { "quota", AT(quota), 256 << 20, "1", NULL, "1G", NULL, 1, 1 << 30 },
+        { "voters", AT(voters), 0, "1", "0", "3", "4", 1, 3 },
+};
+
+/* Each is read by its own name into its own member, within its bounds. */
+static void every_limit_has_its_default_its_bounds_and_its_place(void **state) {
+        Fixture *fixture = *state;
+
+        config(fixture, "");
+        for (size_t i = 0; i < ELEMENTS(limits); i++) {
+                const char *given[] = { NULL, limits[i].least, limits[i].most, limits[i].below,
+                                        limits[i].above };
+                const uint64_t values[] = { limits[i].usual, limits[i].least_value, limits[i].most_value };
 
                 for (size_t k = 0; k < ELEMENTS(given); k++) {
-                        bool buffer = streq(rows[i].option, "limit-answer-size") &&
-                                      k == 2; /* it bounds the other */
+                        bool buffer = streq(limits[i].option, "limit-answer-size") &&
+                                      k == 2; /* one bounds the other */
                         char option[100];
 
                         if (k > 0 && !given[k])
                                 continue;
-                        snprintf(option, sizeof(option), "--%s=%s", rows[i].option, given[k] ?: "");
+                        snprintf(option, sizeof(option), "--%s=%s", limits[i].option, given[k] ?: "");
                         if (k >= ELEMENTS(values)) {
-                                assert_true(told(room, option, NULL, NULL) < 0);
-                                assert_refused(room, rows[i].option);
+                                assert_true(load_settings(fixture, option, NULL, NULL) < 0);
+                                assert_refused(fixture, limits[i].option);
                                 continue;
                         }
-                        if (told(room, k > 0 ? option : NULL, buffer ? "--limit-buffer-size=64M" : NULL,
-                                 NULL) < 0)
-                                fail_msg("%s: %s", option, room->err.message);
-                        if (*(uint64_t *) ((char *) &room->settings + rows[i].at) != values[k])
+                        if (load_settings(fixture, k > 0 ? option : NULL,
+                                          buffer ? "--limit-buffer-size=64M" : NULL, NULL) < 0)
+                                fail_msg("%s: %s", option, fixture->err.message);
+                        if (*(uint64_t *) ((char *) &fixture->settings + limits[i].at) != values[k])
                                 fail_msg("%s is not %llu", option, (unsigned long long) values[k]);
                 }
         }
-        /* Together. */
-        assert_int_equal(told(room, "--limit-answer-size=64M", "--limit-buffer-size=67108863", NULL),
-                         -EINVAL);
+        /* Both. */
         assert_int_equal(
-                told(room, "--limit-answer-size=1M", "--limit-body-size=2M", "--limit-buffer-size=2097151"),
+                load_settings(fixture, "--limit-answer-size=64M", "--limit-buffer-size=67108863", NULL),
                 -EINVAL);
-        assert_int_equal(
-                told(room, "--limit-answer-size=1M", "--limit-body-size=2M", "--limit-buffer-size=2M"), 0);
-        assert_int_equal(told(room, "--limit-line-size=16K", "--limit-head-size=16383", NULL), -EINVAL);
-        assert_int_equal(told(room, "--limit-line-size=16K", "--limit-head-size=16K", NULL), 0);
-        assert_int_equal(told(room, "--limit-line-size=1K", "--limit-head-size=2K", NULL), 0);
-        assert_int_equal(told(room, "--limit-line-size=64K", "--limit-head-size=64K", NULL), 0);
-        assert_int_equal(told(room, "--limit-answer-size=4G", "--limit-buffer-size=4G", NULL), 0);
-        assert_int_equal(
-                told(room, "--limit-answer-size=1M", "--limit-body-size=64K", "--limit-buffer-size=1M"), 0);
+        assert_int_equal(load_settings(fixture, "--limit-answer-size=1M", "--limit-body-size=2M",
+                                       "--limit-buffer-size=2097151"),
+                         -EINVAL);
+        assert_int_equal(load_settings(fixture, "--limit-answer-size=1M", "--limit-body-size=2M",
+                                       "--limit-buffer-size=2M"),
+                         0);
+        assert_int_equal(load_settings(fixture, "--limit-line-size=16K", "--limit-head-size=16383", NULL),
+                         -EINVAL);
+        assert_int_equal(load_settings(fixture, "--limit-line-size=16K", "--limit-head-size=16K", NULL), 0);
+        assert_int_equal(load_settings(fixture, "--limit-line-size=1K", "--limit-head-size=2K", NULL), 0);
+        assert_int_equal(load_settings(fixture, "--limit-line-size=64K", "--limit-head-size=64K", NULL), 0);
+        assert_int_equal(load_settings(fixture, "--limit-answer-size=4G", "--limit-buffer-size=4G", NULL), 0);
+        assert_int_equal(load_settings(fixture, "--limit-answer-size=1M", "--limit-body-size=64K",
+                                       "--limit-buffer-size=1M"),
+                         0);
 }
 
+static const struct {
+        const char *option, *value;
+        size_t at;
+} places[] = {
+        { "state-directory", "/a", AT(state_directory) },
+        { "runtime-directory", "/b", AT(runtime_directory) },
+        { "unit-directory", "", AT(unit_directory) },
+        { "cluster-file", "/d", AT(cluster_file) },
+        { "listen-client", "[::1]:1", AT(listen_client) },
+        { "advertise-client", "https://h:65535", AT(advertise_client) },
+        { "advertise-client", "http://h:1", AT(advertise_client) },
+        { "listen-socket", "/e", AT(listen_socket) },
+        { "peer-key", "/f", AT(peer_key) },
+        { "name", "a-B.9_z", AT(name) },
+        { "machine-id", "00000000000000000000000000000001", AT(machine_id) },
+        { "backup", "x", AT(backup) },
+        { "restore", "y", AT(restore) },
+};
+
 static void every_path_and_name_has_its_place(void **state) {
-#define AT(member) offsetof(Settings, member)
-        static const struct {
-                const char *option, *value;
-                size_t at;
-        } rows[] = {
-                { "state-directory", "/a", AT(state_directory) },
-                { "runtime-directory", "/b", AT(runtime_directory) },
-                { "unit-directory", "", AT(unit_directory) },
-                { "cluster-file", "/d", AT(cluster_file) },
-                { "listen-client", "[::1]:1", AT(listen_client) },
-                { "advertise-client", "https://h:65535", AT(advertise_client) },
-                { "advertise-client", "http://h:1", AT(advertise_client) },
-                { "listen-socket", "/e", AT(listen_socket) },
-                { "peer-key", "/f", AT(peer_key) },
-                { "name", "a-B.9_z", AT(name) },
-                { "machine-id", "00000000000000000000000000000001", AT(machine_id) },
-                { "backup", "x", AT(backup) },
-                { "restore", "y", AT(restore) },
-        };
-#undef AT
         static const char *const refused[] = {
                 "--advertise-client=http://h:65536",
                 "--advertise-client=http://h:0",
@@ -514,44 +521,44 @@ static void every_path_and_name_has_its_place(void **state) {
         static const char long_name[] =
                 "--name=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
         char long_url[240] = "--advertise-client=http://";
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        config(room, "");
-        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+        config(fixture, "");
+        for (size_t i = 0; i < ELEMENTS(places); i++) {
                 char option[100], name[100];
 
-                snprintf(option, sizeof(option), "--%s=%s", rows[i].option, rows[i].value);
-                if (told(room, option, NULL, NULL) < 0)
-                        fail_msg("%s: %s", option, room->err.message);
-                assert_string_equal(*(char **) ((char *) &room->settings + rows[i].at), rows[i].value);
-                snprintf(name, sizeof(name), "--%s", rows[i].option);
-                assert_int_equal(told(room, name, rows[i].value, NULL), 0);
-                assert_string_equal(*(char **) ((char *) &room->settings + rows[i].at), rows[i].value);
+                snprintf(option, sizeof(option), "--%s=%s", places[i].option, places[i].value);
+                if (load_settings(fixture, option, NULL, NULL) < 0)
+                        fail_msg("%s: %s", option, fixture->err.message);
+                assert_string_equal(*(char **) ((char *) &fixture->settings + places[i].at), places[i].value);
+                snprintf(name, sizeof(name), "--%s", places[i].option);
+                assert_int_equal(load_settings(fixture, name, places[i].value, NULL), 0);
+                assert_string_equal(*(char **) ((char *) &fixture->settings + places[i].at), places[i].value);
         }
         for (size_t i = 0; i < ELEMENTS(refused); i++)
-                if (told(room, refused[i], NULL, NULL) >= 0)
+                if (load_settings(fixture, refused[i], NULL, NULL) >= 0)
                         fail_msg("%s is taken", refused[i]);
-        assert_int_equal(told(room, long_name, NULL, NULL), 0);
+        assert_int_equal(load_settings(fixture, long_name, NULL, NULL), 0);
         memset(long_url + strlen(long_url), 'h', strlen("--advertise-client=") + 200 - 2 - strlen(long_url));
         strcat(long_url, ":1");
-        assert_int_equal(told(room, long_url, NULL, NULL), 0);
+        assert_int_equal(load_settings(fixture, long_url, NULL, NULL), 0);
         memcpy(long_url + strlen(long_url) - 2, "h:1", 4);
-        assert_int_equal(told(room, long_url, NULL, NULL), -EINVAL);
+        assert_int_equal(load_settings(fixture, long_url, NULL, NULL), -EINVAL);
 
-        assert_int_equal(told(room, "--recover", "--force", NULL), 0);
-        assert_true(room->settings.recover && room->settings.force);
-        assert_int_equal(told(room, "--recover", NULL, NULL), 0);
-        assert_true(room->settings.recover && !room->settings.force);
-        assert_int_equal(told(room, "--recover", "--backup=x", NULL), -EINVAL);
-        assert_refused(room, "--recover, --backup and --restore are one at a time");
-        assert_int_equal(told(room, "--restore=y", "--backup=x", NULL), -EINVAL);
-        assert_int_equal(told(room, "--backup=", NULL, NULL), -EINVAL);
-        assert_refused(room, "--backup and --restore need the name of a file");
-        assert_int_equal(told(room, "--force", NULL, NULL), -EINVAL);
-        assert_refused(room, "--force goes with --recover");
-        assert_int_equal(told(room, "--engine=no", "--debug=yes", "--client-access=off"), 0);
-        assert_true(!room->settings.engine && room->settings.debug && room->settings.agent);
-        assert_int_equal(room->settings.client_access, CLIENT_OFF);
+        assert_int_equal(load_settings(fixture, "--recover", "--force", NULL), 0);
+        assert_true(fixture->settings.recover && fixture->settings.force);
+        assert_int_equal(load_settings(fixture, "--recover", NULL, NULL), 0);
+        assert_true(fixture->settings.recover && !fixture->settings.force);
+        assert_int_equal(load_settings(fixture, "--recover", "--backup=x", NULL), -EINVAL);
+        assert_refused(fixture, "--recover, --backup and --restore exclude each other");
+        assert_int_equal(load_settings(fixture, "--restore=y", "--backup=x", NULL), -EINVAL);
+        assert_int_equal(load_settings(fixture, "--backup=", NULL, NULL), -EINVAL);
+        assert_refused(fixture, "--backup and --restore require a file name");
+        assert_int_equal(load_settings(fixture, "--force", NULL, NULL), -EINVAL);
+        assert_refused(fixture, "--force requires --recover");
+        assert_int_equal(load_settings(fixture, "--engine=no", "--debug=yes", "--client-access=off"), 0);
+        assert_true(!fixture->settings.engine && fixture->settings.debug && fixture->settings.agent);
+        assert_int_equal(fixture->settings.client_access, CLIENT_OFF);
 }
 
 static void drop_in(const char *dir, unsigned number, const char *ending) {
@@ -565,24 +572,26 @@ static void drop_in(const char *dir, unsigned number, const char *ending) {
 }
 
 static void drop_ins_are_read_in_order_and_counted(void **state) {
-        Fixture *room = *state;
-        _cleanup_free_ char *dir = scratch_path(room->scratch, "fleetd.conf.d");
+        Fixture *fixture = *state;
+        _cleanup_free_ char *dir = scratch_path(fixture->scratch, "fleetd.conf.d");
 
-        config(room, "");
-        assert_int_equal(told(room, NULL, NULL, NULL), 0);
-        assert_int_equal(settings_read_drop_ins(&room->settings, dir, &room->err), 0); /* there is none */
-        assert_int_equal(settings_read_drop_ins(&room->settings, room->config, &room->err), -ENOTDIR);
-        assert_non_null(strstr(room->err.message, "cannot list "));
+        config(fixture, "");
+        assert_int_equal(load_settings(fixture, NULL, NULL, NULL), 0);
+        assert_int_equal(settings_read_drop_ins(&fixture->settings, dir, &fixture->err),
+                         0); /* it does not exist */
+        assert_int_equal(settings_read_drop_ins(&fixture->settings, fixture->config, &fixture->err),
+                         -ENOTDIR);
+        assert_non_null(strstr(fixture->err.message, "Failed to list "));
         assert_int_equal(mkdir(dir, 0700), 0);
         drop_in(dir, 0, ".conf");
         drop_in(dir, 1, ".cnf");
         for (unsigned i = 0; i < 256; i++)
                 drop_in(dir, 2 + i, ".conf");
-        assert_int_equal(settings_read_drop_ins(&room->settings, dir, &room->err), 0);
-        assert_string_equal(room->settings.name, "n257");
+        assert_int_equal(settings_read_drop_ins(&fixture->settings, dir, &fixture->err), 0);
+        assert_string_equal(fixture->settings.name, "n257");
         drop_in(dir, 999, ".conf");
-        assert_int_equal(settings_read_drop_ins(&room->settings, dir, &room->err), -E2BIG);
-        assert_non_null(strstr(room->err.message, ": more than 256 files"));
+        assert_int_equal(settings_read_drop_ins(&fixture->settings, dir, &fixture->err), -E2BIG);
+        assert_non_null(strstr(fixture->err.message, ": more than 256 files"));
 }
 
 static void the_source_of_the_settings_is_named(void **state) {
@@ -597,26 +606,26 @@ static void the_source_of_the_settings_is_named(void **state) {
 }
 
 int main(void) {
-#define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
+#define in_fixture(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
-                in_a_room(without_a_word_a_host_is_a_cluster_of_one),
-                in_a_room(every_kind_of_value_is_read_from_the_file),
-                in_a_room(options_win_over_the_file),
-                in_a_room(lists_of_the_command_line_replace_those_of_the_file),
-                in_a_room(an_empty_value_in_the_file_clears_a_list),
-                in_a_room(a_bad_line_of_the_file_is_named_with_its_remedy),
-                in_a_room(a_bad_option_is_named_with_its_remedy),
-                in_a_room(settings_that_do_not_fit_together_are_refused),
-                in_a_room(limits_are_read_and_kept_within_their_bounds),
-                in_a_room(a_file_that_was_named_must_be_there),
-                in_a_room(an_oversized_file_is_refused),
-                in_a_room(a_drop_in_that_leads_nowhere_is_skipped_with_a_warning),
-                in_a_room(a_drop_in_that_is_a_link_is_read_and_one_to_dev_null_is_left_out),
-                in_a_room(a_running_daemon_takes_what_it_can_and_names_what_needs_a_restart),
-                in_a_room(what_has_not_changed_is_not_taken),
-                in_a_room(every_limit_has_its_default_its_bounds_and_its_place),
-                in_a_room(every_path_and_name_has_its_place),
-                in_a_room(drop_ins_are_read_in_order_and_counted),
+                in_fixture(without_settings_a_host_is_a_cluster_of_one),
+                in_fixture(every_kind_of_value_is_read_from_the_file),
+                in_fixture(options_override_the_file),
+                in_fixture(lists_of_the_command_line_replace_those_of_the_file),
+                in_fixture(an_empty_value_in_the_file_clears_a_list),
+                in_fixture(a_bad_line_of_the_file_is_named_with_its_remedy),
+                in_fixture(a_bad_option_is_named_with_its_remedy),
+                in_fixture(settings_that_contradict_each_other_are_rejected),
+                in_fixture(limits_are_read_and_kept_within_their_bounds),
+                in_fixture(a_file_that_was_named_must_exist),
+                in_fixture(an_oversized_file_is_rejected),
+                in_fixture(a_dangling_drop_in_is_skipped_with_a_warning),
+                in_fixture(a_linked_drop_in_is_read_and_one_to_dev_null_is_skipped),
+                in_fixture(a_running_daemon_applies_some_changes_and_names_those_that_require_a_restart),
+                in_fixture(unchanged_settings_are_not_applied),
+                in_fixture(every_limit_has_its_default_its_bounds_and_its_place),
+                in_fixture(every_path_and_name_has_its_place),
+                in_fixture(drop_ins_are_read_in_order_and_counted),
                 cmocka_unit_test(the_source_of_the_settings_is_named),
         };
 

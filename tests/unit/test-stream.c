@@ -79,7 +79,7 @@ static int listen_tcp(Pair *pair) {
         return fd;
 }
 
-static void bytes_go_both_ways_and_nothing_is_told_from_inside_a_call(void **state) {
+static void bytes_pass_in_both_directions_and_no_event_is_called_from_inside_a_call(void **state) {
         Pair *pair = *state;
         End client, server;
 
@@ -98,7 +98,7 @@ static void bytes_go_both_ways_and_nothing_is_told_from_inside_a_call(void **sta
         end_done(&server);
 }
 
-static void who_is_at_the_other_end_of_a_unix_socket_is_known_and_its_address_empty(void **state) {
+static void a_unix_socket_has_peer_credentials_and_an_empty_address(void **state) {
         Pair *pair = *state;
         End client, server;
         uid_t uid = -1;
@@ -122,7 +122,7 @@ static void who_is_at_the_other_end_of_a_unix_socket_is_known_and_its_address_em
         end_done(&server);
 }
 
-static void tcp_streams_know_their_addresses_and_when_the_other_kernel_was_heard(void **state) {
+static void tcp_streams_report_addresses_and_the_silence_of_the_peer_kernel(void **state) {
         Pair *pair = *state;
         End client, server;
         uid_t uid;
@@ -143,7 +143,7 @@ static void tcp_streams_know_their_addresses_and_when_the_other_kernel_was_heard
         end_done(&server);
 }
 
-static void tcp_sockets_are_tuned_and_probed_more_often_where_somebody_asks_for_that(void **state) {
+static void tcp_sockets_have_options_and_monitored_ones_are_probed_more_often(void **state) {
         static const struct {
                 int level, option, value, asked;
         } options[] = {
@@ -219,7 +219,7 @@ static void tcp_of_version_6_has_its_addresses_in_brackets(void **state) {
 }
 
 /* A port that is left by a connection of a moment ago can be listened on at once. */
-static void a_port_is_listened_on_again_while_old_connections_end(void **state) {
+static void a_port_can_be_reused_while_old_connections_end(void **state) {
         Pair *pair = *state;
         Listener *second = NULL;
         Error err = {};
@@ -238,7 +238,7 @@ static void a_port_is_listened_on_again_while_old_connections_end(void **state) 
         assert_int_equal(
                 pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &second, &err),
                 -EADDRINUSE);
-        assert_non_null(strstr(err.message, "somebody else does already"));
+        assert_non_null(strstr(err.message, "the address is in use"));
         pair->net->ops->unlisten(pair->net, TAKE_PTR(pair->listener));
         turn(pair, 2);
         if (pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &pair->listener, &err) <
@@ -246,7 +246,7 @@ static void a_port_is_listened_on_again_while_old_connections_end(void **state) 
                 fail_msg("%s", err.message);
 }
 
-static void nothing_is_read_while_paused_and_the_writer_learns_when_all_has_left(void **state) {
+static void a_paused_stream_reads_nothing_and_drain_is_reported(void **state) {
         enum { SIZE = 5000000 };
         Pair *pair = *state;
         char *bytes = NEW0(char, SIZE);
@@ -308,7 +308,7 @@ static void shared_bytes_are_held_until_the_last_stream_has_sent_them(void **sta
         }
 }
 
-static void finishing_sends_everything_first_even_with_bytes_unread(void **state) {
+static void finishing_sends_all_bytes_first_even_with_unread_input(void **state) {
         enum { SIZE = 2000000 };
         Pair *pair = *state;
         char *bytes = NEW0(char, SIZE);
@@ -333,7 +333,7 @@ static void finishing_sends_everything_first_even_with_bytes_unread(void **state
         end_done(&server);
 }
 
-static void a_finished_stream_waits_two_seconds_for_the_other_sides_end(void **state) {
+static void a_finished_stream_waits_two_seconds_for_the_fin_of_the_peer(void **state) {
         Pair *pair = *state;
         End client, server;
         Timer *linger;
@@ -358,7 +358,7 @@ static void a_finished_stream_waits_two_seconds_for_the_other_sides_end(void **s
         end_done(&server);
 }
 
-static void the_other_sides_end_is_told_once_and_ends_a_finished_stream_at_once(void **state) {
+static void the_fin_of_the_peer_is_reported_once_and_ends_a_finished_stream(void **state) {
         Pair *pair = *state;
         End client, server;
 
@@ -397,7 +397,7 @@ static void a_closed_stream_is_neither_finished_nor_paused(void **state) {
         end_done(&server);
 }
 
-static void what_fills_the_buffer_of_the_loop_is_no_end(void **state) {
+static void a_read_that_fills_the_buffer_is_not_the_end(void **state) {
         Pair *pair = *state;
         char *bytes = NEW0(char, LOOP_UV_BUFFER_SIZE);
         End client, server;
@@ -417,7 +417,7 @@ static void what_fills_the_buffer_of_the_loop_is_no_end(void **state) {
         end_done(&server);
 }
 
-static void a_stream_that_cannot_be_read_ends(void **state) {
+static void a_failed_read_ends_the_stream(void **state) {
         Pair *pair = *state;
         End client, server;
 
@@ -466,7 +466,7 @@ static int connect_raw_tcp(Pair *pair, End *e, bool accepted) {
 }
 
 /* Closed with bytes queued: a reset, and nobody takes what came for all of it. */
-static void dropping_bytes_resets_a_tcp_connection_and_else_it_ends_in_order(void **state) {
+static void closing_with_queued_bytes_resets_a_tcp_connection(void **state) {
         enum { SIZE = 20000000 };
         Pair *pair = *state;
         char *bytes = NEW0(char, SIZE);
@@ -517,7 +517,7 @@ static void a_reset_ends_a_stream_with_an_error_unless_it_was_finished(void **st
         }
 }
 
-static void a_queued_write_to_who_leaves_ends_the_stream_with_an_error(void **state) {
+static void a_queued_write_to_a_peer_that_disconnects_ends_the_stream_with_an_error(void **state) {
         enum { SIZE = 5000000 };
         Pair *pair = *state;
         char *bytes = NEW0(char, SIZE);
@@ -590,7 +590,7 @@ static void named_on_accepted(void *userdata, Stream *s) {
 }
 
 /* What a long turn is blamed on. */
-static void the_figures_of_a_turn_have_the_names_of_streams(void **state) {
+static void the_statistics_of_a_turn_contain_the_names_of_streams(void **state) {
         enum { SIZE = 1000000 };
         static const StreamEvents events = { .on_read = named_on_read,
                                              .on_drain = named_on_drain,
@@ -660,7 +660,7 @@ static void the_figures_of_a_turn_have_the_names_of_streams(void **state) {
         close(door);
 }
 
-static void writing_to_who_has_left_ends_the_stream_with_an_error(void **state) {
+static void writing_to_a_disconnected_peer_ends_the_stream_with_an_error(void **state) {
         Pair *pair = *state;
         End client, server;
         int r = 0;
@@ -695,7 +695,7 @@ static void crowd_on_accepted(void *userdata, Stream *s) {
 }
 
 /* Some of them in a turn, so that others have theirs between; and none is taken twice. */
-static void a_crowd_at_the_door_is_let_in_completely(void **state) {
+static void all_of_many_simultaneous_connections_are_accepted(void **state) {
         enum {
                 N = 200,
                 PER_TURN = 64 + 1
@@ -725,14 +725,14 @@ static void a_crowd_at_the_door_is_let_in_completely(void **state) {
                 }
         assert_true(per_turn == PER_TURN || (per_turn == 1 && uv_version() > 0x012c02));
         turn(pair, 2);
-        assert_null(pair->loop->first); /* nothing goes on to ask */
+        assert_false(loop_has_deferred(pair->loop)); /* the read loop has ended */
         for (int i = 0; i < N; i++) {
                 stream_close(pair->accepted[i]);
                 close(fds[i]);
         }
 }
 
-static void the_socket_is_for_owner_and_group_and_goes_with_its_listener(void **state) {
+static void the_unix_socket_has_mode_0660_and_is_removed_with_its_listener(void **state) {
         Pair *pair = *state;
         struct stat st;
 
@@ -743,7 +743,7 @@ static void the_socket_is_for_owner_and_group_and_goes_with_its_listener(void **
         assert_int_equal(stat(pair->address, &st), -1);
 }
 
-static void a_socket_that_nobody_answers_is_replaced_and_one_that_is_answered_is_not(void **state) {
+static void a_socket_without_listener_is_replaced_and_one_with_listener_is_not(void **state) {
         Pair *pair = *state;
         struct sockaddr_un a = { .sun_family = AF_UNIX };
         Listener *second = NULL;
@@ -754,7 +754,7 @@ static void a_socket_that_nobody_answers_is_replaced_and_one_that_is_answered_is
         assert_int_equal(
                 pair->net->ops->listen(pair->net, pair->address, pair_on_accepted, pair, &second, &err),
                 -EADDRINUSE);
-        assert_non_null(strstr(err.message, "somebody else does already"));
+        assert_non_null(strstr(err.message, "the address is in use"));
 
         snprintf(pair->address, sizeof(pair->address), "%s/stale", pair->folder);
         snprintf(a.sun_path, sizeof(a.sun_path), "%.90s", pair->address);
@@ -768,7 +768,7 @@ static void a_socket_that_nobody_answers_is_replaced_and_one_that_is_answered_is
         pair->net->ops->unlisten(pair->net, second);
 }
 
-static void a_socket_of_somebody_else_under_the_same_name_stays(void **state) {
+static void a_socket_that_replaced_the_own_one_is_not_removed(void **state) {
         Pair *pair = *state;
         struct sockaddr_un a = { .sun_family = AF_UNIX };
         char path[200];
@@ -787,7 +787,7 @@ static void a_socket_of_somebody_else_under_the_same_name_stays(void **state) {
         close(fd);
 }
 
-static void a_path_is_as_long_as_the_kernel_takes_it(void **state) {
+static void a_socket_path_has_the_maximal_length_of_the_kernel(void **state) {
         static const size_t sizes[] = { 106, 107, 108, 150 };
         Pair *pair = *state;
 
@@ -818,14 +818,14 @@ static void a_path_is_as_long_as_the_kernel_takes_it(void **state) {
         }
 }
 
-static void what_is_no_socket_cannot_be_listened_on(void **state) {
+static void listening_on_a_descriptor_that_is_no_socket_fails(void **state) {
         static const struct {
                 int domain, type;
                 int error;
                 const char *says;
         } rows[] = {
-                { 0, 0, -ENOTSOCK, "cannot listen on descriptor" },
-                { AF_INET, SOCK_DGRAM, -EOPNOTSUPP, "cannot listen: " },
+                { 0, 0, -ENOTSOCK, "Failed to listen on descriptor" },
+                { AF_INET, SOCK_DGRAM, -EOPNOTSUPP, "Failed to listen: " },
         };
         Pair *pair = *state;
 
@@ -844,7 +844,7 @@ static void what_is_no_socket_cannot_be_listened_on(void **state) {
         }
 }
 
-static void a_file_in_the_way_of_a_socket_is_never_removed(void **state) {
+static void a_file_at_the_path_of_a_socket_is_never_removed(void **state) {
         Pair *pair = *state;
         Listener *second = NULL;
         struct stat st;
@@ -858,7 +858,7 @@ static void a_file_in_the_way_of_a_socket_is_never_removed(void **state) {
         assert_int_equal(stat(path, &st), 0);
 }
 
-static void an_address_that_is_none_is_refused_with_what_was_expected(void **state) {
+static void an_invalid_address_is_rejected_with_the_expected_form(void **state) {
         static const char *const bad[] = {
                 "", "localhost:80", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:65536", "::1:80", "[::1]"
         };
@@ -877,7 +877,7 @@ static void an_address_that_is_none_is_refused_with_what_was_expected(void **sta
         }
 }
 
-static void nobody_at_the_door_is_a_refusal_and_a_silent_host_a_time_out(void **state) {
+static void a_port_without_listener_refuses_and_a_silent_host_times_out(void **state) {
         Pair *pair = *state;
         struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
         socklen_t size = sizeof(a);
@@ -908,7 +908,7 @@ static void nobody_at_the_door_is_a_refusal_and_a_silent_host_a_time_out(void **
         close(fd);
 }
 
-static void a_cancelled_connect_is_never_told(void **state) {
+static void a_cancelled_connect_is_never_reported(void **state) {
         Pair *pair = *state;
         End e = { .pair = pair, .connect_error = 1 }, other;
         int error = 0;
@@ -958,7 +958,7 @@ static void stall_on_timer(void *userdata) {
         loop_uv_stop(t->pair->uv);
 }
 
-static void after_a_stall_what_came_meanwhile_is_heard_before_time_outs_are_told(void **state) {
+static void after_a_stall_pending_input_is_read_before_time_outs_fire(void **state) {
         static const StreamEvents events = { .on_read = stall_on_read, .on_close = stall_on_close };
         Stall t = { .pair = *state };
 
@@ -981,37 +981,37 @@ static void after_a_stall_what_came_meanwhile_is_heard_before_time_outs_are_told
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-                T(bytes_go_both_ways_and_nothing_is_told_from_inside_a_call),
-                T(who_is_at_the_other_end_of_a_unix_socket_is_known_and_its_address_empty),
-                T(tcp_streams_know_their_addresses_and_when_the_other_kernel_was_heard),
-                T(nothing_is_read_while_paused_and_the_writer_learns_when_all_has_left),
+                T(bytes_pass_in_both_directions_and_no_event_is_called_from_inside_a_call),
+                T(a_unix_socket_has_peer_credentials_and_an_empty_address),
+                T(tcp_streams_report_addresses_and_the_silence_of_the_peer_kernel),
+                T(a_paused_stream_reads_nothing_and_drain_is_reported),
                 T(shared_bytes_are_held_until_the_last_stream_has_sent_them),
-                T(tcp_sockets_are_tuned_and_probed_more_often_where_somebody_asks_for_that),
+                T(tcp_sockets_have_options_and_monitored_ones_are_probed_more_often),
                 T(tcp_of_version_6_has_its_addresses_in_brackets),
-                T(a_port_is_listened_on_again_while_old_connections_end),
-                T(finishing_sends_everything_first_even_with_bytes_unread),
-                T(a_finished_stream_waits_two_seconds_for_the_other_sides_end),
-                T(the_other_sides_end_is_told_once_and_ends_a_finished_stream_at_once),
+                T(a_port_can_be_reused_while_old_connections_end),
+                T(finishing_sends_all_bytes_first_even_with_unread_input),
+                T(a_finished_stream_waits_two_seconds_for_the_fin_of_the_peer),
+                T(the_fin_of_the_peer_is_reported_once_and_ends_a_finished_stream),
                 T(a_closed_stream_is_neither_finished_nor_paused),
-                T(what_fills_the_buffer_of_the_loop_is_no_end),
-                T(a_stream_that_cannot_be_read_ends),
-                T(dropping_bytes_resets_a_tcp_connection_and_else_it_ends_in_order),
+                T(a_read_that_fills_the_buffer_is_not_the_end),
+                T(a_failed_read_ends_the_stream),
+                T(closing_with_queued_bytes_resets_a_tcp_connection),
                 T(a_reset_ends_a_stream_with_an_error_unless_it_was_finished),
-                T(a_queued_write_to_who_leaves_ends_the_stream_with_an_error),
+                T(a_queued_write_to_a_peer_that_disconnects_ends_the_stream_with_an_error),
                 T(an_error_of_queueing_ends_the_stream),
-                T(the_figures_of_a_turn_have_the_names_of_streams),
-                T(a_socket_of_somebody_else_under_the_same_name_stays),
-                T(a_path_is_as_long_as_the_kernel_takes_it),
-                T(what_is_no_socket_cannot_be_listened_on),
-                T(writing_to_who_has_left_ends_the_stream_with_an_error),
-                T(a_crowd_at_the_door_is_let_in_completely),
-                T(the_socket_is_for_owner_and_group_and_goes_with_its_listener),
-                T(a_socket_that_nobody_answers_is_replaced_and_one_that_is_answered_is_not),
-                T(a_file_in_the_way_of_a_socket_is_never_removed),
-                T(an_address_that_is_none_is_refused_with_what_was_expected),
-                T(nobody_at_the_door_is_a_refusal_and_a_silent_host_a_time_out),
-                T(a_cancelled_connect_is_never_told),
-                T(after_a_stall_what_came_meanwhile_is_heard_before_time_outs_are_told),
+                T(the_statistics_of_a_turn_contain_the_names_of_streams),
+                T(a_socket_that_replaced_the_own_one_is_not_removed),
+                T(a_socket_path_has_the_maximal_length_of_the_kernel),
+                T(listening_on_a_descriptor_that_is_no_socket_fails),
+                T(writing_to_a_disconnected_peer_ends_the_stream_with_an_error),
+                T(all_of_many_simultaneous_connections_are_accepted),
+                T(the_unix_socket_has_mode_0660_and_is_removed_with_its_listener),
+                T(a_socket_without_listener_is_replaced_and_one_with_listener_is_not),
+                T(a_file_at_the_path_of_a_socket_is_never_removed),
+                T(an_invalid_address_is_rejected_with_the_expected_form),
+                T(a_port_without_listener_refuses_and_a_silent_host_times_out),
+                T(a_cancelled_connect_is_never_reported),
+                T(after_a_stall_pending_input_is_read_before_time_outs_fire),
         };
 
         if (argc > 1)

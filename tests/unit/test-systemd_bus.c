@@ -1,4 +1,4 @@
-/* The bus to systemd, with a systemd that a test can hold back, overtake and cut off. */
+/* The bus to systemd, with a systemd that a test can delay, overtake and disconnect. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -26,9 +26,9 @@ typedef struct Fixture {
         FakeBus *fake;
         Systemd *systemd;
         Timer tick;
-        /* what came */
+        /* events */
         unsigned ready, unready, changed, jobs, done, listed, stopping_asked;
-        char last_changed[64], last_job[80], sentence[400];
+        char last_changed[64], last_job[80], message[400];
         int error, list_error;
         SystemdUnit units[8];
         size_t n_units;
@@ -39,159 +39,159 @@ static void on_tick(void *userdata) {
         loop_uv_stop(((Fixture *) userdata)->uv);
 }
 
-#define UNTIL(room, expression)                                                           \
-        do {                                                                              \
-                uint64_t end_ms_ = loop_now_ms((room)->loop) + PATIENCE_MS;               \
-                while (!(expression)) {                                                   \
-                        assert_true(loop_now_ms((room)->loop) < end_ms_);                 \
-                        assert_int_equal(timer_start(&(room)->tick, (room)->loop, 1), 0); \
-                        assert_true(loop_uv_run((room)->uv) >= 0);                        \
-                }                                                                         \
+#define UNTIL(fixture, expression)                                                              \
+        do {                                                                                    \
+                uint64_t end_ms_ = loop_now_ms((fixture)->loop) + PATIENCE_MS;                  \
+                while (!(expression)) {                                                         \
+                        assert_true(loop_now_ms((fixture)->loop) < end_ms_);                    \
+                        assert_int_equal(timer_start(&(fixture)->tick, (fixture)->loop, 1), 0); \
+                        assert_true(loop_uv_run((fixture)->uv) >= 0);                           \
+                }                                                                               \
         } while (false)
 
-/* Everything that is on its way between the two has arrived: a question asked now is answered after it. */
-static void settle(Fixture *room);
+/* Wait until all messages under way have arrived: the reply to a call made now follows them. */
+static void settle(Fixture *fixture);
 
 static void on_ready(void *userdata, bool ready) {
-        Fixture *room = userdata;
+        Fixture *fixture = userdata;
 
-        (*(ready ? &room->ready : &room->unready))++;
+        (*(ready ? &fixture->ready : &fixture->unready))++;
 }
 
 static void on_changed(void *userdata, const char *unit) {
-        Fixture *room = userdata;
+        Fixture *fixture = userdata;
 
-        room->changed++;
-        snprintf(room->last_changed, sizeof(room->last_changed), "%s", unit ?: "all");
+        fixture->changed++;
+        snprintf(fixture->last_changed, sizeof(fixture->last_changed), "%s", unit ?: "all");
 }
 
 static void on_job_removed(void *userdata, const char *unit, const char *result) {
-        Fixture *room = userdata;
+        Fixture *fixture = userdata;
 
-        room->jobs++;
-        snprintf(room->last_job, sizeof(room->last_job), "%s %s", unit, result);
+        fixture->jobs++;
+        snprintf(fixture->last_job, sizeof(fixture->last_job), "%s %s", unit, result);
 }
 
-static void on_done(void *userdata, int error, const char *sentence) {
-        Fixture *room = userdata;
+static void on_done(void *userdata, int error, const char *message) {
+        Fixture *fixture = userdata;
 
-        room->done++;
-        room->error = error;
-        snprintf(room->sentence, sizeof(room->sentence), "%s", sentence);
+        fixture->done++;
+        fixture->error = error;
+        snprintf(fixture->message, sizeof(fixture->message), "%s", message);
 }
 
 static void on_listed(void *userdata, int error, const SystemdUnit *units, size_t n) {
-        Fixture *room = userdata;
+        Fixture *fixture = userdata;
 
-        room->listed++;
-        room->error = room->list_error = error;
-        room->n_units = MIN(n, ELEMENTS(room->units));
-        for (size_t i = 0; i < room->n_units; i++)
-                room->units[i] = units[i];
+        fixture->listed++;
+        fixture->error = fixture->list_error = error;
+        fixture->n_units = MIN(n, ELEMENTS(fixture->units));
+        for (size_t i = 0; i < fixture->n_units; i++)
+                fixture->units[i] = units[i];
 }
 
 static void on_stopping(void *userdata, bool stopping) {
-        Fixture *room = userdata;
+        Fixture *fixture = userdata;
 
-        room->stopping_asked++;
-        room->stopping = stopping;
+        fixture->stopping_asked++;
+        fixture->stopping = stopping;
 }
 
 static int fixture_setup(void **state) {
-        Fixture *room = NEW0(Fixture, 1);
+        Fixture *fixture = NEW0(Fixture, 1);
         Error err = {};
 
-        assert_int_equal(loop_uv_new(&room->uv), 0);
-        room->loop = loop_uv_base(room->uv);
-        room->tick = (Timer) { .fire = on_tick, .userdata = room };
-        room->scratch = scratch_new();
-        room->folder = scratch_path(room->scratch, "units");
-        room->bus_path = scratch_path(room->scratch, "private");
-        room->quadlets = scratch_path(room->scratch, "containers/systemd");
-        room->links = scratch_path(room->scratch, "links");
-        room->generators[0] = room->masked = scratch_path(room->scratch, "first");
-        room->generators[1] = room->vendor = scratch_path(room->scratch, "second");
-        room->fake = fake_bus_new(room->uv, room->bus_path);
-        room->fake->links = room->links;
-        SystemdBusOptions options = { .directory = room->folder,
-                                      .address = room->fake->address,
-                                      .quadlets = room->quadlets,
-                                      .links = room->links,
-                                      .generators = room->generators };
+        assert_int_equal(loop_uv_new(&fixture->uv), 0);
+        fixture->loop = loop_uv_base(fixture->uv);
+        fixture->tick = (Timer) { .fire = on_tick, .userdata = fixture };
+        fixture->scratch = scratch_new();
+        fixture->folder = scratch_path(fixture->scratch, "units");
+        fixture->bus_path = scratch_path(fixture->scratch, "private");
+        fixture->quadlets = scratch_path(fixture->scratch, "containers/systemd");
+        fixture->links = scratch_path(fixture->scratch, "links");
+        fixture->generators[0] = fixture->masked = scratch_path(fixture->scratch, "first");
+        fixture->generators[1] = fixture->vendor = scratch_path(fixture->scratch, "second");
+        fixture->fake = fake_bus_new(fixture->uv, fixture->bus_path);
+        fixture->fake->links = fixture->links;
+        SystemdBusOptions options = { .directory = fixture->folder,
+                                      .address = fixture->fake->address,
+                                      .quadlets = fixture->quadlets,
+                                      .links = fixture->links,
+                                      .generators = fixture->generators };
 
-        assert_int_equal(systemd_bus_new(&room->systemd, room->loop, &options, &err), 0);
-        room->systemd->ops->set_events(room->systemd, &(SystemdEvents) {
-                                                              .on_ready = on_ready,
-                                                              .on_changed = on_changed,
-                                                              .on_job_removed = on_job_removed,
-                                                              .userdata = room,
-                                                      });
-        UNTIL(room, room->ready == 1);
-        text_clear(&room->fake->said);
-        *state = room;
+        assert_int_equal(systemd_bus_new(&fixture->systemd, fixture->loop, &options, &err), 0);
+        fixture->systemd->ops->set_events(fixture->systemd, &(SystemdEvents) {
+                                                                    .on_ready = on_ready,
+                                                                    .on_changed = on_changed,
+                                                                    .on_job_removed = on_job_removed,
+                                                                    .userdata = fixture,
+                                                            });
+        UNTIL(fixture, fixture->ready == 1);
+        text_clear(&fixture->fake->call_log);
+        *state = fixture;
         return 0;
 }
 
 static int fixture_teardown(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        systemd_bus_free(room->systemd);
-        fake_bus_free(room->fake);
-        timer_stop(&room->tick);
-        loop_uv_free(room->uv);
-        free(room->folder);
-        free(room->bus_path);
-        free(room->quadlets);
-        free(room->links);
-        free(room->masked);
-        free(room->vendor);
-        scratch_free(room->scratch);
-        free(room);
+        systemd_bus_free(fixture->systemd);
+        fake_bus_free(fixture->fake);
+        timer_stop(&fixture->tick);
+        loop_uv_free(fixture->uv);
+        free(fixture->folder);
+        free(fixture->bus_path);
+        free(fixture->quadlets);
+        free(fixture->links);
+        free(fixture->masked);
+        free(fixture->vendor);
+        scratch_free(fixture->scratch);
+        free(fixture);
         return 0;
 }
 
-static const SystemdOps *ops(Fixture *room) {
-        return room->systemd->ops;
+static const SystemdOps *ops(Fixture *fixture) {
+        return fixture->systemd->ops;
 }
 
-static void list(Fixture *room, const char *name, bool files) {
-        unsigned before = room->listed;
+static void list(Fixture *fixture, const char *name, bool files) {
+        unsigned before = fixture->listed;
 
-        ops(room)->list(room->systemd, &name, name ? 1 : 0, files, on_listed, room);
-        assert_int_equal(room->listed, before);
-        UNTIL(room, room->listed > before);
+        ops(fixture)->list(fixture->systemd, &name, name ? 1 : 0, files, on_listed, fixture);
+        assert_int_equal(fixture->listed, before);
+        UNTIL(fixture, fixture->listed > before);
 }
 
-static void settle(Fixture *room) {
-        list(room, "settle.service", false);
+static void settle(Fixture *fixture) {
+        list(fixture, "settle.service", false);
 }
 
-/* -- Looking -- */
+/* -- Listings -- */
 
 static void a_connection_subscribes_before_it_is_ready(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        assert_true(ops(room)->is_ready(room->systemd));
-        assert_false(ops(room)->is_stopping(room->systemd));
-        assert_int_equal(room->fake->connections, 1);
-        assert_int_equal(room->fake->calls, 5); /* Subscribe, three of the era, and the state of the system */
+        assert_true(ops(fixture)->is_ready(fixture->systemd));
+        assert_false(ops(fixture)->is_stopping(fixture->systemd));
+        assert_int_equal(fixture->fake->connections, 1);
+        assert_int_equal(fixture->fake->calls, 5); /* Subscribe, three of the era, and SystemState */
 }
 
-static void a_listing_tells_state_properties_and_file(void **state) {
-        Fixture *room = *state;
-        const SystemdUnit *u = room->units;
-        FakeUnit *web = fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
+static void a_listing_returns_state_properties_and_file(void **state) {
+        Fixture *fixture = *state;
+        const SystemdUnit *u = fixture->units;
+        FakeUnit *web = fake_bus_unit(fixture->fake, "web.service", "loaded", "active", "running");
 
-        assert_int_equal(
-                ops(room)->write_file(room->systemd, "web.service", "[Service]\nExecStart=/bin/true\n", 30),
-                0);
-        snprintf(web->fragment, sizeof(web->fragment), "%s/web.service", room->folder);
+        assert_int_equal(ops(fixture)->write_file(fixture->systemd, "web.service",
+                                                  "[Service]\nExecStart=/bin/true\n", 30),
+                         0);
+        snprintf(web->fragment, sizeof(web->fragment), "%s/web.service", fixture->folder);
         web->need_reload = web->job = true;
         web->invocation_size = 16;
         web->invocation[0] = 0xab;
-        list(room, "web.service", false);
-        assert_int_equal(room->error, 0);
-        assert_int_equal(room->n_units, 1);
+        list(fixture, "web.service", false);
+        assert_int_equal(fixture->error, 0);
+        assert_int_equal(fixture->n_units, 1);
         assert_string_equal(u->load, "loaded");
         assert_string_equal(u->active, "active");
         assert_string_equal(u->sub, "running");
@@ -201,267 +201,272 @@ static void a_listing_tells_state_properties_and_file(void **state) {
         assert_int_equal(strlen(u->hash), 40);
 }
 
-static void a_unit_of_the_host_is_not_ours(void **state) {
-        Fixture *room = *state;
-        FakeUnit *ssh = fake_bus_unit(room->fake, "ssh.service", "loaded", "failed", "failed");
+static void a_unit_of_the_host_is_conflicting(void **state) {
+        Fixture *fixture = *state;
+        FakeUnit *ssh = fake_bus_unit(fixture->fake, "ssh.service", "loaded", "failed", "failed");
 
         snprintf(ssh->fragment, sizeof(ssh->fragment), "/usr/lib/systemd/system/ssh.service");
         snprintf(ssh->result, sizeof(ssh->result), "exit-code");
-        list(room, "ssh.service", false);
-        assert_int_equal(room->units[0].owner, SYSTEMD_CONFLICTING);
-        assert_false(room->units[0].has_file);
-        assert_string_equal(room->units[0].fragment, "/usr/lib/systemd/system/ssh.service");
-        assert_string_equal(room->units[0].result, "exit-code");
+        list(fixture, "ssh.service", false);
+        assert_int_equal(fixture->units[0].owner, SYSTEMD_CONFLICTING);
+        assert_false(fixture->units[0].has_file);
+        assert_string_equal(fixture->units[0].fragment, "/usr/lib/systemd/system/ssh.service");
+        assert_string_equal(fixture->units[0].result, "exit-code");
 }
 
-/* systemd goes on to name the link of a unit by which it was read. */
-static void a_unit_whose_runtime_link_is_gone_is_nobodys(void **state) {
-        Fixture *room = *state;
-        FakeUnit *web = fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
+/* systemd continues to report the link from which it read a unit. */
+static void a_unit_whose_runtime_link_is_gone_is_absent(void **state) {
+        Fixture *fixture = *state;
+        FakeUnit *web = fake_bus_unit(fixture->fake, "web.service", "loaded", "active", "running");
         char path[300], ours[300];
 
-        snprintf(web->fragment, sizeof(web->fragment), "%s/web.service", room->links);
-        list(room, "web.service", false);
-        assert_int_equal(room->units[0].owner, SYSTEMD_ABSENT);
+        snprintf(web->fragment, sizeof(web->fragment), "%s/web.service", fixture->links);
+        list(fixture, "web.service", false);
+        assert_int_equal(fixture->units[0].owner, SYSTEMD_ABSENT);
         snprintf(web->load, sizeof(web->load), "masked");
-        list(room, "web.service", false);
-        assert_int_equal(room->units[0].owner, SYSTEMD_CONFLICTING);
+        list(fixture, "web.service", false);
+        assert_int_equal(fixture->units[0].owner, SYSTEMD_CONFLICTING);
         snprintf(web->load, sizeof(web->load), "loaded");
-        assert_int_equal(mkdir(room->links, 0755), 0);
-        snprintf(path, sizeof(path), "%s/web.service", room->links);
+        assert_int_equal(mkdir(fixture->links, 0755), 0);
+        snprintf(path, sizeof(path), "%s/web.service", fixture->links);
         scratch_write(path, "[Service]\n"); /* a file of the host */
-        list(room, "web.service", false);
-        assert_int_equal(room->units[0].owner, SYSTEMD_CONFLICTING);
+        list(fixture, "web.service", false);
+        assert_int_equal(fixture->units[0].owner, SYSTEMD_CONFLICTING);
         assert_int_equal(unlink(path), 0);
-        snprintf(ours, sizeof(ours), "%s/web.service", room->folder);
+        snprintf(ours, sizeof(ours), "%s/web.service", fixture->folder);
         assert_int_equal(symlink(ours, path), 0);
-        list(room, "web.service", false);
-        assert_int_equal(room->units[0].owner, SYSTEMD_OURS);
+        list(fixture, "web.service", false);
+        assert_int_equal(fixture->units[0].owner, SYSTEMD_OURS);
 }
 
-/* systemd answers for an alias with the Id of the unit, which may be asked for in the same call. */
+/* For an alias, systemd returns the Id of the unit, which may be in the same call. */
 static void a_name_that_is_an_alias_or_a_mask_of_the_host_is_conflicting(void **state) {
         static const char *const names[] = { "shop.service", "realshop.service", "masked.service",
                                              "free.service" };
-        Fixture *room = *state;
-        FakeUnit *shop = fake_bus_unit(room->fake, "realshop.service", "loaded", "active", "running");
-        FakeUnit *masked = fake_bus_unit(room->fake, "masked.service", "masked", "inactive", "dead");
+        Fixture *fixture = *state;
+        FakeUnit *shop = fake_bus_unit(fixture->fake, "realshop.service", "loaded", "active", "running");
+        FakeUnit *masked = fake_bus_unit(fixture->fake, "masked.service", "masked", "inactive", "dead");
 
         snprintf(shop->alias, sizeof(shop->alias), "shop.service");
         snprintf(shop->fragment, sizeof(shop->fragment), "/etc/systemd/system/realshop.service");
         snprintf(masked->fragment, sizeof(masked->fragment), "/run/systemd/system/masked.service");
-        assert_int_equal(ops(room)->write_file(room->systemd, "shop.service", "[Service]\n", 10), 0);
-        room->listed = 0;
-        assert_int_equal(ops(room)->list(room->systemd, names, ELEMENTS(names), false, on_listed, room), 0);
-        UNTIL(room, room->listed == 1);
-        assert_int_equal(room->n_units, 4);
+        assert_int_equal(ops(fixture)->write_file(fixture->systemd, "shop.service", "[Service]\n", 10), 0);
+        fixture->listed = 0;
+        assert_int_equal(
+                ops(fixture)->list(fixture->systemd, names, ELEMENTS(names), false, on_listed, fixture), 0);
+        UNTIL(fixture, fixture->listed == 1);
+        assert_int_equal(fixture->n_units, 4);
         for (size_t i = 0; i < 4; i++)
-                assert_string_equal(room->units[i].name, names[i]);
-        assert_int_equal(room->units[0].owner, SYSTEMD_CONFLICTING);
-        assert_string_equal(room->units[0].active, "active");
-        assert_true(room->units[0].has_file);
-        assert_int_equal(room->units[1].owner, SYSTEMD_CONFLICTING);
-        assert_int_equal(room->units[2].owner, SYSTEMD_CONFLICTING);
-        assert_int_equal(room->units[3].owner, SYSTEMD_ABSENT);
+                assert_string_equal(fixture->units[i].name, names[i]);
+        assert_int_equal(fixture->units[0].owner, SYSTEMD_CONFLICTING);
+        assert_string_equal(fixture->units[0].active, "active");
+        assert_true(fixture->units[0].has_file);
+        assert_int_equal(fixture->units[1].owner, SYSTEMD_CONFLICTING);
+        assert_int_equal(fixture->units[2].owner, SYSTEMD_CONFLICTING);
+        assert_int_equal(fixture->units[3].owner, SYSTEMD_ABSENT);
 }
 
-static void a_host_name_in_an_install_section_is_refused_before_anything_is_linked(void **state) {
+static void a_name_of_the_host_in_an_install_section_is_rejected_before_any_link(void **state) {
         static const char *const names[] = { "a.service" };
         static const char text[] = "[Install]\nAlias=hostdb.service\n";
-        Fixture *room = *state;
-        FakeUnit *db = fake_bus_unit(room->fake, "hostdb.service", "loaded", "active", "running");
+        Fixture *fixture = *state;
+        FakeUnit *db = fake_bus_unit(fixture->fake, "hostdb.service", "loaded", "active", "running");
 
         snprintf(db->fragment, sizeof(db->fragment), "/usr/lib/systemd/system/hostdb.service");
-        assert_int_equal(ops(room)->write_file(room->systemd, "a.service", text, strlen(text)), 0);
-        assert_int_equal(ops(room)->link(room->systemd, names, 1, on_done, room), 0);
-        UNTIL(room, room->done == 1);
-        assert_int_equal(room->error, -EEXIST);
-        assert_string_equal(room->sentence,
-                            "its [Install] names hostdb.service, which this host has from elsewhere");
-        assert_string_equal(room->fake->said.chars, "");
+        assert_int_equal(ops(fixture)->write_file(fixture->systemd, "a.service", text, strlen(text)), 0);
+        assert_int_equal(ops(fixture)->link(fixture->systemd, names, 1, on_done, fixture), 0);
+        UNTIL(fixture, fixture->done == 1);
+        assert_int_equal(fixture->error, -EEXIST);
+        assert_string_equal(fixture->message,
+                            "[Install] names hostdb.service, which this host has from another source");
+        assert_string_equal(fixture->fake->call_log.chars, "");
 
-        /* What another unit of ours is called is no matter of the host. */
-        snprintf(db->fragment, sizeof(db->fragment), "%s/hostdb.service", room->folder);
-        assert_int_equal(ops(room)->link(room->systemd, names, 1, on_done, room), 0);
-        UNTIL(room, room->done == 2);
-        assert_int_equal(room->error, 0);
-        assert_non_null(strstr(room->fake->said.chars, "EnableUnitFiles"));
+        /* An alias of another unit of ours does not conflict. */
+        snprintf(db->fragment, sizeof(db->fragment), "%s/hostdb.service", fixture->folder);
+        assert_int_equal(ops(fixture)->link(fixture->systemd, names, 1, on_done, fixture), 0);
+        UNTIL(fixture, fixture->done == 2);
+        assert_int_equal(fixture->error, 0);
+        assert_non_null(strstr(fixture->fake->call_log.chars, "EnableUnitFiles"));
 }
 
-/* It may be stored since a version without that limit, and runs all the same: none of its names becomes one
- * of the host. */
+/* It may be stored since a version without that limit, and runs nevertheless: none of its names becomes a
+ * name of the host. */
 static void a_unit_with_too_many_names_in_its_install_section_is_linked_and_not_enabled(void **state) {
         static const char *const names[] = { "a.service" };
-        Fixture *room = *state;
-        FakeUnit *db = fake_bus_unit(room->fake, "hostdb.service", "loaded", "active", "running");
+        Fixture *fixture = *state;
+        FakeUnit *db = fake_bus_unit(fixture->fake, "hostdb.service", "loaded", "active", "running");
         _cleanup_text_ Text text = {};
 
         snprintf(db->fragment, sizeof(db->fragment), "/usr/lib/systemd/system/hostdb.service");
         text_append(&text, "[Install]\n");
         for (int i = 0; i < 256; i++)
                 text_append(&text, "Also=b.service\n");
-        assert_int_equal(ops(room)->write_file(room->systemd, "a.service", text.chars, text.size), 0);
-        assert_int_equal(ops(room)->link(room->systemd, names, 1, on_done, room), 0);
-        UNTIL(room, room->done == 1);
-        assert_int_equal(room->error, 0);
-        assert_non_null(strstr(room->fake->said.chars, "EnableUnitFiles"));
+        assert_int_equal(ops(fixture)->write_file(fixture->systemd, "a.service", text.chars, text.size), 0);
+        assert_int_equal(ops(fixture)->link(fixture->systemd, names, 1, on_done, fixture), 0);
+        UNTIL(fixture, fixture->done == 1);
+        assert_int_equal(fixture->error, 0);
+        assert_non_null(strstr(fixture->fake->call_log.chars, "EnableUnitFiles"));
 
         text_clear(&text);
         text_append(&text, "[Install]\nAlias=hostdb.service\n");
         for (int i = 0; i < 256; i++)
                 text_append(&text, "Also=b.service\n");
-        text_clear(&room->fake->said);
-        assert_int_equal(ops(room)->write_file(room->systemd, "a.service", text.chars, text.size), 0);
-        assert_int_equal(ops(room)->link(room->systemd, names, 1, on_done, room), 0);
-        UNTIL(room, room->done == 2);
-        assert_int_equal(room->error, 0);
-        assert_non_null(strstr(room->fake->said.chars, "LinkUnitFiles"));
-        assert_null(strstr(room->fake->said.chars, "EnableUnitFiles"));
+        text_clear(&fixture->fake->call_log);
+        assert_int_equal(ops(fixture)->write_file(fixture->systemd, "a.service", text.chars, text.size), 0);
+        assert_int_equal(ops(fixture)->link(fixture->systemd, names, 1, on_done, fixture), 0);
+        UNTIL(fixture, fixture->done == 2);
+        assert_int_equal(fixture->error, 0);
+        assert_non_null(strstr(fixture->fake->call_log.chars, "LinkUnitFiles"));
+        assert_null(strstr(fixture->fake->call_log.chars, "EnableUnitFiles"));
 }
 
 static void a_staged_text_is_put_in_force_without_being_written_again(void **state) {
         static const char one[] = "[Service]\nExecStart=/bin/one\n",
                           two[] = "[Service]\nExecStart=/bin/two\n";
-        Fixture *room = *state;
-        _cleanup_free_ char *file = scratch_path(room->folder, "web.service"), *staged = NULL, *text = NULL;
+        Fixture *fixture = *state;
+        _cleanup_free_ char *file = scratch_path(fixture->folder, "web.service"), *staged = NULL,
+                            *text = NULL;
         char temporary[FILE_TEMPORARY_SIZE];
         struct stat before, after;
 
         file_temporary_name("web.service", temporary);
-        staged = scratch_path(room->folder, temporary);
-        assert_int_equal(ops(room)->write_file(room->systemd, "web.service", one, strlen(one)), 0);
-        assert_int_equal(ops(room)->stage_file(room->systemd, "web.service", two, strlen(two)), 0);
+        staged = scratch_path(fixture->folder, temporary);
+        assert_int_equal(ops(fixture)->write_file(fixture->systemd, "web.service", one, strlen(one)), 0);
+        assert_int_equal(ops(fixture)->stage_file(fixture->systemd, "web.service", two, strlen(two)), 0);
         assert_int_equal(read_file_at(AT_FDCWD, file, 4096, &text, NULL), 0);
         assert_string_equal(text, one);
         assert_int_equal(stat(staged, &before), 0);
-        assert_int_equal(ops(room)->write_file(room->systemd, "web.service", two, strlen(two)), 0);
+        assert_int_equal(ops(fixture)->write_file(fixture->systemd, "web.service", two, strlen(two)), 0);
         assert_int_equal(stat(file, &after), 0);
         assert_int_equal(after.st_ino, before.st_ino);
 
-        /* Another text is written, and what is staged goes with the unit. */
-        assert_int_equal(ops(room)->stage_file(room->systemd, "web.service", two, strlen(two)), 0);
-        assert_int_equal(ops(room)->write_file(room->systemd, "web.service", one, strlen(one)), 0);
+        /* Another text is written, and the staged file is removed with the unit. */
+        assert_int_equal(ops(fixture)->stage_file(fixture->systemd, "web.service", two, strlen(two)), 0);
+        assert_int_equal(ops(fixture)->write_file(fixture->systemd, "web.service", one, strlen(one)), 0);
         assert_int_equal(access(staged, F_OK), -1);
         text = (free(text), NULL);
         assert_int_equal(read_file_at(AT_FDCWD, file, 4096, &text, NULL), 0);
         assert_string_equal(text, one);
-        assert_int_equal(ops(room)->stage_file(room->systemd, "web.service", two, strlen(two)), 0);
-        assert_int_equal(ops(room)->remove_file(room->systemd, "web.service"), 0);
+        assert_int_equal(ops(fixture)->stage_file(fixture->systemd, "web.service", two, strlen(two)), 0);
+        assert_int_equal(ops(fixture)->remove_file(fixture->systemd, "web.service"), 0);
         assert_int_equal(access(staged, F_OK), -1);
 }
 
-/* The others are missing from it, too: they are looked at before systemd reads it. */
-static void an_exchanged_folder_is_told_before_a_file_is_written_in_it(void **state) {
+/* The other files are missing from it, too: they are refreshed before systemd reads the folder. */
+static void a_replaced_folder_is_reported_before_a_file_is_written_to_it(void **state) {
         static const char text[] = "[Service]\nExecStart=/bin/one\n";
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        assert_int_equal(remove_tree_at(AT_FDCWD, room->folder), 0);
-        assert_int_equal(ops(room)->write_file(room->systemd, "a.service", text, strlen(text)),
+        assert_int_equal(remove_tree_at(AT_FDCWD, fixture->folder), 0);
+        assert_int_equal(ops(fixture)->write_file(fixture->systemd, "a.service", text, strlen(text)),
                          0); /* none was in it */
-        assert_int_equal(room->changed, 0);
+        assert_int_equal(fixture->changed, 0);
         for (unsigned i = 1; i <= 2; i++) {
-                assert_int_equal(remove_tree_at(AT_FDCWD, room->folder), 0);
+                assert_int_equal(remove_tree_at(AT_FDCWD, fixture->folder), 0);
                 assert_int_equal(
-                        i == 1 ? ops(room)->write_file(room->systemd, "b.service", text, strlen(text)) :
-                                 ops(room)->stage_file(room->systemd, "b.service", text, strlen(text)),
+                        i == 1 ? ops(fixture)->write_file(fixture->systemd, "b.service", text, strlen(text)) :
+                                 ops(fixture)->stage_file(fixture->systemd, "b.service", text, strlen(text)),
                         -ESTALE);
-                assert_int_equal(room->changed, i);
-                assert_string_equal(room->last_changed, "all");
+                assert_int_equal(fixture->changed, i);
+                assert_string_equal(fixture->last_changed, "all");
         }
-        assert_int_equal(ops(room)->write_file(room->systemd, "b.service", text, strlen(text)), 0);
-        assert_int_equal(remove_tree_at(AT_FDCWD, room->folder), 0);
-        scratch_write(room->folder, "");
-        assert_int_equal(ops(room)->write_file(room->systemd, "b.service", text, strlen(text)), -ENOTDIR);
-        assert_int_equal(ops(room)->stage_file(room->systemd, "b.service", text, strlen(text)), -ENOTDIR);
-        assert_int_equal(room->changed, 2);
+        assert_int_equal(ops(fixture)->write_file(fixture->systemd, "b.service", text, strlen(text)), 0);
+        assert_int_equal(remove_tree_at(AT_FDCWD, fixture->folder), 0);
+        scratch_write(fixture->folder, "");
+        assert_int_equal(ops(fixture)->write_file(fixture->systemd, "b.service", text, strlen(text)),
+                         -ENOTDIR);
+        assert_int_equal(ops(fixture)->stage_file(fixture->systemd, "b.service", text, strlen(text)),
+                         -ENOTDIR);
+        assert_int_equal(fixture->changed, 2);
 }
 
-/* systemd gives the link that "enable" made for an alias as the FragmentPath of that alias: to our file, or
- * to another link to it. The file itself may be gone, with our folder. */
-static void a_name_that_leads_to_a_unit_file_of_ours_is_not_the_hosts(void **state) {
+/* systemd reports the link that "enable" made for an alias as the FragmentPath of that alias: it leads to our
+ * file, or to another link to it. The file itself may be gone, with our folder. */
+static void a_name_that_leads_to_our_unit_file_does_not_conflict(void **state) {
         static const char *const names[] = { "a.service" };
         static const char text[] = "[Install]\nAlias=other.service\n";
-        Fixture *room = *state;
-        FakeUnit *other = fake_bus_unit(room->fake, "other.service", "loaded", "active", "running");
+        Fixture *fixture = *state;
+        FakeUnit *other = fake_bus_unit(fixture->fake, "other.service", "loaded", "active", "running");
         _cleanup_free_ char *ours = NULL, *alias = NULL, *second = NULL;
 
-        assert_true(asprintf(&ours, "%s/a.service", room->folder) > 0);
-        alias = scratch_path(room->scratch, "other.service");
-        second = scratch_path(room->scratch, "second.service");
-        assert_int_equal(ops(room)->write_file(room->systemd, "a.service", text, strlen(text)), 0);
+        assert_true(asprintf(&ours, "%s/a.service", fixture->folder) > 0);
+        alias = scratch_path(fixture->scratch, "other.service");
+        second = scratch_path(fixture->scratch, "second.service");
+        assert_int_equal(ops(fixture)->write_file(fixture->systemd, "a.service", text, strlen(text)), 0);
         assert_int_equal(symlink(ours, alias), 0);
         assert_int_equal(symlink("other.service", second), 0);
 
         snprintf(other->fragment, sizeof(other->fragment), "%s", alias);
-        assert_int_equal(ops(room)->link(room->systemd, names, 1, on_done, room), 0);
-        UNTIL(room, room->done == 1);
-        assert_int_equal(room->error, 0);
+        assert_int_equal(ops(fixture)->link(fixture->systemd, names, 1, on_done, fixture), 0);
+        UNTIL(fixture, fixture->done == 1);
+        assert_int_equal(fixture->error, 0);
         snprintf(other->fragment, sizeof(other->fragment), "%s", second);
-        assert_int_equal(ops(room)->link(room->systemd, names, 1, on_done, room), 0);
-        UNTIL(room, room->done == 2);
-        assert_int_equal(room->error, 0);
+        assert_int_equal(ops(fixture)->link(fixture->systemd, names, 1, on_done, fixture), 0);
+        UNTIL(fixture, fixture->done == 2);
+        assert_int_equal(fixture->error, 0);
 
-        /* One that leads elsewhere, or in a circle, does not. */
+        /* A link to another place, or in a circle, does not. */
         assert_int_equal(unlink(alias), 0);
         assert_int_equal(symlink("/usr/lib/systemd/system/other.service", alias), 0);
-        assert_int_equal(ops(room)->link(room->systemd, names, 1, on_done, room), 0);
-        UNTIL(room, room->done == 3);
-        assert_int_equal(room->error, -EEXIST);
+        assert_int_equal(ops(fixture)->link(fixture->systemd, names, 1, on_done, fixture), 0);
+        UNTIL(fixture, fixture->done == 3);
+        assert_int_equal(fixture->error, -EEXIST);
         assert_int_equal(unlink(alias), 0);
         assert_int_equal(symlink("second.service", alias), 0);
-        assert_int_equal(ops(room)->link(room->systemd, names, 1, on_done, room), 0);
-        UNTIL(room, room->done == 4);
-        assert_int_equal(room->error, -EEXIST);
+        assert_int_equal(ops(fixture)->link(fixture->systemd, names, 1, on_done, fixture), 0);
+        UNTIL(fixture, fixture->done == 4);
+        assert_int_equal(fixture->error, -EEXIST);
 }
 
-/* Of systemd's runtime links those alone go that lead to our files. */
-static void a_mask_of_the_host_is_not_taken_away(void **state) {
+/* Only those of systemd's runtime links are removed that lead to our files. */
+static void a_mask_of_the_host_is_not_removed(void **state) {
         static const char *const names[] = { "ours.service", "masked.service", "none.service" };
         char path[600], target[600];
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        assert_int_equal(mkdir(room->links, 0755), 0);
-        snprintf(path, sizeof(path), "%s/ours.service", room->links);
-        snprintf(target, sizeof(target), "%s/ours.service", room->folder);
+        assert_int_equal(mkdir(fixture->links, 0755), 0);
+        snprintf(path, sizeof(path), "%s/ours.service", fixture->links);
+        snprintf(target, sizeof(target), "%s/ours.service", fixture->folder);
         assert_int_equal(symlink(target, path), 0);
-        snprintf(path, sizeof(path), "%s/masked.service", room->links);
+        snprintf(path, sizeof(path), "%s/masked.service", fixture->links);
         assert_int_equal(symlink("/dev/null", path), 0);
-        assert_int_equal(ops(room)->unlink(room->systemd, names, 3, on_done, room), 0);
-        UNTIL(room, room->done == 1);
-        assert_string_equal(room->fake->said.chars,
+        assert_int_equal(ops(fixture)->unlink(fixture->systemd, names, 3, on_done, fixture), 0);
+        UNTIL(fixture, fixture->done == 1);
+        assert_string_equal(fixture->fake->call_log.chars,
                             "DisableUnitFiles ours.service; "); /* "none" has no link, as after a boot:
-                                                                   systemd would refuse all */
+                                                                   systemd would reject the whole call */
         for (unsigned i = 0; i < 2; i++) {
-                assert_int_equal(ops(room)->unlink(room->systemd, names + 2, 1, on_done, room), 0);
-                UNTIL(room, room->done == i + 2);
-                assert_string_equal(room->fake->said.chars, "DisableUnitFiles ours.service; ");
-                /* Nor has one whose removal was interrupted. */
-                assert_int_equal(ops(room)->write_file(room->systemd, "none.service", "[Service]\n", 10), 0);
+                assert_int_equal(ops(fixture)->unlink(fixture->systemd, names + 2, 1, on_done, fixture), 0);
+                UNTIL(fixture, fixture->done == i + 2);
+                assert_string_equal(fixture->fake->call_log.chars, "DisableUnitFiles ours.service; ");
+                /* Nor has a unit whose removal was interrupted. */
+                assert_int_equal(
+                        ops(fixture)->write_file(fixture->systemd, "none.service", "[Service]\n", 10), 0);
         }
 }
 
-static void what_systemd_does_not_know_is_not_found_and_files_are_listed_when_asked(void **state) {
-        Fixture *room = *state;
+static void units_that_are_not_loaded_are_not_found_and_files_are_listed_on_request(void **state) {
+        Fixture *fixture = *state;
 
-        assert_int_equal(ops(room)->write_file(room->systemd, "b.service", "[Service]\n", 10), 0);
-        list(room, "a.service", true);
-        assert_int_equal(room->n_units, 2);
-        assert_string_equal(room->units[0].name, "a.service");
-        assert_string_equal(room->units[0].load, "not-found");
-        assert_string_equal(room->units[0].active, "inactive");
-        assert_false(room->units[0].has_file);
-        assert_string_equal(room->units[1].name, "b.service");
-        assert_true(room->units[1].has_file);
-        assert_int_equal(ops(room)->remove_file(room->systemd, "b.service"), 0);
-        list(room, NULL, true);
-        assert_int_equal(room->n_units, 0);
+        assert_int_equal(ops(fixture)->write_file(fixture->systemd, "b.service", "[Service]\n", 10), 0);
+        list(fixture, "a.service", true);
+        assert_int_equal(fixture->n_units, 2);
+        assert_string_equal(fixture->units[0].name, "a.service");
+        assert_string_equal(fixture->units[0].load, "not-found");
+        assert_string_equal(fixture->units[0].active, "inactive");
+        assert_false(fixture->units[0].has_file);
+        assert_string_equal(fixture->units[1].name, "b.service");
+        assert_true(fixture->units[1].has_file);
+        assert_int_equal(ops(fixture)->remove_file(fixture->systemd, "b.service"), 0);
+        list(fixture, NULL, true);
+        assert_int_equal(fixture->n_units, 0);
 }
 
-/* CPU time of the whole process, the fake systemd included, for one listing of so many names. */
-static uint64_t list_many(Fixture *room, size_t n) {
+/* Return the CPU time of the whole process, the fake systemd included, for one listing of so many names. */
+static uint64_t list_many(Fixture *fixture, size_t n) {
         char(*texts)[32] = calloc(n, sizeof(*texts));
         const char **names = calloc(n, sizeof(*names));
-        unsigned before = room->listed;
+        unsigned before = fixture->listed;
         struct timespec begin, end;
 
         assert_true(texts && names);
@@ -470,50 +475,50 @@ static uint64_t list_many(Fixture *room, size_t n) {
                 names[i] = texts[i];
         }
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begin);
-        ops(room)->list(room->systemd, names, n, false, on_listed, room);
-        UNTIL(room, room->listed > before);
+        ops(fixture)->list(fixture->systemd, names, n, false, on_listed, fixture);
+        UNTIL(fixture, fixture->listed > before);
         clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end);
-        assert_int_equal(room->error, 0);
+        assert_int_equal(fixture->error, 0);
         free(names);
         free(texts);
         return (end.tv_sec - begin.tv_sec) * UINT64_C(1000000000) + end.tv_nsec - begin.tv_nsec;
 }
 
-static void a_listing_costs_in_the_number_of_its_units(void **state) {
-        Fixture *room = *state;
+static void the_cost_of_a_listing_is_linear_in_its_units(void **state) {
+        Fixture *fixture = *state;
         uint64_t few, many;
 
-        (void) list_many(room, 400); /* memory, and pages of code */
-        few = list_many(room, 400);
-        many = list_many(room, 400 * 10);
-        assert_in_range(many, 0, 30 * few); /* of its square: 100 */
+        (void) list_many(fixture, 400); /* memory, and pages of code */
+        few = list_many(fixture, 400);
+        many = list_many(fixture, 400 * 10);
+        assert_in_range(many, 0, 30 * few); /* quadratic cost: 100 */
 }
 
-static void a_service_and_a_file_that_systemd_knows_by_one_name_are_both_told(void **state) {
+static void a_service_and_a_quadlet_file_of_one_name_are_both_listed(void **state) {
         static const char *const names[] = { "web.container", "web.service", "web.kube", "web.service",
                                              "other.service" };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
-        ops(room)->list(room->systemd, names, ELEMENTS(names), false, on_listed, room);
-        UNTIL(room, room->listed == 1);
-        assert_int_equal(room->n_units, 4);
+        fake_bus_unit(fixture->fake, "web.service", "loaded", "active", "running");
+        ops(fixture)->list(fixture->systemd, names, ELEMENTS(names), false, on_listed, fixture);
+        UNTIL(fixture, fixture->listed == 1);
+        assert_int_equal(fixture->n_units, 4);
         for (size_t i = 0; i < 3; i++) {
-                assert_string_equal(room->units[i].name, names[i]);
-                assert_string_equal(room->units[i].active, "active");
+                assert_string_equal(fixture->units[i].name, names[i]);
+                assert_string_equal(fixture->units[i].active, "active");
         }
-        assert_string_equal(room->units[3].name, "other.service");
-        assert_string_equal(room->units[3].load, "not-found");
+        assert_string_equal(fixture->units[3].name, "other.service");
+        assert_string_equal(fixture->units[3].load, "not-found");
 }
 
-static void a_file_is_read_again_only_when_it_has_changed(void **state) {
-        Fixture *room = *state;
-        _cleanup_free_ char *path = scratch_path(room->folder, "a.service");
+static void a_file_is_read_again_only_after_a_change(void **state) {
+        Fixture *fixture = *state;
+        _cleanup_free_ char *path = scratch_path(fixture->folder, "a.service");
         const RuntimeDirEntry *e = NULL;
         char hash[UNIT_HASH_SIZE];
         RuntimeDir d;
 
-        assert_int_equal(runtime_dir_open(&d, room->folder, room->quadlets, room->links, NULL), 0);
+        assert_int_equal(runtime_dir_open(&d, fixture->folder, fixture->quadlets, fixture->links, NULL), 0);
         assert_int_equal(runtime_dir_write(&d, "a.service", "[Service]\n", 10), 0);
         for (unsigned i = 0; i < 3; i++) {
                 assert_int_equal(runtime_dir_get(&d, "a.service", &e), 0);
@@ -522,7 +527,7 @@ static void a_file_is_read_again_only_when_it_has_changed(void **state) {
         assert_int_equal(d.reads, 1);
         memcpy(hash, e->hash, sizeof(hash));
 
-        scratch_write(path, "[Service]\nExecStart=/bin/x\n"); /* by somebody else */
+        scratch_write(path, "[Service]\nExecStart=/bin/x\n"); /* by another program */
         assert_int_equal(runtime_dir_get(&d, "a.service", &e), 0);
         assert_non_null(e);
         assert_string_not_equal(e->hash, hash);
@@ -534,252 +539,245 @@ static void a_file_is_read_again_only_when_it_has_changed(void **state) {
 }
 
 static void a_units_name_may_be_as_long_as_systemd_allows(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         char name[UNIT_NAME_MAX + 1] = "";
 
         memset(name, 'n', UNIT_NAME_MAX);
         memcpy(name + UNIT_NAME_MAX - strlen(".service"), ".service", strlen(".service"));
-        assert_int_equal(ops(room)->write_file(room->systemd, name, "[Service]\n", 10), 0);
-        list(room, name, false);
-        assert_string_equal(room->units[0].name, name);
-        assert_true(room->units[0].has_file);
+        assert_int_equal(ops(fixture)->write_file(fixture->systemd, name, "[Service]\n", 10), 0);
+        list(fixture, name, false);
+        assert_string_equal(fixture->units[0].name, name);
+        assert_true(fixture->units[0].has_file);
 }
 
-static void signals_tell_whom_to_look_at(void **state) {
-        Fixture *room = *state;
+static void signals_report_the_units_that_changed(void **state) {
+        Fixture *fixture = *state;
 
-        fake_bus_changed(room->fake, "web@1.service");
-        settle(room);
-        assert_int_equal(room->changed, 1);
-        assert_string_equal(room->last_changed, "web@1.service");
-        fake_bus_job_removed(room->fake, 5, "web@1.service", "failed");
-        settle(room);
-        assert_string_equal(room->last_job, "web@1.service failed");
-        fake_bus_job_new(room->fake, "web@2.service");
-        settle(room);
-        assert_string_equal(room->last_changed, "web@2.service");
+        fake_bus_changed(fixture->fake, "web@1.service");
+        settle(fixture);
+        assert_int_equal(fixture->changed, 1);
+        assert_string_equal(fixture->last_changed, "web@1.service");
+        fake_bus_job_removed(fixture->fake, 5, "web@1.service", "failed");
+        settle(fixture);
+        assert_string_equal(fixture->last_job, "web@1.service failed");
+        fake_bus_job_new(fixture->fake, "web@2.service");
+        settle(fixture);
+        assert_string_equal(fixture->last_changed, "web@2.service");
 }
 
 static void signals_without_end_are_read_in_batches(void **state) {
         enum { TURNS = 300, AT_ONCE = 40, IN_ROW = 20, BATCH_MS = 20 };
-        Fixture *room = *state;
-        const SystemdBusCounts *counts = systemd_bus_counts(room->systemd);
-        uint64_t begin_ms = loop_now_ms(room->loop);
+        Fixture *fixture = *state;
+        const SystemdBusCounts *counts = systemd_bus_counts(fixture->systemd);
+        uint64_t begin_ms = loop_now_ms(fixture->loop);
 
         for (unsigned i = 0; i < TURNS; i++) {
                 for (unsigned k = 0; k < AT_ONCE; k++)
-                        fake_bus_changed(room->fake, "web.service");
-                assert_int_equal(timer_start(&room->tick, room->loop, 1), 0);
-                assert_true(loop_uv_run(room->uv) >= 0);
+                        fake_bus_changed(fixture->fake, "web.service");
+                assert_int_equal(timer_start(&fixture->tick, fixture->loop, 1), 0);
+                assert_true(loop_uv_run(fixture->uv) >= 0);
         }
-        UNTIL(room, room->changed == TURNS * AT_ONCE); /* none is lost */
+        UNTIL(fixture, fixture->changed == TURNS * AT_ONCE); /* none is lost */
         assert_int_equal(counts->signals, TURNS * AT_ONCE);
-        assert_in_range(counts->batches, 1, IN_ROW + (loop_now_ms(room->loop) - begin_ms) / BATCH_MS);
+        assert_in_range(counts->batches, 1, IN_ROW + (loop_now_ms(fixture->loop) - begin_ms) / BATCH_MS);
 }
 
-static void what_is_awaited_does_not_wait_for_a_batch(void **state) {
-        Fixture *room = *state;
+static void an_awaited_reply_does_not_wait_for_a_batch(void **state) {
+        Fixture *fixture = *state;
 
         for (unsigned i = 0; i < 300; i++)
-                fake_bus_changed(room->fake, "web.service");
-        UNTIL(room, room->changed == 300);
+                fake_bus_changed(fixture->fake, "web.service");
+        UNTIL(fixture, fixture->changed == 300);
         for (unsigned i = 0; i < 10; i++) {
-                fake_bus_changed(room->fake, "web.service");
-                settle(room); /* the signal was sent before the answer */
-                assert_int_equal(room->changed, 301 + i);
+                fake_bus_changed(fixture->fake, "web.service");
+                settle(fixture); /* the signal was sent before the answer */
+                assert_int_equal(fixture->changed, 301 + i);
         }
 }
 
 static void a_job_of_shutdown_target_is_a_hint_and_the_state_of_the_system_decides(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        fake_bus_job_new(room->fake, "shutdown.target"); /* to stop it, for example */
-        settle(room);
-        settle(room);
-        assert_false(ops(room)->is_stopping(room->systemd));
-        room->fake->state = "stopping";
-        fake_bus_job_new(room->fake, "shutdown.target");
-        UNTIL(room, ops(room)->is_stopping(room->systemd));
+        fake_bus_job_new(fixture->fake, "shutdown.target"); /* to stop it, for example */
+        settle(fixture);
+        settle(fixture);
+        assert_false(ops(fixture)->is_stopping(fixture->systemd));
+        fixture->fake->state = "stopping";
+        fake_bus_job_new(fixture->fake, "shutdown.target");
+        UNTIL(fixture, ops(fixture)->is_stopping(fixture->systemd));
 }
 
 static void a_shutdown_that_is_cancelled_is_taken_back(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        room->fake->state = "stopping";
-        fake_bus_job_new(room->fake, "shutdown.target");
-        UNTIL(room, ops(room)->is_stopping(room->systemd));
-        room->fake->state = "running";
-        fake_bus_job_removed(room->fake, 1, "shutdown.target", "canceled");
-        UNTIL(room, !ops(room)->is_stopping(room->systemd));
-        assert_string_equal(room->last_changed, "all"); /* what was not started meanwhile is */
+        fixture->fake->state = "stopping";
+        fake_bus_job_new(fixture->fake, "shutdown.target");
+        UNTIL(fixture, ops(fixture)->is_stopping(fixture->systemd));
+        fixture->fake->state = "running";
+        fake_bus_job_removed(fixture->fake, 1, "shutdown.target", "canceled");
+        UNTIL(fixture, !ops(fixture)->is_stopping(fixture->systemd));
+        assert_string_equal(fixture->last_changed, "all"); /* delayed starts are made */
 }
 
 static void a_state_that_changes_while_it_is_read_is_read_again(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        room->fake->hold = "Get";
-        fake_bus_job_new(room->fake, "shutdown.target");
-        UNTIL(room, room->fake->n_held == 1);
-        fake_bus_job_new(room->fake, "shutdown.target");
-        fake_bus_job_new(room->fake, "shutdown.target");
-        settle(room);
-        settle(room);
-        assert_int_equal(room->fake->n_held, 1);
-        fake_bus_release(room->fake);
-        room->fake->state = "stopping";
-        UNTIL(room, ops(room)->is_stopping(room->systemd));
+        fixture->fake->hold = "Get";
+        fake_bus_job_new(fixture->fake, "shutdown.target");
+        UNTIL(fixture, fixture->fake->n_held == 1);
+        fake_bus_job_new(fixture->fake, "shutdown.target");
+        fake_bus_job_new(fixture->fake, "shutdown.target");
+        settle(fixture);
+        settle(fixture);
+        assert_int_equal(fixture->fake->n_held, 1);
+        fake_bus_release(fixture->fake);
+        fixture->fake->state = "stopping";
+        UNTIL(fixture, ops(fixture)->is_stopping(fixture->systemd));
 }
 
-/* -- Doing -- */
+/* -- Calls -- */
 
 static void a_start_ends_when_its_job_is_queued(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        ops(room)->start(room->systemd, "web.service", on_done, room);
-        assert_int_equal(room->done, 0);
-        UNTIL(room, room->done == 1);
-        assert_int_equal(room->error, 0);
-        assert_string_equal(room->fake->said.chars, "StartUnit web.service replace; ");
+        ops(fixture)->start(fixture->systemd, "web.service", on_done, fixture);
+        assert_int_equal(fixture->done, 0);
+        UNTIL(fixture, fixture->done == 1);
+        assert_int_equal(fixture->error, 0);
+        assert_string_equal(fixture->fake->call_log.chars, "StartUnit web.service replace; ");
 }
 
-static void a_refused_call_says_what_systemd_said(void **state) {
-        Fixture *room = *state;
+static void a_rejected_call_returns_the_message_of_systemd(void **state) {
+        Fixture *fixture = *state;
 
-        room->fake->fail = "StartUnit";
-        room->fake->fail_name = "org.freedesktop.systemd1.UnitMasked";
-        room->fake->fail_message = "Unit web.service is masked.";
-        ops(room)->start(room->systemd, "web.service", on_done, room);
-        UNTIL(room, room->done == 1);
-        assert_true(room->error < 0);
-        assert_string_equal(room->sentence,
-                            "systemd will not start web.service: Unit web.service is masked.");
-        assert_true(ops(room)->is_ready(room->systemd));
+        fixture->fake->fail = "StartUnit";
+        fixture->fake->fail_name = "org.freedesktop.systemd1.UnitMasked";
+        fixture->fake->fail_message = "Unit web.service is masked.";
+        ops(fixture)->start(fixture->systemd, "web.service", on_done, fixture);
+        UNTIL(fixture, fixture->done == 1);
+        assert_true(fixture->error < 0);
+        assert_string_equal(fixture->message, "systemd rejected StartUnit: Unit web.service is masked.");
+        assert_true(ops(fixture)->is_ready(fixture->systemd));
 }
 
-static int begin_call(Fixture *room, const char *verb, size_t n) {
+static int begin_call(Fixture *fixture, const char *verb, size_t n) {
         static const char *const names[] = { "a.service", "b.service" };
 
         switch (verb[0]) {
         case 'l':
-                return ops(room)->link(room->systemd, names, n, on_done, room);
+                return ops(fixture)->link(fixture->systemd, names, n, on_done, fixture);
         case 'u':
-                return ops(room)->unlink(room->systemd, names, n, on_done, room);
+                return ops(fixture)->unlink(fixture->systemd, names, n, on_done, fixture);
         case 's':
-                return (streq(verb, "stop") ? ops(room)->stop : ops(room)->start)(room->systemd, names[0],
-                                                                                  on_done, room);
+                return (streq(verb, "stop") ? ops(fixture)->stop : ops(fixture)->start)(
+                        fixture->systemd, names[0], on_done, fixture);
         default:
                 return streq(verb, "reload") ?
-                               ops(room)->reload(room->systemd, on_done, room) :
-                               ops(room)->reset_failed(room->systemd, names[0], on_done, room);
+                               ops(fixture)->reload(fixture->systemd, on_done, fixture) :
+                               ops(fixture)->reset_failed(fixture->systemd, names[0], on_done, fixture);
         }
 }
 
-static void each_call_that_is_refused_says_what_was_to_be_done_and_may_succeed_later(void **state) {
+static void each_rejected_call_names_its_method_and_may_succeed_later(void **state) {
         static const struct {
                 const char *verb;
                 size_t n;
-                const char *member, *fail_name, *sentence;
+                const char *member, *fail_name;
                 int error;
         } rows[] = {
-                { "start", 1, "StartUnit", "org.freedesktop.systemd1.UnitExists",
-                  "systemd will not start a.service: no", -EEXIST },
-                { "stop", 1, "StopUnit", "com.example.NotKnown", "systemd will not stop a.service: no",
-                  -EIO },
-                { "reset", 1, "ResetFailedUnit", "System.Error.ENOSPC",
-                  "systemd will not reset a.service: no", -ENOSPC },
-                { "reload", 1, "Reload", "System.Error.ENOSPC", "systemd will not reload its units: no",
-                  -ENOSPC },
-                { "link", 1, "LinkUnitFiles", "org.freedesktop.systemd1.UnitExists",
-                  "systemd will not link a.service: no", -EEXIST },
-                { "link", 2, "LinkUnitFiles", "System.Error.ENOSPC", "systemd will not link the units: no",
-                  -ENOSPC },
-                { "unlink", 2, "DisableUnitFiles", "System.Error.ENOSPC",
-                  "systemd will not unlink the units: no", -ENOSPC },
-                { "link", 2, "LinkUnitFiles", "System.Error.ENOSPC", "systemd will not link the units: no",
-                  -ENOSPC },
-                { "unlink", 1, "DisableUnitFiles", "System.Error.ENOSPC",
-                  "systemd will not unlink a.service: no", -ENOSPC },
+                { "start", 1, "StartUnit", "org.freedesktop.systemd1.UnitExists", -EEXIST },
+                { "stop", 1, "StopUnit", "com.example.NotKnown", -EIO },
+                { "reset", 1, "ResetFailedUnit", "System.Error.ENOSPC", -ENOSPC },
+                { "reload", 1, "Reload", "System.Error.ENOSPC", -ENOSPC },
+                { "link", 1, "LinkUnitFiles", "org.freedesktop.systemd1.UnitExists", -EEXIST },
+                { "link", 2, "LinkUnitFiles", "System.Error.ENOSPC", -ENOSPC },
+                { "unlink", 2, "DisableUnitFiles", "System.Error.ENOSPC", -ENOSPC },
+                { "link", 2, "LinkUnitFiles", "System.Error.ENOSPC", -ENOSPC },
+                { "unlink", 1, "DisableUnitFiles", "System.Error.ENOSPC", -ENOSPC },
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
+        char expected[100];
 
-        assert_int_equal(ops(room)->write_file(room->systemd, "a.service", "[Service]\n", 10), 0);
-        assert_int_equal(ops(room)->write_file(room->systemd, "b.service", "[Service]\n", 10), 0);
-        room->fake->fail_message = "no";
-        room->fake->signals_first = true; /* a stop ends */
+        assert_int_equal(ops(fixture)->write_file(fixture->systemd, "a.service", "[Service]\n", 10), 0);
+        assert_int_equal(ops(fixture)->write_file(fixture->systemd, "b.service", "[Service]\n", 10), 0);
+        fixture->fake->fail_message = "no";
+        fixture->fake->signals_first = true; /* a stop ends */
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                room->fake->fail = rows[i].member;
-                room->fake->fail_name = rows[i].fail_name;
-                assert_int_equal(begin_call(room, rows[i].verb, rows[i].n), 0);
-                UNTIL(room, room->done == 2 * i + 1);
-                assert_string_equal(room->sentence, rows[i].sentence);
-                assert_int_equal(room->error, rows[i].error);
+                fixture->fake->fail = rows[i].member;
+                fixture->fake->fail_name = rows[i].fail_name;
+                assert_int_equal(begin_call(fixture, rows[i].verb, rows[i].n), 0);
+                UNTIL(fixture, fixture->done == 2 * i + 1);
+                snprintf(expected, sizeof(expected), "systemd rejected %s: no", rows[i].member);
+                assert_string_equal(fixture->message, expected);
+                assert_int_equal(fixture->error, rows[i].error);
 
-                room->fake->fail = NULL;
-                assert_int_equal(begin_call(room, rows[i].verb, rows[i].n), 0);
-                UNTIL(room, room->done == 2 * i + 2);
-                assert_string_equal(room->sentence, "");
-                assert_int_equal(room->error, 0);
-                assert_non_null(strstr(room->fake->said.chars, rows[i].member));
-                text_clear(&room->fake->said);
+                fixture->fake->fail = NULL;
+                assert_int_equal(begin_call(fixture, rows[i].verb, rows[i].n), 0);
+                UNTIL(fixture, fixture->done == 2 * i + 2);
+                assert_string_equal(fixture->message, "");
+                assert_int_equal(fixture->error, 0);
+                assert_non_null(strstr(fixture->fake->call_log.chars, rows[i].member));
+                text_clear(&fixture->fake->call_log);
         }
 }
 
 static void a_stop_ends_when_its_job_has_ended(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        ops(room)->stop(room->systemd, "web.service", on_done, room);
-        settle(room);
-        fake_bus_job_removed(room->fake, 99, "web.service", "done"); /* another one's */
-        settle(room);
-        assert_int_equal(room->done, 0);
-        fake_bus_job_removed(room->fake, 1, "web.service", "done");
-        UNTIL(room, room->done == 1);
-        assert_int_equal(room->error, 0);
+        ops(fixture)->stop(fixture->systemd, "web.service", on_done, fixture);
+        settle(fixture);
+        fake_bus_job_removed(fixture->fake, 99, "web.service", "done"); /* another job */
+        settle(fixture);
+        assert_int_equal(fixture->done, 0);
+        fake_bus_job_removed(fixture->fake, 1, "web.service", "done");
+        UNTIL(fixture, fixture->done == 1);
+        assert_int_equal(fixture->error, 0);
 }
 
-static void a_stop_whose_signal_overtakes_the_answer_ends_as_well(void **state) {
-        Fixture *room = *state;
+static void a_stop_whose_signal_overtakes_the_reply_ends_as_well(void **state) {
+        Fixture *fixture = *state;
 
-        room->fake->signals_first = true;
-        ops(room)->stop(room->systemd, "web.service", on_done, room);
-        UNTIL(room, room->done == 1);
-        assert_int_equal(room->error, 0);
-        assert_int_equal(room->jobs, 1);
+        fixture->fake->signals_first = true;
+        ops(fixture)->stop(fixture->systemd, "web.service", on_done, fixture);
+        UNTIL(fixture, fixture->done == 1);
+        assert_int_equal(fixture->error, 0);
+        assert_int_equal(fixture->jobs, 1);
 }
 
-static void linking_enables_what_is_to_be_installed(void **state) {
+static void linking_enables_units_with_an_install_section(void **state) {
         static const char *const names[] = { "a.service", "b.service" };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         char expected[1000];
 
-        assert_int_equal(ops(room)->write_file(room->systemd, "a.service", "[Service]\n", 10), 0);
+        assert_int_equal(ops(fixture)->write_file(fixture->systemd, "a.service", "[Service]\n", 10), 0);
         assert_int_equal(
-                ops(room)->write_file(room->systemd, "b.service", "[Install]\nWantedBy=x.target\n", 28), 0);
-        ops(room)->link(room->systemd, names, 2, on_done, room);
-        UNTIL(room, room->done == 1);
-        ops(room)->reload(room->systemd, on_done, room);
-        UNTIL(room, room->done == 2);
-        ops(room)->unlink(room->systemd, names, 2, on_done, room);
-        UNTIL(room, room->done == 3);
-        ops(room)->reset_failed(room->systemd, "a.service", on_done, room);
-        UNTIL(room, room->done == 4);
+                ops(fixture)->write_file(fixture->systemd, "b.service", "[Install]\nWantedBy=x.target\n", 28),
+                0);
+        ops(fixture)->link(fixture->systemd, names, 2, on_done, fixture);
+        UNTIL(fixture, fixture->done == 1);
+        ops(fixture)->reload(fixture->systemd, on_done, fixture);
+        UNTIL(fixture, fixture->done == 2);
+        ops(fixture)->unlink(fixture->systemd, names, 2, on_done, fixture);
+        UNTIL(fixture, fixture->done == 3);
+        ops(fixture)->reset_failed(fixture->systemd, "a.service", on_done, fixture);
+        UNTIL(fixture, fixture->done == 4);
         snprintf(expected, sizeof(expected),
                  "LinkUnitFiles %s/a.service %s/b.service; EnableUnitFiles %s/b.service; Reload; "
                  "DisableUnitFiles a.service b.service; ResetFailedUnit a.service; ",
-                 room->folder, room->folder, room->folder);
-        assert_string_equal(room->fake->said.chars, expected);
+                 fixture->folder, fixture->folder, fixture->folder);
+        assert_string_equal(fixture->fake->call_log.chars, expected);
 }
 
 /* -- Quadlet files -- */
 
 #define CONTAINER "[Container]\nImage=x\n[Install]\nWantedBy=x.target\n"
 
-/* Its link leads to its file in our folder. */
-static bool is_offered(const Fixture *room, const char *name) {
+/* Return whether the link leads to its file in our folder. */
+static bool is_offered(const Fixture *fixture, const char *name) {
         char path[600], ours[600], target[600] = "";
 
-        snprintf(path, sizeof(path), "%s/%s", room->quadlets, name);
-        snprintf(ours, sizeof(ours), "%s/%s", room->folder, name);
+        snprintf(path, sizeof(path), "%s/%s", fixture->quadlets, name);
+        snprintf(ours, sizeof(ours), "%s/%s", fixture->folder, name);
         return readlink(path, target, sizeof(target) - 1) > 0 && streq(target, ours);
 }
 
@@ -788,159 +786,160 @@ static void touch(const char *folder, const char *name, char ret[static 300]) {
         scratch_write(ret, "x");
 }
 
-static void a_quadlet_file_is_offered_to_the_generator_and_its_service_spoken_of(void **state) {
+static void a_quadlet_file_is_linked_for_the_generator_and_calls_name_its_service(void **state) {
         static const char *const names[] = { "web.container", "data.volume" };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        assert_int_equal(ops(room)->write_file(room->systemd, "web.container", CONTAINER, strlen(CONTAINER)),
-                         0);
-        assert_int_equal(ops(room)->write_file(room->systemd, "data.volume", "[Volume]\n", 9), 0);
-        assert_true(is_offered(room, "web.container"));
+        assert_int_equal(
+                ops(fixture)->write_file(fixture->systemd, "web.container", CONTAINER, strlen(CONTAINER)), 0);
+        assert_int_equal(ops(fixture)->write_file(fixture->systemd, "data.volume", "[Volume]\n", 9), 0);
+        assert_true(is_offered(fixture, "web.container"));
 
-        ops(room)->link(room->systemd, names, 2, on_done, room);
-        UNTIL(room, room->done == 1); /* nothing to say: the reload does it */
-        ops(room)->start(room->systemd, "data.volume", on_done, room);
-        UNTIL(room, room->done == 2);
-        ops(room)->reset_failed(room->systemd, "web.container", on_done, room);
-        UNTIL(room, room->done == 3);
-        ops(room)->unlink(room->systemd, names, 2, on_done, room);
-        UNTIL(room, room->done == 4);
-        assert_int_equal(room->error, 0);
-        assert_string_equal(room->fake->said.chars,
+        ops(fixture)->link(fixture->systemd, names, 2, on_done, fixture);
+        UNTIL(fixture, fixture->done == 1); /* no call: the reload does it */
+        ops(fixture)->start(fixture->systemd, "data.volume", on_done, fixture);
+        UNTIL(fixture, fixture->done == 2);
+        ops(fixture)->reset_failed(fixture->systemd, "web.container", on_done, fixture);
+        UNTIL(fixture, fixture->done == 3);
+        ops(fixture)->unlink(fixture->systemd, names, 2, on_done, fixture);
+        UNTIL(fixture, fixture->done == 4);
+        assert_int_equal(fixture->error, 0);
+        assert_string_equal(fixture->fake->call_log.chars,
                             "StartUnit data-volume.service replace; ResetFailedUnit web.service; Reload; ");
-        assert_false(is_offered(room, "web.container"));
+        assert_false(is_offered(fixture, "web.container"));
 }
 
-static void with_units_of_the_other_kind_each_goes_its_way(void **state) {
+static void units_and_quadlet_files_of_one_call_are_handled_separately(void **state) {
         static const char *const names[] = { "web.container", "a.service" };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         char expected[1000];
 
-        assert_int_equal(ops(room)->write_file(room->systemd, "web.container", CONTAINER, strlen(CONTAINER)),
-                         0);
-        assert_int_equal(ops(room)->write_file(room->systemd, "a.service", "[Service]\n", 10), 0);
-        ops(room)->link(room->systemd, names, 2, on_done, room);
-        UNTIL(room, room->done == 1);
-        ops(room)->unlink(room->systemd, names, 2, on_done, room);
-        UNTIL(room, room->done == 2);
+        assert_int_equal(
+                ops(fixture)->write_file(fixture->systemd, "web.container", CONTAINER, strlen(CONTAINER)), 0);
+        assert_int_equal(ops(fixture)->write_file(fixture->systemd, "a.service", "[Service]\n", 10), 0);
+        ops(fixture)->link(fixture->systemd, names, 2, on_done, fixture);
+        UNTIL(fixture, fixture->done == 1);
+        ops(fixture)->unlink(fixture->systemd, names, 2, on_done, fixture);
+        UNTIL(fixture, fixture->done == 2);
         snprintf(expected, sizeof(expected),
-                 "LinkUnitFiles %s/a.service; DisableUnitFiles a.service; Reload; ", room->folder);
-        assert_string_equal(room->fake->said.chars, expected);
+                 "LinkUnitFiles %s/a.service; DisableUnitFiles a.service; Reload; ", fixture->folder);
+        assert_string_equal(fixture->fake->call_log.chars, expected);
 }
 
-static void its_service_is_ours_if_it_was_made_of_our_file(void **state) {
+static void the_service_of_a_quadlet_file_is_ours_if_it_was_generated_from_our_file(void **state) {
         FakeUnit *web;
-        Fixture *room = *state;
-        SystemdUnit *u = room->units;
+        Fixture *fixture = *state;
+        SystemdUnit *u = fixture->units;
 
-        assert_int_equal(ops(room)->write_file(room->systemd, "web.container", CONTAINER, strlen(CONTAINER)),
-                         0);
-        web = fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
-        touch(room->scratch, "generated", web->fragment);
-        snprintf(web->source, sizeof(web->source), "%s/web.container", room->quadlets);
-        list(room, "web.container", false);
+        assert_int_equal(
+                ops(fixture)->write_file(fixture->systemd, "web.container", CONTAINER, strlen(CONTAINER)), 0);
+        web = fake_bus_unit(fixture->fake, "web.service", "loaded", "active", "running");
+        touch(fixture->scratch, "generated", web->fragment);
+        snprintf(web->source, sizeof(web->source), "%s/web.container", fixture->quadlets);
+        list(fixture, "web.container", false);
         assert_string_equal(u->name, "web.container");
         assert_string_equal(u->active, "active");
         assert_true(u->owner == SYSTEMD_OURS && u->has_file && !u->need_reload);
-        list(room, "web.service", false);
+        list(fixture, "web.service", false);
         assert_string_equal(u->active, "active");
         assert_true(u->owner == SYSTEMD_CONFLICTING && !u->has_file);
 
-        /* systemd has read it again as it was generated: the file is newer. */
-        assert_int_equal(ops(room)->write_file(room->systemd, "web.container", CONTAINER, strlen(CONTAINER)),
-                         0);
-        list(room, "web.container", false);
+        /* systemd has loaded it again as it was generated: the file is newer. */
+        assert_int_equal(
+                ops(fixture)->write_file(fixture->systemd, "web.container", CONTAINER, strlen(CONTAINER)), 0);
+        list(fixture, "web.container", false);
         assert_true(u->owner == SYSTEMD_OURS && u->need_reload);
 
         snprintf(web->source, sizeof(web->source), "/etc/containers/systemd/web.container");
-        list(room, "web.container", false);
+        list(fixture, "web.container", false);
         assert_int_equal(u->owner, SYSTEMD_CONFLICTING);
         web->source[0] = 0; /* a service of the host */
-        list(room, "web.container", false);
+        list(fixture, "web.container", false);
         assert_int_equal(u->owner, SYSTEMD_CONFLICTING);
         assert_string_equal(u->fragment, web->fragment);
 }
 
 static void a_source_that_is_not_ours_is_neither_replaced_nor_removed(void **state) {
         static const char *const name = "web.container";
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         char path[300];
 
         assert_int_equal(
-                ops(room)->write_file(room->systemd, "other.container", CONTAINER, strlen(CONTAINER)),
+                ops(fixture)->write_file(fixture->systemd, "other.container", CONTAINER, strlen(CONTAINER)),
                 0); /* makes the folder */
-        touch(room->quadlets, name, path);
-        assert_int_equal(ops(room)->write_file(room->systemd, name, CONTAINER, strlen(CONTAINER)), -EEXIST);
-        ops(room)->unlink(room->systemd, &name, 1, on_done, room);
-        UNTIL(room, room->done == 1);
-        assert_int_equal(ops(room)->remove_file(room->systemd, name), 0);
+        touch(fixture->quadlets, name, path);
+        assert_int_equal(ops(fixture)->write_file(fixture->systemd, name, CONTAINER, strlen(CONTAINER)),
+                         -EEXIST);
+        ops(fixture)->unlink(fixture->systemd, &name, 1, on_done, fixture);
+        UNTIL(fixture, fixture->done == 1);
+        assert_int_equal(ops(fixture)->remove_file(fixture->systemd, name), 0);
         assert_int_equal(access(path, F_OK), 0);
 }
 
-static void what_happens_to_its_service_is_told_of_both(void **state) {
-        Fixture *room = *state;
+static void changes_of_a_service_are_reported_for_its_quadlet_file_too(void **state) {
+        Fixture *fixture = *state;
 
-        assert_int_equal(ops(room)->write_file(room->systemd, "data.volume", "[Volume]\n", 9), 0);
-        fake_bus_job_removed(room->fake, 9, "data-volume.service", "done");
-        UNTIL(room, room->jobs == 2);
-        assert_string_equal(room->last_job, "data.volume done");
-        fake_bus_job_removed(room->fake, 9, "other-volume.service", "done");
-        UNTIL(room, room->jobs == 3);
-        assert_string_equal(room->last_job, "other-volume.service done");
+        assert_int_equal(ops(fixture)->write_file(fixture->systemd, "data.volume", "[Volume]\n", 9), 0);
+        fake_bus_job_removed(fixture->fake, 9, "data-volume.service", "done");
+        UNTIL(fixture, fixture->jobs == 2);
+        assert_string_equal(fixture->last_job, "data.volume done");
+        fake_bus_job_removed(fixture->fake, 9, "other-volume.service", "done");
+        UNTIL(fixture, fixture->jobs == 3);
+        assert_string_equal(fixture->last_job, "other-volume.service done");
 }
 
 static void the_first_generator_of_the_name_counts_unless_it_is_masked(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         char path[300];
 
-        assert_false(ops(room)->has_quadlet(room->systemd));
-        assert_int_equal(mkdir(room->vendor, 0755), 0);
-        touch(room->vendor, "podman-system-generator", path);
-        assert_false(ops(room)->has_quadlet(room->systemd)); /* cannot be executed */
+        assert_false(ops(fixture)->has_quadlet(fixture->systemd));
+        assert_int_equal(mkdir(fixture->vendor, 0755), 0);
+        touch(fixture->vendor, "podman-system-generator", path);
+        assert_false(ops(fixture)->has_quadlet(fixture->systemd)); /* cannot be executed */
         assert_int_equal(chmod(path, 0755), 0);
-        assert_true(ops(room)->has_quadlet(room->systemd));
-        assert_int_equal(mkdir(room->masked, 0755), 0);
-        snprintf(path, sizeof(path), "%s/podman-system-generator", room->masked);
+        assert_true(ops(fixture)->has_quadlet(fixture->systemd));
+        assert_int_equal(mkdir(fixture->masked, 0755), 0);
+        snprintf(path, sizeof(path), "%s/podman-system-generator", fixture->masked);
         assert_int_equal(symlink("/dev/null", path), 0);
-        assert_false(ops(room)->has_quadlet(room->systemd));
+        assert_false(ops(fixture)->has_quadlet(fixture->systemd));
 }
 
-/* -- Trouble -- */
+/* -- Failures -- */
 
-static void while_systemd_reloads_nothing_is_known_and_calls_still_arrive(void **state) {
-        Fixture *room = *state;
+static void while_systemd_reloads_the_bus_is_not_ready_and_calls_still_arrive(void **state) {
+        Fixture *fixture = *state;
 
-        room->fake->hold = "Reload";
-        ops(room)->reload(room->systemd, on_done, room);
-        fake_bus_reloading(room->fake, true);
-        UNTIL(room, room->unready == 1);
-        assert_false(ops(room)->is_ready(room->systemd));
-        ops(room)->start(room->systemd, "web.service", on_done, room);
-        UNTIL(room, room->done == 1);
-        fake_bus_reloading(room->fake, false);
-        fake_bus_release(room->fake);
-        UNTIL(room, room->ready == 2 && room->done == 2);
-        assert_int_equal(room->error, 0);
+        fixture->fake->hold = "Reload";
+        ops(fixture)->reload(fixture->systemd, on_done, fixture);
+        fake_bus_reloading(fixture->fake, true);
+        UNTIL(fixture, fixture->unready == 1);
+        assert_false(ops(fixture)->is_ready(fixture->systemd));
+        ops(fixture)->start(fixture->systemd, "web.service", on_done, fixture);
+        UNTIL(fixture, fixture->done == 1);
+        fake_bus_reloading(fixture->fake, false);
+        fake_bus_release(fixture->fake);
+        UNTIL(fixture, fixture->ready == 2 && fixture->done == 2);
+        assert_int_equal(fixture->error, 0);
 }
 
 static void a_service_is_oneshot_only_where_it_does_not_remain_after_its_exit(void **state) {
-        Fixture *room = *state;
-        FakeUnit *u = fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
+        Fixture *fixture = *state;
+        FakeUnit *u = fake_bus_unit(fixture->fake, "web.service", "loaded", "inactive", "dead");
 
         for (unsigned i = 0; i < 4; i++) {
                 u->oneshot = i & 1;
                 u->remains = i & 2;
-                list(room, "web.service", false);
-                assert_int_equal(room->error, 0);
-                assert_int_equal(room->units[0].oneshot, i == 1);
+                list(fixture, "web.service", false);
+                assert_int_equal(fixture->error, 0);
+                assert_int_equal(fixture->units[0].oneshot, i == 1);
         }
 }
 
-/* What a unit is bound to must run, and what it is in conflict with must have ended for good. */
-static void a_unit_is_held_by_the_states_of_those_that_it_depends_on(void **state) {
+/* A unit that it is bound to must run, and a conflicting one must have stopped, without a job. */
+static void a_unit_is_held_by_the_states_of_its_dependencies(void **state) {
         static const struct {
-                const char *kind,
-                        *active; /* BindsTo=, Conflicts=, Requires=; the other's state, NULL: there is none */
+                const char *kind, *active; /* BindsTo=, Conflicts=, Requires=; the state of the other unit;
+                                              NULL: it does not exist */
                 bool job, held;
                 const char *other; /* NULL: another service */
         } rows[] = {
@@ -955,48 +954,48 @@ static void a_unit_is_held_by_the_states_of_those_that_it_depends_on(void **stat
                 { "r", "active", false, false },    { "r", "reloading", false, false },
                 { "r", "inactive", false, true },
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        assert_int_equal(ops(room)->write_file(room->systemd, "web.service", "[Service]\n", 10), 0);
+        assert_int_equal(ops(fixture)->write_file(fixture->systemd, "web.service", "[Service]\n", 10), 0);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 const char *name = rows[i].other ?: "other.service";
                 FakeUnit *u, *other;
 
-                room->fake->n_units = 0;
-                u = fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
+                fixture->fake->n_units = 0;
+                u = fake_bus_unit(fixture->fake, "web.service", "loaded", "inactive", "dead");
                 snprintf(rows[i].kind[0] == 'c' ? u->conflicts :
                          rows[i].kind[0] == 'b' ? u->binds_to :
                                                   u->requires,
                          sizeof(u->conflicts), "%s", name);
                 if (rows[i].active) {
-                        other = fake_bus_unit(room->fake, name, "loaded", rows[i].active, "dead");
+                        other = fake_bus_unit(fixture->fake, name, "loaded", rows[i].active, "dead");
                         other->job = rows[i].job;
                 }
-                list(room, "web.service", false);
-                assert_int_equal(room->error, 0);
-                if (room->units[0].held != rows[i].held)
+                list(fixture, "web.service", false);
+                assert_int_equal(fixture->error, 0);
+                if (fixture->units[0].held != rows[i].held)
                         fail_msg("%s %s is %s: %s", rows[i].kind, name, rows[i].active ?: "not there",
                                  rows[i].held ? "not held" : "held");
         }
-        /* 64 of them are looked at. */
+        /* 64 of them are read. */
         for (unsigned n_idle = 63; n_idle < 65; n_idle++) {
                 FakeUnit *u;
 
-                room->fake->n_units = 0;
-                u = fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
+                fixture->fake->n_units = 0;
+                u = fake_bus_unit(fixture->fake, "web.service", "loaded", "inactive", "dead");
                 u->n_idle = n_idle;
                 snprintf(u->conflicts, sizeof(u->conflicts), "other.service");
-                fake_bus_unit(room->fake, "idle.service", "loaded", "inactive", "dead");
-                fake_bus_unit(room->fake, "other.service", "loaded", "active", "running");
-                list(room, "web.service", false);
-                assert_int_equal(room->error, 0);
-                assert_int_equal(room->units[0].held, n_idle < 64);
+                fake_bus_unit(fixture->fake, "idle.service", "loaded", "inactive", "dead");
+                fake_bus_unit(fixture->fake, "other.service", "loaded", "active", "running");
+                list(fixture, "web.service", false);
+                assert_int_equal(fixture->error, 0);
+                assert_int_equal(fixture->units[0].held, n_idle < 64);
         }
 }
 
-/* It says nothing about the unit, and must not be read as "none"; that a type of units has no such property
- * does. */
-static void a_property_that_is_not_answered_or_makes_no_sense_fails_the_listing(void **state) {
+/* It does not describe the unit, and must not be read as "none"; a property that the unit type lacks is
+ * "none". */
+static void a_missing_or_invalid_property_fails_the_listing(void **state) {
         static const struct {
                 const char *property, *of;
         } rows[] = {
@@ -1007,189 +1006,189 @@ static void a_property_that_is_not_answered_or_makes_no_sense_fails_the_listing(
                 { "ActiveState", "other.service" },    { "Job", "other.service" },
         };
         static const char *const names[] = { "web.service", "web.container" };
-        Fixture *room = *state;
-        FakeUnit *u = fake_bus_unit(room->fake, "web.service", "loaded", "inactive", "dead");
-        _cleanup_free_ char *file = scratch_path(room->folder, "web.service");
+        Fixture *fixture = *state;
+        FakeUnit *u = fake_bus_unit(fixture->fake, "web.service", "loaded", "inactive", "dead");
+        _cleanup_free_ char *file = scratch_path(fixture->folder, "web.service");
 
         scratch_write(file, "[Service]\n");
-        fake_bus_unit(room->fake, "other.service", "loaded", "inactive", "dead");
+        fake_bus_unit(fixture->fake, "other.service", "loaded", "inactive", "dead");
         snprintf(u->conflicts, sizeof(u->conflicts), "other.service");
         for (size_t i = 0; i < 2 * ELEMENTS(rows) + 1; i++) {
                 bool fails = i < 2 * ELEMENTS(rows);
 
-                room->fake->fails_typed = i % 2;
-                room->fake->fail_property = fails ? rows[i / 2].property : NULL;
-                room->fake->fail_property_of = fails ? rows[i / 2].of : NULL;
-                ops(room)->list(room->systemd, names, ELEMENTS(names), false, on_listed, room);
-                UNTIL(room, room->listed == i + 1);
-                if (room->error != (!fails ? 0 : i % 2 ? -ENXIO : -ETIMEDOUT))
-                        fail_msg("%s: %d", fails ? rows[i / 2].property : "all", room->error);
+                fixture->fake->fails_typed = i % 2;
+                fixture->fake->fail_property = fails ? rows[i / 2].property : NULL;
+                fixture->fake->fail_property_of = fails ? rows[i / 2].of : NULL;
+                ops(fixture)->list(fixture->systemd, names, ELEMENTS(names), false, on_listed, fixture);
+                UNTIL(fixture, fixture->listed == i + 1);
+                if (fixture->error != (!fails ? 0 : i % 2 ? -ENXIO : -ETIMEDOUT))
+                        fail_msg("%s: %d", fails ? rows[i / 2].property : "all", fixture->error);
         }
-        assert_int_equal(room->n_units, ELEMENTS(names));
-        assert_false(room->units[0].held);
+        assert_int_equal(fixture->n_units, ELEMENTS(names));
+        assert_false(fixture->units[0].held);
 }
 
-static void a_lost_connection_answers_all_that_was_under_way_and_comes_back(void **state) {
+static void a_lost_connection_ends_all_calls_under_way_and_is_reopened(void **state) {
         static const char *const name = "web.service";
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        room->fake->hold = "StartUnit";
-        ops(room)->start(room->systemd, name, on_done, room);
-        ops(room)->stop(room->systemd, "other.service", on_done, room); /* its job never ends */
-        UNTIL(room, room->fake->n_held == 1 && room->fake->n_jobs == 1);
-        settle(room);
-        assert_int_equal(room->done, 0);
-        room->fake->hold = "ListUnitsByNames";
-        ops(room)->list(room->systemd, &name, 1, false, on_listed, room);
-        UNTIL(room, room->fake->n_held == 2);
-        room->fake->hold = NULL;
+        fixture->fake->hold = "StartUnit";
+        ops(fixture)->start(fixture->systemd, name, on_done, fixture);
+        ops(fixture)->stop(fixture->systemd, "other.service", on_done, fixture); /* its job never ends */
+        UNTIL(fixture, fixture->fake->n_held == 1 && fixture->fake->n_jobs == 1);
+        settle(fixture);
+        assert_int_equal(fixture->done, 0);
+        fixture->fake->hold = "ListUnitsByNames";
+        ops(fixture)->list(fixture->systemd, &name, 1, false, on_listed, fixture);
+        UNTIL(fixture, fixture->fake->n_held == 2);
+        fixture->fake->hold = NULL;
 
-        fake_bus_disconnect(room->fake);
-        UNTIL(room, room->done == 2 && room->listed == 2);
-        assert_true(room->error == -ECONNRESET || room->error == -ETIMEDOUT);
-        assert_int_equal(room->list_error, -ETIMEDOUT); /* of sd-bus */
-        assert_int_equal(room->unready, 1);
-        UNTIL(room, room->ready == 2);
-        assert_int_equal(room->fake->connections, 2);
-        ops(room)->start(room->systemd, name, on_done, room);
-        UNTIL(room, room->done == 3);
-        assert_int_equal(room->error, 0);
+        fake_bus_disconnect(fixture->fake);
+        UNTIL(fixture, fixture->done == 2 && fixture->listed == 2);
+        assert_true(fixture->error == -ECONNRESET || fixture->error == -ETIMEDOUT);
+        assert_int_equal(fixture->list_error, -ETIMEDOUT); /* of sd-bus */
+        assert_int_equal(fixture->unready, 1);
+        UNTIL(fixture, fixture->ready == 2);
+        assert_int_equal(fixture->fake->connections, 2);
+        ops(fixture)->start(fixture->systemd, name, on_done, fixture);
+        UNTIL(fixture, fixture->done == 3);
+        assert_int_equal(fixture->error, 0);
 }
 
-static void a_connection_that_does_not_tell_the_state_is_closed_and_made_again(void **state) {
+static void a_connection_without_the_system_state_is_closed_and_reopened(void **state) {
         static const char *const names[] = { "web.service" };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        room->fake->fail = "Get";
-        room->fake->fail_name = "org.freedesktop.DBus.Error.NoReply";
-        room->fake->fail_message = "Method call timed out";
-        fake_bus_disconnect(room->fake);
-        UNTIL(room, room->fake->connections == 3);
-        assert_false(ops(room)->is_ready(room->systemd));
-        room->fake->fail = NULL;
-        UNTIL(room, room->ready == 2);
-        list(room, "web.service", false);
-        assert_int_equal(room->error, 0);
+        fixture->fake->fail = "Get";
+        fixture->fake->fail_name = "org.freedesktop.DBus.Error.NoReply";
+        fixture->fake->fail_message = "Method call timed out";
+        fake_bus_disconnect(fixture->fake);
+        UNTIL(fixture, fixture->fake->connections == 3);
+        assert_false(ops(fixture)->is_ready(fixture->systemd));
+        fixture->fake->fail = NULL;
+        UNTIL(fixture, fixture->ready == 2);
+        list(fixture, "web.service", false);
+        assert_int_equal(fixture->error, 0);
 
-        /* A listing that is under way is answered at once, and not with what has come of it. */
-        fake_bus_unit(room->fake, "web.service", "loaded", "active", "running");
-        room->fake->hold = "ListUnitsByNames";
-        ops(room)->list(room->systemd, names, 1, false, on_listed, room);
-        UNTIL(room, room->fake->n_held == 1);
-        room->fake->fail = "Get";
-        fake_bus_job_new(room->fake, "shutdown.target");
-        UNTIL(room, room->listed == 2);
-        assert_int_equal(room->list_error, -ECONNRESET);
-        assert_int_equal(room->n_units, 0);
-        room->fake->hold = room->fake->fail = NULL;
-        UNTIL(room, room->ready == 3);
+        /* A listing under way ends at once, without a partial result. */
+        fake_bus_unit(fixture->fake, "web.service", "loaded", "active", "running");
+        fixture->fake->hold = "ListUnitsByNames";
+        ops(fixture)->list(fixture->systemd, names, 1, false, on_listed, fixture);
+        UNTIL(fixture, fixture->fake->n_held == 1);
+        fixture->fake->fail = "Get";
+        fake_bus_job_new(fixture->fake, "shutdown.target");
+        UNTIL(fixture, fixture->listed == 2);
+        assert_int_equal(fixture->list_error, -ECONNRESET);
+        assert_int_equal(fixture->n_units, 0);
+        fixture->fake->hold = fixture->fake->fail = NULL;
+        UNTIL(fixture, fixture->ready == 3);
 }
 
-static void while_there_is_no_connection_calls_say_so(void **state) {
-        Fixture *room = *state;
+static void without_a_connection_calls_fail(void **state) {
+        Fixture *fixture = *state;
 
-        fake_bus_disconnect(room->fake);
-        UNTIL(room, room->unready == 1);
-        ops(room)->start(room->systemd, "web.service", on_done, room);
-        assert_int_equal(room->done, 0);
-        UNTIL(room, room->done == 1);
-        assert_int_equal(room->error, -ENOTCONN); /* it never left */
-        list(room, "web.service", false);
-        assert_int_equal(room->error, -ENOTCONN);
-        assert_int_equal(room->n_units, 0);
+        fake_bus_disconnect(fixture->fake);
+        UNTIL(fixture, fixture->unready == 1);
+        ops(fixture)->start(fixture->systemd, "web.service", on_done, fixture);
+        assert_int_equal(fixture->done, 0);
+        UNTIL(fixture, fixture->done == 1);
+        assert_int_equal(fixture->error, -ENOTCONN); /* never sent */
+        list(fixture, "web.service", false);
+        assert_int_equal(fixture->error, -ENOTCONN);
+        assert_int_equal(fixture->n_units, 0);
 }
 
-static void who_goes_answers_all_that_was_under_way(void **state) {
+static void freeing_the_bus_ends_all_calls_under_way(void **state) {
         static const char *const name = "web.service";
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        room->fake->hold = "StartUnit";
-        ops(room)->start(room->systemd, name, on_done, room);
-        ops(room)->list(room->systemd, &name, 1, false, on_listed, room);
-        room->systemd = systemd_bus_free(room->systemd);
-        assert_int_equal(room->done, 1);
-        assert_int_equal(room->listed, 1);
-        assert_true(room->error < 0);
+        fixture->fake->hold = "StartUnit";
+        ops(fixture)->start(fixture->systemd, name, on_done, fixture);
+        ops(fixture)->list(fixture->systemd, &name, 1, false, on_listed, fixture);
+        fixture->systemd = systemd_bus_free(fixture->systemd);
+        assert_int_equal(fixture->done, 1);
+        assert_int_equal(fixture->listed, 1);
+        assert_true(fixture->error < 0);
 }
 
-static void an_answer_that_is_none_fails_the_listing(void **state) {
-        Fixture *room = *state;
+static void an_invalid_reply_fails_the_listing(void **state) {
+        Fixture *fixture = *state;
 
-        room->fake->fail = "ListUnitsByNames";
-        room->fake->fail_name = "org.freedesktop.DBus.Error.UnknownMethod";
-        room->fake->fail_message = "what?";
-        list(room, "web.service", false);
-        assert_true(room->error < 0);
-        assert_int_equal(room->n_units, 0);
+        fixture->fake->fail = "ListUnitsByNames";
+        fixture->fake->fail_name = "org.freedesktop.DBus.Error.UnknownMethod";
+        fixture->fake->fail_message = "what?";
+        list(fixture, "web.service", false);
+        assert_true(fixture->error < 0);
+        assert_int_equal(fixture->n_units, 0);
 }
 
-static void whether_the_host_goes_down_is_asked_and_not_waited_for(void **state) {
-        Fixture *room = *state;
+static void the_shutdown_state_is_read_with_a_time_limit(void **state) {
+        Fixture *fixture = *state;
 
-        systemd_bus_read_stopping(room->systemd, on_stopping, room);
-        UNTIL(room, room->stopping_asked == 1);
-        assert_false(room->stopping);
-        room->fake->hold = "Get";
-        systemd_bus_read_stopping(room->systemd, on_stopping, room);
-        UNTIL(room, room->stopping_asked == 2);
-        assert_false(room->stopping);
-        fake_bus_release(room->fake);
-        settle(room);
-        assert_int_equal(room->stopping_asked, 2);
-        room->fake->state = "stopping";
-        systemd_bus_read_stopping(room->systemd, on_stopping, room);
-        UNTIL(room, room->stopping_asked == 3);
-        assert_true(room->stopping);
-        assert_true(ops(room)->is_stopping(room->systemd));
+        systemd_bus_read_stopping(fixture->systemd, on_stopping, fixture);
+        UNTIL(fixture, fixture->stopping_asked == 1);
+        assert_false(fixture->stopping);
+        fixture->fake->hold = "Get";
+        systemd_bus_read_stopping(fixture->systemd, on_stopping, fixture);
+        UNTIL(fixture, fixture->stopping_asked == 2);
+        assert_false(fixture->stopping);
+        fake_bus_release(fixture->fake);
+        settle(fixture);
+        assert_int_equal(fixture->stopping_asked, 2);
+        fixture->fake->state = "stopping";
+        systemd_bus_read_stopping(fixture->systemd, on_stopping, fixture);
+        UNTIL(fixture, fixture->stopping_asked == 3);
+        assert_true(fixture->stopping);
+        assert_true(ops(fixture)->is_stopping(fixture->systemd));
 }
 
 int main(void) {
-#define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
+#define in_fixture(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
         const struct CMUnitTest tests[] = {
-                in_a_room(a_connection_subscribes_before_it_is_ready),
-                in_a_room(a_listing_tells_state_properties_and_file),
-                in_a_room(a_unit_of_the_host_is_not_ours),
-                in_a_room(a_unit_whose_runtime_link_is_gone_is_nobodys),
-                in_a_room(a_name_that_is_an_alias_or_a_mask_of_the_host_is_conflicting),
-                in_a_room(a_host_name_in_an_install_section_is_refused_before_anything_is_linked),
-                in_a_room(a_unit_with_too_many_names_in_its_install_section_is_linked_and_not_enabled),
-                in_a_room(a_staged_text_is_put_in_force_without_being_written_again),
-                in_a_room(an_exchanged_folder_is_told_before_a_file_is_written_in_it),
-                in_a_room(a_name_that_leads_to_a_unit_file_of_ours_is_not_the_hosts),
-                in_a_room(a_mask_of_the_host_is_not_taken_away),
-                in_a_room(what_systemd_does_not_know_is_not_found_and_files_are_listed_when_asked),
-                in_a_room(a_listing_costs_in_the_number_of_its_units),
-                in_a_room(a_service_and_a_file_that_systemd_knows_by_one_name_are_both_told),
-                in_a_room(a_file_is_read_again_only_when_it_has_changed),
-                in_a_room(a_units_name_may_be_as_long_as_systemd_allows),
-                in_a_room(signals_tell_whom_to_look_at),
-                in_a_room(signals_without_end_are_read_in_batches),
-                in_a_room(what_is_awaited_does_not_wait_for_a_batch),
-                in_a_room(a_job_of_shutdown_target_is_a_hint_and_the_state_of_the_system_decides),
-                in_a_room(a_shutdown_that_is_cancelled_is_taken_back),
-                in_a_room(a_state_that_changes_while_it_is_read_is_read_again),
-                in_a_room(a_start_ends_when_its_job_is_queued),
-                in_a_room(a_refused_call_says_what_systemd_said),
-                in_a_room(each_call_that_is_refused_says_what_was_to_be_done_and_may_succeed_later),
-                in_a_room(a_stop_ends_when_its_job_has_ended),
-                in_a_room(a_stop_whose_signal_overtakes_the_answer_ends_as_well),
-                in_a_room(linking_enables_what_is_to_be_installed),
-                in_a_room(a_quadlet_file_is_offered_to_the_generator_and_its_service_spoken_of),
-                in_a_room(with_units_of_the_other_kind_each_goes_its_way),
-                in_a_room(its_service_is_ours_if_it_was_made_of_our_file),
-                in_a_room(a_source_that_is_not_ours_is_neither_replaced_nor_removed),
-                in_a_room(what_happens_to_its_service_is_told_of_both),
-                in_a_room(the_first_generator_of_the_name_counts_unless_it_is_masked),
-                in_a_room(while_systemd_reloads_nothing_is_known_and_calls_still_arrive),
-                in_a_room(a_lost_connection_answers_all_that_was_under_way_and_comes_back),
-                in_a_room(a_service_is_oneshot_only_where_it_does_not_remain_after_its_exit),
-                in_a_room(a_unit_is_held_by_the_states_of_those_that_it_depends_on),
-                in_a_room(a_property_that_is_not_answered_or_makes_no_sense_fails_the_listing),
-                in_a_room(a_connection_that_does_not_tell_the_state_is_closed_and_made_again),
-                in_a_room(while_there_is_no_connection_calls_say_so),
-                in_a_room(who_goes_answers_all_that_was_under_way),
-                in_a_room(an_answer_that_is_none_fails_the_listing),
-                in_a_room(whether_the_host_goes_down_is_asked_and_not_waited_for),
+                in_fixture(a_connection_subscribes_before_it_is_ready),
+                in_fixture(a_listing_returns_state_properties_and_file),
+                in_fixture(a_unit_of_the_host_is_conflicting),
+                in_fixture(a_unit_whose_runtime_link_is_gone_is_absent),
+                in_fixture(a_name_that_is_an_alias_or_a_mask_of_the_host_is_conflicting),
+                in_fixture(a_name_of_the_host_in_an_install_section_is_rejected_before_any_link),
+                in_fixture(a_unit_with_too_many_names_in_its_install_section_is_linked_and_not_enabled),
+                in_fixture(a_staged_text_is_put_in_force_without_being_written_again),
+                in_fixture(a_replaced_folder_is_reported_before_a_file_is_written_to_it),
+                in_fixture(a_name_that_leads_to_our_unit_file_does_not_conflict),
+                in_fixture(a_mask_of_the_host_is_not_removed),
+                in_fixture(units_that_are_not_loaded_are_not_found_and_files_are_listed_on_request),
+                in_fixture(the_cost_of_a_listing_is_linear_in_its_units),
+                in_fixture(a_service_and_a_quadlet_file_of_one_name_are_both_listed),
+                in_fixture(a_file_is_read_again_only_after_a_change),
+                in_fixture(a_units_name_may_be_as_long_as_systemd_allows),
+                in_fixture(signals_report_the_units_that_changed),
+                in_fixture(signals_without_end_are_read_in_batches),
+                in_fixture(an_awaited_reply_does_not_wait_for_a_batch),
+                in_fixture(a_job_of_shutdown_target_is_a_hint_and_the_state_of_the_system_decides),
+                in_fixture(a_shutdown_that_is_cancelled_is_taken_back),
+                in_fixture(a_state_that_changes_while_it_is_read_is_read_again),
+                in_fixture(a_start_ends_when_its_job_is_queued),
+                in_fixture(a_rejected_call_returns_the_message_of_systemd),
+                in_fixture(each_rejected_call_names_its_method_and_may_succeed_later),
+                in_fixture(a_stop_ends_when_its_job_has_ended),
+                in_fixture(a_stop_whose_signal_overtakes_the_reply_ends_as_well),
+                in_fixture(linking_enables_units_with_an_install_section),
+                in_fixture(a_quadlet_file_is_linked_for_the_generator_and_calls_name_its_service),
+                in_fixture(units_and_quadlet_files_of_one_call_are_handled_separately),
+                in_fixture(the_service_of_a_quadlet_file_is_ours_if_it_was_generated_from_our_file),
+                in_fixture(a_source_that_is_not_ours_is_neither_replaced_nor_removed),
+                in_fixture(changes_of_a_service_are_reported_for_its_quadlet_file_too),
+                in_fixture(the_first_generator_of_the_name_counts_unless_it_is_masked),
+                in_fixture(while_systemd_reloads_the_bus_is_not_ready_and_calls_still_arrive),
+                in_fixture(a_lost_connection_ends_all_calls_under_way_and_is_reopened),
+                in_fixture(a_service_is_oneshot_only_where_it_does_not_remain_after_its_exit),
+                in_fixture(a_unit_is_held_by_the_states_of_its_dependencies),
+                in_fixture(a_missing_or_invalid_property_fails_the_listing),
+                in_fixture(a_connection_without_the_system_state_is_closed_and_reopened),
+                in_fixture(without_a_connection_calls_fail),
+                in_fixture(freeing_the_bus_ends_all_calls_under_way),
+                in_fixture(an_invalid_reply_fails_the_listing),
+                in_fixture(the_shutdown_state_is_read_with_a_time_limit),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -99,7 +99,7 @@ static void shake(Secure *s, Side *client, const TlsKey *client_key, Side *serve
         RUN_UNTIL(&s->pair, client->done && server->done);
 }
 
-static void two_sides_with_the_key_talk_both_ways(void **state) {
+static void two_peers_with_the_key_exchange_bytes(void **state) {
         Secure *s = *state;
         Side client, server;
 
@@ -120,18 +120,18 @@ static void two_sides_with_the_key_talk_both_ways(void **state) {
         end_done(&server.end);
 }
 
-static void another_key_is_rejected_on_both_sides(void **state) {
+static void another_key_is_rejected_by_both_peers(void **state) {
         Secure *s = *state;
         Side client, server;
 
         shake(s, &client, s->key, &server, s->other_key);
         assert_int_equal(client.error, -EKEYREJECTED);
         assert_int_equal(server.error, -EKEYREJECTED);
-        assert_non_null(strstr(client.reason, "the other side has another key, or none"));
+        assert_non_null(strstr(client.reason, "the peer has another key, or none"));
         assert_null(client.end.stream);
 }
 
-static void who_does_not_speak_tls_is_rejected(void **state) {
+static void a_peer_without_tls_is_rejected(void **state) {
         Secure *s = *state;
         Side server;
         End raw;
@@ -145,7 +145,7 @@ static void who_does_not_speak_tls_is_rejected(void **state) {
         end_done(&raw);
 }
 
-static void a_side_that_leaves_during_the_handshake_is_told(void **state) {
+static void a_disconnect_during_the_handshake_is_reported(void **state) {
         Secure *s = *state;
         Side server;
         End raw;
@@ -182,7 +182,7 @@ static void a_handshake_that_cannot_be_sent_fails_at_once(void **state) {
         assert_int_equal(client.error, -ECONNRESET);
 }
 
-static void a_handshake_that_is_given_up_says_nothing(void **state) {
+static void a_cancelled_handshake_calls_no_callback(void **state) {
         Secure *s = *state;
         Side server;
         End raw;
@@ -248,7 +248,7 @@ static void a_large_write_leaves_no_large_buffer_behind(void **state) {
         free(bytes);
 }
 
-static void bytes_behind_the_handshake_wait_until_they_are_wanted(void **state) {
+static void bytes_after_the_handshake_wait_until_the_stream_is_resumed(void **state) {
         Secure *s = *state;
         Side client, server;
 
@@ -264,7 +264,7 @@ static void bytes_behind_the_handshake_wait_until_they_are_wanted(void **state) 
         end_done(&server.end);
 }
 
-static void a_handshake_that_takes_long_is_given_up(void **state) {
+static void a_handshake_times_out(void **state) {
         Secure *s = *state;
         Loop *loop = s->pair.loop;
         Timer *deadline = NULL;
@@ -282,12 +282,12 @@ static void a_handshake_that_takes_long_is_given_up(void **state) {
         assert_int_equal(timer_start(deadline, loop, 1), 0); /* as if they had passed */
         RUN_UNTIL(&s->pair, server.done);
         assert_int_equal(server.error, -ETIMEDOUT);
-        assert_string_equal(server.reason, "the TLS handshake took longer than 10 s");
+        assert_string_equal(server.reason, "no TLS handshake within 10 s");
         RUN_UNTIL(&s->pair, raw.finished || raw.closed);
         end_done(&raw);
 }
 
-static void what_is_no_record_ends_the_stream(void **state) {
+static void an_invalid_record_ends_the_stream(void **state) {
         Secure *s = *state;
         Side client, server;
 
@@ -303,7 +303,7 @@ static void what_is_no_record_ends_the_stream(void **state) {
         end_done(&server.end);
 }
 
-static void a_secure_stream_knows_what_its_inner_one_knows_and_takes_nothing_at_its_end(void **state) {
+static void a_secure_stream_forwards_to_its_inner_one_and_rejects_writes_at_its_end(void **state) {
         Secure *s = *state;
         Side client, server;
         uid_t uid = -1;
@@ -357,7 +357,7 @@ static void sip(void *userdata, const void *bytes, size_t size) {
 }
 
 /* Records that came in one packet are kept, encrypted, and given on one by one. */
-static void who_pauses_at_each_record_gets_them_all_in_order(void **state) {
+static void a_reader_that_pauses_at_each_record_receives_all_in_order(void **state) {
         enum { N = 40, SIZE = 700 };
         StreamEvents events = { .on_read = sip, .on_close = end_on_close };
         Secure *s = *state;
@@ -385,7 +385,7 @@ static void who_pauses_at_each_record_gets_them_all_in_order(void **state) {
         text_done(&t.got);
 }
 
-static void a_key_file_is_one_of_ours_with_so_many_digits(void **state) {
+static void a_key_file_has_an_owner_a_mode_and_a_size(void **state) {
         static const struct {
                 unsigned digits;
                 const char *end;
@@ -415,24 +415,24 @@ static void a_key_file_is_one_of_ours_with_so_many_digits(void **state) {
         }
         snprintf(path, sizeof(path), "%s/x", s->path);
         assert_int_equal(tls_key_read(path, &key, &err), -ENOTDIR);
-        assert_non_null(strstr(err.message, "cannot read the key file"));
+        assert_non_null(strstr(err.message, "Failed to read the key file"));
         assert_int_equal(tls_key_read(s->pair.folder, &key, &err), -EINVAL);
         assert_non_null(strstr(err.message, "is not a regular file"));
         if (geteuid() == 0) {
                 assert_int_equal(chown(s->path, 65534, -1), 0);
                 assert_int_equal(tls_key_read(s->path, &key, &err), -EPERM);
-                assert_non_null(strstr(err.message, "belongs to somebody else: chown 0 "));
+                assert_non_null(strstr(err.message, "belongs to another user: chown 0 "));
                 assert_int_equal(chown(s->path, 0, -1), 0);
         }
         for (unsigned mode = 0601; mode < 0700; mode = mode * 2 - 0600) {
                 assert_int_equal(chmod(s->path, mode), 0);
                 assert_int_equal(tls_key_read(s->path, &key, &err), -EPERM);
-                assert_non_null(strstr(err.message, "others may read"));
+                assert_non_null(strstr(err.message, "other users can access"));
         }
         assert_null(key);
 }
 
-static void an_end_without_a_word_is_an_error(void **state) {
+static void an_end_without_close_notify_is_an_error(void **state) {
         Secure *s = *state;
         Side client, server;
 
@@ -445,7 +445,7 @@ static void an_end_without_a_word_is_an_error(void **state) {
         end_done(&server.end);
 }
 
-static void key_files_that_others_may_read_or_that_are_no_keys_are_refused_with_the_remedy(void **state) {
+static void insecure_and_invalid_key_files_are_rejected_with_the_remedy(void **state) {
         Secure *s = *state;
         TlsKey *key = NULL;
         Error err = {};
@@ -489,23 +489,23 @@ static void a_key_without_memory_for_its_credentials_is_not_used(void **state) {
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-                T(two_sides_with_the_key_talk_both_ways),
-                T(another_key_is_rejected_on_both_sides),
-                T(who_does_not_speak_tls_is_rejected),
-                T(a_side_that_leaves_during_the_handshake_is_told),
+                T(two_peers_with_the_key_exchange_bytes),
+                T(another_key_is_rejected_by_both_peers),
+                T(a_peer_without_tls_is_rejected),
+                T(a_disconnect_during_the_handshake_is_reported),
                 T(a_handshake_that_cannot_be_sent_fails_at_once),
-                T(a_handshake_that_is_given_up_says_nothing),
+                T(a_cancelled_handshake_calls_no_callback),
                 T(megabytes_arrive_unchanged_through_pauses),
                 T(a_large_write_leaves_no_large_buffer_behind),
-                T(bytes_behind_the_handshake_wait_until_they_are_wanted),
-                T(a_handshake_that_takes_long_is_given_up),
-                T(what_is_no_record_ends_the_stream),
-                T(a_secure_stream_knows_what_its_inner_one_knows_and_takes_nothing_at_its_end),
-                T(who_pauses_at_each_record_gets_them_all_in_order),
-                T(a_key_file_is_one_of_ours_with_so_many_digits),
-                T(an_end_without_a_word_is_an_error),
+                T(bytes_after_the_handshake_wait_until_the_stream_is_resumed),
+                T(a_handshake_times_out),
+                T(an_invalid_record_ends_the_stream),
+                T(a_secure_stream_forwards_to_its_inner_one_and_rejects_writes_at_its_end),
+                T(a_reader_that_pauses_at_each_record_receives_all_in_order),
+                T(a_key_file_has_an_owner_a_mode_and_a_size),
+                T(an_end_without_close_notify_is_an_error),
                 T(a_key_without_memory_for_its_credentials_is_not_used),
-                T(key_files_that_others_may_read_or_that_are_no_keys_are_refused_with_the_remedy),
+                T(insecure_and_invalid_key_files_are_rejected_with_the_remedy),
         };
 
         if (argc > 1)

@@ -714,7 +714,7 @@ static void a_byte_that_was_changed_behind_our_back_is_found_by_the_copy(void **
 
         fixture_open(f);
         assert_int_equal(tree_copy(f->tree, to, 0, &meta, &err), -EUCLEAN);
-        assert_string_equal(err.message, "the tree does not hold what was written to it");
+        assert_string_equal(err.message, "the tree is corrupt: its sum does not match its content");
 }
 
 static void a_copy_that_rots_anywhere_is_noticed(void **state) {
@@ -742,7 +742,8 @@ static void a_copy_that_rots_anywhere_is_noticed(void **state) {
                 assert_int_equal(pwrite(fd, &byte, 1, at), 1);
         }
         assert_int_equal(file_checksum_check(fd, NULL), 1);
-        assert_int_equal(ftruncate(fd, st.st_size - FILE_SUM_SIZE), 0); /* as an older version wrote it */
+        assert_int_equal(ftruncate(fd, st.st_size - FILE_CHECKSUM_SIZE),
+                         0); /* as an older version wrote it */
         assert_int_equal(file_checksum_check(fd, NULL), 0);
         close(fd);
 }

@@ -14,6 +14,7 @@
 #include "kvstore/apply/apply.h"
 #include "kvstore/estimate.h"
 #include "kvstore/events.h"
+#include "tests/lib/apply_sink.h"
 #include "tests/lib/failing_database.h"
 #include "tests/lib/scratch.h"
 
@@ -275,8 +276,8 @@ static int read_one(Fixture *room, TreeTxn *txn) {
                 r = tree_check(txn, &room->err);
                 if (r < 0)
                         assert_string_equal(room->err.message,
-                                            r == -EUCLEAN ? "a node of the tree is damaged" :
-                                                            "cannot read the tree: Input/output error");
+                                            r == -EUCLEAN ? "a node of the tree is corrupt" :
+                                                            "Failed to read the tree: Input/output error");
                 return r;
         case READ_EVENTS:
                 return tree_events(txn, TREE_WINDOW_USERS, event_on, NULL);
@@ -363,7 +364,7 @@ static int write_one(Fixture *room, TreeTxn *txn) {
                 return tree_add_event(txn, TREE_WINDOW_USERS, 9, kv_string("event"),
                                       TREE_WINDOW_BYTES); /* all others go */
         case WRITE_FORGET:
-                return tree_forget_events(txn, 9);
+                return tree_clear_events(txn, 9);
         case WRITE_RESULT:
                 return tree_put_result(txn, 1, 8, kv_string("record"));
         case WRITE_RESULT_OVER:
@@ -466,8 +467,8 @@ static int apply_one_command(Fixture *room) {
                 return r;
         assert_int_equal(tree_meta(txn, &meta), 0);
         meta.level = room->level;
-        r = apply_command(txn, &meta, room->cmd, 1, &arena, &(ApplySink) { .on_event = ignore_event },
-                          &result);
+        r = sink_apply_command(txn, &meta, room->cmd, 1, &arena, &(ApplySink) { .on_event = ignore_event },
+                               &result);
         if (r == 0 && result.status != room->status)
                 fail_msg("'%s' is not '%s'", kv_status_name(result.status), kv_status_name(room->status));
         return r;

@@ -1,4 +1,4 @@
-/* When memory is returned to the system: by the clock, and soon after much was freed. */
+/* When memory is returned to the kernel: periodically, and soon after much was freed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,12 +19,12 @@ static void test_wake_at(Loop *loop, uint64_t due_ms) {}
 
 static const LoopOps ops = { .now_ms = test_now_ms, .wall_ms = test_now_ms, .wake_at = test_wake_at };
 
-static void it_is_looked_at_from_time_to_time_and_sooner_after_much_was_freed(void **state) {
+static void memory_is_checked_periodically_and_sooner_after_much_was_freed(void **state) {
         Loop loop = {};
         Trim trim = {};
 
         loop_init(&loop, &ops, 1);
-        trim_stop(&trim); /* it was not started */
+        trim_stop(&trim); /* before trim_start() */
         assert_int_equal(trim_start(&trim, &loop), 0);
         assert_ptr_equal(loop.on_freed, &trim.freed);
         assert_true(trim.timer.due_ms == now_ms + TRIM_MS);
@@ -33,7 +33,7 @@ static void it_is_looked_at_from_time_to_time_and_sooner_after_much_was_freed(vo
         loop_run_due(&loop, 10);
         assert_true(trim.timer.due_ms == now_ms + TRIM_SOON_MS);
         now_ms += TRIM_SOON_MS - 1;
-        loop_defer(&loop, loop.on_freed); /* more of it does not put it off */
+        loop_defer(&loop, loop.on_freed); /* further frees do not delay it */
         loop_run_due(&loop, 10);
         assert_true(trim.timer.due_ms == now_ms + 1);
         now_ms++;
@@ -50,7 +50,7 @@ static void it_is_looked_at_from_time_to_time_and_sooner_after_much_was_freed(vo
 
 int main(void) {
         const struct CMUnitTest tests[] = { cmocka_unit_test(
-                it_is_looked_at_from_time_to_time_and_sooner_after_much_was_freed) };
+                memory_is_checked_periodically_and_sooner_after_much_was_freed) };
 
         return cmocka_run_group_tests_name("trim", tests, NULL, NULL);
 }

@@ -22,7 +22,7 @@ static Unit *unit_of(const char *name, const char *text) {
         return unit;
 }
 
-static void a_unit_keeps_its_text_and_knows_its_meaning(void **state) {
+static void a_unit_has_its_text_and_the_parsed_values(void **state) {
         static const char text[] =
                 "# mine\n[Unit]\nDescription = Web %i\n[Service]\nExecStart=/bin/true\n\n[Install]\n"
                 "WantedBy=multi-user.target\n[X-Fleet]\nConflicts=%p@*.service\n";
@@ -38,7 +38,7 @@ static void a_unit_keeps_its_text_and_knows_its_meaning(void **state) {
         assert_null(unit->owner);
 }
 
-static void comments_and_spacing_make_no_difference_but_order_does(void **state) {
+static void the_hash_ignores_comments_and_spacing_but_not_the_order(void **state) {
         _cleanup_unit_ Unit *a = unit_of("a.service", "[Service]\nExecStart=/bin/true\nRestart=no\n");
         _cleanup_unit_ Unit *b = unit_of("a.service",
                                          "# c\n[Service]\n\nExecStart = /bin/true \n; d\nRestart=no");
@@ -71,7 +71,7 @@ static void assert_refused(const char *name, const char *text, const char *sente
         assert_string_equal(err.message, sentence);
 }
 
-static void what_cannot_run_is_refused_with_a_sentence(void **state) {
+static void units_that_cannot_run_are_rejected_with_a_message(void **state) {
         assert_refused("sp ace.service", "[S]\nA=1\n", "invalid character ' ' in unit name");
         assert_refused("dbus.service", "[S]\nA=1\n",
                        "unit name dbus.service is refused: systemd itself depends on a unit of that name "
@@ -85,7 +85,7 @@ static void what_cannot_run_is_refused_with_a_sentence(void **state) {
                        "MachineID cannot be used with Conflicts");
 }
 
-/* Specifiers count as what they stand for, and what is stored stays readable. */
+/* Specifiers count with their replacement; a stored unit stays readable. */
 static void a_unit_with_patterns_that_are_expensive_to_compare_is_refused(void **state) {
         static const char name[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
                                    "aaaaaaaaaaaaaaa.service";
@@ -103,7 +103,7 @@ static void a_unit_with_patterns_that_are_expensive_to_compare_is_refused(void *
         assert_int_equal(unit_parse("web.service", t.chars, t.size, &unit, NULL), 0);
 }
 
-/* Enabling such a unit would put it in the place of one of the host. */
+/* Enabling such a unit would replace a unit of the host. */
 static void an_install_section_that_takes_a_name_of_the_host_is_refused(void **state) {
         static const char taken[] = "[Service]\nExecStart=/bin/true\n[Install]\nAlias=shop.service \\\n  "
                                     "b.service %p-%i.service\nAlso=c.socket\n";
@@ -124,7 +124,7 @@ static void an_install_section_that_takes_a_name_of_the_host_is_refused(void **s
         assert_int_equal(unit_parse("a@1.service", taken, strlen(taken), &unit, NULL), 0);
 }
 
-/* What is accepted already stays readable, and is not checked again. */
+/* A unit that is already accepted stays readable, and is not checked again. */
 static void the_names_of_an_install_section_are_bounded(void **state) {
         static char longest[256];
         static const struct {
@@ -196,7 +196,7 @@ static void verify_names_every_fault_and_agrees_with_parsing(void **state) {
                         unit_verify(rows[i].name, rows[i].text, strlen(rows[i].text), &faults, &warnings), 0);
                 if (faults.n != rows[i].n_faults)
                         fail_msg("%zu: %zu faults, the first: %s", i, faults.n,
-                                 faults.n > 0 ? faults.items[0].sentence : "none");
+                                 faults.n > 0 ? faults.items[0].message : "none");
                 assert_int_equal(unit_parse(rows[i].name, rows[i].text, strlen(rows[i].text), &unit, NULL) <
                                          0,
                                  faults.n > 0);
@@ -205,7 +205,7 @@ static void verify_names_every_fault_and_agrees_with_parsing(void **state) {
         }
 }
 
-static void what_was_accepted_once_can_be_read_for_good(void **state) {
+static void a_unit_that_was_accepted_once_can_always_be_read(void **state) {
         static const char conflicting[] = "[X-Fleet]\nGlobal=true\nMachineOf=a.service\n";
         _cleanup_unit_ Unit *unit = NULL;
 
@@ -220,12 +220,12 @@ static void warnings_come_with_the_unit(void **state) {
 
         assert_int_equal(unit->warnings.n, 2);
         assert_int_equal(unit->warnings.items[0].line, 4);
-        assert_string_equal(unit->warnings.items[0].sentence,
+        assert_string_equal(unit->warnings.items[0].message,
                             "[X-Fleet] has no option Conflict; did you mean Conflicts?");
         assert_int_equal(unit->warnings.items[1].line, 5);
 }
 
-static void the_last_warning_says_how_many_are_left_out(void **state) {
+static void the_last_warning_has_the_number_of_those_left_out(void **state) {
         static const char *const rows[][2] = {
                 { "Colour=red\n", "[X-Fleet] has no option Colour" },
                 { "Global=maybe\n", "Global=maybe is taken as false; expected true or false" },
@@ -248,11 +248,11 @@ static void the_last_warning_says_how_many_are_left_out(void **state) {
                         assert_int_equal(faults.n, 0);
                         assert_int_equal(unit->warnings.n, MIN(n, 21));
                         assert_int_equal(warnings.n, MIN(n, 21));
-                        assert_string_equal(warnings.items[19].sentence, rows[i][1]);
+                        assert_string_equal(warnings.items[19].message, rows[i][1]);
                         if (!rest[n - 20])
                                 continue;
-                        assert_string_equal(unit->warnings.items[20].sentence, rest[n - 20]);
-                        assert_string_equal(warnings.items[20].sentence, rest[n - 20]);
+                        assert_string_equal(unit->warnings.items[20].message, rest[n - 20]);
+                        assert_string_equal(warnings.items[20].message, rest[n - 20]);
                         assert_int_equal(unit->warnings.items[20].line, 24);
                         assert_int_equal(warnings.items[20].line, 24);
                 }
@@ -274,7 +274,7 @@ static void a_file_that_grows_beyond_an_entry_as_json_is_refused(void **state) {
         unit = unit_free(unit);
 }
 
-/* The API tells each option with the name of its section. */
+/* The API repeats the section in each option. */
 static void a_file_whose_answer_would_be_too_large_is_refused(void **state) {
         _cleanup_text_ Text t = {};
         Unit *unit = NULL;
@@ -294,7 +294,7 @@ static void a_file_whose_answer_would_be_too_large_is_refused(void **state) {
         unit = unit_free(unit);
 }
 
-static void without_memory_everything_is_given_back(void **state) {
+static void without_memory_everything_is_freed(void **state) {
         static const char text[] = "[Unit]\nDescription=x\n[Service]\nExecStart=/bin/"
                                    "true\n[X-Fleet]\nMachineOf=\"a\" \"b@%i.service\"\n"
                                    "Conflicts=c d\nMachineMetadata=\"zone=a\" \"zone=b\"\nColour=red\n";
@@ -324,8 +324,8 @@ static void without_memory_everything_is_given_back(void **state) {
         assert_true(n > 50);
 }
 
-/* Lines "option=<start><item><item>...<end>", each almost as long as a line may be, up to the size of a unit
- * file. */
+/* Write lines "option=<start><item><item>...<end>" of almost the maximum length, up to the size limit of a
+ * unit file. */
 static size_t append_long_lines(Text *t, const char *option, const char *start, const char *item,
                                 const char *end) {
         size_t n = 0;
@@ -341,8 +341,8 @@ static size_t append_long_lines(Text *t, const char *option, const char *start, 
         return n;
 }
 
-/* Allocations stand for the work: a host reads every unit of the cluster. */
-static void what_is_no_item_or_has_no_specifier_costs_nothing_to_read(void **state) {
+/* The number of allocations measures the work: a host reads every unit of the cluster. */
+static void empty_items_and_items_without_specifiers_allocate_nothing(void **state) {
         static const struct {
                 const char *option, *item;
                 unsigned per_item; /* allocations */
@@ -400,21 +400,21 @@ static void the_samples_are_units_without_a_warning(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(a_unit_keeps_its_text_and_knows_its_meaning),
-                cmocka_unit_test(comments_and_spacing_make_no_difference_but_order_does),
+                cmocka_unit_test(a_unit_has_its_text_and_the_parsed_values),
+                cmocka_unit_test(the_hash_ignores_comments_and_spacing_but_not_the_order),
                 cmocka_unit_test(placement_alone_does_not_change_what_runs),
-                cmocka_unit_test(what_cannot_run_is_refused_with_a_sentence),
+                cmocka_unit_test(units_that_cannot_run_are_rejected_with_a_message),
                 cmocka_unit_test(a_unit_with_patterns_that_are_expensive_to_compare_is_refused),
                 cmocka_unit_test(an_install_section_that_takes_a_name_of_the_host_is_refused),
                 cmocka_unit_test(the_names_of_an_install_section_are_bounded),
                 cmocka_unit_test(verify_names_every_fault_and_agrees_with_parsing),
-                cmocka_unit_test(what_was_accepted_once_can_be_read_for_good),
+                cmocka_unit_test(a_unit_that_was_accepted_once_can_always_be_read),
                 cmocka_unit_test(warnings_come_with_the_unit),
-                cmocka_unit_test(the_last_warning_says_how_many_are_left_out),
+                cmocka_unit_test(the_last_warning_has_the_number_of_those_left_out),
                 cmocka_unit_test(a_file_that_grows_beyond_an_entry_as_json_is_refused),
                 cmocka_unit_test(a_file_whose_answer_would_be_too_large_is_refused),
-                cmocka_unit_test(without_memory_everything_is_given_back),
-                cmocka_unit_test(what_is_no_item_or_has_no_specifier_costs_nothing_to_read),
+                cmocka_unit_test(without_memory_everything_is_freed),
+                cmocka_unit_test(empty_items_and_items_without_specifiers_allocate_nothing),
                 cmocka_unit_test(the_samples_are_units_without_a_warning),
         };
 

@@ -51,7 +51,7 @@ static void canonical_text_and_hash_are_fleets(void **state) {
                   "96f6033bbf4a44ade2ccd7188b933499bdcd8f62" },
                 { "[Service]\nA=b # c\n", "[Service]\nA=b # c\n",
                   "720a0518ff49dff9f3c510a3376e42a103fa11f4" },
-                /* As fleet 1.0.0 showed them. */
+                /* Hashes of fleet 1.0.0. */
                 { "[Unit]\nDescription=Hello\n\n[Service]\nExecStart=/bin/sh -c \"while true; do echo tick; "
                   "sleep 5; done\"\n",
                   "[Unit]\nDescription=Hello\n\n[Service]\nExecStart=/bin/sh -c \"while true; do echo tick; "
@@ -103,7 +103,7 @@ static void values_are_taken_literally(void **state) {
         }
 }
 
-static void options_know_their_lines(void **state) {
+static void options_have_their_line(void **state) {
         _cleanup_unit_file_ UnitFile file = parsed(
                 "# a\n[S]\nA=1\n\n# c \\\n more\nB=2 \\\n 3\n[T]\r\n\nC=\n");
 
@@ -178,7 +178,7 @@ static void a_file_above_the_limit_is_refused(void **state) {
         assert_int_equal(file.n_options, 0);
 }
 
-/* Else 128 KiB of text could take 2 GiB of memory. */
+/* Otherwise, 128 KiB of text could take 2 GiB of memory. */
 static void options_share_the_name_of_their_section(void **state) {
         static const UnitFileGrammar grammars[] = { UNIT_FILE_LITERAL, UNIT_FILE_SYSTEMD };
         static const char text[] = "[A]\na=1\nb=2\n[B]\n[A]\nc=3\n";
@@ -277,7 +277,7 @@ static void configuration_without_section_or_equals_is_an_error(void **state) {
         }
 }
 
-/* A text of pieces that matter to the grammar, so that chance meets its corners. */
+/* A random text of parts that the grammar distinguishes. */
 static void make_text(Random *random, Text *t) {
         static const char *const pieces[] = {
                 "[",
@@ -318,8 +318,8 @@ static void make_text(Random *random, Text *t) {
         }
 }
 
-/* A value that ends in a backslash without going on ("b\ " before a blank, or where the file ends) does go on
- * when it is printed: fleet's quirk, kept for its hashes. */
+/* A value that ends in a backslash and does not continue ("b\ " before a space, or at the end of the file)
+ * continues when it is printed, as in fleet: the hashes depend on that. */
 static bool has_quirk(const UnitFile *file) {
         for (size_t i = 0; i < file->n_options; i++)
                 if (ends_with(file->options[i].value, "\\"))
@@ -350,7 +350,7 @@ static void printing_and_parsing_again_changes_nothing(void **state) {
         assert_true(compared > 5000);
 }
 
-/* What is installed here, of whatever packages: nothing of it is refused, lost or changed. */
+/* Installed unit files of any package: none is rejected or changed. */
 static const char *const folders[] = { "/usr/lib/systemd/system", "/usr/lib/systemd/user",
                                        "/lib/systemd/system", "/etc/systemd/system" };
 
@@ -397,7 +397,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(canonical_text_and_hash_are_fleets),
                 cmocka_unit_test(values_are_taken_literally),
-                cmocka_unit_test(options_know_their_lines),
+                cmocka_unit_test(options_have_their_line),
                 cmocka_unit_test(errors_name_the_line),
                 cmocka_unit_test(a_line_of_2048_bytes_is_too_long_and_one_less_is_not),
                 cmocka_unit_test(continued_values_may_be_longer_than_a_line),

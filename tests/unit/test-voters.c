@@ -43,7 +43,7 @@ static char why[160]; /* of the last change */
 /* "add 2", or "nothing". */
 static const char *plan(const Seats *s) {
         static char told[64];
-        KvMember *members = calloc(s->n, sizeof(*members)); /* nothing may be read behind them */
+        KvMember *members = calloc(s->n, sizeof(*members)); /* nothing after them may be read */
         VotersChange change;
 
         assert_non_null(members);
@@ -62,7 +62,7 @@ static const char *plan(const Seats *s) {
         return told;
 }
 
-/* A founder that leads, with its own key. */
+/* A founder that leads, and has a member key. */
 static void found(Seats *s) {
         *s = (Seats) { .leader = 1 };
         host(s, "A", 1, PRESENCE_UP);
@@ -77,8 +77,8 @@ static void one_host_votes_alone(void **state) {
         cluster_view_free(&s.picture);
 }
 
-/* Its key is there, and may say that the seat is its own. */
-static void a_member_whose_key_cannot_be_read_keeps_its_seat(void **state) {
+/* Its key exists, and may have the Raft ID of the member. */
+static void a_member_with_an_unreadable_key_remains_a_member(void **state) {
         Seats s;
 
         found(&s);
@@ -91,7 +91,7 @@ static void a_member_whose_key_cannot_be_read_keeps_its_seat(void **state) {
         cluster_view_free(&s.picture);
 }
 
-static void a_host_with_a_key_gets_a_seat_and_two_hosts_are_a_voter_and_a_standby(void **state) {
+static void a_host_with_a_key_becomes_a_member_and_two_hosts_are_a_voter_and_a_standby(void **state) {
         Seats s;
 
         found(&s);
@@ -102,7 +102,7 @@ static void a_host_with_a_key_gets_a_seat_and_two_hosts_are_a_voter_and_a_standb
         cluster_view_free(&s.picture);
 }
 
-static void a_host_that_is_not_up_or_has_no_door_gets_no_seat(void **state) {
+static void a_host_that_is_not_up_or_has_no_peer_listener_becomes_no_member(void **state) {
         Seats s;
 
         found(&s);
@@ -154,13 +154,13 @@ static void beyond_three_voters_there_are_two_standbys(void **state) {
         cluster_view_free(&s.picture);
 }
 
-static void a_standby_without_a_key_goes(void **state) {
+static void a_standby_without_a_key_is_removed(void **state) {
         Seats s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
         member(&s, 2, KV_MEMBER_STANDBY, LAST, false);
-        host(&s, "B", 7, PRESENCE_UP); /* it was given a new id */
+        host(&s, "B", 7, PRESENCE_UP); /* it has a new ID */
         assert_string_equal(plan(&s), "remove 2");
         cluster_view_free(&s.picture);
 }
@@ -186,7 +186,7 @@ static void a_voter_without_a_key_is_replaced_then_removed(void **state) {
         cluster_view_free(&s.picture);
 }
 
-static void a_host_that_lost_its_state_comes_back_at_its_address(void **state) {
+static void a_host_that_lost_its_state_returns_at_its_address(void **state) {
         Seats s;
         KvMember *old;
 
@@ -203,7 +203,7 @@ static void a_host_that_lost_its_state_comes_back_at_its_address(void **state) {
         cluster_view_free(&s.picture);
 }
 
-static void a_host_made_anew_takes_the_seat_at_its_address(void **state) {
+static void a_host_that_was_installed_again_replaces_the_member_at_its_address(void **state) {
         Presence gone[] = { PRESENCE_LOST, PRESENCE_LEFT };
 
         for (size_t i = 0; i < ELEMENTS(gone); i++) {
@@ -220,7 +220,7 @@ static void a_host_made_anew_takes_the_seat_at_its_address(void **state) {
                 cluster_view_machine(&s.picture, "D", "", PRESENCE_UP);
                 snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "D"));
                 cluster_view_put(&s.picture, key, "{\"peer\":\"10.0.0.3:2380\",\"raftId\":4}");
-                assert_string_equal(plan(&s), "nothing"); /* it may only be slow */
+                assert_string_equal(plan(&s), "nothing"); /* it may be slow only */
                 cluster_view_machine(&s.picture, "C", "", gone[i]);
                 assert_string_equal(plan(&s), "vacate 3");
                 old->address[0] = 0;
@@ -233,7 +233,7 @@ static void a_host_made_anew_takes_the_seat_at_its_address(void **state) {
         }
 }
 
-static void machines_that_were_at_one_address_are_one_host(void **state) {
+static void machines_at_one_address_count_as_one_host(void **state) {
         char id[MACHINE_ID_SIZE], key[128];
         Seats s;
 
@@ -255,11 +255,11 @@ static void machines_that_were_at_one_address_are_one_host(void **state) {
         assert_int_equal(voters_others(&s.picture.cluster, cluster_view_id(id, "X"), "10.0.0.3:2380"), 2);
         assert_int_equal(voters_others(&s.picture.cluster, cluster_view_id(id, "B"), "10.0.0.2:2380"), 2);
         assert_int_equal(voters_others(&s.picture.cluster, cluster_view_id(id, "B"), "10.0.0.9:2380"),
-                         2); /* it has moved */
+                         2); /* with another address */
         cluster_view_free(&s.picture);
 }
 
-static void an_address_that_is_somebody_elses_is_not_given_twice(void **state) {
+static void the_address_of_one_member_is_not_assigned_to_another(void **state) {
         Seats s;
 
         found(&s);
@@ -269,12 +269,12 @@ static void an_address_that_is_somebody_elses_is_not_given_twice(void **state) {
         assert_string_equal(plan(&s), "nothing");
         host(&s, "D", 9, PRESENCE_UP);
         assert_string_equal(plan(&s), "add 9");
-        host(&s, "E", 8, PRESENCE_UP); /* looked at last */
+        host(&s, "E", 8, PRESENCE_UP); /* the last machine */
         assert_string_equal(plan(&s), "add 9");
         cluster_view_free(&s.picture);
 }
 
-static void a_host_that_shut_down_or_is_lost_keeps_its_seat(void **state) {
+static void a_host_that_shut_down_or_is_lost_remains_a_member(void **state) {
         Seats s;
 
         found(&s);
@@ -286,7 +286,7 @@ static void a_host_that_shut_down_or_is_lost_keeps_its_seat(void **state) {
         cluster_view_free(&s.picture);
 }
 
-static void while_the_leaders_own_key_is_missing_nobody_is_removed(void **state) {
+static void while_the_leaders_own_key_is_missing_no_member_is_removed(void **state) {
         Seats s = { .leader = 1 };
 
         cluster_view_machine(&s.picture, "A", "", PRESENCE_UP);
@@ -309,8 +309,8 @@ static void two_voters_alone_become_a_voter_and_a_standby(void **state) {
         cluster_view_free(&s.picture);
 }
 
-/* The first seat is judged like the others, whoever has it. */
-static void a_leader_has_any_of_the_seats(void **state) {
+/* The first member is judged like the others; the leader is at any position. */
+static void the_leader_is_at_any_position_of_the_members(void **state) {
         KvMember *first;
         Seats s = { .leader = 1 };
 
@@ -338,7 +338,7 @@ static void a_leader_has_any_of_the_seats(void **state) {
         cluster_view_free(&s.picture);
 }
 
-static void an_address_is_one_however_short_it_is(void **state) {
+static void an_address_of_one_character_is_an_address(void **state) {
         Seats s;
         char key[128], id[MACHINE_ID_SIZE];
 
@@ -366,7 +366,7 @@ static void each_action_has_a_name(void **state) {
         assert_null(voters_action_name((VotersAction) 100000));
 }
 
-static void a_standby_that_is_lost_keeps_its_seat_until_somebody_is_up_at_its_address(void **state) {
+static void a_lost_standby_remains_until_another_machine_is_up_at_its_address(void **state) {
         char id[MACHINE_ID_SIZE], key[128];
         Seats s;
 
@@ -382,11 +382,11 @@ static void a_standby_that_is_lost_keeps_its_seat_until_somebody_is_up_at_its_ad
         cluster_view_free(&s.picture);
 }
 
-static void promotions_need_a_majority_of_those_that_vote_afterwards(void **state) {
+static void promotions_need_a_majority_of_the_voters_afterwards(void **state) {
         KvMember *b;
         Seats s;
 
-        /* The third voter is to be replaced, and the second one cannot be reached. */
+        /* The third voter is to be replaced, and the second one is unreachable. */
         found(&s);
         host(&s, "B", 2, PRESENCE_LOST);
         host(&s, "D", 4, PRESENCE_UP);
@@ -398,7 +398,7 @@ static void promotions_need_a_majority_of_those_that_vote_afterwards(void **stat
         assert_string_equal(plan(&s), "promote 4");
         cluster_view_free(&s.picture);
 
-        /* Two of three are one. */
+        /* Two of three are a majority. */
         found(&s);
         host(&s, "B", 2, PRESENCE_LOST);
         host(&s, "C", 3, PRESENCE_UP);
@@ -425,7 +425,7 @@ static void a_voter_is_removed_while_a_majority_of_the_others_is_reachable(void 
         cluster_view_free(&s.picture);
 }
 
-static void where_several_changes_could_be_made_the_first_in_order_is(void **state) {
+static void of_several_possible_changes_the_first_in_order_is_made(void **state) {
         KvMember *old;
         Seats s;
 
@@ -463,7 +463,7 @@ static void where_several_changes_could_be_made_the_first_in_order_is(void **sta
         assert_string_equal(plan(&s), "add 4");
         cluster_view_free(&s.picture);
 
-        /* No vote is taken back where a third one may come. */
+        /* No voter is demoted while a third one may follow. */
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
         host(&s, "C", 3, PRESENCE_UP);
@@ -473,7 +473,7 @@ static void where_several_changes_could_be_made_the_first_in_order_is(void **sta
         cluster_view_free(&s.picture);
 }
 
-static void there_are_no_more_seats_than_the_store_has(void **state) {
+static void there_are_no_more_members_than_the_store_supports(void **state) {
         Seats s;
 
         found(&s);
@@ -491,7 +491,7 @@ static void there_are_no_more_seats_than_the_store_has(void **state) {
         cluster_view_free(&s.picture);
 }
 
-static void a_key_without_an_address_gets_no_seat_and_the_first_id_is_one_like_others(void **state) {
+static void a_host_without_an_address_becomes_no_member_and_the_smallest_raft_id_is_valid(void **state) {
         Seats s = { .leader = 2 };
         char id[MACHINE_ID_SIZE], key[128];
 
@@ -506,8 +506,8 @@ static void a_key_without_an_address_gets_no_seat_and_the_first_id_is_one_like_o
         cluster_view_free(&s.picture);
 }
 
-/* From any start, doing what is planned ends, and never takes the majority, or the leader's seat, away. */
-static void any_cluster_comes_to_rest_without_losing_its_majority(void **state) {
+/* From any configuration, the planned changes end, and preserve the majority and the leader's membership. */
+static void any_cluster_converges_without_losing_its_majority(void **state) {
         Random random;
 
         random_seed(&random, 11);
@@ -580,30 +580,31 @@ static void any_cluster_comes_to_rest_without_losing_its_majority(void **state) 
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(one_host_votes_alone),
-                cmocka_unit_test(a_member_whose_key_cannot_be_read_keeps_its_seat),
-                cmocka_unit_test(a_host_with_a_key_gets_a_seat_and_two_hosts_are_a_voter_and_a_standby),
-                cmocka_unit_test(a_host_that_is_not_up_or_has_no_door_gets_no_seat),
+                cmocka_unit_test(a_member_with_an_unreadable_key_remains_a_member),
+                cmocka_unit_test(a_host_with_a_key_becomes_a_member_and_two_hosts_are_a_voter_and_a_standby),
+                cmocka_unit_test(a_host_that_is_not_up_or_has_no_peer_listener_becomes_no_member),
                 cmocka_unit_test(three_vote_once_two_standbys_are_caught_up_and_reachable),
                 cmocka_unit_test(beyond_three_voters_there_are_two_standbys),
-                cmocka_unit_test(a_standby_without_a_key_goes),
+                cmocka_unit_test(a_standby_without_a_key_is_removed),
                 cmocka_unit_test(a_voter_without_a_key_is_replaced_then_removed),
-                cmocka_unit_test(a_host_that_lost_its_state_comes_back_at_its_address),
-                cmocka_unit_test(a_host_made_anew_takes_the_seat_at_its_address),
-                cmocka_unit_test(machines_that_were_at_one_address_are_one_host),
-                cmocka_unit_test(an_address_that_is_somebody_elses_is_not_given_twice),
-                cmocka_unit_test(a_host_that_shut_down_or_is_lost_keeps_its_seat),
-                cmocka_unit_test(while_the_leaders_own_key_is_missing_nobody_is_removed),
+                cmocka_unit_test(a_host_that_lost_its_state_returns_at_its_address),
+                cmocka_unit_test(a_host_that_was_installed_again_replaces_the_member_at_its_address),
+                cmocka_unit_test(machines_at_one_address_count_as_one_host),
+                cmocka_unit_test(the_address_of_one_member_is_not_assigned_to_another),
+                cmocka_unit_test(a_host_that_shut_down_or_is_lost_remains_a_member),
+                cmocka_unit_test(while_the_leaders_own_key_is_missing_no_member_is_removed),
                 cmocka_unit_test(two_voters_alone_become_a_voter_and_a_standby),
-                cmocka_unit_test(a_leader_has_any_of_the_seats),
-                cmocka_unit_test(an_address_is_one_however_short_it_is),
+                cmocka_unit_test(the_leader_is_at_any_position_of_the_members),
+                cmocka_unit_test(an_address_of_one_character_is_an_address),
                 cmocka_unit_test(each_action_has_a_name),
-                cmocka_unit_test(a_standby_that_is_lost_keeps_its_seat_until_somebody_is_up_at_its_address),
-                cmocka_unit_test(promotions_need_a_majority_of_those_that_vote_afterwards),
+                cmocka_unit_test(a_lost_standby_remains_until_another_machine_is_up_at_its_address),
+                cmocka_unit_test(promotions_need_a_majority_of_the_voters_afterwards),
                 cmocka_unit_test(a_voter_is_removed_while_a_majority_of_the_others_is_reachable),
-                cmocka_unit_test(where_several_changes_could_be_made_the_first_in_order_is),
-                cmocka_unit_test(there_are_no_more_seats_than_the_store_has),
-                cmocka_unit_test(a_key_without_an_address_gets_no_seat_and_the_first_id_is_one_like_others),
-                cmocka_unit_test(any_cluster_comes_to_rest_without_losing_its_majority),
+                cmocka_unit_test(of_several_possible_changes_the_first_in_order_is_made),
+                cmocka_unit_test(there_are_no_more_members_than_the_store_supports),
+                cmocka_unit_test(
+                        a_host_without_an_address_becomes_no_member_and_the_smallest_raft_id_is_valid),
+                cmocka_unit_test(any_cluster_converges_without_losing_its_majority),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,182 @@
+/* Changes of the assignment records: by steps that are about to be executed, and by observations. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/log.h"
+#include "fleetd/agent/agent_internal.h"
+
+/* Return whether the observed unit is the host's own: it does not describe the unit that was started here. */
+static bool agent_observes_conflict(const Agent *a, const AgentUnit *u, const AssignmentRecord *record) {
+        return agent_is_conflicting(&u->seen, record, a->boot_id, false) &&
+               !(record->invocation[0] && streq(record->invocation, u->seen.invocation_id));
+}
+
+bool agent_record_done(Agent *a, AgentUnit *u, AssignmentRecord *record) {
+        if (!record || (!record->done && agent_observes_conflict(a, u, record)) ||
+            !agent_is_done(record, &u->seen, a->boot_id, u->job_ended))
+                return false;
+        if (!record->done) {
+                record->done = true;
+                a->records.dirty = true;
+                u->done_save = a->n_saves + 1;
+        }
+        return true;
+}
+
+static void agent_record_flag(Agent *a, bool *flag, bool value) {
+        a->records.dirty |= *flag != value;
+        *flag = value;
+}
+
+static void agent_record_job(Agent *a, AssignmentRecord *record, const char *job) {
+        if (streq(record->job, job))
+                return;
+        snprintf(record->job, sizeof(record->job), "%s", job);
+        a->records.dirty = true;
+}
+
+void agent_record_observed(Agent *a, AgentUnit *u) {
+        AssignmentRecord *record = records_get(&a->records, u->name);
+        bool stopped_for;
+
+        if (!record || !u->observed || (record->stopping && !agent_is_running(&u->seen)))
+                return;
+        if (agent_observes_conflict(a, u, record)) {
+                record->taken_over = false;
+                return;
+        }
+        if (agent_is_running(&u->seen)) {
+                if (u->seen.owner == SYSTEMD_OURS)
+                        memcpy(record->invocation, u->seen.invocation_id, sizeof(record->invocation));
+                agent_record_flag(a, &record->taken_over,
+                                  u->seen.owner == SYSTEMD_CONFLICTING &&
+                                          !agent_is_conflicting(&u->seen, record, a->boot_id, false));
+                u->n_restarts = 0;
+                u->restart_ms = 0;
+                agent_record_job(a, record, "");
+                agent_record_flag(a, &record->ran, true);
+                agent_record_flag(a, &record->done, false);
+                agent_record_flag(a, &record->stopped, false);
+        } else if (streq(u->seen.active, "failed") ||
+                   (u->seen.end != SYSTEMD_END_UNKNOWN && u->seen.end != SYSTEMD_END_ITSELF))
+                agent_record_flag(a, &record->ran, false);
+        if (u->seen.end != SYSTEMD_END_UNKNOWN)
+                agent_record_flag(a, &record->stopped,
+                                  u->seen.end == SYSTEMD_END_STOPPED &&
+                                          streq(record->started_boot, a->boot_id));
+        if (u->seen.end == SYSTEMD_END_SKIPPED)
+                agent_record_job(a, record, "condition");
+        (void) agent_record_done(a, u, record);
+        stopped_for = agent_is_stopped_for(record, &u->seen, a->boot_id);
+        if (record->stopped_for == stopped_for || u->seen.job)
+                return;
+        record->stopped_for = stopped_for;
+        a->records.dirty = true;
+        if (stopped_for)
+                log_notice(
+                        ((LogFields) { .unit = u->name }),
+                        "%s was stopped because of another unit, and is started again when that unit is back",
+                        u->name);
+}
+
+void agent_record_lost_start(Agent *a, AgentUnit *u) {
+        AssignmentRecord *record = records_get(&a->records, u->name);
+
+        if (record && u->observed && record->stopped_for && agent_start_got_lost(record, &u->seen))
+                agent_cancel_start(a, record, u);
+}
+
+void agent_record_job_result(Agent *a, const char *unit, const char *result) {
+        static const char *const never_began[] = { "assert", "dependency", "timeout", "unsupported" };
+        AssignmentRecord *record = records_get(&a->records, unit);
+
+        if (record && streq(result, "done"))
+                agent_record_job(a, record, "");
+        for (size_t i = 0; record && i < ELEMENTS(never_began); i++)
+                if (streq(result, never_began[i]) && !streq(record->job, result)) {
+                        log_warning(((LogFields) { .unit = unit }), "systemd did not start %s: %s", unit,
+                                    result);
+                        agent_record_job(a, record, result);
+                }
+}
+
+void agent_record_started(Agent *a, AssignmentRecord *record) {
+        snprintf(record->started_boot, sizeof(record->started_boot), "%s", a->boot_id);
+        record->starting = true;
+}
+
+void agent_record_not_started(AssignmentRecord *record) {
+        record->starting = false;
+        if (!record->stopped_for)
+                record->started_boot[0] = 0;
+}
+
+void agent_cancel_start(Agent *a, AssignmentRecord *record, AgentUnit *u) {
+        agent_record_not_started(record);
+        record->before[0] = 0; /* systemd has the text of 'unit' by now, so later invocations run it */
+        a->records.dirty = true;
+        u->restart_ms = 0; /* the start affected no other unit */
+}
+
+int agent_record_assignment(Agent *a, const AgentUnit *unit, bool started, bool starting) {
+        const char *name = unit->name;
+        const Cluster *c = registry_cluster(a->registry);
+        const ClusterAssignment *assignment = a->fresh ? agent_assignment(a, name) : NULL;
+        const ClusterUnit *u = cluster_unit(c, name);
+        AssignmentRecord *record = records_get(&a->records, name);
+        bool again = starting && record && record->stopped_for &&
+                     (!assignment || assignment->index == record->index);
+        int r;
+
+        if (assignment && assignment->kind != ASSIGNMENT_STOP && u && u->unit) {
+                r = records_put(&a->records, u->unit, assignment->kind, u->index, assignment->index, &record);
+                if (r < 0)
+                        return r;
+        }
+        if (record && (started || record->kind == ASSIGNMENT_LOAD)) /* the file of the unit is in force */
+                snprintf(record->owned_boot, sizeof(record->owned_boot), "%s", a->boot_id);
+        if (record && record->kind == ASSIGNMENT_LOAD)
+                record->replacing = false;
+        if (!record || !started)
+                return 0;
+        agent_record_started(a, record);
+        record->starting = starting;
+        snprintf(record->before, sizeof(record->before), "%s", starting ? unit->seen.invocation_id : "");
+        record->ran = record->done = record->stopped = false;
+        record->stopped_for = again;
+        record->replacing = record->replacing && starting;
+        record->finishing = starting;
+        record->job[0] = 0;
+        a->records.dirty = true;
+        return 0;
+}
+
+void agent_record_stop(Agent *a, const AgentUnit *unit, AgentStep s) {
+        const ClusterAssignment *assignment = agent_assignment(a, unit->name);
+        const ClusterUnit *u = cluster_unit(registry_cluster(a->registry), unit->name);
+        AssignmentRecord *record = records_get(&a->records, unit->name);
+
+        if (!record)
+                return;
+        if (s == AGENT_STOP) /* until the unit has stopped, this alone marks what runs as ours */
+                snprintf(record->owned_boot, sizeof(record->owned_boot), "%s", a->boot_id);
+        /* The record stays until the unit has stopped, and is removed with it. */
+        if (s == AGENT_REMOVE || assignment->kind != ASSIGNMENT_RUN) {
+                a->records.acted_index = MAX(a->records.acted_index, assignment ? assignment->index : 0);
+                a->records.dirty |= !record->stopping;
+                record->kind = ASSIGNMENT_LOAD;
+                record->stopping = true;
+                record->starting = record->replacing = record->finishing = false;
+                return;
+        }
+        /* Stopped to replace its text. The record precedes the stop: if the cluster is lost in between, this
+         * daemon finishes the replacement alone. */
+        record->replacing |= records_put(&a->records, u->unit, ASSIGNMENT_RUN, u->index, assignment->index,
+                                         NULL) == 0;
+        if (record->replacing)
+                snprintf(record->before, sizeof(record->before), "%s", unit->seen.invocation_id);
+        record->finishing |= record->replacing;
+        record->started_boot[0] = 0;
+        record->starting = false;
+        a->records.dirty = true;
+}

@@ -1,0 +1,150 @@
+/* Publication of unit states: the observed state of each dirty unit against the registry's. */
+#include <stdio.h>
+
+#include "fleetd/agent/agent_internal.h"
+
+enum { PUBLISH_BATCH_MAX = 200, CHANGING_MS = 300, STEADY_MS = 1000, REPORT_RETRY_MS = 1000 };
+
+typedef enum AgentOffer {
+        AGENT_OFFER_NONE,  /* the registry is current */
+        AGENT_OFFER_LATER, /* not read yet, about to change again, or above the rate limit */
+        AGENT_OFFER_NOW,
+} AgentOffer;
+
+/* Return false without memory. */
+static bool agent_state_of(Agent *a, AgentUnit *u, UnitState *ret) {
+        AssignmentRecord *record = records_get(&a->records, u->name);
+        bool done = agent_record_done(a, u, record),
+             conflicting = agent_is_conflicting(&u->seen, record, a->boot_id, u->link_refused);
+
+        if (unit_state_init(ret, conflicting ? STATE_FOREIGN : u->seen.load,
+                            conflicting ? "inactive" : u->seen.active, conflicting ? "dead" : u->seen.sub,
+                            u->seen.hash[0] ? u->seen.hash : NULL, u->since_ms, done) < 0)
+                return false;
+        if (!conflicting && record && streq(u->seen.active, "inactive"))
+                snprintf(ret->job, sizeof(ret->job), "%s", record->job);
+        return true;
+}
+
+/* Return the start of the transition that 'u' is in, or 0. A unit that restarts again and again pauses for
+ * less than STEADY_MS: that is one transition. */
+static uint64_t agent_changing_since(const Agent *a, AgentUnit *u, const ClusterAssignment *assignment,
+                                     const UnitState *state) {
+        uint64_t now_ms = loop_now_ms(a->loop);
+        bool waits = assignment && assignment->kind == ASSIGNMENT_RUN && streq(u->seen.active, "inactive") &&
+                     !state->done && !state->job[0];
+
+        if (!waits && !u->seen.job && !streq(u->seen.active, "activating") &&
+            !streq(u->seen.active, "deactivating") && !streq(u->seen.active, "reloading")) {
+                if (u->steady_ms == 0)
+                        u->steady_ms = now_ms;
+                return 0;
+        }
+        if (u->changing_ms == 0 || (u->steady_ms > 0 && now_ms - u->steady_ms >= STEADY_MS))
+                u->changing_ms = now_ms;
+        u->steady_ms = 0;
+        return u->changing_ms;
+}
+
+/* Return whether 'state' is a short transition. Publishing it would delay the state that clients wait for by
+ * the gap between two states of one unit. */
+static bool agent_delays_state(Agent *a, AgentUnit *u, const ClusterAssignment *assignment,
+                               const UnitState *state) {
+        uint64_t since_ms = agent_changing_since(a, u, assignment, state);
+
+        if (since_ms == 0 || loop_now_ms(a->loop) - since_ms >= CHANGING_MS)
+                return false;
+        publisher_wake_at(a->publisher, since_ms + CHANGING_MS);
+        return true;
+}
+
+static void agent_on_reported(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Agent *a = userdata;
+
+        a->reporting = false;
+        if (status != KV_OK)
+                publisher_wake_at(a->publisher, loop_now_ms(a->loop) + REPORT_RETRY_MS);
+}
+
+/* All units are published: end this host's report to a cluster of a new lineage that waits for it. */
+static void agent_report(Agent *a) {
+        const Cluster *c = registry_cluster(a->registry);
+        const ClusterMachine *self = cluster_machine(c, a->machine_id);
+
+        if (c->adopting && a->adopting && !a->reporting && !a->refreshing && !a->refresh_all &&
+            !a->all_dirty && (!self || self->reported != c->lineage)) {
+                a->reporting = registry_report(a->registry, agent_on_reported, a) >= 0;
+                if (!a->reporting)
+                        agent_retry_soon(a);
+        }
+}
+
+/* Compare 'u' with the registry. AGENT_OFFER_NOW: *ret is set. The state of a unit of which nothing is left
+ * is removed, with the assignment that this completes. */
+static AgentOffer agent_offer(Agent *a, AgentUnit *u, StateChange *ret) {
+        const Cluster *c = registry_cluster(a->registry);
+        const ClusterAssignment *assignment = agent_assignment(a, u->name);
+        const ClusterState *state = cluster_state(c, a->machine_id, u->name);
+        bool kept = (assignment && assignment->kind != ASSIGNMENT_STOP) ||
+                    records_get(&a->records, u->name) || u->seen.has_file;
+        AgentOffer offer = AGENT_OFFER_LATER;
+
+        if (!u->observed || u->must_refresh || u->refreshing || (u->busy && !kept))
+                return AGENT_OFFER_LATER;
+        *ret = (StateChange) {};
+        snprintf(ret->unit, sizeof(ret->unit), "%s", u->name);
+        if (!kept) {
+                if (!assignment && !state)
+                        return AGENT_OFFER_NONE;
+                ret->remove = true;
+                ret->stopped = assignment != NULL;
+                ret->assignment_index = assignment ? assignment->index : 0;
+                return publisher_allows(a->publisher, u->name) ? AGENT_OFFER_NOW : AGENT_OFFER_LATER;
+        }
+        if (!agent_state_of(a, u, &ret->state)) {
+                agent_retry_soon(a);
+                return AGENT_OFFER_LATER;
+        }
+        if (state && unit_state_equal(&state->state, &ret->state)) {
+                if (agent_changing_since(a, u, assignment, &ret->state) > 0)
+                        u->changing_ms = 0;
+                offer = AGENT_OFFER_NONE;
+        } else if (!agent_delays_state(a, u, assignment, &ret->state) && u->done_save <= a->n_saved &&
+                   publisher_allows(a->publisher, u->name))
+                return AGENT_OFFER_NOW;
+        unit_state_done(&ret->state);
+        return offer;
+}
+
+void agent_publish(Agent *a) {
+        bool publishes = a->fresh || a->adopting, all = true;
+        StateChange *changes;
+        AgentUnit *u;
+        size_t n = 0;
+
+        /* When publication begins, all units become dirty. */
+        TAILQ_FOREACH(u, &a->dirty, dirty_units)
+        u->published = !publishes;
+        if (!publishes || !publisher_ready(a->publisher))
+                return;
+        changes = NEW0(StateChange, PUBLISH_BATCH_MAX);
+        if (!changes) {
+                agent_retry_soon(a);
+                return;
+        }
+
+        TAILQ_FOREACH(u, &a->dirty, dirty_units) {
+                AgentOffer offer = n < PUBLISH_BATCH_MAX ? agent_offer(a, u, &changes[n]) : AGENT_OFFER_LATER;
+
+                u->published = offer == AGENT_OFFER_NONE;
+                all &= u->published;
+                n += offer == AGENT_OFFER_NOW;
+        }
+        if (n > 0 && publisher_send(a->publisher, changes, n) < 0)
+                agent_retry_soon(a);
+        else if (n == 0 && all)
+                agent_report(a);
+        for (size_t i = 0; i < n; i++)
+                unit_state_done(&changes[i].state);
+        free(changes);
+}

@@ -1,0 +1,80 @@
+/* GET /fleet/v1/cluster: leader, members and this host's replica, in one answer. */
+#include "fleetd/api/fleet_v1.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static const ClusterMachine *machine_of(const Cluster *c, uint64_t raft_id) {
+        for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
+                if (raft_id != 0 && m->raft_id == raft_id)
+                        return m;
+        return NULL;
+}
+
+/* A host that is alone and has no peer listener has no member key: its own id and name are used. */
+static void member_write(Text *t, const Request *request, const KvState *state, const char *name,
+                         const KvMember *member, uint64_t raft_id) {
+        const ClusterMachine *m = machine_of(registry_cluster(request->api->options.registry), raft_id);
+        bool self = raft_id == state->raft_id;
+        const char *address = m ? m->peer : NULL, *id = self ? request->api->machine_id : NULL,
+                   *hostname = self ? request->api->name : NULL;
+
+        json_open(t, name, '{');
+        json_add_string(t, "address", member ? member->address : address);
+        json_add_string(t, "id", m ? m->id : id);
+        json_add_string(t, "name", m && m->facts ? m->facts->name : hostname);
+        if (member) {
+                json_add_bool(t, "reachable", member->reachable);
+                json_add_string(t, "seat", kv_member_role_name(member->seat));
+        }
+        json_close(t, '}');
+}
+
+/* Write the hosts of a new lineage that have not reported their units yet. */
+static void waits_for_write(Text *t, const Cluster *c) {
+        _cleanup_free_ ClusterMachine **machines = NULL;
+        size_t n = 0;
+
+        machines = cluster_machines_sorted(c, &n);
+        if (!machines)
+                t->error = -ENOMEM;
+        json_open(t, "waitsFor", '[');
+        for (size_t i = 0; i < n; i++)
+                if (cluster_awaits_report(c, machines[i]))
+                        json_add_string_always(t, NULL, cluster_machine_name(machines[i]));
+        json_close(t, ']');
+}
+
+void cluster_handle(Request *request) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        _cleanup_text_ Text t = {};
+        char id[24];
+        KvState state;
+
+        kv_state(request->api->options.store, &state);
+        snprintf(id, sizeof(id), "%llx", (unsigned long long) state.cluster_id);
+        json_open(&t, NULL, '{');
+        json_add_string(&t, "clusterId", id);
+        json_add_u64(&t, "floor", state.floor);
+        json_add_u64(&t, "index", state.index);
+        if (state.leader_id != 0)
+                member_write(&t, request, &state, "leader", NULL, state.leader_id);
+        json_add_u64(&t, "level", state.level);
+        json_add_u64(&t, "levelKnown", state.level_max);
+        json_add_string(&t, "machine", request->api->machine_id);
+        json_add_string(&t, "name", request->api->name);
+        json_add_string(&t, "problem", state.problem);
+        json_add_u64(&t, "raftIndex", state.raft_index);
+        json_add_string(&t, "role", kv_role_name(state.role));
+        if (state.stale_ms > 0)
+                json_add_u64(&t, "staleSec", state.stale_ms / 1000);
+        json_add_u64(&t, "term", state.term);
+        json_open(&t, "voters", '[');
+        for (size_t i = 0; i < state.n_members; i++)
+                member_write(&t, request, &state, NULL, &state.members[i], state.members[i].raft_id);
+        json_close(&t, ']');
+        if (c->adopting)
+                waits_for_write(&t, c);
+        json_close(&t, '}');
+        request_answer_json(request, 200, &t);
+}

@@ -1,0 +1,367 @@
+/* Changes of units: one by PUT or DELETE, many by a batch. What the client expects is checked here, and again
+ * by the store, in the transaction. */
+#include "fleetd/api/fleet_v1.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "units/name.h"
+
+/* -- Changes of the registry -- */
+
+struct ChangeWork {
+        Request *request;
+        unsigned success; /* the status when all went well */
+        const char *type; /* of the empty answer */
+};
+
+static void change_forget(Request *request) {
+        registry_cancel(request->api->options.registry, request->state);
+        free(request->state);
+}
+
+ChangeWork *change_new(Request *request, unsigned success, const char *type) {
+        ChangeWork *w = NEW0(ChangeWork, 1);
+
+        if (w)
+                *w = (ChangeWork) { .request = request, .success = success, .type = type };
+        return w;
+}
+
+void change_sent(Request *request, ChangeWork *w, int r) {
+        if (r < 0) {
+                free(w);
+                request_error(request, 500, "%s", strerror(-r));
+                return;
+        }
+        request->state = w;
+        request->forget = change_forget;
+}
+
+void change_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        ChangeWork *w = userdata;
+        Request *request = w->request;
+        const char *type = w->type;
+        unsigned success = w->success;
+
+        request->forget = NULL;
+        free(w);
+        switch (status) {
+        case KV_OK:
+                request_answer(request, success, type, NULL, "", 0);
+                break;
+        case KV_COMPARE_FAILED:
+        case KV_EXISTS:
+        case KV_NOT_FOUND:
+                request_error(request, 409, "another request changed the unit meanwhile; read it again");
+                break;
+        case KV_UNKNOWN:
+                request_error(request, 504, "%s; the outcome is unknown: read the unit again", message);
+                break;
+        case KV_TOO_LARGE:
+                request_error(request, 413, "%s", message);
+                break;
+        default:
+                request_error(request, 503, "%s", message);
+        }
+}
+
+static void units_change(Request *request, const UnitChange *change, unsigned success) {
+        ChangeWork *w = change_new(request, success, NULL);
+
+        change_sent(request, w,
+                    w ? registry_change_units(request->api->options.registry, change, 1, change_on_done, w) :
+                        -ENOMEM);
+}
+
+/* The change that one PUT, or one item of a batch, requests. */
+typedef struct UnitWrite {
+        UnitChange change;
+        Unit *unit; /* owned; NULL: only the target changes */
+        unsigned success;
+} UnitWrite;
+
+static void write_done(UnitWrite *write) {
+        unit_free(write->unit);
+}
+
+static unsigned refuse(Error *err, unsigned status, const char *format, ...) _printf_(3, 4);
+static unsigned refuse(Error *err, unsigned status, const char *format, ...) {
+        va_list ap;
+
+        va_start(ap, format);
+        vsnprintf(err->message, sizeof(err->message), format, ap);
+        va_end(ap);
+        return status;
+}
+
+/* Reject the change of a unit that a directory owns: the next scan of the folder would undo it. On the host
+ * of the folder, a unit whose file does not exist may be changed: the directory holds such units when many
+ * files vanish at once. */
+static bool belongs_to_directory(Request *request, const ClusterUnit *u, const char *verb, Error *err) {
+        const Cluster *c = registry_cluster(request->api->options.registry);
+        const ClusterMachine *owner = u->unit->owner ? cluster_machine(c, u->unit->owner) : NULL;
+
+        if (!owner || owner->presence != PRESENCE_UP)
+                return false;
+        if (streq(owner->id, request->api->machine_id) && u->unit->path && access(u->unit->path, F_OK) < 0 &&
+            errno == ENOENT)
+                return false;
+        (void) refuse(err, 409, "%s comes from %s on %s; %s the file there", u->name,
+                      u->unit->path ?: "the unit directory", cluster_machine_name(owner), verb);
+        return true;
+}
+
+/* Return 409 if this daemon cannot read the unit, which it would overwrite. */
+static unsigned refuse_unreadable(Request *request, const char *name, Error *err) {
+        const ClusterUnit *u = cluster_any_unit(registry_cluster(request->api->options.registry), name);
+
+        if (!u ||
+            (!cluster_unit_has_unreadable(u, LAYOUT_UNIT) && !cluster_unit_has_unreadable(u, LAYOUT_TARGET)))
+                return 0;
+        return refuse(err, 409, "the unit cannot be changed here: %s", CLUSTER_UNREADABLE);
+}
+
+static unsigned write_contents(Request *request, const char *name, const ApiUnit *body,
+                               const ClusterUnit *known, UnitWrite *ret, Error *err) {
+        TargetState target = body->desired_state == _TARGET_INVALID ? TARGET_INACTIVE : body->desired_state;
+        const char *reason;
+        bool same;
+        int r;
+
+        if (unit_name_is_refused(name, &reason))
+                return refuse(err, 400, "%s: %s", name, reason);
+        r = api_unit_contents(name, body, &ret->unit, err);
+        same = r >= 0 && known && unit_equal(known->unit, ret->unit);
+        if (r >= 0 && !same)
+                r = unit_check(ret->unit, &request->steps, err);
+        if (r < 0)
+                return err->message[0] ? request_status_of(r) :
+                                         refuse(err, request_status_of(r), "out of memory");
+        if (same && body->desired_state == _TARGET_INVALID)
+                return refuse(err, 409, "must provide DesiredState to update existing unit");
+        if (unit_name_is_template(name) && target != TARGET_INACTIVE)
+                return refuse(err, 400, "cannot activate template \"%s\"", name);
+        if (same) {
+                ret->change = (UnitChange) { .name = name, .has_target = true, .target = target };
+                ret->success = 204;
+                return 0;
+        }
+        if (known && belongs_to_directory(request, known, "edit", err))
+                return 409;
+        ret->change = (UnitChange) { .unit = ret->unit,
+                                     .has_target = true,
+                                     .target = target,
+                                     .only_if_absent = !known,
+                                     .expected_index = known ? known->index : 0 };
+        ret->success = 201;
+        return 0;
+}
+
+/* Return 409 if the unit is not what the client expects. Expectations that hold here become conditions of
+ * 'ret', which the store checks. */
+static unsigned write_expectations(const ApiUnit *body, const ClusterUnit *known, UnitChange *ret,
+                                   Error *err) {
+        if (!body->expected_hash && body->expected_state == _TARGET_INVALID)
+                return 0;
+        if (!known)
+                return refuse(err, 409, "unit does not exist any longer");
+        if (body->expected_hash && !streq(body->expected_hash, known->unit->hash))
+                return refuse(err, 409, "the unit was changed meanwhile: its hash is %.7s, not %.7s",
+                              known->unit->hash, body->expected_hash);
+        if (body->expected_state != _TARGET_INVALID && body->expected_state != known->target)
+                return refuse(err, 409, "the unit was changed meanwhile: its target state is %s, not %s",
+                              target_state_to_string(known->target),
+                              target_state_to_string(body->expected_state));
+        if (body->expected_hash)
+                ret->expected_index = known->index;
+        ret->has_expected_target = body->expected_state != _TARGET_INVALID;
+        ret->expected_target = body->expected_state;
+        return 0;
+}
+
+static unsigned write_removal(Request *request, const char *name, const ClusterUnit *known, UnitWrite *ret,
+                              Error *err) {
+        if (!known)
+                return refuse(err, 404, "unit does not exist");
+        if (belongs_to_directory(request, known, "remove", err))
+                return 409;
+        ret->change = (UnitChange) { .name = name, .remove = true, .expected_index = known->index };
+        ret->success = 204;
+        return 0;
+}
+
+/* Return 0, or the status to answer with the message in 'err'. */
+static unsigned write_change(Request *request, const char *name, const ApiUnit *body,
+                             const ClusterUnit *known, UnitWrite *ret, Error *err) {
+        if (body->destroy)
+                return write_removal(request, name, known, ret, err);
+        if (known && body->keep)
+                return refuse(err, 409, "unit exists");
+        if (api_unit_has_contents(body))
+                return write_contents(request, name, body, known, ret, err);
+        if (!known)
+                return refuse(err, 409, "unit does not exist and options field empty");
+        if (body->desired_state == _TARGET_INVALID)
+                return refuse(err, 409, "must provide DesiredState to update existing unit");
+        if (unit_name_is_template(name) && body->desired_state != TARGET_INACTIVE)
+                return refuse(err, 400, "cannot activate template \"%s\"", name);
+        ret->change = (UnitChange) { .name = name, .has_target = true, .target = body->desired_state };
+        ret->success = 204;
+        return 0;
+}
+
+/* Read the change of one PUT, or of one item of a batch. Return 0, or the status to answer with the message
+ * in 'err'. */
+static unsigned write_read(Request *request, const char *name, const ApiUnit *body, UnitWrite *ret,
+                           Error *err) {
+        const ClusterUnit *known = cluster_unit(registry_cluster(request->api->options.registry), name);
+        unsigned status;
+
+        if (unit_name_check(name, err) < 0)
+                return 400;
+        status = refuse_unreadable(request, name, err);
+        if (status > 0)
+                return status;
+        status = write_change(request, name, body, known, ret, err);
+        if (status > 0)
+                return status;
+        return write_expectations(body, known, &ret->change, err);
+}
+
+static bool content_type_is_json(Request *request) {
+        const HttpRequest *http = request->http;
+        const char *type = http->content_type ?: "";
+        size_t n = strcspn(type, ";");
+
+        while (n > 0 && (type[n - 1] == ' ' || type[n - 1] == '\t'))
+                n--;
+
+        if (http->n_content_types != 1) {
+                request_error(request, 415, "expected 1 Content-Type, got %u", http->n_content_types);
+                return false;
+        }
+        if (n != 16 || strncmp(type, "application/json", 16) != 0) {
+                request_error(request, 415, "only acceptable Content-Type is application/json");
+                return false;
+        }
+        return true;
+}
+
+void units_put_handle(Request *request) {
+        const char *name = request->rest;
+        _cleanup_api_unit_ ApiUnit body = API_UNIT_EMPTY;
+        _cleanup_(write_done) UnitWrite write = {};
+        unsigned status;
+        Error err = {};
+        int r;
+
+        if (!content_type_is_json(request))
+                return;
+        r = api_unit_read(request->http->body, request->http->body_size, &body, &err);
+        if (r < 0) {
+                request_error(request, request_status_of(r),
+                              r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));
+                return;
+        }
+        if (body.name && body.name[0] && !streq(body.name, name)) {
+                request_error(request, 400,
+                              "name in URL \"%s\" differs from unit name in request body \"%s\"", name,
+                              body.name);
+                return;
+        }
+        if (body.destroy) {
+                request_error(request, 400, "destroy is for a batch: use DELETE");
+                return;
+        }
+        status = write_read(request, name, &body, &write, &err);
+        if (status > 0)
+                request_error(request, status, "%s", err.message);
+        else
+                units_change(request, &write.change, write.success);
+}
+
+void units_delete_handle(Request *request) {
+        const char *name = request->rest;
+        const ClusterUnit *known = cluster_unit(registry_cluster(request->api->options.registry), name);
+        _cleanup_(write_done) UnitWrite write = {};
+        unsigned status;
+        Error err = {};
+
+        status = refuse_unreadable(request, name, &err);
+        if (status == 0)
+                status = write_removal(request, name, known, &write, &err);
+        if (status > 0)
+                request_error(request, status, "%s", err.message);
+        else
+                units_change(request, &write.change, write.success);
+}
+
+/* -- Batches -- */
+
+typedef struct UnitWrites {
+        UnitWrite *items;
+        UnitChange *changes;
+        size_t n;
+} UnitWrites;
+
+static void writes_done(UnitWrites *w) {
+        for (size_t i = 0; i < w->n; i++)
+                write_done(&w->items[i]);
+        free(w->items);
+        free(w->changes);
+}
+
+/* Return 0, or the status to answer; the message begins with the name of the unit. */
+static unsigned writes_read(Request *request, const ApiPage *page, UnitWrites *ret, Error *err) {
+        ret->items = NEW0(UnitWrite, page->n + 1);
+        ret->changes = NEW0(UnitChange, page->n + 1);
+        if (!ret->items || !ret->changes)
+                return refuse(err, 500, "out of memory");
+        for (size_t i = 0; i < page->n; i++) {
+                const char *name = page->units[i].name ?: "";
+                unsigned status = write_read(request, name, &page->units[i], &ret->items[ret->n++], err);
+
+                for (size_t k = 0; status == 0 && k < i; k++)
+                        if (streq(page->units[k].name, name))
+                                status = refuse(err, 400, "named twice");
+                if (status > 0) {
+                        (void) error_prefix(err, -EINVAL, "%s", name);
+                        return status;
+                }
+                ret->changes[i] = ret->items[i].change;
+        }
+        return 0;
+}
+
+void batch_handle(Request *request) {
+        _cleanup_api_page_ ApiPage page = {};
+        _cleanup_(writes_done) UnitWrites writes = {};
+        unsigned status;
+        Error err = {};
+        ChangeWork *w;
+        int r;
+
+        if (!content_type_is_json(request))
+                return;
+        r = api_units_read(request->http->body, request->http->body_size, BATCH_MAX, &page, &err);
+        if (r == -E2BIG)
+                r = error_set(&err, -EINVAL, "more than %d units in one batch", BATCH_MAX);
+        if (r < 0) {
+                request_error(request, request_status_of(r),
+                              r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));
+                return;
+        }
+        status = writes_read(request, &page, &writes, &err);
+        if (status > 0) {
+                request_error(request, status, "%s", err.message);
+                return;
+        }
+        w = change_new(request, 204, NULL);
+        change_sent(request, w,
+                    w ? registry_change_units(request->api->options.registry, writes.changes, writes.n,
+                                              change_on_done, w) :
+                        -ENOMEM);
+}

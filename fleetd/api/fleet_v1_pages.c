@@ -1,0 +1,131 @@
+/* Pages of lists, as fleet's API has them. A token is base64 of two little-endian 16-bit numbers, limit and
+ * page. Where a page before it ended early, the position of the first item follows, 32 bits, which fleet does
+ * not read. */
+#include "fleetd/api/fleet_v1.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+static void token_write(unsigned page, size_t first, char ret[static 16]) {
+        uint8_t b[9] = { PAGE_SIZE & 0xff, PAGE_SIZE >> 8,    page & 0xff,        page >> 8,
+                         first & 0xff,     first >> 8 & 0xff, first >> 16 & 0xff, first >> 24 & 0xff };
+        size_t n = first == (size_t) (page - 1) * PAGE_SIZE ? 4 : 8;
+        char *end = ret;
+
+        memset(b + n, 0, sizeof(b) - n);
+        for (unsigned i = 0; 3 * i < n; i++) {
+                uint32_t v = (uint32_t) b[3 * i] << 16 | (uint32_t) b[3 * i + 1] << 8 | b[3 * i + 2];
+
+                for (unsigned k = 0; k < 4; k++)
+                        *end++ = alphabet[(v >> (18 - 6 * k)) & 63];
+        }
+        *end = 0;
+        for (; n % 3 > 0; n++)
+                *--end = '=';
+}
+
+/* Decode base64 as Go does: line ends are skipped, padding is required, nothing may follow it. At most 'size'
+ * bytes are stored; *ret_n counts all. -EINVAL: *ret_at is the position that Go reports. */
+static int token_decode(const char *s, uint8_t *ret, size_t size, size_t *ret_n, size_t *ret_at) {
+        size_t n_bytes = 0, n = strlen(s), i = 0;
+        bool padded = false;
+
+        for (;;) {
+                uint32_t v = 0;
+                unsigned k = 0;
+
+                for (; k < 4 && !padded; i++) {
+                        const char *at = i < n ? strchr(alphabet, s[i]) : NULL;
+
+                        if (i >= n && k == 0) {
+                                *ret_n = n_bytes;
+                                return 0;
+                        }
+                        if (at) {
+                                v |= (uint32_t) (at - alphabet) << (18 - 6 * k++);
+                                continue;
+                        }
+                        if (s[i] == '\r' || s[i] == '\n')
+                                continue;
+                        *ret_at = i < n ? i : i - k;
+                        if (s[i] != '=' || k < 2)
+                                return -EINVAL;
+                        for (unsigned due = 4 - k; due > 1; due--) {
+                                i += 1 + strspn(s + i + 1, "\r\n");
+                                *ret_at = i < n ? i - 1 : n;
+                                if (s[i] != '=')
+                                        return -EINVAL;
+                        }
+                        padded = true;
+                }
+                for (unsigned b = 0; b + 1 < k; b++, n_bytes++)
+                        if (n_bytes < size)
+                                ret[n_bytes] = v >> (16 - 8 * b);
+                if (!padded)
+                        continue;
+                i += strspn(s + i, "\r\n");
+                *ret_n = n_bytes;
+                *ret_at = i;
+                return i < n ? -EINVAL : 0;
+        }
+}
+
+static int token_read(const char *s, unsigned *ret_page, size_t *ret_first, char *ret_problem, size_t size) {
+        uint8_t b[8] = {};
+        size_t n, at;
+
+        if (token_decode(s, b, sizeof(b), &n, &at) < 0) {
+                snprintf(ret_problem, size, "illegal base64 data at input byte %zu", at);
+                return -EINVAL;
+        }
+        if (n < 4) {
+                snprintf(ret_problem, size, "%s", n == 0 ? "EOF" : "unexpected EOF");
+                return -EINVAL;
+        }
+        if ((b[0] | b[1] << 8) != PAGE_SIZE) {
+                snprintf(ret_problem, size, "token limit must be %d", PAGE_SIZE);
+                return -EINVAL;
+        }
+        *ret_page = b[2] | b[3] << 8;
+        if (*ret_page == 0) {
+                snprintf(ret_problem, size, "token page must be greater than zero");
+                return -EINVAL;
+        }
+        *ret_first = n < 8 ? (size_t) (*ret_page - 1) * PAGE_SIZE :
+                             (size_t) b[4] | b[5] << 8 | b[6] << 16 | (size_t) b[7] << 24;
+        return 0;
+}
+
+bool page_of(Request *request, size_t total, Page *ret) {
+        const char *token = NULL;
+        char problem[64];
+
+        *ret = (Page) { .total = total, .number = 1 };
+        for (size_t i = 0; i < request->parameters.n; i++) {
+                if (!streq(request->parameters.items[i].name, "nextPageToken"))
+                        continue;
+                if (token) {
+                        request_error(request, 400, "too many values for page token");
+                        return false;
+                }
+                token = request->parameters.items[i].value;
+        }
+        if (token && token_read(token, &ret->number, &ret->first, problem, sizeof(problem)) < 0) {
+                request_error(request, 400, "%s", problem);
+                return false;
+        }
+        ret->first = MIN(ret->first, total);
+        ret->n = MIN(total - ret->first, (size_t) PAGE_SIZE);
+        return true;
+}
+
+const char *page_next(Page *page) {
+        size_t end = page->first + page->n;
+
+        if (end == page->total)
+                return NULL;
+        token_write(MIN(page->number + 1, (unsigned) UINT16_MAX), end, page->token);
+        return page->token;
+}

@@ -1,0 +1,245 @@
+/* GET /fleet/v1/kv/list: a node and all below it, in pages. */
+#include "fleetd/api/kv_v1.h"
+
+#include <errno.h>
+
+#include "base/base64.h"
+
+/* A page. It owns its memory: a worker may use it after the client has left. */
+typedef struct KvPage {
+        KvBytes prefix;
+        char *after; /* the page begins behind this key; NULL: with 'prefix' itself, or what is below it */
+        size_t after_size;
+        bool first, recursive, values, ours, internal, more;
+        uint64_t limit, now_ms, index;
+        size_t encoded_max; /* bytes of the answer; more is -E2BIG; 0: any */
+        uint64_t n, size;
+        char *last; /* the last key of the page; owned */
+        size_t last_size;
+        Text nodes;
+        Shared *answer;
+        KvRequest *kv; /* not for a worker */
+        char prefix_bytes[];
+} KvPage;
+
+static KvPage *page_free(KvPage *page) {
+        if (!page)
+                return NULL;
+        text_done(&page->nodes);
+        shared_unref(page->answer);
+        free(page->after);
+        free(page->last);
+        free(page);
+        return NULL;
+}
+
+DEFINE_CLEANUP(KvPage *, page_free);
+
+static int page_add(void *userdata, const KvNode *node) {
+        KvPage *page = userdata;
+        char *last;
+
+        if (!page->internal && kv_path_is_ours(node->key))
+                return 1;
+        if (page->n == page->limit || page->size >= KV_PAGE_BYTES) {
+                page->more = true;
+                return 0;
+        }
+        if (page->encoded_max > 0 && page->nodes.size > page->encoded_max)
+                return -E2BIG;
+        last = realloc(page->last, node->key.size);
+        if (!last)
+                return -ENOMEM;
+        page->last = memcpy(last, node->key.data, node->key.size);
+        page->last_size = node->key.size;
+        page->n++;
+        page->size += node->key.size + (page->values ? node->value.size : 0);
+        kv_node_write(&page->nodes, NULL, node, page->values, page->now_ms);
+        return page->nodes.error < 0 ? page->nodes.error : 1;
+}
+
+/* Begin behind the last key of the previous page. A token is the rest of that key behind the prefix, and "/"
+ * for the prefix itself. */
+static int page_begin(KvPage *page, KvBytes token, Error *err) {
+        size_t base = page->prefix.size > 1 ? page->prefix.size : 0, n;
+        _cleanup_free_ char *rest = NULL;
+
+        page->first = !token.data;
+        if (page->first)
+                return 0;
+        if (base64_decode(token.data, token.size, &rest, &n) < 0 || n == 0 || rest[0] != '/' ||
+            base + n > KV_KEY_MAX)
+                return error_set(
+                        err, -EINVAL,
+                        "nextPageToken: invalid; use the token of the previous answer, with the same prefix");
+        if (n == 1)
+                return 0;
+        page->after = malloc(base + n);
+        if (!page->after)
+                return -ENOMEM;
+        memcpy(page->after, page->prefix.data, base);
+        memcpy(page->after + base, rest, n);
+        page->after_size = base + n;
+        return 0;
+}
+
+static int page_new(KvRequest *kv, KvPage **ret, Error *err) {
+        const KvParameters *p = &kv->p;
+        _cleanup_(page_freep) KvPage *page = calloc(1, sizeof(KvPage) + p->prefix.size);
+        int r;
+
+        if (!page)
+                return -ENOMEM;
+        page->prefix = (KvBytes) { memcpy(page->prefix_bytes, p->prefix.data, p->prefix.size),
+                                   p->prefix.size };
+        page->recursive = p->recursive;
+        page->values = p->values;
+        page->limit = p->limit;
+        page->encoded_max = API_LARGE_BYTES;
+        page->kv = kv;
+        page->ours = kv_path_is_ours(p->prefix);
+        page->internal = page->ours && request_may_read(kv->request, p->prefix);
+        page->now_ms = kv_cluster_ms(kv->request->api->options.store);
+        r = page_begin(page, p->page, err);
+        if (r < 0)
+                return r;
+        *ret = TAKE_PTR(page);
+        return 0;
+}
+
+static int page_begin_read(void *userdata, const KvFound *found) {
+        KvPage *page = userdata;
+        int r;
+
+        text_clear(&page->nodes);
+        page->n = page->size = 0;
+        page->more = false;
+        page->index = found->index;
+        json_open(&page->nodes, NULL, '[');
+        if (page->ours && !page->internal)
+                return 0;
+        if (!page->first || page->prefix.size <= 1)
+                return 1;
+        if (found->error == -ENOENT || found->error == -ENOTUNIQ)
+                return 0;
+        if (found->error < 0)
+                return found->error;
+        r = page_add(page, found->node);
+        return r < 0 ? r : 1;
+}
+
+/* Write the answer, on the loop or in a worker. */
+static int page_end(void *userdata) {
+        KvPage *page = userdata;
+        _cleanup_text_ Text t = {}, token = {};
+        size_t base = page->prefix.size > 1 ? page->prefix.size : 0;
+
+        json_close(&page->nodes, ']');
+        if (page->more && page->last_size > base)
+                text_append_base64(&token, page->last + base, page->last_size - base, true);
+        else if (page->more)
+                text_append_base64(&token, "/", 1, true);
+        json_open(&t, NULL, '{');
+        json_add_u64(&t, "index", page->index);
+        json_add_string(&t, "nextPageToken", token.chars);
+        text_append(&t, t.size > 1 ? ",\"nodes\":" : "\"nodes\":");
+        text_append_bytes(&t, page->nodes.chars ?: "", page->nodes.size);
+        text_append(&t, "}\n");
+        if (t.error < 0 || page->nodes.error < 0 || token.error < 0)
+                return -ENOMEM;
+        page->answer = shared_new(t.chars, t.size);
+        return page->answer ? 0 : -ENOMEM;
+}
+
+static void page_grow(void *userdata) {
+        KvPage *page = userdata;
+
+        loop_count(page->kv->request->api->loop, 0, page->nodes.size);
+        page->encoded_max = 0;
+}
+
+static void page_answer(KvRequest *kv, const KvPage *page, int result) {
+        Request *request = kv->request;
+        StaleField stale;
+
+        if (result == 0)
+                request_answer_shared(request, 200, "application/json",
+                                      (HttpField[]) { request_stale_field(request, &stale), {} },
+                                      page->answer);
+        else
+                kv_refuse_busy(request, request_large_reason(result));
+        kv_request_free(kv);
+}
+
+static void page_done(void *userdata, int result) {
+        KvPage *page = userdata;
+
+        page->kv->list = NULL;
+        page->kv->request->forget = NULL;
+        page_answer(page->kv, page, result);
+}
+
+static void page_release(void *userdata) {
+        page_free(userdata);
+}
+
+static const KvListOps page_ops = { .begin = page_begin_read,
+                                    .visit = page_add,
+                                    .end = page_end,
+                                    .grow = page_grow,
+                                    .done = page_done,
+                                    .free = page_release };
+
+static void list_again(void *userdata) {
+        KvRequest *kv = userdata;
+
+        kv->request->forget = NULL;
+        kv->read(kv);
+}
+
+static void list_read(KvRequest *kv) {
+        Request *request = kv->request;
+        _cleanup_(page_freep) KvPage *page = NULL;
+        KvRefusal refusal = { .status = 400 };
+        KvRange range;
+        KvList *large;
+        int r;
+
+        if (!api_may_list(request->api)) {
+                kv->listing.run = list_again;
+                kv->listing.userdata = kv;
+                request->forget = kv_request_forget;
+                api_list_later(request->api, &kv->listing);
+                return;
+        }
+        r = page_new(kv, &page, &refusal.err);
+        if (r == -EINVAL) {
+                kv_refuse(request, &refusal);
+                kv_request_free(kv);
+                return;
+        }
+        if (r < 0) {
+                page_answer(kv, NULL, r);
+                return;
+        }
+        range = (KvRange) { .key = page->prefix,
+                            .after = { page->after, page->after_size },
+                            .recursive = page->recursive,
+                            .without_key = !page->first || page->prefix.size <= 1 ||
+                                           (page->ours && !page->internal),
+                            .visits_max = API_LARGE_VISITS };
+        kv_list(request->api->options.store, &range, &page_ops, TAKE_PTR(page), &large);
+        if (!large)
+                return;
+        kv->list = large;
+        request->forget = kv_request_forget;
+}
+
+void kv_list_handle(Request *request) {
+        KvRequest *kv = kv_request_new(request);
+
+        if (!kv)
+                return;
+        kv->read = list_read;
+        kv_request_read(kv);
+}

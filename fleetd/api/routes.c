@@ -1,0 +1,294 @@
+#include "fleetd/api/routes.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "fleetd/api/cluster_v2.h"
+#include "fleetd/api/fleet_v1.h"
+#include "fleetd/api/keys_v2.h"
+#include "fleetd/api/kv_v1.h"
+
+/* One line per path and right. fleet-api(7) documents the same paths. The order within one path is the order
+ * of the methods in an answer 405. */
+/* clang-format off */
+static const Route routes[] = {
+        { ROUTE_KEYS,    "HEAD GET", "/v2/keys/**",              RIGHT_KEYS_READ,    keys_v2_handle },
+        { ROUTE_KEYS,    "PUT POST DELETE", "/v2/keys/**",       RIGHT_KEYS_WRITE,   keys_v2_handle },
+
+        { ROUTE_KV,      "GET",    "/fleet/v1/kv/changes",       RIGHT_KEYS_READ,    kv_changes_handle,
+          .parameters = "after prefix progress" },
+        { ROUTE_KV,      "GET HEAD", "/fleet/v1/kv/list",        RIGHT_KEYS_READ,    kv_list_handle,
+          .parameters = "limit nextPageToken prefix quorum recursive values" },
+        { ROUTE_KV,      "POST",   "/fleet/v1/kv/txn",           RIGHT_KEYS_WRITE,   kv_txn_handle,
+          .parameters = "" },
+        { ROUTE_KV,      "GET HEAD", "/fleet/v1/kv/value/**",    RIGHT_KEYS_READ,    kv_value_get_handle,
+          .parameters = "quorum" },
+        { ROUTE_KV,      "PUT",    "/fleet/v1/kv/value/**",      RIGHT_KEYS_WRITE,   kv_value_put_handle,
+          .parameters = "prevExist prevIndex ttl" },
+        { ROUTE_KV,      "DELETE", "/fleet/v1/kv/value/**",      RIGHT_KEYS_WRITE,   kv_value_delete_handle,
+          .parameters = "dir prevIndex recursive" },
+
+        { ROUTE_ETCD,    "GET",    "/version",                   RIGHT_STATUS_SEE,   v2_version_handle },
+        { ROUTE_ETCD,    "GET",    "/health",                    RIGHT_STATUS_SEE,   v2_health_handle },
+        { ROUTE_ETCD,    "GET HEAD", "/v2/machines",             RIGHT_STATUS_SEE,   v2_machines_handle },
+        { ROUTE_ETCD,    "GET POST DELETE PUT", "/v2/members/**", RIGHT_STATUS_SEE,   v2_members_handle },
+        { ROUTE_ETCD,    "GET",    "/v2/stats/self",             RIGHT_STATUS_SEE,   v2_stats_self_handle },
+        { ROUTE_ETCD,    "GET",    "/v2/stats/leader",           RIGHT_STATUS_SEE,   v2_stats_leader_handle },
+        { ROUTE_ETCD,    "GET",    "/v2/stats/store",            RIGHT_STATUS_SEE,   v2_stats_store_handle },
+        { ROUTE_ETCD,    "GET HEAD", "/v2/auth/users",           RIGHT_STATUS_SEE,   v2_auth_users_handle },
+        { ROUTE_ETCD,    "GET HEAD", "/v2/auth/roles",           RIGHT_STATUS_SEE,   v2_auth_roles_handle },
+        { ROUTE_ETCD,    "GET PUT DELETE", "/v2/auth/enable",    RIGHT_STATUS_SEE,   v2_auth_enable_handle },
+
+        { ROUTE_METRICS, "GET",    "/metrics",                   RIGHT_UNITS_SEE,    metrics_handle },
+
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/units",            RIGHT_UNITS_SEE,    units_list_handle },
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/units/*",          RIGHT_UNITS_SEE,    units_get_handle },
+        { ROUTE_FLEET,   "PUT",    "/fleet/v1/units/*",          RIGHT_UNITS_CHANGE, units_put_handle },
+        { ROUTE_FLEET,   "DELETE", "/fleet/v1/units/*",          RIGHT_UNITS_CHANGE, units_delete_handle },
+        { ROUTE_FLEET,   "POST",   "/fleet/v1/batch",            RIGHT_UNITS_CHANGE, batch_handle },
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/state",            RIGHT_UNITS_SEE,    states_list_handle },
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/state/*",          RIGHT_UNITS_SEE,    states_get_handle },
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/machines",         RIGHT_UNITS_SEE,    machines_list_handle },
+        { ROUTE_FLEET,   "PATCH",  "/fleet/v1/machines",         RIGHT_UNITS_CHANGE, machines_patch_handle },
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/why/*",            RIGHT_UNITS_SEE,    why_handle },
+        { ROUTE_FLEET,   "POST",   "/fleet/v1/plan",             RIGHT_UNITS_SEE,    plan_handle },
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/directory",        RIGHT_UNITS_SEE,    directory_list_handle },
+        { ROUTE_FLEET,   "POST",   "/fleet/v1/directory",        RIGHT_UNITS_CHANGE, directory_post_handle },
+        { ROUTE_FLEET,   NULL,     "/fleet/v1/discovery",        RIGHT_UNITS_SEE,    discovery_handle },
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/events",           RIGHT_UNITS_SEE,    events_handle },
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster",          RIGHT_UNITS_SEE,    cluster_handle },
+        { ROUTE_FLEET,   "PUT",    "/fleet/v1/cluster/level",    RIGHT_ADMINISTER,   level_handle },
+        { ROUTE_FLEET,   "DELETE", "/fleet/v1/cluster/adopting", RIGHT_ADMINISTER,   adopting_handle },
+
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/journal/*",        RIGHT_UNITS_SEE,    remote_command_handle,
+          .command = CALL_JOURNAL },
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/status/*",         RIGHT_UNITS_SEE,    remote_command_handle,
+          .command = CALL_STATUS },
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/show/*",           RIGHT_UNITS_SEE,    remote_command_handle,
+          .command = CALL_SHOW },
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/dependencies/*",   RIGHT_UNITS_SEE,    remote_command_handle,
+          .command = CALL_DEPENDENCIES },
+        { ROUTE_FLEET,   "POST",   "/fleet/v1/reload/*",         RIGHT_UNITS_CHANGE, remote_command_handle,
+          .command = CALL_RELOAD },
+        { ROUTE_FLEET,   "POST",   "/fleet/v1/kill/*",           RIGHT_UNITS_CHANGE, remote_command_handle,
+          .command = CALL_KILL },
+        { ROUTE_FLEET,   "POST",   "/fleet/v1/reset-failed/*",   RIGHT_UNITS_CHANGE, remote_command_handle,
+          .command = CALL_RESET_FAILED },
+};
+/* clang-format on */
+
+/* -- Finding a route -- */
+
+static const char fleet_prefix[] = "/fleet/v1", fleet_alias[] = "/v1-alpha";
+enum { FLEET_PREFIX = sizeof(fleet_prefix) - 1 };
+static_assert(sizeof(fleet_alias) == sizeof(fleet_prefix), "patterns of the alias begin at the same byte");
+
+static bool path_is_of_fleet(const char *path) {
+        return starts_with(path, fleet_prefix) || starts_with(path, fleet_alias);
+}
+
+static RouteFamily route_family(const char *path, size_t size) {
+        static const char keys[] = "/v2/keys", kv[] = "/fleet/v1/kv";
+        const size_t keys_size = sizeof(keys) - 1, kv_size = sizeof(kv) - 1;
+
+        if (starts_with(path, keys) && (size == keys_size || path[keys_size] == '/'))
+                return ROUTE_KEYS;
+        if (starts_with(path, kv) && (path[kv_size] == 0 || path[kv_size] == '/'))
+                return ROUTE_KV;
+        if (starts_with(path, "/v2/") || streq(path, "/version") || streq(path, "/health"))
+                return ROUTE_ETCD;
+        if (streq(path, "/metrics"))
+                return ROUTE_METRICS;
+        if (path_is_of_fleet(path) && (path[FLEET_PREFIX] == 0 || path[FLEET_PREFIX] == '/'))
+                return ROUTE_FLEET;
+        return ROUTE_UNKNOWN;
+}
+
+/* Return what 'pattern' leaves open of 'path', "" if nothing; NULL: the path does not match. */
+static const char *pattern_match(const char *pattern, const char *path, size_t size) {
+        size_t n = strcspn(pattern, "*");
+
+        if (pattern[n] == 0)
+                return size == n && memcmp(path, pattern, n) == 0 ? path + n : NULL;
+        if (pattern[n + 1] == 0)
+                return strncmp(path, pattern, n) == 0 && path[n] && !strchr(path + n, '/') ? path + n : NULL;
+        n--; /* "/a" of "/a/ **" */
+        return strncmp(path, pattern, n) == 0 && (path[n] == 0 || path[n] == '/') ? path + n : NULL;
+}
+
+/* Call with each word of 'words'; *at is NULL at first. Return the size of the word, 0 at the end. */
+static size_t next_word(const char *words, const char **at) {
+        *at = *at ? *at + strcspn(*at, " ") : words;
+        *at += strspn(*at, " ");
+        return strcspn(*at, " ");
+}
+
+bool route_has_word(const char *words, const char *word) {
+        const char *at = NULL;
+        size_t n;
+
+        while ((n = next_word(words, &at)) > 0)
+                if (strlen(word) == n && memcmp(at, word, n) == 0)
+                        return true;
+        return false;
+}
+
+const Route *route_find(RouteFamily family, const char *method, const char *path, size_t size,
+                        const char **ret_rest, char ret_methods[static ROUTE_METHODS_SIZE]) {
+        size_t prefix = family == ROUTE_FLEET ? FLEET_PREFIX : 0, n = 0;
+
+        ret_methods[0] = 0;
+        for (const Route *route = routes; route < routes + ELEMENTS(routes); route++) {
+                const char *rest, *at = NULL;
+                size_t word;
+
+                if (route->family != family)
+                        continue;
+                rest = pattern_match(route->pattern + prefix, path + prefix, size - prefix);
+                if (!rest)
+                        continue;
+                if (!route->methods || route_has_word(route->methods, method)) {
+                        *ret_rest = rest;
+                        return route;
+                }
+                while ((word = next_word(route->methods, &at)) > 0) {
+                        assert(n + word + 2 <= ROUTE_METHODS_SIZE);
+                        n += (size_t) snprintf(ret_methods + n, ROUTE_METHODS_SIZE - n, "%s%.*s",
+                                               n > 0 ? "," : "", (int) word, at);
+                }
+        }
+        return NULL;
+}
+
+/* -- Requests without a route -- */
+
+/* Answer 405 in fleet's form: "GET,PUT,DELETE" becomes "GET, PUT and DELETE". */
+static void refuse_method(Request *request, const char *methods) {
+        const char *last = strrchr(methods, ',');
+        char first[2 * ROUTE_METHODS_SIZE] = "";
+        size_t n = 0;
+
+        for (const char *p = methods; last && p < last; p++)
+                n += (size_t) snprintf(first + n, sizeof(first) - n, *p == ',' ? ", " : "%c", *p);
+        request_error(request, 405, "only %s%s%s supported against this resource", first, last ? " and " : "",
+                      last ? last + 1 : methods);
+}
+
+static void route_not_allowed(Request *request, RouteFamily family, const char *methods) {
+        switch (family) {
+        case ROUTE_KEYS:
+        case ROUTE_ETCD:
+                request_not_allowed(request, &(HttpField) { "Allow", methods });
+                break;
+        case ROUTE_KV:
+                kv_v1_not_allowed(request, methods);
+                break;
+        default:
+                refuse_method(request, methods);
+        }
+}
+
+static void route_not_found(Request *request, RouteFamily family) {
+        if (family == ROUTE_KV)
+                kv_v1_not_found(request);
+        else if (family == ROUTE_FLEET) /* the prefix alone exists, without methods */
+                request_error(request, request->path[FLEET_PREFIX] ? 404 : 405, "%s", "");
+        else if (family == ROUTE_ETCD || request->listener->dialect == DIALECT_ETCD)
+                request_not_found(request);
+        else /* "/" exists, without methods */
+                request_error(request, request->path[1] ? 404 : 405, "%s", "");
+}
+
+static Resource right_resource(Right right) {
+        return right == RIGHT_KEYS_READ || right == RIGHT_KEYS_WRITE ? RESOURCE_USER_KEYS : RESOURCE_CLUSTER;
+}
+
+static bool request_may(const Request *request, Right right) {
+        return policy_allows(request->principal, right, right_resource(right));
+}
+
+static void route_forbid(Request *request) {
+        request_error(request, 403, "units are managed on the local socket only: /run/fleet.sock");
+}
+
+/* -- Checks of paths -- */
+
+/* fleet's server treats escaped dots and slashes as parts of a name; etcd unescapes first. */
+static bool path_is_redirected(const Request *request) {
+        const char *target = request->http->target;
+
+        if (request->path[0] != '/' || request_path_is_clean(request))
+                return false;
+        return request->listener->dialect == DIALECT_FLEET ? target[strcspn(target, "%?")] != '%' :
+                                                             !method_is(request, "OPTIONS");
+}
+
+/* Reject a path that no route can have. True: the request is answered. */
+static bool refuse_path(Request *request) {
+        bool has_nul = strlen(request->path) < request->path_size, options = method_is(request, "OPTIONS");
+
+        if (path_is_redirected(request))
+                request_redirect_clean(request);
+        else if (request->path[0] != '/' && !options) /* "*" is for OPTIONS */
+                request_refuse_target(request);
+        else if (has_nul && request->listener->dialect == DIALECT_FLEET) /* only keys have a NUL */
+                request_error(request, 404, "%s", "");
+        else if (has_nul && !options)
+                request_not_found(request);
+        else
+                return false;
+        return true;
+}
+
+/* Answer OPTIONS as etcd does, for any path. False: not in this family. */
+static bool answer_options(Request *request, RouteFamily family) {
+        if (!method_is(request, "OPTIONS") || family == ROUTE_KV)
+                return false;
+        if (family != ROUTE_KEYS && family != ROUTE_ETCD &&
+            (request->listener->dialect != DIALECT_ETCD || path_is_of_fleet(request->path)))
+                return false;
+        request_answer(request, 200, NULL, NULL, "", 0);
+        return true;
+}
+
+void route_request(Request *request) {
+        RouteFamily family = route_family(request->path, request->path_size);
+        char methods[ROUTE_METHODS_SIZE];
+        const Route *route;
+
+        if (family != ROUTE_KEYS && family != ROUTE_KV && refuse_path(request))
+                return;
+        if (answer_options(request, family))
+                return;
+        if (family == ROUTE_KEYS && !request_path_is_clean(request)) {
+                request_redirect_clean(request);
+                return;
+        }
+        /* Without metrics, or without the right to them, the path does not exist. */
+        if (family == ROUTE_METRICS &&
+            (!request->api->options.metrics || !request_may(request, RIGHT_UNITS_SEE)))
+                family = ROUTE_UNKNOWN;
+        /* fleet's server checks this before the path. */
+        if ((family == ROUTE_FLEET || family == ROUTE_UNKNOWN) &&
+            request->listener->dialect == DIALECT_FLEET && !registry_ready(request->api->options.registry)) {
+                request_error(request, 503, "fleet server unable to communicate with etcd");
+                return;
+        }
+        if (family == ROUTE_FLEET && !request_may(request, RIGHT_UNITS_SEE)) {
+                route_forbid(request);
+                return;
+        }
+
+        route = route_find(family, request->http->method, request->path, request->path_size, &request->rest,
+                           methods);
+        if (!route && methods[0])
+                route_not_allowed(request, family, methods);
+        else if (!route)
+                route_not_found(request, family);
+        else if (!request_may(request, route->right))
+                route_forbid(request);
+        else {
+                request->route = route;
+                route->handle(request);
+        }
+}

@@ -1,0 +1,74 @@
+/* Global units: one assignment on each machine that fits. A new revision goes to one machine at a time. */
+#include "fleetd/engine/plan_internal.h"
+
+/* An unreadable machine keeps its assignments unchanged. */
+static bool global_takes_part(const ClusterMachine *m) {
+        return m->presence == PRESENCE_UP && !cluster_machine_is_unreadable(m);
+}
+
+/* Return the assignment that gets the new revision next, or NULL while one that has it is not up yet.
+ * Machines that are not up neither wait nor delay others. */
+static const ClusterAssignment *global_next_update(const ClusterUnit *u) {
+        const ClusterAssignment *next = NULL;
+
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit)) {
+                const ClusterState *s;
+
+                if (!cluster_assignment_is_active(o) || !global_takes_part(o->machine))
+                        continue;
+                if (!plan_is_current(o)) {
+                        next = next ? next : o;
+                        continue;
+                }
+                s = plan_state(o);
+                if (o->unit_index == u->index &&
+                    !(s && s->state.hash && streq(s->state.hash, u->unit->hash) && plan_is_up(o)))
+                        return NULL;
+        }
+        return next;
+}
+
+static int global_on_machine(Pass *pass, const ClusterUnit *u, const ClusterMachine *m,
+                             const ClusterAssignment *update) {
+        const ClusterAssignment *o = cluster_assignment(pass->cluster, m->id, u->name);
+        SchedulerRule rule;
+        Error why = {};
+        bool fits;
+
+        if (!o || !cluster_assignment_is_active(o)) {
+                fits = o ? scheduler_may_return(pass->view, u, m) :
+                           scheduler_fits(pass->view, u, m, false, NULL);
+                return fits ? plan_change(pass, m, u, o, plan_wanted_kind(u),
+                                          "Global=yes, and the machine fits") :
+                              0;
+        }
+
+        rule = scheduler_refusal(pass->view, u, m, true, &why);
+        if (rule != RULE_NONE && rule != RULE_FOREIGN)
+                return plan_change(pass, m, u, o, ASSIGNMENT_STOP, "it may not stay: %s",
+                                   error_text(&why, 0));
+        return o->kind != plan_wanted_kind(u) || o == update ? plan_keep(pass, o) : 0;
+}
+
+int global_unit(Pass *pass, const ClusterUnit *u) {
+        const ClusterAssignment *update = global_next_update(u);
+        int r;
+
+        if (!pass->machines)
+                pass->machines = cluster_machines_sorted(pass->cluster, &pass->n_machines);
+        if (!pass->machines)
+                return -ENOMEM;
+
+        for (size_t i = 0; i < pass->n_machines; i++) {
+                if (!global_takes_part(pass->machines[i]))
+                        continue;
+                if (pass->plan->n >= ENGINE_PLAN_MAX) {
+                        pass->plan->more = true;
+                        return 0;
+                }
+                r = global_on_machine(pass, u, pass->machines[i], update);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}

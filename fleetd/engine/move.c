@@ -1,0 +1,267 @@
+/* Ordinary units: each has one machine, and two assignments while it moves.
+ *
+ * The old assignment remains until the unit runs on the new machine. If the old machine returns before that,
+ * the new assignment is withdrawn instead. */
+#include <stdio.h>
+
+#include "fleetd/engine/plan_internal.h"
+
+typedef enum PositionState {
+        POSITION_FITS, /* the machine is up, and the unit fits there */
+        POSITION_HELD, /* nothing moves now: the machine is away, the brake is on, or the unit has finished */
+        POSITION_REPLACED, /* fits, but another unit there replaces it */
+        POSITION_UNFIT,    /* the machine is up, and rejects the unit */
+        POSITION_GONE,     /* the machine is lost, or has left */
+} PositionState;
+
+/* One active assignment of the unit. */
+typedef struct Position {
+        const ClusterAssignment *assignment;
+        PositionState state;
+        SchedulerRule rule; /* POSITION_UNFIT */
+        Error why;
+} Position;
+
+enum {
+        POSITIONS_MAX =
+                8, /* active assignments of one ordinary unit that one plan considers, by machine ID */
+        NO_POSITION = POSITIONS_MAX,
+};
+
+/* The positions of one unit, by age, and the ones that a decision depends on. */
+typedef struct Positions {
+        const ClusterUnit *unit;
+        Position items[POSITIONS_MAX];
+        size_t n;
+        size_t fits, replaced; /* the oldest that fits, or is replaced; NO_POSITION: none */
+        size_t held;           /* the newest that is held */
+} Positions;
+
+static int move_compare_age(const void *a, const void *b) {
+        const ClusterAssignment *p = ((const Position *) a)->assignment,
+                                *q = ((const Position *) b)->assignment;
+
+        if (p->since_ms != q->since_ms)
+                return p->since_ms < q->since_ms ? -1 : 1;
+        if (p->created != q->created)
+                return p->created < q->created ? -1 : 1;
+        return strcmp(p->machine->id, q->machine->id);
+}
+
+static void move_judge(const Pass *pass, Position *p) {
+        const ClusterAssignment *o = p->assignment;
+
+        if (plan_has_finished(o) || o->machine->presence == PRESENCE_AWAY ||
+            cluster_machine_is_unreadable(o->machine)) {
+                p->state = POSITION_HELD;
+                return;
+        }
+        if (plan_is_down(o->machine)) {
+                p->state = brake_holds(&pass->brake, o->machine) ? POSITION_HELD : POSITION_GONE;
+                return;
+        }
+        p->rule = scheduler_refusal(pass->view, o->of, o->machine, true, &p->why);
+        if (p->rule != RULE_NONE)
+                p->state = POSITION_UNFIT;
+        else if (scheduler_replaced_by(pass->view, o->of, o->machine))
+                p->state = POSITION_REPLACED;
+        else
+                p->state = POSITION_FITS;
+}
+
+static void move_positions(const Pass *pass, const ClusterUnit *u, Positions *ret) {
+        *ret = (Positions) { .unit = u, .fits = NO_POSITION, .replaced = NO_POSITION, .held = NO_POSITION };
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o && ret->n < POSITIONS_MAX;
+             o = LIST_NEXT(o, of_unit))
+                if (cluster_assignment_is_active(o))
+                        ret->items[ret->n++].assignment = o;
+        qsort(ret->items, ret->n, sizeof(*ret->items), move_compare_age);
+
+        for (size_t i = 0; i < ret->n; i++) {
+                move_judge(pass, &ret->items[i]);
+                if (ret->items[i].state == POSITION_FITS && ret->fits == NO_POSITION)
+                        ret->fits = i;
+                if (ret->items[i].state == POSITION_REPLACED && ret->replaced == NO_POSITION)
+                        ret->replaced = i;
+                if (ret->items[i].state == POSITION_HELD)
+                        ret->held = i;
+        }
+}
+
+static int move_stop_unfit(Pass *pass, const Position *p) {
+        const ClusterAssignment *o = p->assignment;
+
+        return plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "it may not stay: %s",
+                           error_text(&p->why, 0));
+}
+
+/* Stop all other assignments once the kept one is up. Before that, withdraw those that were to replace it. */
+static int move_stop_others(Pass *pass, const Positions *all, size_t kept, bool up) {
+        const char *name = cluster_machine_name(all->items[kept].assignment->machine);
+        int r;
+
+        for (size_t i = up ? 0 : kept + 1; i < all->n; i++) {
+                const ClusterAssignment *o = all->items[i].assignment;
+
+                if (i == kept)
+                        continue;
+                r = up ? plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "it runs on %s now", name) :
+                         plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "%s is back", name);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* The unit remains in the position 'kept'. */
+static int move_settle(Pass *pass, const Positions *all, size_t kept) {
+        const ClusterAssignment *o = all->items[kept].assignment;
+        bool up = plan_has_finished(o) || plan_is_up(o);
+        int r;
+
+        r = plan_keep(pass, o);
+        if (r < 0)
+                return r;
+        r = move_stop_others(pass, all, kept, up);
+        if (r < 0)
+                return r;
+        return up ? plan_stop_strays(pass, o->of, "it runs elsewhere") : 0;
+}
+
+/* Return the reason why the unit leaves the position, in words that follow the machine's name. */
+static const char *move_cause(const Position *p) {
+        switch (p->state) {
+        case POSITION_GONE:
+                return p->assignment->machine->presence == PRESENCE_LEFT ? "has left" : "is lost";
+        case POSITION_REPLACED:
+                return "has a unit that replaces it";
+        default:
+                return "does not fit any more";
+        }
+}
+
+/* The unit fits in none of its positions, and gets another machine. Until it runs there, each position
+ * continues that a conflict does not forbid. If no other machine is available, it remains where another unit
+ * replaces it. */
+static int move_away(Pass *pass, const Positions *all) {
+        const Position *last = &all->items[all->n - 1];
+        const ClusterUnit *u = all->unit;
+        const ClusterMachine *m = NULL;
+        bool found;
+        Error why = {};
+        int r;
+
+        found = scheduler_pick(pass->view, u, &m, &why) >= 0 &&
+                !(all->replaced != NO_POSITION && scheduler_replaced_by(pass->view, u, m));
+        if (!found && all->replaced != NO_POSITION)
+                return move_settle(pass, all, all->replaced);
+
+        for (size_t i = 0; i < all->n; i++) {
+                const Position *p = &all->items[i];
+
+                /* The assignment of a conflicting unit has no effect, and without it the machine would be
+                 * selected again at once. */
+                if (p->state != POSITION_UNFIT || p->rule == RULE_FOREIGN ||
+                    (found && p->rule != RULE_CONFLICTS))
+                        continue;
+                r = move_stop_unfit(pass, p);
+                if (r < 0)
+                        return r;
+        }
+        if (!found)
+                return 0;
+        return plan_change(pass, m, u, cluster_assignment(pass->cluster, m->id, u->name), plan_wanted_kind(u),
+                           "%s %s; %s", cluster_machine_name(last->assignment->machine), move_cause(last),
+                           error_text(&why, 0));
+}
+
+/* The unit fits in none of its positions, and one of them is held: the plan waits for that machine. Meanwhile
+ * the newest unfit position continues (a move was under way), unless the unit is known to run in the held
+ * one. */
+static int move_wait(Pass *pass, const Positions *all) {
+        const ClusterAssignment *o = all->items[all->held].assignment;
+        bool spared = false;
+        int r;
+
+        if (plan_has_finished(o) || (o->machine->presence == PRESENCE_AWAY && plan_is_up(o)))
+                return move_settle(pass, all, all->held);
+
+        r = plan_keep(pass, o);
+        for (size_t i = all->n; i > 0 && r >= 0; i--) {
+                if (all->items[i - 1].state != POSITION_UNFIT)
+                        continue;
+                r = spared ? move_stop_unfit(pass, &all->items[i - 1]) : 0;
+                spared = true;
+        }
+        return r;
+}
+
+/* Return a machine that runs the unit without an assignment while no assigned one runs it: after a restore,
+ * or an operator's intervention. A running unit is not stopped for one that does not run. */
+static const ClusterMachine *move_runs_elsewhere(const Pass *pass, const Positions *all) {
+        for (size_t i = 0; i < all->n; i++) {
+                const Position *p = &all->items[i];
+
+                if (plan_has_finished(p->assignment) ||
+                    (plan_is_up(p->assignment) && p->state != POSITION_GONE))
+                        return NULL;
+        }
+        for (const ClusterState *s = LIST_FIRST(&all->unit->states); s; s = LIST_NEXT(s, of_unit))
+                if (plan_is_stray(s) && s->state.active && streq(s->state.active, "active") &&
+                    scheduler_may_return(pass->view, all->unit, s->machine))
+                        return s->machine;
+        return NULL;
+}
+
+int move_unit(Pass *pass, const ClusterUnit *u) {
+        const ClusterMachine *elsewhere;
+        const Position *newest;
+        Positions all;
+
+        move_positions(pass, u, &all);
+        if (all.n == 0)
+                return assign_unit(pass, u);
+
+        elsewhere = u->target == TARGET_LAUNCHED ? move_runs_elsewhere(pass, &all) : NULL;
+        if (elsewhere)
+                return plan_change(pass, elsewhere, u, NULL, ASSIGNMENT_RUN, "it runs there already");
+
+        /* The unit runs, or has finished, in the newest position: the move is complete. */
+        newest = &all.items[all.n - 1];
+        if (plan_has_finished(newest->assignment) ||
+            (newest->state == POSITION_FITS && plan_is_up(newest->assignment)))
+                all.fits = all.n - 1;
+
+        if (all.fits != NO_POSITION)
+                return move_settle(pass, &all, all.fits);
+        if (all.held == NO_POSITION)
+                return move_away(pass, &all);
+        return all.replaced == NO_POSITION ? move_wait(pass, &all) : move_settle(pass, &all, all.replaced);
+}
+
+int engine_judge(const SchedulerView *view, const Cluster *cluster, const ClusterAssignment *assignment,
+                 uint64_t brake_ms, EngineVerdict *ret, Error *ret_why) {
+        EnginePlan plan = {};
+        Pass pass = { .cluster = cluster,
+                      .view = (SchedulerView *) view, /* no decision is recorded */
+                      .plan = &plan };
+        Position p = { .assignment = assignment };
+        int r;
+
+        r = plan_update_brake(&pass, brake_ms);
+        if (r < 0)
+                return r;
+        move_judge(&pass, &p);
+        brake_done(&pass.brake);
+        *ret_why = p.why;
+        *ret = ENGINE_STAYS;
+        if (plan_has_finished(assignment))
+                *ret = ENGINE_FINISHED;
+        else if (p.state == POSITION_HELD && plan_is_down(assignment->machine))
+                *ret = ENGINE_BRAKED;
+        else if (p.state == POSITION_GONE)
+                *ret = ENGINE_GONE;
+        else if (p.state == POSITION_UNFIT)
+                *ret = ENGINE_UNFIT;
+        return 0;
+}

@@ -1,0 +1,111 @@
+#include "fleetd/host.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#include <systemd/sd-id128.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/parse.h"
+#include "kvstore/kvstore.h"
+
+enum { DESCRIPTORS_OWN = 512, CONNECTIONS_MIN = 16, PROC_FILE_MAX = 4096, STAT_STARTTIME = 22 };
+
+/* Return the start time of process 1 in clock ticks since boot: "starttime" in proc_pid_stat(5), after a name
+ * of any characters. */
+static int host_read_init_start(uint64_t *ret) {
+        _cleanup_free_ char *stat = NULL;
+        _cleanup_close_ int dir_fd = open("/proc/1", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        const char *p;
+        char digits[24];
+        int r;
+
+        if (dir_fd < 0)
+                return -errno;
+        r = read_file_at(dir_fd, "stat", PROC_FILE_MAX, &stat, NULL);
+        if (r < 0)
+                return r;
+        p = strrchr(stat, ')');
+        for (int field = 2; p && field < STAT_STARTTIME; field++)
+                p = strchr(p + 1, ' ');
+        if (!p)
+                return -EBADMSG;
+        snprintf(digits, sizeof(digits), "%.*s", (int) MIN(strcspn(p + 1, " "), sizeof(digits) - 1), p + 1);
+        return parse_u64(digits, ret);
+}
+
+int host_read_boot_id(char ret[static BOOT_ID_SIZE], Error *err) {
+        uint64_t started = 0;
+        sd_id128_t id;
+        int r;
+
+        r = sd_id128_get_boot(&id);
+        if (r < 0)
+                return error_set(err, r, "Failed to read the boot ID: %s", strerror(-r));
+        r = host_read_init_start(&started);
+        if (r < 0)
+                return error_set(err, r, "Failed to read the start time of process 1: %s", strerror(-r));
+        id.qwords[1] ^= started;
+        sd_id128_to_string(id, ret);
+        return 0;
+}
+
+void host_read_hardware_id(char ret[static HARDWARE_ID_SIZE]) {
+        _cleanup_free_ char *text = NULL;
+        size_t n = 0;
+
+        ret[0] = 0;
+        if (read_file_at(AT_FDCWD, "/sys/class/dmi/id/product_uuid", PROC_FILE_MAX, &text, NULL) < 0)
+                return;
+        for (const char *p = text; *p && *p != '\n' && n < HARDWARE_ID_SIZE - 1; p++)
+                if (*p != '-')
+                        ret[n++] = (char) tolower((unsigned char) *p);
+        ret[n] = 0;
+        if (parse_hex_id(ret, HARDWARE_ID_SIZE - 1) < 0)
+                ret[0] = 0;
+}
+
+void host_reserve_descriptors(unsigned n_listeners, uint64_t *connections) {
+        uint64_t requested = *connections;
+        struct rlimit l;
+
+        if (n_listeners == 0 || getrlimit(RLIMIT_NOFILE, &l) < 0)
+                return;
+        if (l.rlim_max < DESCRIPTORS_OWN + n_listeners * requested)
+                *connections = MAX((l.rlim_max - MIN(l.rlim_max, (rlim_t) DESCRIPTORS_OWN)) / n_listeners,
+                                   (uint64_t) CONNECTIONS_MIN);
+        if (*connections < requested)
+                log_warning(NO_FIELDS,
+                            "LimitConnections= is %llu instead of %llu: only %llu descriptors are allowed; "
+                            "LimitNOFILE= of fleetd.service gives more",
+                            (unsigned long long) *connections, (unsigned long long) requested,
+                            (unsigned long long) l.rlim_max);
+        l.rlim_cur = MIN(l.rlim_max,
+                         MAX(l.rlim_cur, (rlim_t) (DESCRIPTORS_OWN + n_listeners * *connections)));
+        (void) setrlimit(RLIMIT_NOFILE, &l);
+}
+
+/* The folder of the tree, for the signal handler, which has no argument for it; -1: none. */
+static int host_tree_fd = -1;
+
+/* SA_RESETHAND: the access that failed is repeated, and ends the process. */
+static void host_on_sigbus(int signal_number) {
+        (void) unlinkat(host_tree_fd, KV_TREE_TRUSTED, 0);
+}
+
+int host_distrust_tree_on_sigbus(const char *state_directory, Error *err) {
+        struct sigaction action = { .sa_handler = host_on_sigbus, .sa_flags = (int) SA_RESETHAND };
+        _cleanup_free_ char *tree = NULL;
+
+        if (asprintf(&tree, "%s/tree", state_directory) < 0)
+                return -ENOMEM;
+        host_tree_fd = open_dir(tree, 0700);
+        if (host_tree_fd < 0)
+                return error_set(err, host_tree_fd, "Failed to open %s: %s", tree, strerror(-host_tree_fd));
+        return sigaction(SIGBUS, &action, NULL) < 0 ? -errno : 0;
+}

@@ -1,0 +1,23 @@
+/* What the daemon reads from this host and sets in its own process: IDs, descriptor limit, SIGBUS. */
+#pragma once
+
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/sizes.h"
+
+/* Return an ID that differs between boots: the kernel's, combined with the start time of process 1. In a
+ * container the kernel's ID outlives a boot, and a sandboxed service may read the ID of the machine instead.
+ */
+int host_read_boot_id(char ret[static BOOT_ID_SIZE], Error *err);
+/* Return the UUID that the firmware of the mainboard or virtual machine reports, or "": a copied disk does
+ * not contain it. */
+void host_read_hardware_id(char ret[static HARDWARE_ID_SIZE]);
+
+/* Raise the limit of descriptors for *connections at each of 'n_listeners', or reduce *connections, at least
+ * to 16. Log, tree and sessions keep the descriptors that they need. */
+void host_reserve_descriptors(unsigned n_listeners, uint64_t *connections);
+
+/* On SIGBUS, remove the marker of the tree in 'state_directory', so that the next start rebuilds the tree.
+ * The cause is an unreadable page: a truncated file, or a failing disk. The signal still ends the process. */
+int host_distrust_tree_on_sigbus(const char *state_directory, Error *err);

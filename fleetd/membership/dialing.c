@@ -1,0 +1,145 @@
+/* The hosts that this host dials: machines of the cluster view, members, Join=, and accepted sessions of a
+ * host that has no replica yet. The addresses of the machines are stored in the cluster file. */
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "fleetd/membership/membership_internal.h"
+
+enum { DIALED_MAX = 1024 };
+
+static int dialing_store(const Membership *m, const Text *addresses) {
+        const char *path = m->dialing.cluster_file, *name;
+        _cleanup_free_ char *dir = strdup(path), *base = strdup(path);
+        _cleanup_close_ int dir_fd = -1;
+        _cleanup_text_ Text t = {};
+
+        if (!dir || !base)
+                return -ENOMEM;
+        name = basename(base);
+        dir_fd = open_dir(dirname(dir), 0755);
+        if (dir_fd < 0)
+                return dir_fd;
+
+        text_printf(&t,
+                    "# Written by fleetd: the other hosts of this cluster, for a start without memory of "
+                    "it.\n[Fleetd]\nJoin=%s\n",
+                    addresses->chars);
+        if (t.error < 0)
+                return t.error;
+        if (file_holds_at(dir_fd, name, t.chars, t.size))
+                return 0;
+        return write_file_at(dir_fd, name, t.chars, t.size, 0644);
+}
+
+typedef struct AddressList {
+        PeerAddress *items; /* DIALED_MAX */
+        size_t n;
+        const char *own;
+        uint64_t cluster_id;
+} AddressList;
+
+static void address_list_add(AddressList *list, const char *address) {
+        if (!address[0] || streq(address, list->own) || list->n == DIALED_MAX)
+                return;
+        for (size_t i = 0; i < list->n; i++)
+                if (streq(list->items[i].address, address))
+                        return;
+        snprintf(list->items[list->n++].address, sizeof(list->items->address), "%s", address);
+}
+
+static void address_list_add_peer(void *userdata, const PeerState *peer) {
+        AddressList *list = userdata;
+
+        if (peer->accepted && peer->handshake.cluster_id == list->cluster_id)
+                address_list_add(list, peer->handshake.address);
+}
+
+/* 0 or -ENOMEM. A failure to write the file is logged only. */
+static int dialing_update(Membership *m) {
+        _cleanup_free_ PeerAddress *items = NEW0(PeerAddress, DIALED_MAX);
+        _cleanup_free_ ClusterMachine **machines = NULL;
+        _cleanup_text_ Text addresses = {};
+        AddressList list = { .items = items, .own = m->peer_address };
+        size_t n_machines = 0;
+        KvState state;
+        int r;
+
+        machines = cluster_machines_sorted(registry_cluster(m->registry), &n_machines);
+        if (!items || !machines)
+                return -ENOMEM;
+        for (size_t i = 0; i < n_machines && list.n < DIALED_MAX; i++) {
+                if (!machines[i]->peer[0] || streq(machines[i]->id, m->machine_id))
+                        continue;
+                memcpy(items[list.n].machine_id, machines[i]->id, sizeof(items->machine_id));
+                snprintf(items[list.n].address, sizeof(items->address), "%s", machines[i]->peer);
+                text_printf(&addresses, "%s%s", addresses.size > 0 ? " " : "", machines[i]->peer);
+                list.n++;
+        }
+
+        /* The cluster view lacks members whose replica is still being filled. */
+        kv_state(m->store, &state);
+        for (size_t i = 0; i < state.n_members; i++)
+                address_list_add(&list, state.members[i].address);
+        for (size_t i = 0; i < m->dialing.join.n; i++)
+                address_list_add(&list, m->dialing.join.items[i]);
+        /* An admitted host without a replica does not know the leader, and gets a replica only when the
+         * leader receives its heartbeats: it dials each host of the cluster that has dialed it. */
+        list.cluster_id = state.cluster_id;
+        if (state.cluster_id != 0 && state.n_members == 0)
+                peers_each(m->peers, address_list_add_peer, &list);
+        r = peers_set_known(m->peers, items, list.n);
+        if (r < 0)
+                return r;
+        if (addresses.error < 0)
+                return addresses.error;
+        if (addresses.size == 0 || !m->dialing.cluster_file[0])
+                return 0;
+
+        r = dialing_store(m, &addresses);
+        if (r < 0)
+                log_warning(((LogFields) { .error = r }),
+                            "Failed to write %s: %s; after a loss of its state, this host would not find the "
+                            "cluster",
+                            m->dialing.cluster_file, strerror(-r));
+        return r == -ENOMEM ? r : 0;
+}
+
+static void dialing_on_update(void *userdata) {
+        Membership *m = userdata;
+
+        m->dialing.retry = dialing_update(m) < 0;
+}
+
+void dialing_update_later(Membership *m) {
+        loop_defer(m->loop, &m->dialing.update);
+}
+
+void dialing_tick(Membership *m) {
+        if (m->dialing.retry)
+                dialing_update_later(m);
+}
+
+int dialing_init(Membership *m, const MembershipOptions *options) {
+        int r;
+
+        m->dialing.update = DEFERRED(dialing_on_update, m);
+        m->dialing.cluster_file = strdup(options->cluster_file);
+        if (!m->dialing.cluster_file)
+                return -ENOMEM;
+        for (size_t i = 0; i < options->join->n; i++) {
+                r = names_add(&m->dialing.join, options->join->items[i], strlen(options->join->items[i]));
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+void dialing_done(Membership *m) {
+        deferred_cancel(&m->dialing.update);
+        names_done(&m->dialing.join);
+        free(m->dialing.cluster_file);
+}

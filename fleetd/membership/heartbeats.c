@@ -1,0 +1,105 @@
+/* Heartbeats: each host sends two a second to the leader. A heartbeat carries the problem of its sender's
+ * replica, which such a replica cannot publish through the log. */
+#include <stdio.h>
+
+#include "fleetd/membership/membership_internal.h"
+
+/* A connection counts as alive while its TCP keep-alives of 1 s are answered. */
+enum { KERNEL_SILENT_MS = 1500 };
+
+/* A host that has sent a heartbeat since this host leads. */
+typedef struct Sender {
+        Named machine;
+        bool heartbeat; /* since the last tick */
+        char problem[REPLICA_PROBLEM_SIZE];
+} Sender;
+
+size_t replica_problem(const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]) {
+        ret[0] = 0;
+        if (!state->stopped && !state->differs && !state->undecided && !state->refuses)
+                return 0;
+        snprintf(ret, REPLICA_PROBLEM_SIZE, "%s", state->problem);
+        return strlen(ret);
+}
+
+static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                                    size_t size) {
+        Membership *m = userdata;
+        const char *id = peer_handshake(session)->machine_id;
+        Sender *s = named_get(&m->heartbeats.senders, id, sizeof(Sender));
+
+        if (!s)
+                return;
+        s->heartbeat = true;
+        snprintf(s->problem, sizeof(s->problem), "%.*s", (int) MIN(size, sizeof(s->problem) - 1),
+                 (const char *) payload);
+}
+
+const char *heartbeats_problem(Membership *m, const char *machine_id) {
+        const Sender *s = named_find(m->heartbeats.senders, machine_id);
+
+        return s ? s->problem : NULL;
+}
+
+LivenessSign heartbeats_sign(void *userdata, const char *machine_id) {
+        Membership *m = userdata;
+        LivenessSign sign = {};
+        PeerState peer;
+        Sender *s;
+
+        if (streq(machine_id, m->machine_id))
+                return (LivenessSign) { .heartbeat = true, .kernel = true, .session = true };
+
+        s = named_find(m->heartbeats.senders, machine_id);
+        if (s) {
+                sign.heartbeat = s->heartbeat;
+                s->heartbeat = false;
+        }
+        if (peers_state(m->peers, machine_id, &peer) < 0)
+                return sign;
+        sign.session = peer.accepted;
+        /* Without a session, the kernel shows that it runs only when it rejects a connection. */
+        sign.kernel = peer.kernel_silent_ms < (peer.accepted || peer.dialed ?
+                                                       KERNEL_SILENT_MS :
+                                                       KERNEL_SILENT_MS + PEERS_BACKOFF_MAX_MS);
+        sign.stopped = streq(peer.bye, "stop");
+        sign.shut_down = streq(peer.bye, "shutdown");
+        return sign;
+}
+
+static void heartbeats_send_to(Membership *m, const char *machine_id) {
+        (void) peers_send(m->peers, machine_id, PEER_HEARTBEAT, m->heartbeats.problem,
+                          m->heartbeats.problem_size);
+}
+
+static void heartbeats_send_one(void *userdata, const PeerState *peer) {
+        if (peer->dialed)
+                heartbeats_send_to(userdata, peer->handshake.machine_id);
+}
+
+void heartbeats_send(Membership *m, const KvState *state) {
+        m->heartbeats.problem_size = replica_problem(state, m->heartbeats.problem);
+        /* An admitted host learns which host leads only with its replica, and gets the replica only when the
+         * leader receives its heartbeats. */
+        if (state->leader_id == 0)
+                peers_each(m->peers, heartbeats_send_one, m);
+        else if (state->leader_machine_id[0])
+                heartbeats_send_to(m, state->leader_machine_id);
+}
+
+void heartbeats_clear(Membership *m) {
+        named_clear(&m->heartbeats.senders);
+}
+
+static const PeerFrameType frame_types[] = {
+        { PEER_HEARTBEAT, PEER_BOTH_WAYS, PEER_PRIORITY_HIGH, heartbeats_on_heartbeat },
+};
+
+void heartbeats_init(Membership *m) {
+        peers_register(m->peers, frame_types, ELEMENTS(frame_types), m);
+}
+
+void heartbeats_done(Membership *m) {
+        peers_unregister(m->peers, frame_types, ELEMENTS(frame_types));
+        heartbeats_clear(m);
+}

@@ -1,0 +1,276 @@
+/* Joining: a host without a cluster requests membership from the hosts of Join=, until one of them admits it.
+ * The request is PEER_JOIN: version, peer address. The answer is PEER_JOINED: version, error, message,
+ * cluster, lineage, Raft ID. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "base/parse.h"
+#include "fleetd/membership/membership_internal.h"
+#include "fleetd/membership/voters.h"
+
+enum {
+        JOIN_PROTOCOL = 1,
+        JOIN_RETRY_MS = 1000,
+        JOIN_ANSWER_MS = 10000, /* for an answer, on a session that remains open */
+};
+
+/* -- Requests of other hosts -- */
+
+typedef struct Admission {
+        Membership *membership;
+        uint64_t session; /* number of the requester's session */
+        char machine[MACHINE_ID_SIZE];
+        uint64_t raft_id;
+        TAILQ_ENTRY(Admission) admissions;
+} Admission;
+
+static void joining_reply(PeerSession *session, const char *error, const KvState *state, uint64_t raft_id) {
+        _cleanup_writer_ Writer w = {};
+
+        write_u8(&w, JOIN_PROTOCOL);
+        write_u8(&w, error != NULL);
+        write_string(&w, error ?: "");
+        write_u64(&w, state->cluster_id);
+        write_u64(&w, state->lineage);
+        write_u64(&w, raft_id);
+        if (w.error == 0)
+                (void) peer_reply(session, PEER_JOINED, w.bytes, w.size);
+}
+
+static void joining_on_admitted(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        Admission *a = userdata;
+        Membership *m = a->membership;
+        PeerSession *session = peers_session(m->peers, a->session);
+        KvState state;
+
+        if (session) {
+                kv_state(m->store, &state);
+                joining_reply(session, status == KV_OK ? NULL : message, &state, a->raft_id);
+                if (status == KV_OK)
+                        log_notice(((LogFields) { .machine = a->machine, .index = index }),
+                                   "added %s as member %llu", peer_handshake(session)->name,
+                                   (unsigned long long) a->raft_id);
+        }
+        TAILQ_REMOVE(&m->joining.admissions, a, admissions);
+        free(a);
+}
+
+static int joining_admit(Membership *m, PeerSession *session, const char *address, Error *err) {
+        const char *id = peer_handshake(session)->machine_id;
+        const Cluster *c = registry_cluster(m->registry);
+        const ClusterMachine *known = cluster_machine(c, id);
+        size_t n_replicas;
+        KvState state;
+        Admission *a;
+        int r;
+
+        kv_state(m->store, &state);
+        if (!state.ready)
+                return error_set(err, -EAGAIN, "%s has no leader now; try again", m->name);
+        n_replicas = voters_others(c, id, address);
+        if (n_replicas >= VOTERS_WANTED + VOTERS_STANDBYS_MAX && !(known && known->raft_id))
+                return error_set(err, -ENOSPC,
+                                 "the cluster has %zu hosts; this version supports three voters and two "
+                                 "standbys",
+                                 n_replicas);
+
+        a = NEW0(Admission, 1);
+        if (!a)
+                return error_set(err, -ENOMEM, "out of memory");
+        a->membership = m;
+        a->session = peer_number(session);
+        snprintf(a->machine, sizeof(a->machine), "%s", id);
+        r = registry_admit(m->registry, id, address, &a->raft_id, joining_on_admitted, a);
+        if (r < 0) {
+                free(a);
+                return error_set(err, r, "%s failed to admit the host: %s", m->name, strerror(-r));
+        }
+        TAILQ_INSERT_TAIL(&m->joining.admissions, a, admissions);
+        return 0;
+}
+
+static void joining_on_request(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                               size_t size) {
+        Membership *m = userdata;
+        Reader r = reader_over(payload, size);
+        _cleanup_free_ char *address = NULL;
+        char host[ADDRESS_SIZE];
+        uint8_t version;
+        uint16_t port;
+        Error err = {};
+        int error;
+
+        version = read_u8(&r);
+        address = read_string(&r, sizeof(host) - 1);
+        if (reader_end(&r) < 0 || version != JOIN_PROTOCOL ||
+            parse_address(address, host, sizeof(host), &port) < 0)
+                error = error_set(&err, -EBADMSG,
+                                  "%s received an invalid join request; upgrade the older of the two hosts",
+                                  m->name);
+        else
+                error = joining_admit(m, session, address, &err);
+        if (error < 0)
+                joining_reply(session, err.message, &(KvState) {}, 0);
+}
+
+/* -- Requests of this host -- */
+
+static bool joining_is_due(const Membership *m) {
+        KvState state;
+
+        kv_state(m->store, &state);
+        return state.cluster_id == 0 || state.lost;
+}
+
+static void joining_on_answer(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                              size_t size) {
+        Membership *m = userdata;
+        Reader r = reader_over(payload, size);
+        uint8_t version = read_u8(&r), rejected = read_u8(&r);
+        _cleanup_free_ char *message = read_string(&r, ERROR_MESSAGE_MAX);
+        uint64_t cluster_id = read_u64(&r), lineage = read_u64(&r), raft_id = read_u64(&r);
+        const PeerHandshake *peer = peer_handshake(session);
+        Error err = {};
+        int error;
+
+        m->joining.requested_ms = 0;
+        if (reader_end(&r) < 0 || version != JOIN_PROTOCOL ||
+            (!rejected && (cluster_id == 0 || raft_id == 0))) {
+                log_warning(((LogFields) { .machine = peer->machine_id }),
+                            "invalid answer to the join request from %s", peer->name);
+                return;
+        }
+        if (rejected) {
+                if (!m->joining.refusal_logged)
+                        log_warning(((LogFields) { .machine = peer->machine_id }),
+                                    "%s rejected the join request of this host: %s", peer->name, message);
+                m->joining.refusal_logged = true;
+                return;
+        }
+        if (!joining_is_due(m))
+                return;
+        error = kv_joined(m->store, cluster_id, lineage, raft_id, &err);
+        if (error < 0)
+                log_error(((LogFields) { .error = error }), "Failed to join the cluster: %s",
+                          error_text(&err, error));
+        else
+                log_notice(((LogFields) { .machine = peer->machine_id }),
+                           "joined the cluster %llx through %s as member %llu",
+                           (unsigned long long) cluster_id, peer->name, (unsigned long long) raft_id);
+}
+
+/* Send one request, to the first dialed host that belongs to a cluster. */
+static void joining_request_from(void *userdata, const PeerState *peer) {
+        Membership *m = userdata;
+        _cleanup_writer_ Writer w = {};
+
+        if (m->joining.requested || !peer->dialed || peer->handshake.cluster_id == 0)
+                return;
+        write_u8(&w, JOIN_PROTOCOL);
+        write_string(&w, m->peer_address);
+        if (w.error < 0 || peers_send(m->peers, peer->handshake.machine_id, PEER_JOIN, w.bytes, w.size) < 0)
+                return;
+        m->joining.requested = true;
+        m->joining.requested_ms = loop_now_ms(m->loop);
+        memcpy(m->joining.requested_from, peer->handshake.machine_id, sizeof(m->joining.requested_from));
+}
+
+static void joining_on_timer(void *userdata) {
+        Membership *m = userdata;
+        Joining *j = &m->joining;
+
+        if (!joining_is_due(m))
+                return;
+        /* A second request while the first is open could assign two Raft IDs: this host would use the first
+         * one, the cluster the second one. */
+        j->requested = j->requested_ms > 0 && loop_now_ms(m->loop) - j->requested_ms < JOIN_ANSWER_MS &&
+                       peers_dialed(m->peers, j->requested_from);
+        peers_each(m->peers, joining_request_from, m);
+        (void) timer_start(&j->timer, m->loop, JOIN_RETRY_MS);
+}
+
+void joining_state_changed(Membership *m) {
+        if (joining_is_due(m) && !timer_armed(&m->joining.timer))
+                (void) timer_start(&m->joining.timer, m->loop, 0);
+}
+
+void joining_peer_changed(Membership *m) {
+        if (joining_is_due(m) && !m->joining.requested)
+                peers_each(m->peers, joining_request_from, m);
+}
+
+/* -- Member keys -- */
+
+/* The member key records each start of a replica's daemon, with the address of its clients. The founder also
+ * records its own Raft ID, which no other host has assigned. */
+void joining_publish_start(Membership *m, const KvState *state) {
+        const ClusterMachine *self = cluster_machine(registry_cluster(m->registry), m->machine_id);
+        const PeerHandshake *own = peers_self(m->peers);
+        ClusterMachine member = { .raft_id = state->raft_id,
+                                  .start_number = own->start_number,
+                                  .level = state->level_max };
+        bool has_key = self && self->raft_id != 0, published;
+
+        if (m->writing || !state->ready || !registry_ready(m->registry) || !m->peer_address[0])
+                return;
+        published = has_key && streq(self->peer, m->peer_address) &&
+                    (self->start_number > own->start_number ||
+                     (self->start_number == own->start_number && self->start_nonce[0] &&
+                      streq(self->client, m->client)));
+        if (published || (has_key && self->raft_id != state->raft_id))
+                return;
+        snprintf(member.start_nonce, sizeof(member.start_nonce), "%016llx", (unsigned long long) own->nonce);
+        snprintf(member.id, sizeof(member.id), "%s", m->machine_id);
+        snprintf(member.peer, sizeof(member.peer), "%s", m->peer_address);
+        snprintf(member.client, sizeof(member.client), "%s", m->client);
+        m->writing = registry_record_start(m->registry, &member, membership_on_written, m) == 0;
+}
+
+int membership_admit(const Membership *m, const PeerHandshake *peer, Error *err) {
+        const ClusterMachine *known = cluster_machine(registry_cluster(m->registry), peer->machine_id);
+        char nonce[sizeof(known->start_nonce)];
+        bool outdated;
+
+        if (peer->raft_id == 0 || !known || known->raft_id != peer->raft_id)
+                return 0;
+        snprintf(nonce, sizeof(nonce), "%016llx", (unsigned long long) peer->nonce);
+        outdated = peer->start_number < known->start_number ||
+                   (peer->start_number == known->start_number && known->start_nonce[0] &&
+                    !streq(known->start_nonce, nonce));
+        if (!outdated)
+                return 0;
+        return error_set(
+                err, -ESTALE,
+                "machine %s runs an old image of its state (start %llu, the cluster has recorded start "
+                "%llu): stop its fleetd, remove its state directory, and let it join again",
+                peer->machine_id, (unsigned long long) peer->start_number,
+                (unsigned long long) known->start_number);
+}
+
+/* -- Lifetime -- */
+
+static const PeerFrameType frame_types[] = {
+        { PEER_JOIN, PEER_REQUEST, PEER_PRIORITY_NORMAL, joining_on_request },
+        { PEER_JOINED, PEER_ANSWER, PEER_PRIORITY_NORMAL, joining_on_answer },
+};
+
+int joining_init(Membership *m) {
+        TAILQ_INIT(&m->joining.admissions);
+        m->joining.timer = TIMER(joining_on_timer, m);
+        peers_register(m->peers, frame_types, ELEMENTS(frame_types), m);
+        return joining_is_due(m) ? timer_start(&m->joining.timer, m->loop, JOIN_RETRY_MS) : 0;
+}
+
+void joining_done(Membership *m) {
+        Admission *a;
+
+        peers_unregister(m->peers, frame_types, ELEMENTS(frame_types));
+        timer_stop(&m->joining.timer);
+        while ((a = TAILQ_FIRST(&m->joining.admissions))) {
+                TAILQ_REMOVE(&m->joining.admissions, a, admissions);
+                registry_cancel(m->registry, a);
+                free(a);
+        }
+}

@@ -1,0 +1,90 @@
+/* The parts of Membership. Each part owns one struct, and only its file uses the members. */
+#pragma once
+
+#include <sys/queue.h>
+
+#include "base/sizes.h"
+#include "fleetd/membership/liveness.h"
+#include "fleetd/membership/membership.h"
+#include "fleetd/named.h"
+
+enum {
+        REPLICA_PROBLEM_SIZE = 100,
+        MEMBER_NAME_SIZE = 64, /* of this host, in messages to others */
+};
+
+/* dialing.c: the addresses that this host dials, and the file that keeps them for the next start. */
+typedef struct Dialing {
+        Names join; /* Join= */
+        char *cluster_file;
+        Deferred update;
+        bool retry; /* memory was short: update with the next tick */
+} Dialing;
+
+/* joining.c: requests of this host to join, and requests of others. */
+typedef struct Joining {
+        Timer timer;
+        bool requested, refusal_logged;
+        uint64_t requested_ms; /* 0: no answer is due */
+        char requested_from[MACHINE_ID_SIZE];
+        TAILQ_HEAD(, Admission) admissions; /* of others, until the registry has answered */
+} Joining;
+
+/* heartbeats.c: received since this host leads, and sent while it does not. */
+typedef struct Heartbeats {
+        Named *senders; /* Sender, by machine ID */
+        char problem[REPLICA_PROBLEM_SIZE];
+        size_t problem_size;
+} Heartbeats;
+
+struct Membership {
+        Loop *loop; /* borrowed, as the next three */
+        Peers *peers;
+        KvStore *store;
+        Registry *registry;
+        char machine_id[MACHINE_ID_SIZE], peer_address[ADDRESS_SIZE], name[MEMBER_NAME_SIZE],
+                client[CLUSTER_URL_SIZE];
+        uint64_t voters, level_wait_ms;
+        RegistryObserver listener;
+        Timer tick;
+        uint64_t last_tick_ms, term; /* that this host leads, or led */
+        Liveness *liveness;
+        uint64_t raising; /* number of the proposal that raises the feature level; 0: none */
+        bool leading;
+        bool writing; /* a transaction of presences, members or the feature level is in flight */
+        Dialing dialing;
+        Joining joining;
+        Heartbeats heartbeats;
+};
+
+/* RegistryDone of each transaction that sets 'writing'. */
+void membership_on_written(void *userdata, KvStatus status, const char *message, uint64_t index);
+
+int dialing_init(Membership *m, const MembershipOptions *options);
+void dialing_done(Membership *m);
+void dialing_tick(Membership *m);
+/* Update the addresses after this turn of the loop. */
+void dialing_update_later(Membership *m);
+
+int joining_init(Membership *m);
+void joining_done(Membership *m);
+/* Start to request membership if the replica was lost. */
+void joining_state_changed(Membership *m);
+void joining_peer_changed(Membership *m);
+/* Publish the start of this host's daemon if the cluster view lacks it. */
+void joining_publish_start(Membership *m, const KvState *state);
+
+void heartbeats_init(Membership *m);
+void heartbeats_done(Membership *m);
+/* Discard received heartbeats: a heartbeat kept until this host leads would revive a host that was lost
+ * meanwhile. */
+void heartbeats_clear(Membership *m);
+/* Send a heartbeat to the leader, or to all hosts while the leader is unknown. */
+void heartbeats_send(Membership *m, const KvState *state);
+/* Return the sign of life of one host since the call before, for liveness_tick(). */
+LivenessSign heartbeats_sign(void *userdata, const char *machine_id);
+/* Return the problem of the machine's replica as its heartbeat reports it, "" for none; NULL: no heartbeat
+ * yet. */
+const char *heartbeats_problem(Membership *m, const char *machine_id);
+/* Write the problem of this host's replica; return its size, 0 for none. */
+size_t replica_problem(const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]);

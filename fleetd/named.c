@@ -1,0 +1,48 @@
+#include "fleetd/named.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#include "base/memory.h"
+
+void *named_find(const Named *table, const char *name) {
+        Named *entry;
+
+        HASH_FIND_STR(table, name, entry);
+        return entry;
+}
+
+void *named_get(Named **table, const char *name, size_t size) {
+        Named *entry = named_find(*table, name);
+
+        assert(size >= sizeof(Named));
+        if (entry)
+                return entry;
+        entry = (Named *) NEW0(char, size);
+        if (!entry)
+                return NULL;
+        snprintf(entry->name, sizeof(entry->name), "%s", name);
+        HASH_ADD_STR(*table, name, entry);
+        if (TABLE_ADDED(entry))
+                return entry;
+        free(entry);
+        return NULL;
+}
+
+void named_remove(Named **table, const char *name) {
+        Named *entry = named_find(*table, name);
+
+        if (!entry)
+                return;
+        HASH_DEL(*table, entry);
+        free(entry);
+}
+
+void named_clear(Named **table) {
+        Named *entry, *next;
+
+        HASH_ITER(hh, *table, entry, next) {
+                HASH_DEL(*table, entry);
+                free(entry);
+        }
+}

@@ -1,0 +1,524 @@
+#include "fleetd/registry/kinds.h"
+
+#include <stdio.h>
+
+#include "base/parse.h"
+#include "fleetd/registry/cluster_internal.h"
+
+static int kinds_visit(const KindVisit *visit, const char *unit, const char *machine) {
+        return visit->found(visit->userdata, visit->kind, unit, machine);
+}
+
+/* -- /_fleet/unit/UNIT -- */
+
+static int unit_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
+        return stored_unit_read(k->unit, bytes.data, bytes.size, &ret->unit, err);
+}
+
+static void unit_done(KindValue *v) {
+        unit_free(v->unit);
+}
+
+static int unit_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
+        int r = cluster_set_text(c, e->unit, TAKE_PTR(v->unit));
+
+        e->unit->index = r < 0 ? 0 : v->modified;
+        return r;
+}
+
+static int unit_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
+        cluster_clear_text(c, e->unit);
+        e->unit->index = 0;
+        return 0;
+}
+
+static int unit_each(const Cluster *c, const KindEntries *e, const KindVisit *visit) {
+        return e->unit->unit ? kinds_visit(visit, e->unit->name, NULL) : 0;
+}
+
+/* -- /_fleet/target/UNIT -- */
+
+static int target_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
+        char word[16] = "";
+
+        if (bytes.size < sizeof(word))
+                memcpy(word, bytes.data, bytes.size);
+        ret->target = target_state_from_string(word);
+        return ret->target < 0 ? error_set(err, -EBADMSG, "not a target state: '%s'", word) : 0;
+}
+
+static int target_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
+        e->unit->target = v->target;
+        e->unit->target_index = v->modified;
+        return 0;
+}
+
+static int target_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
+        e->unit->target = TARGET_INACTIVE;
+        e->unit->target_index = 0;
+        return 0;
+}
+
+static int target_each(const Cluster *c, const KindEntries *e, const KindVisit *visit) {
+        return e->unit->target_index > 0 ? kinds_visit(visit, e->unit->name, NULL) : 0;
+}
+
+/* -- /_fleet/machine/ID/facts -- */
+
+/* Merge the facts' metadata with the pairs that people set. */
+static int metadata_merge(ClusterMachine *m) {
+        _cleanup_pairs_ Pairs merged = {};
+
+        if (m->facts && pairs_copy(&m->facts->metadata, &merged) < 0)
+                return -ENOMEM;
+        for (size_t i = 0; i < m->set.n; i++)
+                if (pairs_set(&merged, m->set.items[i].key,
+                              *m->set.items[i].value ? m->set.items[i].value : NULL) < 0)
+                        return -ENOMEM;
+        pairs_done(&m->metadata);
+        m->metadata = merged;
+        merged = (Pairs) {};
+        return 0;
+}
+
+static int facts_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
+        Machine *facts = NEW0(Machine, 1);
+        int r;
+
+        if (!facts)
+                return -ENOMEM;
+        r = stored_facts_read(k->machine, bytes.data, bytes.size, facts, err);
+        if (r < 0) {
+                free(facts);
+                return r;
+        }
+        ret->facts = facts;
+        return 0;
+}
+
+static void facts_done(KindValue *v) {
+        cluster_facts_free(v->facts);
+}
+
+static int facts_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
+        cluster_set_facts(e->machine, TAKE_PTR(v->facts), v->modified);
+        return metadata_merge(e->machine);
+}
+
+static int facts_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
+        cluster_set_facts(e->machine, NULL, 0);
+        return metadata_merge(e->machine);
+}
+
+static int facts_each(const Cluster *c, const KindEntries *e, const KindVisit *visit) {
+        return e->machine->facts ? kinds_visit(visit, NULL, e->machine->id) : 0;
+}
+
+/* -- /_fleet/machine/ID/metadata/NAME -- */
+
+static int metadata_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
+        if (bytes.size > METADATA_VALUE_MAX || memchr(bytes.data, 0, bytes.size))
+                return error_set(err, -EBADMSG, "not a value of machine metadata");
+        memcpy(ret->metadata, bytes.data, bytes.size);
+        ret->metadata[bytes.size] = 0;
+        return machine_metadata_check(k->unit, ret->metadata, err);
+}
+
+/* One request sets many keys: update this key alone, without a merge. */
+static int metadata_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
+        if (pairs_set(&e->machine->set, k->unit, v->metadata) < 0)
+                return -ENOMEM;
+        return pairs_set(&e->machine->metadata, k->unit, *v->metadata ? v->metadata : NULL);
+}
+
+static int metadata_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
+        const ClusterMachine *m = e->machine;
+        const char *own = m->facts ? pairs_get(&m->facts->metadata, k->unit) : NULL;
+
+        if (pairs_set(&e->machine->set, k->unit, NULL) < 0)
+                return -ENOMEM;
+        return pairs_set(&e->machine->metadata, k->unit, own);
+}
+
+static int metadata_each(const Cluster *c, const KindEntries *e, const KindVisit *visit) {
+        for (size_t i = 0; i < e->machine->set.n; i++) {
+                int r = kinds_visit(visit, e->machine->set.items[i].key, e->machine->id);
+
+                if (r != 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* -- /_fleet/machine/ID/presence -- */
+
+static int presence_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
+        return stored_presence_read(bytes.data, bytes.size, &ret->presence, err);
+}
+
+/* A machine that is away keeps its units and receives no others. */
+static void presence_unreadable(KindValue *ret) {
+        ret->presence = (PresenceRecord) { .presence = PRESENCE_AWAY, .reason = CLUSTER_UNREADABLE };
+}
+
+static int presence_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
+        ClusterMachine *m = e->machine;
+
+        m->presence = v->presence.presence;
+        m->since_ms = v->presence.since_ms;
+        m->losses = v->presence.losses;
+        m->lost_ms = v->presence.lost_ms;
+        m->hold_off_until_ms = v->presence.hold_off_until_ms;
+        memcpy(m->presence_reason, v->presence.reason, sizeof(m->presence_reason));
+        m->presence_index = v->modified;
+        for (ClusterAssignment *a = m->assignments; a; a = a->hh.next)
+                cluster_update_unit(c, a->of);
+        return 0;
+}
+
+static int presence_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
+        return presence_apply(c, e, k, &(KindValue) { .presence = { .presence = PRESENCE_LOST } });
+}
+
+static int presence_each(const Cluster *c, const KindEntries *e, const KindVisit *visit) {
+        return e->machine->presence_index > 0 ? kinds_visit(visit, NULL, e->machine->id) : 0;
+}
+
+/* -- /_fleet/machine/ID/reported -- */
+
+static int reported_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
+        char hex[LINEAGE_DIGITS + 1] = "";
+
+        if (bytes.size == LINEAGE_DIGITS)
+                memcpy(hex, bytes.data, bytes.size);
+        if (parse_hex_id(hex, LINEAGE_DIGITS) < 0)
+                return error_set(err, -EBADMSG, "expected a lineage of %d hex digits", LINEAGE_DIGITS);
+        ret->reported = strtoull(hex, NULL, 16);
+        return 0;
+}
+
+static int reported_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
+        e->machine->reported = v->reported;
+        return 0;
+}
+
+static int reported_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
+        e->machine->reported = 0;
+        return 0;
+}
+
+static int reported_each(const Cluster *c, const KindEntries *e, const KindVisit *visit) {
+        return e->machine->reported != 0 ? kinds_visit(visit, NULL, e->machine->id) : 0;
+}
+
+/* -- /_fleet/machine/ID/unit/UNIT -- */
+
+static int assignment_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
+        return stored_assignment_read(bytes.data, bytes.size, &ret->assignment, err);
+}
+
+static void assignment_value_done(KindValue *v) {
+        assignment_done(&v->assignment);
+}
+
+/* The unit stays on that machine, and receives no second assignment. */
+static void assignment_unreadable(KindValue *ret) {
+        ret->assignment = (Assignment) { .kind = _ASSIGNMENT_INVALID, .since_ms = UINT64_MAX };
+}
+
+static ClusterAssignment *assignment_new(const KindEntries *e) {
+        _cleanup_free_ ClusterAssignment *a = NEW0(ClusterAssignment, 1);
+
+        if (!a)
+                return NULL;
+        *a = (ClusterAssignment) { .machine = e->machine, .of = e->unit, .kind = ASSIGNMENT_STOP };
+        memcpy(a->unit, e->unit->name, sizeof(a->unit));
+        HASH_ADD_STR(e->machine->assignments, unit, a);
+        if (!TABLE_ADDED(a))
+                return NULL;
+        CLUSTER_LIST_INSERT(&e->unit->assignments, a);
+        e->machine->n_replacing += e->unit->listed[CLUSTER_REPLACING];
+        return TAKE_PTR(a);
+}
+
+static int assignment_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
+        ClusterAssignment *a = cluster_any_assignment(c, k->machine, k->unit);
+
+        if (!a)
+                a = assignment_new(e);
+        if (!a)
+                return -ENOMEM;
+
+        e->machine->load -= cluster_assignment_is_active(a);
+        a->kind = v->assignment.kind;
+        e->machine->load += cluster_assignment_is_active(a);
+        a->unit_index = v->assignment.unit_index;
+        a->index = v->modified;
+        a->created = v->created;
+        a->since_ms = v->assignment.since_ms;
+        a->term = v->assignment.term;
+        free(a->reason);
+        a->reason = TAKE_PTR(v->assignment.reason);
+        return 0;
+}
+
+static int assignment_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
+        ClusterAssignment *a = cluster_any_assignment(c, k->machine, k->unit);
+
+        if (a)
+                cluster_assignment_free(a);
+        return 0;
+}
+
+static int assignment_each(const Cluster *c, const KindEntries *e, const KindVisit *visit) {
+        for (ClusterAssignment *a = LIST_FIRST(&e->unit->assignments); a; a = LIST_NEXT(a, of_unit)) {
+                int r = kinds_visit(visit, a->unit, a->machine->id);
+
+                if (r != 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* -- /_fleet/machine/ID/problem/UNIT -- */
+
+static int problem_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
+        return stored_problem_read(bytes.data, bytes.size, &ret->problem, err);
+}
+
+static void problem_value_done(KindValue *v) {
+        problem_done(&v->problem);
+}
+
+static ClusterProblem *problem_new(ClusterMachine *m, const char *unit) {
+        _cleanup_free_ ClusterProblem *p = NEW0(ClusterProblem, 1);
+
+        if (!p)
+                return NULL;
+        snprintf(p->unit, sizeof(p->unit), "%s", unit);
+        HASH_ADD_STR(m->problems, unit, p);
+        return TABLE_ADDED(p) ? TAKE_PTR(p) : NULL;
+}
+
+static int problem_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
+        ClusterProblem *p = cluster_problem(c, k->machine, k->unit);
+
+        if (!p)
+                p = problem_new(e->machine, k->unit);
+        if (!p)
+                return -ENOMEM;
+        problem_done(&p->problem);
+        p->problem = v->problem;
+        v->problem = (Problem) {};
+        p->index = v->modified;
+        return 0;
+}
+
+static int problem_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
+        ClusterProblem *p = cluster_problem(c, k->machine, k->unit);
+
+        if (p)
+                cluster_problem_free(e->machine, p);
+        return 0;
+}
+
+static int problem_each(const Cluster *c, const KindEntries *e, const KindVisit *visit) {
+        for (ClusterProblem *p = e->machine->problems; p; p = p->hh.next) {
+                int r = kinds_visit(visit, p->unit, e->machine->id);
+
+                if (r != 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* -- /_fleet/state/UNIT/ID -- */
+
+static int state_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
+        return stored_state_read(bytes.data, bytes.size, &ret->state, err);
+}
+
+static void state_done(KindValue *v) {
+        unit_state_done(&v->state);
+}
+
+static ClusterState *state_new(const KindEntries *e) {
+        _cleanup_free_ ClusterState *s = NEW0(ClusterState, 1);
+
+        if (!s)
+                return NULL;
+        s->machine = e->machine;
+        s->of = e->unit;
+        memcpy(s->unit, e->unit->name, sizeof(s->unit));
+        HASH_ADD_STR(e->machine->states, unit, s);
+        if (!TABLE_ADDED(s))
+                return NULL;
+        CLUSTER_LIST_INSERT(&e->unit->states, s);
+        return TAKE_PTR(s);
+}
+
+static int state_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
+        ClusterState *s = cluster_state(c, k->machine, k->unit);
+
+        if (!s)
+                s = state_new(e);
+        if (!s)
+                return -ENOMEM;
+        unit_state_done(&s->state);
+        s->state = v->state;
+        v->state = (UnitState) {};
+        s->index = v->modified;
+        return 0;
+}
+
+static int state_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
+        ClusterState *s = cluster_state(c, k->machine, k->unit);
+
+        if (s)
+                cluster_state_free(s);
+        return 0;
+}
+
+static int state_each(const Cluster *c, const KindEntries *e, const KindVisit *visit) {
+        for (ClusterState *s = LIST_FIRST(&e->unit->states); s; s = LIST_NEXT(s, of_unit)) {
+                int r = kinds_visit(visit, s->unit, s->machine->id);
+
+                if (r != 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* -- /_fleet/cluster/member/ID -- */
+
+static int member_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
+        return stored_member_read(bytes.data, bytes.size, &ret->member, err);
+}
+
+static int member_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
+        ClusterMachine *m = e->machine;
+
+        m->raft_id = v->member.raft_id;
+        m->start_number = v->member.start_number;
+        m->level = v->member.level;
+        memcpy(m->start_nonce, v->member.start_nonce, sizeof(m->start_nonce));
+        memcpy(m->peer, v->member.peer, sizeof(m->peer));
+        memcpy(m->client, v->member.client, sizeof(m->client));
+        return 0;
+}
+
+/* The last start stays: the daemon compares it with its own after it joins again. */
+static int member_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
+        e->machine->raft_id = 0;
+        e->machine->peer[0] = e->machine->client[0] = 0;
+        return 0;
+}
+
+static int member_each(const Cluster *c, const KindEntries *e, const KindVisit *visit) {
+        return e->machine->raft_id > 0 ? kinds_visit(visit, NULL, e->machine->id) : 0;
+}
+
+/* -- /_fleet/cluster/NAME: of these, the view holds that a new lineage adopts -- */
+
+/* The presence of the key counts. With an unreadable time, the adoption never times out: only reports and
+ * people end it. */
+static int cluster_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
+        char digits[32] = "";
+
+        if (bytes.size < sizeof(digits))
+                memcpy(digits, bytes.data, bytes.size);
+        ret->adopting_since_ms = UINT64_MAX;
+        (void) parse_u64(digits, &ret->adopting_since_ms);
+        return 0;
+}
+
+static int cluster_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
+        if (!streq(k->unit, CLUSTER_ADOPTING))
+                return 0;
+        c->adopting = true;
+        c->adopting_since_ms = v->adopting_since_ms;
+        return 0;
+}
+
+static int cluster_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
+        if (streq(k->unit, CLUSTER_ADOPTING))
+                c->adopting = false;
+        return 0;
+}
+
+static int cluster_each(const Cluster *c, const KindEntries *e, const KindVisit *visit) {
+        return c->adopting ? kinds_visit(visit, CLUSTER_ADOPTING, NULL) : 0;
+}
+
+/* -- The table -- */
+
+#define KIND_FUNCTIONS(prefix) \
+        .decode = prefix##_decode, .apply = prefix##_apply, .clear = prefix##_clear, .each = prefix##_each
+
+/* UNIT in a path stands for the name of a unit, NAME for another name, ID for a machine id. */
+const Kind kinds[_LAYOUT_MAX] = {
+        [LAYOUT_UNIT] = { "unit/UNIT", CHANGED_UNIT, OF_UNIT, unit_done, KIND_FUNCTIONS(unit) },
+        [LAYOUT_TARGET] = { "target/UNIT", CHANGED_TARGET, OF_UNIT, NULL, KIND_FUNCTIONS(target) },
+        [LAYOUT_FACTS] = { "machine/ID/facts", CHANGED_MACHINE, OF_MACHINE, facts_done,
+                           KIND_FUNCTIONS(facts) },
+        [LAYOUT_METADATA] = { "machine/ID/metadata/NAME", CHANGED_MACHINE, OF_MACHINE, NULL,
+                              KIND_FUNCTIONS(metadata) },
+        [LAYOUT_PRESENCE] = { "machine/ID/presence", CHANGED_PRESENCE, OF_MACHINE, NULL,
+                              KIND_FUNCTIONS(presence), .unreadable = presence_unreadable },
+        [LAYOUT_REPORTED] = { "machine/ID/reported", CHANGED_CLUSTER, OF_MACHINE, NULL,
+                              KIND_FUNCTIONS(reported) },
+        [LAYOUT_ASSIGNMENT] = { "machine/ID/unit/UNIT", CHANGED_ASSIGNMENT, OF_UNIT | OF_MACHINE,
+                                assignment_value_done, KIND_FUNCTIONS(assignment),
+                                .unreadable = assignment_unreadable },
+        [LAYOUT_PROBLEM] = { "machine/ID/problem/UNIT", CHANGED_PROBLEM, OF_MACHINE, problem_value_done,
+                             KIND_FUNCTIONS(problem) },
+        [LAYOUT_STATE] = { "state/UNIT/ID", CHANGED_STATE, OF_UNIT | OF_MACHINE, state_done,
+                           KIND_FUNCTIONS(state) },
+        [LAYOUT_MEMBER] = { "cluster/member/ID", CHANGED_CLUSTER, OF_MACHINE, NULL, KIND_FUNCTIONS(member) },
+        [LAYOUT_CLUSTER] = { "cluster/NAME", CHANGED_CLUSTER, 0, NULL, KIND_FUNCTIONS(cluster) },
+};
+
+/* Whether the entry owns keys of that kind. */
+static bool kinds_owns(const KindEntries *e, const Kind *kind) {
+        if (e->unit)
+                return kind->of & OF_UNIT;
+        return kind->of == (e->machine ? OF_MACHINE : 0);
+}
+
+int kinds_each(const Cluster *c, const KindEntries *e,
+               int (*found)(void *userdata, LayoutKind kind, const char *unit, const char *machine),
+               void *userdata) {
+        const ClusterUnreadable *x = NULL;
+        int r;
+
+        for (LayoutKind kind = 0; kind < _LAYOUT_MAX; kind++) {
+                const KindVisit visit = { .found = found, .userdata = userdata, .kind = kind };
+
+                r = kinds_owns(e, &kinds[kind]) ? kinds[kind].each(c, e, &visit) : 0;
+                if (r != 0)
+                        return r;
+        }
+
+        if (e->unit)
+                x = LIST_FIRST(&e->unit->unreadable);
+        else if (e->machine)
+                x = LIST_FIRST(&e->machine->unreadable);
+        for (; x; x = LIST_NEXT(x, of_owner)) {
+                r = found(userdata, x->key.kind, x->key.unit, x->key.machine);
+                if (r != 0)
+                        return r;
+        }
+        return 0;
+}
+
+RegistryChange kinds_change(const LayoutKey *k, uint64_t index, bool removed) {
+        const char *path = kinds[k->kind].path;
+
+        return (RegistryChange) {
+                .kind = kinds[k->kind].change,
+                .unit = strstr(path, "UNIT") ? k->unit : NULL,
+                .machine = strstr(path, "ID") ? k->machine : NULL,
+                .index = index,
+                .removed = removed,
+        };
+}

@@ -1,0 +1,377 @@
+#include "fleetd/scheduler/view.h"
+
+#include <assert.h>
+
+#include "base/parse.h"
+
+/* A decision of the pass about one unit on one machine. */
+typedef struct Decision {
+        const ClusterUnit *unit;
+        bool there;
+        bool is_draft; /* the unit is not in the cluster view, so that no index finds it */
+        UT_hash_handle hh;
+} Decision;
+
+typedef struct ViewMachine {
+        const ClusterMachine *machine;
+        size_t load;
+        Decision *decisions; /* table by the unit's name */
+        size_t n_drafts;     /* of them */
+} ViewMachine;
+
+struct SchedulerView {
+        const Cluster *cluster;
+        uint64_t now_ms;
+        ViewMachine *machines; /* one allocation; by ClusterMachine.slot */
+        size_t n;
+        ViewMachine **sorted; /* by load, then machine ID; from the first selection on */
+        bool is_sorted;
+        size_t work; /* machines, patterns and units examined */
+};
+
+static int view_compare(const ViewMachine *a, const ViewMachine *b) {
+        if (a->load != b->load)
+                return a->load < b->load ? -1 : 1;
+        return strcmp(a->machine->id, b->machine->id);
+}
+
+static int view_compare_entries(const void *a, const void *b) {
+        return view_compare(*(ViewMachine *const *) a, *(ViewMachine *const *) b);
+}
+
+SchedulerView *scheduler_view_free(SchedulerView *view) {
+        if (!view)
+                return NULL;
+        for (size_t i = 0; i < view->n; i++) {
+                Decision *d, *next;
+
+                HASH_ITER(hh, view->machines[i].decisions, d, next) {
+                        HASH_DEL(view->machines[i].decisions, d);
+                        free(d);
+                }
+        }
+        free(view->machines);
+        free(view->sorted);
+        free(view);
+        return NULL;
+}
+
+DEFINE_CLEANUP(SchedulerView *, scheduler_view_free)
+
+int scheduler_view_new(const Cluster *cluster, uint64_t now_ms, SchedulerView **ret) {
+        _cleanup_(scheduler_view_freep) SchedulerView *view = NEW0(SchedulerView, 1);
+        size_t n = HASH_COUNT(cluster->machines);
+
+        if (!view)
+                return -ENOMEM;
+
+        view->cluster = cluster;
+        view->now_ms = now_ms;
+        view->machines = NEW0(ViewMachine, n + 1);
+        view->sorted = NEW0(ViewMachine *, n + 1);
+        if (!view->machines || !view->sorted)
+                return -ENOMEM;
+
+        /* Each view of one cluster assigns the same slots, so that several views can exist at once. */
+        for (ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
+                ViewMachine *v = &view->machines[view->n];
+
+                m->slot = view->n;
+                v->machine = m;
+                v->load = m->load;
+                view->sorted[view->n++] = v;
+        }
+
+        *ret = TAKE_PTR(view);
+        return 0;
+}
+
+static ViewMachine *view_find(const SchedulerView *view, const ClusterMachine *m) {
+        assert(m->slot < view->n && view->machines[m->slot].machine == m);
+        return &view->machines[m->slot];
+}
+
+static Decision *view_decision(const ViewMachine *v, const char *unit) {
+        Decision *d;
+
+        HASH_FIND_STR(v->decisions, unit, d);
+        return d;
+}
+
+static ClusterAssignment *view_assignment(const ViewMachine *v, const char *unit) {
+        ClusterAssignment *o;
+
+        HASH_FIND_STR(v->machine->assignments, unit, o);
+        return o;
+}
+
+/* The work changes no answer of the view, so that reading functions may count it. */
+void scheduler_view_count_work(const SchedulerView *view, size_t n) {
+        ((SchedulerView *) view)->work += n;
+}
+
+void scheduler_view_set_work(const SchedulerView *view, size_t work) {
+        ((SchedulerView *) view)->work = work;
+}
+
+size_t scheduler_view_work(const SchedulerView *view) {
+        return view->work;
+}
+
+uint64_t scheduler_view_now_ms(const SchedulerView *view) {
+        return view->now_ms;
+}
+
+size_t scheduler_view_load(const SchedulerView *view, const ClusterMachine *machine) {
+        return view_find(view, machine)->load;
+}
+
+size_t scheduler_view_n_machines(const SchedulerView *view) {
+        return view->n;
+}
+
+const ClusterMachine *scheduler_view_by_load(const SchedulerView *view, size_t position) {
+        if (!view->is_sorted) {
+                qsort(view->sorted, view->n, sizeof(*view->sorted), view_compare_entries);
+                ((SchedulerView *) view)->is_sorted = true; /* changes no answer */
+        }
+        return view->sorted[position]->machine;
+}
+
+static bool view_has(const ViewMachine *v, const char *unit) {
+        const Decision *d = view_decision(v, unit);
+        const ClusterAssignment *o;
+
+        if (d)
+                return d->there;
+        o = view_assignment(v, unit);
+        return o && cluster_assignment_is_active(o);
+}
+
+bool scheduler_view_has(const SchedulerView *view, const ClusterMachine *machine, const char *unit) {
+        return view_has(view_find(view, machine), unit);
+}
+
+/* -- Decisions -- */
+
+/* Return the first position of [low, high) whose machine does not sort before 'v', or 'high'. */
+static size_t view_position(const SchedulerView *view, size_t low, size_t high, const ViewMachine *v) {
+        while (low < high) {
+                size_t middle = (low + high) / 2;
+
+                if (view_compare(view->sorted[middle], v) < 0)
+                        low = middle + 1;
+                else
+                        high = middle;
+        }
+        return low;
+}
+
+static void view_set_load(SchedulerView *view, ViewMachine *v, size_t load) {
+        size_t from = view->is_sorted ? view_position(view, 0, view->n, v) : 0, to;
+        bool grows = load > v->load;
+
+        v->load = load;
+        if (!view->is_sorted)
+                return;
+        assert(view->sorted[from] == v);
+
+        if (grows) {
+                to = view_position(view, from + 1, view->n, v) - 1;
+                memmove(&view->sorted[from], &view->sorted[from + 1], (to - from) * sizeof(*view->sorted));
+        } else {
+                to = view_position(view, 0, from, v);
+                memmove(&view->sorted[to + 1], &view->sorted[to], (from - to) * sizeof(*view->sorted));
+        }
+        view->sorted[to] = v;
+}
+
+static int view_add_decision(SchedulerView *view, ViewMachine *v, const ClusterUnit *unit, bool there) {
+        Decision *d = NEW0(Decision, 1);
+
+        if (!d)
+                return -ENOMEM;
+        *d = (Decision) { .unit = unit,
+                          .there = there,
+                          .is_draft = cluster_any_unit(view->cluster, unit->name) != unit };
+        HASH_ADD_KEYPTR(hh, v->decisions, unit->name, strlen(unit->name), d);
+        if (!TABLE_ADDED(d)) {
+                free(d);
+                return -ENOMEM;
+        }
+        v->n_drafts += d->is_draft;
+        return 0;
+}
+
+static int view_decide(SchedulerView *view, const char *machine_id, const ClusterUnit *unit, bool there) {
+        ViewMachine *v = view_find(view, cluster_machine(view->cluster, machine_id));
+        Decision *d = view_decision(v, unit->name);
+        bool was_there = view_has(v, unit->name);
+        int r;
+
+        if (d)
+                d->there = there;
+        else {
+                r = view_add_decision(view, v, unit, there);
+                if (r < 0)
+                        return r;
+        }
+        if (was_there != there)
+                view_set_load(view, v, there ? v->load + 1 : v->load - 1);
+        return 0;
+}
+
+int scheduler_view_place(SchedulerView *view, const char *machine_id, const ClusterUnit *unit) {
+        return view_decide(view, machine_id, unit, true);
+}
+
+int scheduler_view_remove(SchedulerView *view, const char *machine_id, const ClusterUnit *unit) {
+        return view_decide(view, machine_id, unit, false);
+}
+
+/* -- The units on a machine -- */
+
+typedef struct Visit {
+        const SchedulerView *view;
+        const ViewMachine *machine;
+        ClusterRule rule;
+        const char *name; /* the unit's name, or the pattern, that is searched */
+        SchedulerViewEach each;
+        void *userdata;
+        size_t n; /* units that have a pattern which matches */
+        bool ended;
+} Visit;
+
+/* Return whether the unit of that name is on the machine in any state. */
+static bool view_is_placed(const ViewMachine *v, const char *unit, Placed *ret) {
+        const Decision *d = view_decision(v, unit);
+        const ClusterAssignment *o = view_assignment(v, unit);
+
+        if (!o && (!d || !d->there))
+                return false;
+        *ret = o ? (Placed) { .unit = o->of,
+                              .assignment = o,
+                              .stopping = d ? !d->there : !cluster_assignment_is_active(o) } :
+                   (Placed) { .unit = d->unit };
+        return true;
+}
+
+/* 'unit' NULL: any unit of that name. */
+static void visit_unit(Visit *v, const char *name, const ClusterUnit *unit, const char *pattern) {
+        Placed placed;
+
+        scheduler_view_count_work(v->view, 1);
+        if (v->ended || !view_is_placed(v->machine, name, &placed) || (unit && placed.unit != unit))
+                return;
+        v->ended = !v->each(v->userdata, &placed, pattern);
+}
+
+/* Visit each unit on the machine, or the drafts only, for which 'match' returns a pattern. */
+static void visit_all(Visit *v, const char *(*match)(const Visit *v, const ClusterUnit *unit),
+                      bool drafts_only) {
+        const Decision *decisions = !drafts_only || v->machine->n_drafts > 0 ? v->machine->decisions : NULL;
+        const char *pattern;
+
+        for (const ClusterAssignment *o = drafts_only ? NULL : v->machine->machine->assignments;
+             o && !v->ended; o = o->hh.next) {
+                scheduler_view_count_work(v->view, 1);
+                pattern = match(v, o->of);
+                if (pattern)
+                        visit_unit(v, o->unit, NULL, pattern);
+        }
+        for (const Decision *d = decisions; d && !v->ended; d = d->hh.next) {
+                scheduler_view_count_work(v->view, 1);
+                if ((drafts_only && !d->is_draft) || view_assignment(v->machine, d->unit->name))
+                        continue;
+                pattern = match(v, d->unit);
+                if (pattern)
+                        visit_unit(v, d->unit->name, NULL, pattern);
+        }
+}
+
+static size_t view_count_units(const ViewMachine *v) {
+        return HASH_COUNT(v->machine->assignments) + HASH_COUNT(v->decisions);
+}
+
+/* As glob_match(); count the work of the comparison. */
+static bool view_glob_match(const SchedulerView *view, const char *pattern, const char *name) {
+        size_t steps = 0;
+        bool result = glob_match_counted(pattern, name, &steps);
+
+        scheduler_view_count_work(view, 1 + steps / PATTERNS_STEPS);
+        return result;
+}
+
+const char *scheduler_view_match(const SchedulerView *view, const Names *patterns, const char *name) {
+        for (size_t i = 0; patterns && i < patterns->n; i++)
+                if (view_glob_match(view, patterns->items[i], name))
+                        return patterns->items[i];
+        return NULL;
+}
+
+static const char *visit_match_name(const Visit *v, const ClusterUnit *unit) {
+        return view_glob_match(v->view, v->name, unit->name) ? v->name : NULL;
+}
+
+void scheduler_view_each_named(const SchedulerView *view, const ClusterMachine *machine, const char *pattern,
+                               SchedulerViewEach each, void *userdata) {
+        Visit v = { .view = view,
+                    .machine = view_find(view, machine),
+                    .name = pattern,
+                    .each = each,
+                    .userdata = userdata };
+        ClusterUnit *const *units;
+        size_t start = pattern_start(pattern), n;
+
+        if (!pattern[start]) {
+                visit_unit(&v, pattern, NULL, pattern);
+                return;
+        }
+        units = cluster_units_by_prefix(view->cluster, pattern, start, &n);
+        if (n > view_count_units(v.machine)) {
+                visit_all(&v, visit_match_name, false);
+                return;
+        }
+        for (size_t i = 0; i < n && !v.ended; i++)
+                if (view_glob_match(view, pattern, units[i]->name))
+                        visit_unit(&v, units[i]->name, NULL, pattern);
+        visit_all(&v, visit_match_name, true);
+}
+
+static const char *visit_match_option(const Visit *v, const ClusterUnit *unit) {
+        return scheduler_view_match(
+                v->view, unit->unit ? cluster_rule(&unit->unit->placement, v->rule) : NULL, v->name);
+}
+
+static bool visit_count_pattern(void *userdata, const Pattern *pattern) {
+        ((Visit *) userdata)->n += pattern->n;
+        return true;
+}
+
+static bool visit_pattern(void *userdata, const Pattern *pattern) {
+        Visit *v = userdata;
+
+        for (size_t i = 0; i < pattern->n && !v->ended; i++)
+                visit_unit(v, pattern->units[i]->name, pattern->units[i], pattern->text);
+        return !v->ended;
+}
+
+void scheduler_view_each_naming(const SchedulerView *view, const ClusterMachine *machine, ClusterRule rule,
+                                const char *name, SchedulerViewEach each, void *userdata) {
+        Visit v = { .view = view,
+                    .machine = view_find(view, machine),
+                    .rule = rule,
+                    .name = name,
+                    .each = each,
+                    .userdata = userdata };
+        const Patterns *patterns = &view->cluster->rules[rule];
+
+        scheduler_view_count_work(view, patterns_match(patterns, name, visit_count_pattern, &v));
+        if (v.n > view_count_units(v.machine)) {
+                visit_all(&v, visit_match_option, false);
+                return;
+        }
+        if (v.n > 0)
+                scheduler_view_count_work(view, patterns_match(patterns, name, visit_pattern, &v));
+        visit_all(&v, visit_match_option, true);
+}

@@ -1,0 +1,52 @@
+/* The machines as one pass of the engine sees them: the assignments of the cluster view, overridden by the
+ * decisions of this pass.
+ *
+ * The view borrows the cluster, which does not change while the view exists. */
+#pragma once
+
+#include "fleetd/registry/cluster.h"
+
+typedef struct SchedulerView SchedulerView;
+
+/* 'now_ms' is cluster time. 0 or -ENOMEM. */
+int scheduler_view_new(const Cluster *cluster, uint64_t now_ms, SchedulerView **ret);
+SchedulerView *scheduler_view_free(SchedulerView *view);
+
+/* Record a decision of this pass: 'unit' is, or is no longer, on that machine. 0 or -ENOMEM. */
+int scheduler_view_place(SchedulerView *view, const char *machine_id, const ClusterUnit *unit);
+int scheduler_view_remove(SchedulerView *view, const char *machine_id, const ClusterUnit *unit);
+
+uint64_t scheduler_view_now_ms(const SchedulerView *view);
+/* Return whether an active assignment, or a decision of this pass, has the unit on the machine. */
+bool scheduler_view_has(const SchedulerView *view, const ClusterMachine *machine, const char *unit);
+/* Return the number of units that run or are loaded on the machine. */
+size_t scheduler_view_load(const SchedulerView *view, const ClusterMachine *machine);
+size_t scheduler_view_n_machines(const SchedulerView *view);
+/* Return the machine at a position of the order by load, then by machine ID. */
+const ClusterMachine *scheduler_view_by_load(const SchedulerView *view, size_t position);
+
+/* Return the number of machines, patterns and units examined so far. The number depends on the view and the
+ * calls alone, so that a caller can limit the time of a pass. */
+size_t scheduler_view_work(const SchedulerView *view);
+void scheduler_view_count_work(const SchedulerView *view, size_t n);
+void scheduler_view_set_work(const SchedulerView *view, size_t work);
+
+/* A unit on a machine, in the state of the view. */
+typedef struct Placed {
+        const ClusterUnit *unit;
+        const ClusterAssignment *assignment; /* NULL: decided in this pass */
+        bool stopping; /* has a stop assignment, and is not gone yet: it still excludes new units, and no
+                          longer excludes a unit that is there */
+} Placed;
+
+/* Called for each unit found, with the pattern that matched. Return false to end the iteration. */
+typedef bool (*SchedulerViewEach)(void *userdata, const Placed *placed, const char *pattern);
+
+/* Iterate over the units on the machine whose names match 'pattern'. */
+void scheduler_view_each_named(const SchedulerView *view, const ClusterMachine *machine, const char *pattern,
+                               SchedulerViewEach each, void *userdata);
+/* Iterate over the units on the machine whose option of that rule matches 'name'. */
+void scheduler_view_each_naming(const SchedulerView *view, const ClusterMachine *machine, ClusterRule rule,
+                                const char *name, SchedulerViewEach each, void *userdata);
+/* Return the first of 'patterns' that matches 'name', or NULL, and count the work. */
+const char *scheduler_view_match(const SchedulerView *view, const Names *patterns, const char *name);

@@ -1,0 +1,110 @@
+/* The live tree, and the serving tree while the live one is being rebuilt. */
+#include "kvstore/raft/replica_internal.h"
+
+#include "kvstore/raft/consistency_check.h"
+
+int replica_tree_meta(Tree *tree, TreeMeta *ret) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        int r;
+
+        r = tree_begin_read(tree, &txn);
+        return r < 0 ? r : tree_meta(txn, ret);
+}
+
+int replica_tree_applied(Tree *tree, uint64_t *ret) {
+        TreeMeta meta;
+        int r;
+
+        r = replica_tree_meta(tree, &meta);
+        if (r >= 0)
+                *ret = meta.applied;
+        return r;
+}
+
+Tree *replica_serving(const Replica *p) {
+        return p->trees.previous ?: p->trees.live;
+}
+
+Tree *replica_live_tree(const Replica *p) {
+        return p->trees.live;
+}
+
+bool replica_is_rebuilding(const Replica *p) {
+        return p->trees.previous;
+}
+
+void replica_set_live_tree(Replica *p, Tree *tree) {
+        p->trees.live = tree;
+}
+
+Tree *replica_close_live_tree(Replica *p) {
+        return p->trees.live = tree_close(p->trees.live);
+}
+
+void replica_close_trees(Replica *p) {
+        p->trees.previous = tree_close(p->trees.previous);
+        (void) replica_close_live_tree(p);
+}
+
+/* The live tree serves from now on. */
+static void serve_live(Replica *p) {
+        p->trees.previous = tree_close(p->trees.previous);
+        p->trees.replaced |= p->trees.previous_wrong;
+        p->trees.previous_wrong = false;
+}
+
+void replica_caught_up(Replica *p, uint64_t applied) {
+        if (p->trees.previous && applied >= p->trees.previous_applied)
+                serve_live(p);
+}
+
+bool replica_take_replaced(Replica *p) {
+        bool replaced = p->trees.replaced;
+
+        p->trees.replaced = false;
+        return replaced;
+}
+
+bool replica_catches_up_at(const Replica *p, uint64_t index) {
+        return p->trees.previous && index == p->trees.previous_applied;
+}
+
+static void replace_live(Replica *p, Tree *tree, bool taken) {
+        (void) replica_close_live_tree(p);
+        p->trees.live = tree;
+        consistency_tree_replaced(p->consistency, taken);
+}
+
+int replica_exchange_tree(Replica *p, Tree *tree, bool wrong, bool taken) {
+        ServingTree *t = &p->trees;
+        uint64_t applied;
+        int r;
+
+        if (!t->previous && t->live && replica_tree_applied(t->live, &t->previous_applied) >= 0) {
+                t->previous = TAKE_PTR(t->live);
+                t->previous_wrong = false;
+        }
+        t->previous_wrong |= wrong;
+        replace_live(p, tree, taken);
+
+        r = replica_tree_applied(tree, &applied);
+        if (r < 0)
+                return r;
+        if (!t->previous || applied > t->previous_applied) {
+                t->previous_wrong = true; /* no observer was notified of the entries between the two */
+                serve_live(p);
+        } else
+                replica_caught_up(p, applied);
+        return 0;
+}
+
+void replica_install_tree(Replica *p, Tree *tree, uint64_t index) {
+        /* A new replica of this host may be behind the tree of its quarantined predecessor. */
+        bool behind = p->trees.previous && index < p->trees.previous_applied;
+
+        if (!behind)
+                p->trees.previous = tree_close(p->trees.previous);
+        p->trees.previous_wrong |= behind;
+        p->trees.replaced |= !behind;
+        replace_live(p, tree, true);
+}

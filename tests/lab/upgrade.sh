@@ -1,0 +1,78 @@
+#!/bin/bash
+# A rolling upgrade from the build in LAB_BEFORE to the build in LAB_BUILD and back, host by host in both orders. By hand: two builds are
+# needed. No unit is touched, all acknowledged writes are there, and each version opens the state of the other.
+. "$(dirname "$0")/scenario.sh"
+[ -x "${LAB_BEFORE:-}/fleetd/fleetd" ] || { echo "Usage: LAB_BEFORE=BUILD LAB_BUILD=BUILD tests/lab/upgrade.sh" >&2; exit 2; }
+
+# run_version HOST BUILD: the daemon of that build runs on the host.
+run_version() {
+        host_exec "$1" sh -c 'cat >/usr/sbin/new && chmod 755 /usr/sbin/new && mv /usr/sbin/new /usr/sbin/fleetd && systemctl restart fleetd' \
+                <"$2/fleetd/fleetd" || fail "fleetd does not restart on $1"
+}
+
+a_cluster_of_the_version_before_runs_units() {
+        local n
+        cluster_up
+        for h in $LAB_HOSTS; do
+                run_version "$h" "$LAB_BEFORE"
+        done
+        cluster_whole
+        (cd "$top/dist/units" && host_fleetctl alpha start hello.service node.service store.service web@{1,2,3}.service >/dev/null 2>&1) ||
+                fail "sample units do not start"
+        for n in 1 2 3; do
+                runs_forever plain-$n.service </dev/null
+        done
+        fleetctl beta start plain-{1,2,3}.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        identities >"$LAB/before"
+        [ "$(wc -l <"$LAB/before")" -ge 9 ] || fail "too few units run: $(cat "$LAB/before")"
+}
+
+# roll BUILD PREFIX HOST...: upgrades or downgrades these hosts one after the other, with writes meanwhile.
+roll() {
+        local build=$1 prefix=$2 h other
+        shift 2
+        for h; do
+                other=$(others "$h" | head -1)
+                writer_start "$other" 10 "$prefix-$h"
+                run_version "$h" "$build"
+                wait $WRITER
+                cluster_whole
+                acknowledged_writes_are_there "$prefix-$h" "$h"
+                WHAT="$prefix of $h" untouched "$(cat "$LAB/before")"
+        done
+        wait_for 30 three_vote alpha || fail "roles: $(roles alpha)"
+}
+
+hosts_are_upgraded_one_by_one() { roll "$LAB_BUILD" upgrade alpha beta gamma; }
+
+an_upgraded_cluster_survives_a_power_cut_of_a_host() {
+        host_kill beta
+        hosts_up beta
+        cluster_whole
+        identities >"$LAB/before"
+}
+
+hosts_return_to_the_version_before_one_by_one() { roll "$LAB_BEFORE" downgrade gamma beta alpha; }
+
+hosts_are_upgraded_in_the_other_order() { roll "$LAB_BUILD" again gamma alpha beta; }
+
+all_daemons_of_one_version_open_the_state_of_the_other() {
+        local h build
+        for build in "$LAB_BEFORE" "$LAB_BUILD"; do
+                for h in $LAB_HOSTS; do
+                        host_exec "$h" systemctl stop fleetd || fail "stop on $h failed"
+                done
+                for h in $LAB_HOSTS; do
+                        host_exec "$h" sh -c 'cat >/usr/sbin/new && chmod 755 /usr/sbin/new && mv /usr/sbin/new /usr/sbin/fleetd' <"$build/fleetd/fleetd"
+                        host_exec "$h" systemctl start --no-block fleetd || fail "start on $h failed"
+                done
+                cluster_whole
+                WHAT="a restart of all daemons" untouched "$(cat "$LAB/before")"
+                for h in $LAB_HOSTS; do
+                        acknowledged_writes_are_there upgrade-alpha "$h"
+                done
+        done
+}
+
+scenario a_cluster_of_the_version_before_runs_units hosts_are_upgraded_one_by_one an_upgraded_cluster_survives_a_power_cut_of_a_host \
+        hosts_return_to_the_version_before_one_by_one hosts_are_upgraded_in_the_other_order all_daemons_of_one_version_open_the_state_of_the_other

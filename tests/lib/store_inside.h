@@ -1,0 +1,43 @@
+/* What tests of other components check inside a store, and kvstore.h does not offer. */
+#pragma once
+
+#include "kvstore/kvstore_internal.h"
+
+static inline int store_copy_node(void *userdata, const KvNode *node) {
+        *(KvNode *) userdata = *node;
+        return 0;
+}
+
+/* Return 0 or -ENOENT, as kv_local_get(). The node borrows from the tree until the next write. */
+static inline int store_node(KvStore *store, const char *key, KvNode *ret) {
+        *ret = (KvNode) {};
+        return kv_local_get(store, kv_string(key), store_copy_node, ret);
+}
+
+static inline bool store_has(KvStore *store, const char *key) {
+        KvNode node;
+
+        return store_node(store, key, &node) == 0;
+}
+
+/* Return 0 if every node of the tree decodes and its sums agree. */
+static inline int store_check(KvStore *store, Error *err) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        int r;
+
+        r = kv_read(store, &txn);
+        return r < 0 ? r : tree_check(txn, err);
+}
+
+static inline int store_meta(KvStore *store, TreeMeta *ret) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        int r;
+
+        r = kv_read(store, &txn);
+        return r < 0 ? r : tree_meta(txn, ret);
+}
+
+/* End all watches as a snapshot does that replaces the tree. */
+static inline void store_clear_watches(KvStore *store, uint64_t index) {
+        hub_cleared(kv_hub(store), index);
+}

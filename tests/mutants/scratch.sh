@@ -1,0 +1,37 @@
+# A scratch copy of this tree and of its optimised build, in which patches of tests/mutants are compiled. Sourced by scripts that
+# set 'top', the tree; 'build', its optimised build; and 'scratch', an empty folder that they remove.
+#
+# A patch plants one bug. Each hunk replaces whole lines and has no context, so that it applies wherever these lines are in their file.
+
+# Copy the tree and its build. Programs are left out: they are linked again.
+scratch_copy() {
+        mkdir -p "$scratch/tree/build" || return 1
+        (cd "$top" && git -c safe.directory="*" ls-files -z --cached --others --exclude-standard | tar -c --null -T - 2>/dev/null) | tar -x -C "$scratch/tree"
+        cp -a "$top"/{configure,aclocal.m4,config.h.in,Makefile.in,build-aux} "$scratch/tree/" || return 1
+        (cd "$build" && find . -name source -prune -o -type d -name logs -prune -o \( -type f -o -type l \) \( ! -perm -100 -o -path ./config.status \) -print0 |
+                tar -c --null -T -) | tar -x -C "$scratch/tree/build" || return 1
+        grep -rlF "$top" "$scratch/tree/build" --include='*.Po' --include=Makefile | xargs sed -i "s#$build#$scratch/tree/build#g; s#$top#$scratch/tree#g"
+}
+
+# Apply patches, by their names without ".patch".
+scratch_patch() {
+        local name
+        for name in "$@"; do
+                patch -s -F0 -d "$scratch/tree" -p1 <"$top/tests/mutants/$name.patch" || { echo "error: $name.patch does not apply"; return 1; }
+        done
+}
+
+# Take all patches out again.
+scratch_restore() {
+        local file
+        for file in $(sed -n 's#^+++ b/##p' "$top"/tests/mutants/*.patch | sort -u); do
+                cmp -s "$top/$file" "$scratch/tree/$file" || cp "$top/$file" "$scratch/tree/$file" || return 1
+        done
+}
+
+# scratch_make CPPFLAGS TARGET...: only what a patch changes is compiled again.
+scratch_make() {
+        local flags=$1
+        shift
+        make -s -C "$scratch/tree/build" -j"$(nproc)" CPPFLAGS="-include $scratch/tree/tests/mutants/mutant.h $flags" WARN_CFLAGS=-w "$@"
+}

@@ -1,0 +1,169 @@
+#!/usr/bin/env python3
+"""Print what breaks the limits of structure, one line each; used by tests/tidy.sh.
+
+Usage: tests/structure.py RULE FILE...
+
+  functions  a function of more than 80 lines
+  files      a file of more than 700 lines
+  parameters a function with more than 7 parameters
+  circles    files of one folder that include each other in a circle: at most one circle of at most 3 per folder
+  folders    folders that include each other in a circle
+  words      a word of tests/words, in comments, texts and names
+
+A .c and a .h of one name are one file of the graph. Layout is that of clang-format: a function begins in the first column and ends with
+a '}' there."""
+import collections, fnmatch, os, re, sys
+
+LINES_MAX, FUNCTION_MAX, PARAMETERS_MAX, CIRCLE_MAX = 700, 80, 7, 3
+
+
+def without_comments(text):
+    keep = lambda m: re.sub(r"[^\n]", " ", m.group(0)) if m.group(0)[0] == "/" else m.group(0)
+    return re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', keep, text, flags=re.S)
+
+
+def parameters(head):
+    """The number of parameters of the outermost parentheses that hold any."""
+    most = 0
+    depth = count = 0
+    for c in head:
+        if c == "(":
+            depth += 1
+            count = count or 1 if depth == 1 else count
+        elif c == ")":
+            depth -= 1
+            if depth == 0:
+                most, count = max(most, count), 0
+        elif c == "," and depth == 1:
+            count += 1
+    return most
+
+
+def functions(path):
+    """Each function definition or declaration: (line, name, number of lines, number of parameters)."""
+    lines = without_comments(open(path).read()).split("\n")
+    i = 0
+    while i < len(lines):
+        line = lines[i]
+        if not re.match(r"[a-zA-Z_]", line) or line.startswith(("typedef", "struct", "enum", "union")) and "(" not in line:
+            i += 1
+            continue
+        head, j = "", i
+        while j < len(lines) and not re.search(r"[;{}]", head):
+            head += lines[j] + " "
+            j += 1
+        m = re.match(r"[^={;]*?\b(\w+)\(", head)
+        if not m or not re.search(r"[;{]", head):
+            i = max(j, i + 1)
+            continue
+        end = j
+        if "{" in head and "=" not in head[:head.index("{")]:
+            while end < len(lines) and lines[end - 1] != "}":
+                end += 1
+        yield i + 1, m.group(1), end - i, parameters(re.split(r"[{;]", head)[0])
+        i = end
+
+
+def includes(files):
+    graph = collections.defaultdict(set)
+    for path in files:
+        node = os.path.splitext(path)[0]
+        graph[node]
+        for found in re.findall(r'^#include "([^"]+)"', open(path).read(), flags=re.M):
+            if found.endswith(".h") and found in files and os.path.splitext(found)[0] != node:
+                graph[node].add(os.path.splitext(found)[0])
+    return graph
+
+
+def circles(graph):
+    """Strongly connected sets of more than one node (Tarjan), each sorted."""
+    index, low, on, stack, found = {}, {}, set(), [], []
+
+    def visit(v):
+        index[v] = low[v] = len(index)
+        stack.append(v)
+        on.add(v)
+        for w in sorted(graph[v]):
+            if w not in index:
+                visit(w)
+                low[v] = min(low[v], low[w])
+            elif w in on:
+                low[v] = min(low[v], index[w])
+        if low[v] == index[v]:
+            part = []
+            while not part or part[-1] != v:
+                part.append(stack.pop())
+                on.discard(part[-1])
+            if len(part) > 1:
+                found.append(sorted(part))
+
+    sys.setrecursionlimit(10000)
+    for v in sorted(graph):
+        if v not in index:
+            visit(v)
+    return found
+
+
+def words(files):
+    """Lines with a word of tests/words. CamelCase counts as several words; a match inside an allowed context is none."""
+    rows, exempt = [], []
+    for line in open(os.path.join(os.path.dirname(__file__), "words")):
+        fields = line.rstrip("\n").split("\t")
+        if fields[0] == "exempt":
+            exempt.append(fields[1])
+        elif fields[0] and not line.startswith("#"):
+            rows.append((re.compile(rf"(?<![a-z])(?:{fields[0]})(?![a-z])", re.I), fields[1],
+                         re.compile(fields[2], re.I) if len(fields) > 2 else None))
+    some = re.compile("|".join(row[0].pattern for row in rows), re.I)
+    for path in files:
+        if any(fnmatch.fnmatch(path, pattern) for pattern in exempt):
+            continue
+        text = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", open(path, errors="replace").read())
+        if not some.search(text):
+            continue
+        for n, line in enumerate(text.split("\n"), 1):
+            for word, instead, allowed in rows if some.search(line) else ():
+                m = word.search(allowed.sub(" ", line) if allowed else line)
+                if m:
+                    print(f"{path}:{n}: '{m.group(0)}' ({instead}): {line.strip()[:90]}")
+
+
+def main():
+    rule, files = sys.argv[1], sys.argv[2:]
+    if rule == "functions":
+        for path in files:
+            for line, name, n, _ in functions(path):
+                if n > FUNCTION_MAX:
+                    print(f"{path}:{line}: {name}() has {n} lines")
+    elif rule == "parameters":
+        for path in files:
+            for line, name, _, n in functions(path):
+                if n > PARAMETERS_MAX:
+                    print(f"{path}:{line}: {name}() has {n} parameters")
+    elif rule == "files":
+        for path in files:
+            n = open(path).read().count("\n")
+            if n > LINES_MAX:
+                print(f"{path}: {n} lines")
+    elif rule == "circles":
+        seen = collections.Counter()
+        for part in circles(includes(set(files))):
+            folder = os.path.dirname(part[0])
+            seen[folder] += 1
+            if len(part) > CIRCLE_MAX or seen[folder] > 1 or any(os.path.dirname(p) != folder for p in part):
+                print(f"{folder}: {' '.join(part)}")
+    elif rule == "folders":
+        graph = collections.defaultdict(set)
+        for node, others in includes(set(files)).items():
+            for other in others:
+                if os.path.dirname(node) != os.path.dirname(other):
+                    graph[os.path.dirname(node)].add(os.path.dirname(other))
+        for part in circles(graph):
+            print(" ".join(part))
+    elif rule == "words":
+        words(files)
+    else:
+        sys.exit(__doc__)
+
+
+main()
