@@ -3,7 +3,7 @@ fleetd_libfleetd_a_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
 fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/layout.h fleetd/registry/layout.c \
 	fleetd/registry/patterns.h fleetd/registry/patterns.c \
-	fleetd/named.h fleetd/named.c fleetd/maintenance.h fleetd/maintenance.c \
+	fleetd/maintenance.h fleetd/maintenance.c \
 	fleetd/registry/cluster.h fleetd/registry/cluster_internal.h fleetd/registry/cluster.c \
 	fleetd/registry/cluster_query.c fleetd/registry/kinds.h fleetd/registry/kinds.c \
 	fleetd/registry/presence.h fleetd/registry/presence.c \
@@ -38,7 +38,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/agent/facts.h fleetd/agent/facts.c \
 	fleetd/directory/directory.h fleetd/directory/directory.c \
 	fleetd/directory/diff.h fleetd/directory/diff.c fleetd/directory/problems.h fleetd/directory/problems.c fleetd/directory/seen_files.h fleetd/directory/seen_files.c fleetd/directory/scan.h fleetd/directory/scan.c \
-	fleetd/policy.h fleetd/policy.c \
+	fleetd/registry/policy.h fleetd/registry/policy.c \
 	fleetd/api/routes.h fleetd/api/routes.c \
 	fleetd/api/server.h fleetd/api/request.h fleetd/api/request.c fleetd/api/server.c \
 	fleetd/api/keys_v2.h fleetd/api/keys_v2.c fleetd/api/keys_v2_internal.h fleetd/api/keys_v2_query.c \

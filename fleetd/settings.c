@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "base/sizes.h"
-#include "kvstore/command.h"
+#include "kvstore/command/command.h"
 #include "units/unit_file.h"
 
 #define CONFIG_FILE     "/etc/fleet/fleetd.conf"

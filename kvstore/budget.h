@@ -13,7 +13,7 @@
  * other one. */
 #pragma once
 
-#include "kvstore/command.h"
+#include "kvstore/command/command.h"
 #include "kvstore/estimate.h"
 
 enum {

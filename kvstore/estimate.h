@@ -1,13 +1,13 @@
 /* Estimates of the cost of a command before the log, from the applied tree and the values of commands in
  * flight.
  *
- * The estimate is at least the cost that apply charges (kvstore/cost.h) if the command succeeds. It may be
- * too low if commands in flight change the tree in other ways; apply limits the cost again. An estimate reads
- * no more of the tree than apply does. */
+ * The estimate is at least the cost that apply charges (kvstore/command/cost.h) if the command succeeds. It
+ * may be too low if commands in flight change the tree in other ways; apply limits the cost again. An
+ * estimate reads no more of the tree than apply does. */
 #pragma once
 
-#include "kvstore/command.h"
-#include "kvstore/cost.h"
+#include "kvstore/command/command.h"
+#include "kvstore/command/cost.h"
 #include "kvstore/tree/tree.h"
 
 enum {

@@ -14,10 +14,10 @@
 #include "base/sizes.h"
 #include "io/disk.h"
 #include "io/loop.h"
-#include "kvstore/command.h"
-#include "kvstore/cost.h"
-#include "kvstore/replication_stats.h"
-#include "kvstore/sync.h"
+#include "kvstore/command/command.h"
+#include "kvstore/command/cost.h"
+#include "kvstore/command/replication_stats.h"
+#include "kvstore/command/sync.h"
 #include "kvstore/watch.h"
 #include "peers/peers.h"
 
@@ -95,8 +95,9 @@ typedef struct KvOptions {
                                    nothing is recorded */
         Disk *log_disk;              /* raft/: borrowed */
         /* Borrowed, until the store is closed; NULL: alone for ever. The store registers its frame types
-         * (kvstore/peer_frames.h), and says cluster id, lineage, Raft id and start number in our hello. Whom
-         * to dial is the caller's business: all members that kv_state() names, besides whom it knows itself.
+         * (kvstore/command/peer_frames.h), and says cluster id, lineage, Raft id and start number in our
+         * hello. Whom to dial is the caller's business: all members that kv_state() names, besides whom it
+         * knows itself.
          */
         Peers *peers;
         char machine_id[MACHINE_ID_SIZE], boot_id[BOOT_ID_SIZE];
@@ -153,7 +154,8 @@ void kv_position(const KvStore *store, KvPosition *ret);
  * counted. */
 typedef struct KvCounts {
         uint64_t done[_KV_ACTION_MAX], refused[_KV_ACTION_MAX];
-        Cost cost, cost_max; /* of all entries that were applied; of the costliest one (kvstore/cost.h) */
+        Cost cost, cost_max; /* of all entries that were applied; of the costliest one
+                                (kvstore/command/cost.h) */
         uint64_t deferred;   /* commands that did not fit into their entry's budget */
         ReplicationStats traffic;
         uint64_t entries_bytes; /* of the log's entries that are in memory now */
@@ -249,7 +251,7 @@ int kv_local_get(KvStore *store, KvBytes key, KvVisit visit,
 int kv_local_walk(KvStore *store, const KvRange *range, KvVisit visit,
                   void *userdata); /* 0, or < 0 as visit() */
 
-/* Linearizable read: see kvstore/sync.h. */
+/* Linearizable read: see kvstore/command/sync.h. */
 void kv_sync(KvStore *store, KvSync *sync);
 void kv_sync_cancel(KvStore *store, KvSync *sync);
 

@@ -1,6 +1,6 @@
 noinst_LIBRARIES += kvstore/libkvstore.a
 kvstore_libkvstore_a_SOURCES = \
-	kvstore/kvstore.h kvstore/kvstore.c kvstore/peer_frames.h kvstore/apply/applied.h kvstore/apply/applied.c kvstore/kvstore_internal.h kvstore/cluster_time.c kvstore/status.c \
+	kvstore/kvstore.h kvstore/kvstore.c kvstore/command/peer_frames.h kvstore/apply/applied.h kvstore/apply/applied.c kvstore/kvstore_internal.h kvstore/cluster_time.c kvstore/status.c \
 	kvstore/propose.h kvstore/propose.c kvstore/propose_internal.h kvstore/propose_frames.c \
 	kvstore/read_bound.h kvstore/read_bound.c kvstore/offline.h kvstore/offline.c \
 	kvstore/raft/replica.h kvstore/raft/replica.c kvstore/raft/replica_internal.h \
@@ -10,17 +10,17 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/tree/data_dir_checkpoint.c kvstore/tree/data_dir_trust.c kvstore/tree/data_dir_files.c kvstore/raft/transfer.h kvstore/raft/transfer.c \
 	kvstore/raft/read_index.h kvstore/raft/read_index.c kvstore/raft/consistency_check.h kvstore/raft/consistency_check.c \
 	kvstore/hub.h kvstore/hub.c kvstore/hub_places.h kvstore/hub_places.c kvstore/hub_window.h kvstore/hub_window.c kvstore/watch.h kvstore/read.c \
-	kvstore/replication_stats.h kvstore/replication_stats.c kvstore/sync.h \
+	kvstore/command/replication_stats.h kvstore/command/replication_stats.c kvstore/command/sync.h \
 	kvstore/apply/apply.h kvstore/apply/apply_internal.h kvstore/apply/apply.c kvstore/apply/apply_key.c \
-	kvstore/cost.h kvstore/cost.c kvstore/apply/long_keys.h kvstore/apply/long_keys.c kvstore/estimate.h kvstore/estimate.c kvstore/budget.h kvstore/budget.c \
+	kvstore/command/cost.h kvstore/command/cost.c kvstore/apply/long_keys.h kvstore/apply/long_keys.c kvstore/estimate.h kvstore/estimate.c kvstore/budget.h kvstore/budget.c \
 	kvstore/events.h kvstore/events.c \
 	kvstore/apply/dedup.h kvstore/apply/dedup.c \
-	kvstore/arena.h kvstore/arena.c \
+	kvstore/command/arena.h kvstore/command/arena.c \
 	kvstore/tree/tree.h kvstore/tree/tree.c kvstore/tree/reader.c kvstore/tree/nodes.c kvstore/tree/event_tables.c \
 	kvstore/tree/format.h kvstore/tree/format.c \
 	kvstore/tree/file_checksum.h kvstore/tree/file_checksum.c \
 	kvstore/tree/tree_internal.h kvstore/tree/snapshot.c kvstore/tree/dedup_tables.c \
-	kvstore/command.h kvstore/command.c
+	kvstore/command/command.h kvstore/command/command.c
 kvstore_libkvstore_a_CFLAGS = $(AM_CFLAGS) $(LMDB_CFLAGS)
 
 # What links the store as a whole.

@@ -15,7 +15,7 @@
 #include "base/sizes.h"
 #include "io/disk.h"
 #include "io/loop.h"
-#include "kvstore/command.h"
+#include "kvstore/command/command.h"
 
 #define KV_OFFLINE_RAISE (UINT64_C(1) << 32)
 

@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 #include "io/stream.h"
-#include "kvstore/command.h"
+#include "kvstore/command/command.h"
 
 typedef struct KvWatch KvWatch;
 

@@ -4,7 +4,7 @@
 
 #include "base/text.h"
 #include "fleetd/api/request.h"
-#include "kvstore/arena.h"
+#include "kvstore/command/arena.h"
 #include "units/json.h"
 
 enum {

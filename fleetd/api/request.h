@@ -7,7 +7,7 @@
 #include "base/sizes.h"
 #include "fleetd/api/remote_command_spec.h"
 #include "fleetd/api/server.h"
-#include "fleetd/policy.h"
+#include "fleetd/registry/policy.h"
 #include "io/http.h"
 
 enum { API_PARKED_MAX = 20000 };

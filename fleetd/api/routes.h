@@ -2,7 +2,7 @@
 #pragma once
 
 #include "fleetd/api/request.h"
-#include "fleetd/policy.h"
+#include "fleetd/registry/policy.h"
 
 /* Routes of one family share a form of errors, and the checks of a path before a route is searched. */
 typedef enum RouteFamily {

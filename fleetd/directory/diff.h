@@ -2,7 +2,7 @@
  * until an operator decides. Pure. */
 #pragma once
 
-#include "fleetd/named.h"
+#include "units/named.h"
 #include "fleetd/registry/cluster.h"
 #include "units/name.h"
 

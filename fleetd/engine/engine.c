@@ -12,7 +12,7 @@
 #include "base/sizes.h"
 #include "fleetd/engine/adoption.h"
 #include "fleetd/engine/plan.h"
-#include "fleetd/named.h"
+#include "units/named.h"
 #include "units/name.h"
 
 enum {

@@ -2,7 +2,7 @@
  * out. A second plan of the result is empty, and incremental plans reach the result of a full one. */
 #pragma once
 
-#include "fleetd/named.h"
+#include "units/named.h"
 #include "fleetd/registry/registry.h"
 #include "fleetd/scheduler/scheduler.h"
 

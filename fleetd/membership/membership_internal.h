@@ -6,7 +6,7 @@
 #include "base/sizes.h"
 #include "fleetd/membership/liveness.h"
 #include "fleetd/membership/membership.h"
-#include "fleetd/named.h"
+#include "units/named.h"
 
 enum {
         REPLICA_PROBLEM_SIZE = 100,

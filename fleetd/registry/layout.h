@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "kvstore/command.h"
+#include "kvstore/command/command.h"
 #include "base/sizes.h"
 #include "units/name.h"
 

@@ -144,7 +144,7 @@ int registry_adopt_now(Registry *r, RegistryDone done, void *userdata);
 /* End the adoption: from now on, agents execute assignments. For the engine. */
 int registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *userdata);
 
-/* -- feature_level.c: the feature level (kvstore/command.h) -- */
+/* -- feature_level.c: the feature level (kvstore/command/command.h) -- */
 
 /* Return the highest feature level that every host supports, including hosts that are away or lost; 'own' is
  * that of this program. A host that has not reported one has the first. *ret_behind (may be NULL) is a host

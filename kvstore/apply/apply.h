@@ -3,9 +3,9 @@
  * the same tree and the same results. Semantics: etcd v2 (its API description), plus transactions. */
 #pragma once
 
-#include "kvstore/arena.h"
-#include "kvstore/command.h"
-#include "kvstore/cost.h"
+#include "kvstore/command/arena.h"
+#include "kvstore/command/command.h"
+#include "kvstore/command/cost.h"
 #include "kvstore/tree/tree.h"
 
 enum {

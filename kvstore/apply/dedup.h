@@ -11,8 +11,8 @@
 #pragma once
 
 #include "kvstore/apply/apply.h"
-#include "kvstore/arena.h"
-#include "kvstore/command.h"
+#include "kvstore/command/arena.h"
+#include "kvstore/command/command.h"
 #include "kvstore/tree/tree.h"
 
 enum {

@@ -5,7 +5,7 @@
 #pragma once
 
 #include "kvstore/raft/replica.h"
-#include "kvstore/sync.h"
+#include "kvstore/command/sync.h"
 
 typedef struct ReadIndex ReadIndex;
 

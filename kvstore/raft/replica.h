@@ -8,14 +8,14 @@
 #include "base/sizes.h"
 #include "io/disk.h"
 #include "io/loop.h"
-#include "kvstore/peer_frames.h"
+#include "kvstore/command/peer_frames.h"
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/raft/core.h"
 #include "kvstore/apply/applied.h"
 #include "kvstore/tree/data_dir.h"
 #include "kvstore/raft/log.h"
 #include "peers/peers.h"
-#include "kvstore/replication_stats.h"
+#include "kvstore/command/replication_stats.h"
 #include "kvstore/tree/tree.h"
 
 typedef struct Replica Replica;

@@ -7,7 +7,7 @@
 #include "base/fault_point.h"
 #include "base/log.h"
 #include "kvstore/apply/apply.h"
-#include "kvstore/cost.h"
+#include "kvstore/command/cost.h"
 #include "kvstore/raft/consistency_check.h"
 #include "kvstore/raft/entries.h"
 #include "kvstore/raft/transfer.h"

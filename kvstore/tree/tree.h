@@ -15,7 +15,7 @@
 
 #include "base/error.h"
 #include "io/turn.h"
-#include "kvstore/command.h"
+#include "kvstore/command/command.h"
 
 typedef struct Tree Tree;
 typedef struct TreeTxn TreeTxn;

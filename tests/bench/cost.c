@@ -1,5 +1,5 @@
 /* What the costliest entries take: the charged cost, and the thread's processor time beside it. The prices of
- * kvstore/cost.h were found with it: an entry of COST_ENTRY_MAX should take at most COST_ENTRY_MS.
+ * kvstore/command/cost.h were found with it: an entry of COST_ENTRY_MAX should take at most COST_ENTRY_MS.
  *
  *     cost [--level N] [NAME...] */
 #include <assert.h>

@@ -2,7 +2,7 @@
  * passes the check or is refused with a sentence. */
 #include <assert.h>
 
-#include "kvstore/command.h"
+#include "kvstore/command/command.h"
 #include "kvstore/events.h"
 #include "kvstore/apply/dedup.h"
 

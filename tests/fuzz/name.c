@@ -4,7 +4,7 @@
 #include <errno.h>
 
 #include "base/memory.h"
-#include "kvstore/command.h"
+#include "kvstore/command/command.h"
 #include "units/name.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);

@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "fleetd/api/remote_command_spec.h"
 #include "fleetd/membership/membership.h"
-#include "kvstore/peer_frames.h"
+#include "kvstore/command/peer_frames.h"
 #include "peers/session.h"
 
 enum { STREAMS = 4, STEPS_MAX = 4096 };

@@ -7,7 +7,7 @@
 #include "base/log.h"
 #include "fleetd/api/remote_command_spec.h"
 #include "kvstore/budget.h"
-#include "kvstore/peer_frames.h"
+#include "kvstore/command/peer_frames.h"
 #include "tests/lib/scratch.h"
 
 enum { TURNS_MAX = 100000, DOOR_PEERS = API_LOOPBACK + 1 };

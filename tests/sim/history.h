@@ -9,7 +9,7 @@
 #pragma once
 
 #include "base/error.h"
-#include "kvstore/command.h"
+#include "kvstore/command/command.h"
 
 enum { HISTORY_OPS = 400, HISTORY_WORDS = (HISTORY_OPS + 63) / 64 };
 

@@ -9,7 +9,7 @@
 #include <sys/queue.h>
 
 #include "base/memory.h"
-#include "kvstore/cost.h"
+#include "kvstore/command/cost.h"
 
 typedef struct Event {
         uint64_t at_ms, serial;

@@ -731,7 +731,8 @@ static void print_answer(Text *t, const KvResult *r) {
         }
 }
 
-/* What stands in kvstore/cost.h, of a command that looks up, passes, makes directories and changes so much.
+/* What stands in kvstore/command/cost.h, of a command that looks up, passes, makes directories and changes so
+ * much.
  */
 static void each_command_answers_changes_and_costs_what_is_written_here(void **state) {
         KvCommand writes[] = {

@@ -9,7 +9,7 @@
 #include <cmocka.h>
 
 #include "base/clock.h"
-#include "kvstore/command.h"
+#include "kvstore/command/command.h"
 
 static void assert_same_bytes(const Writer *w, const void *bytes, size_t size) {
         assert_int_equal(w->size, size);

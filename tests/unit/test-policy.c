@@ -6,7 +6,7 @@
 #include <cmocka.h>
 
 #include "base/memory.h"
-#include "fleetd/policy.h"
+#include "fleetd/registry/policy.h"
 
 static const char *const principals[_PRINCIPAL_MAX] = {
         [PRINCIPAL_NONE] = "none",

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "kvstore/cost.h"
+#include "kvstore/command/cost.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/fake_parts.h"
 

@@ -1,4 +1,4 @@
-#include "kvstore/replication_stats.h"
+#include "kvstore/command/replication_stats.h"
 
 #include <math.h>
 

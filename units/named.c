@@ -1,4 +1,4 @@
-#include "fleetd/named.h"
+#include "units/named.h"
 
 #include <assert.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-#include "kvstore/command.h"
+#include "kvstore/command/command.h"
 
 #include <stdio.h>
 

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "kvstore/command.h"
+#include "kvstore/command/command.h"
 
 typedef struct KvSync {
         /* KV_OK, KV_NO_LEADER, or KV_UNKNOWN after 1.5 s. */

@@ -42,7 +42,7 @@ static inline KvBytes kv_string(const char *s) {
 /* Feature levels. Apply depends on the level in the tree, not on the version of the program, so that all
  * replicas agree. A new behaviour has a new level, which is raised when all hosts support it (KV_RAISE). An
  * unknown level or command stops the replica. 2: a quota of nodes in the head of a batch. 3: limits of the
- * cost of a command and of an entry (kvstore/cost.h). */
+ * cost of a command and of an entry (kvstore/command/cost.h). */
 enum { KV_LEVEL_FIRST = 1, KV_LEVEL_COST = 3, KV_LEVEL_MAX = 3 };
 
 typedef enum KvOp {

@@ -1,4 +1,4 @@
-#include "kvstore/arena.h"
+#include "kvstore/command/arena.h"
 
 #include <stdalign.h>
 #include <stdint.h>

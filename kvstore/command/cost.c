@@ -1,4 +1,4 @@
-#include "kvstore/cost.h"
+#include "kvstore/command/cost.h"
 
 #include <stdio.h>
 

@@ -1,4 +1,4 @@
-#include "fleetd/policy.h"
+#include "fleetd/registry/policy.h"
 
 enum {
         ON_CLUSTER = 1 << RESOURCE_CLUSTER,

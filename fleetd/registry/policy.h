@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-#include "kvstore/command.h"
+#include "kvstore/command/command.h"
 
 /* The authenticated sender of a request. */
 typedef enum Principal {
