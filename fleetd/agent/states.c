@@ -89,7 +89,10 @@ static AgentOffer agent_offer(Agent *a, AgentUnit *u, StateChange *ret) {
                     records_get(&a->records, u->name) || u->seen.has_file;
         AgentOffer offer = AGENT_OFFER_LATER;
 
-        if (!u->observed || u->must_refresh || u->refreshing || (u->busy && !kept))
+        if (!u->observed || u->must_refresh || u->refreshing)
+                return AGENT_OFFER_LATER;
+        /* Its removal, or its file, is not complete. Clients take a published state for the end of "load". */
+        if (u->busy && (!kept || streq(u->seen.load, "not-found")))
                 return AGENT_OFFER_LATER;
         *ret = (StateChange) {};
         snprintf(ret->unit, sizeof(ret->unit), "%s", u->name);

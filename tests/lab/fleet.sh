@@ -20,7 +20,7 @@
 FIRST=${LAB_HOSTS%% *}
 
 # Run fleetctl on the first host; it must succeed.
-ctl() { fleetctl "$FIRST" "$@" >"$LAB/out" 2>&1 || fail "fleetctl $*: exit $?, $(tail -5 "$LAB/out")"; }
+ctl() { FLEETCTL_LIMIT=120 fleetctl "$FIRST" "$@" >"$LAB/out" 2>&1 || fail "fleetctl $*: exit $?, $(tail -5 "$LAB/out")"; }
 
 # The active units, one line for each machine that runs it: "hello.service ID".
 active() { fleetctl "$FIRST" list-units --no-legend --full --fields=unit,active,machine 2>/dev/null | awk '$2 == "active" { sub("/.*", "", $3); print $1, $3 }' | sort; }

@@ -373,5 +373,5 @@ host_fleetctl() {
         local s h=$1
         shift
         s=$(host_socket "$h") || { lab_error "$h is off"; return 1; }
-        FLEETCTL_ENDPOINT=unix://$s "$LAB_BUILD/client/fleetctl" "$@"
+        FLEETCTL_ENDPOINT=unix://$s ${FLEETCTL_LIMIT:+timeout "$FLEETCTL_LIMIT"} "$LAB_BUILD/client/fleetctl" "$@"
 }

@@ -234,6 +234,21 @@ static void a_loaded_unit_is_not_started(void **state) {
         assert_int_equal(fixture->fake->starts, 0);
 }
 
+/* Clients take a published state for the end of "load". */
+static void a_unit_is_not_published_before_systemd_has_its_file(void **state) {
+        Fixture *fixture = *state;
+
+        fixture->fake->hold = "LinkUnitFiles";
+        host_unit(fixture->host, "web.service", ONE, TARGET_LOADED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_LOAD);
+        UNTIL(fixture, fixture->fake->n_held == 1);
+        host_pause(fixture->host, 2 * QUIET_MS);
+        assert_false(is_published(fixture, "web.service", "inactive"));
+        fixture->fake->hold = NULL;
+        fake_bus_release(fixture->fake);
+        UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
+}
+
 /* Another daemon, without contact to the cluster, must find that in the record. */
 static void a_unit_that_is_stopped_to_be_loaded_only_is_recorded_so_before_and_not_started_again(
         void **state) {
@@ -2332,6 +2347,7 @@ int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 in_fixture(an_assigned_unit_is_written_linked_started_and_published),
                 in_fixture(a_loaded_unit_is_not_started),
+                in_fixture(a_unit_is_not_published_before_systemd_has_its_file),
                 in_fixture(
                         a_unit_that_is_stopped_to_be_loaded_only_is_recorded_so_before_and_not_started_again),
                 in_fixture(a_stop_assignment_is_executed_and_removed),
