@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <sys/queue.h>
 
+#include "kvstore/apply/events.h"
 #include "kvstore/hub_places.h"
 #include "kvstore/hub_window.h"
 
@@ -354,21 +355,33 @@ void hub_cleared(Hub *hub, uint64_t index) {
         clear_watches(hub, true);
 }
 
-void hub_set_oldest(Hub *hub, uint64_t oldest_users, uint64_t oldest_ours) {
-        hub->windows[TREE_WINDOW_USERS].oldest = oldest_users;
-        hub->windows[TREE_WINDOW_OURS].oldest = oldest_ours;
-}
+static int hub_load_event(void *userdata, uint64_t index, KvBytes bytes) {
+        HubWindow *w = userdata;
+        KvWatchEvent *e;
+        KvEvent event;
+        int r;
 
-int hub_load_event(Hub *hub, const KvEvent *event) {
-        HubWindow *w = window_of(hub, event);
-        KvWatchEvent *e = hub_window_add(w, event);
-
+        r = event_decode(index, bytes.data, bytes.size, &event);
+        if (r < 0)
+                return r;
+        e = hub_window_add(w, &event);
         if (!e) {
-                hub_window_clear(w, event->index);
+                hub_window_clear(w, index);
                 return -ENOMEM;
         }
         hub_event_unref(e);
-        return 0;
+        return 1;
+}
+
+int hub_load(Hub *hub, TreeTxn *txn) {
+        TreeMeta meta;
+        int r = tree_meta(txn, &meta);
+
+        for (unsigned i = 0; r >= 0 && i < _TREE_WINDOW_MAX; i++) {
+                hub->windows[i].oldest = meta.windows[i].oldest;
+                r = tree_events(txn, i, hub_load_event, &hub->windows[i]);
+        }
+        return r;
 }
 
 /* -- Delivery -- */

@@ -14,7 +14,7 @@ static void proposal_insert(ProposalList *list, Proposal *after, Proposal *x) {
 }
 
 static void proposal_free(Proposal *x) {
-        free(x->bytes);
+        free((void *) x->item.command);
         free(x->cause);
         free(x);
 }
@@ -22,7 +22,7 @@ static void proposal_free(Proposal *x) {
 static void proposals_remove_foreign(Proposals *p, Proposal *x) {
         TAILQ_REMOVE(&p->queue, x, entry);
         p->n_foreign--;
-        p->foreign_bytes -= x->size;
+        p->foreign_bytes -= x->item.command_size;
         proposal_free(x);
 }
 
@@ -34,7 +34,7 @@ static void proposal_detach(Proposals *p, Proposal *x) {
                 TAILQ_REMOVE(&p->answered, x, entry);
         HASH_DEL(p->own, x);
         p->n_own--;
-        p->own_bytes -= x->size;
+        p->own_bytes -= x->item.command_size;
 }
 
 static bool proposal_yields(const Proposal *x) {
@@ -57,7 +57,7 @@ static void proposals_enqueue_again(Proposals *p, Proposal *x) {
         Proposal *y = TAILQ_FIRST(&p->queue);
 
         while (y && (y->queued_ms < x->queued_ms ||
-                     (y->queued_ms == x->queued_ms && (y->foreign || y->number < x->number))))
+                     (y->queued_ms == x->queued_ms && (y->foreign || y->item.number < x->item.number))))
                 y = TAILQ_NEXT(y, entry);
         x->state = PROPOSAL_QUEUED;
         proposal_insert(&p->queue,
@@ -104,12 +104,12 @@ static void proposals_unknown(Proposals *p, Proposal *x) {
 /* -- Deduplication -- */
 
 uint64_t proposals_floor(const Proposals *p) {
-        return p->own ? p->own->number : p->next_number + 1;
+        return p->own ? p->own->item.number : p->next_number + 1;
 }
 
 void proposal_stamp(Proposal *x, uint64_t cluster_ms) {
         if (!x->foreign && !x->once && x->copies == 0)
-                x->deadline_ms = cluster_ms + PROPOSE_LIFE_MS;
+                x->item.deadline_ms = cluster_ms + PROPOSE_LIFE_MS;
 }
 
 uint64_t proposals_known_ms(const Proposals *p) {
@@ -163,7 +163,7 @@ static bool proposals_estimate(Proposals *p, Proposal *x) {
         if (x->cost > 0)
                 return true;
         p->has_estimated = true;
-        if (kv_command_decode(x->bytes, x->size, &cmd, &arena) < 0) {
+        if (kv_command_decode(x->item.command, x->item.command_size, &cmd, &arena) < 0) {
                 x->cost = COST_COMMAND;
                 return true;
         }
@@ -186,10 +186,9 @@ static bool proposals_estimate(Proposals *p, Proposal *x) {
 
 /* Estimate what waits for it, as far as this turn has room; at least one. */
 static void proposals_estimate_waiting(Proposals *p) {
-        Proposal *next;
+        Proposal *x, *next;
 
-        for (Proposal *x = TAILQ_FIRST(&p->queue); x; x = next) {
-                next = TAILQ_NEXT(x, entry);
+        TAILQ_FOREACH_SAFE(x, &p->queue, entry, next) {
                 if (x->cost == 0 && p->has_estimated && !loop_has_budget(p->options.loop)) {
                         loop_defer(p->options.loop, &p->pump);
                         break;
@@ -215,22 +214,21 @@ static size_t proposals_select(Proposals *p, Proposal *picked[static KV_BATCH_CO
         uint64_t cost = 0, wait_ms, now = loop_now_ms(p->options.loop);
         bool allowed = budget_allows(&p->budget, now, &wait_ms);
         size_t n = 0, size = BATCH_OVERHEAD;
-        Proposal *next;
+        Proposal *x, *next;
 
         *ret_heavy = 0;
-        for (Proposal *x = TAILQ_FIRST(&p->queue); x && n < KV_BATCH_COMMANDS_MAX; x = next) {
+        TAILQ_FOREACH_SAFE(x, &p->queue, entry, next) {
                 bool heavy;
 
-                next = TAILQ_NEXT(x, entry);
-                if (x->cost == 0)
-                        break; /* estimated in a later turn */
+                if (x->cost == 0 || n == KV_BATCH_COMMANDS_MAX)
+                        break; /* without a cost: estimated in a later turn */
                 heavy = budget_is_heavy(x->cost) && !x->ours;
                 if (heavy && !allowed) {
                         if (!proposals_waits_too_long(p, x, now) && wait_ms > 0 && !timer_armed(&p->heavy))
                                 (void) timer_start(&p->heavy, p->options.loop, wait_ms);
                         continue;
                 }
-                size += x->size + ITEM_OVERHEAD;
+                size += x->item.command_size + ITEM_OVERHEAD;
                 cost += x->cost;
                 if (n > 0 && (size > KV_BATCH_MAX || cost > COST_ENTRY_MAX))
                         break;
@@ -277,15 +275,9 @@ static int proposals_submit(Proposals *p, bool empty) {
                 Proposal *x = picked[i];
 
                 proposal_stamp(x, cluster_ms);
-                kv_batch_add(&batch, &w,
-                             &(KvBatchItem) {
-                                     .origin = x->origin,
-                                     .number = x->number,
-                                     .floor = x->foreign ? x->floor : floor,
-                                     .deadline_ms = x->deadline_ms,
-                                     .command = x->bytes,
-                                     .command_size = x->size,
-                             });
+                if (!x->foreign)
+                        x->item.floor = floor;
+                kv_batch_add(&batch, &w, &x->item);
         }
         if (w.error < 0)
                 return w.error;
@@ -323,10 +315,9 @@ void proposals_keep_time(Proposals *p) {
 }
 
 static void proposals_drop_foreign(Proposals *p) {
-        Proposal *next;
+        Proposal *x, *next;
 
-        for (Proposal *x = TAILQ_FIRST(&p->queue); x; x = next) {
-                next = TAILQ_NEXT(x, entry);
+        TAILQ_FOREACH_SAFE(x, &p->queue, entry, next) {
                 if (x->foreign)
                         proposals_remove_foreign(p, x);
         }
@@ -337,10 +328,9 @@ static void proposals_drop_foreign(Proposals *p) {
 static void proposals_make_room(Proposals *p) {
         uint64_t now = loop_now_ms(p->options.loop);
         bool gives = proposals_gives_room(p, p->options.origin, proposals_floor(p));
-        Proposal *next;
+        Proposal *x, *next;
 
-        for (Proposal *x = TAILQ_FIRST(&p->queue); x; x = next) {
-                next = TAILQ_NEXT(x, entry);
+        TAILQ_FOREACH_SAFE(x, &p->queue, entry, next) {
                 if (!gives && !x->foreign && !x->once && x->copies == 0)
                         proposals_refuse(p, x, KV_BUSY, PROPOSALS_FULL);
         }
@@ -351,10 +341,9 @@ static void proposals_make_room(Proposals *p) {
 
 /* The outcome of these is never requested, and a replica that has stopped does not learn it. */
 static void proposals_refuse_once(Proposals *p) {
-        Proposal *next;
+        Proposal *x, *next;
 
-        for (Proposal *x = TAILQ_FIRST(&p->queue); x; x = next) {
-                next = TAILQ_NEXT(x, entry);
+        TAILQ_FOREACH_SAFE(x, &p->queue, entry, next) {
                 if (x->once && x->copies == 0)
                         proposals_no_leader(p, x);
         }
@@ -406,8 +395,7 @@ static void proposals_on_sweep(void *userdata) {
         Proposal *x, *next;
 
         p->any_due = false;
-        for (x = p->own; x; x = next) {
-                next = x->hh.next;
+        HASH_ITER(hh, p->own, x, next) {
                 if (x->state == PROPOSAL_ANSWERED)
                         continue;
                 if (x->due_ms > 0 && x->due_ms <= now)
@@ -497,60 +485,40 @@ int proposals_check(Proposals *p, const KvCommand *cmd, uint64_t *ret_cost, KvSt
                          cmd->limit, p->options.level_max);
 }
 
-/* Decode the result of 'x' from the deduplication table, of this host or of the leader. NULL: it is invalid,
- * or there is no memory. */
-KvResult *proposal_kept_answer(Proposals *p, const Proposal *x, const CachedResult *kept) {
+void proposals_add_kept(Proposals *p, const Proposal *x, const CachedResult *kept, bool acknowledge,
+                        Applied *answers) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         _cleanup_arena_ Arena arena = {};
         _cleanup_free_ void *decoded = NULL;
         KvResult result;
         KvCommand cmd;
 
-        if (kv_command_decode(x->bytes, x->size, &cmd, &decoded) < 0 || kv_read(p->options.store, &txn) < 0 ||
-            result_decode(kept, txn, &cmd, &arena, &result) < 0)
-                return NULL;
-        return kv_result_copy(&result);
-}
-
-void answers_add(Answers *answers, uint64_t number, KvResult *result) {
-        if (!result)
-                return;
-        if (GROW(answers->items, answers->capacity, answers->n + 1) < 0)
-                free(result);
-        else
-                answers->items[answers->n].number = number, answers->items[answers->n++].result = result;
-}
-
-/* Call this last: a callback may propose again, or cancel another proposal. */
-void answers_give(Answers *answers, Proposals *p) {
-        for (size_t i = 0; i < answers->n; i++) {
-                proposals_result(p, answers->items[i].number, answers->items[i].result);
-                free(answers->items[i].result);
-        }
-        free(answers->items);
+        if (kv_command_decode(x->item.command, x->item.command_size, &cmd, &decoded) >= 0 &&
+            kv_read(p->options.store, &txn) >= 0 && result_decode(kept, txn, &cmd, &arena, &result) >= 0 &&
+            (!acknowledge || kv_acknowledge(p->options.store, result.index) >= 0))
+                (void) applied_add_result(answers, x->item.origin, x->item.number, &result);
 }
 
 /* A proposal whose deadline has passed in the new tree may have had a result that is dropped. All others may
  * still take effect. */
-static void proposals_find_in_tree(Proposals *p, Dedup *results, Answers *answers) {
+static void proposals_find_in_tree(Proposals *p, Dedup *results, Applied *answers) {
         for (Proposal *x = p->own; x; x = x->hh.next) {
-                KvBatchItem item = {
-                        .origin = x->origin, .number = x->number, .floor = 1, .deadline_ms = x->deadline_ms
-                };
+                KvBatchItem item = x->item;
                 CachedResult kept;
                 int verdict;
 
+                item.floor = 1;
                 if (x->state == PROPOSAL_ANSWERED || x->copies == 0)
                         continue;
                 verdict = x->once ? DEDUP_LATE : dedup_judge(results, &item, &kept);
                 if (verdict == DEDUP_KEPT)
-                        answers_add(answers, x->number, proposal_kept_answer(p, x, &kept));
+                        proposals_add_kept(p, x, &kept, false, answers);
                 else if (verdict != DEDUP_FRESH)
                         proposals_unknown(p, x);
         }
 }
 
-static void proposals_find_answers(Proposals *p, Answers *answers) {
+static void proposals_find_answers(Proposals *p, Applied *answers) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         _cleanup_(dedup_freep) Dedup *results = NULL;
         TreeMeta meta;
@@ -561,12 +529,12 @@ static void proposals_find_answers(Proposals *p, Answers *answers) {
 }
 
 void proposals_replaced(Proposals *p) {
-        Answers answers = {};
+        Applied answers = { .any_origin = true };
 
-        if (!p->own)
-                return;
-        proposals_find_answers(p, &answers);
-        answers_give(&answers, p);
+        if (p->own)
+                proposals_find_answers(p, &answers);
+        proposals_results(p, &answers);
+        applied_clear(&answers);
 }
 
 /* -- Calls of the store -- */
@@ -593,20 +561,20 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
         x = NEW0(Proposal, 1);
         if (!x)
                 return -ENOMEM;
-        x->origin = p->options.origin;
+        x->item.origin = p->options.origin;
         x->once = cmd->term > 0;
         x->ours = cmd->internal;
-        x->number = ++p->next_number;
+        x->item.number = ++p->next_number;
         x->done = done;
         x->userdata = userdata;
-        HASH_ADD(hh, p->own, number, sizeof(x->number), x);
+        HASH_ADD(hh, p->own, item.number, sizeof(x->item.number), x);
         if (!TABLE_ADDED(x)) {
                 free(x);
                 return -ENOMEM;
         }
         p->n_own++;
         if (ret_number)
-                *ret_number = x->number;
+                *ret_number = x->item.number;
 
         x->later = cmd->later;
         x->large = !cmd->internal && w.size > PROPOSE_SMALL_MAX;
@@ -619,8 +587,8 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
         else if (p->n_own > PROPOSE_MAX || p->own_bytes + w.size > PROPOSE_BYTES_MAX)
                 proposals_refuse(p, x, KV_BUSY, "too many writes wait for an answer on this host");
         else {
-                x->bytes = writer_take(&w, &x->size);
-                p->own_bytes += x->size;
+                x->item.command = writer_take(&w, &x->item.command_size);
+                p->own_bytes += x->item.command_size;
                 x->cost = cost;
                 if (cost > 0)
                         budget_take(&p->budget, cmd, cost);
@@ -654,7 +622,7 @@ static void proposals_queue_again(Proposals *p, Proposal *x, bool in_place) {
 /* This copy reached the log after its deadline, as all its copies will: it has no effect. This does not hold
  * for a proposal with a newer deadline than that copy. */
 static void proposals_on_late(Proposals *p, Proposal *x, uint64_t entry_ms) {
-        if (x->deadline_ms >= entry_ms)
+        if (x->item.deadline_ms >= entry_ms)
                 return;
         x->copies = 0;
         proposals_queue_again(p, x, false);
@@ -687,6 +655,11 @@ void proposals_result(Proposals *p, uint64_t number, const KvResult *result) {
         proposal_free(x);
 }
 
+void proposals_results(Proposals *p, const Applied *applied) {
+        for (size_t i = 0; i < applied->n_results; i++)
+                proposals_result(p, applied->results[i].number, applied->results[i].result);
+}
+
 unsigned proposals_waiting(const Proposals *p) {
         return (unsigned) p->n_own;
 }
@@ -695,8 +668,7 @@ void proposals_end(Proposals *p) {
         Proposal *x, *next;
 
         proposals_drop_foreign(p);
-        for (x = p->own; x; x = next) {
-                next = x->hh.next;
+        HASH_ITER(hh, p->own, x, next) {
                 if (x->copies == 0)
                         proposals_no_leader(p, x);
                 else
@@ -709,8 +681,7 @@ void proposals_end(Proposals *p) {
 void proposals_drop(Proposals *p) {
         Proposal *x, *next;
 
-        for (x = p->own; x; x = next) {
-                next = x->hh.next;
+        HASH_ITER(hh, p->own, x, next) {
                 proposal_detach(p, x);
                 proposal_free(x);
         }

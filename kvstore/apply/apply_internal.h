@@ -3,6 +3,7 @@
 
 #include "kvstore/apply/applied.h"
 #include "kvstore/apply/long_keys.h"
+#include "kvstore/command/arena.h"
 
 /* Functions that may reject return 1 to continue, 0 when the result in 'ret' is a rejection, and a negative
  * errno when this replica cannot follow the log. All checks precede all writes; only the writes of a
@@ -22,7 +23,10 @@ typedef struct Apply {
         size_t n_events, capacity;
 } Apply;
 
+/* Return a result of the command that has no effect on a key. */
+KvResult apply_result(const Apply *a, KvStatus status, KvAction action);
 int apply_refuse(Apply *a, KvResult *ret, KvStatus status, KvBytes cause);
+int apply_refuse_error(Apply *a, KvResult *ret, KvStatus status, const Error *err);
 /* As tree_get(), for a check: a key that collides with another one's hash does not exist. */
 int apply_get(Apply *a, KvBytes path, KvNode *ret);
 /* Copy the previous node of an event: the next write moves the tree's bytes. */

@@ -95,13 +95,10 @@ static void write_found(Writer *w, const KvNode *node, size_t *left, bool *cut) 
 /* Everything except the head, whose flags depend on the rest. */
 static void write_answer(Writer *w, const KvResult *result, const KvCommand *cmd, unsigned flags,
                          size_t *left, bool *cut) {
+        KvWritten change = kv_result_change(result);
+
         if (flags & HAS_CHANGE)
-                write_change(w,
-                             &(KvWritten) { .node = result->node,
-                                            .has_prev = result->has_prev,
-                                            .prev = result->prev,
-                                            .refreshed = result->refreshed },
-                             cmd, left, cut);
+                write_change(w, &change, cmd, left, cut);
         if (flags & HAS_WRITTEN) {
                 write_varint(w, result->n_written);
                 for (size_t i = 0; i < result->n_written; i++) {

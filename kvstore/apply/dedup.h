@@ -10,9 +10,9 @@
  * last record of an origin also holds its highest number, bound and deadline. */
 #pragma once
 
-#include "kvstore/apply/apply.h"
 #include "kvstore/command/arena.h"
 #include "kvstore/command/command.h"
+#include "kvstore/command/cost.h"
 #include "kvstore/tree/tree.h"
 
 enum {

@@ -176,6 +176,11 @@ typedef struct KvResult {
         bool again;       /* a cached result (kvstore/apply/dedup.h) */
 } KvResult;
 
+/* Return the effect of a command that is not a transaction. */
+static inline KvWritten kv_result_change(const KvResult *r) {
+        return (KvWritten) { r->action, r->node, r->prev, r->has_prev, .refreshed = r->refreshed };
+}
+
 /* Return a copy in one block, which the caller frees by free(); NULL without memory. */
 KvResult *kv_result_copy(const KvResult *result);
 
@@ -200,6 +205,11 @@ bool kv_path_is_ours(KvBytes path);                    /* "/_fleet" or below */
 bool kv_path_is_below(KvBytes path, KvBytes ancestor); /* strictly */
 bool kv_path_hidden_from(KvBytes path, KvBytes base);  /* a segment of 'path' below 'base' begins with '_' */
 bool kv_bytes_equal(KvBytes a, KvBytes b);
+/* Copy the bytes to *at, let 'bytes' refer to the copy, and advance *at; the same for key and value of a
+ * node.
+ */
+void kv_bytes_place(char **at, KvBytes *bytes);
+void kv_node_place(char **at, KvNode *node);
 
 /* -- Codec -- */
 

@@ -9,23 +9,23 @@
 
 /* -- Ranges -- */
 
-/* Move to the first or next key of the range. Return 1 if there is none. */
-static int range_first(const TreeRange *range, MDB_cursor *cursor, MDB_val *key, MDB_val *data) {
-        int r;
+/* Move the cursor by an operation of LMDB. Return 1 if it leaves the range. */
+static int range_move(const TreeRange *range, MDB_cursor *cursor, MDB_val *key, MDB_val *data,
+                      MDB_cursor_op op) {
+        int r = tree_error(mdb_cursor_get(cursor, key, data, op));
 
-        *key = (MDB_val) { range->size, (void *) range->prefix };
-        r = tree_error(mdb_cursor_get(cursor, key, data, range->size > 0 ? MDB_SET_RANGE : MDB_FIRST));
         if (r < 0)
                 return r == -ENOENT ? 1 : r;
         return tree_range_holds(range, key->mv_data, key->mv_size) ? 0 : 1;
 }
 
-static int range_next(const TreeRange *range, MDB_cursor *cursor, MDB_val *key, MDB_val *data) {
-        int r = tree_error(mdb_cursor_get(cursor, key, data, MDB_NEXT));
+static int range_first(const TreeRange *range, MDB_cursor *cursor, MDB_val *key, MDB_val *data) {
+        *key = (MDB_val) { range->size, (void *) range->prefix };
+        return range_move(range, cursor, key, data, range->size > 0 ? MDB_SET_RANGE : MDB_FIRST);
+}
 
-        if (r < 0)
-                return r == -ENOENT ? 1 : r;
-        return tree_range_holds(range, key->mv_data, key->mv_size) ? 0 : 1;
+static int range_next(const TreeRange *range, MDB_cursor *cursor, MDB_val *key, MDB_val *data) {
+        return range_move(range, cursor, key, data, MDB_NEXT);
 }
 
 /* -- Nodes -- */
@@ -230,15 +230,11 @@ static int walk_long(const Walk *walk, MDB_val *key, MDB_val *data, int *at) {
 /* Move to the next node that is not below the current one. */
 static int walk_skip_below(const Walk *walk, MDB_val *key, MDB_val *data) {
         uint8_t following[TREE_KEY_CUT + 1];
-        int r;
 
         memcpy(following, key->mv_data, key->mv_size);
         following[key->mv_size] = 1;
         *key = (MDB_val) { key->mv_size + 1, following };
-        r = tree_error(mdb_cursor_get(walk->cursor, key, data, MDB_SET_RANGE));
-        if (r < 0)
-                return r == -ENOENT ? 1 : r;
-        return tree_range_holds(&walk->range, key->mv_data, key->mv_size) ? 0 : 1;
+        return range_move(&walk->range, walk->cursor, key, data, MDB_SET_RANGE);
 }
 
 /* Move to the first node of the walk after 'after'. Return as range_first(). */
@@ -259,12 +255,10 @@ static int walk_first(Walk *walk, KvBytes after, MDB_val *key, MDB_val *data) {
         }
 
         *key = (MDB_val) { size, bytes };
-        r = tree_error(mdb_cursor_get(walk->cursor, key, data, MDB_SET_RANGE));
-        if (r < 0)
-                return r == -ENOENT ? 1 : r;
-        if (key->mv_size == size && memcmp(key->mv_data, bytes, size) == 0)
+        r = range_move(&walk->range, walk->cursor, key, data, MDB_SET_RANGE);
+        if (r == 0 && key->mv_size == size && memcmp(key->mv_data, bytes, size) == 0)
                 return range_next(&walk->range, walk->cursor, key, data);
-        return tree_range_holds(&walk->range, key->mv_data, key->mv_size) ? 0 : 1;
+        return r;
 }
 
 static int walk_run(Walk *walk, KvBytes after) {

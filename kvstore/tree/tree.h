@@ -21,7 +21,7 @@ typedef struct Tree Tree;
 typedef struct TreeTxn TreeTxn;
 typedef struct TreeReader TreeReader;
 
-/* The most recent events of one kind of keys; persistent, and part of snapshots (kvstore/events.h). */
+/* The most recent events of one kind of keys; persistent, and part of snapshots (kvstore/apply/events.h). */
 typedef struct TreeWindow {
         uint64_t oldest; /* from this index on the window is complete; 0: always */
         uint64_t n, bytes;

@@ -9,7 +9,8 @@
 
 #include <cmocka.h>
 
-#include "kvstore/events.h"
+#include "kvstore/apply/events.h"
+#include "kvstore/hub.h"
 #include "kvstore/apply/dedup.h"
 #include "tests/lib/apply_sink.h"
 #include "tests/lib/alloc.h"

@@ -544,9 +544,9 @@ static void a_frame_is_full_at_its_limit(void **state) {
                 begin(false);
                 for (unsigned i = 0; i < 2; i++)
                         (void) add("n", (KvCommand) { .value = { value, 128 * 1024 } });
-                get(1)->size = 128 * 1024 - 3 - 16;
-                get(2)->size = 128 * 1024 + more;
-                world.p->own_bytes = get(1)->size + get(2)->size;
+                get(1)->item.command_size = 128 * 1024 - 3 - 16;
+                get(2)->item.command_size = 128 * 1024 + more;
+                world.p->own_bytes = get(1)->item.command_size + get(2)->item.command_size;
                 fake_assert_said(more ? "propose to 2, term 5, floor 1: 1@110000\npropose to 2, term 5, "
                                         "floor 1: 2@110000\n" :
                                         "propose to 2, term 5, floor 1: 1@110000 2@110000\n");
@@ -732,10 +732,10 @@ static void an_entry_is_full_at_its_limits(void **state) {
                 for (unsigned n = 0; n < 2; n++)
                         (void) add("n", (KvCommand) { .internal = true, .value = { value, sizeof(value) } });
                 get(1)->cost = COST_ENTRY_MAX - COST_HEAVY;
-                get(1)->size = KV_BATCH_MAX / 2 - BATCH_OVERHEAD - 2 * ITEM_OVERHEAD;
+                get(1)->item.command_size = KV_BATCH_MAX / 2 - BATCH_OVERHEAD - 2 * ITEM_OVERHEAD;
                 get(2)->cost = seconds[i].cost;
-                get(2)->size = seconds[i].size;
-                world.p->own_bytes = get(1)->size + get(2)->size;
+                get(2)->item.command_size = seconds[i].size;
+                world.p->own_bytes = get(1)->item.command_size + get(2)->item.command_size;
                 snprintf(expected, sizeof(expected), "log 1: 1@110000%s 2@110000\n",
                          seconds[i].two ? "\nlog 2:" : "");
                 fake_assert_said(expected);
@@ -979,7 +979,7 @@ static void a_command_that_was_taken_without_an_estimate_is_judged_by_the_leader
 
         begin(false); /* nor what cannot be read: apply says so */
         (void) add("a", (KvCommand) {});
-        memset(get(1)->bytes, 0xff, get(1)->size);
+        memset((void *) get(1)->item.command, 0xff, get(1)->item.command_size);
         change_leader(1);
         fake_assert_said("log 1: 1@110000\n");
         assert_int_equal(get(1)->cost, COST_COMMAND);

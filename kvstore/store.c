@@ -9,7 +9,6 @@
 
 #include "base/log.h"
 #include "kvstore/apply/apply.h"
-#include "kvstore/events.h"
 
 enum {
         GRACE_MS = 3000,       /* keys written before this leader do not expire for so long ... */
@@ -104,13 +103,12 @@ static int store_read_meta(KvStore *s, TreeMeta *ret) {
         return r < 0 ? r : tree_meta(txn, ret);
 }
 
-/* Fill the hub's windows from the tree, so that watches continue across a restart or a transfer. */
 static int store_load_events(KvStore *s) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         int r;
 
         r = kv_read(s, &txn);
-        return r < 0 ? r : events_load(txn, s->hub);
+        return r < 0 ? r : hub_load(s->hub, txn);
 }
 
 /* Another tree serves: what observers have read before is void. */
@@ -157,12 +155,6 @@ static void store_publish_events(KvStore *s, const ReplicaNews *news) {
         (void) store_load_events(s);
         if (s->events.on_reset && !s->closing)
                 s->events.on_reset(s->events.userdata);
-}
-
-static void store_answer_proposers(KvStore *s, const ReplicaNews *news) {
-        for (size_t i = 0; i < news->applied.n_results; i++)
-                proposals_result(s->proposals, news->applied.results[i].number,
-                                 news->applied.results[i].result);
 }
 
 /* -- After each input of Raft -- */
@@ -250,7 +242,7 @@ static void store_on_news(void *userdata, const ReplicaNews *news) {
 
         store_serve_tree(s, news);
         store_publish_events(s, news);
-        store_answer_proposers(s, news);
+        proposals_results(s->proposals, &news->applied);
 
         store_follow_leader(s);
         read_bound_ask(s);
