@@ -60,38 +60,21 @@ void values_add_command(Values *values, const KvCommand *cmd) {
 
 /* -- One command -- */
 
-enum {
-        MADE_SLOTS = 2048,
-        REMOVED_MAX = 16, /* removed directories that are recorded individually */
-};
+enum { REMOVED_MAX = 16 }; /* removed directories that are recorded individually */
 
-/* Directories that earlier writes of the transaction create; usually few directories contain many keys. A
- * directory that is missing from a full table counts as missing from the tree. */
-typedef struct Made {
-        uint64_t slots[MADE_SLOTS]; /* hashes; 0: free */
-        size_t n;
-} Made;
-
-/* Return true if the directory was recorded before. */
-static bool made_add(Made *made, KvBytes dir) {
-        uint64_t hash = hash_of(dir);
-        size_t i = hash & (MADE_SLOTS - 1);
-
-        while (made->slots[i] != 0 && made->slots[i] != hash)
-                i = (i + 1) & (MADE_SLOTS - 1);
-        if (made->slots[i] == hash)
+/* Record a directory that an earlier write of the transaction creates. Return true if it was recorded before.
+ * A directory that is missing from a full table counts as missing from the tree. */
+static bool made_add(Values *made, KvBytes dir) {
+        if (values_size(made, dir) > 0)
                 return true;
-        if (made->n >= MADE_SLOTS / 4 * 3)
-                return false;
-        made->slots[i] = hash;
-        made->n++;
+        values_put(made, dir, 1, VALUES_SLOTS / 4 * 3);
         return false;
 }
 
 /* The effect of a transaction's earlier writes on later ones, which the tree does not contain yet. */
 typedef struct Earlier {
-        Values values; /* written */
-        Made made;
+        Values values;                /* written */
+        Values made;                  /* directories; usually few contain many keys */
         KvBytes removed[REMOVED_MAX]; /* directories */
         size_t n_removed;             /* beyond REMOVED_MAX any directory may be removed */
         bool removes;                 /* a node was removed */
@@ -231,11 +214,10 @@ static int count_one(void *userdata, const KvNode *node, bool below) {
         return !estimate_is_over(e);
 }
 
+/* Stop at the first node below. */
 static int pass_one(void *userdata, const KvNode *node, bool below) {
-        Estimate *e = userdata;
-
-        estimate_count_nodes(e, 1);
-        return !below && !estimate_is_over(e);
+        estimate_count_nodes(userdata, 1);
+        return !below && !estimate_is_over(userdata);
 }
 
 static int tree_index(const Estimate *e, uint64_t *ret) {
@@ -315,7 +297,7 @@ static int estimate_delete(Estimate *e, const KvCommand *cmd, const KvNode *node
                 }
                 if (node && node->dir)
                         earlier_add_removed(e->earlier, cmd->key);
-                e->earlier->made = (Made) {};
+                e->earlier->made = (Values) {};
         }
         if (e->earlier)
                 e->earlier->removes = true;

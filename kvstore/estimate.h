@@ -11,7 +11,7 @@
 #include "kvstore/tree/tree.h"
 
 enum {
-        VALUES_SLOTS = 1024,    /* a power of two */
+        VALUES_SLOTS = 2048,    /* a power of two */
         VALUES_SIZE_MIN = 1024, /* bytes; smaller values have no slot */
         COUNTED_SLOTS = 32,     /* a power of two */
         COUNTED_MS = 1000,      /* a count is repeated after this time */

@@ -26,12 +26,6 @@ struct KvWatch {
         char key[];
 };
 
-/* An event whose watchers are still to be found. */
-typedef struct Unsearched {
-        KvWatchEvent *event;
-        STAILQ_ENTRY(Unsearched) entries;
-} Unsearched;
-
 struct Hub {
         Loop *loop;
         HubWindow windows[_TREE_WINDOW_MAX];
@@ -39,8 +33,8 @@ struct Hub {
         LIST_HEAD(, KvWatch) all;
         TAILQ_HEAD(, KvWatch) ready;
         unsigned n_watches;
-        uint64_t index;                       /* of the last event */
-        STAILQ_HEAD(, Unsearched) unsearched; /* in order */
+        uint64_t index;                         /* of the last event */
+        STAILQ_HEAD(, KvWatchEvent) unsearched; /* whose watchers are still to be found, in order */
         size_t n_unsearched;
         uint64_t unsearched_bytes;
         uint64_t visits; /* what the search has cost in this turn of the loop */
@@ -164,12 +158,12 @@ bool kv_watch_is_current(const KvWatch *watch) {
 }
 
 bool kv_watch_progress(const KvWatch *watch, uint64_t *index) {
-        const Unsearched *first = STAILQ_FIRST(&watch->hub->unsearched);
+        const KvWatchEvent *first = STAILQ_FIRST(&watch->hub->unsearched);
 
         if (watch->n_pending > 0 || watch->cleared)
                 return false;
-        if (first && first->event->event.index >= watch->since)
-                *index = MIN(*index, first->event->event.index - 1);
+        if (first && first->event.index >= watch->since)
+                *index = MIN(*index, first->event.index - 1);
         return true;
 }
 
@@ -276,21 +270,18 @@ static void hub_search(Hub *hub, KvWatchEvent *event) {
 }
 
 static void unsearched_drop_first(Hub *hub) {
-        Unsearched *u = STAILQ_FIRST(&hub->unsearched);
+        KvWatchEvent *e = STAILQ_FIRST(&hub->unsearched);
 
-        STAILQ_REMOVE_HEAD(&hub->unsearched, entries);
+        STAILQ_REMOVE_HEAD(&hub->unsearched, unsearched);
         hub->n_unsearched--;
-        hub->unsearched_bytes -= sizeof(Unsearched) + hub_event_size(&u->event->event);
-        hub_event_unref(u->event);
-        free(u);
+        hub->unsearched_bytes -= hub_event_size(&e->event);
+        hub_event_unref(e);
 }
 
 /* Search for the watchers of the events that wait for it, as many as one turn of the loop allows. */
 static void search_in_turn(Hub *hub) {
-        Unsearched *u;
-
-        while (hub->visits < HUB_VISITS_PER_TURN && (u = STAILQ_FIRST(&hub->unsearched))) {
-                hub_search(hub, u->event);
+        while (hub->visits < HUB_VISITS_PER_TURN && !STAILQ_EMPTY(&hub->unsearched)) {
+                hub_search(hub, STAILQ_FIRST(&hub->unsearched));
                 unsearched_drop_first(hub);
         }
         loop_count(hub->loop, hub->visits, 0);
@@ -309,17 +300,13 @@ static void clear_watches(Hub *hub, bool once_too) {
 }
 
 static void search_later(Hub *hub, KvWatchEvent *event) {
-        uint64_t bytes = sizeof(Unsearched) + hub_event_size(&event->event);
-        Unsearched *u = NEW0(Unsearched, 1);
+        uint64_t bytes = hub_event_size(&event->event);
 
-        if (!u || hub->n_unsearched == HUB_PENDING_MAX ||
-            hub->unsearched_bytes + bytes > HUB_UNSEARCHED_BYTES) {
-                free(u);
+        if (hub->n_unsearched == HUB_PENDING_MAX || hub->unsearched_bytes + bytes > HUB_UNSEARCHED_BYTES) {
                 clear_watches(hub, false);
                 return;
         }
-        u->event = hub_event_ref(event);
-        STAILQ_INSERT_TAIL(&hub->unsearched, u, entries);
+        STAILQ_INSERT_TAIL(&hub->unsearched, hub_event_ref(event), unsearched);
         hub->n_unsearched++;
         hub->unsearched_bytes += bytes;
         loop_defer(hub->loop, &hub->deliver);

@@ -286,11 +286,7 @@ int kv_member_demote(KvStore *store, uint64_t raft_id); /* voter to standby; one
 int kv_member_remove(KvStore *store, uint64_t raft_id);
 /* It is not dialed any more: its address, which no two may have, is free for another one. */
 int kv_member_vacate(KvStore *store, uint64_t raft_id);
-int kv_transfer(KvStore *store, uint64_t raft_id); /* 0: to whom it fits best */
 
 /* A host that was told its Raft id and cluster (JOINED) becomes a replica that waits to be added; if its own
  * was lost, instead of that. */
 int kv_joined(KvStore *store, uint64_t cluster_id, uint64_t lineage, uint64_t raft_id, Error *err);
-
-/* For simulation and tests: hash of the tree and the applied index it belongs to. */
-int kv_hash(KvStore *store, uint64_t *ret_hash, uint64_t *ret_applied);

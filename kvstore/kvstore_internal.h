@@ -62,7 +62,6 @@ struct KvStore {
 
 void kv_lists_stop(KvStore *s); /* large reads end soon */
 void kv_lists_drop(KvStore *s); /* large reads are gone, and their work never comes back */
-Hub *kv_hub(KvStore *s);        /* for tests */
 
 /* -- store.c -- */
 

@@ -13,23 +13,21 @@
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/raft/core.h"
 
-DEFINE_CLEANUP(Tree *, tree_close);
-
 /* -- The replica on disk -- */
 
 typedef struct Found {
         DataDir data_dir;
         Tree *tree;
+        uint64_t applied; /* by the tree */
         RaftLog *log;
-        RaftEntry *entries; /* after those that the tree holds */
-        size_t n, n_read;
-        uint64_t first;  /* index of the first of them */
-        RaftEntry *read; /* owned; includes 'entries' */
+        RaftEntry *entries; /* owned; the tree holds those up to 'applied' */
+        size_t n;
+        uint64_t first; /* index of the first of them */
         Identity identity;
 } Found;
 
 static void found_done(Found *f) {
-        f->read = raft_log_entries_free(f->read, f->n_read);
+        f->entries = raft_log_entries_free(f->entries, f->n);
         f->log = raft_log_close(f->log, NULL, NULL);
         f->tree = tree_close(f->tree);
         if (f->data_dir.fd >= 0)
@@ -43,15 +41,13 @@ static void ignore_failed(void *userdata, int error, const char *sentence) {}
 
 static int find_log(Found *f, const KvOfflineOptions *o, Error *err) {
         static const RaftLogEvents events = { .appended = ignore_appended, .failed = ignore_failed };
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         TreeMeta meta;
         int r;
 
-        r = tree_begin_read(f->tree, &txn);
-        if (r >= 0)
-                r = tree_meta(txn, &meta);
+        r = tree_read_meta(f->tree, &meta);
         if (r < 0)
                 return error_set(err, r, "cannot read the tree in %s: %s", o->tree_path, strerror(-r));
+        f->applied = meta.applied;
         r = raft_log_open(o->log_disk, o->loop, &(RaftLogOptions) { .applied = meta.applied }, &events, NULL,
                           &f->log, err);
         if (r == -ENOENT)
@@ -61,7 +57,7 @@ static int find_log(Found *f, const KvOfflineOptions *o, Error *err) {
         r = bootstrap_check(&f->data_dir, raft_log_meta(f->log), &f->identity, err);
         if (r < 0)
                 return r;
-        r = raft_log_take_entries(f->log, &f->read, &f->n_read, &f->first);
+        r = raft_log_take_entries(f->log, &f->entries, &f->n, &f->first);
         if (r < 0)
                 return r;
         if (f->first > meta.applied + 1)
@@ -69,22 +65,12 @@ static int find_log(Found *f, const KvOfflineOptions *o, Error *err) {
                                  "the tree in %s ends with entry %" PRIu64
                                  ", but the log begins with %" PRIu64 ": entries are missing",
                                  o->tree_path, meta.applied, f->first);
-        f->entries = f->read;
-        f->n = f->n_read;
-        if (f->first + f->n <= meta.applied + 1) /* the tree has reached the log's end */
-                f->n = 0;
-        else {
-                f->entries += meta.applied + 1 - f->first;
-                f->n -= meta.applied + 1 - f->first;
-                f->first = meta.applied + 1;
-        }
         return 0;
 }
 
 static int find(Found *f, const KvOfflineOptions *o, Error *err) {
         int r;
 
-        *f = (Found) { .data_dir = { .fd = -1, .checkpoint = { .fd = -1 } } };
         if (access(o->tree_path, F_OK) < 0)
                 return error_set(err, -errno, "this host has no replica: cannot find %s: %s", o->tree_path,
                                  strerror(errno));
@@ -118,11 +104,12 @@ static int offline_apply_in_txn(Tree *tree, uint64_t index, const RaftEntry *e) 
 
 static int offline_apply_all(Tree *tree, const Found *f, Error *err) {
         for (size_t i = 0; i < f->n; i++) {
-                int r = offline_apply_in_txn(tree, f->first + i, &f->entries[i]);
+                uint64_t index = f->first + i;
+                int r = index > f->applied ? offline_apply_in_txn(tree, index, &f->entries[i]) : 0;
 
                 if (r < 0)
-                        return error_set(err, r, "cannot apply entry %" PRIu64 " of the log: %s",
-                                         f->first + i, strerror(-r));
+                        return error_set(err, r, "cannot apply entry %" PRIu64 " of the log: %s", index,
+                                         strerror(-r));
         }
         return 0;
 }
@@ -198,26 +185,6 @@ static int put_mark(TreeTxn *txn, const char *key, const TreeMeta *meta) {
                                          .modified = meta->index });
 }
 
-static int lineage_prepare(TreeTxn *txn, const KvOfflineOptions *o, const KvOffline *rescue, TreeMeta *ret) {
-        int r;
-
-        r = leave_out(txn, o);
-        if (r < 0)
-                return r;
-        r = configure(txn, rescue->raft_id, o->address);
-        return r < 0 ? r : tree_meta(txn, ret);
-}
-
-static int lineage_write(TreeTxn *txn, const KvOfflineOptions *o, const TreeMeta *meta) {
-        int r;
-
-        r = tree_set_meta(txn, meta);
-        if (r < 0)
-                return r;
-        r = o->mark ? put_mark(txn, o->mark, meta) : 0;
-        return r < 0 ? r : tree_clear_events(txn, meta->index + 1);
-}
-
 static int lineage_change(Tree *tree, const KvOfflineOptions *o, const KvOffline *rescue, TreeMeta *ret) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         Random random;
@@ -229,7 +196,13 @@ static int lineage_change(Tree *tree, const KvOfflineOptions *o, const KvOffline
         r = tree_begin_write(tree, &txn);
         if (r < 0)
                 return r;
-        r = lineage_prepare(txn, o, rescue, ret);
+        r = leave_out(txn, o);
+        if (r < 0)
+                return r;
+        r = configure(txn, rescue->raft_id, o->address);
+        if (r < 0)
+                return r;
+        r = tree_meta(txn, ret);
         if (r < 0)
                 return r;
 
@@ -237,12 +210,16 @@ static int lineage_change(Tree *tree, const KvOfflineOptions *o, const KvOffline
                 ret->lineage = random_u64(&random);
         while (ret->lineage == 0 || ret->lineage == rescue->lineage);
         ret->cluster_id = rescue->cluster_id;
-        ret->index += KV_OFFLINE_RAISE;
+        ret->index += KV_OFFLINE_RAISE + !!o->mark;
         ret->applied += KV_OFFLINE_RAISE;
         ret->configuration_index = ret->applied;
-        if (o->mark)
-                ret->index++;
-        r = lineage_write(txn, o, ret);
+        r = tree_set_meta(txn, ret);
+        if (r < 0)
+                return r;
+        r = o->mark ? put_mark(txn, o->mark, ret) : 0;
+        if (r < 0)
+                return r;
+        r = tree_clear_events(txn, ret->index + 1);
         return r < 0 ? r : tree_commit(TAKE_PTR(txn));
 }
 
@@ -260,23 +237,9 @@ static int lineage_begin(Tree *tree, const KvOfflineOptions *o, KvOffline *rescu
         return 0;
 }
 
-static int offline_count_members(TreeTxn *txn, size_t *ret) {
+static int offline_describe_in_txn(TreeTxn *txn, KvOffline *ret) {
         KvBytes configuration;
         RaftServers servers;
-        int r;
-
-        r = tree_configuration(txn, &configuration);
-        if (r < 0 || configuration.size == 0)
-                return r;
-        r = raft_configuration_decode_servers(configuration.data, configuration.size, &servers);
-        if (r < 0)
-                return r;
-        *ret = servers.n;
-        raft_servers_done(&servers);
-        return 0;
-}
-
-static int offline_describe_in_txn(TreeTxn *txn, KvOffline *ret) {
         TreeMeta meta;
         int r;
 
@@ -288,7 +251,15 @@ static int offline_describe_in_txn(TreeTxn *txn, KvOffline *ret) {
         ret->index = meta.index;
         ret->raft_index = meta.applied;
         ret->n_nodes = meta.n_nodes + meta.n_own_nodes;
-        return offline_count_members(txn, &ret->n_members);
+        r = tree_configuration(txn, &configuration);
+        if (r < 0 || configuration.size == 0)
+                return r;
+        r = raft_configuration_decode_servers(configuration.data, configuration.size, &servers);
+        if (r < 0)
+                return r;
+        ret->n_members = servers.n;
+        raft_servers_done(&servers);
+        return 0;
 }
 
 static int offline_describe(Tree *tree, KvOffline *ret, Error *err) {
@@ -368,22 +339,6 @@ static int gather(const Workshop *w, const KvOfflineOptions *o, const Found *f, 
         return r < 0 ? r : bootstrap_mark_tree(*ret, &f->identity, w->path, err);
 }
 
-/* Verify the tree in 'path', and read its meta. */
-static int backup_read_meta(const char *path, TreeMeta *ret, Error *err) {
-        _cleanup_(tree_closep) Tree *tree = NULL;
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        int r;
-
-        r = tree_open(path, &(TreeOptions) { .read_only = true }, &tree, err);
-        if (r < 0)
-                return r;
-        r = tree_begin_read(tree, &txn);
-        if (r < 0)
-                return r;
-        r = tree_check(txn, err);
-        return r < 0 ? r : tree_meta(txn, ret);
-}
-
 /* Verify the checksum of 'name' in the workshop before LMDB opens it: LMDB makes a database of an empty file,
  * and checks another file only in part. 'file' is the name for messages. */
 static int check_backup(const Workshop *w, const char *name, const char *file, Error *err) {
@@ -407,7 +362,7 @@ static int check_backup(const Workshop *w, const char *name, const char *file, E
         if (r < 0)
                 return error_set(err, r, "cannot read %s: %s", data, strerror(-r));
 
-        r = backup_read_meta(path, &meta, err);
+        r = tree_check_copy(path, NULL, &meta, err);
         if (r < 0)
                 return error_prefix(err, r, "%s", file);
         return meta.cluster_id == 0 ? error_set(err, -EINVAL, "%s is no backup: it names no cluster", file) :

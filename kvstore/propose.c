@@ -133,6 +133,11 @@ bool proposals_gives_room(const Proposals *p, uint64_t origin, uint64_t floor) {
         return known > 0 && floor > known;
 }
 
+void proposals_pump(Proposals *p) {
+        if (TAILQ_FIRST(&p->queue))
+                loop_defer(p->options.loop, &p->pump);
+}
+
 /* -- Into the log -- */
 
 static int proposals_check_cost(Proposals *p, const KvCommand *cmd, uint64_t *ret, KvStatus *ret_status,
@@ -301,10 +306,7 @@ static void proposals_count_waiting(Proposals *p) {
 }
 
 static void proposals_on_heavy(void *userdata) {
-        Proposals *p = userdata;
-
-        if (TAILQ_FIRST(&p->queue))
-                loop_defer(p->options.loop, &p->pump);
+        proposals_pump(userdata);
 }
 
 void proposals_keep_time(Proposals *p) {
@@ -409,8 +411,7 @@ static void proposals_on_sweep(void *userdata) {
         }
         if (asks && p->leader != 0 && !p->lead)
                 proposals_ask_outcomes(p);
-        if (TAILQ_FIRST(&p->queue))
-                loop_defer(p->options.loop, &p->pump);
+        proposals_pump(p);
         proposals_keep_time(p);
 }
 
@@ -459,8 +460,7 @@ void proposals_settled(Proposals *p, unsigned changed, uint64_t applied) {
                 p->leader = replica_known_leader(replica);
                 p->lead = replica_is_leader(replica);
         }
-        if (TAILQ_FIRST(&p->queue))
-                loop_defer(p->options.loop, &p->pump);
+        proposals_pump(p);
         proposals_keep_time(p);
 }
 
@@ -705,9 +705,8 @@ int proposals_new(Proposals **ret, const ProposalsOptions *options) {
         p->answer = DEFERRED(proposals_on_answer, p);
         p->sweep = TIMER(proposals_on_sweep, p);
         p->heavy = TIMER(proposals_on_heavy, p);
-        if (options->peers) {
+        if (options->peers)
                 peers_register(options->peers, frame_types, ELEMENTS(frame_types), p);
-        }
         *ret = p;
         return 0;
 }
@@ -717,9 +716,8 @@ Proposals *proposals_free(Proposals *p) {
                 return NULL;
         proposals_drop_foreign(p);
         assert(!p->own);
-        if (p->options.peers) {
+        if (p->options.peers)
                 peers_unregister(p->options.peers, frame_types, ELEMENTS(frame_types));
-        }
         deferred_cancel(&p->pump);
         deferred_cancel(&p->answer);
         timer_stop(&p->sweep);

@@ -452,8 +452,7 @@ void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type,
         if (said_ms > proposals_known_ms(p)) {
                 p->said_ms = said_ms;
                 p->said_at_ms = loop_now_ms(p->options.loop);
-                if (TAILQ_FIRST(&p->queue))
-                        loop_defer(p->options.loop, &p->pump);
+                proposals_pump(p);
         }
 
         if (what == PROPOSED_DONE) {

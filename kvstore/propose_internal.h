@@ -113,6 +113,7 @@ void proposals_refuse(Proposals *p, Proposal *x, KvStatus status, const char *ca
 /* Nothing goes into the log that the leader's program does not know, or for which there is no room: 0 and the
  * status as it was, or a refusal with its sentence; on the leader also what it costs, else 0. */
 int proposals_check(Proposals *p, const KvCommand *cmd, uint64_t *ret_cost, KvStatus *ret_status, Error *err);
+void proposals_pump(Proposals *p);      /* send what waits, with the next turn */
 void proposals_keep_time(Proposals *p); /* run the sweep while a proposal may become due */
 
 /* The acknowledged bound: the lowest number for which this host still waits. */

@@ -247,7 +247,3 @@ int kv_watch(KvStore *s, const KvWatchOptions *options, const KvWatchOps *ops, v
                 here.absent = kv_read(s, &txn) == 0 && tree_get(txn, here.key, &node) == -ENOENT;
         return hub_watch(s->hub, &here, ops, userdata, ret, ret_oldest);
 }
-
-Hub *kv_hub(KvStore *s) {
-        return s->hub;
-}

@@ -351,10 +351,6 @@ int kv_member_vacate(KvStore *s, uint64_t raft_id) {
         return store_change(s, &(RaftChange) { .kind = RAFT_CHANGE_MOVE, .id = raft_id, .address = address });
 }
 
-int kv_transfer(KvStore *s, uint64_t raft_id) {
-        return replica_transfer(s->replica, raft_id);
-}
-
 int kv_joined(KvStore *s, uint64_t cluster_id, uint64_t lineage, uint64_t raft_id, Error *err) {
         bool lost = replica_state(s->replica) ==
                     REPLICA_QUARANTINED; /* its tree keeps serving, and the read bound stays */

@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include "io/stream.h"
 #include "kvstore/command/command.h"
@@ -13,6 +14,7 @@ typedef struct KvWatch KvWatch;
  * watcher that needs it, and released with the event. */
 typedef struct KvWatchEvent {
         unsigned refs;
+        STAILQ_ENTRY(KvWatchEvent) unsearched; /* the hub's */
         KvEvent event;
         Shared *line;    /* in the form of fleet's own streams */
         Shared *encoded; /* in the form of v2 */

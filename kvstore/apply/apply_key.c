@@ -21,25 +21,36 @@ static KvBytes parent_of(KvBytes path) {
         return (KvBytes) { path.data, size > 0 ? size : 1 };
 }
 
+/* Read a node that may be created, or an ancestor of one: 1 and *ret_there. */
+static int look(Apply *a, KvBytes key, KvNode *node, bool *ret_there, KvResult *ret) {
+        int r;
+
+        r = apply_visit(a, key.size, ret);
+        if (r <= 0)
+                return r;
+        r = tree_get(a->txn, key, node);
+        if (r == -ENOTUNIQ)
+                return apply_refuse(a, ret, KV_TOO_LARGE, kv_string("another long key has this one's hash"));
+        if (r < 0 && r != -ENOENT)
+                return r;
+        *ret_there = r == 0;
+        return 1;
+}
+
 /* Walk up from a key to its first existing ancestor. All above that exist, since each stored node has its
  * parents. */
 static int climb(Apply *a, KvBytes key, Way *way, KvResult *ret) {
         KvNode node;
+        bool there;
         int r;
 
         *way = (Way) {};
         for (KvBytes path = parent_of(key);; path = parent_of(path)) {
-                r = apply_visit(a, path.size, ret);
+                r = look(a, path, &node, &there, ret);
                 if (r <= 0)
                         return r;
-                r = tree_get(a->txn, path, &node);
-                if (r == 0)
+                if (there)
                         return node.dir ? 1 : apply_refuse(a, ret, KV_NOT_DIR, path);
-                if (r == -ENOTUNIQ)
-                        return apply_refuse(a, ret, KV_TOO_LARGE,
-                                            kv_string("another long key has this one's hash"));
-                if (r < 0 && r != -ENOENT)
-                        return r;
                 way->missing = path;
                 way->n_missing++;
                 way->n_bytes += path.size;
@@ -308,22 +319,6 @@ static int make(Apply *a, const KvCommand *cmd, KvBytes key, KvBytes value, KvAc
 
         a->meta->index = index;
         return done(a, action, &node, prev, refresh, ret);
-}
-
-/* Read the node at the key of a new one: 1 and *ret_there. */
-static int look(Apply *a, KvBytes key, KvNode *node, bool *ret_there, KvResult *ret) {
-        int r;
-
-        r = apply_visit(a, key.size, ret);
-        if (r <= 0)
-                return r;
-        r = tree_get(a->txn, key, node);
-        if (r == -ENOTUNIQ)
-                return apply_refuse(a, ret, KV_TOO_LARGE, kv_string("another long key has this one's hash"));
-        if (r < 0 && r != -ENOENT)
-                return r;
-        *ret_there = r == 0;
-        return 1;
 }
 
 static int apply_set(Apply *a, const KvCommand *cmd, KvResult *ret) {

@@ -249,21 +249,21 @@ static int read_command(Reader *r, KvCommand *ret, const KvCommand *outer);
 /* Read the checks and writes into one block. A check has at least two bytes and a write at least five, so the
  * size of the input bounds the allocation. */
 static int read_transaction(Reader *r, KvCommand *cmd, void **ret_arena) {
-        _cleanup_free_ KvCheck *checks = NULL;
-        _cleanup_free_ KvCommand *writes = NULL;
-        char *arena;
-        size_t size_checks, size_writes;
+        _cleanup_free_ char *arena = NULL;
+        size_t size_checks;
         uint64_t n;
+        void *grown;
         int k;
 
         n = read_varint(r);
         if (r->failed || n > KV_TXN_ITEMS_MAX || n > r->left / 2)
                 return -EBADMSG;
-        checks = NEW0(KvCheck, n + 1);
-        if (!checks)
+        size_checks = n * sizeof(KvCheck);
+        arena = calloc(1, size_checks + 1);
+        if (!arena)
                 return -ENOMEM;
         cmd->n_checks = n;
-        for (KvCheck *c = checks; c < checks + n; c++) {
+        for (KvCheck *c = (KvCheck *) arena; c < (KvCheck *) arena + n; c++) {
                 c->kind = read_u8(r);
                 if (r->failed || c->kind >= _KV_CHECK_MAX)
                         return -EBADMSG;
@@ -277,24 +277,19 @@ static int read_transaction(Reader *r, KvCommand *cmd, void **ret_arena) {
         n = read_varint(r);
         if (r->failed || n > KV_TXN_ITEMS_MAX - cmd->n_checks || n > r->left / 5)
                 return -EBADMSG;
-        writes = NEW0(KvCommand, n + 1);
-        if (!writes)
+        grown = realloc(arena, size_checks + n * sizeof(KvCommand) + 1);
+        if (!grown)
                 return -ENOMEM;
+        arena = grown;
         cmd->n_writes = n;
-        for (KvCommand *c = writes; c < writes + n; c++) {
+        cmd->checks = (KvCheck *) arena;
+        cmd->writes = (KvCommand *) (arena + size_checks);
+        for (KvCommand *c = cmd->writes; c < cmd->writes + n; c++) {
                 k = read_command(r, c, cmd);
                 if (k < 0)
                         return k;
         }
-
-        size_checks = cmd->n_checks * sizeof(KvCheck);
-        size_writes = cmd->n_writes * sizeof(KvCommand);
-        arena = malloc(size_checks + size_writes + 1);
-        if (!arena)
-                return -ENOMEM;
-        cmd->checks = memcpy(arena, checks, size_checks);
-        cmd->writes = memcpy(arena + size_checks, writes, size_writes);
-        *ret_arena = arena;
+        *ret_arena = TAKE_PTR(arena);
         return 0;
 }
 

@@ -65,7 +65,7 @@ static int live_rebuild(const DataDir *folder, Error *err) {
 
 static int live_open(const DataDir *folder, unsigned opens, bool served, Tree **ret, Error *err) {
         _cleanup_free_ char *path = data_dir_path(folder, "live");
-        Tree *tree;
+        _cleanup_(tree_closep) Tree *tree = NULL;
         int r;
 
         if (!path)
@@ -78,18 +78,16 @@ static int live_open(const DataDir *folder, unsigned opens, bool served, Tree **
 
         fault_point("tree-opened");
         r = data_dir_write_marker(folder, opens, served);
-        if (r < 0) {
-                tree_close(tree);
+        if (r < 0)
                 return error_set(err, r, "Failed to write %s/trusted: %s", folder->path, strerror(-r));
-        }
 
-        *ret = tree;
+        *ret = TAKE_PTR(tree);
         return 0;
 }
 
 static bool tree_is_sparse(Tree *tree, uint64_t *ret_size) {
         uint64_t used, size = tree_file_size(tree);
-        TreeTxn *txn __attribute__((cleanup(tree_abortp))) = NULL;
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
 
         *ret_size = size;
         return size >= SHRINK_MIN && tree_begin_read(tree, &txn) >= 0 && tree_used_size(txn, &used) >= 0 &&

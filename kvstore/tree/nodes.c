@@ -261,36 +261,42 @@ static int walk_first(Walk *walk, KvBytes after, MDB_val *key, MDB_val *data) {
         return r;
 }
 
-static int walk_run(Walk *walk, KvBytes after) {
+int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, bool recursive,
+                   int (*visit)(void *userdata, const KvNode *node), void *userdata) {
         _cleanup_(tree_cursor_closep) MDB_cursor *cursor = NULL;
+        Walk walk = { .txn = txn,
+                      .range = tree_range_below(path),
+                      .recursive = recursive,
+                      .visit = visit,
+                      .userdata = userdata };
         MDB_val key, data;
         int at, r;
 
-        r = tree_error(mdb_cursor_open(walk->txn->txn, walk->txn->tree->nodes, &cursor));
+        r = tree_error(mdb_cursor_open(txn->txn, txn->tree->nodes, &cursor));
         if (r < 0)
                 return r;
-        walk->cursor = cursor;
+        walk.cursor = cursor;
 
-        at = walk_first(walk, after, &key, &data);
+        at = walk_first(&walk, after, &key, &data);
         while (at == 0) {
                 KvNode node;
 
                 if (key.mv_size == TREE_KEY_LONG) {
-                        r = walk_long(walk, &key, &data, &at);
+                        r = walk_long(&walk, &key, &data, &at);
                         if (r <= 0)
                                 return r;
                         continue;
                 }
-                r = walk_decode(walk->txn, &data, &node);
+                r = walk_decode(txn, &data, &node);
                 if (r < 0)
                         return r;
-                r = walk_visit(walk, &node);
+                r = walk_visit(&walk, &node);
                 if (r <= 0)
                         return r;
-                if (!walk->recursive && node.dir && key.mv_size < TREE_KEY_CUT)
-                        at = walk_skip_below(walk, &key, &data);
+                if (!recursive && node.dir && key.mv_size < TREE_KEY_CUT)
+                        at = walk_skip_below(&walk, &key, &data);
                 else
-                        at = range_next(&walk->range, cursor, &key, &data);
+                        at = range_next(&walk.range, cursor, &key, &data);
         }
         return at < 0 ? at : 0;
 }
@@ -298,17 +304,6 @@ static int walk_run(Walk *walk, KvBytes after) {
 int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, int (*visit)(void *userdata, const KvNode *node),
               void *userdata) {
         return tree_walk_from(txn, path, (KvBytes) {}, recursive, visit, userdata);
-}
-
-int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, bool recursive,
-                   int (*visit)(void *userdata, const KvNode *node), void *userdata) {
-        Walk walk = { .txn = txn,
-                      .range = tree_range_below(path),
-                      .recursive = recursive,
-                      .visit = visit,
-                      .userdata = userdata };
-
-        return walk_run(&walk, after);
 }
 
 int tree_scan(TreeTxn *txn, KvBytes path, int (*visit)(void *userdata, const KvNode *node, bool below),

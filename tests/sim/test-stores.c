@@ -27,6 +27,7 @@
 #include "base/memory.h"
 #include "tests/sim/shrink.h"
 #include "tests/sim/store_clients.h"
+#include "tests/lib/store_inside.h"
 
 static Test *running; /* for the log's sink, which has no other way */
 
@@ -138,9 +139,9 @@ static void check_idle(Test *t) {
                 watchers_leave(all->watchers, i);
         world_run(all->world, world_now_ms(all->world) + 1000);
         for (unsigned i = 0; i < all->n; i++) {
-                if (hub_watches(kv_hub(all->hosts[i].store)) > 0)
+                if (hub_watches(all->hosts[i].store->hub) > 0)
                         world_failed(all->world, "who-left-is-gone", "%s keeps %u watches",
-                                     all->hosts[i].name, hub_watches(kv_hub(all->hosts[i].store)));
+                                     all->hosts[i].name, hub_watches(all->hosts[i].store->hub));
                 kv_state(all->hosts[i].store, &state);
                 entry[i] = state.commit;
         }
