@@ -1,10 +1,5 @@
 #include "kvstore/budget.h"
 
-#include <errno.h>
-#include <stdlib.h>
-
-#include "base/memory.h"
-
 /* Return the time in which 'cost' is the fraction 1/share of the available work. */
 static uint64_t time_of_us(uint64_t cost, unsigned share) {
         return cost * (share * COST_ENTRY_MS * 1000ull) / COST_ENTRY_MAX;

@@ -26,7 +26,7 @@ void kv_clock_set_running(KvStore *s, bool runs) {
                 timer_stop(&s->tick);
         else
                 (void) timer_start(&s->tick, s->loop,
-                                   TICK_MS); /* heartbeats come sooner: nobody is woken for it */
+                                   TICK_MS); /* heartbeats come sooner, so this wakes no idle host */
 }
 
 void kv_clock_on_tick(void *userdata) {

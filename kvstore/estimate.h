@@ -6,7 +6,6 @@
  * estimate reads no more of the tree than apply does. */
 #pragma once
 
-#include "kvstore/command/command.h"
 #include "kvstore/command/cost.h"
 #include "kvstore/tree/tree.h"
 

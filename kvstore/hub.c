@@ -1,9 +1,5 @@
 #include "kvstore/hub.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <sys/queue.h>
-
 #include "kvstore/apply/events.h"
 #include "kvstore/hub_places.h"
 #include "kvstore/hub_window.h"
@@ -16,13 +12,11 @@ struct KvWatch {
         LIST_ENTRY(KvWatch) at_place;
         LIST_ENTRY(KvWatch) all; /* with a place */
         TAILQ_ENTRY(KvWatch) ready_entries;
-        bool recursive, internal, hidden_rule, refreshes, once;
-        bool ready; /* something is to be delivered */
+        KvWatchOptions options; /* 'key' is the copy below */
+        bool ready;             /* something is to be delivered */
         bool calling, closed, cleared;
-        uint64_t since;
         KvWatchEvent **pending;
         size_t first, n_pending, capacity;
-        size_t key_size;
         char key[];
 };
 
@@ -65,7 +59,7 @@ static void watch_make_ready(KvWatch *watch) {
         if (watch->ready)
                 return;
         watch->ready = true;
-        if (watch->internal) /* clients with many events do not delay the daemon's own components */
+        if (watch->options.internal) /* clients with many events do not delay the daemon's own components */
                 TAILQ_INSERT_HEAD(&hub->ready, watch, ready_entries);
         else
                 TAILQ_INSERT_TAIL(&hub->ready, watch, ready_entries);
@@ -82,7 +76,7 @@ static void watch_attach(KvWatch *watch, Place *place) {
         Hub *hub = watch->hub;
 
         watch->place = place;
-        if (watch->recursive)
+        if (watch->options.recursive)
                 LIST_INSERT_HEAD(&place->recursive, watch, at_place);
         else
                 LIST_INSERT_HEAD(&place->exact, watch, at_place);
@@ -127,7 +121,7 @@ static void watch_clear(KvWatch *watch) {
 }
 
 static void watch_queue(KvWatch *watch, KvWatchEvent *event) {
-        if (watch->once && watch->n_pending > 0)
+        if (watch->options.once && watch->n_pending > 0)
                 return;
         if (watch->n_pending == HUB_PENDING_MAX ||
             GROW(watch->pending, watch->capacity, watch->first + watch->n_pending + 1) < 0) {
@@ -154,7 +148,7 @@ static KvWatchEvent *watch_pop(KvWatch *watch) {
 
 bool kv_watch_is_current(const KvWatch *watch) {
         return watch->n_pending == 0 && !watch->cleared &&
-               (STAILQ_EMPTY(&watch->hub->unsearched) || watch->since > watch->hub->index);
+               (STAILQ_EMPTY(&watch->hub->unsearched) || watch->options.since > watch->hub->index);
 }
 
 bool kv_watch_progress(const KvWatch *watch, uint64_t *index) {
@@ -162,18 +156,15 @@ bool kv_watch_progress(const KvWatch *watch, uint64_t *index) {
 
         if (watch->n_pending > 0 || watch->cleared)
                 return false;
-        if (first && first->event.index >= watch->since)
+        if (first && first->event.index >= watch->options.since)
                 *index = MIN(*index, first->event.index - 1);
         return true;
 }
 
-static KvBytes watch_key(const KvWatch *watch) {
-        return (KvBytes) { watch->key, watch->key_size };
-}
-
 static bool watch_may_see(const KvWatch *watch, const KvEvent *event) {
-        return !watch->cleared && (watch->refreshes || !event->refresh) && event->index >= watch->since &&
-               (watch->internal || !kv_path_is_ours(event->node.key));
+        return !watch->cleared && (watch->options.refreshes || !event->refresh) &&
+               event->index >= watch->options.since &&
+               (watch->options.internal || !kv_path_is_ours(event->node.key));
 }
 
 static bool event_ends_dir(const KvEvent *event) {
@@ -182,14 +173,14 @@ static bool event_ends_dir(const KvEvent *event) {
 
 /* The whole rule, for an event of the window. Whether the watched key existed then is not known any more. */
 static bool watch_wants(const KvWatch *watch, const KvEvent *event) {
-        KvBytes key = watch_key(watch);
+        KvBytes key = watch->options.key;
 
         if (!watch_may_see(watch, event))
                 return false;
         if (kv_bytes_equal(event->node.key, key))
                 return true;
-        if (watch->recursive && kv_path_is_below(event->node.key, key))
-                return !watch->hidden_rule || !kv_path_hidden_from(event->node.key, key);
+        if (watch->options.recursive && kv_path_is_below(event->node.key, key))
+                return !watch->options.hidden_rule || !kv_path_hidden_from(event->node.key, key);
         return event_ends_dir(event) && kv_path_is_below(key, event->node.key);
 }
 
@@ -200,7 +191,7 @@ static void queue_for(Hub *hub, const struct PlaceWatches *watches, KvWatchEvent
 
         LIST_FOREACH(watch, watches, at_place) {
                 hub->visits++;
-                if (watch_may_see(watch, &event->event) && !(hidden && watch->hidden_rule))
+                if (watch_may_see(watch, &event->event) && !(hidden && watch->options.hidden_rule))
                         watch_queue(watch, event);
         }
 }
@@ -295,7 +286,7 @@ static void clear_watches(Hub *hub, bool once_too) {
         while (!STAILQ_EMPTY(&hub->unsearched))
                 unsearched_drop_first(hub);
         LIST_FOREACH(watch, &hub->all, all)
-        if (once_too || !watch->once || watch->n_pending == 0)
+        if (once_too || !watch->options.once || watch->n_pending == 0)
                 watch_clear(watch);
 }
 
@@ -306,7 +297,8 @@ static void search_later(Hub *hub, KvWatchEvent *event) {
                 clear_watches(hub, false);
                 return;
         }
-        STAILQ_INSERT_TAIL(&hub->unsearched, hub_event_ref(event), unsearched);
+        event->refs++;
+        STAILQ_INSERT_TAIL(&hub->unsearched, event, unsearched);
         hub->n_unsearched++;
         hub->unsearched_bytes += bytes;
         loop_defer(hub->loop, &hub->deliver);
@@ -382,16 +374,17 @@ static void deliver_one(KvWatch *watch) {
         watch->calling = true;
         if (watch->cleared) {
                 watch_detach(watch);
-                watch->ops->on_cleared(watch->userdata, oldest_for(hub, watch_key(watch), watch->internal),
+                watch->ops->on_cleared(watch->userdata,
+                                       oldest_for(hub, watch->options.key, watch->options.internal),
                                        hub->index);
                 watch->closed = true;
         } else {
                 event = watch_pop(watch);
-                if (watch->once)
+                if (watch->options.once)
                         watch_detach(watch);
                 watch->ops->on_event(watch->userdata, event);
                 hub_event_unref(event);
-                watch->closed |= watch->once;
+                watch->closed |= watch->options.once;
         }
         watch->calling = false;
 
@@ -424,10 +417,10 @@ static void watch_read_windows(KvWatch *watch) {
         size_t at[_TREE_WINDOW_MAX];
 
         for (size_t i = 0; i < _TREE_WINDOW_MAX; i++)
-                at[i] = window_concerns(i, watch_key(watch), watch->internal) ?
-                                hub_window_find(&hub->windows[i], watch->since) :
+                at[i] = window_concerns(i, watch->options.key, watch->options.internal) ?
+                                hub_window_find(&hub->windows[i], watch->options.since) :
                                 hub->windows[i].n;
-        while (!watch->cleared && !(watch->once && watch->n_pending > 0)) {
+        while (!watch->cleared && !(watch->options.once && watch->n_pending > 0)) {
                 KvWatchEvent *first = NULL;
                 size_t from = 0;
 
@@ -469,24 +462,16 @@ int hub_watch(Hub *hub, const KvWatchOptions *options, const KvWatchOps *ops, vo
         }
         if (options->absent && place->absent_from == 0)
                 place->absent_from = MAX(hub->index, (uint64_t) 1);
-        *watch = (KvWatch) {
-                .hub = hub,
-                .ops = ops,
-                .userdata = userdata,
-                .recursive = options->recursive,
-                .internal = options->internal,
-                .hidden_rule = options->hidden_rule,
-                .refreshes = options->refreshes,
-                .once = options->once,
-                .key_size = options->key.size,
-                .since = options->since > 0 ? options->since : hub->index + 1,
-        };
-        memcpy(watch->key, options->key.data, options->key.size);
+        *watch = (KvWatch) { .hub = hub, .ops = ops, .userdata = userdata, .options = *options };
+        watch->options.key.data = memcpy(watch->key, options->key.data, options->key.size);
+        if (options->since == 0)
+                watch->options.since = hub->index + 1;
         watch_attach(watch, place);
         if (options->since > 0) {
                 watch_read_windows(watch);
-                watch->since = MAX(watch->since,
-                                   hub->index + 1); /* the windows had the events that are not searched yet */
+                watch->options.since = MAX(
+                        watch->options.since,
+                        hub->index + 1); /* the windows had the events that are not searched yet */
         }
         *ret = watch;
         return 0;
@@ -511,7 +496,6 @@ int hub_new(Hub **ret, Loop *loop, size_t window, uint64_t index) {
         if (!hub)
                 return -ENOMEM;
         *hub = (Hub) { .loop = loop, .index = index, .deliver = DEFERRED(hub_deliver, hub) };
-        LIST_INIT(&hub->all);
         TAILQ_INIT(&hub->ready);
         STAILQ_INIT(&hub->unsearched);
         r = places_init(&hub->places);

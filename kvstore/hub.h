@@ -9,10 +9,6 @@
  * costs no user the position in the window. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "io/loop.h"
 #include "kvstore/tree/tree.h"
 #include "kvstore/watch.h"

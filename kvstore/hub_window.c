@@ -1,7 +1,5 @@
 #include "kvstore/hub_window.h"
 
-#include <errno.h>
-
 #include "kvstore/apply/events.h"
 
 /* -- Events -- */

@@ -3,8 +3,6 @@
  */
 #pragma once
 
-#include <sys/queue.h>
-
 #include "kvstore/hub.h"
 #include "kvstore/propose.h"
 #include "kvstore/read_bound.h"

@@ -1,6 +1,5 @@
 #include "kvstore/offline.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,7 +7,6 @@
 
 #include "base/file.h"
 #include "kvstore/apply/apply.h"
-#include "kvstore/tree/tree.h"
 #include "kvstore/tree/file_checksum.h"
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/raft/core.h"
@@ -37,7 +35,7 @@ static void found_done(Found *f) {
 
 static void ignore_appended(void *userdata, uint64_t generation, uint64_t last_index) {}
 
-static void ignore_failed(void *userdata, int error, const char *sentence) {}
+static void ignore_failed(void *userdata, int error, const char *message) {}
 
 static int find_log(Found *f, const KvOfflineOptions *o, Error *err) {
         static const RaftLogEvents events = { .appended = ignore_appended, .failed = ignore_failed };
@@ -185,7 +183,7 @@ static int put_mark(TreeTxn *txn, const char *key, const TreeMeta *meta) {
                                          .modified = meta->index });
 }
 
-static int lineage_change(Tree *tree, const KvOfflineOptions *o, const KvOffline *rescue, TreeMeta *ret) {
+static int lineage_change(Tree *tree, const KvOfflineOptions *o, const KvOffline *result, TreeMeta *ret) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         Random random;
         int r;
@@ -199,7 +197,7 @@ static int lineage_change(Tree *tree, const KvOfflineOptions *o, const KvOffline
         r = leave_out(txn, o);
         if (r < 0)
                 return r;
-        r = configure(txn, rescue->raft_id, o->address);
+        r = configure(txn, result->raft_id, o->address);
         if (r < 0)
                 return r;
         r = tree_meta(txn, ret);
@@ -208,8 +206,8 @@ static int lineage_change(Tree *tree, const KvOfflineOptions *o, const KvOffline
 
         do
                 ret->lineage = random_u64(&random);
-        while (ret->lineage == 0 || ret->lineage == rescue->lineage);
-        ret->cluster_id = rescue->cluster_id;
+        while (ret->lineage == 0 || ret->lineage == result->lineage);
+        ret->cluster_id = result->cluster_id;
         ret->index += KV_OFFLINE_RAISE + !!o->mark;
         ret->applied += KV_OFFLINE_RAISE;
         ret->configuration_index = ret->applied;
@@ -223,16 +221,16 @@ static int lineage_change(Tree *tree, const KvOfflineOptions *o, const KvOffline
         return r < 0 ? r : tree_commit(TAKE_PTR(txn));
 }
 
-static int lineage_begin(Tree *tree, const KvOfflineOptions *o, KvOffline *rescue, uint64_t *ret_term,
+static int lineage_begin(Tree *tree, const KvOfflineOptions *o, KvOffline *result, uint64_t *ret_term,
                          Error *err) {
         TreeMeta meta;
         int r;
 
-        r = lineage_change(tree, o, rescue, &meta);
+        r = lineage_change(tree, o, result, &meta);
         if (r < 0)
                 return error_set(err, r, "cannot change the copy of the tree: %s", strerror(-r));
-        rescue->new_lineage = meta.lineage;
-        rescue->new_index = meta.index;
+        result->new_lineage = meta.lineage;
+        result->new_index = meta.index;
         *ret_term = meta.applied_term;
         return 0;
 }
@@ -370,11 +368,11 @@ static int check_backup(const Workshop *w, const char *name, const char *file, E
 }
 
 /* Make a data directory of the workshop, whose descriptor is 'fd'. */
-static int workshop_complete(const Workshop *w, int fd, const KvOffline *rescue) {
+static int workshop_complete(const Workshop *w, int fd, const KvOffline *result) {
         DataDir data_dir = { .fd = fd, .path = w->path, .checkpoint = { .fd = -1 } };
         int r;
 
-        r = data_dir_write_identity(&data_dir, rescue->cluster_id, rescue->new_lineage);
+        r = data_dir_write_identity(&data_dir, result->cluster_id, result->new_lineage);
         if (r < 0)
                 return r;
         r = remove_tree_at(fd, "work");
@@ -382,7 +380,7 @@ static int workshop_complete(const Workshop *w, int fd, const KvOffline *rescue)
 }
 
 /* Make 'tree' the checkpoint of the workshop, and rename the workshop to the data directory. */
-static int put_in_place(const Workshop *w, const KvOfflineOptions *o, Tree *tree, const KvOffline *rescue,
+static int put_in_place(const Workshop *w, const KvOfflineOptions *o, Tree *tree, const KvOffline *result,
                         bool exchange, Error *err) {
         _cleanup_close_ int fd = -1;
         const char *name = strrchr(o->tree_path, '/');
@@ -394,7 +392,7 @@ static int put_in_place(const Workshop *w, const KvOfflineOptions *o, Tree *tree
         fd = openat(w->parent_fd, w->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return error_set(err, -errno, "cannot open %s: %s", w->path, strerror(errno));
-        r = workshop_complete(w, fd, rescue);
+        r = workshop_complete(w, fd, result);
         if (r < 0)
                 return error_set(err, r, "cannot write %s: %s", w->path, strerror(-r));
 
@@ -410,7 +408,7 @@ static int put_in_place(const Workshop *w, const KvOfflineOptions *o, Tree *tree
 
 /* Collect this host's replica in a tree beside 'beside', and describe it. */
 static int offline_collect(const KvOfflineOptions *o, const char *beside, Found *found, Workshop *w,
-                           Tree **ret, KvOffline *rescue, Error *err) {
+                           Tree **ret, KvOffline *result, Error *err) {
         int r;
 
         r = find(found, o, err);
@@ -422,10 +420,10 @@ static int offline_collect(const KvOfflineOptions *o, const char *beside, Found 
         r = gather(w, o, found, ret, err);
         if (r < 0)
                 return r;
-        r = offline_describe(*ret, rescue, err);
+        r = offline_describe(*ret, result, err);
         if (r < 0)
                 return r;
-        rescue->raft_id = found->identity.raft_id;
+        result->raft_id = found->identity.raft_id;
         return 0;
 }
 
@@ -433,29 +431,29 @@ int kv_recover(const KvOfflineOptions *o, bool look, KvOffline *ret, Error *err)
         _cleanup_(workshop_done) Workshop w = { .parent_fd = -1 };
         _cleanup_(found_done) Found found = { .data_dir = { .fd = -1, .checkpoint = { .fd = -1 } } };
         _cleanup_(tree_closep) Tree *tree = NULL;
-        KvOffline rescue = {};
+        KvOffline result = {};
         uint64_t term;
         int r;
 
-        r = offline_collect(o, o->tree_path, &found, &w, &tree, &rescue, err);
+        r = offline_collect(o, o->tree_path, &found, &w, &tree, &result, err);
         if (r < 0)
                 return r;
         if (look) {
-                *ret = rescue;
+                *ret = result;
                 return 0;
         }
 
-        r = lineage_begin(tree, o, &rescue, &term, err);
+        r = lineage_begin(tree, o, &result, &term, err);
         if (r < 0)
                 return r;
-        r = put_in_place(&w, o, tree, &rescue, true, err);
+        r = put_in_place(&w, o, tree, &result, true, err);
         if (r < 0)
                 return r;
         data_dir_distrust(&found.data_dir); /* the old one, which is removed with the workshop */
         r = bootstrap_own_hardware(o->hardware_id, found.log, true);
         if (r < 0)
                 return error_set(err, r, "cannot write the log's meta: %s", strerror(-r));
-        *ret = rescue;
+        *ret = result;
         return 0;
 }
 
@@ -476,10 +474,10 @@ int kv_backup(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error
         _cleanup_(workshop_done) Workshop w = { .parent_fd = -1 };
         _cleanup_(found_done) Found found = { .data_dir = { .fd = -1, .checkpoint = { .fd = -1 } } };
         _cleanup_(tree_closep) Tree *tree = NULL;
-        KvOffline rescue = {};
+        KvOffline result = {};
         int r;
 
-        r = offline_collect(o, file, &found, &w, &tree, &rescue, err);
+        r = offline_collect(o, file, &found, &w, &tree, &result, err);
         if (r < 0)
                 return r;
         r = workshop_copy(&w, tree, "backup", err);
@@ -491,7 +489,7 @@ int kv_backup(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error
         r = backup_put_in_place(&w, file, err);
         if (r < 0)
                 return r;
-        *ret = rescue;
+        *ret = result;
         return 0;
 }
 
@@ -526,7 +524,7 @@ static int take_in(const Workshop *w, const char *file, Error *err) {
 
 /* Copy the backup to the workshop, verify and open it. */
 static int restore_open(const Workshop *w, const KvOfflineOptions *o, const char *file, Tree **ret,
-                        KvOffline *rescue, Error *err) {
+                        KvOffline *result, Error *err) {
         int r;
 
         r = take_in(w, file, err);
@@ -538,15 +536,15 @@ static int restore_open(const Workshop *w, const KvOfflineOptions *o, const char
         r = workshop_open_tree(w, "work", o->quota, ret, err);
         if (r < 0)
                 return r;
-        rescue->raft_id = BOOTSTRAP_RAFT_ID; /* new in this lineage, whatever it was before */
-        return offline_describe(*ret, rescue, err);
+        result->raft_id = BOOTSTRAP_RAFT_ID; /* of the only member of a new lineage */
+        return offline_describe(*ret, result, err);
 }
 
 int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err) {
         _cleanup_(workshop_done) Workshop w = { .parent_fd = -1 };
         _cleanup_(data_dir_done) DataDir data_dir = { .fd = -1, .checkpoint = { .fd = -1 } };
         _cleanup_(tree_closep) Tree *tree = NULL, *live = NULL;
-        KvOffline rescue = {};
+        KvOffline result = {};
         uint64_t term;
         int r;
 
@@ -563,13 +561,13 @@ int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Erro
         r = workshop_open(&w, o->tree_path, err);
         if (r < 0)
                 return r;
-        r = restore_open(&w, o, file, &tree, &rescue, err);
+        r = restore_open(&w, o, file, &tree, &result, err);
         if (r < 0)
                 return r;
-        r = lineage_begin(tree, o, &rescue, &term, err);
+        r = lineage_begin(tree, o, &result, &term, err);
         if (r < 0)
                 return r;
-        r = put_in_place(&w, o, tree, &rescue, false, err);
+        r = put_in_place(&w, o, tree, &result, false, err);
         if (r < 0)
                 return r;
         r = data_dir_open(&data_dir, o->tree_path, o->machine_id, o->boot_id, o->quota, &live, err);
@@ -577,12 +575,12 @@ int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Erro
                 return r;
         memcpy(data_dir.hardware_id, o->hardware_id, sizeof(data_dir.hardware_id));
         r = bootstrap_restored(&data_dir, o->log_disk,
-                               &(Identity) { .cluster_id = rescue.cluster_id,
-                                             .lineage = rescue.new_lineage,
-                                             .raft_id = rescue.raft_id },
+                               &(Identity) { .cluster_id = result.cluster_id,
+                                             .lineage = result.new_lineage,
+                                             .raft_id = result.raft_id },
                                term, err);
         if (r < 0)
                 return r;
-        *ret = rescue;
+        *ret = result;
         return 0;
 }

@@ -1,9 +1,6 @@
 #include "kvstore/propose_internal.h"
 
-#include <assert.h>
-#include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 
 /* 'after' NULL: at the head. */
 static void proposal_insert(ProposalList *list, Proposal *after, Proposal *x) {
@@ -203,15 +200,6 @@ static void proposals_estimate_waiting(Proposals *p) {
         proposals_flush_accepted(p);
 }
 
-/* Reject a heavy command that has waited too long, as one that arrives while too many wait. True: it was
- * rejected. */
-static bool proposals_waits_too_long(Proposals *p, Proposal *x, uint64_t now) {
-        if (x->foreign || x->copies > 0 || now - x->queued_ms <= HEAVY_WAIT_MS)
-                return false;
-        proposals_refuse(p, x, KV_BUSY, BUDGET_BUSY);
-        return true;
-}
-
 /* Select the commands of the next entry, in order, as far as size and cost allow. Skip heavy commands that
  * have to wait. */
 static size_t proposals_select(Proposals *p, Proposal *picked[static KV_BATCH_COMMANDS_MAX],
@@ -229,7 +217,10 @@ static size_t proposals_select(Proposals *p, Proposal *picked[static KV_BATCH_CO
                         break; /* without a cost: estimated in a later turn */
                 heavy = budget_is_heavy(x->cost) && !x->ours;
                 if (heavy && !allowed) {
-                        if (!proposals_waits_too_long(p, x, now) && wait_ms > 0 && !timer_armed(&p->heavy))
+                        /* Reject one that has waited too long, as one that arrives while too many wait. */
+                        if (!x->foreign && x->copies == 0 && now - x->queued_ms > HEAVY_WAIT_MS)
+                                proposals_refuse(p, x, KV_BUSY, BUDGET_BUSY);
+                        else if (wait_ms > 0 && !timer_armed(&p->heavy))
                                 (void) timer_start(&p->heavy, p->options.loop, wait_ms);
                         continue;
                 }
@@ -298,13 +289,6 @@ static int proposals_submit(Proposals *p, bool empty) {
         return 0;
 }
 
-static void proposals_count_waiting(Proposals *p) {
-        p->budget.waiting = 0;
-        for (const Proposal *x = TAILQ_FIRST(&p->queue); x; x = TAILQ_NEXT(x, entry))
-                if (budget_is_heavy(x->cost) && !x->ours)
-                        p->budget.waiting += x->cost;
-}
-
 static void proposals_on_heavy(void *userdata) {
         proposals_pump(userdata);
 }
@@ -341,20 +325,11 @@ static void proposals_make_room(Proposals *p) {
                 p->emptied_ms = now;
 }
 
-/* The outcome of these is never requested, and a replica that has stopped does not learn it. */
-static void proposals_refuse_once(Proposals *p) {
-        Proposal *x, *next;
-
-        TAILQ_FOREACH_SAFE(x, &p->queue, entry, next) {
-                if (x->once && x->copies == 0)
-                        proposals_no_leader(p, x);
-        }
-}
-
 static void proposals_on_pump(void *userdata) {
         Proposals *p = userdata;
         Replica *replica = p->options.replica;
         uint64_t leader = replica_known_leader(replica), now = loop_now_ms(p->options.loop);
+        Proposal *x, *next;
 
         p->has_estimated = false;
         if (replica_is_leader(replica)) {
@@ -365,29 +340,28 @@ static void proposals_on_pump(void *userdata) {
                         if (proposals_submit(p, false) < 0)
                                 break; /* the log is full, or leadership is being transferred: the end of
                                           either continues here */
-                proposals_count_waiting(p);
+                p->budget.waiting = 0;
+                for (x = TAILQ_FIRST(&p->queue); x; x = TAILQ_NEXT(x, entry))
+                        if (budget_is_heavy(x->cost) && !x->ours)
+                                p->budget.waiting += x->cost;
         } else {
                 proposals_drop_foreign(p);
-                if (!replica_is_open(replica))
-                        proposals_refuse_once(p);
+                /* The outcome of commands of one term is never requested, and a replica that has stopped does
+                 * not learn it. */
+                TAILQ_FOREACH_SAFE(x, &p->queue, entry, next) {
+                        if (!replica_is_open(replica) && x->once && x->copies == 0)
+                                proposals_no_leader(p, x);
+                }
                 while (TAILQ_FIRST(&p->queue) && leader != 0)
                         if (!proposals_send_frame(p, leader, replica_known_term(replica)))
                                 break; /* no session yet: the sweep tries again */
         }
 
         /* What could not be sent waits for PROPOSE_WAIT_MS. */
-        for (Proposal *x = TAILQ_FIRST(&p->queue); x; x = TAILQ_NEXT(x, entry))
+        for (x = TAILQ_FIRST(&p->queue); x; x = TAILQ_NEXT(x, entry))
                 if (x->due_ms == 0 && !x->foreign && !replica_is_leader(replica))
                         x->due_ms = now + PROPOSE_WAIT_MS;
         proposals_keep_time(p);
-}
-
-/* Its time is over. It certainly had no effect only if no leader ever took it. */
-static void proposals_on_due(Proposals *p, Proposal *x) {
-        if (x->copies > 0)
-                proposals_unknown(p, x);
-        else if (x->state != PROPOSAL_QUEUED || !replica_is_leader(p->options.replica))
-                proposals_no_leader(p, x);
 }
 
 static void proposals_on_sweep(void *userdata) {
@@ -400,10 +374,14 @@ static void proposals_on_sweep(void *userdata) {
         HASH_ITER(hh, p->own, x, next) {
                 if (x->state == PROPOSAL_ANSWERED)
                         continue;
-                if (x->due_ms > 0 && x->due_ms <= now)
-                        proposals_on_due(p, x);
-                else if (x->state == PROPOSAL_SENT && !x->once && now - x->sent_ms >= RESEND_MS &&
-                         x->copies < COPIES_MAX)
+                if (x->due_ms > 0 && x->due_ms <= now) {
+                        /* Its time is over. It certainly had no effect only if no leader ever took it. */
+                        if (x->copies > 0)
+                                proposals_unknown(p, x);
+                        else if (x->state != PROPOSAL_QUEUED || !replica_is_leader(p->options.replica))
+                                proposals_no_leader(p, x);
+                } else if (x->state == PROPOSAL_SENT && !x->once && now - x->sent_ms >= RESEND_MS &&
+                           x->copies < COPIES_MAX)
                         proposals_enqueue(p, x);
                 else if (x->state == PROPOSAL_ACCEPTED)
                         asks = true;
@@ -417,7 +395,7 @@ static void proposals_on_sweep(void *userdata) {
 
 /* -- The leader is another one, or the same in a later term -- */
 
-/* Whatever was asked of the last one is asked of the next, in the old order and before all else. */
+/* Repeat all proposals to the next leader, in their order and before the queued ones. */
 static void leader_changed(Proposals *p) {
         uint64_t due = loop_now_ms(p->options.loop) + PROPOSE_WAIT_MS;
         Proposal *after = NULL;
@@ -437,7 +415,7 @@ static void leader_changed(Proposals *p) {
         proposals_keep_time(p);
 }
 
-void proposals_settled(Proposals *p, unsigned changed, uint64_t applied) {
+void proposals_on_input(Proposals *p, unsigned changed, uint64_t applied) {
         size_t n = 0;
 
         for (size_t i = 0; i < p->n_window; i++)
@@ -619,40 +597,33 @@ static void proposals_queue_again(Proposals *p, Proposal *x, bool in_place) {
         proposals_keep_time(p);
 }
 
-/* This copy reached the log after its deadline, as all its copies will: it has no effect. This does not hold
- * for a proposal with a newer deadline than that copy. */
-static void proposals_on_late(Proposals *p, Proposal *x, uint64_t entry_ms) {
-        if (x->item.deadline_ms >= entry_ms)
-                return;
-        x->copies = 0;
-        proposals_queue_again(p, x, false);
-}
-
-/* This copy did not fit into its entry and had no effect; other copies in flight may have one. The cost is at
- * least what apply has charged: use that as the estimate. */
-static void proposals_on_deferred(Proposals *p, Proposal *x, uint64_t charged) {
-        x->copies -= x->copies > 0;
-        x->cost = MAX(x->cost, charged);
-        proposals_queue_again(p, x, true);
-}
-
 void proposals_result(Proposals *p, uint64_t number, const KvResult *result) {
         Proposal *x;
 
         HASH_FIND(hh, p->own, &number, sizeof(number), x);
         if (!x || x->state == PROPOSAL_ANSWERED)
                 return;
-        if (result->status == KV_LATE) {
-                proposals_on_late(p, x, result->now_ms);
+        switch (result->status) {
+        case KV_LATE:
+                /* This copy reached the log after its deadline, as all its copies will: it has no effect.
+                 * This does not hold for a proposal with a newer deadline than that copy. */
+                if (x->item.deadline_ms >= result->now_ms)
+                        return;
+                x->copies = 0;
+                proposals_queue_again(p, x, false);
                 return;
-        }
-        if (result->status == KV_DEFERRED) {
-                proposals_on_deferred(p, x, result->charged);
+        case KV_DEFERRED:
+                /* This copy did not fit into its entry and had no effect; other copies in flight may have
+                 * one. The cost is at least what apply has charged: use that as the estimate. */
+                x->copies -= x->copies > 0;
+                x->cost = MAX(x->cost, result->charged);
+                proposals_queue_again(p, x, true);
                 return;
+        default:
+                proposal_detach(p, x);
+                x->done(x->userdata, result);
+                proposal_free(x);
         }
-        proposal_detach(p, x);
-        x->done(x->userdata, result);
-        proposal_free(x);
 }
 
 void proposals_results(Proposals *p, const Applied *applied) {

@@ -1,8 +1,6 @@
 /* Proposals between hosts: frames to the leader, and its replies. */
 #include "kvstore/propose_internal.h"
 
-#include <errno.h>
-
 /* -- To the leader -- */
 
 static void write_frame_head(Proposals *p, Writer *w, uint64_t leader, uint64_t term, bool again, size_t n) {
@@ -319,14 +317,11 @@ static void answer_asked(Asked *a, Reader *r, uint64_t n) {
         take_all(a, results, r, n);
 }
 
-static const char *busy_cause(const Proposals *p) {
-        return proposals_full(p) ? PROPOSALS_FULL : "the leader's queue is full";
-}
-
 void proposals_on_propose(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                           size_t size) {
         Proposals *p = userdata;
         Asked a = { .p = p, .to.session = session, .later = type == PEER_PROPOSE_LATER };
+        const char *busy = "the leader's queue is full";
         Reader r = reader_over(payload, size);
         uint64_t n;
 
@@ -343,12 +338,13 @@ void proposals_on_propose(void *userdata, PeerSession *session, PeerFrame type, 
         a.here = replica_is_leader(p->options.replica) && replica_term(p->options.replica) == a.to.term;
         a.to.now_ms = a.here ? kv_clock_ms(p->options.store) : proposals_known_ms(p);
         answer_asked(&a, &r, n);
-        if (proposals_full(p))
+        if (proposals_full(p)) {
+                busy = PROPOSALS_FULL;
                 loop_defer(p->options.loop, &p->pump);
+        }
         for (ProposedWhat what = 0; what < _PROPOSED_MAX; what++) {
                 if (a.bodies[what].n > 0 || (n == 0 && a.here && what == PROPOSED_LATE))
-                        reply(p, &a.to, what, KV_BUSY, what == PROPOSED_BUSY ? busy_cause(p) : "",
-                              &a.bodies[what]);
+                        reply(p, &a.to, what, KV_BUSY, what == PROPOSED_BUSY ? busy : "", &a.bodies[what]);
                 writer_done(&a.bodies[what].bytes);
         }
 }

@@ -2,9 +2,6 @@
  * propose_frames.c exchanges them with other hosts. */
 #pragma once
 
-#include <assert.h>
-#include <sys/queue.h>
-
 #include "base/table.h"
 #include "kvstore/apply/dedup.h"
 #include "kvstore/budget.h"
@@ -91,7 +88,7 @@ struct Proposals {
         size_t n_window;
         uint64_t term, leader; /* at the last check */
         bool lead;
-        bool any_due; /* one that nobody is asked for again waits for its time to be over, who ever leads */
+        bool any_due; /* a proposal that is not sent again waits for its due time, under any leader */
         Budget budget;
         bool has_estimated; /* in this call of the pump */
         struct {
@@ -110,8 +107,8 @@ struct Proposals {
 void proposals_enqueue(Proposals *p, Proposal *x);
 /* Answer with the next turn; the result does not come from the log. */
 void proposals_refuse(Proposals *p, Proposal *x, KvStatus status, const char *cause);
-/* Nothing goes into the log that the leader's program does not know, or for which there is no room: 0 and the
- * status as it was, or a refusal with its sentence; on the leader also what it costs, else 0. */
+/* Check a command before the log: the feature level of this program and, on the leader, room and cost. Return
+ * 0 and an unchanged status, or a rejection with its message. *ret_cost is 0 on other hosts. */
 int proposals_check(Proposals *p, const KvCommand *cmd, uint64_t *ret_cost, KvStatus *ret_status, Error *err);
 void proposals_pump(Proposals *p);      /* send what waits, with the next turn */
 void proposals_keep_time(Proposals *p); /* run the sweep while a proposal may become due */

@@ -3,8 +3,6 @@
  * The store owns large reads, so that a client may leave at any time. */
 #include "kvstore/kvstore_internal.h"
 
-#include <errno.h>
-
 struct KvList {
         KvStore *store;
         KvRange range;

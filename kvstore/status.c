@@ -2,7 +2,6 @@
 #include "kvstore/kvstore_internal.h"
 #include "kvstore/raft/transfer.h"
 
-#include <errno.h>
 #include <stdio.h>
 
 enum {
@@ -15,7 +14,7 @@ static const char *const role_names[_KV_ROLE_MAX] = {
         [KV_ROLE_CANDIDATE] = "candidate",
         [KV_ROLE_LEADER] = "leader",
 };
-static const char *const seat_names[_KV_MEMBER_ROLE_MAX] = {
+static const char *const member_role_names[_KV_MEMBER_ROLE_MAX] = {
         [KV_MEMBER_SPARE] = "spare",
         [KV_MEMBER_STANDBY] = "standby",
         [KV_MEMBER_VOTER] = "voter",
@@ -25,8 +24,8 @@ const char *kv_role_name(KvRole role) {
         return (unsigned) role < _KV_ROLE_MAX ? role_names[role] : "unknown";
 }
 
-const char *kv_member_role_name(KvMemberRole seat) {
-        return (unsigned) seat < _KV_MEMBER_ROLE_MAX ? seat_names[seat] : "unknown";
+const char *kv_member_role_name(KvMemberRole role) {
+        return (unsigned) role < _KV_MEMBER_ROLE_MAX ? member_role_names[role] : "unknown";
 }
 
 static void status_on_peer(void *userdata, const PeerState *peer) {
@@ -58,7 +57,7 @@ static void status_members(const KvStore *s, KvState *ret) {
                 KvMember *m = &ret->members[ret->n_members++];
 
                 *m = (KvMember) { .raft_id = server->id,
-                                  .seat = status_member_role(server->role),
+                                  .role = status_member_role(server->role),
                                   .reachable = server->id == ret->raft_id };
                 snprintf(m->address, sizeof(m->address), "%s",
                          server->address[0] == '-' ? "" : server->address);
@@ -68,7 +67,7 @@ static void status_members(const KvStore *s, KvState *ret) {
         if (s->peers)
                 peers_each(s->peers, status_on_peer, ret);
         for (size_t i = 0; i < ret->n_members; i++)
-                if (ret->members[i].seat == KV_MEMBER_VOTER) {
+                if (ret->members[i].role == KV_MEMBER_VOTER) {
                         ret->n_voters++;
                         ret->n_voters_reachable += ret->members[i].reachable;
                 }

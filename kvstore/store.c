@@ -3,7 +3,6 @@
 #include "kvstore/kvstore_internal.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -246,7 +245,7 @@ static void store_on_news(void *userdata, const ReplicaNews *news) {
 
         store_follow_leader(s);
         read_bound_ask(s);
-        proposals_settled(s->proposals, news->changed, applied);
+        proposals_on_input(s->proposals, news->changed, applied);
         read_index_settled(s->reads, news->changed);
         if (s->closing && s->handing_over && !replica_is_leader(s->replica))
                 loop_defer(s->loop, &s->finish);
@@ -415,7 +414,7 @@ static void store_on_finish(void *userdata) {
         read_index_end(s->reads, KV_UNKNOWN); /* requests of other hosts during the leadership transfer */
         s->proposals = proposals_free(s->proposals);
         s->reads = read_index_free(s->reads);
-        if (read_bound_settle(&s->floor, MAX(s->index, s->promised)) < 0)
+        if (read_bound_end(&s->floor, MAX(s->index, s->promised)) < 0)
                 log_debug(NO_FIELDS, "the record of what was shown stays as it was");
         data_dir_keep_time(replica_data_dir(s->replica), kv_cluster_ms(s));
         replica_close(s->replica, store_on_replica_closed, s);

@@ -1,10 +1,6 @@
 /* Watches: what kv_watch() takes and delivers. */
 #pragma once
 
-#include <stdbool.h>
-#include <stdint.h>
-#include <sys/queue.h>
-
 #include "io/stream.h"
 #include "kvstore/command/command.h"
 

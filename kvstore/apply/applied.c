@@ -1,9 +1,6 @@
 #include "kvstore/apply/applied.h"
 
-#include <errno.h>
 #include <malloc.h>
-#include <stdlib.h>
-#include <string.h>
 
 static void applied_count(Applied *a, const KvResult *result) {
         AppliedCounts *c = &a->counts;
@@ -73,7 +70,7 @@ void applied_commit(Applied *a) {
         a->has_open = false;
 }
 
-static void applied_truncate(Applied *a, size_t n_results, size_t n_events) {
+void applied_truncate(Applied *a, size_t n_results, size_t n_events) {
         while (a->n_results > n_results) {
                 KvResult *result = a->results[--a->n_results].result;
 

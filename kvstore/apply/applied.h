@@ -43,6 +43,8 @@ typedef struct Applied {
 int applied_add_result(Applied *a, uint64_t origin, uint64_t number, const KvResult *result);
 int applied_add_event(Applied *a, const KvEvent *event);
 
+/* Drop the last results and events beyond these numbers. */
+void applied_truncate(Applied *a, size_t n_results, size_t n_events);
 /* The transaction is committed, or was aborted. */
 void applied_commit(Applied *a);
 void applied_abort(Applied *a);

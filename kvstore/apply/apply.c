@@ -124,7 +124,7 @@ static void note_written(KvWritten *w, const KvResult *one, size_t *size) {
         w->prev_cut = true;
 }
 
-/* 'written' may be NULL: then nobody asks. */
+/* 'written' is NULL if no client receives the effects. */
 static int apply_writes(Apply *a, const KvCommand *cmd, KvWritten *written, KvResult *ret) {
         size_t size = 0;
         int r = 1;
@@ -142,6 +142,7 @@ static int apply_writes(Apply *a, const KvCommand *cmd, KvWritten *written, KvRe
 }
 
 static int apply_txn(Apply *a, const KvCommand *cmd, KvResult *ret) {
+        size_t n_events = a->applied ? a->applied->n_events : 0;
         uint64_t index = a->meta->index;
         KvWritten *written = NULL;
         TreeTxn *outer = a->txn;
@@ -169,9 +170,9 @@ static int apply_txn(Apply *a, const KvCommand *cmd, KvResult *ret) {
                 if (r < 0)
                         return r;
         }
-        a->collect = true;
+        a->in_txn = true;
         r = apply_writes(a, cmd, written, ret);
-        a->collect = false;
+        a->in_txn = false;
         if (a->txn != outer) {
                 if (r > 0) {
                         k = tree_commit(a->txn);
@@ -182,15 +183,12 @@ static int apply_txn(Apply *a, const KvCommand *cmd, KvResult *ret) {
                 a->txn = outer;
         }
         if (r <= 0) {
+                if (a->applied)
+                        applied_truncate(a->applied, a->applied->n_results, n_events);
                 a->meta->index = ret->index = index;
                 return r;
         }
 
-        for (size_t i = 0; i < a->n_events; i++) {
-                k = applied_add_event(a->applied, &a->events[i]);
-                if (k < 0)
-                        return k;
-        }
         *ret = apply_result(a, KV_OK, KV_ACTION_SET);
         ret->written = written;
         ret->n_written = written ? cmd->n_writes : 0;
@@ -245,7 +243,6 @@ int apply_command(TreeTxn *txn, TreeMeta *meta, const KvCommand *cmd, uint64_t t
         r = apply_afford(&a, &base, ret);
         if (r > 0)
                 r = apply_checked(&a, cmd, term, ret);
-        free(a.events);
         long_keys_done(&a.long_keys);
         if (applied)
                 cost_add(&applied->cost, &a.cost);

@@ -14,13 +14,11 @@ typedef struct Apply {
         TreeMeta *meta; /* the caller's: index and cluster time advance here */
         Arena *arena;
         Applied *applied; /* NULL: no caller needs events */
-        bool collect;     /* inside a transaction: collect the events until it succeeds */
+        bool in_txn;      /* this is a write of a transaction */
         Cost cost;        /* of this command so far */
         uint64_t left;    /* of the entry's budget, before this command */
         LongKeys long_keys;
         uint64_t answer; /* bytes of values in a transaction's result that the command does not hold */
-        KvEvent *events;
-        size_t n_events, capacity;
 } Apply;
 
 /* Return a result of the command that has no effect on a key. */

@@ -239,23 +239,15 @@ static int done(Apply *a, KvAction action, const KvNode *node, const KvNode *pre
         if (r < 0)
                 return r;
 
-        if (!a->applied)
-                return 1;
-        if (!a->collect) {
-                r = applied_add_event(a->applied, &event);
-                return r < 0 ? r : 1;
-        }
-        if (GROW(a->events, a->capacity, a->n_events + 1) < 0)
-                return -ENOMEM;
-        a->events[a->n_events++] = event;
-        return 1;
+        r = a->applied ? applied_add_event(a->applied, &event) : 0;
+        return r < 0 ? r : 1;
 }
 
 /* Charge for a change of one key. 'kept': bytes of a value in the result that the command does not hold. */
 static int apply_change(Apply *a, const Cost *more, size_t kept, KvResult *ret) {
         int r = apply_afford(a, more, ret);
 
-        if (r <= 0 || !a->collect || !apply_bounds(a))
+        if (r <= 0 || !a->in_txn || !apply_bounds(a))
                 return r;
         a->answer += kept;
         if (a->answer <= COST_ANSWER_MAX)

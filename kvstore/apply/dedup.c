@@ -2,8 +2,6 @@
 
 #include <stdio.h>
 
-#include "base/table.h"
-
 /* A record:
  *
  *     version u8, floor u64, highest u64, deadline u64, cluster time of the entry u64, its term u64, its
@@ -257,40 +255,31 @@ static int fill_answer(TreeTxn *txn, KvResult *result) {
 
 int result_decode(const CachedResult *kept, TreeTxn *txn, const KvCommand *cmd, Arena *arena, KvResult *ret) {
         Reader r = reader_over(kept->bytes.data, kept->bytes.size);
-        KvResult result = { .status = read_u8(&r) };
+        KvResult result = { .status = read_u8(&r), .internal = cmd->internal, .again = true }, head;
         unsigned flags;
         int k;
 
         result.action = read_u8(&r);
         flags = read_u8(&r);
         result.index = read_varint(&r);
-        result.internal = cmd->internal;
-        result.again = true;
         result.now_ms = kept->now_ms;
         result.raft_index = kept->entry;
         result.term = kept->term;
+        head = result;
         k = read_answer(&r, cmd, flags, arena, &result);
         if (k < 0)
                 return k;
         if ((unsigned) result.status >= _KV_STATUS_MAX || (unsigned) result.action >= _KV_ACTION_MAX ||
             flags & ~RESULT_FLAGS || reader_end(&r) < 0)
                 return -EBADMSG;
-        if (flags & IS_CUT || fill_answer(txn, &result) < 0)
-                result = (KvResult) {
-                        .status = KV_UNKNOWN,
-                        .action = result.action,
-                        .internal = cmd->internal,
-                        .again = true,
-                        .index = result.index,
-                        .now_ms = kept->now_ms,
-                        .raft_index = kept->entry,
-                        .term = kept->term,
-                        .cause = kv_string(
-                                result.status == KV_OK ?
-                                        "it was done, but what stood there before was too large to be "
-                                        "remembered" :
-                                        "it was refused, but the reason was too large to be remembered"),
-                };
+        if (flags & IS_CUT || fill_answer(txn, &result) < 0) {
+                head.cause = kv_string(
+                        head.status == KV_OK ?
+                                "it was done, but what stood there before was too large to be remembered" :
+                                "it was refused, but the reason was too large to be remembered");
+                head.status = KV_UNKNOWN;
+                result = head;
+        }
         *ret = result;
         return 0;
 }
@@ -604,8 +593,8 @@ static int store_origin(Dedup *r, Origin *o) {
         KvBytes bytes;
         int k = 0;
 
-        /* The only record there is, with nothing in it that anybody waits for, is overwritten: that is the
-         * rule with one writer. */
+        /* The only record of an origin is overwritten if no proposer waits for its results: usual with one
+         * writer. */
         if (!all_passed || head.n != 1) {
                 k = o->known ? tree_results(r->txn, o->origin, drop_passed, &head) : 0;
                 if (k < 0)

@@ -1,7 +1,5 @@
 #include "kvstore/command/command.h"
 
-#include <stdio.h>
-
 /* The format of a command:
  *
  *     version u8, op u8, flags u16
@@ -165,6 +163,15 @@ static bool command_is_write(KvOp op) {
         return op == KV_SET || op == KV_CREATE || op == KV_UPDATE || op == KV_DELETE;
 }
 
+/* 'inside': the command is a write of a transaction. */
+static unsigned command_flags_allowed(KvOp op, bool inside) {
+        unsigned flags = inside ? 0 : FLAGS_OF_ALL;
+
+        if (op == KV_EXPIRE)
+                return flags | FLAGS_OF_AN_EXPIRY;
+        return command_has_key(op) ? flags | FLAGS_OF_A_KEY : flags;
+}
+
 /* -- Encoding -- */
 
 static void write_bytes(Writer *w, KvBytes bytes) {
@@ -172,18 +179,13 @@ static void write_bytes(Writer *w, KvBytes bytes) {
 }
 
 static unsigned command_flags(const KvCommand *cmd, bool inside) {
-        unsigned flags = 0;
-
-        if (cmd->op == KV_EXPIRE)
-                flags |= (cmd->has_ttl ? FLAG_TTL : 0) | (cmd->prev_index > 0 ? FLAG_PREV_INDEX : 0);
-        if (command_has_key(cmd->op))
-                flags |= (cmd->dir ? FLAG_DIR : 0) | (cmd->recursive ? FLAG_RECURSIVE : 0) |
+        unsigned flags = (cmd->dir ? FLAG_DIR : 0) | (cmd->recursive ? FLAG_RECURSIVE : 0) |
                          (cmd->refresh ? FLAG_REFRESH : 0) | (cmd->has_ttl ? FLAG_TTL : 0) |
                          (cmd->prev_index > 0 ? FLAG_PREV_INDEX : 0) |
-                         (cmd->has_prev_value ? FLAG_PREV_VALUE : 0);
-        if (!inside)
-                flags |= (cmd->internal ? FLAG_INTERNAL : 0) | (cmd->term > 0 ? FLAG_TERM : 0);
-        return flags;
+                         (cmd->has_prev_value ? FLAG_PREV_VALUE : 0) | (cmd->internal ? FLAG_INTERNAL : 0) |
+                         (cmd->term > 0 ? FLAG_TERM : 0);
+
+        return flags & command_flags_allowed(cmd->op, inside);
 }
 
 static void write_command(Writer *w, const KvCommand *cmd, bool inside) {
@@ -297,19 +299,12 @@ static int read_transaction(Reader *r, KvCommand *cmd, void **ret_arena) {
 static int read_command(Reader *r, KvCommand *ret, const KvCommand *outer) {
         KvCommand cmd = { .op = read_u8(r) };
         unsigned flags = read_u16(r);
-        unsigned allowed = 0;
 
         if (!r->failed && !outer && (unsigned) cmd.op >= _KV_OP_MAX)
                 return -ENOTSUP; /* from a newer version */
         if (r->failed || (outer && ((unsigned) cmd.op >= _KV_OP_MAX || !command_is_write(cmd.op))))
                 return -EBADMSG;
-        if (command_has_key(cmd.op))
-                allowed |= FLAGS_OF_A_KEY;
-        if (cmd.op == KV_EXPIRE)
-                allowed |= FLAGS_OF_AN_EXPIRY;
-        if (!outer)
-                allowed |= FLAGS_OF_ALL;
-        if (flags & ~allowed)
+        if (flags & ~command_flags_allowed(cmd.op, outer))
                 return -EBADMSG;
 
         cmd.dir = flags & FLAG_DIR;

@@ -1,9 +1,7 @@
 /* Checkpoints: verified, synced copies of the live tree. */
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/fault_point.h"
 #include "base/file.h"

@@ -1,11 +1,8 @@
 #include "kvstore/tree/data_dir_internal.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/fault_point.h"
 #include "base/file.h"

@@ -1,13 +1,11 @@
 /* Operations on the whole tree: its hash, its verification, and its copy for a checkpoint. */
 #include "kvstore/tree/tree_internal.h"
 
-#include <assert.h>
 #include <fcntl.h>
 #include <lmdb.h>
 #include <pthread.h>
 #include <sys/stat.h>
 
-#include "base/bytes.h"
 #include "base/fault_point.h"
 #include "base/file.h"
 #include "kvstore/tree/file_checksum.h"

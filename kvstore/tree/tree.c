@@ -1,7 +1,6 @@
 #include "kvstore/tree/tree_internal.h"
 
 #include <assert.h>
-#include <fcntl.h>
 #include <lmdb.h>
 #include <sys/stat.h>
 

@@ -9,10 +9,6 @@
  * Returned data is borrowed until the next write or the end of the transaction. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "base/error.h"
 #include "io/turn.h"
 #include "kvstore/command/command.h"

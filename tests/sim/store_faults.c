@@ -189,7 +189,7 @@ bool stores_may_lose(Stores *all, const Host *h) {
                 return false;
         kv_state(leader->store, &state);
         for (size_t i = 0; i < state.n_members; i++)
-                if (state.members[i].seat == KV_MEMBER_VOTER && state.members[i].raft_id != h->raft_id)
+                if (state.members[i].role == KV_MEMBER_VOTER && state.members[i].raft_id != h->raft_id)
                         for (unsigned k = 0; k < all->n; k++)
                                 n_good += all->hosts[k].raft_id == state.members[i].raft_id &&
                                           !all->hosts[k].wipe;

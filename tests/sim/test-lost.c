@@ -73,7 +73,7 @@ static KvMemberRole seat_of(const SimMachine *m) {
 
         for (size_t i = 0; i < state.n_members; i++)
                 if (state.members[i].raft_id == state.raft_id)
-                        return state.members[i].seat;
+                        return state.members[i].role;
         return KV_MEMBER_SPARE;
 }
 

@@ -256,7 +256,7 @@ static Host *standby(Stores *all) {
         state = state_of(stores_leader(all));
         for (size_t k = 0; k < state.n_members; k++)
                 for (unsigned i = 0; i < all->n; i++)
-                        if (state.members[k].seat == KV_MEMBER_STANDBY &&
+                        if (state.members[k].role == KV_MEMBER_STANDBY &&
                             all->hosts[i].raft_id == state.members[k].raft_id)
                                 return &all->hosts[i];
         return NULL;

@@ -52,7 +52,7 @@ static void check_healed(Test *t) {
                 world_trace(all->world, leader->name,
                             "leads replica %" PRIu64 " at %s, %s, %s, which holds entry %" PRIu64,
                             leads.members[i].raft_id, leads.members[i].address,
-                            kv_member_role_name(leads.members[i].seat),
+                            kv_member_role_name(leads.members[i].role),
                             leads.members[i].reachable ? "reachable" : "not reachable",
                             leads.members[i].match);
         for (unsigned i = 0; i < all->n; i++) {
@@ -106,7 +106,7 @@ static void trace_all(Test *t) {
                             state.commit, state.problem);
                 for (size_t k = 0; k < state.n_members; k++)
                         world_trace(all->world, h->name, "  replica %" PRIu64 " is %s",
-                                    state.members[k].raft_id, kv_member_role_name(state.members[k].seat));
+                                    state.members[k].raft_id, kv_member_role_name(state.members[k].role));
         }
         for (unsigned i = 0; i < CLIENTS; i++)
                 if (t->clients[i].object)

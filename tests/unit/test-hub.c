@@ -779,7 +779,7 @@ static void so_many_bytes_wait_for_the_search_and_no_more(void **state) {
         watch(f, &w, (KvWatchOptions) { .key = kv_string("/a") });
         set(f, "/crowd");
         for (; n < HUB_UNSEARCHED_BYTES / SIZE - 1;
-             n++) { /* with what each takes besides its value one less than would just fit */
+             n++) { /* with what each takes in addition to its value one less than would just fit */
                 large.index = ++f->index;
                 hub_publish(f->hub, &large);
         }

@@ -1544,7 +1544,7 @@ static bool is_promoted(void *userdata) {
         int r;
 
         for (size_t i = 0; i < s.n_members; i++)
-                if (s.members[i].raft_id == p->raft_id && s.members[i].seat == KV_MEMBER_VOTER)
+                if (s.members[i].raft_id == p->raft_id && s.members[i].role == KV_MEMBER_VOTER)
                         return true;
         r = kv_member_promote(p->leader->store, p->raft_id);
         assert_true(r == 0 || r == -EAGAIN || r == -EBUSY);

@@ -49,7 +49,7 @@ static void a_command_is_decoded_or_not_at_all(void **state) {
                 assert_int_equal(r, alloc_has_failed() ? -ENOMEM : 0);
         } while (r < 0);
         alloc_fail_at(0);
-        assert_in_range(n, 4, 10);
+        assert_in_range(n, 3, 10);
 }
 
 static void ignore_event(void *userdata, const KvEvent *event) {}
