@@ -309,10 +309,11 @@ static int estimate_delete(Estimate *e, const KvCommand *cmd, const KvNode *node
 }
 
 /* Estimate a write that creates or replaces a node. */
-static int estimate_write(Estimate *e, const KvCommand *cmd, const KvNode *node, size_t old, size_t removed) {
+static int estimate_write(Estimate *e, const KvCommand *cmd, const KvNode *node, size_t old, size_t removed,
+                          const Cost *quoted) {
         bool refresh = cmd->refresh && cmd->op != KV_CREATE, makes = cmd->op != KV_UPDATE;
         bool gone = removed <= cmd->key.size, unsure = !node || gone || (e->earlier && e->earlier->removes);
-        Cost quoted = {}, change = {};
+        Cost change = {};
         LongGroup *group;
         int r;
 
@@ -325,8 +326,6 @@ static int estimate_write(Estimate *e, const KvCommand *cmd, const KvNode *node,
                         return r;
                 group->n++;
         }
-        if (cmd->has_prev_value)
-                cost_bytes(&quoted, 4ull * (cmd->prev_value.size + old));
         cost_change(&change, &(CostChange) { .key = cmd->key.size,
                                              .size = refresh ? old : cmd->value.size,
                                              .old = old,
@@ -334,7 +333,7 @@ static int estimate_write(Estimate *e, const KvCommand *cmd, const KvNode *node,
                                              .expired = (node && node->expires_ms > 0) ||
                                                         (e->earlier && e->earlier->expires),
                                              .expires = cmd->has_ttl });
-        cost_add(&e->result.cost, quoted.total > change.total ? &quoted : &change);
+        cost_add(&e->result.cost, quoted->total > change.total ? quoted : &change);
         estimate_made(e, cmd->key.size, refresh ? old : cmd->value.size, cmd->has_ttl);
         if (e->earlier)
                 e->earlier->expires |= cmd->has_ttl;
@@ -351,15 +350,15 @@ static int estimate_one(Estimate *e, const KvCommand *cmd) {
         r = estimate_get(e, cmd->key, &node);
         if (r < 0 && r != -ENOENT)
                 return r;
-        old = old_size(e, cmd->key, r == 0 ? &node : NULL);
-        if (cmd->op != KV_DELETE)
-                return estimate_write(e, cmd, r == 0 ? &node : NULL, old, removed);
         there = r == 0;
+        old = old_size(e, cmd->key, there ? &node : NULL);
+        if (cmd->has_prev_value) /* in the message of a failed comparison */
+                cost_bytes(&quoted, 4ull * (cmd->prev_value.size + old));
+        if (cmd->op != KV_DELETE)
+                return estimate_write(e, cmd, there ? &node : NULL, old, removed, &quoted);
         r = there ? 0 : estimate_parents(e, cmd->key, false, removed);
         if (r < 0)
                 return r;
-        if (cmd->has_prev_value)
-                cost_bytes(&quoted, 4ull * (cmd->prev_value.size + old));
         cost_add(&e->result.cost, &quoted);
         return estimate_delete(e, cmd, there ? &node : NULL, old);
 }

@@ -61,7 +61,6 @@ typedef struct KvState {
         bool undecided;    /* the replicas' trees differ, without a majority */
         bool refuses;      /* this host cannot store the tree that the leader sends, and needs it to follow */
         bool stopped;      /* the replica has failed, and recovers later; its tree can be read */
-        bool forwards;     /* stopped, and writes go to a known leader; no older state is served afterwards */
         bool lost;         /* stopped, and acknowledged data is gone: it waits for kv_joined() */
         bool founded;      /* this start of this host has founded the cluster */
         char problem[320]; /* the reason why this host serves no writes; "" if it does */
@@ -186,9 +185,6 @@ typedef struct KvGet {
 
 /* Read the node at get->key. A local tree answers before this call returns. */
 void kv_get(KvStore *store, KvGet *get);
-
-/* Visit one node: > 0 continues, 0 stops, < 0 fails. */
-typedef int (*KvVisit)(void *userdata, const KvNode *node);
 
 /* A part of the tree. The keys are borrowed until KvListOps.free. */
 typedef struct KvRange {

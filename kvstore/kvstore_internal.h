@@ -17,8 +17,6 @@ struct KvStore {
         Loop *loop;
         KvEvents events;
         Peers *peers;
-        char machine_id[MACHINE_ID_SIZE];
-        char address[ADDRESS_SIZE];
         Replica *replica;
         Proposals *proposals;
         ReadIndex *reads;

@@ -18,14 +18,6 @@ static void write_item(Writer *w, const KvBatchItem *item, bool with_command) {
         write_blob(w, item->command, with_command ? item->command_size : 0);
 }
 
-/* A frame without commands requests the cluster time. */
-static void ask_time(Proposals *p, uint64_t leader, uint64_t term) {
-        _cleanup_writer_ Writer w = {};
-
-        write_frame_head(p, &w, leader, term, false, 0);
-        (void) replica_send(p->options.replica, leader, PEER_PROPOSE, &w);
-}
-
 bool proposals_send_frame(Proposals *p, uint64_t leader, uint64_t term) {
         _cleanup_writer_ Writer w = {}, items = {};
         uint64_t cluster_ms = proposals_known_ms(p), now = loop_now_ms(p->options.loop);
@@ -33,8 +25,9 @@ bool proposals_send_frame(Proposals *p, uint64_t leader, uint64_t term) {
         bool again = false;
         size_t n = 0;
 
-        if (cluster_ms == 0) {
-                ask_time(p, leader, term);
+        if (cluster_ms == 0) { /* a frame without commands requests it */
+                write_frame_head(p, &w, leader, term, false, 0);
+                (void) replica_send(p->options.replica, leader, PEER_PROPOSE, &w);
                 return false;
         }
         for (x = TAILQ_FIRST(&p->queue);

@@ -112,7 +112,8 @@ static void status_raft(const KvStore *s, KvState *ret) {
         ret->commit = raft_core_commit_index(core);
         ret->ready = ret->role == KV_ROLE_LEADER ? raft_core_leads(core) : ret->leader_id != 0;
         if (ret->leader_id == ret->raft_id && ret->leader_id != 0)
-                snprintf(ret->leader_machine_id, sizeof(ret->leader_machine_id), "%s", s->machine_id);
+                snprintf(ret->leader_machine_id, sizeof(ret->leader_machine_id), "%s",
+                         replica_options(s->replica)->machine_id);
         status_members(s, ret);
         ret->refuses = transfers_refuses(replica_transfers(s->replica));
 }
@@ -138,7 +139,6 @@ void kv_state(const KvStore *s, KvState *ret) {
                 .differs = consistency_differs(replica_consistency(p)),
                 .undecided = consistency_undecided(replica_consistency(p)),
         };
-        ret->forwards = ret->stopped && replica_known_leader(p) != 0;
         if (replica_core(p) && !ret->stopped)
                 status_raft(s, ret);
         status_problem(p, ret, ret->problem, sizeof(ret->problem));

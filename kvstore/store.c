@@ -199,9 +199,10 @@ static void store_follow_leader(KvStore *s) {
 /* This host's address has changed since the configuration was written (a host that was alone gets an
  * address). */
 static void store_announce_address(KvStore *s) {
+        const char *address = replica_options(s->replica)->address;
         const RaftServers *servers;
 
-        if (!s->leads || !s->address[0] || raft_core_change_pending(replica_core(s->replica)))
+        if (!s->leads || !address[0] || raft_core_change_pending(replica_core(s->replica)))
                 return;
         servers = raft_core_servers(replica_core(s->replica));
         for (size_t i = 0; i < servers->n; i++) {
@@ -209,12 +210,12 @@ static void store_announce_address(KvStore *s) {
                 int r;
 
                 if (servers->items[i].id != raft_core_id(replica_core(s->replica)) ||
-                    streq(servers->items[i].address, s->address))
+                    streq(servers->items[i].address, address))
                         continue;
                 r = replica_change(s->replica,
                                    &(RaftChange) { .kind = RAFT_CHANGE_MOVE,
                                                    .id = servers->items[i].id,
-                                                   .address = s->address },
+                                                   .address = address },
                                    &err);
                 if (r < 0)
                         log_debug(NO_FIELDS, "cannot announce our address yet: %s", error_text(&err, r));
@@ -392,8 +393,7 @@ static void store_on_replica_closed(void *userdata) {
         KvStore *s = userdata;
 
         s->replica = NULL;
-        if (s->n_lists == 0)
-                store_closed(s);
+        kv_list_ended(s);
 }
 
 void kv_list_ended(KvStore *s) {
@@ -577,8 +577,6 @@ int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
         s->events = options->events;
         s->peers = options->peers;
         s->level_max = options->level_max > 0 ? options->level_max : KV_LEVEL_MAX;
-        snprintf(s->machine_id, sizeof(s->machine_id), "%s", options->machine_id);
-        snprintf(s->address, sizeof(s->address), "%s", options->address);
         s->clock_at_ms = s->leaderless_ms = loop_now_ms(loop);
         s->floor = (ReadBound) { .dir_fd = -1 };
         s->tick = TIMER(kv_clock_on_tick, s);

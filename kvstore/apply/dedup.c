@@ -51,10 +51,6 @@ static void write_kept_value(Writer *w, KvBytes value, size_t *left, bool *cut) 
         write_blob(w, value.data, value.size);
 }
 
-static bool same_value(KvBytes a, KvBytes b) {
-        return a.size == b.size && (a.data == b.data || kv_bytes_equal(a, b));
-}
-
 static void write_change(Writer *w, const KvWritten *c, const KvCommand *cmd, size_t *left, bool *cut) {
         unsigned flags = (c->node.dir ? NODE_DIR : 0) | (c->node.expires_ms > 0 ? NODE_EXPIRES : 0) |
                          (c->node.created == c->node.modified ? NODE_NEW : 0) |
@@ -65,7 +61,7 @@ static void write_change(Writer *w, const KvWritten *c, const KvCommand *cmd, si
                 flags |= (c->prev.dir ? PREV_DIR : 0) | (c->prev.expires_ms > 0 ? PREV_EXPIRES : 0) |
                          (c->prev_cut ? PREV_CUT : 0);
         if (c->node.value.size > 0 && !c->refreshed)
-                flags |= same_value(c->node.value, cmd->value) ? NODE_VALUE_ASKED : NODE_VALUE_PREV;
+                flags |= kv_bytes_equal(c->node.value, cmd->value) ? NODE_VALUE_ASKED : NODE_VALUE_PREV;
         write_u16(w, flags);
         write_varint(w, c->node.modified);
         if (!(flags & NODE_NEW))

@@ -85,7 +85,7 @@ void kv_bytes_place(char **at, KvBytes *bytes) {
 /* -- Paths -- */
 
 bool kv_bytes_equal(KvBytes a, KvBytes b) {
-        return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+        return a.size == b.size && (a.size == 0 || a.data == b.data || memcmp(a.data, b.data, a.size) == 0);
 }
 
 int kv_path_clean(const void *path, size_t size, char **ret, size_t *ret_size) {

@@ -141,6 +141,9 @@ typedef struct KvNode {
         uint64_t expires_ms;        /* cluster time; 0: never */
 } KvNode;
 
+/* Visit one node: > 0 continues, 0 stops, < 0 fails. */
+typedef int (*KvVisit)(void *userdata, const KvNode *node);
+
 /* The effect of one write of a transaction. */
 typedef struct KvWritten {
         KvAction action;

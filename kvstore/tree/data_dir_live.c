@@ -413,27 +413,20 @@ int data_dir_is_quarantined(const DataDir *folder, char *ret, size_t size) {
 }
 
 /* Move live tree and checkpoint to old/, and replace its content. */
-static int data_dir_move_to_old(const DataDir *folder) {
-        int r;
-
-        r = remove_tree_at(folder->fd, "old");
-        if (r < 0)
-                return r;
-        r = data_dir_make(folder, "old");
-        if (r < 0)
-                return r;
-        if (renameat(folder->fd, "checkpoint", folder->fd, "old/checkpoint") < 0 && errno != ENOENT)
-                return -errno;
-        return renameat(folder->fd, "live", folder->fd, "old/live") < 0 ? -errno : 0;
-}
-
 static int data_dir_begin_empty(DataDir *folder) {
         int r;
 
         if (faccessat(folder->fd, "live", F_OK, 0) == 0) {
-                r = data_dir_move_to_old(folder);
+                r = remove_tree_at(folder->fd, "old");
                 if (r < 0)
                         return r;
+                r = data_dir_make(folder, "old");
+                if (r < 0)
+                        return r;
+                if (renameat(folder->fd, "checkpoint", folder->fd, "old/checkpoint") < 0 && errno != ENOENT)
+                        return -errno;
+                if (renameat(folder->fd, "live", folder->fd, "old/live") < 0)
+                        return -errno;
         }
         checkpoint_done(&folder->checkpoint);
         folder->corrupt = false;

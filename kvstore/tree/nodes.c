@@ -179,7 +179,7 @@ typedef struct Walk {
         KvBytes after; /* a long path: nodes up to it are not visited. Its key does not give its position
                         * among those with its prefix. */
         bool recursive;
-        int (*visit)(void *userdata, const KvNode *node);
+        KvVisit visit;
         void *userdata;
 } Walk;
 
@@ -260,8 +260,7 @@ static int walk_first(Walk *walk, KvBytes after, MDB_val *key, MDB_val *data) {
         return r;
 }
 
-int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, bool recursive,
-                   int (*visit)(void *userdata, const KvNode *node), void *userdata) {
+int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, bool recursive, KvVisit visit, void *userdata) {
         _cleanup_(tree_cursor_closep) MDB_cursor *cursor = NULL;
         Walk walk = { .txn = txn,
                       .range = tree_range_below(path),
@@ -300,8 +299,7 @@ int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, bool recursive,
         return at < 0 ? at : 0;
 }
 
-int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, int (*visit)(void *userdata, const KvNode *node),
-              void *userdata) {
+int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, KvVisit visit, void *userdata) {
         return tree_walk_from(txn, path, (KvBytes) {}, recursive, visit, userdata);
 }
 

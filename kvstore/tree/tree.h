@@ -131,13 +131,11 @@ int tree_delete_below(TreeTxn *txn, KvBytes path);
 /* Visit all nodes below 'path' in key order (depth first, parents first). 'visit' returns > 0 to continue, 0
  * to stop, < 0 to fail; it must not write. 'recursive' false: only direct children, without reading the nodes
  * below them. */
-int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, int (*visit)(void *userdata, const KvNode *node),
-              void *userdata);
+int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, KvVisit visit, void *userdata);
 /* Visit the nodes of tree_walk() that follow 'after', for walks in several transactions. 'after' must be
  * below 'path'
  * (-EINVAL), and need not exist any more; empty: from the beginning. */
-int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, bool recursive,
-                   int (*visit)(void *userdata, const KvNode *node), void *userdata);
+int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, bool recursive, KvVisit visit, void *userdata);
 /* Visit the records of the key range that contains all nodes below 'path', in the order of keys: long keys
  * with the same prefix are in the order of their hashes. 'below' is false for a long key that only shares the
  * prefix. Does not sort. 'visit' returns as for tree_walk(). */

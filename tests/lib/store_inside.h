@@ -58,6 +58,11 @@ static inline int store_transfer(KvStore *store, uint64_t raft_id) {
         return replica_transfer(store->replica, raft_id);
 }
 
+/* Return whether the replica has stopped, and writes go to a known leader. */
+static inline bool store_forwards(const KvStore *store) {
+        return replica_error(store->replica, NULL) < 0 && replica_known_leader(store->replica) != 0;
+}
+
 /* End all watches as a snapshot does that replaces the tree. */
 static inline void store_clear_watches(KvStore *store, uint64_t index) {
         hub_cleared(store->hub, index);

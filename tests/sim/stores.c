@@ -68,7 +68,7 @@ static void see_state(Host *h, const KvState *state) {
                 world_trace(w, h->name, "%s: %s, term %" PRIu64 ", entry %" PRIu64,
                             state->leader_id != 0 ? "knows a leader" : "knows no leader",
                             kv_role_name(state->role), state->term, state->raft_index);
-        h->lost_ms = state->leader_id != 0 || state->forwards ? 0 : h->lost_ms ?: world_now_ms(w);
+        h->lost_ms = state->leader_id != 0 || store_forwards(h->store) ? 0 : h->lost_ms ?: world_now_ms(w);
         check_terms(h->all, h, state);
 }
 

@@ -9,6 +9,7 @@
 #include "kvstore/raft/log.h"
 #include "tests/sim/data_dir_faults.h"
 #include "tests/sim/wire.h"
+#include "tests/lib/store_inside.h"
 
 enum {
         ELECTION_MS = 400,
@@ -228,7 +229,7 @@ static void hears_no_leader(Stores *all, Host *h, bool (*knows)(const Host *h)) 
 }
 
 static bool forwards(const Host *h) {
-        return state_of(h).forwards;
+        return store_forwards(h->store);
 }
 
 static bool has_leader(const Host *h) {
