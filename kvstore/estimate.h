@@ -34,7 +34,7 @@ void values_add_command(Values *values, const KvCommand *cmd);
 
 /* Directories whose count ended an estimate, so that a repeated command needs no second count. */
 typedef struct Counted {
-        struct {
+        struct CountedSlot {
                 uint64_t hash;          /* of the key; 0: free */
                 uint64_t at_ms, index;  /* time, and index of the tree */
                 uint64_t cost, counted; /* at the end of the count: lower bounds for the directory */

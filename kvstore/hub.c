@@ -269,15 +269,6 @@ static void unsearched_drop_first(Hub *hub) {
         hub_event_unref(e);
 }
 
-/* Search for the watchers of the events that wait for it, as many as one turn of the loop allows. */
-static void search_in_turn(Hub *hub) {
-        while (hub->visits < HUB_VISITS_PER_TURN && !STAILQ_EMPTY(&hub->unsearched)) {
-                hub_search(hub, STAILQ_FIRST(&hub->unsearched));
-                unsearched_drop_first(hub);
-        }
-        loop_count(hub->loop, hub->visits, 0);
-}
-
 /* Clear the watches: not every event reaches them. They may start again from the window. */
 static void clear_watches(Hub *hub, bool once_too) {
         KvWatch *watch;
@@ -306,12 +297,9 @@ static void search_later(Hub *hub, KvWatchEvent *event) {
 
 /* -- Publishing -- */
 
-static HubWindow *window_of(Hub *hub, const KvEvent *event) {
-        return &hub->windows[kv_path_is_ours(event->node.key) ? TREE_WINDOW_OURS : TREE_WINDOW_USERS];
-}
-
 void hub_publish(Hub *hub, const KvEvent *event) {
-        KvWatchEvent *e = hub_window_add(window_of(hub, event), event);
+        bool ours = kv_path_is_ours(event->node.key);
+        KvWatchEvent *e = hub_window_add(&hub->windows[ours ? TREE_WINDOW_OURS : TREE_WINDOW_USERS], event);
         uint64_t visits = hub->visits;
 
         if (!e) {
@@ -399,7 +387,11 @@ static void hub_deliver(void *userdata) {
         uint64_t before;
 
         hub->visits = 0;
-        search_in_turn(hub);
+        while (hub->visits < HUB_VISITS_PER_TURN && !STAILQ_EMPTY(&hub->unsearched)) {
+                hub_search(hub, STAILQ_FIRST(&hub->unsearched));
+                unsearched_drop_first(hub);
+        }
+        loop_count(hub->loop, hub->visits, 0);
         before = turn_work_bytes(&loop_turns(hub->loop)->now);
         for (unsigned n = 0; n < HUB_WAKE_PER_TURN && !TAILQ_EMPTY(&hub->ready) &&
                              turn_work_bytes(&loop_turns(hub->loop)->now) - before < HUB_WORK_PER_TURN;

@@ -37,11 +37,17 @@ static void ignore_appended(void *userdata, uint64_t generation, uint64_t last_i
 
 static void ignore_failed(void *userdata, int error, const char *message) {}
 
-static int find_log(Found *f, const KvOfflineOptions *o, Error *err) {
+static int find(Found *f, const KvOfflineOptions *o, Error *err) {
         static const RaftLogEvents events = { .appended = ignore_appended, .failed = ignore_failed };
         TreeMeta meta;
         int r;
 
+        if (access(o->tree_path, F_OK) < 0)
+                return error_set(err, -errno, "this host has no replica: cannot find %s: %s", o->tree_path,
+                                 strerror(errno));
+        r = data_dir_open(&f->data_dir, o->tree_path, o->machine_id, o->boot_id, o->quota, &f->tree, err);
+        if (r < 0)
+                return r;
         r = tree_read_meta(f->tree, &meta);
         if (r < 0)
                 return error_set(err, r, "cannot read the tree in %s: %s", o->tree_path, strerror(-r));
@@ -66,44 +72,32 @@ static int find_log(Found *f, const KvOfflineOptions *o, Error *err) {
         return 0;
 }
 
-static int find(Found *f, const KvOfflineOptions *o, Error *err) {
-        int r;
-
-        if (access(o->tree_path, F_OK) < 0)
-                return error_set(err, -errno, "this host has no replica: cannot find %s: %s", o->tree_path,
-                                 strerror(errno));
-        r = data_dir_open(&f->data_dir, o->tree_path, o->machine_id, o->boot_id, o->quota, &f->tree, err);
-        return r < 0 ? r : find_log(f, o, err);
-}
-
 /* -- The tree of a new lineage -- */
 
-static int offline_apply_entry(TreeTxn *txn, uint64_t index, const RaftEntry *e) {
-        switch (e->type) {
-        case RAFT_ENTRY_COMMAND:
-                return apply_batch(txn, index, e->term, e->data, e->size, NULL);
-        case RAFT_ENTRY_CHANGE:
-                return apply_configuration(txn, index, e->term, (KvBytes) { e->data, e->size });
-        default:
-                return apply_empty(txn, index, e->term);
-        }
-}
-
-static int offline_apply_in_txn(Tree *tree, uint64_t index, const RaftEntry *e) {
+static int offline_apply_entry(Tree *tree, uint64_t index, const RaftEntry *e) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         int r;
 
         r = tree_begin_write(tree, &txn);
         if (r < 0)
                 return r;
-        r = offline_apply_entry(txn, index, e);
+        switch (e->type) {
+        case RAFT_ENTRY_COMMAND:
+                r = apply_batch(txn, index, e->term, e->data, e->size, NULL);
+                break;
+        case RAFT_ENTRY_CHANGE:
+                r = apply_configuration(txn, index, e->term, (KvBytes) { e->data, e->size });
+                break;
+        default:
+                r = apply_empty(txn, index, e->term);
+        }
         return r < 0 ? r : tree_commit(TAKE_PTR(txn));
 }
 
 static int offline_apply_all(Tree *tree, const Found *f, Error *err) {
         for (size_t i = 0; i < f->n; i++) {
                 uint64_t index = f->first + i;
-                int r = index > f->applied ? offline_apply_in_txn(tree, index, &f->entries[i]) : 0;
+                int r = index > f->applied ? offline_apply_entry(tree, index, &f->entries[i]) : 0;
 
                 if (r < 0)
                         return error_set(err, r, "cannot apply entry %" PRIu64 " of the log: %s", index,
@@ -322,21 +316,6 @@ static int workshop_copy(const Workshop *w, Tree *tree, const char *name, Error 
         return tree_copy(tree, path, 0, &meta, err);
 }
 
-/* Copy the tree that was found to 'work', and apply the log to the copy. A tree that the log alone has made
- * does not hold its identity yet. */
-static int gather(const Workshop *w, const KvOfflineOptions *o, const Found *f, Tree **ret, Error *err) {
-        int r;
-
-        r = workshop_copy(w, f->tree, "work", err);
-        if (r < 0)
-                return r;
-        r = workshop_open_tree(w, "work", o->quota, ret, err);
-        if (r < 0)
-                return r;
-        r = offline_apply_all(*ret, f, err);
-        return r < 0 ? r : bootstrap_mark_tree(*ret, &f->identity, w->path, err);
-}
-
 /* Verify the checksum of 'name' in the workshop before LMDB opens it: LMDB makes a database of an empty file,
  * and checks another file only in part. 'file' is the name for messages. */
 static int check_backup(const Workshop *w, const char *name, const char *file, Error *err) {
@@ -417,7 +396,17 @@ static int offline_collect(const KvOfflineOptions *o, const char *beside, Found 
         r = workshop_open(w, beside, err);
         if (r < 0)
                 return r;
-        r = gather(w, o, found, ret, err);
+        r = workshop_copy(w, found->tree, "work", err);
+        if (r < 0)
+                return r;
+        r = workshop_open_tree(w, "work", o->quota, ret, err);
+        if (r < 0)
+                return r;
+        r = offline_apply_all(*ret, found, err);
+        if (r < 0)
+                return r;
+        /* A tree that the log alone has made does not hold its identity yet. */
+        r = bootstrap_mark_tree(*ret, &found->identity, w->path, err);
         if (r < 0)
                 return r;
         r = offline_describe(*ret, result, err);
@@ -457,23 +446,11 @@ int kv_recover(const KvOfflineOptions *o, bool look, KvOffline *ret, Error *err)
         return 0;
 }
 
-/* Give the backup in the workshop its name. */
-static int backup_put_in_place(const Workshop *w, const char *file, Error *err) {
-        _cleanup_free_ char *copy = NULL;
-        int r;
-
-        if (asprintf(&copy, "%s/backup/data.mdb", w->path) < 0)
-                return -ENOMEM;
-        if (renameat2(AT_FDCWD, copy, AT_FDCWD, file, RENAME_NOREPLACE) < 0)
-                return error_set(err, -errno, "cannot write %s: %s", file, strerror(errno));
-        r = fsync_dir(w->parent_fd);
-        return r < 0 ? error_set(err, r, "cannot sync %s: %s", w->parent, strerror(-r)) : 0;
-}
-
 int kv_backup(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err) {
         _cleanup_(workshop_done) Workshop w = { .parent_fd = -1 };
         _cleanup_(found_done) Found found = { .data_dir = { .fd = -1, .checkpoint = { .fd = -1 } } };
         _cleanup_(tree_closep) Tree *tree = NULL;
+        _cleanup_free_ char *copy = NULL;
         KvOffline result = {};
         int r;
 
@@ -486,9 +463,13 @@ int kv_backup(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error
         r = check_backup(&w, "backup", file, err);
         if (r < 0)
                 return r;
-        r = backup_put_in_place(&w, file, err);
+        if (asprintf(&copy, "%s/backup/data.mdb", w.path) < 0)
+                return -ENOMEM;
+        if (renameat2(AT_FDCWD, copy, AT_FDCWD, file, RENAME_NOREPLACE) < 0)
+                return error_set(err, -errno, "cannot write %s: %s", file, strerror(errno));
+        r = fsync_dir(w.parent_fd);
         if (r < 0)
-                return r;
+                return error_set(err, r, "cannot sync %s: %s", w.parent, strerror(-r));
         *ret = result;
         return 0;
 }

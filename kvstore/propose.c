@@ -479,7 +479,14 @@ void proposals_add_kept(Proposals *p, const Proposal *x, const CachedResult *kep
 
 /* A proposal whose deadline has passed in the new tree may have had a result that is dropped. All others may
  * still take effect. */
-static void proposals_find_in_tree(Proposals *p, Dedup *results, Applied *answers) {
+static void proposals_find_answers(Proposals *p, Applied *answers) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        _cleanup_(dedup_freep) Dedup *results = NULL;
+        TreeMeta meta;
+
+        if (kv_read(p->options.store, &txn) < 0 || tree_meta(txn, &meta) < 0 ||
+            dedup_new(&results, txn, 0, 0, meta.cluster_ms) < 0)
+                return;
         for (Proposal *x = p->own; x; x = x->hh.next) {
                 KvBatchItem item = x->item;
                 CachedResult kept;
@@ -494,16 +501,6 @@ static void proposals_find_in_tree(Proposals *p, Dedup *results, Applied *answer
                 else if (verdict != DEDUP_FRESH)
                         proposals_unknown(p, x);
         }
-}
-
-static void proposals_find_answers(Proposals *p, Applied *answers) {
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        _cleanup_(dedup_freep) Dedup *results = NULL;
-        TreeMeta meta;
-
-        if (kv_read(p->options.store, &txn) >= 0 && tree_meta(txn, &meta) >= 0 &&
-            dedup_new(&results, txn, 0, 0, meta.cluster_ms) >= 0)
-                proposals_find_in_tree(p, results, answers);
 }
 
 void proposals_replaced(Proposals *p) {
