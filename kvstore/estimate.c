@@ -296,7 +296,8 @@ static int estimate_delete(Estimate *e, const KvCommand *cmd, const KvNode *node
                 }
                 if (node && node->dir)
                         earlier_add_removed(e->earlier, cmd->key);
-                e->earlier->made = (Values) {};
+                if (e->earlier->made.n > 0)
+                        e->earlier->made = (Values) {};
         }
         if (e->earlier)
                 e->earlier->removes = true;
