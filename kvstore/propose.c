@@ -481,12 +481,12 @@ void proposals_add_kept(Proposals *p, const Proposal *x, const CachedResult *kep
  * still take effect. */
 static void proposals_find_answers(Proposals *p, Applied *answers) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        _cleanup_(dedup_freep) Dedup *results = NULL;
+        _cleanup_(dedup_done) Dedup results = {};
         TreeMeta meta;
 
-        if (kv_read(p->options.store, &txn) < 0 || tree_meta(txn, &meta) < 0 ||
-            dedup_new(&results, txn, 0, 0, meta.cluster_ms) < 0)
+        if (kv_read(p->options.store, &txn) < 0 || tree_meta(txn, &meta) < 0)
                 return;
+        results = (Dedup) { .txn = txn, .cluster_ms = meta.cluster_ms };
         for (Proposal *x = p->own; x; x = x->hh.next) {
                 KvBatchItem item = x->item;
                 CachedResult kept;
@@ -495,7 +495,7 @@ static void proposals_find_answers(Proposals *p, Applied *answers) {
                 item.floor = 1;
                 if (x->state == PROPOSAL_ANSWERED || x->copies == 0)
                         continue;
-                verdict = x->once ? DEDUP_LATE : dedup_judge(results, &item, &kept);
+                verdict = x->once ? DEDUP_LATE : dedup_judge(&results, &item, &kept);
                 if (verdict == DEDUP_KEPT)
                         proposals_add_kept(p, x, &kept, false, answers);
                 else if (verdict != DEDUP_FRESH)

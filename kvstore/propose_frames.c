@@ -224,7 +224,7 @@ static bool tell_outcome(Asked *a, Dedup *results, const KvBatchItem *item) {
         CachedResult kept;
         int verdict;
 
-        if (!results || item->deadline_ms == 0)
+        if (!results->txn || item->deadline_ms == 0)
                 return false;
         verdict = dedup_judge(results, item, &kept);
         if (verdict == DEDUP_LATE && item->command_size == 0)
@@ -303,11 +303,11 @@ static uint64_t judged_ms(const Asked *a, TreeTxn *txn) {
 
 static void answer_asked(Asked *a, Reader *r, uint64_t n) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        _cleanup_(dedup_freep) Dedup *results = NULL;
+        _cleanup_(dedup_done) Dedup results = {};
 
         if (a->again && kv_read(a->p->options.store, &txn) >= 0)
-                (void) dedup_new(&results, txn, 0, 0, judged_ms(a, txn));
-        take_all(a, results, r, n);
+                results = (Dedup) { .txn = txn, .cluster_ms = judged_ms(a, txn) };
+        take_all(a, &results, r, n);
 }
 
 void proposals_on_propose(void *userdata, PeerSession *session, PeerFrame type, const void *payload,

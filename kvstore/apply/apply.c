@@ -272,7 +272,7 @@ typedef struct Entry {
         TreeTxn *txn;
         uint64_t raft_index, term;
         TreeMeta meta;
-        Dedup *dedup;
+        Dedup dedup;
         Applied *applied;
 } Entry;
 
@@ -282,7 +282,7 @@ static int apply_decide(Entry *e, const KvBatchItem *item, const KvCommand *cmd,
         CachedResult kept;
         int r;
 
-        r = dedup_judge(e->dedup, item, &kept);
+        r = dedup_judge(&e->dedup, item, &kept);
         switch (r) {
         case DEDUP_FRESH:
                 r = apply_command(e->txn, &e->meta, cmd, e->term, arena, e->applied, ret);
@@ -292,7 +292,7 @@ static int apply_decide(Entry *e, const KvBatchItem *item, const KvCommand *cmd,
                         ret->action = action_asked(cmd);
                 if (ret->status == KV_DEFERRED)
                         return 1;
-                r = dedup_keep(e->dedup, item, cmd, ret);
+                r = dedup_keep(&e->dedup, item, cmd, ret);
                 return r < 0 ? r : 1;
         case DEDUP_KEPT:
                 r = result_decode(&kept, e->txn, cmd, arena, ret);
@@ -328,7 +328,7 @@ static int apply_item(Entry *e, const KvBatchItem *item) {
         r = apply_decide(e, item, &cmd, &arena, &result);
         if (r == 0)
                 return 0; /* found without a search */
-        dedup_take_cost(e->dedup, &e->applied->cost);
+        dedup_take_cost(&e->dedup, &e->applied->cost);
         if (r < 0)
                 return r;
 
@@ -355,20 +355,15 @@ static int apply_head(const KvBatchHead *head, const Applied *applied, TreeMeta 
 }
 
 static int apply_items(Entry *e, KvBatch *items) {
-        _cleanup_(dedup_freep) Dedup *dedup = NULL;
         KvBatchItem item;
         int r;
 
-        r = dedup_new(&dedup, e->txn, e->raft_index, e->term, e->meta.cluster_ms);
-        if (r < 0)
-                return r;
-        e->dedup = dedup;
         while ((r = kv_batch_next(items, &item)) > 0) {
                 r = apply_item(e, &item);
                 if (r < 0)
                         return r;
         }
-        return r < 0 ? r : dedup_store(dedup);
+        return r < 0 ? r : dedup_store(&e->dedup);
 }
 
 int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *bytes, size_t size,
@@ -389,7 +384,9 @@ int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *by
         r = apply_head(&head, e.applied, &e.meta);
         if (r < 0)
                 return r;
+        e.dedup = (Dedup) { .txn = txn, .entry = raft_index, .term = term, .cluster_ms = e.meta.cluster_ms };
         r = apply_items(&e, &items);
+        dedup_done(&e.dedup);
         cost_add(&e.applied->counts.cost, &e.applied->cost);
         if (e.applied->cost.total > e.applied->counts.cost_max.total)
                 e.applied->counts.cost_max = e.applied->cost;

@@ -328,7 +328,7 @@ typedef struct Place {
         uint64_t number, slot;
 } Place;
 
-typedef struct Origin {
+struct DedupOrigin {
         uint64_t origin;
         Head head;                   /* of the next record; 'floor' and 'highest' advance with each item */
         uint64_t base;               /* numbers in 'answers' are relative to this */
@@ -339,38 +339,15 @@ typedef struct Origin {
         size_t n_places, capacity;
         Writer answers; /* of this entry */
         size_t values_left;
-} Origin;
-
-struct Dedup {
-        TreeTxn *txn;
-        uint64_t entry, term, cluster_ms;
-        Origin *origins;
-        size_t n, capacity;
-        Writer scratch;
-        Cost looked;
 };
 
-int dedup_new(Dedup **ret, TreeTxn *txn, uint64_t entry, uint64_t term, uint64_t cluster_ms) {
-        Dedup *r = NEW0(Dedup, 1);
-
-        if (!r)
-                return -ENOMEM;
-        *r = (Dedup) { .txn = txn, .entry = entry, .term = term, .cluster_ms = cluster_ms };
-        *ret = r;
-        return 0;
-}
-
-Dedup *dedup_free(Dedup *r) {
-        if (!r)
-                return NULL;
-        for (Origin *o = r->origins; o < r->origins + r->n; o++) {
+void dedup_done(Dedup *r) {
+        for (DedupOrigin *o = r->origins; o < r->origins + r->n; o++) {
                 free(o->places);
                 writer_done(&o->answers);
         }
         free(r->origins);
         writer_done(&r->scratch);
-        free(r);
-        return NULL;
 }
 
 /* Read the last record of an origin; -ENOENT: there is none. */
@@ -386,8 +363,8 @@ static int load_head(TreeTxn *txn, uint64_t origin, uint64_t *ret_slot, Head *re
         return read_head(&r, ret);
 }
 
-static int origin_of(Dedup *r, uint64_t origin, Origin **ret) {
-        Origin *o = r->origins + r->n;
+static int origin_of(Dedup *r, uint64_t origin, DedupOrigin **ret) {
+        DedupOrigin *o = r->origins + r->n;
         int k;
 
         while (o > r->origins)
@@ -398,7 +375,7 @@ static int origin_of(Dedup *r, uint64_t origin, Origin **ret) {
         if (GROW(r->origins, r->capacity, r->n + 1) < 0)
                 return -ENOMEM;
         o = &r->origins[r->n];
-        *o = (Origin) { .origin = origin, .indexed = UINT64_MAX, .values_left = DEDUP_VALUES_MAX };
+        *o = (DedupOrigin) { .origin = origin, .indexed = UINT64_MAX, .values_left = DEDUP_VALUES_MAX };
         k = load_head(r->txn, origin, &o->slot, &o->head);
         if (k < 0 && k != -ENOENT)
                 return k;
@@ -415,7 +392,7 @@ static int compare_places(const void *a, const void *b) {
         return x->number < y->number ? -1 : x->number > y->number;
 }
 
-static int index_record(Origin *o, uint64_t slot, const Head *head, Reader *r) {
+static int index_record(DedupOrigin *o, uint64_t slot, const Head *head, Reader *r) {
         uint64_t number;
         KvBytes bytes;
         int k;
@@ -429,7 +406,7 @@ static int index_record(Origin *o, uint64_t slot, const Head *head, Reader *r) {
 }
 
 /* Find the records that may hold a number, the last one first: an older record has a lower highest number. */
-static int index_down_to(Dedup *r, Origin *o, uint64_t number) {
+static int index_down_to(Dedup *r, DedupOrigin *o, uint64_t number) {
         size_t n = o->n_places;
         uint64_t slot;
         KvBytes record;
@@ -488,7 +465,7 @@ static int find_kept(Dedup *results, uint64_t origin, uint64_t slot, uint64_t nu
 }
 
 /* Find the result of a number that is not above all others, in earlier entries or in this one. */
-static int find_again(Dedup *r, Origin *o, uint64_t number, CachedResult *ret) {
+static int find_again(Dedup *r, DedupOrigin *o, uint64_t number, CachedResult *ret) {
         Reader answers = reader_over(o->answers.bytes, o->answers.size);
         Place *place;
         int k;
@@ -510,7 +487,7 @@ static int find_again(Dedup *r, Origin *o, uint64_t number, CachedResult *ret) {
 }
 
 int dedup_judge(Dedup *r, const KvBatchItem *item, CachedResult *ret) {
-        Origin *o;
+        DedupOrigin *o;
         int k;
 
         if (item->deadline_ms == 0)
@@ -536,7 +513,7 @@ void dedup_take_cost(Dedup *r, Cost *cost) {
 
 int dedup_keep(Dedup *r, const KvBatchItem *item, const KvCommand *cmd, const KvResult *result) {
         Writer *w = &r->scratch;
-        Origin *o;
+        DedupOrigin *o;
         int k;
 
         if (item->deadline_ms == 0)
@@ -580,7 +557,7 @@ static int drop_late(void *userdata, uint64_t slot, KvBytes record) {
 
 /* The record may hold a bound that advanced with later items of the entry; numbers are relative to the first
  * bound. */
-static int store_origin(Dedup *r, Origin *o) {
+static int store_origin(Dedup *r, DedupOrigin *o) {
         Writer *w = &r->scratch;
         Reader answers = reader_over(o->answers.bytes, o->answers.size);
         bool all_passed = o->known && o->last_highest < o->head.floor;
@@ -618,7 +595,7 @@ int dedup_store(Dedup *r) {
         TreeMeta meta;
         int k = 0;
 
-        for (Origin *o = r->origins; k == 0 && o < r->origins + r->n; o++)
+        for (DedupOrigin *o = r->origins; k == 0 && o < r->origins + r->n; o++)
                 if (o->answers.size > 0)
                         k = store_origin(r, o);
         if (k == 0)
