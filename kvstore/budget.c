@@ -1,10 +1,5 @@
 #include "kvstore/budget.h"
 
-#include <errno.h>
-#include <stdlib.h>
-
-#include "base/memory.h"
-
 /* Return the time in which 'cost' is the fraction 1/share of the available work. */
 static uint64_t time_of_us(uint64_t cost, unsigned share) {
         return cost * (share * COST_ENTRY_MS * 1000ull) / COST_ENTRY_MAX;
@@ -27,19 +22,6 @@ void budget_done(Budget *b) {
         free(b->in_flight[0]);
         free(b->in_flight[1]);
         *b = (Budget) {};
-}
-
-static int busy(KvStatus *ret_status, Error *err) {
-        *ret_status = KV_BUSY;
-        return error_set(err, -EBUSY, "%s", BUDGET_BUSY);
-}
-
-static int too_large(uint64_t total, KvStatus *ret_status, Error *err) {
-        char message[COST_MESSAGE_SIZE];
-
-        cost_message(total, message);
-        *ret_status = KV_TOO_LARGE;
-        return error_set(err, -E2BIG, "%s", message);
 }
 
 static void budget_turn(Budget *b, uint64_t now_ms) {
@@ -93,26 +75,19 @@ int budget_check(Budget *b, TreeTxn *txn, uint64_t now_ms, const KvCommand *cmd,
         *ret_cost = COST_COMMAND_MAX; /* or more: the estimate stopped early */
         if (cmd->internal && e.in_flight)
                 return 0;
-        if (e.counted.total + e.known <= BUDGET_COUNT_MAX && e.cost.total <= COST_COMMAND_MAX)
-                return busy(ret_status, err); /* it may be admitted when the limit is higher */
-        if (e.stale || e.in_flight)           /* commands in flight may change, or be rejected */
-                return busy(ret_status, err);
-        return too_large(MAX(e.cost.total, (uint64_t) COST_COMMAND_MAX + 1), ret_status, err);
-}
-
-static bool has_values(const KvCommand *cmd) {
-        bool has = cmd->value.size >= VALUES_SIZE_MIN;
-
-        for (size_t i = 0; cmd->op == KV_TXN && i < cmd->n_writes && !has; i++)
-                has = cmd->writes[i].value.size >= VALUES_SIZE_MIN;
-        return has;
+        /* It may be admitted when the limit is higher; commands in flight may change, or be rejected. */
+        if ((e.counted.total + e.known <= BUDGET_COUNT_MAX && e.cost.total <= COST_COMMAND_MAX) || e.stale ||
+            e.in_flight) {
+                *ret_status = KV_BUSY;
+                return error_set(err, -EBUSY, "%s", BUDGET_BUSY);
+        }
+        *ret_status = KV_TOO_LARGE;
+        return cost_error(MAX(e.cost.total, (uint64_t) COST_COMMAND_MAX + 1), err);
 }
 
 void budget_take(Budget *b, const KvCommand *cmd, uint64_t cost) {
         if (!cmd->internal && budget_is_heavy(cost))
                 b->waiting += cost;
-        if (!has_values(cmd))
-                return;
         if (!b->in_flight[0])
                 b->in_flight[0] = NEW0(Values, 1);
         if (b->in_flight[0]) /* if the allocation fails, estimates are lower, and apply defers more */

@@ -13,7 +13,6 @@
  * other one. */
 #pragma once
 
-#include "kvstore/command/command.h"
 #include "kvstore/estimate.h"
 
 enum {

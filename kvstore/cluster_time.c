@@ -12,11 +12,8 @@ enum {
 /* -- Cluster time: monotonic; it runs while there is a leader, and counts a stall as KV_STALL_MS -- */
 
 static void clock_refresh(KvStore *s) {
-        uint64_t now = loop_now_ms(s->loop);
-
-        if (s->clock_runs && s->clock_ms > 0)
-                s->clock_ms += MIN(now - s->clock_at_ms, (uint64_t) KV_STALL_MS);
-        s->clock_at_ms = now;
+        s->clock_ms = kv_cluster_ms(s);
+        s->clock_at_ms = loop_now_ms(s->loop);
 }
 
 void kv_clock_set_running(KvStore *s, bool runs) {
@@ -26,14 +23,11 @@ void kv_clock_set_running(KvStore *s, bool runs) {
                 timer_stop(&s->tick);
         else
                 (void) timer_start(&s->tick, s->loop,
-                                   TICK_MS); /* heartbeats come sooner: nobody is woken for it */
+                                   TICK_MS); /* heartbeats come sooner, so this wakes no idle host */
 }
 
 void kv_clock_on_tick(void *userdata) {
-        KvStore *s = userdata;
-
-        clock_refresh(s);
-        (void) timer_start(&s->tick, s->loop, TICK_MS);
+        kv_clock_set_running(userdata, true);
 }
 
 uint64_t kv_clock_ms(KvStore *s) {

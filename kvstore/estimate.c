@@ -1,6 +1,5 @@
 #include "kvstore/estimate.h"
 
-#include <assert.h>
 #include <stdio.h>
 
 #include "base/table.h"
@@ -60,38 +59,21 @@ void values_add_command(Values *values, const KvCommand *cmd) {
 
 /* -- One command -- */
 
-enum {
-        MADE_SLOTS = 2048,
-        REMOVED_MAX = 16, /* removed directories that are recorded individually */
-};
+enum { REMOVED_MAX = 16 }; /* removed directories that are recorded individually */
 
-/* Directories that earlier writes of the transaction create; usually few directories contain many keys. A
- * directory that is missing from a full table counts as missing from the tree. */
-typedef struct Made {
-        uint64_t slots[MADE_SLOTS]; /* hashes; 0: free */
-        size_t n;
-} Made;
-
-/* Return true if the directory was recorded before. */
-static bool made_add(Made *made, KvBytes dir) {
-        uint64_t hash = hash_of(dir);
-        size_t i = hash & (MADE_SLOTS - 1);
-
-        while (made->slots[i] != 0 && made->slots[i] != hash)
-                i = (i + 1) & (MADE_SLOTS - 1);
-        if (made->slots[i] == hash)
+/* Record a directory that an earlier write of the transaction creates. Return true if it was recorded before.
+ * A directory that is missing from a full table counts as missing from the tree. */
+static bool made_add(Values *made, KvBytes dir) {
+        if (values_size(made, dir) > 0)
                 return true;
-        if (made->n >= MADE_SLOTS / 4 * 3)
-                return false;
-        made->slots[i] = hash;
-        made->n++;
+        values_put(made, dir, 1, VALUES_SLOTS / 4 * 3);
         return false;
 }
 
 /* The effect of a transaction's earlier writes on later ones, which the tree does not contain yet. */
 typedef struct Earlier {
-        Values values; /* written */
-        Made made;
+        Values values;                /* written */
+        Values made;                  /* directories; usually few contain many keys */
         KvBytes removed[REMOVED_MAX]; /* directories */
         size_t n_removed;             /* beyond REMOVED_MAX any directory may be removed */
         bool removes;                 /* a node was removed */
@@ -231,11 +213,10 @@ static int count_one(void *userdata, const KvNode *node, bool below) {
         return !estimate_is_over(e);
 }
 
+/* Stop at the first node below. */
 static int pass_one(void *userdata, const KvNode *node, bool below) {
-        Estimate *e = userdata;
-
-        estimate_count_nodes(e, 1);
-        return !below && !estimate_is_over(e);
+        estimate_count_nodes(userdata, 1);
+        return !below && !estimate_is_over(userdata);
 }
 
 static int tree_index(const Estimate *e, uint64_t *ret) {
@@ -315,7 +296,8 @@ static int estimate_delete(Estimate *e, const KvCommand *cmd, const KvNode *node
                 }
                 if (node && node->dir)
                         earlier_add_removed(e->earlier, cmd->key);
-                e->earlier->made = (Made) {};
+                if (e->earlier->made.n > 0)
+                        e->earlier->made = (Values) {};
         }
         if (e->earlier)
                 e->earlier->removes = true;
@@ -328,10 +310,11 @@ static int estimate_delete(Estimate *e, const KvCommand *cmd, const KvNode *node
 }
 
 /* Estimate a write that creates or replaces a node. */
-static int estimate_write(Estimate *e, const KvCommand *cmd, const KvNode *node, size_t old, size_t removed) {
+static int estimate_write(Estimate *e, const KvCommand *cmd, const KvNode *node, size_t old, size_t removed,
+                          const Cost *quoted) {
         bool refresh = cmd->refresh && cmd->op != KV_CREATE, makes = cmd->op != KV_UPDATE;
         bool gone = removed <= cmd->key.size, unsure = !node || gone || (e->earlier && e->earlier->removes);
-        Cost quoted = {}, change = {};
+        Cost change = {};
         LongGroup *group;
         int r;
 
@@ -344,8 +327,6 @@ static int estimate_write(Estimate *e, const KvCommand *cmd, const KvNode *node,
                         return r;
                 group->n++;
         }
-        if (cmd->has_prev_value)
-                cost_bytes(&quoted, 4ull * (cmd->prev_value.size + old));
         cost_change(&change, &(CostChange) { .key = cmd->key.size,
                                              .size = refresh ? old : cmd->value.size,
                                              .old = old,
@@ -353,7 +334,7 @@ static int estimate_write(Estimate *e, const KvCommand *cmd, const KvNode *node,
                                              .expired = (node && node->expires_ms > 0) ||
                                                         (e->earlier && e->earlier->expires),
                                              .expires = cmd->has_ttl });
-        cost_add(&e->result.cost, quoted.total > change.total ? &quoted : &change);
+        cost_add(&e->result.cost, quoted->total > change.total ? quoted : &change);
         estimate_made(e, cmd->key.size, refresh ? old : cmd->value.size, cmd->has_ttl);
         if (e->earlier)
                 e->earlier->expires |= cmd->has_ttl;
@@ -370,15 +351,15 @@ static int estimate_one(Estimate *e, const KvCommand *cmd) {
         r = estimate_get(e, cmd->key, &node);
         if (r < 0 && r != -ENOENT)
                 return r;
-        old = old_size(e, cmd->key, r == 0 ? &node : NULL);
-        if (cmd->op != KV_DELETE)
-                return estimate_write(e, cmd, r == 0 ? &node : NULL, old, removed);
         there = r == 0;
+        old = old_size(e, cmd->key, there ? &node : NULL);
+        if (cmd->has_prev_value) /* in the message of a failed comparison */
+                cost_bytes(&quoted, 4ull * (cmd->prev_value.size + old));
+        if (cmd->op != KV_DELETE)
+                return estimate_write(e, cmd, there ? &node : NULL, old, removed, &quoted);
         r = there ? 0 : estimate_parents(e, cmd->key, false, removed);
         if (r < 0)
                 return r;
-        if (cmd->has_prev_value)
-                cost_bytes(&quoted, 4ull * (cmd->prev_value.size + old));
         cost_add(&e->result.cost, &quoted);
         return estimate_delete(e, cmd, there ? &node : NULL, old);
 }

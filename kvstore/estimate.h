@@ -6,12 +6,11 @@
  * estimate reads no more of the tree than apply does. */
 #pragma once
 
-#include "kvstore/command/command.h"
 #include "kvstore/command/cost.h"
 #include "kvstore/tree/tree.h"
 
 enum {
-        VALUES_SLOTS = 1024,    /* a power of two */
+        VALUES_SLOTS = 2048,    /* a power of two */
         VALUES_SIZE_MIN = 1024, /* bytes; smaller values have no slot */
         COUNTED_SLOTS = 32,     /* a power of two */
         COUNTED_MS = 1000,      /* a count is repeated after this time */
@@ -35,7 +34,7 @@ void values_add_command(Values *values, const KvCommand *cmd);
 
 /* Directories whose count ended an estimate, so that a repeated command needs no second count. */
 typedef struct Counted {
-        struct {
+        struct CountedSlot {
                 uint64_t hash;          /* of the key; 0: free */
                 uint64_t at_ms, index;  /* time, and index of the tree */
                 uint64_t cost, counted; /* at the end of the count: lower bounds for the directory */

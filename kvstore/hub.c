@@ -1,9 +1,6 @@
 #include "kvstore/hub.h"
 
-#include <assert.h>
-#include <errno.h>
-#include <sys/queue.h>
-
+#include "kvstore/apply/events.h"
 #include "kvstore/hub_places.h"
 #include "kvstore/hub_window.h"
 
@@ -15,21 +12,13 @@ struct KvWatch {
         LIST_ENTRY(KvWatch) at_place;
         LIST_ENTRY(KvWatch) all; /* with a place */
         TAILQ_ENTRY(KvWatch) ready_entries;
-        bool recursive, internal, hidden_rule, refreshes, once;
-        bool ready; /* something is to be delivered */
+        KvWatchOptions options; /* 'key' is the copy below */
+        bool ready;             /* something is to be delivered */
         bool calling, closed, cleared;
-        uint64_t since;
         KvWatchEvent **pending;
         size_t first, n_pending, capacity;
-        size_t key_size;
         char key[];
 };
-
-/* An event whose watchers are still to be found. */
-typedef struct Unsearched {
-        KvWatchEvent *event;
-        STAILQ_ENTRY(Unsearched) entries;
-} Unsearched;
 
 struct Hub {
         Loop *loop;
@@ -38,8 +27,8 @@ struct Hub {
         LIST_HEAD(, KvWatch) all;
         TAILQ_HEAD(, KvWatch) ready;
         unsigned n_watches;
-        uint64_t index;                       /* of the last event */
-        STAILQ_HEAD(, Unsearched) unsearched; /* in order */
+        uint64_t index;                         /* of the last event */
+        STAILQ_HEAD(, KvWatchEvent) unsearched; /* whose watchers are still to be found, in order */
         size_t n_unsearched;
         uint64_t unsearched_bytes;
         uint64_t visits; /* what the search has cost in this turn of the loop */
@@ -70,7 +59,7 @@ static void watch_make_ready(KvWatch *watch) {
         if (watch->ready)
                 return;
         watch->ready = true;
-        if (watch->internal) /* clients with many events do not delay the daemon's own components */
+        if (watch->options.internal) /* clients with many events do not delay the daemon's own components */
                 TAILQ_INSERT_HEAD(&hub->ready, watch, ready_entries);
         else
                 TAILQ_INSERT_TAIL(&hub->ready, watch, ready_entries);
@@ -87,7 +76,7 @@ static void watch_attach(KvWatch *watch, Place *place) {
         Hub *hub = watch->hub;
 
         watch->place = place;
-        if (watch->recursive)
+        if (watch->options.recursive)
                 LIST_INSERT_HEAD(&place->recursive, watch, at_place);
         else
                 LIST_INSERT_HEAD(&place->exact, watch, at_place);
@@ -132,7 +121,7 @@ static void watch_clear(KvWatch *watch) {
 }
 
 static void watch_queue(KvWatch *watch, KvWatchEvent *event) {
-        if (watch->once && watch->n_pending > 0)
+        if (watch->options.once && watch->n_pending > 0)
                 return;
         if (watch->n_pending == HUB_PENDING_MAX ||
             GROW(watch->pending, watch->capacity, watch->first + watch->n_pending + 1) < 0) {
@@ -159,26 +148,23 @@ static KvWatchEvent *watch_pop(KvWatch *watch) {
 
 bool kv_watch_is_current(const KvWatch *watch) {
         return watch->n_pending == 0 && !watch->cleared &&
-               (STAILQ_EMPTY(&watch->hub->unsearched) || watch->since > watch->hub->index);
+               (STAILQ_EMPTY(&watch->hub->unsearched) || watch->options.since > watch->hub->index);
 }
 
 bool kv_watch_progress(const KvWatch *watch, uint64_t *index) {
-        const Unsearched *first = STAILQ_FIRST(&watch->hub->unsearched);
+        const KvWatchEvent *first = STAILQ_FIRST(&watch->hub->unsearched);
 
         if (watch->n_pending > 0 || watch->cleared)
                 return false;
-        if (first && first->event->event.index >= watch->since)
-                *index = MIN(*index, first->event->event.index - 1);
+        if (first && first->event.index >= watch->options.since)
+                *index = MIN(*index, first->event.index - 1);
         return true;
 }
 
-static KvBytes watch_key(const KvWatch *watch) {
-        return (KvBytes) { watch->key, watch->key_size };
-}
-
 static bool watch_may_see(const KvWatch *watch, const KvEvent *event) {
-        return !watch->cleared && (watch->refreshes || !event->refresh) && event->index >= watch->since &&
-               (watch->internal || !kv_path_is_ours(event->node.key));
+        return !watch->cleared && (watch->options.refreshes || !event->refresh) &&
+               event->index >= watch->options.since &&
+               (watch->options.internal || !kv_path_is_ours(event->node.key));
 }
 
 static bool event_ends_dir(const KvEvent *event) {
@@ -187,14 +173,14 @@ static bool event_ends_dir(const KvEvent *event) {
 
 /* The whole rule, for an event of the window. Whether the watched key existed then is not known any more. */
 static bool watch_wants(const KvWatch *watch, const KvEvent *event) {
-        KvBytes key = watch_key(watch);
+        KvBytes key = watch->options.key;
 
         if (!watch_may_see(watch, event))
                 return false;
         if (kv_bytes_equal(event->node.key, key))
                 return true;
-        if (watch->recursive && kv_path_is_below(event->node.key, key))
-                return !watch->hidden_rule || !kv_path_hidden_from(event->node.key, key);
+        if (watch->options.recursive && kv_path_is_below(event->node.key, key))
+                return !watch->options.hidden_rule || !kv_path_hidden_from(event->node.key, key);
         return event_ends_dir(event) && kv_path_is_below(key, event->node.key);
 }
 
@@ -205,7 +191,7 @@ static void queue_for(Hub *hub, const struct PlaceWatches *watches, KvWatchEvent
 
         LIST_FOREACH(watch, watches, at_place) {
                 hub->visits++;
-                if (watch_may_see(watch, &event->event) && !(hidden && watch->hidden_rule))
+                if (watch_may_see(watch, &event->event) && !(hidden && watch->options.hidden_rule))
                         watch_queue(watch, event);
         }
 }
@@ -275,24 +261,12 @@ static void hub_search(Hub *hub, KvWatchEvent *event) {
 }
 
 static void unsearched_drop_first(Hub *hub) {
-        Unsearched *u = STAILQ_FIRST(&hub->unsearched);
+        KvWatchEvent *e = STAILQ_FIRST(&hub->unsearched);
 
-        STAILQ_REMOVE_HEAD(&hub->unsearched, entries);
+        STAILQ_REMOVE_HEAD(&hub->unsearched, unsearched);
         hub->n_unsearched--;
-        hub->unsearched_bytes -= sizeof(Unsearched) + hub_event_size(&u->event->event);
-        hub_event_unref(u->event);
-        free(u);
-}
-
-/* Search for the watchers of the events that wait for it, as many as one turn of the loop allows. */
-static void search_in_turn(Hub *hub) {
-        Unsearched *u;
-
-        while (hub->visits < HUB_VISITS_PER_TURN && (u = STAILQ_FIRST(&hub->unsearched))) {
-                hub_search(hub, u->event);
-                unsearched_drop_first(hub);
-        }
-        loop_count(hub->loop, hub->visits, 0);
+        hub->unsearched_bytes -= hub_event_size(&e->event);
+        hub_event_unref(e);
 }
 
 /* Clear the watches: not every event reaches them. They may start again from the window. */
@@ -303,22 +277,19 @@ static void clear_watches(Hub *hub, bool once_too) {
         while (!STAILQ_EMPTY(&hub->unsearched))
                 unsearched_drop_first(hub);
         LIST_FOREACH(watch, &hub->all, all)
-        if (once_too || !watch->once || watch->n_pending == 0)
+        if (once_too || !watch->options.once || watch->n_pending == 0)
                 watch_clear(watch);
 }
 
 static void search_later(Hub *hub, KvWatchEvent *event) {
-        uint64_t bytes = sizeof(Unsearched) + hub_event_size(&event->event);
-        Unsearched *u = NEW0(Unsearched, 1);
+        uint64_t bytes = hub_event_size(&event->event);
 
-        if (!u || hub->n_unsearched == HUB_PENDING_MAX ||
-            hub->unsearched_bytes + bytes > HUB_UNSEARCHED_BYTES) {
-                free(u);
+        if (hub->n_unsearched == HUB_PENDING_MAX || hub->unsearched_bytes + bytes > HUB_UNSEARCHED_BYTES) {
                 clear_watches(hub, false);
                 return;
         }
-        u->event = hub_event_ref(event);
-        STAILQ_INSERT_TAIL(&hub->unsearched, u, entries);
+        event->refs++;
+        STAILQ_INSERT_TAIL(&hub->unsearched, event, unsearched);
         hub->n_unsearched++;
         hub->unsearched_bytes += bytes;
         loop_defer(hub->loop, &hub->deliver);
@@ -326,12 +297,9 @@ static void search_later(Hub *hub, KvWatchEvent *event) {
 
 /* -- Publishing -- */
 
-static HubWindow *window_of(Hub *hub, const KvEvent *event) {
-        return &hub->windows[kv_path_is_ours(event->node.key) ? TREE_WINDOW_OURS : TREE_WINDOW_USERS];
-}
-
 void hub_publish(Hub *hub, const KvEvent *event) {
-        KvWatchEvent *e = hub_window_add(window_of(hub, event), event);
+        bool ours = kv_path_is_ours(event->node.key);
+        KvWatchEvent *e = hub_window_add(&hub->windows[ours ? TREE_WINDOW_OURS : TREE_WINDOW_USERS], event);
         uint64_t visits = hub->visits;
 
         if (!e) {
@@ -354,21 +322,33 @@ void hub_cleared(Hub *hub, uint64_t index) {
         clear_watches(hub, true);
 }
 
-void hub_set_oldest(Hub *hub, uint64_t oldest_users, uint64_t oldest_ours) {
-        hub->windows[TREE_WINDOW_USERS].oldest = oldest_users;
-        hub->windows[TREE_WINDOW_OURS].oldest = oldest_ours;
-}
+static int hub_load_event(void *userdata, uint64_t index, KvBytes bytes) {
+        HubWindow *w = userdata;
+        KvWatchEvent *e;
+        KvEvent event;
+        int r;
 
-int hub_load_event(Hub *hub, const KvEvent *event) {
-        HubWindow *w = window_of(hub, event);
-        KvWatchEvent *e = hub_window_add(w, event);
-
+        r = event_decode(index, bytes.data, bytes.size, &event);
+        if (r < 0)
+                return r;
+        e = hub_window_add(w, &event);
         if (!e) {
-                hub_window_clear(w, event->index);
+                hub_window_clear(w, index);
                 return -ENOMEM;
         }
         hub_event_unref(e);
-        return 0;
+        return 1;
+}
+
+int hub_load(Hub *hub, TreeTxn *txn) {
+        TreeMeta meta;
+        int r = tree_meta(txn, &meta);
+
+        for (unsigned i = 0; r >= 0 && i < _TREE_WINDOW_MAX; i++) {
+                hub->windows[i].oldest = meta.windows[i].oldest;
+                r = tree_events(txn, i, hub_load_event, &hub->windows[i]);
+        }
+        return r;
 }
 
 /* -- Delivery -- */
@@ -382,16 +362,17 @@ static void deliver_one(KvWatch *watch) {
         watch->calling = true;
         if (watch->cleared) {
                 watch_detach(watch);
-                watch->ops->on_cleared(watch->userdata, oldest_for(hub, watch_key(watch), watch->internal),
+                watch->ops->on_cleared(watch->userdata,
+                                       oldest_for(hub, watch->options.key, watch->options.internal),
                                        hub->index);
                 watch->closed = true;
         } else {
                 event = watch_pop(watch);
-                if (watch->once)
+                if (watch->options.once)
                         watch_detach(watch);
                 watch->ops->on_event(watch->userdata, event);
                 hub_event_unref(event);
-                watch->closed |= watch->once;
+                watch->closed |= watch->options.once;
         }
         watch->calling = false;
 
@@ -406,7 +387,11 @@ static void hub_deliver(void *userdata) {
         uint64_t before;
 
         hub->visits = 0;
-        search_in_turn(hub);
+        while (hub->visits < HUB_VISITS_PER_TURN && !STAILQ_EMPTY(&hub->unsearched)) {
+                hub_search(hub, STAILQ_FIRST(&hub->unsearched));
+                unsearched_drop_first(hub);
+        }
+        loop_count(hub->loop, hub->visits, 0);
         before = turn_work_bytes(&loop_turns(hub->loop)->now);
         for (unsigned n = 0; n < HUB_WAKE_PER_TURN && !TAILQ_EMPTY(&hub->ready) &&
                              turn_work_bytes(&loop_turns(hub->loop)->now) - before < HUB_WORK_PER_TURN;
@@ -424,10 +409,10 @@ static void watch_read_windows(KvWatch *watch) {
         size_t at[_TREE_WINDOW_MAX];
 
         for (size_t i = 0; i < _TREE_WINDOW_MAX; i++)
-                at[i] = window_concerns(i, watch_key(watch), watch->internal) ?
-                                hub_window_find(&hub->windows[i], watch->since) :
+                at[i] = window_concerns(i, watch->options.key, watch->options.internal) ?
+                                hub_window_find(&hub->windows[i], watch->options.since) :
                                 hub->windows[i].n;
-        while (!watch->cleared && !(watch->once && watch->n_pending > 0)) {
+        while (!watch->cleared && !(watch->options.once && watch->n_pending > 0)) {
                 KvWatchEvent *first = NULL;
                 size_t from = 0;
 
@@ -469,24 +454,16 @@ int hub_watch(Hub *hub, const KvWatchOptions *options, const KvWatchOps *ops, vo
         }
         if (options->absent && place->absent_from == 0)
                 place->absent_from = MAX(hub->index, (uint64_t) 1);
-        *watch = (KvWatch) {
-                .hub = hub,
-                .ops = ops,
-                .userdata = userdata,
-                .recursive = options->recursive,
-                .internal = options->internal,
-                .hidden_rule = options->hidden_rule,
-                .refreshes = options->refreshes,
-                .once = options->once,
-                .key_size = options->key.size,
-                .since = options->since > 0 ? options->since : hub->index + 1,
-        };
-        memcpy(watch->key, options->key.data, options->key.size);
+        *watch = (KvWatch) { .hub = hub, .ops = ops, .userdata = userdata, .options = *options };
+        watch->options.key.data = memcpy(watch->key, options->key.data, options->key.size);
+        if (options->since == 0)
+                watch->options.since = hub->index + 1;
         watch_attach(watch, place);
         if (options->since > 0) {
                 watch_read_windows(watch);
-                watch->since = MAX(watch->since,
-                                   hub->index + 1); /* the windows had the events that are not searched yet */
+                watch->options.since = MAX(
+                        watch->options.since,
+                        hub->index + 1); /* the windows had the events that are not searched yet */
         }
         *ret = watch;
         return 0;
@@ -511,7 +488,6 @@ int hub_new(Hub **ret, Loop *loop, size_t window, uint64_t index) {
         if (!hub)
                 return -ENOMEM;
         *hub = (Hub) { .loop = loop, .index = index, .deliver = DEFERRED(hub_deliver, hub) };
-        LIST_INIT(&hub->all);
         TAILQ_INIT(&hub->ready);
         STAILQ_INIT(&hub->unsearched);
         r = places_init(&hub->places);

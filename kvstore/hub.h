@@ -9,10 +9,6 @@
  * costs no user the position in the window. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "io/loop.h"
 #include "kvstore/tree/tree.h"
 #include "kvstore/watch.h"
@@ -46,10 +42,9 @@ void hub_publish(Hub *hub, const KvEvent *event);
 /* A snapshot replaced the tree: end all watches, and empty the windows. */
 void hub_cleared(Hub *hub, uint64_t index);
 
-/* Load the windows from the tree (kvstore/events.c): they begin at these indexes, and have these events,
- * which are not delivered. 0 or -ENOMEM, which leaves the windows shorter. */
-void hub_set_oldest(Hub *hub, uint64_t oldest_users, uint64_t oldest_ours);
-int hub_load_event(Hub *hub, const KvEvent *event);
+/* Fill the empty windows from the tree, so that watches continue across a restart or a transfer. These events
+ * are not delivered. A failure leaves the windows shorter. */
+int hub_load(Hub *hub, TreeTxn *txn);
 
 unsigned hub_watches(const Hub *hub);
 size_t hub_window_bytes(const Hub *hub); /* memory of the events in the windows, with their encoded forms */

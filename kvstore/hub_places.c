@@ -1,8 +1,5 @@
 #include "kvstore/hub_places.h"
 
-#include <assert.h>
-#include <errno.h>
-
 /* One table holds the children of all places. The key of a place is the beginning of its path, up to the end
  * of the first segment behind its parent's path: no two children of one parent share it. A place without
  * watches and with fewer than two children is removed. */
@@ -43,9 +40,6 @@ static Place *place_new(Places *places, KvBytes path) {
 
         if (!place)
                 return NULL;
-        LIST_INIT(&place->children);
-        LIST_INIT(&place->exact);
-        LIST_INIT(&place->recursive);
         place->size = path.size;
         if (path.size > 0)
                 memcpy(place->path, path.data, path.size);

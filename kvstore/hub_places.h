@@ -6,8 +6,6 @@
  * proportion to the length of its path, and no table for each segment. */
 #pragma once
 
-#include <sys/queue.h>
-
 #include "base/table.h"
 #include "kvstore/watch.h"
 

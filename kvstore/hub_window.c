@@ -1,21 +1,12 @@
 #include "kvstore/hub_window.h"
 
-#include <errno.h>
-
-#include "kvstore/events.h"
+#include "kvstore/apply/events.h"
 
 /* -- Events -- */
 
 size_t hub_event_size(const KvEvent *e) {
         return sizeof(KvWatchEvent) + e->node.key.size + e->node.value.size +
                (e->has_prev ? e->prev.value.size : 0);
-}
-
-static char *event_store(char *at, KvBytes *bytes) {
-        if (bytes->size > 0)
-                memcpy(at, bytes->data, bytes->size);
-        bytes->data = at;
-        return at + bytes->size;
 }
 
 static KvWatchEvent *event_new(HubWindow *window, const KvEvent *event) {
@@ -25,10 +16,10 @@ static KvWatchEvent *event_new(HubWindow *window, const KvEvent *event) {
         if (!e)
                 return NULL;
         *e = (KvWatchEvent) { .refs = 1, .event = *event };
-        at = event_store((char *) (e + 1), &e->event.node.key);
-        at = event_store(at, &e->event.node.value);
+        at = (char *) (e + 1);
+        kv_node_place(&at, &e->event.node);
         if (event->has_prev) {
-                (void) event_store(at, &e->event.prev.value);
+                kv_bytes_place(&at, &e->event.prev.value);
                 e->event.prev.key = e->event.node.key;
         }
         return e;

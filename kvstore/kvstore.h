@@ -1,14 +1,10 @@
-/* The door of the store: read, propose, watch; the same on a leader, a follower, and (later) a host without a
- * replica.
+/* The public interface of the store: read, propose, watch. It is the same on a leader, on a follower, and
+ * (later) on a host without a replica.
  *
- * A proposal goes into the leader's log, here or by a session to the leader; its answer comes when this host
- * has applied it: who writes here reads here what he wrote. Order inside: tree first, then those who
- * proposed, then those who watch. */
+ * A proposal goes into the leader's log, directly or by a session to the leader. Its result arrives when this
+ * host has applied it, so that a later read on this host contains the write. Order inside: the tree, then
+ * proposers, then watchers. */
 #pragma once
-
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 
 #include "base/error.h"
 #include "base/sizes.h"
@@ -38,15 +34,14 @@ typedef enum KvMemberRole {
 } KvMemberRole;
 
 const char *kv_role_name(KvRole role);
-const char *kv_member_role_name(KvMemberRole seat);
+const char *kv_member_role_name(KvMemberRole role);
 
 typedef struct KvMember {
         uint64_t raft_id;
         char address[ADDRESS_SIZE];
-        KvMemberRole seat;
-        uint64_t match; /* on the leader: what it is known to hold durably; 0 elsewhere */
-        bool reachable; /* a session to it is open, and its kernel was heard lately (always true for
-                           ourselves) */
+        KvMemberRole role;
+        uint64_t match; /* on the leader: the highest index that it is known to hold durably; 0 elsewhere */
+        bool reachable; /* a session is open, and its kernel has answered recently; this host always is */
 } KvMember;
 
 enum { KV_MEMBERS_MAX = 16 };
@@ -59,52 +54,47 @@ typedef struct KvState {
         uint64_t raft_id, cluster_id, lineage;
         uint64_t index, raft_index; /* the store's, and Raft's last applied */
         uint64_t commit;
-        uint64_t cluster_ms; /* cluster time now, as this host reckons it */
+        uint64_t cluster_ms; /* cluster time now, as this host extrapolates it */
         KvMember members[KV_MEMBERS_MAX];
         size_t n_members, n_voters, n_voters_reachable;
-        bool differs, undecided; /* our tree from the majority's, and will be exchanged; the replicas' trees,
-                                    without a majority */
-        bool refuses;  /* it cannot store the tree that the leader sends, and does not follow without it */
-        bool stopped;  /* the replica has failed, and will try again; what it had can be read */
-        bool forwards; /* and a leader is heard, who is asked for writes: this host shows nothing older than
-                          what it wrote */
-        bool lost;     /* and what it had acknowledged is gone: it waits for kv_joined() */
-        bool founded;  /* this start of this host has founded the cluster */
-        char problem[320];         /* why this host serves no writes, "" if it does */
-        uint64_t stale_ms;         /* kv_stale_ms() */
+        bool differs;      /* this tree differs from the majority's, and will be replaced */
+        bool undecided;    /* the replicas' trees differ, without a majority */
+        bool refuses;      /* this host cannot store the tree that the leader sends, and needs it to follow */
+        bool stopped;      /* the replica has failed, and recovers later; its tree can be read */
+        bool lost;         /* stopped, and acknowledged data is gone: it waits for kv_joined() */
+        bool founded;      /* this start of this host has founded the cluster */
+        char problem[320]; /* the reason why this host serves no writes; "" if it does */
+        uint64_t stale_ms; /* kv_stale_ms() */
         unsigned level, level_max; /* feature level of the tree; of this program */
-        uint64_t floor; /* this host has shown states up to at most this index, and must not show its tree
-                           yet; 0: it may */
-        bool unserved;  /* it does not know of having shown any: a majority has to confirm its tree first */
+        uint64_t floor; /* bound of the states served so far, which the tree has not reached; 0: it is served
+                         */
+        bool unserved;  /* no state is known to have been served: a majority has to confirm the tree first */
 } KvState;
 
 typedef struct KvEvents {
-        void (*on_state)(void *userdata); /* role, leader, term or members changed; ask kv_state() */
+        void (*on_state)(void *userdata); /* role, leader, term or members have changed: see kv_state() */
         void (*on_reset)(
-                void *userdata); /* a snapshot replaced the tree: read all anew (watches are cleared too) */
-        /* The replica had to stop (disk full, corrupt, conflict): one sentence. The daemon goes on without
-         * it; on_state tells that kv_state().stopped is over. */
+                void *userdata); /* a snapshot replaced the tree, and watches are cleared: read again */
+        /* The replica had to stop (disk full, corrupt, conflict), for 'reason'. The daemon continues without
+         * it; on_state() reports the end of kv_state().stopped. */
         void (*on_failed)(void *userdata, int error, const char *reason);
         void (*on_gone)(void *userdata); /* of an opening that failed: see kv_open(); may be NULL */
         void *userdata;
 } KvEvents;
 
 typedef struct KvOptions {
-        const char *tree_path;       /* folder for LMDB, its checkpoint and what comes in; made if absent */
-        const char *read_bound_path; /* folder for the record of what was shown (kvstore/read_bound.h); NULL:
-                                   nothing is recorded */
+        const char *tree_path;       /* directory of the tree, its checkpoint and received copies */
+        const char *read_bound_path; /* directory of the read bound (kvstore/read_bound.h); NULL: no record */
         Disk *log_disk;              /* raft/: borrowed */
-        /* Borrowed, until the store is closed; NULL: alone for ever. The store registers its frame types
-         * (kvstore/command/peer_frames.h), and says cluster id, lineage, Raft id and start number in our
-         * hello. Whom to dial is the caller's business: all members that kv_state() names, besides whom it
-         * knows itself.
-         */
+        /* Borrowed until the store is closed; NULL: the only host forever. The store registers its frame
+         * types (kvstore/command/peer_frames.h), and puts cluster id, lineage, Raft id and start number into
+         * the handshake. The caller has to dial all members of kv_state(), and the hosts of its own
+         * configuration. */
         Peers *peers;
         char machine_id[MACHINE_ID_SIZE], boot_id[BOOT_ID_SIZE];
-        char hardware_id[HARDWARE_ID_SIZE]; /* 32 hex digits of the mainboard's, "": not known; a raft folder
-                                 does not open on another one */
-        char address[ADDRESS_SIZE];         /* our peer door, "" if none (then we can only be alone) */
-        bool join; /* no cluster remembered: wait to be let in by a host that peers can reach, found none */
+        char hardware_id[HARDWARE_ID_SIZE]; /* of the mainboard, "": unknown; a log opens on no other one */
+        char address[ADDRESS_SIZE];         /* of the peer listener, "": none, and no other member */
+        bool join;            /* without a cluster on disk: wait for kv_joined(), do not found one */
         uint64_t quota;       /* users' bytes; 0: 256 MiB */
         uint64_t quota_nodes; /* users' nodes; 0: as many as their bytes allow */
         unsigned level_max;   /* for tests: the feature level that this program is to know at most; 0:
@@ -119,39 +109,35 @@ typedef struct KvOptions {
         KvEvents events;
 } KvOptions;
 
-/* In 'tree_path'. Where it is missing, the next opening makes the tree again of checkpoint and log. */
+/* In 'tree_path'. Without this file, the next opening rebuilds the tree from checkpoint and log. */
 #define KV_TREE_TRUSTED "trusted"
 
-/* Opens log and tree, rebuilds the tree from checkpoint and log where it cannot be trusted, starts Raft.
- * Corruption, somebody else's folder, a second daemon: a sentence that names file and remedy, and a negative
- * errno. A damaged log opens where there are others: kv_state().lost, with the same sentence.
+/* Open log and tree, rebuild the tree from checkpoint and log if it is not trusted, and start Raft. On
+ * corruption, a directory of another host, or a second daemon: a negative errno, and a message that names
+ * file and remedy. A corrupt log opens if there are other members: kv_state().lost, with the same message.
  *
- * Where an opening fails late, *ret is set: that store is on its way out, and nothing may be asked of it.
- * Disk and peers have to stay until on_gone has told, once and from the loop, that nothing of it is in flight
- * any more. */
+ * If an opening fails late, *ret is set: that store is closing, and must not be used. Disk and peers have to
+ * stay until on_gone() reports, once and from the loop, that nothing is in flight any more. */
 int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err);
-/* Hands leadership over if we lead (at most 1 s), then closes; 'closed' comes once from the loop, after which
- * *store is gone. Proposals in flight are answered KV_UNKNOWN first (KV_NO_LEADER where nothing happened),
- * reads under way KV_UNKNOWN. Watches have to be closed by their owners before this call. */
+/* Transfer leadership if this host leads (at most 1 s), then close. 'closed' is called once, from the loop;
+ * then *store is gone. Proposals in flight are answered KV_UNKNOWN first (KV_NO_LEADER if they had no
+ * effect), pending reads KV_UNKNOWN. The owners of watches have to close them before this call. */
 void kv_close(KvStore *store, void (*closed)(void *userdata), void *userdata);
 
-/* For simulation: gone at once, as by a crash; nothing is said, written, waited for or answered. Work of ours
- * that is in flight off the loop must never come back; each KvSync under way still exists, or was cancelled.
- */
+/* For simulation: free the store at once, as a crash does, without a message, a write, a wait or an answer.
+ * Its work in flight off the loop must never return; each pending KvSync still exists, or was cancelled. */
 KvStore *kv_crash(KvStore *store); /* NULL allowed; returns NULL */
 
 void kv_state(const KvStore *store, KvState *ret);
 
-/* What each answer to a client says of this replica, and whose tree it shows: of kv_state() what costs
- * nothing, since no session is asked. */
+/* The part of kv_state() that each answer to a client contains. It needs no state of sessions. */
 typedef struct KvPosition {
         uint64_t cluster_id, lineage, raft_index, term;
 } KvPosition;
 
 void kv_position(const KvStore *store, KvPosition *ret);
 
-/* What this replica has applied since it was opened, by the action that was asked for; our own keys are not
- * counted. */
+/* What this replica has applied since it was opened, by the requested action, without fleet's own keys. */
 typedef struct KvCounts {
         uint64_t done[_KV_ACTION_MAX], refused[_KV_ACTION_MAX];
         Cost cost, cost_max; /* of all entries that were applied; of the costliest one
@@ -169,15 +155,14 @@ void kv_counts(const KvStore *store, KvCounts *ret);
  * Answers come by callbacks: a host without a replica will get them from another host. A component that
  * answers clients checks kv_can_serve() first. */
 
-/* False while this host's tree may be older than what it showed before its last start: then kv_sync() first,
- * or refuse. */
+/* Return false while the tree may be older than a state that this host served before: call kv_sync() first,
+ * or reject. */
 bool kv_can_serve(const KvStore *store);
-/* How long this replica has been without a leader, once that is KV_STALE_MS or more; else 0: it answers with
- * what is old. */
+/* Return the time without a leader, in which reads return old state; 0: less than KV_STALE_MS. */
 uint64_t kv_stale_ms(const KvStore *store);
 enum { KV_STALE_MS = 3000 };
 uint64_t kv_index(const KvStore *store);
-uint64_t kv_cluster_ms(const KvStore *store); /* cluster time now, as this host reckons it; never backward */
+uint64_t kv_cluster_ms(const KvStore *store); /* cluster time now, extrapolated; never backward */
 
 /* What was read at one key. Borrowed for the call. */
 typedef struct KvFound {
@@ -201,13 +186,10 @@ typedef struct KvGet {
 /* Read the node at get->key. A local tree answers before this call returns. */
 void kv_get(KvStore *store, KvGet *get);
 
-/* Visit one node: > 0 continues, 0 stops, < 0 fails. */
-typedef int (*KvVisit)(void *userdata, const KvNode *node);
-
 /* A part of the tree. The keys are borrowed until KvListOps.free. */
 typedef struct KvRange {
-        KvBytes key;         /* what lies below it */
-        KvBytes after;       /* from behind this key on, which need not exist any more; empty: all */
+        KvBytes key;         /* the nodes below it */
+        KvBytes after;       /* nodes after this key only, which need not exist any more; empty: all */
         bool recursive;      /* false: direct children only */
         bool without_key;    /* the node at 'key' itself is not read */
         uint64_t visits_max; /* nodes that may be read on the loop; 0: any */
@@ -257,15 +239,14 @@ void kv_sync_cancel(KvStore *store, KvSync *sync);
 
 /* -- Propose -- */
 
-/* 'result' is borrowed for the call. Comes exactly once, never from inside kv_propose(). Result statuses from
- * KV_NO_LEADER on mean that it did not come out of the log; KV_UNKNOWN at the latest 1.5 s after the leader
- * was lost. */
+/* Called exactly once, never from inside kv_propose(). 'result' is borrowed for the call. A status from
+ * KV_NO_LEADER on does not come from the log; KV_UNKNOWN comes at most 1.5 s after the loss of the leader. */
 typedef void (*KvDone)(void *userdata, const KvResult *result);
 
-/* Encodes the command (nothing is borrowed) and sends it on its way. 0, -ENOMEM, or -ESHUTDOWN when the store
- * is closing; refusals come by 'done'. */
+/* Encode the command, and propose it. Return 0, -ENOMEM, or -ESHUTDOWN when the store is closing; rejections
+ * come by 'done'. */
 int kv_propose(KvStore *store, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number);
-void kv_cancel(KvStore *store, uint64_t number); /* 'done' will not be called; the command may still happen */
+void kv_cancel(KvStore *store, uint64_t number); /* without 'done'; the command may still take effect */
 
 /* -- Watch -- */
 
@@ -276,21 +257,16 @@ int kv_watch(KvStore *store, const KvWatchOptions *options, const KvWatchOps *op
 
 /* -- Members: for fleetd/membership on the leader -- */
 
-/* One change at a time (-EBUSY while one is under way, -EREMOTE when not leading). The host was given
- * 'raft_id' and is dialed at 'address'. 'done' is not needed: on_state tells when members changed. -EAGAIN of
- * a promotion: not caught up yet; -EPERM: ourselves (transfer first), or fewer than three voters would be
- * left; -EEXIST, -ENOENT, -EINVAL as they say. */
+/* Propose a change of the configuration. on_state() reports the changed members. One change at a time:
+ * -EBUSY; -EREMOTE: this host does not lead. -EAGAIN of a promotion: the standby has not caught up; -EPERM:
+ * the member is this host (transfer first), or fewer than three voters would remain. -EEXIST, -ENOENT,
+ * -EINVAL. */
 int kv_member_add(KvStore *store, uint64_t raft_id, const char *address); /* as standby */
 int kv_member_promote(KvStore *store, uint64_t raft_id);                  /* standby to voter */
 int kv_member_demote(KvStore *store, uint64_t raft_id); /* voter to standby; one of two, too */
 int kv_member_remove(KvStore *store, uint64_t raft_id);
-/* It is not dialed any more: its address, which no two may have, is free for another one. */
+/* Release the address of a member that is not dialed any more: addresses are unique. */
 int kv_member_vacate(KvStore *store, uint64_t raft_id);
-int kv_transfer(KvStore *store, uint64_t raft_id); /* 0: to whom it fits best */
 
-/* A host that was told its Raft id and cluster (JOINED) becomes a replica that waits to be added; if its own
- * was lost, instead of that. */
+/* Become a replica with an identity of the cluster, which waits to be added; it replaces a lost one. */
 int kv_joined(KvStore *store, uint64_t cluster_id, uint64_t lineage, uint64_t raft_id, Error *err);
-
-/* For simulation and tests: hash of the tree and the applied index it belongs to. */
-int kv_hash(KvStore *store, uint64_t *ret_hash, uint64_t *ret_applied);

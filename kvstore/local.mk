@@ -1,19 +1,19 @@
 noinst_LIBRARIES += kvstore/libkvstore.a
 kvstore_libkvstore_a_SOURCES = \
-	kvstore/kvstore.h kvstore/kvstore.c kvstore/command/peer_frames.h kvstore/apply/applied.h kvstore/apply/applied.c kvstore/kvstore_internal.h kvstore/cluster_time.c kvstore/status.c \
+	kvstore/kvstore.h kvstore/store.c kvstore/serving.h kvstore/command/peer_frames.h kvstore/apply/applied.h kvstore/apply/applied.c kvstore/kvstore_internal.h kvstore/cluster_time.c kvstore/status.c \
 	kvstore/propose.h kvstore/propose.c kvstore/propose_internal.h kvstore/propose_frames.c \
 	kvstore/read_bound.h kvstore/read_bound.c kvstore/offline.h kvstore/offline.c \
 	kvstore/raft/replica.h kvstore/raft/replica.c kvstore/raft/replica_internal.h \
 	kvstore/raft/replica_recovery.c kvstore/raft/replica_reopen.c kvstore/raft/replica_inputs.c kvstore/raft/compaction.c kvstore/raft/replica_ops.c kvstore/raft/replica_status.c kvstore/raft/replica_state.c kvstore/raft/replica_step.c kvstore/raft/serving_tree.c kvstore/raft/leader_contact.c kvstore/raft/leadership.c kvstore/raft/checkpoints.c kvstore/raft/replica_start.c \
 	kvstore/raft/bootstrap.h kvstore/raft/bootstrap.c \
-	kvstore/tree/data_dir.h kvstore/tree/data_dir_internal.h kvstore/tree/data_dir.c \
+	kvstore/tree/data_dir.h kvstore/tree/data_dir_internal.h kvstore/tree/data_dir_live.c \
 	kvstore/tree/data_dir_checkpoint.c kvstore/tree/data_dir_trust.c kvstore/tree/data_dir_files.c kvstore/raft/transfer.h kvstore/raft/transfer.c \
 	kvstore/raft/read_index.h kvstore/raft/read_index.c kvstore/raft/consistency_check.h kvstore/raft/consistency_check.c \
 	kvstore/hub.h kvstore/hub.c kvstore/hub_places.h kvstore/hub_places.c kvstore/hub_window.h kvstore/hub_window.c kvstore/watch.h kvstore/read.c \
 	kvstore/command/replication_stats.h kvstore/command/replication_stats.c kvstore/command/sync.h \
 	kvstore/apply/apply.h kvstore/apply/apply_internal.h kvstore/apply/apply.c kvstore/apply/apply_key.c \
 	kvstore/command/cost.h kvstore/command/cost.c kvstore/apply/long_keys.h kvstore/apply/long_keys.c kvstore/estimate.h kvstore/estimate.c kvstore/budget.h kvstore/budget.c \
-	kvstore/events.h kvstore/events.c \
+	kvstore/apply/events.h kvstore/apply/events.c \
 	kvstore/apply/dedup.h kvstore/apply/dedup.c \
 	kvstore/command/arena.h kvstore/command/arena.c \
 	kvstore/tree/tree.h kvstore/tree/tree.c kvstore/tree/reader.c kvstore/tree/nodes.c kvstore/tree/event_tables.c \

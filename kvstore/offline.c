@@ -1,6 +1,5 @@
 #include "kvstore/offline.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,28 +7,25 @@
 
 #include "base/file.h"
 #include "kvstore/apply/apply.h"
-#include "kvstore/tree/tree.h"
 #include "kvstore/tree/file_checksum.h"
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/raft/core.h"
-
-DEFINE_CLEANUP(Tree *, tree_close);
 
 /* -- The replica on disk -- */
 
 typedef struct Found {
         DataDir data_dir;
         Tree *tree;
+        uint64_t applied; /* by the tree */
         RaftLog *log;
-        RaftEntry *entries; /* after those that the tree holds */
-        size_t n, n_read;
-        uint64_t first;  /* index of the first of them */
-        RaftEntry *read; /* owned; includes 'entries' */
+        RaftEntry *entries; /* owned; the tree holds those up to 'applied' */
+        size_t n;
+        uint64_t first; /* index of the first of them */
         Identity identity;
 } Found;
 
 static void found_done(Found *f) {
-        f->read = raft_log_entries_free(f->read, f->n_read);
+        f->entries = raft_log_entries_free(f->entries, f->n);
         f->log = raft_log_close(f->log, NULL, NULL);
         f->tree = tree_close(f->tree);
         if (f->data_dir.fd >= 0)
@@ -39,19 +35,23 @@ static void found_done(Found *f) {
 
 static void ignore_appended(void *userdata, uint64_t generation, uint64_t last_index) {}
 
-static void ignore_failed(void *userdata, int error, const char *sentence) {}
+static void ignore_failed(void *userdata, int error, const char *message) {}
 
-static int find_log(Found *f, const KvOfflineOptions *o, Error *err) {
+static int find(Found *f, const KvOfflineOptions *o, Error *err) {
         static const RaftLogEvents events = { .appended = ignore_appended, .failed = ignore_failed };
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         TreeMeta meta;
         int r;
 
-        r = tree_begin_read(f->tree, &txn);
-        if (r >= 0)
-                r = tree_meta(txn, &meta);
+        if (access(o->tree_path, F_OK) < 0)
+                return error_set(err, -errno, "this host has no replica: cannot find %s: %s", o->tree_path,
+                                 strerror(errno));
+        r = data_dir_open(&f->data_dir, o->tree_path, o->machine_id, o->boot_id, o->quota, &f->tree, err);
+        if (r < 0)
+                return r;
+        r = tree_read_meta(f->tree, &meta);
         if (r < 0)
                 return error_set(err, r, "cannot read the tree in %s: %s", o->tree_path, strerror(-r));
+        f->applied = meta.applied;
         r = raft_log_open(o->log_disk, o->loop, &(RaftLogOptions) { .applied = meta.applied }, &events, NULL,
                           &f->log, err);
         if (r == -ENOENT)
@@ -61,7 +61,7 @@ static int find_log(Found *f, const KvOfflineOptions *o, Error *err) {
         r = bootstrap_check(&f->data_dir, raft_log_meta(f->log), &f->identity, err);
         if (r < 0)
                 return r;
-        r = raft_log_take_entries(f->log, &f->read, &f->n_read, &f->first);
+        r = raft_log_take_entries(f->log, &f->entries, &f->n, &f->first);
         if (r < 0)
                 return r;
         if (f->first > meta.applied + 1)
@@ -69,60 +69,39 @@ static int find_log(Found *f, const KvOfflineOptions *o, Error *err) {
                                  "the tree in %s ends with entry %" PRIu64
                                  ", but the log begins with %" PRIu64 ": entries are missing",
                                  o->tree_path, meta.applied, f->first);
-        f->entries = f->read;
-        f->n = f->n_read;
-        if (f->first + f->n <= meta.applied + 1) /* the tree has reached the log's end */
-                f->n = 0;
-        else {
-                f->entries += meta.applied + 1 - f->first;
-                f->n -= meta.applied + 1 - f->first;
-                f->first = meta.applied + 1;
-        }
         return 0;
-}
-
-static int find(Found *f, const KvOfflineOptions *o, Error *err) {
-        int r;
-
-        *f = (Found) { .data_dir = { .fd = -1, .checkpoint = { .fd = -1 } } };
-        if (access(o->tree_path, F_OK) < 0)
-                return error_set(err, -errno, "this host has no replica: cannot find %s: %s", o->tree_path,
-                                 strerror(errno));
-        r = data_dir_open(&f->data_dir, o->tree_path, o->machine_id, o->boot_id, o->quota, &f->tree, err);
-        return r < 0 ? r : find_log(f, o, err);
 }
 
 /* -- The tree of a new lineage -- */
 
-static int offline_apply_entry(TreeTxn *txn, uint64_t index, const RaftEntry *e) {
-        switch (e->type) {
-        case RAFT_ENTRY_COMMAND:
-                return apply_batch(txn, index, e->term, e->data, e->size, NULL);
-        case RAFT_ENTRY_CHANGE:
-                return apply_configuration(txn, index, e->term, (KvBytes) { e->data, e->size });
-        default:
-                return apply_empty(txn, index, e->term);
-        }
-}
-
-static int offline_apply_in_txn(Tree *tree, uint64_t index, const RaftEntry *e) {
+static int offline_apply_entry(Tree *tree, uint64_t index, const RaftEntry *e) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         int r;
 
         r = tree_begin_write(tree, &txn);
         if (r < 0)
                 return r;
-        r = offline_apply_entry(txn, index, e);
+        switch (e->type) {
+        case RAFT_ENTRY_COMMAND:
+                r = apply_batch(txn, index, e->term, e->data, e->size, NULL);
+                break;
+        case RAFT_ENTRY_CHANGE:
+                r = apply_configuration(txn, index, e->term, (KvBytes) { e->data, e->size });
+                break;
+        default:
+                r = apply_empty(txn, index, e->term);
+        }
         return r < 0 ? r : tree_commit(TAKE_PTR(txn));
 }
 
 static int offline_apply_all(Tree *tree, const Found *f, Error *err) {
         for (size_t i = 0; i < f->n; i++) {
-                int r = offline_apply_in_txn(tree, f->first + i, &f->entries[i]);
+                uint64_t index = f->first + i;
+                int r = index > f->applied ? offline_apply_entry(tree, index, &f->entries[i]) : 0;
 
                 if (r < 0)
-                        return error_set(err, r, "cannot apply entry %" PRIu64 " of the log: %s",
-                                         f->first + i, strerror(-r));
+                        return error_set(err, r, "cannot apply entry %" PRIu64 " of the log: %s", index,
+                                         strerror(-r));
         }
         return 0;
 }
@@ -198,27 +177,7 @@ static int put_mark(TreeTxn *txn, const char *key, const TreeMeta *meta) {
                                          .modified = meta->index });
 }
 
-static int lineage_prepare(TreeTxn *txn, const KvOfflineOptions *o, const KvOffline *rescue, TreeMeta *ret) {
-        int r;
-
-        r = leave_out(txn, o);
-        if (r < 0)
-                return r;
-        r = configure(txn, rescue->raft_id, o->address);
-        return r < 0 ? r : tree_meta(txn, ret);
-}
-
-static int lineage_write(TreeTxn *txn, const KvOfflineOptions *o, const TreeMeta *meta) {
-        int r;
-
-        r = tree_set_meta(txn, meta);
-        if (r < 0)
-                return r;
-        r = o->mark ? put_mark(txn, o->mark, meta) : 0;
-        return r < 0 ? r : tree_clear_events(txn, meta->index + 1);
-}
-
-static int lineage_change(Tree *tree, const KvOfflineOptions *o, const KvOffline *rescue, TreeMeta *ret) {
+static int lineage_change(Tree *tree, const KvOfflineOptions *o, const KvOffline *result, TreeMeta *ret) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         Random random;
         int r;
@@ -229,54 +188,50 @@ static int lineage_change(Tree *tree, const KvOfflineOptions *o, const KvOffline
         r = tree_begin_write(tree, &txn);
         if (r < 0)
                 return r;
-        r = lineage_prepare(txn, o, rescue, ret);
+        r = leave_out(txn, o);
+        if (r < 0)
+                return r;
+        r = configure(txn, result->raft_id, o->address);
+        if (r < 0)
+                return r;
+        r = tree_meta(txn, ret);
         if (r < 0)
                 return r;
 
         do
                 ret->lineage = random_u64(&random);
-        while (ret->lineage == 0 || ret->lineage == rescue->lineage);
-        ret->cluster_id = rescue->cluster_id;
-        ret->index += KV_OFFLINE_RAISE;
+        while (ret->lineage == 0 || ret->lineage == result->lineage);
+        ret->cluster_id = result->cluster_id;
+        ret->index += KV_OFFLINE_RAISE + !!o->mark;
         ret->applied += KV_OFFLINE_RAISE;
         ret->configuration_index = ret->applied;
-        if (o->mark)
-                ret->index++;
-        r = lineage_write(txn, o, ret);
+        r = tree_set_meta(txn, ret);
+        if (r < 0)
+                return r;
+        r = o->mark ? put_mark(txn, o->mark, ret) : 0;
+        if (r < 0)
+                return r;
+        r = tree_clear_events(txn, ret->index + 1);
         return r < 0 ? r : tree_commit(TAKE_PTR(txn));
 }
 
-static int lineage_begin(Tree *tree, const KvOfflineOptions *o, KvOffline *rescue, uint64_t *ret_term,
+static int lineage_begin(Tree *tree, const KvOfflineOptions *o, KvOffline *result, uint64_t *ret_term,
                          Error *err) {
         TreeMeta meta;
         int r;
 
-        r = lineage_change(tree, o, rescue, &meta);
+        r = lineage_change(tree, o, result, &meta);
         if (r < 0)
                 return error_set(err, r, "cannot change the copy of the tree: %s", strerror(-r));
-        rescue->new_lineage = meta.lineage;
-        rescue->new_index = meta.index;
+        result->new_lineage = meta.lineage;
+        result->new_index = meta.index;
         *ret_term = meta.applied_term;
         return 0;
 }
 
-static int offline_count_members(TreeTxn *txn, size_t *ret) {
+static int offline_describe_in_txn(TreeTxn *txn, KvOffline *ret) {
         KvBytes configuration;
         RaftServers servers;
-        int r;
-
-        r = tree_configuration(txn, &configuration);
-        if (r < 0 || configuration.size == 0)
-                return r;
-        r = raft_configuration_decode_servers(configuration.data, configuration.size, &servers);
-        if (r < 0)
-                return r;
-        *ret = servers.n;
-        raft_servers_done(&servers);
-        return 0;
-}
-
-static int offline_describe_in_txn(TreeTxn *txn, KvOffline *ret) {
         TreeMeta meta;
         int r;
 
@@ -288,7 +243,15 @@ static int offline_describe_in_txn(TreeTxn *txn, KvOffline *ret) {
         ret->index = meta.index;
         ret->raft_index = meta.applied;
         ret->n_nodes = meta.n_nodes + meta.n_own_nodes;
-        return offline_count_members(txn, &ret->n_members);
+        r = tree_configuration(txn, &configuration);
+        if (r < 0 || configuration.size == 0)
+                return r;
+        r = raft_configuration_decode_servers(configuration.data, configuration.size, &servers);
+        if (r < 0)
+                return r;
+        ret->n_members = servers.n;
+        raft_servers_done(&servers);
+        return 0;
 }
 
 static int offline_describe(Tree *tree, KvOffline *ret, Error *err) {
@@ -353,37 +316,6 @@ static int workshop_copy(const Workshop *w, Tree *tree, const char *name, Error 
         return tree_copy(tree, path, 0, &meta, err);
 }
 
-/* Copy the tree that was found to 'work', and apply the log to the copy. A tree that the log alone has made
- * does not hold its identity yet. */
-static int gather(const Workshop *w, const KvOfflineOptions *o, const Found *f, Tree **ret, Error *err) {
-        int r;
-
-        r = workshop_copy(w, f->tree, "work", err);
-        if (r < 0)
-                return r;
-        r = workshop_open_tree(w, "work", o->quota, ret, err);
-        if (r < 0)
-                return r;
-        r = offline_apply_all(*ret, f, err);
-        return r < 0 ? r : bootstrap_mark_tree(*ret, &f->identity, w->path, err);
-}
-
-/* Verify the tree in 'path', and read its meta. */
-static int backup_read_meta(const char *path, TreeMeta *ret, Error *err) {
-        _cleanup_(tree_closep) Tree *tree = NULL;
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        int r;
-
-        r = tree_open(path, &(TreeOptions) { .read_only = true }, &tree, err);
-        if (r < 0)
-                return r;
-        r = tree_begin_read(tree, &txn);
-        if (r < 0)
-                return r;
-        r = tree_check(txn, err);
-        return r < 0 ? r : tree_meta(txn, ret);
-}
-
 /* Verify the checksum of 'name' in the workshop before LMDB opens it: LMDB makes a database of an empty file,
  * and checks another file only in part. 'file' is the name for messages. */
 static int check_backup(const Workshop *w, const char *name, const char *file, Error *err) {
@@ -407,7 +339,7 @@ static int check_backup(const Workshop *w, const char *name, const char *file, E
         if (r < 0)
                 return error_set(err, r, "cannot read %s: %s", data, strerror(-r));
 
-        r = backup_read_meta(path, &meta, err);
+        r = tree_check_copy(path, NULL, &meta, err);
         if (r < 0)
                 return error_prefix(err, r, "%s", file);
         return meta.cluster_id == 0 ? error_set(err, -EINVAL, "%s is no backup: it names no cluster", file) :
@@ -415,11 +347,11 @@ static int check_backup(const Workshop *w, const char *name, const char *file, E
 }
 
 /* Make a data directory of the workshop, whose descriptor is 'fd'. */
-static int workshop_complete(const Workshop *w, int fd, const KvOffline *rescue) {
+static int workshop_complete(const Workshop *w, int fd, const KvOffline *result) {
         DataDir data_dir = { .fd = fd, .path = w->path, .checkpoint = { .fd = -1 } };
         int r;
 
-        r = data_dir_write_identity(&data_dir, rescue->cluster_id, rescue->new_lineage);
+        r = data_dir_write_identity(&data_dir, result->cluster_id, result->new_lineage);
         if (r < 0)
                 return r;
         r = remove_tree_at(fd, "work");
@@ -427,7 +359,7 @@ static int workshop_complete(const Workshop *w, int fd, const KvOffline *rescue)
 }
 
 /* Make 'tree' the checkpoint of the workshop, and rename the workshop to the data directory. */
-static int put_in_place(const Workshop *w, const KvOfflineOptions *o, Tree *tree, const KvOffline *rescue,
+static int put_in_place(const Workshop *w, const KvOfflineOptions *o, Tree *tree, const KvOffline *result,
                         bool exchange, Error *err) {
         _cleanup_close_ int fd = -1;
         const char *name = strrchr(o->tree_path, '/');
@@ -439,7 +371,7 @@ static int put_in_place(const Workshop *w, const KvOfflineOptions *o, Tree *tree
         fd = openat(w->parent_fd, w->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return error_set(err, -errno, "cannot open %s: %s", w->path, strerror(errno));
-        r = workshop_complete(w, fd, rescue);
+        r = workshop_complete(w, fd, result);
         if (r < 0)
                 return error_set(err, r, "cannot write %s: %s", w->path, strerror(-r));
 
@@ -455,7 +387,7 @@ static int put_in_place(const Workshop *w, const KvOfflineOptions *o, Tree *tree
 
 /* Collect this host's replica in a tree beside 'beside', and describe it. */
 static int offline_collect(const KvOfflineOptions *o, const char *beside, Found *found, Workshop *w,
-                           Tree **ret, KvOffline *rescue, Error *err) {
+                           Tree **ret, KvOffline *result, Error *err) {
         int r;
 
         r = find(found, o, err);
@@ -464,13 +396,23 @@ static int offline_collect(const KvOfflineOptions *o, const char *beside, Found 
         r = workshop_open(w, beside, err);
         if (r < 0)
                 return r;
-        r = gather(w, o, found, ret, err);
+        r = workshop_copy(w, found->tree, "work", err);
         if (r < 0)
                 return r;
-        r = offline_describe(*ret, rescue, err);
+        r = workshop_open_tree(w, "work", o->quota, ret, err);
         if (r < 0)
                 return r;
-        rescue->raft_id = found->identity.raft_id;
+        r = offline_apply_all(*ret, found, err);
+        if (r < 0)
+                return r;
+        /* A tree that the log alone has made does not hold its identity yet. */
+        r = bootstrap_mark_tree(*ret, &found->identity, w->path, err);
+        if (r < 0)
+                return r;
+        r = offline_describe(*ret, result, err);
+        if (r < 0)
+                return r;
+        result->raft_id = found->identity.raft_id;
         return 0;
 }
 
@@ -478,53 +420,41 @@ int kv_recover(const KvOfflineOptions *o, bool look, KvOffline *ret, Error *err)
         _cleanup_(workshop_done) Workshop w = { .parent_fd = -1 };
         _cleanup_(found_done) Found found = { .data_dir = { .fd = -1, .checkpoint = { .fd = -1 } } };
         _cleanup_(tree_closep) Tree *tree = NULL;
-        KvOffline rescue = {};
+        KvOffline result = {};
         uint64_t term;
         int r;
 
-        r = offline_collect(o, o->tree_path, &found, &w, &tree, &rescue, err);
+        r = offline_collect(o, o->tree_path, &found, &w, &tree, &result, err);
         if (r < 0)
                 return r;
         if (look) {
-                *ret = rescue;
+                *ret = result;
                 return 0;
         }
 
-        r = lineage_begin(tree, o, &rescue, &term, err);
+        r = lineage_begin(tree, o, &result, &term, err);
         if (r < 0)
                 return r;
-        r = put_in_place(&w, o, tree, &rescue, true, err);
+        r = put_in_place(&w, o, tree, &result, true, err);
         if (r < 0)
                 return r;
         data_dir_distrust(&found.data_dir); /* the old one, which is removed with the workshop */
         r = bootstrap_own_hardware(o->hardware_id, found.log, true);
         if (r < 0)
                 return error_set(err, r, "cannot write the log's meta: %s", strerror(-r));
-        *ret = rescue;
+        *ret = result;
         return 0;
-}
-
-/* Give the backup in the workshop its name. */
-static int backup_put_in_place(const Workshop *w, const char *file, Error *err) {
-        _cleanup_free_ char *copy = NULL;
-        int r;
-
-        if (asprintf(&copy, "%s/backup/data.mdb", w->path) < 0)
-                return -ENOMEM;
-        if (renameat2(AT_FDCWD, copy, AT_FDCWD, file, RENAME_NOREPLACE) < 0)
-                return error_set(err, -errno, "cannot write %s: %s", file, strerror(errno));
-        r = fsync_dir(w->parent_fd);
-        return r < 0 ? error_set(err, r, "cannot sync %s: %s", w->parent, strerror(-r)) : 0;
 }
 
 int kv_backup(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err) {
         _cleanup_(workshop_done) Workshop w = { .parent_fd = -1 };
         _cleanup_(found_done) Found found = { .data_dir = { .fd = -1, .checkpoint = { .fd = -1 } } };
         _cleanup_(tree_closep) Tree *tree = NULL;
-        KvOffline rescue = {};
+        _cleanup_free_ char *copy = NULL;
+        KvOffline result = {};
         int r;
 
-        r = offline_collect(o, file, &found, &w, &tree, &rescue, err);
+        r = offline_collect(o, file, &found, &w, &tree, &result, err);
         if (r < 0)
                 return r;
         r = workshop_copy(&w, tree, "backup", err);
@@ -533,10 +463,14 @@ int kv_backup(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error
         r = check_backup(&w, "backup", file, err);
         if (r < 0)
                 return r;
-        r = backup_put_in_place(&w, file, err);
+        if (asprintf(&copy, "%s/backup/data.mdb", w.path) < 0)
+                return -ENOMEM;
+        if (renameat2(AT_FDCWD, copy, AT_FDCWD, file, RENAME_NOREPLACE) < 0)
+                return error_set(err, -errno, "cannot write %s: %s", file, strerror(errno));
+        r = fsync_dir(w.parent_fd);
         if (r < 0)
-                return r;
-        *ret = rescue;
+                return error_set(err, r, "cannot sync %s: %s", w.parent, strerror(-r));
+        *ret = result;
         return 0;
 }
 
@@ -571,7 +505,7 @@ static int take_in(const Workshop *w, const char *file, Error *err) {
 
 /* Copy the backup to the workshop, verify and open it. */
 static int restore_open(const Workshop *w, const KvOfflineOptions *o, const char *file, Tree **ret,
-                        KvOffline *rescue, Error *err) {
+                        KvOffline *result, Error *err) {
         int r;
 
         r = take_in(w, file, err);
@@ -583,15 +517,15 @@ static int restore_open(const Workshop *w, const KvOfflineOptions *o, const char
         r = workshop_open_tree(w, "work", o->quota, ret, err);
         if (r < 0)
                 return r;
-        rescue->raft_id = BOOTSTRAP_RAFT_ID; /* new in this lineage, whatever it was before */
-        return offline_describe(*ret, rescue, err);
+        result->raft_id = BOOTSTRAP_RAFT_ID; /* of the only member of a new lineage */
+        return offline_describe(*ret, result, err);
 }
 
 int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err) {
         _cleanup_(workshop_done) Workshop w = { .parent_fd = -1 };
         _cleanup_(data_dir_done) DataDir data_dir = { .fd = -1, .checkpoint = { .fd = -1 } };
         _cleanup_(tree_closep) Tree *tree = NULL, *live = NULL;
-        KvOffline rescue = {};
+        KvOffline result = {};
         uint64_t term;
         int r;
 
@@ -608,13 +542,13 @@ int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Erro
         r = workshop_open(&w, o->tree_path, err);
         if (r < 0)
                 return r;
-        r = restore_open(&w, o, file, &tree, &rescue, err);
+        r = restore_open(&w, o, file, &tree, &result, err);
         if (r < 0)
                 return r;
-        r = lineage_begin(tree, o, &rescue, &term, err);
+        r = lineage_begin(tree, o, &result, &term, err);
         if (r < 0)
                 return r;
-        r = put_in_place(&w, o, tree, &rescue, false, err);
+        r = put_in_place(&w, o, tree, &result, false, err);
         if (r < 0)
                 return r;
         r = data_dir_open(&data_dir, o->tree_path, o->machine_id, o->boot_id, o->quota, &live, err);
@@ -622,12 +556,12 @@ int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Erro
                 return r;
         memcpy(data_dir.hardware_id, o->hardware_id, sizeof(data_dir.hardware_id));
         r = bootstrap_restored(&data_dir, o->log_disk,
-                               &(Identity) { .cluster_id = rescue.cluster_id,
-                                             .lineage = rescue.new_lineage,
-                                             .raft_id = rescue.raft_id },
+                               &(Identity) { .cluster_id = result.cluster_id,
+                                             .lineage = result.new_lineage,
+                                             .raft_id = result.raft_id },
                                term, err);
         if (r < 0)
                 return r;
-        *ret = rescue;
+        *ret = result;
         return 0;
 }

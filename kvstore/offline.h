@@ -1,14 +1,14 @@
-/* What is done to a store while no daemon has it: recovery from a lost majority, backup, restore
- * (ARCHITECTURE, "Lineage").
+/* Operations on a store that no daemon uses: recovery from a lost majority, backup, restore (ARCHITECTURE,
+ * "Lineage").
  *
- * The result of recovery and restore is a cluster of one, of a new lineage: the cluster's id stays, so that
- * clients find what they know, and a number beside it is drawn anew, by which hosts of the former lineage are
- * told apart. The store's index and Raft's are raised by 2^32: no index ever means two things, and who waits
- * for an old one is told that it is gone (401).
+ * Recovery and restore create a cluster of one host with a new lineage. The cluster ID stays, so that clients
+ * find the cluster; the lineage is a new random number, which distinguishes hosts of the former lineage. The
+ * store's index and Raft's are raised by 2^32: an index never has two meanings, and a client that waits for
+ * an old one receives 401.
  *
- * All of it works on copies: what was there stays as it was until one rename puts the new tree in its place,
- * and the log, which does not fit that tree, is emptied by the next start. A crash in between changes
- * nothing. The calls block. */
+ * All operations work on copies. The previous state stays unchanged until one rename replaces the tree. The
+ * log, which does not fit that tree, is emptied by the next start. A crash before the rename changes nothing.
+ * The calls block. */
 #pragma once
 
 #include "base/error.h"
@@ -26,28 +26,28 @@ typedef struct KvOfflineOptions {
         char machine_id[MACHINE_ID_SIZE], boot_id[BOOT_ID_SIZE], hardware_id[HARDWARE_ID_SIZE],
                 address[ADDRESS_SIZE]; /* as KvOptions' */
         uint64_t quota;
-        /* Whether a key below /_fleet means nothing in a new lineage: it is left out. NULL: none. */
+        /* Return whether a key below /_fleet is void in a new lineage, which omits it. NULL: none. */
         bool (*is_moot)(void *userdata, const KvNode *node);
-        const char *mark; /* a key that is made in a new lineage: its value is the cluster time (ms) at which
-                             it began, in digits. NULL: none */
+        const char *mark; /* a key of a new lineage, whose value is the cluster time (ms, digits) of its
+                             begin. NULL: none */
         void *userdata;
 } KvOfflineOptions;
 
-/* What was found, and what was made of it. */
+/* The replica or backup that was found, and the new lineage. */
 typedef struct KvOffline {
         uint64_t cluster_id, lineage, index, raft_index, raft_id;
         uint64_t n_nodes;
         size_t n_members;
-        uint64_t new_lineage, new_index; /* 0: nothing was made */
+        uint64_t new_lineage, new_index; /* 0: none */
 } KvOffline;
 
-/* This host's replica becomes a cluster of one. What its log holds counts as acknowledged: the others cannot
- * be asked. 'look': only tells what is there. -ENOENT: no replica here. */
+/* Make this host's replica a cluster of one. All entries of its log count as acknowledged, because no other
+ * member can be asked. 'look': only report the replica. -ENOENT: this host has none. */
 int kv_recover(const KvOfflineOptions *options, bool look, KvOffline *ret, Error *err);
 
-/* A copy of the tree, the log applied, in one file, readable by kv_restore() and by no one else than its
- * owner; synced. -EEXIST: there is such a file. */
+/* Write a synced copy of the tree, with the log applied, for kv_restore(). Only its owner may read the file.
+ * -EEXIST: the file exists. */
 int kv_backup(const KvOfflineOptions *options, const char *file, KvOffline *ret, Error *err);
 
-/* Makes a cluster of one from a backup, where there is no replica (-EEXIST). */
+/* Make a cluster of one from a backup, on a host without a replica (-EEXIST). */
 int kv_restore(const KvOfflineOptions *options, const char *file, KvOffline *ret, Error *err);

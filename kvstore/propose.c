@@ -1,9 +1,6 @@
 #include "kvstore/propose_internal.h"
 
-#include <assert.h>
-#include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 
 /* 'after' NULL: at the head. */
 static void proposal_insert(ProposalList *list, Proposal *after, Proposal *x) {
@@ -14,7 +11,7 @@ static void proposal_insert(ProposalList *list, Proposal *after, Proposal *x) {
 }
 
 static void proposal_free(Proposal *x) {
-        free(x->bytes);
+        free((void *) x->item.command);
         free(x->cause);
         free(x);
 }
@@ -22,7 +19,7 @@ static void proposal_free(Proposal *x) {
 static void proposals_remove_foreign(Proposals *p, Proposal *x) {
         TAILQ_REMOVE(&p->queue, x, entry);
         p->n_foreign--;
-        p->foreign_bytes -= x->size;
+        p->foreign_bytes -= x->item.command_size;
         proposal_free(x);
 }
 
@@ -34,7 +31,7 @@ static void proposal_detach(Proposals *p, Proposal *x) {
                 TAILQ_REMOVE(&p->answered, x, entry);
         HASH_DEL(p->own, x);
         p->n_own--;
-        p->own_bytes -= x->size;
+        p->own_bytes -= x->item.command_size;
 }
 
 static bool proposal_yields(const Proposal *x) {
@@ -57,7 +54,7 @@ static void proposals_enqueue_again(Proposals *p, Proposal *x) {
         Proposal *y = TAILQ_FIRST(&p->queue);
 
         while (y && (y->queued_ms < x->queued_ms ||
-                     (y->queued_ms == x->queued_ms && (y->foreign || y->number < x->number))))
+                     (y->queued_ms == x->queued_ms && (y->foreign || y->item.number < x->item.number))))
                 y = TAILQ_NEXT(y, entry);
         x->state = PROPOSAL_QUEUED;
         proposal_insert(&p->queue,
@@ -104,12 +101,12 @@ static void proposals_unknown(Proposals *p, Proposal *x) {
 /* -- Deduplication -- */
 
 uint64_t proposals_floor(const Proposals *p) {
-        return p->own ? p->own->number : p->next_number + 1;
+        return p->own ? p->own->item.number : p->next_number + 1;
 }
 
 void proposal_stamp(Proposal *x, uint64_t cluster_ms) {
         if (!x->foreign && !x->once && x->copies == 0)
-                x->deadline_ms = cluster_ms + PROPOSE_LIFE_MS;
+                x->item.deadline_ms = cluster_ms + PROPOSE_LIFE_MS;
 }
 
 uint64_t proposals_known_ms(const Proposals *p) {
@@ -131,6 +128,11 @@ bool proposals_gives_room(const Proposals *p, uint64_t origin, uint64_t floor) {
         known = dedup_bound(txn, origin);
         tree_abort(txn);
         return known > 0 && floor > known;
+}
+
+void proposals_pump(Proposals *p) {
+        if (TAILQ_FIRST(&p->queue))
+                loop_defer(p->options.loop, &p->pump);
 }
 
 /* -- Into the log -- */
@@ -163,7 +165,7 @@ static bool proposals_estimate(Proposals *p, Proposal *x) {
         if (x->cost > 0)
                 return true;
         p->has_estimated = true;
-        if (kv_command_decode(x->bytes, x->size, &cmd, &arena) < 0) {
+        if (kv_command_decode(x->item.command, x->item.command_size, &cmd, &arena) < 0) {
                 x->cost = COST_COMMAND;
                 return true;
         }
@@ -186,10 +188,9 @@ static bool proposals_estimate(Proposals *p, Proposal *x) {
 
 /* Estimate what waits for it, as far as this turn has room; at least one. */
 static void proposals_estimate_waiting(Proposals *p) {
-        Proposal *next;
+        Proposal *x, *next;
 
-        for (Proposal *x = TAILQ_FIRST(&p->queue); x; x = next) {
-                next = TAILQ_NEXT(x, entry);
+        TAILQ_FOREACH_SAFE(x, &p->queue, entry, next) {
                 if (x->cost == 0 && p->has_estimated && !loop_has_budget(p->options.loop)) {
                         loop_defer(p->options.loop, &p->pump);
                         break;
@@ -199,15 +200,6 @@ static void proposals_estimate_waiting(Proposals *p) {
         proposals_flush_accepted(p);
 }
 
-/* Reject a heavy command that has waited too long, as one that arrives while too many wait. True: it was
- * rejected. */
-static bool proposals_waits_too_long(Proposals *p, Proposal *x, uint64_t now) {
-        if (x->foreign || x->copies > 0 || now - x->queued_ms <= HEAVY_WAIT_MS)
-                return false;
-        proposals_refuse(p, x, KV_BUSY, BUDGET_BUSY);
-        return true;
-}
-
 /* Select the commands of the next entry, in order, as far as size and cost allow. Skip heavy commands that
  * have to wait. */
 static size_t proposals_select(Proposals *p, Proposal *picked[static KV_BATCH_COMMANDS_MAX],
@@ -215,22 +207,24 @@ static size_t proposals_select(Proposals *p, Proposal *picked[static KV_BATCH_CO
         uint64_t cost = 0, wait_ms, now = loop_now_ms(p->options.loop);
         bool allowed = budget_allows(&p->budget, now, &wait_ms);
         size_t n = 0, size = BATCH_OVERHEAD;
-        Proposal *next;
+        Proposal *x, *next;
 
         *ret_heavy = 0;
-        for (Proposal *x = TAILQ_FIRST(&p->queue); x && n < KV_BATCH_COMMANDS_MAX; x = next) {
+        TAILQ_FOREACH_SAFE(x, &p->queue, entry, next) {
                 bool heavy;
 
-                next = TAILQ_NEXT(x, entry);
-                if (x->cost == 0)
-                        break; /* estimated in a later turn */
+                if (x->cost == 0 || n == KV_BATCH_COMMANDS_MAX)
+                        break; /* without a cost: estimated in a later turn */
                 heavy = budget_is_heavy(x->cost) && !x->ours;
                 if (heavy && !allowed) {
-                        if (!proposals_waits_too_long(p, x, now) && wait_ms > 0 && !timer_armed(&p->heavy))
+                        /* Reject one that has waited too long, as one that arrives while too many wait. */
+                        if (!x->foreign && x->copies == 0 && now - x->queued_ms > HEAVY_WAIT_MS)
+                                proposals_refuse(p, x, KV_BUSY, BUDGET_BUSY);
+                        else if (wait_ms > 0 && !timer_armed(&p->heavy))
                                 (void) timer_start(&p->heavy, p->options.loop, wait_ms);
                         continue;
                 }
-                size += x->size + ITEM_OVERHEAD;
+                size += x->item.command_size + ITEM_OVERHEAD;
                 cost += x->cost;
                 if (n > 0 && (size > KV_BATCH_MAX || cost > COST_ENTRY_MAX))
                         break;
@@ -277,15 +271,9 @@ static int proposals_submit(Proposals *p, bool empty) {
                 Proposal *x = picked[i];
 
                 proposal_stamp(x, cluster_ms);
-                kv_batch_add(&batch, &w,
-                             &(KvBatchItem) {
-                                     .origin = x->origin,
-                                     .number = x->number,
-                                     .floor = x->foreign ? x->floor : floor,
-                                     .deadline_ms = x->deadline_ms,
-                                     .command = x->bytes,
-                                     .command_size = x->size,
-                             });
+                if (!x->foreign)
+                        x->item.floor = floor;
+                kv_batch_add(&batch, &w, &x->item);
         }
         if (w.error < 0)
                 return w.error;
@@ -301,18 +289,8 @@ static int proposals_submit(Proposals *p, bool empty) {
         return 0;
 }
 
-static void proposals_count_waiting(Proposals *p) {
-        p->budget.waiting = 0;
-        for (const Proposal *x = TAILQ_FIRST(&p->queue); x; x = TAILQ_NEXT(x, entry))
-                if (budget_is_heavy(x->cost) && !x->ours)
-                        p->budget.waiting += x->cost;
-}
-
 static void proposals_on_heavy(void *userdata) {
-        Proposals *p = userdata;
-
-        if (TAILQ_FIRST(&p->queue))
-                loop_defer(p->options.loop, &p->pump);
+        proposals_pump(userdata);
 }
 
 void proposals_keep_time(Proposals *p) {
@@ -323,10 +301,9 @@ void proposals_keep_time(Proposals *p) {
 }
 
 static void proposals_drop_foreign(Proposals *p) {
-        Proposal *next;
+        Proposal *x, *next;
 
-        for (Proposal *x = TAILQ_FIRST(&p->queue); x; x = next) {
-                next = TAILQ_NEXT(x, entry);
+        TAILQ_FOREACH_SAFE(x, &p->queue, entry, next) {
                 if (x->foreign)
                         proposals_remove_foreign(p, x);
         }
@@ -337,10 +314,9 @@ static void proposals_drop_foreign(Proposals *p) {
 static void proposals_make_room(Proposals *p) {
         uint64_t now = loop_now_ms(p->options.loop);
         bool gives = proposals_gives_room(p, p->options.origin, proposals_floor(p));
-        Proposal *next;
+        Proposal *x, *next;
 
-        for (Proposal *x = TAILQ_FIRST(&p->queue); x; x = next) {
-                next = TAILQ_NEXT(x, entry);
+        TAILQ_FOREACH_SAFE(x, &p->queue, entry, next) {
                 if (!gives && !x->foreign && !x->once && x->copies == 0)
                         proposals_refuse(p, x, KV_BUSY, PROPOSALS_FULL);
         }
@@ -349,21 +325,11 @@ static void proposals_make_room(Proposals *p) {
                 p->emptied_ms = now;
 }
 
-/* The outcome of these is never requested, and a replica that has stopped does not learn it. */
-static void proposals_refuse_once(Proposals *p) {
-        Proposal *next;
-
-        for (Proposal *x = TAILQ_FIRST(&p->queue); x; x = next) {
-                next = TAILQ_NEXT(x, entry);
-                if (x->once && x->copies == 0)
-                        proposals_no_leader(p, x);
-        }
-}
-
 static void proposals_on_pump(void *userdata) {
         Proposals *p = userdata;
         Replica *replica = p->options.replica;
         uint64_t leader = replica_known_leader(replica), now = loop_now_ms(p->options.loop);
+        Proposal *x, *next;
 
         p->has_estimated = false;
         if (replica_is_leader(replica)) {
@@ -374,29 +340,28 @@ static void proposals_on_pump(void *userdata) {
                         if (proposals_submit(p, false) < 0)
                                 break; /* the log is full, or leadership is being transferred: the end of
                                           either continues here */
-                proposals_count_waiting(p);
+                p->budget.waiting = 0;
+                for (x = TAILQ_FIRST(&p->queue); x; x = TAILQ_NEXT(x, entry))
+                        if (budget_is_heavy(x->cost) && !x->ours)
+                                p->budget.waiting += x->cost;
         } else {
                 proposals_drop_foreign(p);
-                if (!replica_is_open(replica))
-                        proposals_refuse_once(p);
+                /* The outcome of commands of one term is never requested, and a replica that has stopped does
+                 * not learn it. */
+                TAILQ_FOREACH_SAFE(x, &p->queue, entry, next) {
+                        if (!replica_is_open(replica) && x->once && x->copies == 0)
+                                proposals_no_leader(p, x);
+                }
                 while (TAILQ_FIRST(&p->queue) && leader != 0)
                         if (!proposals_send_frame(p, leader, replica_known_term(replica)))
                                 break; /* no session yet: the sweep tries again */
         }
 
         /* What could not be sent waits for PROPOSE_WAIT_MS. */
-        for (Proposal *x = TAILQ_FIRST(&p->queue); x; x = TAILQ_NEXT(x, entry))
+        for (x = TAILQ_FIRST(&p->queue); x; x = TAILQ_NEXT(x, entry))
                 if (x->due_ms == 0 && !x->foreign && !replica_is_leader(replica))
                         x->due_ms = now + PROPOSE_WAIT_MS;
         proposals_keep_time(p);
-}
-
-/* Its time is over. It certainly had no effect only if no leader ever took it. */
-static void proposals_on_due(Proposals *p, Proposal *x) {
-        if (x->copies > 0)
-                proposals_unknown(p, x);
-        else if (x->state != PROPOSAL_QUEUED || !replica_is_leader(p->options.replica))
-                proposals_no_leader(p, x);
 }
 
 static void proposals_on_sweep(void *userdata) {
@@ -406,14 +371,17 @@ static void proposals_on_sweep(void *userdata) {
         Proposal *x, *next;
 
         p->any_due = false;
-        for (x = p->own; x; x = next) {
-                next = x->hh.next;
+        HASH_ITER(hh, p->own, x, next) {
                 if (x->state == PROPOSAL_ANSWERED)
                         continue;
-                if (x->due_ms > 0 && x->due_ms <= now)
-                        proposals_on_due(p, x);
-                else if (x->state == PROPOSAL_SENT && !x->once && now - x->sent_ms >= RESEND_MS &&
-                         x->copies < COPIES_MAX)
+                if (x->due_ms > 0 && x->due_ms <= now) {
+                        /* Its time is over. It certainly had no effect only if no leader ever took it. */
+                        if (x->copies > 0)
+                                proposals_unknown(p, x);
+                        else if (x->state != PROPOSAL_QUEUED || !replica_is_leader(p->options.replica))
+                                proposals_no_leader(p, x);
+                } else if (x->state == PROPOSAL_SENT && !x->once && now - x->sent_ms >= RESEND_MS &&
+                           x->copies < COPIES_MAX)
                         proposals_enqueue(p, x);
                 else if (x->state == PROPOSAL_ACCEPTED)
                         asks = true;
@@ -421,14 +389,13 @@ static void proposals_on_sweep(void *userdata) {
         }
         if (asks && p->leader != 0 && !p->lead)
                 proposals_ask_outcomes(p);
-        if (TAILQ_FIRST(&p->queue))
-                loop_defer(p->options.loop, &p->pump);
+        proposals_pump(p);
         proposals_keep_time(p);
 }
 
 /* -- The leader is another one, or the same in a later term -- */
 
-/* Whatever was asked of the last one is asked of the next, in the old order and before all else. */
+/* Repeat all proposals to the next leader, in their order and before the queued ones. */
 static void leader_changed(Proposals *p) {
         uint64_t due = loop_now_ms(p->options.loop) + PROPOSE_WAIT_MS;
         Proposal *after = NULL;
@@ -448,7 +415,7 @@ static void leader_changed(Proposals *p) {
         proposals_keep_time(p);
 }
 
-void proposals_settled(Proposals *p, unsigned changed, uint64_t applied) {
+void proposals_on_input(Proposals *p, unsigned changed, uint64_t applied) {
         size_t n = 0;
 
         for (size_t i = 0; i < p->n_window; i++)
@@ -471,8 +438,7 @@ void proposals_settled(Proposals *p, unsigned changed, uint64_t applied) {
                 p->leader = replica_known_leader(replica);
                 p->lead = replica_is_leader(replica);
         }
-        if (TAILQ_FIRST(&p->queue))
-                loop_defer(p->options.loop, &p->pump);
+        proposals_pump(p);
         proposals_keep_time(p);
 }
 
@@ -497,76 +463,53 @@ int proposals_check(Proposals *p, const KvCommand *cmd, uint64_t *ret_cost, KvSt
                          cmd->limit, p->options.level_max);
 }
 
-/* Decode the result of 'x' from the deduplication table, of this host or of the leader. NULL: it is invalid,
- * or there is no memory. */
-KvResult *proposal_kept_answer(Proposals *p, const Proposal *x, const CachedResult *kept) {
+void proposals_add_kept(Proposals *p, const Proposal *x, const CachedResult *kept, bool acknowledge,
+                        Applied *answers) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         _cleanup_arena_ Arena arena = {};
         _cleanup_free_ void *decoded = NULL;
         KvResult result;
         KvCommand cmd;
 
-        if (kv_command_decode(x->bytes, x->size, &cmd, &decoded) < 0 || kv_read(p->options.store, &txn) < 0 ||
-            result_decode(kept, txn, &cmd, &arena, &result) < 0)
-                return NULL;
-        return kv_result_copy(&result);
-}
-
-void answers_add(Answers *answers, uint64_t number, KvResult *result) {
-        if (!result)
-                return;
-        if (GROW(answers->items, answers->capacity, answers->n + 1) < 0)
-                free(result);
-        else
-                answers->items[answers->n].number = number, answers->items[answers->n++].result = result;
-}
-
-/* Call this last: a callback may propose again, or cancel another proposal. */
-void answers_give(Answers *answers, Proposals *p) {
-        for (size_t i = 0; i < answers->n; i++) {
-                proposals_result(p, answers->items[i].number, answers->items[i].result);
-                free(answers->items[i].result);
-        }
-        free(answers->items);
+        if (kv_command_decode(x->item.command, x->item.command_size, &cmd, &decoded) >= 0 &&
+            kv_read(p->options.store, &txn) >= 0 && result_decode(kept, txn, &cmd, &arena, &result) >= 0 &&
+            (!acknowledge || kv_acknowledge(p->options.store, result.index) >= 0))
+                (void) applied_add_result(answers, x->item.origin, x->item.number, &result);
 }
 
 /* A proposal whose deadline has passed in the new tree may have had a result that is dropped. All others may
  * still take effect. */
-static void proposals_find_in_tree(Proposals *p, Dedup *results, Answers *answers) {
+static void proposals_find_answers(Proposals *p, Applied *answers) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        _cleanup_(dedup_done) Dedup results = {};
+        TreeMeta meta;
+
+        if (kv_read(p->options.store, &txn) < 0 || tree_meta(txn, &meta) < 0)
+                return;
+        results = (Dedup) { .txn = txn, .cluster_ms = meta.cluster_ms };
         for (Proposal *x = p->own; x; x = x->hh.next) {
-                KvBatchItem item = {
-                        .origin = x->origin, .number = x->number, .floor = 1, .deadline_ms = x->deadline_ms
-                };
+                KvBatchItem item = x->item;
                 CachedResult kept;
                 int verdict;
 
+                item.floor = 1;
                 if (x->state == PROPOSAL_ANSWERED || x->copies == 0)
                         continue;
-                verdict = x->once ? DEDUP_LATE : dedup_judge(results, &item, &kept);
+                verdict = x->once ? DEDUP_LATE : dedup_judge(&results, &item, &kept);
                 if (verdict == DEDUP_KEPT)
-                        answers_add(answers, x->number, proposal_kept_answer(p, x, &kept));
+                        proposals_add_kept(p, x, &kept, false, answers);
                 else if (verdict != DEDUP_FRESH)
                         proposals_unknown(p, x);
         }
 }
 
-static void proposals_find_answers(Proposals *p, Answers *answers) {
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        _cleanup_(dedup_freep) Dedup *results = NULL;
-        TreeMeta meta;
-
-        if (kv_read(p->options.store, &txn) >= 0 && tree_meta(txn, &meta) >= 0 &&
-            dedup_new(&results, txn, 0, 0, meta.cluster_ms) >= 0)
-                proposals_find_in_tree(p, results, answers);
-}
-
 void proposals_replaced(Proposals *p) {
-        Answers answers = {};
+        Applied answers = { .any_origin = true };
 
-        if (!p->own)
-                return;
-        proposals_find_answers(p, &answers);
-        answers_give(&answers, p);
+        if (p->own)
+                proposals_find_answers(p, &answers);
+        proposals_results(p, &answers);
+        applied_clear(&answers);
 }
 
 /* -- Calls of the store -- */
@@ -593,20 +536,20 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
         x = NEW0(Proposal, 1);
         if (!x)
                 return -ENOMEM;
-        x->origin = p->options.origin;
+        x->item.origin = p->options.origin;
         x->once = cmd->term > 0;
         x->ours = cmd->internal;
-        x->number = ++p->next_number;
+        x->item.number = ++p->next_number;
         x->done = done;
         x->userdata = userdata;
-        HASH_ADD(hh, p->own, number, sizeof(x->number), x);
+        HASH_ADD(hh, p->own, item.number, sizeof(x->item.number), x);
         if (!TABLE_ADDED(x)) {
                 free(x);
                 return -ENOMEM;
         }
         p->n_own++;
         if (ret_number)
-                *ret_number = x->number;
+                *ret_number = x->item.number;
 
         x->later = cmd->later;
         x->large = !cmd->internal && w.size > PROPOSE_SMALL_MAX;
@@ -619,8 +562,8 @@ int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdat
         else if (p->n_own > PROPOSE_MAX || p->own_bytes + w.size > PROPOSE_BYTES_MAX)
                 proposals_refuse(p, x, KV_BUSY, "too many writes wait for an answer on this host");
         else {
-                x->bytes = writer_take(&w, &x->size);
-                p->own_bytes += x->size;
+                x->item.command = writer_take(&w, &x->item.command_size);
+                p->own_bytes += x->item.command_size;
                 x->cost = cost;
                 if (cost > 0)
                         budget_take(&p->budget, cmd, cost);
@@ -651,40 +594,38 @@ static void proposals_queue_again(Proposals *p, Proposal *x, bool in_place) {
         proposals_keep_time(p);
 }
 
-/* This copy reached the log after its deadline, as all its copies will: it has no effect. This does not hold
- * for a proposal with a newer deadline than that copy. */
-static void proposals_on_late(Proposals *p, Proposal *x, uint64_t entry_ms) {
-        if (x->deadline_ms >= entry_ms)
-                return;
-        x->copies = 0;
-        proposals_queue_again(p, x, false);
-}
-
-/* This copy did not fit into its entry and had no effect; other copies in flight may have one. The cost is at
- * least what apply has charged: use that as the estimate. */
-static void proposals_on_deferred(Proposals *p, Proposal *x, uint64_t charged) {
-        x->copies -= x->copies > 0;
-        x->cost = MAX(x->cost, charged);
-        proposals_queue_again(p, x, true);
-}
-
 void proposals_result(Proposals *p, uint64_t number, const KvResult *result) {
         Proposal *x;
 
         HASH_FIND(hh, p->own, &number, sizeof(number), x);
         if (!x || x->state == PROPOSAL_ANSWERED)
                 return;
-        if (result->status == KV_LATE) {
-                proposals_on_late(p, x, result->now_ms);
+        switch (result->status) {
+        case KV_LATE:
+                /* This copy reached the log after its deadline, as all its copies will: it has no effect.
+                 * This does not hold for a proposal with a newer deadline than that copy. */
+                if (x->item.deadline_ms >= result->now_ms)
+                        return;
+                x->copies = 0;
+                proposals_queue_again(p, x, false);
                 return;
-        }
-        if (result->status == KV_DEFERRED) {
-                proposals_on_deferred(p, x, result->charged);
+        case KV_DEFERRED:
+                /* This copy did not fit into its entry and had no effect; other copies in flight may have
+                 * one. The cost is at least what apply has charged: use that as the estimate. */
+                x->copies -= x->copies > 0;
+                x->cost = MAX(x->cost, result->charged);
+                proposals_queue_again(p, x, true);
                 return;
+        default:
+                proposal_detach(p, x);
+                x->done(x->userdata, result);
+                proposal_free(x);
         }
-        proposal_detach(p, x);
-        x->done(x->userdata, result);
-        proposal_free(x);
+}
+
+void proposals_results(Proposals *p, const Applied *applied) {
+        for (size_t i = 0; i < applied->n_results; i++)
+                proposals_result(p, applied->results[i].number, applied->results[i].result);
 }
 
 unsigned proposals_waiting(const Proposals *p) {
@@ -695,8 +636,7 @@ void proposals_end(Proposals *p) {
         Proposal *x, *next;
 
         proposals_drop_foreign(p);
-        for (x = p->own; x; x = next) {
-                next = x->hh.next;
+        HASH_ITER(hh, p->own, x, next) {
                 if (x->copies == 0)
                         proposals_no_leader(p, x);
                 else
@@ -709,8 +649,7 @@ void proposals_end(Proposals *p) {
 void proposals_drop(Proposals *p) {
         Proposal *x, *next;
 
-        for (x = p->own; x; x = next) {
-                next = x->hh.next;
+        HASH_ITER(hh, p->own, x, next) {
                 proposal_detach(p, x);
                 proposal_free(x);
         }
@@ -734,9 +673,8 @@ int proposals_new(Proposals **ret, const ProposalsOptions *options) {
         p->answer = DEFERRED(proposals_on_answer, p);
         p->sweep = TIMER(proposals_on_sweep, p);
         p->heavy = TIMER(proposals_on_heavy, p);
-        if (options->peers) {
+        if (options->peers)
                 peers_register(options->peers, frame_types, ELEMENTS(frame_types), p);
-        }
         *ret = p;
         return 0;
 }
@@ -746,9 +684,8 @@ Proposals *proposals_free(Proposals *p) {
                 return NULL;
         proposals_drop_foreign(p);
         assert(!p->own);
-        if (p->options.peers) {
+        if (p->options.peers)
                 peers_unregister(p->options.peers, frame_types, ELEMENTS(frame_types));
-        }
         deferred_cancel(&p->pump);
         deferred_cancel(&p->answer);
         timer_stop(&p->sweep);

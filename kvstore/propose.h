@@ -49,9 +49,11 @@ Proposals *proposals_free(Proposals *p); /* asserts that no answer is due; retur
 int proposals_add(Proposals *p, const KvCommand *cmd, KvDone done, void *userdata, uint64_t *ret_number);
 void proposals_cancel(Proposals *p, uint64_t number);
 
+/* Answer proposals with the results of apply; a callback may propose again, or cancel other proposals. */
+void proposals_results(Proposals *p, const Applied *applied);
 void proposals_result(Proposals *p, uint64_t number, const KvResult *result);
 /* An input of Raft is over; 'applied' is the last entry that this host has applied. */
-void proposals_settled(Proposals *p, unsigned changed, uint64_t applied);
+void proposals_on_input(Proposals *p, unsigned changed, uint64_t applied);
 /* A snapshot was installed: apply gives no results for its entries, but the tree holds them. */
 void proposals_replaced(Proposals *p);
 /* Answer all: KV_NO_LEADER if the command certainly had no effect, else KV_UNKNOWN. */

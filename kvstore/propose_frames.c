@@ -1,8 +1,6 @@
 /* Proposals between hosts: frames to the leader, and its replies. */
 #include "kvstore/propose_internal.h"
 
-#include <errno.h>
-
 /* -- To the leader -- */
 
 static void write_frame_head(Proposals *p, Writer *w, uint64_t leader, uint64_t term, bool again, size_t n) {
@@ -14,18 +12,10 @@ static void write_frame_head(Proposals *p, Writer *w, uint64_t leader, uint64_t 
         write_varint(w, n);
 }
 
-static void write_item(Writer *w, const Proposal *x, const void *bytes, size_t size) {
-        write_u64(w, x->number);
-        write_u64(w, x->deadline_ms);
-        write_blob(w, bytes, size);
-}
-
-/* A frame without commands requests the cluster time. */
-static void ask_time(Proposals *p, uint64_t leader, uint64_t term) {
-        _cleanup_writer_ Writer w = {};
-
-        write_frame_head(p, &w, leader, term, false, 0);
-        (void) replica_send(p->options.replica, leader, PEER_PROPOSE, &w);
+static void write_item(Writer *w, const KvBatchItem *item, bool with_command) {
+        write_u64(w, item->number);
+        write_u64(w, item->deadline_ms);
+        write_blob(w, item->command, with_command ? item->command_size : 0);
 }
 
 bool proposals_send_frame(Proposals *p, uint64_t leader, uint64_t term) {
@@ -35,18 +25,19 @@ bool proposals_send_frame(Proposals *p, uint64_t leader, uint64_t term) {
         bool again = false;
         size_t n = 0;
 
-        if (cluster_ms == 0) {
-                ask_time(p, leader, term);
+        if (cluster_ms == 0) { /* a frame without commands requests it */
+                write_frame_head(p, &w, leader, term, false, 0);
+                (void) replica_send(p->options.replica, leader, PEER_PROPOSE, &w);
                 return false;
         }
         for (x = TAILQ_FIRST(&p->queue);
              x && n < FRAME_COMMANDS_MAX && x->later == TAILQ_FIRST(&p->queue)->later;
              x = TAILQ_NEXT(x, entry), n++) {
-                if (n > 0 && items.size + x->size > KV_BATCH_MAX)
+                if (n > 0 && items.size + x->item.command_size > KV_BATCH_MAX)
                         break;
                 proposal_stamp(x, cluster_ms);
                 again |= x->copies > 0;
-                write_item(&items, x, x->bytes, x->size);
+                write_item(&items, &x->item, true);
         }
         end = x;
 
@@ -80,7 +71,7 @@ void proposals_ask_outcomes(Proposals *p) {
                 if (x->state != PROPOSAL_ACCEPTED || x->once || now - x->sent_ms < wait)
                         continue;
                 x->sent_ms = now - wait + MIN(wait, (uint64_t) ASK_AGAIN_MS);
-                write_item(&items, x, NULL, 0);
+                write_item(&items, &x->item, false);
                 n++;
         }
         if (n == 0)
@@ -93,121 +84,104 @@ void proposals_ask_outcomes(Proposals *p) {
 
 /* -- The leader's side -- */
 
-/* A received frame, and the replies to it: numbers by their outcome, and results. */
+/* The receiver of a reply, and what the head of the reply repeats of its frame. */
+typedef struct ReplyTo {
+        PeerSession *session;
+        uint64_t from, term, origin, now_ms; /* now_ms: cluster time */
+} ReplyTo;
+
+/* A received frame, and the replies to it by their outcome. */
 typedef struct Asked {
         Proposals *p;
-        PeerSession *session;
-        uint64_t from, term, origin, floor;
-        uint64_t now_ms;  /* cluster time */
+        ReplyTo to;
+        uint64_t floor;
         bool later;       /* the commands yield */
         bool here, again; /* this host leads in that term; some commands were sent before, to this host or
                              another */
-        uint64_t numbers[_PROPOSED_MAX][FRAME_COMMANDS_MAX];
-        size_t n[_PROPOSED_MAX];
-        Writer done;
+        ReplyBody bodies[_PROPOSED_MAX];
 } Asked;
 
-/* A reply to the host that proposed: an outcome of these numbers, or their results. */
-typedef struct Reply {
-        uint64_t from, term, origin, now_ms;
-        ProposedWhat what;
-        KvStatus status;
-        const char *cause;
-        const uint64_t *numbers; /* NULL: they are in 'answers' */
-        size_t n;
-        const Writer *answers;
-} Reply;
-
-static void reply_proposed(Proposals *p, PeerSession *session, const Reply *reply) {
+static void reply(Proposals *p, const ReplyTo *to, ProposedWhat what, KvStatus status, const char *cause,
+                  const ReplyBody *body) {
         _cleanup_writer_ Writer w = {};
 
-        replica_write_head(p->options.replica, &w, reply->from);
-        write_u64(&w, reply->term);
-        write_u64(&w, reply->origin);
-        write_u64(&w, reply->now_ms);
-        write_u8(&w, (uint8_t) reply->what);
-        write_u8(&w, (uint8_t) reply->status);
-        write_string(&w, reply->cause);
-        write_varint(&w, reply->n);
-        for (size_t i = 0; reply->numbers && i < reply->n; i++)
-                write_u64(&w, reply->numbers[i]);
-        if (reply->answers)
-                write_raw(&w, reply->answers->bytes, reply->answers->size);
-        if (w.error == 0 && (!reply->answers || reply->answers->error == 0))
-                (void) peer_reply(session, PEER_PROPOSED, w.bytes, w.size);
+        replica_write_head(p->options.replica, &w, to->from);
+        write_u64(&w, to->term);
+        write_u64(&w, to->origin);
+        write_u64(&w, to->now_ms);
+        write_u8(&w, (uint8_t) what);
+        write_u8(&w, (uint8_t) status);
+        write_string(&w, cause);
+        write_varint(&w, body->n);
+        write_raw(&w, body->bytes.bytes, body->bytes.size);
+        if (w.error == 0 && body->bytes.error == 0)
+                (void) peer_reply(to->session, PEER_PROPOSED, w.bytes, w.size);
 }
 
-static void reply_asked(Asked *a, ProposedWhat what, KvStatus status, const char *cause) {
-        bool done = what == PROPOSED_DONE;
-
-        reply_proposed(a->p, a->session,
-                       &(Reply) { .from = a->from,
-                                  .term = a->term,
-                                  .origin = a->origin,
-                                  .now_ms = a->now_ms,
-                                  .what = what,
-                                  .status = status,
-                                  .cause = cause,
-                                  .numbers = done ? NULL : a->numbers[what],
-                                  .n = a->n[what],
-                                  .answers = done ? &a->done : NULL });
+static void reply_add(ReplyBody *body, uint64_t number) {
+        write_u64(&body->bytes, number);
+        body->n++;
 }
 
-/* Reply on the session of the frame; a host whose session has ended sends the command again. */
-static void reply_later(Proposals *p, uint64_t number, Reply *reply) {
-        PeerSession *session = peers_session(p->options.peers, number);
+static void reply_refused(Proposals *p, const ReplyTo *to, uint64_t number, KvStatus status,
+                          const char *cause) {
+        ReplyBody body = {};
 
-        reply->term = replica_term(p->options.replica);
-        reply->now_ms = kv_clock_ms(p->options.store);
-        if (session)
-                reply_proposed(p, session, reply);
+        reply_add(&body, number);
+        reply(p, to, PROPOSED_REFUSED, status, cause, &body);
+        writer_done(&body.bytes);
+}
+
+/* Reply on the session of an earlier frame. A host whose session has ended sends the command again. */
+static bool reply_find_session(Proposals *p, uint64_t session, uint64_t from, uint64_t origin, ReplyTo *ret) {
+        *ret = (ReplyTo) { .session = peers_session(p->options.peers, session),
+                           .from = from,
+                           .term = replica_term(p->options.replica),
+                           .origin = origin,
+                           .now_ms = kv_clock_ms(p->options.store) };
+        return ret->session;
 }
 
 void proposals_say_refused(Proposals *p, const Proposal *x, KvStatus status, const char *cause) {
-        reply_later(p, x->session,
-                    &(Reply) { .from = x->from,
-                               .origin = x->origin,
-                               .what = PROPOSED_REFUSED,
-                               .status = status,
-                               .cause = cause,
-                               .numbers = &x->number,
-                               .n = 1 });
+        ReplyTo to;
+
+        if (reply_find_session(p, x->session, x->from, x->item.origin, &to))
+                reply_refused(p, &to, x->item.number, status, cause);
 }
 
 void proposals_flush_accepted(Proposals *p) {
-        if (p->accepted.n > 0)
-                reply_later(p, p->accepted.session,
-                            &(Reply) { .from = p->accepted.from,
-                                       .origin = p->accepted.origin,
-                                       .what = PROPOSED_ACCEPTED,
-                                       .cause = "",
-                                       .numbers = p->accepted.numbers,
-                                       .n = p->accepted.n });
-        p->accepted.n = 0;
+        ReplyTo to;
+
+        if (p->accepted.body.n > 0 &&
+            reply_find_session(p, p->accepted.session, p->accepted.from, p->accepted.origin, &to))
+                reply(p, &to, PROPOSED_ACCEPTED, KV_OK, "", &p->accepted.body);
+        writer_done(&p->accepted.body.bytes);
+        p->accepted.body = (ReplyBody) {};
 }
 
 void proposals_say_accepted(Proposals *p, const Proposal *x) {
-        if (x->session != p->accepted.session || x->origin != p->accepted.origin ||
-            p->accepted.n == FRAME_COMMANDS_MAX)
+        if (x->session != p->accepted.session || x->item.origin != p->accepted.origin ||
+            p->accepted.body.n == FRAME_COMMANDS_MAX)
                 proposals_flush_accepted(p);
         p->accepted.from = x->from;
         p->accepted.session = x->session;
-        p->accepted.origin = x->origin;
-        p->accepted.numbers[p->accepted.n++] = x->number;
+        p->accepted.origin = x->item.origin;
+        reply_add(&p->accepted.body, x->item.number);
 }
 
 /* Enqueue another host's command; check its format here, too. 0: a later turn estimates it, and replies then.
  */
-static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, size_t size,
-                        KvStatus *ret_status, Error *err) {
+static int take_foreign(Proposals *p, const Proposal *like, KvStatus *ret_status, Error *err) {
         _cleanup_free_ void *arena = NULL;
+        size_t size = like->item.command_size;
         uint64_t cost = 0;
         KvCommand cmd;
         Proposal *x;
+        void *copy;
         int r;
 
         *ret_status = KV_FORBIDDEN;
-        r = kv_command_decode(bytes, size, &cmd, &arena);
+        r = kv_command_decode(like->item.command, size, &cmd, &arena);
         if (r < 0)
                 return error_set(err, r, "the leader cannot read this command: %s", strerror(-r));
         r = kv_command_check(&cmd, ret_status, err);
@@ -221,20 +195,15 @@ static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, s
                 return r;
 
         x = NEW0(Proposal, 1);
-        if (!x || !(x->bytes = malloc(size))) {
+        copy = malloc(size);
+        if (!x || !copy) {
                 free(x);
+                free(copy);
                 return -ENOMEM;
         }
-        x->origin = like->origin;
-        x->number = like->number;
-        x->floor = like->floor;
-        x->from = like->from;
-        x->session = like->session;
-        x->deadline_ms = like->deadline_ms;
-        memcpy(x->bytes, bytes, size);
-        x->size = size;
+        *x = *like;
+        x->item.command = memcpy(copy, like->item.command, size);
         x->foreign = true;
-        x->later = like->later;
         x->large = !cmd.internal && size > PROPOSE_SMALL_MAX;
         x->ours = cmd.internal;
         x->cost = cost;
@@ -248,34 +217,32 @@ static int take_foreign(Proposals *p, const Proposal *like, const void *bytes, s
 }
 
 /* Reply with the outcome of a command that was sent before. True: the reply has it, or no proposer waits for
- * it, or the reply is full, and the host requests it again. 'only': the frame requests nothing else. */
-static bool tell_outcome(Asked *a, Dedup *results, const Proposal *like, bool only) {
-        KvBatchItem item = { .origin = like->origin,
-                             .number = like->number,
-                             .floor = like->floor,
-                             .deadline_ms = like->deadline_ms };
+ * it, or the reply is full, and the host requests it again. An item without a command requests nothing else.
+ */
+static bool tell_outcome(Asked *a, Dedup *results, const KvBatchItem *item) {
+        ReplyBody *done = &a->bodies[PROPOSED_DONE];
         CachedResult kept;
         int verdict;
 
-        if (!results || like->deadline_ms == 0)
+        if (!results->txn || item->deadline_ms == 0)
                 return false;
-        verdict = dedup_judge(results, &item, &kept);
-        if (verdict == DEDUP_LATE && only)
-                a->numbers[PROPOSED_PAST][a->n[PROPOSED_PAST]++] = like->number;
+        verdict = dedup_judge(results, item, &kept);
+        if (verdict == DEDUP_LATE && item->command_size == 0)
+                reply_add(&a->bodies[PROPOSED_PAST], item->number);
         if (verdict != DEDUP_KEPT)
                 return verdict == DEDUP_PASSED;
-        if (a->done.size + kept.bytes.size > FRAME_ANSWERS_MAX && a->n[PROPOSED_DONE] > 0)
+        if (done->bytes.size + kept.bytes.size > FRAME_ANSWERS_MAX && done->n > 0)
                 return true;
-        a->n[PROPOSED_DONE]++;
-        write_u64(&a->done, like->number);
-        write_u64(&a->done, kept.entry);
-        write_u64(&a->done, kept.term);
-        write_u64(&a->done, kept.now_ms);
-        write_blob(&a->done, kept.bytes.data, kept.bytes.size);
+        reply_add(done, item->number);
+        write_u64(&done->bytes, kept.entry);
+        write_u64(&done->bytes, kept.term);
+        write_u64(&done->bytes, kept.now_ms);
+        write_blob(&done->bytes, kept.bytes.data, kept.bytes.size);
         return true;
 }
 
-static ProposedWhat take_one(Asked *a, Dedup *results, const Proposal *like, const void *bytes, size_t size) {
+static ProposedWhat take_one(Asked *a, Dedup *results, const Proposal *like) {
+        size_t size = like->item.command_size;
         Proposals *p = a->p;
         Error err = {};
         KvStatus status;
@@ -283,20 +250,18 @@ static ProposedWhat take_one(Asked *a, Dedup *results, const Proposal *like, con
 
         if (!a->here)
                 return PROPOSED_NOT_LEADER;
-        if (tell_outcome(a, results, like, size == 0) || size == 0)
+        if (tell_outcome(a, results, &like->item) || size == 0)
                 return _PROPOSED_MAX;
-        if (like->deadline_ms > 0 && like->deadline_ms < a->now_ms + PROPOSE_LIFE_MS / 2)
+        if (like->item.deadline_ms > 0 && like->item.deadline_ms < a->to.now_ms + PROPOSE_LIFE_MS / 2)
                 return PROPOSED_LATE;
         if (p->n_foreign >= PROPOSE_MAX || p->foreign_bytes + size > PROPOSE_BYTES_MAX)
                 return PROPOSED_BUSY;
-        if (proposals_full(p) && !a->again && like->deadline_ms > 0 &&
-            !proposals_gives_room(p, like->origin, like->floor))
+        if (proposals_full(p) && !a->again && like->item.deadline_ms > 0 &&
+            !proposals_gives_room(p, like->item.origin, like->item.floor))
                 return PROPOSED_BUSY;
-        r = take_foreign(p, like, bytes, size, &status, &err);
+        r = take_foreign(p, like, &status, &err);
         if (r < 0 && r != -ENOMEM) {
-                a->numbers[PROPOSED_REFUSED][0] = like->number;
-                a->n[PROPOSED_REFUSED] = 1;
-                reply_asked(a, PROPOSED_REFUSED, status, error_text(&err, r));
+                reply_refused(p, &a->to, like->item.number, status, error_text(&err, r));
                 return _PROPOSED_MAX;
         }
         if (r < 0)
@@ -308,23 +273,21 @@ static ProposedWhat take_one(Asked *a, Dedup *results, const Proposal *like, con
  * again. */
 static void take_all(Asked *a, Dedup *results, Reader *r, uint64_t n) {
         for (uint64_t i = 0; i < n; i++) {
-                Proposal like = { .origin = a->origin,
-                                  .floor = a->floor,
-                                  .from = a->from,
-                                  .session = peer_number(a->session),
-                                  .later = a->later,
-                                  .number = read_u64(r) };
-                const void *bytes;
+                Proposal like = {
+                        .item = { .origin = a->to.origin, .floor = a->floor, .number = read_u64(r) },
+                        .from = a->to.from,
+                        .session = peer_number(a->to.session),
+                        .later = a->later
+                };
                 ProposedWhat what;
-                size_t size;
 
-                like.deadline_ms = read_u64(r);
-                bytes = read_blob(r, KV_COMMAND_MAX, &size);
-                if (r->failed || like.number < a->floor)
+                like.item.deadline_ms = read_u64(r);
+                like.item.command = read_blob(r, KV_COMMAND_MAX, &like.item.command_size);
+                if (r->failed || like.item.number < a->floor)
                         return;
-                what = take_one(a, results, &like, bytes, size);
+                what = take_one(a, results, &like);
                 if (what != _PROPOSED_MAX)
-                        a->numbers[what][a->n[what]++] = like.number;
+                        reply_add(&a->bodies[what], like.item.number);
         }
 }
 
@@ -334,55 +297,49 @@ static uint64_t judged_ms(const Asked *a, TreeTxn *txn) {
         TreeMeta meta;
 
         if (a->p->n_window == 0)
-                return a->now_ms;
+                return a->to.now_ms;
         return tree_meta(txn, &meta) >= 0 ? meta.cluster_ms : 0;
 }
 
 static void answer_asked(Asked *a, Reader *r, uint64_t n) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        _cleanup_(dedup_freep) Dedup *results = NULL;
+        _cleanup_(dedup_done) Dedup results = {};
 
         if (a->again && kv_read(a->p->options.store, &txn) >= 0)
-                (void) dedup_new(&results, txn, 0, 0, judged_ms(a, txn));
-        take_all(a, results, r, n);
-}
-
-static const char *busy_cause(const Proposals *p) {
-        return proposals_full(p) ? PROPOSALS_FULL : "the leader's queue is full";
+                results = (Dedup) { .txn = txn, .cluster_ms = judged_ms(a, txn) };
+        take_all(a, &results, r, n);
 }
 
 void proposals_on_propose(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
                           size_t size) {
         Proposals *p = userdata;
+        Asked a = { .p = p, .to.session = session, .later = type == PEER_PROPOSE_LATER };
+        const char *busy = "the leader's queue is full";
         Reader r = reader_over(payload, size);
-        Asked a;
         uint64_t n;
 
-        if (!replica_read_head(p->options.replica, session, &r, &a.from))
+        if (!replica_read_head(p->options.replica, session, &r, &a.to.from))
                 return;
-        a.p = p;
-        a.session = session;
-        a.term = read_u64(&r);
-        a.origin = read_u64(&r);
+        a.to.term = read_u64(&r);
+        a.to.origin = read_u64(&r);
         a.floor = read_u64(&r);
         a.again = read_u8(&r);
-        a.later = type == PEER_PROPOSE_LATER;
-        a.done = (Writer) {};
-        memset(a.n, 0, sizeof(a.n));
         n = read_varint(&r);
-        if (r.failed || n > FRAME_COMMANDS_MAX || a.origin == 0 || a.floor == 0)
+        if (r.failed || n > FRAME_COMMANDS_MAX || a.to.origin == 0 || a.floor == 0)
                 return;
 
-        a.here = replica_is_leader(p->options.replica) && replica_term(p->options.replica) == a.term;
-        a.now_ms = a.here ? kv_clock_ms(p->options.store) : proposals_known_ms(p);
+        a.here = replica_is_leader(p->options.replica) && replica_term(p->options.replica) == a.to.term;
+        a.to.now_ms = a.here ? kv_clock_ms(p->options.store) : proposals_known_ms(p);
         answer_asked(&a, &r, n);
-        if (proposals_full(p))
+        if (proposals_full(p)) {
+                busy = PROPOSALS_FULL;
                 loop_defer(p->options.loop, &p->pump);
-        for (ProposedWhat what = 0; what < _PROPOSED_MAX; what++)
-                if ((a.n[what] > 0 && what != PROPOSED_REFUSED) ||
-                    (n == 0 && a.here && what == PROPOSED_LATE))
-                        reply_asked(&a, what, KV_BUSY, what == PROPOSED_BUSY ? busy_cause(p) : "");
-        writer_done(&a.done);
+        }
+        for (ProposedWhat what = 0; what < _PROPOSED_MAX; what++) {
+                if (a.bodies[what].n > 0 || (n == 0 && a.here && what == PROPOSED_LATE))
+                        reply(p, &a.to, what, KV_BUSY, what == PROPOSED_BUSY ? busy : "", &a.bodies[what]);
+                writer_done(&a.bodies[what].bytes);
+        }
 }
 
 /* A copy that was sent cannot take effect any more. */
@@ -434,13 +391,13 @@ static void on_said(Proposals *p, Proposal *x, ProposedWhat what, KvStatus statu
 /* A command that the leader accepted had no effect, or its result is dropped. This host's own apply may still
  * give the result. */
 static void on_past(Proposals *p, Proposal *x, uint64_t said_ms) {
-        if (x->state != PROPOSAL_ACCEPTED || x->deadline_ms >= said_ms || x->due_ms > 0)
+        if (x->state != PROPOSAL_ACCEPTED || x->item.deadline_ms >= said_ms || x->due_ms > 0)
                 return;
         x->due_ms = loop_now_ms(p->options.loop) + PROPOSE_WAIT_MS;
         p->any_due = true;
 }
 
-static void read_done(Proposals *p, Reader *r, uint64_t n, Answers *answers) {
+static void read_done(Proposals *p, Reader *r, uint64_t n, Applied *answers) {
         for (uint64_t i = 0; i < n; i++) {
                 uint64_t number = read_u64(r);
                 CachedResult kept = { .entry = read_u64(r) };
@@ -452,18 +409,12 @@ static void read_done(Proposals *p, Reader *r, uint64_t n, Answers *answers) {
                 HASH_FIND(hh, p->own, &number, sizeof(number), x);
                 if (r->failed)
                         return;
-                if (x && x->state != PROPOSAL_ANSWERED && x->copies > 0) {
-                        KvResult *result = proposal_kept_answer(p, x, &kept);
-
-                        /* This daemon's components write much, and read the tree without the bound: it stays
-                         * readable while the replica has stopped. */
-                        if (result && (!x->ours || replica_is_open(p->options.replica)) &&
-                            kv_acknowledge(p->options.store, result->index) < 0) {
-                                free(result); /* it is requested again, or unknown in the end */
-                                continue;
-                        }
-                        answers_add(answers, number, result);
-                }
+                /* This daemon's components write much, and read the tree without the bound: it stays readable
+                 * while the replica has stopped. A result that is skipped is requested again, or unknown in
+                 * the end. */
+                if (x && x->state != PROPOSAL_ANSWERED && x->copies > 0)
+                        proposals_add_kept(p, x, &kept, !x->ours || replica_is_open(p->options.replica),
+                                           answers);
         }
 }
 
@@ -490,15 +441,15 @@ void proposals_on_proposed(void *userdata, PeerSession *session, PeerFrame type,
         if (said_ms > proposals_known_ms(p)) {
                 p->said_ms = said_ms;
                 p->said_at_ms = loop_now_ms(p->options.loop);
-                if (TAILQ_FIRST(&p->queue))
-                        loop_defer(p->options.loop, &p->pump);
+                proposals_pump(p);
         }
 
         if (what == PROPOSED_DONE) {
-                Answers answers = {};
+                Applied answers = { .any_origin = true };
 
                 read_done(p, &r, n, &answers);
-                answers_give(&answers, p);
+                proposals_results(p, &answers);
+                applied_clear(&answers);
                 return;
         }
         for (uint64_t i = 0; i < n && !r.failed; i++) {

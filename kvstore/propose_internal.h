@@ -2,14 +2,11 @@
  * propose_frames.c exchanges them with other hosts. */
 #pragma once
 
-#include <assert.h>
-#include <sys/queue.h>
-
 #include "base/table.h"
-#include "kvstore/budget.h"
-#include "kvstore/kvstore_internal.h"
-#include "kvstore/propose.h"
 #include "kvstore/apply/dedup.h"
+#include "kvstore/budget.h"
+#include "kvstore/propose.h"
+#include "kvstore/serving.h"
 
 enum {
         SWEEP_MS = 100,
@@ -36,19 +33,16 @@ typedef enum ProposalState {
 } ProposalState;
 
 typedef struct Proposal {
-        uint64_t origin, number, floor; /* floor: of another host's only */
-        uint64_t from, session;         /* of another host's only: that host, and the number of its session */
+        KvBatchItem item;       /* owns 'command'; 'deadline_ms' is 0 with 'once' */
+        uint64_t from, session; /* of another host's only: that host, and the number of its session */
         ProposalState state;
         uint64_t term;
-        uint64_t due_ms;      /* 0: as long as the leader is there */
-        uint64_t sent_ms;     /* when it was sent, or its outcome requested, last */
-        uint64_t deadline_ms; /* in cluster time; 0: 'once' */
+        uint64_t due_ms;  /* 0: as long as the leader is there */
+        uint64_t sent_ms; /* when it was sent, or its outcome requested, last */
         unsigned
                 copies; /* in others' hands or in a log, as far as we know: with none, nothing has happened */
         bool once;      /* valid in one term only: no other leader gets it */
-        uint8_t *bytes;
-        size_t size;
-        KvDone done; /* NULL and userdata NULL for another host's */
+        KvDone done;    /* NULL and userdata NULL for another host's */
         void *userdata;
         KvStatus status;
         char *cause;
@@ -75,6 +69,12 @@ typedef enum ProposedWhat {
         _PROPOSED_MAX,
 } ProposedWhat;
 
+/* Numbers of commands; of PROPOSED_DONE, with their results. */
+typedef struct ReplyBody {
+        Writer bytes;
+        size_t n;
+} ReplyBody;
+
 struct Proposals {
         ProposalsOptions options;
         Proposal *own; /* table by number */
@@ -88,33 +88,29 @@ struct Proposals {
         size_t n_window;
         uint64_t term, leader; /* at the last check */
         bool lead;
-        bool any_due; /* one that nobody is asked for again waits for its time to be over, who ever leads */
+        bool any_due; /* a proposal that is not sent again waits for its due time, under any leader */
         Budget budget;
         bool has_estimated; /* in this call of the pump */
         struct {
                 uint64_t from, session, origin;
-                uint64_t numbers[FRAME_COMMANDS_MAX];
-                size_t n;
+                ReplyBody body;
         } accepted; /* others', in this call of the pump: what one frame says */
         Deferred pump, answer;
         Timer sweep, heavy; /* heavy: the next heavy command may go */
 };
 
-typedef struct Answers {
-        struct {
-                uint64_t number;
-                KvResult *result;
-        } * items;
-        size_t n, capacity;
-} Answers;
+/* As of BSD: the current element may be removed. */
+#define TAILQ_FOREACH_SAFE(x, head, field, next) \
+        for ((x) = TAILQ_FIRST(head); (x) && ((next) = TAILQ_NEXT(x, field), true); (x) = (next))
 
 /* Enqueue after all that wait for log or leader, but before those that yield and have not waited for long. */
 void proposals_enqueue(Proposals *p, Proposal *x);
 /* Answer with the next turn; the result does not come from the log. */
 void proposals_refuse(Proposals *p, Proposal *x, KvStatus status, const char *cause);
-/* Nothing goes into the log that the leader's program does not know, or for which there is no room: 0 and the
- * status as it was, or a refusal with its sentence; on the leader also what it costs, else 0. */
+/* Check a command before the log: the feature level of this program and, on the leader, room and cost. Return
+ * 0 and an unchanged status, or a rejection with its message. *ret_cost is 0 on other hosts. */
 int proposals_check(Proposals *p, const KvCommand *cmd, uint64_t *ret_cost, KvStatus *ret_status, Error *err);
+void proposals_pump(Proposals *p);      /* send what waits, with the next turn */
 void proposals_keep_time(Proposals *p); /* run the sweep while a proposal may become due */
 
 /* The acknowledged bound: the lowest number for which this host still waits. */
@@ -129,12 +125,11 @@ bool proposals_full(const Proposals *p);
 bool proposals_gives_room(const Proposals *p, uint64_t origin, uint64_t floor);
 #define PROPOSALS_FULL "too many answers are kept for hosts that have not taken them"
 
-/* The answer to 'x' as the tree keeps it, here or at the leader, to be freed; NULL: it makes no sense, or
- * there is no memory. */
-KvResult *proposal_kept_answer(Proposals *p, const Proposal *x, const CachedResult *kept);
-void answers_add(Answers *answers, uint64_t number, KvResult *result); /* takes 'result', NULL is none */
-void answers_give(Answers *answers,
-                  Proposals *p); /* to who waits, and frees them; last of all: who is answered may ask anew */
+/* Decode the cached result of 'x', of this host's tree or of the leader's, and add it to 'answers'. An
+ * invalid one is skipped. 'acknowledge': the host serves no older state from then on; without a record of
+ * that, the result is skipped, too. */
+void proposals_add_kept(Proposals *p, const Proposal *x, const CachedResult *kept, bool acknowledge,
+                        Applied *answers);
 
 /* -- propose_frames.c -- */
 

@@ -3,8 +3,6 @@
  * The store owns large reads, so that a client may leave at any time. */
 #include "kvstore/kvstore_internal.h"
 
-#include <errno.h>
-
 struct KvList {
         KvStore *store;
         KvRange range;
@@ -246,8 +244,4 @@ int kv_watch(KvStore *s, const KvWatchOptions *options, const KvWatchOps *ops, v
         if (here.absent)
                 here.absent = kv_read(s, &txn) == 0 && tree_get(txn, here.key, &node) == -ENOENT;
         return hub_watch(s->hub, &here, ops, userdata, ret, ret_oldest);
-}
-
-Hub *kv_hub(KvStore *s) {
-        return s->hub;
 }

@@ -6,7 +6,6 @@
 
 #include "base/file.h"
 #include "base/log.h"
-#include "base/memory.h"
 
 #define NAME "floor"
 
@@ -111,6 +110,6 @@ int read_bound_promise(ReadBound *f, uint64_t index) {
         return f->dir_fd < 0 || f->unknown || index <= f->bound ? 0 : record(f, index + READ_BOUND_STEP);
 }
 
-int read_bound_settle(ReadBound *f, uint64_t index) {
+int read_bound_end(ReadBound *f, uint64_t index) {
         return f->dir_fd < 0 || !f->met || f->lineage == 0 || index == f->bound ? 0 : record(f, index);
 }

@@ -45,7 +45,7 @@ int read_bound_reach(ReadBound *f, uint64_t index);
 /* Raise the bound before 'index', which the tree has not reached, is acknowledged. */
 int read_bound_promise(ReadBound *f, uint64_t index);
 /* Record an orderly end: nothing beyond 'index' was or will be served. */
-int read_bound_settle(ReadBound *f, uint64_t index);
+int read_bound_end(ReadBound *f, uint64_t index);
 
 /* A tree at 'index' may be served. */
 static inline bool read_bound_allows(const ReadBound *f, uint64_t index) {

@@ -2,7 +2,6 @@
 #include "kvstore/kvstore_internal.h"
 #include "kvstore/raft/transfer.h"
 
-#include <errno.h>
 #include <stdio.h>
 
 enum {
@@ -15,7 +14,7 @@ static const char *const role_names[_KV_ROLE_MAX] = {
         [KV_ROLE_CANDIDATE] = "candidate",
         [KV_ROLE_LEADER] = "leader",
 };
-static const char *const seat_names[_KV_MEMBER_ROLE_MAX] = {
+static const char *const member_role_names[_KV_MEMBER_ROLE_MAX] = {
         [KV_MEMBER_SPARE] = "spare",
         [KV_MEMBER_STANDBY] = "standby",
         [KV_MEMBER_VOTER] = "voter",
@@ -25,28 +24,22 @@ const char *kv_role_name(KvRole role) {
         return (unsigned) role < _KV_ROLE_MAX ? role_names[role] : "unknown";
 }
 
-const char *kv_member_role_name(KvMemberRole seat) {
-        return (unsigned) seat < _KV_MEMBER_ROLE_MAX ? seat_names[seat] : "unknown";
+const char *kv_member_role_name(KvMemberRole role) {
+        return (unsigned) role < _KV_MEMBER_ROLE_MAX ? member_role_names[role] : "unknown";
 }
 
-typedef struct Looking {
-        const Replica *replica;
-        KvState *state;
-        uint64_t leader;
-} Looking;
-
 static void status_on_peer(void *userdata, const PeerState *peer) {
-        Looking *l = userdata;
+        KvState *state = userdata;
 
-        if (peer->handshake.raft_id == 0 || peer->handshake.cluster_id != l->state->cluster_id)
+        if (peer->handshake.raft_id == 0 || peer->handshake.cluster_id != state->cluster_id)
                 return;
-        if (peer->handshake.raft_id == l->leader)
-                snprintf(l->state->leader_machine_id, sizeof(l->state->leader_machine_id), "%s",
+        if (peer->handshake.raft_id == state->leader_id)
+                snprintf(state->leader_machine_id, sizeof(state->leader_machine_id), "%s",
                          peer->handshake.machine_id);
-        for (size_t i = 0; i < l->state->n_members; i++)
-                if (l->state->members[i].raft_id == peer->handshake.raft_id)
-                        l->state->members[i].reachable |= (peer->dialed || peer->accepted) &&
-                                                          peer->kernel_silent_ms < REACHABLE_SILENT_MS;
+        for (size_t i = 0; i < state->n_members; i++)
+                if (state->members[i].raft_id == peer->handshake.raft_id)
+                        state->members[i].reachable |= (peer->dialed || peer->accepted) &&
+                                                       peer->kernel_silent_ms < REACHABLE_SILENT_MS;
 }
 
 static KvMemberRole status_member_role(RaftServerRole role) {
@@ -64,7 +57,7 @@ static void status_members(const KvStore *s, KvState *ret) {
                 KvMember *m = &ret->members[ret->n_members++];
 
                 *m = (KvMember) { .raft_id = server->id,
-                                  .seat = status_member_role(server->role),
+                                  .role = status_member_role(server->role),
                                   .reachable = server->id == ret->raft_id };
                 snprintf(m->address, sizeof(m->address), "%s",
                          server->address[0] == '-' ? "" : server->address);
@@ -72,25 +65,19 @@ static void status_members(const KvStore *s, KvState *ret) {
                         (void) raft_core_match_index(replica_core(s->replica), server->id, &m->match);
         }
         if (s->peers)
-                peers_each(s->peers, status_on_peer,
-                           &(Looking) { .replica = s->replica, .state = ret, .leader = ret->leader_id });
+                peers_each(s->peers, status_on_peer, ret);
         for (size_t i = 0; i < ret->n_members; i++)
-                if (ret->members[i].seat == KV_MEMBER_VOTER) {
+                if (ret->members[i].role == KV_MEMBER_VOTER) {
                         ret->n_voters++;
                         ret->n_voters_reachable += ret->members[i].reachable;
                 }
 }
 
-static KvRole status_role(const RaftCore *core) {
-        switch (raft_core_state(core)) {
-        case RAFT_STATE_LEADER:
-                return KV_ROLE_LEADER;
-        case RAFT_STATE_CANDIDATE:
-                return KV_ROLE_CANDIDATE;
-        default:
-                return KV_ROLE_FOLLOWER;
-        }
-}
+static const KvRole status_roles[] = {
+        [RAFT_STATE_FOLLOWER] = KV_ROLE_FOLLOWER,
+        [RAFT_STATE_CANDIDATE] = KV_ROLE_CANDIDATE,
+        [RAFT_STATE_LEADER] = KV_ROLE_LEADER,
+};
 
 /* Why this host accepts no writes, or what is wrong with a tree or a transfer; else *ret stays as it is. */
 static void status_problem(const Replica *p, const KvState *state, char *ret, size_t size) {
@@ -118,14 +105,15 @@ static void status_problem(const Replica *p, const KvState *state, char *ret, si
 static void status_raft(const KvStore *s, KvState *ret) {
         const RaftCore *core = replica_core(s->replica);
 
-        ret->role = status_role(core);
+        ret->role = status_roles[raft_core_state(core)];
         ret->term = raft_core_term(core);
         ret->leader_id = replica_leader(s->replica);
         ret->raft_index = raft_core_applied_index(core);
         ret->commit = raft_core_commit_index(core);
         ret->ready = ret->role == KV_ROLE_LEADER ? raft_core_leads(core) : ret->leader_id != 0;
         if (ret->leader_id == ret->raft_id && ret->leader_id != 0)
-                snprintf(ret->leader_machine_id, sizeof(ret->leader_machine_id), "%s", s->machine_id);
+                snprintf(ret->leader_machine_id, sizeof(ret->leader_machine_id), "%s",
+                         replica_options(s->replica)->machine_id);
         status_members(s, ret);
         ret->refuses = transfers_refuses(replica_transfers(s->replica));
 }
@@ -151,7 +139,6 @@ void kv_state(const KvStore *s, KvState *ret) {
                 .differs = consistency_differs(replica_consistency(p)),
                 .undecided = consistency_undecided(replica_consistency(p)),
         };
-        ret->forwards = ret->stopped && replica_known_leader(p) != 0;
         if (replica_core(p) && !ret->stopped)
                 status_raft(s, ret);
         status_problem(p, ret, ret->problem, sizeof(ret->problem));
@@ -220,22 +207,4 @@ void kv_counts(const KvStore *s, KvCounts *ret) {
         };
         memcpy(ret->done, counts->done, sizeof(ret->done));
         memcpy(ret->refused, counts->refused, sizeof(ret->refused));
-}
-
-int kv_hash(KvStore *s, uint64_t *ret_hash, uint64_t *ret_applied) {
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        TreeMeta meta;
-        int r;
-
-        r = kv_read(s, &txn);
-        if (r < 0)
-                return r;
-        r = tree_meta(txn, &meta);
-        if (r < 0)
-                return r;
-        r = tree_hash(txn, ret_hash);
-        if (r < 0)
-                return r;
-        *ret_applied = meta.applied;
-        return 0;
 }

@@ -1,9 +1,6 @@
 /* Watches: what kv_watch() takes and delivers. */
 #pragma once
 
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "io/stream.h"
 #include "kvstore/command/command.h"
 
@@ -13,6 +10,7 @@ typedef struct KvWatch KvWatch;
  * watcher that needs it, and released with the event. */
 typedef struct KvWatchEvent {
         unsigned refs;
+        STAILQ_ENTRY(KvWatchEvent) unsearched; /* the hub's */
         KvEvent event;
         Shared *line;    /* in the form of fleet's own streams */
         Shared *encoded; /* in the form of v2 */

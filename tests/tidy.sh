@@ -69,7 +69,7 @@ done
 sources_of kvstore/raft/ peers/ >/dev/null
 
 # Others use the store by its public interface and plain values. Tests of other components, too, except those that test the store as well.
-inside='kvstore/(tree/|raft/|apply/|(hub|events|propose|budget|estimate|read_bound)\.h|[a-z_]*_internal\.h)'
+inside='kvstore/(tree/|raft/|apply/|(hub|propose|serving|budget|estimate|read_bound)\.h|[a-z_]*_internal\.h)'
 sources_of fleetd/ client/ units/ peers/ io/ base/ | xargs -r grep -nE "#include \"$inside" | rule only_the_store_includes_its_internals
 sources_of kvstore/ | grep -E '^kvstore/((kvstore|watch|offline)\.h|command/.*\.h)$' | some 'public headers of the store' | xargs -r grep -nE "#include \"$inside" |
         rule the_public_headers_of_the_store_include_no_internals

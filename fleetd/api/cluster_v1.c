@@ -25,7 +25,7 @@ static void member_write(Text *t, const Request *request, const KvState *state, 
         json_add_string(t, "name", m && m->facts ? m->facts->name : hostname);
         if (member) {
                 json_add_bool(t, "reachable", member->reachable);
-                json_add_string(t, "seat", kv_member_role_name(member->seat));
+                json_add_string(t, "seat", kv_member_role_name(member->role));
         }
         json_close(t, '}');
 }

@@ -21,7 +21,7 @@ static const char *machine_role(const KvState *state, const ClusterMachine *m) {
                 return "leader";
         for (size_t i = 0; i < state->n_members; i++)
                 if (state->members[i].raft_id == m->raft_id)
-                        return kv_member_role_name(state->members[i].seat);
+                        return kv_member_role_name(state->members[i].role);
         return NULL;
 }
 

@@ -61,7 +61,7 @@ static const KvMember *voters_member(const Configuration *c, uint64_t raft_id) {
 }
 
 static bool voters_is_ready(const Configuration *c, const KvMember *m) {
-        return m->seat == KV_MEMBER_STANDBY && m->reachable && m->match + VOTERS_BEHIND_MAX >= c->last &&
+        return m->role == KV_MEMBER_STANDBY && m->reachable && m->match + VOTERS_BEHIND_MAX >= c->last &&
                voters_owner(c, m->raft_id);
 }
 
@@ -81,7 +81,7 @@ static const KvMember *voters_abandoned(const Configuration *c, bool voters) {
         for (size_t i = 0; i < c->n; i++) {
                 const KvMember *m = &c->members[i];
 
-                if ((m->seat == KV_MEMBER_VOTER) == voters && m->raft_id != c->leader_id &&
+                if ((m->role == KV_MEMBER_VOTER) == voters && m->raft_id != c->leader_id &&
                     !voters_owner(c, m->raft_id))
                         return m;
         }
@@ -215,7 +215,7 @@ void voters_plan(const KvMember *members, size_t n_members, uint64_t leader_id, 
 
         *ret = (VotersChange) { .action = VOTERS_NOTHING };
         for (size_t i = 0; i < n_members; i++) {
-                if (members[i].seat == KV_MEMBER_VOTER) {
+                if (members[i].role == KV_MEMBER_VOTER) {
                         c.n_voters++;
                         c.n_voters_reachable += members[i].reachable;
                 } else

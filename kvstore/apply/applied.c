@@ -1,9 +1,6 @@
 #include "kvstore/apply/applied.h"
 
-#include <errno.h>
 #include <malloc.h>
-#include <stdlib.h>
-#include <string.h>
 
 static void applied_count(Applied *a, const KvResult *result) {
         AppliedCounts *c = &a->counts;
@@ -37,19 +34,10 @@ int applied_add_result(Applied *a, uint64_t origin, uint64_t number, const KvRes
         return 0;
 }
 
-static KvBytes applied_keep(uint8_t **at, KvBytes b) {
-        KvBytes kept = { *at, b.size };
-
-        if (b.size > 0)
-                memcpy(*at, b.data, b.size);
-        *at += b.size;
-        return kept;
-}
-
 int applied_add_event(Applied *a, const KvEvent *event) {
         size_t size = event->node.key.size + event->node.value.size;
-        uint8_t *at;
         KvEvent *e;
+        char *at;
 
         if (a->discard)
                 return 0;
@@ -64,13 +52,10 @@ int applied_add_event(Applied *a, const KvEvent *event) {
                 return -ENOMEM;
 
         *e = *event;
-        at = (uint8_t *) (e + 1);
-        e->node.key = applied_keep(&at, event->node.key);
-        e->node.value = applied_keep(&at, event->node.value);
-        if (event->has_prev) {
-                e->prev.key = applied_keep(&at, event->prev.key);
-                e->prev.value = applied_keep(&at, event->prev.value);
-        }
+        at = (char *) (e + 1);
+        kv_node_place(&at, &e->node);
+        if (event->has_prev)
+                kv_node_place(&at, &e->prev);
         a->events[a->n_events++] = e;
         a->bytes += malloc_usable_size(e);
         return 0;
@@ -85,7 +70,7 @@ void applied_commit(Applied *a) {
         a->has_open = false;
 }
 
-static void applied_truncate(Applied *a, size_t n_results, size_t n_events) {
+void applied_truncate(Applied *a, size_t n_results, size_t n_events) {
         while (a->n_results > n_results) {
                 KvResult *result = a->results[--a->n_results].result;
 

@@ -2,7 +2,9 @@
  * transaction count only when it is committed. */
 #pragma once
 
-#include "kvstore/apply/apply.h"
+#include "kvstore/command/command.h"
+#include "kvstore/command/cost.h"
+#include "kvstore/tree/tree.h"
 
 typedef struct AppliedResult {
         uint64_t origin, number; /* of the proposal */
@@ -17,7 +19,7 @@ typedef struct AppliedCounts {
         Cost cost, cost_max; /* of all entries; of the costliest one */
 } AppliedCounts;
 
-struct Applied {
+typedef struct Applied {
         /* Set by the owner: */
         bool discard;       /* keep and count neither results nor events: there is no proposer or watcher */
         bool any_origin;    /* keep results of all origins, not only of 'origin' */
@@ -35,12 +37,14 @@ struct Applied {
         size_t bytes;        /* that results and events take in memory */
         TreeMeta meta, open; /* after the last entry of commands: committed; in the open transaction */
         bool has_meta, has_open;
-};
+} Applied;
 
 /* Add a copy. 0 or -ENOMEM. */
 int applied_add_result(Applied *a, uint64_t origin, uint64_t number, const KvResult *result);
 int applied_add_event(Applied *a, const KvEvent *event);
 
+/* Drop the last results and events beyond these numbers. */
+void applied_truncate(Applied *a, size_t n_results, size_t n_events);
 /* The transaction is committed, or was aborted. */
 void applied_commit(Applied *a);
 void applied_abort(Applied *a);

@@ -1,10 +1,63 @@
 /* Commands, transactions and batches of them; what is done to one key is in apply_key.c. */
+#include "kvstore/apply/apply.h"
+
 #include "kvstore/apply/apply_internal.h"
-
-#include <stdio.h>
-
-#include "kvstore/events.h"
 #include "kvstore/apply/dedup.h"
+
+KvResult apply_result(const Apply *a, KvStatus status, KvAction action) {
+        return (KvResult) {
+                .status = status, .action = action, .index = a->meta->index, .now_ms = a->meta->cluster_ms
+        };
+}
+
+int apply_refuse(Apply *a, KvResult *ret, KvStatus status, KvBytes cause) {
+        *ret = apply_result(a, status, KV_ACTION_GET);
+        ret->cause = cause;
+        return 0;
+}
+
+int apply_refuse_error(Apply *a, KvResult *ret, KvStatus status, const Error *err) {
+        size_t size = strlen(err->message);
+        const char *cause = arena_copy(a->arena, err->message, size);
+
+        return cause ? apply_refuse(a, ret, status, (KvBytes) { cause, size }) : -ENOMEM;
+}
+
+int apply_afford(Apply *a, const Cost *more, KvResult *ret) {
+        uint64_t total = a->cost.total + more->total;
+        Error err = {};
+
+        if (!apply_bounds(a) || total <= MIN(a->left, (uint64_t) COST_COMMAND_MAX)) {
+                cost_add(&a->cost, more);
+                return 1;
+        }
+        if (total <= COST_COMMAND_MAX) {
+                (void) apply_refuse(a, ret, KV_DEFERRED, (KvBytes) {});
+                ret->charged = total;
+                return 0;
+        }
+        (void) cost_error(total, &err);
+        return apply_refuse_error(a, ret, KV_TOO_LARGE, &err);
+}
+
+int apply_visit(Apply *a, size_t key, KvResult *ret) {
+        Cost visit = {};
+
+        cost_visit(&visit, key);
+        return apply_afford(a, &visit, ret);
+}
+
+int apply_get(Apply *a, KvBytes path, KvNode *ret) {
+        int r = tree_get(a->txn, path, ret);
+
+        return r == -ENOTUNIQ ? -ENOENT : r;
+}
+
+int apply_keep(Apply *a, KvNode *node) {
+        node->key.data = arena_copy(a->arena, node->key.data, node->key.size);
+        node->value.data = arena_copy(a->arena, node->value.data, node->value.size);
+        return node->key.data && node->value.data ? 0 : -ENOMEM;
+}
 
 /* Whether a check holds; *ret_there: 'node' is what stands at its key. */
 static int check_holds(Apply *a, const KvCheck *check, KvNode *node, bool *ret_there) {
@@ -63,11 +116,7 @@ static int apply_checks(Apply *a, const KvCommand *cmd, KvResult *ret) {
 /* Old values go into the answer as far as they fit: what a transaction takes away may be much larger than
  * itself. */
 static void note_written(KvWritten *w, const KvResult *one, size_t *size) {
-        *w = (KvWritten) { .action = one->action,
-                           .node = one->node,
-                           .has_prev = one->has_prev,
-                           .prev = one->prev,
-                           .refreshed = one->refreshed };
+        *w = kv_result_change(one);
         if (!w->has_prev || (*size += w->prev.value.size) <= KV_WRITTEN_MAX)
                 return;
         *size -= w->prev.value.size;
@@ -75,7 +124,7 @@ static void note_written(KvWritten *w, const KvResult *one, size_t *size) {
         w->prev_cut = true;
 }
 
-/* 'written' may be NULL: then nobody asks. */
+/* 'written' is NULL if no client receives the effects. */
 static int apply_writes(Apply *a, const KvCommand *cmd, KvWritten *written, KvResult *ret) {
         size_t size = 0;
         int r = 1;
@@ -93,6 +142,7 @@ static int apply_writes(Apply *a, const KvCommand *cmd, KvWritten *written, KvRe
 }
 
 static int apply_txn(Apply *a, const KvCommand *cmd, KvResult *ret) {
+        size_t n_events = a->applied ? a->applied->n_events : 0;
         uint64_t index = a->meta->index;
         KvWritten *written = NULL;
         TreeTxn *outer = a->txn;
@@ -120,9 +170,9 @@ static int apply_txn(Apply *a, const KvCommand *cmd, KvResult *ret) {
                 if (r < 0)
                         return r;
         }
-        a->collect = true;
+        a->in_txn = true;
         r = apply_writes(a, cmd, written, ret);
-        a->collect = false;
+        a->in_txn = false;
         if (a->txn != outer) {
                 if (r > 0) {
                         k = tree_commit(a->txn);
@@ -133,23 +183,15 @@ static int apply_txn(Apply *a, const KvCommand *cmd, KvResult *ret) {
                 a->txn = outer;
         }
         if (r <= 0) {
+                if (a->applied)
+                        applied_truncate(a->applied, a->applied->n_results, n_events);
                 a->meta->index = ret->index = index;
                 return r;
         }
 
-        for (size_t i = 0; i < a->n_events; i++) {
-                k = applied_add_event(a->applied, &a->events[i]);
-                if (k < 0)
-                        return k;
-        }
-        *ret = (KvResult) {
-                .status = KV_OK,
-                .action = KV_ACTION_SET,
-                .index = a->meta->index,
-                .now_ms = a->meta->cluster_ms,
-                .written = written,
-                .n_written = written ? cmd->n_writes : 0,
-        };
+        *ret = apply_result(a, KV_OK, KV_ACTION_SET);
+        ret->written = written;
+        ret->n_written = written ? cmd->n_writes : 0;
         return 1;
 }
 
@@ -161,27 +203,16 @@ static int apply_raise(Apply *a, const KvCommand *cmd, KvResult *ret) {
         if (cmd->limit > apply_level_max(a->applied))
                 return -ENOTSUP;
         a->meta->level = MAX(a->meta->level, cmd->limit);
-        *ret = (KvResult) {
-                .status = KV_OK,
-                .action = KV_ACTION_SET,
-                .index = a->meta->index,
-                .now_ms = a->meta->cluster_ms,
-        };
+        *ret = apply_result(a, KV_OK, KV_ACTION_SET);
         return 1;
 }
 
 static int apply_checked(Apply *a, const KvCommand *cmd, uint64_t term, KvResult *ret) {
-        Arena *arena = a->arena;
         KvStatus status;
         Error err;
 
-        if (kv_command_check(cmd, &status, &err) < 0) {
-                const char *cause = arena_copy(arena, err.message, strlen(err.message));
-
-                if (!cause)
-                        return -ENOMEM;
-                return apply_refuse(a, ret, status, (KvBytes) { cause, strlen(err.message) });
-        }
+        if (kv_command_check(cmd, &status, &err) < 0)
+                return apply_refuse_error(a, ret, status, &err);
         if (cmd->term > 0 && cmd->term != term)
                 return apply_refuse(a, ret, KV_TERM_CHANGED, (KvBytes) {});
 
@@ -212,7 +243,6 @@ int apply_command(TreeTxn *txn, TreeMeta *meta, const KvCommand *cmd, uint64_t t
         r = apply_afford(&a, &base, ret);
         if (r > 0)
                 r = apply_checked(&a, cmd, term, ret);
-        free(a.events);
         long_keys_done(&a.long_keys);
         if (applied)
                 cost_add(&applied->cost, &a.cost);
@@ -242,7 +272,7 @@ typedef struct Entry {
         TreeTxn *txn;
         uint64_t raft_index, term;
         TreeMeta meta;
-        Dedup *dedup;
+        Dedup dedup;
         Applied *applied;
 } Entry;
 
@@ -252,7 +282,7 @@ static int apply_decide(Entry *e, const KvBatchItem *item, const KvCommand *cmd,
         CachedResult kept;
         int r;
 
-        r = dedup_judge(e->dedup, item, &kept);
+        r = dedup_judge(&e->dedup, item, &kept);
         switch (r) {
         case DEDUP_FRESH:
                 r = apply_command(e->txn, &e->meta, cmd, e->term, arena, e->applied, ret);
@@ -262,7 +292,7 @@ static int apply_decide(Entry *e, const KvBatchItem *item, const KvCommand *cmd,
                         ret->action = action_asked(cmd);
                 if (ret->status == KV_DEFERRED)
                         return 1;
-                r = dedup_keep(e->dedup, item, cmd, ret);
+                r = dedup_keep(&e->dedup, item, cmd, ret);
                 return r < 0 ? r : 1;
         case DEDUP_KEPT:
                 r = result_decode(&kept, e->txn, cmd, arena, ret);
@@ -270,15 +300,11 @@ static int apply_decide(Entry *e, const KvBatchItem *item, const KvCommand *cmd,
                 if (r != -EBADMSG)
                         return r < 0 ? r : 1;
                 /* Two commands have one number: no fleetd proposes that. */
-                (void) apply_refuse(&(Apply) { .meta = &e->meta }, ret, KV_UNKNOWN,
-                                    kv_string("another command had this number"));
-                ret->action = action_asked(cmd);
+                *ret = apply_result(&(Apply) { .meta = &e->meta }, KV_UNKNOWN, action_asked(cmd));
+                ret->cause = kv_string("another command had this number");
                 return 1;
         case DEDUP_LATE:
-                *ret = (KvResult) { .status = KV_LATE,
-                                    .action = action_asked(cmd),
-                                    .index = e->meta.index,
-                                    .now_ms = e->meta.cluster_ms };
+                *ret = apply_result(&(Apply) { .meta = &e->meta }, KV_LATE, action_asked(cmd));
                 return 1;
         case DEDUP_PASSED:
                 return 0;
@@ -302,7 +328,7 @@ static int apply_item(Entry *e, const KvBatchItem *item) {
         r = apply_decide(e, item, &cmd, &arena, &result);
         if (r == 0)
                 return 0; /* found without a search */
-        dedup_take_cost(e->dedup, &e->applied->cost);
+        dedup_take_cost(&e->dedup, &e->applied->cost);
         if (r < 0)
                 return r;
 
@@ -329,28 +355,15 @@ static int apply_head(const KvBatchHead *head, const Applied *applied, TreeMeta 
 }
 
 static int apply_items(Entry *e, KvBatch *items) {
-        _cleanup_(dedup_freep) Dedup *dedup = NULL;
         KvBatchItem item;
         int r;
 
-        r = dedup_new(&dedup, e->txn, e->raft_index, e->term, e->meta.cluster_ms);
-        if (r < 0)
-                return r;
-        e->dedup = dedup;
         while ((r = kv_batch_next(items, &item)) > 0) {
                 r = apply_item(e, &item);
                 if (r < 0)
                         return r;
         }
-        return r < 0 ? r : dedup_store(dedup);
-}
-
-static void apply_count_cost(Applied *applied) {
-        AppliedCounts *c = &applied->counts;
-
-        cost_add(&c->cost, &applied->cost);
-        if (applied->cost.total > c->cost_max.total)
-                c->cost_max = applied->cost;
+        return r < 0 ? r : dedup_store(&e->dedup);
 }
 
 int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *bytes, size_t size,
@@ -371,8 +384,12 @@ int apply_batch(TreeTxn *txn, uint64_t raft_index, uint64_t term, const void *by
         r = apply_head(&head, e.applied, &e.meta);
         if (r < 0)
                 return r;
+        e.dedup = (Dedup) { .txn = txn, .entry = raft_index, .term = term, .cluster_ms = e.meta.cluster_ms };
         r = apply_items(&e, &items);
-        apply_count_cost(e.applied);
+        dedup_done(&e.dedup);
+        cost_add(&e.applied->counts.cost, &e.applied->cost);
+        if (e.applied->cost.total > e.applied->counts.cost_max.total)
+                e.applied->counts.cost_max = e.applied->cost;
         if (r < 0)
                 return r;
 

@@ -3,21 +3,16 @@
  * the same tree and the same results. Semantics: etcd v2 (its API description), plus transactions. */
 #pragma once
 
+#include "kvstore/apply/applied.h"
 #include "kvstore/command/arena.h"
-#include "kvstore/command/command.h"
-#include "kvstore/command/cost.h"
-#include "kvstore/tree/tree.h"
 
 enum {
         APPLY_SUBTREE_MAX = 100000, /* below KV_LEVEL_COST: nodes that one delete takes along; an expiry of
                                        more goes in pages, children first */
-        APPLY_NODE_WEIGHT = 128,    /* bytes that a node weighs in addition to key and value */
 };
 
 /* The quota of users' nodes, unless the tree's meta sets one; /_fleet has the same quota again. */
 #define APPLY_QUOTA (256ull * 1024 * 1024)
-
-typedef struct Applied Applied; /* kvstore/apply/applied.h */
 
 /* Apply one Raft entry's batch inside 'txn', and advance the tree's meta: applied index and term, the store's
  * index, and cluster time, which never runs backward. Add results and events to 'applied', which may be NULL.

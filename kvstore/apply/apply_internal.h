@@ -3,6 +3,7 @@
 
 #include "kvstore/apply/applied.h"
 #include "kvstore/apply/long_keys.h"
+#include "kvstore/command/arena.h"
 
 /* Functions that may reject return 1 to continue, 0 when the result in 'ret' is a rejection, and a negative
  * errno when this replica cannot follow the log. All checks precede all writes; only the writes of a
@@ -13,16 +14,17 @@ typedef struct Apply {
         TreeMeta *meta; /* the caller's: index and cluster time advance here */
         Arena *arena;
         Applied *applied; /* NULL: no caller needs events */
-        bool collect;     /* inside a transaction: collect the events until it succeeds */
+        bool in_txn;      /* this is a write of a transaction */
         Cost cost;        /* of this command so far */
         uint64_t left;    /* of the entry's budget, before this command */
         LongKeys long_keys;
         uint64_t answer; /* bytes of values in a transaction's result that the command does not hold */
-        KvEvent *events;
-        size_t n_events, capacity;
 } Apply;
 
+/* Return a result of the command that has no effect on a key. */
+KvResult apply_result(const Apply *a, KvStatus status, KvAction action);
 int apply_refuse(Apply *a, KvResult *ret, KvStatus status, KvBytes cause);
+int apply_refuse_error(Apply *a, KvResult *ret, KvStatus status, const Error *err);
 /* As tree_get(), for a check: a key that collides with another one's hash does not exist. */
 int apply_get(Apply *a, KvBytes path, KvNode *ret);
 /* Copy the previous node of an event: the next write moves the tree's bytes. */

@@ -3,53 +3,8 @@
 
 #include <stdio.h>
 
-#include "kvstore/events.h"
-
-int apply_refuse(Apply *a, KvResult *ret, KvStatus status, KvBytes cause) {
-        *ret = (KvResult) {
-                .status = status, .index = a->meta->index, .now_ms = a->meta->cluster_ms, .cause = cause
-        };
-        return 0;
-}
-
-int apply_afford(Apply *a, const Cost *more, KvResult *ret) {
-        uint64_t total = a->cost.total + more->total;
-        char *cause;
-
-        if (!apply_bounds(a) || total <= MIN(a->left, (uint64_t) COST_COMMAND_MAX)) {
-                cost_add(&a->cost, more);
-                return 1;
-        }
-        if (total <= COST_COMMAND_MAX) {
-                (void) apply_refuse(a, ret, KV_DEFERRED, (KvBytes) {});
-                ret->charged = total;
-                return 0;
-        }
-        cause = arena_alloc(a->arena, COST_MESSAGE_SIZE);
-        if (!cause)
-                return -ENOMEM;
-        cost_message(total, cause);
-        return apply_refuse(a, ret, KV_TOO_LARGE, kv_string(cause));
-}
-
-int apply_visit(Apply *a, size_t key, KvResult *ret) {
-        Cost visit = {};
-
-        cost_visit(&visit, key);
-        return apply_afford(a, &visit, ret);
-}
-
-int apply_get(Apply *a, KvBytes path, KvNode *ret) {
-        int r = tree_get(a->txn, path, ret);
-
-        return r == -ENOTUNIQ ? -ENOENT : r;
-}
-
-int apply_keep(Apply *a, KvNode *node) {
-        node->key.data = arena_copy(a->arena, node->key.data, node->key.size);
-        node->value.data = arena_copy(a->arena, node->value.data, node->value.size);
-        return node->key.data && node->value.data ? 0 : -ENOMEM;
-}
+#include "kvstore/apply/apply.h"
+#include "kvstore/apply/events.h"
 
 /* -- Parents of a key -- */
 
@@ -66,25 +21,36 @@ static KvBytes parent_of(KvBytes path) {
         return (KvBytes) { path.data, size > 0 ? size : 1 };
 }
 
+/* Read a node that may be created, or an ancestor of one: 1 and *ret_there. */
+static int look(Apply *a, KvBytes key, KvNode *node, bool *ret_there, KvResult *ret) {
+        int r;
+
+        r = apply_visit(a, key.size, ret);
+        if (r <= 0)
+                return r;
+        r = tree_get(a->txn, key, node);
+        if (r == -ENOTUNIQ)
+                return apply_refuse(a, ret, KV_TOO_LARGE, kv_string("another long key has this one's hash"));
+        if (r < 0 && r != -ENOENT)
+                return r;
+        *ret_there = r == 0;
+        return 1;
+}
+
 /* Walk up from a key to its first existing ancestor. All above that exist, since each stored node has its
  * parents. */
 static int climb(Apply *a, KvBytes key, Way *way, KvResult *ret) {
         KvNode node;
+        bool there;
         int r;
 
         *way = (Way) {};
         for (KvBytes path = parent_of(key);; path = parent_of(path)) {
-                r = apply_visit(a, path.size, ret);
+                r = look(a, path, &node, &there, ret);
                 if (r <= 0)
                         return r;
-                r = tree_get(a->txn, path, &node);
-                if (r == 0)
+                if (there)
                         return node.dir ? 1 : apply_refuse(a, ret, KV_NOT_DIR, path);
-                if (r == -ENOTUNIQ)
-                        return apply_refuse(a, ret, KV_TOO_LARGE,
-                                            kv_string("another long key has this one's hash"));
-                if (r < 0 && r != -ENOENT)
-                        return r;
                 way->missing = path;
                 way->n_missing++;
                 way->n_bytes += path.size;
@@ -129,54 +95,45 @@ static int make_way(Apply *a, KvBytes key, const Way *way, uint64_t index) {
 
 /* -- Limits -- */
 
-/* Reject a change beyond the quota of the owner of 'key'. A change that reduces the weight is always allowed.
+/* Check the quota of the owner of a key that is written. A change that reduces the weight is always allowed.
  */
-static int check_weight(Apply *a, KvBytes key, size_t n_more, uint64_t size, uint64_t size_before,
-                        KvResult *ret) {
-        uint64_t quota = a->meta->quota > 0 ? a->meta->quota : APPLY_QUOTA, weight;
-        bool ours = kv_path_is_ours(key), many;
-        TreeMeta now;
-        char *cause;
-        int r;
+static int check_quota(const TreeMeta *meta, bool ours, size_t n_more, uint64_t size, uint64_t size_before,
+                       Error *err) {
+        uint64_t quota = meta->quota > 0 ? meta->quota : APPLY_QUOTA;
+        uint64_t n_nodes = (ours ? meta->n_own_nodes : meta->n_nodes) + n_more;
+        uint64_t n_bytes = (ours ? meta->n_own_bytes : meta->n_bytes) + size - size_before;
 
         if (n_more == 0 && size <= size_before)
-                return 1;
-        r = tree_meta(a->txn, &now);
-        if (r < 0)
-                return r;
-        weight = (ours ? now.n_own_bytes : now.n_bytes) + size - size_before +
-                 APPLY_NODE_WEIGHT * ((ours ? now.n_own_nodes : now.n_nodes) + n_more);
-        many = !ours && n_more > 0 && a->meta->quota_nodes > 0 && now.n_nodes + n_more > a->meta->quota_nodes;
-        if (weight <= quota && !many)
-                return 1;
-
-        cause = arena_alloc(a->arena, 128);
-        if (!cause)
-                return -ENOMEM;
-        if (many)
-                snprintf(cause, 128, "the quota of %llu nodes (QuotaKeys=) for users' keys is used up",
-                         (unsigned long long) a->meta->quota_nodes);
-        else
-                snprintf(cause, 128, "the quota of %llu bytes for %s is used up", (unsigned long long) quota,
-                         ours ? "/_fleet" : "users' keys");
-        return apply_refuse(a, ret, KV_TOO_LARGE, kv_string(cause));
-}
-
-int apply_room(const TreeMeta *meta, const KvCommand *cmd, const KvNode *prev, Error *err) {
-        uint64_t quota = meta->quota > 0 ? meta->quota : APPLY_QUOTA;
-        uint64_t size = cmd->key.size + (cmd->refresh && prev ? prev->value.size : cmd->value.size);
-        uint64_t before = prev ? prev->key.size + prev->value.size : 0;
-
-        if (prev && size <= before)
                 return 0;
-        if (meta->n_bytes + size - before + APPLY_NODE_WEIGHT * (meta->n_nodes + !prev) > quota)
-                return error_set(err, -EDQUOT, "the quota of %llu bytes for users' keys is used up",
-                                 (unsigned long long) quota);
-        if (!prev && meta->quota_nodes > 0 && meta->n_nodes + 1 > meta->quota_nodes)
+        if (!ours && n_more > 0 && meta->quota_nodes > 0 && n_nodes > meta->quota_nodes)
                 return error_set(err, -EDQUOT,
                                  "the quota of %llu nodes (QuotaKeys=) for users' keys is used up",
                                  (unsigned long long) meta->quota_nodes);
+        if (n_bytes + APPLY_NODE_WEIGHT * n_nodes > quota)
+                return error_set(err, -EDQUOT, "the quota of %llu bytes for %s is used up",
+                                 (unsigned long long) quota, ours ? "/_fleet" : "users' keys");
         return 0;
+}
+
+static int check_weight(Apply *a, KvBytes key, size_t n_more, uint64_t size, uint64_t size_before,
+                        KvResult *ret) {
+        Error err = {};
+        TreeMeta now;
+        int r;
+
+        r = tree_meta(a->txn, &now);
+        if (r < 0)
+                return r;
+        now.quota = a->meta->quota;
+        now.quota_nodes = a->meta->quota_nodes;
+        r = check_quota(&now, kv_path_is_ours(key), n_more, size, size_before, &err);
+        return r < 0 ? apply_refuse_error(a, ret, KV_TOO_LARGE, &err) : 1;
+}
+
+int apply_room(const TreeMeta *meta, const KvCommand *cmd, const KvNode *prev, Error *err) {
+        return check_quota(meta, false, !prev,
+                           cmd->key.size + (cmd->refresh && prev ? prev->value.size : cmd->value.size),
+                           prev ? prev->key.size + prev->value.size : 0, err);
 }
 
 /* Keys beyond 480 bytes with equal beginnings are walked together: bound their number. */
@@ -231,13 +188,15 @@ static int count_one(void *userdata, const KvNode *node, bool below) {
         return !is_beyond(b);
 }
 
-static int count_below(Apply *a, KvBytes path, uint64_t cost_max, Below *ret) {
-        int r;
-
-        *ret = (Below) { .cost_max = apply_bounds(a) ? MIN(cost_max, apply_rest(a)) : UINT64_MAX,
+static Below below_limited(const Apply *a, uint64_t cost_max) {
+        return (Below) { .cost_max = apply_bounds(a) ? MIN(cost_max, apply_rest(a)) : UINT64_MAX,
                          .n_max = apply_bounds(a) ? UINT64_MAX : APPLY_SUBTREE_MAX };
-        r = tree_scan(a->txn, path, count_one, ret);
-        cost_add(&a->cost, &ret->passed); /* whether the command succeeds or not */
+}
+
+static int count_below(Apply *a, KvBytes path, Below *below) {
+        int r = tree_scan(a->txn, path, count_one, below);
+
+        cost_add(&a->cost, &below->passed); /* whether the command succeeds or not */
         return r;
 }
 
@@ -264,45 +223,31 @@ static int done(Apply *a, KvAction action, const KvNode *node, const KvNode *pre
                 .refresh = refresh,
                 .now_ms = a->meta->cluster_ms,
         };
-
         int r;
 
         if (prev)
                 event.prev = *prev;
-        *ret = (KvResult) {
-                .status = KV_OK,
-                .action = action,
-                .index = event.index,
-                .now_ms = event.now_ms,
-                .has_node = true,
-                .node = *node,
-                .has_prev = prev,
-                .prev = event.prev,
-                .refreshed = refresh && apply_bounds(a),
-        };
+        *ret = apply_result(a, KV_OK, action);
+        ret->has_node = true;
+        ret->node = *node;
+        ret->has_prev = prev;
+        ret->prev = event.prev;
+        ret->refreshed = refresh && apply_bounds(a);
         if (ret->refreshed)
                 event.node.value = event.prev.value = (KvBytes) {};
         r = events_add(a->txn, &event);
         if (r < 0)
                 return r;
 
-        if (!a->applied)
-                return 1;
-        if (!a->collect) {
-                r = applied_add_event(a->applied, &event);
-                return r < 0 ? r : 1;
-        }
-        if (GROW(a->events, a->capacity, a->n_events + 1) < 0)
-                return -ENOMEM;
-        a->events[a->n_events++] = event;
-        return 1;
+        r = a->applied ? applied_add_event(a->applied, &event) : 0;
+        return r < 0 ? r : 1;
 }
 
 /* Charge for a change of one key. 'kept': bytes of a value in the result that the command does not hold. */
 static int apply_change(Apply *a, const Cost *more, size_t kept, KvResult *ret) {
         int r = apply_afford(a, more, ret);
 
-        if (r <= 0 || !a->collect || !apply_bounds(a))
+        if (r <= 0 || !a->in_txn || !apply_bounds(a))
                 return r;
         a->answer += kept;
         if (a->answer <= COST_ANSWER_MAX)
@@ -366,22 +311,6 @@ static int make(Apply *a, const KvCommand *cmd, KvBytes key, KvBytes value, KvAc
 
         a->meta->index = index;
         return done(a, action, &node, prev, refresh, ret);
-}
-
-/* Read the node at the key of a new one: 1 and *ret_there. */
-static int look(Apply *a, KvBytes key, KvNode *node, bool *ret_there, KvResult *ret) {
-        int r;
-
-        r = apply_visit(a, key.size, ret);
-        if (r <= 0)
-                return r;
-        r = tree_get(a->txn, key, node);
-        if (r == -ENOTUNIQ)
-                return apply_refuse(a, ret, KV_TOO_LARGE, kv_string("another long key has this one's hash"));
-        if (r < 0 && r != -ENOENT)
-                return r;
-        *ret_there = r == 0;
-        return 1;
 }
 
 static int apply_set(Apply *a, const KvCommand *cmd, KvResult *ret) {
@@ -561,23 +490,14 @@ static void cost_removal(Cost *cost, const KvNode *node) {
                                           .gone = true });
 }
 
-static int pass_one(void *userdata, const KvNode *node, bool below) {
-        Below *b = userdata;
-
-        b->n += below;
-        cost_nodes(&b->passed, 1, COST_PASS);
-        return !below && !is_beyond(b);
-}
-
 /* Stop at the first node below; skip long keys of other directories with an equal beginning. */
 static int check_empty(Apply *a, KvBytes dir, KvResult *ret) {
-        Below below = { .cost_max = apply_rest(a), .n_max = UINT64_MAX };
+        Below below = { .cost_max = apply_rest(a), .n_max = 0 };
         int r;
 
-        r = tree_scan(a->txn, dir, pass_one, &below);
+        r = count_below(a, dir, &below);
         if (r < 0)
                 return r;
-        cost_add(&a->cost, &below.passed);
         if (below.n == 0 && is_beyond(&below))
                 return apply_afford(a, &(Cost) {}, ret); /* rejects */
         return below.n == 0 ? 1 : apply_refuse(a, ret, KV_DIR_NOT_EMPTY, dir);
@@ -604,7 +524,8 @@ static int apply_delete(Apply *a, const KvCommand *cmd, KvResult *ret) {
                         return r;
         }
         if (node.dir && cmd->recursive) {
-                r = count_below(a, cmd->key, COST_COMMAND_MAX, &below);
+                below = below_limited(a, COST_COMMAND_MAX);
+                r = count_below(a, cmd->key, &below);
                 if (r < 0)
                         return r;
                 if (below.n > below.n_max)
@@ -667,10 +588,12 @@ static int expire_one(Apply *a, KvNode *node, uint64_t left, uint64_t *ret_n, Kv
         Below below = { .cost_max = UINT64_MAX, .n_max = UINT64_MAX };
         int r = 0;
 
-        if (node->dir)
-                r = count_below(a, node->key, COST_EXPIRE_MAX / 2, &below);
-        if (r < 0)
-                return r;
+        if (node->dir) {
+                below = below_limited(a, COST_EXPIRE_MAX / 2);
+                r = count_below(a, node->key, &below);
+                if (r < 0)
+                        return r;
+        }
         if (is_beyond(&below) && apply_bounds(a) && below.cost_max < COST_EXPIRE_MAX / 2)
                 return 0; /* the count is incomplete: a later entry has a larger budget */
         if (is_beyond(&below)) {
@@ -717,12 +640,7 @@ int apply_expire(Apply *a, const KvCommand *cmd, KvResult *ret) {
                 if (r == 0)
                         break;
         }
-        *ret = (KvResult) {
-                .status = KV_OK,
-                .action = KV_ACTION_EXPIRE,
-                .index = a->meta->index,
-                .now_ms = a->meta->cluster_ms,
-        };
+        *ret = apply_result(a, KV_OK, KV_ACTION_EXPIRE);
         return 1;
 }
 

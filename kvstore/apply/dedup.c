@@ -2,8 +2,6 @@
 
 #include <stdio.h>
 
-#include "base/table.h"
-
 /* A record:
  *
  *     version u8, floor u64, highest u64, deadline u64, cluster time of the entry u64, its term u64, its
@@ -53,10 +51,6 @@ static void write_kept_value(Writer *w, KvBytes value, size_t *left, bool *cut) 
         write_blob(w, value.data, value.size);
 }
 
-static bool same_value(KvBytes a, KvBytes b) {
-        return a.size == b.size && (a.data == b.data || kv_bytes_equal(a, b));
-}
-
 static void write_change(Writer *w, const KvWritten *c, const KvCommand *cmd, size_t *left, bool *cut) {
         unsigned flags = (c->node.dir ? NODE_DIR : 0) | (c->node.expires_ms > 0 ? NODE_EXPIRES : 0) |
                          (c->node.created == c->node.modified ? NODE_NEW : 0) |
@@ -67,7 +61,7 @@ static void write_change(Writer *w, const KvWritten *c, const KvCommand *cmd, si
                 flags |= (c->prev.dir ? PREV_DIR : 0) | (c->prev.expires_ms > 0 ? PREV_EXPIRES : 0) |
                          (c->prev_cut ? PREV_CUT : 0);
         if (c->node.value.size > 0 && !c->refreshed)
-                flags |= same_value(c->node.value, cmd->value) ? NODE_VALUE_ASKED : NODE_VALUE_PREV;
+                flags |= kv_bytes_equal(c->node.value, cmd->value) ? NODE_VALUE_ASKED : NODE_VALUE_PREV;
         write_u16(w, flags);
         write_varint(w, c->node.modified);
         if (!(flags & NODE_NEW))
@@ -95,13 +89,10 @@ static void write_found(Writer *w, const KvNode *node, size_t *left, bool *cut) 
 /* Everything except the head, whose flags depend on the rest. */
 static void write_answer(Writer *w, const KvResult *result, const KvCommand *cmd, unsigned flags,
                          size_t *left, bool *cut) {
+        KvWritten change = kv_result_change(result);
+
         if (flags & HAS_CHANGE)
-                write_change(w,
-                             &(KvWritten) { .node = result->node,
-                                            .has_prev = result->has_prev,
-                                            .prev = result->prev,
-                                            .refreshed = result->refreshed },
-                             cmd, left, cut);
+                write_change(w, &change, cmd, left, cut);
         if (flags & HAS_WRITTEN) {
                 write_varint(w, result->n_written);
                 for (size_t i = 0; i < result->n_written; i++) {
@@ -260,40 +251,31 @@ static int fill_answer(TreeTxn *txn, KvResult *result) {
 
 int result_decode(const CachedResult *kept, TreeTxn *txn, const KvCommand *cmd, Arena *arena, KvResult *ret) {
         Reader r = reader_over(kept->bytes.data, kept->bytes.size);
-        KvResult result = { .status = read_u8(&r) };
+        KvResult result = { .status = read_u8(&r), .internal = cmd->internal, .again = true }, head;
         unsigned flags;
         int k;
 
         result.action = read_u8(&r);
         flags = read_u8(&r);
         result.index = read_varint(&r);
-        result.internal = cmd->internal;
-        result.again = true;
         result.now_ms = kept->now_ms;
         result.raft_index = kept->entry;
         result.term = kept->term;
+        head = result;
         k = read_answer(&r, cmd, flags, arena, &result);
         if (k < 0)
                 return k;
         if ((unsigned) result.status >= _KV_STATUS_MAX || (unsigned) result.action >= _KV_ACTION_MAX ||
             flags & ~RESULT_FLAGS || reader_end(&r) < 0)
                 return -EBADMSG;
-        if (flags & IS_CUT || fill_answer(txn, &result) < 0)
-                result = (KvResult) {
-                        .status = KV_UNKNOWN,
-                        .action = result.action,
-                        .internal = cmd->internal,
-                        .again = true,
-                        .index = result.index,
-                        .now_ms = kept->now_ms,
-                        .raft_index = kept->entry,
-                        .term = kept->term,
-                        .cause = kv_string(
-                                result.status == KV_OK ?
-                                        "it was done, but what stood there before was too large to be "
-                                        "remembered" :
-                                        "it was refused, but the reason was too large to be remembered"),
-                };
+        if (flags & IS_CUT || fill_answer(txn, &result) < 0) {
+                head.cause = kv_string(
+                        head.status == KV_OK ?
+                                "it was done, but what stood there before was too large to be remembered" :
+                                "it was refused, but the reason was too large to be remembered");
+                head.status = KV_UNKNOWN;
+                result = head;
+        }
         *ret = result;
         return 0;
 }
@@ -346,7 +328,7 @@ typedef struct Place {
         uint64_t number, slot;
 } Place;
 
-typedef struct Origin {
+struct DedupOrigin {
         uint64_t origin;
         Head head;                   /* of the next record; 'floor' and 'highest' advance with each item */
         uint64_t base;               /* numbers in 'answers' are relative to this */
@@ -357,38 +339,15 @@ typedef struct Origin {
         size_t n_places, capacity;
         Writer answers; /* of this entry */
         size_t values_left;
-} Origin;
-
-struct Dedup {
-        TreeTxn *txn;
-        uint64_t entry, term, cluster_ms;
-        Origin *origins;
-        size_t n, capacity;
-        Writer scratch;
-        Cost looked;
 };
 
-int dedup_new(Dedup **ret, TreeTxn *txn, uint64_t entry, uint64_t term, uint64_t cluster_ms) {
-        Dedup *r = NEW0(Dedup, 1);
-
-        if (!r)
-                return -ENOMEM;
-        *r = (Dedup) { .txn = txn, .entry = entry, .term = term, .cluster_ms = cluster_ms };
-        *ret = r;
-        return 0;
-}
-
-Dedup *dedup_free(Dedup *r) {
-        if (!r)
-                return NULL;
-        for (Origin *o = r->origins; o < r->origins + r->n; o++) {
+void dedup_done(Dedup *r) {
+        for (DedupOrigin *o = r->origins; o < r->origins + r->n; o++) {
                 free(o->places);
                 writer_done(&o->answers);
         }
         free(r->origins);
         writer_done(&r->scratch);
-        free(r);
-        return NULL;
 }
 
 /* Read the last record of an origin; -ENOENT: there is none. */
@@ -404,8 +363,8 @@ static int load_head(TreeTxn *txn, uint64_t origin, uint64_t *ret_slot, Head *re
         return read_head(&r, ret);
 }
 
-static int origin_of(Dedup *r, uint64_t origin, Origin **ret) {
-        Origin *o = r->origins + r->n;
+static int origin_of(Dedup *r, uint64_t origin, DedupOrigin **ret) {
+        DedupOrigin *o = r->origins + r->n;
         int k;
 
         while (o > r->origins)
@@ -416,7 +375,7 @@ static int origin_of(Dedup *r, uint64_t origin, Origin **ret) {
         if (GROW(r->origins, r->capacity, r->n + 1) < 0)
                 return -ENOMEM;
         o = &r->origins[r->n];
-        *o = (Origin) { .origin = origin, .indexed = UINT64_MAX, .values_left = DEDUP_VALUES_MAX };
+        *o = (DedupOrigin) { .origin = origin, .indexed = UINT64_MAX, .values_left = DEDUP_VALUES_MAX };
         k = load_head(r->txn, origin, &o->slot, &o->head);
         if (k < 0 && k != -ENOENT)
                 return k;
@@ -433,7 +392,7 @@ static int compare_places(const void *a, const void *b) {
         return x->number < y->number ? -1 : x->number > y->number;
 }
 
-static int index_record(Origin *o, uint64_t slot, const Head *head, Reader *r) {
+static int index_record(DedupOrigin *o, uint64_t slot, const Head *head, Reader *r) {
         uint64_t number;
         KvBytes bytes;
         int k;
@@ -447,7 +406,7 @@ static int index_record(Origin *o, uint64_t slot, const Head *head, Reader *r) {
 }
 
 /* Find the records that may hold a number, the last one first: an older record has a lower highest number. */
-static int index_down_to(Dedup *r, Origin *o, uint64_t number) {
+static int index_down_to(Dedup *r, DedupOrigin *o, uint64_t number) {
         size_t n = o->n_places;
         uint64_t slot;
         KvBytes record;
@@ -506,7 +465,7 @@ static int find_kept(Dedup *results, uint64_t origin, uint64_t slot, uint64_t nu
 }
 
 /* Find the result of a number that is not above all others, in earlier entries or in this one. */
-static int find_again(Dedup *r, Origin *o, uint64_t number, CachedResult *ret) {
+static int find_again(Dedup *r, DedupOrigin *o, uint64_t number, CachedResult *ret) {
         Reader answers = reader_over(o->answers.bytes, o->answers.size);
         Place *place;
         int k;
@@ -528,7 +487,7 @@ static int find_again(Dedup *r, Origin *o, uint64_t number, CachedResult *ret) {
 }
 
 int dedup_judge(Dedup *r, const KvBatchItem *item, CachedResult *ret) {
-        Origin *o;
+        DedupOrigin *o;
         int k;
 
         if (item->deadline_ms == 0)
@@ -554,7 +513,7 @@ void dedup_take_cost(Dedup *r, Cost *cost) {
 
 int dedup_keep(Dedup *r, const KvBatchItem *item, const KvCommand *cmd, const KvResult *result) {
         Writer *w = &r->scratch;
-        Origin *o;
+        DedupOrigin *o;
         int k;
 
         if (item->deadline_ms == 0)
@@ -598,7 +557,7 @@ static int drop_late(void *userdata, uint64_t slot, KvBytes record) {
 
 /* The record may hold a bound that advanced with later items of the entry; numbers are relative to the first
  * bound. */
-static int store_origin(Dedup *r, Origin *o) {
+static int store_origin(Dedup *r, DedupOrigin *o) {
         Writer *w = &r->scratch;
         Reader answers = reader_over(o->answers.bytes, o->answers.size);
         bool all_passed = o->known && o->last_highest < o->head.floor;
@@ -607,8 +566,8 @@ static int store_origin(Dedup *r, Origin *o) {
         KvBytes bytes;
         int k = 0;
 
-        /* The only record there is, with nothing in it that anybody waits for, is overwritten: that is the
-         * rule with one writer. */
+        /* The only record of an origin is overwritten if no proposer waits for its results: usual with one
+         * writer. */
         if (!all_passed || head.n != 1) {
                 k = o->known ? tree_results(r->txn, o->origin, drop_passed, &head) : 0;
                 if (k < 0)
@@ -636,7 +595,7 @@ int dedup_store(Dedup *r) {
         TreeMeta meta;
         int k = 0;
 
-        for (Origin *o = r->origins; k == 0 && o < r->origins + r->n; o++)
+        for (DedupOrigin *o = r->origins; k == 0 && o < r->origins + r->n; o++)
                 if (o->answers.size > 0)
                         k = store_origin(r, o);
         if (k == 0)

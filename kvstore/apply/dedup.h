@@ -10,9 +10,9 @@
  * last record of an origin also holds its highest number, bound and deadline. */
 #pragma once
 
-#include "kvstore/apply/apply.h"
 #include "kvstore/command/arena.h"
 #include "kvstore/command/command.h"
+#include "kvstore/command/cost.h"
 #include "kvstore/tree/tree.h"
 
 enum {
@@ -34,12 +34,19 @@ typedef struct CachedResult {
         KvBytes bytes;
 } CachedResult;
 
-typedef struct Dedup Dedup;
+typedef struct DedupOrigin DedupOrigin; /* of dedup.c */
 
-/* Begin an entry of 'term' that is applied at 'cluster_ms'. */
-int dedup_new(Dedup **ret, TreeTxn *txn, uint64_t entry, uint64_t term, uint64_t cluster_ms);
-Dedup *dedup_free(Dedup *r); /* NULL allowed; returns NULL */
-DEFINE_CLEANUP(Dedup *, dedup_free);
+/* The table during one entry. Set the first members; the others are zero. */
+typedef struct Dedup {
+        TreeTxn *txn;                     /* borrowed */
+        uint64_t entry, term, cluster_ms; /* 'cluster_ms': when the entry is applied */
+        DedupOrigin *origins;             /* those of the entry's commands */
+        size_t n, capacity;
+        Writer scratch;
+        Cost looked; /* of lookups since dedup_take_cost() */
+} Dedup;
+
+void dedup_done(Dedup *r);
 /* Return a DedupVerdict, or a negative errno. Items without a deadline are always fresh. Needs neither a
  * write transaction nor the command. */
 int dedup_judge(Dedup *r, const KvBatchItem *item, CachedResult *ret);

@@ -1,7 +1,5 @@
 #include "kvstore/apply/long_keys.h"
 
-#include "base/memory.h"
-
 void long_keys_done(LongKeys *keys) {
         free(keys->groups);
         *keys = (LongKeys) {};

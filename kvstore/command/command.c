@@ -1,7 +1,5 @@
 #include "kvstore/command/command.h"
 
-#include <stdio.h>
-
 /* The format of a command:
  *
  *     version u8, op u8, flags u16
@@ -77,10 +75,17 @@ const char *kv_action_name(KvAction a) {
         return (unsigned) a < _KV_ACTION_MAX ? action_names[a] : "unknown action";
 }
 
+void kv_bytes_place(char **at, KvBytes *bytes) {
+        if (bytes->size > 0)
+                memcpy(*at, bytes->data, bytes->size);
+        bytes->data = *at;
+        *at += bytes->size;
+}
+
 /* -- Paths -- */
 
 bool kv_bytes_equal(KvBytes a, KvBytes b) {
-        return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+        return a.size == b.size && (a.size == 0 || a.data == b.data || memcmp(a.data, b.data, a.size) == 0);
 }
 
 int kv_path_clean(const void *path, size_t size, char **ret, size_t *ret_size) {
@@ -158,6 +163,15 @@ static bool command_is_write(KvOp op) {
         return op == KV_SET || op == KV_CREATE || op == KV_UPDATE || op == KV_DELETE;
 }
 
+/* 'inside': the command is a write of a transaction. */
+static unsigned command_flags_allowed(KvOp op, bool inside) {
+        unsigned flags = inside ? 0 : FLAGS_OF_ALL;
+
+        if (op == KV_EXPIRE)
+                return flags | FLAGS_OF_AN_EXPIRY;
+        return command_has_key(op) ? flags | FLAGS_OF_A_KEY : flags;
+}
+
 /* -- Encoding -- */
 
 static void write_bytes(Writer *w, KvBytes bytes) {
@@ -165,18 +179,13 @@ static void write_bytes(Writer *w, KvBytes bytes) {
 }
 
 static unsigned command_flags(const KvCommand *cmd, bool inside) {
-        unsigned flags = 0;
-
-        if (cmd->op == KV_EXPIRE)
-                flags |= (cmd->has_ttl ? FLAG_TTL : 0) | (cmd->prev_index > 0 ? FLAG_PREV_INDEX : 0);
-        if (command_has_key(cmd->op))
-                flags |= (cmd->dir ? FLAG_DIR : 0) | (cmd->recursive ? FLAG_RECURSIVE : 0) |
+        unsigned flags = (cmd->dir ? FLAG_DIR : 0) | (cmd->recursive ? FLAG_RECURSIVE : 0) |
                          (cmd->refresh ? FLAG_REFRESH : 0) | (cmd->has_ttl ? FLAG_TTL : 0) |
                          (cmd->prev_index > 0 ? FLAG_PREV_INDEX : 0) |
-                         (cmd->has_prev_value ? FLAG_PREV_VALUE : 0);
-        if (!inside)
-                flags |= (cmd->internal ? FLAG_INTERNAL : 0) | (cmd->term > 0 ? FLAG_TERM : 0);
-        return flags;
+                         (cmd->has_prev_value ? FLAG_PREV_VALUE : 0) | (cmd->internal ? FLAG_INTERNAL : 0) |
+                         (cmd->term > 0 ? FLAG_TERM : 0);
+
+        return flags & command_flags_allowed(cmd->op, inside);
 }
 
 static void write_command(Writer *w, const KvCommand *cmd, bool inside) {
@@ -242,21 +251,21 @@ static int read_command(Reader *r, KvCommand *ret, const KvCommand *outer);
 /* Read the checks and writes into one block. A check has at least two bytes and a write at least five, so the
  * size of the input bounds the allocation. */
 static int read_transaction(Reader *r, KvCommand *cmd, void **ret_arena) {
-        _cleanup_free_ KvCheck *checks = NULL;
-        _cleanup_free_ KvCommand *writes = NULL;
-        char *arena;
-        size_t size_checks, size_writes;
+        _cleanup_free_ char *arena = NULL;
+        size_t size_checks;
         uint64_t n;
+        void *grown;
         int k;
 
         n = read_varint(r);
         if (r->failed || n > KV_TXN_ITEMS_MAX || n > r->left / 2)
                 return -EBADMSG;
-        checks = NEW0(KvCheck, n + 1);
-        if (!checks)
+        size_checks = n * sizeof(KvCheck);
+        arena = calloc(1, size_checks + 1);
+        if (!arena)
                 return -ENOMEM;
         cmd->n_checks = n;
-        for (KvCheck *c = checks; c < checks + n; c++) {
+        for (KvCheck *c = (KvCheck *) arena; c < (KvCheck *) arena + n; c++) {
                 c->kind = read_u8(r);
                 if (r->failed || c->kind >= _KV_CHECK_MAX)
                         return -EBADMSG;
@@ -270,24 +279,19 @@ static int read_transaction(Reader *r, KvCommand *cmd, void **ret_arena) {
         n = read_varint(r);
         if (r->failed || n > KV_TXN_ITEMS_MAX - cmd->n_checks || n > r->left / 5)
                 return -EBADMSG;
-        writes = NEW0(KvCommand, n + 1);
-        if (!writes)
+        grown = realloc(arena, size_checks + n * sizeof(KvCommand) + 1);
+        if (!grown)
                 return -ENOMEM;
+        arena = grown;
         cmd->n_writes = n;
-        for (KvCommand *c = writes; c < writes + n; c++) {
+        cmd->checks = (KvCheck *) arena;
+        cmd->writes = (KvCommand *) (arena + size_checks);
+        for (KvCommand *c = cmd->writes; c < cmd->writes + n; c++) {
                 k = read_command(r, c, cmd);
                 if (k < 0)
                         return k;
         }
-
-        size_checks = cmd->n_checks * sizeof(KvCheck);
-        size_writes = cmd->n_writes * sizeof(KvCommand);
-        arena = malloc(size_checks + size_writes + 1);
-        if (!arena)
-                return -ENOMEM;
-        cmd->checks = memcpy(arena, checks, size_checks);
-        cmd->writes = memcpy(arena + size_checks, writes, size_writes);
-        *ret_arena = arena;
+        *ret_arena = TAKE_PTR(arena);
         return 0;
 }
 
@@ -295,19 +299,12 @@ static int read_transaction(Reader *r, KvCommand *cmd, void **ret_arena) {
 static int read_command(Reader *r, KvCommand *ret, const KvCommand *outer) {
         KvCommand cmd = { .op = read_u8(r) };
         unsigned flags = read_u16(r);
-        unsigned allowed = 0;
 
         if (!r->failed && !outer && (unsigned) cmd.op >= _KV_OP_MAX)
                 return -ENOTSUP; /* from a newer version */
         if (r->failed || (outer && ((unsigned) cmd.op >= _KV_OP_MAX || !command_is_write(cmd.op))))
                 return -EBADMSG;
-        if (command_has_key(cmd.op))
-                allowed |= FLAGS_OF_A_KEY;
-        if (cmd.op == KV_EXPIRE)
-                allowed |= FLAGS_OF_AN_EXPIRY;
-        if (!outer)
-                allowed |= FLAGS_OF_ALL;
-        if (flags & ~allowed)
+        if (flags & ~command_flags_allowed(cmd.op, outer))
                 return -EBADMSG;
 
         cmd.dir = flags & FLAG_DIR;
@@ -369,20 +366,16 @@ int kv_command_decode(const void *bytes, size_t size, KvCommand *ret, void **ret
 
 /* -- Checking -- */
 
-static int reject(KvStatus status, KvStatus *ret_status, int code) {
-        *ret_status = status;
-        return code;
-}
+#define KEY_TOO_LONG "a key is at most %d bytes"
 
-static int check_path(KvBytes path, bool internal, KvStatus *ret_status, Error *err) {
+static int check_path(KvBytes path, bool internal, Error *err) {
         const char *p = path.data, *end = p + path.size;
         size_t depth = 0;
 
         if (path.size > KV_KEY_MAX)
-                return reject(KV_TOO_LARGE, ret_status,
-                              error_set(err, -E2BIG, "a key is at most %d bytes", KV_KEY_MAX));
+                return error_set(err, -E2BIG, KEY_TOO_LONG, KV_KEY_MAX);
         if (path.size == 0 || *p != '/')
-                return reject(KV_INVALID, ret_status, error_set(err, -EINVAL, "a key begins with '/'"));
+                return error_set(err, -EINVAL, "a key begins with '/'");
         if (path.size == 1)
                 return 0;
 
@@ -390,90 +383,96 @@ static int check_path(KvBytes path, bool internal, KvStatus *ret_status, Error *
                 const char *slash = memchr(p + 1, '/', end - p - 1) ?: end;
 
                 if (slash == p + 1)
-                        return reject(KV_INVALID, ret_status,
-                                      error_set(err, -EINVAL, "a key has no empty segment"));
+                        return error_set(err, -EINVAL, "a key has no empty segment");
                 if (++depth > KV_DEPTH_MAX)
-                        return reject(KV_TOO_LARGE, ret_status,
-                                      error_set(err, -E2BIG, "a key has at most %d segments", KV_DEPTH_MAX));
+                        return error_set(err, -E2BIG, "a key has at most %d segments", KV_DEPTH_MAX);
                 p = slash;
         }
         if (!internal && kv_path_is_ours(path))
-                return reject(KV_FORBIDDEN, ret_status,
-                              error_set(err, -EPERM, "/_fleet is written by fleet alone"));
+                return error_set(err, -EPERM, "/_fleet is written by fleet alone");
         return 0;
 }
 
-static int check_one(const KvCommand *cmd, bool internal, KvStatus *ret_status, Error *err) {
+static int check_value(KvBytes value, Error *err) {
+        if (value.size > KV_VALUE_MAX)
+                return error_set(err, -E2BIG, "a value is at most %d bytes", KV_VALUE_MAX);
+        return 0;
+}
+
+static int check_one(const KvCommand *cmd, bool internal, Error *err) {
         int r;
 
-        r = check_path(cmd->key, internal, ret_status, err);
+        r = check_path(cmd->key, internal, err);
         if (r < 0)
                 return r;
         /* Include the name that POST appends. */
         if (cmd->op == KV_POST && cmd->key.size + 21 > KV_KEY_MAX)
-                return reject(KV_TOO_LARGE, ret_status,
-                              error_set(err, -E2BIG, "a key is at most %d bytes", KV_KEY_MAX));
-        if (cmd->value.size > KV_VALUE_MAX || (cmd->has_prev_value && cmd->prev_value.size > KV_VALUE_MAX))
-                return reject(KV_TOO_LARGE, ret_status,
-                              error_set(err, -E2BIG, "a value is at most %d bytes", KV_VALUE_MAX));
-        return 0;
+                return error_set(err, -E2BIG, KEY_TOO_LONG, KV_KEY_MAX);
+        r = check_value(cmd->value, err);
+        if (r < 0)
+                return r;
+        return cmd->has_prev_value ? check_value(cmd->prev_value, err) : 0;
 }
 
-int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err) {
+static int check_transaction(const KvCommand *cmd, Error *err) {
         size_t size = 0;
         int r;
 
-        if ((unsigned) cmd->op >= _KV_OP_MAX)
-                return reject(KV_INVALID, ret_status,
-                              error_set(err, -EINVAL, "unknown operation %d", (int) cmd->op));
-        if (command_has_limit(cmd->op)) {
-                if (!cmd->internal)
-                        return reject(
-                                KV_FORBIDDEN, ret_status,
-                                error_set(err, -EPERM, "expiry and feature level are fleet's to order"));
-                *ret_status = KV_OK;
-                return 0;
-        }
-        if (cmd->op != KV_TXN) {
-                r = check_one(cmd, cmd->internal, ret_status, err);
-                if (r < 0)
-                        return r;
-                *ret_status = KV_OK;
-                return 0;
-        }
-
         if (cmd->n_checks > KV_TXN_ITEMS_MAX || cmd->n_writes > KV_TXN_ITEMS_MAX - cmd->n_checks)
-                return reject(KV_TOO_LARGE, ret_status,
-                              error_set(err, -E2BIG, "a transaction has at most %d checks and writes",
-                                        KV_TXN_ITEMS_MAX));
+                return error_set(err, -E2BIG, "a transaction has at most %d checks and writes",
+                                 KV_TXN_ITEMS_MAX);
         for (const KvCheck *c = cmd->checks; c < cmd->checks + cmd->n_checks; c++) {
                 if ((unsigned) c->kind >= _KV_CHECK_MAX)
-                        return reject(KV_INVALID, ret_status,
-                                      error_set(err, -EINVAL, "unknown check %d", (int) c->kind));
-                r = check_path(c->key, cmd->internal, ret_status, err);
+                        return error_set(err, -EINVAL, "unknown check %d", (int) c->kind);
+                r = check_path(c->key, cmd->internal, err);
                 if (r < 0)
                         return r;
-                if (c->value.size > KV_VALUE_MAX)
-                        return reject(KV_TOO_LARGE, ret_status,
-                                      error_set(err, -E2BIG, "a value is at most %d bytes", KV_VALUE_MAX));
+                r = check_value(c->value, err);
+                if (r < 0)
+                        return r;
                 size += c->key.size + c->value.size + 20;
         }
         for (const KvCommand *c = cmd->writes; c < cmd->writes + cmd->n_writes; c++) {
                 if (!command_is_write(c->op))
-                        return reject(
-                                KV_INVALID, ret_status,
-                                error_set(err, -EINVAL,
-                                          "a transaction sets, creates, updates and deletes, nothing else"));
-                r = check_one(c, cmd->internal, ret_status, err);
+                        return error_set(err, -EINVAL,
+                                         "a transaction sets, creates, updates and deletes, nothing else");
+                r = check_one(c, cmd->internal, err);
                 if (r < 0)
                         return r;
                 size += c->key.size + c->value.size + c->prev_value.size + 40;
         }
         if (size > KV_COMMAND_MAX)
-                return reject(KV_TOO_LARGE, ret_status,
-                              error_set(err, -E2BIG, "a transaction is at most %d bytes", KV_COMMAND_MAX));
-        *ret_status = KV_OK;
+                return error_set(err, -E2BIG, "a transaction is at most %d bytes", KV_COMMAND_MAX);
         return 0;
+}
+
+static int check_command(const KvCommand *cmd, Error *err) {
+        if ((unsigned) cmd->op >= _KV_OP_MAX)
+                return error_set(err, -EINVAL, "unknown operation %d", (int) cmd->op);
+        if (command_has_limit(cmd->op) && !cmd->internal)
+                return error_set(err, -EPERM, "expiry and feature level are fleet's to order");
+        if (command_has_limit(cmd->op))
+                return 0;
+        return cmd->op == KV_TXN ? check_transaction(cmd, err) : check_one(cmd, cmd->internal, err);
+}
+
+int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err) {
+        int r = check_command(cmd, err);
+
+        switch (r) {
+        case -E2BIG:
+                *ret_status = KV_TOO_LARGE;
+                return r;
+        case -EPERM:
+                *ret_status = KV_FORBIDDEN;
+                return r;
+        case -EINVAL:
+                *ret_status = KV_INVALID;
+                return r;
+        default:
+                *ret_status = KV_OK;
+                return r;
+        }
 }
 
 /* -- Batches -- */
@@ -593,20 +592,13 @@ int kv_batch_next(KvBatch *b, KvBatchItem *ret) {
 
 /* -- Copies -- */
 
-static void place(char **at, KvBytes *bytes) {
-        if (bytes->size > 0)
-                memcpy(*at, bytes->data, bytes->size);
-        bytes->data = *at;
-        *at += bytes->size;
-}
-
 static size_t node_size(const KvNode *node) {
         return node->key.size + node->value.size;
 }
 
-static void place_node(char **at, KvNode *node) {
-        place(at, &node->key);
-        place(at, &node->value);
+void kv_node_place(char **at, KvNode *node) {
+        kv_bytes_place(at, &node->key);
+        kv_bytes_place(at, &node->value);
 }
 
 KvResult *kv_result_copy(const KvResult *result) {
@@ -627,12 +619,12 @@ KvResult *kv_result_copy(const KvResult *result) {
                 at += result->n_written * sizeof(KvWritten);
         }
         for (KvWritten *w = copy->written; w < copy->written + copy->n_written; w++) {
-                place_node(&at, &w->node);
-                place_node(&at, &w->prev);
+                kv_node_place(&at, &w->node);
+                kv_node_place(&at, &w->prev);
         }
-        place_node(&at, &copy->node);
-        place_node(&at, &copy->prev);
-        place_node(&at, &copy->found);
-        place(&at, &copy->cause);
+        kv_node_place(&at, &copy->node);
+        kv_node_place(&at, &copy->prev);
+        kv_node_place(&at, &copy->found);
+        kv_bytes_place(&at, &copy->cause);
         return copy;
 }

@@ -8,10 +8,6 @@
 #pragma once
 
 #include <errno.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <string.h>
 
 #include "base/bytes.h"
 #include "base/error.h"
@@ -145,6 +141,9 @@ typedef struct KvNode {
         uint64_t expires_ms;        /* cluster time; 0: never */
 } KvNode;
 
+/* Visit one node: > 0 continues, 0 stops, < 0 fails. */
+typedef int (*KvVisit)(void *userdata, const KvNode *node);
+
 /* The effect of one write of a transaction. */
 typedef struct KvWritten {
         KvAction action;
@@ -176,6 +175,11 @@ typedef struct KvResult {
         bool again;       /* a cached result (kvstore/apply/dedup.h) */
 } KvResult;
 
+/* Return the effect of a command that is not a transaction. */
+static inline KvWritten kv_result_change(const KvResult *r) {
+        return (KvWritten) { r->action, r->node, r->prev, r->has_prev, .refreshed = r->refreshed };
+}
+
 /* Return a copy in one block, which the caller frees by free(); NULL without memory. */
 KvResult *kv_result_copy(const KvResult *result);
 
@@ -200,6 +204,11 @@ bool kv_path_is_ours(KvBytes path);                    /* "/_fleet" or below */
 bool kv_path_is_below(KvBytes path, KvBytes ancestor); /* strictly */
 bool kv_path_hidden_from(KvBytes path, KvBytes base);  /* a segment of 'path' below 'base' begins with '_' */
 bool kv_bytes_equal(KvBytes a, KvBytes b);
+/* Copy the bytes to *at, let 'bytes' refer to the copy, and advance *at; the same for key and value of a
+ * node.
+ */
+void kv_bytes_place(char **at, KvBytes *bytes);
+void kv_node_place(char **at, KvNode *node);
 
 /* -- Codec -- */
 

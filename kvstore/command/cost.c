@@ -1,6 +1,6 @@
 #include "kvstore/command/cost.h"
 
-#include <stdio.h>
+#include <errno.h>
 
 void cost_add(Cost *cost, const Cost *more) {
         cost->bytes += more->bytes;
@@ -48,8 +48,8 @@ void cost_visit(Cost *cost, size_t key) {
         cost_bytes(cost, key);
 }
 
-void cost_message(uint64_t total, char ret[static COST_MESSAGE_SIZE]) {
-        snprintf(ret, COST_MESSAGE_SIZE,
-                 "this costs %llu KiB or more, and at most %d KiB are allowed: do it in parts",
-                 (unsigned long long) (total + 1023) / 1024, COST_COMMAND_MAX / 1024);
+int cost_error(uint64_t total, Error *err) {
+        return error_set(err, -E2BIG,
+                         "this costs %llu KiB or more, and at most %d KiB are allowed: do it in parts",
+                         (unsigned long long) (total + 1023) / 1024, COST_COMMAND_MAX / 1024);
 }

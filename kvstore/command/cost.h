@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/error.h"
+
 enum {
         COST_ENTRY_MAX = 16 * 1024 * 1024,    /* of all commands of one entry */
         COST_ENTRY_MS = 20,                   /* CPU time of an entry of this cost */
@@ -65,7 +67,5 @@ void cost_below(Cost *cost, size_t key, size_t value, bool expires);
 /* Add a node that is looked up by its key. */
 void cost_visit(Cost *cost, size_t key);
 
-enum { COST_MESSAGE_SIZE = 160 };
-
-/* Write the reason for rejecting a command of this cost or more; counting stops at the limit. */
-void cost_message(uint64_t total, char ret[static COST_MESSAGE_SIZE]);
+/* Set the reason for rejecting a command of this cost or more; counting stops at the limit. Return -E2BIG. */
+int cost_error(uint64_t total, Error *err);

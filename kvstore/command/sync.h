@@ -2,7 +2,6 @@
  * before kv_sync(); then read. One ReadIndex check with a majority serves all waiting reads. */
 #pragma once
 
-#include <stdint.h>
 #include <sys/queue.h>
 
 #include "kvstore/command/command.h"

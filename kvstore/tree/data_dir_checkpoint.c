@@ -1,9 +1,7 @@
 /* Checkpoints: verified, synced copies of the live tree. */
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/fault_point.h"
 #include "base/file.h"
@@ -27,7 +25,7 @@ int data_dir_verify(const DataDir *folder, int fd, const char *file, Error *err)
 
 /* Read meta and configuration of a tree. */
 static int checkpoint_read(Checkpoint *c, Tree *tree) {
-        TreeTxn *txn __attribute__((cleanup(tree_abortp))) = NULL;
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         KvBytes configuration;
         int r;
 
@@ -52,8 +50,8 @@ static int checkpoint_read(Checkpoint *c, Tree *tree) {
 int data_dir_examine(const DataDir *folder, const char *name, Checkpoint *ret, Error *err) {
         _cleanup_(checkpoint_done) Checkpoint c = { .fd = -1 };
         _cleanup_free_ char *path = data_dir_path(folder, name);
+        _cleanup_(tree_closep) Tree *tree = NULL;
         _cleanup_free_ char *file = NULL;
-        Tree *tree = NULL;
         struct stat st;
         int r;
 
@@ -75,7 +73,6 @@ int data_dir_examine(const DataDir *folder, const char *name, Checkpoint *ret, E
                 return r;
 
         r = checkpoint_read(&c, tree);
-        tree_close(tree);
         if (r < 0)
                 return error_set(err, r, "Failed to read %s: %s", file, strerror(-r));
 
@@ -84,30 +81,35 @@ int data_dir_examine(const DataDir *folder, const char *name, Checkpoint *ret, E
         return 0;
 }
 
-int data_dir_copy(const DataDir *folder, Tree *tree, Checkpoint *ret, Error *err) {
-        _cleanup_(checkpoint_done) Checkpoint c = { .fd = -1 };
+/* Write a verified copy of 'tree' into checkpoint.new/. */
+static int checkpoint_write(const DataDir *folder, Tree *tree, Error *err) {
         _cleanup_free_ char *path = data_dir_path(folder, "checkpoint.new");
         TreeMeta meta;
         int r;
 
         if (!path)
                 return -ENOMEM;
-
         r = remove_tree_at(folder->fd, "checkpoint.new");
         if (r < 0)
                 return error_set(err, r, "Failed to remove %s: %s", path, strerror(-r));
+        return tree_copy(tree, path, 0, &meta, err);
+}
 
-        r = tree_copy(tree, path, 0, &meta, err);
+int data_dir_copy(const DataDir *folder, Tree *tree, Checkpoint *ret, Error *err) {
+        _cleanup_(checkpoint_done) Checkpoint c = { .fd = -1 };
+        int r;
+
+        r = checkpoint_write(folder, tree, err);
         if (r < 0)
                 return r;
-
         r = data_dir_examine(folder, "checkpoint.new", &c, err);
         if (r < 0)
                 return r;
         fault_point("checkpoint-examined");
 
         if (renameat(folder->fd, "checkpoint.new/" DATA, folder->fd, "checkpoint/" DATA) < 0)
-                return error_set(err, -errno, "Failed to rename %s: %s", path, strerror(errno));
+                return error_set(err, -errno, "Failed to rename %s/checkpoint.new: %s", folder->path,
+                                 strerror(errno));
         fault_point("checkpoint-renamed");
         r = data_dir_sync(folder, "checkpoint");
         if (r < 0)
@@ -121,16 +123,8 @@ int data_dir_copy(const DataDir *folder, Tree *tree, Checkpoint *ret, Error *err
 }
 
 int data_dir_probe(const DataDir *folder, Tree *tree, Error *err) {
-        _cleanup_free_ char *path = data_dir_path(folder, "checkpoint.new");
-        TreeMeta meta;
-        int r;
+        int r = checkpoint_write(folder, tree, err);
 
-        if (!path)
-                return -ENOMEM;
-        r = remove_tree_at(folder->fd, "checkpoint.new");
-        if (r < 0)
-                return error_set(err, r, "Failed to remove %s: %s", path, strerror(-r));
-        r = tree_copy(tree, path, 0, &meta, err);
         (void) remove_tree_at(folder->fd, "checkpoint.new");
         return r;
 }

@@ -1,8 +1,6 @@
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "kvstore/tree/data_dir_internal.h"

@@ -1,4 +1,4 @@
-/* Shared by the files of the data directory: data_dir.c opens, rebuilds and replaces trees;
+/* Shared by the files of the data directory: data_dir_live.c opens, rebuilds and replaces trees;
  * data_dir_checkpoint.c writes and verifies checkpoints; data_dir_trust.c writes and checks the marker
  * 'trusted'; data_dir_files.c has the operations on files. Each calls only the files after it. No file of
  * another folder includes this header. */

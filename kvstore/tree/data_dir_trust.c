@@ -1,11 +1,9 @@
 /* The marker 'trusted': whether the live tree is complete after a restart. */
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "kvstore/tree/data_dir_internal.h"

@@ -1,13 +1,10 @@
 #include "kvstore/tree/file_checksum.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
 #include "base/bytes.h"
 #include "base/file.h"
-#include "base/memory.h"
 
 enum { MAGIC_SIZE = 8, CHUNK = 256 * 1024 /* bytes */ };
 

@@ -122,34 +122,44 @@ void tree_node_encode(const KvNode *node, Writer *w) {
         write_raw(w, node->value.data, node->value.size);
 }
 
+/* The members of the meta, in the order of the format. */
+static const size_t meta_members[] = {
+        offsetof(TreeMeta, applied),
+        offsetof(TreeMeta, applied_term),
+        offsetof(TreeMeta, configuration_index),
+        offsetof(TreeMeta, index),
+        offsetof(TreeMeta, cluster_ms),
+        offsetof(TreeMeta, cluster_id),
+        offsetof(TreeMeta, lineage),
+        offsetof(TreeMeta, quota),
+        offsetof(TreeMeta, n_nodes),
+        offsetof(TreeMeta, n_bytes),
+        offsetof(TreeMeta, n_own_nodes),
+        offsetof(TreeMeta, n_own_bytes),
+        offsetof(TreeMeta, windows[0].oldest),
+        offsetof(TreeMeta, windows[0].n),
+        offsetof(TreeMeta, windows[0].bytes),
+        offsetof(TreeMeta, windows[1].oldest),
+        offsetof(TreeMeta, windows[1].n),
+        offsetof(TreeMeta, windows[1].bytes),
+        offsetof(TreeMeta, sum),
+        offsetof(TreeMeta, results.n),
+        offsetof(TreeMeta, results.bytes),
+        offsetof(TreeMeta, results.swept_ms),
+        offsetof(TreeMeta, level),
+        offsetof(TreeMeta, quota_nodes),
+};
+
+/* How many of them each version has. */
+static const size_t n_meta_members[TREE_VERSION + 1] = { 0, 18, 19, 22, ELEMENTS(meta_members) };
+
 void tree_meta_encode(const TreeMeta *meta, Writer *w) {
+        uint8_t version = meta->level > KV_LEVEL_FIRST ? TREE_VERSION : 3;
+
         w->size = 0, w->error = 0;
-        write_u8(w, meta->level > KV_LEVEL_FIRST ? TREE_VERSION : 3);
-        write_u64(w, meta->applied);
-        write_u64(w, meta->applied_term);
-        write_u64(w, meta->configuration_index);
-        write_u64(w, meta->index);
-        write_u64(w, meta->cluster_ms);
-        write_u64(w, meta->cluster_id);
-        write_u64(w, meta->lineage);
-        write_u64(w, meta->quota);
-        write_u64(w, meta->n_nodes);
-        write_u64(w, meta->n_bytes);
-        write_u64(w, meta->n_own_nodes);
-        write_u64(w, meta->n_own_bytes);
-        for (const TreeWindow *window = meta->windows; window < meta->windows + _TREE_WINDOW_MAX; window++) {
-                write_u64(w, window->oldest);
-                write_u64(w, window->n);
-                write_u64(w, window->bytes);
-        }
-        write_u64(w, meta->sum);
-        write_u64(w, meta->results.n);
-        write_u64(w, meta->results.bytes);
-        write_u64(w, meta->results.swept_ms);
-        if (meta->level > KV_LEVEL_FIRST) {
-                write_u64(w, meta->level);
-                write_u64(w, meta->quota_nodes);
-        }
+        write_u8(w, version);
+        for (size_t i = 0; i < n_meta_members[version]; i++)
+                write_u64(w, *(const uint64_t *) ((const char *) meta + meta_members[i]));
 }
 
 int tree_meta_decode(const void *bytes, size_t size, TreeMeta *ret, bool *ret_summed) {
@@ -159,34 +169,8 @@ int tree_meta_decode(const void *bytes, size_t size, TreeMeta *ret, bool *ret_su
 
         if (version == 0 || version > TREE_VERSION)
                 return -ENOTSUP;
-        meta.applied = read_u64(&r);
-        meta.applied_term = read_u64(&r);
-        meta.configuration_index = read_u64(&r);
-        meta.index = read_u64(&r);
-        meta.cluster_ms = read_u64(&r);
-        meta.cluster_id = read_u64(&r);
-        meta.lineage = read_u64(&r);
-        meta.quota = read_u64(&r);
-        meta.n_nodes = read_u64(&r);
-        meta.n_bytes = read_u64(&r);
-        meta.n_own_nodes = read_u64(&r);
-        meta.n_own_bytes = read_u64(&r);
-        for (TreeWindow *window = meta.windows; window < meta.windows + _TREE_WINDOW_MAX; window++) {
-                window->oldest = read_u64(&r);
-                window->n = read_u64(&r);
-                window->bytes = read_u64(&r);
-        }
-        if (version > 1)
-                meta.sum = read_u64(&r);
-        if (version > 2) {
-                meta.results.n = read_u64(&r);
-                meta.results.bytes = read_u64(&r);
-                meta.results.swept_ms = read_u64(&r);
-        }
-        if (version > 3) {
-                meta.level = read_u64(&r);
-                meta.quota_nodes = read_u64(&r);
-        }
+        for (size_t i = 0; i < n_meta_members[version]; i++)
+                *(uint64_t *) ((char *) &meta + meta_members[i]) = read_u64(&r);
         if (reader_end(&r) < 0)
                 return -EUCLEAN;
         *ret_summed = version > 1;

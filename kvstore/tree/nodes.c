@@ -1,7 +1,6 @@
 /* Nodes: access by path, ranges in the order of paths, order of expiry. */
 #include "kvstore/tree/tree_internal.h"
 
-#include <assert.h>
 #include <lmdb.h>
 
 #include "base/table.h"
@@ -9,23 +8,23 @@
 
 /* -- Ranges -- */
 
-/* Move to the first or next key of the range. Return 1 if there is none. */
-static int range_first(const TreeRange *range, MDB_cursor *cursor, MDB_val *key, MDB_val *data) {
-        int r;
+/* Move the cursor by an operation of LMDB. Return 1 if it leaves the range. */
+static int range_move(const TreeRange *range, MDB_cursor *cursor, MDB_val *key, MDB_val *data,
+                      MDB_cursor_op op) {
+        int r = tree_error(mdb_cursor_get(cursor, key, data, op));
 
-        *key = (MDB_val) { range->size, (void *) range->prefix };
-        r = tree_error(mdb_cursor_get(cursor, key, data, range->size > 0 ? MDB_SET_RANGE : MDB_FIRST));
         if (r < 0)
                 return r == -ENOENT ? 1 : r;
         return tree_range_holds(range, key->mv_data, key->mv_size) ? 0 : 1;
 }
 
-static int range_next(const TreeRange *range, MDB_cursor *cursor, MDB_val *key, MDB_val *data) {
-        int r = tree_error(mdb_cursor_get(cursor, key, data, MDB_NEXT));
+static int range_first(const TreeRange *range, MDB_cursor *cursor, MDB_val *key, MDB_val *data) {
+        *key = (MDB_val) { range->size, (void *) range->prefix };
+        return range_move(range, cursor, key, data, range->size > 0 ? MDB_SET_RANGE : MDB_FIRST);
+}
 
-        if (r < 0)
-                return r == -ENOENT ? 1 : r;
-        return tree_range_holds(range, key->mv_data, key->mv_size) ? 0 : 1;
+static int range_next(const TreeRange *range, MDB_cursor *cursor, MDB_val *key, MDB_val *data) {
+        return range_move(range, cursor, key, data, MDB_NEXT);
 }
 
 /* -- Nodes -- */
@@ -180,7 +179,7 @@ typedef struct Walk {
         KvBytes after; /* a long path: nodes up to it are not visited. Its key does not give its position
                         * among those with its prefix. */
         bool recursive;
-        int (*visit)(void *userdata, const KvNode *node);
+        KvVisit visit;
         void *userdata;
 } Walk;
 
@@ -230,15 +229,11 @@ static int walk_long(const Walk *walk, MDB_val *key, MDB_val *data, int *at) {
 /* Move to the next node that is not below the current one. */
 static int walk_skip_below(const Walk *walk, MDB_val *key, MDB_val *data) {
         uint8_t following[TREE_KEY_CUT + 1];
-        int r;
 
         memcpy(following, key->mv_data, key->mv_size);
         following[key->mv_size] = 1;
         *key = (MDB_val) { key->mv_size + 1, following };
-        r = tree_error(mdb_cursor_get(walk->cursor, key, data, MDB_SET_RANGE));
-        if (r < 0)
-                return r == -ENOENT ? 1 : r;
-        return tree_range_holds(&walk->range, key->mv_data, key->mv_size) ? 0 : 1;
+        return range_move(&walk->range, walk->cursor, key, data, MDB_SET_RANGE);
 }
 
 /* Move to the first node of the walk after 'after'. Return as range_first(). */
@@ -259,62 +254,53 @@ static int walk_first(Walk *walk, KvBytes after, MDB_val *key, MDB_val *data) {
         }
 
         *key = (MDB_val) { size, bytes };
-        r = tree_error(mdb_cursor_get(walk->cursor, key, data, MDB_SET_RANGE));
-        if (r < 0)
-                return r == -ENOENT ? 1 : r;
-        if (key->mv_size == size && memcmp(key->mv_data, bytes, size) == 0)
+        r = range_move(&walk->range, walk->cursor, key, data, MDB_SET_RANGE);
+        if (r == 0 && key->mv_size == size && memcmp(key->mv_data, bytes, size) == 0)
                 return range_next(&walk->range, walk->cursor, key, data);
-        return tree_range_holds(&walk->range, key->mv_data, key->mv_size) ? 0 : 1;
+        return r;
 }
 
-static int walk_run(Walk *walk, KvBytes after) {
+int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, bool recursive, KvVisit visit, void *userdata) {
         _cleanup_(tree_cursor_closep) MDB_cursor *cursor = NULL;
-        MDB_val key, data;
-        int at, r;
-
-        r = tree_error(mdb_cursor_open(walk->txn->txn, walk->txn->tree->nodes, &cursor));
-        if (r < 0)
-                return r;
-        walk->cursor = cursor;
-
-        at = walk_first(walk, after, &key, &data);
-        while (at == 0) {
-                KvNode node;
-
-                if (key.mv_size == TREE_KEY_LONG) {
-                        r = walk_long(walk, &key, &data, &at);
-                        if (r <= 0)
-                                return r;
-                        continue;
-                }
-                r = walk_decode(walk->txn, &data, &node);
-                if (r < 0)
-                        return r;
-                r = walk_visit(walk, &node);
-                if (r <= 0)
-                        return r;
-                if (!walk->recursive && node.dir && key.mv_size < TREE_KEY_CUT)
-                        at = walk_skip_below(walk, &key, &data);
-                else
-                        at = range_next(&walk->range, cursor, &key, &data);
-        }
-        return at < 0 ? at : 0;
-}
-
-int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, int (*visit)(void *userdata, const KvNode *node),
-              void *userdata) {
-        return tree_walk_from(txn, path, (KvBytes) {}, recursive, visit, userdata);
-}
-
-int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, bool recursive,
-                   int (*visit)(void *userdata, const KvNode *node), void *userdata) {
         Walk walk = { .txn = txn,
                       .range = tree_range_below(path),
                       .recursive = recursive,
                       .visit = visit,
                       .userdata = userdata };
+        MDB_val key, data;
+        int at, r;
 
-        return walk_run(&walk, after);
+        r = tree_error(mdb_cursor_open(txn->txn, txn->tree->nodes, &cursor));
+        if (r < 0)
+                return r;
+        walk.cursor = cursor;
+
+        at = walk_first(&walk, after, &key, &data);
+        while (at == 0) {
+                KvNode node;
+
+                if (key.mv_size == TREE_KEY_LONG) {
+                        r = walk_long(&walk, &key, &data, &at);
+                        if (r <= 0)
+                                return r;
+                        continue;
+                }
+                r = walk_decode(txn, &data, &node);
+                if (r < 0)
+                        return r;
+                r = walk_visit(&walk, &node);
+                if (r <= 0)
+                        return r;
+                if (!recursive && node.dir && key.mv_size < TREE_KEY_CUT)
+                        at = walk_skip_below(&walk, &key, &data);
+                else
+                        at = range_next(&walk.range, cursor, &key, &data);
+        }
+        return at < 0 ? at : 0;
+}
+
+int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, KvVisit visit, void *userdata) {
+        return tree_walk_from(txn, path, (KvBytes) {}, recursive, visit, userdata);
 }
 
 int tree_scan(TreeTxn *txn, KvBytes path, int (*visit)(void *userdata, const KvNode *node, bool below),

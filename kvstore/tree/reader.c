@@ -51,20 +51,14 @@ void tree_reader_stop(TreeReader *reader, int error) {
         (void) atomic_compare_exchange_strong(&reader->error, &none, error);
 }
 
-static void reader_set_inside(TreeReader *reader, bool inside) {
-        pthread_mutex_lock(&reader->mutex);
-        reader->inside = inside;
-        pthread_cond_signal(&reader->ended);
-        pthread_mutex_unlock(&reader->mutex);
-}
-
-/* Mark a transaction as open, unless the reader was stopped. */
-static int reader_enter(TreeReader *reader) {
+/* Mark a transaction as open, unless the reader was stopped, or as ended. */
+static int reader_set_inside(TreeReader *reader, bool inside) {
         int error;
 
         pthread_mutex_lock(&reader->mutex);
-        error = atomic_load(&reader->error);
-        reader->inside = error == 0;
+        error = inside ? atomic_load(&reader->error) : 0;
+        reader->inside = inside && error == 0;
+        pthread_cond_signal(&reader->ended);
         pthread_mutex_unlock(&reader->mutex);
         return error;
 }
@@ -75,12 +69,12 @@ int tree_reader_begin(TreeReader *reader, TreeTxn **ret) {
 
         if (!txn)
                 return -ENOMEM;
-        r = reader_enter(reader);
+        r = reader_set_inside(reader, true);
         if (r < 0)
                 return r;
         r = tree_error(mdb_txn_begin(reader->tree->env, NULL, MDB_RDONLY, &txn->txn));
         if (r < 0) {
-                reader_set_inside(reader, false);
+                (void) reader_set_inside(reader, false);
                 return r;
         }
         reader->live = tree_file_size(reader->tree);
@@ -92,7 +86,7 @@ int tree_reader_begin(TreeReader *reader, TreeTxn **ret) {
 
 void tree_reader_end(TreeTxn *txn) {
         mdb_txn_abort(txn->txn);
-        reader_set_inside(txn->reader, false);
+        (void) reader_set_inside(txn->reader, false);
         free(txn);
 }
 

@@ -1,13 +1,11 @@
 /* Operations on the whole tree: its hash, its verification, and its copy for a checkpoint. */
 #include "kvstore/tree/tree_internal.h"
 
-#include <assert.h>
 #include <fcntl.h>
 #include <lmdb.h>
 #include <pthread.h>
 #include <sys/stat.h>
 
-#include "base/bytes.h"
 #include "base/fault_point.h"
 #include "base/file.h"
 #include "kvstore/tree/file_checksum.h"
@@ -163,6 +161,13 @@ int tree_check(TreeTxn *txn, Error *err) {
         return 0;
 }
 
+int tree_read_meta(Tree *tree, TreeMeta *ret) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        int r = tree_begin_read(tree, &txn);
+
+        return r < 0 ? r : tree_meta(txn, ret);
+}
+
 /* -- Copying -- */
 
 /* LMDB writes the copy into a pipe, and this module from there into the file, so that it can limit and cancel
@@ -243,9 +248,7 @@ static int copier_copy(Tree *tree, int fd, uint64_t max) {
         return r;
 }
 
-DEFINE_CLEANUP(Tree *, tree_close);
-
-static int check_copy(const char *path, const _Atomic bool *cancelled, TreeMeta *ret_meta, Error *err) {
+int tree_check_copy(const char *path, const _Atomic bool *cancelled, TreeMeta *ret_meta, Error *err) {
         _cleanup_(tree_closep) Tree *copy = NULL;
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         int r;
@@ -285,7 +288,7 @@ int tree_copy(Tree *tree, const char *to, uint64_t max, TreeMeta *ret_meta, Erro
                 error_set(err, r, "Failed to copy the tree to %s: %s", to,
                           r == -EFBIG ? "its file has doubled meanwhile" : strerror(-r));
         else
-                r = check_copy(to, tree->cancelled, &meta, err);
+                r = tree_check_copy(to, tree->cancelled, &meta, err);
         if (r < 0) {
                 if (dir_fd >= 0)
                         (void) unlinkat(dir_fd, "data.mdb", 0);

@@ -1,7 +1,6 @@
 #include "kvstore/tree/tree_internal.h"
 
 #include <assert.h>
-#include <fcntl.h>
 #include <lmdb.h>
 #include <sys/stat.h>
 
@@ -105,16 +104,6 @@ static int tree_check_version(Tree *tree, bool read_only, uint64_t *ret_quota) {
         return txn->summed || read_only ? 0 : tree_begin_sum(tree);
 }
 
-/* Grow the map to the quota of the leader's entries, which may exceed the host's setting. */
-static int tree_fit_map(Tree *tree, uint64_t quota) {
-        if (map_size(quota) <= tree->map_size)
-                return 0;
-        tree->map_size = map_size(quota);
-        return tree_error(mdb_env_set_mapsize(tree->env, tree->map_size));
-}
-
-DEFINE_CLEANUP(Tree *, tree_close);
-
 /* Open an existing or new environment in 'path', and its tables. */
 static int tree_open_environment(Tree *tree, const char *path, const TreeOptions *options) {
         unsigned flags = MDB_NOSYNC | MDB_NOTLS | (options->read_only ? MDB_RDONLY | MDB_NOLOCK : 0);
@@ -140,7 +129,11 @@ static int tree_open_environment(Tree *tree, const char *path, const TreeOptions
         if (r < 0)
                 return r;
         r = tree_check_version(tree, options->read_only, &quota);
-        return r < 0 ? r : tree_fit_map(tree, quota);
+        if (r < 0 || map_size(quota) <= tree->map_size)
+                return r;
+        /* Grow the map to the quota of the leader's entries, which may exceed the host's setting. */
+        tree->map_size = map_size(quota);
+        return tree_error(mdb_env_set_mapsize(tree->env, tree->map_size));
 }
 
 int tree_open(const char *path, const TreeOptions *options, Tree **ret, Error *err) {

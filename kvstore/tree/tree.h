@@ -9,10 +9,6 @@
  * Returned data is borrowed until the next write or the end of the transaction. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "base/error.h"
 #include "io/turn.h"
 #include "kvstore/command/command.h"
@@ -21,7 +17,7 @@ typedef struct Tree Tree;
 typedef struct TreeTxn TreeTxn;
 typedef struct TreeReader TreeReader;
 
-/* The most recent events of one kind of keys; persistent, and part of snapshots (kvstore/events.h). */
+/* The most recent events of one kind of keys; persistent, and part of snapshots (kvstore/apply/events.h). */
 typedef struct TreeWindow {
         uint64_t oldest; /* from this index on the window is complete; 0: always */
         uint64_t n, bytes;
@@ -79,6 +75,7 @@ int tree_open(const char *path, const TreeOptions *options, Tree **ret, Error *e
 /* Stop the readers in workers (-ECANCELED), wait for them, at most for one node, and close. NULL allowed;
  * returns NULL. */
 Tree *tree_close(Tree *tree);
+DEFINE_CLEANUP(Tree *, tree_close);
 /* Count the nodes that transactions of the loop read or write in 'work' (borrowed) from now on; NULL: do not
  * count. */
 void tree_set_work(Tree *tree, TurnWork *work);
@@ -98,9 +95,7 @@ int tree_commit(TreeTxn *txn); /* ends the transaction in any case */
 /* Return an upper bound of the bytes of changed pages, which LMDB keeps in memory until the commit. */
 uint64_t tree_touched(const TreeTxn *txn);
 void tree_abort(TreeTxn *txn); /* NULL allowed */
-static inline void tree_abortp(TreeTxn **txn) {
-        tree_abort(*txn);
-}
+DEFINE_CLEANUP(TreeTxn *, tree_abort);
 /* Let walks of this transaction fail with -E2BIG when they have read this number of nodes in total, visited
  * or not. 0: no limit. */
 void tree_limit_walks(TreeTxn *txn, uint64_t n_visits);
@@ -119,6 +114,7 @@ void tree_reader_stop(TreeReader *reader, int error);
 TreeReader *tree_reader_free(TreeReader *reader);
 
 int tree_meta(TreeTxn *txn, TreeMeta *ret);
+int tree_read_meta(Tree *tree, TreeMeta *ret);         /* in a transaction of its own */
 int tree_set_meta(TreeTxn *txn, const TreeMeta *meta); /* except the members that the tree maintains */
 /* Return the encoded Raft configuration; *ret is borrowed, and has size 0 if there is none. */
 int tree_configuration(TreeTxn *txn, KvBytes *ret);
@@ -135,13 +131,11 @@ int tree_delete_below(TreeTxn *txn, KvBytes path);
 /* Visit all nodes below 'path' in key order (depth first, parents first). 'visit' returns > 0 to continue, 0
  * to stop, < 0 to fail; it must not write. 'recursive' false: only direct children, without reading the nodes
  * below them. */
-int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, int (*visit)(void *userdata, const KvNode *node),
-              void *userdata);
+int tree_walk(TreeTxn *txn, KvBytes path, bool recursive, KvVisit visit, void *userdata);
 /* Visit the nodes of tree_walk() that follow 'after', for walks in several transactions. 'after' must be
  * below 'path'
  * (-EINVAL), and need not exist any more; empty: from the beginning. */
-int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, bool recursive,
-                   int (*visit)(void *userdata, const KvNode *node), void *userdata);
+int tree_walk_from(TreeTxn *txn, KvBytes path, KvBytes after, bool recursive, KvVisit visit, void *userdata);
 /* Visit the records of the key range that contains all nodes below 'path', in the order of keys: long keys
  * with the same prefix are in the order of their hashes. 'below' is false for a long key that only shares the
  * prefix. Does not sort. 'visit' returns as for tree_walk(). */
@@ -194,6 +188,8 @@ int tree_kept_hash(TreeTxn *txn, uint64_t *ret);
 /* Read the whole tree, and verify that each node decodes, that its directory exists, and that counts and sum
  * agree. -EUCLEAN. */
 int tree_check(TreeTxn *txn, Error *err);
+/* Do that for a tree in the folder 'path', which has no writer, and return its meta. */
+int tree_check_copy(const char *path, const _Atomic bool *cancelled, TreeMeta *ret_meta, Error *err);
 
 uint64_t tree_file_size(const Tree *tree);
 /* Return the bytes of the pages in use; the file also contains free pages. */

@@ -3,7 +3,7 @@
 #include <assert.h>
 
 #include "kvstore/command/command.h"
-#include "kvstore/events.h"
+#include "kvstore/apply/events.h"
 #include "kvstore/apply/dedup.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);

@@ -60,23 +60,22 @@ static int keep_one(TreeTxn *txn, uint64_t number) {
                 .node = { .key = kv_string("/a"), .value = kv_string("1"), .created = 7, .modified = 7 }
         };
         KvBatchItem item = { .origin = ORIGIN, .number = number, .floor = 1, .deadline_ms = NOW_MS + 1 };
-        _cleanup_(dedup_freep) Dedup *results = NULL, *again = NULL;
+        _cleanup_(dedup_done) Dedup results = { .txn = txn, .entry = 9, .term = 2, .cluster_ms = NOW_MS };
+        _cleanup_(dedup_done) Dedup again = { .txn = txn, .entry = 10, .term = 2, .cluster_ms = NOW_MS };
         _cleanup_arena_ Arena arena = {};
         CachedResult kept;
         KvResult result;
         int r;
 
-        assert(dedup_new(&results, txn, 9, 2, NOW_MS) == 0);
-        r = dedup_judge(results, &item, &kept);
+        r = dedup_judge(&results, &item, &kept);
         if (r != DEDUP_FRESH)
                 return r;
-        r = dedup_keep(results, &item, &cmd, &said);
+        r = dedup_keep(&results, &item, &cmd, &said);
         if (r == 0)
-                r = dedup_store(results);
+                r = dedup_store(&results);
         if (r < 0)
                 return r;
-        assert(dedup_new(&again, txn, 10, 2, NOW_MS) == 0);
-        r = dedup_judge(again, &item, &kept);
+        r = dedup_judge(&again, &item, &kept);
         if (r < 0)
                 return r;
         assert(r == DEDUP_KEPT && kept.entry == 9 && kept.term == 2 && kept.now_ms == NOW_MS);
@@ -88,7 +87,7 @@ static int keep_one(TreeTxn *txn, uint64_t number) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        _cleanup_(dedup_freep) Dedup *results = NULL;
+        _cleanup_(dedup_done) Dedup results = {};
         Reader r = reader_over(bytes, size);
         int k = 0;
 
@@ -100,9 +99,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                 if (record && record_size > 0)
                         assert(tree_put_result(txn, ORIGIN, slot, (KvBytes) { record, record_size }) == 0);
         }
-        assert(dedup_new(&results, txn, 8, 2, NOW_MS) == 0);
+        results = (Dedup) { .txn = txn, .entry = 8, .term = 2, .cluster_ms = NOW_MS };
         for (uint64_t number = 1; k == 0 && number <= NUMBERS; number++)
-                k = look_at_number(results, number);
+                k = look_at_number(&results, number);
         if (k < 0)
                 is_refusal(k);
         k = keep_one(txn, UINT64_MAX / 2);

@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <errno.h>
 
-#include "kvstore/events.h"
+#include "kvstore/apply/events.h"
 #include "kvstore/tree/format.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);

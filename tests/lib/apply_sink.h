@@ -2,7 +2,7 @@
  * command was applied. */
 #pragma once
 
-#include "kvstore/apply/applied.h"
+#include "kvstore/apply/apply.h"
 
 typedef struct ApplySink {
         void (*on_result)(void *userdata, uint64_t origin, uint64_t number, const KvResult *result);

@@ -6,9 +6,10 @@
 
 #include "base/log.h"
 #include "fleetd/api/remote_command_spec.h"
-#include "kvstore/budget.h"
 #include "kvstore/command/peer_frames.h"
 #include "tests/lib/scratch.h"
+
+enum { WRITE_WAIT_MS = 1000 }; /* an expensive write waits at most so long for its budget */
 
 enum { TURNS_MAX = 100000, DOOR_PEERS = API_LOOPBACK + 1 };
 
@@ -287,7 +288,7 @@ const Writer *quiet_peer_ask(QuietPeer *h, ApiListener door, const void *request
         wire_bring(&h->client, request, size);
         quiet_peer_run(h);
         if (h->client.said.size == 0) /* an expensive write waits for its budget after another one */
-                quiet_peer_pass(h, BUDGET_WAIT_MS);
+                quiet_peer_pass(h, WRITE_WAIT_MS);
         write_u8(&h->client.said, 0);
         assert(h->client.said.error == 0);
         h->client.said.size--;

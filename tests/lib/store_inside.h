@@ -37,7 +37,33 @@ static inline int store_meta(KvStore *store, TreeMeta *ret) {
         return r < 0 ? r : tree_meta(txn, ret);
 }
 
+/* Return the hash of the tree, and the applied index that it belongs to. */
+static inline int store_hash(KvStore *store, uint64_t *ret_hash, uint64_t *ret_applied) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        TreeMeta meta;
+        int r;
+
+        r = kv_read(store, &txn);
+        if (r < 0)
+                return r;
+        r = tree_meta(txn, &meta);
+        if (r < 0)
+                return r;
+        *ret_applied = meta.applied;
+        return tree_hash(txn, ret_hash);
+}
+
+/* Transfer leadership, 0: to the voter that is up to date first. */
+static inline int store_transfer(KvStore *store, uint64_t raft_id) {
+        return replica_transfer(store->replica, raft_id);
+}
+
+/* Return whether the replica has stopped, and writes go to a known leader. */
+static inline bool store_forwards(const KvStore *store) {
+        return replica_error(store->replica, NULL) < 0 && replica_known_leader(store->replica) != 0;
+}
+
 /* End all watches as a snapshot does that replaces the tree. */
 static inline void store_clear_watches(KvStore *store, uint64_t index) {
-        hub_cleared(kv_hub(store), index);
+        hub_cleared(store->hub, index);
 }

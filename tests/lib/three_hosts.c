@@ -291,7 +291,7 @@ static bool is_voter(void *userdata) {
         const KvMember *m = member(j, &state);
         int r;
 
-        if (m && m->seat == KV_MEMBER_VOTER)
+        if (m && m->role == KV_MEMBER_VOTER)
                 return true;
         r = kv_member_promote(j->leader->store, j->host->number + 1);
         MUST(r == 0 || r == -EAGAIN || r == -EBUSY || r == -EEXIST);

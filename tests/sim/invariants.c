@@ -124,7 +124,7 @@ void check_hashes(SimCluster *c) {
                 SimMachine *m = &c->machines[i];
                 uint64_t hash, applied, slot;
 
-                if (!m->daemon || m->dying || kv_hash(daemon_store(m->daemon), &hash, &applied) < 0 ||
+                if (!m->daemon || m->dying || store_hash(daemon_store(m->daemon), &hash, &applied) < 0 ||
                     applied == 0)
                         continue;
                 slot = applied % ELEMENTS(c->hashes);

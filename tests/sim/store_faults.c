@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "tests/sim/data_dir_faults.h"
 #include "tests/sim/stores.h"
+#include "tests/lib/store_inside.h"
 
 enum { SEATS_SETTLED_MS = 2000 };
 
@@ -188,7 +189,7 @@ bool stores_may_lose(Stores *all, const Host *h) {
                 return false;
         kv_state(leader->store, &state);
         for (size_t i = 0; i < state.n_members; i++)
-                if (state.members[i].seat == KV_MEMBER_VOTER && state.members[i].raft_id != h->raft_id)
+                if (state.members[i].role == KV_MEMBER_VOTER && state.members[i].raft_id != h->raft_id)
                         for (unsigned k = 0; k < all->n; k++)
                                 n_good += all->hosts[k].raft_id == state.members[i].raft_id &&
                                           !all->hosts[k].wipe;
@@ -366,7 +367,7 @@ static bool make_fault(Stores *all, FaultKind kind, Host *h) {
         case FAULT_TREE_ROT:
                 return store_rot_tree(leader && world_chance(all->world, 40) ? leader : h);
         case FAULT_HAND_OVER:
-                return leader && kv_transfer(leader->store, 0) >= 0;
+                return leader && store_transfer(leader->store, 0) >= 0;
         default:
                 return all->has[FAULT_MEMBERS];
         }

@@ -110,7 +110,7 @@ void stores_see_seats(Stores *all) {
                 if (state.cluster_id == 0)
                         continue;
                 for (size_t k = 0; k < state.n_members; k++)
-                        one = one * 1000003 + state.members[k].raft_id * 4 + state.members[k].seat;
+                        one = one * 1000003 + state.members[k].raft_id * 4 + state.members[k].role;
                 if (sum != 0 && sum != one) {
                         sum = 0;
                         break;
@@ -140,7 +140,7 @@ void stores_members_turn(Stores *all) {
         if (restless && all->n >= 5 && world_chance(all->world, 2))
                 few = 5;
         for (size_t k = 0; k < state.n_members; k++) {
-                n_dead += state.members[k].seat == KV_MEMBER_VOTER && !host_of(all, state.members[k].raft_id);
+                n_dead += state.members[k].role == KV_MEMBER_VOTER && !host_of(all, state.members[k].raft_id);
                 lost_sits |= state.members[k].raft_id == all->lost_voter;
         }
         for (size_t k = 0; k < state.n_members; k++) {
@@ -148,18 +148,18 @@ void stores_members_turn(Stores *all) {
                 Host *h = host_of(all, m->raft_id);
 
                 if (!h) { /* a wiped host returns as another member: remove this one when that one votes */
-                        if (m->seat != KV_MEMBER_VOTER)
+                        if (m->role != KV_MEMBER_VOTER)
                                 all->counts[FAULT_REPLACE] += kv_member_remove(leader->store, m->raft_id) ==
                                                               0;
                         else if (state.n_voters >= few + n_dead)
                                 (void) kv_member_demote(leader->store, m->raft_id);
-                } else if (state.n_voters < few + n_dead && m->seat == KV_MEMBER_STANDBY &&
+                } else if (state.n_voters < few + n_dead && m->role == KV_MEMBER_STANDBY &&
                            world_chance(all->world, 50))
                         all->counts[FAULT_PROMOTE] += kv_member_promote(leader->store, m->raft_id) == 0;
-                else if (state.n_voters > 3 + n_dead && m->seat == KV_MEMBER_VOTER &&
+                else if (state.n_voters > 3 + n_dead && m->role == KV_MEMBER_VOTER &&
                          m->raft_id != state.raft_id && world_chance(all->world, 5))
                         all->counts[FAULT_DEMOTE] += kv_member_demote(leader->store, m->raft_id) == 0;
-                else if (restless && m->seat == KV_MEMBER_STANDBY && state.n_members >= 5 &&
+                else if (restless && m->role == KV_MEMBER_STANDBY && state.n_members >= 5 &&
                          world_chance(all->world, 1))
                         remove_member(all, leader, &state, h);
         }

@@ -13,6 +13,7 @@
 #include "kvstore/kvstore_internal.h"
 #include "tests/lib/scratch.h"
 #include "tests/sim/data_dir_faults.h"
+#include "tests/lib/store_inside.h"
 
 enum { TRANSFER_TRIED_MS = 3000, COPY_TRIED_MS = 15000 };
 
@@ -67,7 +68,7 @@ static void see_state(Host *h, const KvState *state) {
                 world_trace(w, h->name, "%s: %s, term %" PRIu64 ", entry %" PRIu64,
                             state->leader_id != 0 ? "knows a leader" : "knows no leader",
                             kv_role_name(state->role), state->term, state->raft_index);
-        h->lost_ms = state->leader_id != 0 || state->forwards ? 0 : h->lost_ms ?: world_now_ms(w);
+        h->lost_ms = state->leader_id != 0 || store_forwards(h->store) ? 0 : h->lost_ms ?: world_now_ms(w);
         check_terms(h->all, h, state);
 }
 
@@ -412,7 +413,7 @@ void stores_check_hash(Stores *all, Host *h) {
 
         if (!store_is_up(h) || store_is_flipped(h) || h->rotten_tree != 0)
                 return;
-        if (kv_hash(h->store, &hash, &applied) < 0)
+        if (store_hash(h->store, &hash, &applied) < 0)
                 world_failed(all->world, "a-tree-can-be-read", "%s", h->name);
         while (all->n_hashes <= applied) {
                 if (GROW(all->hashes, all->hashes_capacity, all->n_hashes + 1) < 0)

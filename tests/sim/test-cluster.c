@@ -403,7 +403,7 @@ static bool cluster_is_formed(SimCluster *c) {
                 return false;
         kv_state(daemon_store(leader->daemon), &state);
         for (size_t i = 0; i < state.n_members; i++)
-                voters += state.members[i].seat == KV_MEMBER_VOTER;
+                voters += state.members[i].role == KV_MEMBER_VOTER;
         return state.n_members == c->n && voters == MIN(c->n, 3u) &&
                HASH_COUNT(registry_cluster(daemon_registry(leader->daemon))->machines) == c->n;
 }

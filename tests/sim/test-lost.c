@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/seeds.h"
+#include "tests/lib/store_inside.h"
 
 enum {
         PATIENCE_MS = 60000,
@@ -72,7 +73,7 @@ static KvMemberRole seat_of(const SimMachine *m) {
 
         for (size_t i = 0; i < state.n_members; i++)
                 if (state.members[i].raft_id == state.raft_id)
-                        return state.members[i].seat;
+                        return state.members[i].role;
         return KV_MEMBER_SPARE;
 }
 
@@ -164,7 +165,7 @@ static void transfer(SimMachine *to) {
 
         while (cluster_leader(cluster) != to) {
                 if (leader->daemon)
-                        (void) kv_transfer(daemon_store(leader->daemon), state_of(to).raft_id);
+                        (void) store_transfer(daemon_store(leader->daemon), state_of(to).raft_id);
                 run_ms(STEP_MS);
         }
 }

@@ -51,7 +51,7 @@ static unsigned voters(SimCluster *c) {
                 return 0;
         kv_state(daemon_store(leader->daemon), &state);
         for (size_t i = 0; i < state.n_members; i++)
-                n += state.members[i].seat == KV_MEMBER_VOTER && state.members[i].reachable;
+                n += state.members[i].role == KV_MEMBER_VOTER && state.members[i].reachable;
         return n;
 }
 

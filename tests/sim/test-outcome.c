@@ -490,7 +490,7 @@ static KvMemberRole seat_at(const Host *h, uint64_t raft_id) {
         kv_state(h->store, &state);
         for (size_t i = 0; i < state.n_members; i++)
                 if (state.members[i].raft_id == raft_id)
-                        return state.members[i].seat;
+                        return state.members[i].role;
         return KV_MEMBER_SPARE;
 }
 
@@ -580,7 +580,7 @@ static void a_promotion_that_fails_on_a_hanging_disk_answers_all_requests(Stores
                 for (size_t k = 0; k < state.n_members && world_now_ms(all->world) > WORLD_START_MS + 10000;
                      k++)
                         for (unsigned h = 0; h < all->n; h++)
-                                if (state.members[k].seat == KV_MEMBER_STANDBY &&
+                                if (state.members[k].role == KV_MEMBER_STANDBY &&
                                     all->hosts[h].raft_id == state.members[k].raft_id)
                                         standby = &all->hosts[h];
         }
@@ -632,7 +632,7 @@ static void a_leader_that_returns_answers_earlier_requests(Stores *all) {
                 if (world_now_ms(all->world) > begun_ms + PATIENCE_MS)
                         world_failed(all->world, "the-first-leads-again", "not within %d s",
                                      PATIENCE_MS / 1000);
-                (void) kv_transfer(next->store, first->raft_id);
+                (void) store_transfer(next->store, first->raft_id);
                 run_ms(all, 1);
         }
         run_ms(all, 2 * ANSWER_MS);

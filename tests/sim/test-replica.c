@@ -9,6 +9,7 @@
 #include "kvstore/raft/log.h"
 #include "tests/sim/data_dir_faults.h"
 #include "tests/sim/wire.h"
+#include "tests/lib/store_inside.h"
 
 enum {
         ELECTION_MS = 400,
@@ -228,7 +229,7 @@ static void hears_no_leader(Stores *all, Host *h, bool (*knows)(const Host *h)) 
 }
 
 static bool forwards(const Host *h) {
-        return state_of(h).forwards;
+        return store_forwards(h->store);
 }
 
 static bool has_leader(const Host *h) {
@@ -256,7 +257,7 @@ static Host *standby(Stores *all) {
         state = state_of(stores_leader(all));
         for (size_t k = 0; k < state.n_members; k++)
                 for (unsigned i = 0; i < all->n; i++)
-                        if (state.members[k].seat == KV_MEMBER_STANDBY &&
+                        if (state.members[k].role == KV_MEMBER_STANDBY &&
                             all->hosts[i].raft_id == state.members[k].raft_id)
                                 return &all->hosts[i];
         return NULL;

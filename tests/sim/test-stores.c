@@ -27,6 +27,7 @@
 #include "base/memory.h"
 #include "tests/sim/shrink.h"
 #include "tests/sim/store_clients.h"
+#include "tests/lib/store_inside.h"
 
 static Test *running; /* for the log's sink, which has no other way */
 
@@ -51,7 +52,7 @@ static void check_healed(Test *t) {
                 world_trace(all->world, leader->name,
                             "leads replica %" PRIu64 " at %s, %s, %s, which holds entry %" PRIu64,
                             leads.members[i].raft_id, leads.members[i].address,
-                            kv_member_role_name(leads.members[i].seat),
+                            kv_member_role_name(leads.members[i].role),
                             leads.members[i].reachable ? "reachable" : "not reachable",
                             leads.members[i].match);
         for (unsigned i = 0; i < all->n; i++) {
@@ -105,7 +106,7 @@ static void trace_all(Test *t) {
                             state.commit, state.problem);
                 for (size_t k = 0; k < state.n_members; k++)
                         world_trace(all->world, h->name, "  replica %" PRIu64 " is %s",
-                                    state.members[k].raft_id, kv_member_role_name(state.members[k].seat));
+                                    state.members[k].raft_id, kv_member_role_name(state.members[k].role));
         }
         for (unsigned i = 0; i < CLIENTS; i++)
                 if (t->clients[i].object)
@@ -138,9 +139,9 @@ static void check_idle(Test *t) {
                 watchers_leave(all->watchers, i);
         world_run(all->world, world_now_ms(all->world) + 1000);
         for (unsigned i = 0; i < all->n; i++) {
-                if (hub_watches(kv_hub(all->hosts[i].store)) > 0)
+                if (hub_watches(all->hosts[i].store->hub) > 0)
                         world_failed(all->world, "who-left-is-gone", "%s keeps %u watches",
-                                     all->hosts[i].name, hub_watches(kv_hub(all->hosts[i].store)));
+                                     all->hosts[i].name, hub_watches(all->hosts[i].store->hub));
                 kv_state(all->hosts[i].store, &state);
                 entry[i] = state.commit;
         }

@@ -345,25 +345,25 @@ static void has_members(KvState *state, size_t n, const KvMember *others) {
 }
 
 static void has_a_second_voter(KvState *state) {
-        has_members(state, 1, (KvMember[]) { { .raft_id = 2, .seat = KV_MEMBER_VOTER, .address = OTHER } });
+        has_members(state, 1, (KvMember[]) { { .raft_id = 2, .role = KV_MEMBER_VOTER, .address = OTHER } });
 }
 
 static void has_two_standbys(KvState *state) {
         has_members(state, 2,
-                    (KvMember[]) { { .raft_id = 2, .seat = KV_MEMBER_STANDBY, .address = OTHER },
-                                   { .raft_id = 3, .seat = KV_MEMBER_STANDBY, .address = THIRD } });
+                    (KvMember[]) { { .raft_id = 2, .role = KV_MEMBER_STANDBY, .address = OTHER },
+                                   { .raft_id = 3, .role = KV_MEMBER_STANDBY, .address = THIRD } });
 }
 
 static void has_a_standby_without_a_host(KvState *state) {
         has_members(state, 2,
-                    (KvMember[]) { { .raft_id = 2, .seat = KV_MEMBER_STANDBY, .address = OTHER },
-                                   { .raft_id = 4, .seat = KV_MEMBER_STANDBY, .address = "10.0.0.4:2380" } });
+                    (KvMember[]) { { .raft_id = 2, .role = KV_MEMBER_STANDBY, .address = OTHER },
+                                   { .raft_id = 4, .role = KV_MEMBER_STANDBY, .address = "10.0.0.4:2380" } });
 }
 
 static void has_a_voter_at_the_address_of_another_host(KvState *state) {
         has_members(state, 2,
-                    (KvMember[]) { { .raft_id = 2, .seat = KV_MEMBER_STANDBY, .address = OTHER },
-                                   { .raft_id = 4, .seat = KV_MEMBER_VOTER, .address = THIRD } });
+                    (KvMember[]) { { .raft_id = 2, .role = KV_MEMBER_STANDBY, .address = OTHER },
+                                   { .raft_id = 4, .role = KV_MEMBER_VOTER, .address = THIRD } });
 }
 
 static void membership_calls_the_function_of_the_store_for_the_change_that_is_due(void **state) {

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "kvstore/apply/apply.h"
+#include "kvstore/apply/events.h"
 #include "tests/lib/apply_sink.h"
 #include "tests/lib/model.h"
 #include "tests/lib/scratch.h"

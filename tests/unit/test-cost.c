@@ -11,7 +11,7 @@
 #include "base/clock.h"
 #include "kvstore/apply/apply.h"
 #include "kvstore/budget.h"
-#include "kvstore/events.h"
+#include "kvstore/apply/events.h"
 #include "kvstore/apply/dedup.h"
 #include "tests/lib/apply_sink.h"
 #include "tests/lib/scratch.h"

@@ -508,10 +508,15 @@ static KvBatchItem item_of(uint64_t number, uint64_t floor) {
 }
 
 static Dedup *entry_begin(Fixture *f, uint64_t entry) {
-        Dedup *results;
+        Dedup *results = NEW0(Dedup, 1);
 
-        assert_int_equal(dedup_new(&results, f->txn, entry, 3, NOW_MS), 0);
+        *results = (Dedup) { .txn = f->txn, .entry = entry, .term = 3, .cluster_ms = NOW_MS };
         return results;
+}
+
+static void entry_free(Dedup *results) {
+        dedup_done(results);
+        free(results);
 }
 
 static void answer(Dedup *results, uint64_t number, uint64_t floor, uint64_t index) {
@@ -525,7 +530,7 @@ static void answer(Dedup *results, uint64_t number, uint64_t floor, uint64_t ind
 
 static void entry_end(Dedup *results) {
         assert_int_equal(dedup_store(results), 0);
-        dedup_free(results);
+        entry_free(results);
 }
 
 static void records_are_these_bytes(void **state) {
@@ -618,7 +623,7 @@ static void what_is_read_to_find_an_answer_is_counted_once(void **state) {
                 assert_int_equal(cost.bytes, 2000 + steps[i].bytes);
                 assert_int_equal(cost.total, 3000 + steps[i].nodes * COST_VISIT + steps[i].bytes);
         }
-        dedup_free(results);
+        entry_free(results);
 }
 
 /* -- Damaged records -- */
@@ -666,32 +671,32 @@ static void damaged_records_are_reported_wherever_they_are_read(void **state) {
                 put_record(f, 0, damages[i].version, DEADLINE_MS, 4, damages[i].cut);
                 results = entry_begin(f, 5);
                 assert_int_equal(dedup_judge(results, &fresh, &kept), head ?: DEDUP_FRESH);
-                dedup_free(results);
+                entry_free(results);
                 results = entry_begin(f, 5);
                 assert_int_equal(dedup_keep(results, &fresh, &cmd, &(KvResult) {}), head);
-                dedup_free(results);
+                entry_free(results);
                 results = entry_begin(f, 5);
                 assert_int_equal(dedup_judge(results, &known, &kept), answers ?: DEDUP_KEPT);
-                dedup_free(results);
+                entry_free(results);
                 assert_int_equal(dedup_bound(f->txn, ORIGIN), head < 0 ? 0 : 1);
 
                 /* One behind which there are others. */
                 put_record(f, 1, 1, DEADLINE_MS, 7, 0);
                 results = entry_begin(f, 5);
                 assert_int_equal(dedup_judge(results, &known, &kept), answers ?: DEDUP_KEPT);
-                dedup_free(results);
+                entry_free(results);
                 results = entry_begin(f, 5);
                 assert_int_equal(dedup_judge(results, &passing, &kept), DEDUP_FRESH);
                 assert_int_equal(dedup_keep(results, &passing, &cmd, &(KvResult) {}), 0);
                 assert_int_equal(dedup_store(results), head);
-                dedup_free(results);
+                entry_free(results);
 
                 /* What is past its deadline is looked for in all. */
                 put_record(f, 0, damages[i].version, NOW_MS - 1, 4, damages[i].cut);
                 tree_set_results_swept(f->txn, NOW_MS - DEDUP_SWEEP_MS);
                 results = entry_begin(f, 5);
                 assert_int_equal(dedup_store(results), head);
-                dedup_free(results);
+                entry_free(results);
                 for (uint64_t slot = 0; slot < 3; slot++) {
                         uint64_t last;
                         KvBytes record;
@@ -707,7 +712,7 @@ static void damaged_records_are_reported_wherever_they_are_read(void **state) {
 /* -- Without memory -- */
 
 static int ask_and_keep(void *userdata) {
-        _cleanup_(dedup_freep) Dedup *results = NULL;
+        _cleanup_(dedup_done) Dedup results = {};
         KvCommand post = { .op = KV_POST, .key = kv_string("/q") },
                   txn = { .op = KV_TXN, .writes = &post, .n_writes = 1 };
         KvWritten written = {
@@ -724,22 +729,20 @@ static int ask_and_keep(void *userdata) {
         if (r < 0)
                 return r;
         same_node(&result.node, &written.node);
-        r = dedup_new(&results, f->txn, 1000, 3, NOW_MS);
-        if (r < 0)
-                return r;
-        r = dedup_judge(results, &known, &kept);
+        results = (Dedup) { .txn = f->txn, .entry = 1000, .term = 3, .cluster_ms = NOW_MS };
+        r = dedup_judge(&results, &known, &kept);
         if (r < 0)
                 return r;
         assert_int_equal(r, DEDUP_KEPT);
         for (unsigned i = 0; i < 2; i++) { /* another origin, too */
-                r = dedup_judge(results, &fresh, &kept);
+                r = dedup_judge(&results, &fresh, &kept);
                 if (r < 0)
                         return r;
                 assert_int_equal(r, DEDUP_FRESH);
-                r = dedup_keep(results, &fresh, &txn, &given);
+                r = dedup_keep(&results, &fresh, &txn, &given);
                 if (r < 0)
                         return r;
-                r = dedup_judge(results, &fresh, &kept);
+                r = dedup_judge(&results, &fresh, &kept);
                 if (r < 0)
                         return r;
                 assert_int_equal(r, DEDUP_KEPT);
@@ -749,7 +752,7 @@ static int ask_and_keep(void *userdata) {
                 same_node(&result.written[0].node, &written.node);
                 fresh.origin++;
         }
-        return dedup_store(results);
+        return dedup_store(&results);
 }
 
 static void without_memory_no_answer_is_lost_or_invented(void **state) {

@@ -10,7 +10,8 @@
 #include <stdio.h>
 
 #include "base/text.h"
-#include "kvstore/events.h"
+#include "kvstore/apply/events.h"
+#include "kvstore/hub.h"
 #include "tests/lib/apply_sink.h"
 #include "tests/lib/model.h"
 #include "tests/lib/scratch.h"
@@ -114,7 +115,7 @@ static void assert_remembered(Fixture *f, TreeTxn *txn) {
         Hub *hub;
 
         assert_int_equal(hub_new(&hub, &f->loop, 0, f->meta.index), 0);
-        assert_int_equal(events_load(txn, hub), 0);
+        assert_int_equal(hub_load(hub, txn), 0);
         for (size_t i = 0; i < ELEMENTS(watches); i++)
                 for (uint64_t since = 1; since <= f->meta.index; since += 1 + f->meta.index / 50) {
                         history(&f->loop, f->hub, watches[i].key, watches[i].internal, since, &live);
@@ -250,6 +251,41 @@ static void the_window_forgets_where_the_hub_does(void **state) {
         assert_remembered(f, f->txn);
 }
 
+static void the_windows_of_a_hub_begin_where_those_of_the_tree_do(void **state) {
+        Fixture *f = *state;
+        static const struct {
+                const char *key;
+                bool internal;
+                uint64_t since;
+                const char *expected;
+        } cases[] = {
+                { "/a", false, 39, "from 40" },
+                { "/_fleet/a", true, 49, "from 50" },
+                { "/", true, 49, "from 50" },
+        };
+        KvEvent event = { .action = KV_ACTION_SET, .node = { .key = kv_string("/_fleet/b") } };
+        _cleanup_text_ Text told = {}, expected = {};
+        Hub *hub;
+
+        assert_int_equal(tree_clear_events(f->txn, 40), 0);
+        for (event.index = 49; event.index <= 49 + TREE_WINDOW_EVENTS; event.index++)
+                assert_int_equal(events_add(f->txn, &event), 0);
+        event.index = 60;
+        event.node.key = kv_string("/a");
+        assert_int_equal(events_add(f->txn, &event), 0);
+
+        assert_int_equal(hub_new(&hub, &f->loop, 0, 2000), 0);
+        assert_int_equal(hub_load(hub, f->txn), 0);
+        for (size_t i = 0; i < ELEMENTS(cases); i++) {
+                history(&f->loop, hub, cases[i].key, cases[i].internal, cases[i].since, &told);
+                assert_string_equal(told.chars, cases[i].expected);
+        }
+        history(&f->loop, hub, "/a", false, 40, &told);
+        model_print_event(&expected, &event);
+        assert_string_equal(told.chars, expected.chars);
+        hub_free(hub);
+}
+
 static void large_events_make_the_window_shorter(void **state) {
         Fixture *f = *state;
         _cleanup_free_ char *large = malloc(KV_VALUE_MAX + 1);
@@ -289,6 +325,7 @@ int main(void) {
                 TEST(bytes_that_are_no_event_are_refused),
                 TEST(the_window_survives_a_restart_and_a_copy),
                 TEST(the_window_forgets_where_the_hub_does),
+                TEST(the_windows_of_a_hub_begin_where_those_of_the_tree_do),
                 TEST(large_events_make_the_window_shorter),
                 TEST(a_transaction_taken_back_leaves_no_event),
         };

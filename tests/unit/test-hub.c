@@ -779,7 +779,7 @@ static void so_many_bytes_wait_for_the_search_and_no_more(void **state) {
         watch(f, &w, (KvWatchOptions) { .key = kv_string("/a") });
         set(f, "/crowd");
         for (; n < HUB_UNSEARCHED_BYTES / SIZE - 1;
-             n++) { /* with what each takes besides its value one less than would just fit */
+             n++) { /* with what each takes in addition to its value one less than would just fit */
                 large.index = ++f->index;
                 hub_publish(f->hub, &large);
         }
@@ -815,29 +815,6 @@ static void a_watch_may_be_so_far_behind_and_no_further(void **state) {
                 hub_free(other.hub);
                 loop_done(&other.loop);
         }
-}
-
-static void the_windows_begin_where_they_reach_back_to(void **state) {
-        Fixture *f = *state;
-        KvWatchOptions users = { .key = kv_string("/a"), .since = 39 };
-        KvWatchOptions ours = { .key = kv_string("/_fleet/a"), .internal = true, .since = 49 };
-        KvWatchOptions both = { .key = kv_string("/"), .recursive = true, .internal = true, .since = 49 };
-        _cleanup_watcher_ Watcher w = {};
-        KvEvent event = { .action = KV_ACTION_SET, .index = 60, .node = { .key = kv_string("/a") } };
-        uint64_t oldest = 0;
-
-        hub_set_oldest(f->hub, 40, 50);
-        w.f = f;
-        assert_int_equal(hub_watch(f->hub, &users, &watcher_events, &w, &w.watch, &oldest), -ESTALE);
-        assert_int_equal(oldest, 40);
-        assert_int_equal(hub_watch(f->hub, &ours, &watcher_events, &w, &w.watch, &oldest), -ESTALE);
-        assert_int_equal(oldest, 50);
-        assert_int_equal(hub_watch(f->hub, &both, &watcher_events, &w, &w.watch, &oldest), -ESTALE);
-        assert_int_equal(oldest, 50);
-        assert_int_equal(hub_load_event(f->hub, &event), 0);
-        users.since = 40;
-        watch(f, &w, users);
-        assert_delivered(&w, "set /a 60, ");
 }
 
 static void a_watch_that_is_closed_during_delivery_is_gone_at_once(void **state) {
@@ -1071,7 +1048,6 @@ int main(void) {
                 TEST(so_many_changes_wait_for_the_search_and_no_more),
                 TEST(so_many_bytes_wait_for_the_search_and_no_more),
                 TEST(a_watch_may_be_so_far_behind_and_no_further),
-                TEST(the_windows_begin_where_they_reach_back_to),
                 TEST(a_watch_that_is_closed_during_delivery_is_gone_at_once),
                 TEST(a_hidden_name_at_the_end_of_a_path_is_hidden),
                 TEST(the_search_counts_as_work_of_the_turn_that_does_it),

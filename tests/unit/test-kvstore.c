@@ -22,6 +22,7 @@
 #include "tests/lib/scratch.h"
 #include "tests/lib/side_by_side.h"
 #include "tests/lib/tree_file.h"
+#include "tests/lib/store_inside.h"
 
 enum { HOSTS_MAX = 3, PATIENCE_S = 60, PATIENCE_MS = 20000 };
 
@@ -614,7 +615,7 @@ static void without_its_live_tree_a_host_rebuilds_it_from_the_log(void **state) 
         int fd;
 
         put_many(h, 20);
-        assert_int_equal(kv_hash(h->store, &hash, &applied), 0);
+        assert_int_equal(store_hash(h->store, &hash, &applied), 0);
         close_host(h);
         fd = open_dir(h->tree_path, 0700);
         assert_int_equal(remove_tree_at(fd, "live"), 0);
@@ -625,7 +626,7 @@ static void without_its_live_tree_a_host_rebuilds_it_from_the_log(void **state) 
         check_many(h, 20);
         h = reopen_host(h, false);
         check_many(h, 20);
-        assert_int_equal(kv_hash(h->store, &again, &applied), 0);
+        assert_int_equal(store_hash(h->store, &again, &applied), 0);
         assert_true(again != hash); /* one more write */
 }
 
@@ -639,14 +640,14 @@ static void after_a_reboot_the_checkpoint_and_the_log_behind_it_make_the_same_tr
         put_many(h, 200);
         run_until(world, has_checkpoint, h);
         put_many(h, 70);
-        assert_int_equal(kv_hash(h->store, &hash, &applied), 0);
+        assert_int_equal(store_hash(h->store, &hash, &applied), 0);
         close_host(h);
 
         snprintf(h->boot_id, sizeof(h->boot_id), "%032x", 2);
         h = open_host(world, 0, false);
         assert_int_equal(synced(h), KV_OK);
         check_many(h, 200);
-        assert_int_equal(kv_hash(h->store, &again, &applied), 0);
+        assert_int_equal(store_hash(h->store, &again, &applied), 0);
         assert_true(again == hash);
 }
 
@@ -937,7 +938,7 @@ static void a_tree_that_is_rebuilt_in_service_takes_one_heavy_entry_a_turn(void 
         raise_level(h);
         put_large(h);
         refresh_large(h, N_HEAVY);
-        assert_int_equal(kv_hash(h->store, &hash, &applied), 0);
+        assert_int_equal(store_hash(h->store, &hash, &applied), 0);
         count_turns(h);
         no_ticks = true;
         data_dir_distrust(replica_data_dir(h->store->replica));
@@ -945,7 +946,7 @@ static void a_tree_that_is_rebuilt_in_service_takes_one_heavy_entry_a_turn(void 
         run_until(*state, is_whole_again, h);
         assert_int_equal(synced(h), KV_OK);
         assert_heavy_in_turns(N_HEAVY);
-        assert_int_equal(kv_hash(h->store, &again, &applied), 0);
+        assert_int_equal(store_hash(h->store, &again, &applied), 0);
         assert_true(again == hash);
         assert_int_equal(h->resets, 0); /* it says what it said before */
 }
@@ -1089,7 +1090,7 @@ static void the_file_of_the_keys_shrinks_at_a_start_once_most_of_it_is_free(void
         ino_t live = live_inode(h);
 
         put_ok(h, "/stays", "1");
-        assert_int_equal(kv_hash(h->store, &hash, &applied), 0);
+        assert_int_equal(store_hash(h->store, &hash, &applied), 0);
         close_host(h);
         tree_file_swell(h->tree_path, 40, true);
         assert_true(live_size(h) > 4 * 1024 * 1024);
@@ -1102,7 +1103,7 @@ static void the_file_of_the_keys_shrinks_at_a_start_once_most_of_it_is_free(void
         h = open_host(*state, 0, false);
         assert_true(live_size(h) < 256 * 1024);
         assert_string_equal(value_at(h, "/stays"), "1");
-        assert_int_equal(kv_hash(h->store, &again, &applied_again), 0);
+        assert_int_equal(store_hash(h->store, &again, &applied_again), 0);
         assert_true(hash == again && applied_again >= applied);
 
         live = live_inode(h);
@@ -1459,7 +1460,7 @@ static void a_full_disk_stops_the_replica_reading_goes_on_and_room_brings_it_bac
         run_until(world, goes_on, h);
         assert_string_equal(value_at(h, "/a"), "1");
         put_ok(h, "/b", "2");
-        assert_int_equal(kv_hash(h->store, &hash, &applied), 0);
+        assert_int_equal(store_hash(h->store, &hash, &applied), 0);
 
         h->disk = NULL;
         close_host(h);
@@ -1469,7 +1470,7 @@ static void a_full_disk_stops_the_replica_reading_goes_on_and_room_brings_it_bac
         assert_string_equal(value_at(h, "/a"), "1");
         assert_string_equal(value_at(h, "/b"), "2");
         run_until(world, goes_on, h);
-        assert_int_equal(kv_hash(h->store, &again, &applied), 0);
+        assert_int_equal(store_hash(h->store, &again, &applied), 0);
         assert_int_equal(hash, again);
 }
 
@@ -1543,7 +1544,7 @@ static bool is_promoted(void *userdata) {
         int r;
 
         for (size_t i = 0; i < s.n_members; i++)
-                if (s.members[i].raft_id == p->raft_id && s.members[i].seat == KV_MEMBER_VOTER)
+                if (s.members[i].raft_id == p->raft_id && s.members[i].role == KV_MEMBER_VOTER)
                         return true;
         r = kv_member_promote(p->leader->store, p->raft_id);
         assert_true(r == 0 || r == -EAGAIN || r == -EBUSY);
@@ -1617,8 +1618,8 @@ static void three_hosts_make_one_cluster_and_a_follower_reads_what_it_wrote(void
                         snprintf(key, sizeof(key), "/from%u", k);
                         assert_string_equal(value_at(&world->hosts[i], key), "x");
                 }
-                assert_int_equal(kv_hash(world->hosts[i].store, &hash, &applied), 0);
-                assert_int_equal(kv_hash(world->hosts[0].store, &first, &applied), 0);
+                assert_int_equal(store_hash(world->hosts[i].store, &hash, &applied), 0);
+                assert_int_equal(store_hash(world->hosts[0].store, &first, &applied), 0);
                 assert_true(hash == first);
         }
         if (state_of(&world->hosts[0]).term > 2) /* a slow machine: another one has led */
@@ -1800,8 +1801,8 @@ static void a_leader_whose_disk_is_full_hands_over_and_follows_when_there_is_roo
         put_ok(a, "/d", "4");
         assert_string_equal(value_at(a, "/c"), "3");
         run_until(world, follows_as_far_as, &(Pair) { leader, a, 1 });
-        assert_int_equal(kv_hash(a->store, &hash, &applied), 0);
-        assert_int_equal(kv_hash(leader->store, &again, &applied), 0);
+        assert_int_equal(store_hash(a->store, &hash, &applied), 0);
+        assert_int_equal(store_hash(leader->store, &again, &applied), 0);
         assert_int_equal(hash, again);
 
         a->disk = NULL;
@@ -1837,8 +1838,8 @@ static bool is_like_the_leader(void *userdata) {
         const Pair *p = userdata;
         uint64_t hash, other, applied, other_applied;
 
-        return !state_of(p->host).differs && kv_hash(p->host->store, &hash, &applied) == 0 &&
-               kv_hash(p->leader->store, &other, &other_applied) == 0 && applied == other_applied &&
+        return !state_of(p->host).differs && store_hash(p->host->store, &hash, &applied) == 0 &&
+               store_hash(p->leader->store, &other, &other_applied) == 0 && applied == other_applied &&
                hash == other;
 }
 
@@ -2035,8 +2036,8 @@ static void a_leader_that_is_cut_off_answers_at_once_and_promises_nothing(void *
                             "-"); /* no majority ever had it, and it was not sent again */
         put_ok(a, "/after", "1");
         assert_int_equal(synced(b), KV_OK);
-        assert_int_equal(kv_hash(a->store, &hash, &applied), 0);
-        assert_int_equal(kv_hash(b->store, &again, &applied), 0);
+        assert_int_equal(store_hash(a->store, &hash, &applied), 0);
+        assert_int_equal(store_hash(b->store, &again, &applied), 0);
         assert_true(hash == again);
 }
 
@@ -2113,8 +2114,8 @@ static void a_follower_applies_one_heavy_entry_a_turn(void **state) {
         count_turns(c);
         assert_int_equal(synced(c), KV_OK);
         assert_heavy_in_turns(N_HEAVY);
-        assert_int_equal(kv_hash(world->hosts[0].store, &hash, &applied), 0);
-        assert_int_equal(kv_hash(c->store, &again, &applied), 0);
+        assert_int_equal(store_hash(world->hosts[0].store, &hash, &applied), 0);
+        assert_int_equal(store_hash(c->store, &again, &applied), 0);
         assert_true(again == hash);
 }
 
@@ -2125,7 +2126,7 @@ static void when_all_are_cut_at_once_everything_is_there_again(void **state) {
         make_three(world);
         put_many(&world->hosts[1], 30);
         assert_int_equal(synced(&world->hosts[0]), KV_OK);
-        assert_int_equal(kv_hash(world->hosts[0].store, &hash, &applied), 0);
+        assert_int_equal(store_hash(world->hosts[0].store, &hash, &applied), 0);
         for (unsigned i = 0; i < 3; i++) {
                 close_host(&world->hosts[i]);
                 snprintf(world->hosts[i].boot_id, 33, "%032x", 7);
@@ -2136,7 +2137,7 @@ static void when_all_are_cut_at_once_everything_is_there_again(void **state) {
                 run_until(world, is_led, &world->hosts[i]);
                 assert_int_equal(synced(&world->hosts[i]), KV_OK);
                 check_many(&world->hosts[i], 30);
-                assert_int_equal(kv_hash(world->hosts[i].store, &again, &applied), 0);
+                assert_int_equal(store_hash(world->hosts[i].store, &again, &applied), 0);
                 assert_true(again == hash);
         }
 }

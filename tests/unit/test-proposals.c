@@ -292,7 +292,7 @@ static void a_late_copy_of_an_earlier_deadline_says_nothing_of_the_later_one(voi
         TAILQ_REMOVE(&p->queue, x, entry); /* as if it had been sent once more, with a new deadline */
         x->state = PROPOSAL_SENT;
         x->copies = 1;
-        x->deadline_ms = 5000;
+        x->item.deadline_ms = 5000;
 
         proposals_result(p, number, &(KvResult) { .status = KV_LATE, .now_ms = 4999 });
         assert_int_equal(x->state, PROPOSAL_SENT);
@@ -628,9 +628,9 @@ static void a_deferred_command_keeps_its_place_and_costs_what_it_was_charged(voi
         h->now_ms += 10;
         assert_int_equal(kv_propose(h->store, &other, on_told, &later, &second), 0);
         proposals_result(p, number, &(KvResult) { .status = KV_DEFERRED, .charged = COST_HEAVY / 2 });
-        assert_int_equal(TAILQ_FIRST(&p->queue)->number, number);
+        assert_int_equal(TAILQ_FIRST(&p->queue)->item.number, number);
         assert_int_equal(TAILQ_FIRST(&p->queue)->cost, COST_HEAVY / 2);
-        assert_int_equal(TAILQ_LAST(&p->queue, ProposalList)->number, second);
+        assert_int_equal(TAILQ_LAST(&p->queue, ProposalList)->item.number, second);
         quiet_peer_run(h);
         assert_int_equal(told.status, KV_OK);
         assert_int_equal(later.status, KV_OK);
@@ -648,12 +648,12 @@ static void small_commands_do_not_wait_for_large_ones_until_those_have_waited_lo
         assert_int_equal(kv_propose(h->store, &wide, on_told, &told[0], &number), 0);
         assert_int_equal(kv_propose(h->store, &wide, on_told, &told[1], &number), 0);
         assert_int_equal(kv_propose(h->store, &light, on_told, &told[2], &number), 0);
-        assert_int_equal(TAILQ_FIRST(&p->queue)->number, number);
+        assert_int_equal(TAILQ_FIRST(&p->queue)->item.number, number);
         assert_int_equal(kv_propose(h->store, &ours, on_told, &told[3], &number), 0);
-        assert_int_equal(TAILQ_NEXT(TAILQ_FIRST(&p->queue), entry)->number, number);
+        assert_int_equal(TAILQ_NEXT(TAILQ_FIRST(&p->queue), entry)->item.number, number);
         h->now_ms += LATER_MS;
         assert_int_equal(kv_propose(h->store, &light, on_told, &told[4], &number), 0);
-        assert_int_equal(TAILQ_LAST(&p->queue, ProposalList)->number, number);
+        assert_int_equal(TAILQ_LAST(&p->queue, ProposalList)->item.number, number);
         quiet_peer_run(h);
         for (size_t i = 0; i < ELEMENTS(told); i++)
                 assert_int_equal(told[i].status, KV_OK);
@@ -705,18 +705,18 @@ static void a_command_that_may_have_happened_is_estimated_once(void **state) {
         HASH_FIND(hh, p->own, &number, sizeof(number), x);
         /* As if a leader before had taken it. */
         txn.n_writes = ELEMENTS(writes);
-        free(x->bytes);
-        p->own_bytes -= x->size;
+        free((void *) x->item.command);
+        p->own_bytes -= x->item.command_size;
         {
                 _cleanup_writer_ Writer w = {};
 
                 assert_int_equal(kv_command_encode(&txn, &w), 0);
-                x->bytes = writer_take(&w, &x->size);
+                x->item.command = writer_take(&w, &x->item.command_size);
         }
-        p->own_bytes += x->size;
+        p->own_bytes += x->item.command_size;
         x->copies = 1;
         x->cost = 0;
-        x->deadline_ms = deadline_ms;
+        x->item.deadline_ms = deadline_ms;
         p->budget.heavy_index = UINT64_MAX;
         quiet_peer_run(h);
         assert_int_equal(told.n, 0);

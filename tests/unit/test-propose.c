@@ -202,7 +202,7 @@ static void begin(bool leads) {
         options.peers = fake.replica.options.peers;
         options.replica = &fake.replica;
         assert_int_equal(proposals_new(&world.p, &options), 0);
-        proposals_settled(world.p, RAFT_CHANGED_LEADER, 0);
+        proposals_on_input(world.p, RAFT_CHANGED_LEADER, 0);
         fake_assert_said("");
 }
 
@@ -312,7 +312,7 @@ static void change_leader(uint64_t leader) {
         fake.leader = leader;
         fake.leads = leader == 1;
         fake.term++;
-        proposals_settled(world.p, RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER, 0);
+        proposals_on_input(world.p, RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER, 0);
 }
 
 /* -- To another leader -- */
@@ -544,9 +544,9 @@ static void a_frame_is_full_at_its_limit(void **state) {
                 begin(false);
                 for (unsigned i = 0; i < 2; i++)
                         (void) add("n", (KvCommand) { .value = { value, 128 * 1024 } });
-                get(1)->size = 128 * 1024 - 3 - 16;
-                get(2)->size = 128 * 1024 + more;
-                world.p->own_bytes = get(1)->size + get(2)->size;
+                get(1)->item.command_size = 128 * 1024 - 3 - 16;
+                get(2)->item.command_size = 128 * 1024 + more;
+                world.p->own_bytes = get(1)->item.command_size + get(2)->item.command_size;
                 fake_assert_said(more ? "propose to 2, term 5, floor 1: 1@110000\npropose to 2, term 5, "
                                         "floor 1: 2@110000\n" :
                                         "propose to 2, term 5, floor 1: 1@110000 2@110000\n");
@@ -600,7 +600,7 @@ static void the_next_leader_is_asked_for_all_in_the_old_order(void **state) {
         assert_int_equal(get(2)->due_ms, START_MS + 10 + PROPOSE_WAIT_MS);
         assert_int_equal(get(4)->due_ms, START_MS + PROPOSE_WAIT_MS);
         fake_assert_said("propose to 3, term 6, floor 1, again: 1@110000 3@110000 5@110000\n");
-        proposals_settled(world.p, RAFT_CHANGED_LEADER, 0); /* the same one */
+        proposals_on_input(world.p, RAFT_CHANGED_LEADER, 0); /* the same one */
         fake_assert_said("");
         accepted(1, 1);
         accepted(3, 5);
@@ -623,10 +623,10 @@ static void what_is_valid_in_one_term_is_refused_where_the_replica_is_stopped(vo
         get(1)->copies = 1;
         fake_assert_said("");
         fake.closed = true;
-        proposals_settled(world.p, 0, 0);
+        proposals_on_input(world.p, 0, 0);
         fake_assert_said("");
         get(1)->copies = 0;
-        proposals_settled(world.p, 0, 0);
+        proposals_on_input(world.p, 0, 0);
         fake_assert_said("answer once: no leader 1 of 3 voters\n");
         assert_int_equal(get(2)->state, PROPOSAL_QUEUED);
         end();
@@ -663,7 +663,7 @@ static void entries_of_a_leader_wait_when_four_are_not_applied(void **state) {
         assert_int_equal(get(1)->copies, 1);
         assert_int_equal(get(1)->term, 5);
         (void) add("a", (KvCommand) {});
-        proposals_settled(world.p, 0, 2);
+        proposals_on_input(world.p, 0, 2);
         assert_int_equal(world.p->n_window, 2);
         fake_assert_said("log 5: 5@110000 6@110000\n");
         assert_int_equal(world.p->n_window, 3);
@@ -732,10 +732,10 @@ static void an_entry_is_full_at_its_limits(void **state) {
                 for (unsigned n = 0; n < 2; n++)
                         (void) add("n", (KvCommand) { .internal = true, .value = { value, sizeof(value) } });
                 get(1)->cost = COST_ENTRY_MAX - COST_HEAVY;
-                get(1)->size = KV_BATCH_MAX / 2 - BATCH_OVERHEAD - 2 * ITEM_OVERHEAD;
+                get(1)->item.command_size = KV_BATCH_MAX / 2 - BATCH_OVERHEAD - 2 * ITEM_OVERHEAD;
                 get(2)->cost = seconds[i].cost;
-                get(2)->size = seconds[i].size;
-                world.p->own_bytes = get(1)->size + get(2)->size;
+                get(2)->item.command_size = seconds[i].size;
+                world.p->own_bytes = get(1)->item.command_size + get(2)->item.command_size;
                 snprintf(expected, sizeof(expected), "log 1: 1@110000%s 2@110000\n",
                          seconds[i].two ? "\nlog 2:" : "");
                 fake_assert_said(expected);
@@ -775,7 +775,7 @@ static void heavy_commands_follow_each_other_in_their_own_time(void **state) {
         get(4)->cost = get(6)->cost = COST_HEAVY + 7;
         fake_assert_said("log 2: 5@110000 6@110000\n");
         assert_int_equal(world.p->budget.waiting, COST_HEAVY + 7);
-        proposals_settled(world.p, 0, 1);
+        proposals_on_input(world.p, 0, 1);
         assert_int_equal(world.p->budget.heavy_index, 0);
         fake_run();
         fake_pass(9); /* an eighth of the time: of 1 MiB, 20 ms / 16 * 8 */
@@ -799,11 +799,11 @@ static void with_too_many_answers_kept_ours_are_refused_unless_they_may_have_hap
         world.kept = DEDUP_MAX - 1;
         (void) add("a", (KvCommand) {});
         fake_assert_said("log 1: 1@110000\n");
-        proposals_settled(world.p, 0, 1);
+        proposals_on_input(world.p, 0, 1);
         world.kept = DEDUP_MAX;
         (void) add("b", (KvCommand) {});
         fake_assert_said("log 2:\nanswer b: busy " PROPOSALS_FULL "\n"); /* an empty entry lets time pass */
-        proposals_settled(world.p, 0, 2);
+        proposals_on_input(world.p, 0, 2);
         (void) add("c", (KvCommand) {});
         (void) add("once", (KvCommand) { .term = 5 });
         (void) add("again", (KvCommand) {});
@@ -812,7 +812,7 @@ static void with_too_many_answers_kept_ours_are_refused_unless_they_may_have_hap
         fake_pass(DEDUP_SWEEP_MS - 1);
         (void) add("d", (KvCommand) {});
         fake_assert_said("answer d: busy " PROPOSALS_FULL "\n"); /* 3 is not applied */
-        proposals_settled(world.p, 0, 3);
+        proposals_on_input(world.p, 0, 3);
         (void) add("e", (KvCommand) {});
         fake_assert_said("answer e: busy " PROPOSALS_FULL "\n"); /* one millisecond too early */
         fake_pass(1);
@@ -866,7 +866,7 @@ static void what_was_deferred_is_queued_again_in_its_place(void **state) {
                 TAILQ_REMOVE(&world.p->queue, x[2], entry);
                 fake_assert_said("log 1: 2@110000\n");
                 assert_int_equal(x[1]->due_ms, 0);
-                proposals_settled(world.p, 0, 1);
+                proposals_on_input(world.p, 0, 1);
                 if (orders[i].foreign) {
                         x[0]->state = PROPOSAL_SENT; /* it is not in the queue any more */
                         hear_foreign(PEER_PROPOSE, 3, 1, 1, 110000);
@@ -979,7 +979,7 @@ static void a_command_that_was_taken_without_an_estimate_is_judged_by_the_leader
 
         begin(false); /* nor what cannot be read: apply says so */
         (void) add("a", (KvCommand) {});
-        memset(get(1)->bytes, 0xff, get(1)->size);
+        memset((void *) get(1)->item.command, 0xff, get(1)->item.command_size);
         change_leader(1);
         fake_assert_said("log 1: 1@110000\n");
         assert_int_equal(get(1)->cost, COST_COMMAND);

@@ -80,7 +80,7 @@ static void a_tree_without_a_record_is_served_once_a_majority_has_confirmed_it(v
         assert_false(read_bound_allows(f, 60)); /* a restart confirms nothing */
         assert_int_equal(read_bound_confirm(f, 70), 0);
         assert_true(read_bound_allows(f, 70));
-        assert_int_equal(read_bound_settle(f, 70), 0);
+        assert_int_equal(read_bound_end(f, 70), 0);
 
         again(room);
         assert_int_equal(read_bound_begin(f, LINEAGE, 70, false), 0);
@@ -140,7 +140,7 @@ static void who_was_never_confirmed_before_a_crash_waits_again(void **state) {
         begin_confirmed(f, LINEAGE, 100);
         again(room);
         assert_int_equal(read_bound_begin(f, LINEAGE, 70, false), 0);
-        assert_int_equal(read_bound_settle(f, 70), 0); /* nothing was shown: nothing to be forgotten */
+        assert_int_equal(read_bound_end(f, 70), 0); /* nothing was shown: nothing to be forgotten */
         again(room);
         assert_int_equal(read_bound_begin(f, LINEAGE, 70, false), 0);
         assert_false(read_bound_allows(f, 70));
@@ -151,7 +151,7 @@ static void a_stop_in_order_leaves_the_figure_itself(void **state) {
         ReadBound *f = &room->floor;
 
         begin_confirmed(f, LINEAGE, 100);
-        assert_int_equal(read_bound_settle(f, 100), 0);
+        assert_int_equal(read_bound_end(f, 100), 0);
         assert_int_equal(written(room), 100);
 
         again(room);

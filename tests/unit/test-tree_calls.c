@@ -13,7 +13,7 @@
 
 #include "kvstore/apply/apply.h"
 #include "kvstore/estimate.h"
-#include "kvstore/events.h"
+#include "kvstore/apply/events.h"
 #include "tests/lib/apply_sink.h"
 #include "tests/lib/failing_database.h"
 #include "tests/lib/scratch.h"

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "kvstore/events.h"
+#include "kvstore/apply/events.h"
 #include "kvstore/tree/format.h"
 
 /* The bytes that 'text' says in hexadecimal digits; blanks mean nothing. */

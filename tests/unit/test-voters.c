@@ -34,7 +34,7 @@ static void host(Seats *s, const char *machine, uint64_t raft_id, Presence prese
 
 static KvMember *member(Seats *s, uint64_t raft_id, KvMemberRole seat, uint64_t match, bool reachable) {
         s->members[s->n] =
-                (KvMember) { .raft_id = raft_id, .seat = seat, .match = match, .reachable = reachable };
+                (KvMember) { .raft_id = raft_id, .role = seat, .match = match, .reachable = reachable };
         return &s->members[s->n++];
 }
 
@@ -129,9 +129,9 @@ static void three_vote_once_two_standbys_are_caught_up_and_reachable(void **stat
         c->reachable = true;
         assert_string_equal(plan(&s), "promote 2");
         assert_string_equal(why, "it is caught up, and 1 of 3 votes are taken");
-        b->seat = KV_MEMBER_VOTER;
+        b->role = KV_MEMBER_VOTER;
         assert_string_equal(plan(&s), "promote 3");
-        c->seat = KV_MEMBER_VOTER;
+        c->role = KV_MEMBER_VOTER;
         assert_string_equal(plan(&s), "nothing");
         cluster_view_free(&s.picture);
 }
@@ -181,7 +181,7 @@ static void a_voter_without_a_key_is_replaced_then_removed(void **state) {
         d->match = LAST;
         assert_string_equal(plan(&s), "promote 8");
         assert_string_equal(why, "it is to replace a voter");
-        d->seat = KV_MEMBER_VOTER;
+        d->role = KV_MEMBER_VOTER;
         assert_string_equal(plan(&s), "remove 3");
         cluster_view_free(&s.picture);
 }
@@ -227,7 +227,7 @@ static void a_host_that_was_installed_again_replaces_the_member_at_its_address(v
                 assert_string_equal(plan(&s), "add 4");
                 new = member(&s, 4, KV_MEMBER_STANDBY, LAST, true);
                 assert_string_equal(plan(&s), "promote 4");
-                new->seat = KV_MEMBER_VOTER;
+                new->role = KV_MEMBER_VOTER;
                 assert_string_equal(plan(&s), "remove 3");
                 cluster_view_free(&s.picture);
         }
@@ -320,17 +320,17 @@ static void the_leader_is_at_any_position_of_the_members(void **state) {
         assert_string_equal(plan(&s), "remove 2");
 
         host(&s, "B", 2, PRESENCE_UP);
-        first->seat = KV_MEMBER_VOTER;
+        first->role = KV_MEMBER_VOTER;
         assert_string_equal(plan(&s), "demote 2");
         assert_string_equal(why, "of two hosts one votes");
 
-        first->seat = KV_MEMBER_STANDBY;
+        first->role = KV_MEMBER_STANDBY;
         host(&s, "C", 3, PRESENCE_UP);
         member(&s, 3, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "promote 2");
 
-        first->seat = KV_MEMBER_VOTER;
-        s.members[2].seat = KV_MEMBER_VOTER;
+        first->role = KV_MEMBER_VOTER;
+        s.members[2].role = KV_MEMBER_VOTER;
         snprintf(first->address, sizeof(first->address), "10.0.0.4:2380");
         host(&s, "B", 0, PRESENCE_LOST);
         host(&s, "D", 4, PRESENCE_UP);
@@ -535,8 +535,8 @@ static void any_cluster_converges_without_losing_its_majority(void **state) {
                         KvMember *m = NULL;
 
                         for (size_t i = 0; i < s.n; i++) {
-                                before_voters += s.members[i].seat == KV_MEMBER_VOTER;
-                                before_reachable += s.members[i].seat == KV_MEMBER_VOTER &&
+                                before_voters += s.members[i].role == KV_MEMBER_VOTER;
+                                before_reachable += s.members[i].role == KV_MEMBER_VOTER &&
                                                     s.members[i].reachable;
                         }
                         voters_plan(s.members, s.n, s.leader, LAST, &s.picture.cluster, &change);
@@ -553,20 +553,20 @@ static void any_cluster_converges_without_losing_its_majority(void **state) {
                                        random_below(&random, 2) ? LAST : 0, random_below(&random, 2));
                                 break;
                         case VOTERS_PROMOTE:
-                                assert_int_equal(m->seat, KV_MEMBER_STANDBY);
-                                m->seat = KV_MEMBER_VOTER;
+                                assert_int_equal(m->role, KV_MEMBER_STANDBY);
+                                m->role = KV_MEMBER_VOTER;
                                 break;
                         case VOTERS_DEMOTE:
-                                assert_int_equal(m->seat, KV_MEMBER_VOTER);
-                                m->seat = KV_MEMBER_STANDBY;
+                                assert_int_equal(m->role, KV_MEMBER_VOTER);
+                                m->role = KV_MEMBER_STANDBY;
                                 break;
                         default:
                                 *m = s.members[--s.n];
                                 break;
                         }
                         for (size_t i = 0; i < s.n; i++) {
-                                voters += s.members[i].seat == KV_MEMBER_VOTER;
-                                reachable += s.members[i].seat == KV_MEMBER_VOTER && s.members[i].reachable;
+                                voters += s.members[i].role == KV_MEMBER_VOTER;
+                                reachable += s.members[i].role == KV_MEMBER_VOTER && s.members[i].reachable;
                         }
                         if (before_reachable > before_voters / 2)
                                 assert_true(reachable > voters / 2);

@@ -3,13 +3,11 @@
 #include "kvstore/kvstore_internal.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 
 #include "base/log.h"
 #include "kvstore/apply/apply.h"
-#include "kvstore/events.h"
 
 enum {
         GRACE_MS = 3000,       /* keys written before this leader do not expire for so long ... */
@@ -104,13 +102,12 @@ static int store_read_meta(KvStore *s, TreeMeta *ret) {
         return r < 0 ? r : tree_meta(txn, ret);
 }
 
-/* Fill the hub's windows from the tree, so that watches continue across a restart or a transfer. */
 static int store_load_events(KvStore *s) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         int r;
 
         r = kv_read(s, &txn);
-        return r < 0 ? r : events_load(txn, s->hub);
+        return r < 0 ? r : hub_load(s->hub, txn);
 }
 
 /* Another tree serves: what observers have read before is void. */
@@ -159,12 +156,6 @@ static void store_publish_events(KvStore *s, const ReplicaNews *news) {
                 s->events.on_reset(s->events.userdata);
 }
 
-static void store_answer_proposers(KvStore *s, const ReplicaNews *news) {
-        for (size_t i = 0; i < news->applied.n_results; i++)
-                proposals_result(s->proposals, news->applied.results[i].number,
-                                 news->applied.results[i].result);
-}
-
 /* -- After each input of Raft -- */
 
 static void store_on_notify(void *userdata) {
@@ -208,9 +199,10 @@ static void store_follow_leader(KvStore *s) {
 /* This host's address has changed since the configuration was written (a host that was alone gets an
  * address). */
 static void store_announce_address(KvStore *s) {
+        const char *address = replica_options(s->replica)->address;
         const RaftServers *servers;
 
-        if (!s->leads || !s->address[0] || raft_core_change_pending(replica_core(s->replica)))
+        if (!s->leads || !address[0] || raft_core_change_pending(replica_core(s->replica)))
                 return;
         servers = raft_core_servers(replica_core(s->replica));
         for (size_t i = 0; i < servers->n; i++) {
@@ -218,12 +210,12 @@ static void store_announce_address(KvStore *s) {
                 int r;
 
                 if (servers->items[i].id != raft_core_id(replica_core(s->replica)) ||
-                    streq(servers->items[i].address, s->address))
+                    streq(servers->items[i].address, address))
                         continue;
                 r = replica_change(s->replica,
                                    &(RaftChange) { .kind = RAFT_CHANGE_MOVE,
                                                    .id = servers->items[i].id,
-                                                   .address = s->address },
+                                                   .address = address },
                                    &err);
                 if (r < 0)
                         log_debug(NO_FIELDS, "cannot announce our address yet: %s", error_text(&err, r));
@@ -250,11 +242,11 @@ static void store_on_news(void *userdata, const ReplicaNews *news) {
 
         store_serve_tree(s, news);
         store_publish_events(s, news);
-        store_answer_proposers(s, news);
+        proposals_results(s->proposals, &news->applied);
 
         store_follow_leader(s);
         read_bound_ask(s);
-        proposals_settled(s->proposals, news->changed, applied);
+        proposals_on_input(s->proposals, news->changed, applied);
         read_index_settled(s->reads, news->changed);
         if (s->closing && s->handing_over && !replica_is_leader(s->replica))
                 loop_defer(s->loop, &s->finish);
@@ -359,10 +351,6 @@ int kv_member_vacate(KvStore *s, uint64_t raft_id) {
         return store_change(s, &(RaftChange) { .kind = RAFT_CHANGE_MOVE, .id = raft_id, .address = address });
 }
 
-int kv_transfer(KvStore *s, uint64_t raft_id) {
-        return replica_transfer(s->replica, raft_id);
-}
-
 int kv_joined(KvStore *s, uint64_t cluster_id, uint64_t lineage, uint64_t raft_id, Error *err) {
         bool lost = replica_state(s->replica) ==
                     REPLICA_QUARANTINED; /* its tree keeps serving, and the read bound stays */
@@ -405,8 +393,7 @@ static void store_on_replica_closed(void *userdata) {
         KvStore *s = userdata;
 
         s->replica = NULL;
-        if (s->n_lists == 0)
-                store_closed(s);
+        kv_list_ended(s);
 }
 
 void kv_list_ended(KvStore *s) {
@@ -427,7 +414,7 @@ static void store_on_finish(void *userdata) {
         read_index_end(s->reads, KV_UNKNOWN); /* requests of other hosts during the leadership transfer */
         s->proposals = proposals_free(s->proposals);
         s->reads = read_index_free(s->reads);
-        if (read_bound_settle(&s->floor, MAX(s->index, s->promised)) < 0)
+        if (read_bound_end(&s->floor, MAX(s->index, s->promised)) < 0)
                 log_debug(NO_FIELDS, "the record of what was shown stays as it was");
         data_dir_keep_time(replica_data_dir(s->replica), kv_cluster_ms(s));
         replica_close(s->replica, store_on_replica_closed, s);
@@ -590,8 +577,6 @@ int kv_open(KvStore **ret, Loop *loop, const KvOptions *options, Error *err) {
         s->events = options->events;
         s->peers = options->peers;
         s->level_max = options->level_max > 0 ? options->level_max : KV_LEVEL_MAX;
-        snprintf(s->machine_id, sizeof(s->machine_id), "%s", options->machine_id);
-        snprintf(s->address, sizeof(s->address), "%s", options->address);
         s->clock_at_ms = s->leaderless_ms = loop_now_ms(loop);
         s->floor = (ReadBound) { .dir_fd = -1 };
         s->tick = TIMER(kv_clock_on_tick, s);

@@ -2,8 +2,10 @@
  * the oldest available event (401) is the same on all. Two windows: users' keys and /_fleet. */
 #pragma once
 
-#include "kvstore/apply/apply.h"
-#include "kvstore/hub.h"
+#include "base/bytes.h"
+#include "kvstore/tree/tree.h"
+
+enum { APPLY_NODE_WEIGHT = 128 }; /* bytes that a node weighs in addition to key and value */
 
 /* Return the weight of an event in a window. */
 uint64_t event_weight(const KvEvent *event);
@@ -14,5 +16,3 @@ int event_encode(const KvEvent *event, Writer *w);
 int event_decode(uint64_t index, const void *bytes, size_t size, KvEvent *ret);
 
 int events_add(TreeTxn *txn, const KvEvent *event);
-/* Fill the empty windows of a hub from the tree. */
-int events_load(TreeTxn *txn, Hub *hub);

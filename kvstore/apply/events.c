@@ -1,4 +1,4 @@
-#include "kvstore/events.h"
+#include "kvstore/apply/events.h"
 
 enum {
         EVENT_VERSION = 1,
@@ -77,28 +77,4 @@ int events_add(TreeTxn *txn, const KvEvent *event) {
                 return r;
         return tree_add_event(txn, ours ? TREE_WINDOW_OURS : TREE_WINDOW_USERS, event->index,
                               (KvBytes) { w.bytes, w.size }, event_weight(event));
-}
-
-static int load_event(void *userdata, uint64_t index, KvBytes bytes) {
-        KvEvent event;
-        int r;
-
-        r = event_decode(index, bytes.data, bytes.size, &event);
-        if (r < 0)
-                return r;
-        r = hub_load_event(userdata, &event);
-        return r < 0 ? r : 1;
-}
-
-int events_load(TreeTxn *txn, Hub *hub) {
-        TreeMeta meta;
-        int r;
-
-        r = tree_meta(txn, &meta);
-        if (r < 0)
-                return r;
-        hub_set_oldest(hub, meta.windows[TREE_WINDOW_USERS].oldest, meta.windows[TREE_WINDOW_OURS].oldest);
-        for (unsigned i = 0; r >= 0 && i < _TREE_WINDOW_MAX; i++)
-                r = tree_events(txn, i, load_event, hub);
-        return r;
 }

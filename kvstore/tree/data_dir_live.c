@@ -1,11 +1,8 @@
 #include "kvstore/tree/data_dir_internal.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/fault_point.h"
 #include "base/file.h"
@@ -65,7 +62,7 @@ static int live_rebuild(const DataDir *folder, Error *err) {
 
 static int live_open(const DataDir *folder, unsigned opens, bool served, Tree **ret, Error *err) {
         _cleanup_free_ char *path = data_dir_path(folder, "live");
-        Tree *tree;
+        _cleanup_(tree_closep) Tree *tree = NULL;
         int r;
 
         if (!path)
@@ -78,18 +75,16 @@ static int live_open(const DataDir *folder, unsigned opens, bool served, Tree **
 
         fault_point("tree-opened");
         r = data_dir_write_marker(folder, opens, served);
-        if (r < 0) {
-                tree_close(tree);
+        if (r < 0)
                 return error_set(err, r, "Failed to write %s/trusted: %s", folder->path, strerror(-r));
-        }
 
-        *ret = tree;
+        *ret = TAKE_PTR(tree);
         return 0;
 }
 
 static bool tree_is_sparse(Tree *tree, uint64_t *ret_size) {
         uint64_t used, size = tree_file_size(tree);
-        TreeTxn *txn __attribute__((cleanup(tree_abortp))) = NULL;
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
 
         *ret_size = size;
         return size >= SHRINK_MIN && tree_begin_read(tree, &txn) >= 0 && tree_used_size(txn, &used) >= 0 &&
@@ -418,27 +413,20 @@ int data_dir_is_quarantined(const DataDir *folder, char *ret, size_t size) {
 }
 
 /* Move live tree and checkpoint to old/, and replace its content. */
-static int data_dir_move_to_old(const DataDir *folder) {
-        int r;
-
-        r = remove_tree_at(folder->fd, "old");
-        if (r < 0)
-                return r;
-        r = data_dir_make(folder, "old");
-        if (r < 0)
-                return r;
-        if (renameat(folder->fd, "checkpoint", folder->fd, "old/checkpoint") < 0 && errno != ENOENT)
-                return -errno;
-        return renameat(folder->fd, "live", folder->fd, "old/live") < 0 ? -errno : 0;
-}
-
 static int data_dir_begin_empty(DataDir *folder) {
         int r;
 
         if (faccessat(folder->fd, "live", F_OK, 0) == 0) {
-                r = data_dir_move_to_old(folder);
+                r = remove_tree_at(folder->fd, "old");
                 if (r < 0)
                         return r;
+                r = data_dir_make(folder, "old");
+                if (r < 0)
+                        return r;
+                if (renameat(folder->fd, "checkpoint", folder->fd, "old/checkpoint") < 0 && errno != ENOENT)
+                        return -errno;
+                if (renameat(folder->fd, "live", folder->fd, "old/live") < 0)
+                        return -errno;
         }
         checkpoint_done(&folder->checkpoint);
         folder->corrupt = false;
