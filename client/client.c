@@ -1,12 +1,6 @@
 #include "client/client.h"
 
-#include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <unistd.h>
-
 #include "client/suggest.h"
-#include "units/options.h"
 
 enum {
         BATCH_SIZE = 100 * 1024, /* bytes of all texts in one transaction */
@@ -174,41 +168,37 @@ bool member_bool(const JsonValue *object, const char *name) {
 
 typedef struct ListingKind {
         int (*read)(const char *json, size_t size, ApiPage *ret, Error *err);
-        size_t item_size, page_offset, listing_offset;
+        size_t item_size, offset; /* of the array in a page */
 } ListingKind;
 
-static const ListingKind listing_units = { api_units_page_read, sizeof(ApiUnit), offsetof(ApiPage, units),
-                                           offsetof(Listing, units) };
-static const ListingKind listing_states = { api_states_page_read, sizeof(ApiState), offsetof(ApiPage, states),
-                                            offsetof(Listing, states) };
+static const ListingKind listing_units = { api_units_page_read, sizeof(ApiUnit), offsetof(ApiPage, units) };
+static const ListingKind listing_states = { api_states_page_read, sizeof(ApiState),
+                                            offsetof(ApiPage, states) };
 static const ListingKind listing_machines = { api_machines_page_read, sizeof(ApiMachine),
-                                              offsetof(ApiPage, machines), offsetof(Listing, machines) };
+                                              offsetof(ApiPage, machines) };
 
 void listing_done(Listing *l) {
         for (size_t i = 0; i < l->n_pages; i++)
                 api_page_done(&l->pages[i]);
         free(l->pages);
-        free(l->units);
-        free(l->states);
-        free(l->machines);
+        free(l->items);
         *l = (Listing) {};
 }
 
 /* Copy the items of all pages into one array. */
 static int listing_join(Listing *l, const ListingKind *kind) {
-        char *all = calloc(l->n + 1, kind->item_size), *at = all;
+        char *at = l->items = calloc(l->n + 1, kind->item_size);
 
-        if (!all)
+        if (!at)
                 return -ENOMEM;
         for (size_t i = 0; i < l->n_pages; i++) {
                 const void *items;
 
-                memcpy(&items, (const char *) &l->pages[i] + kind->page_offset, sizeof(items));
+                memcpy(&items, (const char *) &l->pages[i] + kind->offset, sizeof(items));
                 if (l->pages[i].n > 0)
                         memcpy(at, items, l->pages[i].n * kind->item_size);
                 at += l->pages[i].n * kind->item_size;
         }
-        memcpy((char *) l + kind->listing_offset, &all, sizeof(all));
         return 0;
 }
 
@@ -407,22 +397,14 @@ bool client_may_retry(int r, const Error *err) {
                (r != -EREMOTEIO || starts_with(err->message, "googleapi: Error 5"));
 }
 
-int client_destroy(Client *c, char *const *names, size_t n, Error *err) {
-        _cleanup_free_ ApiUnit *units = NULL;
+int client_destroy(Client *c, const ApiUnit *units, size_t n, Error *err) {
         _cleanup_reply_ Reply reply = {};
         bool supported;
         int r;
 
         if (n == 1)
-                return unit_request(c, "DELETE", names[0], NULL, &reply, err); /* also 0 for status 404 */
-        units = NEW0(ApiUnit, n);
-        if (!units)
-                return -ENOMEM;
-        for (size_t i = 0; i < n; i++) {
-                units[i] = API_UNIT_EMPTY;
-                units[i].name = names[i];
-                units[i].destroy = true;
-        }
+                return unit_request(c, "DELETE", units[0].name, NULL, &reply,
+                                    err); /* also 0 for status 404 */
         r = post_batch(c, units, n, &supported, err);
         if (r < 0)
                 return r;

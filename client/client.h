@@ -1,24 +1,42 @@
 /* What the verbs share: options, connection, exit statuses, error messages, and the requests that several
- * verbs send. */
+ * verbs send. And the verbs themselves, by file. */
 #pragma once
+
+#include <errno.h>
+#include <stdio.h>
 
 #include "client/connection.h"
 #include "client/options.h"
+#include "client/output.h"
 #include "units/api_json.h"
+#include "units/name.h"
 
 enum {
         EXIT_DONE = 0,
         EXIT_FAILED = 1,
         EXIT_USAGE = 2,
-        EXIT_ABSENT = 4, /* no such unit, as in systemctl */
-        EXIT_KV = 4,     /* no such key, or a failed comparison, as in etcdctl */
+        EXIT_INACTIVE = 3, /* as in systemctl */
+        EXIT_ABSENT = 4,   /* no such unit, as in systemctl */
+        EXIT_KV = 4,       /* no such key, or a failed comparison, as in etcdctl */
 };
 
-typedef struct Client {
+typedef struct Client Client;
+
+typedef struct Verb {
+        const char *name;
+        unsigned groups;       /* of flags */
+        const char *arguments; /* "UNIT..." and "FILE..." require at least one */
+        const char *summary;
+        const char *description;                      /* lines, or NULL */
+        int (*run)(Client *c, char **args, size_t n); /* returns the exit status of the program */
+} Verb;
+
+struct Client {
+        const Verb *verb;
         Options options;
         Connection *connection; /* owned */
         struct Tunnel *tunnel;  /* owned; NULL without --tunnel */
-} Client;
+};
 
 /* -- Messages -- */
 
@@ -79,9 +97,12 @@ bool member_bool(const JsonValue *object, const char *name);
 typedef struct Listing {
         ApiPage *pages;
         size_t n_pages, capacity;
-        ApiUnit *units; /* one of the three arrays is set */
-        ApiState *states;
-        ApiMachine *machines;
+        union { /* of the type that was read */
+                ApiUnit *units;
+                ApiState *states;
+                ApiMachine *machines;
+                char *items;
+        };
         size_t n;
 } Listing;
 
@@ -109,9 +130,9 @@ int client_set_state(Client *c, const char *name, TargetState state, Error *err)
 /* Return whether the failure is temporary: the same request may succeed later. */
 bool client_may_retry(int r, const Error *err);
 
-/* Destroy units, several in one transaction (at most BATCH_UNITS). A unit that is already absent counts as
- * destroyed. */
-int client_destroy(Client *c, char *const *names, size_t n, Error *err);
+/* Destroy units, several in one transaction (at most BATCH_UNITS). Of each unit 'name' and 'destroy' are set.
+ * A unit that is already absent counts as destroyed. */
+int client_destroy(Client *c, const ApiUnit *units, size_t n, Error *err);
 
 /* -- Machines -- */
 
@@ -128,3 +149,66 @@ void append_machine_legend(Text *t, const Listing *machines, const char *id, boo
 
 /* Append the hostname, or the first 8 characters of the ID. */
 void append_machine_name(Text *t, const Listing *machines, const char *id);
+
+/* -- Verbs: each returns the exit status of the program. Verbs that share a function differ by c->verb. -- */
+
+/* Return the verb of that name, or the only one that begins with it; 'verbs' ends with an empty row. */
+const Verb *verb_find(const Verb *verbs, const char *name);
+const char *verb_nearest(const Verb *verbs, const char *name); /* "did you mean"; NULL: none is similar */
+
+/* client/cluster.c */
+int verb_cluster(Client *c, char **args, size_t n);
+
+/* client/control.c */
+int verb_raise(Client *c, char **args, size_t n); /* load, start */
+int verb_lower(Client *c, char **args, size_t n); /* stop, unload */
+int verb_destroy(Client *c, char **args, size_t n);
+int verb_restart(Client *c, char **args, size_t n);
+
+/* client/directory.c */
+int verb_directory(Client *c, char **args, size_t n);
+
+/* client/edit.c */
+int verb_diff(Client *c, char **args, size_t n);
+int verb_edit(Client *c, char **args, size_t n);
+
+/* client/events.c */
+int verb_events(Client *c, char **args, size_t n);
+
+/* Append the latest changes in the presence of machines within an hour, oldest first: "12:04:11 beta is lost
+ * 12:09:40 beta is up". Nothing is appended without any, or if the daemon does not answer. */
+void events_append_recent(Client *c, const Listing *machines, Text *ret);
+
+/* client/files.c */
+int verb_submit(Client *c, char **args, size_t n);
+int verb_cat(Client *c, char **args, size_t n);
+
+/* client/import.c */
+int verb_import(Client *c, char **args, size_t n);
+
+/* client/inspect.c */
+int verb_verify(Client *c, char **args, size_t n);
+int verb_plan(Client *c, char **args, size_t n);
+int verb_why(Client *c, char **args, size_t n);
+
+/* client/journal.c */
+int verb_journal(Client *c, char **args, size_t n);
+
+/* client/kv.c */
+int verb_kv(Client *c, char **args, size_t n);
+extern const Verb kv_verbs[]; /* below "kv"; ends with an empty row */
+
+/* client/list.c: list-machines, list-units, list-unit-files */
+int verb_list(Client *c, char **args, size_t n);
+
+/* client/overview.c: status without arguments. Print the cluster, its problems first, and return EXIT_FAILED
+ * if there are any. */
+int overview(Client *c);
+
+/* client/ssh.c */
+int verb_ssh(Client *c, char **args, size_t n);
+int verb_fd_forward(Client *c, char **args, size_t n);
+
+/* client/unit_status.c */
+int verb_remote(Client *c, char **args, size_t n); /* status, show, list-dependencies, reload, kill, ... */
+int verb_is(Client *c, char **args, size_t n);     /* is-active, is-failed */

@@ -1,12 +1,8 @@
 /* cluster: the replicas as this host sees them, and two decisions of an administrator about the whole
  * cluster: to raise the feature level, and to stop waiting for hosts after a recovery. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/parse.h"
 #include "client/client.h"
-#include "client/output.h"
-#include "client/verbs.h"
 
 static void cluster_append_names(Text *t, const JsonValue *names) {
         for (size_t i = 0; i < json_value_count(names); i++) {
@@ -25,16 +21,14 @@ static const char *cluster_host_name(const JsonValue *host) {
 /* -- cluster -- */
 
 static int cluster_print_members(const JsonValue *members) {
-        static const char *const headers[] = { "MACHINE", "ADDRESS", "ROLE", "REACHABLE" };
-        _cleanup_table_ Table *table = table_new(headers, ELEMENTS(headers));
+        _cleanup_table_ Table *table = table_new("MACHINE,ADDRESS,ROLE,REACHABLE");
 
         if (!table)
                 return -ENOMEM;
         for (size_t i = 0; i < json_value_count(members); i++) {
                 const JsonValue *m = json_value_item(members, i);
-                const char *cells[ELEMENTS(headers)] = { cluster_host_name(m), member_text(m, "address"),
-                                                         member_text(m, "seat"),
-                                                         member_bool(m, "reachable") ? "yes" : "no" };
+                const char *cells[] = { cluster_host_name(m), member_text(m, "address"),
+                                        member_text(m, "seat"), member_bool(m, "reachable") ? "yes" : "no" };
                 int r;
 
                 r = table_add_row(table, cells, ELEMENTS(cells));

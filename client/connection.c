@@ -3,7 +3,6 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/parse.h"

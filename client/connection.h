@@ -6,8 +6,6 @@
 #pragma once
 
 #include <signal.h>
-#include <stddef.h>
-#include <stdint.h>
 
 #include "base/error.h"
 #include "base/text.h"

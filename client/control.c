@@ -1,19 +1,10 @@
 /* load, start, stop, unload, destroy, restart: each sets target states and waits until the units reach them.
  */
-#include <errno.h>
-#include <signal.h>
-#include <stdio.h>
 #include <time.h>
 
 #include "client/client.h"
 #include "client/files.h"
-#include "client/verbs.h"
 #include "client/wait.h"
-
-static int no_units(void) {
-        fputs("No units given\n", stderr);
-        return EXIT_DONE;
-}
 
 /* Return whether to wait for a unit. fleet waited for no global unit, and scripts rely on it; a terminal and
  * --wait include global units. */
@@ -22,10 +13,10 @@ static bool waits_for(const Client *c, bool global) {
 }
 
 /* Add a unit that was changed to 'waiting', or print that its change was triggered. */
-static int add_changed(Client *c, const char *name, bool global, const char *verb, Names *waiting) {
+static int add_changed(Client *c, const char *name, bool global, Names *waiting) {
         if (waits_for(c, global))
                 return names_add(waiting, name, strlen(name));
-        printf("Triggered %sunit %s %s\n", global ? "global " : "", name, verb);
+        printf("Triggered %sunit %s %s\n", global ? "global " : "", name, c->verb->name);
         return 0;
 }
 
@@ -59,7 +50,7 @@ static int fail_wait(int r, const Progress *progress, const Error *err) {
 enum { MANY = 8 }; /* more units are read with one list */
 
 typedef struct Found {
-        char *name;
+        const char *name; /* borrowed */
         bool exists, global;
         TargetState desired, current;
         uint64_t
@@ -67,13 +58,13 @@ typedef struct Found {
 } Found;
 
 typedef struct FoundUnits {
+        Names names;
         Found *items;
         size_t n;
 } FoundUnits;
 
 static void found_done(FoundUnits *found) {
-        for (size_t i = 0; found->items && i < found->n; i++)
-                free(found->items[i].name);
+        names_done(&found->names);
         free(found->items);
 }
 
@@ -128,23 +119,19 @@ static int found_read_all(Client *c, FoundUnits *found, Error *err) {
         return 0;
 }
 
-/* Read all of 'names', in order, whether they exist or not. */
-static int found_read(Client *c, const Names *names, bool named, FoundUnits *ret, Error *err) {
+/* Read all units of found->names, in order, whether they exist or not. */
+static int found_read(Client *c, FoundUnits *found, bool named, Error *err) {
         int r = 0;
 
-        ret->items = NEW0(Found, names->n + 1);
-        if (!ret->items)
+        found->items = NEW0(Found, found->names.n + 1);
+        if (!found->items)
                 return -ENOMEM;
-        for (size_t i = 0; i < names->n; i++) {
-                ret->items[i].name = strdup(names->items[i]);
-                if (!ret->items[i].name)
-                        return -ENOMEM;
-                ret->n++;
-        }
-        if (ret->n > MANY)
-                return found_read_all(c, ret, err);
-        for (size_t i = 0; i < ret->n && r >= 0; i++)
-                r = found_read_one(c, &ret->items[i], named, err);
+        for (; found->n < found->names.n; found->n++)
+                found->items[found->n].name = found->names.items[found->n];
+        if (found->n > MANY)
+                return found_read_all(c, found, err);
+        for (size_t i = 0; i < found->n && r >= 0; i++)
+                r = found_read_one(c, &found->items[i], named, err);
         return r;
 }
 
@@ -161,8 +148,8 @@ static void add_change(ApiUnit *changes, size_t *n, const Found *f, TargetState 
 
 /* Set the target states. *ret_waiting are the units to wait for; ret_before_ms[i] belongs to the i-th of
  * them. */
-static int raise_targets(Client *c, const FoundUnits *found, TargetState target, const char *verb,
-                         Names *ret_waiting, uint64_t *ret_before_ms, Error *err) {
+static int raise_targets(Client *c, const FoundUnits *found, TargetState target, Names *ret_waiting,
+                         uint64_t *ret_before_ms, Error *err) {
         _cleanup_free_ ApiUnit *changes = NEW0(ApiUnit, found->n + 1);
         size_t n_changes = 0;
         int r;
@@ -188,37 +175,36 @@ static int raise_targets(Client *c, const FoundUnits *found, TargetState target,
                 if (waits_for(c, f->global))
                         ret_before_ms[ret_waiting->n] = unchanged || target != TARGET_LAUNCHED ? 0 :
                                                                                                  f->before_ms;
-                r = add_changed(c, f->name, f->global, verb, ret_waiting);
+                r = add_changed(c, f->name, f->global, ret_waiting);
                 if (r < 0)
                         return r;
         }
         return 0;
 }
 
-static int control_raise(Client *c, char **args, size_t n, TargetState target, const char *verb) {
-        const char *what = target == TARGET_LAUNCHED ? "Error starting units: " : "Error loading units: ";
-        WaitRequest request = { .goal = target == TARGET_LAUNCHED ? WAIT_RUNNING : WAIT_STATE,
-                                .target = target };
-        _cleanup_names_ Names names = {}, waiting = {};
+int verb_raise(Client *c, char **args, size_t n) {
+        bool start = streq(c->verb->name, "start");
+        const char *what = start ? "Error starting units: " : "Error loading units: ";
+        WaitRequest request = { .goal = start ? WAIT_RUNNING : WAIT_STATE,
+                                .target = start ? TARGET_LAUNCHED : TARGET_LOADED };
+        _cleanup_names_ Names waiting = {};
         _cleanup_(found_done) FoundUnits found = {};
         _cleanup_free_ uint64_t *before_ms = NULL;
         _cleanup_progress_ Progress *progress = NULL;
         Error err = {};
         int r;
 
-        if (n == 0)
-                return no_units();
-        r = files_submit(c, args, n, target, &names);
+        r = files_submit(c, args, n, request.target, &found.names);
         if (r != EXIT_DONE)
                 return r;
 
-        before_ms = NEW0(uint64_t, names.n + 1);
+        before_ms = NEW0(uint64_t, found.names.n + 1);
         if (!before_ms)
                 return client_fail(-ENOMEM, NULL);
-        r = found_read(c, &names, true, &found, &err);
+        r = found_read(c, &found, true, &err);
         if (r < 0)
                 return client_fail_after(r, &err, "%s", what);
-        r = raise_targets(c, &found, target, verb, &waiting, before_ms, &err);
+        r = raise_targets(c, &found, request.target, &waiting, before_ms, &err);
         if (r < 0)
                 return client_fail_after(r, &err, "%s", what);
 
@@ -231,40 +217,28 @@ static int control_raise(Client *c, char **args, size_t n, TargetState target, c
         return r < 0 ? fail_wait(r, progress, &err) : EXIT_DONE;
 }
 
-int verb_load(Client *c, char **args, size_t n) {
-        return control_raise(c, args, n, TARGET_LOADED, "load");
-}
-
-int verb_start(Client *c, char **args, size_t n) {
-        return control_raise(c, args, n, TARGET_LAUNCHED, "start");
-}
-
 /* -- stop, unload -- */
 
 /* Read the units among the arguments that exist, in order. Return an exit status; errors are printed. */
 static int find_units(Client *c, char **args, size_t n, FoundUnits *ret) {
-        _cleanup_names_ Names names = {};
         size_t kept = 0;
         Error err = {};
         int r;
 
-        r = files_names(args, n, &names);
+        r = files_names(args, n, &ret->names);
         if (r < 0)
                 return client_fail(r, NULL);
-        r = found_read(c, &names, false, ret, &err);
+        r = found_read(c, ret, false, &err);
         if (r < 0)
                 return client_fail(r, &err);
-        for (size_t i = 0; i < ret->n; i++) {
+        for (size_t i = 0; i < ret->n; i++)
                 if (ret->items[i].exists)
                         ret->items[kept++] = ret->items[i];
-                else
-                        free(ret->items[i].name);
-        }
         ret->n = kept;
         if (ret->n == 0) {
                 fputs("Units not found in registry\n", stderr);
-                for (size_t i = 0; i < names.n; i++)
-                        client_suggest_unit(c, names.items[i]);
+                for (size_t i = 0; i < ret->names.n; i++)
+                        client_suggest_unit(c, ret->names.items[i]);
         }
         return EXIT_DONE;
 }
@@ -286,8 +260,8 @@ static int refuse_to_stop(const Found *f) {
 
 /* Lower the target states above 'target'. *ret_changed are the units that fleet lists: all but global ones.
  */
-static int lower_targets(Client *c, const FoundUnits *found, TargetState target, const char *verb,
-                         Names *ret_changed, Names *ret_waiting, Error *err) {
+static int lower_targets(Client *c, const FoundUnits *found, TargetState target, Names *ret_changed,
+                         Names *ret_waiting, Error *err) {
         _cleanup_free_ ApiUnit *changes = NEW0(ApiUnit, found->n + 1);
         size_t n_changes = 0;
         int r;
@@ -307,13 +281,13 @@ static int lower_targets(Client *c, const FoundUnits *found, TargetState target,
         }
         r = client_change(c, changes, n_changes, err);
         for (size_t i = 0; i < n_changes && r >= 0; i++)
-                r = add_changed(c, changes[i].name, changes[i].global, verb, ret_waiting);
+                r = add_changed(c, changes[i].name, changes[i].global, ret_waiting);
         return r;
 }
 
-static int control_lower(Client *c, char **args, size_t n, TargetState target, const char *verb,
-                         const char *done) {
-        WaitRequest request = { .goal = WAIT_STOPPED, .target = target };
+int verb_lower(Client *c, char **args, size_t n) {
+        bool stop = streq(c->verb->name, "stop");
+        WaitRequest request = { .goal = WAIT_STOPPED, .target = stop ? TARGET_LOADED : TARGET_INACTIVE };
         _cleanup_(found_done) FoundUnits found = {};
         _cleanup_names_ Names changed = {}, waiting = {};
         _cleanup_progress_ Progress *progress = NULL;
@@ -321,18 +295,16 @@ static int control_lower(Client *c, char **args, size_t n, TargetState target, c
         Error err = {};
         int r;
 
-        if (n == 0)
-                return no_units();
         r = find_units(c, args, n, &found);
         if (r != EXIT_DONE || found.n == 0)
                 return r;
 
         /* Check all units before the first one changes. */
-        for (size_t i = 0; i < found.n && target == TARGET_LOADED; i++)
+        for (size_t i = 0; stop && i < found.n; i++)
                 if (!found.items[i].global && found.items[i].current == TARGET_INACTIVE)
                         return refuse_to_stop(&found.items[i]);
 
-        r = lower_targets(c, &found, target, verb, &changed, &waiting, &err);
+        r = lower_targets(c, &found, request.target, &changed, &waiting, &err);
         append_names(&list, &changed);
         if (list.error < 0)
                 return client_fail(list.error, NULL);
@@ -347,20 +319,13 @@ static int control_lower(Client *c, char **args, size_t n, TargetState target, c
         if (r == -EREMOTEIO && client_is_interactive())
                 return client_fail(r, &err);
         if (r < 0) {
-                fprintf(stderr, "Failed to %s units %s. err: %s\n", verb, list.chars, error_text(&err, r));
+                fprintf(stderr, "Failed to %s units %s. err: %s\n", c->verb->name, list.chars,
+                        error_text(&err, r));
                 return EXIT_FAILED;
         }
         if (!progress_is_possible() || c->options.no_block) /* progress lines show the result */
-                fprintf(stderr, "Successfully %s units %s.\n", done, list.chars);
+                fprintf(stderr, "Successfully %s units %s.\n", stop ? "stopped" : "unloaded", list.chars);
         return EXIT_DONE;
-}
-
-int verb_stop(Client *c, char **args, size_t n) {
-        return control_lower(c, args, n, TARGET_LOADED, "stop", "stopped");
-}
-
-int verb_unload(Client *c, char **args, size_t n) {
-        return control_lower(c, args, n, TARGET_INACTIVE, "unload", "unloaded");
 }
 
 /* -- destroy -- */
@@ -391,26 +356,30 @@ static int wait_gone(Client *c, const Names *names) {
 
 /* Destroy units and return those that are destroyed. Return an exit status; errors are printed. */
 static int destroy_units(Client *c, const FoundUnits *found, Names *ret) {
-        _cleanup_names_ Names names = {};
+        _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, found->n + 1);
         int status = EXIT_DONE;
 
-        for (size_t i = 0; i < found->n; i++)
-                if (names_add(&names, found->items[i].name, strlen(found->items[i].name)) < 0)
-                        return client_fail(-ENOMEM, NULL);
-        for (size_t i = 0, end; i < names.n; i = end) {
+        if (!units)
+                return client_fail(-ENOMEM, NULL);
+        for (size_t i = 0; i < found->n; i++) {
+                units[i] = API_UNIT_EMPTY;
+                units[i].name = found->items[i].name;
+                units[i].destroy = true;
+        }
+        for (size_t i = 0, end; i < found->n; i = end) {
                 bool all;
 
-                end = MIN(names.n, i + BATCH_UNITS);
-                all = end - i > 1 && client_destroy(c, names.items + i, end - i, NULL) >= 0;
+                end = MIN(found->n, i + BATCH_UNITS);
+                all = end - i > 1 && client_destroy(c, units + i, end - i, NULL) >= 0;
                 for (size_t k = i; k < end; k++) {
                         Error err = {};
                         /* After a rejected transaction, single requests find the unit that was rejected. A
                          * daemon without transactions needs single requests, too. */
-                        int r = all ? 0 : client_destroy(c, &names.items[k], 1, &err);
+                        int r = all ? 0 : client_destroy(c, &units[k], 1, &err);
 
                         if (r < 0)
                                 status = client_fail_after(r, &err, "Error destroying units: ");
-                        else if (names_add(ret, names.items[k], strlen(names.items[k])) < 0)
+                        else if (names_add(ret, units[k].name, strlen(units[k].name)) < 0)
                                 return client_fail(-ENOMEM, NULL);
                 }
         }
@@ -424,8 +393,6 @@ int verb_destroy(Client *c, char **args, size_t n) {
         Error err = {};
         int r, status;
 
-        if (n == 0)
-                return no_units();
         r = find_units(c, args, n, &found);
         if (r != EXIT_DONE)
                 return r;
@@ -474,7 +441,7 @@ static int start_again(Client *c, const Found *f, Error *err) {
 }
 
 static int restart_one(Client *c, Found *f, Progress *progress, Error *err) {
-        const Names one = { .items = &f->name, .n = 1 };
+        const Names one = { .items = (char **) &f->name, .n = 1 };
         bool stops = f->global || f->current == TARGET_LAUNCHED;
         _cleanup_listing_ Listing states = {};
         int r;
@@ -546,8 +513,6 @@ int verb_restart(Client *c, char **args, size_t n) {
         Error err = {};
         int r;
 
-        if (n == 0)
-                return no_units();
         r = files_submit(c, args, n, TARGET_LAUNCHED, &names);
         if (r != EXIT_DONE)
                 return r;

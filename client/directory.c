@@ -1,19 +1,10 @@
-/* directory: problems of unit directories that need a decision of an administrator, and these decisions. */
-#include <errno.h>
-#include <stdio.h>
+/* directory: problems of unit directories that need a decision of an administrator, and these decisions.
+ * The daemon reports {"problems":[{"confirmed","kind","machineID","name","reason"}]}. */
 
 #include "client/client.h"
-#include "client/directory.h"
 #include "client/files.h"
-#include "client/output.h"
-#include "client/verbs.h"
-#include "units/name.h"
 
 enum { NAMES_MAX = 100 }; /* in one request */
-
-int client_problems(Client *c, JsonValue **ret, Error *err) {
-        return client_get_json(c, "/fleet/v1/directory", ret, err);
-}
 
 /* The problems that a verb resolves: of one kind, and of the given machine and units. */
 typedef struct Question {
@@ -141,8 +132,7 @@ static int resolve(Client *c, Question *q, const JsonValue *items, const Listing
 }
 
 static int print_problems(const JsonValue *items, const Listing *machines) {
-        static const char *const headers[] = { "UNIT", "MACHINE", "KIND", "PROBLEM" };
-        _cleanup_table_ Table *table = table_new(headers, ELEMENTS(headers));
+        _cleanup_table_ Table *table = table_new("UNIT,MACHINE,KIND,PROBLEM");
 
         for (size_t i = 0; table && i < json_value_count(items); i++) {
                 const JsonValue *p = json_value_item(items, i);

@@ -1,14 +1,10 @@
 /* diff, edit: compare units of the cluster with local files, and change them in an editor. */
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 
 #include "base/file.h"
 #include "client/client.h"
 #include "client/files.h"
 #include "client/subprocess.h"
-#include "client/verbs.h"
-#include "units/name.h"
 
 enum { TRIES_MAX = 3 }; /* of a change, when other clients change the target state */
 
@@ -123,8 +119,6 @@ static int diff_one(Client *c, const char *argument) {
 int verb_diff(Client *c, char **args, size_t n) {
         int status = EXIT_DONE;
 
-        if (n == 0)
-                return client_usage("expected at least one file");
         for (size_t i = 0; i < n; i++) {
                 int r = diff_one(c, args[i]);
 
@@ -262,8 +256,6 @@ static int edit_one(Client *c, const char *argument) {
 int verb_edit(Client *c, char **args, size_t n) {
         int status = EXIT_DONE;
 
-        if (n == 0)
-                return client_usage("expected at least one unit");
         for (size_t i = 0; i < n && status == EXIT_DONE; i++)
                 status = edit_one(c, args[i]);
         return status;

@@ -1,17 +1,11 @@
 /* events: decisions of the engine and their results, from the event window of a daemon and then from its
  * stream. */
-#include <errno.h>
-#include <stdio.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/parse.h"
-#include "client/events.h"
-#include "client/output.h"
+#include "client/client.h"
 #include "client/patterns.h"
-#include "client/verbs.h"
-#include "units/name.h"
 
 enum {
         FOLLOW_LINES = 10, /* past events before new ones, as in journalctl */

@@ -1,12 +1,8 @@
 #include "client/files.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 
 #include "base/file.h"
-#include "client/output.h"
-#include "client/verbs.h"
 #include "client/wait.h"
 #include "units/drop_ins.h"
 
@@ -425,10 +421,6 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
 }
 
 int verb_submit(Client *c, char **args, size_t n) {
-        if (n == 0) {
-                fputs("No units given\n", stderr);
-                return EXIT_DONE;
-        }
         return files_submit(c, args, n, TARGET_INACTIVE, NULL);
 }
 

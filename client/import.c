@@ -9,14 +9,9 @@
  * All other keys expire and concern the old cluster only. import does not write to this etcd. It reads and
  * checks all units, prints them, and copies them after a confirmation. A unit that this cluster rejects is
  * listed with the reason and skipped. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "client/client.h"
-#include "client/output.h"
-#include "client/verbs.h"
 #include "units/machine.h"
-#include "units/name.h"
 
 enum { ETCD_MS = 10000 };
 
@@ -325,8 +320,7 @@ static int compare(Client *c, Fleet *f, size_t *ret_new, Error *err) {
 }
 
 static int print_units(const Fleet *f) {
-        static const char *const headers[] = { "UNIT", "DSTATE", "ACTION" };
-        _cleanup_table_ Table *t = table_new(headers, ELEMENTS(headers));
+        _cleanup_table_ Table *t = table_new("UNIT,DSTATE,ACTION");
 
         for (size_t i = 0; t && i < f->n; i++) {
                 const char *cells[] = { f->units[i].name, target_state_to_string(f->units[i].target),

@@ -1,13 +1,8 @@
 /* verify, plan, why: errors in unit files, the placement of their units, and the reason of a placement. None
  * of them changes the cluster. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "client/client.h"
 #include "client/files.h"
-#include "client/output.h"
-#include "client/verbs.h"
-#include "units/name.h"
 
 /* -- verify -- */
 
@@ -35,8 +30,6 @@ static bool verify_file(const char *argument, char **ret_name, Text *text) {
 int verb_verify(Client *c, char **args, size_t n) {
         int status = EXIT_DONE;
 
-        if (n == 0)
-                return client_usage("expected at least one file");
         for (size_t i = 0; i < n; i++) {
                 _cleanup_free_ char *name = NULL;
                 _cleanup_text_ Text text = {};
@@ -78,16 +71,13 @@ static int plan_body(char **args, size_t n, Text *t) {
 }
 
 static int print_plan(const JsonValue *root) {
-        static const char *const headers[] = { "UNIT", "ACTION", "MACHINE", "REASON" };
-        _cleanup_table_ Table *t = table_new(headers, ELEMENTS(headers));
+        _cleanup_table_ Table *t = table_new("UNIT,ACTION,MACHINE,REASON");
         const JsonValue *all = json_value_member(root, "units");
 
         for (size_t i = 0; t && i < json_value_count(all); i++) {
                 const JsonValue *unit = json_value_item(all, i);
-                const char *cells[ELEMENTS(headers)] = { member_text(unit, "name"),
-                                                         member_text(unit, "action"),
-                                                         member_text(unit, "hostname"),
-                                                         member_text(unit, "reason") };
+                const char *cells[] = { member_text(unit, "name"), member_text(unit, "action"),
+                                        member_text(unit, "hostname"), member_text(unit, "reason") };
 
                 if (table_add_row(t, cells, ELEMENTS(cells)) < 0)
                         return -ENOMEM;
@@ -120,8 +110,6 @@ int verb_plan(Client *c, char **args, size_t n) {
         Error err = {};
         int r;
 
-        if (n == 0)
-                return client_usage("expected at least one file");
         r = plan_body(args, n, &body);
         if (r != EXIT_DONE)
                 return r;
@@ -204,8 +192,6 @@ static void print_why(const JsonValue *root) {
 int verb_why(Client *c, char **args, size_t n) {
         int status = EXIT_DONE;
 
-        if (n == 0)
-                return client_usage("expected at least one unit");
         for (size_t i = 0; i < n; i++) {
                 _cleanup_free_ char *name = unit_name_from_argument(args[i]);
                 _cleanup_json_ JsonValue *root = NULL;

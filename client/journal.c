@@ -3,15 +3,10 @@
  * The journal of one machine is printed as it arrives. Several journals are requested in a format with a time
  * (short-unix, or json), and their lines are sorted. Other formats have no time: they are printed machine by
  * machine. */
-#include <errno.h>
-#include <stdio.h>
 #include <time.h>
 
 #include "base/parse.h"
-#include "client/output.h"
 #include "client/unit_status.h"
-#include "client/verbs.h"
-#include "units/name.h"
 
 enum { TURN_MS = 100, LINES_HELD_MAX = 1000000 };
 

@@ -1,15 +1,9 @@
 /* kv get, set, mk, ls, watch, exec-watch: the keys of the cluster, with the output of etcdctl. */
-#include <errno.h>
-#include <signal.h>
-#include <stdio.h>
 
 #include "base/file.h"
 #include "client/client.h"
 #include "client/kv.h"
-#include "client/output.h"
 #include "client/subprocess.h"
-#include "client/suggest.h"
-#include "client/verbs.h"
 
 void kv_append_key(Text *t, const char *key) {
         text_append(t, key[0] == '/' ? "/v2/keys" : "/v2/keys/");
@@ -487,59 +481,39 @@ int kv_exec_watch(Client *c, char **args, size_t n) {
                                      "systemctl reload web");
 }
 
-static const KvVerb verbs[] = {
-        { "get", "KEY", "Print the value of a key", kv_get },
-        { "set", "KEY [VALUE]", "Set a key; without a value, read stdin", kv_set },
-        { "mk", "KEY [VALUE]", "Create a key or directory that does not exist", kv_mk },
-        { "ls", "[KEY]", "List the keys in a directory", kv_ls },
-        { "rm", "KEY", "Remove a key", kv_rm },
-        { "watch", "KEY", "Wait for a change of a key and print it", kv_watch },
-        { "exec-watch", "KEY -- CMD...", "Run a command for each change", kv_exec_watch },
-        { "lock", "NAME -- CMD...", "Run a command at most once at a time in the cluster", kv_lock },
-        { "txn", "[FILE]", "Check and write many keys in one transaction", kv_txn },
-        { "export", "[KEY [DIR]]", "Print all keys below a key as JSON, or write them to files", kv_export },
-        { "import", "KEY [FILE|DIR]", "Set keys from JSON, or from files", kv_import },
+const Verb kv_verbs[] = {
+        { "get", FLAGS_KV, "KEY", "Print the value of a key", NULL, kv_get },
+        { "set", FLAGS_KV, "KEY [VALUE]", "Set a key; without a value, read stdin", NULL, kv_set },
+        { "mk", FLAGS_KV, "KEY [VALUE]", "Create a key or directory that does not exist", NULL, kv_mk },
+        { "ls", FLAGS_KV, "[KEY]", "List the keys in a directory", NULL, kv_ls },
+        { "rm", FLAGS_KV, "KEY", "Remove a key", NULL, kv_rm },
+        { "watch", FLAGS_KV, "KEY", "Wait for a change of a key and print it", NULL, kv_watch },
+        { "exec-watch", FLAGS_KV, "KEY -- CMD...", "Run a command for each change", NULL, kv_exec_watch },
+        { "lock", FLAGS_KV, "NAME -- CMD...", "Run a command at most once at a time in the cluster", NULL,
+          kv_lock },
+        { "txn", FLAGS_KV, "[FILE]", "Check and write many keys in one transaction", NULL, kv_txn },
+        { "export", FLAGS_KV, "[KEY [DIR]]", "Print all keys below a key as JSON, or write them to files",
+          NULL, kv_export },
+        { "import", FLAGS_KV, "KEY [FILE|DIR]", "Set keys from JSON, or from files", NULL, kv_import },
+        {},
 };
 
-const KvVerb *kv_verbs(size_t *ret_n) {
-        *ret_n = ELEMENTS(verbs);
-        return verbs;
-}
-
-/* Return the verb of that name, or the only one that begins with it. */
-static const KvVerb *find_verb(const char *name) {
-        const KvVerb *found = NULL;
-        size_t n = 0;
-
-        for (size_t i = 0; i < ELEMENTS(verbs); i++) {
-                if (streq(verbs[i].name, name))
-                        return &verbs[i];
-                if (*name && starts_with(verbs[i].name, name)) {
-                        found = &verbs[i];
-                        n++;
-                }
-        }
-        return n == 1 ? found : NULL;
-}
-
 int verb_kv(Client *c, char **args, size_t n) {
-        Suggestion suggestion = {};
-        const KvVerb *verb;
+        const char *nearest;
+        const Verb *verb;
 
         if (n == 0)
                 return client_usage(
                         "kv: expected get, set, mk, ls, rm, watch, exec-watch, lock, txn, export or "
                         "import (fleetctl help kv)");
-        verb = find_verb(args[0]);
+        verb = verb_find(kv_verbs, args[0]);
         if (verb)
                 return verb->run(c, args + 1, n - 1);
 
         fprintf(stderr, "Error: unknown command \"%s\" for \"fleetctl kv\"\n", args[0]);
-        suggestion.typed = args[0];
-        for (size_t i = 0; i < ELEMENTS(verbs) && client_is_interactive(); i++)
-                suggest_consider(&suggestion, verbs[i].name);
-        if (suggestion.nearest)
-                fprintf(stderr, "fleetctl: did you mean kv %s?\n", suggestion.nearest);
+        nearest = client_is_interactive() ? verb_nearest(kv_verbs, args[0]) : NULL;
+        if (nearest)
+                fprintf(stderr, "fleetctl: did you mean kv %s?\n", nearest);
         fputs("Run 'fleetctl help kv' for usage.\n", stderr);
         return EXIT_USAGE;
 }

@@ -2,14 +2,6 @@
 #pragma once
 
 #include "client/client.h"
-#include "units/json.h"
-
-typedef struct KvVerb {
-        const char *name, *arguments, *summary;
-        int (*run)(Client *c, char **args, size_t n);
-} KvVerb;
-
-const KvVerb *kv_verbs(size_t *ret_n);
 
 enum {
         KV_LEVELS_MAX = 200,             /* of directories */

@@ -5,17 +5,13 @@
  * Bytes that are no text: a value is {"value64": BASE64}; a path is "base64:" and base64 with the URL
  * alphabet, which has no slash. So is a path that begins with "base64:". */
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/base64.h"
 #include "base/file.h"
 #include "client/client.h"
 #include "client/kv.h"
-#include "client/output.h"
 
 enum { CODE_EXISTS = 105 };
 

@@ -7,12 +7,8 @@
  * The key expires one TTL after the last successful refresh was sent; then the next client may start. By then
  * the command and its descendants have ended: they get SIGTERM one sixth of the TTL before the expiry, and
  * SIGKILL at the expiry. All requests end before the SIGTERM. */
-#include <errno.h>
 #include <limits.h>
-#include <signal.h>
-#include <stdio.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "client/client.h"
 #include "client/kv.h"

@@ -1,15 +1,11 @@
 /* Requests that the v2 API of etcd does not have: binary values, pages, transactions, the stream of all
  * changes (fleet-api(7)). */
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <unistd.h>
 
 #include "base/base64.h"
 #include "base/file.h"
 #include "client/client.h"
 #include "client/kv.h"
-#include "client/output.h"
 
 enum { TXN_SIZE_MAX = 2 * 1024 * 1024 };
 

@@ -1,12 +1,10 @@
 #include "client/output.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <libsmartcols/libsmartcols.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -17,12 +15,16 @@ struct Table {
         Names cells; /* row by row */
 };
 
-Table *table_new(const char *const *headers, size_t n_columns) {
+Table *table_new(const char *headers) {
         _cleanup_table_ Table *t = NEW0(Table, 1);
 
-        for (size_t i = 0; t && i < n_columns; i++)
-                if (names_add(&t->headers, headers[i], strlen(headers[i])) < 0)
+        for (const char *end; t && *headers; headers = *end ? end + 1 : end) {
+                end = headers + strcspn(headers, ",");
+                if (names_add(&t->headers, headers, (size_t) (end - headers)) < 0)
                         return NULL;
+                for (char *s = t->headers.items[t->headers.n - 1]; *s; s++)
+                        *s = (char) toupper((unsigned char) *s);
+        }
         return TAKE_PTR(t);
 }
 

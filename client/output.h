@@ -9,8 +9,8 @@
 
 typedef struct Table Table;
 
-/* Copy the headers. Return NULL without memory. */
-Table *table_new(const char *const *headers, size_t n_columns);
+/* Names of columns are separated by commas, and printed in upper case. Return NULL without memory. */
+Table *table_new(const char *headers);
 Table *table_free(Table *t); /* returns NULL */
 DEFINE_CLEANUP(Table *, table_free)
 #define _cleanup_table_ _cleanup_(table_freep)

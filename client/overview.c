@@ -1,11 +1,6 @@
-#include "client/overview.h"
-
-#include <errno.h>
-#include <stdio.h>
-
+/* status without arguments: the whole cluster on one screen. */
 #include "base/clock.h"
-#include "client/events.h"
-#include "client/output.h"
+#include "client/client.h"
 
 enum {
         PROBLEMS_SHOWN = 20,

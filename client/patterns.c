@@ -1,10 +1,6 @@
 #include "client/patterns.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 #include "base/parse.h"
-#include "units/name.h"
 
 static bool is_pattern(const char *s) {
         return strpbrk(s, "*?[") != NULL;

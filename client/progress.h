@@ -5,9 +5,6 @@
  * The cursor always stays below the last line: the terminal is usable however the program ends. */
 #pragma once
 
-#include <stdbool.h>
-
-#include "base/memory.h"
 #include "units/lists.h"
 
 typedef enum ProgressMark { PROGRESS_IDLE, PROGRESS_UNDERWAY, PROGRESS_DONE, PROGRESS_FAILED } ProgressMark;

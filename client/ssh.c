@@ -4,12 +4,9 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
-#include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <signal.h>
 #include <spawn.h>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -18,8 +15,6 @@
 #include "base/file.h"
 #include "base/parse.h"
 #include "client/subprocess.h"
-#include "client/verbs.h"
-#include "units/name.h"
 
 extern char **environ;
 

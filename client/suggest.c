@@ -1,8 +1,6 @@
 #include "client/suggest.h"
 
-#include <stdint.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/text.h"
 #include "units/name.h"

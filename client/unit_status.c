@@ -2,14 +2,6 @@
  * is-active and is-failed read the published states. */
 #include "client/unit_status.h"
 
-#include <errno.h>
-#include <stdio.h>
-
-#include "client/output.h"
-#include "client/overview.h"
-#include "client/verbs.h"
-#include "units/name.h"
-
 void unit_status_path(Text *t, const char *kind, const char *name, const char *machine) {
         text_printf(t, "/fleet/v1/%s/", kind);
         append_escaped(t, name, false);
@@ -114,10 +106,19 @@ int unit_status_machine(Client *c, char **ret) {
 /* -- Several units, and all machines of a global unit -- */
 
 typedef struct Remote {
-        const char *kind, *method;
+        const char *verb, *kind, *method;
         bool separate; /* print an empty line between two answers */
         bool ends;     /* stop at the first exit status other than 0, and return it */
 } Remote;
+
+static const Remote remotes[] = {
+        { "kill", "kill", "POST" },
+        { "list-dependencies", "dependencies", "GET", .separate = true },
+        { "reload", "reload", "POST" },
+        { "reset-failed", "reset-failed", "POST" },
+        { "show", "show", "GET", .separate = true },
+        { "status", "status", "GET", .separate = true, .ends = true },
+};
 
 static int remote_on(Client *c, const Remote *remote, const char *name, const char *machine) {
         const Options *o = &c->options;
@@ -163,10 +164,15 @@ static bool is_loaded(const ApiUnit *unit, const char *name) {
         return false;
 }
 
-static int remote_units(Client *c, char **args, size_t n, const Remote *remote) {
+int verb_remote(Client *c, char **args, size_t n) {
+        const Remote *remote = remotes;
         _cleanup_free_ char *machine = NULL;
         int status, worst = EXIT_DONE;
 
+        while (!streq(remote->verb, c->verb->name))
+                remote++;
+        if (n == 0) /* status: all others require a unit */
+                return overview(c);
         status = unit_status_machine(c, &machine);
         if (status != EXIT_DONE)
                 return status;
@@ -198,39 +204,6 @@ static int remote_units(Client *c, char **args, size_t n, const Remote *remote) 
         return worst;
 }
 
-/* Run a verb that fleet did not have: it requires a unit. */
-static int some_units(Client *c, char **args, size_t n, const Remote *remote) {
-        return n > 0 ? remote_units(c, args, n, remote) : client_usage("expected at least one unit");
-}
-
-int verb_status(Client *c, char **args, size_t n) {
-        if (n == 0)
-                return overview(c);
-        return remote_units(c, args, n,
-                            &(Remote) { .kind = "status", .method = "GET", .separate = true, .ends = true });
-}
-
-int verb_show(Client *c, char **args, size_t n) {
-        return some_units(c, args, n, &(Remote) { .kind = "show", .method = "GET", .separate = true });
-}
-
-int verb_list_dependencies(Client *c, char **args, size_t n) {
-        return some_units(c, args, n,
-                          &(Remote) { .kind = "dependencies", .method = "GET", .separate = true });
-}
-
-int verb_reload(Client *c, char **args, size_t n) {
-        return some_units(c, args, n, &(Remote) { .kind = "reload", .method = "POST" });
-}
-
-int verb_kill(Client *c, char **args, size_t n) {
-        return some_units(c, args, n, &(Remote) { .kind = "kill", .method = "POST" });
-}
-
-int verb_reset_failed(Client *c, char **args, size_t n) {
-        return some_units(c, args, n, &(Remote) { .kind = "reset-failed", .method = "POST" });
-}
-
 /* -- is-active, is-failed: output and exit statuses of systemctl -- */
 
 /* Return one state for all machines of a unit: "failed" if it failed on any of them, "active" if it is active
@@ -250,15 +223,15 @@ static const char *state_of_all(const Listing *states, const char *name) {
         return word ?: "inactive";
 }
 
-/* Return 0 if one of the units is in the state, else 'otherwise'; 4 if none of them exists. */
-static int print_states(Client *c, char **args, size_t n, const char *state, int otherwise) {
+/* Return 0 if one of the units is in the state, 4 if none of them exists; else 3 for is-active, and 1 for
+ * is-failed. */
+int verb_is(Client *c, char **args, size_t n) {
+        const char *state = c->verb->name + strlen("is-");
         _cleanup_listing_ Listing states = {};
         bool any = false, exists = false;
         Error err = {};
         int r;
 
-        if (n == 0)
-                return client_usage("expected at least one unit");
         r = client_states(c, NULL, &states, &err);
         if (r < 0)
                 return client_fail_after(r, &err, "Error retrieving unit: ");
@@ -279,13 +252,7 @@ static int print_states(Client *c, char **args, size_t n, const char *state, int
         }
         if (any)
                 return EXIT_DONE;
-        return exists ? otherwise : EXIT_ABSENT;
-}
-
-int verb_is_active(Client *c, char **args, size_t n) {
-        return print_states(c, args, n, "active", 3);
-}
-
-int verb_is_failed(Client *c, char **args, size_t n) {
-        return print_states(c, args, n, "failed", EXIT_FAILED);
+        if (!exists)
+                return EXIT_ABSENT;
+        return streq(state, "active") ? EXIT_INACTIVE : EXIT_FAILED;
 }

@@ -1,8 +1,5 @@
 #include "client/wait.h"
 
-#include <errno.h>
-#include <signal.h>
-#include <stdio.h>
 #include <time.h>
 
 #include "base/clock.h"

@@ -1,6 +1,4 @@
 /* The state of the units of a wait: first in the cluster, then in systemd. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/clock.h"
 #include "client/wait_internal.h"
