@@ -21,12 +21,12 @@ typedef struct ConnectionSettings {
         const char *endpoint; /* unix:///PATH, file:///PATH, http://HOST:PORT, https://HOST:PORT */
         uint64_t read_ms;     /* timeout of GET requests */
         uint64_t write_ms; /* timeout of changes: fleetd itself reports a missing quorum after some seconds */
-        const char *ca_file, *cert_file, *key_file; /* "" for none */
+        const char *ca_file, *cert_file, *key_file; /* NULL or "" for none */
         bool debug;                                 /* print requests on stderr */
 } ConnectionSettings;
 
-/* Prepare a connection without sending anything. Strings are copied. -EINVAL for an invalid endpoint, with
- * the message of fleet. */
+/* Prepare a connection without sending anything. The names of files are borrowed. -EINVAL for an invalid
+ * endpoint, with the message of fleet. */
 int connection_new(const ConnectionSettings *settings, Connection **ret, Error *err);
 Connection *connection_free(Connection *c); /* returns NULL */
 DEFINE_CLEANUP(Connection *, connection_free)
@@ -64,7 +64,7 @@ typedef int (*StreamLine)(void *userdata, const char *line, size_t size);
 
 typedef struct Stream Stream;
 
-/* Start a GET request. Lines arrive during stream_wait(). */
+/* Start a GET request. Lines arrive during stream_wait(). 'path' NULL is -ENOMEM. */
 int stream_new(Connection *c, const char *path, StreamLine line, void *userdata, Stream **ret, Error *err);
 Stream *stream_free(Stream *s); /* returns NULL */
 DEFINE_CLEANUP(Stream *, stream_free)

@@ -256,9 +256,6 @@ static int fleet_read(Client *c, Fleet *f, Error *err) {
         r = connection_new(&(ConnectionSettings) { .endpoint = c->options.etcd,
                                                    .read_ms = c->options.request_timeout_ms ?: ETCD_MS,
                                                    .write_ms = ETCD_MS,
-                                                   .ca_file = "",
-                                                   .cert_file = "",
-                                                   .key_file = "",
                                                    .debug = c->options.debug },
                            &f->etcd, err);
         if (r < 0)

@@ -28,11 +28,7 @@ void kv_add_number(Text *form, const char *name, uint64_t value) {
 void kv_request_done(KvRequest *q) {
         text_done(&q->path);
         text_done(&q->form);
-}
-
-void kv_answer_done(KvAnswer *a) {
-        json_value_free(a->root);
-        *a = (KvAnswer) {};
+        json_value_free(q->root);
 }
 
 typedef struct EtcdError {
@@ -78,14 +74,16 @@ static bool is_success(const Reply *reply) {
         return reply->status >= 200 && reply->status < 300;
 }
 
-static int kv_connect(Client *c, const KvRequest *q, Reply *ret, Error *err) {
+static int kv_connect(Client *c, KvRequest *q, Reply *ret, Error *err) {
+        q->root = json_value_free(q->root);
+        q->code = 0;
         if (q->path.error < 0 || q->form.error < 0)
                 return -ENOMEM;
         return connection_request(c->connection, q->method, q->path.chars,
                                   "application/x-www-form-urlencoded", q->form.chars, ret, err);
 }
 
-int kv_run(Client *c, const KvRequest *q, KvAnswer *ret) {
+int kv_run(Client *c, KvRequest *q) {
         _cleanup_reply_ Reply reply = {};
         Error err = {};
         int r;
@@ -99,14 +97,14 @@ int kv_run(Client *c, const KvRequest *q, KvAnswer *ret) {
                 (void) output_text(reply.body.chars, reply.body.size);
                 return EXIT_DONE;
         }
-        r = json_value_parse(reply.body.chars, reply.body.size, &ret->root, &err);
+        r = json_value_parse(reply.body.chars, reply.body.size, &q->root, &err);
         if (r < 0)
                 return client_fail(error_prefix(&err, r, "fleetd's answer"), &err);
-        ret->node = json_value_member(ret->root, "node");
+        q->node = json_value_member(q->root, "node");
         return EXIT_DONE;
 }
 
-int kv_send(Client *c, const KvRequest *q, KvAnswer *ret, Error *err) {
+int kv_send(Client *c, KvRequest *q, Error *err) {
         _cleanup_reply_ Reply reply = {};
         EtcdError e;
         int r;
@@ -114,17 +112,17 @@ int kv_send(Client *c, const KvRequest *q, KvAnswer *ret, Error *err) {
         r = kv_connect(c, q, &reply, err);
         if (r < 0)
                 return r;
-        ret->index = reply.index;
-        r = json_value_parse(reply.body.chars ?: "", reply.body.size, &ret->root, NULL);
+        q->index = reply.index;
+        r = json_value_parse(reply.body.chars ?: "", reply.body.size, &q->root, NULL);
         if (is_success(&reply)) {
                 if (r < 0)
                         return error_set(err, r, "fleetd's answer is not JSON");
-                ret->node = json_value_member(ret->root, "node");
+                q->node = json_value_member(q->root, "node");
                 return 0;
         }
-        if (r < 0 || etcd_error_read(ret->root, &e) < 0)
+        if (r < 0 || etcd_error_read(q->root, &e) < 0)
                 return reply_check(&reply, err);
-        ret->code = e.code;
+        q->code = e.code;
         return error_set(err, reply.status == 503 ? -EBUSY : -EREMOTEIO, "%llu: %s (%s)",
                          (unsigned long long) e.code, e.message, e.cause);
 }
@@ -155,7 +153,6 @@ static int write_value(Client *c, const Reply *reply) {
 
 static int kv_get(Client *c, char **args, size_t n) {
         _cleanup_kv_request_ KvRequest request = { .method = "GET" };
-        _cleanup_kv_answer_ KvAnswer answer = {};
         _cleanup_reply_ Reply reply = {};
         int r;
 
@@ -173,14 +170,14 @@ static int kv_get(Client *c, char **args, size_t n) {
         kv_append_key(&request.path, args[0]);
         if (c->options.quorum)
                 text_append(&request.path, "?quorum=true");
-        r = kv_run(c, &request, &answer);
-        if (r != EXIT_DONE || !answer.node)
+        r = kv_run(c, &request);
+        if (r != EXIT_DONE || !request.node)
                 return r;
-        if (member_bool(answer.node, "dir")) {
+        if (member_bool(request.node, "dir")) {
                 fprintf(stderr, "%s: is a directory; fleetctl kv ls %s\n", args[0], args[0]);
                 return EXIT_FAILED;
         }
-        (void) output_line(member_text(answer.node, "value"));
+        (void) output_line(member_text(request.node, "value"));
         return EXIT_DONE;
 }
 
@@ -261,7 +258,6 @@ static int ls_in_pages(Client *c, const char *key) {
 
 static int kv_ls(Client *c, char **args, size_t n) {
         _cleanup_kv_request_ KvRequest request = { .method = "GET" };
-        _cleanup_kv_answer_ KvAnswer answer = {};
         int r;
 
         if (n > 1)
@@ -277,11 +273,11 @@ static int kv_ls(Client *c, char **args, size_t n) {
                 text_append(&request.path, "&recursive=true");
         if (c->options.quorum)
                 text_append(&request.path, "&quorum=true");
-        r = kv_run(c, &request, &answer);
-        if (r != EXIT_DONE || !answer.node)
+        r = kv_run(c, &request);
+        if (r != EXIT_DONE || !request.node)
                 return r;
-        r = member_bool(answer.node, "dir") ? print_names(answer.node, c->options.recursive, 0) :
-                                              output_line(member_text(answer.node, "key"));
+        r = member_bool(request.node, "dir") ? print_names(request.node, c->options.recursive, 0) :
+                                               output_line(member_text(request.node, "key"));
         return r < 0 && !output_has_failed() ? client_fail(r, NULL) : EXIT_DONE;
 }
 
@@ -289,7 +285,6 @@ static int kv_ls(Client *c, char **args, size_t n) {
 
 static int kv_set(Client *c, char **args, size_t n) {
         _cleanup_kv_request_ KvRequest request = { .method = "PUT" };
-        _cleanup_kv_answer_ KvAnswer answer = {};
         _cleanup_free_ char *piped = NULL;
         const Options *o = &c->options;
         const char *file = o->file ?: "-", *value = args[n - 1];
@@ -321,7 +316,7 @@ static int kv_set(Client *c, char **args, size_t n) {
                 kv_add_field(&request.form, "prevValue", o->swap_with_value);
         if (o->swap_with_index > 0)
                 kv_add_number(&request.form, "prevIndex", o->swap_with_index);
-        r = kv_run(c, &request, &answer);
+        r = kv_run(c, &request);
         if (r == EXIT_DONE && !json && text_is_plain(value, size))
                 (void) output_line(value);
         return r;
@@ -331,7 +326,6 @@ static int kv_set(Client *c, char **args, size_t n) {
 static int kv_mk(Client *c, char **args, size_t n) {
         const Options *o = &c->options;
         _cleanup_kv_request_ KvRequest request = { .method = o->in_order ? "POST" : "PUT" };
-        _cleanup_kv_answer_ KvAnswer answer = {};
         int r;
 
         if (n < 1 || n > 2 || (o->dir && n > 1))
@@ -345,9 +339,9 @@ static int kv_mk(Client *c, char **args, size_t n) {
                 kv_add_number(&request.form, "ttl", o->ttl);
         if (!o->in_order)
                 kv_add_field(&request.form, "prevExist", "false");
-        r = kv_run(c, &request, &answer);
-        if (r == EXIT_DONE && answer.node && (o->in_order || !o->dir))
-                (void) output_line(member_text(answer.node, o->in_order ? "key" : "value"));
+        r = kv_run(c, &request);
+        if (r == EXIT_DONE && request.node && (o->in_order || !o->dir))
+                (void) output_line(member_text(request.node, o->in_order ? "key" : "value"));
         return r;
 }
 

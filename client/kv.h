@@ -14,19 +14,16 @@ typedef struct KvRequest {
         const char *method;
         Text path;
         Text form; /* empty: no body */
-} KvRequest;
 
-typedef struct KvAnswer {
+        /* The answer to the last kv_send() or kv_run(): */
         JsonValue *root;       /* owned */
         const JsonValue *node; /* borrows from 'root'; NULL: printed */
         uint64_t index;        /* of the store */
         uint64_t code;         /* of etcd, for an error answer; 0: none */
-} KvAnswer;
+} KvRequest;
 
 void kv_request_done(KvRequest *q);
-void kv_answer_done(KvAnswer *a);
 #define _cleanup_kv_request_ _cleanup_(kv_request_done)
-#define _cleanup_kv_answer_  _cleanup_(kv_answer_done)
 
 /* Append the path of a key, or a field of the form. */
 void kv_append_key(Text *t, const char *key);
@@ -34,13 +31,13 @@ void kv_add_field(Text *form, const char *name, const char *value);
 void kv_add_bytes(Text *form, const char *name, const void *bytes, size_t size);
 void kv_add_number(Text *form, const char *name, uint64_t value);
 
-/* Send a request. An error answer is -EREMOTEIO (-EBUSY for status 503) with etcd's code in ret->code and its
+/* Send a request. An error answer is -EREMOTEIO (-EBUSY for status 503) with etcd's code in q->code and its
  * message in 'err'. Other errors: no answer. */
-int kv_send(Client *c, const KvRequest *q, KvAnswer *ret, Error *err);
+int kv_send(Client *c, KvRequest *q, Error *err);
 
 /* Send a request for a verb. Return an exit status; errors are printed. With --output=json print the answer.
  */
-int kv_run(Client *c, const KvRequest *q, KvAnswer *ret);
+int kv_run(Client *c, KvRequest *q);
 
 int kv_exec_watch(Client *c, char **args, size_t n);
 

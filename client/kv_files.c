@@ -217,7 +217,6 @@ typedef struct Importing {
 /* Set a key, or with 'value' NULL create a directory unless it exists. */
 static int import_key(Importing *im, const char *path, size_t path_size, const void *value, size_t size) {
         _cleanup_kv_request_ KvRequest request = { .method = "PUT" };
-        _cleanup_kv_answer_ KvAnswer answer = {};
         int r;
 
         text_append(&request.path, "/v2/keys");
@@ -231,8 +230,8 @@ static int import_key(Importing *im, const char *path, size_t path_size, const v
                 kv_add_field(&request.form, "prevExist", "false");
         }
         kv_add_field(&request.form, "noValueOnSuccess", "true");
-        r = kv_send(im->client, &request, &answer, &im->err);
-        if (r == -EREMOTEIO && !value && answer.code == CODE_EXISTS)
+        r = kv_send(im->client, &request, &im->err);
+        if (r == -EREMOTEIO && !value && request.code == CODE_EXISTS)
                 return 0;
         im->n += r == 0;
         return r < 0 ? error_prefix(&im->err, r, "%s/%.*s", im->base, (int) path_size, path) : 0;

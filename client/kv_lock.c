@@ -62,7 +62,6 @@ static uint64_t lock_due_ms(const Lock *lock) {
 /* Refresh the key. Return false if the lock, or the place in the queue, is lost. */
 static bool lock_refresh(Lock *lock) {
         _cleanup_kv_request_ KvRequest request = { .method = "PUT" };
-        _cleanup_kv_answer_ KvAnswer answer = {};
         Error err = {};
         int r;
 
@@ -79,11 +78,11 @@ static bool lock_refresh(Lock *lock) {
         kv_add_field(&request.form, "prevExist", "true");
         kv_add_number(&request.form, "ttl", lock->ttl);
         connection_limit(lock->client->connection, lock_stop_ms(lock) - lock->asked_ms);
-        r = kv_send(lock->client, &request, &answer, &err);
+        r = kv_send(lock->client, &request, &err);
         connection_limit(lock->client->connection, 0);
         if (r == 0)
                 lock->refreshed_ms = lock->asked_ms;
-        else if ((r == -EREMOTEIO && answer.code == CODE_NOT_FOUND) || now_ms() >= lock_stop_ms(lock)) {
+        else if ((r == -EREMOTEIO && request.code == CODE_NOT_FOUND) || now_ms() >= lock_stop_ms(lock)) {
                 client_note("lock lost: %s", error_text(&err, r));
                 lock->lost = true;
         }
@@ -124,7 +123,6 @@ static bool lock_interrupted(Lock *lock, uint64_t wait_ms) {
 
 static int lock_queue(Lock *lock) {
         _cleanup_kv_request_ KvRequest request = { .method = "POST" };
-        _cleanup_kv_answer_ KvAnswer answer = {};
         char host[HOST_NAME_MAX] = "", holder[HOST_NAME_MAX + 32];
         Error err = {};
         int r;
@@ -135,7 +133,7 @@ static int lock_queue(Lock *lock) {
         kv_add_field(&request.form, "value", holder);
         kv_add_number(&request.form, "ttl", lock->ttl);
         lock->refreshed_ms = lock->asked_ms = now_ms();
-        r = kv_send(lock->client, &request, &answer, &err);
+        r = kv_send(lock->client, &request, &err);
         if (r < 0) {
                 (void) client_fail_after(r, &err, "Error:  ");
                 if (r == -EINTR || r == -ETIMEDOUT || r == -ECONNRESET)
@@ -143,7 +141,7 @@ static int lock_queue(Lock *lock) {
                                     (unsigned long long) lock->ttl);
                 return EXIT_FAILED;
         }
-        text_append(&lock->key, member_text(answer.node, "key"));
+        text_append(&lock->key, member_text(request.node, "key"));
         if (lock->key.error < 0)
                 return client_fail(lock->key.error, NULL);
         if (lock->key.size == 0)
@@ -155,7 +153,6 @@ static int lock_queue(Lock *lock) {
  * *ret_index. */
 static int lock_read_queue(Lock *lock, Text *before, uint64_t *ret_index, Error *err) {
         _cleanup_kv_request_ KvRequest request = { .method = "GET" };
-        _cleanup_kv_answer_ KvAnswer answer = {};
         const JsonValue *nodes;
         bool seen = false;
         int r;
@@ -163,11 +160,11 @@ static int lock_read_queue(Lock *lock, Text *before, uint64_t *ret_index, Error 
         text_clear(before);
         kv_append_key(&request.path, lock->directory.chars);
         text_append(&request.path, "?sorted=true&quorum=true");
-        r = kv_send(lock->client, &request, &answer, err);
-        *ret_index = answer.index;
+        r = kv_send(lock->client, &request, err);
+        *ret_index = request.index;
         if (r < 0)
                 return r;
-        nodes = json_value_member(answer.node, "nodes");
+        nodes = json_value_member(request.node, "nodes");
         for (size_t i = 0; i < json_value_count(nodes) && !seen; i++) {
                 const char *key = member_text(json_value_item(nodes, i), "key");
 
@@ -200,9 +197,7 @@ static bool lock_wait(Lock *lock, const char *before, uint64_t index) {
 
         kv_append_key(&path, before);
         text_printf(&path, "?wait=true&waitIndex=%llu", (unsigned long long) index + 1);
-        r = path.error < 0 ?
-                    path.error :
-                    stream_new(lock->client->connection, path.chars, on_gone, &changed, &stream, &err);
+        r = stream_new(lock->client->connection, client_path(&path), on_gone, &changed, &stream, &err);
         while (r >= 0 && !changed) {
                 r = stream_wait(stream, REFRESH_MS, &err);
                 if (lock_interrupted(lock, 0) || !lock_refresh_if_due(lock))
@@ -235,13 +230,12 @@ static int lock_acquire(Lock *lock) {
 
 static void lock_release(Lock *lock) {
         _cleanup_kv_request_ KvRequest request = { .method = "DELETE" };
-        _cleanup_kv_answer_ KvAnswer answer = {};
         Error err = {};
         int r;
 
         kv_append_key(&request.path, lock->key.chars);
-        r = kv_send(lock->client, &request, &answer, &err);
-        if (r < 0 && answer.code != CODE_NOT_FOUND)
+        r = kv_send(lock->client, &request, &err);
+        if (r < 0 && request.code != CODE_NOT_FOUND)
                 client_note("Failed to release the lock, it expires in %llu s: %s",
                             (unsigned long long) lock->ttl, error_text(&err, r));
 }

@@ -145,17 +145,14 @@ static int remove_leaves(Client *c, const char *key, Error *err) {
 }
 
 /* Remove a directory. Retry while the server is busy: such a request had no effect. */
-static int remove_below(Client *c, const char *key, const KvRequest *request, uint64_t *ret_code,
-                        Error *err) {
+static int remove_below(Client *c, const char *key, KvRequest *request, Error *err) {
         bool in_parts = false;
         int r;
 
         for (unsigned in_vain = 0; in_vain < ATTEMPTS_MAX; in_vain++) {
-                _cleanup_kv_answer_ KvAnswer answer = {};
 
-                r = kv_send(c, request, &answer, err);
-                *ret_code = answer.code;
-                if (r == -EREMOTEIO && answer.code == CODE_TOO_MANY) {
+                r = kv_send(c, request, err);
+                if (r == -EREMOTEIO && request->code == CODE_TOO_MANY) {
                         if (in_parts)
                                 (void) usleep(PAUSE_US);
                         in_parts = true;
@@ -174,10 +171,8 @@ static int remove_below(Client *c, const char *key, const KvRequest *request, ui
 
 int kv_rm(Client *c, char **args, size_t n) {
         _cleanup_kv_request_ KvRequest request = { .method = "DELETE" };
-        _cleanup_kv_answer_ KvAnswer answer = {};
         _cleanup_text_ Text query = {};
         const Options *o = &c->options;
-        uint64_t code = 0;
         Error err = {};
         int r;
 
@@ -197,12 +192,12 @@ int kv_rm(Client *c, char **args, size_t n) {
         if (query.error < 0)
                 return client_fail(query.error, NULL);
         if (o->recursive && !o->with_value && o->with_index == 0 && !streq(o->output, "json")) {
-                r = remove_below(c, args[0], &request, &code, &err);
+                r = remove_below(c, args[0], &request, &err);
                 if (r >= 0)
                         return EXIT_DONE;
-                if (r != -EREMOTEIO || code >= 200)
+                if (r != -EREMOTEIO || request.code >= 200)
                         return client_fail(r, &err);
                 /* The first request had no effect; the second one prints the error of etcdctl. */
         }
-        return kv_run(c, &request, &answer);
+        return kv_run(c, &request);
 }
