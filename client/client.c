@@ -120,10 +120,7 @@ int client_request(Client *c, const char *method, const char *path, const Text *
         _cleanup_reply_ Reply reply = {};
         int r;
 
-        if (!path || (json && json->error < 0))
-                return -ENOMEM;
-        r = connection_request(c->connection, method, path, "application/json", json ? json->chars : NULL,
-                               &reply, err);
+        r = connection_request(c->connection, method, path, "application/json", json, &reply, err);
         if (r < 0)
                 return r;
 
@@ -306,10 +303,7 @@ static int unit_request(Client *c, const char *method, const char *name, const T
 
         text_append(&path, "/fleet/v1/units/");
         append_escaped(&path, name, false);
-        if (path.error < 0 || (json && json->error < 0))
-                return -ENOMEM;
-        r = connection_request(c->connection, method, path.chars, "application/json",
-                               json ? json->chars : NULL, ret, err);
+        r = connection_request(c->connection, method, client_path(&path), "application/json", json, ret, err);
         if (r < 0 || ret->status == 404)
                 return r;
         return reply_check(ret, err);
@@ -356,10 +350,8 @@ static int post_batch(Client *c, const ApiUnit *units, size_t n, bool *ret_known
         int r;
 
         api_units_page_write(&body, units, n, NULL);
-        if (body.error < 0)
-                return body.error;
-        r = connection_request(c->connection, "POST", "/fleet/v1/batch", "application/json", body.chars,
-                               &reply, err);
+        r = connection_request(c->connection, "POST", "/fleet/v1/batch", "application/json", &body, &reply,
+                               err);
         if (r < 0)
                 return r;
         *ret_known = reply.status != 404 && reply.status != 405;

@@ -124,6 +124,8 @@ static void set_text(CURL *easy, CURLoption option, const char *value) {
 static int easy_set_up(Connection *c, CURL *easy, const char *method, const char *path, Reply *reply) {
         _cleanup_text_ Text url = {};
 
+        if (!path)
+                return -ENOMEM;
         text_printf(&url, "%s%s", c->base, path);
         if (url.error < 0)
                 return url.error;
@@ -253,7 +255,7 @@ static int on_progress(void *userdata, curl_off_t to_receive, curl_off_t receive
 }
 
 int connection_request(Connection *c, const char *method, const char *path, const char *type,
-                       const char *body, Reply *ret, Error *err) {
+                       const Text *body, Reply *ret, Error *err) {
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text header = {};
         struct curl_slist *headers = NULL;
@@ -262,16 +264,16 @@ int connection_request(Connection *c, const char *method, const char *path, cons
         CURLcode code;
 
         curl_easy_reset(c->easy);
-        if (easy_set_up(c, c->easy, method, path, &reply) < 0)
+        if ((body && body->error < 0) || easy_set_up(c, c->easy, method, path, &reply) < 0)
                 return -ENOMEM;
-        if (body) {
+        if (body && body->chars) {
                 text_printf(&header, "Content-Type: %s", type);
                 headers = header.error < 0 ? NULL : curl_slist_append(NULL, header.chars);
                 if (!headers)
                         return -ENOMEM;
                 (void) curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, headers);
-                (void) curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) strlen(body));
-                (void) curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, body);
+                (void) curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) body->size);
+                (void) curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, body->chars);
         }
         (void) curl_easy_setopt(c->easy, CURLOPT_TIMEOUT_MS, (long) limit_ms);
         (void) curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, on_body);
@@ -349,7 +351,7 @@ static int stream_open(Connection *c, const char *method, const char *path, Stre
                        Stream **ret, Error *err) {
         _cleanup_stream_ Stream *s = NEW0(Stream, 1);
 
-        if (!s || !path)
+        if (!s)
                 return -ENOMEM;
         *s = (Stream) { .connection = c, .line = line, .userdata = userdata };
         s->easy = curl_easy_init();

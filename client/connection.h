@@ -41,10 +41,10 @@ typedef struct Reply {
 void reply_done(Reply *reply);
 #define _cleanup_reply_ _cleanup_(reply_done)
 
-/* Send one request. 'body' of the media type 'type' may be NULL. Return 0 for any answer, also for an error
- * answer: see reply_check(). */
+/* Send one request. 'path' NULL is -ENOMEM. 'body' of the media type 'type' may be NULL or empty. Return 0
+ * for any answer, also for an error answer: see reply_check(). */
 int connection_request(Connection *c, const char *method, const char *path, const char *type,
-                       const char *body, Reply *ret, Error *err);
+                       const Text *body, Reply *ret, Error *err);
 
 /* Limit later requests to 'limit_ms' below their timeout; 0 removes the limit. */
 void connection_limit(Connection *c, uint64_t limit_ms);

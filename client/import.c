@@ -61,9 +61,7 @@ static int read_directory(Client *c, Fleet *f, const char *name, JsonValue **ret
         text_append(&path, "/v2/keys/");
         append_escaped(&path, prefix + (*prefix == '/'), true);
         text_printf(&path, "%s%s?recursive=true&quorum=true", ends_with(prefix, "/") ? "" : "/", name);
-        if (path.error < 0)
-                return path.error;
-        r = connection_request(f->etcd, "GET", path.chars, NULL, NULL, &reply, err);
+        r = connection_request(f->etcd, "GET", client_path(&path), NULL, NULL, &reply, err);
         if (r < 0)
                 return error_prefix(err, r, "etcd");
         if (reply.status == 404)

@@ -204,9 +204,7 @@ int verb_why(Client *c, char **args, size_t n) {
                         return client_fail(-ENOMEM, NULL);
                 text_append(&path, "/fleet/v1/why/");
                 append_escaped(&path, name, false);
-                r = path.error < 0 ?
-                            path.error :
-                            connection_request(c->connection, "GET", path.chars, NULL, NULL, &reply, &err);
+                r = connection_request(c->connection, "GET", client_path(&path), NULL, NULL, &reply, &err);
                 if (r < 0)
                         return client_fail(r, &err);
                 if (reply.status == 404) {

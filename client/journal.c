@@ -209,8 +209,7 @@ static int merge_open(Client *c, Merge *m, const char *name, const Listing *mach
                 *s = (Source) { .merge = m };
                 journal_path(c, name, machines->machines[i].id,
                              m->format == FORMAT_SHORT ? "short-unix" : c->options.journal_output, &path);
-                r = path.error < 0 ? path.error :
-                                     stream_new(c->connection, path.chars, on_answer, s, &s->stream, err);
+                r = stream_new(c->connection, client_path(&path), on_answer, s, &s->stream, err);
                 if (r < 0)
                         return r;
         }

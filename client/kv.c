@@ -76,11 +76,10 @@ static bool is_success(const Reply *reply) {
 
 static int kv_connect(Client *c, KvRequest *q, Reply *ret, Error *err) {
         q->root = json_value_free(q->root);
+        q->node = NULL;
         q->code = 0;
-        if (q->path.error < 0 || q->form.error < 0)
-                return -ENOMEM;
-        return connection_request(c->connection, q->method, q->path.chars,
-                                  "application/x-www-form-urlencoded", q->form.chars, ret, err);
+        return connection_request(c->connection, q->method, client_path(&q->path),
+                                  "application/x-www-form-urlencoded", &q->form, ret, err);
 }
 
 int kv_run(Client *c, KvRequest *q) {

@@ -24,7 +24,7 @@ typedef struct Part {
                 size_t size;
                 bool dir;
         } nodes[PART_MAX];
-        size_t n, max;
+        size_t n;
         bool more;
 } Part;
 
@@ -38,7 +38,7 @@ static int part_add(void *userdata, const KvListed *node) {
         Part *part = userdata;
         char *key;
 
-        if (part->n == part->max) {
+        if (part->n == PART_MAX) {
                 part->more = true;
                 return -ECANCELED;
         }
@@ -91,12 +91,10 @@ static int remove_part(Client *c, const Part *part, size_t *max, Error *err) {
         size_t n = write_leaves(part, *max, &body);
         int r;
 
-        if (body.error < 0)
-                return body.error;
         if (n == 0)
                 return 0;
-        r = connection_request(c->connection, "POST", "/fleet/v1/kv/txn", "application/json", body.chars,
-                               &reply, err);
+        r = connection_request(c->connection, "POST", "/fleet/v1/kv/txn", "application/json", &body, &reply,
+                               err);
         if (r < 0)
                 return r;
         switch (reply.status) {
@@ -120,7 +118,7 @@ static int remove_part(Client *c, const Part *part, size_t *max, Error *err) {
 
 /* Remove leaves until the rest fits into one list; the request of the caller removes the rest. */
 static int remove_leaves(Client *c, const char *key, Error *err) {
-        Part part = { .max = PART_MAX };
+        Part part = {};
         size_t max = PART_MAX, in_vain = 0;
         bool busy;
         int r = 0;

@@ -40,9 +40,7 @@ int kv_value(Client *c, const char *key, Reply *ret, Error *err) {
         kv_append_clean(&path, key, true);
         if (c->options.quorum)
                 text_append(&path, "?quorum=true");
-        if (path.error < 0)
-                return path.error;
-        r = connection_request(c->connection, "GET", path.chars, NULL, NULL, ret, err);
+        r = connection_request(c->connection, "GET", client_path(&path), NULL, NULL, ret, err);
         if (r < 0)
                 return r;
         return ret->status == 200 ? 0 : -ENODATA;
@@ -189,24 +187,23 @@ static int print_change(const JsonValue *change) {
 int kv_txn(Client *c, char **args, size_t n) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_reply_ Reply reply = {};
-        _cleanup_free_ char *text = NULL;
+        _cleanup_text_ Text body = {};
         const JsonValue *writes;
         Error err = {};
-        size_t size;
         int r;
 
         if (n > 1)
                 return client_usage("kv txn: expected a JSON file; without one, stdin is read");
-        r = kv_read_file(n > 0 ? args[0] : "-", TXN_SIZE_MAX, &text, &size);
+        r = kv_read_file(n > 0 ? args[0] : "-", TXN_SIZE_MAX, &body.chars, &body.size);
         if (r < 0) {
                 client_note("Failed to read %s: %s", n > 0 ? args[0] : "stdin", strerror(-r));
                 return EXIT_FAILED;
         }
-        if (memchr(text, 0, size)) {
+        if (memchr(body.chars, 0, body.size)) {
                 client_note("a NUL byte is not valid in JSON; write such a value in base64 as \"value64\"");
                 return EXIT_FAILED;
         }
-        r = connection_request(c->connection, "POST", "/fleet/v1/kv/txn", "application/json", text, &reply,
+        r = connection_request(c->connection, "POST", "/fleet/v1/kv/txn", "application/json", &body, &reply,
                                &err);
         if (r < 0)
                 return client_fail(r, &err);

@@ -67,9 +67,7 @@ int unit_status_print(Client *c, const char *method, const Text *path, const cha
         Error err = {};
         int r;
 
-        if (path->error < 0)
-                return client_fail(path->error, NULL);
-        r = connection_follow(c->connection, method, path->chars, print_line, &status, NULL, &err);
+        r = connection_follow(c->connection, method, client_path(path), print_line, &status, NULL, &err);
         if (r < 0)
                 return output_has_failed() ? EXIT_FAILED :
                                              client_fail_after(r, &err, "Error retrieving unit %s: ", name);
