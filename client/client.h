@@ -27,8 +27,9 @@ typedef struct Verb {
         unsigned groups;       /* of flags */
         const char *arguments; /* "UNIT..." and "FILE..." require at least one */
         const char *summary;
-        const char *description;                      /* lines, or NULL */
-        int (*run)(Client *c, char **args, size_t n); /* returns the exit status of the program */
+        const char *description; /* lines, or NULL */
+        /* Return the exit status of the program, or a negative errno; then its message is printed. */
+        int (*run)(Client *c, char **args, size_t n, Error *err);
 } Verb;
 
 struct Client {
@@ -150,65 +151,66 @@ void append_machine_legend(Text *t, const Listing *machines, const char *id, boo
 /* Append the hostname, or the first 8 characters of the ID. */
 void append_machine_name(Text *t, const Listing *machines, const char *id);
 
-/* -- Verbs: each returns the exit status of the program. Verbs that share a function differ by c->verb. -- */
+/* -- Verbs, see Verb.run(). Those that share a function differ by c->verb. -- */
 
 /* Return the verb of that name, or the only one that begins with it; 'verbs' ends with an empty row. */
 const Verb *verb_find(const Verb *verbs, const char *name);
 const char *verb_nearest(const Verb *verbs, const char *name); /* "did you mean"; NULL: none is similar */
 
 /* client/cluster.c */
-int verb_cluster(Client *c, char **args, size_t n);
+int verb_cluster(Client *c, char **args, size_t n, Error *err);
 
 /* client/control.c */
-int verb_raise(Client *c, char **args, size_t n); /* load, start */
-int verb_lower(Client *c, char **args, size_t n); /* stop, unload */
-int verb_destroy(Client *c, char **args, size_t n);
-int verb_restart(Client *c, char **args, size_t n);
+int verb_raise(Client *c, char **args, size_t n, Error *err); /* load, start */
+int verb_lower(Client *c, char **args, size_t n, Error *err); /* stop, unload */
+int verb_destroy(Client *c, char **args, size_t n, Error *err);
+int verb_restart(Client *c, char **args, size_t n, Error *err);
 
 /* client/directory.c */
-int verb_directory(Client *c, char **args, size_t n);
+int verb_directory(Client *c, char **args, size_t n, Error *err);
 
 /* client/edit.c */
-int verb_diff(Client *c, char **args, size_t n);
-int verb_edit(Client *c, char **args, size_t n);
+int verb_diff(Client *c, char **args, size_t n, Error *err);
+int verb_edit(Client *c, char **args, size_t n, Error *err);
 
 /* client/events.c */
-int verb_events(Client *c, char **args, size_t n);
+int verb_events(Client *c, char **args, size_t n, Error *err);
 
 /* Append the latest changes in the presence of machines within an hour, oldest first: "12:04:11 beta is lost
  * 12:09:40 beta is up". Nothing is appended without any, or if the daemon does not answer. */
 void events_append_recent(Client *c, const Listing *machines, Text *ret);
 
 /* client/files.c */
-int verb_submit(Client *c, char **args, size_t n);
-int verb_cat(Client *c, char **args, size_t n);
+int verb_submit(Client *c, char **args, size_t n, Error *err);
+int verb_cat(Client *c, char **args, size_t n, Error *err);
 
 /* client/import.c */
-int verb_import(Client *c, char **args, size_t n);
+int verb_import(Client *c, char **args, size_t n, Error *err);
 
 /* client/inspect.c */
-int verb_verify(Client *c, char **args, size_t n);
-int verb_plan(Client *c, char **args, size_t n);
-int verb_why(Client *c, char **args, size_t n);
+int verb_verify(Client *c, char **args, size_t n, Error *err);
+int verb_plan(Client *c, char **args, size_t n, Error *err);
+int verb_why(Client *c, char **args, size_t n, Error *err);
 
 /* client/journal.c */
-int verb_journal(Client *c, char **args, size_t n);
+int verb_journal(Client *c, char **args, size_t n, Error *err);
 
 /* client/kv.c */
-int verb_kv(Client *c, char **args, size_t n);
+int verb_kv(Client *c, char **args, size_t n, Error *err);
 extern const Verb kv_verbs[]; /* below "kv"; ends with an empty row */
 
 /* client/list.c: list-machines, list-units, list-unit-files */
-int verb_list(Client *c, char **args, size_t n);
+int verb_list(Client *c, char **args, size_t n, Error *err);
 
 /* client/overview.c: status without arguments. Print the cluster, its problems first, and return EXIT_FAILED
  * if there are any. */
-int overview(Client *c);
+int overview(Client *c, Error *err);
 
 /* client/ssh.c */
-int verb_ssh(Client *c, char **args, size_t n);
-int verb_fd_forward(Client *c, char **args, size_t n);
+int verb_ssh(Client *c, char **args, size_t n, Error *err);
+int verb_fd_forward(Client *c, char **args, size_t n, Error *err);
 
 /* client/unit_status.c */
-int verb_remote(Client *c, char **args, size_t n); /* status, show, list-dependencies, reload, kill, ... */
-int verb_is(Client *c, char **args, size_t n);     /* is-active, is-failed */
+int verb_remote(Client *c, char **args, size_t n,
+                Error *err); /* status, show, list-dependencies, reload, kill, ... */
+int verb_is(Client *c, char **args, size_t n, Error *err); /* is-active, is-failed */

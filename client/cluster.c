@@ -76,11 +76,10 @@ static int cluster_print(const JsonValue *root) {
 
 /* -- cluster level, cluster stop-waiting -- */
 
-static int cluster_level(Client *c, const JsonValue *root, char **args, size_t n) {
+static int cluster_level(Client *c, const JsonValue *root, char **args, size_t n, Error *err) {
         unsigned long long current = member_number(root, "level");
         _cleanup_text_ Text effect = {}, body = {};
         uint64_t next = 0;
-        Error err = {};
         int r;
 
         if (n == 0) {
@@ -98,20 +97,19 @@ static int cluster_level(Client *c, const JsonValue *root, char **args, size_t n
                 current, (unsigned long long) next);
         text_printf(&body, "{\"level\":%llu}", (unsigned long long) next);
         if (effect.error < 0)
-                return client_fail(-ENOMEM, NULL);
+                return -ENOMEM;
         if (next > current && !client_confirm(c, effect.chars, "Raise it?"))
                 return EXIT_FAILED;
-        r = client_request(c, "PUT", "/fleet/v1/cluster/level", &body, NULL, &err);
+        r = client_request(c, "PUT", "/fleet/v1/cluster/level", &body, NULL, err);
         if (r < 0)
-                return client_fail_after(r, &err, "Failed to raise the feature level: ");
+                return client_fail_after(r, err, "Failed to raise the feature level: ");
         printf("Feature level %llu\n", (unsigned long long) next);
         return EXIT_DONE;
 }
 
-static int cluster_stop_waiting(Client *c, const JsonValue *root, char **args, size_t n) {
+static int cluster_stop_waiting(Client *c, const JsonValue *root, char **args, size_t n, Error *err) {
         const JsonValue *awaited = json_value_member(root, "waitsFor");
         _cleanup_text_ Text effect = {};
-        Error err = {};
         int r;
 
         if (n > 0)
@@ -125,12 +123,12 @@ static int cluster_stop_waiting(Client *c, const JsonValue *root, char **args, s
                     ": running units not reported. The cluster starts their units on other hosts. If "
                     "these hosts still run, the units run twice.");
         if (effect.error < 0)
-                return client_fail(-ENOMEM, NULL);
+                return -ENOMEM;
         if (!client_confirm(c, effect.chars, "Stop waiting?"))
                 return EXIT_FAILED;
-        r = client_request(c, "DELETE", "/fleet/v1/cluster/adopting", NULL, NULL, &err);
+        r = client_request(c, "DELETE", "/fleet/v1/cluster/adopting", NULL, NULL, err);
         if (r < 0)
-                return client_fail_after(r, &err, "Failed to stop waiting: ");
+                return client_fail_after(r, err, "Failed to stop waiting: ");
         puts("The cluster waits for no host");
         return EXIT_DONE;
 }
@@ -142,14 +140,13 @@ static int cluster_read(Client *c, Reply *ret, JsonValue **ret_root, Error *err)
         return r < 0 ? r : json_value_parse(ret->body.chars, ret->body.size, ret_root, err);
 }
 
-int verb_cluster(Client *c, char **args, size_t n) {
+int verb_cluster(Client *c, char **args, size_t n, Error *err) {
         static const struct {
                 const char *name;
-                int (*run)(Client *c, const JsonValue *root, char **args, size_t n);
+                int (*run)(Client *c, const JsonValue *root, char **args, size_t n, Error *err);
         } verbs[] = { { "level", cluster_level }, { "stop-waiting", cluster_stop_waiting } };
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_reply_ Reply reply = {};
-        Error err = {};
         size_t which = 0;
         int r;
 
@@ -160,14 +157,14 @@ int verb_cluster(Client *c, char **args, size_t n) {
                         args[0]);
                 return EXIT_USAGE;
         }
-        r = cluster_read(c, &reply, &root, &err);
+        r = cluster_read(c, &reply, &root, err);
         if (r < 0)
-                return client_fail_after(r, &err, "Failed to read the state of the cluster: ");
+                return client_fail_after(r, err, "Failed to read the state of the cluster: ");
         if (n > 0)
-                return verbs[which].run(c, root, args + 1, n - 1);
+                return verbs[which].run(c, root, args + 1, n - 1, err);
         if (streq(c->options.output, "json"))
                 (void) output_text(reply.body.chars, reply.body.size);
         else
                 r = cluster_print(root);
-        return r < 0 ? client_fail(r, NULL) : EXIT_DONE;
+        return r;
 }

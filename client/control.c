@@ -182,7 +182,7 @@ static int raise_targets(Client *c, const FoundUnits *found, TargetState target,
         return 0;
 }
 
-int verb_raise(Client *c, char **args, size_t n) {
+int verb_raise(Client *c, char **args, size_t n, Error *err) {
         bool start = streq(c->verb->name, "start");
         const char *what = start ? "Error starting units: " : "Error loading units: ";
         WaitRequest request = { .goal = start ? WAIT_RUNNING : WAIT_STATE,
@@ -191,46 +191,44 @@ int verb_raise(Client *c, char **args, size_t n) {
         _cleanup_(found_done) FoundUnits found = {};
         _cleanup_free_ uint64_t *before_ms = NULL;
         _cleanup_progress_ Progress *progress = NULL;
-        Error err = {};
         int r;
 
-        r = files_submit(c, args, n, request.target, &found.names);
+        r = files_submit(c, args, n, request.target, &found.names, err);
         if (r != EXIT_DONE)
                 return r;
 
         before_ms = NEW0(uint64_t, found.names.n + 1);
         if (!before_ms)
-                return client_fail(-ENOMEM, NULL);
-        r = found_read(c, &found, true, &err);
+                return -ENOMEM;
+        r = found_read(c, &found, true, err);
         if (r < 0)
-                return client_fail_after(r, &err, "%s", what);
-        r = raise_targets(c, &found, request.target, &waiting, before_ms, &err);
+                return client_fail_after(r, err, "%s", what);
+        r = raise_targets(c, &found, request.target, &waiting, before_ms, err);
         if (r < 0)
-                return client_fail_after(r, &err, "%s", what);
+                return client_fail_after(r, err, "%s", what);
 
         if (c->options.wait)
                 request.goal = WAIT_ENDED;
         request.names = &waiting;
         request.before_ms = before_ms;
         request.progress = progress = progress_new(&waiting);
-        r = wait_for(c, &request, &err);
-        return r < 0 ? fail_wait(r, progress, &err) : EXIT_DONE;
+        r = wait_for(c, &request, err);
+        return r < 0 ? fail_wait(r, progress, err) : EXIT_DONE;
 }
 
 /* -- stop, unload -- */
 
 /* Read the units among the arguments that exist, in order. Return an exit status; errors are printed. */
-static int find_units(Client *c, char **args, size_t n, FoundUnits *ret) {
+static int find_units(Client *c, char **args, size_t n, FoundUnits *ret, Error *err) {
         size_t kept = 0;
-        Error err = {};
         int r;
 
         r = files_names(args, n, &ret->names);
         if (r < 0)
-                return client_fail(r, NULL);
-        r = found_read(c, ret, false, &err);
+                return r;
+        r = found_read(c, ret, false, err);
         if (r < 0)
-                return client_fail(r, &err);
+                return r;
         for (size_t i = 0; i < ret->n; i++)
                 if (ret->items[i].exists)
                         ret->items[kept++] = ret->items[i];
@@ -285,17 +283,16 @@ static int lower_targets(Client *c, const FoundUnits *found, TargetState target,
         return r;
 }
 
-int verb_lower(Client *c, char **args, size_t n) {
+int verb_lower(Client *c, char **args, size_t n, Error *err) {
         bool stop = streq(c->verb->name, "stop");
         WaitRequest request = { .goal = WAIT_STOPPED, .target = stop ? TARGET_LOADED : TARGET_INACTIVE };
         _cleanup_(found_done) FoundUnits found = {};
         _cleanup_names_ Names changed = {}, waiting = {};
         _cleanup_progress_ Progress *progress = NULL;
         _cleanup_text_ Text list = {};
-        Error err = {};
         int r;
 
-        r = find_units(c, args, n, &found);
+        r = find_units(c, args, n, &found, err);
         if (r != EXIT_DONE || found.n == 0)
                 return r;
 
@@ -304,23 +301,23 @@ int verb_lower(Client *c, char **args, size_t n) {
                 if (!found.items[i].global && found.items[i].current == TARGET_INACTIVE)
                         return refuse_to_stop(&found.items[i]);
 
-        r = lower_targets(c, &found, request.target, &changed, &waiting, &err);
+        r = lower_targets(c, &found, request.target, &changed, &waiting, err);
         append_names(&list, &changed);
         if (list.error < 0)
-                return client_fail(list.error, NULL);
+                return list.error;
         if (r >= 0) {
                 request.names = &waiting;
                 request.progress = progress = progress_new(&waiting);
-                r = wait_for(c, &request, &err);
+                r = wait_for(c, &request, err);
         }
 
         if (r == -EINTR)
-                return fail_wait(r, progress, &err);
+                return fail_wait(r, progress, err);
         if (r == -EREMOTEIO && client_is_interactive())
-                return client_fail(r, &err);
+                return r;
         if (r < 0) {
                 fprintf(stderr, "Failed to %s units %s. err: %s\n", c->verb->name, list.chars,
-                        error_text(&err, r));
+                        error_text(err, r));
                 return EXIT_FAILED;
         }
         if (!progress_is_possible() || c->options.no_block) /* progress lines show the result */
@@ -386,14 +383,13 @@ static int destroy_units(Client *c, const FoundUnits *found, Names *ret) {
         return status;
 }
 
-int verb_destroy(Client *c, char **args, size_t n) {
+int verb_destroy(Client *c, char **args, size_t n, Error *err) {
         _cleanup_(found_done) FoundUnits found = {};
         _cleanup_names_ Names destroyed = {};
         _cleanup_progress_ Progress *progress = NULL;
-        Error err = {};
         int r, status;
 
-        r = find_units(c, args, n, &found);
+        r = find_units(c, args, n, &found, err);
         if (r != EXIT_DONE)
                 return r;
 
@@ -402,9 +398,8 @@ int verb_destroy(Client *c, char **args, size_t n) {
         progress = c->options.no_block ? NULL : progress_new(&destroyed);
         if (!progress)
                 return wait_gone(c, &destroyed) ?: status;
-        r = wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &destroyed, .progress = progress },
-                     &err);
-        return r < 0 ? fail_wait(r, progress, &err) : status;
+        r = wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &destroyed, .progress = progress }, err);
+        return r < 0 ? fail_wait(r, progress, err) : status;
 }
 
 /* -- restart -- */
@@ -505,38 +500,37 @@ static bool can_restart(const Found *f) {
         return f->global || f->current != TARGET_INACTIVE;
 }
 
-int verb_restart(Client *c, char **args, size_t n) {
+int verb_restart(Client *c, char **args, size_t n, Error *err) {
         _cleanup_(found_done) FoundUnits found = {};
         _cleanup_names_ Names names = {}, begun = {};
         _cleanup_free_ uint64_t *before_ms = NULL;
         _cleanup_progress_ Progress *progress = NULL;
-        Error err = {};
         int r;
 
-        r = files_submit(c, args, n, TARGET_LAUNCHED, &names);
+        r = files_submit(c, args, n, TARGET_LAUNCHED, &names, err);
         if (r != EXIT_DONE)
                 return r;
-        r = find_units(c, args, n, &found);
+        r = find_units(c, args, n, &found, err);
         if (r != EXIT_DONE)
                 return r;
 
         before_ms = NEW0(uint64_t, found.n + 1);
         if (!before_ms)
-                return client_fail(-ENOMEM, NULL);
+                return -ENOMEM;
         for (size_t i = 0; i < found.n; i++) {
                 if (!can_restart(&found.items[i]))
                         fprintf(stderr, "Unable to restart unit %s in state inactive\n", found.items[i].name);
                 else if (names_add(&begun, found.items[i].name, strlen(found.items[i].name)) < 0)
-                        return client_fail(-ENOMEM, NULL);
+                        return -ENOMEM;
         }
         (void) signal(SIGHUP, SIG_IGN); /* a lost terminal must not leave a unit stopped */
         progress = progress_new(&begun);
         for (size_t i = 0, k = 0; i < found.n; i++) {
                 if (!can_restart(&found.items[i]))
                         continue;
-                r = restart_one(c, &found.items[i], progress, &err);
+                r = restart_one(c, &found.items[i], progress, err);
                 if (r < 0)
-                        return fail_restart(r, &found, i, progress, &err);
+                        return fail_restart(r, &found, i, progress, err);
                 before_ms[k++] = found.items[i].before_ms;
         }
         if (!c->options.wait)
@@ -548,6 +542,6 @@ int verb_restart(Client *c, char **args, size_t n) {
                                       .quiet = true,
                                       .progress = progress,
                                       .before_ms = before_ms },
-                     &err);
-        return r < 0 ? fail_wait(r, progress, &err) : EXIT_DONE;
+                     err);
+        return r < 0 ? fail_wait(r, progress, err) : EXIT_DONE;
 }

@@ -153,7 +153,7 @@ static int print_problems(const JsonValue *items, const Listing *machines) {
         return table_print(table, true);
 }
 
-int verb_directory(Client *c, char **args, size_t n) {
+int verb_directory(Client *c, char **args, size_t n, Error *err) {
         static const struct {
                 const char *verb, *kind;
         } resolutions[] = { { "confirm", "held" }, { "take-over", "taken" } };
@@ -163,11 +163,10 @@ int verb_directory(Client *c, char **args, size_t n) {
         _cleanup_names_ Names names = {};
         const JsonValue *items;
         Question q = {};
-        Error err = {};
         int r;
 
         if (n > 0 && files_names(args + 1, n - 1, &names) < 0)
-                return client_fail(-ENOMEM, NULL);
+                return -ENOMEM;
         for (size_t i = 0; n > 0 && i < ELEMENTS(resolutions); i++)
                 if (streq(args[0], resolutions[i].verb))
                         q = (Question) { .kind = resolutions[i].kind,
@@ -175,20 +174,20 @@ int verb_directory(Client *c, char **args, size_t n) {
                                          .n_names = names.n };
         if ((n > 0 && !q.kind) || (q.kind && streq(q.kind, "taken") && n == 1))
                 return client_usage("directory [confirm [UNIT...] | take-over UNIT...]");
-        r = client_request(c, "GET", "/fleet/v1/directory", NULL, &reply, &err);
+        r = client_request(c, "GET", "/fleet/v1/directory", NULL, &reply, err);
         if (r < 0)
-                return client_fail(r, &err);
+                return r;
         if (!q.kind && streq(c->options.output, "json")) {
                 (void) output_line(reply.body.chars);
                 return EXIT_DONE;
         }
-        r = json_value_parse(reply.body.chars, reply.body.size, &root, &err);
+        r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
         if (r < 0)
-                return client_fail(r, &err);
-        r = client_machines(c, &machines, &err);
+                return r;
+        r = client_machines(c, &machines, err);
         if (r < 0)
-                return client_fail(r, &err);
+                return r;
         items = json_value_member(root, "problems");
-        r = q.kind ? resolve(c, &q, items, &machines, &err) : print_problems(items, &machines);
-        return r < 0 ? client_fail_after(r, &err, "fleetctl: ") : EXIT_DONE;
+        r = q.kind ? resolve(c, &q, items, &machines, err) : print_problems(items, &machines);
+        return r < 0 ? client_fail_after(r, err, "fleetctl: ") : EXIT_DONE;
 }

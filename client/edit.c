@@ -116,7 +116,7 @@ static int diff_one(Client *c, const char *argument) {
                 NULL, NULL, NULL, NULL);
 }
 
-int verb_diff(Client *c, char **args, size_t n) {
+int verb_diff(Client *c, char **args, size_t n, Error *err) {
         int status = EXIT_DONE;
 
         for (size_t i = 0; i < n; i++) {
@@ -218,24 +218,23 @@ static int replace_text(Client *c, const ApiUnit *unit, const char *text, Error 
         return r;
 }
 
-static int edit_one(Client *c, const char *argument) {
+static int edit_one(Client *c, const char *argument, Error *err) {
         _cleanup_free_ char *name = unit_name_from_argument(argument), *text = NULL, *edited = NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_(draft_done) Draft draft = {};
-        Error err = {};
         int r;
 
         if (!name)
-                return client_fail(-ENOMEM, NULL);
+                return -ENOMEM;
         r = fetch(c, name, &unit, &text);
         if (r != EXIT_DONE)
                 return r;
-        r = draft_make(&draft, name, text, &err);
+        r = draft_make(&draft, name, text, err);
         if (r < 0)
-                return client_fail(r, &err);
-        r = edited_text(name, draft.path, &edited, &err);
+                return r;
+        r = edited_text(name, draft.path, &edited, err);
         if (r < 0) {
-                (void) client_fail(r, &err);
+                (void) client_fail(r, err);
                 if (r == -EINVAL)
                         draft_keep(&draft);
                 return EXIT_FAILED;
@@ -244,19 +243,19 @@ static int edit_one(Client *c, const char *argument) {
                 client_note("%s is unchanged", name);
                 return EXIT_DONE;
         }
-        r = replace_text(c, &unit, edited, &err);
+        r = replace_text(c, &unit, edited, err);
         if (r < 0) {
                 draft_keep(&draft);
-                return client_fail_after(r, &err, "Failed to change unit %s: ", name);
+                return client_fail_after(r, err, "Failed to change unit %s: ", name);
         }
         printf("Unit %s changed\n", name);
         return EXIT_DONE;
 }
 
-int verb_edit(Client *c, char **args, size_t n) {
+int verb_edit(Client *c, char **args, size_t n, Error *err) {
         int status = EXIT_DONE;
 
         for (size_t i = 0; i < n && status == EXIT_DONE; i++)
-                status = edit_one(c, args[i]);
+                status = edit_one(c, args[i], err);
         return status;
 }

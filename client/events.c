@@ -456,12 +456,11 @@ static int parse_since(const char *s, uint64_t now_ms, uint64_t *ret_ms) {
         return -EINVAL;
 }
 
-int verb_events(Client *c, char **args, size_t n) {
+int verb_events(Client *c, char **args, size_t n, Error *err) {
         const Options *o = &c->options;
         _cleanup_(events_done) Events all = {
                 .client = c, .machine = o->machine, .json = streq(o->output, "json"), .index = o->after_index
         };
-        Error err = {};
         int r;
 
         all.last = o->last;
@@ -475,10 +474,10 @@ int verb_events(Client *c, char **args, size_t n) {
                 return EXIT_USAGE;
         }
         if (patterns_read(args, n, &all.names) < 0)
-                return client_fail(-ENOMEM, NULL);
-        r = client_all_machines(c, &all.machines, &err);
+                return -ENOMEM;
+        r = client_all_machines(c, &all.machines, err);
         if (r < 0)
-                return client_fail(r, &err);
+                return r;
         follow(&all);
         if (all.status == EXIT_DONE && all.n_printed == 0 && !all.json)
                 client_note("no such event among the last 1000 changes of the cluster");

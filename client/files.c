@@ -206,7 +206,7 @@ static int read_all(Client *c, char **args, size_t n, Submissions *all) {
 
         all->items = NEW0(Submission, n + 1);
         if (!all->items)
-                return client_fail(-ENOMEM, NULL);
+                return -ENOMEM;
         for (size_t i = 0; i < n; i++) {
                 Submission *s = &all->items[all->n++];
                 Error err = {};
@@ -371,10 +371,9 @@ static int submit_all(Client *c, const Submissions *all, Names *ret_submitted, E
         return r;
 }
 
-int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Names *ret_names) {
+int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Names *ret_names, Error *err) {
         _cleanup_(submissions_done) Submissions all = {};
         _cleanup_names_ Names submitted = {};
-        Error err = {};
         int r;
 
         r = read_all(c, args, n, &all);
@@ -385,18 +384,18 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
                 Submission *s = &all.items[i];
 
                 if (ret_names && names_add(ret_names, s->name, strlen(s->name)) < 0)
-                        return client_fail(-ENOMEM, NULL);
-                r = prepare_one(c, s, replaceable, &err);
+                        return -ENOMEM;
+                r = prepare_one(c, s, replaceable, err);
                 if (r < 0) {
-                        (void) client_fail_after(r, &err, "Error creating units: ");
+                        (void) client_fail_after(r, err, "Error creating units: ");
                         if (r == -ENOENT)
                                 client_suggest_unit(c, s->name);
                         return EXIT_FAILED;
                 }
         }
-        r = submit_all(c, &all, &submitted, &err);
-        if (is_about_the_file(r, &err)) {
-                const char *message = err.message + strlen("googleapi: Error 400: ");
+        r = submit_all(c, &all, &submitted, err);
+        if (is_about_the_file(r, err)) {
+                const char *message = err->message + strlen("googleapi: Error 400: ");
                 bool named = submitted.n != 1 || starts_with(message, submitted.items[0]);
 
                 fprintf(stderr, "fleetctl: %s%s%s\nfleetctl: nothing was submitted\n",
@@ -404,31 +403,30 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
                 return EXIT_FAILED;
         }
         if (r < 0)
-                return client_fail_after(r, &err, "Error creating units: ");
+                return client_fail_after(r, err, "Error creating units: ");
 
         r = wait_for(c,
                      &(WaitRequest) { .goal = WAIT_STATE,
                                       .target = TARGET_INACTIVE,
                                       .names = &submitted,
                                       .quiet = ret_names && stdout_is_terminal() },
-                     &err);
+                     err);
         if (r == -ETIMEDOUT) {
-                fprintf(stderr, "Error waiting on unit creation: %s\n", err.message);
-                fprintf(stderr, "Error creating units: %s\n", err.message);
+                fprintf(stderr, "Error waiting on unit creation: %s\n", err->message);
+                fprintf(stderr, "Error creating units: %s\n", err->message);
                 return EXIT_FAILED;
         }
-        return r < 0 ? client_fail_after(r, &err, "Error creating units: ") : EXIT_DONE;
+        return r < 0 ? client_fail_after(r, err, "Error creating units: ") : EXIT_DONE;
 }
 
-int verb_submit(Client *c, char **args, size_t n) {
-        return files_submit(c, args, n, TARGET_INACTIVE, NULL);
+int verb_submit(Client *c, char **args, size_t n, Error *err) {
+        return files_submit(c, args, n, TARGET_INACTIVE, NULL, err);
 }
 
-int verb_cat(Client *c, char **args, size_t n) {
+int verb_cat(Client *c, char **args, size_t n, Error *err) {
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_free_ char *name = NULL;
         _cleanup_text_ Text t = {};
-        Error err = {};
         int r;
 
         if (n != 1) {
@@ -436,9 +434,9 @@ int verb_cat(Client *c, char **args, size_t n) {
                 return EXIT_FAILED;
         }
         name = unit_name_from_argument(args[0]);
-        r = name ? client_unit(c, name, &unit, &err) : -ENOMEM;
+        r = name ? client_unit(c, name, &unit, err) : -ENOMEM;
         if (r < 0)
-                return client_fail_after(r, &err, "Error retrieving Unit %s: ", name);
+                return client_fail_after(r, err, "Error retrieving Unit %s: ", name);
         if (r == 0) {
                 fprintf(stderr, "Unit %s not found\n", name);
                 client_suggest_unit(c, name);
@@ -453,7 +451,7 @@ int verb_cat(Client *c, char **args, size_t n) {
         else if (unit.file)
                 unit_file_print(unit.file, &t, NULL);
         if (t.error < 0)
-                return client_fail(t.error, NULL);
+                return t.error;
         (void) output_text(t.chars ?: "", t.size);
         return EXIT_DONE;
 }

@@ -15,8 +15,8 @@ enum {
         WRITE_MS = 10000,
 };
 
-static int verb_help(Client *c, char **args, size_t n);
-static int verb_version(Client *c, char **args, size_t n);
+static int verb_help(Client *c, char **args, size_t n, Error *err);
+static int verb_version(Client *c, char **args, size_t n, Error *err);
 
 #define WAITING                                                                                           \
         "fleetctl waits for units that are not global; --block-attempts and --no-block limit the wait.\n" \
@@ -246,7 +246,7 @@ static void print_verb_help(const Verb *v) {
         options_print(FLAGS_GLOBAL, stdout);
 }
 
-static int verb_help(Client *c, char **args, size_t n) {
+static int verb_help(Client *c, char **args, size_t n, Error *err) {
         const Verb *v;
 
         if (c->options.verbs) {
@@ -267,7 +267,7 @@ static int verb_help(Client *c, char **args, size_t n) {
         return EXIT_DONE;
 }
 
-static int verb_version(Client *c, char **args, size_t n) {
+static int verb_version(Client *c, char **args, size_t n, Error *err) {
         puts("fleetctl version " PACKAGE_VERSION);
         return EXIT_DONE;
 }
@@ -368,11 +368,10 @@ static int connect_client(Client *c, uint64_t read_ms, Error *err) {
                 &c->connection, err);
 }
 
-static int run(Client *c, char **args, size_t n) {
+static int run(Client *c, char **args, size_t n, Error *err) {
         _cleanup_names_ Names expanded = {};
         const Verb *v = c->verb;
         bool files = streq(v->arguments, "FILE...");
-        Error err = {};
         int r;
 
         if (c->options.help) {
@@ -390,9 +389,9 @@ static int run(Client *c, char **args, size_t n) {
                 fprintf(stderr, "fleetctl: --output=%s: expected json\n", c->options.output);
                 return EXIT_USAGE;
         }
-        r = connect_client(c, v->groups & FLAGS_KV ? READ_KEYS_MS : READ_MS, &err);
+        r = connect_client(c, v->groups & FLAGS_KV ? READ_KEYS_MS : READ_MS, err);
         if (r < 0) {
-                fprintf(stderr, "Unable to initialize client: %s\n", error_text(&err, r));
+                fprintf(stderr, "Unable to initialize client: %s\n", error_text(err, r));
                 return EXIT_FAILED;
         }
         if (n == 0 && v->groups & FLAGS_FLEET) {
@@ -402,9 +401,10 @@ static int run(Client *c, char **args, size_t n) {
         if (n == 0 && (files || streq(v->arguments, "UNIT...")))
                 return client_usage(files ? "expected at least one file" : "expected at least one unit");
         if (!(v->groups & (FLAGS_PATTERNS | FLAGS_PATTERNS_ALL)))
-                return v->run(c, args, n);
-        r = patterns_expand(c, args, n, v->groups & FLAGS_PATTERNS_ALL, v->groups & FLAGS_YES, &expanded);
-        return r != EXIT_DONE ? r : v->run(c, expanded.items, expanded.n);
+                return v->run(c, args, n, err);
+        r = patterns_expand(c, args, n, v->groups & FLAGS_PATTERNS_ALL, v->groups & FLAGS_YES, &expanded,
+                            err);
+        return r != EXIT_DONE ? r : v->run(c, expanded.items, expanded.n, err);
 }
 
 static int run_line(int argc, char **argv) {
@@ -417,7 +417,7 @@ static int run_line(int argc, char **argv) {
         if (getenv(SSH_ASKPASS_VARIABLE) && n == 1)
                 return ssh_askpass(args[0]);
         if (n > 0 && (streq(args[0], "--version") || streq(args[0], "-v")))
-                return verb_version(&c, NULL, 0);
+                return verb_version(&c, NULL, 0, NULL);
 
         options_init(&c.options);
         verb_at = options_find_verb(args, n);
@@ -436,7 +436,10 @@ static int run_line(int argc, char **argv) {
                 print_root_help();
                 return EXIT_DONE;
         }
-        status = run(&c, args, n);
+        status = run(&c, args, n, &err);
+        if (status < 0) /* output_finish() reports a failed output; 'err' may be about an earlier failure */
+                status = output_has_failed() ? EXIT_FAILED :
+                                               client_fail(status, err.code == status ? &err : NULL);
         connection_free(c.connection);
         tunnel_close(c.tunnel);
         return status;

@@ -372,32 +372,31 @@ static int fail_unchanged(int r, const Error *err) {
         return EXIT_FAILED;
 }
 
-int verb_import(Client *c, char **args, size_t n) {
+int verb_import(Client *c, char **args, size_t n, Error *err) {
         _cleanup_(fleet_done) Fleet f = {};
         size_t n_new = 0;
-        Error err = {};
         int r;
 
         if (!c->options.etcd || n > 0)
                 return client_usage("import: expected --etcd=http://HOST:2379");
-        r = fleet_read(c, &f, &err);
+        r = fleet_read(c, &f, err);
         if (r < 0)
-                return fail_unchanged(r, &err);
-        r = compare(c, &f, &n_new, &err);
+                return fail_unchanged(r, err);
+        r = compare(c, &f, &n_new, err);
         if (r < 0)
-                return fail_unchanged(r, &err);
+                return fail_unchanged(r, err);
         r = print_units(&f);
         if (r < 0)
-                return fail_unchanged(r, &err);
+                return fail_unchanged(r, err);
         if (n_new == 0 && f.n_metadata == 0) {
                 client_note("nothing to import");
                 return EXIT_DONE;
         }
         if (!confirm_import(c, n_new, f.n_metadata))
                 return EXIT_FAILED;
-        r = import_units(c, &f, &err);
+        r = import_units(c, &f, err);
         if (r < 0)
-                return client_fail(r, &err);
+                return r;
         printf("Imported %zu units and %zu metadata of machines\n", n_new, f.n_metadata);
         return EXIT_DONE;
 }

@@ -27,7 +27,7 @@ static bool verify_file(const char *argument, char **ret_name, Text *text) {
         return faults.n == 0;
 }
 
-int verb_verify(Client *c, char **args, size_t n) {
+int verb_verify(Client *c, char **args, size_t n, Error *err) {
         int status = EXIT_DONE;
 
         for (size_t i = 0; i < n; i++) {
@@ -43,7 +43,7 @@ int verb_verify(Client *c, char **args, size_t n) {
 /* -- plan -- */
 
 /* Write the request. Return an exit status; errors are printed. */
-static int plan_body(char **args, size_t n, Text *t) {
+static int plan_body(char **args, size_t n, Text *t, Error *err) {
         _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, n + 1);
         _cleanup_names_ Names texts = {}, names = {};
         int status = EXIT_DONE;
@@ -58,7 +58,7 @@ static int plan_body(char **args, size_t n, Text *t) {
                 }
                 if (names_add(&texts, text.chars ?: "", text.size) < 0 ||
                     names_add(&names, name, strlen(name)) < 0)
-                        return client_fail(-ENOMEM, NULL);
+                        return -ENOMEM;
         }
         for (size_t i = 0; units && i < names.n; i++) {
                 units[i] = API_UNIT_EMPTY;
@@ -67,7 +67,7 @@ static int plan_body(char **args, size_t n, Text *t) {
         }
         if (units)
                 api_units_page_write(t, units, names.n, NULL);
-        return units && t->error >= 0 ? status : client_fail(-ENOMEM, NULL);
+        return units && t->error >= 0 ? status : -ENOMEM;
 }
 
 static int print_plan(const JsonValue *root) {
@@ -87,40 +87,38 @@ static int print_plan(const JsonValue *root) {
 
 /* Print an answer with --output=json, else parse it: *ret stays NULL if it was printed. Return an exit
  * status. */
-static int take_answer(Client *c, const Reply *reply, JsonValue **ret) {
-        Error err = {};
+static int take_answer(Client *c, const Reply *reply, JsonValue **ret, Error *err) {
         int r;
 
         *ret = NULL;
-        r = reply_check(reply, &err);
+        r = reply_check(reply, err);
         if (r < 0)
-                return client_fail(r, &err);
+                return r;
         if (streq(c->options.output, "json")) {
                 (void) output_line(reply->body.chars);
                 return EXIT_DONE;
         }
-        r = json_value_parse(reply->body.chars, reply->body.size, ret, &err);
-        return r < 0 ? client_fail(error_prefix(&err, r, "fleetd's answer"), &err) : EXIT_DONE;
+        r = json_value_parse(reply->body.chars, reply->body.size, ret, err);
+        return r < 0 ? error_prefix(err, r, "fleetd's answer") : EXIT_DONE;
 }
 
-int verb_plan(Client *c, char **args, size_t n) {
+int verb_plan(Client *c, char **args, size_t n, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text body = {};
-        Error err = {};
         int r;
 
-        r = plan_body(args, n, &body);
+        r = plan_body(args, n, &body, err);
         if (r != EXIT_DONE)
                 return r;
-        r = client_request(c, "POST", "/fleet/v1/plan", &body, &reply, &err);
+        r = client_request(c, "POST", "/fleet/v1/plan", &body, &reply, err);
         if (r < 0)
-                return client_fail(r, &err);
-        r = take_answer(c, &reply, &root);
+                return r;
+        r = take_answer(c, &reply, &root, err);
         if (r != EXIT_DONE || !root)
                 return r;
         r = print_plan(root);
-        return r < 0 ? client_fail(r, NULL) : EXIT_DONE;
+        return r;
 }
 
 /* -- why -- */
@@ -189,7 +187,7 @@ static void print_why(const JsonValue *root) {
                 print_machine(root, json_value_item(machines, i), width);
 }
 
-int verb_why(Client *c, char **args, size_t n) {
+int verb_why(Client *c, char **args, size_t n, Error *err) {
         int status = EXIT_DONE;
 
         for (size_t i = 0; i < n; i++) {
@@ -197,22 +195,21 @@ int verb_why(Client *c, char **args, size_t n) {
                 _cleanup_json_ JsonValue *root = NULL;
                 _cleanup_reply_ Reply reply = {};
                 _cleanup_text_ Text path = {};
-                Error err = {};
                 int r;
 
                 if (!name)
-                        return client_fail(-ENOMEM, NULL);
+                        return -ENOMEM;
                 text_append(&path, "/fleet/v1/why/");
                 append_escaped(&path, name, false);
-                r = connection_request(c->connection, "GET", client_path(&path), NULL, NULL, &reply, &err);
+                r = connection_request(c->connection, "GET", client_path(&path), NULL, NULL, &reply, err);
                 if (r < 0)
-                        return client_fail(r, &err);
+                        return r;
                 if (reply.status == 404) {
                         client_note_absent(c, name);
                         status = EXIT_ABSENT;
                         continue;
                 }
-                r = take_answer(c, &reply, &root);
+                r = take_answer(c, &reply, &root, err);
                 if (r != EXIT_DONE)
                         return r;
                 if (root)

@@ -252,49 +252,46 @@ static int merge_turn(Merge *m, const Listing *machines, Error *err) {
         return (int) n_open;
 }
 
-static int journal_merged(Client *c, const char *name, const Listing *machines, Format format,
-                          bool *ret_any) {
+static int journal_merged(Client *c, const char *name, const Listing *machines, Format format, bool *ret_any,
+                          Error *err) {
         _cleanup_(merge_done) Merge m = { .format = format };
-        Error err = {};
         int r;
 
-        r = merge_open(c, &m, name, machines, &err);
-        while (r >= 0 && !output_has_failed() && (r = merge_turn(&m, machines, &err)) > 0)
+        r = merge_open(c, &m, name, machines, err);
+        while (r >= 0 && !output_has_failed() && (r = merge_turn(&m, machines, err)) > 0)
                 if (c->options.follow && m.any)
                         entries_print(&m, UINT64_MAX);
                 else if (c->options.follow && m.n > 0) {
                         /* All machines send past entries at once: sort them together once. */
-                        r = merge_turn(&m, machines, &err);
+                        r = merge_turn(&m, machines, err);
                         entries_print(&m, c->options.lines);
                 }
         if (r < 0)
-                return client_fail(r, &err);
+                return r;
         entries_print(&m, c->options.follow ? UINT64_MAX : c->options.lines);
         *ret_any = m.any;
         return EXIT_DONE;
 }
 
-static int journal_of(Client *c, const char *name, const char *machine) {
+static int journal_of(Client *c, const char *name, const char *machine, Error *err) {
         _cleanup_text_ Text path = {};
 
         journal_path(c, name, machine, c->options.journal_output, &path);
-        return unit_status_print(c, "GET", &path, name);
+        return unit_status_print(c, "GET", &path, name, err);
 }
 
 /* Print the journals of all machines: the unit may have run on any of them. */
-static int journal_everywhere(Client *c, const char *name, const ApiUnit *unit) {
+static int journal_everywhere(Client *c, const char *name, const ApiUnit *unit, Error *err) {
         _cleanup_listing_ Listing machines = {};
         Format format = format_of(c->options.journal_output);
         int r, status = EXIT_DONE;
         bool any = false;
-        Error err = {};
 
-        r = client_machines(c, &machines, &err);
+        r = client_machines(c, &machines, err);
         if (r < 0)
-                return client_fail_after(r, &err,
-                                         "Error retrieving list of active machines from fleet API: ");
+                return client_fail_after(r, err, "Error retrieving list of active machines from fleet API: ");
         if (format != FORMAT_OTHER && machines.n > 1) {
-                status = journal_merged(c, name, &machines, format, &any);
+                status = journal_merged(c, name, &machines, format, &any, err);
                 if (status == EXIT_DONE && !any && !unit->global && unit->current_state <= TARGET_INACTIVE) {
                         fprintf(stderr, "Unit %s does not appear to be running.\n", name);
                         return EXIT_FAILED;
@@ -302,14 +299,13 @@ static int journal_everywhere(Client *c, const char *name, const ApiUnit *unit) 
                 return status;
         }
         for (size_t i = 0; i < machines.n && status == EXIT_DONE; i++)
-                status = journal_of(c, name, machines.machines[i].id);
+                status = journal_of(c, name, machines.machines[i].id, err);
         return status;
 }
 
-int verb_journal(Client *c, char **args, size_t n) {
+int verb_journal(Client *c, char **args, size_t n, Error *err) {
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_free_ char *name = NULL, *machine = NULL;
-        Error err = {};
         int r;
 
         if (n != 1) {
@@ -317,15 +313,15 @@ int verb_journal(Client *c, char **args, size_t n) {
                 return EXIT_FAILED;
         }
         name = unit_name_from_argument(args[0]);
-        r = name ? client_unit(c, name, &unit, &err) : -ENOMEM;
+        r = name ? client_unit(c, name, &unit, err) : -ENOMEM;
         if (r < 0)
-                return client_fail_after(r, &err, "Error retrieving unit %s: ", name);
+                return client_fail_after(r, err, "Error retrieving unit %s: ", name);
         if (r == 0) {
                 client_note_absent(c, name);
                 return EXIT_FAILED;
         }
-        r = unit_status_machine(c, &machine);
+        r = unit_status_machine(c, &machine, err);
         if (r != EXIT_DONE)
                 return r;
-        return machine ? journal_of(c, name, machine) : journal_everywhere(c, name, &unit);
+        return machine ? journal_of(c, name, machine, err) : journal_everywhere(c, name, &unit, err);
 }

@@ -82,23 +82,22 @@ static int kv_connect(Client *c, KvRequest *q, Reply *ret, Error *err) {
                                   "application/x-www-form-urlencoded", &q->form, ret, err);
 }
 
-int kv_run(Client *c, KvRequest *q) {
+int kv_run(Client *c, KvRequest *q, Error *err) {
         _cleanup_reply_ Reply reply = {};
-        Error err = {};
         int r;
 
-        r = kv_connect(c, q, &reply, &err);
+        r = kv_connect(c, q, &reply, err);
         if (r < 0)
-                return client_fail(r, &err);
+                return r;
         if (!is_success(&reply))
                 return fail_answer(&reply);
         if (streq(c->options.output, "json")) {
                 (void) output_text(reply.body.chars, reply.body.size);
                 return EXIT_DONE;
         }
-        r = json_value_parse(reply.body.chars, reply.body.size, &q->root, &err);
+        r = json_value_parse(reply.body.chars, reply.body.size, &q->root, err);
         if (r < 0)
-                return client_fail(error_prefix(&err, r, "fleetd's answer"), &err);
+                return error_prefix(err, r, "fleetd's answer");
         q->node = json_value_member(q->root, "node");
         return EXIT_DONE;
 }
@@ -150,7 +149,7 @@ static int write_value(Client *c, const Reply *reply) {
         return EXIT_FAILED;
 }
 
-static int kv_get(Client *c, char **args, size_t n) {
+static int kv_get(Client *c, char **args, size_t n, Error *err) {
         _cleanup_kv_request_ KvRequest request = { .method = "GET" };
         _cleanup_reply_ Reply reply = {};
         int r;
@@ -158,18 +157,16 @@ static int kv_get(Client *c, char **args, size_t n) {
         if (n != 1)
                 return client_usage("kv get: expected one key");
         if (c->options.file || !streq(c->options.output, "json")) {
-                Error err = {};
-
-                r = kv_value(c, args[0], &reply, &err);
+                r = kv_value(c, args[0], &reply, err);
                 if (r == 0)
                         return write_value(c, &reply);
                 if (r != -ENODATA)
-                        return client_fail(r, &err);
+                        return r;
         }
         kv_append_key(&request.path, args[0]);
         if (c->options.quorum)
                 text_append(&request.path, "?quorum=true");
-        r = kv_run(c, &request);
+        r = kv_run(c, &request, err);
         if (r != EXIT_DONE || !request.node)
                 return r;
         if (member_bool(request.node, "dir")) {
@@ -230,41 +227,34 @@ static int print_name(void *userdata, const KvListed *node) {
         return r;
 }
 
-/* List page by page. Return 1, 0 if there is no such directory (the v2 API has the error message), or -1
- * after an error message. */
-static int ls_in_pages(Client *c, const char *key) {
+/* List page by page. Return 1, or 0 if there is no such directory: the v2 API has the error message. */
+static int ls_in_pages(Client *c, const char *key, Error *err) {
         _cleanup_text_ Text base = {};
         ListedNames names = { .limit = c->options.limit };
-        Error err = {};
         int r;
 
         kv_append_clean(&base, key, false);
-        if (base.error < 0) {
-                client_fail(base.error, NULL);
-                return -1;
-        }
+        if (base.error < 0)
+                return base.error;
         names.base_size = base.size;
         names.any = base.size == 0;
         r = kv_pages(c, key, c->options.recursive ? "values=false" : "values=false&recursive=false",
-                     print_name, &names, &err);
-        if (r < 0 && r != -ECANCELED && r != -EREMOTEIO) {
-                if (!output_has_failed())
-                        client_fail(r, &err);
-                return -1;
-        }
+                     print_name, &names, err);
+        if (r < 0 && r != -ECANCELED && r != -EREMOTEIO)
+                return r;
         return r == -ECANCELED || (r == 0 && names.any);
 }
 
-static int kv_ls(Client *c, char **args, size_t n) {
+static int kv_ls(Client *c, char **args, size_t n, Error *err) {
         _cleanup_kv_request_ KvRequest request = { .method = "GET" };
         int r;
 
         if (n > 1)
                 return client_usage("kv ls: expected at most one key");
         if (!streq(c->options.output, "json")) {
-                r = ls_in_pages(c, n > 0 ? args[0] : "/");
+                r = ls_in_pages(c, n > 0 ? args[0] : "/", err);
                 if (r != 0)
-                        return r == 1 ? EXIT_DONE : EXIT_FAILED;
+                        return MIN(r, EXIT_DONE);
         }
         kv_append_key(&request.path, n > 0 ? args[0] : "/");
         text_append(&request.path, "?sorted=true");
@@ -272,17 +262,16 @@ static int kv_ls(Client *c, char **args, size_t n) {
                 text_append(&request.path, "&recursive=true");
         if (c->options.quorum)
                 text_append(&request.path, "&quorum=true");
-        r = kv_run(c, &request);
+        r = kv_run(c, &request, err);
         if (r != EXIT_DONE || !request.node)
                 return r;
-        r = member_bool(request.node, "dir") ? print_names(request.node, c->options.recursive, 0) :
-                                               output_line(member_text(request.node, "key"));
-        return r < 0 && !output_has_failed() ? client_fail(r, NULL) : EXIT_DONE;
+        return member_bool(request.node, "dir") ? print_names(request.node, c->options.recursive, 0) :
+                                                  output_line(member_text(request.node, "key"));
 }
 
 /* -- set, mk -- */
 
-static int kv_set(Client *c, char **args, size_t n) {
+static int kv_set(Client *c, char **args, size_t n, Error *err) {
         _cleanup_kv_request_ KvRequest request = { .method = "PUT" };
         _cleanup_free_ char *piped = NULL;
         const Options *o = &c->options;
@@ -315,14 +304,14 @@ static int kv_set(Client *c, char **args, size_t n) {
                 kv_add_field(&request.form, "prevValue", o->swap_with_value);
         if (o->swap_with_index > 0)
                 kv_add_number(&request.form, "prevIndex", o->swap_with_index);
-        r = kv_run(c, &request);
+        r = kv_run(c, &request, err);
         if (r == EXIT_DONE && !json && text_is_plain(value, size))
                 (void) output_line(value);
         return r;
 }
 
 /* Create a key that does not exist; with --in-order below KEY, with a new name that is printed. */
-static int kv_mk(Client *c, char **args, size_t n) {
+static int kv_mk(Client *c, char **args, size_t n, Error *err) {
         const Options *o = &c->options;
         _cleanup_kv_request_ KvRequest request = { .method = o->in_order ? "POST" : "PUT" };
         int r;
@@ -338,7 +327,7 @@ static int kv_mk(Client *c, char **args, size_t n) {
                 kv_add_number(&request.form, "ttl", o->ttl);
         if (!o->in_order)
                 kv_add_field(&request.form, "prevExist", "false");
-        r = kv_run(c, &request);
+        r = kv_run(c, &request, err);
         if (r == EXIT_DONE && request.node && (o->in_order || !o->dir))
                 (void) output_line(member_text(request.node, o->in_order ? "key" : "value"));
         return r;
@@ -422,7 +411,7 @@ static bool is_outside_window(const Reply *reply, uint64_t *ret_index) {
                json_read_u64(root, "index", ret_index, NULL) >= 0;
 }
 
-static int follow(Client *c, const char *key, char **command) {
+static int follow(Client *c, const char *key, char **command, Error *err) {
         Watch watch = { .json = streq(c->options.output, "json"),
                         .index = c->options.after_index,
                         .command = command };
@@ -431,7 +420,6 @@ static int follow(Client *c, const char *key, char **command) {
                 _cleanup_reply_ Reply reply = {};
                 _cleanup_text_ Text path = {};
                 uint64_t now = 0;
-                Error err = {};
                 int r;
 
                 watch.changed = false;
@@ -442,7 +430,7 @@ static int follow(Client *c, const char *key, char **command) {
                 if (watch.index > 0)
                         text_printf(&path, "&waitIndex=%llu", (unsigned long long) watch.index + 1);
                 r = connection_follow(c->connection, "GET", client_path(&path), on_change, &watch, &reply,
-                                      &err);
+                                      err);
                 if (r == -EREMOTEIO && is_outside_window(&reply, &now)) {
                         client_note(
                                 "changes before index %llu are no longer in the event window; some of them "
@@ -452,23 +440,23 @@ static int follow(Client *c, const char *key, char **command) {
                 } else if (r == -EREMOTEIO)
                         return fail_answer(&reply);
                 else if (r < 0)
-                        return output_has_failed() ? EXIT_FAILED : client_fail(r, &err);
+                        return r;
                 else if (watch.index == 0)
                         watch.index = reply.index; /* ended without a change: continue from its start */
         } while (command || c->options.forever || !watch.changed);
         return EXIT_DONE;
 }
 
-static int kv_watch(Client *c, char **args, size_t n) {
+static int kv_watch(Client *c, char **args, size_t n, Error *err) {
         if (c->options.all)
-                return n <= 1 ? kv_watch_all(c, n > 0 ? args[0] : "/") :
+                return n <= 1 ? kv_watch_all(c, n > 0 ? args[0] : "/", err) :
                                 client_usage("kv watch --all: expected at most one key");
-        return n == 1 ? follow(c, args[0], NULL) :
+        return n == 1 ? follow(c, args[0], NULL, err) :
                         client_usage("kv watch: expected one key; kv watch --all watches all keys");
 }
 
-int kv_exec_watch(Client *c, char **args, size_t n) {
-        return n >= 2 ? follow(c, args[0], args + 1) :
+int kv_exec_watch(Client *c, char **args, size_t n, Error *err) {
+        return n >= 2 ? follow(c, args[0], args + 1, err) :
                         client_usage("kv exec-watch: expected a key and a command: fleetctl kv exec-watch "
                                      "/config -- "
                                      "systemctl reload web");
@@ -491,7 +479,7 @@ const Verb kv_verbs[] = {
         {},
 };
 
-int verb_kv(Client *c, char **args, size_t n) {
+int verb_kv(Client *c, char **args, size_t n, Error *err) {
         const char *nearest;
         const Verb *verb;
 
@@ -501,7 +489,7 @@ int verb_kv(Client *c, char **args, size_t n) {
                         "import (fleetctl help kv)");
         verb = verb_find(kv_verbs, args[0]);
         if (verb)
-                return verb->run(c, args + 1, n - 1);
+                return verb->run(c, args + 1, n - 1, err);
 
         fprintf(stderr, "Error: unknown command \"%s\" for \"fleetctl kv\"\n", args[0]);
         nearest = client_is_interactive() ? verb_nearest(kv_verbs, args[0]) : NULL;

@@ -37,9 +37,9 @@ int kv_send(Client *c, KvRequest *q, Error *err);
 
 /* Send a request for a verb. Return an exit status; errors are printed. With --output=json print the answer.
  */
-int kv_run(Client *c, KvRequest *q);
+int kv_run(Client *c, KvRequest *q, Error *err);
 
-int kv_exec_watch(Client *c, char **args, size_t n);
+int kv_exec_watch(Client *c, char **args, size_t n, Error *err);
 
 /* -- kv_v1.c: the fleet API -- */
 
@@ -64,12 +64,12 @@ typedef struct KvListed {
  * /fleet/v1/kv/list. A negative result of 'each' ends the loop and is returned. */
 int kv_pages(Client *c, const char *prefix, const char *parameters,
              int (*each)(void *userdata, const KvListed *node), void *userdata, Error *err);
-int kv_watch_all(Client *c, const char *key);
-int kv_txn(Client *c, char **args, size_t n);
+int kv_watch_all(Client *c, const char *key, Error *err);
+int kv_txn(Client *c, char **args, size_t n, Error *err);
 
 /* -- kv_files.c, kv_lock.c, kv_rm.c -- */
 
-int kv_export(Client *c, char **args, size_t n);
-int kv_import(Client *c, char **args, size_t n);
-int kv_lock(Client *c, char **args, size_t n);
-int kv_rm(Client *c, char **args, size_t n);
+int kv_export(Client *c, char **args, size_t n, Error *err);
+int kv_import(Client *c, char **args, size_t n, Error *err);
+int kv_lock(Client *c, char **args, size_t n, Error *err);
+int kv_rm(Client *c, char **args, size_t n, Error *err);

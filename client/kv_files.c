@@ -168,7 +168,7 @@ static int export_all(Client *c, const char *key, Exporting *ex) {
         return ex->json.error;
 }
 
-int kv_export(Client *c, char **args, size_t n) {
+int kv_export(Client *c, char **args, size_t n, Error *err) {
         const char *key = n > 0 ? args[0] : "/";
         Exporting ex = { .dir_fd = -1 };
         _cleanup_text_ Text base = {};
@@ -334,7 +334,7 @@ static int import_stdin(Importing *im) {
                        import_json(im, text, size);
 }
 
-int kv_import(Client *c, char **args, size_t n) {
+int kv_import(Client *c, char **args, size_t n, Error *err) {
         Importing im = { .client = c };
         _cleanup_close_ int fd = -1;
         _cleanup_free_ char *text = NULL;

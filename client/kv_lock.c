@@ -240,7 +240,7 @@ static void lock_release(Lock *lock) {
                             (unsigned long long) lock->ttl, error_text(&err, r));
 }
 
-int kv_lock(Client *c, char **args, size_t n) {
+int kv_lock(Client *c, char **args, size_t n, Error *err) {
         Lock lock = { .client = c, .ttl = c->options.ttl_given ? c->options.ttl : TTL_S };
         sigset_t mask;
         int status;
@@ -255,7 +255,7 @@ int kv_lock(Client *c, char **args, size_t n) {
         (void) sigprocmask(SIG_BLOCK, &lock.signals, &mask);
         connection_interrupt(c->connection, &lock.signals);
         text_printf(&lock.directory, "%s%s", args[0][0] == '/' ? "" : "/_lock/", args[0]);
-        status = lock.directory.error < 0 ? client_fail(-ENOMEM, NULL) : lock_queue(&lock);
+        status = lock.directory.error < 0 ? -ENOMEM : lock_queue(&lock);
         if (status == EXIT_DONE) {
                 status = lock_acquire(&lock);
                 if (status == EXIT_DONE)

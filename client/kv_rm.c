@@ -167,11 +167,10 @@ static int remove_below(Client *c, const char *key, KvRequest *request, Error *e
                          in_parts ? message_incomplete : "the server is busy; nothing was removed");
 }
 
-int kv_rm(Client *c, char **args, size_t n) {
+int kv_rm(Client *c, char **args, size_t n, Error *err) {
         _cleanup_kv_request_ KvRequest request = { .method = "DELETE" };
         _cleanup_text_ Text query = {};
         const Options *o = &c->options;
-        Error err = {};
         int r;
 
         if (n != 1)
@@ -188,14 +187,14 @@ int kv_rm(Client *c, char **args, size_t n) {
         if (query.size > 0)
                 text_printf(&request.path, "?%s", query.chars);
         if (query.error < 0)
-                return client_fail(query.error, NULL);
+                return query.error;
         if (o->recursive && !o->with_value && o->with_index == 0 && !streq(o->output, "json")) {
-                r = remove_below(c, args[0], &request, &err);
+                r = remove_below(c, args[0], &request, err);
                 if (r >= 0)
                         return EXIT_DONE;
                 if (r != -EREMOTEIO || request.code >= 200)
-                        return client_fail(r, &err);
+                        return r;
                 /* The first request had no effect; the second one prints the error of etcdctl. */
         }
-        return kv_run(c, &request);
+        return kv_run(c, &request, err);
 }

@@ -184,12 +184,11 @@ static int print_change(const JsonValue *change) {
         return r;
 }
 
-int kv_txn(Client *c, char **args, size_t n) {
+int kv_txn(Client *c, char **args, size_t n, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text body = {};
         const JsonValue *writes;
-        Error err = {};
         int r;
 
         if (n > 1)
@@ -204,22 +203,22 @@ int kv_txn(Client *c, char **args, size_t n) {
                 return EXIT_FAILED;
         }
         r = connection_request(c->connection, "POST", "/fleet/v1/kv/txn", "application/json", &body, &reply,
-                               &err);
+                               err);
         if (r < 0)
-                return client_fail(r, &err);
+                return r;
         if (reply.status != 200)
                 return fail_reply(&reply);
         if (streq(c->options.output, "json")) {
                 (void) output_text(reply.body.chars, reply.body.size);
                 return EXIT_DONE;
         }
-        r = json_value_parse(reply.body.chars, reply.body.size, &root, &err);
+        r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
         if (r < 0)
-                return client_fail(error_prefix(&err, r, "fleetd's answer"), &err);
+                return error_prefix(err, r, "fleetd's answer");
         writes = json_value_member(root, "writes");
         for (size_t i = 0; i < json_value_count(writes) && r >= 0; i++)
                 r = print_change(json_value_item(writes, i));
-        return r < 0 && !output_has_failed() ? client_fail(r, NULL) : EXIT_DONE;
+        return r;
 }
 
 /* -- The stream of all changes -- */
@@ -259,11 +258,10 @@ static int on_line(void *userdata, const char *line, size_t size) {
         return fflush(stdout) == EOF ? -errno : 0;
 }
 
-int kv_watch_all(Client *c, const char *key) {
+int kv_watch_all(Client *c, const char *key, Error *err) {
         All all = { .json = streq(c->options.output, "json") };
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text path = {};
-        Error err = {};
         int r;
 
         text_append(&path, "/fleet/v1/kv/changes?progress=10");
@@ -273,7 +271,7 @@ int kv_watch_all(Client *c, const char *key) {
         }
         if (c->options.after_index > 0)
                 text_printf(&path, "&after=%llu", (unsigned long long) c->options.after_index);
-        r = connection_follow(c->connection, "GET", client_path(&path), on_line, &all, &reply, &err);
+        r = connection_follow(c->connection, "GET", client_path(&path), on_line, &all, &reply, err);
         if (r == -EREMOTEIO)
                 return fail_reply(&reply);
         if (all.status != EXIT_DONE)
@@ -283,5 +281,5 @@ int kv_watch_all(Client *c, const char *key) {
                             (unsigned long long) all.index);
         else if (r == 0)
                 client_note("the stream has ended");
-        return r == 0 || output_has_failed() ? EXIT_FAILED : client_fail(r, &err);
+        return r ?: EXIT_FAILED;
 }

@@ -424,13 +424,12 @@ static const List lists[] = {
           .matches = state_matches },
 };
 
-int verb_list(Client *c, char **args, size_t n) {
+int verb_list(Client *c, char **args, size_t n, Error *err) {
         const List *list = lists;
         const char *fields = c->options.fields;
         _cleanup_(list_data_done) ListData d = {};
         _cleanup_names_ Names names = {};
         Choice choice;
-        Error err = {};
         bool any;
         int r;
 
@@ -440,18 +439,18 @@ int verb_list(Client *c, char **args, size_t n) {
                 fields = stdout_is_terminal() ? list->on_terminal : list->in_pipe;
         if (choose_columns(list->columns, fields, &choice) < 0)
                 return EXIT_FAILED;
-        r = list_read(c, list, &d, &err);
+        r = list_read(c, list, &d, err);
         if (r == -EREMOTEIO && !list->matches) {
                 fprintf(stderr, "Error retrieving list of active machines from fleet API (%s)\n",
-                        error_text(&err, r));
+                        error_text(err, r));
                 return EXIT_FAILED;
         }
         if (r < 0)
-                return list->matches ? client_fail_after(r, &err,
-                                                         "Error retrieving list of units from repository: ") :
-                                       client_fail(r, &err);
+                return !list->matches ?
+                               r :
+                               client_fail_after(r, err, "Error retrieving list of units from repository: ");
         if (patterns_read(args, n, &names) < 0)
-                return client_fail(-ENOMEM, NULL);
+                return -ENOMEM;
         any = d.items.n > 0;
         if (list->matches)
                 list_filter(c, list, &names, &d.machines, &d.items);
@@ -460,18 +459,18 @@ int verb_list(Client *c, char **args, size_t n) {
 
                 list->write(&t, &d.items);
                 if (t.error < 0)
-                        return client_fail(t.error, NULL);
+                        return t.error;
                 (void) output_line(t.chars);
                 return EXIT_DONE;
         }
 
         r = list_print_table(c, list, &choice, &d);
         if (r < 0)
-                return client_fail(r, NULL);
+                return r;
         if (d.items.n == 0 && client_is_interactive())
                 client_note("%s", any ? "no item matches the arguments" : list->empty);
         if (print_problems(list_problems(&d), &d.machines) < 0)
-                return client_fail(-ENOMEM, NULL);
+                return -ENOMEM;
         for (size_t i = 0; !list->matches && i < d.items.n; i++) {
                 const ApiMachine *m = &d.items.machines[i];
 

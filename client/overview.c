@@ -219,16 +219,15 @@ static void print_summary(const View *v, size_t n_problems) {
         (void) fflush(stdout);
 }
 
-int overview(Client *c) {
+int overview(Client *c, Error *err) {
         _cleanup_(problems_done) Problems problems = {};
         _cleanup_(view_done) View v = {};
         _cleanup_text_ Text recent = {};
-        Error err = {};
         int r;
 
-        r = view_read(c, &v, &err);
+        r = view_read(c, &v, err);
         if (r < 0)
-                return client_fail_after(r, &err, "Failed to read the state of the cluster: ");
+                return client_fail_after(r, err, "Failed to read the state of the cluster: ");
 
         if (*member_text(v.cluster, "problem"))
                 problems_add(&problems, "cluster", member_text(v.cluster, "problem"), "");
@@ -243,7 +242,7 @@ int overview(Client *c) {
         add_failed_units(&v, &problems);
         add_missing_units(&v, &problems);
         if (problems.error < 0)
-                return client_fail(problems.error, NULL);
+                return problems.error;
 
         print_summary(&v, problems.n);
         problems_print(&problems);

@@ -60,11 +60,10 @@ static bool confirm_destroy(const Client *c, const Names *names) {
         return client_confirm(c, effect.chars, question.chars);
 }
 
-int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Names *ret) {
+int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Names *ret, Error *err) {
         _cleanup_listing_ Listing units = {};
         size_t n_matched = 0;
         bool any = false;
-        Error err = {};
         int r;
 
         for (size_t i = 0; i < n; i++)
@@ -72,19 +71,19 @@ int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Na
         if (confirm && !c->options.yes && !(isatty(STDIN_FILENO) && isatty(STDERR_FILENO)))
                 any = false;
         if (any) {
-                r = client_units(c, &units, &err);
+                r = client_units(c, &units, err);
                 if (r < 0)
-                        return client_fail(r, &err);
+                        return r;
         }
         for (size_t i = 0; i < n; i++) {
                 bool pattern = any && is_pattern(args[i]);
                 size_t before = ret->n;
 
                 if (pattern && add_matching(&units, args[i], all, ret, &n_matched) < 0)
-                        return client_fail(-ENOMEM, NULL);
+                        return -ENOMEM;
                 if (ret->n == before && !(pattern && n_matched > 0) &&
                     names_add(ret, args[i], strlen(args[i])) < 0)
-                        return client_fail(-ENOMEM, NULL);
+                        return -ENOMEM;
         }
         return confirm && n_matched > 0 && !confirm_destroy(c, ret) ? EXIT_FAILED : EXIT_DONE;
 }

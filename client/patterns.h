@@ -9,7 +9,7 @@
  *
  * With 'confirm', patterns are replaced only with --yes, or after a confirmation at the terminal. Return an
  * exit status. */
-int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Names *ret);
+int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Names *ret, Error *err);
 
 /* Read arguments that filter: names get their type, patterns stay. Return 0 or -ENOMEM. */
 int patterns_read(char **args, size_t n, Names *ret);

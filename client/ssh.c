@@ -134,7 +134,7 @@ static int ssh_refuse(const char *reason) {
 
 /* Find the address of the machine or unit named by a flag, else by 'argument'. Return an exit status; errors
  * are printed. */
-static int find_address(Client *c, const char *argument, char **ret) {
+static int find_address(Client *c, const char *argument, char **ret, Error *err) {
         const char *machine = c->options.machine ?: argument, *unit_name = c->options.machine ?
                                                                                    c->options.unit :
                                                                            c->options.unit ?:
@@ -145,15 +145,14 @@ static int find_address(Client *c, const char *argument, char **ret) {
         const ApiMachine *found = NULL;
         bool by_unit = false;
         size_t n = 0;
-        Error err = {};
         int r;
 
-        r = client_machines(c, &machines, &err);
+        r = client_machines(c, &machines, err);
         if (r < 0)
-                return client_fail_after(r, &err, "Unable to proceed: ");
-        r = name ? client_unit(c, name, &unit, &err) : 0;
+                return client_fail_after(r, err, "Unable to proceed: ");
+        r = name ? client_unit(c, name, &unit, err) : 0;
         if (r < 0)
-                return client_fail_after(r, &err, "Unable to proceed: ");
+                return client_fail_after(r, err, "Unable to proceed: ");
         by_unit = r > 0;
         if (!c->options.unit && machine)
                 n = listing_find_machine(&machines, machine, &found);
@@ -182,10 +181,10 @@ static int find_address(Client *c, const char *argument, char **ret) {
                 return EXIT_FAILED;
         }
         *ret = strdup(found->primary_ip);
-        return *ret ? EXIT_DONE : client_fail(-ENOMEM, NULL);
+        return *ret ? EXIT_DONE : -ENOMEM;
 }
 
-int verb_ssh(Client *c, char **args, size_t n) {
+int verb_ssh(Client *c, char **args, size_t n, Error *err) {
         const Options *o = &c->options;
         _cleanup_(command_done) Command command = {};
         _cleanup_free_ char *address = NULL;
@@ -200,7 +199,7 @@ int verb_ssh(Client *c, char **args, size_t n) {
         }
         if (!by_flag && n == 0)
                 return ssh_refuse("one machine or unit must be provided");
-        r = find_address(c, by_flag ? NULL : args[0], &address);
+        r = find_address(c, by_flag ? NULL : args[0], &address, err);
         if (r != EXIT_DONE)
                 return r;
 
@@ -221,7 +220,7 @@ int verb_ssh(Client *c, char **args, size_t n) {
         for (size_t i = by_flag ? 0 : 1; i < n; i++)
                 command_add(&command, args[i]);
         if (command.error < 0)
-                return client_fail(command.error, NULL);
+                return command.error;
 
         set_askpass();
         return subprocess_run(command.argv, NULL, NULL, NULL, NULL);
@@ -387,7 +386,7 @@ static int copy_some(int from, int to) {
         return r < 0 ? r : 1;
 }
 
-int verb_fd_forward(Client *c, char **args, size_t n) {
+int verb_fd_forward(Client *c, char **args, size_t n, Error *err) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         struct pollfd fds[2] = { { .fd = STDIN_FILENO, .events = POLLIN } };
         _cleanup_close_ int fd = -1;

@@ -62,15 +62,14 @@ static int print_line(void *userdata, const char *line, size_t size) {
         return r;
 }
 
-int unit_status_print(Client *c, const char *method, const Text *path, const char *name) {
+int unit_status_print(Client *c, const char *method, const Text *path, const char *name, Error *err) {
         int status = -1;
-        Error err = {};
         int r;
 
-        r = connection_follow(c->connection, method, client_path(path), print_line, &status, NULL, &err);
+        r = connection_follow(c->connection, method, client_path(path), print_line, &status, NULL, err);
         if (r < 0)
                 return output_has_failed() ? EXIT_FAILED :
-                                             client_fail_after(r, &err, "Error retrieving unit %s: ", name);
+                                             client_fail_after(r, err, "Error retrieving unit %s: ", name);
         if (status < 0) {
                 fprintf(stderr, "fleetctl: %s: the machine was lost before the end of its answer\n", name);
                 return EXIT_FAILED;
@@ -78,19 +77,17 @@ int unit_status_print(Client *c, const char *method, const Text *path, const cha
         return status;
 }
 
-int unit_status_machine(Client *c, char **ret) {
+int unit_status_machine(Client *c, char **ret, Error *err) {
         _cleanup_listing_ Listing machines = {};
         const ApiMachine *found = NULL;
-        Error err = {};
         size_t n;
         int r;
 
         if (!c->options.machine)
                 return EXIT_DONE;
-        r = client_machines(c, &machines, &err);
+        r = client_machines(c, &machines, err);
         if (r < 0)
-                return client_fail_after(r, &err,
-                                         "Error retrieving list of active machines from fleet API: ");
+                return client_fail_after(r, err, "Error retrieving list of active machines from fleet API: ");
         n = listing_find_machine(&machines, c->options.machine, &found);
         if (n != 1) {
                 fprintf(stderr, "Unable to proceed: %s\n",
@@ -98,7 +95,7 @@ int unit_status_machine(Client *c, char **ret) {
                 return EXIT_FAILED;
         }
         *ret = strdup(found->id);
-        return *ret ? EXIT_DONE : client_fail(-ENOMEM, NULL);
+        return *ret ? EXIT_DONE : -ENOMEM;
 }
 
 /* -- Several units, and all machines of a global unit -- */
@@ -118,7 +115,7 @@ static const Remote remotes[] = {
         { "status", "status", "GET", .separate = true, .ends = true },
 };
 
-static int remote_on(Client *c, const Remote *remote, const char *name, const char *machine) {
+static int remote_on(Client *c, const Remote *remote, const char *name, const char *machine, Error *err) {
         const Options *o = &c->options;
         _cleanup_text_ Text path = {};
 
@@ -128,25 +125,24 @@ static int remote_on(Client *c, const Remote *remote, const char *name, const ch
         unit_status_add(&path, "properties", o->property);
         unit_status_add(&path, "signal", o->signal);
         unit_status_add(&path, "whom", o->kill_whom);
-        return unit_status_print(c, remote->method, &path, name);
+        return unit_status_print(c, remote->method, &path, name, err);
 }
 
-static int remote_everywhere(Client *c, const Remote *remote, const char *name) {
+static int remote_everywhere(Client *c, const Remote *remote, const char *name, Error *err) {
         _cleanup_listing_ Listing states = {};
         int r, status = EXIT_DONE;
-        Error err = {};
         size_t n_printed = 0;
 
-        r = client_states(c, name, &states, &err);
+        r = client_states(c, name, &states, err);
         if (r < 0)
-                return client_fail_after(r, &err, "Error retrieving unit: ");
+                return client_fail_after(r, err, "Error retrieving unit: ");
         for (size_t i = 0; i < states.n && (status == EXIT_DONE || !remote->ends); i++) {
                 if (!states.states[i].name || !streq(states.states[i].name, name))
                         continue;
                 if (n_printed++ > 0 && remote->separate)
                         putchar('\n');
                 (void) fflush(stdout);
-                r = remote_on(c, remote, name, states.states[i].machine_id);
+                r = remote_on(c, remote, name, states.states[i].machine_id, err);
                 status = status == EXIT_DONE ? r : status;
         }
         return status;
@@ -162,7 +158,7 @@ static bool is_loaded(const ApiUnit *unit, const char *name) {
         return false;
 }
 
-int verb_remote(Client *c, char **args, size_t n) {
+int verb_remote(Client *c, char **args, size_t n, Error *err) {
         const Remote *remote = remotes;
         _cleanup_free_ char *machine = NULL;
         int status, worst = EXIT_DONE;
@@ -170,19 +166,18 @@ int verb_remote(Client *c, char **args, size_t n) {
         while (!streq(remote->verb, c->verb->name))
                 remote++;
         if (n == 0) /* status: all others require a unit */
-                return overview(c);
-        status = unit_status_machine(c, &machine);
+                return overview(c, err);
+        status = unit_status_machine(c, &machine, err);
         if (status != EXIT_DONE)
                 return status;
         for (size_t i = 0; i < n; i++) {
                 _cleanup_free_ char *name = unit_name_from_argument(args[i]);
                 _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-                Error err = {};
                 int r;
 
-                r = name ? client_unit(c, name, &unit, &err) : -ENOMEM;
+                r = name ? client_unit(c, name, &unit, err) : -ENOMEM;
                 if (r < 0)
-                        return client_fail_after(r, &err, "Error retrieving unit: ");
+                        return client_fail_after(r, err, "Error retrieving unit: ");
                 if (r == 0) {
                         client_note_absent(c, name);
                         return EXIT_FAILED;
@@ -193,8 +188,8 @@ int verb_remote(Client *c, char **args, size_t n) {
                 if (i > 0 && remote->separate)
                         putchar('\n');
                 (void) fflush(stdout);
-                status = unit.global && !machine ? remote_everywhere(c, remote, name) :
-                                                   remote_on(c, remote, name, machine);
+                status = unit.global && !machine ? remote_everywhere(c, remote, name, err) :
+                                                   remote_on(c, remote, name, machine, err);
                 if (status != EXIT_DONE && remote->ends)
                         return status;
                 worst = worst == EXIT_DONE ? status : worst;
@@ -223,24 +218,23 @@ static const char *state_of_all(const Listing *states, const char *name) {
 
 /* Return 0 if one of the units is in the state, 4 if none of them exists; else 3 for is-active, and 1 for
  * is-failed. */
-int verb_is(Client *c, char **args, size_t n) {
+int verb_is(Client *c, char **args, size_t n, Error *err) {
         const char *state = c->verb->name + strlen("is-");
         _cleanup_listing_ Listing states = {};
         bool any = false, exists = false;
-        Error err = {};
         int r;
 
-        r = client_states(c, NULL, &states, &err);
+        r = client_states(c, NULL, &states, err);
         if (r < 0)
-                return client_fail_after(r, &err, "Error retrieving unit: ");
+                return client_fail_after(r, err, "Error retrieving unit: ");
         for (size_t i = 0; i < n; i++) {
                 _cleanup_free_ char *name = unit_name_from_argument(args[i]);
                 _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
                 const char *word = "unknown";
 
-                r = name ? client_unit(c, name, &unit, &err) : -ENOMEM;
+                r = name ? client_unit(c, name, &unit, err) : -ENOMEM;
                 if (r < 0)
-                        return client_fail_after(r, &err, "Error retrieving unit: ");
+                        return client_fail_after(r, err, "Error retrieving unit: ");
                 if (r > 0)
                         word = state_of_all(&states, name);
                 exists = exists || r > 0;

@@ -19,9 +19,9 @@ int unit_status_line_read(const char *line, size_t size, UnitStatusLine *ret);
 void unit_status_line_done(UnitStatusLine *line);
 
 /* Print an answer as it arrives. Return the exit status of the remote command. */
-int unit_status_print(Client *c, const char *method, const Text *path, const char *name);
+int unit_status_print(Client *c, const char *method, const Text *path, const char *name, Error *err);
 
 /* Find the machine of --machine: its hostname, or the beginning of its ID. *ret becomes the whole ID, or NULL
  * without
  * --machine. Return an exit status; errors are printed. */
-int unit_status_machine(Client *c, char **ret);
+int unit_status_machine(Client *c, char **ret, Error *err);
