@@ -403,6 +403,13 @@ int client_destroy(Client *c, const ApiUnit *units, size_t n, Error *err) {
         return supported ? 0 : -EOPNOTSUPP;
 }
 
+const ApiUnit *listing_unit(const Listing *units, const char *name) {
+        for (size_t i = 0; i < units->n; i++)
+                if (units->units[i].name && streq(units->units[i].name, name))
+                        return &units->units[i];
+        return NULL;
+}
+
 /* -- Machines -- */
 
 const ApiMachine *listing_machine(const Listing *machines, const char *id) {

@@ -119,6 +119,8 @@ int client_all_machines(Client *c, Listing *ret, Error *err); /* also lost and r
  * not report it. */
 int client_unit(Client *c, const char *name, ApiUnit *ret, Error *err);
 
+const ApiUnit *listing_unit(const Listing *units, const char *name); /* NULL if absent; borrowed */
+
 /* The text of a unit as submitted, or its printed form if the daemon has no text. */
 void append_unit_text(Text *t, const ApiUnit *unit);
 

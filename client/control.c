@@ -111,9 +111,10 @@ static int found_read_all(Client *c, FoundUnits *found, Error *err) {
         if (r < 0)
                 return r;
         for (size_t i = 0; i < found->n; i++) {
-                for (size_t k = 0; k < units.n && !found->items[i].exists; k++)
-                        if (units.units[k].name && streq(units.units[k].name, found->items[i].name))
-                                found_set_unit(&found->items[i], &units.units[k]);
+                const ApiUnit *unit = listing_unit(&units, found->items[i].name);
+
+                if (unit)
+                        found_set_unit(&found->items[i], unit);
                 found_set_states(&found->items[i], &states);
         }
         return 0;
@@ -452,7 +453,7 @@ static int restart_one(Client *c, Found *f, Progress *progress, Error *err) {
                                               .quiet = true,
                                               .progress = progress,
                                               .more = true,
-                                              .interrupted = "%s stops and is not started again (to start: "
+                                              .interrupted = "stops and is not started again (to start: "
                                                              "fleetctl start)" },
                              err);
                 if (r < 0)

@@ -292,6 +292,7 @@ static int compare(Client *c, Fleet *f, size_t *ret_new, Error *err) {
         for (size_t i = 0; i < f->n; i++) {
                 Imported *u = &f->units[i];
                 _cleanup_unit_ Unit *unit = NULL;
+                const ApiUnit *other;
 
                 if (u->rejected) {
                         u->action = u->rejected;
@@ -300,15 +301,12 @@ static int compare(Client *c, Fleet *f, size_t *ret_new, Error *err) {
                 r = unit_read(u->name, u->text, strlen(u->text), &unit, err);
                 if (r < 0)
                         return r;
+                other = listing_unit(&existing, u->name);
                 u->action = action_import;
-                for (size_t k = 0; k < existing.n; k++) {
-                        const ApiUnit *other = &existing.units[k];
-
-                        if (other->name && streq(other->name, u->name))
-                                u->action = other->hash && streq(other->hash, unit->hash) ?
-                                                    "exists" :
-                                                    "exists with another text";
-                }
+                if (other)
+                        u->action = other->hash && streq(other->hash, unit->hash) ?
+                                            "exists" :
+                                            "exists with another text";
                 *ret_new += u->action == action_import;
         }
         return 0;

@@ -86,15 +86,15 @@ static void wait_print_reasons(Wait *w) {
 
 /* Return -EINTR with a message about the work that the cluster continues. */
 static int wait_interrupted(Wait *w) {
-        static const char *const messages[] = {
-                [WAIT_STATE] = "the cluster continues to load %s (to cancel: fleetctl unload)",
-                [WAIT_RUNNING] = "the cluster continues to start %s (to cancel: fleetctl unload)",
-                [WAIT_ENDED] = "the cluster continues to run %s (to stop: fleetctl stop)",
-                [WAIT_STOPPED] = "the cluster continues to stop %s",
-                [WAIT_GONE] = "the cluster continues to destroy %s",
+        static const struct {
+                const char *verb, *next;
+        } goals[] = {
+                [WAIT_STATE] = { "load", " (to cancel: fleetctl unload)" },
+                [WAIT_RUNNING] = { "start", " (to cancel: fleetctl unload)" },
+                [WAIT_ENDED] = { "run", " (to stop: fleetctl stop)" },
+                [WAIT_STOPPED] = { "stop", "" },
+                [WAIT_GONE] = { "destroy", "" },
         };
-        const char *message = w->request->interrupted ?: messages[w->request->goal],
-                   *at = strstr(message, "%s");
         _cleanup_text_ Text names = {};
         size_t n = 0;
 
@@ -106,8 +106,10 @@ static int wait_interrupted(Wait *w) {
         if (n > NAMES_SHOWN)
                 text_printf(&names, " and %zu more", n - NAMES_SHOWN);
         progress_break(w->request->progress);
-        return error_set(w->err, -EINTR, "%.*s%s%s", at ? (int) (at - message) : (int) strlen(message),
-                         message, at ? names.chars ?: "" : "", at ? at + 2 : "");
+        if (w->request->interrupted)
+                return error_set(w->err, -EINTR, "%s %s", names.chars ?: "", w->request->interrupted);
+        return error_set(w->err, -EINTR, "the cluster continues to %s %s%s", goals[w->request->goal].verb,
+                         names.chars ?: "", goals[w->request->goal].next);
 }
 
 /* {"index":N,"kind":"state","name":"web.service","machine":"ID"} */
@@ -161,7 +163,7 @@ static void wait_pause(Wait *w, Stream **events, uint64_t *refresh_ms, uint64_t 
                         if (w->units[i].deadline_ms > 0)
                                 until_ms = MIN(until_ms, w->units[i].deadline_ms);
                         if (w->units[i].active_ms > 0 && w->request->goal != WAIT_ENDED)
-                                until_ms = MIN(until_ms, w->units[i].active_ms + SETTLE_MS);
+                                until_ms = MIN(until_ms, w->units[i].active_ms + STABLE_MS);
                 }
         if (attended)
                 until_ms = MIN(until_ms, now_ms + TICK_MS);
@@ -177,20 +179,22 @@ static void wait_pause(Wait *w, Stream **events, uint64_t *refresh_ms, uint64_t 
         (void) usleep((useconds_t) (until_ms - now_ms) * 1000);
 }
 
-static bool wait_is_settled(const Wait *w, const WaitUnit *u) {
-        return u->active_ms > 0 && w->request->goal != WAIT_ENDED &&
-               clock_monotonic_ms() - u->active_ms >= SETTLE_MS;
+/* Return whether to read a unit: an event has named it, or it has been active for STABLE_MS. */
+static bool wait_is_due(const Wait *w, const WaitUnit *u) {
+        bool stable = u->active_ms > 0 && w->request->goal != WAIT_ENDED &&
+                      clock_monotonic_ms() - u->active_ms >= STABLE_MS;
+
+        return u->phase < PHASE_DONE && (u->dirty || stable);
 }
 
-/* Read the units that events have named, and those that are settled. Many units are read together, and the
+/* Read the units that are due. Many units are read together, and the
  * next time not before *next_ms. */
 static int wait_refresh_dirty(Wait *w, uint64_t *next_ms) {
         size_t n = 0;
         int r = 0;
 
         for (size_t i = 0; i < w->n; i++)
-                n += w->units[i].phase < PHASE_DONE &&
-                     (w->units[i].dirty || wait_is_settled(w, &w->units[i]));
+                n += wait_is_due(w, &w->units[i]);
         if (n > DIRTY_MAX) {
                 if (clock_monotonic_ms() < *next_ms)
                         return 0;
@@ -199,7 +203,7 @@ static int wait_refresh_dirty(Wait *w, uint64_t *next_ms) {
                 return r;
         }
         for (size_t i = 0; r >= 0 && i < w->n; i++)
-                if (w->units[i].phase < PHASE_DONE && (w->units[i].dirty || wait_is_settled(w, &w->units[i])))
+                if (wait_is_due(w, &w->units[i]))
                         r = wait_refresh(w, &w->units[i]);
         return r;
 }

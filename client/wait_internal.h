@@ -4,7 +4,7 @@
 #include "client/wait.h"
 
 enum {
-        SETTLE_MS = 100, /* systemd reports a unit active for some ms even if it fails at once */
+        STABLE_MS = 100, /* systemd reports a unit active for some ms even if it fails at once */
         STALE_MS = 3000, /* until an end that was reported before the start counts as the new end */
         QUIET_MS = 500,  /* duration of a normal start: no reason is printed before */
 };

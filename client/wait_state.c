@@ -109,11 +109,11 @@ static bool is_stale(const WaitUnit *u, const ApiState *s) {
                clock_monotonic_ms() - u->launched_ms < STALE_MS;
 }
 
-/* Return whether an active unit has been active for SETTLE_MS. */
-static bool has_settled(WaitUnit *u) {
+/* Return whether an active unit has been active for STABLE_MS. */
+static bool is_stable(WaitUnit *u) {
         if (u->active_ms == 0)
                 u->active_ms = clock_monotonic_ms();
-        return clock_monotonic_ms() - u->active_ms >= SETTLE_MS;
+        return clock_monotonic_ms() - u->active_ms >= STABLE_MS;
 }
 
 /* Check the state of a launched unit on its machine. */
@@ -126,7 +126,7 @@ static void wait_check_started(Wait *w, WaitUnit *u, const ApiState *s) {
                 u->ran = true;
                 u->idle_ms = 0;
                 set_word(u, s->sub ? s->sub : s->active);
-                if (has_settled(u) && !to_its_end)
+                if (is_stable(u) && !to_its_end)
                         wait_finish(w, u, PHASE_DONE);
                 return;
         }
@@ -217,14 +217,6 @@ static const ApiState *state_on(const Listing *states, const char *unit, const c
         return NULL;
 }
 
-static int read_why(Client *c, const char *name, JsonValue **ret, Error *err) {
-        _cleanup_text_ Text path = {};
-
-        text_append(&path, "/fleet/v1/why/");
-        append_escaped(&path, name, false);
-        return client_get_json(c, client_path(&path), ret, err);
-}
-
 /* Return whether a started global unit has failed on a machine. */
 static bool has_failed(const ApiState *s) {
         return streq(s->active, "failed") || (streq(s->active, "inactive") && cannot_load(s->load));
@@ -269,12 +261,15 @@ static const char *global_word(const Wait *w, const WaitUnit *u) {
 static int wait_check_global(Wait *w, WaitUnit *u, const Listing *states, Error *err) {
         bool to_its_end = w->request->goal == WAIT_ENDED, pending;
         _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_text_ Text path = {};
         const JsonValue *machines;
         GlobalCount count = {};
         size_t n_decided;
         int r;
 
-        r = read_why(w->client, u->name, &root, err);
+        text_append(&path, "/fleet/v1/why/");
+        append_escaped(&path, u->name, false);
+        r = client_get_json(w->client, client_path(&path), &root, err);
         if (r < 0)
                 return r;
         machines = json_value_member(root, "machines");
@@ -305,7 +300,7 @@ static int wait_check_global(Wait *w, WaitUnit *u, const Listing *states, Error 
                 wait_fail_active(w, u, ":");
                 return 0;
         }
-        if (!to_its_end && w->request->target == TARGET_LAUNCHED && !has_settled(u))
+        if (!to_its_end && w->request->target == TARGET_LAUNCHED && !is_stable(u))
                 return 0;
         set_word(u, global_word(w, u));
         wait_print_arrival(w, u, target_state_to_string(w->request->target));
@@ -458,13 +453,6 @@ int wait_refresh(Wait *w, WaitUnit *u) {
         return wait_tolerate(w, wait_read_unit(w, u, &err), &err);
 }
 
-static const ApiUnit *unit_named(const Listing *units, const char *name) {
-        for (size_t i = 0; i < units->n; i++)
-                if (units->units[i].name && streq(units->units[i].name, name))
-                        return &units->units[i];
-        return NULL;
-}
-
 /* Read the lists that the goal needs. */
 static int wait_read_lists(Wait *w, Listing *ret_units, Listing *ret_states, Error *err) {
         int r;
@@ -478,7 +466,7 @@ static int wait_read_lists(Wait *w, Listing *ret_units, Listing *ret_states, Err
 }
 
 static int wait_check_listed(Wait *w, WaitUnit *u, const Listing *units, const Listing *states) {
-        const ApiUnit *unit = unit_named(units, u->name);
+        const ApiUnit *unit = listing_unit(units, u->name);
         Error err = {};
         int r = 0;
 
