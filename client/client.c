@@ -98,10 +98,15 @@ bool client_read_yes(void) {
         return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
 }
 
-bool client_confirm(const Client *c, const char *effect, const char *question) {
+bool client_confirm(const Client *c, const char *question, const char *effect, ...) {
+        va_list ap;
+
         if (c->options.yes)
                 return true;
-        fprintf(stderr, "%s\n", effect);
+        va_start(ap, effect);
+        (void) vfprintf(stderr, effect, ap);
+        va_end(ap);
+        fputc('\n', stderr);
         if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)) {
                 fputs("fleetctl: nothing was changed; confirm with --yes\n", stderr);
                 return false;
@@ -147,6 +152,12 @@ const char *client_path(const Text *path) {
 
 const char *member_text(const JsonValue *object, const char *name) {
         return json_value_string(json_value_member(object, name)) ?: "";
+}
+
+const char *member_name(const JsonValue *object, const char *name) {
+        const char *text = member_text(object, name);
+
+        return *text ? text : member_text(object, "id");
 }
 
 uint64_t member_number(const JsonValue *object, const char *name) {
@@ -223,25 +234,18 @@ static int listing_read_page(Client *c, const char *path, const ListingKind *kin
         return 0;
 }
 
-static int listing_read(Client *c, const char *path, const ListingKind *kind, Listing *ret, Error *err) {
-        _cleanup_listing_ Listing l = {};
+static int listing_read(Client *c, const char *path, const ListingKind *kind, Listing *l, Error *err) {
         int r;
 
         do {
-                r = listing_read_page(c, path, kind, &l, err);
+                r = listing_read_page(c, path, kind, l, err);
                 if (r < 0)
                         return r;
-                if (l.n_pages > PAGES_MAX)
+                if (l->n_pages > PAGES_MAX)
                         return error_set(err, -EBADMSG, "fleetd's answer to %s has more than %d pages", path,
                                          PAGES_MAX);
-        } while (l.pages[l.n_pages - 1].next_token);
-
-        r = listing_join(&l, kind);
-        if (r < 0)
-                return r;
-        *ret = l;
-        l = (Listing) {};
-        return 0;
+        } while (l->pages[l->n_pages - 1].next_token);
+        return listing_join(l, kind);
 }
 
 /* Derive 'global' from the options, as clients of fleet did: the daemon of fleet does not report it. A daemon
@@ -258,20 +262,12 @@ static int client_set_global(ApiUnit *unit) {
 }
 
 int client_units(Client *c, Listing *ret, Error *err) {
-        _cleanup_listing_ Listing l = {};
         int r;
 
-        r = listing_read(c, "/fleet/v1/units", &listing_units, &l, err);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < l.n; i++) {
-                r = client_set_global(&l.units[i]);
-                if (r < 0)
-                        return r;
-        }
-        *ret = l;
-        l = (Listing) {};
-        return 0;
+        r = listing_read(c, "/fleet/v1/units", &listing_units, ret, err);
+        for (size_t i = 0; r >= 0 && i < ret->n; i++)
+                r = client_set_global(&ret->units[i]);
+        return r;
 }
 
 int client_states(Client *c, const char *unit, Listing *ret, Error *err) {
@@ -291,6 +287,17 @@ int client_machines(Client *c, Listing *ret, Error *err) {
 
 int client_all_machines(Client *c, Listing *ret, Error *err) {
         return listing_read(c, "/fleet/v1/machines?all=true", &listing_machines, ret, err);
+}
+
+void client_load_machine(Client *c, Listing *machines, const char *id, bool all) {
+        _cleanup_listing_ Listing now = {};
+        Listing before = *machines;
+
+        if (!id || !*id || listing_machine(machines, id) ||
+            (all ? client_all_machines : client_machines)(c, &now, NULL) < 0)
+                return;
+        *machines = now;
+        now = before;
 }
 
 /* -- Units -- */

@@ -71,9 +71,9 @@ void client_suggest_unit(Client *c, const char *name);
 /* Read a line from stdin and return whether it starts with "y". */
 bool client_read_yes(void);
 
-/* Print 'effect', then ask 'question' at the terminal. Return true for "y" and with --yes. Otherwise print
+/* Print the effect, then ask 'question' at the terminal. Return true for "y" and with --yes. Otherwise print
  * that nothing changed; without a terminal also name --yes. */
-bool client_confirm(const Client *c, const char *effect, const char *question);
+bool client_confirm(const Client *c, const char *question, const char *effect, ...) _printf_(3, 4);
 
 /* -- Requests -- */
 
@@ -91,6 +91,7 @@ const char *client_path(const Text *path);
 
 /* Return a member of a JSON object of fleetd; "", 0 or false if it is absent or of another type. */
 const char *member_text(const JsonValue *object, const char *name); /* borrowed */
+const char *member_name(const JsonValue *object, const char *name); /* "id" if that is empty */
 uint64_t member_number(const JsonValue *object, const char *name);
 bool member_bool(const JsonValue *object, const char *name);
 
@@ -110,10 +111,15 @@ typedef struct Listing {
 void listing_done(Listing *l);
 #define _cleanup_listing_ _cleanup_(listing_done)
 
+/* Read into an empty listing. The caller frees it, also after an error. */
 int client_units(Client *c, Listing *ret, Error *err);
 int client_states(Client *c, const char *unit, Listing *ret, Error *err); /* 'unit' NULL: of all units */
 int client_machines(Client *c, Listing *ret, Error *err);
 int client_all_machines(Client *c, Listing *ret, Error *err); /* also lost and removed machines */
+
+/* Read the machines again if this one is not among them; 'all' as client_all_machines(). Errors are ignored.
+ */
+void client_load_machine(Client *c, Listing *machines, const char *id, bool all);
 
 /* Return 1 and the unit, or 0 if it does not exist. 'global' is set here and in lists even if the daemon does
  * not report it. */

@@ -11,13 +11,6 @@ static void cluster_append_names(Text *t, const JsonValue *names) {
         }
 }
 
-/* Return the hostname of a host, or its ID. */
-static const char *cluster_host_name(const JsonValue *host) {
-        const char *name = member_text(host, "name");
-
-        return *name ? name : member_text(host, "id");
-}
-
 /* -- cluster -- */
 
 static int cluster_print_members(const JsonValue *members) {
@@ -27,13 +20,11 @@ static int cluster_print_members(const JsonValue *members) {
                 return -ENOMEM;
         for (size_t i = 0; i < json_value_count(members); i++) {
                 const JsonValue *m = json_value_item(members, i);
-                const char *cells[] = { cluster_host_name(m), member_text(m, "address"),
+                const char *cells[] = { member_name(m, "name"), member_text(m, "address"),
                                         member_text(m, "seat"), member_bool(m, "reachable") ? "yes" : "no" };
-                int r;
 
-                r = table_add_row(table, cells, ELEMENTS(cells));
-                if (r < 0)
-                        return r;
+                if (table_add_row(table, cells) < 0)
+                        return -ENOMEM;
         }
         return table_print(table, true);
 }
@@ -53,7 +44,7 @@ static int cluster_print(const JsonValue *root) {
                (unsigned long long) member_number(root, "index"),
                (unsigned long long) member_number(root, "term"));
         if (leader)
-                printf("leader     %s\n", cluster_host_name(leader));
+                printf("leader     %s\n", member_name(leader, "name"));
         else
                 printf("leader     none%s\n",
                        member_number(root, "staleSec") > 0 ? "; the state on this host may be stale" : "");
@@ -78,7 +69,7 @@ static int cluster_print(const JsonValue *root) {
 
 static int cluster_level(Client *c, const JsonValue *root, char **args, size_t n, Error *err) {
         unsigned long long current = member_number(root, "level");
-        _cleanup_text_ Text effect = {}, body = {};
+        _cleanup_text_ Text body = {};
         uint64_t next = 0;
         int r;
 
@@ -90,15 +81,13 @@ static int cluster_level(Client *c, const JsonValue *root, char **args, size_t n
                 return client_usage("cluster level: expected one number, the new feature level");
         if (next == current)
                 return EXIT_DONE;
-        text_printf(
-                &effect,
-                "The feature level changes from %llu to %llu and cannot be lowered: no host can return to "
-                "a fleetd without support for it.",
-                current, (unsigned long long) next);
         text_printf(&body, "{\"level\":%llu}", (unsigned long long) next);
-        if (effect.error < 0)
-                return -ENOMEM;
-        if (next > current && !client_confirm(c, effect.chars, "Raise it?"))
+        if (next > current &&
+            !client_confirm(
+                    c, "Raise it?",
+                    "The feature level changes from %llu to %llu and cannot be lowered: no host can return "
+                    "to a fleetd without support for it.",
+                    current, (unsigned long long) next))
                 return EXIT_FAILED;
         r = client_request(c, "PUT", "/fleet/v1/cluster/level", &body, NULL, err);
         if (r < 0)
@@ -109,7 +98,7 @@ static int cluster_level(Client *c, const JsonValue *root, char **args, size_t n
 
 static int cluster_stop_waiting(Client *c, const JsonValue *root, char **args, size_t n, Error *err) {
         const JsonValue *awaited = json_value_member(root, "waitsFor");
-        _cleanup_text_ Text effect = {};
+        _cleanup_text_ Text names = {};
         int r;
 
         if (n > 0)
@@ -118,13 +107,14 @@ static int cluster_stop_waiting(Client *c, const JsonValue *root, char **args, s
                 fputs("fleetctl: the cluster waits for no host\n", stderr);
                 return EXIT_DONE;
         }
-        cluster_append_names(&effect, awaited);
-        text_append(&effect,
-                    ": running units not reported. The cluster starts their units on other hosts. If "
-                    "these hosts still run, the units run twice.");
-        if (effect.error < 0)
+        cluster_append_names(&names, awaited);
+        if (names.error < 0)
                 return -ENOMEM;
-        if (!client_confirm(c, effect.chars, "Stop waiting?"))
+        if (!client_confirm(
+                    c, "Stop waiting?",
+                    "%s: running units not reported. The cluster starts their units on other hosts. If these "
+                    "hosts still run, the units run twice.",
+                    names.chars ?: ""))
                 return EXIT_FAILED;
         r = client_request(c, "DELETE", "/fleet/v1/cluster/adopting", NULL, NULL, err);
         if (r < 0)

@@ -137,14 +137,12 @@ static int print_problems(const JsonValue *items, const Listing *machines) {
         for (size_t i = 0; table && i < json_value_count(items); i++) {
                 const JsonValue *p = json_value_item(items, i);
                 _cleanup_text_ Text machine = {};
-                const char *cells[] = { member_text(p, "name"), NULL, member_text(p, "kind"),
-                                        member_text(p, "reason") };
 
                 append_machine_name(&machine, machines, member_text(p, "machineID"));
-                cells[1] = machine.chars ?: "";
-                for (size_t k = 0; k < ELEMENTS(cells); k++)
-                        if (machine.error < 0 || table_add(table, cells[k]) < 0)
-                                return -ENOMEM;
+                if (machine.error < 0 || table_add(table, member_text(p, "name")) < 0 ||
+                    table_add(table, machine.chars) < 0 || table_add(table, member_text(p, "kind")) < 0 ||
+                    table_add(table, member_text(p, "reason")) < 0)
+                        return -ENOMEM;
         }
         if (!table)
                 return -ENOMEM;

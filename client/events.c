@@ -169,13 +169,13 @@ static bool is_bad(const Event *e) {
                 *event_text(e, "problem"));
 }
 
-static void append_time(Text *t, uint64_t ms) {
+static void append_time(Text *t, bool date, uint64_t ms) {
         time_t seconds = (time_t) (ms / 1000);
         struct tm when = {};
         char text[32];
 
         (void) localtime_r(&seconds, &when);
-        if (strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &when) > 0)
+        if (strftime(text, sizeof(text), date ? "%Y-%m-%d %H:%M:%S" : "%H:%M:%S", &when) > 0)
                 text_append(t, text);
 }
 
@@ -184,14 +184,7 @@ static void append_message(Events *all, const Event *e, Text *t) {
         _cleanup_text_ Text message = {}, machine = {};
         const char *colour = output_has_colours() && is_bad(e) ? output_state_colour("failed") : "";
 
-        if (*e->machine && !listing_machine(&all->machines, e->machine)) {
-                Listing machines = {};
-
-                if (client_all_machines(all->client, &machines, NULL) >= 0) {
-                        listing_done(&all->machines);
-                        all->machines = machines;
-                }
-        }
+        client_load_machine(all->client, &all->machines, e->machine, true);
         if (*e->machine)
                 append_machine_name(&machine, &all->machines, e->machine);
         for (size_t i = 0; i < ELEMENTS(messages); i++)
@@ -199,7 +192,7 @@ static void append_message(Events *all, const Event *e, Text *t) {
                         messages[i].append(&message, e, machine.chars ?: "");
         if (message.size == 0)
                 return;
-        append_time(t, e->time_ms);
+        append_time(t, true, e->time_ms);
         text_printf(t, "  %s", colour);
         text_append_printable(t, message.chars);
         text_append(t, *colour ? COLOUR_OFF : "");
@@ -341,9 +334,6 @@ static int on_recent(void *userdata, const char *line, size_t size) {
         _cleanup_text_ Text t = {}, machine = {};
         Recent *recent = userdata;
         const char *presence;
-        struct tm when = {};
-        char at[16] = "";
-        time_t seconds;
         Event e;
 
         if (json_value_parse(line, size, &root, NULL) < 0)
@@ -354,11 +344,9 @@ static int on_recent(void *userdata, const char *line, size_t size) {
         if (!streq(e.kind, "presence") || !e.was || e.removed || e.time_ms < recent->since_ms ||
             !event_changes(&e, "presence"))
                 return 0;
-        seconds = (time_t) (e.time_ms / 1000);
-        (void) localtime_r(&seconds, &when);
-        (void) strftime(at, sizeof(at), "%H:%M:%S", &when);
         append_machine_name(&machine, recent->machines, e.machine);
-        text_printf(&t, "%s ", at);
+        append_time(&t, false, e.time_ms);
+        text_append(&t, " ");
         text_append_printable(&t, machine.chars ?: "");
         presence = event_text(&e, "presence");
         text_printf(&t, streq(presence, "left") ? " has %s" : " is %s", presence);

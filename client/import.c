@@ -319,25 +319,10 @@ static int print_units(const Fleet *f) {
                 const char *cells[] = { f->units[i].name, target_state_to_string(f->units[i].target),
                                         f->units[i].action };
 
-                if (table_add_row(t, cells, ELEMENTS(cells)) < 0)
+                if (table_add_row(t, cells) < 0)
                         return -ENOMEM;
         }
         return t ? table_print(t, true) : -ENOMEM;
-}
-
-static bool confirm_import(const Client *c, size_t n, size_t n_metadata) {
-        _cleanup_text_ Text effect = {};
-
-        text_printf(
-                &effect,
-                "%zu units and %zu metadata of machines are imported. Stop the old fleet first: its units "
-                "continue to run.",
-                n, n_metadata);
-        if (effect.error < 0) {
-                (void) client_fail(-ENOMEM, NULL);
-                return false;
-        }
-        return client_confirm(c, effect.chars, "Import?");
 }
 
 static int import_units(Client *c, const Fleet *f, Error *err) {
@@ -390,7 +375,11 @@ int verb_import(Client *c, char **args, size_t n, Error *err) {
                 client_note("nothing to import");
                 return EXIT_DONE;
         }
-        if (!confirm_import(c, n_new, f.n_metadata))
+        if (!client_confirm(
+                    c, "Import?",
+                    "%zu units and %zu metadata of machines are imported. Stop the old fleet first: its "
+                    "units continue to run.",
+                    n_new, f.n_metadata))
                 return EXIT_FAILED;
         r = import_units(c, &f, err);
         if (r < 0)

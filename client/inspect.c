@@ -79,7 +79,7 @@ static int print_plan(const JsonValue *root) {
                 const char *cells[] = { member_text(unit, "name"), member_text(unit, "action"),
                                         member_text(unit, "hostname"), member_text(unit, "reason") };
 
-                if (table_add_row(t, cells, ELEMENTS(cells)) < 0)
+                if (table_add_row(t, cells) < 0)
                         return -ENOMEM;
         }
         return t ? table_print(t, true) : -ENOMEM;
@@ -123,12 +123,6 @@ int verb_plan(Client *c, char **args, size_t n, Error *err) {
 
 /* -- why -- */
 
-static const char *machine_name(const JsonValue *machine) {
-        const char *name = member_text(machine, "hostname");
-
-        return *name ? name : member_text(machine, "id");
-}
-
 /* Print where the unit is, or its target state. */
 static void print_place(const JsonValue *root) {
         const char *name = member_text(root, "name"), *where = member_text(root, "machineID"),
@@ -139,7 +133,7 @@ static void print_place(const JsonValue *root) {
                 const JsonValue *m = json_value_item(machines, i);
 
                 if (streq(member_text(m, "id"), where))
-                        printf("%s is on %s: %s\n", name, machine_name(m), reason);
+                        printf("%s is on %s: %s\n", name, member_name(m, "hostname"), reason);
         }
         if (member_bool(root, "global"))
                 printf("%s is global with target state %s: it runs on all machines that it fits.\n", name,
@@ -160,8 +154,8 @@ static void print_machine(const JsonValue *root, const JsonValue *m, size_t widt
 
         if (fits && streq(reason, member_text(root, "reason")))
                 reason = "";
-        printf("  %-*s  %s%s%s", (int) width, machine_name(m), fits ? "yes" : "no", *reason ? ": " : "",
-               reason);
+        printf("  %-*s  %s%s%s", (int) width, member_name(m, "hostname"), fits ? "yes" : "no",
+               *reason ? ": " : "", reason);
         if (fits && !*reason && !*assignment) {
                 unsigned long long n = member_number(m, "units");
 
@@ -181,7 +175,7 @@ static void print_why(const JsonValue *root) {
         size_t n = json_value_count(machines), width = 0;
 
         for (size_t i = 0; i < n; i++)
-                width = MAX(width, strlen(machine_name(json_value_item(machines, i))));
+                width = MAX(width, strlen(member_name(json_value_item(machines, i), "hostname")));
         print_place(root);
         for (size_t i = 0; i < n; i++)
                 print_machine(root, json_value_item(machines, i), width);

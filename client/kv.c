@@ -38,15 +38,15 @@ typedef struct EtcdError {
 
 /* Read {"errorCode":100,"message":"Key not found","cause":"/a","index":17}; -EBADMSG for any other object. */
 static int etcd_error_read(const JsonValue *root, EtcdError *ret) {
-        EtcdError e = { .message = "", .cause = "" };
+        static const JsonField fields[] = {
+                { "cause", JSON_FIELD_TEXT, offsetof(EtcdError, cause) },
+                { "errorCode", JSON_FIELD_U64, offsetof(EtcdError, code), .required = true },
+                { "index", JSON_FIELD_U64, offsetof(EtcdError, index) },
+                { "message", JSON_FIELD_TEXT, offsetof(EtcdError, message) },
+        };
 
-        if (json_read_u64(root, "errorCode", &e.code, NULL) < 0 || e.code == 0 ||
-            json_read_string(root, "message", &e.message, NULL) < 0 ||
-            json_read_string(root, "cause", &e.cause, NULL) < 0 ||
-            json_read_u64(root, "index", &e.index, NULL) < 0)
-                return -EBADMSG;
-        *ret = e;
-        return 0;
+        *ret = (EtcdError) { .message = "", .cause = "" };
+        return json_read_fields(root, JSON_FIELDS(fields), ret, NULL);
 }
 
 /* Print an error answer like etcdctl: "Error:  100: Key not found (/a) [17]". Return its exit status. */
@@ -205,7 +205,7 @@ typedef struct ListedNames {
         bool any;
 } ListedNames;
 
-static bool is_hidden(const KvListed *node, size_t base) {
+bool kv_is_hidden(const KvListed *node, size_t base) {
         for (size_t i = base; i + 1 < node->key_size; i++)
                 if (node->key[i] == '/' && node->key[i + 1] == '_')
                         return true;
@@ -217,7 +217,7 @@ static int print_name(void *userdata, const KvListed *node) {
         int r;
 
         names->any = true;
-        if ((node->key_size == names->base_size && node->dir) || is_hidden(node, names->base_size))
+        if ((node->key_size == names->base_size && node->dir) || kv_is_hidden(node, names->base_size))
                 return 0;
         if (names->limit > 0 && names->n == names->limit)
                 return -ECANCELED;

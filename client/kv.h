@@ -60,6 +60,8 @@ typedef struct KvListed {
         bool dir;
 } KvListed;
 
+bool kv_is_hidden(const KvListed *node, size_t base_size); /* by a part of its key after 'base_size' bytes */
+
 /* Call 'each' for 'prefix' and all keys below, also hidden ones, page by page. 'parameters' are those of
  * /fleet/v1/kv/list. A negative result of 'each' ends the loop and is returned. */
 int kv_pages(Client *c, const char *prefix, const char *parameters,

@@ -138,9 +138,8 @@ static int export_node(void *userdata, const KvListed *node) {
                                  (int) MIN(node->key_size, (size_t) 200), node->key,
                                  ex->base_size > 0 ? ex->base : "/");
         size = node->key_size - ex->base_size - 1;
-        for (size_t i = ex->base_size; i + 1 < node->key_size; i++)
-                if (node->key[i] == '/' && node->key[i + 1] == '_')
-                        return 0;
+        if (kv_is_hidden(node, ex->base_size))
+                return 0;
         if (ex->empty && is_below(path, size, ex->empty, ex->empty_size))
                 free(TAKE_PTR(ex->empty));
         r = flush_empty(ex);

@@ -225,23 +225,30 @@ void options_init(Options *o) {
         }
 }
 
+/* Return the flag of an argument, or NULL. *ret_value is its value within the argument, or NULL. */
+static const Flag *flag_of(unsigned groups, const char *argument, const char **ret_value) {
+        const char *name = argument + 2;
+        size_t size = strcspn(name, "=");
+
+        if (argument[1] == '-') {
+                *ret_value = name[size] ? name + size + 1 : NULL;
+                return flag_by_name(groups, name, size);
+        }
+        *ret_value = *name ? name + (*name == '=') : NULL;
+        return flag_by_letter(groups, argument[1]);
+}
+
 char **options_find_verb(char **args, size_t n) {
         for (size_t i = 0; i < n; i++) {
-                const char *a = args[i];
+                const char *a = args[i], *value;
                 const Flag *flag;
 
                 if (streq(a, "--"))
                         return i + 1 < n ? &args[i + 1] : NULL;
                 if (a[0] != '-' || !a[1])
                         return &args[i];
-                if (strchr(a, '='))
-                        continue;
-                flag = NULL;
-                if (a[1] == '-')
-                        flag = flag_by_name(~0U, a + 2, strlen(a + 2));
-                else if (!a[2])
-                        flag = flag_by_letter(~0U, a[1]);
-                if (flag && flag->type != FLAG_BOOL)
+                flag = flag_of(~0U, a, &value);
+                if (flag && flag->type != FLAG_BOOL && !value)
                         i++;
         }
         return NULL;
@@ -251,9 +258,8 @@ int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *er
         size_t n_kept = 0, i;
 
         for (i = 0; i < *n; i++) {
+                const char *value, *expected = "";
                 char *a = args[i];
-                bool is_long = starts_with(a, "--");
-                const char *value = NULL, *expected = "";
                 const Flag *flag;
 
                 if (streq(a, "--")) {
@@ -265,23 +271,12 @@ int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *er
                         continue;
                 }
 
-                if (is_long) {
-                        size_t size = strcspn(a + 2, "=");
-
-                        flag = flag_by_name(groups, a + 2, size);
-                        if (!flag)
-                                return error_set(err, -EINVAL, "unknown flag: --%.*s", (int) size, a + 2);
-                        if (a[2 + size])
-                                value = a + 2 + size + 1;
-                } else {
-                        flag = flag_by_letter(groups, a[1]);
-                        if (!flag || (flag->type == FLAG_BOOL && a[2]))
-                                return error_set(err, -EINVAL, "unknown shorthand flag: '%c' in %s",
-                                                 flag ? a[2] : a[1], a);
-                        if (a[2])
-                                value = a + (a[2] == '=' ? 3 : 2);
-                }
-
+                flag = flag_of(groups, a, &value);
+                if (!flag && a[1] == '-')
+                        return error_set(err, -EINVAL, "unknown flag: %.*s", (int) strcspn(a, "="), a);
+                if (!flag || (flag->type == FLAG_BOOL && a[1] != '-' && a[2]))
+                        return error_set(err, -EINVAL, "unknown shorthand flag: '%c' in %s",
+                                         flag ? a[2] : a[1], a);
                 if (!value && flag->type == FLAG_BOOL)
                         value = "true";
                 if (!value && i + 1 < *n)

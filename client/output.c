@@ -44,13 +44,10 @@ int table_add(Table *t, const char *text) {
         return safe.error < 0 ? safe.error : names_add(&t->cells, safe.chars ?: "", safe.size);
 }
 
-int table_add_row(Table *t, const char *const *cells, size_t n) {
-        for (size_t i = 0; i < n; i++) {
-                int r = table_add(t, *cells[i] ? cells[i] : "-");
-
-                if (r < 0)
-                        return r;
-        }
+int table_add_row(Table *t, const char *const *cells) {
+        for (size_t i = 0; i < t->headers.n; i++)
+                if (table_add(t, *cells[i] ? cells[i] : "-") < 0)
+                        return -ENOMEM;
         return 0;
 }
 

@@ -19,7 +19,7 @@ DEFINE_CLEANUP(Table *, table_free)
 int table_add(Table *t, const char *text);
 
 /* Add a row; "" is printed as "-". Return 0 or -ENOMEM. */
-int table_add_row(Table *t, const char *const *cells, size_t n);
+int table_add_row(Table *t, const char *const *cells);
 
 /* Return whether the table is wider than the terminal; false in a pipe. */
 bool table_is_too_wide(const Table *t);

@@ -154,13 +154,6 @@ static void add_missing_machines(const View *v, Problems *p) {
         }
 }
 
-/* Return the hostname of a member of the cluster, or its ID. */
-static const char *member_name(const JsonValue *member) {
-        const char *name = member_text(member, "name");
-
-        return *name ? name : member_text(member, "id");
-}
-
 static bool is_voter(const JsonValue *member) {
         const char *role = member_text(member, "seat");
 
@@ -174,7 +167,7 @@ static void add_unreachable_voters(const View *v, Problems *p) {
                 const JsonValue *m = json_value_item(members, i);
 
                 if (is_voter(m) && !member_bool(m, "reachable"))
-                        problems_add(p, member_name(m), "voter is unreachable", "");
+                        problems_add(p, member_name(m, "name"), "voter is unreachable", "");
         }
 }
 
@@ -191,7 +184,7 @@ static void print_voters(const View *v) {
                         continue;
                 n++;
                 n_reachable += reachable;
-                printf(" %s%s", member_name(m), reachable ? "" : " (unreachable)");
+                printf(" %s%s", member_name(m, "name"), reachable ? "" : " (unreachable)");
         }
         /* The cluster can lose the reachable voters beyond a majority. */
         printf("        can lose %zu\n", n > 0 && n_reachable > n / 2 ? n_reachable - n / 2 - 1 : 0);
@@ -210,7 +203,7 @@ static void print_summary(const View *v, size_t n_problems) {
                v->machines.n == 1 ? "" : "s", v->units.n, v->units.n == 1 ? "" : "s",
                (unsigned long long) member_number(v->cluster, "index"));
         if (leader)
-                printf("leader %s (term %llu)\n", member_name(leader),
+                printf("leader %s (term %llu)\n", member_name(leader, "name"),
                        (unsigned long long) member_number(v->cluster, "term"));
         else
                 puts("no leader");

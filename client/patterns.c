@@ -47,17 +47,16 @@ static int add_matching(const Listing *units, const char *pattern, bool all, Nam
         return 0;
 }
 
-static bool confirm_destroy(const Client *c, const Names *names) {
-        _cleanup_text_ Text effect = {}, question = {};
+static int confirm_destroy(const Client *c, const Names *names) {
+        _cleanup_text_ Text list = {};
+        char question[64];
 
         for (size_t i = 0; i < names->n; i++)
-                text_printf(&effect, "%s%s", i > 0 ? " " : "", names->items[i]);
-        text_printf(&question, "Destroy these %zu units?", names->n);
-        if (effect.error < 0 || question.error < 0) {
-                (void) client_fail(-ENOMEM, NULL);
-                return false;
-        }
-        return client_confirm(c, effect.chars, question.chars);
+                text_printf(&list, "%s%s", i > 0 ? " " : "", names->items[i]);
+        if (list.error < 0)
+                return list.error;
+        snprintf(question, sizeof(question), "Destroy these %zu units?", names->n);
+        return client_confirm(c, question, "%s", list.chars) ? EXIT_DONE : EXIT_FAILED;
 }
 
 int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Names *ret, Error *err) {
@@ -85,5 +84,5 @@ int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Na
                     names_add(ret, args[i], strlen(args[i])) < 0)
                         return -ENOMEM;
         }
-        return confirm && n_matched > 0 && !confirm_destroy(c, ret) ? EXIT_FAILED : EXIT_DONE;
+        return confirm && n_matched > 0 ? confirm_destroy(c, ret) : EXIT_DONE;
 }

@@ -75,18 +75,6 @@ static void wait_print_arrival(Wait *w, const WaitUnit *u, const char *state) {
         (void) fflush(stdout);
 }
 
-/* Read the machines if this one is not among them. */
-static void wait_load_machine(Wait *w, const char *id) {
-        Listing machines = {};
-
-        if (!id || !*id || listing_machine(&w->machines, id))
-                return;
-        if (client_machines(w->client, &machines, NULL) >= 0) {
-                listing_done(&w->machines);
-                w->machines = machines;
-        }
-}
-
 /* Return whether only another text of the unit can change this load state. */
 static bool cannot_load(const char *load) {
         static const char *const permanent[] = { "bad-setting", "error", "masked" };
@@ -363,7 +351,7 @@ static int wait_check_unit(Wait *w, WaitUnit *u, const ApiUnit *unit, const List
         u->global = unit->global;
         if (u->global)
                 state = unit->desired_state;
-        wait_load_machine(w, unit->machine_id);
+        client_load_machine(w->client, &w->machines, unit->machine_id, false);
         if (wait_copy(&u->machine, unit->machine_id) < 0 || wait_copy(&u->reason, unit->reason) < 0)
                 return -ENOMEM;
         if (wait_is_overruled(w, u, unit->desired_state))
