@@ -17,33 +17,29 @@ bool stdout_is_terminal(void) {
         return isatty(STDOUT_FILENO);
 }
 
-/* Print an error answer without "googleapi: Error N: ". 'before' is left out for 5xx: such an answer is about
- * the daemon, not about the request. Return false if the message has another form. */
-static bool client_print_answer(const char *message, const char *before) {
+/* Print a failure after 'before' and return EXIT_FAILED. A terminal gets an error answer without
+ * "googleapi: Error N: ". 'before' is left out for 5xx: such an answer is about the daemon, not about the
+ * request. */
+static int client_print_failure(int r, const char *message, const char *before) {
         static const char mark[] = "googleapi: Error ";
-        const char *at = strstr(message, mark), *rest = at ? strstr(at, ": ") : NULL;
+        const char *at = r == -EREMOTEIO && client_is_interactive() ? strstr(message, mark) : NULL,
+                   *rest = at ? strstr(at, ": ") : NULL;
 
         rest = rest ? strstr(rest + 2, ": ") : NULL;
         if (!rest || !rest[2])
-                return false;
-        if (at[sizeof(mark) - 1] == '5')
+                fprintf(stderr, "%s%s\n", before, message);
+        else if (at[sizeof(mark) - 1] == '5')
                 fprintf(stderr, "fleetctl: %s\n", rest + 2);
         else
                 fprintf(stderr, "%s%.*s%s\n", before, (int) (at - message), message, rest + 2);
-        return true;
-}
-
-int client_fail(int r, const Error *err) {
-        const char *message = error_text(err, r);
-
-        if (r == -EREMOTEIO && client_is_interactive() && client_print_answer(message, ""))
-                return EXIT_FAILED;
-        fprintf(stderr, "%s%s\n", r == -EREMOTEIO ? "" : "fleetctl: ", message);
         return EXIT_FAILED;
 }
 
+int client_fail(int r, const Error *err) {
+        return client_print_failure(r, error_text(err, r), r == -EREMOTEIO ? "" : "fleetctl: ");
+}
+
 int client_fail_after(int r, const Error *err, const char *format, ...) {
-        const char *message = error_text(err, r);
         _cleanup_text_ Text t = {};
         va_list ap;
 
@@ -53,10 +49,7 @@ int client_fail_after(int r, const Error *err, const char *format, ...) {
         va_start(ap, format);
         text_vprintf(&t, format, ap);
         va_end(ap);
-        if (r == -EREMOTEIO && client_is_interactive() && client_print_answer(message, t.chars ?: ""))
-                return EXIT_FAILED;
-        fprintf(stderr, "%s%s\n", t.chars ?: "fleetctl: ", message);
-        return EXIT_FAILED;
+        return client_print_failure(r, error_text(err, r), t.chars ?: "fleetctl: ");
 }
 
 int client_usage(const char *message) {
@@ -365,6 +358,13 @@ static int post_batch(Client *c, const ApiUnit *units, size_t n, bool *ret_known
         return *ret_known ? reply_check(&reply, err) : 0;
 }
 
+ApiUnit client_change_of(const char *name) {
+        ApiUnit unit = API_UNIT_EMPTY;
+
+        unit.name = name;
+        return unit;
+}
+
 int client_change(Client *c, const ApiUnit *units, size_t n, Error *err) {
         bool batches = n > 1;
         int r = 0;
@@ -384,9 +384,8 @@ int client_change(Client *c, const ApiUnit *units, size_t n, Error *err) {
 }
 
 int client_set_state(Client *c, const char *name, TargetState state, Error *err) {
-        ApiUnit unit = API_UNIT_EMPTY;
+        ApiUnit unit = client_change_of(name);
 
-        unit.name = name;
         unit.desired_state = state;
         return client_change(c, &unit, 1, err);
 }

@@ -130,6 +130,9 @@ const ApiUnit *listing_unit(const Listing *units, const char *name); /* NULL if 
 /* The text of a unit as submitted, or its printed form if the daemon has no text. */
 void append_unit_text(Text *t, const ApiUnit *unit);
 
+/* Return a change of a unit that sets nothing yet. */
+ApiUnit client_change_of(const char *name);
+
 /* Create units, replace them, or set their target states. Many units go in one transaction, all or nothing,
  * as far as they fit (200 units, 100 KiB). Of each unit these fields count: name, text, desired state
  * (inactive if there is none and the text is new), 'keep', and the expected hash and state. */
@@ -178,6 +181,7 @@ int verb_restart(Client *c, char **args, size_t n, Error *err);
 int verb_directory(Client *c, char **args, size_t n, Error *err);
 
 /* client/edit.c */
+int verb_cat(Client *c, char **args, size_t n, Error *err);
 int verb_diff(Client *c, char **args, size_t n, Error *err);
 int verb_edit(Client *c, char **args, size_t n, Error *err);
 
@@ -190,7 +194,6 @@ void events_append_recent(Client *c, const Listing *machines, Text *ret);
 
 /* client/files.c */
 int verb_submit(Client *c, char **args, size_t n, Error *err);
-int verb_cat(Client *c, char **args, size_t n, Error *err);
 
 /* client/import.c */
 int verb_import(Client *c, char **args, size_t n, Error *err);

@@ -1,7 +1,6 @@
 /* load, start, stop, unload, destroy, restart: each sets target states and waits until the units reach them.
  */
-#include <time.h>
-
+#include "base/clock.h"
 #include "client/client.h"
 #include "client/files.h"
 #include "client/wait.h"
@@ -100,39 +99,35 @@ static int found_read_one(Client *c, Found *f, bool named, Error *err) {
         return 0;
 }
 
-static int found_read_all(Client *c, FoundUnits *found, Error *err) {
-        _cleanup_listing_ Listing units = {}, states = {};
-        int r;
-
-        r = client_units(c, &units, err);
-        if (r < 0)
-                return r;
-        r = client_states(c, NULL, &states, err);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < found->n; i++) {
-                const ApiUnit *unit = listing_unit(&units, found->items[i].name);
-
-                if (unit)
-                        found_set_unit(&found->items[i], unit);
-                found_set_states(&found->items[i], &states);
-        }
-        return 0;
-}
-
 /* Read all units of found->names, in order, whether they exist or not. */
 static int found_read(Client *c, FoundUnits *found, bool named, Error *err) {
+        _cleanup_listing_ Listing units = {}, states = {};
+        bool many = found->names.n > MANY;
         int r = 0;
 
         found->items = NEW0(Found, found->names.n + 1);
         if (!found->items)
                 return -ENOMEM;
-        for (; found->n < found->names.n; found->n++)
-                found->items[found->n].name = found->names.items[found->n];
-        if (found->n > MANY)
-                return found_read_all(c, found, err);
-        for (size_t i = 0; i < found->n && r >= 0; i++)
-                r = found_read_one(c, &found->items[i], named, err);
+        if (many) {
+                r = client_units(c, &units, err);
+                if (r < 0)
+                        return r;
+                r = client_states(c, NULL, &states, err);
+        }
+        for (; r >= 0 && found->n < found->names.n; found->n++) {
+                Found *f = &found->items[found->n];
+                const ApiUnit *unit;
+
+                f->name = found->names.items[found->n];
+                if (!many) {
+                        r = found_read_one(c, f, named, err);
+                        continue;
+                }
+                unit = listing_unit(&units, f->name);
+                if (unit)
+                        found_set_unit(f, unit);
+                found_set_states(f, &states);
+        }
         return r;
 }
 
@@ -141,8 +136,7 @@ static int found_read(Client *c, FoundUnits *found, bool named, Error *err) {
 static void add_change(ApiUnit *changes, size_t *n, const Found *f, TargetState target) {
         ApiUnit *change = &changes[(*n)++];
 
-        *change = API_UNIT_EMPTY;
-        change->name = f->name;
+        *change = client_change_of(f->name);
         change->global = f->global;
         change->desired_state = target;
 }
@@ -360,8 +354,7 @@ static int destroy_units(Client *c, const FoundUnits *found, Names *ret) {
         if (!units)
                 return client_fail(-ENOMEM, NULL);
         for (size_t i = 0; i < found->n; i++) {
-                units[i] = API_UNIT_EMPTY;
-                units[i].name = found->items[i].name;
+                units[i] = client_change_of(found->items[i].name);
                 units[i].destroy = true;
         }
         for (size_t i = 0, end; i < found->n; i = end) {
@@ -405,29 +398,25 @@ int verb_destroy(Client *c, char **args, size_t n, Error *err) {
 
 /* -- restart -- */
 
-enum { START_AGAIN_S = 60, RETRY_MS = 500 };
+enum { START_AGAIN_MS = 60000, RETRY_MS = 500 };
 
 /* Start a unit that restart has stopped. It must not stay stopped because the cluster has no leader for a
- * moment: retry for START_AGAIN_S. A target state that another client has changed meanwhile stays. */
+ * moment: retry for START_AGAIN_MS. A target state that another client has changed meanwhile stays. */
 static int start_again(Client *c, const Found *f, Error *err) {
-        const struct timespec pause = { .tv_nsec = RETRY_MS * 1000000 };
+        uint64_t end_ms = clock_monotonic_ms() + START_AGAIN_MS;
         _cleanup_api_unit_ ApiUnit current = API_UNIT_EMPTY;
-        ApiUnit change = API_UNIT_EMPTY;
-        struct timespec begun, now;
+        ApiUnit change = client_change_of(f->name);
         int r;
 
-        change.name = f->name;
         change.desired_state = TARGET_LAUNCHED;
         change.expected_state = TARGET_LOADED;
-        (void) clock_gettime(CLOCK_MONOTONIC, &begun);
         do {
                 *err = (Error) {};
                 r = client_change(c, &change, 1, err);
                 if (!client_may_retry(r, err))
                         break;
-                (void) nanosleep(&pause, NULL);
-                (void) clock_gettime(CLOCK_MONOTONIC, &now);
-        } while (now.tv_sec - begun.tv_sec < START_AGAIN_S);
+                (void) usleep(RETRY_MS * 1000);
+        } while (clock_monotonic_ms() < end_ms);
 
         /* A try whose answer was lost may have taken effect. */
         if (r == -EREMOTEIO && client_unit(c, f->name, &current, NULL) > 0 &&

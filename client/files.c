@@ -86,6 +86,10 @@ int files_read(const char *path, const char *name, Text *t, Error *err) {
         return t->error ?: read_drop_ins(path, name, false, t, err);
 }
 
+static bool is_missing(const Text *path) {
+        return path->error == 0 && access(path->chars, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR);
+}
+
 /* Find the file of a unit: 'path', or for an instance its template in the same folder. Return 0 if neither
  * exists. */
 static int find_file(const char *path, const char *name, Text *ret, bool *ret_from_template) {
@@ -94,7 +98,7 @@ static int find_file(const char *path, const char *name, Text *ret, bool *ret_fr
 
         *ret_from_template = false;
         text_append(ret, path);
-        if (ret->error == 0 && access(path, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR)) {
+        if (is_missing(ret)) {
                 if (!unit_name_is_instance(name))
                         return 0;
                 template = unit_name_template(name);
@@ -102,10 +106,9 @@ static int find_file(const char *path, const char *name, Text *ret, bool *ret_fr
                         return -ENOMEM;
                 *ret_from_template = true;
                 text_clear(ret);
-                if (slash)
-                        text_append_bytes(ret, path, (size_t) (slash - path) + 1);
+                text_append_bytes(ret, path, slash ? (size_t) (slash - path) + 1 : 0);
                 text_append(ret, template);
-                if (ret->error == 0 && access(ret->chars, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
+                if (is_missing(ret))
                         return 0;
         }
         return ret->error < 0 ? ret->error : 1;
@@ -118,8 +121,7 @@ static int parse_argument(const char *argument, char **ret_path, char **ret_name
         _cleanup_text_ Text t = {};
         int r;
 
-        if (slash)
-                text_append_bytes(&t, argument, (size_t) (slash - argument) + 1);
+        text_append_bytes(&t, argument, slash ? (size_t) (slash - argument) + 1 : 0);
         text_append(&t, name ? name : "");
         *ret_path = text_take(&t, NULL);
         if (!name || !*ret_path)
@@ -236,11 +238,19 @@ void files_print_warnings(const char *name, const Warnings *warnings, const char
         }
 }
 
-static void warn_difference(const Submission *s) {
+static void warn_difference(const char *name, bool template, const char *argument) {
         fprintf(stderr,
                 "WARNING: Unit %s in registry differs from local %sunit file %s. Add --replace to "
                 "override.\n",
-                s->name, s->from_template ? "template " : "", s->argument);
+                name, template ? "template " : "", argument);
+}
+
+/* As client_unit(), with the error message of fleet. */
+static int read_stored(Client *c, const char *name, ApiUnit *ret, Error *err) {
+        int r;
+
+        r = client_unit(c, name, ret, err);
+        return r == -EREMOTEIO ? error_prefix(err, r, "error retrieving Unit(%s) from Registry", name) : r;
 }
 
 /* Return 1 if a unit of the cluster has to be submitted again, or print why not. */
@@ -262,7 +272,7 @@ static int submission_check_existing(const Client *c, const Submission *s, const
                 return 0;
         }
         if (!c->options.replace) {
-                warn_difference(s);
+                warn_difference(s->name, s->from_template, s->argument);
                 return 0;
         }
         if (stored->desired_state > replaceable) {
@@ -283,17 +293,12 @@ static int template_text(Client *c, const Submission *s, char **ret, Error *err)
 
         if (!name)
                 return -ENOMEM;
-        r = client_unit(c, name, &unit, err);
+        r = read_stored(c, name, &unit, err);
         if (r <= 0)
-                return r == -EREMOTEIO ?
-                               error_prefix(err, r, "error retrieving Unit(%s) from Registry", name) :
-                               r;
+                return r;
 
         if (s->unit && s->drop_ins.size == 0 && !same_contents(&unit, s->unit)) /* drop-ins always differ */
-                fprintf(stderr,
-                        "WARNING: Unit %s in registry differs from local template unit file %s. Add "
-                        "--replace to override.\n",
-                        name, s->argument);
+                warn_difference(name, true, s->argument);
         append_unit_text(&t, &unit);
         text_append_bytes(&t, s->drop_ins.chars ?: "", s->drop_ins.size);
         *ret = text_take(&t, NULL);
@@ -310,11 +315,9 @@ static int prepare_one(Client *c, Submission *s, TargetState replaceable, Error 
         _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
         int r;
 
-        r = client_unit(c, s->name, &stored, err);
+        r = read_stored(c, s->name, &stored, err);
         if (r < 0)
-                return r == -EREMOTEIO ?
-                               error_prefix(err, r, "error retrieving Unit(%s) from Registry", s->name) :
-                               r;
+                return r;
         s->exists = r > 0;
         if (s->exists) {
                 r = submission_check_existing(c, s, &stored, replaceable, err);
@@ -358,8 +361,7 @@ static int submit_all(Client *c, const Submissions *all, Names *ret_submitted, E
 
                 if (!s->due)
                         continue;
-                units[n] = API_UNIT_EMPTY;
-                units[n].name = s->name;
+                units[n] = client_change_of(s->name);
                 units[n].text = s->text ? s->text : s->unit->text;
                 units[n++].keep = !s->exists; /* another client may have created it meanwhile */
                 if (names_add(ret_submitted, s->name, strlen(s->name)) < 0)
@@ -421,37 +423,4 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
 
 int verb_submit(Client *c, char **args, size_t n, Error *err) {
         return files_submit(c, args, n, TARGET_INACTIVE, NULL, err);
-}
-
-int verb_cat(Client *c, char **args, size_t n, Error *err) {
-        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-        _cleanup_free_ char *name = NULL;
-        _cleanup_text_ Text t = {};
-        int r;
-
-        if (n != 1) {
-                fputs("One unit file must be provided\n", stderr);
-                return EXIT_FAILED;
-        }
-        name = unit_name_from_argument(args[0]);
-        r = name ? client_unit(c, name, &unit, err) : -ENOMEM;
-        if (r < 0)
-                return client_fail_after(r, err, "Error retrieving Unit %s: ", name);
-        if (r == 0) {
-                fprintf(stderr, "Unit %s not found\n", name);
-                client_suggest_unit(c, name);
-                return EXIT_FAILED;
-        }
-
-        if (streq(c->options.output, "json")) {
-                api_unit_write(&t, &unit);
-                text_append_char(&t, '\n');
-        } else if (c->options.source)
-                append_unit_text(&t, &unit);
-        else if (unit.file)
-                unit_file_print(unit.file, &t, NULL);
-        if (t.error < 0)
-                return t.error;
-        (void) output_text(t.chars ?: "", t.size);
-        return EXIT_DONE;
 }

@@ -340,8 +340,7 @@ static int import_units(Client *c, const Fleet *f, Error *err) {
         for (size_t i = 0; i < f->n; i++) {
                 if (f->units[i].action != action_import)
                         continue;
-                units[n] = API_UNIT_EMPTY;
-                units[n].name = f->units[i].name;
+                units[n] = client_change_of(f->units[i].name);
                 units[n].text = f->units[i].text;
                 units[n].desired_state = f->units[i].target;
                 units[n++].keep = true;

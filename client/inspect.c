@@ -61,8 +61,7 @@ static int plan_body(char **args, size_t n, Text *t, Error *err) {
                         return -ENOMEM;
         }
         for (size_t i = 0; units && i < names.n; i++) {
-                units[i] = API_UNIT_EMPTY;
-                units[i].name = names.items[i];
+                units[i] = client_change_of(names.items[i]);
                 units[i].text = texts.items[i];
         }
         if (units)

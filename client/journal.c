@@ -104,38 +104,24 @@ static int entry_add(Merge *m, size_t source, const char *line, size_t size) {
 static int on_answer(void *userdata, const char *json, size_t json_size) {
         Source *s = userdata;
         UnitStatusLine answer;
-        size_t at = 0;
         int r;
 
         r = unit_status_line_read(json, json_size, &answer);
         if (r < 0)
                 return r;
-        if (answer.data)
-                text_append(&s->partial, answer.data);
+        for (const char *at = answer.data ?: "", *end; *at && r >= 0; at = end) {
+                end = at + strcspn(at, "\n");
+                end += *end == '\n';
+                text_append_bytes(&s->partial, at, (size_t) (end - at));
+                r = s->partial.error;
+                if (r >= 0 && end[-1] == '\n') {
+                        r = entry_add(s->merge, s - s->merge->sources, s->partial.chars, s->partial.size);
+                        text_clear(&s->partial);
+                }
+        }
         s->ended = s->ended || answer.ended;
         unit_status_line_done(&answer);
-        if (s->partial.error < 0)
-                return -ENOMEM;
-        for (const char *newline;
-             s->partial.size > at && (newline = memchr(s->partial.chars + at, '\n', s->partial.size - at));) {
-                size_t size = newline + 1 - (s->partial.chars + at);
-
-                r = entry_add(s->merge, s - s->merge->sources, s->partial.chars + at, size);
-                if (r < 0)
-                        return r;
-                at += size;
-        }
-        if (at > 0) {
-                _cleanup_text_ Text rest = {};
-
-                text_append_bytes(&rest, s->partial.chars + at, s->partial.size - at);
-                if (rest.error < 0)
-                        return -ENOMEM;
-                text_done(&s->partial);
-                s->partial = rest;
-                rest = (Text) {};
-        }
-        return 0;
+        return r;
 }
 
 static int by_time(const void *a, const void *b) {

@@ -407,31 +407,36 @@ static int wait_tolerate(Wait *w, int r, const Error *err) {
         return r;
 }
 
+/* 'unit' NULL: the cluster does not have it. */
+static int wait_check(Wait *w, WaitUnit *u, const ApiUnit *unit, const Listing *states, Error *err) {
+        if (w->request->goal != WAIT_GONE && unit)
+                return wait_check_unit(w, u, unit, states, err);
+        if (w->request->goal == WAIT_GONE)
+                wait_check_states(w, u, states);
+        else
+                wait_check_destroyed(w, u);
+        return 0;
+}
+
 static int wait_read_unit(Wait *w, WaitUnit *u, Error *err) {
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-        bool gone = w->request->goal == WAIT_GONE;
         _cleanup_listing_ Listing states = {};
+        bool gone = w->request->goal == WAIT_GONE, exists = false;
         int r;
 
         if (!gone) {
                 r = client_unit(w->client, u->name, &unit, err);
                 if (r < 0)
                         return r;
-                if (r == 0) {
-                        wait_check_destroyed(w, u);
-                        return 0;
-                }
+                exists = r > 0;
         }
         /* A submitted unit without a machine has no states. */
-        if (w->request->goal != WAIT_STATE || w->request->target != TARGET_INACTIVE) {
+        if (gone || (exists && (w->request->goal != WAIT_STATE || w->request->target != TARGET_INACTIVE))) {
                 r = client_states(w->client, u->name, &states, err);
                 if (r < 0)
                         return r;
         }
-        if (!gone)
-                return wait_check_unit(w, u, &unit, &states, err);
-        wait_check_states(w, u, &states);
-        return 0;
+        return wait_check(w, u, exists ? &unit : NULL, &states, err);
 }
 
 int wait_refresh(Wait *w, WaitUnit *u) {
@@ -441,52 +446,39 @@ int wait_refresh(Wait *w, WaitUnit *u) {
         return wait_tolerate(w, wait_read_unit(w, u, &err), &err);
 }
 
-/* Read the lists that the goal needs. */
-static int wait_read_lists(Wait *w, Listing *ret_units, Listing *ret_states, Error *err) {
-        int r;
-
-        if (w->request->goal != WAIT_GONE) {
-                r = client_units(w->client, ret_units, err);
-                if (r < 0)
-                        return r;
-        }
-        return client_states(w->client, NULL, ret_states, err);
-}
-
-static int wait_check_listed(Wait *w, WaitUnit *u, const Listing *units, const Listing *states) {
-        const ApiUnit *unit = listing_unit(units, u->name);
-        Error err = {};
+/* Read the lists that the goal needs, and check all pending units. */
+static int wait_refresh_listed(Wait *w, Error *err) {
+        _cleanup_listing_ Listing units = {}, states = {};
         int r = 0;
 
-        if (w->request->goal == WAIT_GONE)
-                wait_check_states(w, u, states);
-        else if (unit)
-                r = wait_check_unit(w, u, unit, states, &err);
-        else
-                wait_check_destroyed(w, u);
-        return wait_tolerate(w, r, &err);
-}
-
-int wait_refresh_all(Wait *w) {
-        _cleanup_listing_ Listing units = {}, states = {};
-        bool many = w->n_left > MANY;
-        Error err = {};
-        int r;
-
-        if (many) {
-                r = wait_read_lists(w, &units, &states, &err);
-                if (r < 0)
-                        return wait_tolerate(w, r, &err);
-        }
-        for (size_t i = 0; i < w->n; i++) {
+        if (w->request->goal != WAIT_GONE)
+                r = client_units(w->client, &units, err);
+        if (r < 0)
+                return wait_tolerate(w, r, err);
+        r = client_states(w->client, NULL, &states, err);
+        if (r < 0)
+                return wait_tolerate(w, r, err);
+        for (size_t i = 0; r >= 0 && i < w->n; i++) {
                 WaitUnit *u = &w->units[i];
+                Error of_unit = {};
 
                 if (u->phase >= PHASE_DONE)
                         continue;
                 u->dirty = false;
-                r = many ? wait_check_listed(w, u, &units, &states) : wait_refresh(w, u);
-                if (r < 0)
-                        return r;
+                r = wait_check(w, u, listing_unit(&units, u->name), &states, &of_unit);
+                r = wait_tolerate(w, r, &of_unit);
         }
-        return 0;
+        return r;
+}
+
+int wait_refresh_all(Wait *w) {
+        Error err = {};
+        int r = 0;
+
+        if (w->n_left > MANY)
+                return wait_refresh_listed(w, &err);
+        for (size_t i = 0; r >= 0 && i < w->n; i++)
+                if (w->units[i].phase < PHASE_DONE)
+                        r = wait_refresh(w, &w->units[i]);
+        return r;
 }
