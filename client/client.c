@@ -13,10 +13,6 @@ bool client_is_interactive(void) {
         return isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
 }
 
-bool stdout_is_terminal(void) {
-        return isatty(STDOUT_FILENO);
-}
-
 /* Print a failure after 'before' and return EXIT_FAILED. A terminal gets an error answer without
  * "googleapi: Error N: ". 'before' is left out for 5xx: such an answer is about the daemon, not about the
  * request. */
@@ -85,13 +81,8 @@ void client_note_absent(Client *c, const char *name) {
         client_suggest_unit(c, name);
 }
 
-bool client_read_yes(void) {
-        char answer[16];
-
-        return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
-}
-
 bool client_confirm(const Client *c, const char *question, const char *effect, ...) {
+        char answer[16];
         va_list ap;
 
         if (c->options.yes)
@@ -105,7 +96,7 @@ bool client_confirm(const Client *c, const char *question, const char *effect, .
                 return false;
         }
         fprintf(stderr, "%s [y/N] ", question);
-        if (client_read_yes())
+        if (fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y'))
                 return true;
         fputs("fleetctl: nothing was changed\n", stderr);
         return false;

@@ -22,14 +22,16 @@ enum {
 
 typedef struct Client Client;
 
+/* Return the exit status of the program, or a negative errno; then the message in 'err' is printed. */
+typedef int VerbRun(Client *c, char **args, size_t n, Error *err);
+
 typedef struct Verb {
         const char *name;
         unsigned groups;       /* of flags */
         const char *arguments; /* "UNIT..." and "FILE..." require at least one */
         const char *summary;
         const char *description; /* lines, or NULL */
-        /* Return the exit status of the program, or a negative errno; then its message is printed. */
-        int (*run)(Client *c, char **args, size_t n, Error *err);
+        VerbRun *run;
 } Verb;
 
 struct Client {
@@ -44,7 +46,6 @@ struct Client {
 /* Return whether stdout and stderr are terminals. Then plain messages replace the texts of fleet, which
  * scripts read. */
 bool client_is_interactive(void);
-bool stdout_is_terminal(void);
 
 /* Print "fleetctl: MESSAGE" for a failure and return EXIT_FAILED. An error answer of fleetd (-EREMOTEIO) has
  * no "fleetctl: " in a pipe: scripts know the text of fleet. */
@@ -67,9 +68,6 @@ void client_note_absent(Client *c, const char *name);
 
 /* Print "did you mean UNIT?" on a terminal, if the cluster has a unit with a similar name. */
 void client_suggest_unit(Client *c, const char *name);
-
-/* Read a line from stdin and return whether it starts with "y". */
-bool client_read_yes(void);
 
 /* Print the effect, then ask 'question' at the terminal. Return true for "y" and with --yes. Otherwise print
  * that nothing changed; without a terminal also name --yes. */
@@ -162,66 +160,33 @@ void append_machine_legend(Text *t, const Listing *machines, const char *id, boo
 /* Append the hostname, or the first 8 characters of the ID. */
 void append_machine_name(Text *t, const Listing *machines, const char *id);
 
-/* -- Verbs, see Verb.run(). Those that share a function differ by c->verb. -- */
+/* -- Verbs. Those that share a function differ by c->verb. -- */
 
 /* Return the verb of that name, or the only one that begins with it; 'verbs' ends with an empty row. */
 const Verb *verb_find(const Verb *verbs, const char *name);
 const char *verb_nearest(const Verb *verbs, const char *name); /* "did you mean"; NULL: none is similar */
 
-/* client/cluster.c */
-int verb_cluster(Client *c, char **args, size_t n, Error *err);
+VerbRun verb_cluster; /* cluster.c */
+VerbRun verb_raise, verb_lower, verb_destroy,
+        verb_restart;                     /* control.c: load and start, stop and unload, ... */
+VerbRun verb_directory;                   /* directory.c */
+VerbRun verb_cat, verb_diff, verb_edit;   /* edit.c */
+VerbRun verb_events;                      /* events.c */
+VerbRun verb_submit;                      /* files.c */
+VerbRun verb_import;                      /* import.c */
+VerbRun verb_verify, verb_plan, verb_why; /* inspect.c */
+VerbRun verb_journal;                     /* journal.c */
+VerbRun verb_kv;                          /* kv.c */
+VerbRun verb_list;                        /* list.c: list-machines, list-unit-files, list-units */
+VerbRun verb_ssh, verb_fd_forward;        /* ssh.c */
+VerbRun verb_remote, verb_is;             /* unit_status.c: systemctl; is-active and is-failed */
 
-/* client/control.c */
-int verb_raise(Client *c, char **args, size_t n, Error *err); /* load, start */
-int verb_lower(Client *c, char **args, size_t n, Error *err); /* stop, unload */
-int verb_destroy(Client *c, char **args, size_t n, Error *err);
-int verb_restart(Client *c, char **args, size_t n, Error *err);
+extern const Verb kv_verbs[]; /* below "kv"; ends with an empty row */
 
-/* client/directory.c */
-int verb_directory(Client *c, char **args, size_t n, Error *err);
-
-/* client/edit.c */
-int verb_cat(Client *c, char **args, size_t n, Error *err);
-int verb_diff(Client *c, char **args, size_t n, Error *err);
-int verb_edit(Client *c, char **args, size_t n, Error *err);
-
-/* client/events.c */
-int verb_events(Client *c, char **args, size_t n, Error *err);
+/* Print the cluster, its problems first, for status without arguments. Return EXIT_FAILED if there are any.
+ */
+int overview(Client *c, Error *err);
 
 /* Append the latest changes in the presence of machines within an hour, oldest first: "12:04:11 beta is lost
  * 12:09:40 beta is up". Nothing is appended without any, or if the daemon does not answer. */
 void events_append_recent(Client *c, const Listing *machines, Text *ret);
-
-/* client/files.c */
-int verb_submit(Client *c, char **args, size_t n, Error *err);
-
-/* client/import.c */
-int verb_import(Client *c, char **args, size_t n, Error *err);
-
-/* client/inspect.c */
-int verb_verify(Client *c, char **args, size_t n, Error *err);
-int verb_plan(Client *c, char **args, size_t n, Error *err);
-int verb_why(Client *c, char **args, size_t n, Error *err);
-
-/* client/journal.c */
-int verb_journal(Client *c, char **args, size_t n, Error *err);
-
-/* client/kv.c */
-int verb_kv(Client *c, char **args, size_t n, Error *err);
-extern const Verb kv_verbs[]; /* below "kv"; ends with an empty row */
-
-/* client/list.c: list-machines, list-units, list-unit-files */
-int verb_list(Client *c, char **args, size_t n, Error *err);
-
-/* client/overview.c: status without arguments. Print the cluster, its problems first, and return EXIT_FAILED
- * if there are any. */
-int overview(Client *c, Error *err);
-
-/* client/ssh.c */
-int verb_ssh(Client *c, char **args, size_t n, Error *err);
-int verb_fd_forward(Client *c, char **args, size_t n, Error *err);
-
-/* client/unit_status.c */
-int verb_remote(Client *c, char **args, size_t n,
-                Error *err); /* status, show, list-dependencies, reload, kill, ... */
-int verb_is(Client *c, char **args, size_t n, Error *err); /* is-active, is-failed */

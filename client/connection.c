@@ -347,8 +347,8 @@ static size_t on_stream(char *bytes, size_t one, size_t n, void *userdata) {
         return size;
 }
 
-static int stream_open(Connection *c, const char *method, const char *path, StreamLine line, void *userdata,
-                       Stream **ret, Error *err) {
+int stream_new(Connection *c, const char *method, const char *path, StreamLine line, void *userdata,
+               Stream **ret, Error *err) {
         _cleanup_stream_ Stream *s = NEW0(Stream, 1);
 
         if (!s)
@@ -364,10 +364,6 @@ static int stream_open(Connection *c, const char *method, const char *path, Stre
                 return error_set(err, -ENOMEM, "Failed to start a stream");
         *ret = TAKE_PTR(s);
         return 0;
-}
-
-int stream_new(Connection *c, const char *path, StreamLine line, void *userdata, Stream **ret, Error *err) {
-        return stream_open(c, "GET", path, line, userdata, ret, err);
 }
 
 Stream *stream_free(Stream *s) {
@@ -434,7 +430,7 @@ int connection_follow(Connection *c, const char *method, const char *path, Strea
         _cleanup_stream_ Stream *s = NULL;
         int r;
 
-        r = stream_open(c, method, path, line, userdata, &s, err);
+        r = stream_new(c, method, path, line, userdata, &s, err);
         if (r < 0)
                 return r;
         do

@@ -64,8 +64,9 @@ typedef int (*StreamLine)(void *userdata, const char *line, size_t size);
 
 typedef struct Stream Stream;
 
-/* Start a GET request. Lines arrive during stream_wait(). 'path' NULL is -ENOMEM. */
-int stream_new(Connection *c, const char *path, StreamLine line, void *userdata, Stream **ret, Error *err);
+/* Start a request without a body. Lines arrive during stream_wait(). 'path' NULL is -ENOMEM. */
+int stream_new(Connection *c, const char *method, const char *path, StreamLine line, void *userdata,
+               Stream **ret, Error *err);
 Stream *stream_free(Stream *s); /* returns NULL */
 DEFINE_CLEANUP(Stream *, stream_free)
 #define _cleanup_stream_ _cleanup_(stream_freep)

@@ -34,7 +34,7 @@ static int fail_wait(int r, const Progress *progress, const Error *err) {
                 return EXIT_FAILED;
         if (r != -ETIMEDOUT && r != -ENOEXEC)
                 return client_fail_after(r, err, "Error waiting for units: ");
-        if (stdout_is_terminal())
+        if (isatty(STDOUT_FILENO))
                 return client_fail(r, err);
         fprintf(stderr, "Error waiting for units: %s\n", error_text(err, r));
         fprintf(stderr, "%s%s\n",

@@ -102,7 +102,7 @@ int verb_cat(Client *c, char **args, size_t n, Error *err) {
 static int draft_show(Draft *d, const char *name, const Text *text, Error *err) {
         _cleanup_text_ Text printable = {};
 
-        if (!stdout_is_terminal())
+        if (!isatty(STDOUT_FILENO))
                 return draft_make(d, name, text, err);
         text_append_printable_bytes(&printable, text->chars ?: "", text->size, true);
         return text->error ?: draft_make(d, name, &printable, err);
@@ -137,7 +137,7 @@ static int diff_one(Client *c, const char *argument) {
                 return client_fail(r, &err);
         snprintf(label, sizeof(label), "--label=%s in the cluster", name);
         return subprocess_run(
-                (const char *[]) { "diff", "-u", stdout_is_terminal() ? "--color=auto" : "--color=never",
+                (const char *[]) { "diff", "-u", isatty(STDOUT_FILENO) ? "--color=auto" : "--color=never",
                                    label, "--label", argument, "--", draft.path, local.path, NULL },
                 NULL, NULL, NULL, NULL);
 }

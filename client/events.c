@@ -14,10 +14,9 @@ enum {
 
 typedef struct Events {
         Client *client;
-        Names names;         /* units and patterns; none: all units */
-        const char *machine; /* its hostname, or the beginning of its ID; NULL: all machines */
-        uint64_t since_ms;   /* wall clock; 0: all events */
-        uint64_t last;       /* number of past events; 0: all */
+        Names names;       /* units and patterns; none: all units */
+        uint64_t since_ms; /* wall clock; 0: all events */
+        uint64_t last;     /* number of past events; 0: all */
         Listing machines;
         Names past; /* lines that wait for the end of the past: only the last ones are printed */
         bool caught_up, json, begun;
@@ -103,8 +102,8 @@ static void append_state(Text *t, const Event *e, const char *machine) {
                 text_printf(t, "%s: finished successfully on %s", e->name, machine);
         else if (streq(event_text(e, "active"), "failed"))
                 text_printf(t, "%s: failed on %s%s%s", e->name, machine,
-                            stdout_is_terminal() ? "    fleetctl journal " : "",
-                            stdout_is_terminal() ? e->name : "");
+                            isatty(STDOUT_FILENO) ? "    fleetctl journal " : "",
+                            isatty(STDOUT_FILENO) ? e->name : "");
         else if (!streq(event_text(e, "load"), "loaded"))
                 text_printf(t, "%s: not loaded on %s (%s)", e->name, machine, event_text(e, "load"));
         else
@@ -205,7 +204,8 @@ static bool is_selected(const Events *all, const Event *e) {
 
         return (all->names.n == 0 || (of_unit && patterns_match(&all->names, e->name))) &&
                e->time_ms >= all->since_ms &&
-               (!all->machine || machine_has_name(&all->machines, e->machine, all->machine));
+               (!all->client->options.machine ||
+                machine_has_name(&all->machines, e->machine, all->client->options.machine));
 }
 
 static int print_line(Events *all, const char *line) {
@@ -358,8 +358,8 @@ void events_append_recent(Client *c, const Listing *machines, Text *ret) {
         _cleanup_stream_ Stream *stream = NULL;
         int r;
 
-        r = stream_new(c->connection, "/fleet/v1/events?details=true&after=0", on_recent, &recent, &stream,
-                       NULL);
+        r = stream_new(c->connection, "GET", "/fleet/v1/events?details=true&after=0", on_recent, &recent,
+                       &stream, NULL);
         while (r >= 0)
                 r = stream_wait(stream, PAUSE_MS, NULL) ?: -ETIMEDOUT;
         for (size_t i = recent.lines.n > RECENT_MAX ? recent.lines.n - RECENT_MAX : 0; i < recent.lines.n;
@@ -446,9 +446,8 @@ static int parse_since(const char *s, uint64_t now_ms, uint64_t *ret_ms) {
 
 int verb_events(Client *c, char **args, size_t n, Error *err) {
         const Options *o = &c->options;
-        _cleanup_(events_done) Events all = {
-                .client = c, .machine = o->machine, .json = streq(o->output, "json"), .index = o->after_index
-        };
+        _cleanup_(events_done)
+                Events all = { .client = c, .json = streq(o->output, "json"), .index = o->after_index };
         int r;
 
         all.last = o->last;

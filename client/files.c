@@ -411,7 +411,7 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
                      &(WaitRequest) { .goal = WAIT_STATE,
                                       .target = TARGET_INACTIVE,
                                       .names = &submitted,
-                                      .quiet = ret_names && stdout_is_terminal() },
+                                      .quiet = ret_names && isatty(STDOUT_FILENO) },
                      err);
         if (r == -ETIMEDOUT) {
                 fprintf(stderr, "Error waiting on unit creation: %s\n", err->message);

@@ -230,21 +230,6 @@ static int by_name(const void *a, const void *b) {
         return strcmp(((const Imported *) a)->name, ((const Imported *) b)->name);
 }
 
-static int read_directories(Client *c, Fleet *f, Error *err) {
-        const struct {
-                const char *name;
-                JsonValue **ret;
-        } directories[] = { { "job", &f->jobs }, { "unit", &f->contents }, { "machines", &f->machines } };
-
-        for (size_t i = 0; i < ELEMENTS(directories); i++) {
-                int r = read_directory(c, f, directories[i].name, directories[i].ret, err);
-
-                if (r < 0)
-                        return r;
-        }
-        return 0;
-}
-
 /* Read all units and metadata. One corrupt unit is an error: an administrator has to decide about such a
  * registry. */
 static int fleet_read(Client *c, Fleet *f, Error *err) {
@@ -258,7 +243,13 @@ static int fleet_read(Client *c, Fleet *f, Error *err) {
                            &f->etcd, err);
         if (r < 0)
                 return r;
-        r = read_directories(c, f, err);
+        r = read_directory(c, f, "job", &f->jobs, err);
+        if (r < 0)
+                return r;
+        r = read_directory(c, f, "unit", &f->contents, err);
+        if (r < 0)
+                return r;
+        r = read_directory(c, f, "machines", &f->machines, err);
         if (r < 0)
                 return r;
         if (!f->jobs)

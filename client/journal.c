@@ -23,7 +23,7 @@ typedef struct Source {
         struct Merge *merge;
         Stream *stream;
         Text partial; /* the beginning of a line */
-        bool ended;
+        int status;   /* -1: the answer has not ended */
 } Source;
 
 typedef struct Merge {
@@ -103,13 +103,12 @@ static int entry_add(Merge *m, size_t source, const char *line, size_t size) {
 /* Split the output into lines: pieces of an answer end anywhere. */
 static int on_answer(void *userdata, const char *json, size_t json_size) {
         Source *s = userdata;
-        UnitStatusLine answer;
+        _cleanup_json_ JsonValue *source = NULL;
+        const char *data = "";
         int r;
 
-        r = unit_status_line_read(json, json_size, &answer);
-        if (r < 0)
-                return r;
-        for (const char *at = answer.data ?: "", *end; *at && r >= 0; at = end) {
+        r = unit_status_line_read(json, json_size, &source, &data, &s->status);
+        for (const char *at = data, *end; r >= 0 && *at; at = end) {
                 end = at + strcspn(at, "\n");
                 end += *end == '\n';
                 text_append_bytes(&s->partial, at, (size_t) (end - at));
@@ -119,8 +118,6 @@ static int on_answer(void *userdata, const char *json, size_t json_size) {
                         text_clear(&s->partial);
                 }
         }
-        s->ended = s->ended || answer.ended;
-        unit_status_line_done(&answer);
         return r;
 }
 
@@ -192,10 +189,10 @@ static int merge_open(Client *c, Merge *m, const char *name, const Listing *mach
                 Source *s = &m->sources[m->n_sources++];
                 int r;
 
-                *s = (Source) { .merge = m };
+                *s = (Source) { .merge = m, .status = -1 };
                 journal_path(c, name, machines->machines[i].id,
                              m->format == FORMAT_SHORT ? "short-unix" : c->options.journal_output, &path);
-                r = stream_new(c->connection, client_path(&path), on_answer, s, &s->stream, err);
+                r = stream_new(c->connection, "GET", client_path(&path), on_answer, s, &s->stream, err);
                 if (r < 0)
                         return r;
         }
@@ -227,7 +224,7 @@ static int merge_turn(Merge *m, const Listing *machines, Error *err) {
                         n_open++;
                         continue;
                 }
-                if (r != -ENODATA || !s->ended) {
+                if (r != -ENODATA || s->status < 0) {
                         entries_print(m, UINT64_MAX);
                         client_note("Failed to read the journal of %s: %s",
                                     machines->machines[i].hostname ?: machines->machines[i].id,

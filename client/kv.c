@@ -455,7 +455,7 @@ static int kv_watch(Client *c, char **args, size_t n, Error *err) {
                         client_usage("kv watch: expected one key; kv watch --all watches all keys");
 }
 
-int kv_exec_watch(Client *c, char **args, size_t n, Error *err) {
+static int kv_exec_watch(Client *c, char **args, size_t n, Error *err) {
         return n >= 2 ? follow(c, args[0], args + 1, err) :
                         client_usage("kv exec-watch: expected a key and a command: fleetctl kv exec-watch "
                                      "/config -- "

@@ -39,8 +39,6 @@ int kv_send(Client *c, KvRequest *q, Error *err);
  */
 int kv_run(Client *c, KvRequest *q, Error *err);
 
-int kv_exec_watch(Client *c, char **args, size_t n, Error *err);
-
 /* -- kv_v1.c: the fleet API -- */
 
 /* Read a file, "-" for stdin, to its end. The bytes are terminated; the caller frees them. -EFBIG above
@@ -67,11 +65,8 @@ bool kv_is_hidden(const KvListed *node, size_t base_size); /* by a part of its k
 int kv_pages(Client *c, const char *prefix, const char *parameters,
              int (*each)(void *userdata, const KvListed *node), void *userdata, Error *err);
 int kv_watch_all(Client *c, const char *key, Error *err);
-int kv_txn(Client *c, char **args, size_t n, Error *err);
 
-/* -- kv_files.c, kv_lock.c, kv_rm.c -- */
-
-int kv_export(Client *c, char **args, size_t n, Error *err);
-int kv_import(Client *c, char **args, size_t n, Error *err);
-int kv_lock(Client *c, char **args, size_t n, Error *err);
-int kv_rm(Client *c, char **args, size_t n, Error *err);
+VerbRun kv_txn;               /* kv_v1.c */
+VerbRun kv_export, kv_import; /* kv_files.c */
+VerbRun kv_lock;              /* kv_lock.c */
+VerbRun kv_rm;                /* kv_rm.c */

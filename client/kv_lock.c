@@ -197,7 +197,7 @@ static bool lock_wait(Lock *lock, const char *before, uint64_t index) {
 
         kv_append_key(&path, before);
         text_printf(&path, "?wait=true&waitIndex=%llu", (unsigned long long) index + 1);
-        r = stream_new(lock->client->connection, client_path(&path), on_gone, &changed, &stream, &err);
+        r = stream_new(lock->client->connection, "GET", client_path(&path), on_gone, &changed, &stream, &err);
         while (r >= 0 && !changed) {
                 r = stream_wait(stream, REFRESH_MS, &err);
                 if (lock_interrupted(lock, 0) || !lock_refresh_if_due(lock))

@@ -361,7 +361,7 @@ static int list_fill(const Client *c, const List *list, const Choice *choice, co
                                   .machines = list->matches ? &d->machines : &d->items,
                                   .problems = list_problems(d),
                                   .full = c->options.full,
-                                  .terminal = stdout_is_terminal() };
+                                  .terminal = isatty(STDOUT_FILENO) };
 
                 if (add_row(table, choice, &row) < 0)
                         return -ENOMEM;
@@ -436,7 +436,7 @@ int verb_list(Client *c, char **args, size_t n, Error *err) {
         while (!streq(list->verb, c->verb->name))
                 list++;
         if (!fields)
-                fields = stdout_is_terminal() ? list->on_terminal : list->in_pipe;
+                fields = isatty(STDOUT_FILENO) ? list->on_terminal : list->in_pipe;
         if (choose_columns(list->columns, fields, &choice) < 0)
                 return EXIT_FAILED;
         r = list_read(c, list, &d, err);

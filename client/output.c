@@ -51,10 +51,6 @@ int table_add_row(Table *t, const char *const *cells) {
         return 0;
 }
 
-static int put(const void *bytes, size_t size) {
-        return size > 0 && fwrite(bytes, 1, size, stdout) != size ? -EPIPE : 0;
-}
-
 /* -- Terminals -- */
 
 typedef struct Screen {
@@ -144,7 +140,7 @@ void output_init(void) {
 
 int output_control(const char *s) {
         if (!isatty(STDOUT_FILENO))
-                return put(s, strlen(s));
+                return output_text(s, strlen(s));
         return fflush(stdout) == EOF ? -errno : write_all(STDOUT_FILENO, s, strlen(s));
 }
 
@@ -152,19 +148,19 @@ int output_name(const void *bytes, size_t size) {
         _cleanup_text_ Text safe = {};
 
         if (!isatty(STDOUT_FILENO))
-                return put(bytes, size);
+                return output_text(bytes, size);
         text_append_printable_bytes(&safe, bytes, size, false);
-        return safe.error < 0 ? safe.error : put(safe.chars, safe.size);
+        return safe.error < 0 ? safe.error : output_text(safe.chars, safe.size);
 }
 
 int output_text(const void *bytes, size_t size) {
-        return put(bytes, size);
+        return size > 0 && fwrite(bytes, 1, size, stdout) != size ? -EPIPE : 0;
 }
 
 int output_line(const char *s) {
         int r = output_text(s, strlen(s));
 
-        return r < 0 ? r : put("\n", 1);
+        return r < 0 ? r : output_text("\n", 1);
 }
 
 bool output_has_failed(void) {

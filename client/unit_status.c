@@ -18,48 +18,32 @@ void unit_status_add(Text *t, const char *parameter, const char *value) {
 
 /* -- Lines {"machine":"ID","data":"text"}, the last one {"exit":0} -- */
 
-int unit_status_line_read(const char *line, size_t size, UnitStatusLine *ret) {
-        _cleanup_json_ JsonValue *root = NULL;
-        UnitStatusLine l = {};
-        uint64_t status = 0;
+int unit_status_line_read(const char *line, size_t size, JsonValue **ret, const char **ret_data,
+                          int *ret_status) {
+        uint64_t status = UINT64_MAX;
         int r;
 
-        r = json_value_parse(line, size, &root, NULL);
+        r = json_value_parse(line, size, ret, NULL);
         if (r < 0)
                 return r;
-        r = json_read_string(root, "data", &l.data, NULL);
+        r = json_read_u64(*ret, "exit", &status, NULL);
         if (r < 0)
                 return r;
-        r = json_read_u64(root, "exit", &status, NULL);
-        if (r < 0)
-                return r;
-        l.ended = json_value_member(root, "exit");
-        l.status = (int) MIN(status, (uint64_t) 255);
-        l.source = TAKE_PTR(root);
-        *ret = l;
-        return 0;
-}
-
-void unit_status_line_done(UnitStatusLine *line) {
-        line->source = json_value_free(line->source);
+        if (status != UINT64_MAX)
+                *ret_status = (int) MIN(status, (uint64_t) 255);
+        return json_read_string(*ret, "data", ret_data, NULL);
 }
 
 static int print_line(void *userdata, const char *line, size_t size) {
-        int *status = userdata;
-        UnitStatusLine l;
+        _cleanup_json_ JsonValue *source = NULL;
+        const char *data = "";
         int r;
 
-        r = unit_status_line_read(line, size, &l);
+        r = unit_status_line_read(line, size, &source, &data, userdata);
         if (r < 0)
                 return r;
-        if (l.data)
-                r = output_text(l.data, strlen(l.data));
-        if (fflush(stdout) == EOF)
-                r = -errno;
-        if (l.ended)
-                *status = l.status;
-        unit_status_line_done(&l);
-        return r;
+        r = output_text(data, strlen(data));
+        return fflush(stdout) == EOF ? -errno : r;
 }
 
 int unit_status_print(Client *c, const char *method, const Text *path, const char *name, Error *err) {

@@ -222,7 +222,7 @@ static int wait_run(Wait *w, const sigset_t *interrupts, bool attended) {
         wait_draw(w);
 
         /* Read again only after the subscription is confirmed: events report all later changes. */
-        r = stream_new(w->client->connection, "/fleet/v1/events", wait_on_event, w, &events, w->err);
+        r = stream_new(w->client->connection, "GET", "/fleet/v1/events", wait_on_event, w, &events, w->err);
         if (r < 0)
                 return r;
         r = stream_wait(events,

@@ -27,7 +27,7 @@ static void set_word(WaitUnit *u, const char *word) {
 }
 
 static void append_place(Wait *w, const char *machine, Text *t) {
-        if (stdout_is_terminal())
+        if (isatty(STDOUT_FILENO))
                 append_machine_name(t, &w->machines, machine);
         else
                 append_machine_legend(t, &w->machines, machine, false);
