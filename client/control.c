@@ -11,14 +11,6 @@ static bool waits_for(const Client *c, bool global) {
         return !c->options.no_block && (!global || c->options.wait || progress_is_possible());
 }
 
-/* Add a unit that was changed to 'waiting', or print that its change was triggered. */
-static int add_changed(Client *c, const char *name, bool global, Names *waiting) {
-        if (waits_for(c, global))
-                return names_add(waiting, name, strlen(name));
-        printf("Triggered %sunit %s %s\n", global ? "global " : "", name, c->verb->name);
-        return 0;
-}
-
 /* Print the error of a wait: two lines of fleet, one about the wait and one of the verb. A terminal gets one
  * line, or none if a failed unit has a progress line. After Ctrl-C the program ends by SIGINT, as shells
  * expect. */
@@ -60,11 +52,18 @@ typedef struct FoundUnits {
         Names names;
         Found *items;
         size_t n;
+
+        Names waiting;       /* units that were changed, to wait for */
+        uint64_t *before_ms; /* of each of 'waiting' */
+        Progress *progress;  /* of 'waiting', or NULL */
 } FoundUnits;
 
 static void found_done(FoundUnits *found) {
         names_done(&found->names);
         free(found->items);
+        names_done(&found->waiting);
+        free(found->before_ms);
+        progress_free(found->progress);
 }
 
 static void found_set_unit(Found *f, const ApiUnit *unit) {
@@ -106,7 +105,8 @@ static int found_read(Client *c, FoundUnits *found, bool named, Error *err) {
         int r = 0;
 
         found->items = NEW0(Found, found->names.n + 1);
-        if (!found->items)
+        found->before_ms = NEW0(uint64_t, found->names.n + 1);
+        if (!found->items || !found->before_ms)
                 return -ENOMEM;
         if (many) {
                 r = client_units(c, &units, err);
@@ -133,6 +133,23 @@ static int found_read(Client *c, FoundUnits *found, bool named, Error *err) {
 
 /* -- load, start -- */
 
+/* Add a unit that was changed to those to wait for, or print that its change was triggered. */
+static int add_changed(Client *c, FoundUnits *found, const char *name, bool global, uint64_t before_ms) {
+        if (waits_for(c, global)) {
+                found->before_ms[found->waiting.n] = before_ms;
+                return names_add(&found->waiting, name, strlen(name));
+        }
+        printf("Triggered %sunit %s %s\n", global ? "global " : "", name, c->verb->name);
+        return 0;
+}
+
+static int wait_for_changed(Client *c, FoundUnits *found, WaitRequest *request, Error *err) {
+        request->names = &found->waiting;
+        request->before_ms = found->before_ms;
+        request->progress = found->progress = progress_new(&found->waiting);
+        return wait_for(c, request, err);
+}
+
 static void add_change(ApiUnit *changes, size_t *n, const Found *f, TargetState target) {
         ApiUnit *change = &changes[(*n)++];
 
@@ -141,10 +158,7 @@ static void add_change(ApiUnit *changes, size_t *n, const Found *f, TargetState 
         change->desired_state = target;
 }
 
-/* Set the target states. *ret_waiting are the units to wait for; ret_before_ms[i] belongs to the i-th of
- * them. */
-static int raise_targets(Client *c, const FoundUnits *found, TargetState target, Names *ret_waiting,
-                         uint64_t *ret_before_ms, Error *err) {
+static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error *err) {
         _cleanup_free_ ApiUnit *changes = NEW0(ApiUnit, found->n + 1);
         size_t n_changes = 0;
         int r;
@@ -167,10 +181,8 @@ static int raise_targets(Client *c, const FoundUnits *found, TargetState target,
 
                 if (unchanged && !c->options.wait)
                         continue;
-                if (waits_for(c, f->global))
-                        ret_before_ms[ret_waiting->n] = unchanged || target != TARGET_LAUNCHED ? 0 :
-                                                                                                 f->before_ms;
-                r = add_changed(c, f->name, f->global, ret_waiting);
+                r = add_changed(c, found, f->name, f->global,
+                                unchanged || target != TARGET_LAUNCHED ? 0 : f->before_ms);
                 if (r < 0)
                         return r;
         }
@@ -182,33 +194,23 @@ int verb_raise(Client *c, char **args, size_t n, Error *err) {
         const char *what = start ? "Error starting units: " : "Error loading units: ";
         WaitRequest request = { .goal = start ? WAIT_RUNNING : WAIT_STATE,
                                 .target = start ? TARGET_LAUNCHED : TARGET_LOADED };
-        _cleanup_names_ Names waiting = {};
         _cleanup_(found_done) FoundUnits found = {};
-        _cleanup_free_ uint64_t *before_ms = NULL;
-        _cleanup_progress_ Progress *progress = NULL;
         int r;
 
         r = files_submit(c, args, n, request.target, &found.names, err);
         if (r != EXIT_DONE)
                 return r;
-
-        before_ms = NEW0(uint64_t, found.names.n + 1);
-        if (!before_ms)
-                return -ENOMEM;
         r = found_read(c, &found, true, err);
         if (r < 0)
                 return client_fail_after(r, err, "%s", what);
-        r = raise_targets(c, &found, request.target, &waiting, before_ms, err);
+        r = raise_targets(c, &found, request.target, err);
         if (r < 0)
                 return client_fail_after(r, err, "%s", what);
 
         if (c->options.wait)
                 request.goal = WAIT_ENDED;
-        request.names = &waiting;
-        request.before_ms = before_ms;
-        request.progress = progress = progress_new(&waiting);
-        r = wait_for(c, &request, err);
-        return r < 0 ? fail_wait(r, progress, err) : EXIT_DONE;
+        r = wait_for_changed(c, &found, &request, err);
+        return r < 0 ? fail_wait(r, found.progress, err) : EXIT_DONE;
 }
 
 /* -- stop, unload -- */
@@ -236,13 +238,6 @@ static int find_units(Client *c, char **args, size_t n, FoundUnits *ret, Error *
         return EXIT_DONE;
 }
 
-static void append_names(Text *t, const Names *names) {
-        text_append_char(t, '[');
-        for (size_t i = 0; i < names->n; i++)
-                text_printf(t, "%s%s", i > 0 ? " " : "", names->items[i]);
-        text_append_char(t, ']');
-}
-
 /* Print the message of fleet, and the next step for a unit that waits for a machine. */
 static int refuse_to_stop(const Found *f) {
         fprintf(stderr, "Unable to stop unit %s in state inactive\n", f->name);
@@ -251,10 +246,9 @@ static int refuse_to_stop(const Found *f) {
         return EXIT_FAILED;
 }
 
-/* Lower the target states above 'target'. *ret_changed are the units that fleet lists: all but global ones.
- */
-static int lower_targets(Client *c, const FoundUnits *found, TargetState target, Names *ret_changed,
-                         Names *ret_waiting, Error *err) {
+/* Lower the target states above 'target'. 'list' becomes the names that fleet lists: of all units but global
+ * ones. */
+static int lower_targets(Client *c, FoundUnits *found, TargetState target, Text *list, Error *err) {
         _cleanup_free_ ApiUnit *changes = NEW0(ApiUnit, found->n + 1);
         size_t n_changes = 0;
         int r;
@@ -268,13 +262,14 @@ static int lower_targets(Client *c, const FoundUnits *found, TargetState target,
                 if (f->desired <= target && (f->global ? progress_is_possible() : f->current <= target))
                         continue;
                 add_change(changes, &n_changes, f, target);
-                r = f->global ? 0 : names_add(ret_changed, f->name, strlen(f->name));
-                if (r < 0)
-                        return r;
+                if (!f->global)
+                        text_printf(list, "%s%s", list->size > 0 ? " " : "", f->name);
         }
+        if (list->error < 0)
+                return list->error;
         r = client_change(c, changes, n_changes, err);
         for (size_t i = 0; i < n_changes && r >= 0; i++)
-                r = add_changed(c, changes[i].name, changes[i].global, ret_waiting);
+                r = add_changed(c, found, changes[i].name, changes[i].global, 0);
         return r;
 }
 
@@ -282,8 +277,6 @@ int verb_lower(Client *c, char **args, size_t n, Error *err) {
         bool stop = streq(c->verb->name, "stop");
         WaitRequest request = { .goal = WAIT_STOPPED, .target = stop ? TARGET_LOADED : TARGET_INACTIVE };
         _cleanup_(found_done) FoundUnits found = {};
-        _cleanup_names_ Names changed = {}, waiting = {};
-        _cleanup_progress_ Progress *progress = NULL;
         _cleanup_text_ Text list = {};
         int r;
 
@@ -296,27 +289,22 @@ int verb_lower(Client *c, char **args, size_t n, Error *err) {
                 if (!found.items[i].global && found.items[i].current == TARGET_INACTIVE)
                         return refuse_to_stop(&found.items[i]);
 
-        r = lower_targets(c, &found, request.target, &changed, &waiting, err);
-        append_names(&list, &changed);
-        if (list.error < 0)
-                return list.error;
-        if (r >= 0) {
-                request.names = &waiting;
-                request.progress = progress = progress_new(&waiting);
-                r = wait_for(c, &request, err);
-        }
+        r = lower_targets(c, &found, request.target, &list, err);
+        if (r >= 0)
+                r = wait_for_changed(c, &found, &request, err);
 
         if (r == -EINTR)
-                return fail_wait(r, progress, err);
+                return fail_wait(r, found.progress, err);
         if (r == -EREMOTEIO && client_is_interactive())
                 return r;
         if (r < 0) {
-                fprintf(stderr, "Failed to %s units %s. err: %s\n", c->verb->name, list.chars,
+                fprintf(stderr, "Failed to %s units [%s]. err: %s\n", c->verb->name, list.chars ?: "",
                         error_text(err, r));
                 return EXIT_FAILED;
         }
         if (!progress_is_possible() || c->options.no_block) /* progress lines show the result */
-                fprintf(stderr, "Successfully %s units %s.\n", stop ? "stopped" : "unloaded", list.chars);
+                fprintf(stderr, "Successfully %s units [%s].\n", stop ? "stopped" : "unloaded",
+                        list.chars ?: "");
         return EXIT_DONE;
 }
 
@@ -346,8 +334,9 @@ static int wait_gone(Client *c, const Names *names) {
         return status;
 }
 
-/* Destroy units and return those that are destroyed. Return an exit status; errors are printed. */
-static int destroy_units(Client *c, const FoundUnits *found, Names *ret) {
+/* Destroy units, and add those that are destroyed to found->waiting. Return an exit status; errors are
+ * printed. */
+static int destroy_units(Client *c, FoundUnits *found) {
         _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, found->n + 1);
         int status = EXIT_DONE;
 
@@ -370,7 +359,7 @@ static int destroy_units(Client *c, const FoundUnits *found, Names *ret) {
 
                         if (r < 0)
                                 status = client_fail_after(r, &err, "Error destroying units: ");
-                        else if (names_add(ret, units[k].name, strlen(units[k].name)) < 0)
+                        else if (names_add(&found->waiting, units[k].name, strlen(units[k].name)) < 0)
                                 return client_fail(-ENOMEM, NULL);
                 }
         }
@@ -379,8 +368,6 @@ static int destroy_units(Client *c, const FoundUnits *found, Names *ret) {
 
 int verb_destroy(Client *c, char **args, size_t n, Error *err) {
         _cleanup_(found_done) FoundUnits found = {};
-        _cleanup_names_ Names destroyed = {};
-        _cleanup_progress_ Progress *progress = NULL;
         int r, status;
 
         r = find_units(c, args, n, &found, err);
@@ -388,12 +375,11 @@ int verb_destroy(Client *c, char **args, size_t n, Error *err) {
                 return r;
 
         /* Destroy all before the first wait, so that they stop at the same time. */
-        status = destroy_units(c, &found, &destroyed);
-        progress = c->options.no_block ? NULL : progress_new(&destroyed);
-        if (!progress)
-                return wait_gone(c, &destroyed) ?: status;
-        r = wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &destroyed, .progress = progress }, err);
-        return r < 0 ? fail_wait(r, progress, err) : status;
+        status = destroy_units(c, &found);
+        if (c->options.no_block || !progress_is_possible())
+                return wait_gone(c, &found.waiting) ?: status;
+        r = wait_for_changed(c, &found, &(WaitRequest) { .goal = WAIT_GONE }, err);
+        return r < 0 ? fail_wait(r, found.progress, err) : status;
 }
 
 /* -- restart -- */
@@ -469,8 +455,7 @@ static int restart_one(Client *c, Found *f, Progress *progress, Error *err) {
 }
 
 /* Print the error, and the units whose restart has not begun. */
-static int fail_restart(int r, const FoundUnits *found, size_t at, const Progress *progress,
-                        const Error *err) {
+static int fail_restart(int r, const FoundUnits *found, size_t at, const Error *err) {
         _cleanup_text_ Text t = {};
         size_t i;
 
@@ -483,7 +468,7 @@ static int fail_restart(int r, const FoundUnits *found, size_t at, const Progres
                         err->message);
                 return EXIT_FAILED;
         }
-        return fail_wait(r, progress, err);
+        return fail_wait(r, found->progress, err);
 }
 
 static bool can_restart(const Found *f) {
@@ -492,9 +477,7 @@ static bool can_restart(const Found *f) {
 
 int verb_restart(Client *c, char **args, size_t n, Error *err) {
         _cleanup_(found_done) FoundUnits found = {};
-        _cleanup_names_ Names names = {}, begun = {};
-        _cleanup_free_ uint64_t *before_ms = NULL;
-        _cleanup_progress_ Progress *progress = NULL;
+        _cleanup_names_ Names names = {};
         int r;
 
         r = files_submit(c, args, n, TARGET_LAUNCHED, &names, err);
@@ -504,34 +487,31 @@ int verb_restart(Client *c, char **args, size_t n, Error *err) {
         if (r != EXIT_DONE)
                 return r;
 
-        before_ms = NEW0(uint64_t, found.n + 1);
-        if (!before_ms)
-                return -ENOMEM;
         for (size_t i = 0; i < found.n; i++) {
                 if (!can_restart(&found.items[i]))
                         fprintf(stderr, "Unable to restart unit %s in state inactive\n", found.items[i].name);
-                else if (names_add(&begun, found.items[i].name, strlen(found.items[i].name)) < 0)
+                else if (names_add(&found.waiting, found.items[i].name, strlen(found.items[i].name)) < 0)
                         return -ENOMEM;
         }
         (void) signal(SIGHUP, SIG_IGN); /* a lost terminal must not leave a unit stopped */
-        progress = progress_new(&begun);
+        found.progress = progress_new(&found.waiting);
         for (size_t i = 0, k = 0; i < found.n; i++) {
                 if (!can_restart(&found.items[i]))
                         continue;
-                r = restart_one(c, &found.items[i], progress, err);
+                r = restart_one(c, &found.items[i], found.progress, err);
                 if (r < 0)
-                        return fail_restart(r, &found, i, progress, err);
-                before_ms[k++] = found.items[i].before_ms;
+                        return fail_restart(r, &found, i, err);
+                found.before_ms[k++] = found.items[i].before_ms;
         }
         if (!c->options.wait)
                 return EXIT_DONE;
         r = wait_for(c,
                      &(WaitRequest) { .goal = WAIT_ENDED,
                                       .target = TARGET_LAUNCHED,
-                                      .names = &begun,
+                                      .names = &found.waiting,
                                       .quiet = true,
-                                      .progress = progress,
-                                      .before_ms = before_ms },
+                                      .progress = found.progress,
+                                      .before_ms = found.before_ms },
                      err);
-        return r < 0 ? fail_wait(r, progress, err) : EXIT_DONE;
+        return r < 0 ? fail_wait(r, found.progress, err) : EXIT_DONE;
 }
