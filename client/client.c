@@ -177,26 +177,11 @@ void listing_done(Listing *l) {
         *l = (Listing) {};
 }
 
-/* Copy the items of all pages into one array. */
-static int listing_join(Listing *l, const ListingKind *kind) {
-        char *at = l->items = calloc(l->n + 1, kind->item_size);
-
-        if (!at)
-                return -ENOMEM;
-        for (size_t i = 0; i < l->n_pages; i++) {
-                const void *items;
-
-                memcpy(&items, (const char *) &l->pages[i] + kind->offset, sizeof(items));
-                if (l->pages[i].n > 0)
-                        memcpy(at, items, l->pages[i].n * kind->item_size);
-                at += l->pages[i].n * kind->item_size;
-        }
-        return 0;
-}
-
 static int listing_read_page(Client *c, const char *path, const ListingKind *kind, Listing *l, Error *err) {
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text t = {};
+        const ApiPage *page;
+        const void *items;
         int r;
 
         text_append(&t, path);
@@ -214,7 +199,13 @@ static int listing_read_page(Client *c, const char *path, const ListingKind *kin
         r = kind->read(reply.body.chars, reply.body.size, &l->pages[l->n_pages], err);
         if (r < 0)
                 return error_prefix(err, r, "fleetd's answer to %s", path);
-        l->n += l->pages[l->n_pages++].n;
+        page = &l->pages[l->n_pages++];
+        if (grow(&l->items, &l->items_capacity, l->n + page->n, kind->item_size) < 0)
+                return -ENOMEM;
+        memcpy(&items, (const char *) page + kind->offset, sizeof(items));
+        if (page->n > 0)
+                memcpy(l->items + l->n * kind->item_size, items, page->n * kind->item_size);
+        l->n += page->n;
         return 0;
 }
 
@@ -229,7 +220,7 @@ static int listing_read(Client *c, const char *path, const ListingKind *kind, Li
                         return error_set(err, -EBADMSG, "fleetd's answer to %s has more than %d pages", path,
                                          PAGES_MAX);
         } while (l->pages[l->n_pages - 1].next_token);
-        return listing_join(l, kind);
+        return 0;
 }
 
 /* Derive 'global' from the options, as clients of fleet did: the daemon of fleet does not report it. A daemon

@@ -103,7 +103,7 @@ typedef struct Listing {
                 ApiMachine *machines;
                 char *items;
         };
-        size_t n;
+        size_t n, items_capacity;
 } Listing;
 
 void listing_done(Listing *l);

@@ -123,13 +123,6 @@ static int cluster_stop_waiting(Client *c, const JsonValue *root, char **args, s
         return EXIT_DONE;
 }
 
-static int cluster_read(Client *c, Reply *ret, JsonValue **ret_root, Error *err) {
-        int r;
-
-        r = client_request(c, "GET", "/fleet/v1/cluster", NULL, ret, err);
-        return r < 0 ? r : json_value_parse(ret->body.chars, ret->body.size, ret_root, err);
-}
-
 int verb_cluster(Client *c, char **args, size_t n, Error *err) {
         static const struct {
                 const char *name;
@@ -147,7 +140,9 @@ int verb_cluster(Client *c, char **args, size_t n, Error *err) {
                         args[0]);
                 return EXIT_USAGE;
         }
-        r = cluster_read(c, &reply, &root, err);
+        r = client_request(c, "GET", "/fleet/v1/cluster", NULL, &reply, err);
+        if (r >= 0)
+                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
         if (r < 0)
                 return client_fail_after(r, err, "Failed to read the state of the cluster: ");
         if (n > 0)

@@ -72,16 +72,15 @@ static int write_file(Exporting *ex, const char *path, size_t size, const KvList
                 return error_set(&ex->err, -EINVAL,
                                  "key %s contains a NUL, which a file name cannot: export it as JSON", copy);
         while ((slash = strchr(name, '/')) || !file) {
-                int inner;
+                int inner = -1;
 
                 if (slash)
                         *slash = 0;
-                if (mkdirat(fd, name, 0777) < 0 && errno != EEXIST)
-                        return error_set(&ex->err, -errno, "Failed to create a folder for %.*s: %s",
-                                         (int) size, path, strerror(errno));
-                if (!slash)
-                        return 0;
-                inner = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                if (mkdirat(fd, name, 0777) == 0 || errno == EEXIST) {
+                        if (!slash)
+                                return 0;
+                        inner = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                }
                 if (inner < 0)
                         return error_set(&ex->err, -errno, "Failed to create a folder for %.*s: %s",
                                          (int) size, path, strerror(errno));

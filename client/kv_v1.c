@@ -60,6 +60,13 @@ void kv_append_clean(Text *t, const char *key, bool escaped) {
         }
 }
 
+static void append_prefix(Text *path, const char *key) {
+        if (strspn(key, "/") == strlen(key))
+                return; /* the root */
+        text_append(path, "&prefix=");
+        kv_append_clean(path, key, true);
+}
+
 /* -- Pages -- */
 
 static void listed_done(KvListed *l) {
@@ -122,10 +129,7 @@ int kv_pages(Client *c, const char *prefix, const char *parameters,
                 text_printf(&path, "/fleet/v1/kv/list?%s", parameters);
                 if (c->options.quorum)
                         text_append(&path, "&quorum=true");
-                if (strspn(prefix, "/") < strlen(prefix)) {
-                        text_append(&path, "&prefix=");
-                        kv_append_clean(&path, prefix, true);
-                }
+                append_prefix(&path, prefix);
                 if (token)
                         text_printf(&path, "&nextPageToken=%s", token);
                 free(TAKE_PTR(token));
@@ -265,10 +269,7 @@ int kv_watch_all(Client *c, const char *key, Error *err) {
         int r;
 
         text_append(&path, "/fleet/v1/kv/changes?progress=10");
-        if (strspn(key, "/") < strlen(key)) {
-                text_append(&path, "&prefix=");
-                kv_append_clean(&path, key, true);
-        }
+        append_prefix(&path, key);
         if (c->options.after_index > 0)
                 text_printf(&path, "&after=%llu", (unsigned long long) c->options.after_index);
         r = connection_follow(c->connection, "GET", client_path(&path), on_line, &all, &reply, err);

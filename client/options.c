@@ -131,22 +131,6 @@ static const Flag flags[] = {
           "Ask before connecting to an unknown host (default true)" },
 };
 
-/* Return the first flag of 'groups' with this name, or NULL: flags of a verb precede global ones. */
-static const Flag *flag_by_name(unsigned groups, const char *name, size_t size) {
-        for (size_t i = 0; i < ELEMENTS(flags); i++)
-                if ((flags[i].groups & groups) && strlen(flags[i].name) == size &&
-                    memcmp(flags[i].name, name, size) == 0)
-                        return &flags[i];
-        return NULL;
-}
-
-static const Flag *flag_by_letter(unsigned groups, char letter) {
-        for (size_t i = 0; i < ELEMENTS(flags); i++)
-                if ((flags[i].groups & groups) && flags[i].letter == letter)
-                        return &flags[i];
-        return NULL;
-}
-
 static int parse_seconds(const char *s, uint64_t *ret_ms) {
         char *end;
         double seconds;
@@ -225,17 +209,20 @@ void options_init(Options *o) {
         }
 }
 
-/* Return the flag of an argument, or NULL. *ret_value is its value within the argument, or NULL. */
+/* Return the first flag of 'groups' that an argument sets, or NULL: flags of a verb precede global ones.
+ * *ret_value is its value within the argument, or NULL. */
 static const Flag *flag_of(unsigned groups, const char *argument, const char **ret_value) {
-        const char *name = argument + 2;
-        size_t size = strcspn(name, "=");
+        bool is_long = argument[1] == '-';
+        const char *rest = argument + 2;
+        size_t size = is_long ? strcspn(rest, "=") : 0;
 
-        if (argument[1] == '-') {
-                *ret_value = name[size] ? name + size + 1 : NULL;
-                return flag_by_name(groups, name, size);
-        }
-        *ret_value = *name ? name + (*name == '=') : NULL;
-        return flag_by_letter(groups, argument[1]);
+        *ret_value = rest[size] ? rest + size + (rest[size] == '=') : NULL;
+        for (size_t i = 0; i < ELEMENTS(flags); i++)
+                if ((flags[i].groups & groups) &&
+                    (is_long ? strlen(flags[i].name) == size && memcmp(flags[i].name, rest, size) == 0 :
+                               flags[i].letter == argument[1]))
+                        return &flags[i];
+        return NULL;
 }
 
 char **options_find_verb(char **args, size_t n) {

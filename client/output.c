@@ -280,16 +280,21 @@ static int fill(struct libscols_table *table, const Table *t, bool colours) {
         return 0;
 }
 
-static int print_table(struct libscols_table *table, const Table *t, bool legend, bool colours) {
+DEFINE_CLEANUP(struct libscols_table *, scols_unref_table)
+
+static int print_columns(const Table *t, bool legend) {
+        _cleanup_(scols_unref_tablep) struct libscols_table *table = scols_new_table();
         _cleanup_free_ char *text = NULL;
         int r;
 
+        if (!table)
+                return -ENOMEM;
         scols_table_enable_noheadings(table, !legend);
-        scols_table_enable_colors(table, colours);
+        scols_table_enable_colors(table, output_has_colours());
         r = scols_table_set_column_separator(table, "  ");
         if (r < 0)
                 return r;
-        r = fill(table, t, colours);
+        r = fill(table, t, output_has_colours());
         if (r < 0)
                 return r;
         r = scols_print_table_to_string(table, &text);
@@ -297,17 +302,6 @@ static int print_table(struct libscols_table *table, const Table *t, bool legend
                 return r;
         r = output_control(text); /* cells are printable, colours are ours */
         putchar('\n');
-        return r;
-}
-
-static int print_columns(const Table *t, bool legend) {
-        struct libscols_table *table = scols_new_table();
-        int r;
-
-        if (!table)
-                return -ENOMEM;
-        r = print_table(table, t, legend, output_has_colours());
-        scols_unref_table(table);
         return r;
 }
 
