@@ -109,7 +109,7 @@ int client_request(Client *c, const char *method, const char *path, const Text *
         _cleanup_reply_ Reply reply = {};
         int r;
 
-        r = connection_request(c->connection, method, path, "application/json", json, &reply, err);
+        r = connection_request(c->connection, method, path, CONTENT_JSON, json, &reply, err);
         if (r < 0)
                 return r;
 
@@ -285,7 +285,7 @@ static int unit_request(Client *c, const char *method, const char *name, const T
 
         text_append(&path, "/fleet/v1/units/");
         append_escaped(&path, name, false);
-        r = connection_request(c->connection, method, client_path(&path), "application/json", json, ret, err);
+        r = connection_request(c->connection, method, client_path(&path), CONTENT_JSON, json, ret, err);
         if (r < 0 || ret->status == 404)
                 return r;
         return reply_check(ret, err);
@@ -332,8 +332,7 @@ static int post_batch(Client *c, const ApiUnit *units, size_t n, bool *ret_known
         int r;
 
         api_units_page_write(&body, units, n, NULL);
-        r = connection_request(c->connection, "POST", "/fleet/v1/batch", "application/json", &body, &reply,
-                               err);
+        r = connection_request(c->connection, "POST", "/fleet/v1/batch", CONTENT_JSON, &body, &reply, err);
         if (r < 0)
                 return r;
         *ret_known = reply.status != 404 && reply.status != 405;

@@ -257,8 +257,7 @@ static int on_progress(void *userdata, curl_off_t to_receive, curl_off_t receive
 int connection_request(Connection *c, const char *method, const char *path, const char *type,
                        const Text *body, Reply *ret, Error *err) {
         _cleanup_reply_ Reply reply = {};
-        _cleanup_text_ Text header = {};
-        struct curl_slist *headers = NULL;
+        struct curl_slist headers = { .data = (char *) type };
         bool change = !streq(method, "GET");
         uint64_t limit_ms = MIN(change ? c->settings.write_ms : c->settings.read_ms, c->limit_ms);
         CURLcode code;
@@ -267,11 +266,7 @@ int connection_request(Connection *c, const char *method, const char *path, cons
         if ((body && body->error < 0) || easy_set_up(c, c->easy, method, path, &reply) < 0)
                 return -ENOMEM;
         if (body && body->chars) {
-                text_printf(&header, "Content-Type: %s", type);
-                headers = header.error < 0 ? NULL : curl_slist_append(NULL, header.chars);
-                if (!headers)
-                        return -ENOMEM;
-                (void) curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, headers);
+                (void) curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, &headers);
                 (void) curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) body->size);
                 (void) curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, body->chars);
         }
@@ -285,7 +280,6 @@ int connection_request(Connection *c, const char *method, const char *path, cons
                 (void) curl_easy_setopt(c->easy, CURLOPT_XFERINFODATA, c);
         }
         code = curl_easy_perform(c->easy);
-        curl_slist_free_all(headers);
         if (reply.body.error < 0)
                 return -ENOMEM;
         if (code != CURLE_OK)

@@ -41,8 +41,11 @@ typedef struct Reply {
 void reply_done(Reply *reply);
 #define _cleanup_reply_ _cleanup_(reply_done)
 
-/* Send one request. 'path' NULL is -ENOMEM. 'body' of the media type 'type' may be NULL or empty. Return 0
- * for any answer, also for an error answer: see reply_check(). */
+#define CONTENT_JSON    "Content-Type: application/json"
+#define CONTENT_FORM    "Content-Type: application/x-www-form-urlencoded"
+
+/* Send one request. 'path' NULL is -ENOMEM. 'body' of the type CONTENT_* may be NULL or empty. Return 0 for
+ * any answer, also for an error answer: see reply_check(). */
 int connection_request(Connection *c, const char *method, const char *path, const char *type,
                        const Text *body, Reply *ret, Error *err);
 

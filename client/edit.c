@@ -167,23 +167,17 @@ static const char *editor(void) {
         return "editor"; /* of Debian's alternatives */
 }
 
-/* $EDITOR may contain arguments: a shell splits it, as for git and systemctl. */
-static int run_editor(const char *path, Error *err) {
+/* Run the editor and read the file. $EDITOR may contain arguments: a shell splits it, as for git and
+ * systemctl. */
+static int read_edited(const char *path, char **ret, size_t *ret_size, Error *err) {
         _cleanup_free_ char *script = NULL;
         int r;
 
         if (asprintf(&script, "%s \"$1\"", editor()) < 0)
                 return -ENOMEM;
         r = subprocess_run((const char *[]) { "sh", "-c", script, "sh", path, NULL }, NULL, NULL, NULL, NULL);
-        return r > 0 ? error_set(err, -ECANCELED, "editor '%s' failed with exit status %d", editor(), r) : r;
-}
-
-static int read_edited(const char *path, char **ret, size_t *ret_size, Error *err) {
-        int r;
-
-        r = run_editor(path, err);
-        if (r < 0)
-                return r;
+        if (r > 0)
+                return error_set(err, -ECANCELED, "editor '%s' failed with exit status %d", editor(), r);
         r = read_file_at(AT_FDCWD, path, UNIT_SIZE_MAX, ret, ret_size);
         return r < 0 ? error_set(err, r, "%s: %s", path, strerror(-r)) : 0;
 }

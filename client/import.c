@@ -74,10 +74,6 @@ static int read_directory(Client *c, Fleet *f, const char *name, JsonValue **ret
         return r < 0 ? error_prefix(err, r, "etcd's answer to %s", path.chars) : 0;
 }
 
-static const JsonValue *nodes_of(const JsonValue *node) {
-        return json_value_member(node, "nodes");
-}
-
 static const char *last_part(const char *key) {
         const char *slash = strrchr(key, '/');
 
@@ -86,7 +82,7 @@ static const char *last_part(const char *key) {
 
 /* Return the child of that name, or NULL. */
 static const JsonValue *child(const JsonValue *node, const char *name) {
-        const JsonValue *nodes = nodes_of(node);
+        const JsonValue *nodes = json_value_member(node, "nodes");
 
         for (size_t i = 0; i < json_value_count(nodes); i++)
                 if (streq(last_part(member_text(json_value_item(nodes, i), "key")), name))
@@ -200,11 +196,11 @@ static int read_job(Fleet *f, const JsonValue *job, Error *err) {
 }
 
 static void read_metadata(Fleet *f) {
-        const JsonValue *machines = nodes_of(json_value_member(f->machines, "node"));
+        const JsonValue *machines = json_value_member(json_value_member(f->machines, "node"), "nodes");
 
         for (size_t i = 0; i < json_value_count(machines); i++) {
                 const JsonValue *machine = json_value_item(machines, i),
-                                *keys = nodes_of(child(machine, "metadata"));
+                                *keys = json_value_member(child(machine, "metadata"), "nodes");
                 const char *id = last_part(member_text(machine, "key"));
 
                 for (size_t k = 0; k < json_value_count(keys) && machine_id_is_valid(id); k++) {
@@ -257,7 +253,7 @@ static int fleet_read(Client *c, Fleet *f, Error *err) {
                                  "no registry of fleet in this etcd: no job/ below the prefix; see "
                                  "--etcd-key-prefix");
 
-        jobs = nodes_of(json_value_member(f->jobs, "node"));
+        jobs = json_value_member(json_value_member(f->jobs, "node"), "nodes");
         json_open(&f->patch, NULL, '[');
         for (size_t i = 0; i < json_value_count(jobs); i++) {
                 r = read_job(f, json_value_item(jobs, i), err);

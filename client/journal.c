@@ -214,11 +214,10 @@ static int merge_turn(Merge *m, const Listing *machines, Error *err) {
                         continue;
                 r = stream_wait(s->stream, any || n_open > 0 ? 0 : TURN_MS, &lost);
                 any = any || r > 0;
-                if (r == -ENOMEM || r == -E2BIG)
-                        return error_set(err, r,
-                                         r == -E2BIG ?
-                                                 "more than %d lines: limit them by --lines or --since" :
-                                                 "out of memory",
+                if (r == -ENOMEM)
+                        return r;
+                if (r == -E2BIG)
+                        return error_set(err, r, "more than %d lines: limit them by --lines or --since",
                                          LINES_HELD_MAX);
                 if (r >= 0) {
                         n_open++;

@@ -78,8 +78,8 @@ static int kv_connect(Client *c, KvRequest *q, Reply *ret, Error *err) {
         q->root = json_value_free(q->root);
         q->node = NULL;
         q->code = 0;
-        return connection_request(c->connection, q->method, client_path(&q->path),
-                                  "application/x-www-form-urlencoded", &q->form, ret, err);
+        return connection_request(c->connection, q->method, client_path(&q->path), CONTENT_FORM, &q->form,
+                                  ret, err);
 }
 
 int kv_run(Client *c, KvRequest *q, Error *err) {
@@ -404,11 +404,13 @@ static int on_change(void *userdata, const char *line, size_t size) {
 /* Return whether the answer is error 401 of etcd: later changes are no longer in the event window. */
 static bool is_outside_window(const Reply *reply, uint64_t *ret_index) {
         _cleanup_json_ JsonValue *root = NULL;
-        uint64_t code = 0;
+        EtcdError e = {};
 
-        return reply->body.chars && json_value_parse(reply->body.chars, reply->body.size, &root, NULL) >= 0 &&
-               json_read_u64(root, "errorCode", &code, NULL) >= 0 && code == 401 &&
-               json_read_u64(root, "index", ret_index, NULL) >= 0;
+        if (!reply->body.chars || json_value_parse(reply->body.chars, reply->body.size, &root, NULL) < 0 ||
+            etcd_error_read(root, &e) < 0)
+                return false;
+        *ret_index = e.index;
+        return e.code == 401;
 }
 
 static int follow(Client *c, const char *key, char **command, Error *err) {

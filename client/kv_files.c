@@ -261,10 +261,17 @@ static int put_member(void *userdata, const char *name, const JsonValue *v) {
         return import_key(im, path ?: name, path_size, dir ? NULL : text ?: bytes, size);
 }
 
-static int import_json(Importing *im, const char *text, size_t size) {
+/* 'file' NULL: stdin. */
+static int import_json(Importing *im, const char *file) {
         _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_free_ char *text = NULL;
+        size_t size;
         int r;
 
+        r = file ? read_file_at(AT_FDCWD, file, JSON_SIZE_MAX, &text, &size) :
+                   kv_read_stdin(JSON_SIZE_MAX, &text, &size);
+        if (r < 0)
+                return error_set(&im->err, r, "Failed to read %s: %s", file ?: "stdin", strerror(-r));
         r = json_value_parse_large(text, size, &root, &im->err);
         if (r < 0)
                 return r;
@@ -323,34 +330,18 @@ static int import_folder(Importing *im, int dir_fd, const char *path, unsigned l
         return r;
 }
 
-static int import_stdin(Importing *im) {
-        _cleanup_free_ char *text = NULL;
-        size_t size;
-        int r = kv_read_stdin(JSON_SIZE_MAX, &text, &size);
-
-        return r < 0 ? error_set(&im->err, r, "Failed to read stdin: %s", strerror(-r)) :
-                       import_json(im, text, size);
-}
-
 int kv_import(Client *c, char **args, size_t n, Error *err) {
         Importing im = { .client = c };
         _cleanup_close_ int fd = -1;
-        _cleanup_free_ char *text = NULL;
-        size_t size;
         int r;
 
         if (n < 1 || n > 2)
                 return client_usage("kv import: expected a key, and a file or folder; without one, JSON is "
                                     "read from stdin");
         im.base = args[0];
-        if (n == 1)
-                r = import_stdin(&im);
-        else if ((fd = open(args[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0)
-                r = import_folder(&im, fd, "", 0);
-        else if ((r = read_file_at(AT_FDCWD, args[1], JSON_SIZE_MAX, &text, &size)) < 0)
-                r = error_set(&im.err, r, "Failed to read %s: %s", args[1], strerror(-r));
-        else
-                r = import_json(&im, text, size);
+        if (n == 2)
+                fd = open(args[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        r = fd >= 0 ? import_folder(&im, fd, "", 0) : import_json(&im, n == 2 ? args[1] : NULL);
         if (r < 0) {
                 if (im.n > 0)
                         fprintf(stderr, "fleetctl: %zu keys were set before this error:\n", im.n);

@@ -93,8 +93,7 @@ static int remove_part(Client *c, const Part *part, size_t *max, Error *err) {
 
         if (n == 0)
                 return 0;
-        r = connection_request(c->connection, "POST", "/fleet/v1/kv/txn", "application/json", &body, &reply,
-                               err);
+        r = connection_request(c->connection, "POST", "/fleet/v1/kv/txn", CONTENT_JSON, &body, &reply, err);
         if (r < 0)
                 return r;
         switch (reply.status) {

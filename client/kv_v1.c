@@ -206,8 +206,7 @@ int kv_txn(Client *c, char **args, size_t n, Error *err) {
                 client_note("a NUL byte is not valid in JSON; write such a value in base64 as \"value64\"");
                 return EXIT_FAILED;
         }
-        r = connection_request(c->connection, "POST", "/fleet/v1/kv/txn", "application/json", &body, &reply,
-                               err);
+        r = connection_request(c->connection, "POST", "/fleet/v1/kv/txn", CONTENT_JSON, &body, &reply, err);
         if (r < 0)
                 return r;
         if (reply.status != 200)

@@ -46,11 +46,20 @@ static void problems_done(Problems *p) {
         names_done(&p->cells);
 }
 
-static void problems_add(Problems *p, const char *name, const char *what, const char *verb) {
-        const char *const cells[] = { name, what, verb };
+static void problems_add(Problems *p, const char *name, const char *verb, const char *what, ...)
+        _printf_(4, 5);
+static void problems_add(Problems *p, const char *name, const char *verb, const char *what, ...) {
+        const char *cells[] = { name, "", verb };
+        _cleanup_text_ Text t = {};
+        va_list ap;
 
         if (p->n++ >= PROBLEMS_SHOWN)
                 return;
+        va_start(ap, what);
+        text_vprintf(&t, what, ap);
+        va_end(ap);
+        cells[1] = t.chars ?: "";
+        p->error = p->error ?: t.error;
         for (size_t i = 0; i < ELEMENTS(cells); i++) {
                 _cleanup_text_ Text safe = {};
 
@@ -58,14 +67,6 @@ static void problems_add(Problems *p, const char *name, const char *what, const 
                 if (safe.error < 0 || names_add(&p->cells, safe.chars ?: "", safe.size) < 0)
                         p->error = -ENOMEM;
         }
-}
-
-/* As problems_add(), with a description that was appended to a Text. */
-static void problems_add_text(Problems *p, const char *name, const Text *what, const char *verb) {
-        if (what->error < 0)
-                p->error = what->error;
-        else
-                problems_add(p, name, what->chars ?: "", verb);
 }
 
 /* Print the problems. Descriptions are not cut: a narrow terminal wraps them. */
@@ -113,14 +114,14 @@ static void append_age(Text *t, uint64_t since_ms) {
 static void add_failed_units(const View *v, Problems *p) {
         for (size_t i = 0; i < v->states.n; i++) {
                 const ApiState *s = &v->states.states[i];
-                _cleanup_text_ Text what = {};
+                _cleanup_text_ Text place = {};
 
                 if (!s->name || !s->active || !streq(s->active, "failed"))
                         continue;
-                text_append(&what, "failed on ");
-                append_machine_name(&what, &v->machines, s->machine_id ?: "");
-                append_age(&what, s->since_ms);
-                problems_add_text(p, s->name, &what, "journal");
+                append_machine_name(&place, &v->machines, s->machine_id ?: "");
+                append_age(&place, s->since_ms);
+                p->error = p->error ?: place.error;
+                problems_add(p, s->name, "journal", "failed on %s", place.chars ?: "");
         }
 }
 
@@ -128,29 +129,25 @@ static void add_missing_units(const View *v, Problems *p) {
         for (size_t i = 0; i < v->units.n; i++) {
                 const ApiUnit *u = &v->units.units[i];
                 bool placed = u->machine_id && *u->machine_id;
-                _cleanup_text_ Text what = {};
+                const char *reason = placed ? "its machine does not report it" : "no machine yet";
 
                 if (!u->name || u->desired_state <= TARGET_INACTIVE || u->current_state > TARGET_INACTIVE ||
                     u->global)
                         continue;
-                text_append(&what, placed ? "" : "not placed: ");
                 if (u->reason && *u->reason)
-                        text_append(&what, u->reason);
-                else
-                        text_append(&what, placed ? "its machine does not report it" : "no machine yet");
-                problems_add_text(p, u->name, &what, "why");
+                        reason = u->reason;
+                problems_add(p, u->name, "why", "%s%s", placed ? "" : "not placed: ", reason);
         }
 }
 
 static void add_missing_machines(const View *v, Problems *p) {
         for (size_t i = 0; i < v->machines.n; i++) {
                 const ApiMachine *m = &v->machines.machines[i];
-                _cleanup_text_ Text what = {};
 
                 if (!m->presence || streq(m->presence, "up") || !m->id)
                         continue;
-                text_printf(&what, "machine is %s", m->presence);
-                problems_add_text(p, m->hostname && *m->hostname ? m->hostname : m->id, &what, "");
+                problems_add(p, m->hostname && *m->hostname ? m->hostname : m->id, "", "machine is %s",
+                             m->presence);
         }
 }
 
@@ -167,7 +164,7 @@ static void add_unreachable_voters(const View *v, Problems *p) {
                 const JsonValue *m = json_value_item(members, i);
 
                 if (is_voter(m) && !member_bool(m, "reachable"))
-                        problems_add(p, member_name(m, "name"), "voter is unreachable", "");
+                        problems_add(p, member_name(m, "name"), "", "voter is unreachable");
         }
 }
 
@@ -223,13 +220,12 @@ int overview(Client *c, Error *err) {
                 return client_fail_after(r, err, "Failed to read the state of the cluster: ");
 
         if (*member_text(v.cluster, "problem"))
-                problems_add(&problems, "cluster", member_text(v.cluster, "problem"), "");
+                problems_add(&problems, "cluster", "", "%s", member_text(v.cluster, "problem"));
         if (json_value_member(v.cluster, "waitsFor"))
                 problems_add(
-                        &problems, "cluster",
+                        &problems, "cluster", "",
                         "no unit is started or moved until all hosts have reported their units (fleetctl "
-                        "cluster)",
-                        "");
+                        "cluster)");
         add_unreachable_voters(&v, &problems);
         add_missing_machines(&v, &problems);
         add_failed_units(&v, &problems);

@@ -118,9 +118,10 @@ static void append_cut(Text *t, const char *s, size_t width, bool in_middle) {
         }
 }
 
-static void append_padding(Text *t, const char *s, size_t width) {
-        for (size_t n = output_width(s); n < width; n++)
-                text_append_char(t, ' ');
+/* The same, then spaces up to the next column. */
+static void append_cell(Text *t, const char *s, size_t width, bool in_middle) {
+        append_cut(t, s, width, in_middle);
+        text_printf(t, "%*s", (int) (width + 2 - MIN(output_width(s), width)), "");
 }
 
 /* Columns of each part of a line. In a narrow window the name is cut first, then the note is left out. */
@@ -158,15 +159,10 @@ static const char *colour_of(ProgressMark mark) {
 static void append_line(Text *t, const char *name, const Line *line, const Widths *w, uint64_t now_ms) {
         const char *place = *chars(&line->place) ? chars(&line->place) : "–", *colour = colour_of(line->mark);
         uint64_t ms = line->begun_ms ? (line->ended_ms ?: now_ms) - line->begun_ms : 0;
-        _cleanup_text_ Text note = {}, cut = {};
+        _cleanup_text_ Text note = {};
 
-        append_cut(&cut, name, w->name, true);
-        text_append(t, chars(&cut));
-        append_padding(t, chars(&cut), w->name + 2);
-        text_clear(&cut);
-        append_cut(&cut, place, w->place, false);
-        text_append(t, chars(&cut));
-        append_padding(t, chars(&cut), w->place + 2);
+        append_cell(t, name, w->name, true);
+        append_cell(t, place, w->place, false);
         text_printf(t, "%s%s%s", colour, line->word, *colour ? COLOUR_OFF : "");
 
         if (*chars(&line->note))
@@ -174,7 +170,7 @@ static void append_line(Text *t, const char *name, const Line *line, const Width
         else if (line->begun_ms)
                 text_printf(&note, ms < 60000 ? "%.2f s" : "%.0f s", ms / 1000.0);
         if (note.size > 0 && w->note > 0) {
-                append_padding(t, line->word, w->word + 2);
+                text_printf(t, "%*s", (int) (w->word + 2 - output_width(line->word)), "");
                 append_cut(t, chars(&note), w->note, false);
         }
         text_append(t, "\033[K\n");

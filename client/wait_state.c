@@ -56,12 +56,12 @@ void wait_fail_active(Wait *w, WaitUnit *u, const char *middle) {
         wait_fail(w, u, -ENOEXEC, t.chars ? t.chars : u->name);
 }
 
-static void wait_print_arrival(Wait *w, const WaitUnit *u, const char *state) {
+static void wait_print_arrival(Wait *w, const WaitUnit *u) {
         _cleanup_text_ Text t = {};
 
         if (w->request->quiet || w->request->progress)
                 return;
-        text_printf(&t, "Unit %s %s", u->name, state);
+        text_printf(&t, "Unit %s %s", u->name, target_state_to_string(w->request->target));
         if (u->global && w->request->target > TARGET_INACTIVE)
                 text_printf(&t, " on %zu of %zu machines", u->n_reached, u->n_expected);
         else if (u->machine && listing_machine(&w->machines, u->machine)) {
@@ -185,7 +185,7 @@ static void wait_check_states(Wait *w, WaitUnit *u, const Listing *states) {
                 }
                 set_word(u, w->request->target == TARGET_LOADED ? "stopped" :
                                                                   target_state_to_string(w->request->target));
-                wait_print_arrival(w, u, target_state_to_string(w->request->target));
+                wait_print_arrival(w, u);
                 wait_finish(w, u, PHASE_DONE);
                 return;
         default:
@@ -291,7 +291,7 @@ static int wait_check_global(Wait *w, WaitUnit *u, const Listing *states, Error 
         if (!to_its_end && w->request->target == TARGET_LAUNCHED && !is_stable(u))
                 return 0;
         set_word(u, global_word(w, u));
-        wait_print_arrival(w, u, target_state_to_string(w->request->target));
+        wait_print_arrival(w, u);
         wait_finish(w, u, PHASE_DONE);
         return 0;
 }
@@ -370,7 +370,7 @@ static int wait_check_unit(Wait *w, WaitUnit *u, const ApiUnit *unit, const List
         if (u->phase != PHASE_SYSTEMD || moved) {
                 set_word(u, target_state_to_string(state));
                 if (w->request->goal != WAIT_STOPPED && (!u->global || state == TARGET_INACTIVE))
-                        wait_print_arrival(w, u, target_state_to_string(state));
+                        wait_print_arrival(w, u);
                 if (w->request->goal == WAIT_STATE && (!u->global || state == TARGET_INACTIVE)) {
                         wait_finish(w, u, PHASE_DONE);
                         return 0;
