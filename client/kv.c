@@ -286,11 +286,9 @@ static int kv_set(Client *c, char **args, size_t n, Error *err) {
                 return client_usage("kv set: expected a value or --file, not both");
         if (n == 1) {
                 r = kv_read_file(file, KV_VALUE_READ_MAX, &piped, &size);
-                if (r < 0) {
-                        client_note("Failed to read the value from %s: %s", streq(file, "-") ? "stdin" : file,
-                                    strerror(-r));
-                        return EXIT_FAILED;
-                }
+                if (r < 0)
+                        return error_set(err, r, "Failed to read the value from %s: %s",
+                                         streq(file, "-") ? "stdin" : file, strerror(-r));
                 value = piped;
         } else
                 size = strlen(value);

@@ -198,14 +198,12 @@ int kv_txn(Client *c, char **args, size_t n, Error *err) {
         if (n > 1)
                 return client_usage("kv txn: expected a JSON file; without one, stdin is read");
         r = kv_read_file(n > 0 ? args[0] : "-", TXN_SIZE_MAX, &body.chars, &body.size);
-        if (r < 0) {
-                client_note("Failed to read %s: %s", n > 0 ? args[0] : "stdin", strerror(-r));
-                return EXIT_FAILED;
-        }
-        if (memchr(body.chars, 0, body.size)) {
-                client_note("a NUL byte is not valid in JSON; write such a value in base64 as \"value64\"");
-                return EXIT_FAILED;
-        }
+        if (r < 0)
+                return error_set(err, r, "Failed to read %s: %s", n > 0 ? args[0] : "stdin", strerror(-r));
+        if (memchr(body.chars, 0, body.size))
+                return error_set(
+                        err, -EINVAL,
+                        "a NUL byte is not valid in JSON; write such a value in base64 as \"value64\"");
         r = connection_request(c->connection, "POST", "/fleet/v1/kv/txn", CONTENT_JSON, &body, &reply, err);
         if (r < 0)
                 return r;

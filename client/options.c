@@ -17,6 +17,18 @@ typedef struct Flag {
         const char *help; /* NULL: accepted, but not in the help */
 } Flag;
 
+static const struct {
+        const char *word; /* in the help */
+        const char *expected;
+} types[] = {
+        [FLAG_BOOL] = { "", "true or false" },
+        [FLAG_TEXT] = { " string", "" },
+        [FLAG_NUMBER] = { " int", "a number" },
+        [FLAG_LIMIT] = { " int", "a number" },
+        [FLAG_SECONDS] = { " float", "a number of seconds" },
+        [FLAG_TTL] = { " int", "a number of seconds" },
+};
+
 #define AT(member) offsetof(Options, member)
 
 /* fleetctl(1) documents the same names. */
@@ -145,34 +157,26 @@ static int parse_seconds(const char *s, uint64_t *ret_ms) {
         return 0;
 }
 
-/* Set the field of a flag. On -EINVAL, *ret_expected describes valid values. */
-static int flag_set(Options *o, const Flag *flag, const char *value, const char **ret_expected) {
+static int flag_set(Options *o, const Flag *flag, const char *value) {
         void *field = (char *) o + flag->offset;
         uint64_t number;
 
         switch (flag->type) {
         case FLAG_BOOL:
-                *ret_expected = "true or false";
                 return parse_bool(value, field);
         case FLAG_TEXT:
                 *(const char **) field = value;
                 return 0;
         case FLAG_LIMIT: /* fleet accepts negative numbers: no limit */
-                if (value[0] == '-' && parse_u64(value + 1, &number) >= 0) {
-                        *(uint64_t *) field = 0;
-                        return 0;
-                }
-                *ret_expected = "a number";
+                if (value[0] == '-' && parse_u64(value + 1, &number) >= 0)
+                        value = "0";
                 return parse_u64(value, field);
         case FLAG_TTL:
                 o->ttl_given = true;
-                *ret_expected = "a number of seconds";
                 return parse_u64(value, field);
         case FLAG_NUMBER:
-                *ret_expected = "a number";
                 return parse_u64(value, field);
         case FLAG_SECONDS:
-                *ret_expected = "a number of seconds";
                 return parse_seconds(value, field);
         }
         return -EINVAL;
@@ -194,7 +198,7 @@ void options_init(Options *o) {
 
         for (size_t i = 0; i < ELEMENTS(flags); i++) {
                 char name[64] = "FLEETCTL_";
-                const char *value, *expected;
+                const char *value;
                 size_t n = strlen(name);
 
                 if (!(flags[i].groups & FLAGS_GLOBAL))
@@ -205,7 +209,7 @@ void options_init(Options *o) {
 
                 value = getenv(name);
                 if (value && *value && (flags[i].offset != AT(help)))
-                        (void) flag_set(o, &flags[i], value, &expected);
+                        (void) flag_set(o, &flags[i], value);
         }
 }
 
@@ -245,7 +249,7 @@ int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *er
         size_t n_kept = 0, i;
 
         for (i = 0; i < *n; i++) {
-                const char *value, *expected = "";
+                const char *value;
                 char *a = args[i];
                 const Flag *flag;
 
@@ -270,9 +274,9 @@ int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *er
                         value = args[++i];
                 if (!value)
                         return error_set(err, -EINVAL, "flag needs an argument: %s", a);
-                if (flag_set(o, flag, value, &expected) < 0)
+                if (flag_set(o, flag, value) < 0)
                         return error_set(err, -EINVAL, "invalid argument \"%s\" for --%s: expected %s", value,
-                                         flag->name, expected);
+                                         flag->name, types[flag->type].expected);
         }
         for (; i < *n; i++)
                 args[n_kept++] = args[i];
@@ -291,19 +295,6 @@ const char *options_nearest(unsigned groups, const char *name) {
         return suggestion.nearest;
 }
 
-static const char *type_word(const Flag *flag) {
-        switch (flag->type) {
-        case FLAG_BOOL:
-                return "";
-        case FLAG_TEXT:
-                return " string";
-        case FLAG_SECONDS:
-                return " float";
-        default:
-                return " int";
-        }
-}
-
 void options_print(unsigned groups, FILE *f) {
         int width = 0;
 
@@ -311,7 +302,7 @@ void options_print(unsigned groups, FILE *f) {
                 for (size_t i = 0; i < ELEMENTS(flags); i++) {
                         const Flag *flag = &flags[i];
                         char letter[8] = "    ";
-                        int size = (int) (strlen(flag->name) + strlen(type_word(flag)));
+                        int size = (int) (strlen(flag->name) + strlen(types[flag->type].word));
 
                         if (!(flag->groups & groups) || !flag->help)
                                 continue;
@@ -320,6 +311,6 @@ void options_print(unsigned groups, FILE *f) {
                                 snprintf(letter, sizeof(letter), "-%c, ", flag->letter);
                         if (pass > 0)
                                 fprintf(f, "  %s--%s%-*s   %s\n", letter, flag->name,
-                                        width - (int) strlen(flag->name), type_word(flag), flag->help);
+                                        width - (int) strlen(flag->name), types[flag->type].word, flag->help);
                 }
 }

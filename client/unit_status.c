@@ -55,7 +55,7 @@ int unit_status_print(Client *c, const char *method, const Text *path, const cha
                 return output_has_failed() ? EXIT_FAILED :
                                              client_fail_after(r, err, "Error retrieving unit %s: ", name);
         if (status < 0) {
-                fprintf(stderr, "fleetctl: %s: the machine was lost before the end of its answer\n", name);
+                client_note("%s: the machine was lost before the end of its answer", name);
                 return EXIT_FAILED;
         }
         return status;
