@@ -371,11 +371,6 @@ int client_set_state(Client *c, const char *name, TargetState state, Error *err)
         return client_change(c, &unit, 1, err);
 }
 
-bool client_may_retry(int r, const Error *err) {
-        return r < 0 && r != -ENOMEM && r != -EFBIG && r != -E2BIG &&
-               (r != -EREMOTEIO || starts_with(err->message, "googleapi: Error 5"));
-}
-
 int client_destroy(Client *c, const ApiUnit *units, size_t n, Error *err) {
         _cleanup_reply_ Reply reply = {};
         bool supported;

@@ -137,9 +137,6 @@ ApiUnit client_change_of(const char *name);
 int client_change(Client *c, const ApiUnit *units, size_t n, Error *err);
 int client_set_state(Client *c, const char *name, TargetState state, Error *err); /* of one unit */
 
-/* Return whether the failure is temporary: the same request may succeed later. */
-bool client_may_retry(int r, const Error *err);
-
 /* Destroy units, several in one transaction (at most BATCH_UNITS). Of each unit 'name' and 'destroy' are set.
  * A unit that is already absent counts as destroyed. */
 int client_destroy(Client *c, const ApiUnit *units, size_t n, Error *err);

@@ -181,17 +181,6 @@ Connection *connection_free(Connection *c) {
         return NULL;
 }
 
-/* Return the error for a socket without a listener. access() finds a reason that curl does not report; the
- * result is used for the message only. */
-static int socket_problem(const Connection *c, Error *err) {
-        if (access(c->socket, W_OK) < 0 && (errno == EACCES || errno == EPERM))
-                return error_set(err, -EACCES,
-                                 "cannot reach fleetd at %s: permission denied; you are not in group fleet "
-                                 "(usermod -aG fleet $USER)",
-                                 c->socket);
-        return error_set(err, -ECONNREFUSED, "no fleetd listens at %s; systemctl start fleetd", c->socket);
-}
-
 /* Translate an error of curl. */
 static int transport_error(const Connection *c, CURL *easy, CURLcode code, uint64_t limit_ms, bool change,
                            Error *err) {
@@ -215,8 +204,15 @@ static int transport_error(const Connection *c, CURL *easy, CURLcode code, uint6
                 return error_set(err, -EINTR, "the request was interrupted: no answer from fleetd at %s%s",
                                  where, unknown);
         case CURLE_COULDNT_CONNECT:
+                /* access() finds a reason that curl does not report; it is used for the message only. */
+                if (c->socket && access(c->socket, W_OK) < 0 && (errno == EACCES || errno == EPERM))
+                        return error_set(err, -EACCES,
+                                         "cannot reach fleetd at %s: permission denied; you are not in group "
+                                         "fleet (usermod -aG fleet $USER)",
+                                         where);
                 if (c->socket)
-                        return socket_problem(c, err);
+                        return error_set(err, -ECONNREFUSED,
+                                         "no fleetd listens at %s; systemctl start fleetd", where);
                 (void) curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &number);
                 return error_set(err, -ECONNREFUSED, "cannot reach fleetd at %s: %s", where,
                                  number > 0 ? strerror((int) number) : problem);

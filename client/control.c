@@ -399,8 +399,9 @@ static int start_again(Client *c, const Found *f, Error *err) {
         do {
                 *err = (Error) {};
                 r = client_change(c, &change, 1, err);
-                if (!client_may_retry(r, err))
-                        break;
+                if (r >= 0 || r == -ENOMEM || r == -EFBIG || r == -E2BIG ||
+                    (r == -EREMOTEIO && !starts_with(err->message, "googleapi: Error 5")))
+                        break; /* no temporary failure */
                 (void) usleep(RETRY_MS * 1000);
         } while (clock_monotonic_ms() < end_ms);
 

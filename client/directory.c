@@ -72,19 +72,6 @@ static int choose_machine(const Question *q, const JsonValue *items, const Listi
         return 0;
 }
 
-static int find_machine(const Listing *machines, const char *wanted, const char **ret, Error *err) {
-        const ApiMachine *found = NULL;
-        size_t n = listing_find_machine(machines, wanted, &found);
-
-        if (n != 1)
-                return error_set(err, -EINVAL,
-                                 n > 1 ? "--machine=%s: several machines match" :
-                                         "--machine=%s: no machine matches",
-                                 wanted);
-        *ret = found->id;
-        return 0;
-}
-
 /* Return an error if one of the named units has no such problem on the machine. */
 static int check_names(const Question *q, const JsonValue *items, Error *err) {
         for (size_t i = 0; i < q->n_names; i++) {
@@ -105,13 +92,19 @@ static int check_names(const Question *q, const JsonValue *items, Error *err) {
 }
 
 static int resolve(Client *c, Question *q, const JsonValue *items, const Listing *machines, Error *err) {
+        const char *wanted = c->options.machine;
         size_t n = 0, n_sent = 0, at = 0;
+        const ApiMachine *found = NULL;
         int r;
 
-        if (c->options.machine) {
-                r = find_machine(machines, c->options.machine, &q->machine, err);
-                if (r < 0)
-                        return r;
+        if (wanted) {
+                n = listing_find_machine(machines, wanted, &found);
+                if (n != 1)
+                        return error_set(err, -EINVAL,
+                                         n > 1 ? "--machine=%s: several machines match" :
+                                                 "--machine=%s: no machine matches",
+                                         wanted);
+                q->machine = found->id;
         }
         r = choose_machine(q, items, machines, &q->machine, err);
         if (r < 0)

@@ -159,15 +159,8 @@ static bool same_contents(const ApiUnit *stored, const Unit *local) {
         return stored->file && unit_file_hash(stored->file, hash) >= 0 && streq(hash, local->hash);
 }
 
-/* Return whether the cluster has the unit with this text. */
-static bool is_stored(Client *c, const Submission *s) {
-        _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
-        Error err = {};
-
-        return client_unit(c, s->name, &stored, &err) > 0 && same_contents(&stored, s->unit);
-}
-
 static int read_unit(Client *c, Submission *s, const Text *t, Error *err) {
+        _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
         size_t steps = 0;
         int r;
 
@@ -176,7 +169,10 @@ static int read_unit(Client *c, Submission *s, const Text *t, Error *err) {
                 return r;
         r = unit_check(s->unit, &steps, err);
         /* An older version may have stored a unit that violates the rules and limits of this version. */
-        return r < 0 && r != -ENOMEM && is_stored(c, s) ? 0 : r;
+        if (r < 0 && r != -ENOMEM && client_unit(c, s->name, &stored, NULL) > 0 &&
+            same_contents(&stored, s->unit))
+                return 0;
+        return r;
 }
 
 /* Read the local file of an argument, or that of the template of an instance. */

@@ -194,13 +194,6 @@ const char *verb_nearest(const Verb *v, const char *name) {
         return suggestion.nearest;
 }
 
-static void print_indented(const char *lines) {
-        for (const char *end; *lines; lines = *end ? end + 1 : end) {
-                end = lines + strcspn(lines, "\n");
-                printf("\t%.*s\n", (int) (end - lines), lines);
-        }
-}
-
 static void print_root_help(void) {
         printf("NAME:\n\tfleetctl - control a cluster of systemd hosts\n\n"
                "USAGE:\n\tfleetctl [OPTIONS] VERB [ARGUMENTS]\n\n"
@@ -234,7 +227,10 @@ static void print_verb_help(const Verb *v) {
         }
         if (v->description) {
                 puts("DESCRIPTION:");
-                print_indented(v->description);
+                for (const char *line = v->description, *end; *line; line = *end ? end + 1 : end) {
+                        end = line + strcspn(line, "\n");
+                        printf("\t%.*s\n", (int) (end - line), line);
+                }
                 putchar('\n');
         }
         if (v->groups) {

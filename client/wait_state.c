@@ -205,11 +205,6 @@ static const ApiState *state_on(const Listing *states, const char *unit, const c
         return NULL;
 }
 
-/* Return whether a started global unit has failed on a machine. */
-static bool has_failed(const ApiState *s) {
-        return streq(s->active, "failed") || (streq(s->active, "inactive") && cannot_load(s->load));
-}
-
 /* The machines of a global unit: that it fits, that have reached the state, where it has ended. */
 typedef struct GlobalCount {
         size_t n_expected, n_reached, n_ended;
@@ -223,7 +218,7 @@ static void count_machine(const Wait *w, WaitUnit *u, const ApiState *s, GlobalC
                 count->n_reached += s->load && streq(s->load, "loaded") && streq(s->active, "inactive");
                 return;
         }
-        if (has_failed(s)) {
+        if (streq(s->active, "failed") || (streq(s->active, "inactive") && cannot_load(s->load))) {
                 snprintf(u->state, sizeof(u->state), "%.24s (%.24s)", s->active,
                          cannot_load(s->load) ? s->load :
                          s->sub               ?:
