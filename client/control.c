@@ -59,11 +59,11 @@ typedef struct FoundUnits {
 } FoundUnits;
 
 static void found_done(FoundUnits *found) {
-        names_done(&found->names);
-        free(found->items);
+        progress_free(found->progress);
         names_done(&found->waiting);
         free(found->before_ms);
-        progress_free(found->progress);
+        names_done(&found->names);
+        free(found->items);
 }
 
 static void found_set_unit(Found *f, const ApiUnit *unit) {

@@ -128,7 +128,7 @@ int kv_send(Client *c, KvRequest *q, Error *err) {
 /* -- get, ls -- */
 
 /* Write the bytes to --file, or with a newline to stdout. A failed stdout is reported by output_finish(). */
-static int write_value(Client *c, const Reply *reply) {
+static int write_value(Client *c, const Reply *reply, Error *err) {
         const char *file = c->options.file;
         bool written;
         FILE *f;
@@ -145,8 +145,7 @@ static int write_value(Client *c, const Reply *reply) {
                 written = false;
         if (written)
                 return EXIT_DONE;
-        client_note("Failed to write %s: %s", file, strerror(errno));
-        return EXIT_FAILED;
+        return error_set(err, -EIO, "Failed to write %s: %s", file, strerror(errno));
 }
 
 static int kv_get(Client *c, char **args, size_t n, Error *err) {
@@ -159,7 +158,7 @@ static int kv_get(Client *c, char **args, size_t n, Error *err) {
         if (c->options.file || !streq(c->options.output, "json")) {
                 r = kv_value(c, args[0], &reply, err);
                 if (r == 0)
-                        return write_value(c, &reply);
+                        return write_value(c, &reply, err);
                 if (r != -ENODATA)
                         return r;
         }

@@ -320,10 +320,6 @@ static void list_data_done(ListData *d) {
         json_value_free(d->directories);
 }
 
-static const JsonValue *list_problems(const ListData *d) {
-        return json_value_member(d->directories, "problems");
-}
-
 static int list_read(Client *c, const List *list, ListData *d, Error *err) {
         int r;
 
@@ -359,7 +355,7 @@ static int list_fill(const Client *c, const List *list, const Choice *choice, co
         for (size_t i = 0; table && i < d->items.n; i++) {
                 const Row row = { .item = list_item(list, &d->items, i),
                                   .machines = list->matches ? &d->machines : &d->items,
-                                  .problems = list_problems(d),
+                                  .problems = json_value_member(d->directories, "problems"),
                                   .full = c->options.full,
                                   .terminal = isatty(STDOUT_FILENO) };
 
@@ -469,7 +465,7 @@ int verb_list(Client *c, char **args, size_t n, Error *err) {
                 return r;
         if (d.items.n == 0 && client_is_interactive())
                 client_note("%s", any ? "no item matches the arguments" : list->empty);
-        if (print_problems(list_problems(&d), &d.machines) < 0)
+        if (print_problems(json_value_member(d.directories, "problems"), &d.machines) < 0)
                 return -ENOMEM;
         for (size_t i = 0; !list->matches && i < d.items.n; i++) {
                 const ApiMachine *m = &d.items.machines[i];

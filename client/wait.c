@@ -132,22 +132,20 @@ static void wait_check_deadlines(Wait *w) {
 
         for (size_t i = 0; i < w->n; i++) {
                 WaitUnit *u = &w->units[i];
-                _cleanup_text_ Text t = {};
+                char middle[64];
 
                 if (u->phase >= PHASE_DONE || u->deadline_ms == 0 || now_ms < u->deadline_ms)
                         continue;
                 if (u->phase == PHASE_SYSTEMD && w->request->goal == WAIT_RUNNING) {
-                        text_printf(&t, " within %llus, err:", (unsigned long long) w->allowed_ms / 1000);
-                        if (t.error >= 0)
-                                wait_fail_active(w, u, t.chars);
-                        continue;
-                }
-                if (w->request->goal == WAIT_GONE || u->phase == PHASE_SYSTEMD)
-                        text_printf(&t, "timed out waiting for unit %s to stop, it is %s", u->name, u->state);
+                        snprintf(middle, sizeof(middle),
+                                 " within %llus, err:", (unsigned long long) w->allowed_ms / 1000);
+                        wait_fail_active(w, u, middle);
+                } else if (w->request->goal == WAIT_GONE || u->phase == PHASE_SYSTEMD)
+                        wait_fail(w, u, -ETIMEDOUT, "timed out waiting for unit %s to stop, it is %s",
+                                  u->name, u->state);
                 else
-                        text_printf(&t, "timed out waiting for unit %s to report state %s", u->name,
-                                    target_state_to_string(w->request->target));
-                wait_fail(w, u, -ETIMEDOUT, t.chars ? t.chars : u->name);
+                        wait_fail(w, u, -ETIMEDOUT, "timed out waiting for unit %s to report state %s",
+                                  u->name, target_state_to_string(w->request->target));
         }
 }
 

@@ -56,5 +56,5 @@ int wait_refresh_all(Wait *w);
 
 /* End the wait for one unit as failed. wait_fail_active(): in systemd, with fleet's message "Failed to find
  * an active unit NAME", followed by 'middle'. */
-void wait_fail(Wait *w, WaitUnit *u, int code, const char *message);
+void wait_fail(Wait *w, WaitUnit *u, int code, const char *format, ...) _printf_(4, 5);
 void wait_fail_active(Wait *w, WaitUnit *u, const char *middle);

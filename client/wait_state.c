@@ -38,22 +38,27 @@ static void wait_finish(Wait *w, WaitUnit *u, WaitPhase phase) {
         w->n_left--;
 }
 
-void wait_fail(Wait *w, WaitUnit *u, int code, const char *message) {
+void wait_fail(Wait *w, WaitUnit *u, int code, const char *format, ...) {
+        char message[ERROR_MESSAGE_MAX];
+        va_list ap;
+
+        va_start(ap, format);
+        (void) vsnprintf(message, sizeof(message), format, ap);
+        va_end(ap);
         wait_finish(w, u, PHASE_FAILED);
         if (w->result >= 0)
                 w->result = error_set(w->err, code, "%s", message);
 }
 
 void wait_fail_active(Wait *w, WaitUnit *u, const char *middle) {
-        _cleanup_text_ Text t = {}, place = {};
+        _cleanup_text_ Text place = {};
 
         if (u->machine)
                 append_place(w, u->machine, &place);
         else
                 text_append(&place, u->global ? "some of its machines" : "no machine");
-        text_printf(&t, "Failed to find an active unit %s%s it is %s on %s", u->name, middle, u->state,
-                    place.chars ?: "");
-        wait_fail(w, u, -ENOEXEC, t.chars ? t.chars : u->name);
+        wait_fail(w, u, -ENOEXEC, "Failed to find an active unit %s%s it is %s on %s", u->name, middle,
+                  u->state, place.chars ?: "");
 }
 
 static void wait_print_arrival(Wait *w, const WaitUnit *u) {
@@ -295,8 +300,6 @@ static int wait_check_global(Wait *w, WaitUnit *u, const Listing *states, Error 
 
 /* Return whether another client has changed the target state: the wait for the unit is over. */
 static bool wait_is_overruled(Wait *w, WaitUnit *u, TargetState desired) {
-        _cleanup_text_ Text t = {};
-
         if (desired == w->request->target) {
                 u->target_seen = true;
                 return false;
@@ -308,16 +311,13 @@ static bool wait_is_overruled(Wait *w, WaitUnit *u, TargetState desired) {
                 wait_finish(w, u, PHASE_DONE);
                 return true;
         }
-        text_printf(&t, "%s: another client has changed the target state to %s", u->name,
-                    target_state_to_string(desired) ?: "an unknown state");
         set_word(u, "overruled");
-        wait_fail(w, u, -ECANCELED, t.chars ? t.chars : u->name);
+        wait_fail(w, u, -ECANCELED, "%s: another client has changed the target state to %s", u->name,
+                  target_state_to_string(desired) ?: "an unknown state");
         return true;
 }
 
 static void wait_check_destroyed(Wait *w, WaitUnit *u) {
-        _cleanup_text_ Text t = {};
-
         /* A lagging daemon does not have a unit that was submitted just before. Units of all other goals did
          * exist, but for LAG_MS the daemon may lag, too. */
         if (!u->target_seen) {
@@ -333,8 +333,7 @@ static void wait_check_destroyed(Wait *w, WaitUnit *u) {
                 wait_finish(w, u, PHASE_DONE);
                 return;
         }
-        text_printf(&t, "%s: another client has destroyed the unit", u->name);
-        wait_fail(w, u, -ECANCELED, t.chars ? t.chars : u->name);
+        wait_fail(w, u, -ECANCELED, "%s: another client has destroyed the unit", u->name);
 }
 
 /* Check the state of a unit in the cluster, then on its machine. The unit may lose its machine while it
