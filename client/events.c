@@ -5,7 +5,6 @@
 #include "base/clock.h"
 #include "base/parse.h"
 #include "client/client.h"
-#include "client/patterns.h"
 
 enum {
         FOLLOW_LINES = 10, /* past events before new ones, as in journalctl */

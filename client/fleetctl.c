@@ -5,7 +5,6 @@
 
 #include "client/client.h"
 #include "client/kv.h"
-#include "client/patterns.h"
 #include "client/ssh.h"
 #include "client/suggest.h"
 

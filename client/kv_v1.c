@@ -89,41 +89,15 @@ static int listed_read(const JsonValue *node, KvListed *ret, Error *err) {
         return json_read_bytes(node, "value", &ret->value, &ret->value_size, err);
 }
 
-static int page_read(const Reply *reply, int (*each)(void *userdata, const KvListed *node), void *userdata,
-                     char **ret_token, Error *err) {
-        _cleanup_json_ JsonValue *root = NULL;
-        const char *token = NULL;
-        const JsonValue *nodes;
-        int r;
-
-        r = json_value_parse(reply->body.chars, reply->body.size, &root, err);
-        if (r < 0)
-                return error_prefix(err, r, "fleetd's answer");
-        nodes = json_value_member(root, "nodes");
-        for (size_t i = 0; i < json_value_count(nodes); i++) {
-                _cleanup_(listed_done) KvListed node = {};
-
-                r = listed_read(json_value_item(nodes, i), &node, err);
-                if (r < 0)
-                        return error_prefix(err, r, "fleetd's answer");
-                r = each(userdata, &node);
-                if (r < 0)
-                        return r;
-        }
-        r = json_read_string(root, "nextPageToken", &token, err);
-        if (r < 0 || !token)
-                return r;
-        *ret_token = strdup(token);
-        return *ret_token ? 0 : -ENOMEM;
-}
-
 int kv_pages(Client *c, const char *prefix, const char *parameters,
              int (*each)(void *userdata, const KvListed *node), void *userdata, Error *err) {
-        _cleanup_free_ char *token = NULL;
+        _cleanup_json_ JsonValue *page = NULL;
+        const char *token = NULL; /* of the previous page, borrowed */
 
         do {
                 _cleanup_reply_ Reply reply = {};
                 _cleanup_text_ Text path = {};
+                const JsonValue *nodes;
                 int r;
 
                 text_printf(&path, "/fleet/v1/kv/list?%s", parameters);
@@ -132,11 +106,27 @@ int kv_pages(Client *c, const char *prefix, const char *parameters,
                 append_prefix(&path, prefix);
                 if (token)
                         text_printf(&path, "&nextPageToken=%s", token);
-                free(TAKE_PTR(token));
                 r = client_request(c, "GET", client_path(&path), NULL, &reply, err);
                 if (r < 0)
                         return r;
-                r = page_read(&reply, each, userdata, &token, err);
+
+                token = NULL;
+                page = json_value_free(page);
+                r = json_value_parse(reply.body.chars, reply.body.size, &page, err);
+                if (r < 0)
+                        return error_prefix(err, r, "fleetd's answer");
+                nodes = json_value_member(page, "nodes");
+                for (size_t i = 0; i < json_value_count(nodes); i++) {
+                        _cleanup_(listed_done) KvListed node = {};
+
+                        r = listed_read(json_value_item(nodes, i), &node, err);
+                        if (r < 0)
+                                return error_prefix(err, r, "fleetd's answer");
+                        r = each(userdata, &node);
+                        if (r < 0)
+                                return r;
+                }
+                r = json_read_string(page, "nextPageToken", &token, err);
                 if (r < 0)
                         return r;
         } while (token);

@@ -2,7 +2,6 @@
 
 #include "base/parse.h"
 #include "client/client.h"
-#include "client/patterns.h"
 
 /* The source of a row of cells. */
 typedef struct Row {

@@ -1,6 +1,6 @@
-#include "client/patterns.h"
-
+/* Arguments that are patterns of unit names, in the syntax of systemctl. */
 #include "base/parse.h"
+#include "client/client.h"
 
 static bool is_pattern(const char *s) {
         return strpbrk(s, "*?[") != NULL;
