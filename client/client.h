@@ -22,7 +22,8 @@ enum {
 
 typedef struct Client Client;
 
-/* Return the exit status of the program, or a negative errno; then the message in 'err' is printed. */
+/* Return the exit status of the program, after printing a message if it is not EXIT_DONE; or a negative
+ * errno: the caller prints the message in 'err'. Functions with such results serve verbs. */
 typedef int VerbRun(Client *c, char **args, size_t n, Error *err);
 
 typedef struct Verb {
@@ -163,8 +164,8 @@ void append_machine_name(Text *t, const Listing *machines, const char *id);
  * Without 'all', patterns match neither templates nor inactive units. A pattern without a match stays: no
  * unit has such a name.
  *
- * With 'confirm', patterns are replaced only with --yes, or after a confirmation at the terminal. Return an
- * exit status. */
+ * With 'confirm', patterns are replaced only with --yes, or after a confirmation at the terminal. The
+ * result is that of a verb. */
 int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Names *ret, Error *err);
 
 /* Read arguments that filter: names get their type, patterns stay. Return 0 or -ENOMEM. */
@@ -180,9 +181,9 @@ bool patterns_have_glob(const Names *patterns); /* whether any of them is a patt
 const Verb *verb_find(const Verb *verbs, const char *name);
 const char *verb_nearest(const Verb *verbs, const char *name); /* "did you mean"; NULL: none is similar */
 
-VerbRun verb_cluster; /* cluster.c */
-VerbRun verb_raise, verb_lower, verb_destroy,
-        verb_restart;                     /* control.c: load and start, stop and unload, ... */
+VerbRun verb_cluster;                     /* cluster.c */
+VerbRun verb_raise, verb_lower;           /* control.c: load and start; stop and unload */
+VerbRun verb_destroy, verb_restart;       /* control.c */
 VerbRun verb_directory;                   /* directory.c */
 VerbRun verb_cat, verb_diff, verb_edit;   /* edit.c */
 VerbRun verb_events;                      /* events.c */

@@ -215,7 +215,7 @@ int verb_raise(Client *c, char **args, size_t n, Error *err) {
 
 /* -- stop, unload -- */
 
-/* Read the units among the arguments that exist, in order. Return an exit status; errors are printed. */
+/* Read the units among the arguments that exist, in order. The result is that of a verb. */
 static int find_units(Client *c, char **args, size_t n, FoundUnits *ret, Error *err) {
         size_t kept = 0;
         int r;

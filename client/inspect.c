@@ -42,7 +42,7 @@ int verb_verify(Client *c, char **args, size_t n, Error *err) {
 
 /* -- plan -- */
 
-/* Write the request. Return an exit status; errors are printed. */
+/* Write the request. The result is that of a verb. */
 static int plan_body(char **args, size_t n, Text *t, Error *err) {
         _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, n + 1);
         _cleanup_names_ Names texts = {}, names = {};

@@ -253,7 +253,7 @@ static int kv_ls(Client *c, char **args, size_t n, Error *err) {
         if (!streq(c->options.output, "json")) {
                 r = ls_in_pages(c, n > 0 ? args[0] : "/", err);
                 if (r != 0)
-                        return MIN(r, EXIT_DONE);
+                        return r < 0 ? r : EXIT_DONE;
         }
         kv_append_key(&request.path, n > 0 ? args[0] : "/");
         text_append(&request.path, "?sorted=true");

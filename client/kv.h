@@ -35,8 +35,7 @@ void kv_add_number(Text *form, const char *name, uint64_t value);
  * message in 'err'. Other errors: no answer. */
 int kv_send(Client *c, KvRequest *q, Error *err);
 
-/* Send a request for a verb. Return an exit status; errors are printed. With --output=json print the answer.
- */
+/* Send a request for a verb, with the result of a verb. With --output=json print the answer. */
 int kv_run(Client *c, KvRequest *q, Error *err);
 
 /* -- kv_v1.c: the fleet API -- */

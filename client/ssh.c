@@ -132,7 +132,7 @@ static int ssh_refuse(const char *reason) {
 }
 
 /* Find the address of the machine or unit named by one flag, or without flags by 'argument' (else NULL).
- * Return an exit status; errors are printed. */
+ * The result is that of a verb. */
 static int find_address(Client *c, const char *argument, char **ret, Error *err) {
         const char *machine = c->options.machine ?: argument, *unit_name = c->options.unit ?: argument;
         _cleanup_free_ char *name = unit_name ? unit_name_from_argument(unit_name) : NULL;

@@ -17,6 +17,5 @@ int unit_status_line_read(const char *line, size_t size, JsonValue **ret, const 
 int unit_status_print(Client *c, const char *method, const Text *path, const char *name, Error *err);
 
 /* Find the machine of --machine: its hostname, or the beginning of its ID. *ret becomes the whole ID, or NULL
- * without
- * --machine. Return an exit status; errors are printed. */
+ * without --machine. The result is that of a verb. */
 int unit_status_machine(Client *c, char **ret, Error *err);
