@@ -1,12 +1,6 @@
 #include "client/client.h"
 
-#include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <unistd.h>
-
 #include "client/suggest.h"
-#include "units/options.h"
 
 enum {
         BATCH_SIZE = 100 * 1024, /* bytes of all texts in one transaction */
@@ -19,37 +13,29 @@ bool client_is_interactive(void) {
         return isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
 }
 
-bool stdout_is_terminal(void) {
-        return isatty(STDOUT_FILENO);
-}
-
-/* Print an error answer without "googleapi: Error N: ". 'before' is left out for 5xx: such an answer is about
- * the daemon, not about the request. Return false if the message has another form. */
-static bool client_print_answer(const char *message, const char *before) {
+/* Print a failure after 'before' and return EXIT_FAILED. A terminal gets an error answer without
+ * "googleapi: Error N: ". 'before' is left out for 5xx: such an answer is about the daemon, not about the
+ * request. */
+static int client_print_failure(int r, const char *message, const char *before) {
         static const char mark[] = "googleapi: Error ";
-        const char *at = strstr(message, mark), *rest = at ? strstr(at, ": ") : NULL;
+        const char *at = r == -EREMOTEIO && client_is_interactive() ? strstr(message, mark) : NULL,
+                   *rest = at ? strstr(at, ": ") : NULL;
 
         rest = rest ? strstr(rest + 2, ": ") : NULL;
         if (!rest || !rest[2])
-                return false;
-        if (at[sizeof(mark) - 1] == '5')
+                fprintf(stderr, "%s%s\n", before, message);
+        else if (at[sizeof(mark) - 1] == '5')
                 fprintf(stderr, "fleetctl: %s\n", rest + 2);
         else
                 fprintf(stderr, "%s%.*s%s\n", before, (int) (at - message), message, rest + 2);
-        return true;
-}
-
-int client_fail(int r, const Error *err) {
-        const char *message = error_text(err, r);
-
-        if (r == -EREMOTEIO && client_is_interactive() && client_print_answer(message, ""))
-                return EXIT_FAILED;
-        fprintf(stderr, "%s%s\n", r == -EREMOTEIO ? "" : "fleetctl: ", message);
         return EXIT_FAILED;
 }
 
+int client_fail(int r, const Error *err) {
+        return client_print_failure(r, error_text(err, r), r == -EREMOTEIO ? "" : "fleetctl: ");
+}
+
 int client_fail_after(int r, const Error *err, const char *format, ...) {
-        const char *message = error_text(err, r);
         _cleanup_text_ Text t = {};
         va_list ap;
 
@@ -59,10 +45,7 @@ int client_fail_after(int r, const Error *err, const char *format, ...) {
         va_start(ap, format);
         text_vprintf(&t, format, ap);
         va_end(ap);
-        if (r == -EREMOTEIO && client_is_interactive() && client_print_answer(message, t.chars ?: ""))
-                return EXIT_FAILED;
-        fprintf(stderr, "%s%s\n", t.chars ?: "fleetctl: ", message);
-        return EXIT_FAILED;
+        return client_print_failure(r, error_text(err, r), t.chars ?: "fleetctl: ");
 }
 
 int client_usage(const char *message) {
@@ -98,22 +81,22 @@ void client_note_absent(Client *c, const char *name) {
         client_suggest_unit(c, name);
 }
 
-bool client_read_yes(void) {
+bool client_confirm(const Client *c, const char *question, const char *effect, ...) {
         char answer[16];
+        va_list ap;
 
-        return fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y');
-}
-
-bool client_confirm(const Client *c, const char *effect, const char *question) {
         if (c->options.yes)
                 return true;
-        fprintf(stderr, "%s\n", effect);
+        va_start(ap, effect);
+        (void) vfprintf(stderr, effect, ap);
+        va_end(ap);
+        fputc('\n', stderr);
         if (!isatty(STDIN_FILENO) || !isatty(STDERR_FILENO)) {
                 fputs("fleetctl: nothing was changed; confirm with --yes\n", stderr);
                 return false;
         }
         fprintf(stderr, "%s [y/N] ", question);
-        if (client_read_yes())
+        if (fgets(answer, sizeof(answer), stdin) && (answer[0] == 'y' || answer[0] == 'Y'))
                 return true;
         fputs("fleetctl: nothing was changed\n", stderr);
         return false;
@@ -126,10 +109,7 @@ int client_request(Client *c, const char *method, const char *path, const Text *
         _cleanup_reply_ Reply reply = {};
         int r;
 
-        if (!path || (json && json->error < 0))
-                return -ENOMEM;
-        r = connection_request(c->connection, method, path, "application/json", json ? json->chars : NULL,
-                               &reply, err);
+        r = connection_request(c->connection, method, path, CONTENT_JSON, json, &reply, err);
         if (r < 0)
                 return r;
 
@@ -158,6 +138,12 @@ const char *member_text(const JsonValue *object, const char *name) {
         return json_value_string(json_value_member(object, name)) ?: "";
 }
 
+const char *member_name(const JsonValue *object, const char *name) {
+        const char *text = member_text(object, name);
+
+        return *text ? text : member_text(object, "id");
+}
+
 uint64_t member_number(const JsonValue *object, const char *name) {
         uint64_t n = 0;
 
@@ -174,47 +160,28 @@ bool member_bool(const JsonValue *object, const char *name) {
 
 typedef struct ListingKind {
         int (*read)(const char *json, size_t size, ApiPage *ret, Error *err);
-        size_t item_size, page_offset, listing_offset;
+        size_t item_size, offset; /* of the array in a page */
 } ListingKind;
 
-static const ListingKind listing_units = { api_units_page_read, sizeof(ApiUnit), offsetof(ApiPage, units),
-                                           offsetof(Listing, units) };
-static const ListingKind listing_states = { api_states_page_read, sizeof(ApiState), offsetof(ApiPage, states),
-                                            offsetof(Listing, states) };
+static const ListingKind listing_units = { api_units_page_read, sizeof(ApiUnit), offsetof(ApiPage, units) };
+static const ListingKind listing_states = { api_states_page_read, sizeof(ApiState),
+                                            offsetof(ApiPage, states) };
 static const ListingKind listing_machines = { api_machines_page_read, sizeof(ApiMachine),
-                                              offsetof(ApiPage, machines), offsetof(Listing, machines) };
+                                              offsetof(ApiPage, machines) };
 
 void listing_done(Listing *l) {
         for (size_t i = 0; i < l->n_pages; i++)
                 api_page_done(&l->pages[i]);
         free(l->pages);
-        free(l->units);
-        free(l->states);
-        free(l->machines);
+        free(l->items);
         *l = (Listing) {};
-}
-
-/* Copy the items of all pages into one array. */
-static int listing_join(Listing *l, const ListingKind *kind) {
-        char *all = calloc(l->n + 1, kind->item_size), *at = all;
-
-        if (!all)
-                return -ENOMEM;
-        for (size_t i = 0; i < l->n_pages; i++) {
-                const void *items;
-
-                memcpy(&items, (const char *) &l->pages[i] + kind->page_offset, sizeof(items));
-                if (l->pages[i].n > 0)
-                        memcpy(at, items, l->pages[i].n * kind->item_size);
-                at += l->pages[i].n * kind->item_size;
-        }
-        memcpy((char *) l + kind->listing_offset, &all, sizeof(all));
-        return 0;
 }
 
 static int listing_read_page(Client *c, const char *path, const ListingKind *kind, Listing *l, Error *err) {
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text t = {};
+        const ApiPage *page;
+        const void *items;
         int r;
 
         text_append(&t, path);
@@ -232,28 +199,27 @@ static int listing_read_page(Client *c, const char *path, const ListingKind *kin
         r = kind->read(reply.body.chars, reply.body.size, &l->pages[l->n_pages], err);
         if (r < 0)
                 return error_prefix(err, r, "fleetd's answer to %s", path);
-        l->n += l->pages[l->n_pages++].n;
+        page = &l->pages[l->n_pages++];
+        if (grow(&l->items, &l->items_capacity, l->n + page->n, kind->item_size) < 0)
+                return -ENOMEM;
+        memcpy(&items, (const char *) page + kind->offset, sizeof(items));
+        if (page->n > 0)
+                memcpy(l->items + l->n * kind->item_size, items, page->n * kind->item_size);
+        l->n += page->n;
         return 0;
 }
 
-static int listing_read(Client *c, const char *path, const ListingKind *kind, Listing *ret, Error *err) {
-        _cleanup_listing_ Listing l = {};
+static int listing_read(Client *c, const char *path, const ListingKind *kind, Listing *l, Error *err) {
         int r;
 
         do {
-                r = listing_read_page(c, path, kind, &l, err);
+                r = listing_read_page(c, path, kind, l, err);
                 if (r < 0)
                         return r;
-                if (l.n_pages > PAGES_MAX)
+                if (l->n_pages > PAGES_MAX)
                         return error_set(err, -EBADMSG, "fleetd's answer to %s has more than %d pages", path,
                                          PAGES_MAX);
-        } while (l.pages[l.n_pages - 1].next_token);
-
-        r = listing_join(&l, kind);
-        if (r < 0)
-                return r;
-        *ret = l;
-        l = (Listing) {};
+        } while (l->pages[l->n_pages - 1].next_token);
         return 0;
 }
 
@@ -271,20 +237,12 @@ static int client_set_global(ApiUnit *unit) {
 }
 
 int client_units(Client *c, Listing *ret, Error *err) {
-        _cleanup_listing_ Listing l = {};
         int r;
 
-        r = listing_read(c, "/fleet/v1/units", &listing_units, &l, err);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < l.n; i++) {
-                r = client_set_global(&l.units[i]);
-                if (r < 0)
-                        return r;
-        }
-        *ret = l;
-        l = (Listing) {};
-        return 0;
+        r = listing_read(c, "/fleet/v1/units", &listing_units, ret, err);
+        for (size_t i = 0; r >= 0 && i < ret->n; i++)
+                r = client_set_global(&ret->units[i]);
+        return r;
 }
 
 int client_states(Client *c, const char *unit, Listing *ret, Error *err) {
@@ -306,6 +264,17 @@ int client_all_machines(Client *c, Listing *ret, Error *err) {
         return listing_read(c, "/fleet/v1/machines?all=true", &listing_machines, ret, err);
 }
 
+void client_load_machine(Client *c, Listing *machines, const char *id, bool all) {
+        _cleanup_listing_ Listing now = {};
+        Listing before = *machines;
+
+        if (!id || !*id || listing_machine(machines, id) ||
+            (all ? client_all_machines : client_machines)(c, &now, NULL) < 0)
+                return;
+        *machines = now;
+        now = before;
+}
+
 /* -- Units -- */
 
 /* Send a request about one unit. Status 404 is not an error here; callers check it. */
@@ -316,10 +285,7 @@ static int unit_request(Client *c, const char *method, const char *name, const T
 
         text_append(&path, "/fleet/v1/units/");
         append_escaped(&path, name, false);
-        if (path.error < 0 || (json && json->error < 0))
-                return -ENOMEM;
-        r = connection_request(c->connection, method, path.chars, "application/json",
-                               json ? json->chars : NULL, ret, err);
+        r = connection_request(c->connection, method, client_path(&path), CONTENT_JSON, json, ret, err);
         if (r < 0 || ret->status == 404)
                 return r;
         return reply_check(ret, err);
@@ -366,14 +332,18 @@ static int post_batch(Client *c, const ApiUnit *units, size_t n, bool *ret_known
         int r;
 
         api_units_page_write(&body, units, n, NULL);
-        if (body.error < 0)
-                return body.error;
-        r = connection_request(c->connection, "POST", "/fleet/v1/batch", "application/json", body.chars,
-                               &reply, err);
+        r = connection_request(c->connection, "POST", "/fleet/v1/batch", CONTENT_JSON, &body, &reply, err);
         if (r < 0)
                 return r;
         *ret_known = reply.status != 404 && reply.status != 405;
         return *ret_known ? reply_check(&reply, err) : 0;
+}
+
+ApiUnit client_change_of(const char *name) {
+        ApiUnit unit = API_UNIT_EMPTY;
+
+        unit.name = name;
+        return unit;
 }
 
 int client_change(Client *c, const ApiUnit *units, size_t n, Error *err) {
@@ -395,38 +365,31 @@ int client_change(Client *c, const ApiUnit *units, size_t n, Error *err) {
 }
 
 int client_set_state(Client *c, const char *name, TargetState state, Error *err) {
-        ApiUnit unit = API_UNIT_EMPTY;
+        ApiUnit unit = client_change_of(name);
 
-        unit.name = name;
         unit.desired_state = state;
         return client_change(c, &unit, 1, err);
 }
 
-bool client_may_retry(int r, const Error *err) {
-        return r < 0 && r != -ENOMEM && r != -EFBIG && r != -E2BIG &&
-               (r != -EREMOTEIO || starts_with(err->message, "googleapi: Error 5"));
-}
-
-int client_destroy(Client *c, char *const *names, size_t n, Error *err) {
-        _cleanup_free_ ApiUnit *units = NULL;
+int client_destroy(Client *c, const ApiUnit *units, size_t n, Error *err) {
         _cleanup_reply_ Reply reply = {};
         bool supported;
         int r;
 
         if (n == 1)
-                return unit_request(c, "DELETE", names[0], NULL, &reply, err); /* also 0 for status 404 */
-        units = NEW0(ApiUnit, n);
-        if (!units)
-                return -ENOMEM;
-        for (size_t i = 0; i < n; i++) {
-                units[i] = API_UNIT_EMPTY;
-                units[i].name = names[i];
-                units[i].destroy = true;
-        }
+                return unit_request(c, "DELETE", units[0].name, NULL, &reply,
+                                    err); /* also 0 for status 404 */
         r = post_batch(c, units, n, &supported, err);
         if (r < 0)
                 return r;
         return supported ? 0 : -EOPNOTSUPP;
+}
+
+const ApiUnit *listing_unit(const Listing *units, const char *name) {
+        for (size_t i = 0; i < units->n; i++)
+                if (units->units[i].name && streq(units->units[i].name, name))
+                        return &units->units[i];
+        return NULL;
 }
 
 /* -- Machines -- */

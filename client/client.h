@@ -1,31 +1,52 @@
 /* What the verbs share: options, connection, exit statuses, error messages, and the requests that several
- * verbs send. */
+ * verbs send. And the verbs themselves, by file. */
 #pragma once
+
+#include <errno.h>
+#include <stdio.h>
 
 #include "client/connection.h"
 #include "client/options.h"
+#include "client/output.h"
 #include "units/api_json.h"
+#include "units/name.h"
 
 enum {
         EXIT_DONE = 0,
         EXIT_FAILED = 1,
         EXIT_USAGE = 2,
-        EXIT_ABSENT = 4, /* no such unit, as in systemctl */
-        EXIT_KV = 4,     /* no such key, or a failed comparison, as in etcdctl */
+        EXIT_INACTIVE = 3, /* as in systemctl */
+        EXIT_ABSENT = 4,   /* no such unit, as in systemctl */
+        EXIT_KV = 4,       /* no such key, or a failed comparison, as in etcdctl */
 };
 
-typedef struct Client {
+typedef struct Client Client;
+
+/* Return the exit status of the program, after printing a message if it is not EXIT_DONE; or a negative
+ * errno: the caller prints the message in 'err'. Functions with such results serve verbs. */
+typedef int VerbRun(Client *c, char **args, size_t n, Error *err);
+
+typedef struct Verb {
+        const char *name;
+        unsigned groups;       /* of flags */
+        const char *arguments; /* "UNIT..." and "FILE..." require at least one */
+        const char *summary;
+        const char *description; /* lines, or NULL */
+        VerbRun *run;
+} Verb;
+
+struct Client {
+        const Verb *verb;
         Options options;
         Connection *connection; /* owned */
         struct Tunnel *tunnel;  /* owned; NULL without --tunnel */
-} Client;
+};
 
 /* -- Messages -- */
 
 /* Return whether stdout and stderr are terminals. Then plain messages replace the texts of fleet, which
  * scripts read. */
 bool client_is_interactive(void);
-bool stdout_is_terminal(void);
 
 /* Print "fleetctl: MESSAGE" for a failure and return EXIT_FAILED. An error answer of fleetd (-EREMOTEIO) has
  * no "fleetctl: " in a pipe: scripts know the text of fleet. */
@@ -49,12 +70,9 @@ void client_note_absent(Client *c, const char *name);
 /* Print "did you mean UNIT?" on a terminal, if the cluster has a unit with a similar name. */
 void client_suggest_unit(Client *c, const char *name);
 
-/* Read a line from stdin and return whether it starts with "y". */
-bool client_read_yes(void);
-
-/* Print 'effect', then ask 'question' at the terminal. Return true for "y" and with --yes. Otherwise print
+/* Print the effect, then ask 'question' at the terminal. Return true for "y" and with --yes. Otherwise print
  * that nothing changed; without a terminal also name --yes. */
-bool client_confirm(const Client *c, const char *effect, const char *question);
+bool client_confirm(const Client *c, const char *question, const char *effect, ...) _printf_(3, 4);
 
 /* -- Requests -- */
 
@@ -72,6 +90,7 @@ const char *client_path(const Text *path);
 
 /* Return a member of a JSON object of fleetd; "", 0 or false if it is absent or of another type. */
 const char *member_text(const JsonValue *object, const char *name); /* borrowed */
+const char *member_name(const JsonValue *object, const char *name); /* "id" if that is empty */
 uint64_t member_number(const JsonValue *object, const char *name);
 bool member_bool(const JsonValue *object, const char *name);
 
@@ -79,26 +98,39 @@ bool member_bool(const JsonValue *object, const char *name);
 typedef struct Listing {
         ApiPage *pages;
         size_t n_pages, capacity;
-        ApiUnit *units; /* one of the three arrays is set */
-        ApiState *states;
-        ApiMachine *machines;
-        size_t n;
+        union { /* of the type that was read */
+                ApiUnit *units;
+                ApiState *states;
+                ApiMachine *machines;
+                char *items;
+        };
+        size_t n, items_capacity;
 } Listing;
 
 void listing_done(Listing *l);
 #define _cleanup_listing_ _cleanup_(listing_done)
 
+/* Read into an empty listing. The caller frees it, also after an error. */
 int client_units(Client *c, Listing *ret, Error *err);
 int client_states(Client *c, const char *unit, Listing *ret, Error *err); /* 'unit' NULL: of all units */
 int client_machines(Client *c, Listing *ret, Error *err);
 int client_all_machines(Client *c, Listing *ret, Error *err); /* also lost and removed machines */
 
+/* Read the machines again if this one is not among them; 'all' as client_all_machines(). Errors are ignored.
+ */
+void client_load_machine(Client *c, Listing *machines, const char *id, bool all);
+
 /* Return 1 and the unit, or 0 if it does not exist. 'global' is set here and in lists even if the daemon does
  * not report it. */
 int client_unit(Client *c, const char *name, ApiUnit *ret, Error *err);
 
+const ApiUnit *listing_unit(const Listing *units, const char *name); /* NULL if absent; borrowed */
+
 /* The text of a unit as submitted, or its printed form if the daemon has no text. */
 void append_unit_text(Text *t, const ApiUnit *unit);
+
+/* Return a change of a unit that sets nothing yet. */
+ApiUnit client_change_of(const char *name);
 
 /* Create units, replace them, or set their target states. Many units go in one transaction, all or nothing,
  * as far as they fit (200 units, 100 KiB). Of each unit these fields count: name, text, desired state
@@ -106,12 +138,9 @@ void append_unit_text(Text *t, const ApiUnit *unit);
 int client_change(Client *c, const ApiUnit *units, size_t n, Error *err);
 int client_set_state(Client *c, const char *name, TargetState state, Error *err); /* of one unit */
 
-/* Return whether the failure is temporary: the same request may succeed later. */
-bool client_may_retry(int r, const Error *err);
-
-/* Destroy units, several in one transaction (at most BATCH_UNITS). A unit that is already absent counts as
- * destroyed. */
-int client_destroy(Client *c, char *const *names, size_t n, Error *err);
+/* Destroy units, several in one transaction (at most BATCH_UNITS). Of each unit 'name' and 'destroy' are set.
+ * A unit that is already absent counts as destroyed. */
+int client_destroy(Client *c, const ApiUnit *units, size_t n, Error *err);
 
 /* -- Machines -- */
 
@@ -128,3 +157,51 @@ void append_machine_legend(Text *t, const Listing *machines, const char *id, boo
 
 /* Append the hostname, or the first 8 characters of the ID. */
 void append_machine_name(Text *t, const Listing *machines, const char *id);
+
+/* -- Arguments that are patterns of unit names, in the syntax of systemctl (patterns.c) -- */
+
+/* Replace patterns ("web@*") among the arguments by the units of the cluster that match, sorted by name.
+ * Without 'all', patterns match neither templates nor inactive units. A pattern without a match stays: no
+ * unit has such a name.
+ *
+ * With 'confirm', patterns are replaced only with --yes, or after a confirmation at the terminal. The
+ * result is that of a verb. */
+int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Names *ret, Error *err);
+
+/* Read arguments that filter: names get their type, patterns stay. Return 0 or -ENOMEM. */
+int patterns_read(char **args, size_t n, Names *ret);
+
+/* Return whether 'name' is one of the names or matches one of the patterns. */
+bool patterns_match(const Names *patterns, const char *name);
+bool patterns_have_glob(const Names *patterns); /* whether any of them is a pattern */
+
+/* -- Verbs. Those that share a function differ by c->verb. -- */
+
+/* Return the verb of that name, or the only one that begins with it; 'verbs' ends with an empty row. */
+const Verb *verb_find(const Verb *verbs, const char *name);
+const char *verb_nearest(const Verb *verbs, const char *name); /* "did you mean"; NULL: none is similar */
+
+VerbRun verb_cluster;                     /* cluster.c */
+VerbRun verb_raise, verb_lower;           /* control.c: load and start; stop and unload */
+VerbRun verb_destroy, verb_restart;       /* control.c */
+VerbRun verb_directory;                   /* directory.c */
+VerbRun verb_cat, verb_diff, verb_edit;   /* edit.c */
+VerbRun verb_events;                      /* events.c */
+VerbRun verb_submit;                      /* files.c */
+VerbRun verb_import;                      /* import.c */
+VerbRun verb_verify, verb_plan, verb_why; /* inspect.c */
+VerbRun verb_journal;                     /* journal.c */
+VerbRun verb_kv;                          /* kv.c */
+VerbRun verb_list;                        /* list.c: list-machines, list-unit-files, list-units */
+VerbRun verb_ssh, verb_fd_forward;        /* ssh.c */
+VerbRun verb_remote, verb_is;             /* unit_status.c: systemctl; is-active and is-failed */
+
+extern const Verb kv_verbs[]; /* below "kv"; ends with an empty row */
+
+/* Print the cluster, its problems first, for status without arguments. Return EXIT_FAILED if there are any.
+ */
+int overview(Client *c, Error *err);
+
+/* Append the latest changes in the presence of machines within an hour, oldest first: "12:04:11 beta is lost
+ * 12:09:40 beta is up". Nothing is appended without any, or if the daemon does not answer. */
+void events_append_recent(Client *c, const Listing *machines, Text *ret);

@@ -1,12 +1,8 @@
 /* cluster: the replicas as this host sees them, and two decisions of an administrator about the whole
  * cluster: to raise the feature level, and to stop waiting for hosts after a recovery. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/parse.h"
 #include "client/client.h"
-#include "client/output.h"
-#include "client/verbs.h"
 
 static void cluster_append_names(Text *t, const JsonValue *names) {
         for (size_t i = 0; i < json_value_count(names); i++) {
@@ -15,31 +11,20 @@ static void cluster_append_names(Text *t, const JsonValue *names) {
         }
 }
 
-/* Return the hostname of a host, or its ID. */
-static const char *cluster_host_name(const JsonValue *host) {
-        const char *name = member_text(host, "name");
-
-        return *name ? name : member_text(host, "id");
-}
-
 /* -- cluster -- */
 
 static int cluster_print_members(const JsonValue *members) {
-        static const char *const headers[] = { "MACHINE", "ADDRESS", "ROLE", "REACHABLE" };
-        _cleanup_table_ Table *table = table_new(headers, ELEMENTS(headers));
+        _cleanup_table_ Table *table = table_new("MACHINE,ADDRESS,ROLE,REACHABLE");
 
         if (!table)
                 return -ENOMEM;
         for (size_t i = 0; i < json_value_count(members); i++) {
                 const JsonValue *m = json_value_item(members, i);
-                const char *cells[ELEMENTS(headers)] = { cluster_host_name(m), member_text(m, "address"),
-                                                         member_text(m, "seat"),
-                                                         member_bool(m, "reachable") ? "yes" : "no" };
-                int r;
+                const char *cells[] = { member_name(m, "name"), member_text(m, "address"),
+                                        member_text(m, "seat"), member_bool(m, "reachable") ? "yes" : "no" };
 
-                r = table_add_row(table, cells, ELEMENTS(cells));
-                if (r < 0)
-                        return r;
+                if (table_add_row(table, cells) < 0)
+                        return -ENOMEM;
         }
         return table_print(table, true);
 }
@@ -59,7 +44,7 @@ static int cluster_print(const JsonValue *root) {
                (unsigned long long) member_number(root, "index"),
                (unsigned long long) member_number(root, "term"));
         if (leader)
-                printf("leader     %s\n", cluster_host_name(leader));
+                printf("leader     %s\n", member_name(leader, "name"));
         else
                 printf("leader     none%s\n",
                        member_number(root, "staleSec") > 0 ? "; the state on this host may be stale" : "");
@@ -82,11 +67,10 @@ static int cluster_print(const JsonValue *root) {
 
 /* -- cluster level, cluster stop-waiting -- */
 
-static int cluster_level(Client *c, const JsonValue *root, char **args, size_t n) {
+static int cluster_level(Client *c, const JsonValue *root, char **args, size_t n, Error *err) {
         unsigned long long current = member_number(root, "level");
-        _cleanup_text_ Text effect = {}, body = {};
+        _cleanup_text_ Text body = {};
         uint64_t next = 0;
-        Error err = {};
         int r;
 
         if (n == 0) {
@@ -97,27 +81,24 @@ static int cluster_level(Client *c, const JsonValue *root, char **args, size_t n
                 return client_usage("cluster level: expected one number, the new feature level");
         if (next == current)
                 return EXIT_DONE;
-        text_printf(
-                &effect,
-                "The feature level changes from %llu to %llu and cannot be lowered: no host can return to "
-                "a fleetd without support for it.",
-                current, (unsigned long long) next);
         text_printf(&body, "{\"level\":%llu}", (unsigned long long) next);
-        if (effect.error < 0)
-                return client_fail(-ENOMEM, NULL);
-        if (next > current && !client_confirm(c, effect.chars, "Raise it?"))
+        if (next > current &&
+            !client_confirm(
+                    c, "Raise it?",
+                    "The feature level changes from %llu to %llu and cannot be lowered: no host can return "
+                    "to a fleetd without support for it.",
+                    current, (unsigned long long) next))
                 return EXIT_FAILED;
-        r = client_request(c, "PUT", "/fleet/v1/cluster/level", &body, NULL, &err);
+        r = client_request(c, "PUT", "/fleet/v1/cluster/level", &body, NULL, err);
         if (r < 0)
-                return client_fail_after(r, &err, "Failed to raise the feature level: ");
+                return client_fail_after(r, err, "Failed to raise the feature level: ");
         printf("Feature level %llu\n", (unsigned long long) next);
         return EXIT_DONE;
 }
 
-static int cluster_stop_waiting(Client *c, const JsonValue *root, char **args, size_t n) {
+static int cluster_stop_waiting(Client *c, const JsonValue *root, char **args, size_t n, Error *err) {
         const JsonValue *awaited = json_value_member(root, "waitsFor");
-        _cleanup_text_ Text effect = {};
-        Error err = {};
+        _cleanup_text_ Text names = {};
         int r;
 
         if (n > 0)
@@ -126,36 +107,29 @@ static int cluster_stop_waiting(Client *c, const JsonValue *root, char **args, s
                 fputs("fleetctl: the cluster waits for no host\n", stderr);
                 return EXIT_DONE;
         }
-        cluster_append_names(&effect, awaited);
-        text_append(&effect,
-                    ": running units not reported. The cluster starts their units on other hosts. If "
-                    "these hosts still run, the units run twice.");
-        if (effect.error < 0)
-                return client_fail(-ENOMEM, NULL);
-        if (!client_confirm(c, effect.chars, "Stop waiting?"))
+        cluster_append_names(&names, awaited);
+        if (names.error < 0)
+                return -ENOMEM;
+        if (!client_confirm(
+                    c, "Stop waiting?",
+                    "%s: running units not reported. The cluster starts their units on other hosts. If these "
+                    "hosts still run, the units run twice.",
+                    names.chars ?: ""))
                 return EXIT_FAILED;
-        r = client_request(c, "DELETE", "/fleet/v1/cluster/adopting", NULL, NULL, &err);
+        r = client_request(c, "DELETE", "/fleet/v1/cluster/adopting", NULL, NULL, err);
         if (r < 0)
-                return client_fail_after(r, &err, "Failed to stop waiting: ");
+                return client_fail_after(r, err, "Failed to stop waiting: ");
         puts("The cluster waits for no host");
         return EXIT_DONE;
 }
 
-static int cluster_read(Client *c, Reply *ret, JsonValue **ret_root, Error *err) {
-        int r;
-
-        r = client_request(c, "GET", "/fleet/v1/cluster", NULL, ret, err);
-        return r < 0 ? r : json_value_parse(ret->body.chars, ret->body.size, ret_root, err);
-}
-
-int verb_cluster(Client *c, char **args, size_t n) {
+int verb_cluster(Client *c, char **args, size_t n, Error *err) {
         static const struct {
                 const char *name;
-                int (*run)(Client *c, const JsonValue *root, char **args, size_t n);
+                int (*run)(Client *c, const JsonValue *root, char **args, size_t n, Error *err);
         } verbs[] = { { "level", cluster_level }, { "stop-waiting", cluster_stop_waiting } };
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_reply_ Reply reply = {};
-        Error err = {};
         size_t which = 0;
         int r;
 
@@ -166,14 +140,16 @@ int verb_cluster(Client *c, char **args, size_t n) {
                         args[0]);
                 return EXIT_USAGE;
         }
-        r = cluster_read(c, &reply, &root, &err);
+        r = client_request(c, "GET", "/fleet/v1/cluster", NULL, &reply, err);
+        if (r >= 0)
+                r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
         if (r < 0)
-                return client_fail_after(r, &err, "Failed to read the state of the cluster: ");
+                return client_fail_after(r, err, "Failed to read the state of the cluster: ");
         if (n > 0)
-                return verbs[which].run(c, root, args + 1, n - 1);
+                return verbs[which].run(c, root, args + 1, n - 1, err);
         if (streq(c->options.output, "json"))
                 (void) output_text(reply.body.chars, reply.body.size);
         else
                 r = cluster_print(root);
-        return r < 0 ? client_fail(r, NULL) : EXIT_DONE;
+        return r;
 }

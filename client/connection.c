@@ -3,7 +3,6 @@
 #include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/parse.h"
@@ -12,14 +11,13 @@
 enum { INTERRUPTED_MS = 3000, STREAM_WAIT_MS = 60000 };
 
 struct Connection {
-        CURL *easy;   /* kept between requests, and with it the connection */
-        char *socket; /* path of a unix socket, or NULL */
-        char *base;   /* prefix of all paths: "http://localhost", "https://host:port" */
-        char *ca_file, *cert_file, *key_file;
-        uint64_t read_ms, write_ms, limit_ms;
+        ConnectionSettings settings; /* without 'endpoint' */
+        CURL *easy;                  /* kept between requests, and with it the connection */
+        char *socket;                /* path of a unix socket, or NULL */
+        char *base;                  /* prefix of all paths: "http://localhost", "https://host:port" */
+        uint64_t limit_ms;
         const sigset_t *signals; /* of connection_interrupt() */
         uint64_t interrupted_ms; /* when this request noticed a pending signal; 0: none is pending */
-        bool debug;
         char problem[CURL_ERROR_SIZE];
 };
 
@@ -91,121 +89,6 @@ static int endpoint_parse(Connection *c, const char *endpoint, Error *err) {
         return 0;
 }
 
-/* Set the options that requests and streams have in common. */
-static void easy_set_up(Connection *c, CURL *easy) {
-        (void) curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-        (void) curl_easy_setopt(easy, CURLOPT_NOPROXY, "*"); /* fleetd is on this network */
-        (void) curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, c->problem);
-        (void) curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long) c->read_ms);
-        (void) curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
-        (void) curl_easy_setopt(easy, CURLOPT_USERAGENT, "fleetctl/" PACKAGE_VERSION);
-        if (c->socket)
-                (void) curl_easy_setopt(easy, CURLOPT_UNIX_SOCKET_PATH, c->socket);
-        if (c->ca_file)
-                (void) curl_easy_setopt(easy, CURLOPT_CAINFO, c->ca_file);
-        if (c->cert_file)
-                (void) curl_easy_setopt(easy, CURLOPT_SSLCERT, c->cert_file);
-        if (c->key_file)
-                (void) curl_easy_setopt(easy, CURLOPT_SSLKEY, c->key_file);
-}
-
-static int copy_if_any(const char *s, char **ret) {
-        if (!s || !*s)
-                return 0;
-        *ret = strdup(s);
-        return *ret ? 0 : -ENOMEM;
-}
-
-int connection_new(const ConnectionSettings *settings, Connection **ret, Error *err) {
-        _cleanup_connection_ Connection *c = NEW0(Connection, 1);
-        int r;
-
-        if (!c)
-                return -ENOMEM;
-        c->read_ms = settings->read_ms;
-        c->limit_ms = UINT64_MAX;
-        c->write_ms = settings->write_ms;
-        c->debug = settings->debug;
-        r = endpoint_parse(c, settings->endpoint, err);
-        if (r < 0)
-                return r;
-        if (copy_if_any(settings->ca_file, &c->ca_file) < 0 ||
-            copy_if_any(settings->cert_file, &c->cert_file) < 0 ||
-            copy_if_any(settings->key_file, &c->key_file) < 0)
-                return -ENOMEM;
-
-        c->easy = curl_easy_init();
-        if (!c->easy)
-                return -ENOMEM;
-        *ret = TAKE_PTR(c);
-        return 0;
-}
-
-Connection *connection_free(Connection *c) {
-        if (!c)
-                return NULL;
-        if (c->easy)
-                curl_easy_cleanup(c->easy);
-        free(c->socket);
-        free(c->base);
-        free(c->ca_file);
-        free(c->cert_file);
-        free(c->key_file);
-        free(c);
-        return NULL;
-}
-
-/* Return the error for a socket without a listener. access() finds a reason that curl does not report; the
- * result is used for the message only. */
-static int socket_problem(const Connection *c, Error *err) {
-        if (access(c->socket, W_OK) < 0 && (errno == EACCES || errno == EPERM))
-                return error_set(err, -EACCES,
-                                 "cannot reach fleetd at %s: permission denied; you are not in group fleet "
-                                 "(usermod -aG fleet $USER)",
-                                 c->socket);
-        return error_set(err, -ECONNREFUSED, "no fleetd listens at %s; systemctl start fleetd", c->socket);
-}
-
-/* Translate an error of curl. */
-static int transport_error(const Connection *c, CURL *easy, CURLcode code, uint64_t limit_ms, bool change,
-                           Error *err) {
-        const char *where = c->socket ? c->socket : c->base,
-                   *problem = c->problem[0] ? c->problem : curl_easy_strerror(code),
-                   *unknown = change ? ", the change may still be made" : "";
-        long number = 0;
-
-        switch (code) {
-        case CURLE_OUT_OF_MEMORY:
-                return -ENOMEM;
-        case CURLE_FILESIZE_EXCEEDED:
-        case CURLE_WRITE_ERROR:
-                return error_set(err, -EFBIG, "the answer of fleetd at %s is larger than %d bytes", where,
-                                 REPLY_SIZE_MAX);
-        case CURLE_OPERATION_TIMEDOUT:
-                return error_set(err, -ETIMEDOUT,
-                                 "no answer from fleetd at %s within %g s%s; see --request-timeout", where,
-                                 limit_ms / 1000.0, unknown);
-        case CURLE_ABORTED_BY_CALLBACK:
-                return error_set(err, -EINTR, "the request was interrupted: no answer from fleetd at %s%s",
-                                 where, unknown);
-        case CURLE_COULDNT_CONNECT:
-                if (c->socket)
-                        return socket_problem(c, err);
-                (void) curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &number);
-                return error_set(err, -ECONNREFUSED, "cannot reach fleetd at %s: %s", where,
-                                 number > 0 ? strerror((int) number) : problem);
-        case CURLE_GOT_NOTHING:
-        case CURLE_RECV_ERROR:
-        case CURLE_SEND_ERROR:
-        case CURLE_PARTIAL_FILE:
-                return error_set(err, -ECONNRESET,
-                                 "fleetd at %s closed the connection%s; journalctl -u fleetd", where,
-                                 unknown);
-        default:
-                return error_set(err, -EIO, "cannot reach fleetd at %s: %s", where, problem);
-        }
-}
-
 static size_t on_header(char *bytes, size_t one, size_t n, void *userdata) {
         static const char name[] = "x-etcd-index:";
         Reply *reply = userdata;
@@ -232,10 +115,117 @@ static size_t on_body(char *bytes, size_t one, size_t n, void *userdata) {
         return reply->body.error < 0 ? 0 : one * n;
 }
 
-static int make_url(const Connection *c, const char *path, Text *t) {
-        text_append(t, c->base);
-        text_append(t, path);
-        return t->error;
+static void set_text(CURL *easy, CURLoption option, const char *value) {
+        if (value && *value)
+                (void) curl_easy_setopt(easy, option, value);
+}
+
+/* Set the options that requests and streams have in common. */
+static int easy_set_up(Connection *c, CURL *easy, const char *method, const char *path, Reply *reply) {
+        _cleanup_text_ Text url = {};
+
+        if (!path)
+                return -ENOMEM;
+        text_printf(&url, "%s%s", c->base, path);
+        if (url.error < 0)
+                return url.error;
+        if (c->settings.debug)
+                fprintf(stderr, "DEBUG %s %s\n", method, url.chars);
+
+        c->problem[0] = 0;
+        (void) curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+        (void) curl_easy_setopt(easy, CURLOPT_NOPROXY, "*"); /* fleetd is on this network */
+        (void) curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, c->problem);
+        (void) curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long) c->settings.read_ms);
+        (void) curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
+        (void) curl_easy_setopt(easy, CURLOPT_USERAGENT, "fleetctl/" PACKAGE_VERSION);
+        (void) curl_easy_setopt(easy, CURLOPT_URL, url.chars); /* copied */
+        (void) curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
+        (void) curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+        (void) curl_easy_setopt(easy, CURLOPT_HEADERDATA, reply);
+        set_text(easy, CURLOPT_UNIX_SOCKET_PATH, c->socket);
+        set_text(easy, CURLOPT_CAINFO, c->settings.ca_file);
+        set_text(easy, CURLOPT_SSLCERT, c->settings.cert_file);
+        set_text(easy, CURLOPT_SSLKEY, c->settings.key_file);
+        return 0;
+}
+
+int connection_new(const ConnectionSettings *settings, Connection **ret, Error *err) {
+        _cleanup_connection_ Connection *c = NEW0(Connection, 1);
+        int r;
+
+        if (!c)
+                return -ENOMEM;
+        c->settings = *settings;
+        c->settings.endpoint = NULL;
+        c->limit_ms = UINT64_MAX;
+        r = endpoint_parse(c, settings->endpoint, err);
+        if (r < 0)
+                return r;
+
+        c->easy = curl_easy_init();
+        if (!c->easy)
+                return -ENOMEM;
+        *ret = TAKE_PTR(c);
+        return 0;
+}
+
+Connection *connection_free(Connection *c) {
+        if (!c)
+                return NULL;
+        if (c->easy)
+                curl_easy_cleanup(c->easy);
+        free(c->socket);
+        free(c->base);
+        free(c);
+        return NULL;
+}
+
+/* Translate an error of curl. */
+static int transport_error(const Connection *c, CURL *easy, CURLcode code, uint64_t limit_ms, bool change,
+                           Error *err) {
+        const char *where = c->socket ? c->socket : c->base,
+                   *problem = c->problem[0] ? c->problem : curl_easy_strerror(code),
+                   *unknown = change ? ", the change may still be made" : "";
+        long number = 0;
+
+        switch (code) {
+        case CURLE_OUT_OF_MEMORY:
+                return -ENOMEM;
+        case CURLE_FILESIZE_EXCEEDED:
+        case CURLE_WRITE_ERROR:
+                return error_set(err, -EFBIG, "the answer of fleetd at %s is larger than %d bytes", where,
+                                 REPLY_SIZE_MAX);
+        case CURLE_OPERATION_TIMEDOUT:
+                return error_set(err, -ETIMEDOUT,
+                                 "no answer from fleetd at %s within %g s%s; see --request-timeout", where,
+                                 limit_ms / 1000.0, unknown);
+        case CURLE_ABORTED_BY_CALLBACK:
+                return error_set(err, -EINTR, "the request was interrupted: no answer from fleetd at %s%s",
+                                 where, unknown);
+        case CURLE_COULDNT_CONNECT:
+                /* access() finds a reason that curl does not report; it is used for the message only. */
+                if (c->socket && access(c->socket, W_OK) < 0 && (errno == EACCES || errno == EPERM))
+                        return error_set(err, -EACCES,
+                                         "cannot reach fleetd at %s: permission denied; you are not in group "
+                                         "fleet (usermod -aG fleet $USER)",
+                                         where);
+                if (c->socket)
+                        return error_set(err, -ECONNREFUSED,
+                                         "no fleetd listens at %s; systemctl start fleetd", where);
+                (void) curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &number);
+                return error_set(err, -ECONNREFUSED, "cannot reach fleetd at %s: %s", where,
+                                 number > 0 ? strerror((int) number) : problem);
+        case CURLE_GOT_NOTHING:
+        case CURLE_RECV_ERROR:
+        case CURLE_SEND_ERROR:
+        case CURLE_PARTIAL_FILE:
+                return error_set(err, -ECONNRESET,
+                                 "fleetd at %s closed the connection%s; journalctl -u fleetd", where,
+                                 unknown);
+        default:
+                return error_set(err, -EIO, "cannot reach fleetd at %s: %s", where, problem);
+        }
 }
 
 void connection_limit(Connection *c, uint64_t limit_ms) {
@@ -261,33 +251,22 @@ static int on_progress(void *userdata, curl_off_t to_receive, curl_off_t receive
 }
 
 int connection_request(Connection *c, const char *method, const char *path, const char *type,
-                       const char *body, Reply *ret, Error *err) {
+                       const Text *body, Reply *ret, Error *err) {
         _cleanup_reply_ Reply reply = {};
-        _cleanup_text_ Text url = {}, header = {};
-        struct curl_slist *headers = NULL;
+        struct curl_slist headers = { .data = (char *) type };
         bool change = !streq(method, "GET");
-        uint64_t limit_ms = MIN(change ? c->write_ms : c->read_ms, c->limit_ms);
+        uint64_t limit_ms = MIN(change ? c->settings.write_ms : c->settings.read_ms, c->limit_ms);
         CURLcode code;
 
-        if (make_url(c, path, &url) < 0)
-                return -ENOMEM;
-        if (body) {
-                text_printf(&header, "Content-Type: %s", type);
-                headers = header.error < 0 ? NULL : curl_slist_append(NULL, header.chars);
-                if (!headers)
-                        return -ENOMEM;
-        }
-        if (c->debug)
-                fprintf(stderr, "DEBUG %s %s\n", method, url.chars);
-
         curl_easy_reset(c->easy);
-        c->problem[0] = 0;
-        easy_set_up(c, c->easy);
-        (void) curl_easy_setopt(c->easy, CURLOPT_URL, url.chars);
+        if ((body && body->error < 0) || easy_set_up(c, c->easy, method, path, &reply) < 0)
+                return -ENOMEM;
+        if (body && body->chars) {
+                (void) curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, &headers);
+                (void) curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) body->size);
+                (void) curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, body->chars);
+        }
         (void) curl_easy_setopt(c->easy, CURLOPT_TIMEOUT_MS, (long) limit_ms);
-        (void) curl_easy_setopt(c->easy, CURLOPT_CUSTOMREQUEST, method);
-        (void) curl_easy_setopt(c->easy, CURLOPT_HEADERFUNCTION, on_header);
-        (void) curl_easy_setopt(c->easy, CURLOPT_HEADERDATA, &reply);
         (void) curl_easy_setopt(c->easy, CURLOPT_WRITEFUNCTION, on_body);
         (void) curl_easy_setopt(c->easy, CURLOPT_WRITEDATA, &reply);
         c->interrupted_ms = 0;
@@ -296,20 +275,14 @@ int connection_request(Connection *c, const char *method, const char *path, cons
                 (void) curl_easy_setopt(c->easy, CURLOPT_XFERINFOFUNCTION, on_progress);
                 (void) curl_easy_setopt(c->easy, CURLOPT_XFERINFODATA, c);
         }
-        if (body) {
-                (void) curl_easy_setopt(c->easy, CURLOPT_HTTPHEADER, headers);
-                (void) curl_easy_setopt(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) strlen(body));
-                (void) curl_easy_setopt(c->easy, CURLOPT_POSTFIELDS, body);
-        }
         code = curl_easy_perform(c->easy);
-        curl_slist_free_all(headers);
         if (reply.body.error < 0)
                 return -ENOMEM;
         if (code != CURLE_OK)
                 return transport_error(c, c->easy, code, limit_ms, change, err);
 
         (void) curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &reply.status);
-        if (c->debug)
+        if (c->settings.debug)
                 fprintf(stderr, "DEBUG %ld, %zu bytes\n", reply.status, reply.body.size);
         text_append(&reply.body, ""); /* terminated, even if empty */
         *ret = reply;
@@ -364,36 +337,23 @@ static size_t on_stream(char *bytes, size_t one, size_t n, void *userdata) {
         return size;
 }
 
-static int stream_open(Connection *c, const char *method, const char *path, StreamLine line, void *userdata,
-                       Stream **ret, Error *err) {
+int stream_new(Connection *c, const char *method, const char *path, StreamLine line, void *userdata,
+               Stream **ret, Error *err) {
         _cleanup_stream_ Stream *s = NEW0(Stream, 1);
-        _cleanup_text_ Text url = {};
 
-        if (!s || make_url(c, path, &url) < 0)
+        if (!s)
                 return -ENOMEM;
-        if (c->debug)
-                fprintf(stderr, "DEBUG %s %s\n", method, url.chars);
         *s = (Stream) { .connection = c, .line = line, .userdata = userdata };
         s->easy = curl_easy_init();
         s->multi = curl_multi_init();
-        if (!s->easy || !s->multi)
+        if (!s->easy || !s->multi || easy_set_up(c, s->easy, method, path, &s->reply) < 0)
                 return -ENOMEM;
-
-        easy_set_up(c, s->easy);
-        (void) curl_easy_setopt(s->easy, CURLOPT_URL, url.chars); /* copied */
-        (void) curl_easy_setopt(s->easy, CURLOPT_CUSTOMREQUEST, method);
-        (void) curl_easy_setopt(s->easy, CURLOPT_HEADERFUNCTION, on_header);
-        (void) curl_easy_setopt(s->easy, CURLOPT_HEADERDATA, &s->reply);
         (void) curl_easy_setopt(s->easy, CURLOPT_WRITEFUNCTION, on_stream);
         (void) curl_easy_setopt(s->easy, CURLOPT_WRITEDATA, s);
         if (curl_multi_add_handle(s->multi, s->easy) != CURLM_OK)
                 return error_set(err, -ENOMEM, "Failed to start a stream");
         *ret = TAKE_PTR(s);
         return 0;
-}
-
-int stream_new(Connection *c, const char *path, StreamLine line, void *userdata, Stream **ret, Error *err) {
-        return stream_open(c, "GET", path, line, userdata, ret, err);
 }
 
 Stream *stream_free(Stream *s) {
@@ -419,7 +379,8 @@ static int stream_end(Stream *s, Error *err) {
         if (s->partial.error < 0 || s->reply.body.error < 0)
                 return -ENOMEM;
         if (s->code != CURLE_OK)
-                return transport_error(s->connection, s->easy, s->code, s->connection->read_ms, false, err);
+                return transport_error(s->connection, s->easy, s->code, s->connection->settings.read_ms,
+                                       false, err);
         (void) curl_easy_getinfo(s->easy, CURLINFO_RESPONSE_CODE, &s->reply.status);
         r = reply_check(&s->reply, err);
         return r < 0 ? r : -ENODATA;
@@ -459,9 +420,7 @@ int connection_follow(Connection *c, const char *method, const char *path, Strea
         _cleanup_stream_ Stream *s = NULL;
         int r;
 
-        if (!path)
-                return -ENOMEM;
-        r = stream_open(c, method, path, line, userdata, &s, err);
+        r = stream_new(c, method, path, line, userdata, &s, err);
         if (r < 0)
                 return r;
         do

@@ -6,8 +6,6 @@
 #pragma once
 
 #include <signal.h>
-#include <stddef.h>
-#include <stdint.h>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -23,12 +21,12 @@ typedef struct ConnectionSettings {
         const char *endpoint; /* unix:///PATH, file:///PATH, http://HOST:PORT, https://HOST:PORT */
         uint64_t read_ms;     /* timeout of GET requests */
         uint64_t write_ms; /* timeout of changes: fleetd itself reports a missing quorum after some seconds */
-        const char *ca_file, *cert_file, *key_file; /* "" for none */
+        const char *ca_file, *cert_file, *key_file; /* NULL or "" for none */
         bool debug;                                 /* print requests on stderr */
 } ConnectionSettings;
 
-/* Prepare a connection without sending anything. Strings are copied. -EINVAL for an invalid endpoint, with
- * the message of fleet. */
+/* Prepare a connection without sending anything. The names of files are borrowed. -EINVAL for an invalid
+ * endpoint, with the message of fleet. */
 int connection_new(const ConnectionSettings *settings, Connection **ret, Error *err);
 Connection *connection_free(Connection *c); /* returns NULL */
 DEFINE_CLEANUP(Connection *, connection_free)
@@ -43,10 +41,13 @@ typedef struct Reply {
 void reply_done(Reply *reply);
 #define _cleanup_reply_ _cleanup_(reply_done)
 
-/* Send one request. 'body' of the media type 'type' may be NULL. Return 0 for any answer, also for an error
- * answer: see reply_check(). */
+#define CONTENT_JSON    "Content-Type: application/json"
+#define CONTENT_FORM    "Content-Type: application/x-www-form-urlencoded"
+
+/* Send one request. 'path' NULL is -ENOMEM. 'body' of the type CONTENT_* may be NULL or empty. Return 0 for
+ * any answer, also for an error answer: see reply_check(). */
 int connection_request(Connection *c, const char *method, const char *path, const char *type,
-                       const char *body, Reply *ret, Error *err);
+                       const Text *body, Reply *ret, Error *err);
 
 /* Limit later requests to 'limit_ms' below their timeout; 0 removes the limit. */
 void connection_limit(Connection *c, uint64_t limit_ms);
@@ -66,8 +67,9 @@ typedef int (*StreamLine)(void *userdata, const char *line, size_t size);
 
 typedef struct Stream Stream;
 
-/* Start a GET request. Lines arrive during stream_wait(). */
-int stream_new(Connection *c, const char *path, StreamLine line, void *userdata, Stream **ret, Error *err);
+/* Start a request without a body. Lines arrive during stream_wait(). 'path' NULL is -ENOMEM. */
+int stream_new(Connection *c, const char *method, const char *path, StreamLine line, void *userdata,
+               Stream **ret, Error *err);
 Stream *stream_free(Stream *s); /* returns NULL */
 DEFINE_CLEANUP(Stream *, stream_free)
 #define _cleanup_stream_ _cleanup_(stream_freep)

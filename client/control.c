@@ -1,32 +1,14 @@
 /* load, start, stop, unload, destroy, restart: each sets target states and waits until the units reach them.
  */
-#include <errno.h>
-#include <signal.h>
-#include <stdio.h>
-#include <time.h>
-
+#include "base/clock.h"
 #include "client/client.h"
 #include "client/files.h"
-#include "client/verbs.h"
 #include "client/wait.h"
-
-static int no_units(void) {
-        fputs("No units given\n", stderr);
-        return EXIT_DONE;
-}
 
 /* Return whether to wait for a unit. fleet waited for no global unit, and scripts rely on it; a terminal and
  * --wait include global units. */
 static bool waits_for(const Client *c, bool global) {
         return !c->options.no_block && (!global || c->options.wait || progress_is_possible());
-}
-
-/* Add a unit that was changed to 'waiting', or print that its change was triggered. */
-static int add_changed(Client *c, const char *name, bool global, const char *verb, Names *waiting) {
-        if (waits_for(c, global))
-                return names_add(waiting, name, strlen(name));
-        printf("Triggered %sunit %s %s\n", global ? "global " : "", name, verb);
-        return 0;
 }
 
 /* Print the error of a wait: two lines of fleet, one about the wait and one of the verb. A terminal gets one
@@ -44,7 +26,7 @@ static int fail_wait(int r, const Progress *progress, const Error *err) {
                 return EXIT_FAILED;
         if (r != -ETIMEDOUT && r != -ENOEXEC)
                 return client_fail_after(r, err, "Error waiting for units: ");
-        if (stdout_is_terminal())
+        if (isatty(STDOUT_FILENO))
                 return client_fail(r, err);
         fprintf(stderr, "Error waiting for units: %s\n", error_text(err, r));
         fprintf(stderr, "%s%s\n",
@@ -59,7 +41,7 @@ static int fail_wait(int r, const Progress *progress, const Error *err) {
 enum { MANY = 8 }; /* more units are read with one list */
 
 typedef struct Found {
-        char *name;
+        const char *name; /* borrowed */
         bool exists, global;
         TargetState desired, current;
         uint64_t
@@ -67,13 +49,20 @@ typedef struct Found {
 } Found;
 
 typedef struct FoundUnits {
+        Names names;
         Found *items;
         size_t n;
+
+        Names waiting;       /* units that were changed, to wait for */
+        uint64_t *before_ms; /* of each of 'waiting' */
+        Progress *progress;  /* of 'waiting', or NULL */
 } FoundUnits;
 
 static void found_done(FoundUnits *found) {
-        for (size_t i = 0; found->items && i < found->n; i++)
-                free(found->items[i].name);
+        progress_free(found->progress);
+        names_done(&found->waiting);
+        free(found->before_ms);
+        names_done(&found->names);
         free(found->items);
 }
 
@@ -109,60 +98,67 @@ static int found_read_one(Client *c, Found *f, bool named, Error *err) {
         return 0;
 }
 
-static int found_read_all(Client *c, FoundUnits *found, Error *err) {
+/* Read all units of found->names, in order, whether they exist or not. */
+static int found_read(Client *c, FoundUnits *found, bool named, Error *err) {
         _cleanup_listing_ Listing units = {}, states = {};
-        int r;
-
-        r = client_units(c, &units, err);
-        if (r < 0)
-                return r;
-        r = client_states(c, NULL, &states, err);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < found->n; i++) {
-                for (size_t k = 0; k < units.n && !found->items[i].exists; k++)
-                        if (units.units[k].name && streq(units.units[k].name, found->items[i].name))
-                                found_set_unit(&found->items[i], &units.units[k]);
-                found_set_states(&found->items[i], &states);
-        }
-        return 0;
-}
-
-/* Read all of 'names', in order, whether they exist or not. */
-static int found_read(Client *c, const Names *names, bool named, FoundUnits *ret, Error *err) {
+        bool many = found->names.n > MANY;
         int r = 0;
 
-        ret->items = NEW0(Found, names->n + 1);
-        if (!ret->items)
+        found->items = NEW0(Found, found->names.n + 1);
+        found->before_ms = NEW0(uint64_t, found->names.n + 1);
+        if (!found->items || !found->before_ms)
                 return -ENOMEM;
-        for (size_t i = 0; i < names->n; i++) {
-                ret->items[i].name = strdup(names->items[i]);
-                if (!ret->items[i].name)
-                        return -ENOMEM;
-                ret->n++;
+        if (many) {
+                r = client_units(c, &units, err);
+                if (r < 0)
+                        return r;
+                r = client_states(c, NULL, &states, err);
         }
-        if (ret->n > MANY)
-                return found_read_all(c, ret, err);
-        for (size_t i = 0; i < ret->n && r >= 0; i++)
-                r = found_read_one(c, &ret->items[i], named, err);
+        for (; r >= 0 && found->n < found->names.n; found->n++) {
+                Found *f = &found->items[found->n];
+                const ApiUnit *unit;
+
+                f->name = found->names.items[found->n];
+                if (!many) {
+                        r = found_read_one(c, f, named, err);
+                        continue;
+                }
+                unit = listing_unit(&units, f->name);
+                if (unit)
+                        found_set_unit(f, unit);
+                found_set_states(f, &states);
+        }
         return r;
 }
 
 /* -- load, start -- */
 
+/* Add a unit that was changed to those to wait for, or print that its change was triggered. */
+static int add_changed(Client *c, FoundUnits *found, const char *name, bool global, uint64_t before_ms) {
+        if (waits_for(c, global)) {
+                found->before_ms[found->waiting.n] = before_ms;
+                return names_add(&found->waiting, name, strlen(name));
+        }
+        printf("Triggered %sunit %s %s\n", global ? "global " : "", name, c->verb->name);
+        return 0;
+}
+
+static int wait_for_changed(Client *c, FoundUnits *found, WaitRequest *request, Error *err) {
+        request->names = &found->waiting;
+        request->before_ms = found->before_ms;
+        request->progress = found->progress = progress_new(&found->waiting);
+        return wait_for(c, request, err);
+}
+
 static void add_change(ApiUnit *changes, size_t *n, const Found *f, TargetState target) {
         ApiUnit *change = &changes[(*n)++];
 
-        *change = API_UNIT_EMPTY;
-        change->name = f->name;
+        *change = client_change_of(f->name);
         change->global = f->global;
         change->desired_state = target;
 }
 
-/* Set the target states. *ret_waiting are the units to wait for; ret_before_ms[i] belongs to the i-th of
- * them. */
-static int raise_targets(Client *c, const FoundUnits *found, TargetState target, const char *verb,
-                         Names *ret_waiting, uint64_t *ret_before_ms, Error *err) {
+static int raise_targets(Client *c, FoundUnits *found, TargetState target, Error *err) {
         _cleanup_free_ ApiUnit *changes = NEW0(ApiUnit, found->n + 1);
         size_t n_changes = 0;
         int r;
@@ -185,95 +181,61 @@ static int raise_targets(Client *c, const FoundUnits *found, TargetState target,
 
                 if (unchanged && !c->options.wait)
                         continue;
-                if (waits_for(c, f->global))
-                        ret_before_ms[ret_waiting->n] = unchanged || target != TARGET_LAUNCHED ? 0 :
-                                                                                                 f->before_ms;
-                r = add_changed(c, f->name, f->global, verb, ret_waiting);
+                r = add_changed(c, found, f->name, f->global,
+                                unchanged || target != TARGET_LAUNCHED ? 0 : f->before_ms);
                 if (r < 0)
                         return r;
         }
         return 0;
 }
 
-static int control_raise(Client *c, char **args, size_t n, TargetState target, const char *verb) {
-        const char *what = target == TARGET_LAUNCHED ? "Error starting units: " : "Error loading units: ";
-        WaitRequest request = { .goal = target == TARGET_LAUNCHED ? WAIT_RUNNING : WAIT_STATE,
-                                .target = target };
-        _cleanup_names_ Names names = {}, waiting = {};
+int verb_raise(Client *c, char **args, size_t n, Error *err) {
+        bool start = streq(c->verb->name, "start");
+        const char *what = start ? "Error starting units: " : "Error loading units: ";
+        WaitRequest request = { .goal = start ? WAIT_RUNNING : WAIT_STATE,
+                                .target = start ? TARGET_LAUNCHED : TARGET_LOADED };
         _cleanup_(found_done) FoundUnits found = {};
-        _cleanup_free_ uint64_t *before_ms = NULL;
-        _cleanup_progress_ Progress *progress = NULL;
-        Error err = {};
         int r;
 
-        if (n == 0)
-                return no_units();
-        r = files_submit(c, args, n, target, &names);
+        r = files_submit(c, args, n, request.target, &found.names, err);
         if (r != EXIT_DONE)
                 return r;
-
-        before_ms = NEW0(uint64_t, names.n + 1);
-        if (!before_ms)
-                return client_fail(-ENOMEM, NULL);
-        r = found_read(c, &names, true, &found, &err);
+        r = found_read(c, &found, true, err);
         if (r < 0)
-                return client_fail_after(r, &err, "%s", what);
-        r = raise_targets(c, &found, target, verb, &waiting, before_ms, &err);
+                return client_fail_after(r, err, "%s", what);
+        r = raise_targets(c, &found, request.target, err);
         if (r < 0)
-                return client_fail_after(r, &err, "%s", what);
+                return client_fail_after(r, err, "%s", what);
 
         if (c->options.wait)
                 request.goal = WAIT_ENDED;
-        request.names = &waiting;
-        request.before_ms = before_ms;
-        request.progress = progress = progress_new(&waiting);
-        r = wait_for(c, &request, &err);
-        return r < 0 ? fail_wait(r, progress, &err) : EXIT_DONE;
-}
-
-int verb_load(Client *c, char **args, size_t n) {
-        return control_raise(c, args, n, TARGET_LOADED, "load");
-}
-
-int verb_start(Client *c, char **args, size_t n) {
-        return control_raise(c, args, n, TARGET_LAUNCHED, "start");
+        r = wait_for_changed(c, &found, &request, err);
+        return r < 0 ? fail_wait(r, found.progress, err) : EXIT_DONE;
 }
 
 /* -- stop, unload -- */
 
-/* Read the units among the arguments that exist, in order. Return an exit status; errors are printed. */
-static int find_units(Client *c, char **args, size_t n, FoundUnits *ret) {
-        _cleanup_names_ Names names = {};
+/* Read the units among the arguments that exist, in order. The result is that of a verb. */
+static int find_units(Client *c, char **args, size_t n, FoundUnits *ret, Error *err) {
         size_t kept = 0;
-        Error err = {};
         int r;
 
-        r = files_names(args, n, &names);
+        r = files_names(args, n, &ret->names);
         if (r < 0)
-                return client_fail(r, NULL);
-        r = found_read(c, &names, false, ret, &err);
+                return r;
+        r = found_read(c, ret, false, err);
         if (r < 0)
-                return client_fail(r, &err);
-        for (size_t i = 0; i < ret->n; i++) {
+                return r;
+        for (size_t i = 0; i < ret->n; i++)
                 if (ret->items[i].exists)
                         ret->items[kept++] = ret->items[i];
-                else
-                        free(ret->items[i].name);
-        }
         ret->n = kept;
         if (ret->n == 0) {
                 fputs("Units not found in registry\n", stderr);
-                for (size_t i = 0; i < names.n; i++)
-                        client_suggest_unit(c, names.items[i]);
+                for (size_t i = 0; i < ret->names.n; i++)
+                        client_suggest_unit(c, ret->names.items[i]);
         }
         return EXIT_DONE;
-}
-
-static void append_names(Text *t, const Names *names) {
-        text_append_char(t, '[');
-        for (size_t i = 0; i < names->n; i++)
-                text_printf(t, "%s%s", i > 0 ? " " : "", names->items[i]);
-        text_append_char(t, ']');
 }
 
 /* Print the message of fleet, and the next step for a unit that waits for a machine. */
@@ -284,10 +246,9 @@ static int refuse_to_stop(const Found *f) {
         return EXIT_FAILED;
 }
 
-/* Lower the target states above 'target'. *ret_changed are the units that fleet lists: all but global ones.
- */
-static int lower_targets(Client *c, const FoundUnits *found, TargetState target, const char *verb,
-                         Names *ret_changed, Names *ret_waiting, Error *err) {
+/* Lower the target states above 'target'. 'list' becomes the names that fleet lists: of all units but global
+ * ones. */
+static int lower_targets(Client *c, FoundUnits *found, TargetState target, Text *list, Error *err) {
         _cleanup_free_ ApiUnit *changes = NEW0(ApiUnit, found->n + 1);
         size_t n_changes = 0;
         int r;
@@ -301,66 +262,50 @@ static int lower_targets(Client *c, const FoundUnits *found, TargetState target,
                 if (f->desired <= target && (f->global ? progress_is_possible() : f->current <= target))
                         continue;
                 add_change(changes, &n_changes, f, target);
-                r = f->global ? 0 : names_add(ret_changed, f->name, strlen(f->name));
-                if (r < 0)
-                        return r;
+                if (!f->global)
+                        text_printf(list, "%s%s", list->size > 0 ? " " : "", f->name);
         }
+        if (list->error < 0)
+                return list->error;
         r = client_change(c, changes, n_changes, err);
         for (size_t i = 0; i < n_changes && r >= 0; i++)
-                r = add_changed(c, changes[i].name, changes[i].global, verb, ret_waiting);
+                r = add_changed(c, found, changes[i].name, changes[i].global, 0);
         return r;
 }
 
-static int control_lower(Client *c, char **args, size_t n, TargetState target, const char *verb,
-                         const char *done) {
-        WaitRequest request = { .goal = WAIT_STOPPED, .target = target };
+int verb_lower(Client *c, char **args, size_t n, Error *err) {
+        bool stop = streq(c->verb->name, "stop");
+        WaitRequest request = { .goal = WAIT_STOPPED, .target = stop ? TARGET_LOADED : TARGET_INACTIVE };
         _cleanup_(found_done) FoundUnits found = {};
-        _cleanup_names_ Names changed = {}, waiting = {};
-        _cleanup_progress_ Progress *progress = NULL;
         _cleanup_text_ Text list = {};
-        Error err = {};
         int r;
 
-        if (n == 0)
-                return no_units();
-        r = find_units(c, args, n, &found);
+        r = find_units(c, args, n, &found, err);
         if (r != EXIT_DONE || found.n == 0)
                 return r;
 
         /* Check all units before the first one changes. */
-        for (size_t i = 0; i < found.n && target == TARGET_LOADED; i++)
+        for (size_t i = 0; stop && i < found.n; i++)
                 if (!found.items[i].global && found.items[i].current == TARGET_INACTIVE)
                         return refuse_to_stop(&found.items[i]);
 
-        r = lower_targets(c, &found, target, verb, &changed, &waiting, &err);
-        append_names(&list, &changed);
-        if (list.error < 0)
-                return client_fail(list.error, NULL);
-        if (r >= 0) {
-                request.names = &waiting;
-                request.progress = progress = progress_new(&waiting);
-                r = wait_for(c, &request, &err);
-        }
+        r = lower_targets(c, &found, request.target, &list, err);
+        if (r >= 0)
+                r = wait_for_changed(c, &found, &request, err);
 
         if (r == -EINTR)
-                return fail_wait(r, progress, &err);
+                return fail_wait(r, found.progress, err);
         if (r == -EREMOTEIO && client_is_interactive())
-                return client_fail(r, &err);
+                return r;
         if (r < 0) {
-                fprintf(stderr, "Failed to %s units %s. err: %s\n", verb, list.chars, error_text(&err, r));
+                fprintf(stderr, "Failed to %s units [%s]. err: %s\n", c->verb->name, list.chars ?: "",
+                        error_text(err, r));
                 return EXIT_FAILED;
         }
         if (!progress_is_possible() || c->options.no_block) /* progress lines show the result */
-                fprintf(stderr, "Successfully %s units %s.\n", done, list.chars);
+                fprintf(stderr, "Successfully %s units [%s].\n", stop ? "stopped" : "unloaded",
+                        list.chars ?: "");
         return EXIT_DONE;
-}
-
-int verb_stop(Client *c, char **args, size_t n) {
-        return control_lower(c, args, n, TARGET_LOADED, "stop", "stopped");
-}
-
-int verb_unload(Client *c, char **args, size_t n) {
-        return control_lower(c, args, n, TARGET_INACTIVE, "unload", "unloaded");
 }
 
 /* -- destroy -- */
@@ -389,82 +334,76 @@ static int wait_gone(Client *c, const Names *names) {
         return status;
 }
 
-/* Destroy units and return those that are destroyed. Return an exit status; errors are printed. */
-static int destroy_units(Client *c, const FoundUnits *found, Names *ret) {
-        _cleanup_names_ Names names = {};
+/* Destroy units, and add those that are destroyed to found->waiting. Return an exit status; errors are
+ * printed. */
+static int destroy_units(Client *c, FoundUnits *found) {
+        _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, found->n + 1);
         int status = EXIT_DONE;
 
-        for (size_t i = 0; i < found->n; i++)
-                if (names_add(&names, found->items[i].name, strlen(found->items[i].name)) < 0)
-                        return client_fail(-ENOMEM, NULL);
-        for (size_t i = 0, end; i < names.n; i = end) {
+        if (!units)
+                return client_fail(-ENOMEM, NULL);
+        for (size_t i = 0; i < found->n; i++) {
+                units[i] = client_change_of(found->items[i].name);
+                units[i].destroy = true;
+        }
+        for (size_t i = 0, end; i < found->n; i = end) {
                 bool all;
 
-                end = MIN(names.n, i + BATCH_UNITS);
-                all = end - i > 1 && client_destroy(c, names.items + i, end - i, NULL) >= 0;
+                end = MIN(found->n, i + BATCH_UNITS);
+                all = end - i > 1 && client_destroy(c, units + i, end - i, NULL) >= 0;
                 for (size_t k = i; k < end; k++) {
                         Error err = {};
                         /* After a rejected transaction, single requests find the unit that was rejected. A
                          * daemon without transactions needs single requests, too. */
-                        int r = all ? 0 : client_destroy(c, &names.items[k], 1, &err);
+                        int r = all ? 0 : client_destroy(c, &units[k], 1, &err);
 
                         if (r < 0)
                                 status = client_fail_after(r, &err, "Error destroying units: ");
-                        else if (names_add(ret, names.items[k], strlen(names.items[k])) < 0)
+                        else if (names_add(&found->waiting, units[k].name, strlen(units[k].name)) < 0)
                                 return client_fail(-ENOMEM, NULL);
                 }
         }
         return status;
 }
 
-int verb_destroy(Client *c, char **args, size_t n) {
+int verb_destroy(Client *c, char **args, size_t n, Error *err) {
         _cleanup_(found_done) FoundUnits found = {};
-        _cleanup_names_ Names destroyed = {};
-        _cleanup_progress_ Progress *progress = NULL;
-        Error err = {};
         int r, status;
 
-        if (n == 0)
-                return no_units();
-        r = find_units(c, args, n, &found);
+        r = find_units(c, args, n, &found, err);
         if (r != EXIT_DONE)
                 return r;
 
         /* Destroy all before the first wait, so that they stop at the same time. */
-        status = destroy_units(c, &found, &destroyed);
-        progress = c->options.no_block ? NULL : progress_new(&destroyed);
-        if (!progress)
-                return wait_gone(c, &destroyed) ?: status;
-        r = wait_for(c, &(WaitRequest) { .goal = WAIT_GONE, .names = &destroyed, .progress = progress },
-                     &err);
-        return r < 0 ? fail_wait(r, progress, &err) : status;
+        status = destroy_units(c, &found);
+        if (c->options.no_block || !progress_is_possible())
+                return wait_gone(c, &found.waiting) ?: status;
+        r = wait_for_changed(c, &found, &(WaitRequest) { .goal = WAIT_GONE }, err);
+        return r < 0 ? fail_wait(r, found.progress, err) : status;
 }
 
 /* -- restart -- */
 
-enum { START_AGAIN_S = 60, RETRY_MS = 500 };
+enum { START_AGAIN_MS = 60000, RETRY_MS = 500 };
 
 /* Start a unit that restart has stopped. It must not stay stopped because the cluster has no leader for a
- * moment: retry for START_AGAIN_S. A target state that another client has changed meanwhile stays. */
+ * moment: retry for START_AGAIN_MS. A target state that another client has changed meanwhile stays. */
 static int start_again(Client *c, const Found *f, Error *err) {
-        const struct timespec pause = { .tv_nsec = RETRY_MS * 1000000 };
+        uint64_t end_ms = clock_monotonic_ms() + START_AGAIN_MS;
         _cleanup_api_unit_ ApiUnit current = API_UNIT_EMPTY;
-        ApiUnit change = API_UNIT_EMPTY;
-        struct timespec begun, now;
+        ApiUnit change = client_change_of(f->name);
         int r;
 
-        change.name = f->name;
         change.desired_state = TARGET_LAUNCHED;
         change.expected_state = TARGET_LOADED;
-        (void) clock_gettime(CLOCK_MONOTONIC, &begun);
         do {
                 *err = (Error) {};
                 r = client_change(c, &change, 1, err);
-                if (!client_may_retry(r, err))
-                        break;
-                (void) nanosleep(&pause, NULL);
-                (void) clock_gettime(CLOCK_MONOTONIC, &now);
-        } while (now.tv_sec - begun.tv_sec < START_AGAIN_S);
+                if (r >= 0 || r == -ENOMEM || r == -EFBIG || r == -E2BIG ||
+                    (r == -EREMOTEIO && !starts_with(err->message, "googleapi: Error 5")))
+                        break; /* no temporary failure */
+                (void) usleep(RETRY_MS * 1000);
+        } while (clock_monotonic_ms() < end_ms);
 
         /* A try whose answer was lost may have taken effect. */
         if (r == -EREMOTEIO && client_unit(c, f->name, &current, NULL) > 0 &&
@@ -474,7 +413,7 @@ static int start_again(Client *c, const Found *f, Error *err) {
 }
 
 static int restart_one(Client *c, Found *f, Progress *progress, Error *err) {
-        const Names one = { .items = &f->name, .n = 1 };
+        const Names one = { .items = (char **) &f->name, .n = 1 };
         bool stops = f->global || f->current == TARGET_LAUNCHED;
         _cleanup_listing_ Listing states = {};
         int r;
@@ -490,7 +429,7 @@ static int restart_one(Client *c, Found *f, Progress *progress, Error *err) {
                                               .quiet = true,
                                               .progress = progress,
                                               .more = true,
-                                              .interrupted = "%s stops and is not started again (to start: "
+                                              .interrupted = "stops and is not started again (to start: "
                                                              "fleetctl start)" },
                              err);
                 if (r < 0)
@@ -517,8 +456,7 @@ static int restart_one(Client *c, Found *f, Progress *progress, Error *err) {
 }
 
 /* Print the error, and the units whose restart has not begun. */
-static int fail_restart(int r, const FoundUnits *found, size_t at, const Progress *progress,
-                        const Error *err) {
+static int fail_restart(int r, const FoundUnits *found, size_t at, const Error *err) {
         _cleanup_text_ Text t = {};
         size_t i;
 
@@ -531,58 +469,50 @@ static int fail_restart(int r, const FoundUnits *found, size_t at, const Progres
                         err->message);
                 return EXIT_FAILED;
         }
-        return fail_wait(r, progress, err);
+        return fail_wait(r, found->progress, err);
 }
 
 static bool can_restart(const Found *f) {
         return f->global || f->current != TARGET_INACTIVE;
 }
 
-int verb_restart(Client *c, char **args, size_t n) {
+int verb_restart(Client *c, char **args, size_t n, Error *err) {
         _cleanup_(found_done) FoundUnits found = {};
-        _cleanup_names_ Names names = {}, begun = {};
-        _cleanup_free_ uint64_t *before_ms = NULL;
-        _cleanup_progress_ Progress *progress = NULL;
-        Error err = {};
+        _cleanup_names_ Names names = {};
         int r;
 
-        if (n == 0)
-                return no_units();
-        r = files_submit(c, args, n, TARGET_LAUNCHED, &names);
+        r = files_submit(c, args, n, TARGET_LAUNCHED, &names, err);
         if (r != EXIT_DONE)
                 return r;
-        r = find_units(c, args, n, &found);
+        r = find_units(c, args, n, &found, err);
         if (r != EXIT_DONE)
                 return r;
 
-        before_ms = NEW0(uint64_t, found.n + 1);
-        if (!before_ms)
-                return client_fail(-ENOMEM, NULL);
         for (size_t i = 0; i < found.n; i++) {
                 if (!can_restart(&found.items[i]))
                         fprintf(stderr, "Unable to restart unit %s in state inactive\n", found.items[i].name);
-                else if (names_add(&begun, found.items[i].name, strlen(found.items[i].name)) < 0)
-                        return client_fail(-ENOMEM, NULL);
+                else if (names_add(&found.waiting, found.items[i].name, strlen(found.items[i].name)) < 0)
+                        return -ENOMEM;
         }
         (void) signal(SIGHUP, SIG_IGN); /* a lost terminal must not leave a unit stopped */
-        progress = progress_new(&begun);
+        found.progress = progress_new(&found.waiting);
         for (size_t i = 0, k = 0; i < found.n; i++) {
                 if (!can_restart(&found.items[i]))
                         continue;
-                r = restart_one(c, &found.items[i], progress, &err);
+                r = restart_one(c, &found.items[i], found.progress, err);
                 if (r < 0)
-                        return fail_restart(r, &found, i, progress, &err);
-                before_ms[k++] = found.items[i].before_ms;
+                        return fail_restart(r, &found, i, err);
+                found.before_ms[k++] = found.items[i].before_ms;
         }
         if (!c->options.wait)
                 return EXIT_DONE;
         r = wait_for(c,
                      &(WaitRequest) { .goal = WAIT_ENDED,
                                       .target = TARGET_LAUNCHED,
-                                      .names = &begun,
+                                      .names = &found.waiting,
                                       .quiet = true,
-                                      .progress = progress,
-                                      .before_ms = before_ms },
-                     &err);
-        return r < 0 ? fail_wait(r, progress, &err) : EXIT_DONE;
+                                      .progress = found.progress,
+                                      .before_ms = found.before_ms },
+                     err);
+        return r < 0 ? fail_wait(r, found.progress, err) : EXIT_DONE;
 }

@@ -1,19 +1,10 @@
-/* directory: problems of unit directories that need a decision of an administrator, and these decisions. */
-#include <errno.h>
-#include <stdio.h>
+/* directory: problems of unit directories that need a decision of an administrator, and these decisions.
+ * The daemon reports {"problems":[{"confirmed","kind","machineID","name","reason"}]}. */
 
 #include "client/client.h"
-#include "client/directory.h"
 #include "client/files.h"
-#include "client/output.h"
-#include "client/verbs.h"
-#include "units/name.h"
 
 enum { NAMES_MAX = 100 }; /* in one request */
-
-int client_problems(Client *c, JsonValue **ret, Error *err) {
-        return client_get_json(c, "/fleet/v1/directory", ret, err);
-}
 
 /* The problems that a verb resolves: of one kind, and of the given machine and units. */
 typedef struct Question {
@@ -81,19 +72,6 @@ static int choose_machine(const Question *q, const JsonValue *items, const Listi
         return 0;
 }
 
-static int find_machine(const Listing *machines, const char *wanted, const char **ret, Error *err) {
-        const ApiMachine *found = NULL;
-        size_t n = listing_find_machine(machines, wanted, &found);
-
-        if (n != 1)
-                return error_set(err, -EINVAL,
-                                 n > 1 ? "--machine=%s: several machines match" :
-                                         "--machine=%s: no machine matches",
-                                 wanted);
-        *ret = found->id;
-        return 0;
-}
-
 /* Return an error if one of the named units has no such problem on the machine. */
 static int check_names(const Question *q, const JsonValue *items, Error *err) {
         for (size_t i = 0; i < q->n_names; i++) {
@@ -114,13 +92,19 @@ static int check_names(const Question *q, const JsonValue *items, Error *err) {
 }
 
 static int resolve(Client *c, Question *q, const JsonValue *items, const Listing *machines, Error *err) {
+        const char *wanted = c->options.machine;
         size_t n = 0, n_sent = 0, at = 0;
+        const ApiMachine *found = NULL;
         int r;
 
-        if (c->options.machine) {
-                r = find_machine(machines, c->options.machine, &q->machine, err);
-                if (r < 0)
-                        return r;
+        if (wanted) {
+                n = listing_find_machine(machines, wanted, &found);
+                if (n != 1)
+                        return error_set(err, -EINVAL,
+                                         n > 1 ? "--machine=%s: several machines match" :
+                                                 "--machine=%s: no machine matches",
+                                         wanted);
+                q->machine = found->id;
         }
         r = choose_machine(q, items, machines, &q->machine, err);
         if (r < 0)
@@ -141,20 +125,17 @@ static int resolve(Client *c, Question *q, const JsonValue *items, const Listing
 }
 
 static int print_problems(const JsonValue *items, const Listing *machines) {
-        static const char *const headers[] = { "UNIT", "MACHINE", "KIND", "PROBLEM" };
-        _cleanup_table_ Table *table = table_new(headers, ELEMENTS(headers));
+        _cleanup_table_ Table *table = table_new("UNIT,MACHINE,KIND,PROBLEM");
 
         for (size_t i = 0; table && i < json_value_count(items); i++) {
                 const JsonValue *p = json_value_item(items, i);
                 _cleanup_text_ Text machine = {};
-                const char *cells[] = { member_text(p, "name"), NULL, member_text(p, "kind"),
-                                        member_text(p, "reason") };
 
                 append_machine_name(&machine, machines, member_text(p, "machineID"));
-                cells[1] = machine.chars ?: "";
-                for (size_t k = 0; k < ELEMENTS(cells); k++)
-                        if (machine.error < 0 || table_add(table, cells[k]) < 0)
-                                return -ENOMEM;
+                if (machine.error < 0 || table_add(table, member_text(p, "name")) < 0 ||
+                    table_add(table, machine.chars) < 0 || table_add(table, member_text(p, "kind")) < 0 ||
+                    table_add(table, member_text(p, "reason")) < 0)
+                        return -ENOMEM;
         }
         if (!table)
                 return -ENOMEM;
@@ -163,7 +144,7 @@ static int print_problems(const JsonValue *items, const Listing *machines) {
         return table_print(table, true);
 }
 
-int verb_directory(Client *c, char **args, size_t n) {
+int verb_directory(Client *c, char **args, size_t n, Error *err) {
         static const struct {
                 const char *verb, *kind;
         } resolutions[] = { { "confirm", "held" }, { "take-over", "taken" } };
@@ -173,11 +154,10 @@ int verb_directory(Client *c, char **args, size_t n) {
         _cleanup_names_ Names names = {};
         const JsonValue *items;
         Question q = {};
-        Error err = {};
         int r;
 
         if (n > 0 && files_names(args + 1, n - 1, &names) < 0)
-                return client_fail(-ENOMEM, NULL);
+                return -ENOMEM;
         for (size_t i = 0; n > 0 && i < ELEMENTS(resolutions); i++)
                 if (streq(args[0], resolutions[i].verb))
                         q = (Question) { .kind = resolutions[i].kind,
@@ -185,20 +165,20 @@ int verb_directory(Client *c, char **args, size_t n) {
                                          .n_names = names.n };
         if ((n > 0 && !q.kind) || (q.kind && streq(q.kind, "taken") && n == 1))
                 return client_usage("directory [confirm [UNIT...] | take-over UNIT...]");
-        r = client_request(c, "GET", "/fleet/v1/directory", NULL, &reply, &err);
+        r = client_request(c, "GET", "/fleet/v1/directory", NULL, &reply, err);
         if (r < 0)
-                return client_fail(r, &err);
+                return r;
         if (!q.kind && streq(c->options.output, "json")) {
                 (void) output_line(reply.body.chars);
                 return EXIT_DONE;
         }
-        r = json_value_parse(reply.body.chars, reply.body.size, &root, &err);
+        r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
         if (r < 0)
-                return client_fail(r, &err);
-        r = client_machines(c, &machines, &err);
+                return r;
+        r = client_machines(c, &machines, err);
         if (r < 0)
-                return client_fail(r, &err);
+                return r;
         items = json_value_member(root, "problems");
-        r = q.kind ? resolve(c, &q, items, &machines, &err) : print_problems(items, &machines);
-        return r < 0 ? client_fail_after(r, &err, "fleetctl: ") : EXIT_DONE;
+        r = q.kind ? resolve(c, &q, items, &machines, err) : print_problems(items, &machines);
+        return r < 0 ? client_fail_after(r, err, "fleetctl: ") : EXIT_DONE;
 }

@@ -1,14 +1,11 @@
-/* diff, edit: compare units of the cluster with local files, and change them in an editor. */
-#include <errno.h>
+/* cat, diff, edit: print units of the cluster, compare them with local files, and change them in an editor.
+ */
 #include <fcntl.h>
-#include <stdio.h>
 
 #include "base/file.h"
 #include "client/client.h"
 #include "client/files.h"
 #include "client/subprocess.h"
-#include "client/verbs.h"
-#include "units/name.h"
 
 enum { TRIES_MAX = 3 }; /* of a change, when other clients change the target state */
 
@@ -32,11 +29,13 @@ static void draft_done(Draft *d) {
         free(d->folder);
 }
 
-static int draft_make(Draft *d, const char *name, const char *text, Error *err) {
+static int draft_make(Draft *d, const char *name, const Text *text, Error *err) {
         const char *tmp = getenv("TMPDIR");
         _cleanup_close_ int fd = -1;
         int r;
 
+        if (text->error < 0)
+                return text->error;
         if (asprintf(&d->folder, "%s/fleetctl-XXXXXX", tmp && *tmp ? tmp : "/tmp") < 0)
                 return -ENOMEM;
         if (!mkdtemp(d->folder)) {
@@ -49,57 +48,80 @@ static int draft_make(Draft *d, const char *name, const char *text, Error *err) 
                 return -ENOMEM;
         }
         fd = open(d->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        r = fd < 0 ? -errno : write_file_at(fd, name, text, strlen(text), 0600);
+        r = fd < 0 ? -errno : write_file_at(fd, name, text->chars ?: "", text->size, 0600);
         return r < 0 ? error_set(err, r, "%s: %s", d->path, strerror(-r)) : 0;
 }
 
-/* Read a unit and its text from the cluster. Return an exit status; errors are printed. */
-static int fetch(Client *c, const char *name, ApiUnit *ret, char **ret_text) {
-        _cleanup_text_ Text t = {};
+/* Read the unit of an argument from the cluster. The caller frees *ret_name, also after an error. Return an
+ * exit status; errors are printed. */
+static int fetch(Client *c, const char *argument, char **ret_name, ApiUnit *ret) {
         Error err = {};
         int r;
 
-        r = client_unit(c, name, ret, &err);
+        *ret_name = unit_name_from_argument(argument);
+        r = *ret_name ? client_unit(c, *ret_name, ret, &err) : -ENOMEM;
         if (r < 0)
-                return client_fail_after(r, &err, "Error retrieving Unit %s: ", name);
-        if (r == 0) {
-                fprintf(stderr, "Unit %s not found\n", name);
-                client_suggest_unit(c, name);
-                return EXIT_ABSENT;
+                return client_fail_after(r, &err, "Error retrieving Unit %s: ", *ret_name ?: "");
+        if (r > 0)
+                return EXIT_DONE;
+        fprintf(stderr, "Unit %s not found\n", *ret_name);
+        client_suggest_unit(c, *ret_name);
+        return EXIT_ABSENT;
+}
+
+/* -- cat -- */
+
+int verb_cat(Client *c, char **args, size_t n, Error *err) {
+        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
+        _cleanup_free_ char *name = NULL;
+        _cleanup_text_ Text t = {};
+
+        if (n != 1) {
+                fputs("One unit file must be provided\n", stderr);
+                return EXIT_FAILED;
         }
-        append_unit_text(&t, ret);
-        *ret_text = text_take(&t, NULL);
-        return *ret_text ? EXIT_DONE : client_fail(-ENOMEM, NULL);
+        if (fetch(c, args[0], &name, &unit) != EXIT_DONE)
+                return EXIT_FAILED;
+
+        if (streq(c->options.output, "json")) {
+                api_unit_write(&t, &unit);
+                text_append_char(&t, '\n');
+        } else if (c->options.source)
+                append_unit_text(&t, &unit);
+        else if (unit.file)
+                unit_file_print(unit.file, &t, NULL);
+        if (t.error < 0)
+                return t.error;
+        (void) output_text(t.chars ?: "", t.size);
+        return EXIT_DONE;
 }
 
 /* -- diff -- */
 
 /* Write a text for diff(1), which prints all bytes: on a terminal, control characters are escaped. */
-static int draft_show(Draft *d, const char *name, const char *text, Error *err) {
+static int draft_show(Draft *d, const char *name, const Text *text, Error *err) {
         _cleanup_text_ Text printable = {};
 
-        if (!stdout_is_terminal())
+        if (!isatty(STDOUT_FILENO))
                 return draft_make(d, name, text, err);
-        text_append(&printable, "");
-        text_append_printable_bytes(&printable, text, strlen(text), true);
-        return printable.error ?: draft_make(d, name, printable.chars, err);
+        text_append_printable_bytes(&printable, text->chars ?: "", text->size, true);
+        return text->error ?: draft_make(d, name, &printable, err);
 }
 
 /* Return 0 if the texts are equal, 1 if they differ, more for an error. */
 static int diff_one(Client *c, const char *argument) {
-        _cleanup_free_ char *name = unit_name_from_argument(argument), *text = NULL;
+        _cleanup_free_ char *name = NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_(draft_done) Draft draft = {}, local = {};
-        _cleanup_text_ Text file = {};
+        _cleanup_text_ Text text = {}, file = {};
         char label[UNIT_NAME_MAX + 32];
         Error err = {};
         int r;
 
-        if (!name)
-                return client_fail(-ENOMEM, NULL);
-        r = fetch(c, name, &unit, &text);
+        r = fetch(c, argument, &name, &unit);
         if (r != EXIT_DONE)
                 return r;
+        append_unit_text(&text, &unit);
         if (access(argument, F_OK) < 0) {
                 fprintf(stderr, "fleetctl: %s: %s\n", argument, strerror(errno));
                 return EXIT_USAGE;
@@ -107,24 +129,22 @@ static int diff_one(Client *c, const char *argument) {
         r = files_read(argument, name, &file, &err);
         if (r < 0)
                 return client_fail(r, &err);
-        r = draft_show(&draft, name, text, &err);
+        r = draft_show(&draft, name, &text, &err);
         if (r < 0)
                 return client_fail(r, &err);
-        r = draft_show(&local, name, file.chars ?: "", &err);
+        r = draft_show(&local, name, &file, &err);
         if (r < 0)
                 return client_fail(r, &err);
         snprintf(label, sizeof(label), "--label=%s in the cluster", name);
         return subprocess_run(
-                (const char *[]) { "diff", "-u", stdout_is_terminal() ? "--color=auto" : "--color=never",
+                (const char *[]) { "diff", "-u", isatty(STDOUT_FILENO) ? "--color=auto" : "--color=never",
                                    label, "--label", argument, "--", draft.path, local.path, NULL },
                 NULL, NULL, NULL, NULL);
 }
 
-int verb_diff(Client *c, char **args, size_t n) {
+int verb_diff(Client *c, char **args, size_t n, Error *err) {
         int status = EXIT_DONE;
 
-        if (n == 0)
-                return client_usage("expected at least one file");
         for (size_t i = 0; i < n; i++) {
                 int r = diff_one(c, args[i]);
 
@@ -147,23 +167,17 @@ static const char *editor(void) {
         return "editor"; /* of Debian's alternatives */
 }
 
-/* $EDITOR may contain arguments: a shell splits it, as for git and systemctl. */
-static int run_editor(const char *path, Error *err) {
+/* Run the editor and read the file. $EDITOR may contain arguments: a shell splits it, as for git and
+ * systemctl. */
+static int read_edited(const char *path, char **ret, size_t *ret_size, Error *err) {
         _cleanup_free_ char *script = NULL;
         int r;
 
         if (asprintf(&script, "%s \"$1\"", editor()) < 0)
                 return -ENOMEM;
         r = subprocess_run((const char *[]) { "sh", "-c", script, "sh", path, NULL }, NULL, NULL, NULL, NULL);
-        return r > 0 ? error_set(err, -ECANCELED, "editor '%s' failed with exit status %d", editor(), r) : r;
-}
-
-static int read_edited(const char *path, char **ret, size_t *ret_size, Error *err) {
-        int r;
-
-        r = run_editor(path, err);
-        if (r < 0)
-                return r;
+        if (r > 0)
+                return error_set(err, -ECANCELED, "editor '%s' failed with exit status %d", editor(), r);
         r = read_file_at(AT_FDCWD, path, UNIT_SIZE_MAX, ret, ret_size);
         return r < 0 ? error_set(err, r, "%s: %s", path, strerror(-r)) : 0;
 }
@@ -203,7 +217,7 @@ static int replace_text(Client *c, const ApiUnit *unit, const char *text, Error 
 
         for (unsigned tries = 0; tries < TRIES_MAX && r == -EREMOTEIO; tries++) {
                 _cleanup_api_unit_ ApiUnit now = API_UNIT_EMPTY;
-                ApiUnit change = API_UNIT_EMPTY;
+                ApiUnit change = client_change_of(unit->name);
 
                 *err = (Error) {};
                 r = client_unit(c, unit->name, &now, err);
@@ -215,7 +229,6 @@ static int replace_text(Client *c, const ApiUnit *unit, const char *text, Error 
                         return error_set(err, -EINVAL,
                                          "another client changed the unit meanwhile; see: fleetctl diff %s",
                                          unit->name);
-                change.name = unit->name;
                 change.text = text;
                 change.desired_state = change.expected_state = now.desired_state;
                 change.expected_hash = unit->hash;
@@ -224,47 +237,44 @@ static int replace_text(Client *c, const ApiUnit *unit, const char *text, Error 
         return r;
 }
 
-static int edit_one(Client *c, const char *argument) {
-        _cleanup_free_ char *name = unit_name_from_argument(argument), *text = NULL, *edited = NULL;
+static int edit_one(Client *c, const char *argument, Error *err) {
+        _cleanup_free_ char *name = NULL, *edited = NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_(draft_done) Draft draft = {};
-        Error err = {};
+        _cleanup_text_ Text text = {};
         int r;
 
-        if (!name)
-                return client_fail(-ENOMEM, NULL);
-        r = fetch(c, name, &unit, &text);
+        r = fetch(c, argument, &name, &unit);
         if (r != EXIT_DONE)
                 return r;
-        r = draft_make(&draft, name, text, &err);
+        append_unit_text(&text, &unit);
+        r = draft_make(&draft, name, &text, err);
         if (r < 0)
-                return client_fail(r, &err);
-        r = edited_text(name, draft.path, &edited, &err);
+                return r;
+        r = edited_text(name, draft.path, &edited, err);
         if (r < 0) {
-                (void) client_fail(r, &err);
+                (void) client_fail(r, err);
                 if (r == -EINVAL)
                         draft_keep(&draft);
                 return EXIT_FAILED;
         }
-        if (streq(text, edited)) {
+        if (streq(text.chars ?: "", edited)) {
                 client_note("%s is unchanged", name);
                 return EXIT_DONE;
         }
-        r = replace_text(c, &unit, edited, &err);
+        r = replace_text(c, &unit, edited, err);
         if (r < 0) {
                 draft_keep(&draft);
-                return client_fail_after(r, &err, "Failed to change unit %s: ", name);
+                return client_fail_after(r, err, "Failed to change unit %s: ", name);
         }
         printf("Unit %s changed\n", name);
         return EXIT_DONE;
 }
 
-int verb_edit(Client *c, char **args, size_t n) {
+int verb_edit(Client *c, char **args, size_t n, Error *err) {
         int status = EXIT_DONE;
 
-        if (n == 0)
-                return client_usage("expected at least one unit");
         for (size_t i = 0; i < n && status == EXIT_DONE; i++)
-                status = edit_one(c, args[i]);
+                status = edit_one(c, args[i], err);
         return status;
 }

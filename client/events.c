@@ -1,17 +1,10 @@
 /* events: decisions of the engine and their results, from the event window of a daemon and then from its
  * stream. */
-#include <errno.h>
-#include <stdio.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/parse.h"
-#include "client/events.h"
-#include "client/output.h"
-#include "client/patterns.h"
-#include "client/verbs.h"
-#include "units/name.h"
+#include "client/client.h"
 
 enum {
         FOLLOW_LINES = 10, /* past events before new ones, as in journalctl */
@@ -20,10 +13,9 @@ enum {
 
 typedef struct Events {
         Client *client;
-        Names names;         /* units and patterns; none: all units */
-        const char *machine; /* its hostname, or the beginning of its ID; NULL: all machines */
-        uint64_t since_ms;   /* wall clock; 0: all events */
-        uint64_t last;       /* number of past events; 0: all */
+        Names names;       /* units and patterns; none: all units */
+        uint64_t since_ms; /* wall clock; 0: all events */
+        uint64_t last;     /* number of past events; 0: all */
         Listing machines;
         Names past; /* lines that wait for the end of the past: only the last ones are printed */
         bool caught_up, json, begun;
@@ -109,8 +101,8 @@ static void append_state(Text *t, const Event *e, const char *machine) {
                 text_printf(t, "%s: finished successfully on %s", e->name, machine);
         else if (streq(event_text(e, "active"), "failed"))
                 text_printf(t, "%s: failed on %s%s%s", e->name, machine,
-                            stdout_is_terminal() ? "    fleetctl journal " : "",
-                            stdout_is_terminal() ? e->name : "");
+                            isatty(STDOUT_FILENO) ? "    fleetctl journal " : "",
+                            isatty(STDOUT_FILENO) ? e->name : "");
         else if (!streq(event_text(e, "load"), "loaded"))
                 text_printf(t, "%s: not loaded on %s (%s)", e->name, machine, event_text(e, "load"));
         else
@@ -175,13 +167,13 @@ static bool is_bad(const Event *e) {
                 *event_text(e, "problem"));
 }
 
-static void append_time(Text *t, uint64_t ms) {
+static void append_time(Text *t, bool date, uint64_t ms) {
         time_t seconds = (time_t) (ms / 1000);
         struct tm when = {};
         char text[32];
 
         (void) localtime_r(&seconds, &when);
-        if (strftime(text, sizeof(text), "%Y-%m-%d %H:%M:%S", &when) > 0)
+        if (strftime(text, sizeof(text), date ? "%Y-%m-%d %H:%M:%S" : "%H:%M:%S", &when) > 0)
                 text_append(t, text);
 }
 
@@ -190,14 +182,7 @@ static void append_message(Events *all, const Event *e, Text *t) {
         _cleanup_text_ Text message = {}, machine = {};
         const char *colour = output_has_colours() && is_bad(e) ? output_state_colour("failed") : "";
 
-        if (*e->machine && !listing_machine(&all->machines, e->machine)) {
-                Listing machines = {};
-
-                if (client_all_machines(all->client, &machines, NULL) >= 0) {
-                        listing_done(&all->machines);
-                        all->machines = machines;
-                }
-        }
+        client_load_machine(all->client, &all->machines, e->machine, true);
         if (*e->machine)
                 append_machine_name(&machine, &all->machines, e->machine);
         for (size_t i = 0; i < ELEMENTS(messages); i++)
@@ -205,7 +190,7 @@ static void append_message(Events *all, const Event *e, Text *t) {
                         messages[i].append(&message, e, machine.chars ?: "");
         if (message.size == 0)
                 return;
-        append_time(t, e->time_ms);
+        append_time(t, true, e->time_ms);
         text_printf(t, "  %s", colour);
         text_append_printable(t, message.chars);
         text_append(t, *colour ? COLOUR_OFF : "");
@@ -218,7 +203,8 @@ static bool is_selected(const Events *all, const Event *e) {
 
         return (all->names.n == 0 || (of_unit && patterns_match(&all->names, e->name))) &&
                e->time_ms >= all->since_ms &&
-               (!all->machine || machine_has_name(&all->machines, e->machine, all->machine));
+               (!all->client->options.machine ||
+                machine_has_name(&all->machines, e->machine, all->client->options.machine));
 }
 
 static int print_line(Events *all, const char *line) {
@@ -347,9 +333,6 @@ static int on_recent(void *userdata, const char *line, size_t size) {
         _cleanup_text_ Text t = {}, machine = {};
         Recent *recent = userdata;
         const char *presence;
-        struct tm when = {};
-        char at[16] = "";
-        time_t seconds;
         Event e;
 
         if (json_value_parse(line, size, &root, NULL) < 0)
@@ -360,11 +343,9 @@ static int on_recent(void *userdata, const char *line, size_t size) {
         if (!streq(e.kind, "presence") || !e.was || e.removed || e.time_ms < recent->since_ms ||
             !event_changes(&e, "presence"))
                 return 0;
-        seconds = (time_t) (e.time_ms / 1000);
-        (void) localtime_r(&seconds, &when);
-        (void) strftime(at, sizeof(at), "%H:%M:%S", &when);
         append_machine_name(&machine, recent->machines, e.machine);
-        text_printf(&t, "%s ", at);
+        append_time(&t, false, e.time_ms);
+        text_append(&t, " ");
         text_append_printable(&t, machine.chars ?: "");
         presence = event_text(&e, "presence");
         text_printf(&t, streq(presence, "left") ? " has %s" : " is %s", presence);
@@ -376,8 +357,8 @@ void events_append_recent(Client *c, const Listing *machines, Text *ret) {
         _cleanup_stream_ Stream *stream = NULL;
         int r;
 
-        r = stream_new(c->connection, "/fleet/v1/events?details=true&after=0", on_recent, &recent, &stream,
-                       NULL);
+        r = stream_new(c->connection, "GET", "/fleet/v1/events?details=true&after=0", on_recent, &recent,
+                       &stream, NULL);
         while (r >= 0)
                 r = stream_wait(stream, PAUSE_MS, NULL) ?: -ETIMEDOUT;
         for (size_t i = recent.lines.n > RECENT_MAX ? recent.lines.n - RECENT_MAX : 0; i < recent.lines.n;
@@ -462,12 +443,10 @@ static int parse_since(const char *s, uint64_t now_ms, uint64_t *ret_ms) {
         return -EINVAL;
 }
 
-int verb_events(Client *c, char **args, size_t n) {
+int verb_events(Client *c, char **args, size_t n, Error *err) {
         const Options *o = &c->options;
-        _cleanup_(events_done) Events all = {
-                .client = c, .machine = o->machine, .json = streq(o->output, "json"), .index = o->after_index
-        };
-        Error err = {};
+        _cleanup_(events_done)
+                Events all = { .client = c, .json = streq(o->output, "json"), .index = o->after_index };
         int r;
 
         all.last = o->last;
@@ -481,10 +460,10 @@ int verb_events(Client *c, char **args, size_t n) {
                 return EXIT_USAGE;
         }
         if (patterns_read(args, n, &all.names) < 0)
-                return client_fail(-ENOMEM, NULL);
-        r = client_all_machines(c, &all.machines, &err);
+                return -ENOMEM;
+        r = client_all_machines(c, &all.machines, err);
         if (r < 0)
-                return client_fail(r, &err);
+                return r;
         follow(&all);
         if (all.status == EXIT_DONE && all.n_printed == 0 && !all.json)
                 client_note("no such event among the last 1000 changes of the cluster");

@@ -1,12 +1,8 @@
 #include "client/files.h"
 
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 
 #include "base/file.h"
-#include "client/output.h"
-#include "client/verbs.h"
 #include "client/wait.h"
 #include "units/drop_ins.h"
 
@@ -90,6 +86,10 @@ int files_read(const char *path, const char *name, Text *t, Error *err) {
         return t->error ?: read_drop_ins(path, name, false, t, err);
 }
 
+static bool is_missing(const Text *path) {
+        return path->error == 0 && access(path->chars, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR);
+}
+
 /* Find the file of a unit: 'path', or for an instance its template in the same folder. Return 0 if neither
  * exists. */
 static int find_file(const char *path, const char *name, Text *ret, bool *ret_from_template) {
@@ -98,7 +98,7 @@ static int find_file(const char *path, const char *name, Text *ret, bool *ret_fr
 
         *ret_from_template = false;
         text_append(ret, path);
-        if (ret->error == 0 && access(path, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR)) {
+        if (is_missing(ret)) {
                 if (!unit_name_is_instance(name))
                         return 0;
                 template = unit_name_template(name);
@@ -106,10 +106,9 @@ static int find_file(const char *path, const char *name, Text *ret, bool *ret_fr
                         return -ENOMEM;
                 *ret_from_template = true;
                 text_clear(ret);
-                if (slash)
-                        text_append_bytes(ret, path, (size_t) (slash - path) + 1);
+                text_append_bytes(ret, path, slash ? (size_t) (slash - path) + 1 : 0);
                 text_append(ret, template);
-                if (ret->error == 0 && access(ret->chars, F_OK) < 0 && (errno == ENOENT || errno == ENOTDIR))
+                if (is_missing(ret))
                         return 0;
         }
         return ret->error < 0 ? ret->error : 1;
@@ -122,8 +121,7 @@ static int parse_argument(const char *argument, char **ret_path, char **ret_name
         _cleanup_text_ Text t = {};
         int r;
 
-        if (slash)
-                text_append_bytes(&t, argument, (size_t) (slash - argument) + 1);
+        text_append_bytes(&t, argument, slash ? (size_t) (slash - argument) + 1 : 0);
         text_append(&t, name ? name : "");
         *ret_path = text_take(&t, NULL);
         if (!name || !*ret_path)
@@ -161,15 +159,8 @@ static bool same_contents(const ApiUnit *stored, const Unit *local) {
         return stored->file && unit_file_hash(stored->file, hash) >= 0 && streq(hash, local->hash);
 }
 
-/* Return whether the cluster has the unit with this text. */
-static bool is_stored(Client *c, const Submission *s) {
-        _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
-        Error err = {};
-
-        return client_unit(c, s->name, &stored, &err) > 0 && same_contents(&stored, s->unit);
-}
-
 static int read_unit(Client *c, Submission *s, const Text *t, Error *err) {
+        _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
         size_t steps = 0;
         int r;
 
@@ -178,7 +169,10 @@ static int read_unit(Client *c, Submission *s, const Text *t, Error *err) {
                 return r;
         r = unit_check(s->unit, &steps, err);
         /* An older version may have stored a unit that violates the rules and limits of this version. */
-        return r < 0 && r != -ENOMEM && is_stored(c, s) ? 0 : r;
+        if (r < 0 && r != -ENOMEM && client_unit(c, s->name, &stored, NULL) > 0 &&
+            same_contents(&stored, s->unit))
+                return 0;
+        return r;
 }
 
 /* Read the local file of an argument, or that of the template of an instance. */
@@ -210,7 +204,7 @@ static int read_all(Client *c, char **args, size_t n, Submissions *all) {
 
         all->items = NEW0(Submission, n + 1);
         if (!all->items)
-                return client_fail(-ENOMEM, NULL);
+                return -ENOMEM;
         for (size_t i = 0; i < n; i++) {
                 Submission *s = &all->items[all->n++];
                 Error err = {};
@@ -240,11 +234,19 @@ void files_print_warnings(const char *name, const Warnings *warnings, const char
         }
 }
 
-static void warn_difference(const Submission *s) {
+static void warn_difference(const char *name, bool template, const char *argument) {
         fprintf(stderr,
                 "WARNING: Unit %s in registry differs from local %sunit file %s. Add --replace to "
                 "override.\n",
-                s->name, s->from_template ? "template " : "", s->argument);
+                name, template ? "template " : "", argument);
+}
+
+/* As client_unit(), with the error message of fleet. */
+static int read_stored(Client *c, const char *name, ApiUnit *ret, Error *err) {
+        int r;
+
+        r = client_unit(c, name, ret, err);
+        return r == -EREMOTEIO ? error_prefix(err, r, "error retrieving Unit(%s) from Registry", name) : r;
 }
 
 /* Return 1 if a unit of the cluster has to be submitted again, or print why not. */
@@ -266,7 +268,7 @@ static int submission_check_existing(const Client *c, const Submission *s, const
                 return 0;
         }
         if (!c->options.replace) {
-                warn_difference(s);
+                warn_difference(s->name, s->from_template, s->argument);
                 return 0;
         }
         if (stored->desired_state > replaceable) {
@@ -287,17 +289,12 @@ static int template_text(Client *c, const Submission *s, char **ret, Error *err)
 
         if (!name)
                 return -ENOMEM;
-        r = client_unit(c, name, &unit, err);
+        r = read_stored(c, name, &unit, err);
         if (r <= 0)
-                return r == -EREMOTEIO ?
-                               error_prefix(err, r, "error retrieving Unit(%s) from Registry", name) :
-                               r;
+                return r;
 
         if (s->unit && s->drop_ins.size == 0 && !same_contents(&unit, s->unit)) /* drop-ins always differ */
-                fprintf(stderr,
-                        "WARNING: Unit %s in registry differs from local template unit file %s. Add "
-                        "--replace to override.\n",
-                        name, s->argument);
+                warn_difference(name, true, s->argument);
         append_unit_text(&t, &unit);
         text_append_bytes(&t, s->drop_ins.chars ?: "", s->drop_ins.size);
         *ret = text_take(&t, NULL);
@@ -314,11 +311,9 @@ static int prepare_one(Client *c, Submission *s, TargetState replaceable, Error 
         _cleanup_api_unit_ ApiUnit stored = API_UNIT_EMPTY;
         int r;
 
-        r = client_unit(c, s->name, &stored, err);
+        r = read_stored(c, s->name, &stored, err);
         if (r < 0)
-                return r == -EREMOTEIO ?
-                               error_prefix(err, r, "error retrieving Unit(%s) from Registry", s->name) :
-                               r;
+                return r;
         s->exists = r > 0;
         if (s->exists) {
                 r = submission_check_existing(c, s, &stored, replaceable, err);
@@ -362,8 +357,7 @@ static int submit_all(Client *c, const Submissions *all, Names *ret_submitted, E
 
                 if (!s->due)
                         continue;
-                units[n] = API_UNIT_EMPTY;
-                units[n].name = s->name;
+                units[n] = client_change_of(s->name);
                 units[n].text = s->text ? s->text : s->unit->text;
                 units[n++].keep = !s->exists; /* another client may have created it meanwhile */
                 if (names_add(ret_submitted, s->name, strlen(s->name)) < 0)
@@ -375,10 +369,9 @@ static int submit_all(Client *c, const Submissions *all, Names *ret_submitted, E
         return r;
 }
 
-int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Names *ret_names) {
+int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Names *ret_names, Error *err) {
         _cleanup_(submissions_done) Submissions all = {};
         _cleanup_names_ Names submitted = {};
-        Error err = {};
         int r;
 
         r = read_all(c, args, n, &all);
@@ -389,18 +382,18 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
                 Submission *s = &all.items[i];
 
                 if (ret_names && names_add(ret_names, s->name, strlen(s->name)) < 0)
-                        return client_fail(-ENOMEM, NULL);
-                r = prepare_one(c, s, replaceable, &err);
+                        return -ENOMEM;
+                r = prepare_one(c, s, replaceable, err);
                 if (r < 0) {
-                        (void) client_fail_after(r, &err, "Error creating units: ");
+                        (void) client_fail_after(r, err, "Error creating units: ");
                         if (r == -ENOENT)
                                 client_suggest_unit(c, s->name);
                         return EXIT_FAILED;
                 }
         }
-        r = submit_all(c, &all, &submitted, &err);
-        if (is_about_the_file(r, &err)) {
-                const char *message = err.message + strlen("googleapi: Error 400: ");
+        r = submit_all(c, &all, &submitted, err);
+        if (is_about_the_file(r, err)) {
+                const char *message = err->message + strlen("googleapi: Error 400: ");
                 bool named = submitted.n != 1 || starts_with(message, submitted.items[0]);
 
                 fprintf(stderr, "fleetctl: %s%s%s\nfleetctl: nothing was submitted\n",
@@ -408,60 +401,22 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
                 return EXIT_FAILED;
         }
         if (r < 0)
-                return client_fail_after(r, &err, "Error creating units: ");
+                return client_fail_after(r, err, "Error creating units: ");
 
         r = wait_for(c,
                      &(WaitRequest) { .goal = WAIT_STATE,
                                       .target = TARGET_INACTIVE,
                                       .names = &submitted,
-                                      .quiet = ret_names && stdout_is_terminal() },
-                     &err);
+                                      .quiet = ret_names && isatty(STDOUT_FILENO) },
+                     err);
         if (r == -ETIMEDOUT) {
-                fprintf(stderr, "Error waiting on unit creation: %s\n", err.message);
-                fprintf(stderr, "Error creating units: %s\n", err.message);
+                fprintf(stderr, "Error waiting on unit creation: %s\n", err->message);
+                fprintf(stderr, "Error creating units: %s\n", err->message);
                 return EXIT_FAILED;
         }
-        return r < 0 ? client_fail_after(r, &err, "Error creating units: ") : EXIT_DONE;
+        return r < 0 ? client_fail_after(r, err, "Error creating units: ") : EXIT_DONE;
 }
 
-int verb_submit(Client *c, char **args, size_t n) {
-        if (n == 0) {
-                fputs("No units given\n", stderr);
-                return EXIT_DONE;
-        }
-        return files_submit(c, args, n, TARGET_INACTIVE, NULL);
-}
-
-int verb_cat(Client *c, char **args, size_t n) {
-        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-        _cleanup_free_ char *name = NULL;
-        _cleanup_text_ Text t = {};
-        Error err = {};
-        int r;
-
-        if (n != 1) {
-                fputs("One unit file must be provided\n", stderr);
-                return EXIT_FAILED;
-        }
-        name = unit_name_from_argument(args[0]);
-        r = name ? client_unit(c, name, &unit, &err) : -ENOMEM;
-        if (r < 0)
-                return client_fail_after(r, &err, "Error retrieving Unit %s: ", name);
-        if (r == 0) {
-                fprintf(stderr, "Unit %s not found\n", name);
-                client_suggest_unit(c, name);
-                return EXIT_FAILED;
-        }
-
-        if (streq(c->options.output, "json")) {
-                api_unit_write(&t, &unit);
-                text_append_char(&t, '\n');
-        } else if (c->options.source)
-                append_unit_text(&t, &unit);
-        else if (unit.file)
-                unit_file_print(unit.file, &t, NULL);
-        if (t.error < 0)
-                return client_fail(t.error, NULL);
-        (void) output_text(t.chars ?: "", t.size);
-        return EXIT_DONE;
+int verb_submit(Client *c, char **args, size_t n, Error *err) {
+        return files_submit(c, args, n, TARGET_INACTIVE, NULL, err);
 }

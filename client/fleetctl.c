@@ -1,18 +1,12 @@
 /* The table of verbs, the help made of it, and the start of a verb. */
 #include "client/fleetctl.h"
 
-#include <errno.h>
 #include <locale.h>
-#include <signal.h>
-#include <stdio.h>
 
 #include "client/client.h"
 #include "client/kv.h"
-#include "client/output.h"
-#include "client/patterns.h"
 #include "client/ssh.h"
 #include "client/suggest.h"
-#include "client/verbs.h"
 
 enum {
         READ_MS = 3000,
@@ -20,17 +14,8 @@ enum {
         WRITE_MS = 10000,
 };
 
-typedef struct Verb {
-        const char *name;
-        unsigned groups;
-        const char *arguments;
-        const char *summary;
-        const char *description; /* lines, or NULL */
-        int (*run)(Client *c, char **args, size_t n);
-} Verb;
-
-static int verb_help(Client *c, char **args, size_t n);
-static int verb_version(Client *c, char **args, size_t n);
+static int verb_help(Client *c, char **args, size_t n, Error *err);
+static int verb_version(Client *c, char **args, size_t n, Error *err);
 
 #define WAITING                                                                                           \
         "fleetctl waits for units that are not global; --block-attempts and --no-block limit the wait.\n" \
@@ -48,8 +33,8 @@ static const Verb verbs[] = {
           "level prints the feature level, or raises it without the delay of one day.\n"
           "stop-waiting: do not wait for hosts that have not reported their units since a recovery.\n",
           verb_cluster },
-        { "destroy", FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS_ALL | FLAGS_YES, "UNIT...",
-          "Destroy one or more units in the cluster",
+        { "destroy", FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS_ALL | FLAGS_YES,
+          "UNIT...", "Destroy one or more units in the cluster",
           "Stops the units, removes them from their machines, and deletes their files.\n"
           "Returns when no machine reports them.\n",
           verb_destroy },
@@ -85,11 +70,11 @@ static const Verb verbs[] = {
         { "is-active", FLAGS_QUIET | FLAGS_PATTERNS_ALL, "UNIT...", "Check whether units are active",
           "Prints the state of each unit. Exit status 0 if one is active, 3 if none is, 4 if none exists.\n"
           "A global unit is active if it is active on all of its machines.\n",
-          verb_is_active },
+          verb_is },
         { "is-failed", FLAGS_QUIET | FLAGS_PATTERNS_ALL, "UNIT...", "Check whether units have failed",
           "Prints the state of each unit. Exit status 0 if one has failed, 1 if none has, 4 if none "
           "exists.\n",
-          verb_is_failed },
+          verb_is },
         { "journal", FLAGS_JOURNAL | FLAGS_LINES | FLAGS_REMOTE, "UNIT",
           "Print the journal of a unit in the cluster to stdout",
           "From all machines on which it ran. Formats short, short-unix and json are sorted by time, others\n"
@@ -98,7 +83,8 @@ static const Verb verbs[] = {
           "fleetctl journal -f foo.service\n",
           verb_journal },
         { "kill", FLAGS_KILL | FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
-          "Send a signal to the processes of units", "Runs systemctl kill on their machines.\n", verb_kill },
+          "Send a signal to the processes of units", "Runs systemctl kill on their machines.\n",
+          verb_remote },
         { "kv", FLAGS_KV, "VERB ...", "Read, write and watch the keys of the cluster",
           "The keys of /v2/keys, which every host serves. Exit status 4: the key does not exist, or a\n"
           "comparison failed.\n\n"
@@ -107,47 +93,46 @@ static const Verb verbs[] = {
           verb_kv },
         { "list-dependencies", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
           "Show the dependencies of units on their machines",
-          "Runs systemctl list-dependencies, for a global unit on all of its machines.\n",
-          verb_list_dependencies },
+          "Runs systemctl list-dependencies, for a global unit on all of its machines.\n", verb_remote },
         { "list-machines", FLAGS_LIST, "", "Enumerate the current hosts in the cluster",
           "Fields: machine, ip, metadata, hostname, presence, problem, role, units, version.\n\n"
           "For easily parsable output, you can remove the column headers:\n"
           "fleetctl list-machines --no-legend\n",
-          verb_list_machines },
+          verb_list },
         { "list-unit-files", FLAGS_LIST | FLAGS_STATE | FLAGS_MACHINE, "",
           "List the units that exist in the cluster.",
           "Also units without a machine.\n"
           "Fields: unit, hash, dstate, state, target, global, desc, reason, owner, problem.\n",
-          verb_list_unit_files },
+          verb_list },
         { "list-units", FLAGS_LIST | FLAGS_STATE | FLAGS_MACHINE, "",
           "List the current state of units in the cluster",
           "Only units with a machine.\n"
           "Fields: unit, machine, load, active, sub, hash.\n\n"
           "Choose the columns to display:\n"
           "fleetctl list-units --fields=unit,machine\n",
-          verb_list_units },
-        { "load", FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...",
+          verb_list },
+        { "load", FLAGS_FLEET | FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...",
           "Schedule one or more units in the cluster, first submitting them if necessary.",
-          "The units get a machine and are loaded into its systemd, but not started.\n" WAITING, verb_load },
+          "The units get a machine and are loaded into its systemd, but not started.\n" WAITING, verb_raise },
         { "plan", 0, "FILE...", "Show where the units of files would run",
           "Changes nothing. Actions: place, stay, move, wait (no machine fits), keep (a template).\n",
           verb_plan },
         { "reload", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Reload the configuration of units",
-          "Runs systemctl reload on their machines.\n", verb_reload },
+          "Runs systemctl reload on their machines.\n", verb_remote },
         { "reset-failed", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Reset the failed state of units",
-          "Runs systemctl reset-failed on their machines.\n", verb_reset_failed },
-        { "restart", FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS, "UNIT...",
+          "Runs systemctl reset-failed on their machines.\n", verb_remote },
+        { "restart", FLAGS_FLEET | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS, "UNIT...",
           "Stop and start one or more units in the cluster, one after the other.",
           "The next unit is stopped when the previous one is active.\n", verb_restart },
         { "show", FLAGS_SHOW | FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...",
           "Show the properties of units on their machines",
-          "fleetctl show -p MainPID,MemoryCurrent web.service\n", verb_show },
+          "fleetctl show -p MainPID,MemoryCurrent web.service\n", verb_remote },
         { "ssh", FLAGS_SSH | FLAGS_REMOTE, "MACHINE|UNIT [CMD...]",
           "Log in to a machine, or to that of a unit, or run a command there",
           "Uses OpenSSH with its keys, agent and configuration. Options of the command follow --.\n\n"
           "fleetctl ssh web.service -- ps -ef\n",
           verb_ssh },
-        { "start", FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_WAIT, "UNIT...",
+        { "start", FLAGS_FLEET | FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_WAIT, "UNIT...",
           "Start one or more units in the cluster, first submitting and loading if necessary.",
           "Returns when systemd reports the units active, or with status 1 when one has failed and the "
           "others\n"
@@ -155,55 +140,57 @@ static const Verb verbs[] = {
           "ended.\n" WAITING "\n"
           "Start a single unit, and three of one template:\n"
           "fleetctl start foo.service web@{1..3}.service\n",
-          verb_start },
+          verb_raise },
         { "status", FLAGS_LINES | FLAGS_REMOTE | FLAGS_PATTERNS, "[UNIT...]",
           "Output the status of one or more units in the cluster",
           "Without a unit: the whole cluster on one screen; exit status 1 if there are problems.\n"
           "With units: runs systemctl status on their machines, and exits with its status. A global unit is\n"
           "shown for all of its machines.\n",
-          verb_status },
-        { "stop", FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS, "UNIT...",
+          verb_remote },
+        { "stop", FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS, "UNIT...",
           "Stop one or more units in the cluster.", "The units stay loaded on their machines.\n" WAITING,
-          verb_stop },
-        { "submit", FLAGS_REPLACE, "UNIT...", "Upload one or more units to the cluster without starting them",
+          verb_lower },
+        { "submit", FLAGS_FLEET | FLAGS_REPLACE, "UNIT...",
+          "Upload one or more units to the cluster without starting them",
           "All files are read first; after an error in one of them, no unit is submitted.\n"
           "Existing units stay unchanged without --replace.\n\n"
           "Submit a directory of units:\n"
           "fleetctl submit myservice/*\n",
           verb_submit },
-        { "unload", FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS, "UNIT...",
+        { "unload", FLAGS_FLEET | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS | FLAGS_PATTERNS, "UNIT...",
           "Unschedule one or more units in the cluster.",
           "The units are stopped and removed from their machines; the cluster keeps their files.\n" WAITING,
-          verb_unload },
+          verb_lower },
         { "verify", 0, "FILE...", "Check unit files",
           "Sends nothing. Exit status 1 if a file would be rejected.\n", verb_verify },
         { "version", 0, "", "Print the version and exit", NULL, verb_version },
         { "why", FLAGS_PATTERNS_ALL, "UNIT...", "Explain the placement of units",
           "Lists each machine with the rule that excludes it. Exit status 4 if a unit does not exist.\n",
           verb_why },
+        {},
 };
 
-/* Return the verb of that name, or the only one that begins with it. */
-static const Verb *find_verb(const char *name) {
+const Verb *verb_find(const Verb *v, const char *name) {
         const Verb *found = NULL;
+        size_t n = 0;
 
-        for (size_t i = 0; i < ELEMENTS(verbs); i++)
-                if (streq(verbs[i].name, name))
-                        return &verbs[i];
-        for (size_t i = 0; i < ELEMENTS(verbs); i++)
-                if (*name && starts_with(verbs[i].name, name)) {
-                        if (found)
-                                return NULL;
-                        found = &verbs[i];
+        for (; v->name; v++) {
+                if (streq(v->name, name))
+                        return v;
+                if (*name && starts_with(v->name, name)) {
+                        found = v;
+                        n++;
                 }
-        return found;
+        }
+        return n == 1 ? found : NULL;
 }
 
-static void print_indented(const char *lines) {
-        for (const char *end; *lines; lines = *end ? end + 1 : end) {
-                end = lines + strcspn(lines, "\n");
-                printf("\t%.*s\n", (int) (end - lines), lines);
-        }
+const char *verb_nearest(const Verb *v, const char *name) {
+        Suggestion suggestion = { .typed = name };
+
+        for (; v->name; v++)
+                suggest_consider(&suggestion, v->name);
+        return suggestion.nearest;
 }
 
 static void print_root_help(void) {
@@ -211,9 +198,8 @@ static void print_root_help(void) {
                "USAGE:\n\tfleetctl [OPTIONS] VERB [ARGUMENTS]\n\n"
                "VERSION:\n\t%s\n\nCOMMANDS:\n",
                PACKAGE_VERSION);
-        for (size_t i = 0; i < ELEMENTS(verbs); i++)
-                if (*verbs[i].summary)
-                        printf("\t%-18s%s\n", verbs[i].name, verbs[i].summary);
+        for (const Verb *v = verbs; v->name; v++)
+                printf("\t%-18s%s\n", v->name, v->summary);
         printf("\nFirst steps:\n"
                "\tfleetctl list-machines              list the hosts\n"
                "\tfleetctl start hello.service        submit the file, choose a machine, start the unit "
@@ -232,19 +218,18 @@ static void print_verb_help(const Verb *v) {
         printf("NAME:\n\t%s - %s\n\nUSAGE:\n\tfleetctl %s%s%s%s\n\n", v->name, v->summary, v->name,
                v->groups ? " [OPTIONS]" : "", *v->arguments ? " " : "", v->arguments);
         if (v->run == verb_kv) {
-                const KvVerb *kv;
-                size_t n;
-
-                kv = kv_verbs(&n);
                 puts("COMMANDS:");
-                for (size_t i = 0; i < n; i++)
-                        printf("\tkv %s %s\t%s%s\n", kv[i].name, kv[i].arguments,
-                               strlen(kv[i].name) + strlen(kv[i].arguments) < 12 ? "\t" : "", kv[i].summary);
+                for (const Verb *kv = kv_verbs; kv->name; kv++)
+                        printf("\tkv %s %s\t%s%s\n", kv->name, kv->arguments,
+                               strlen(kv->name) + strlen(kv->arguments) < 12 ? "\t" : "", kv->summary);
                 putchar('\n');
         }
         if (v->description) {
                 puts("DESCRIPTION:");
-                print_indented(v->description);
+                for (const char *line = v->description, *end; *line; line = *end ? end + 1 : end) {
+                        end = line + strcspn(line, "\n");
+                        printf("\t%.*s\n", (int) (end - line), line);
+                }
                 putchar('\n');
         }
         if (v->groups) {
@@ -256,70 +241,55 @@ static void print_verb_help(const Verb *v) {
         options_print(FLAGS_GLOBAL, stdout);
 }
 
-static int verb_help(Client *c, char **args, size_t n) {
+static int verb_help(Client *c, char **args, size_t n, Error *err) {
         const Verb *v;
 
         if (c->options.verbs) {
-                size_t n_kv;
-                const KvVerb *kv = kv_verbs(&n_kv);
-
-                for (size_t i = 0; i < ELEMENTS(verbs); i++)
-                        if (*verbs[i].summary)
-                                puts(verbs[i].name);
-                for (size_t i = 0; i < n_kv; i++)
-                        printf("kv %s\n", kv[i].name);
+                for (v = verbs; v->name; v++)
+                        puts(v->name);
+                for (v = kv_verbs; v->name; v++)
+                        printf("kv %s\n", v->name);
                 return EXIT_DONE;
         }
-        if (n == 0) {
-                print_root_help();
-                return EXIT_DONE;
-        }
-        v = find_verb(args[0]);
+        v = n > 0 ? verb_find(verbs, args[0]) : NULL;
         if (v) {
                 print_verb_help(v);
                 return EXIT_DONE;
         }
-        fprintf(stderr, "Unknown help topic [`%s`].\n", args[0]);
+        if (n > 0)
+                fprintf(stderr, "Unknown help topic [`%s`].\n", args[0]);
         print_root_help();
         return EXIT_DONE;
 }
 
-/* Reject --sign with the message of fleet. */
-static int fail_sign(void) {
-        fputs("WARNING: The signed/verified units feature is DEPRECATED and cannot be used.\n", stderr);
-        return EXIT_USAGE;
-}
-
-static int verb_version(Client *c, char **args, size_t n) {
+static int verb_version(Client *c, char **args, size_t n, Error *err) {
         puts("fleetctl version " PACKAGE_VERSION);
         return EXIT_DONE;
 }
 
 /* Print the error for an unknown verb: one line on a terminal, else the text of fleet. */
 static int fail_verb(const char *name) {
-        Suggestion suggestion = { .typed = name };
         _cleanup_text_ Text safe = {};
         bool any = false;
 
         if (client_is_interactive()) {
-                for (size_t i = 0; i < ELEMENTS(verbs); i++)
-                        suggest_consider(&suggestion, verbs[i].name);
+                const char *nearest = verb_nearest(verbs, name);
+
                 text_append_printable(&safe, name);
                 fprintf(stderr, "fleetctl: there is no verb %s", safe.chars ?: "");
-                if (suggestion.nearest)
-                        fprintf(stderr, "; did you mean %s?", suggestion.nearest);
+                if (nearest)
+                        fprintf(stderr, "; did you mean %s?", nearest);
                 fputs(" (fleetctl help)\n", stderr);
                 return EXIT_USAGE;
         }
         fprintf(stderr, "Error: unknown command \"%s\" for \"fleetctl\"\n", name);
-        for (size_t i = 0; i < ELEMENTS(verbs); i++) {
-                if (!*verbs[i].summary ||
-                    (text_distance(verbs[i].name, name) > 2 && !starts_with(verbs[i].name, name)))
+        for (const Verb *v = verbs; v->name; v++) {
+                if (text_distance(v->name, name) > 2 && !starts_with(v->name, name))
                         continue;
                 if (!any)
                         fputs("\nDid you mean this?\n", stderr);
                 any = true;
-                fprintf(stderr, "\t%s\n", verbs[i].name);
+                fprintf(stderr, "\t%s\n", v->name);
         }
         if (any)
                 fputc('\n', stderr);
@@ -393,38 +363,48 @@ static int connect_client(Client *c, uint64_t read_ms, Error *err) {
                 &c->connection, err);
 }
 
-static int run(const Verb *v, Client *c, char **args, size_t n) {
+static int run(Client *c, char **args, size_t n, Error *err) {
         _cleanup_names_ Names expanded = {};
-        Error err = {};
+        const Verb *v = c->verb;
+        bool files = streq(v->arguments, "FILE...");
         int r;
 
         if (c->options.help) {
                 print_verb_help(v);
                 return EXIT_DONE;
         }
-        if (c->options.sign)
-                return fail_sign();
+        if (c->options.sign) { /* rejected with the message of fleet */
+                fputs("WARNING: The signed/verified units feature is DEPRECATED and cannot be used.\n",
+                      stderr);
+                return EXIT_USAGE;
+        }
         if (c->options.wait && c->options.no_block)
                 return client_usage("--wait cannot be combined with --no-block");
         if (*c->options.output && !streq(c->options.output, "json")) {
                 fprintf(stderr, "fleetctl: --output=%s: expected json\n", c->options.output);
                 return EXIT_USAGE;
         }
-        r = connect_client(c, v->groups & FLAGS_KV ? READ_KEYS_MS : READ_MS, &err);
+        r = connect_client(c, v->groups & FLAGS_KV ? READ_KEYS_MS : READ_MS, err);
         if (r < 0) {
-                fprintf(stderr, "Unable to initialize client: %s\n", error_text(&err, r));
+                fprintf(stderr, "Unable to initialize client: %s\n", error_text(err, r));
                 return EXIT_FAILED;
         }
+        if (n == 0 && v->groups & FLAGS_FLEET) {
+                fputs("No units given\n", stderr);
+                return EXIT_DONE;
+        }
+        if (n == 0 && (files || streq(v->arguments, "UNIT...")))
+                return client_usage(files ? "expected at least one file" : "expected at least one unit");
         if (!(v->groups & (FLAGS_PATTERNS | FLAGS_PATTERNS_ALL)))
-                return v->run(c, args, n);
-        r = patterns_expand(c, args, n, v->groups & FLAGS_PATTERNS_ALL, v->groups & FLAGS_YES, &expanded);
-        return r != EXIT_DONE ? r : v->run(c, expanded.items, expanded.n);
+                return v->run(c, args, n, err);
+        r = patterns_expand(c, args, n, v->groups & FLAGS_PATTERNS_ALL, v->groups & FLAGS_YES, &expanded,
+                            err);
+        return r != EXIT_DONE ? r : v->run(c, expanded.items, expanded.n, err);
 }
 
 static int run_line(int argc, char **argv) {
         char **args = argv + 1, **verb_at;
         size_t n = argc > 0 ? (size_t) argc - 1 : 0;
-        const Verb *v = NULL;
         Client c = {};
         Error err = {};
         int status;
@@ -432,26 +412,29 @@ static int run_line(int argc, char **argv) {
         if (getenv(SSH_ASKPASS_VARIABLE) && n == 1)
                 return ssh_askpass(args[0]);
         if (n > 0 && (streq(args[0], "--version") || streq(args[0], "-v")))
-                return verb_version(&c, NULL, 0);
+                return verb_version(&c, NULL, 0, NULL);
 
         options_init(&c.options);
         verb_at = options_find_verb(args, n);
         if (verb_at) {
-                v = find_verb(*verb_at);
-                if (!v)
+                c.verb = verb_find(verbs, *verb_at);
+                if (!c.verb)
                         return fail_verb(*verb_at);
                 memmove(verb_at, verb_at + 1,
                         (size_t) (args + n - verb_at) * sizeof(*args)); /* with the final NULL */
                 n--;
         }
 
-        if (options_parse(&c.options, FLAGS_GLOBAL | (v ? v->groups : 0), args, &n, &err) < 0)
-                return fail_flag(v, &err);
-        if (!v) {
+        if (options_parse(&c.options, FLAGS_GLOBAL | (c.verb ? c.verb->groups : 0), args, &n, &err) < 0)
+                return fail_flag(c.verb, &err);
+        if (!c.verb) {
                 print_root_help();
                 return EXIT_DONE;
         }
-        status = run(v, &c, args, n);
+        status = run(&c, args, n, &err);
+        if (status < 0) /* output_finish() reports a failed output; 'err' may be about an earlier failure */
+                status = output_has_failed() ? EXIT_FAILED :
+                                               client_fail(status, err.code == status ? &err : NULL);
         connection_free(c.connection);
         tunnel_close(c.tunnel);
         return status;

@@ -9,14 +9,9 @@
  * All other keys expire and concern the old cluster only. import does not write to this etcd. It reads and
  * checks all units, prints them, and copies them after a confirmation. A unit that this cluster rejects is
  * listed with the reason and skipped. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "client/client.h"
-#include "client/output.h"
-#include "client/verbs.h"
 #include "units/machine.h"
-#include "units/name.h"
 
 enum { ETCD_MS = 10000 };
 
@@ -66,9 +61,7 @@ static int read_directory(Client *c, Fleet *f, const char *name, JsonValue **ret
         text_append(&path, "/v2/keys/");
         append_escaped(&path, prefix + (*prefix == '/'), true);
         text_printf(&path, "%s%s?recursive=true&quorum=true", ends_with(prefix, "/") ? "" : "/", name);
-        if (path.error < 0)
-                return path.error;
-        r = connection_request(f->etcd, "GET", path.chars, NULL, NULL, &reply, err);
+        r = connection_request(f->etcd, "GET", client_path(&path), NULL, NULL, &reply, err);
         if (r < 0)
                 return error_prefix(err, r, "etcd");
         if (reply.status == 404)
@@ -81,10 +74,6 @@ static int read_directory(Client *c, Fleet *f, const char *name, JsonValue **ret
         return r < 0 ? error_prefix(err, r, "etcd's answer to %s", path.chars) : 0;
 }
 
-static const JsonValue *nodes_of(const JsonValue *node) {
-        return json_value_member(node, "nodes");
-}
-
 static const char *last_part(const char *key) {
         const char *slash = strrchr(key, '/');
 
@@ -93,7 +82,7 @@ static const char *last_part(const char *key) {
 
 /* Return the child of that name, or NULL. */
 static const JsonValue *child(const JsonValue *node, const char *name) {
-        const JsonValue *nodes = nodes_of(node);
+        const JsonValue *nodes = json_value_member(node, "nodes");
 
         for (size_t i = 0; i < json_value_count(nodes); i++)
                 if (streq(last_part(member_text(json_value_item(nodes, i), "key")), name))
@@ -207,11 +196,11 @@ static int read_job(Fleet *f, const JsonValue *job, Error *err) {
 }
 
 static void read_metadata(Fleet *f) {
-        const JsonValue *machines = nodes_of(json_value_member(f->machines, "node"));
+        const JsonValue *machines = json_value_member(json_value_member(f->machines, "node"), "nodes");
 
         for (size_t i = 0; i < json_value_count(machines); i++) {
                 const JsonValue *machine = json_value_item(machines, i),
-                                *keys = nodes_of(child(machine, "metadata"));
+                                *keys = json_value_member(child(machine, "metadata"), "nodes");
                 const char *id = last_part(member_text(machine, "key"));
 
                 for (size_t k = 0; k < json_value_count(keys) && machine_id_is_valid(id); k++) {
@@ -237,21 +226,6 @@ static int by_name(const void *a, const void *b) {
         return strcmp(((const Imported *) a)->name, ((const Imported *) b)->name);
 }
 
-static int read_directories(Client *c, Fleet *f, Error *err) {
-        const struct {
-                const char *name;
-                JsonValue **ret;
-        } directories[] = { { "job", &f->jobs }, { "unit", &f->contents }, { "machines", &f->machines } };
-
-        for (size_t i = 0; i < ELEMENTS(directories); i++) {
-                int r = read_directory(c, f, directories[i].name, directories[i].ret, err);
-
-                if (r < 0)
-                        return r;
-        }
-        return 0;
-}
-
 /* Read all units and metadata. One corrupt unit is an error: an administrator has to decide about such a
  * registry. */
 static int fleet_read(Client *c, Fleet *f, Error *err) {
@@ -261,14 +235,17 @@ static int fleet_read(Client *c, Fleet *f, Error *err) {
         r = connection_new(&(ConnectionSettings) { .endpoint = c->options.etcd,
                                                    .read_ms = c->options.request_timeout_ms ?: ETCD_MS,
                                                    .write_ms = ETCD_MS,
-                                                   .ca_file = "",
-                                                   .cert_file = "",
-                                                   .key_file = "",
                                                    .debug = c->options.debug },
                            &f->etcd, err);
         if (r < 0)
                 return r;
-        r = read_directories(c, f, err);
+        r = read_directory(c, f, "job", &f->jobs, err);
+        if (r < 0)
+                return r;
+        r = read_directory(c, f, "unit", &f->contents, err);
+        if (r < 0)
+                return r;
+        r = read_directory(c, f, "machines", &f->machines, err);
         if (r < 0)
                 return r;
         if (!f->jobs)
@@ -276,7 +253,7 @@ static int fleet_read(Client *c, Fleet *f, Error *err) {
                                  "no registry of fleet in this etcd: no job/ below the prefix; see "
                                  "--etcd-key-prefix");
 
-        jobs = nodes_of(json_value_member(f->jobs, "node"));
+        jobs = json_value_member(json_value_member(f->jobs, "node"), "nodes");
         json_open(&f->patch, NULL, '[');
         for (size_t i = 0; i < json_value_count(jobs); i++) {
                 r = read_job(f, json_value_item(jobs, i), err);
@@ -302,6 +279,7 @@ static int compare(Client *c, Fleet *f, size_t *ret_new, Error *err) {
         for (size_t i = 0; i < f->n; i++) {
                 Imported *u = &f->units[i];
                 _cleanup_unit_ Unit *unit = NULL;
+                const ApiUnit *other;
 
                 if (u->rejected) {
                         u->action = u->rejected;
@@ -310,47 +288,28 @@ static int compare(Client *c, Fleet *f, size_t *ret_new, Error *err) {
                 r = unit_read(u->name, u->text, strlen(u->text), &unit, err);
                 if (r < 0)
                         return r;
+                other = listing_unit(&existing, u->name);
                 u->action = action_import;
-                for (size_t k = 0; k < existing.n; k++) {
-                        const ApiUnit *other = &existing.units[k];
-
-                        if (other->name && streq(other->name, u->name))
-                                u->action = other->hash && streq(other->hash, unit->hash) ?
-                                                    "exists" :
-                                                    "exists with another text";
-                }
+                if (other)
+                        u->action = other->hash && streq(other->hash, unit->hash) ?
+                                            "exists" :
+                                            "exists with another text";
                 *ret_new += u->action == action_import;
         }
         return 0;
 }
 
 static int print_units(const Fleet *f) {
-        static const char *const headers[] = { "UNIT", "DSTATE", "ACTION" };
-        _cleanup_table_ Table *t = table_new(headers, ELEMENTS(headers));
+        _cleanup_table_ Table *t = table_new("UNIT,DSTATE,ACTION");
 
         for (size_t i = 0; t && i < f->n; i++) {
                 const char *cells[] = { f->units[i].name, target_state_to_string(f->units[i].target),
                                         f->units[i].action };
 
-                if (table_add_row(t, cells, ELEMENTS(cells)) < 0)
+                if (table_add_row(t, cells) < 0)
                         return -ENOMEM;
         }
         return t ? table_print(t, true) : -ENOMEM;
-}
-
-static bool confirm_import(const Client *c, size_t n, size_t n_metadata) {
-        _cleanup_text_ Text effect = {};
-
-        text_printf(
-                &effect,
-                "%zu units and %zu metadata of machines are imported. Stop the old fleet first: its units "
-                "continue to run.",
-                n, n_metadata);
-        if (effect.error < 0) {
-                (void) client_fail(-ENOMEM, NULL);
-                return false;
-        }
-        return client_confirm(c, effect.chars, "Import?");
 }
 
 static int import_units(Client *c, const Fleet *f, Error *err) {
@@ -368,8 +327,7 @@ static int import_units(Client *c, const Fleet *f, Error *err) {
         for (size_t i = 0; i < f->n; i++) {
                 if (f->units[i].action != action_import)
                         continue;
-                units[n] = API_UNIT_EMPTY;
-                units[n].name = f->units[i].name;
+                units[n] = client_change_of(f->units[i].name);
                 units[n].text = f->units[i].text;
                 units[n].desired_state = f->units[i].target;
                 units[n++].keep = true;
@@ -383,32 +341,35 @@ static int fail_unchanged(int r, const Error *err) {
         return EXIT_FAILED;
 }
 
-int verb_import(Client *c, char **args, size_t n) {
+int verb_import(Client *c, char **args, size_t n, Error *err) {
         _cleanup_(fleet_done) Fleet f = {};
         size_t n_new = 0;
-        Error err = {};
         int r;
 
         if (!c->options.etcd || n > 0)
                 return client_usage("import: expected --etcd=http://HOST:2379");
-        r = fleet_read(c, &f, &err);
+        r = fleet_read(c, &f, err);
         if (r < 0)
-                return fail_unchanged(r, &err);
-        r = compare(c, &f, &n_new, &err);
+                return fail_unchanged(r, err);
+        r = compare(c, &f, &n_new, err);
         if (r < 0)
-                return fail_unchanged(r, &err);
+                return fail_unchanged(r, err);
         r = print_units(&f);
         if (r < 0)
-                return fail_unchanged(r, &err);
+                return fail_unchanged(r, err);
         if (n_new == 0 && f.n_metadata == 0) {
                 client_note("nothing to import");
                 return EXIT_DONE;
         }
-        if (!confirm_import(c, n_new, f.n_metadata))
+        if (!client_confirm(
+                    c, "Import?",
+                    "%zu units and %zu metadata of machines are imported. Stop the old fleet first: its "
+                    "units continue to run.",
+                    n_new, f.n_metadata))
                 return EXIT_FAILED;
-        r = import_units(c, &f, &err);
+        r = import_units(c, &f, err);
         if (r < 0)
-                return client_fail(r, &err);
+                return r;
         printf("Imported %zu units and %zu metadata of machines\n", n_new, f.n_metadata);
         return EXIT_DONE;
 }

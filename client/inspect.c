@@ -1,13 +1,8 @@
 /* verify, plan, why: errors in unit files, the placement of their units, and the reason of a placement. None
  * of them changes the cluster. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "client/client.h"
 #include "client/files.h"
-#include "client/output.h"
-#include "client/verbs.h"
-#include "units/name.h"
 
 /* -- verify -- */
 
@@ -32,11 +27,9 @@ static bool verify_file(const char *argument, char **ret_name, Text *text) {
         return faults.n == 0;
 }
 
-int verb_verify(Client *c, char **args, size_t n) {
+int verb_verify(Client *c, char **args, size_t n, Error *err) {
         int status = EXIT_DONE;
 
-        if (n == 0)
-                return client_usage("expected at least one file");
         for (size_t i = 0; i < n; i++) {
                 _cleanup_free_ char *name = NULL;
                 _cleanup_text_ Text text = {};
@@ -49,8 +42,8 @@ int verb_verify(Client *c, char **args, size_t n) {
 
 /* -- plan -- */
 
-/* Write the request. Return an exit status; errors are printed. */
-static int plan_body(char **args, size_t n, Text *t) {
+/* Write the request. The result is that of a verb. */
+static int plan_body(char **args, size_t n, Text *t, Error *err) {
         _cleanup_free_ ApiUnit *units = NEW0(ApiUnit, n + 1);
         _cleanup_names_ Names texts = {}, names = {};
         int status = EXIT_DONE;
@@ -65,31 +58,27 @@ static int plan_body(char **args, size_t n, Text *t) {
                 }
                 if (names_add(&texts, text.chars ?: "", text.size) < 0 ||
                     names_add(&names, name, strlen(name)) < 0)
-                        return client_fail(-ENOMEM, NULL);
+                        return -ENOMEM;
         }
         for (size_t i = 0; units && i < names.n; i++) {
-                units[i] = API_UNIT_EMPTY;
-                units[i].name = names.items[i];
+                units[i] = client_change_of(names.items[i]);
                 units[i].text = texts.items[i];
         }
         if (units)
                 api_units_page_write(t, units, names.n, NULL);
-        return units && t->error >= 0 ? status : client_fail(-ENOMEM, NULL);
+        return units && t->error >= 0 ? status : -ENOMEM;
 }
 
 static int print_plan(const JsonValue *root) {
-        static const char *const headers[] = { "UNIT", "ACTION", "MACHINE", "REASON" };
-        _cleanup_table_ Table *t = table_new(headers, ELEMENTS(headers));
+        _cleanup_table_ Table *t = table_new("UNIT,ACTION,MACHINE,REASON");
         const JsonValue *all = json_value_member(root, "units");
 
         for (size_t i = 0; t && i < json_value_count(all); i++) {
                 const JsonValue *unit = json_value_item(all, i);
-                const char *cells[ELEMENTS(headers)] = { member_text(unit, "name"),
-                                                         member_text(unit, "action"),
-                                                         member_text(unit, "hostname"),
-                                                         member_text(unit, "reason") };
+                const char *cells[] = { member_text(unit, "name"), member_text(unit, "action"),
+                                        member_text(unit, "hostname"), member_text(unit, "reason") };
 
-                if (table_add_row(t, cells, ELEMENTS(cells)) < 0)
+                if (table_add_row(t, cells) < 0)
                         return -ENOMEM;
         }
         return t ? table_print(t, true) : -ENOMEM;
@@ -97,51 +86,41 @@ static int print_plan(const JsonValue *root) {
 
 /* Print an answer with --output=json, else parse it: *ret stays NULL if it was printed. Return an exit
  * status. */
-static int take_answer(Client *c, const Reply *reply, JsonValue **ret) {
-        Error err = {};
+static int take_answer(Client *c, const Reply *reply, JsonValue **ret, Error *err) {
         int r;
 
         *ret = NULL;
-        r = reply_check(reply, &err);
+        r = reply_check(reply, err);
         if (r < 0)
-                return client_fail(r, &err);
+                return r;
         if (streq(c->options.output, "json")) {
                 (void) output_line(reply->body.chars);
                 return EXIT_DONE;
         }
-        r = json_value_parse(reply->body.chars, reply->body.size, ret, &err);
-        return r < 0 ? client_fail(error_prefix(&err, r, "fleetd's answer"), &err) : EXIT_DONE;
+        r = json_value_parse(reply->body.chars, reply->body.size, ret, err);
+        return r < 0 ? error_prefix(err, r, "fleetd's answer") : EXIT_DONE;
 }
 
-int verb_plan(Client *c, char **args, size_t n) {
+int verb_plan(Client *c, char **args, size_t n, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text body = {};
-        Error err = {};
         int r;
 
-        if (n == 0)
-                return client_usage("expected at least one file");
-        r = plan_body(args, n, &body);
+        r = plan_body(args, n, &body, err);
         if (r != EXIT_DONE)
                 return r;
-        r = client_request(c, "POST", "/fleet/v1/plan", &body, &reply, &err);
+        r = client_request(c, "POST", "/fleet/v1/plan", &body, &reply, err);
         if (r < 0)
-                return client_fail(r, &err);
-        r = take_answer(c, &reply, &root);
+                return r;
+        r = take_answer(c, &reply, &root, err);
         if (r != EXIT_DONE || !root)
                 return r;
         r = print_plan(root);
-        return r < 0 ? client_fail(r, NULL) : EXIT_DONE;
+        return r;
 }
 
 /* -- why -- */
-
-static const char *machine_name(const JsonValue *machine) {
-        const char *name = member_text(machine, "hostname");
-
-        return *name ? name : member_text(machine, "id");
-}
 
 /* Print where the unit is, or its target state. */
 static void print_place(const JsonValue *root) {
@@ -153,7 +132,7 @@ static void print_place(const JsonValue *root) {
                 const JsonValue *m = json_value_item(machines, i);
 
                 if (streq(member_text(m, "id"), where))
-                        printf("%s is on %s: %s\n", name, machine_name(m), reason);
+                        printf("%s is on %s: %s\n", name, member_name(m, "hostname"), reason);
         }
         if (member_bool(root, "global"))
                 printf("%s is global with target state %s: it runs on all machines that it fits.\n", name,
@@ -174,8 +153,8 @@ static void print_machine(const JsonValue *root, const JsonValue *m, size_t widt
 
         if (fits && streq(reason, member_text(root, "reason")))
                 reason = "";
-        printf("  %-*s  %s%s%s", (int) width, machine_name(m), fits ? "yes" : "no", *reason ? ": " : "",
-               reason);
+        printf("  %-*s  %s%s%s", (int) width, member_name(m, "hostname"), fits ? "yes" : "no",
+               *reason ? ": " : "", reason);
         if (fits && !*reason && !*assignment) {
                 unsigned long long n = member_number(m, "units");
 
@@ -195,40 +174,35 @@ static void print_why(const JsonValue *root) {
         size_t n = json_value_count(machines), width = 0;
 
         for (size_t i = 0; i < n; i++)
-                width = MAX(width, strlen(machine_name(json_value_item(machines, i))));
+                width = MAX(width, strlen(member_name(json_value_item(machines, i), "hostname")));
         print_place(root);
         for (size_t i = 0; i < n; i++)
                 print_machine(root, json_value_item(machines, i), width);
 }
 
-int verb_why(Client *c, char **args, size_t n) {
+int verb_why(Client *c, char **args, size_t n, Error *err) {
         int status = EXIT_DONE;
 
-        if (n == 0)
-                return client_usage("expected at least one unit");
         for (size_t i = 0; i < n; i++) {
                 _cleanup_free_ char *name = unit_name_from_argument(args[i]);
                 _cleanup_json_ JsonValue *root = NULL;
                 _cleanup_reply_ Reply reply = {};
                 _cleanup_text_ Text path = {};
-                Error err = {};
                 int r;
 
                 if (!name)
-                        return client_fail(-ENOMEM, NULL);
+                        return -ENOMEM;
                 text_append(&path, "/fleet/v1/why/");
                 append_escaped(&path, name, false);
-                r = path.error < 0 ?
-                            path.error :
-                            connection_request(c->connection, "GET", path.chars, NULL, NULL, &reply, &err);
+                r = connection_request(c->connection, "GET", client_path(&path), NULL, NULL, &reply, err);
                 if (r < 0)
-                        return client_fail(r, &err);
+                        return r;
                 if (reply.status == 404) {
                         client_note_absent(c, name);
                         status = EXIT_ABSENT;
                         continue;
                 }
-                r = take_answer(c, &reply, &root);
+                r = take_answer(c, &reply, &root, err);
                 if (r != EXIT_DONE)
                         return r;
                 if (root)

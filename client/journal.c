@@ -3,15 +3,10 @@
  * The journal of one machine is printed as it arrives. Several journals are requested in a format with a time
  * (short-unix, or json), and their lines are sorted. Other formats have no time: they are printed machine by
  * machine. */
-#include <errno.h>
-#include <stdio.h>
 #include <time.h>
 
 #include "base/parse.h"
-#include "client/output.h"
 #include "client/unit_status.h"
-#include "client/verbs.h"
-#include "units/name.h"
 
 enum { TURN_MS = 100, LINES_HELD_MAX = 1000000 };
 
@@ -28,7 +23,7 @@ typedef struct Source {
         struct Merge *merge;
         Stream *stream;
         Text partial; /* the beginning of a line */
-        bool ended;
+        int status;   /* -1: the answer has not ended */
 } Source;
 
 typedef struct Merge {
@@ -108,39 +103,22 @@ static int entry_add(Merge *m, size_t source, const char *line, size_t size) {
 /* Split the output into lines: pieces of an answer end anywhere. */
 static int on_answer(void *userdata, const char *json, size_t json_size) {
         Source *s = userdata;
-        UnitStatusLine answer;
-        size_t at = 0;
+        _cleanup_json_ JsonValue *source = NULL;
+        const char *data = "";
         int r;
 
-        r = unit_status_line_read(json, json_size, &answer);
-        if (r < 0)
-                return r;
-        if (answer.data)
-                text_append(&s->partial, answer.data);
-        s->ended = s->ended || answer.ended;
-        unit_status_line_done(&answer);
-        if (s->partial.error < 0)
-                return -ENOMEM;
-        for (const char *newline;
-             s->partial.size > at && (newline = memchr(s->partial.chars + at, '\n', s->partial.size - at));) {
-                size_t size = newline + 1 - (s->partial.chars + at);
-
-                r = entry_add(s->merge, s - s->merge->sources, s->partial.chars + at, size);
-                if (r < 0)
-                        return r;
-                at += size;
+        r = unit_status_line_read(json, json_size, &source, &data, &s->status);
+        for (const char *at = data, *end; r >= 0 && *at; at = end) {
+                end = at + strcspn(at, "\n");
+                end += *end == '\n';
+                text_append_bytes(&s->partial, at, (size_t) (end - at));
+                r = s->partial.error;
+                if (r >= 0 && end[-1] == '\n') {
+                        r = entry_add(s->merge, s - s->merge->sources, s->partial.chars, s->partial.size);
+                        text_clear(&s->partial);
+                }
         }
-        if (at > 0) {
-                _cleanup_text_ Text rest = {};
-
-                text_append_bytes(&rest, s->partial.chars + at, s->partial.size - at);
-                if (rest.error < 0)
-                        return -ENOMEM;
-                text_done(&s->partial);
-                s->partial = rest;
-                rest = (Text) {};
-        }
-        return 0;
+        return r;
 }
 
 static int by_time(const void *a, const void *b) {
@@ -211,11 +189,10 @@ static int merge_open(Client *c, Merge *m, const char *name, const Listing *mach
                 Source *s = &m->sources[m->n_sources++];
                 int r;
 
-                *s = (Source) { .merge = m };
+                *s = (Source) { .merge = m, .status = -1 };
                 journal_path(c, name, machines->machines[i].id,
                              m->format == FORMAT_SHORT ? "short-unix" : c->options.journal_output, &path);
-                r = path.error < 0 ? path.error :
-                                     stream_new(c->connection, path.chars, on_answer, s, &s->stream, err);
+                r = stream_new(c->connection, "GET", client_path(&path), on_answer, s, &s->stream, err);
                 if (r < 0)
                         return r;
         }
@@ -237,17 +214,16 @@ static int merge_turn(Merge *m, const Listing *machines, Error *err) {
                         continue;
                 r = stream_wait(s->stream, any || n_open > 0 ? 0 : TURN_MS, &lost);
                 any = any || r > 0;
-                if (r == -ENOMEM || r == -E2BIG)
-                        return error_set(err, r,
-                                         r == -E2BIG ?
-                                                 "more than %d lines: limit them by --lines or --since" :
-                                                 "out of memory",
+                if (r == -ENOMEM)
+                        return r;
+                if (r == -E2BIG)
+                        return error_set(err, r, "more than %d lines: limit them by --lines or --since",
                                          LINES_HELD_MAX);
                 if (r >= 0) {
                         n_open++;
                         continue;
                 }
-                if (r != -ENODATA || !s->ended) {
+                if (r != -ENODATA || s->status < 0) {
                         entries_print(m, UINT64_MAX);
                         client_note("Failed to read the journal of %s: %s",
                                     machines->machines[i].hostname ?: machines->machines[i].id,
@@ -258,49 +234,46 @@ static int merge_turn(Merge *m, const Listing *machines, Error *err) {
         return (int) n_open;
 }
 
-static int journal_merged(Client *c, const char *name, const Listing *machines, Format format,
-                          bool *ret_any) {
+static int journal_merged(Client *c, const char *name, const Listing *machines, Format format, bool *ret_any,
+                          Error *err) {
         _cleanup_(merge_done) Merge m = { .format = format };
-        Error err = {};
         int r;
 
-        r = merge_open(c, &m, name, machines, &err);
-        while (r >= 0 && !output_has_failed() && (r = merge_turn(&m, machines, &err)) > 0)
+        r = merge_open(c, &m, name, machines, err);
+        while (r >= 0 && !output_has_failed() && (r = merge_turn(&m, machines, err)) > 0)
                 if (c->options.follow && m.any)
                         entries_print(&m, UINT64_MAX);
                 else if (c->options.follow && m.n > 0) {
                         /* All machines send past entries at once: sort them together once. */
-                        r = merge_turn(&m, machines, &err);
+                        r = merge_turn(&m, machines, err);
                         entries_print(&m, c->options.lines);
                 }
         if (r < 0)
-                return client_fail(r, &err);
+                return r;
         entries_print(&m, c->options.follow ? UINT64_MAX : c->options.lines);
         *ret_any = m.any;
         return EXIT_DONE;
 }
 
-static int journal_of(Client *c, const char *name, const char *machine) {
+static int journal_of(Client *c, const char *name, const char *machine, Error *err) {
         _cleanup_text_ Text path = {};
 
         journal_path(c, name, machine, c->options.journal_output, &path);
-        return unit_status_print(c, "GET", &path, name);
+        return unit_status_print(c, "GET", &path, name, err);
 }
 
 /* Print the journals of all machines: the unit may have run on any of them. */
-static int journal_everywhere(Client *c, const char *name, const ApiUnit *unit) {
+static int journal_everywhere(Client *c, const char *name, const ApiUnit *unit, Error *err) {
         _cleanup_listing_ Listing machines = {};
         Format format = format_of(c->options.journal_output);
         int r, status = EXIT_DONE;
         bool any = false;
-        Error err = {};
 
-        r = client_machines(c, &machines, &err);
+        r = client_machines(c, &machines, err);
         if (r < 0)
-                return client_fail_after(r, &err,
-                                         "Error retrieving list of active machines from fleet API: ");
+                return client_fail_after(r, err, "Error retrieving list of active machines from fleet API: ");
         if (format != FORMAT_OTHER && machines.n > 1) {
-                status = journal_merged(c, name, &machines, format, &any);
+                status = journal_merged(c, name, &machines, format, &any, err);
                 if (status == EXIT_DONE && !any && !unit->global && unit->current_state <= TARGET_INACTIVE) {
                         fprintf(stderr, "Unit %s does not appear to be running.\n", name);
                         return EXIT_FAILED;
@@ -308,14 +281,13 @@ static int journal_everywhere(Client *c, const char *name, const ApiUnit *unit) 
                 return status;
         }
         for (size_t i = 0; i < machines.n && status == EXIT_DONE; i++)
-                status = journal_of(c, name, machines.machines[i].id);
+                status = journal_of(c, name, machines.machines[i].id, err);
         return status;
 }
 
-int verb_journal(Client *c, char **args, size_t n) {
+int verb_journal(Client *c, char **args, size_t n, Error *err) {
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_free_ char *name = NULL, *machine = NULL;
-        Error err = {};
         int r;
 
         if (n != 1) {
@@ -323,15 +295,15 @@ int verb_journal(Client *c, char **args, size_t n) {
                 return EXIT_FAILED;
         }
         name = unit_name_from_argument(args[0]);
-        r = name ? client_unit(c, name, &unit, &err) : -ENOMEM;
+        r = name ? client_unit(c, name, &unit, err) : -ENOMEM;
         if (r < 0)
-                return client_fail_after(r, &err, "Error retrieving unit %s: ", name);
+                return client_fail_after(r, err, "Error retrieving unit %s: ", name);
         if (r == 0) {
                 client_note_absent(c, name);
                 return EXIT_FAILED;
         }
-        r = unit_status_machine(c, &machine);
+        r = unit_status_machine(c, &machine, err);
         if (r != EXIT_DONE)
                 return r;
-        return machine ? journal_of(c, name, machine) : journal_everywhere(c, name, &unit);
+        return machine ? journal_of(c, name, machine, err) : journal_everywhere(c, name, &unit, err);
 }

@@ -1,15 +1,9 @@
 /* kv get, set, mk, ls, watch, exec-watch: the keys of the cluster, with the output of etcdctl. */
-#include <errno.h>
-#include <signal.h>
-#include <stdio.h>
 
 #include "base/file.h"
 #include "client/client.h"
 #include "client/kv.h"
-#include "client/output.h"
 #include "client/subprocess.h"
-#include "client/suggest.h"
-#include "client/verbs.h"
 
 void kv_append_key(Text *t, const char *key) {
         text_append(t, key[0] == '/' ? "/v2/keys" : "/v2/keys/");
@@ -34,11 +28,7 @@ void kv_add_number(Text *form, const char *name, uint64_t value) {
 void kv_request_done(KvRequest *q) {
         text_done(&q->path);
         text_done(&q->form);
-}
-
-void kv_answer_done(KvAnswer *a) {
-        json_value_free(a->root);
-        *a = (KvAnswer) {};
+        json_value_free(q->root);
 }
 
 typedef struct EtcdError {
@@ -48,15 +38,15 @@ typedef struct EtcdError {
 
 /* Read {"errorCode":100,"message":"Key not found","cause":"/a","index":17}; -EBADMSG for any other object. */
 static int etcd_error_read(const JsonValue *root, EtcdError *ret) {
-        EtcdError e = { .message = "", .cause = "" };
+        static const JsonField fields[] = {
+                { "cause", JSON_FIELD_TEXT, offsetof(EtcdError, cause) },
+                { "errorCode", JSON_FIELD_U64, offsetof(EtcdError, code), .required = true },
+                { "index", JSON_FIELD_U64, offsetof(EtcdError, index) },
+                { "message", JSON_FIELD_TEXT, offsetof(EtcdError, message) },
+        };
 
-        if (json_read_u64(root, "errorCode", &e.code, NULL) < 0 || e.code == 0 ||
-            json_read_string(root, "message", &e.message, NULL) < 0 ||
-            json_read_string(root, "cause", &e.cause, NULL) < 0 ||
-            json_read_u64(root, "index", &e.index, NULL) < 0)
-                return -EBADMSG;
-        *ret = e;
-        return 0;
+        *ret = (EtcdError) { .message = "", .cause = "" };
+        return json_read_fields(root, JSON_FIELDS(fields), ret, NULL);
 }
 
 /* Print an error answer like etcdctl: "Error:  100: Key not found (/a) [17]". Return its exit status. */
@@ -84,35 +74,35 @@ static bool is_success(const Reply *reply) {
         return reply->status >= 200 && reply->status < 300;
 }
 
-static int kv_connect(Client *c, const KvRequest *q, Reply *ret, Error *err) {
-        if (q->path.error < 0 || q->form.error < 0)
-                return -ENOMEM;
-        return connection_request(c->connection, q->method, q->path.chars,
-                                  "application/x-www-form-urlencoded", q->form.chars, ret, err);
+static int kv_connect(Client *c, KvRequest *q, Reply *ret, Error *err) {
+        q->root = json_value_free(q->root);
+        q->node = NULL;
+        q->code = 0;
+        return connection_request(c->connection, q->method, client_path(&q->path), CONTENT_FORM, &q->form,
+                                  ret, err);
 }
 
-int kv_run(Client *c, const KvRequest *q, KvAnswer *ret) {
+int kv_run(Client *c, KvRequest *q, Error *err) {
         _cleanup_reply_ Reply reply = {};
-        Error err = {};
         int r;
 
-        r = kv_connect(c, q, &reply, &err);
+        r = kv_connect(c, q, &reply, err);
         if (r < 0)
-                return client_fail(r, &err);
+                return r;
         if (!is_success(&reply))
                 return fail_answer(&reply);
         if (streq(c->options.output, "json")) {
                 (void) output_text(reply.body.chars, reply.body.size);
                 return EXIT_DONE;
         }
-        r = json_value_parse(reply.body.chars, reply.body.size, &ret->root, &err);
+        r = json_value_parse(reply.body.chars, reply.body.size, &q->root, err);
         if (r < 0)
-                return client_fail(error_prefix(&err, r, "fleetd's answer"), &err);
-        ret->node = json_value_member(ret->root, "node");
+                return error_prefix(err, r, "fleetd's answer");
+        q->node = json_value_member(q->root, "node");
         return EXIT_DONE;
 }
 
-int kv_send(Client *c, const KvRequest *q, KvAnswer *ret, Error *err) {
+int kv_send(Client *c, KvRequest *q, Error *err) {
         _cleanup_reply_ Reply reply = {};
         EtcdError e;
         int r;
@@ -120,17 +110,17 @@ int kv_send(Client *c, const KvRequest *q, KvAnswer *ret, Error *err) {
         r = kv_connect(c, q, &reply, err);
         if (r < 0)
                 return r;
-        ret->index = reply.index;
-        r = json_value_parse(reply.body.chars ?: "", reply.body.size, &ret->root, NULL);
+        q->index = reply.index;
+        r = json_value_parse(reply.body.chars ?: "", reply.body.size, &q->root, NULL);
         if (is_success(&reply)) {
                 if (r < 0)
                         return error_set(err, r, "fleetd's answer is not JSON");
-                ret->node = json_value_member(ret->root, "node");
+                q->node = json_value_member(q->root, "node");
                 return 0;
         }
-        if (r < 0 || etcd_error_read(ret->root, &e) < 0)
+        if (r < 0 || etcd_error_read(q->root, &e) < 0)
                 return reply_check(&reply, err);
-        ret->code = e.code;
+        q->code = e.code;
         return error_set(err, reply.status == 503 ? -EBUSY : -EREMOTEIO, "%llu: %s (%s)",
                          (unsigned long long) e.code, e.message, e.cause);
 }
@@ -138,7 +128,7 @@ int kv_send(Client *c, const KvRequest *q, KvAnswer *ret, Error *err) {
 /* -- get, ls -- */
 
 /* Write the bytes to --file, or with a newline to stdout. A failed stdout is reported by output_finish(). */
-static int write_value(Client *c, const Reply *reply) {
+static int write_value(Client *c, const Reply *reply, Error *err) {
         const char *file = c->options.file;
         bool written;
         FILE *f;
@@ -155,38 +145,34 @@ static int write_value(Client *c, const Reply *reply) {
                 written = false;
         if (written)
                 return EXIT_DONE;
-        client_note("Failed to write %s: %s", file, strerror(errno));
-        return EXIT_FAILED;
+        return error_set(err, -EIO, "Failed to write %s: %s", file, strerror(errno));
 }
 
-static int kv_get(Client *c, char **args, size_t n) {
+static int kv_get(Client *c, char **args, size_t n, Error *err) {
         _cleanup_kv_request_ KvRequest request = { .method = "GET" };
-        _cleanup_kv_answer_ KvAnswer answer = {};
         _cleanup_reply_ Reply reply = {};
         int r;
 
         if (n != 1)
                 return client_usage("kv get: expected one key");
         if (c->options.file || !streq(c->options.output, "json")) {
-                Error err = {};
-
-                r = kv_value(c, args[0], &reply, &err);
+                r = kv_value(c, args[0], &reply, err);
                 if (r == 0)
-                        return write_value(c, &reply);
+                        return write_value(c, &reply, err);
                 if (r != -ENODATA)
-                        return client_fail(r, &err);
+                        return r;
         }
         kv_append_key(&request.path, args[0]);
         if (c->options.quorum)
                 text_append(&request.path, "?quorum=true");
-        r = kv_run(c, &request, &answer);
-        if (r != EXIT_DONE || !answer.node)
+        r = kv_run(c, &request, err);
+        if (r != EXIT_DONE || !request.node)
                 return r;
-        if (member_bool(answer.node, "dir")) {
+        if (member_bool(request.node, "dir")) {
                 fprintf(stderr, "%s: is a directory; fleetctl kv ls %s\n", args[0], args[0]);
                 return EXIT_FAILED;
         }
-        (void) output_line(member_text(answer.node, "value"));
+        (void) output_line(member_text(request.node, "value"));
         return EXIT_DONE;
 }
 
@@ -218,7 +204,7 @@ typedef struct ListedNames {
         bool any;
 } ListedNames;
 
-static bool is_hidden(const KvListed *node, size_t base) {
+bool kv_is_hidden(const KvListed *node, size_t base) {
         for (size_t i = base; i + 1 < node->key_size; i++)
                 if (node->key[i] == '/' && node->key[i + 1] == '_')
                         return true;
@@ -230,7 +216,7 @@ static int print_name(void *userdata, const KvListed *node) {
         int r;
 
         names->any = true;
-        if ((node->key_size == names->base_size && node->dir) || is_hidden(node, names->base_size))
+        if ((node->key_size == names->base_size && node->dir) || kv_is_hidden(node, names->base_size))
                 return 0;
         if (names->limit > 0 && names->n == names->limit)
                 return -ECANCELED;
@@ -240,42 +226,34 @@ static int print_name(void *userdata, const KvListed *node) {
         return r;
 }
 
-/* List page by page. Return 1, 0 if there is no such directory (the v2 API has the error message), or -1
- * after an error message. */
-static int ls_in_pages(Client *c, const char *key) {
+/* List page by page. Return 1, or 0 if there is no such directory: the v2 API has the error message. */
+static int ls_in_pages(Client *c, const char *key, Error *err) {
         _cleanup_text_ Text base = {};
         ListedNames names = { .limit = c->options.limit };
-        Error err = {};
         int r;
 
         kv_append_clean(&base, key, false);
-        if (base.error < 0) {
-                client_fail(base.error, NULL);
-                return -1;
-        }
+        if (base.error < 0)
+                return base.error;
         names.base_size = base.size;
         names.any = base.size == 0;
         r = kv_pages(c, key, c->options.recursive ? "values=false" : "values=false&recursive=false",
-                     print_name, &names, &err);
-        if (r < 0 && r != -ECANCELED && r != -EREMOTEIO) {
-                if (!output_has_failed())
-                        client_fail(r, &err);
-                return -1;
-        }
+                     print_name, &names, err);
+        if (r < 0 && r != -ECANCELED && r != -EREMOTEIO)
+                return r;
         return r == -ECANCELED || (r == 0 && names.any);
 }
 
-static int kv_ls(Client *c, char **args, size_t n) {
+static int kv_ls(Client *c, char **args, size_t n, Error *err) {
         _cleanup_kv_request_ KvRequest request = { .method = "GET" };
-        _cleanup_kv_answer_ KvAnswer answer = {};
         int r;
 
         if (n > 1)
                 return client_usage("kv ls: expected at most one key");
         if (!streq(c->options.output, "json")) {
-                r = ls_in_pages(c, n > 0 ? args[0] : "/");
+                r = ls_in_pages(c, n > 0 ? args[0] : "/", err);
                 if (r != 0)
-                        return r == 1 ? EXIT_DONE : EXIT_FAILED;
+                        return r < 0 ? r : EXIT_DONE;
         }
         kv_append_key(&request.path, n > 0 ? args[0] : "/");
         text_append(&request.path, "?sorted=true");
@@ -283,19 +261,17 @@ static int kv_ls(Client *c, char **args, size_t n) {
                 text_append(&request.path, "&recursive=true");
         if (c->options.quorum)
                 text_append(&request.path, "&quorum=true");
-        r = kv_run(c, &request, &answer);
-        if (r != EXIT_DONE || !answer.node)
+        r = kv_run(c, &request, err);
+        if (r != EXIT_DONE || !request.node)
                 return r;
-        r = member_bool(answer.node, "dir") ? print_names(answer.node, c->options.recursive, 0) :
-                                              output_line(member_text(answer.node, "key"));
-        return r < 0 && !output_has_failed() ? client_fail(r, NULL) : EXIT_DONE;
+        return member_bool(request.node, "dir") ? print_names(request.node, c->options.recursive, 0) :
+                                                  output_line(member_text(request.node, "key"));
 }
 
 /* -- set, mk -- */
 
-static int kv_set(Client *c, char **args, size_t n) {
+static int kv_set(Client *c, char **args, size_t n, Error *err) {
         _cleanup_kv_request_ KvRequest request = { .method = "PUT" };
-        _cleanup_kv_answer_ KvAnswer answer = {};
         _cleanup_free_ char *piped = NULL;
         const Options *o = &c->options;
         const char *file = o->file ?: "-", *value = args[n - 1];
@@ -309,11 +285,9 @@ static int kv_set(Client *c, char **args, size_t n) {
                 return client_usage("kv set: expected a value or --file, not both");
         if (n == 1) {
                 r = kv_read_file(file, KV_VALUE_READ_MAX, &piped, &size);
-                if (r < 0) {
-                        client_note("Failed to read the value from %s: %s", streq(file, "-") ? "stdin" : file,
-                                    strerror(-r));
-                        return EXIT_FAILED;
-                }
+                if (r < 0)
+                        return error_set(err, r, "Failed to read the value from %s: %s",
+                                         streq(file, "-") ? "stdin" : file, strerror(-r));
                 value = piped;
         } else
                 size = strlen(value);
@@ -327,17 +301,16 @@ static int kv_set(Client *c, char **args, size_t n) {
                 kv_add_field(&request.form, "prevValue", o->swap_with_value);
         if (o->swap_with_index > 0)
                 kv_add_number(&request.form, "prevIndex", o->swap_with_index);
-        r = kv_run(c, &request, &answer);
+        r = kv_run(c, &request, err);
         if (r == EXIT_DONE && !json && text_is_plain(value, size))
                 (void) output_line(value);
         return r;
 }
 
 /* Create a key that does not exist; with --in-order below KEY, with a new name that is printed. */
-static int kv_mk(Client *c, char **args, size_t n) {
+static int kv_mk(Client *c, char **args, size_t n, Error *err) {
         const Options *o = &c->options;
         _cleanup_kv_request_ KvRequest request = { .method = o->in_order ? "POST" : "PUT" };
-        _cleanup_kv_answer_ KvAnswer answer = {};
         int r;
 
         if (n < 1 || n > 2 || (o->dir && n > 1))
@@ -351,9 +324,9 @@ static int kv_mk(Client *c, char **args, size_t n) {
                 kv_add_number(&request.form, "ttl", o->ttl);
         if (!o->in_order)
                 kv_add_field(&request.form, "prevExist", "false");
-        r = kv_run(c, &request, &answer);
-        if (r == EXIT_DONE && answer.node && (o->in_order || !o->dir))
-                (void) output_line(member_text(answer.node, o->in_order ? "key" : "value"));
+        r = kv_run(c, &request, err);
+        if (r == EXIT_DONE && request.node && (o->in_order || !o->dir))
+                (void) output_line(member_text(request.node, o->in_order ? "key" : "value"));
         return r;
 }
 
@@ -428,14 +401,16 @@ static int on_change(void *userdata, const char *line, size_t size) {
 /* Return whether the answer is error 401 of etcd: later changes are no longer in the event window. */
 static bool is_outside_window(const Reply *reply, uint64_t *ret_index) {
         _cleanup_json_ JsonValue *root = NULL;
-        uint64_t code = 0;
+        EtcdError e = {};
 
-        return reply->body.chars && json_value_parse(reply->body.chars, reply->body.size, &root, NULL) >= 0 &&
-               json_read_u64(root, "errorCode", &code, NULL) >= 0 && code == 401 &&
-               json_read_u64(root, "index", ret_index, NULL) >= 0;
+        if (!reply->body.chars || json_value_parse(reply->body.chars, reply->body.size, &root, NULL) < 0 ||
+            etcd_error_read(root, &e) < 0)
+                return false;
+        *ret_index = e.index;
+        return e.code == 401;
 }
 
-static int follow(Client *c, const char *key, char **command) {
+static int follow(Client *c, const char *key, char **command, Error *err) {
         Watch watch = { .json = streq(c->options.output, "json"),
                         .index = c->options.after_index,
                         .command = command };
@@ -444,7 +419,6 @@ static int follow(Client *c, const char *key, char **command) {
                 _cleanup_reply_ Reply reply = {};
                 _cleanup_text_ Text path = {};
                 uint64_t now = 0;
-                Error err = {};
                 int r;
 
                 watch.changed = false;
@@ -455,7 +429,7 @@ static int follow(Client *c, const char *key, char **command) {
                 if (watch.index > 0)
                         text_printf(&path, "&waitIndex=%llu", (unsigned long long) watch.index + 1);
                 r = connection_follow(c->connection, "GET", client_path(&path), on_change, &watch, &reply,
-                                      &err);
+                                      err);
                 if (r == -EREMOTEIO && is_outside_window(&reply, &now)) {
                         client_note(
                                 "changes before index %llu are no longer in the event window; some of them "
@@ -465,81 +439,61 @@ static int follow(Client *c, const char *key, char **command) {
                 } else if (r == -EREMOTEIO)
                         return fail_answer(&reply);
                 else if (r < 0)
-                        return output_has_failed() ? EXIT_FAILED : client_fail(r, &err);
+                        return r;
                 else if (watch.index == 0)
                         watch.index = reply.index; /* ended without a change: continue from its start */
         } while (command || c->options.forever || !watch.changed);
         return EXIT_DONE;
 }
 
-static int kv_watch(Client *c, char **args, size_t n) {
+static int kv_watch(Client *c, char **args, size_t n, Error *err) {
         if (c->options.all)
-                return n <= 1 ? kv_watch_all(c, n > 0 ? args[0] : "/") :
+                return n <= 1 ? kv_watch_all(c, n > 0 ? args[0] : "/", err) :
                                 client_usage("kv watch --all: expected at most one key");
-        return n == 1 ? follow(c, args[0], NULL) :
+        return n == 1 ? follow(c, args[0], NULL, err) :
                         client_usage("kv watch: expected one key; kv watch --all watches all keys");
 }
 
-int kv_exec_watch(Client *c, char **args, size_t n) {
-        return n >= 2 ? follow(c, args[0], args + 1) :
+static int kv_exec_watch(Client *c, char **args, size_t n, Error *err) {
+        return n >= 2 ? follow(c, args[0], args + 1, err) :
                         client_usage("kv exec-watch: expected a key and a command: fleetctl kv exec-watch "
                                      "/config -- "
                                      "systemctl reload web");
 }
 
-static const KvVerb verbs[] = {
-        { "get", "KEY", "Print the value of a key", kv_get },
-        { "set", "KEY [VALUE]", "Set a key; without a value, read stdin", kv_set },
-        { "mk", "KEY [VALUE]", "Create a key or directory that does not exist", kv_mk },
-        { "ls", "[KEY]", "List the keys in a directory", kv_ls },
-        { "rm", "KEY", "Remove a key", kv_rm },
-        { "watch", "KEY", "Wait for a change of a key and print it", kv_watch },
-        { "exec-watch", "KEY -- CMD...", "Run a command for each change", kv_exec_watch },
-        { "lock", "NAME -- CMD...", "Run a command at most once at a time in the cluster", kv_lock },
-        { "txn", "[FILE]", "Check and write many keys in one transaction", kv_txn },
-        { "export", "[KEY [DIR]]", "Print all keys below a key as JSON, or write them to files", kv_export },
-        { "import", "KEY [FILE|DIR]", "Set keys from JSON, or from files", kv_import },
+const Verb kv_verbs[] = {
+        { "get", FLAGS_KV, "KEY", "Print the value of a key", NULL, kv_get },
+        { "set", FLAGS_KV, "KEY [VALUE]", "Set a key; without a value, read stdin", NULL, kv_set },
+        { "mk", FLAGS_KV, "KEY [VALUE]", "Create a key or directory that does not exist", NULL, kv_mk },
+        { "ls", FLAGS_KV, "[KEY]", "List the keys in a directory", NULL, kv_ls },
+        { "rm", FLAGS_KV, "KEY", "Remove a key", NULL, kv_rm },
+        { "watch", FLAGS_KV, "KEY", "Wait for a change of a key and print it", NULL, kv_watch },
+        { "exec-watch", FLAGS_KV, "KEY -- CMD...", "Run a command for each change", NULL, kv_exec_watch },
+        { "lock", FLAGS_KV, "NAME -- CMD...", "Run a command at most once at a time in the cluster", NULL,
+          kv_lock },
+        { "txn", FLAGS_KV, "[FILE]", "Check and write many keys in one transaction", NULL, kv_txn },
+        { "export", FLAGS_KV, "[KEY [DIR]]", "Print all keys below a key as JSON, or write them to files",
+          NULL, kv_export },
+        { "import", FLAGS_KV, "KEY [FILE|DIR]", "Set keys from JSON, or from files", NULL, kv_import },
+        {},
 };
 
-const KvVerb *kv_verbs(size_t *ret_n) {
-        *ret_n = ELEMENTS(verbs);
-        return verbs;
-}
-
-/* Return the verb of that name, or the only one that begins with it. */
-static const KvVerb *find_verb(const char *name) {
-        const KvVerb *found = NULL;
-        size_t n = 0;
-
-        for (size_t i = 0; i < ELEMENTS(verbs); i++) {
-                if (streq(verbs[i].name, name))
-                        return &verbs[i];
-                if (*name && starts_with(verbs[i].name, name)) {
-                        found = &verbs[i];
-                        n++;
-                }
-        }
-        return n == 1 ? found : NULL;
-}
-
-int verb_kv(Client *c, char **args, size_t n) {
-        Suggestion suggestion = {};
-        const KvVerb *verb;
+int verb_kv(Client *c, char **args, size_t n, Error *err) {
+        const char *nearest;
+        const Verb *verb;
 
         if (n == 0)
                 return client_usage(
                         "kv: expected get, set, mk, ls, rm, watch, exec-watch, lock, txn, export or "
                         "import (fleetctl help kv)");
-        verb = find_verb(args[0]);
+        verb = verb_find(kv_verbs, args[0]);
         if (verb)
-                return verb->run(c, args + 1, n - 1);
+                return verb->run(c, args + 1, n - 1, err);
 
         fprintf(stderr, "Error: unknown command \"%s\" for \"fleetctl kv\"\n", args[0]);
-        suggestion.typed = args[0];
-        for (size_t i = 0; i < ELEMENTS(verbs) && client_is_interactive(); i++)
-                suggest_consider(&suggestion, verbs[i].name);
-        if (suggestion.nearest)
-                fprintf(stderr, "fleetctl: did you mean kv %s?\n", suggestion.nearest);
+        nearest = client_is_interactive() ? verb_nearest(kv_verbs, args[0]) : NULL;
+        if (nearest)
+                fprintf(stderr, "fleetctl: did you mean kv %s?\n", nearest);
         fputs("Run 'fleetctl help kv' for usage.\n", stderr);
         return EXIT_USAGE;
 }

@@ -2,14 +2,6 @@
 #pragma once
 
 #include "client/client.h"
-#include "units/json.h"
-
-typedef struct KvVerb {
-        const char *name, *arguments, *summary;
-        int (*run)(Client *c, char **args, size_t n);
-} KvVerb;
-
-const KvVerb *kv_verbs(size_t *ret_n);
 
 enum {
         KV_LEVELS_MAX = 200,             /* of directories */
@@ -22,19 +14,16 @@ typedef struct KvRequest {
         const char *method;
         Text path;
         Text form; /* empty: no body */
-} KvRequest;
 
-typedef struct KvAnswer {
+        /* The answer to the last kv_send() or kv_run(): */
         JsonValue *root;       /* owned */
         const JsonValue *node; /* borrows from 'root'; NULL: printed */
         uint64_t index;        /* of the store */
         uint64_t code;         /* of etcd, for an error answer; 0: none */
-} KvAnswer;
+} KvRequest;
 
 void kv_request_done(KvRequest *q);
-void kv_answer_done(KvAnswer *a);
 #define _cleanup_kv_request_ _cleanup_(kv_request_done)
-#define _cleanup_kv_answer_  _cleanup_(kv_answer_done)
 
 /* Append the path of a key, or a field of the form. */
 void kv_append_key(Text *t, const char *key);
@@ -42,15 +31,12 @@ void kv_add_field(Text *form, const char *name, const char *value);
 void kv_add_bytes(Text *form, const char *name, const void *bytes, size_t size);
 void kv_add_number(Text *form, const char *name, uint64_t value);
 
-/* Send a request. An error answer is -EREMOTEIO (-EBUSY for status 503) with etcd's code in ret->code and its
+/* Send a request. An error answer is -EREMOTEIO (-EBUSY for status 503) with etcd's code in q->code and its
  * message in 'err'. Other errors: no answer. */
-int kv_send(Client *c, const KvRequest *q, KvAnswer *ret, Error *err);
+int kv_send(Client *c, KvRequest *q, Error *err);
 
-/* Send a request for a verb. Return an exit status; errors are printed. With --output=json print the answer.
- */
-int kv_run(Client *c, const KvRequest *q, KvAnswer *ret);
-
-int kv_exec_watch(Client *c, char **args, size_t n);
+/* Send a request for a verb, with the result of a verb. With --output=json print the answer. */
+int kv_run(Client *c, KvRequest *q, Error *err);
 
 /* -- kv_v1.c: the fleet API -- */
 
@@ -71,16 +57,15 @@ typedef struct KvListed {
         bool dir;
 } KvListed;
 
+bool kv_is_hidden(const KvListed *node, size_t base_size); /* by a part of its key after 'base_size' bytes */
+
 /* Call 'each' for 'prefix' and all keys below, also hidden ones, page by page. 'parameters' are those of
  * /fleet/v1/kv/list. A negative result of 'each' ends the loop and is returned. */
 int kv_pages(Client *c, const char *prefix, const char *parameters,
              int (*each)(void *userdata, const KvListed *node), void *userdata, Error *err);
-int kv_watch_all(Client *c, const char *key);
-int kv_txn(Client *c, char **args, size_t n);
+int kv_watch_all(Client *c, const char *key, Error *err);
 
-/* -- kv_files.c, kv_lock.c, kv_rm.c -- */
-
-int kv_export(Client *c, char **args, size_t n);
-int kv_import(Client *c, char **args, size_t n);
-int kv_lock(Client *c, char **args, size_t n);
-int kv_rm(Client *c, char **args, size_t n);
+VerbRun kv_txn;               /* kv_v1.c */
+VerbRun kv_export, kv_import; /* kv_files.c */
+VerbRun kv_lock;              /* kv_lock.c */
+VerbRun kv_rm;                /* kv_rm.c */

@@ -5,17 +5,13 @@
  * Bytes that are no text: a value is {"value64": BASE64}; a path is "base64:" and base64 with the URL
  * alphabet, which has no slash. So is a path that begins with "base64:". */
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/base64.h"
 #include "base/file.h"
 #include "client/client.h"
 #include "client/kv.h"
-#include "client/output.h"
 
 enum { CODE_EXISTS = 105 };
 
@@ -76,16 +72,15 @@ static int write_file(Exporting *ex, const char *path, size_t size, const KvList
                 return error_set(&ex->err, -EINVAL,
                                  "key %s contains a NUL, which a file name cannot: export it as JSON", copy);
         while ((slash = strchr(name, '/')) || !file) {
-                int inner;
+                int inner = -1;
 
                 if (slash)
                         *slash = 0;
-                if (mkdirat(fd, name, 0777) < 0 && errno != EEXIST)
-                        return error_set(&ex->err, -errno, "Failed to create a folder for %.*s: %s",
-                                         (int) size, path, strerror(errno));
-                if (!slash)
-                        return 0;
-                inner = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                if (mkdirat(fd, name, 0777) == 0 || errno == EEXIST) {
+                        if (!slash)
+                                return 0;
+                        inner = openat(fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                }
                 if (inner < 0)
                         return error_set(&ex->err, -errno, "Failed to create a folder for %.*s: %s",
                                          (int) size, path, strerror(errno));
@@ -142,9 +137,8 @@ static int export_node(void *userdata, const KvListed *node) {
                                  (int) MIN(node->key_size, (size_t) 200), node->key,
                                  ex->base_size > 0 ? ex->base : "/");
         size = node->key_size - ex->base_size - 1;
-        for (size_t i = ex->base_size; i + 1 < node->key_size; i++)
-                if (node->key[i] == '/' && node->key[i + 1] == '_')
-                        return 0;
+        if (kv_is_hidden(node, ex->base_size))
+                return 0;
         if (ex->empty && is_below(path, size, ex->empty, ex->empty_size))
                 free(TAKE_PTR(ex->empty));
         r = flush_empty(ex);
@@ -172,7 +166,7 @@ static int export_all(Client *c, const char *key, Exporting *ex) {
         return ex->json.error;
 }
 
-int kv_export(Client *c, char **args, size_t n) {
+int kv_export(Client *c, char **args, size_t n, Error *err) {
         const char *key = n > 0 ? args[0] : "/";
         Exporting ex = { .dir_fd = -1 };
         _cleanup_text_ Text base = {};
@@ -221,7 +215,6 @@ typedef struct Importing {
 /* Set a key, or with 'value' NULL create a directory unless it exists. */
 static int import_key(Importing *im, const char *path, size_t path_size, const void *value, size_t size) {
         _cleanup_kv_request_ KvRequest request = { .method = "PUT" };
-        _cleanup_kv_answer_ KvAnswer answer = {};
         int r;
 
         text_append(&request.path, "/v2/keys");
@@ -235,8 +228,8 @@ static int import_key(Importing *im, const char *path, size_t path_size, const v
                 kv_add_field(&request.form, "prevExist", "false");
         }
         kv_add_field(&request.form, "noValueOnSuccess", "true");
-        r = kv_send(im->client, &request, &answer, &im->err);
-        if (r == -EREMOTEIO && !value && answer.code == CODE_EXISTS)
+        r = kv_send(im->client, &request, &im->err);
+        if (r == -EREMOTEIO && !value && request.code == CODE_EXISTS)
                 return 0;
         im->n += r == 0;
         return r < 0 ? error_prefix(&im->err, r, "%s/%.*s", im->base, (int) path_size, path) : 0;
@@ -268,10 +261,17 @@ static int put_member(void *userdata, const char *name, const JsonValue *v) {
         return import_key(im, path ?: name, path_size, dir ? NULL : text ?: bytes, size);
 }
 
-static int import_json(Importing *im, const char *text, size_t size) {
+/* 'file' NULL: stdin. */
+static int import_json(Importing *im, const char *file) {
         _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_free_ char *text = NULL;
+        size_t size;
         int r;
 
+        r = file ? read_file_at(AT_FDCWD, file, JSON_SIZE_MAX, &text, &size) :
+                   kv_read_stdin(JSON_SIZE_MAX, &text, &size);
+        if (r < 0)
+                return error_set(&im->err, r, "Failed to read %s: %s", file ?: "stdin", strerror(-r));
         r = json_value_parse_large(text, size, &root, &im->err);
         if (r < 0)
                 return r;
@@ -330,34 +330,18 @@ static int import_folder(Importing *im, int dir_fd, const char *path, unsigned l
         return r;
 }
 
-static int import_stdin(Importing *im) {
-        _cleanup_free_ char *text = NULL;
-        size_t size;
-        int r = kv_read_stdin(JSON_SIZE_MAX, &text, &size);
-
-        return r < 0 ? error_set(&im->err, r, "Failed to read stdin: %s", strerror(-r)) :
-                       import_json(im, text, size);
-}
-
-int kv_import(Client *c, char **args, size_t n) {
+int kv_import(Client *c, char **args, size_t n, Error *err) {
         Importing im = { .client = c };
         _cleanup_close_ int fd = -1;
-        _cleanup_free_ char *text = NULL;
-        size_t size;
         int r;
 
         if (n < 1 || n > 2)
                 return client_usage("kv import: expected a key, and a file or folder; without one, JSON is "
                                     "read from stdin");
         im.base = args[0];
-        if (n == 1)
-                r = import_stdin(&im);
-        else if ((fd = open(args[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0)
-                r = import_folder(&im, fd, "", 0);
-        else if ((r = read_file_at(AT_FDCWD, args[1], JSON_SIZE_MAX, &text, &size)) < 0)
-                r = error_set(&im.err, r, "Failed to read %s: %s", args[1], strerror(-r));
-        else
-                r = import_json(&im, text, size);
+        if (n == 2)
+                fd = open(args[1], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        r = fd >= 0 ? import_folder(&im, fd, "", 0) : import_json(&im, n == 2 ? args[1] : NULL);
         if (r < 0) {
                 if (im.n > 0)
                         fprintf(stderr, "fleetctl: %zu keys were set before this error:\n", im.n);

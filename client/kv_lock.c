@@ -7,12 +7,8 @@
  * The key expires one TTL after the last successful refresh was sent; then the next client may start. By then
  * the command and its descendants have ended: they get SIGTERM one sixth of the TTL before the expiry, and
  * SIGKILL at the expiry. All requests end before the SIGTERM. */
-#include <errno.h>
 #include <limits.h>
-#include <signal.h>
-#include <stdio.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "client/client.h"
 #include "client/kv.h"
@@ -66,7 +62,6 @@ static uint64_t lock_due_ms(const Lock *lock) {
 /* Refresh the key. Return false if the lock, or the place in the queue, is lost. */
 static bool lock_refresh(Lock *lock) {
         _cleanup_kv_request_ KvRequest request = { .method = "PUT" };
-        _cleanup_kv_answer_ KvAnswer answer = {};
         Error err = {};
         int r;
 
@@ -83,11 +78,11 @@ static bool lock_refresh(Lock *lock) {
         kv_add_field(&request.form, "prevExist", "true");
         kv_add_number(&request.form, "ttl", lock->ttl);
         connection_limit(lock->client->connection, lock_stop_ms(lock) - lock->asked_ms);
-        r = kv_send(lock->client, &request, &answer, &err);
+        r = kv_send(lock->client, &request, &err);
         connection_limit(lock->client->connection, 0);
         if (r == 0)
                 lock->refreshed_ms = lock->asked_ms;
-        else if ((r == -EREMOTEIO && answer.code == CODE_NOT_FOUND) || now_ms() >= lock_stop_ms(lock)) {
+        else if ((r == -EREMOTEIO && request.code == CODE_NOT_FOUND) || now_ms() >= lock_stop_ms(lock)) {
                 client_note("lock lost: %s", error_text(&err, r));
                 lock->lost = true;
         }
@@ -128,7 +123,6 @@ static bool lock_interrupted(Lock *lock, uint64_t wait_ms) {
 
 static int lock_queue(Lock *lock) {
         _cleanup_kv_request_ KvRequest request = { .method = "POST" };
-        _cleanup_kv_answer_ KvAnswer answer = {};
         char host[HOST_NAME_MAX] = "", holder[HOST_NAME_MAX + 32];
         Error err = {};
         int r;
@@ -139,7 +133,7 @@ static int lock_queue(Lock *lock) {
         kv_add_field(&request.form, "value", holder);
         kv_add_number(&request.form, "ttl", lock->ttl);
         lock->refreshed_ms = lock->asked_ms = now_ms();
-        r = kv_send(lock->client, &request, &answer, &err);
+        r = kv_send(lock->client, &request, &err);
         if (r < 0) {
                 (void) client_fail_after(r, &err, "Error:  ");
                 if (r == -EINTR || r == -ETIMEDOUT || r == -ECONNRESET)
@@ -147,7 +141,7 @@ static int lock_queue(Lock *lock) {
                                     (unsigned long long) lock->ttl);
                 return EXIT_FAILED;
         }
-        text_append(&lock->key, member_text(answer.node, "key"));
+        text_append(&lock->key, member_text(request.node, "key"));
         if (lock->key.error < 0)
                 return client_fail(lock->key.error, NULL);
         if (lock->key.size == 0)
@@ -159,7 +153,6 @@ static int lock_queue(Lock *lock) {
  * *ret_index. */
 static int lock_read_queue(Lock *lock, Text *before, uint64_t *ret_index, Error *err) {
         _cleanup_kv_request_ KvRequest request = { .method = "GET" };
-        _cleanup_kv_answer_ KvAnswer answer = {};
         const JsonValue *nodes;
         bool seen = false;
         int r;
@@ -167,11 +160,11 @@ static int lock_read_queue(Lock *lock, Text *before, uint64_t *ret_index, Error 
         text_clear(before);
         kv_append_key(&request.path, lock->directory.chars);
         text_append(&request.path, "?sorted=true&quorum=true");
-        r = kv_send(lock->client, &request, &answer, err);
-        *ret_index = answer.index;
+        r = kv_send(lock->client, &request, err);
+        *ret_index = request.index;
         if (r < 0)
                 return r;
-        nodes = json_value_member(answer.node, "nodes");
+        nodes = json_value_member(request.node, "nodes");
         for (size_t i = 0; i < json_value_count(nodes) && !seen; i++) {
                 const char *key = member_text(json_value_item(nodes, i), "key");
 
@@ -204,9 +197,7 @@ static bool lock_wait(Lock *lock, const char *before, uint64_t index) {
 
         kv_append_key(&path, before);
         text_printf(&path, "?wait=true&waitIndex=%llu", (unsigned long long) index + 1);
-        r = path.error < 0 ?
-                    path.error :
-                    stream_new(lock->client->connection, path.chars, on_gone, &changed, &stream, &err);
+        r = stream_new(lock->client->connection, "GET", client_path(&path), on_gone, &changed, &stream, &err);
         while (r >= 0 && !changed) {
                 r = stream_wait(stream, REFRESH_MS, &err);
                 if (lock_interrupted(lock, 0) || !lock_refresh_if_due(lock))
@@ -239,18 +230,17 @@ static int lock_acquire(Lock *lock) {
 
 static void lock_release(Lock *lock) {
         _cleanup_kv_request_ KvRequest request = { .method = "DELETE" };
-        _cleanup_kv_answer_ KvAnswer answer = {};
         Error err = {};
         int r;
 
         kv_append_key(&request.path, lock->key.chars);
-        r = kv_send(lock->client, &request, &answer, &err);
-        if (r < 0 && answer.code != CODE_NOT_FOUND)
+        r = kv_send(lock->client, &request, &err);
+        if (r < 0 && request.code != CODE_NOT_FOUND)
                 client_note("Failed to release the lock, it expires in %llu s: %s",
                             (unsigned long long) lock->ttl, error_text(&err, r));
 }
 
-int kv_lock(Client *c, char **args, size_t n) {
+int kv_lock(Client *c, char **args, size_t n, Error *err) {
         Lock lock = { .client = c, .ttl = c->options.ttl_given ? c->options.ttl : TTL_S };
         sigset_t mask;
         int status;
@@ -265,7 +255,7 @@ int kv_lock(Client *c, char **args, size_t n) {
         (void) sigprocmask(SIG_BLOCK, &lock.signals, &mask);
         connection_interrupt(c->connection, &lock.signals);
         text_printf(&lock.directory, "%s%s", args[0][0] == '/' ? "" : "/_lock/", args[0]);
-        status = lock.directory.error < 0 ? client_fail(-ENOMEM, NULL) : lock_queue(&lock);
+        status = lock.directory.error < 0 ? -ENOMEM : lock_queue(&lock);
         if (status == EXIT_DONE) {
                 status = lock_acquire(&lock);
                 if (status == EXIT_DONE)

@@ -2,10 +2,6 @@
  * the leaves of the first page in one transaction, again and again, until the rest fits into one request. A
  * part removes only empty directories, so that keys created meanwhile stay until the last request, which is
  * the requested one. */
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #include "client/client.h"
 #include "client/kv.h"
@@ -28,7 +24,7 @@ typedef struct Part {
                 size_t size;
                 bool dir;
         } nodes[PART_MAX];
-        size_t n, max;
+        size_t n;
         bool more;
 } Part;
 
@@ -42,7 +38,7 @@ static int part_add(void *userdata, const KvListed *node) {
         Part *part = userdata;
         char *key;
 
-        if (part->n == part->max) {
+        if (part->n == PART_MAX) {
                 part->more = true;
                 return -ECANCELED;
         }
@@ -95,12 +91,9 @@ static int remove_part(Client *c, const Part *part, size_t *max, Error *err) {
         size_t n = write_leaves(part, *max, &body);
         int r;
 
-        if (body.error < 0)
-                return body.error;
         if (n == 0)
                 return 0;
-        r = connection_request(c->connection, "POST", "/fleet/v1/kv/txn", "application/json", body.chars,
-                               &reply, err);
+        r = connection_request(c->connection, "POST", "/fleet/v1/kv/txn", CONTENT_JSON, &body, &reply, err);
         if (r < 0)
                 return r;
         switch (reply.status) {
@@ -124,7 +117,7 @@ static int remove_part(Client *c, const Part *part, size_t *max, Error *err) {
 
 /* Remove leaves until the rest fits into one list; the request of the caller removes the rest. */
 static int remove_leaves(Client *c, const char *key, Error *err) {
-        Part part = { .max = PART_MAX };
+        Part part = {};
         size_t max = PART_MAX, in_vain = 0;
         bool busy;
         int r = 0;
@@ -149,17 +142,14 @@ static int remove_leaves(Client *c, const char *key, Error *err) {
 }
 
 /* Remove a directory. Retry while the server is busy: such a request had no effect. */
-static int remove_below(Client *c, const char *key, const KvRequest *request, uint64_t *ret_code,
-                        Error *err) {
+static int remove_below(Client *c, const char *key, KvRequest *request, Error *err) {
         bool in_parts = false;
         int r;
 
         for (unsigned in_vain = 0; in_vain < ATTEMPTS_MAX; in_vain++) {
-                _cleanup_kv_answer_ KvAnswer answer = {};
 
-                r = kv_send(c, request, &answer, err);
-                *ret_code = answer.code;
-                if (r == -EREMOTEIO && answer.code == CODE_TOO_MANY) {
+                r = kv_send(c, request, err);
+                if (r == -EREMOTEIO && request->code == CODE_TOO_MANY) {
                         if (in_parts)
                                 (void) usleep(PAUSE_US);
                         in_parts = true;
@@ -176,13 +166,10 @@ static int remove_below(Client *c, const char *key, const KvRequest *request, ui
                          in_parts ? message_incomplete : "the server is busy; nothing was removed");
 }
 
-int kv_rm(Client *c, char **args, size_t n) {
+int kv_rm(Client *c, char **args, size_t n, Error *err) {
         _cleanup_kv_request_ KvRequest request = { .method = "DELETE" };
-        _cleanup_kv_answer_ KvAnswer answer = {};
         _cleanup_text_ Text query = {};
         const Options *o = &c->options;
-        uint64_t code = 0;
-        Error err = {};
         int r;
 
         if (n != 1)
@@ -199,14 +186,14 @@ int kv_rm(Client *c, char **args, size_t n) {
         if (query.size > 0)
                 text_printf(&request.path, "?%s", query.chars);
         if (query.error < 0)
-                return client_fail(query.error, NULL);
+                return query.error;
         if (o->recursive && !o->with_value && o->with_index == 0 && !streq(o->output, "json")) {
-                r = remove_below(c, args[0], &request, &code, &err);
+                r = remove_below(c, args[0], &request, err);
                 if (r >= 0)
                         return EXIT_DONE;
-                if (r != -EREMOTEIO || code >= 200)
-                        return client_fail(r, &err);
+                if (r != -EREMOTEIO || request.code >= 200)
+                        return r;
                 /* The first request had no effect; the second one prints the error of etcdctl. */
         }
-        return kv_run(c, &request, &answer);
+        return kv_run(c, &request, err);
 }

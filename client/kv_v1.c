@@ -1,15 +1,11 @@
 /* Requests that the v2 API of etcd does not have: binary values, pages, transactions, the stream of all
  * changes (fleet-api(7)). */
-#include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
-#include <unistd.h>
 
 #include "base/base64.h"
 #include "base/file.h"
 #include "client/client.h"
 #include "client/kv.h"
-#include "client/output.h"
 
 enum { TXN_SIZE_MAX = 2 * 1024 * 1024 };
 
@@ -44,9 +40,7 @@ int kv_value(Client *c, const char *key, Reply *ret, Error *err) {
         kv_append_clean(&path, key, true);
         if (c->options.quorum)
                 text_append(&path, "?quorum=true");
-        if (path.error < 0)
-                return path.error;
-        r = connection_request(c->connection, "GET", path.chars, NULL, NULL, ret, err);
+        r = connection_request(c->connection, "GET", client_path(&path), NULL, NULL, ret, err);
         if (r < 0)
                 return r;
         return ret->status == 200 ? 0 : -ENODATA;
@@ -64,6 +58,13 @@ void kv_append_clean(Text *t, const char *key, bool escaped) {
                 else
                         text_append_bytes(t, key, n);
         }
+}
+
+static void append_prefix(Text *path, const char *key) {
+        if (strspn(key, "/") == strlen(key))
+                return; /* the root */
+        text_append(path, "&prefix=");
+        kv_append_clean(path, key, true);
 }
 
 /* -- Pages -- */
@@ -88,57 +89,44 @@ static int listed_read(const JsonValue *node, KvListed *ret, Error *err) {
         return json_read_bytes(node, "value", &ret->value, &ret->value_size, err);
 }
 
-static int page_read(const Reply *reply, int (*each)(void *userdata, const KvListed *node), void *userdata,
-                     char **ret_token, Error *err) {
-        _cleanup_json_ JsonValue *root = NULL;
-        const char *token = NULL;
-        const JsonValue *nodes;
-        int r;
-
-        r = json_value_parse(reply->body.chars, reply->body.size, &root, err);
-        if (r < 0)
-                return error_prefix(err, r, "fleetd's answer");
-        nodes = json_value_member(root, "nodes");
-        for (size_t i = 0; i < json_value_count(nodes); i++) {
-                _cleanup_(listed_done) KvListed node = {};
-
-                r = listed_read(json_value_item(nodes, i), &node, err);
-                if (r < 0)
-                        return error_prefix(err, r, "fleetd's answer");
-                r = each(userdata, &node);
-                if (r < 0)
-                        return r;
-        }
-        r = json_read_string(root, "nextPageToken", &token, err);
-        if (r < 0 || !token)
-                return r;
-        *ret_token = strdup(token);
-        return *ret_token ? 0 : -ENOMEM;
-}
-
 int kv_pages(Client *c, const char *prefix, const char *parameters,
              int (*each)(void *userdata, const KvListed *node), void *userdata, Error *err) {
-        _cleanup_free_ char *token = NULL;
+        _cleanup_json_ JsonValue *page = NULL;
+        const char *token = NULL; /* of the previous page, borrowed */
 
         do {
                 _cleanup_reply_ Reply reply = {};
                 _cleanup_text_ Text path = {};
+                const JsonValue *nodes;
                 int r;
 
                 text_printf(&path, "/fleet/v1/kv/list?%s", parameters);
                 if (c->options.quorum)
                         text_append(&path, "&quorum=true");
-                if (strspn(prefix, "/") < strlen(prefix)) {
-                        text_append(&path, "&prefix=");
-                        kv_append_clean(&path, prefix, true);
-                }
+                append_prefix(&path, prefix);
                 if (token)
                         text_printf(&path, "&nextPageToken=%s", token);
-                free(TAKE_PTR(token));
                 r = client_request(c, "GET", client_path(&path), NULL, &reply, err);
                 if (r < 0)
                         return r;
-                r = page_read(&reply, each, userdata, &token, err);
+
+                token = NULL;
+                page = json_value_free(page);
+                r = json_value_parse(reply.body.chars, reply.body.size, &page, err);
+                if (r < 0)
+                        return error_prefix(err, r, "fleetd's answer");
+                nodes = json_value_member(page, "nodes");
+                for (size_t i = 0; i < json_value_count(nodes); i++) {
+                        _cleanup_(listed_done) KvListed node = {};
+
+                        r = listed_read(json_value_item(nodes, i), &node, err);
+                        if (r < 0)
+                                return error_prefix(err, r, "fleetd's answer");
+                        r = each(userdata, &node);
+                        if (r < 0)
+                                return r;
+                }
+                r = json_read_string(page, "nextPageToken", &token, err);
                 if (r < 0)
                         return r;
         } while (token);
@@ -190,43 +178,38 @@ static int print_change(const JsonValue *change) {
         return r;
 }
 
-int kv_txn(Client *c, char **args, size_t n) {
+int kv_txn(Client *c, char **args, size_t n, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
         _cleanup_reply_ Reply reply = {};
-        _cleanup_free_ char *text = NULL;
+        _cleanup_text_ Text body = {};
         const JsonValue *writes;
-        Error err = {};
-        size_t size;
         int r;
 
         if (n > 1)
                 return client_usage("kv txn: expected a JSON file; without one, stdin is read");
-        r = kv_read_file(n > 0 ? args[0] : "-", TXN_SIZE_MAX, &text, &size);
-        if (r < 0) {
-                client_note("Failed to read %s: %s", n > 0 ? args[0] : "stdin", strerror(-r));
-                return EXIT_FAILED;
-        }
-        if (memchr(text, 0, size)) {
-                client_note("a NUL byte is not valid in JSON; write such a value in base64 as \"value64\"");
-                return EXIT_FAILED;
-        }
-        r = connection_request(c->connection, "POST", "/fleet/v1/kv/txn", "application/json", text, &reply,
-                               &err);
+        r = kv_read_file(n > 0 ? args[0] : "-", TXN_SIZE_MAX, &body.chars, &body.size);
         if (r < 0)
-                return client_fail(r, &err);
+                return error_set(err, r, "Failed to read %s: %s", n > 0 ? args[0] : "stdin", strerror(-r));
+        if (memchr(body.chars, 0, body.size))
+                return error_set(
+                        err, -EINVAL,
+                        "a NUL byte is not valid in JSON; write such a value in base64 as \"value64\"");
+        r = connection_request(c->connection, "POST", "/fleet/v1/kv/txn", CONTENT_JSON, &body, &reply, err);
+        if (r < 0)
+                return r;
         if (reply.status != 200)
                 return fail_reply(&reply);
         if (streq(c->options.output, "json")) {
                 (void) output_text(reply.body.chars, reply.body.size);
                 return EXIT_DONE;
         }
-        r = json_value_parse(reply.body.chars, reply.body.size, &root, &err);
+        r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
         if (r < 0)
-                return client_fail(error_prefix(&err, r, "fleetd's answer"), &err);
+                return error_prefix(err, r, "fleetd's answer");
         writes = json_value_member(root, "writes");
         for (size_t i = 0; i < json_value_count(writes) && r >= 0; i++)
                 r = print_change(json_value_item(writes, i));
-        return r < 0 && !output_has_failed() ? client_fail(r, NULL) : EXIT_DONE;
+        return r;
 }
 
 /* -- The stream of all changes -- */
@@ -266,21 +249,17 @@ static int on_line(void *userdata, const char *line, size_t size) {
         return fflush(stdout) == EOF ? -errno : 0;
 }
 
-int kv_watch_all(Client *c, const char *key) {
+int kv_watch_all(Client *c, const char *key, Error *err) {
         All all = { .json = streq(c->options.output, "json") };
         _cleanup_reply_ Reply reply = {};
         _cleanup_text_ Text path = {};
-        Error err = {};
         int r;
 
         text_append(&path, "/fleet/v1/kv/changes?progress=10");
-        if (strspn(key, "/") < strlen(key)) {
-                text_append(&path, "&prefix=");
-                kv_append_clean(&path, key, true);
-        }
+        append_prefix(&path, key);
         if (c->options.after_index > 0)
                 text_printf(&path, "&after=%llu", (unsigned long long) c->options.after_index);
-        r = connection_follow(c->connection, "GET", client_path(&path), on_line, &all, &reply, &err);
+        r = connection_follow(c->connection, "GET", client_path(&path), on_line, &all, &reply, err);
         if (r == -EREMOTEIO)
                 return fail_reply(&reply);
         if (all.status != EXIT_DONE)
@@ -290,5 +269,5 @@ int kv_watch_all(Client *c, const char *key) {
                             (unsigned long long) all.index);
         else if (r == 0)
                 client_note("the stream has ended");
-        return r == 0 || output_has_failed() ? EXIT_FAILED : client_fail(r, &err);
+        return r ?: EXIT_FAILED;
 }

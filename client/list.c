@@ -1,16 +1,7 @@
 /* list-machines, list-units, list-unit-files: tables of named columns. */
-#include <ctype.h>
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/parse.h"
 #include "client/client.h"
-#include "client/directory.h"
-#include "client/output.h"
-#include "client/patterns.h"
-#include "client/verbs.h"
-#include "units/hash.h"
-#include "units/name.h"
 
 /* The source of a row of cells. */
 typedef struct Row {
@@ -23,13 +14,31 @@ typedef struct Row {
 
 typedef struct Column {
         const char *name;
-        void (*append)(const Row *row,
-                       Text *t); /* without text the cell is "-"; NULL: append the string at 'offset' */
-        size_t offset;           /* of a string in the item */
+        /* Append the cell of a field of the item; without text the cell is "-". */
+        void (*append)(const Row *row, const void *field, Text *t);
+        size_t offset; /* of the field; 0: the item itself */
 } Column;
 
-static void append_place(const Row *row, const char *id, Text *t) {
-        if (!id || !*id)
+/* Return a string of an item; "" for NULL. */
+static const char *field_text(const void *field) {
+        const char *s;
+
+        memcpy(&s, field, sizeof(s));
+        return s ?: "";
+}
+
+static void append_string(const Row *row, const void *field, Text *t) {
+        text_append(t, field_text(field));
+}
+
+static void append_number(const Row *row, const void *field, Text *t) {
+        text_append_u64(t, *(const uint64_t *) field);
+}
+
+static void append_place(const Row *row, const void *field, Text *t) {
+        const char *id = field_text(field);
+
+        if (!*id)
                 return;
         if (row->terminal && !row->full)
                 append_machine_name(t, row->machines, id);
@@ -37,13 +46,12 @@ static void append_place(const Row *row, const char *id, Text *t) {
                 append_machine_legend(t, row->machines, id, row->full);
 }
 
-static void append_hash(const Row *row, const char *hash, Text *t) {
-        if (hash)
-                text_printf(t, "%.*s", row->full ? UNIT_HASH_SIZE - 1 : UNIT_HASH_SHORT, hash);
+static void append_hash(const Row *row, const void *field, Text *t) {
+        text_printf(t, "%.*s", row->full ? UNIT_HASH_SIZE - 1 : UNIT_HASH_SHORT, field_text(field));
 }
 
-static void machine_id(const Row *row, Text *t) {
-        const ApiMachine *m = row->item;
+static void machine_id(const Row *row, const void *item, Text *t) {
+        const ApiMachine *m = item;
 
         if (row->terminal && !row->full && m->hostname && *m->hostname)
                 text_append(t, m->hostname);
@@ -51,84 +59,56 @@ static void machine_id(const Row *row, Text *t) {
                 text_printf(t, row->full ? "%s" : "%.8s...", m->id);
 }
 
-static void machine_metadata(const Row *row, Text *t) {
-        const ApiMachine *m = row->item;
+static void append_pairs(const Row *row, const void *field, Text *t) {
+        const Pairs *pairs = field;
 
-        for (size_t i = 0; i < m->metadata.n; i++)
-                text_printf(t, "%s%s=%s", i > 0 ? "," : "", m->metadata.items[i].key,
-                            m->metadata.items[i].value);
+        for (size_t i = 0; i < pairs->n; i++)
+                text_printf(t, "%s%s=%s", i > 0 ? "," : "", pairs->items[i].key, pairs->items[i].value);
 }
 
-static void machine_units(const Row *row, Text *t) {
-        const ApiMachine *m = row->item;
-
-        text_append_u64(t, m->n_units);
-}
-
-static void state_machine(const Row *row, Text *t) {
-        const ApiState *s = row->item;
-
-        append_place(row, s->machine_id, t);
-}
-
-static void state_hash(const Row *row, Text *t) {
-        const ApiState *s = row->item;
-
-        append_hash(row, s->hash, t);
-}
-
-static void unit_hash(const Row *row, Text *t) {
-        const ApiUnit *u = row->item;
-        char hash[UNIT_HASH_SIZE];
+static void unit_hash(const Row *row, const void *item, Text *t) {
+        char calculated[UNIT_HASH_SIZE];
+        const char *hash = calculated;
+        const ApiUnit *u = item;
         int r;
 
         if ((u->hash && *u->hash) || !u->file) {
-                append_hash(row, u->hash, t);
+                append_hash(row, &u->hash, t);
                 return;
         }
-        r = unit_file_hash(u->file, hash);
+        r = unit_file_hash(u->file, calculated);
         if (r >= 0)
-                append_hash(row, hash, t);
+                append_hash(row, &hash, t);
         else if (r == -ENOMEM)
                 t->error = r;
 }
 
-static void unit_desired(const Row *row, Text *t) {
-        const ApiUnit *u = row->item;
-
-        text_append(t, target_state_to_string(u->desired_state) ?: "");
+static void append_target_state(const Row *row, const void *field, Text *t) {
+        text_append(t, target_state_to_string(*(const TargetState *) field) ?: "");
 }
 
-static void unit_current(const Row *row, Text *t) {
-        const ApiUnit *u = row->item;
+static void unit_current(const Row *row, const void *item, Text *t) {
+        const ApiUnit *u = item;
 
         if (!u->global)
-                text_append(t, target_state_to_string(u->current_state) ?: "");
+                append_target_state(row, &u->current_state, t);
 }
 
-static void unit_target(const Row *row, Text *t) {
-        const ApiUnit *u = row->item;
+static void unit_target(const Row *row, const void *item, Text *t) {
+        const ApiUnit *u = item;
 
         if (u->global)
                 text_append(t, "global");
         else
-                append_place(row, u->machine_id, t);
+                append_place(row, &u->machine_id, t);
 }
 
-static void unit_global(const Row *row, Text *t) {
-        const ApiUnit *u = row->item;
-
-        text_append(t, u->global ? "true" : "false");
+static void append_bool(const Row *row, const void *field, Text *t) {
+        text_append(t, *(const bool *) field ? "true" : "false");
 }
 
-static void unit_owner(const Row *row, Text *t) {
-        const ApiUnit *u = row->item;
-
-        append_place(row, u->owner, t);
-}
-
-static void unit_problem(const Row *row, Text *t) {
-        const ApiUnit *u = row->item;
+static void unit_problem(const Row *row, const void *item, Text *t) {
+        const ApiUnit *u = item;
 
         for (size_t i = 0; u->name && i < json_value_count(row->problems); i++) {
                 const JsonValue *p = json_value_item(row->problems, i);
@@ -141,8 +121,8 @@ static void unit_problem(const Row *row, Text *t) {
         }
 }
 
-static void unit_desc(const Row *row, Text *t) {
-        const ApiUnit *u = row->item;
+static void unit_desc(const Row *row, const void *item, Text *t) {
+        const ApiUnit *u = item;
 
         for (size_t i = 0; u->file && i < u->file->n_options; i++) {
                 const UnitOption *o = &u->file->options[i];
@@ -154,91 +134,82 @@ static void unit_desc(const Row *row, Text *t) {
         }
 }
 
-#define MACHINE(member) NULL, offsetof(ApiMachine, member)
-#define STATE(member)   NULL, offsetof(ApiState, member)
-#define UNIT(member)    NULL, offsetof(ApiUnit, member)
+#define MACHINE(member) offsetof(ApiMachine, member)
+#define STATE(member)   offsetof(ApiState, member)
+#define UNIT(member)    offsetof(ApiUnit, member)
 
 /* fleetctl(1) documents the same names. */
 static const Column machine_columns[] = {
-        { "machine", machine_id },         { "ip", MACHINE(primary_ip) },
-        { "metadata", machine_metadata },  { "hostname", MACHINE(hostname) },
-        { "presence", MACHINE(presence) }, { "problem", MACHINE(problem) },
-        { "role", MACHINE(role) },         { "units", machine_units },
-        { "version", MACHINE(version) },   {},
+        { "machine", machine_id },
+        { "ip", append_string, MACHINE(primary_ip) },
+        { "metadata", append_pairs, MACHINE(metadata) },
+        { "hostname", append_string, MACHINE(hostname) },
+        { "presence", append_string, MACHINE(presence) },
+        { "problem", append_string, MACHINE(problem) },
+        { "role", append_string, MACHINE(role) },
+        { "units", append_number, MACHINE(n_units) },
+        { "version", append_string, MACHINE(version) },
+        {},
 };
 static const Column state_columns[] = {
-        { "unit", STATE(name) },
-        { "machine", state_machine },
-        { "load", STATE(load) },
-        { "active", STATE(active) },
-        { "sub", STATE(sub) },
-        { "hash", state_hash },
+        { "unit", append_string, STATE(name) },
+        { "machine", append_place, STATE(machine_id) },
+        { "load", append_string, STATE(load) },
+        { "active", append_string, STATE(active) },
+        { "sub", append_string, STATE(sub) },
+        { "hash", append_hash, STATE(hash) },
         {},
 };
 static const Column unit_columns[] = {
-        { "unit", UNIT(name) },    { "hash", unit_hash },       { "dstate", unit_desired },
-        { "state", unit_current }, { "target", unit_target },   { "tmachine", unit_target },
-        { "global", unit_global }, { "desc", unit_desc },       { "reason", UNIT(reason) },
-        { "owner", unit_owner },   { "problem", unit_problem }, {},
+        { "unit", append_string, UNIT(name) },
+        { "hash", unit_hash },
+        { "dstate", append_target_state, UNIT(desired_state) },
+        { "state", unit_current },
+        { "target", unit_target },
+        { "tmachine", unit_target },
+        { "global", append_bool, UNIT(global) },
+        { "desc", unit_desc },
+        { "reason", append_string, UNIT(reason) },
+        { "owner", append_place, UNIT(owner) },
+        { "problem", unit_problem },
+        {},
 };
 
 enum { COLUMNS_MAX = 64 };
 
 typedef struct Choice {
+        const char *fields; /* names, separated by commas; borrowed */
         const Column *columns[COLUMNS_MAX];
-        char headers[COLUMNS_MAX][16];
         size_t n;
 } Choice;
 
-/* Choose columns by their names, separated by commas. Errors are printed with the messages of fleet. */
+/* Choose columns by their names. Errors are printed with the messages of fleet. */
 static int choose_columns(const Column *all, const char *fields, Choice *ret) {
-        Choice choice = {};
-
+        *ret = (Choice) { .fields = fields };
         if (!*fields) {
                 fputs("Must define output format\n", stderr);
                 return -EINVAL;
         }
-        for (;;) {
+        for (;; fields++) {
                 size_t size = strcspn(fields, ",");
                 const Column *column = all;
 
                 while (column->name &&
                        (strlen(column->name) != size || memcmp(column->name, fields, size) != 0))
                         column++;
-                if (!column->name || choice.n == COLUMNS_MAX) {
+                if (!column->name || ret->n == COLUMNS_MAX) {
                         fprintf(stderr, "Invalid key in output format: \"%.*s\"\n", (int) size, fields);
                         return -EINVAL;
                 }
                 if (streq(column->name, "tmachine"))
                         fputs("WARNING: The \"tmachine\" field is deprecated. Use \"target\" instead\n",
                               stderr);
-                for (size_t i = 0; i <= size && i < sizeof(choice.headers[0]); i++)
-                        choice.headers[choice.n][i] = (char) toupper((unsigned char) column->name[i]);
-                choice.columns[choice.n++] = column;
+                ret->columns[ret->n++] = column;
 
                 fields += size;
                 if (!*fields)
-                        break;
-                fields++;
+                        return 0;
         }
-        *ret = choice;
-        return 0;
-}
-
-static Table *choice_table(const Choice *choice) {
-        const char *headers[COLUMNS_MAX];
-
-        for (size_t i = 0; i < choice->n; i++)
-                headers[i] = choice->headers[i];
-        return table_new(headers, choice->n);
-}
-
-/* Return the string at 'offset' of an item; "" for NULL. */
-static const char *item_text(const void *item, size_t offset) {
-        const char *s;
-
-        memcpy(&s, (const char *) item + offset, sizeof(s));
-        return s ?: "";
 }
 
 static int add_row(Table *table, const Choice *choice, const Row *row) {
@@ -246,10 +217,7 @@ static int add_row(Table *table, const Choice *choice, const Row *row) {
                 const Column *column = choice->columns[i];
                 _cleanup_text_ Text t = {};
 
-                if (column->append)
-                        column->append(row, &t);
-                else
-                        text_append(&t, item_text(row->item, column->offset));
+                column->append(row, (const char *) row->item + column->offset, &t);
                 if (t.error < 0 || table_add(table, t.size > 0 ? t.chars : "-") < 0)
                         return -ENOMEM;
         }
@@ -259,23 +227,20 @@ static int add_row(Table *table, const Choice *choice, const Row *row) {
 /* -- The lists -- */
 
 typedef struct List {
-        const Column *columns;
+        const char *verb;
+        const Column *columns; /* the first of units is the name */
         const char *in_pipe, *on_terminal,
-                *on_narrow;             /* default columns; the last if the terminal is too narrow */
-        const char *empty;              /* message on a terminal if there are no rows */
-        size_t item_size, items_offset; /* of an item, and of the array in a Listing */
+                *on_narrow; /* default columns; the last if the terminal is too narrow */
+        const char *empty;  /* message on a terminal if there are no rows */
+        size_t item_size;
         int (*read)(Client *c, Listing *ret, Error *err);
         void (*write)(Text *t, const Listing *l); /* JSON */
         bool (*matches)(const Client *c,
                         const Row *row); /* --state and --machine; NULL: items are no units */
-        size_t name_offset;              /* of the name of the unit in an item */
 } List;
 
 static void *list_item(const List *list, const Listing *l, size_t i) {
-        char *items;
-
-        memcpy(&items, (const char *) l + list->items_offset, sizeof(items));
-        return items + i * list->item_size;
+        return l->items + i * list->item_size;
 }
 
 static int read_states(Client *c, Listing *ret, Error *err) {
@@ -318,7 +283,7 @@ static bool unit_matches(const Client *c, const Row *row) {
 }
 
 static bool has_name(const List *list, const void *item, const Names *names) {
-        const char *name = item_text(item, list->name_offset);
+        const char *name = field_text((const char *) item + list->columns->offset);
 
         return *name && patterns_match(names, name);
 }
@@ -354,10 +319,6 @@ static void list_data_done(ListData *d) {
         json_value_free(d->directories);
 }
 
-static const JsonValue *list_problems(const ListData *d) {
-        return json_value_member(d->directories, "problems");
-}
-
 static int list_read(Client *c, const List *list, ListData *d, Error *err) {
         int r;
 
@@ -368,7 +329,7 @@ static int list_read(Client *c, const List *list, ListData *d, Error *err) {
         if (r < 0 || list->columns != unit_columns || streq(c->options.output, "json"))
                 return r;
         /* Older daemons answer 404. */
-        r = client_problems(c, &d->directories, err);
+        r = client_get_json(c, "/fleet/v1/directory", &d->directories, err);
         return r == -EREMOTEIO ? 0 : r;
 }
 
@@ -388,14 +349,14 @@ static int print_problems(const JsonValue *problems, const Listing *machines) {
 
 static int list_fill(const Client *c, const List *list, const Choice *choice, const ListData *d,
                      Table **ret) {
-        _cleanup_table_ Table *table = choice_table(choice);
+        _cleanup_table_ Table *table = table_new(choice->fields);
 
         for (size_t i = 0; table && i < d->items.n; i++) {
                 const Row row = { .item = list_item(list, &d->items, i),
                                   .machines = list->matches ? &d->machines : &d->items,
-                                  .problems = list_problems(d),
+                                  .problems = json_value_member(d->directories, "problems"),
                                   .full = c->options.full,
-                                  .terminal = stdout_is_terminal() };
+                                  .terminal = isatty(STDOUT_FILENO) };
 
                 if (add_row(table, choice, &row) < 0)
                         return -ENOMEM;
@@ -426,31 +387,65 @@ static int list_print_table(const Client *c, const List *list, const Choice *cho
         return table_print(table, !c->options.no_legend);
 }
 
-static int print_list(Client *c, const List *list, char **args, size_t n) {
+static const List lists[] = {
+        { .verb = "list-machines",
+          .columns = machine_columns,
+          .in_pipe = "machine,ip,metadata",
+          .on_terminal = "machine,ip,metadata,units,role",
+          .on_narrow = "machine,ip,units,role",
+          .empty = "no machine is up",
+          .item_size = sizeof(ApiMachine),
+          .read = client_machines,
+          .write = write_machines },
+        { .verb = "list-unit-files",
+          .columns = unit_columns,
+          .in_pipe = "unit,hash,dstate,state,target",
+          .on_terminal = "unit,hash,dstate,state,target",
+          .on_narrow = "unit,state,target",
+          .empty = "the cluster has no units (fleetctl start FILE)",
+          .item_size = sizeof(ApiUnit),
+          .read = client_units,
+          .write = write_units,
+          .matches = unit_matches },
+        { .verb = "list-units",
+          .columns = state_columns,
+          .in_pipe = "unit,machine,active,sub",
+          .on_terminal = "unit,machine,active,sub",
+          .on_narrow = "unit,machine,sub",
+          .empty = "no unit is on a machine (fleetctl start FILE)",
+          .item_size = sizeof(ApiState),
+          .read = read_states,
+          .write = write_states,
+          .matches = state_matches },
+};
+
+int verb_list(Client *c, char **args, size_t n, Error *err) {
+        const List *list = lists;
         const char *fields = c->options.fields;
         _cleanup_(list_data_done) ListData d = {};
         _cleanup_names_ Names names = {};
         Choice choice;
-        Error err = {};
         bool any;
         int r;
 
+        while (!streq(list->verb, c->verb->name))
+                list++;
         if (!fields)
-                fields = stdout_is_terminal() ? list->on_terminal : list->in_pipe;
+                fields = isatty(STDOUT_FILENO) ? list->on_terminal : list->in_pipe;
         if (choose_columns(list->columns, fields, &choice) < 0)
                 return EXIT_FAILED;
-        r = list_read(c, list, &d, &err);
+        r = list_read(c, list, &d, err);
         if (r == -EREMOTEIO && !list->matches) {
                 fprintf(stderr, "Error retrieving list of active machines from fleet API (%s)\n",
-                        error_text(&err, r));
+                        error_text(err, r));
                 return EXIT_FAILED;
         }
         if (r < 0)
-                return list->matches ? client_fail_after(r, &err,
-                                                         "Error retrieving list of units from repository: ") :
-                                       client_fail(r, &err);
+                return !list->matches ?
+                               r :
+                               client_fail_after(r, err, "Error retrieving list of units from repository: ");
         if (patterns_read(args, n, &names) < 0)
-                return client_fail(-ENOMEM, NULL);
+                return -ENOMEM;
         any = d.items.n > 0;
         if (list->matches)
                 list_filter(c, list, &names, &d.machines, &d.items);
@@ -459,18 +454,18 @@ static int print_list(Client *c, const List *list, char **args, size_t n) {
 
                 list->write(&t, &d.items);
                 if (t.error < 0)
-                        return client_fail(t.error, NULL);
+                        return t.error;
                 (void) output_line(t.chars);
                 return EXIT_DONE;
         }
 
         r = list_print_table(c, list, &choice, &d);
         if (r < 0)
-                return client_fail(r, NULL);
+                return r;
         if (d.items.n == 0 && client_is_interactive())
                 client_note("%s", any ? "no item matches the arguments" : list->empty);
-        if (print_problems(list_problems(&d), &d.machines) < 0)
-                return client_fail(-ENOMEM, NULL);
+        if (print_problems(json_value_member(d.directories, "problems"), &d.machines) < 0)
+                return -ENOMEM;
         for (size_t i = 0; !list->matches && i < d.items.n; i++) {
                 const ApiMachine *m = &d.items.machines[i];
 
@@ -478,50 +473,4 @@ static int print_list(Client *c, const List *list, char **args, size_t n) {
                         client_note("%s: %s", m->hostname ?: m->id, m->problem);
         }
         return EXIT_DONE;
-}
-
-int verb_list_machines(Client *c, char **args, size_t n) {
-        static const List list = { .columns = machine_columns,
-                                   .in_pipe = "machine,ip,metadata",
-                                   .on_terminal = "machine,ip,metadata,units,role",
-                                   .on_narrow = "machine,ip,units,role",
-                                   .empty = "no machine is up",
-                                   .item_size = sizeof(ApiMachine),
-                                   .items_offset = offsetof(Listing, machines),
-                                   .read = client_machines,
-                                   .write = write_machines };
-
-        return print_list(c, &list, args, n);
-}
-
-int verb_list_units(Client *c, char **args, size_t n) {
-        static const List list = { .columns = state_columns,
-                                   .in_pipe = "unit,machine,active,sub",
-                                   .on_terminal = "unit,machine,active,sub",
-                                   .on_narrow = "unit,machine,sub",
-                                   .empty = "no unit is on a machine (fleetctl start FILE)",
-                                   .item_size = sizeof(ApiState),
-                                   .items_offset = offsetof(Listing, states),
-                                   .read = read_states,
-                                   .write = write_states,
-                                   .matches = state_matches,
-                                   .name_offset = offsetof(ApiState, name) };
-
-        return print_list(c, &list, args, n);
-}
-
-int verb_list_unit_files(Client *c, char **args, size_t n) {
-        static const List list = { .columns = unit_columns,
-                                   .in_pipe = "unit,hash,dstate,state,target",
-                                   .on_terminal = "unit,hash,dstate,state,target",
-                                   .on_narrow = "unit,state,target",
-                                   .empty = "the cluster has no units (fleetctl start FILE)",
-                                   .item_size = sizeof(ApiUnit),
-                                   .items_offset = offsetof(Listing, units),
-                                   .read = client_units,
-                                   .write = write_units,
-                                   .matches = unit_matches,
-                                   .name_offset = offsetof(ApiUnit, name) };
-
-        return print_list(c, &list, args, n);
 }

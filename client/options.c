@@ -17,6 +17,18 @@ typedef struct Flag {
         const char *help; /* NULL: accepted, but not in the help */
 } Flag;
 
+static const struct {
+        const char *word; /* in the help */
+        const char *expected;
+} types[] = {
+        [FLAG_BOOL] = { "", "true or false" },
+        [FLAG_TEXT] = { " string", "" },
+        [FLAG_NUMBER] = { " int", "a number" },
+        [FLAG_LIMIT] = { " int", "a number" },
+        [FLAG_SECONDS] = { " float", "a number of seconds" },
+        [FLAG_TTL] = { " int", "a number of seconds" },
+};
+
 #define AT(member) offsetof(Options, member)
 
 /* fleetctl(1) documents the same names. */
@@ -131,22 +143,6 @@ static const Flag flags[] = {
           "Ask before connecting to an unknown host (default true)" },
 };
 
-/* Return the first flag of 'groups' with this name, or NULL: flags of a verb precede global ones. */
-static const Flag *flag_by_name(unsigned groups, const char *name, size_t size) {
-        for (size_t i = 0; i < ELEMENTS(flags); i++)
-                if ((flags[i].groups & groups) && strlen(flags[i].name) == size &&
-                    memcmp(flags[i].name, name, size) == 0)
-                        return &flags[i];
-        return NULL;
-}
-
-static const Flag *flag_by_letter(unsigned groups, char letter) {
-        for (size_t i = 0; i < ELEMENTS(flags); i++)
-                if ((flags[i].groups & groups) && flags[i].letter == letter)
-                        return &flags[i];
-        return NULL;
-}
-
 static int parse_seconds(const char *s, uint64_t *ret_ms) {
         char *end;
         double seconds;
@@ -161,34 +157,26 @@ static int parse_seconds(const char *s, uint64_t *ret_ms) {
         return 0;
 }
 
-/* Set the field of a flag. On -EINVAL, *ret_expected describes valid values. */
-static int flag_set(Options *o, const Flag *flag, const char *value, const char **ret_expected) {
+static int flag_set(Options *o, const Flag *flag, const char *value) {
         void *field = (char *) o + flag->offset;
         uint64_t number;
 
         switch (flag->type) {
         case FLAG_BOOL:
-                *ret_expected = "true or false";
                 return parse_bool(value, field);
         case FLAG_TEXT:
                 *(const char **) field = value;
                 return 0;
         case FLAG_LIMIT: /* fleet accepts negative numbers: no limit */
-                if (value[0] == '-' && parse_u64(value + 1, &number) >= 0) {
-                        *(uint64_t *) field = 0;
-                        return 0;
-                }
-                *ret_expected = "a number";
+                if (value[0] == '-' && parse_u64(value + 1, &number) >= 0)
+                        value = "0";
                 return parse_u64(value, field);
         case FLAG_TTL:
                 o->ttl_given = true;
-                *ret_expected = "a number of seconds";
                 return parse_u64(value, field);
         case FLAG_NUMBER:
-                *ret_expected = "a number";
                 return parse_u64(value, field);
         case FLAG_SECONDS:
-                *ret_expected = "a number of seconds";
                 return parse_seconds(value, field);
         }
         return -EINVAL;
@@ -210,7 +198,7 @@ void options_init(Options *o) {
 
         for (size_t i = 0; i < ELEMENTS(flags); i++) {
                 char name[64] = "FLEETCTL_";
-                const char *value, *expected;
+                const char *value;
                 size_t n = strlen(name);
 
                 if (!(flags[i].groups & FLAGS_GLOBAL))
@@ -221,27 +209,37 @@ void options_init(Options *o) {
 
                 value = getenv(name);
                 if (value && *value && (flags[i].offset != AT(help)))
-                        (void) flag_set(o, &flags[i], value, &expected);
+                        (void) flag_set(o, &flags[i], value);
         }
+}
+
+/* Return the first flag of 'groups' that an argument sets, or NULL: flags of a verb precede global ones.
+ * *ret_value is its value within the argument, or NULL. */
+static const Flag *flag_of(unsigned groups, const char *argument, const char **ret_value) {
+        bool is_long = argument[1] == '-';
+        const char *rest = argument + 2;
+        size_t size = is_long ? strcspn(rest, "=") : 0;
+
+        *ret_value = rest[size] ? rest + size + (rest[size] == '=') : NULL;
+        for (size_t i = 0; i < ELEMENTS(flags); i++)
+                if ((flags[i].groups & groups) &&
+                    (is_long ? strlen(flags[i].name) == size && memcmp(flags[i].name, rest, size) == 0 :
+                               flags[i].letter == argument[1]))
+                        return &flags[i];
+        return NULL;
 }
 
 char **options_find_verb(char **args, size_t n) {
         for (size_t i = 0; i < n; i++) {
-                const char *a = args[i];
+                const char *a = args[i], *value;
                 const Flag *flag;
 
                 if (streq(a, "--"))
                         return i + 1 < n ? &args[i + 1] : NULL;
                 if (a[0] != '-' || !a[1])
                         return &args[i];
-                if (strchr(a, '='))
-                        continue;
-                flag = NULL;
-                if (a[1] == '-')
-                        flag = flag_by_name(~0U, a + 2, strlen(a + 2));
-                else if (!a[2])
-                        flag = flag_by_letter(~0U, a[1]);
-                if (flag && flag->type != FLAG_BOOL)
+                flag = flag_of(~0U, a, &value);
+                if (flag && flag->type != FLAG_BOOL && !value)
                         i++;
         }
         return NULL;
@@ -251,9 +249,8 @@ int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *er
         size_t n_kept = 0, i;
 
         for (i = 0; i < *n; i++) {
+                const char *value;
                 char *a = args[i];
-                bool is_long = starts_with(a, "--");
-                const char *value = NULL, *expected = "";
                 const Flag *flag;
 
                 if (streq(a, "--")) {
@@ -265,32 +262,21 @@ int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *er
                         continue;
                 }
 
-                if (is_long) {
-                        size_t size = strcspn(a + 2, "=");
-
-                        flag = flag_by_name(groups, a + 2, size);
-                        if (!flag)
-                                return error_set(err, -EINVAL, "unknown flag: --%.*s", (int) size, a + 2);
-                        if (a[2 + size])
-                                value = a + 2 + size + 1;
-                } else {
-                        flag = flag_by_letter(groups, a[1]);
-                        if (!flag || (flag->type == FLAG_BOOL && a[2]))
-                                return error_set(err, -EINVAL, "unknown shorthand flag: '%c' in %s",
-                                                 flag ? a[2] : a[1], a);
-                        if (a[2])
-                                value = a + (a[2] == '=' ? 3 : 2);
-                }
-
+                flag = flag_of(groups, a, &value);
+                if (!flag && a[1] == '-')
+                        return error_set(err, -EINVAL, "unknown flag: %.*s", (int) strcspn(a, "="), a);
+                if (!flag || (flag->type == FLAG_BOOL && a[1] != '-' && a[2]))
+                        return error_set(err, -EINVAL, "unknown shorthand flag: '%c' in %s",
+                                         flag ? a[2] : a[1], a);
                 if (!value && flag->type == FLAG_BOOL)
                         value = "true";
                 if (!value && i + 1 < *n)
                         value = args[++i];
                 if (!value)
                         return error_set(err, -EINVAL, "flag needs an argument: %s", a);
-                if (flag_set(o, flag, value, &expected) < 0)
+                if (flag_set(o, flag, value) < 0)
                         return error_set(err, -EINVAL, "invalid argument \"%s\" for --%s: expected %s", value,
-                                         flag->name, expected);
+                                         flag->name, types[flag->type].expected);
         }
         for (; i < *n; i++)
                 args[n_kept++] = args[i];
@@ -309,19 +295,6 @@ const char *options_nearest(unsigned groups, const char *name) {
         return suggestion.nearest;
 }
 
-static const char *type_word(const Flag *flag) {
-        switch (flag->type) {
-        case FLAG_BOOL:
-                return "";
-        case FLAG_TEXT:
-                return " string";
-        case FLAG_SECONDS:
-                return " float";
-        default:
-                return " int";
-        }
-}
-
 void options_print(unsigned groups, FILE *f) {
         int width = 0;
 
@@ -329,7 +302,7 @@ void options_print(unsigned groups, FILE *f) {
                 for (size_t i = 0; i < ELEMENTS(flags); i++) {
                         const Flag *flag = &flags[i];
                         char letter[8] = "    ";
-                        int size = (int) (strlen(flag->name) + strlen(type_word(flag)));
+                        int size = (int) (strlen(flag->name) + strlen(types[flag->type].word));
 
                         if (!(flag->groups & groups) || !flag->help)
                                 continue;
@@ -338,6 +311,6 @@ void options_print(unsigned groups, FILE *f) {
                                 snprintf(letter, sizeof(letter), "-%c, ", flag->letter);
                         if (pass > 0)
                                 fprintf(f, "  %s--%s%-*s   %s\n", letter, flag->name,
-                                        width - (int) strlen(flag->name), type_word(flag), flag->help);
+                                        width - (int) strlen(flag->name), types[flag->type].word, flag->help);
                 }
 }

@@ -5,9 +5,6 @@
  * every global flag has a variable: --request-timeout is FLEETCTL_REQUEST_TIMEOUT. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 
 #include "base/error.h"
@@ -39,6 +36,7 @@ typedef enum FlagGroup {
         FLAGS_WAIT = 1 << 21,         /* --wait */
         FLAGS_EVENTS = 1 << 22,       /* --lines, --follow, --since, --after-index, --machine */
         FLAGS_SSH = 1 << 13,          /* --unit, --forward-agent, --ssh-port */
+        FLAGS_FLEET = 1 << 23,        /* no flag: without units, print a message of fleet and succeed */
 } FlagGroup;
 
 typedef struct Options {

@@ -1,12 +1,10 @@
 #include "client/output.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <libsmartcols/libsmartcols.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/text.h"
@@ -17,12 +15,16 @@ struct Table {
         Names cells; /* row by row */
 };
 
-Table *table_new(const char *const *headers, size_t n_columns) {
+Table *table_new(const char *headers) {
         _cleanup_table_ Table *t = NEW0(Table, 1);
 
-        for (size_t i = 0; t && i < n_columns; i++)
-                if (names_add(&t->headers, headers[i], strlen(headers[i])) < 0)
+        for (const char *end; t && *headers; headers = *end ? end + 1 : end) {
+                end = headers + strcspn(headers, ",");
+                if (names_add(&t->headers, headers, (size_t) (end - headers)) < 0)
                         return NULL;
+                for (char *s = t->headers.items[t->headers.n - 1]; *s; s++)
+                        *s = (char) toupper((unsigned char) *s);
+        }
         return TAKE_PTR(t);
 }
 
@@ -42,18 +44,11 @@ int table_add(Table *t, const char *text) {
         return safe.error < 0 ? safe.error : names_add(&t->cells, safe.chars ?: "", safe.size);
 }
 
-int table_add_row(Table *t, const char *const *cells, size_t n) {
-        for (size_t i = 0; i < n; i++) {
-                int r = table_add(t, *cells[i] ? cells[i] : "-");
-
-                if (r < 0)
-                        return r;
-        }
+int table_add_row(Table *t, const char *const *cells) {
+        for (size_t i = 0; i < t->headers.n; i++)
+                if (table_add(t, *cells[i] ? cells[i] : "-") < 0)
+                        return -ENOMEM;
         return 0;
-}
-
-static int put(const void *bytes, size_t size) {
-        return size > 0 && fwrite(bytes, 1, size, stdout) != size ? -EPIPE : 0;
 }
 
 /* -- Terminals -- */
@@ -145,7 +140,7 @@ void output_init(void) {
 
 int output_control(const char *s) {
         if (!isatty(STDOUT_FILENO))
-                return put(s, strlen(s));
+                return output_text(s, strlen(s));
         return fflush(stdout) == EOF ? -errno : write_all(STDOUT_FILENO, s, strlen(s));
 }
 
@@ -153,19 +148,19 @@ int output_name(const void *bytes, size_t size) {
         _cleanup_text_ Text safe = {};
 
         if (!isatty(STDOUT_FILENO))
-                return put(bytes, size);
+                return output_text(bytes, size);
         text_append_printable_bytes(&safe, bytes, size, false);
-        return safe.error < 0 ? safe.error : put(safe.chars, safe.size);
+        return safe.error < 0 ? safe.error : output_text(safe.chars, safe.size);
 }
 
 int output_text(const void *bytes, size_t size) {
-        return put(bytes, size);
+        return size > 0 && fwrite(bytes, 1, size, stdout) != size ? -EPIPE : 0;
 }
 
 int output_line(const char *s) {
         int r = output_text(s, strlen(s));
 
-        return r < 0 ? r : put("\n", 1);
+        return r < 0 ? r : output_text("\n", 1);
 }
 
 bool output_has_failed(void) {
@@ -285,16 +280,21 @@ static int fill(struct libscols_table *table, const Table *t, bool colours) {
         return 0;
 }
 
-static int print_table(struct libscols_table *table, const Table *t, bool legend, bool colours) {
+DEFINE_CLEANUP(struct libscols_table *, scols_unref_table)
+
+static int print_columns(const Table *t, bool legend) {
+        _cleanup_(scols_unref_tablep) struct libscols_table *table = scols_new_table();
         _cleanup_free_ char *text = NULL;
         int r;
 
+        if (!table)
+                return -ENOMEM;
         scols_table_enable_noheadings(table, !legend);
-        scols_table_enable_colors(table, colours);
+        scols_table_enable_colors(table, output_has_colours());
         r = scols_table_set_column_separator(table, "  ");
         if (r < 0)
                 return r;
-        r = fill(table, t, colours);
+        r = fill(table, t, output_has_colours());
         if (r < 0)
                 return r;
         r = scols_print_table_to_string(table, &text);
@@ -302,17 +302,6 @@ static int print_table(struct libscols_table *table, const Table *t, bool legend
                 return r;
         r = output_control(text); /* cells are printable, colours are ours */
         putchar('\n');
-        return r;
-}
-
-static int print_columns(const Table *t, bool legend) {
-        struct libscols_table *table = scols_new_table();
-        int r;
-
-        if (!table)
-                return -ENOMEM;
-        r = print_table(table, t, legend, output_has_colours());
-        scols_unref_table(table);
         return r;
 }
 

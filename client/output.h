@@ -9,8 +9,8 @@
 
 typedef struct Table Table;
 
-/* Copy the headers. Return NULL without memory. */
-Table *table_new(const char *const *headers, size_t n_columns);
+/* Names of columns are separated by commas, and printed in upper case. Return NULL without memory. */
+Table *table_new(const char *headers);
 Table *table_free(Table *t); /* returns NULL */
 DEFINE_CLEANUP(Table *, table_free)
 #define _cleanup_table_ _cleanup_(table_freep)
@@ -19,7 +19,7 @@ DEFINE_CLEANUP(Table *, table_free)
 int table_add(Table *t, const char *text);
 
 /* Add a row; "" is printed as "-". Return 0 or -ENOMEM. */
-int table_add_row(Table *t, const char *const *cells, size_t n);
+int table_add_row(Table *t, const char *const *cells);
 
 /* Return whether the table is wider than the terminal; false in a pipe. */
 bool table_is_too_wide(const Table *t);

@@ -1,11 +1,6 @@
-#include "client/overview.h"
-
-#include <errno.h>
-#include <stdio.h>
-
+/* status without arguments: the whole cluster on one screen. */
 #include "base/clock.h"
-#include "client/events.h"
-#include "client/output.h"
+#include "client/client.h"
 
 enum {
         PROBLEMS_SHOWN = 20,
@@ -51,11 +46,20 @@ static void problems_done(Problems *p) {
         names_done(&p->cells);
 }
 
-static void problems_add(Problems *p, const char *name, const char *what, const char *verb) {
-        const char *const cells[] = { name, what, verb };
+static void problems_add(Problems *p, const char *name, const char *verb, const char *what, ...)
+        _printf_(4, 5);
+static void problems_add(Problems *p, const char *name, const char *verb, const char *what, ...) {
+        const char *cells[] = { name, "", verb };
+        _cleanup_text_ Text t = {};
+        va_list ap;
 
         if (p->n++ >= PROBLEMS_SHOWN)
                 return;
+        va_start(ap, what);
+        text_vprintf(&t, what, ap);
+        va_end(ap);
+        cells[1] = t.chars ?: "";
+        p->error = p->error ?: t.error;
         for (size_t i = 0; i < ELEMENTS(cells); i++) {
                 _cleanup_text_ Text safe = {};
 
@@ -63,14 +67,6 @@ static void problems_add(Problems *p, const char *name, const char *what, const 
                 if (safe.error < 0 || names_add(&p->cells, safe.chars ?: "", safe.size) < 0)
                         p->error = -ENOMEM;
         }
-}
-
-/* As problems_add(), with a description that was appended to a Text. */
-static void problems_add_text(Problems *p, const char *name, const Text *what, const char *verb) {
-        if (what->error < 0)
-                p->error = what->error;
-        else
-                problems_add(p, name, what->chars ?: "", verb);
 }
 
 /* Print the problems. Descriptions are not cut: a narrow terminal wraps them. */
@@ -118,14 +114,14 @@ static void append_age(Text *t, uint64_t since_ms) {
 static void add_failed_units(const View *v, Problems *p) {
         for (size_t i = 0; i < v->states.n; i++) {
                 const ApiState *s = &v->states.states[i];
-                _cleanup_text_ Text what = {};
+                _cleanup_text_ Text place = {};
 
                 if (!s->name || !s->active || !streq(s->active, "failed"))
                         continue;
-                text_append(&what, "failed on ");
-                append_machine_name(&what, &v->machines, s->machine_id ?: "");
-                append_age(&what, s->since_ms);
-                problems_add_text(p, s->name, &what, "journal");
+                append_machine_name(&place, &v->machines, s->machine_id ?: "");
+                append_age(&place, s->since_ms);
+                p->error = p->error ?: place.error;
+                problems_add(p, s->name, "journal", "failed on %s", place.chars ?: "");
         }
 }
 
@@ -133,37 +129,26 @@ static void add_missing_units(const View *v, Problems *p) {
         for (size_t i = 0; i < v->units.n; i++) {
                 const ApiUnit *u = &v->units.units[i];
                 bool placed = u->machine_id && *u->machine_id;
-                _cleanup_text_ Text what = {};
+                const char *reason = placed ? "its machine does not report it" : "no machine yet";
 
                 if (!u->name || u->desired_state <= TARGET_INACTIVE || u->current_state > TARGET_INACTIVE ||
                     u->global)
                         continue;
-                text_append(&what, placed ? "" : "not placed: ");
                 if (u->reason && *u->reason)
-                        text_append(&what, u->reason);
-                else
-                        text_append(&what, placed ? "its machine does not report it" : "no machine yet");
-                problems_add_text(p, u->name, &what, "why");
+                        reason = u->reason;
+                problems_add(p, u->name, "why", "%s%s", placed ? "" : "not placed: ", reason);
         }
 }
 
 static void add_missing_machines(const View *v, Problems *p) {
         for (size_t i = 0; i < v->machines.n; i++) {
                 const ApiMachine *m = &v->machines.machines[i];
-                _cleanup_text_ Text what = {};
 
                 if (!m->presence || streq(m->presence, "up") || !m->id)
                         continue;
-                text_printf(&what, "machine is %s", m->presence);
-                problems_add_text(p, m->hostname && *m->hostname ? m->hostname : m->id, &what, "");
+                problems_add(p, m->hostname && *m->hostname ? m->hostname : m->id, "", "machine is %s",
+                             m->presence);
         }
-}
-
-/* Return the hostname of a member of the cluster, or its ID. */
-static const char *member_name(const JsonValue *member) {
-        const char *name = member_text(member, "name");
-
-        return *name ? name : member_text(member, "id");
 }
 
 static bool is_voter(const JsonValue *member) {
@@ -179,7 +164,7 @@ static void add_unreachable_voters(const View *v, Problems *p) {
                 const JsonValue *m = json_value_item(members, i);
 
                 if (is_voter(m) && !member_bool(m, "reachable"))
-                        problems_add(p, member_name(m), "voter is unreachable", "");
+                        problems_add(p, member_name(m, "name"), "", "voter is unreachable");
         }
 }
 
@@ -196,7 +181,7 @@ static void print_voters(const View *v) {
                         continue;
                 n++;
                 n_reachable += reachable;
-                printf(" %s%s", member_name(m), reachable ? "" : " (unreachable)");
+                printf(" %s%s", member_name(m, "name"), reachable ? "" : " (unreachable)");
         }
         /* The cluster can lose the reachable voters beyond a majority. */
         printf("        can lose %zu\n", n > 0 && n_reachable > n / 2 ? n_reachable - n / 2 - 1 : 0);
@@ -215,7 +200,7 @@ static void print_summary(const View *v, size_t n_problems) {
                v->machines.n == 1 ? "" : "s", v->units.n, v->units.n == 1 ? "" : "s",
                (unsigned long long) member_number(v->cluster, "index"));
         if (leader)
-                printf("leader %s (term %llu)\n", member_name(leader),
+                printf("leader %s (term %llu)\n", member_name(leader, "name"),
                        (unsigned long long) member_number(v->cluster, "term"));
         else
                 puts("no leader");
@@ -224,31 +209,29 @@ static void print_summary(const View *v, size_t n_problems) {
         (void) fflush(stdout);
 }
 
-int overview(Client *c) {
+int overview(Client *c, Error *err) {
         _cleanup_(problems_done) Problems problems = {};
         _cleanup_(view_done) View v = {};
         _cleanup_text_ Text recent = {};
-        Error err = {};
         int r;
 
-        r = view_read(c, &v, &err);
+        r = view_read(c, &v, err);
         if (r < 0)
-                return client_fail_after(r, &err, "Failed to read the state of the cluster: ");
+                return client_fail_after(r, err, "Failed to read the state of the cluster: ");
 
         if (*member_text(v.cluster, "problem"))
-                problems_add(&problems, "cluster", member_text(v.cluster, "problem"), "");
+                problems_add(&problems, "cluster", "", "%s", member_text(v.cluster, "problem"));
         if (json_value_member(v.cluster, "waitsFor"))
                 problems_add(
-                        &problems, "cluster",
+                        &problems, "cluster", "",
                         "no unit is started or moved until all hosts have reported their units (fleetctl "
-                        "cluster)",
-                        "");
+                        "cluster)");
         add_unreachable_voters(&v, &problems);
         add_missing_machines(&v, &problems);
         add_failed_units(&v, &problems);
         add_missing_units(&v, &problems);
         if (problems.error < 0)
-                return client_fail(problems.error, NULL);
+                return problems.error;
 
         print_summary(&v, problems.n);
         problems_print(&problems);

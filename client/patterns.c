@@ -1,10 +1,6 @@
-#include "client/patterns.h"
-
-#include <errno.h>
-#include <stdio.h>
-
+/* Arguments that are patterns of unit names, in the syntax of systemctl. */
 #include "base/parse.h"
-#include "units/name.h"
+#include "client/client.h"
 
 static bool is_pattern(const char *s) {
         return strpbrk(s, "*?[") != NULL;
@@ -51,24 +47,22 @@ static int add_matching(const Listing *units, const char *pattern, bool all, Nam
         return 0;
 }
 
-static bool confirm_destroy(const Client *c, const Names *names) {
-        _cleanup_text_ Text effect = {}, question = {};
+static int confirm_destroy(const Client *c, const Names *names) {
+        _cleanup_text_ Text list = {};
+        char question[64];
 
         for (size_t i = 0; i < names->n; i++)
-                text_printf(&effect, "%s%s", i > 0 ? " " : "", names->items[i]);
-        text_printf(&question, "Destroy these %zu units?", names->n);
-        if (effect.error < 0 || question.error < 0) {
-                (void) client_fail(-ENOMEM, NULL);
-                return false;
-        }
-        return client_confirm(c, effect.chars, question.chars);
+                text_printf(&list, "%s%s", i > 0 ? " " : "", names->items[i]);
+        if (list.error < 0)
+                return list.error;
+        snprintf(question, sizeof(question), "Destroy these %zu units?", names->n);
+        return client_confirm(c, question, "%s", list.chars) ? EXIT_DONE : EXIT_FAILED;
 }
 
-int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Names *ret) {
+int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Names *ret, Error *err) {
         _cleanup_listing_ Listing units = {};
         size_t n_matched = 0;
         bool any = false;
-        Error err = {};
         int r;
 
         for (size_t i = 0; i < n; i++)
@@ -76,19 +70,19 @@ int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Na
         if (confirm && !c->options.yes && !(isatty(STDIN_FILENO) && isatty(STDERR_FILENO)))
                 any = false;
         if (any) {
-                r = client_units(c, &units, &err);
+                r = client_units(c, &units, err);
                 if (r < 0)
-                        return client_fail(r, &err);
+                        return r;
         }
         for (size_t i = 0; i < n; i++) {
                 bool pattern = any && is_pattern(args[i]);
                 size_t before = ret->n;
 
                 if (pattern && add_matching(&units, args[i], all, ret, &n_matched) < 0)
-                        return client_fail(-ENOMEM, NULL);
+                        return -ENOMEM;
                 if (ret->n == before && !(pattern && n_matched > 0) &&
                     names_add(ret, args[i], strlen(args[i])) < 0)
-                        return client_fail(-ENOMEM, NULL);
+                        return -ENOMEM;
         }
-        return confirm && n_matched > 0 && !confirm_destroy(c, ret) ? EXIT_FAILED : EXIT_DONE;
+        return confirm && n_matched > 0 ? confirm_destroy(c, ret) : EXIT_DONE;
 }

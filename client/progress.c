@@ -1,10 +1,7 @@
 #include "client/progress.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
-#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/text.h"
@@ -25,7 +22,7 @@ typedef struct Line {
 } Line;
 
 struct Progress {
-        Names names;
+        const Names *names; /* borrowed */
         Line *lines;
         size_t n_written; /* lines above the cursor */
 };
@@ -46,9 +43,7 @@ Progress *progress_new(const Names *names) {
         p = NEW0(Progress, 1);
         if (!p)
                 return NULL;
-        for (size_t i = 0; i < names->n; i++)
-                if (names_add(&p->names, names->items[i], strlen(names->items[i])) < 0)
-                        return NULL;
+        p->names = names;
         p->lines = NEW0(Line, names->n);
         for (size_t i = 0; p->lines && i < names->n; i++)
                 snprintf(p->lines[i].word, WORD_MAX, "waiting");
@@ -58,12 +53,11 @@ Progress *progress_new(const Names *names) {
 Progress *progress_free(Progress *p) {
         if (!p)
                 return NULL;
-        for (size_t i = 0; p->lines && i < p->names.n; i++) {
+        for (size_t i = 0; p->lines && i < p->names->n; i++) {
                 text_done(&p->lines[i].place);
                 text_done(&p->lines[i].note);
         }
         free(p->lines);
-        names_done(&p->names);
         free(p);
         return NULL;
 }
@@ -75,10 +69,10 @@ static void put(Text *t, const char *s) {
 
 void progress_set(Progress *p, const char *name, ProgressMark mark, const char *place, const char *word,
                   const char *note) {
-        for (size_t i = 0; p && i < p->names.n; i++) {
+        for (size_t i = 0; p && i < p->names->n; i++) {
                 Line *line = &p->lines[i];
 
-                if (!streq(p->names.items[i], name))
+                if (!streq(p->names->items[i], name))
                         continue;
                 if (line->begun_ms == 0)
                         line->begun_ms = clock_monotonic_ms();
@@ -121,9 +115,10 @@ static void append_cut(Text *t, const char *s, size_t width, bool in_middle) {
         }
 }
 
-static void append_padding(Text *t, const char *s, size_t width) {
-        for (size_t n = output_width(s); n < width; n++)
-                text_append_char(t, ' ');
+/* The same, then spaces up to the next column. */
+static void append_cell(Text *t, const char *s, size_t width, bool in_middle) {
+        append_cut(t, s, width, in_middle);
+        text_printf(t, "%*s", (int) (width + 2 - MIN(output_width(s), width)), "");
 }
 
 /* Columns of each part of a line. In a narrow window the name is cut first, then the note is left out. */
@@ -135,8 +130,8 @@ static Widths widths_of(const Progress *p, size_t columns) {
         Widths w = { .place = 1, .word = WORD_WIDTH };
         size_t others;
 
-        for (size_t i = 0; i < p->names.n; i++) {
-                w.name = MAX(w.name, output_width(p->names.items[i]));
+        for (size_t i = 0; i < p->names->n; i++) {
+                w.name = MAX(w.name, output_width(p->names->items[i]));
                 w.place = MAX(w.place, output_width(chars(&p->lines[i].place)));
                 w.word = MAX(w.word, output_width(p->lines[i].word));
         }
@@ -161,15 +156,10 @@ static const char *colour_of(ProgressMark mark) {
 static void append_line(Text *t, const char *name, const Line *line, const Widths *w, uint64_t now_ms) {
         const char *place = *chars(&line->place) ? chars(&line->place) : "–", *colour = colour_of(line->mark);
         uint64_t ms = line->begun_ms ? (line->ended_ms ?: now_ms) - line->begun_ms : 0;
-        _cleanup_text_ Text note = {}, cut = {};
+        _cleanup_text_ Text note = {};
 
-        append_cut(&cut, name, w->name, true);
-        text_append(t, chars(&cut));
-        append_padding(t, chars(&cut), w->name + 2);
-        text_clear(&cut);
-        append_cut(&cut, place, w->place, false);
-        text_append(t, chars(&cut));
-        append_padding(t, chars(&cut), w->place + 2);
+        append_cell(t, name, w->name, true);
+        append_cell(t, place, w->place, false);
         text_printf(t, "%s%s%s", colour, line->word, *colour ? COLOUR_OFF : "");
 
         if (*chars(&line->note))
@@ -177,7 +167,7 @@ static void append_line(Text *t, const char *name, const Line *line, const Width
         else if (line->begun_ms)
                 text_printf(&note, ms < 60000 ? "%.2f s" : "%.0f s", ms / 1000.0);
         if (note.size > 0 && w->note > 0) {
-                append_padding(t, line->word, w->word + 2);
+                text_printf(t, "%*s", (int) (w->word + 2 - output_width(line->word)), "");
                 append_cut(t, chars(&note), w->note, false);
         }
         text_append(t, "\033[K\n");
@@ -190,7 +180,7 @@ static size_t choose_lines(const Progress *p, size_t room, bool *selected) {
         size_t n = 0;
 
         for (size_t k = 0; k < ELEMENTS(order); k++)
-                for (size_t i = 0; i < p->names.n && n < room; i++)
+                for (size_t i = 0; i < p->names->n && n < room; i++)
                         if (p->lines[i].mark == order[k]) {
                                 selected[i] = true;
                                 n++;
@@ -206,7 +196,7 @@ static void append_rest(Text *t, const Progress *p, const bool *selected, size_t
         size_t n[ELEMENTS(words)] = {}, all = 0;
         _cleanup_text_ Text rest = {};
 
-        for (size_t i = 0; i < p->names.n; i++)
+        for (size_t i = 0; i < p->names->n; i++)
                 if (!selected[i]) {
                         n[p->lines[i].mark]++;
                         all++;
@@ -231,26 +221,26 @@ void progress_draw(Progress *p) {
                 return;
         (void) ioctl(STDOUT_FILENO, TIOCGWINSZ, &window);
         columns = window.ws_col > 1 ? window.ws_col - 1U : 79;
-        room = window.ws_row == 0 ? p->names.n : MAX(window.ws_row, (unsigned short) 4) - 2U;
-        selected = NEW0(bool, p->names.n);
+        room = window.ws_row == 0 ? p->names->n : MAX(window.ws_row, (unsigned short) 4) - 2U;
+        selected = NEW0(bool, p->names->n);
         if (!selected)
                 return;
         w = widths_of(p, columns);
-        n = choose_lines(p, p->names.n > room ? room - 1 : room, selected);
+        n = choose_lines(p, p->names->n > room ? room - 1 : room, selected);
 
         /* One write, with line wrapping off: a window that was made narrower must not shift the lines. */
         text_append(&t, "\r\033[?7l");
         if (p->n_written > 0)
                 text_printf(&t, "\033[%zuA", p->n_written);
-        for (size_t i = 0; i < p->names.n; i++)
+        for (size_t i = 0; i < p->names->n; i++)
                 if (selected[i])
-                        append_line(&t, p->names.items[i], &p->lines[i], &w, now_ms);
-        if (n < p->names.n)
+                        append_line(&t, p->names->items[i], &p->lines[i], &w, now_ms);
+        if (n < p->names->n)
                 append_rest(&t, p, selected, columns);
         text_append(&t, "\033[J\033[?7h");
         if (t.error < 0)
                 return;
-        p->n_written = n + (n < p->names.n);
+        p->n_written = n + (n < p->names->n);
         (void) output_control(t.chars);
 }
 

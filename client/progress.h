@@ -5,17 +5,15 @@
  * The cursor always stays below the last line: the terminal is usable however the program ends. */
 #pragma once
 
-#include <stdbool.h>
-
-#include "base/memory.h"
 #include "units/lists.h"
 
 typedef enum ProgressMark { PROGRESS_IDLE, PROGRESS_UNDERWAY, PROGRESS_DONE, PROGRESS_FAILED } ProgressMark;
 
 typedef struct Progress Progress;
 
-/* Create a line for each name; its time starts with the first progress_set(). 'names' is copied. Return NULL
- * if stdout is not such a terminal, or without memory: all functions below accept NULL and do nothing. */
+/* Create a line for each name; its time starts with the first progress_set(). 'names' is borrowed. Return
+ * NULL if stdout is not such a terminal, or without memory: all functions below accept NULL and do nothing.
+ */
 Progress *progress_new(const Names *names);
 Progress *progress_free(Progress *p); /* returns NULL */
 DEFINE_CLEANUP(Progress *, progress_free)

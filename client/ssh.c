@@ -4,12 +4,9 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
-#include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <signal.h>
 #include <spawn.h>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -18,8 +15,6 @@
 #include "base/file.h"
 #include "base/parse.h"
 #include "client/subprocess.h"
-#include "client/verbs.h"
-#include "units/name.h"
 
 extern char **environ;
 
@@ -38,15 +33,24 @@ static void command_done(Command *c) {
         names_done(&c->owned);
 }
 
-static void command_add(Command *c, const char *argument) {
-        if (c->n + 1 >= ARGUMENTS_MAX)
-                c->error = -E2BIG;
-        else
-                c->argv[c->n++] = argument;
+/* Add arguments; the last one is NULL. */
+static void command_add(Command *c, ...) __attribute__((sentinel));
+static void command_add(Command *c, ...) {
+        const char *argument;
+        va_list ap;
+
+        va_start(ap, c);
+        while ((argument = va_arg(ap, const char *)))
+                if (c->n + 1 >= ARGUMENTS_MAX)
+                        c->error = -E2BIG;
+                else
+                        c->argv[c->n++] = argument;
+        va_end(ap);
 }
 
-static void command_printf(Command *c, const char *format, ...) _printf_(2, 3);
-static void command_printf(Command *c, const char *format, ...) {
+/* Add a flag and its formatted value. */
+static void command_printf(Command *c, const char *flag, const char *format, ...) _printf_(3, 4);
+static void command_printf(Command *c, const char *flag, const char *format, ...) {
         _cleanup_text_ Text t = {};
         va_list ap;
 
@@ -56,33 +60,23 @@ static void command_printf(Command *c, const char *format, ...) {
         if (t.error < 0 || names_add(&c->owned, t.chars, t.size) < 0)
                 c->error = -ENOMEM;
         else
-                command_add(c, c->owned.items[c->owned.n - 1]);
+                command_add(c, flag, c->owned.items[c->owned.n - 1], NULL);
 }
 
 /* Add "ssh" and the options for --strict-host-key-checking, --known-hosts-file, --ssh-username and
  * --ssh-timeout. */
 static void command_add_options(Command *c, const Options *o) {
-        command_add(c, "ssh");
-        command_add(c, "-l");
-        command_add(c, o->ssh_username);
-        command_add(c, "-o");
-        command_printf(c, "ConnectTimeout=%llu",
+        command_add(c, "ssh", "-l", o->ssh_username, NULL);
+        command_printf(c, "-o", "ConnectTimeout=%llu",
                        (unsigned long long) MAX(o->ssh_timeout_ms / 1000, (uint64_t) 1));
         if (!o->strict_host_keys) {
-                command_add(c, "-o");
-                command_add(c, "StrictHostKeyChecking=no");
-                command_add(c, "-o");
-                command_add(c, "UserKnownHostsFile=/dev/null");
-                command_add(c, "-o");
-                command_add(c, "LogLevel=ERROR");
+                command_add(c, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o",
+                            "LogLevel=ERROR", NULL);
                 return;
         }
-        command_add(c, "-o");
-        command_add(c, "StrictHostKeyChecking=ask");
-        if (*o->known_hosts_file) {
-                command_add(c, "-o");
-                command_printf(c, "UserKnownHostsFile=%s", o->known_hosts_file);
-        }
+        command_add(c, "-o", "StrictHostKeyChecking=ask", NULL);
+        if (*o->known_hosts_file)
+                command_printf(c, "-o", "UserKnownHostsFile=%s", o->known_hosts_file);
 }
 
 /* Split "HOST" or "HOST:PORT". An IPv6 address with a port needs brackets, which *ret_host does not contain.
@@ -137,30 +131,26 @@ static int ssh_refuse(const char *reason) {
         return EXIT_FAILED;
 }
 
-/* Find the address of the machine or unit named by a flag, else by 'argument'. Return an exit status; errors
- * are printed. */
-static int find_address(Client *c, const char *argument, char **ret) {
-        const char *machine = c->options.machine ?: argument, *unit_name = c->options.machine ?
-                                                                                   c->options.unit :
-                                                                           c->options.unit ?:
-                                                                                             argument;
+/* Find the address of the machine or unit named by one flag, or without flags by 'argument' (else NULL).
+ * The result is that of a verb. */
+static int find_address(Client *c, const char *argument, char **ret, Error *err) {
+        const char *machine = c->options.machine ?: argument, *unit_name = c->options.unit ?: argument;
         _cleanup_free_ char *name = unit_name ? unit_name_from_argument(unit_name) : NULL;
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         _cleanup_listing_ Listing machines = {};
         const ApiMachine *found = NULL;
         bool by_unit = false;
         size_t n = 0;
-        Error err = {};
         int r;
 
-        r = client_machines(c, &machines, &err);
+        r = client_machines(c, &machines, err);
         if (r < 0)
-                return client_fail_after(r, &err, "Unable to proceed: ");
-        r = name ? client_unit(c, name, &unit, &err) : 0;
+                return client_fail_after(r, err, "Unable to proceed: ");
+        r = name ? client_unit(c, name, &unit, err) : 0;
         if (r < 0)
-                return client_fail_after(r, &err, "Unable to proceed: ");
+                return client_fail_after(r, err, "Unable to proceed: ");
         by_unit = r > 0;
-        if (!c->options.unit && machine)
+        if (machine)
                 n = listing_find_machine(&machines, machine, &found);
 
         if (n > 0 && by_unit) {
@@ -187,10 +177,10 @@ static int find_address(Client *c, const char *argument, char **ret) {
                 return EXIT_FAILED;
         }
         *ret = strdup(found->primary_ip);
-        return *ret ? EXIT_DONE : client_fail(-ENOMEM, NULL);
+        return *ret ? EXIT_DONE : -ENOMEM;
 }
 
-int verb_ssh(Client *c, char **args, size_t n) {
+int verb_ssh(Client *c, char **args, size_t n, Error *err) {
         const Options *o = &c->options;
         _cleanup_(command_done) Command command = {};
         _cleanup_free_ char *address = NULL;
@@ -205,28 +195,25 @@ int verb_ssh(Client *c, char **args, size_t n) {
         }
         if (!by_flag && n == 0)
                 return ssh_refuse("one machine or unit must be provided");
-        r = find_address(c, by_flag ? NULL : args[0], &address);
+        r = find_address(c, by_flag ? NULL : args[0], &address, err);
         if (r != EXIT_DONE)
                 return r;
 
         command_add_options(&command, o);
-        command_add(&command, "-p");
-        command_add(&command, *o->ssh_port ? o->ssh_port : "22");
+        command_add(&command, "-p", *o->ssh_port ? o->ssh_port : "22", NULL);
         if (o->forward_agent)
-                command_add(&command, "-A");
+                command_add(&command, "-A", NULL);
         if (*o->tunnel) {
                 r = split_host(o->tunnel, bastion, &port, NULL);
                 assert(r == 0); /* tunnel_open() has parsed it before */
-                command_add(&command, "-J");
-                command_printf(&command, strchr(bastion, ':') ? "%s@[%s]:%u" : "%s@%s:%u", o->ssh_username,
-                               bastion, port);
+                command_printf(&command, "-J", strchr(bastion, ':') ? "%s@[%s]:%u" : "%s@%s:%u",
+                               o->ssh_username, bastion, port);
         }
-        command_add(&command, "--");
-        command_add(&command, address);
+        command_add(&command, "--", address, NULL);
         for (size_t i = by_flag ? 0 : 1; i < n; i++)
-                command_add(&command, args[i]);
+                command_add(&command, args[i], NULL);
         if (command.error < 0)
-                return client_fail(command.error, NULL);
+                return command.error;
 
         set_askpass();
         return subprocess_run(command.argv, NULL, NULL, NULL, NULL);
@@ -350,15 +337,10 @@ int tunnel_open(const Options *o, const char *endpoint, Tunnel **ret, const char
                 return r;
 
         command_add_options(&command, o);
-        command_add(&command, "-N");
-        command_add(&command, "-o");
-        command_add(&command, "ExitOnForwardFailure=yes");
-        command_add(&command, "-p");
-        command_printf(&command, "%u", port);
-        command_add(&command, "-L");
-        command_printf(&command, "%s:%s", t->local, remote);
-        command_add(&command, "--");
-        command_add(&command, bastion);
+        command_add(&command, "-N", "-o", "ExitOnForwardFailure=yes", NULL);
+        command_printf(&command, "-p", "%u", port);
+        command_printf(&command, "-L", "%s:%s", t->local, remote);
+        command_add(&command, "--", bastion, NULL);
         if (command.error < 0)
                 return command.error;
         set_askpass();
@@ -392,7 +374,7 @@ static int copy_some(int from, int to) {
         return r < 0 ? r : 1;
 }
 
-int verb_fd_forward(Client *c, char **args, size_t n) {
+int verb_fd_forward(Client *c, char **args, size_t n, Error *err) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         struct pollfd fds[2] = { { .fd = STDIN_FILENO, .events = POLLIN } };
         _cleanup_close_ int fd = -1;

@@ -3,15 +3,11 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/memory.h"
 
@@ -141,21 +137,17 @@ typedef struct Child {
         bool whole; /* signals go to all descendants, too */
         bool ended, signalled;
         int status;
-        Processes before; /* earlier children of fleetctl: the tunnel */
+        Processes *before; /* earlier children of fleetctl: the tunnel; borrowed */
 } Child;
 
-static void child_done(Child *c) {
-        processes_done(&c->before);
-}
-
-static void child_read_before(Child *c) {
+static void read_children(Processes *ret) {
         size_t n = 0;
 
-        processes_read(&c->before, NULL);
-        for (size_t i = 0; i < c->before.n; i++)
-                if (c->before.items[i].parent == getpid())
-                        c->before.items[n++] = c->before.items[i];
-        c->before.n = n;
+        processes_read(ret, NULL);
+        for (size_t i = 0; i < ret->n; i++)
+                if (ret->items[i].parent == getpid())
+                        ret->items[n++] = ret->items[i];
+        ret->n = n;
 }
 
 /* Reap orphans of the command that have ended. */
@@ -163,7 +155,7 @@ static void child_reap(const Child *c) {
         siginfo_t info = {};
 
         while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0 &&
-               info.si_pid != c->pid && !processes_find(&c->before, info.si_pid)) {
+               info.si_pid != c->pid && !processes_find(c->before, info.si_pid)) {
                 (void) waitpid(info.si_pid, NULL, WNOHANG);
                 info.si_pid = 0;
         }
@@ -175,7 +167,7 @@ static size_t child_signal_descendants(Child *c, int signal) {
         _cleanup_(processes_done) Processes all = {};
         size_t n = 0;
 
-        processes_read(&all, &c->before);
+        processes_read(&all, c->before);
         for (size_t i = 0; i < all.n; i++) {
                 const Process *p = &all.items[i];
 
@@ -207,7 +199,8 @@ static bool child_has_ended(Child *c) {
 
 int subprocess_run(const char *const *command, const char *const environment[],
                    uint64_t (*tick)(void *userdata, int *ret_signal), void *userdata, int *ret_signal) {
-        _cleanup_(child_done) Child child = { .whole = tick != NULL };
+        _cleanup_(processes_done) Processes earlier = {};
+        Child child = { .whole = tick != NULL, .before = &earlier };
         uint64_t tick_ms = 3600000;
         sigset_t ours, before, mask;
         int r, signal, received = 0;
@@ -223,7 +216,7 @@ int subprocess_run(const char *const *command, const char *const environment[],
         (void) fflush(stdout);
         if (child.whole) {
                 (void) prctl(PR_SET_CHILD_SUBREAPER, 1);
-                child_read_before(&child);
+                read_children(&earlier);
         }
         r = child_spawn(command, &mask, &child.pid);
         if (r < 0) {

@@ -1,36 +1,31 @@
 #include "client/suggest.h"
 
-#include <stdint.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/text.h"
 #include "units/name.h"
 
 enum { STEM_WEIGHT = 1000 };
 
-/* Return whether 'b' is similar to 'a', or begins with it; *ret is the distance, 0 for equal words. */
-static bool suggest_is_similar(const char *a, const char *b, size_t *ret) {
+/* Return the distance of 'b' from 'a', 0 for equal words, at most 1 if 'b' begins with 'a'; SIZE_MAX if they
+ * are not similar. */
+static size_t suggest_distance(const char *a, const char *b) {
         size_t size = strlen(a), distance = text_distance(a, b);
 
         if (size >= 2 && starts_with(b, a) && distance > 1)
                 distance = 1;
-        *ret = distance;
-        return distance <= (size <= 4 ? 2 : 3) && distance < size;
+        return distance <= (size <= 4 ? 2 : 3) && distance < size ? distance : SIZE_MAX;
 }
 
 static void suggest_keep(Suggestion *s, const char *candidate, size_t distance) {
-        if (s->nearest && distance >= s->distance)
+        if (distance == SIZE_MAX || (s->nearest && distance >= s->distance))
                 return;
         s->nearest = candidate;
         s->distance = distance;
 }
 
 void suggest_consider(Suggestion *s, const char *candidate) {
-        size_t distance;
-
-        if (suggest_is_similar(s->typed, candidate, &distance))
-                suggest_keep(s, candidate, distance);
+        suggest_keep(s, candidate, suggest_distance(s->typed, candidate));
 }
 
 /* Write "web" for "web@1.service". */
@@ -44,8 +39,9 @@ void suggest_consider_unit(Suggestion *s, const char *candidate) {
 
         suggest_stem(s->typed, stem);
         suggest_stem(candidate, other);
-        if (suggest_is_similar(stem, other, &distance))
-                suggest_keep(s, candidate,
-                             STEM_WEIGHT * distance +
-                                     MIN(text_distance(s->typed, candidate), (size_t) STEM_WEIGHT - 1));
+        distance = suggest_distance(stem, other);
+        if (distance < SIZE_MAX)
+                distance = STEM_WEIGHT * distance +
+                           MIN(text_distance(s->typed, candidate), (size_t) STEM_WEIGHT - 1);
+        suggest_keep(s, candidate, distance);
 }

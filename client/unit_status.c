@@ -2,14 +2,6 @@
  * is-active and is-failed read the published states. */
 #include "client/unit_status.h"
 
-#include <errno.h>
-#include <stdio.h>
-
-#include "client/output.h"
-#include "client/overview.h"
-#include "client/verbs.h"
-#include "units/name.h"
-
 void unit_status_path(Text *t, const char *kind, const char *name, const char *machine) {
         text_printf(t, "/fleet/v1/%s/", kind);
         append_escaped(t, name, false);
@@ -26,81 +18,60 @@ void unit_status_add(Text *t, const char *parameter, const char *value) {
 
 /* -- Lines {"machine":"ID","data":"text"}, the last one {"exit":0} -- */
 
-int unit_status_line_read(const char *line, size_t size, UnitStatusLine *ret) {
-        _cleanup_json_ JsonValue *root = NULL;
-        UnitStatusLine l = {};
-        uint64_t status = 0;
+int unit_status_line_read(const char *line, size_t size, JsonValue **ret, const char **ret_data,
+                          int *ret_status) {
+        uint64_t status = UINT64_MAX;
         int r;
 
-        r = json_value_parse(line, size, &root, NULL);
+        r = json_value_parse(line, size, ret, NULL);
         if (r < 0)
                 return r;
-        r = json_read_string(root, "data", &l.data, NULL);
+        r = json_read_u64(*ret, "exit", &status, NULL);
         if (r < 0)
                 return r;
-        r = json_read_u64(root, "exit", &status, NULL);
-        if (r < 0)
-                return r;
-        l.ended = json_value_member(root, "exit");
-        l.status = (int) MIN(status, (uint64_t) 255);
-        l.source = TAKE_PTR(root);
-        *ret = l;
-        return 0;
-}
-
-void unit_status_line_done(UnitStatusLine *line) {
-        line->source = json_value_free(line->source);
+        if (status != UINT64_MAX)
+                *ret_status = (int) MIN(status, (uint64_t) 255);
+        return json_read_string(*ret, "data", ret_data, NULL);
 }
 
 static int print_line(void *userdata, const char *line, size_t size) {
-        int *status = userdata;
-        UnitStatusLine l;
+        _cleanup_json_ JsonValue *source = NULL;
+        const char *data = "";
         int r;
 
-        r = unit_status_line_read(line, size, &l);
+        r = unit_status_line_read(line, size, &source, &data, userdata);
         if (r < 0)
                 return r;
-        if (l.data)
-                r = output_text(l.data, strlen(l.data));
-        if (fflush(stdout) == EOF)
-                r = -errno;
-        if (l.ended)
-                *status = l.status;
-        unit_status_line_done(&l);
-        return r;
+        r = output_text(data, strlen(data));
+        return fflush(stdout) == EOF ? -errno : r;
 }
 
-int unit_status_print(Client *c, const char *method, const Text *path, const char *name) {
+int unit_status_print(Client *c, const char *method, const Text *path, const char *name, Error *err) {
         int status = -1;
-        Error err = {};
         int r;
 
-        if (path->error < 0)
-                return client_fail(path->error, NULL);
-        r = connection_follow(c->connection, method, path->chars, print_line, &status, NULL, &err);
+        r = connection_follow(c->connection, method, client_path(path), print_line, &status, NULL, err);
         if (r < 0)
                 return output_has_failed() ? EXIT_FAILED :
-                                             client_fail_after(r, &err, "Error retrieving unit %s: ", name);
+                                             client_fail_after(r, err, "Error retrieving unit %s: ", name);
         if (status < 0) {
-                fprintf(stderr, "fleetctl: %s: the machine was lost before the end of its answer\n", name);
+                client_note("%s: the machine was lost before the end of its answer", name);
                 return EXIT_FAILED;
         }
         return status;
 }
 
-int unit_status_machine(Client *c, char **ret) {
+int unit_status_machine(Client *c, char **ret, Error *err) {
         _cleanup_listing_ Listing machines = {};
         const ApiMachine *found = NULL;
-        Error err = {};
         size_t n;
         int r;
 
         if (!c->options.machine)
                 return EXIT_DONE;
-        r = client_machines(c, &machines, &err);
+        r = client_machines(c, &machines, err);
         if (r < 0)
-                return client_fail_after(r, &err,
-                                         "Error retrieving list of active machines from fleet API: ");
+                return client_fail_after(r, err, "Error retrieving list of active machines from fleet API: ");
         n = listing_find_machine(&machines, c->options.machine, &found);
         if (n != 1) {
                 fprintf(stderr, "Unable to proceed: %s\n",
@@ -108,18 +79,27 @@ int unit_status_machine(Client *c, char **ret) {
                 return EXIT_FAILED;
         }
         *ret = strdup(found->id);
-        return *ret ? EXIT_DONE : client_fail(-ENOMEM, NULL);
+        return *ret ? EXIT_DONE : -ENOMEM;
 }
 
 /* -- Several units, and all machines of a global unit -- */
 
 typedef struct Remote {
-        const char *kind, *method;
+        const char *verb, *kind, *method;
         bool separate; /* print an empty line between two answers */
         bool ends;     /* stop at the first exit status other than 0, and return it */
 } Remote;
 
-static int remote_on(Client *c, const Remote *remote, const char *name, const char *machine) {
+static const Remote remotes[] = {
+        { "kill", "kill", "POST" },
+        { "list-dependencies", "dependencies", "GET", .separate = true },
+        { "reload", "reload", "POST" },
+        { "reset-failed", "reset-failed", "POST" },
+        { "show", "show", "GET", .separate = true },
+        { "status", "status", "GET", .separate = true, .ends = true },
+};
+
+static int remote_on(Client *c, const Remote *remote, const char *name, const char *machine, Error *err) {
         const Options *o = &c->options;
         _cleanup_text_ Text path = {};
 
@@ -129,25 +109,24 @@ static int remote_on(Client *c, const Remote *remote, const char *name, const ch
         unit_status_add(&path, "properties", o->property);
         unit_status_add(&path, "signal", o->signal);
         unit_status_add(&path, "whom", o->kill_whom);
-        return unit_status_print(c, remote->method, &path, name);
+        return unit_status_print(c, remote->method, &path, name, err);
 }
 
-static int remote_everywhere(Client *c, const Remote *remote, const char *name) {
+static int remote_everywhere(Client *c, const Remote *remote, const char *name, Error *err) {
         _cleanup_listing_ Listing states = {};
         int r, status = EXIT_DONE;
-        Error err = {};
         size_t n_printed = 0;
 
-        r = client_states(c, name, &states, &err);
+        r = client_states(c, name, &states, err);
         if (r < 0)
-                return client_fail_after(r, &err, "Error retrieving unit: ");
+                return client_fail_after(r, err, "Error retrieving unit: ");
         for (size_t i = 0; i < states.n && (status == EXIT_DONE || !remote->ends); i++) {
                 if (!states.states[i].name || !streq(states.states[i].name, name))
                         continue;
                 if (n_printed++ > 0 && remote->separate)
                         putchar('\n');
                 (void) fflush(stdout);
-                r = remote_on(c, remote, name, states.states[i].machine_id);
+                r = remote_on(c, remote, name, states.states[i].machine_id, err);
                 status = status == EXIT_DONE ? r : status;
         }
         return status;
@@ -163,22 +142,26 @@ static bool is_loaded(const ApiUnit *unit, const char *name) {
         return false;
 }
 
-static int remote_units(Client *c, char **args, size_t n, const Remote *remote) {
+int verb_remote(Client *c, char **args, size_t n, Error *err) {
+        const Remote *remote = remotes;
         _cleanup_free_ char *machine = NULL;
         int status, worst = EXIT_DONE;
 
-        status = unit_status_machine(c, &machine);
+        while (!streq(remote->verb, c->verb->name))
+                remote++;
+        if (n == 0) /* status: all others require a unit */
+                return overview(c, err);
+        status = unit_status_machine(c, &machine, err);
         if (status != EXIT_DONE)
                 return status;
         for (size_t i = 0; i < n; i++) {
                 _cleanup_free_ char *name = unit_name_from_argument(args[i]);
                 _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-                Error err = {};
                 int r;
 
-                r = name ? client_unit(c, name, &unit, &err) : -ENOMEM;
+                r = name ? client_unit(c, name, &unit, err) : -ENOMEM;
                 if (r < 0)
-                        return client_fail_after(r, &err, "Error retrieving unit: ");
+                        return client_fail_after(r, err, "Error retrieving unit: ");
                 if (r == 0) {
                         client_note_absent(c, name);
                         return EXIT_FAILED;
@@ -189,46 +172,13 @@ static int remote_units(Client *c, char **args, size_t n, const Remote *remote) 
                 if (i > 0 && remote->separate)
                         putchar('\n');
                 (void) fflush(stdout);
-                status = unit.global && !machine ? remote_everywhere(c, remote, name) :
-                                                   remote_on(c, remote, name, machine);
+                status = unit.global && !machine ? remote_everywhere(c, remote, name, err) :
+                                                   remote_on(c, remote, name, machine, err);
                 if (status != EXIT_DONE && remote->ends)
                         return status;
                 worst = worst == EXIT_DONE ? status : worst;
         }
         return worst;
-}
-
-/* Run a verb that fleet did not have: it requires a unit. */
-static int some_units(Client *c, char **args, size_t n, const Remote *remote) {
-        return n > 0 ? remote_units(c, args, n, remote) : client_usage("expected at least one unit");
-}
-
-int verb_status(Client *c, char **args, size_t n) {
-        if (n == 0)
-                return overview(c);
-        return remote_units(c, args, n,
-                            &(Remote) { .kind = "status", .method = "GET", .separate = true, .ends = true });
-}
-
-int verb_show(Client *c, char **args, size_t n) {
-        return some_units(c, args, n, &(Remote) { .kind = "show", .method = "GET", .separate = true });
-}
-
-int verb_list_dependencies(Client *c, char **args, size_t n) {
-        return some_units(c, args, n,
-                          &(Remote) { .kind = "dependencies", .method = "GET", .separate = true });
-}
-
-int verb_reload(Client *c, char **args, size_t n) {
-        return some_units(c, args, n, &(Remote) { .kind = "reload", .method = "POST" });
-}
-
-int verb_kill(Client *c, char **args, size_t n) {
-        return some_units(c, args, n, &(Remote) { .kind = "kill", .method = "POST" });
-}
-
-int verb_reset_failed(Client *c, char **args, size_t n) {
-        return some_units(c, args, n, &(Remote) { .kind = "reset-failed", .method = "POST" });
 }
 
 /* -- is-active, is-failed: output and exit statuses of systemctl -- */
@@ -250,26 +200,25 @@ static const char *state_of_all(const Listing *states, const char *name) {
         return word ?: "inactive";
 }
 
-/* Return 0 if one of the units is in the state, else 'otherwise'; 4 if none of them exists. */
-static int print_states(Client *c, char **args, size_t n, const char *state, int otherwise) {
+/* Return 0 if one of the units is in the state, 4 if none of them exists; else 3 for is-active, and 1 for
+ * is-failed. */
+int verb_is(Client *c, char **args, size_t n, Error *err) {
+        const char *state = c->verb->name + strlen("is-");
         _cleanup_listing_ Listing states = {};
         bool any = false, exists = false;
-        Error err = {};
         int r;
 
-        if (n == 0)
-                return client_usage("expected at least one unit");
-        r = client_states(c, NULL, &states, &err);
+        r = client_states(c, NULL, &states, err);
         if (r < 0)
-                return client_fail_after(r, &err, "Error retrieving unit: ");
+                return client_fail_after(r, err, "Error retrieving unit: ");
         for (size_t i = 0; i < n; i++) {
                 _cleanup_free_ char *name = unit_name_from_argument(args[i]);
                 _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
                 const char *word = "unknown";
 
-                r = name ? client_unit(c, name, &unit, &err) : -ENOMEM;
+                r = name ? client_unit(c, name, &unit, err) : -ENOMEM;
                 if (r < 0)
-                        return client_fail_after(r, &err, "Error retrieving unit: ");
+                        return client_fail_after(r, err, "Error retrieving unit: ");
                 if (r > 0)
                         word = state_of_all(&states, name);
                 exists = exists || r > 0;
@@ -279,13 +228,7 @@ static int print_states(Client *c, char **args, size_t n, const char *state, int
         }
         if (any)
                 return EXIT_DONE;
-        return exists ? otherwise : EXIT_ABSENT;
-}
-
-int verb_is_active(Client *c, char **args, size_t n) {
-        return print_states(c, args, n, "active", 3);
-}
-
-int verb_is_failed(Client *c, char **args, size_t n) {
-        return print_states(c, args, n, "failed", EXIT_FAILED);
+        if (!exists)
+                return EXIT_ABSENT;
+        return streq(state, "active") ? EXIT_INACTIVE : EXIT_FAILED;
 }

@@ -1,8 +1,5 @@
 #include "client/wait.h"
 
-#include <errno.h>
-#include <signal.h>
-#include <stdio.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -89,15 +86,15 @@ static void wait_print_reasons(Wait *w) {
 
 /* Return -EINTR with a message about the work that the cluster continues. */
 static int wait_interrupted(Wait *w) {
-        static const char *const messages[] = {
-                [WAIT_STATE] = "the cluster continues to load %s (to cancel: fleetctl unload)",
-                [WAIT_RUNNING] = "the cluster continues to start %s (to cancel: fleetctl unload)",
-                [WAIT_ENDED] = "the cluster continues to run %s (to stop: fleetctl stop)",
-                [WAIT_STOPPED] = "the cluster continues to stop %s",
-                [WAIT_GONE] = "the cluster continues to destroy %s",
+        static const struct {
+                const char *verb, *next;
+        } goals[] = {
+                [WAIT_STATE] = { "load", " (to cancel: fleetctl unload)" },
+                [WAIT_RUNNING] = { "start", " (to cancel: fleetctl unload)" },
+                [WAIT_ENDED] = { "run", " (to stop: fleetctl stop)" },
+                [WAIT_STOPPED] = { "stop", "" },
+                [WAIT_GONE] = { "destroy", "" },
         };
-        const char *message = w->request->interrupted ?: messages[w->request->goal],
-                   *at = strstr(message, "%s");
         _cleanup_text_ Text names = {};
         size_t n = 0;
 
@@ -109,8 +106,10 @@ static int wait_interrupted(Wait *w) {
         if (n > NAMES_SHOWN)
                 text_printf(&names, " and %zu more", n - NAMES_SHOWN);
         progress_break(w->request->progress);
-        return error_set(w->err, -EINTR, "%.*s%s%s", at ? (int) (at - message) : (int) strlen(message),
-                         message, at ? names.chars ?: "" : "", at ? at + 2 : "");
+        if (w->request->interrupted)
+                return error_set(w->err, -EINTR, "%s %s", names.chars ?: "", w->request->interrupted);
+        return error_set(w->err, -EINTR, "the cluster continues to %s %s%s", goals[w->request->goal].verb,
+                         names.chars ?: "", goals[w->request->goal].next);
 }
 
 /* {"index":N,"kind":"state","name":"web.service","machine":"ID"} */
@@ -133,22 +132,20 @@ static void wait_check_deadlines(Wait *w) {
 
         for (size_t i = 0; i < w->n; i++) {
                 WaitUnit *u = &w->units[i];
-                _cleanup_text_ Text t = {};
+                char middle[64];
 
                 if (u->phase >= PHASE_DONE || u->deadline_ms == 0 || now_ms < u->deadline_ms)
                         continue;
                 if (u->phase == PHASE_SYSTEMD && w->request->goal == WAIT_RUNNING) {
-                        text_printf(&t, " within %llus, err:", (unsigned long long) w->allowed_ms / 1000);
-                        if (t.error >= 0)
-                                wait_fail_active(w, u, t.chars);
-                        continue;
-                }
-                if (w->request->goal == WAIT_GONE || u->phase == PHASE_SYSTEMD)
-                        text_printf(&t, "timed out waiting for unit %s to stop, it is %s", u->name, u->state);
+                        snprintf(middle, sizeof(middle),
+                                 " within %llus, err:", (unsigned long long) w->allowed_ms / 1000);
+                        wait_fail_active(w, u, middle);
+                } else if (w->request->goal == WAIT_GONE || u->phase == PHASE_SYSTEMD)
+                        wait_fail(w, u, -ETIMEDOUT, "timed out waiting for unit %s to stop, it is %s",
+                                  u->name, u->state);
                 else
-                        text_printf(&t, "timed out waiting for unit %s to report state %s", u->name,
-                                    target_state_to_string(w->request->target));
-                wait_fail(w, u, -ETIMEDOUT, t.chars ? t.chars : u->name);
+                        wait_fail(w, u, -ETIMEDOUT, "timed out waiting for unit %s to report state %s",
+                                  u->name, target_state_to_string(w->request->target));
         }
 }
 
@@ -164,7 +161,7 @@ static void wait_pause(Wait *w, Stream **events, uint64_t *refresh_ms, uint64_t 
                         if (w->units[i].deadline_ms > 0)
                                 until_ms = MIN(until_ms, w->units[i].deadline_ms);
                         if (w->units[i].active_ms > 0 && w->request->goal != WAIT_ENDED)
-                                until_ms = MIN(until_ms, w->units[i].active_ms + SETTLE_MS);
+                                until_ms = MIN(until_ms, w->units[i].active_ms + STABLE_MS);
                 }
         if (attended)
                 until_ms = MIN(until_ms, now_ms + TICK_MS);
@@ -180,20 +177,22 @@ static void wait_pause(Wait *w, Stream **events, uint64_t *refresh_ms, uint64_t 
         (void) usleep((useconds_t) (until_ms - now_ms) * 1000);
 }
 
-static bool wait_is_settled(const Wait *w, const WaitUnit *u) {
-        return u->active_ms > 0 && w->request->goal != WAIT_ENDED &&
-               clock_monotonic_ms() - u->active_ms >= SETTLE_MS;
+/* Return whether to read a unit: an event has named it, or it has been active for STABLE_MS. */
+static bool wait_is_due(const Wait *w, const WaitUnit *u) {
+        bool stable = u->active_ms > 0 && w->request->goal != WAIT_ENDED &&
+                      clock_monotonic_ms() - u->active_ms >= STABLE_MS;
+
+        return u->phase < PHASE_DONE && (u->dirty || stable);
 }
 
-/* Read the units that events have named, and those that are settled. Many units are read together, and the
+/* Read the units that are due. Many units are read together, and the
  * next time not before *next_ms. */
 static int wait_refresh_dirty(Wait *w, uint64_t *next_ms) {
         size_t n = 0;
         int r = 0;
 
         for (size_t i = 0; i < w->n; i++)
-                n += w->units[i].phase < PHASE_DONE &&
-                     (w->units[i].dirty || wait_is_settled(w, &w->units[i]));
+                n += wait_is_due(w, &w->units[i]);
         if (n > DIRTY_MAX) {
                 if (clock_monotonic_ms() < *next_ms)
                         return 0;
@@ -202,7 +201,7 @@ static int wait_refresh_dirty(Wait *w, uint64_t *next_ms) {
                 return r;
         }
         for (size_t i = 0; r >= 0 && i < w->n; i++)
-                if (w->units[i].phase < PHASE_DONE && (w->units[i].dirty || wait_is_settled(w, &w->units[i])))
+                if (wait_is_due(w, &w->units[i]))
                         r = wait_refresh(w, &w->units[i]);
         return r;
 }
@@ -221,7 +220,7 @@ static int wait_run(Wait *w, const sigset_t *interrupts, bool attended) {
         wait_draw(w);
 
         /* Read again only after the subscription is confirmed: events report all later changes. */
-        r = stream_new(w->client->connection, "/fleet/v1/events", wait_on_event, w, &events, w->err);
+        r = stream_new(w->client->connection, "GET", "/fleet/v1/events", wait_on_event, w, &events, w->err);
         if (r < 0)
                 return r;
         r = stream_wait(events,

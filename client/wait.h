@@ -26,7 +26,7 @@ typedef struct WaitRequest {
         bool quiet;         /* print errors only */
         Progress *progress; /* borrowed; has lines of these units, perhaps of more; NULL: none */
         bool more;          /* of 'progress': another wait for these units follows */
-        const char *interrupted; /* message after an interrupt, %s stands for the units; NULL: by the goal */
+        const char *interrupted; /* message about the units after an interrupt; NULL: by the goal */
 } WaitRequest;
 
 /* Wait until all units have reached the goal. A global unit has to reach it on all machines that it fits. On

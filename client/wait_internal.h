@@ -4,7 +4,7 @@
 #include "client/wait.h"
 
 enum {
-        SETTLE_MS = 100, /* systemd reports a unit active for some ms even if it fails at once */
+        STABLE_MS = 100, /* systemd reports a unit active for some ms even if it fails at once */
         STALE_MS = 3000, /* until an end that was reported before the start counts as the new end */
         QUIET_MS = 500,  /* duration of a normal start: no reason is printed before */
 };
@@ -56,5 +56,5 @@ int wait_refresh_all(Wait *w);
 
 /* End the wait for one unit as failed. wait_fail_active(): in systemd, with fleet's message "Failed to find
  * an active unit NAME", followed by 'middle'. */
-void wait_fail(Wait *w, WaitUnit *u, int code, const char *message);
+void wait_fail(Wait *w, WaitUnit *u, int code, const char *format, ...) _printf_(4, 5);
 void wait_fail_active(Wait *w, WaitUnit *u, const char *middle);

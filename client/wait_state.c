@@ -1,6 +1,4 @@
 /* The state of the units of a wait: first in the cluster, then in systemd. */
-#include <errno.h>
-#include <stdio.h>
 
 #include "base/clock.h"
 #include "client/wait_internal.h"
@@ -29,7 +27,7 @@ static void set_word(WaitUnit *u, const char *word) {
 }
 
 static void append_place(Wait *w, const char *machine, Text *t) {
-        if (stdout_is_terminal())
+        if (isatty(STDOUT_FILENO))
                 append_machine_name(t, &w->machines, machine);
         else
                 append_machine_legend(t, &w->machines, machine, false);
@@ -40,30 +38,35 @@ static void wait_finish(Wait *w, WaitUnit *u, WaitPhase phase) {
         w->n_left--;
 }
 
-void wait_fail(Wait *w, WaitUnit *u, int code, const char *message) {
+void wait_fail(Wait *w, WaitUnit *u, int code, const char *format, ...) {
+        char message[ERROR_MESSAGE_MAX];
+        va_list ap;
+
+        va_start(ap, format);
+        (void) vsnprintf(message, sizeof(message), format, ap);
+        va_end(ap);
         wait_finish(w, u, PHASE_FAILED);
         if (w->result >= 0)
                 w->result = error_set(w->err, code, "%s", message);
 }
 
 void wait_fail_active(Wait *w, WaitUnit *u, const char *middle) {
-        _cleanup_text_ Text t = {}, place = {};
+        _cleanup_text_ Text place = {};
 
         if (u->machine)
                 append_place(w, u->machine, &place);
         else
                 text_append(&place, u->global ? "some of its machines" : "no machine");
-        text_printf(&t, "Failed to find an active unit %s%s it is %s on %s", u->name, middle, u->state,
-                    place.chars ?: "");
-        wait_fail(w, u, -ENOEXEC, t.chars ? t.chars : u->name);
+        wait_fail(w, u, -ENOEXEC, "Failed to find an active unit %s%s it is %s on %s", u->name, middle,
+                  u->state, place.chars ?: "");
 }
 
-static void wait_print_arrival(Wait *w, const WaitUnit *u, const char *state) {
+static void wait_print_arrival(Wait *w, const WaitUnit *u) {
         _cleanup_text_ Text t = {};
 
         if (w->request->quiet || w->request->progress)
                 return;
-        text_printf(&t, "Unit %s %s", u->name, state);
+        text_printf(&t, "Unit %s %s", u->name, target_state_to_string(w->request->target));
         if (u->global && w->request->target > TARGET_INACTIVE)
                 text_printf(&t, " on %zu of %zu machines", u->n_reached, u->n_expected);
         else if (u->machine && listing_machine(&w->machines, u->machine)) {
@@ -75,18 +78,6 @@ static void wait_print_arrival(Wait *w, const WaitUnit *u, const char *state) {
         else if (w->result >= 0)
                 w->result = t.error;
         (void) fflush(stdout);
-}
-
-/* Read the machines if this one is not among them. */
-static void wait_load_machine(Wait *w, const char *id) {
-        Listing machines = {};
-
-        if (!id || !*id || listing_machine(&w->machines, id))
-                return;
-        if (client_machines(w->client, &machines, NULL) >= 0) {
-                listing_done(&w->machines);
-                w->machines = machines;
-        }
 }
 
 /* Return whether only another text of the unit can change this load state. */
@@ -111,11 +102,11 @@ static bool is_stale(const WaitUnit *u, const ApiState *s) {
                clock_monotonic_ms() - u->launched_ms < STALE_MS;
 }
 
-/* Return whether an active unit has been active for SETTLE_MS. */
-static bool has_settled(WaitUnit *u) {
+/* Return whether an active unit has been active for STABLE_MS. */
+static bool is_stable(WaitUnit *u) {
         if (u->active_ms == 0)
                 u->active_ms = clock_monotonic_ms();
-        return clock_monotonic_ms() - u->active_ms >= SETTLE_MS;
+        return clock_monotonic_ms() - u->active_ms >= STABLE_MS;
 }
 
 /* Check the state of a launched unit on its machine. */
@@ -128,7 +119,7 @@ static void wait_check_started(Wait *w, WaitUnit *u, const ApiState *s) {
                 u->ran = true;
                 u->idle_ms = 0;
                 set_word(u, s->sub ? s->sub : s->active);
-                if (has_settled(u) && !to_its_end)
+                if (is_stable(u) && !to_its_end)
                         wait_finish(w, u, PHASE_DONE);
                 return;
         }
@@ -199,7 +190,7 @@ static void wait_check_states(Wait *w, WaitUnit *u, const Listing *states) {
                 }
                 set_word(u, w->request->target == TARGET_LOADED ? "stopped" :
                                                                   target_state_to_string(w->request->target));
-                wait_print_arrival(w, u, target_state_to_string(w->request->target));
+                wait_print_arrival(w, u);
                 wait_finish(w, u, PHASE_DONE);
                 return;
         default:
@@ -219,19 +210,6 @@ static const ApiState *state_on(const Listing *states, const char *unit, const c
         return NULL;
 }
 
-static int read_why(Client *c, const char *name, JsonValue **ret, Error *err) {
-        _cleanup_text_ Text path = {};
-
-        text_append(&path, "/fleet/v1/why/");
-        append_escaped(&path, name, false);
-        return client_get_json(c, client_path(&path), ret, err);
-}
-
-/* Return whether a started global unit has failed on a machine. */
-static bool has_failed(const ApiState *s) {
-        return streq(s->active, "failed") || (streq(s->active, "inactive") && cannot_load(s->load));
-}
-
 /* The machines of a global unit: that it fits, that have reached the state, where it has ended. */
 typedef struct GlobalCount {
         size_t n_expected, n_reached, n_ended;
@@ -245,7 +223,7 @@ static void count_machine(const Wait *w, WaitUnit *u, const ApiState *s, GlobalC
                 count->n_reached += s->load && streq(s->load, "loaded") && streq(s->active, "inactive");
                 return;
         }
-        if (has_failed(s)) {
+        if (streq(s->active, "failed") || (streq(s->active, "inactive") && cannot_load(s->load))) {
                 snprintf(u->state, sizeof(u->state), "%.24s (%.24s)", s->active,
                          cannot_load(s->load) ? s->load :
                          s->sub               ?:
@@ -271,12 +249,15 @@ static const char *global_word(const Wait *w, const WaitUnit *u) {
 static int wait_check_global(Wait *w, WaitUnit *u, const Listing *states, Error *err) {
         bool to_its_end = w->request->goal == WAIT_ENDED, pending;
         _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_text_ Text path = {};
         const JsonValue *machines;
         GlobalCount count = {};
         size_t n_decided;
         int r;
 
-        r = read_why(w->client, u->name, &root, err);
+        text_append(&path, "/fleet/v1/why/");
+        append_escaped(&path, u->name, false);
+        r = client_get_json(w->client, client_path(&path), &root, err);
         if (r < 0)
                 return r;
         machines = json_value_member(root, "machines");
@@ -307,10 +288,10 @@ static int wait_check_global(Wait *w, WaitUnit *u, const Listing *states, Error 
                 wait_fail_active(w, u, ":");
                 return 0;
         }
-        if (!to_its_end && w->request->target == TARGET_LAUNCHED && !has_settled(u))
+        if (!to_its_end && w->request->target == TARGET_LAUNCHED && !is_stable(u))
                 return 0;
         set_word(u, global_word(w, u));
-        wait_print_arrival(w, u, target_state_to_string(w->request->target));
+        wait_print_arrival(w, u);
         wait_finish(w, u, PHASE_DONE);
         return 0;
 }
@@ -319,8 +300,6 @@ static int wait_check_global(Wait *w, WaitUnit *u, const Listing *states, Error 
 
 /* Return whether another client has changed the target state: the wait for the unit is over. */
 static bool wait_is_overruled(Wait *w, WaitUnit *u, TargetState desired) {
-        _cleanup_text_ Text t = {};
-
         if (desired == w->request->target) {
                 u->target_seen = true;
                 return false;
@@ -332,16 +311,13 @@ static bool wait_is_overruled(Wait *w, WaitUnit *u, TargetState desired) {
                 wait_finish(w, u, PHASE_DONE);
                 return true;
         }
-        text_printf(&t, "%s: another client has changed the target state to %s", u->name,
-                    target_state_to_string(desired) ?: "an unknown state");
         set_word(u, "overruled");
-        wait_fail(w, u, -ECANCELED, t.chars ? t.chars : u->name);
+        wait_fail(w, u, -ECANCELED, "%s: another client has changed the target state to %s", u->name,
+                  target_state_to_string(desired) ?: "an unknown state");
         return true;
 }
 
 static void wait_check_destroyed(Wait *w, WaitUnit *u) {
-        _cleanup_text_ Text t = {};
-
         /* A lagging daemon does not have a unit that was submitted just before. Units of all other goals did
          * exist, but for LAG_MS the daemon may lag, too. */
         if (!u->target_seen) {
@@ -357,8 +333,7 @@ static void wait_check_destroyed(Wait *w, WaitUnit *u) {
                 wait_finish(w, u, PHASE_DONE);
                 return;
         }
-        text_printf(&t, "%s: another client has destroyed the unit", u->name);
-        wait_fail(w, u, -ECANCELED, t.chars ? t.chars : u->name);
+        wait_fail(w, u, -ECANCELED, "%s: another client has destroyed the unit", u->name);
 }
 
 /* Check the state of a unit in the cluster, then on its machine. The unit may lose its machine while it
@@ -370,7 +345,7 @@ static int wait_check_unit(Wait *w, WaitUnit *u, const ApiUnit *unit, const List
         u->global = unit->global;
         if (u->global)
                 state = unit->desired_state;
-        wait_load_machine(w, unit->machine_id);
+        client_load_machine(w->client, &w->machines, unit->machine_id, false);
         if (wait_copy(&u->machine, unit->machine_id) < 0 || wait_copy(&u->reason, unit->reason) < 0)
                 return -ENOMEM;
         if (wait_is_overruled(w, u, unit->desired_state))
@@ -389,7 +364,7 @@ static int wait_check_unit(Wait *w, WaitUnit *u, const ApiUnit *unit, const List
         if (u->phase != PHASE_SYSTEMD || moved) {
                 set_word(u, target_state_to_string(state));
                 if (w->request->goal != WAIT_STOPPED && (!u->global || state == TARGET_INACTIVE))
-                        wait_print_arrival(w, u, target_state_to_string(state));
+                        wait_print_arrival(w, u);
                 if (w->request->goal == WAIT_STATE && (!u->global || state == TARGET_INACTIVE)) {
                         wait_finish(w, u, PHASE_DONE);
                         return 0;
@@ -426,31 +401,36 @@ static int wait_tolerate(Wait *w, int r, const Error *err) {
         return r;
 }
 
+/* 'unit' NULL: the cluster does not have it. */
+static int wait_check(Wait *w, WaitUnit *u, const ApiUnit *unit, const Listing *states, Error *err) {
+        if (w->request->goal != WAIT_GONE && unit)
+                return wait_check_unit(w, u, unit, states, err);
+        if (w->request->goal == WAIT_GONE)
+                wait_check_states(w, u, states);
+        else
+                wait_check_destroyed(w, u);
+        return 0;
+}
+
 static int wait_read_unit(Wait *w, WaitUnit *u, Error *err) {
         _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
-        bool gone = w->request->goal == WAIT_GONE;
         _cleanup_listing_ Listing states = {};
+        bool gone = w->request->goal == WAIT_GONE, exists = false;
         int r;
 
         if (!gone) {
                 r = client_unit(w->client, u->name, &unit, err);
                 if (r < 0)
                         return r;
-                if (r == 0) {
-                        wait_check_destroyed(w, u);
-                        return 0;
-                }
+                exists = r > 0;
         }
         /* A submitted unit without a machine has no states. */
-        if (w->request->goal != WAIT_STATE || w->request->target != TARGET_INACTIVE) {
+        if (gone || (exists && (w->request->goal != WAIT_STATE || w->request->target != TARGET_INACTIVE))) {
                 r = client_states(w->client, u->name, &states, err);
                 if (r < 0)
                         return r;
         }
-        if (!gone)
-                return wait_check_unit(w, u, &unit, &states, err);
-        wait_check_states(w, u, &states);
-        return 0;
+        return wait_check(w, u, exists ? &unit : NULL, &states, err);
 }
 
 int wait_refresh(Wait *w, WaitUnit *u) {
@@ -460,59 +440,39 @@ int wait_refresh(Wait *w, WaitUnit *u) {
         return wait_tolerate(w, wait_read_unit(w, u, &err), &err);
 }
 
-static const ApiUnit *unit_named(const Listing *units, const char *name) {
-        for (size_t i = 0; i < units->n; i++)
-                if (units->units[i].name && streq(units->units[i].name, name))
-                        return &units->units[i];
-        return NULL;
-}
-
-/* Read the lists that the goal needs. */
-static int wait_read_lists(Wait *w, Listing *ret_units, Listing *ret_states, Error *err) {
-        int r;
-
-        if (w->request->goal != WAIT_GONE) {
-                r = client_units(w->client, ret_units, err);
-                if (r < 0)
-                        return r;
-        }
-        return client_states(w->client, NULL, ret_states, err);
-}
-
-static int wait_check_listed(Wait *w, WaitUnit *u, const Listing *units, const Listing *states) {
-        const ApiUnit *unit = unit_named(units, u->name);
-        Error err = {};
+/* Read the lists that the goal needs, and check all pending units. */
+static int wait_refresh_listed(Wait *w, Error *err) {
+        _cleanup_listing_ Listing units = {}, states = {};
         int r = 0;
 
-        if (w->request->goal == WAIT_GONE)
-                wait_check_states(w, u, states);
-        else if (unit)
-                r = wait_check_unit(w, u, unit, states, &err);
-        else
-                wait_check_destroyed(w, u);
-        return wait_tolerate(w, r, &err);
-}
-
-int wait_refresh_all(Wait *w) {
-        _cleanup_listing_ Listing units = {}, states = {};
-        bool many = w->n_left > MANY;
-        Error err = {};
-        int r;
-
-        if (many) {
-                r = wait_read_lists(w, &units, &states, &err);
-                if (r < 0)
-                        return wait_tolerate(w, r, &err);
-        }
-        for (size_t i = 0; i < w->n; i++) {
+        if (w->request->goal != WAIT_GONE)
+                r = client_units(w->client, &units, err);
+        if (r < 0)
+                return wait_tolerate(w, r, err);
+        r = client_states(w->client, NULL, &states, err);
+        if (r < 0)
+                return wait_tolerate(w, r, err);
+        for (size_t i = 0; r >= 0 && i < w->n; i++) {
                 WaitUnit *u = &w->units[i];
+                Error of_unit = {};
 
                 if (u->phase >= PHASE_DONE)
                         continue;
                 u->dirty = false;
-                r = many ? wait_check_listed(w, u, &units, &states) : wait_refresh(w, u);
-                if (r < 0)
-                        return r;
+                r = wait_check(w, u, listing_unit(&units, u->name), &states, &of_unit);
+                r = wait_tolerate(w, r, &of_unit);
         }
-        return 0;
+        return r;
+}
+
+int wait_refresh_all(Wait *w) {
+        Error err = {};
+        int r = 0;
+
+        if (w->n_left > MANY)
+                return wait_refresh_listed(w, &err);
+        for (size_t i = 0; r >= 0 && i < w->n; i++)
+                if (w->units[i].phase < PHASE_DONE)
+                        r = wait_refresh(w, &w->units[i]);
+        return r;
 }

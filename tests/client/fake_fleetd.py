@@ -79,7 +79,7 @@ class Cluster:
     def is_global(self, unit):
         return {"section": "X-Fleet", "name": "Global", "value": "true"} in unit["options"]
 
-    def settle(self, name):
+    def reach_target(self, name):
         """Apply the target states, like engine and agents."""
         unit = self.units.get(name)
         if not unit:
@@ -140,13 +140,13 @@ class Cluster:
 
     def later(self, name):
         if self.delay == 0:
-            self.settle(name)
+            self.reach_target(name)
             return
 
         def run():
             time.sleep(self.delay)
             with self.lock:
-                self.settle(name)
+                self.reach_target(name)
         threading.Thread(target=run, daemon=True).start()
 
 
