@@ -8,9 +8,6 @@ enum {
         RETRY_MIN_MS = 500,
         RETRY_MAX_MS = 60000,
         RETRY_DOUBLINGS = 7,
-        REFRESH_GAP_MS = 100,
-        REFRESH_BURST =
-                8, /* refreshes in a row of a unit that changes all the time; then one each REFRESH_GAP_MS */
 };
 
 /* -- The dirty set -- */
@@ -133,16 +130,6 @@ void agent_clean(Agent *a) {
 }
 
 /* -- Refreshing -- */
-
-uint64_t agent_refresh_due_ms(const AgentUnit *u) {
-        enum { AHEAD_MS = (REFRESH_BURST - 1) * REFRESH_GAP_MS };
-
-        return u->spent_ms > AHEAD_MS ? u->spent_ms - AHEAD_MS : 0;
-}
-
-void agent_refreshed(Agent *a, AgentUnit *u) {
-        u->spent_ms = MAX(u->spent_ms, loop_now_ms(a->loop)) + REFRESH_GAP_MS;
-}
 
 void agent_refresh_now(Agent *a, AgentUnit *u) {
         u->must_refresh = true;
