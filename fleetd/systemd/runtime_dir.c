@@ -40,23 +40,9 @@ static void runtime_dir_drop(RuntimeDir *d, RuntimeDirEntry *e) {
         free(e);
 }
 
-static int64_t nanoseconds(const struct timespec *t) {
-        return t->tv_sec * INT64_C(1000000000) + t->tv_nsec;
-}
-
-static int runtime_dir_stamp(const RuntimeDir *d, const char *name, RuntimeDirStamp *ret) {
-        struct stat st;
-
-        if (fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-                return -errno;
-        *ret = (RuntimeDirStamp) { st.st_dev, st.st_ino, st.st_size, nanoseconds(&st.st_ctim),
-                                   nanoseconds(&st.st_mtim) };
-        return 0;
-}
-
 /* 'stamp' precedes the read of the file: a later change has another stamp. */
 static int runtime_dir_set(RuntimeDir *d, const char *name, const char *text, size_t size,
-                           const RuntimeDirStamp *stamp) {
+                           const FileStamp *stamp) {
         _cleanup_unit_ Unit *unit = NULL;
         RuntimeDirEntry *e;
         int r;
@@ -83,7 +69,7 @@ static int runtime_dir_set(RuntimeDir *d, const char *name, const char *text, si
         return 0;
 }
 
-static int runtime_dir_read(RuntimeDir *d, const char *name, const RuntimeDirStamp *stamp) {
+static int runtime_dir_read(RuntimeDir *d, const char *name, const FileStamp *stamp) {
         _cleanup_free_ char *text = NULL;
         size_t size;
         int r;
@@ -114,7 +100,7 @@ int runtime_dir_open(RuntimeDir *d, const char *path, const char *quadlets, cons
                 if (name[0] != '.') {
                         bool unit = unit_name_check(name, NULL) == 0 &&
                                     !unit_name_is_template(name); /* templates are never put in force */
-                        int r = unit ? runtime_dir_read(d, name, &(RuntimeDirStamp) {}) : -EINVAL;
+                        int r = unit ? runtime_dir_read(d, name, &(FileStamp) {}) : -EINVAL;
 
                         if (r == -ENOMEM)
                                 without_memory = true;
@@ -166,7 +152,7 @@ int runtime_dir_write(RuntimeDir *d, const char *name, const char *text, size_t 
         file_temporary_name(name, staged);
         r = file_holds_at(d->fd, staged, text, size) ? commit_file_at(d->fd, name) :
                                                        write_file_at(d->fd, name, text, size, 0644);
-        return r < 0 ? r : runtime_dir_set(d, name, text, size, &(RuntimeDirStamp) {});
+        return r < 0 ? r : runtime_dir_set(d, name, text, size, &(FileStamp) {});
 }
 
 int runtime_dir_remove(RuntimeDir *d, const char *name) {
@@ -184,10 +170,10 @@ int runtime_dir_remove(RuntimeDir *d, const char *name) {
 
 int runtime_dir_get(RuntimeDir *d, const char *name, const RuntimeDirEntry **ret) {
         RuntimeDirEntry *e = runtime_dir_find(d, name);
-        RuntimeDirStamp stamp;
+        FileStamp stamp;
         int r;
 
-        r = runtime_dir_stamp(d, name, &stamp);
+        r = file_stamp_at(d->fd, name, &stamp);
         if (r == 0 && e && memcmp(&e->stamp, &stamp, sizeof(stamp)) == 0) {
                 *ret = e;
                 return 0;

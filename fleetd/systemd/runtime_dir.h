@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/file.h"
 #include "base/table.h"
 #include "fleetd/systemd/trace.h"
 #include "units/hash.h"
@@ -18,18 +19,12 @@ enum {
         RUNTIME_PATH_SIZE = 600, /* of a file in one of the folders */
 };
 
-/* A file with the same stamp is unchanged since it was read. All 0: unknown. */
-typedef struct RuntimeDirStamp {
-        uint64_t device, inode, size;
-        int64_t changed_ns, manager_modified_ns;
-} RuntimeDirStamp;
-
 typedef struct RuntimeDirEntry {
         char name[UNIT_NAME_MAX + 1];
         char hash[UNIT_HASH_SIZE];
         bool install; /* has an [Install] section */
         SystemdTrace trace;
-        RuntimeDirStamp stamp;
+        FileStamp stamp;
         UT_hash_handle hh;
 } RuntimeDirEntry;
 
