@@ -41,11 +41,11 @@ typedef struct AgentUnit {
         uint64_t recheck_ms; /* of a unit stopped because of another one: the next check or start; 0: none */
         uint64_t restart_ms; /* no further start of such a unit before this time */
         unsigned n_restarts; /* such starts in a row after which the unit did not run */
-        uint64_t
-                changing_ms; /* start of a transition that is not published, short pauses included; 0: none */
-        uint64_t steady_ms;  /* start of the current steady state; 0: none */
-        uint64_t since_ms;   /* wall clock of the last change of load, active or sub state */
-        bool dirty;          /* in the dirty set */
+        /* Start of a transition that is not published, short pauses included; 0: none. */
+        uint64_t changing_ms;
+        uint64_t steady_ms; /* start of the current steady state; 0: none */
+        uint64_t since_ms;  /* wall clock of the last change of load, active or sub state */
+        bool dirty;         /* in the dirty set */
         TAILQ_ENTRY(AgentUnit) dirty_units;
         UT_hash_handle hh;
 } AgentUnit;
@@ -62,7 +62,7 @@ struct Agent {
         TAILQ_HEAD(AgentDirty, AgentUnit) dirty; /* units to be read, planned or published by the next pass */
         bool all_dirty;                          /* the next pass adds every unit that anything names */
         Publisher *publisher;
-        RegistryObserver listener;
+        RegistryObserver observer;
         Deferred pass;
         Timer period, wake, boot_wait, adopt;
         uint64_t adopt_ms;

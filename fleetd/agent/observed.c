@@ -24,11 +24,6 @@ static void agent_mark(Agent *a, AgentUnit *u) {
         TAILQ_INSERT_TAIL(&a->dirty, u, dirty_units);
 }
 
-static void agent_unmark(Agent *a, AgentUnit *u) {
-        u->dirty = false;
-        TAILQ_REMOVE(&a->dirty, u, dirty_units);
-}
-
 size_t agent_count_dirty(const Agent *a) {
         const AgentUnit *u;
         size_t n = 0;
@@ -83,16 +78,12 @@ AgentUnit *agent_unit(Agent *a, const char *name, bool make) {
         return u;
 }
 
-static const ClusterMachine *agent_self(const Agent *a) {
-        return cluster_machine(registry_cluster(a->registry), a->machine_id);
-}
-
 const ClusterAssignment *agent_assignment(const Agent *a, const char *name) {
         return cluster_assignment(registry_cluster(a->registry), a->machine_id, name);
 }
 
 void agent_collect(Agent *a) {
-        const ClusterMachine *self = agent_self(a);
+        const ClusterMachine *self = cluster_machine(registry_cluster(a->registry), a->machine_id);
         bool all = true;
 
         for (ClusterAssignment *o = self ? self->assignments : NULL; o; o = o->hh.next)
@@ -108,19 +99,16 @@ void agent_collect(Agent *a) {
                 agent_retry_soon(a);
 }
 
-static bool agent_unit_is_clean(const AgentUnit *u) {
-        return !u->busy && !u->must_refresh && !u->changed && !u->refreshing && u->planned && u->published;
-}
-
 void agent_clean(Agent *a) {
         const Cluster *c = registry_cluster(a->registry);
         AgentUnit *u, *next;
 
         for (u = TAILQ_FIRST(&a->dirty); u; u = next) {
                 next = TAILQ_NEXT(u, dirty_units);
-                if (!agent_unit_is_clean(u))
+                if (u->busy || u->must_refresh || u->changed || u->refreshing || !u->planned || !u->published)
                         continue;
-                agent_unmark(a, u);
+                u->dirty = false;
+                TAILQ_REMOVE(&a->dirty, u, dirty_units);
                 if (u->seen.has_file || records_get(&a->records, u->name) || agent_assignment(a, u->name) ||
                     cluster_state(c, a->machine_id, u->name))
                         continue;

@@ -16,9 +16,8 @@
 
 enum {
         LINKS_MAX = 8, /* followed from a name to its file */
-        RELOAD_ROOM_MIN =
-                16 * 1024 *
-                1024, /* of /run; below it systemd rejects a daemon-reload (RELOAD_DISK_SPACE_MIN) */
+        /* Of /run. Below it, systemd rejects a daemon-reload (RELOAD_DISK_SPACE_MIN). */
+        RELOAD_ROOM_MIN = 16 * 1024 * 1024,
 };
 
 static void runtime_dir_unstage(const RuntimeDir *d, const char *name) {

@@ -30,11 +30,10 @@ typedef struct RuntimeDirEntry {
 
 typedef struct RuntimeDir {
         int fd;
-        char path[RUNTIME_DIR_SIZE], quadlets[RUNTIME_DIR_SIZE],
-                links[RUNTIME_DIR_SIZE]; /* our files; links for podman's generator; systemd's runtime links
-                                          */
-        RuntimeDirEntry *entries;        /* by name */
-        uint64_t reads;                  /* reads of files */
+        /* Our files; links for podman's generator; systemd's runtime links. */
+        char path[RUNTIME_DIR_SIZE], quadlets[RUNTIME_DIR_SIZE], links[RUNTIME_DIR_SIZE];
+        RuntimeDirEntry *entries; /* by name */
+        uint64_t reads;           /* reads of files */
 } RuntimeDir;
 
 int runtime_dir_open(RuntimeDir *d, const char *path, const char *quadlets, const char *links, Error *err);
