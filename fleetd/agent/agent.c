@@ -428,8 +428,11 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
 }
 
 /* 'save': write the records before this returns. */
-static void agent_end(Agent *a, bool save) {
+static Agent *agent_end(Agent *a, bool save) {
         AgentUnit *u, *next;
+
+        if (!a)
+                return NULL;
 
         if (a->syncing)
                 kv_sync_cancel(registry_store(a->registry), &a->sync);
@@ -451,16 +454,13 @@ static void agent_end(Agent *a, bool save) {
         a->closing = true;
         if (a->calls == 0)
                 free(a);
+        return NULL;
 }
 
 Agent *agent_free(Agent *a) {
-        if (a)
-                agent_end(a, true);
-        return NULL;
+        return agent_end(a, true);
 }
 
 Agent *agent_crash(Agent *a) {
-        if (a)
-                agent_end(a, false);
-        return NULL;
+        return agent_end(a, false);
 }

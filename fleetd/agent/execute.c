@@ -495,14 +495,11 @@ void agent_save(Agent *a) {
                                 .work = agent_save_run,
                                 .done = agent_save_done,
                                 .userdata = a };
+        a->calls++;
         if (loop_work(a->loop, &a->save_work) < 0) { /* no memory for a worker: write on the loop */
                 records_write_run(a->write);
-                r = records_write_end(&a->records, a->write);
-                a->write = records_write_free(a->write);
-                agent_save_ended(a, r);
-                return;
+                agent_save_done(a);
         }
-        a->calls++;
 }
 
 void agent_end_saves(Agent *a, bool save) {

@@ -198,15 +198,13 @@ static int records_encode(AssignmentRecords *records, bool inline_texts, Text *t
         return t->size > RECORDS_SIZE_MAX ? -EFBIG : 0;
 }
 
+/* Of two texts, or of a hash and a text: all begin with the hash. */
 static int records_by_hash(const void *a, const void *b) {
-        return strcmp(((const RecordText *) a)->hash, ((const RecordText *) b)->hash);
+        return strcmp(a, b);
 }
 
 static const RecordText *records_find_text(const RecordText *texts, size_t n_texts, const char *hash) {
-        RecordText wanted;
-
-        snprintf(wanted.hash, sizeof(wanted.hash), "%s", hash);
-        return n_texts > 0 ? bsearch(&wanted, texts, n_texts, sizeof(*texts), records_by_hash) : NULL;
+        return n_texts > 0 ? bsearch(hash, texts, n_texts, sizeof(*texts), records_by_hash) : NULL;
 }
 
 static int records_copy_texts(const AssignmentRecords *records, RecordsWrite *w) {

@@ -107,8 +107,8 @@ static void bus_lost(void *lib, int error) {
                         job_call_fail(call, -ECONNRESET, "lost the connection to systemd");
                 }
         }
-        for (RuntimeDirEntry *e = b->dir.entries; e; e = e->hh.next)
-                e->trace.running = false;
+        for (Named *e = b->dir.entries; e; e = e->hh.next)
+                ((RuntimeDirEntry *) e)->trace.running = false;
         TAILQ_FOREACH(list, &b->lists, lists)
         if (list->pending > 0)
                 manager_list_abort(list, -ECONNRESET);

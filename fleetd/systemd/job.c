@@ -300,31 +300,21 @@ int job_link(Systemd *s, const char *const *names, size_t n, SystemdDone done, v
         return job_link_send(call, &call->names);
 }
 
-/* Return whether 'name' can be unlinked. systemd rejects the whole call for a name without a link, and links
- * of the host stay. */
-static bool job_is_linked(const SystemdBus *b, const char *name) {
-        return !quadlet_is(name) && runtime_dir_links(&b->dir, name);
-}
-
-static int job_unlink_message(SystemdBus *b, const char *const *names, size_t n, sd_bus_message **ret) {
+static int job_unlink_message(SystemdBus *b, char **names, sd_bus_message **ret) {
         int r;
 
         r = manager_method(b, "DisableUnitFiles", ret);
         if (r < 0)
                 return r;
-        r = sd_bus_message_open_container(*ret, 'a', "s");
-        for (size_t i = 0; r >= 0 && i < n; i++)
-                if (job_is_linked(b, names[i]))
-                        r = sd_bus_message_append(*ret, "s", names[i]);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_close_container(*ret);
+        r = sd_bus_message_append_strv(*ret, names);
         return r < 0 ? r : sd_bus_message_append(*ret, "b", true);
 }
 
+/* systemd rejects the whole call for a name without a link, and links of the host stay. */
 int job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
         SystemdBus *b = systemd_bus(s);
-        BusCall *call = job_call_new(b, "DisableUnitFiles", done, userdata);
+        _cleanup_free_ char **linked = NEW0(char *, n + 1); /* borrowed names */
+        BusCall *call = linked ? job_call_new(b, "DisableUnitFiles", done, userdata) : NULL;
         sd_bus_message *m;
         size_t n_linked = 0;
         int r;
@@ -332,12 +322,11 @@ int job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done,
         if (!call)
                 return -ENOMEM;
         for (size_t i = 0; i < n; i++)
-                n_linked += job_is_linked(b, names[i]);
-        for (size_t i = 0; i < n; i++)
                 if (quadlet_is(names[i])) {
                         runtime_dir_withdraw(&b->dir, names[i]);
                         call->on_reply = job_send_reload;
-                }
+                } else if (runtime_dir_links(&b->dir, names[i]))
+                        linked[n_linked++] = (char *) names[i];
         if (n_linked == 0) {
                 if (call->on_reply)
                         job_send_reload(call, NULL);
@@ -345,6 +334,6 @@ int job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done,
                         loop_defer(b->loop, &call->finish);
                 return 0;
         }
-        r = job_unlink_message(b, names, n, &m);
+        r = job_unlink_message(b, linked, &m);
         return job_call_send(call, m, r);
 }

@@ -479,7 +479,7 @@ int manager_list(Systemd *s, const char *const *names, size_t n, bool files, Sys
         else {
                 for (size_t i = 0; i < n; i++)
                         manager_list_add(list, names[i]);
-                for (RuntimeDirEntry *e = files ? b->dir.entries : NULL; e; e = e->hh.next)
+                for (const Named *e = files ? b->dir.entries : NULL; e; e = e->hh.next)
                         manager_list_add(list, e->name);
         }
 

@@ -27,18 +27,6 @@ static void runtime_dir_unstage(const RuntimeDir *d, const char *name) {
         (void) unlinkat(d->fd, staged, 0);
 }
 
-RuntimeDirEntry *runtime_dir_find(const RuntimeDir *d, const char *name) {
-        RuntimeDirEntry *e;
-
-        HASH_FIND_STR(d->entries, name, e);
-        return e;
-}
-
-static void runtime_dir_drop(RuntimeDir *d, RuntimeDirEntry *e) {
-        HASH_DEL(d->entries, e);
-        free(e);
-}
-
 /* 'stamp' precedes the read of the file: a later change has another stamp. */
 static int runtime_dir_set(RuntimeDir *d, const char *name, const char *text, size_t size,
                            const FileStamp *stamp) {
@@ -50,18 +38,9 @@ static int runtime_dir_set(RuntimeDir *d, const char *name, const char *text, si
         if (r < 0)
                 return r;
 
-        e = runtime_dir_find(d, name);
-        if (!e) {
-                e = NEW0(RuntimeDirEntry, 1);
-                if (!e)
-                        return -ENOMEM;
-                snprintf(e->name, sizeof(e->name), "%s", name);
-                HASH_ADD_STR(d->entries, name, e);
-                if (!TABLE_ADDED(e)) {
-                        free(e);
-                        return -ENOMEM;
-                }
-        }
+        e = named_get(&d->entries, name, sizeof(*e));
+        if (!e)
+                return -ENOMEM;
         memcpy(e->hash, unit->hash, sizeof(e->hash));
         e->install = unit_has_install(unit);
         e->stamp = *stamp;
@@ -114,8 +93,7 @@ int runtime_dir_open(RuntimeDir *d, const char *path, const char *quadlets, cons
 }
 
 void runtime_dir_close(RuntimeDir *d) {
-        while (d->entries)
-                runtime_dir_drop(d, d->entries);
+        named_clear(&d->entries);
         if (d->fd >= 0)
                 close(d->fd);
         d->fd = -1;
@@ -155,11 +133,9 @@ int runtime_dir_write(RuntimeDir *d, const char *name, const char *text, size_t 
 }
 
 int runtime_dir_remove(RuntimeDir *d, const char *name) {
-        RuntimeDirEntry *e = runtime_dir_find(d, name);
         int r;
 
-        if (e)
-                runtime_dir_drop(d, e);
+        named_remove(&d->entries, name);
         runtime_dir_unstage(d, name);
         fault_point("unit-file-before-remove");
         r = unlinkat(d->fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
@@ -180,12 +156,9 @@ int runtime_dir_get(RuntimeDir *d, const char *name, const RuntimeDirEntry **ret
         r = r < 0 ? r : runtime_dir_read(d, name, &stamp);
         if (r == -ENOMEM)
                 return r;
-        e = runtime_dir_find(d, name);
-        if (r < 0 && e) {
-                runtime_dir_drop(d, e);
-                e = NULL;
-        }
-        *ret = e;
+        if (r < 0)
+                named_remove(&d->entries, name);
+        *ret = runtime_dir_find(d, name);
         return 0;
 }
 

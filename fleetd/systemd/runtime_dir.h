@@ -8,11 +8,10 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "base/table.h"
 #include "fleetd/systemd/trace.h"
 #include "units/hash.h"
 #include "units/unit_file.h"
-#include "units/name.h"
+#include "units/named.h"
 
 enum {
         RUNTIME_DIR_SIZE = 256,
@@ -20,20 +19,19 @@ enum {
 };
 
 typedef struct RuntimeDirEntry {
-        char name[UNIT_NAME_MAX + 1];
+        Named file;
         char hash[UNIT_HASH_SIZE];
         bool install; /* has an [Install] section */
         SystemdTrace trace;
         FileStamp stamp;
-        UT_hash_handle hh;
 } RuntimeDirEntry;
 
 typedef struct RuntimeDir {
         int fd;
         /* Our files; links for podman's generator; systemd's runtime links. */
         char path[RUNTIME_DIR_SIZE], quadlets[RUNTIME_DIR_SIZE], links[RUNTIME_DIR_SIZE];
-        RuntimeDirEntry *entries; /* by name */
-        uint64_t reads;           /* reads of files */
+        Named *entries; /* RuntimeDirEntry, by name */
+        uint64_t reads; /* reads of files */
 } RuntimeDir;
 
 int runtime_dir_open(RuntimeDir *d, const char *path, const char *quadlets, const char *links, Error *err);
@@ -50,7 +48,10 @@ int runtime_dir_write(RuntimeDir *d, const char *name, const char *text, size_t 
 int runtime_dir_remove(RuntimeDir *d, const char *name);
 
 /* Return the last known entry of a file, or NULL. */
-RuntimeDirEntry *runtime_dir_find(const RuntimeDir *d, const char *name);
+static inline RuntimeDirEntry *runtime_dir_find(const RuntimeDir *d, const char *name) {
+        return named_find(d->entries, name);
+}
+
 /* Return in *ret the entry of an existing file, or NULL. Read a changed file again; drop the entry of a
  * removed one. 0, or -ENOMEM if the file could not be read. */
 int runtime_dir_get(RuntimeDir *d, const char *name, const RuntimeDirEntry **ret);
