@@ -181,6 +181,20 @@ int space_at(int fd, uint64_t *ret_free, uint64_t *ret_total) {
         return 0;
 }
 
+static int64_t file_time_ns(const struct timespec *t) {
+        return t->tv_sec * INT64_C(1000000000) + t->tv_nsec;
+}
+
+int file_stamp_at(int dir_fd, const char *name, FileStamp *ret) {
+        struct stat st;
+
+        if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return -errno;
+        *ret = (FileStamp) { st.st_dev, st.st_ino, (uint64_t) st.st_size, file_time_ns(&st.st_mtim),
+                             file_time_ns(&st.st_ctim) };
+        return 0;
+}
+
 bool file_holds_at(int dir_fd, const char *name, const void *bytes, size_t size) {
         _cleanup_free_ char *found = NULL;
         size_t found_size;

@@ -24,6 +24,16 @@ int read_folder_at(int dir_fd, const char *folder, const char *suffix, size_t ma
                    FolderFile **ret, size_t *ret_n);
 void folder_files_free(FolderFile *files, size_t n);
 
+/* Identifies the content of a file without reading it: a change alters one of these, unless two changes
+ * follow within the resolution of the file system's clock. All 0: unknown. */
+typedef struct FileStamp {
+        uint64_t device, inode, size;
+        int64_t modified_ns, changed_ns;
+} FileStamp;
+
+/* Return the stamp of a file, which may be a symbolic link. 0 or a negative errno. */
+int file_stamp_at(int dir_fd, const char *name, FileStamp *ret);
+
 /* Return whether the content of the file 'name' equals these bytes, so that writing it is unnecessary. */
 bool file_holds_at(int dir_fd, const char *name, const void *bytes, size_t size);
 

@@ -60,14 +60,14 @@ static void daemon_on_state(void *userdata) {
                 return;
         kv_state(d->store, &state);
         if (state.stopped && !streq(state.problem, d->problem))
-                service_status("%s", state.problem);
+                service_notify("STATUS=%.255s", state.problem);
         if (state.stopped || d->problem[0])
                 snprintf(d->problem, sizeof(d->problem), "%s", state.stopped ? state.problem : "");
         if (!state.stopped && (state.role != d->role || state.leader_id != d->leader_id)) {
                 log_info(((LogFields) { .term = state.term, .index = state.index }),
                          "%s, term %llu, leader %s", kv_role_name(state.role),
                          (unsigned long long) state.term, daemon_leader_name(&state));
-                service_status("%s, term %llu, %zu of %zu voters reachable", kv_role_name(state.role),
+                service_notify("STATUS=%s, term %llu, %zu of %zu voters reachable", kv_role_name(state.role),
                                (unsigned long long) state.term, state.n_voters_reachable, state.n_voters);
         }
         d->role = state.role;

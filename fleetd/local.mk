@@ -26,12 +26,12 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/feature_level.c \
 	fleetd/membership/membership.h fleetd/membership/membership_internal.h fleetd/membership/membership.c \
 	fleetd/membership/joining.c fleetd/membership/heartbeats.c fleetd/membership/dialing.c \
-	fleetd/systemd/systemd.h fleetd/systemd/owner.h fleetd/systemd/owner.c fleetd/systemd/trace.h fleetd/systemd/trace.c \
+	fleetd/systemd/systemd.h fleetd/systemd/owner.c fleetd/systemd/trace.h fleetd/systemd/trace.c \
 	fleetd/systemd/runtime_dir.h fleetd/systemd/runtime_dir.c \
 	fleetd/systemd/bus.h fleetd/systemd/bus.c fleetd/systemd/bus_internal.h fleetd/systemd/signals.c \
 	fleetd/systemd/job.c fleetd/systemd/manager.c \
 	fleetd/agent/agent.h fleetd/agent/agent.c fleetd/agent/agent_internal.h \
-	fleetd/agent/states.c fleetd/agent/execute.c fleetd/agent/record_saves.c fleetd/agent/record_updates.c fleetd/agent/observed.c \
+	fleetd/agent/states.c fleetd/agent/execute.c fleetd/agent/record_updates.c fleetd/agent/observed.c \
 	fleetd/agent/plan.h fleetd/agent/plan.c \
 	fleetd/agent/records.h fleetd/agent/records.c \
 	fleetd/agent/publish.h fleetd/agent/publish.c \
@@ -142,7 +142,7 @@ tests_unit_test_runtime_dir_SOURCES = tests/unit/test-runtime_dir.c tests/lib/sc
 tests_unit_test_runtime_dir_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_runtime_dir_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=space_at
 tests_unit_test_runtime_dir_LDADD = $(FLEETD_PURE_LIBS)
-tests_unit_test_scan_SOURCES = tests/unit/test-scan.c tests/lib/scratch.h tests/lib/scratch.c
+tests_unit_test_scan_SOURCES = tests/unit/test-scan.c tests/lib/scan_folder.h tests/lib/scratch.h tests/lib/scratch.c
 tests_unit_test_scan_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_scan_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=fdopendir
 tests_unit_test_scan_LDADD = $(FLEETD_PURE_LIBS)
@@ -249,7 +249,7 @@ tests_fuzz_fuzz_frames_SOURCES = tests/fuzz/frames.c tests/fuzz/standalone.c $(S
 tests_fuzz_fuzz_frames_LDFLAGS = $(WITHOUT_CHILDREN)
 tests_fuzz_fuzz_frames_LDADD = $(FLEETD_LIBS)
 FUZZERS += tests/fuzz/fuzz-scan
-tests_fuzz_fuzz_scan_SOURCES = tests/fuzz/scan.c tests/fuzz/standalone.c tests/lib/scratch.h tests/lib/scratch.c
+tests_fuzz_fuzz_scan_SOURCES = tests/fuzz/scan.c tests/fuzz/standalone.c tests/lib/scan_folder.h tests/lib/scratch.h tests/lib/scratch.c
 tests_fuzz_fuzz_scan_LDADD = $(FLEETD_LIBS)
 FUZZERS += tests/fuzz/fuzz-kv_txn
 tests_fuzz_fuzz_kv_txn_SOURCES = tests/fuzz/kv_txn.c tests/fuzz/standalone.c

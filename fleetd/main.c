@@ -16,7 +16,7 @@
 #include "io/loop_uv.h"
 
 enum {
-        LOADING_MS = 600000,
+        LOADING_US = 600000000,
         EXIT_USAGE = 2, /* bad settings or options; EXIT_FAILURE for all other failures */
 };
 
@@ -26,17 +26,13 @@ enum {
 
 typedef struct Process {
         UvLoop *uv;
-        Loop *loop;
-        Network *network;
-        Disk *disk;
+        DaemonIo io; /* owned */
         TlsKey *key;
-        Systemd *systemd;
         Service *service;
         Daemon *daemon;
         Settings *settings; /* borrowed, as the next */
         char **argv;
         int argc;
-        char boot_id[BOOT_ID_SIZE], hardware_id[HARDWARE_ID_SIZE];
         bool stopping;
         Trim trim;
 } Process;
@@ -60,10 +56,10 @@ static void process_on_signal(void *userdata, int signal_number) {
         if (p->stopping)
                 return;
         p->stopping = true;
-        service_stopping();
+        service_notify("STOPPING=1");
         log_info(NO_FIELDS, "stopping; units are not touched");
-        if (p->systemd)
-                systemd_bus_read_stopping(p->systemd, process_on_stopping_read, p);
+        if (p->io.systemd)
+                systemd_bus_read_stopping(p->io.systemd, process_on_stopping_read, p);
         else
                 process_on_stopping_read(p, false);
 }
@@ -98,7 +94,7 @@ static void process_on_reload(void *userdata, int signal_number) {
 
         if (p->stopping)
                 return;
-        service_reloading();
+        service_notify("RELOADING=1");
         log_notice(NO_FIELDS, "Reloading configuration from %s", settings_source(p->argc, p->argv));
         r = process_reload(p, &applied, &restart, &err);
         for (size_t i = 0; i < applied.n; i++)
@@ -110,7 +106,7 @@ static void process_on_reload(void *userdata, int signal_number) {
                 log_error(((LogFields) { .error = r }),
                           "Failed to reload the configuration, keeping the previous one: %s",
                           error_text(&err, r));
-        service_ready();
+        service_notify("READY=1");
 }
 
 /* Create the loop, and open the state directory for this process alone. */
@@ -130,19 +126,19 @@ static int process_begin(Process *p, const Settings *s, Error *err) {
         r = loop_uv_new(&p->uv);
         if (r < 0)
                 return error_set(err, r, "Failed to create the loop: %s", strerror(-r));
-        p->loop = loop_uv_base(p->uv);
+        p->io.loop = loop_uv_base(p->uv);
 
         state_fd = open_dir(s->state_directory, 0700);
         if (state_fd < 0)
                 return error_set(err, state_fd, "Failed to open the state directory %s: %s",
                                  s->state_directory, strerror(-state_fd));
-        r = disk_real_open(raft, &p->disk);
+        r = disk_real_open(raft, &p->io.log_disk);
         if (r == -EBUSY)
                 return error_set(err, r, "another fleetd is running on %s", s->state_directory);
         if (r < 0)
                 return error_set(err, r, "Failed to open %s: %s", raft, strerror(-r));
-        host_read_hardware_id(p->hardware_id);
-        return host_read_boot_id(p->boot_id, err);
+        host_read_hardware_id(p->io.hardware_id);
+        return host_read_boot_id(p->io.boot_id, err);
 }
 
 /* Open what the daemon borrows: signals, network, key, systemd. */
@@ -168,34 +164,16 @@ static int process_open_io(Process *p, const Settings *s, Error *err) {
                 if (r < 0)
                         return r;
         }
-        r = service_new(&p->service, p->loop);
+        r = service_new(&p->service, p->io.loop);
         if (r < 0)
                 return r;
-        r = net_uv_new(&p->network, p->loop);
+        r = net_uv_new(&p->io.network, p->io.loop);
         if (r < 0)
                 return r;
         r = s->peer_key[0] ? tls_key_read(s->peer_key, &p->key, err) : 0;
         if (r < 0 || !s->agent)
                 return r;
-        return systemd_bus_new(&p->systemd, p->loop, &(SystemdBusOptions) { .directory = units }, err);
-}
-
-static int process_open(Process *p, const Settings *s, Error *err) {
-        DaemonIo io = {};
-        int r;
-
-        r = process_open_io(p, s, err);
-        if (r < 0)
-                return r;
-        io = (DaemonIo) { .loop = p->loop,
-                          .network = p->network,
-                          .log_disk = p->disk,
-                          .systemd = p->systemd,
-                          .key = p->key };
-        memcpy(io.boot_id, p->boot_id, sizeof(io.boot_id));
-        memcpy(io.hardware_id, p->hardware_id, sizeof(io.hardware_id));
-        service_extend(LOADING_MS); /* a large log or tree takes minutes to load */
-        return daemon_new(&p->daemon, &io, s, err);
+        return systemd_bus_new(&p->io.systemd, p->io.loop, &(SystemdBusOptions) { .directory = units }, err);
 }
 
 static int process_run(Process *p, Settings *s, Error *err) {
@@ -204,22 +182,22 @@ static int process_run(Process *p, Settings *s, Error *err) {
         r = process_begin(p, s, err);
         if (r < 0)
                 return r;
+        if (maintenance_is_requested(s))
+                return maintenance_run(s, &p->io, err);
         process_reserve_descriptors(s);
-        r = process_open(p, s, err);
+        r = process_open_io(p, s, err);
+        if (r < 0)
+                return r;
+        p->io.key = p->key;
+        service_notify("EXTEND_TIMEOUT_USEC=%d", LOADING_US); /* a large log or tree takes minutes to load */
+        r = daemon_new(&p->daemon, &p->io, s, err);
         if (r < 0)
                 return r;
         log_notice(((LogFields) { .machine = s->machine_id }), "fleetd %s runs on %s", PACKAGE_VERSION,
                    s->name);
-        service_ready();
-        r = trim_start(&p->trim, p->loop);
+        service_notify("READY=1");
+        r = trim_start(&p->trim, p->io.loop);
         return r < 0 ? r : loop_uv_run(p->uv);
-}
-
-static int process_maintain(Process *p, const Settings *s, Error *err) {
-        int r;
-
-        r = process_begin(p, s, err);
-        return r < 0 ? r : maintenance_run(s, p->loop, p->disk, p->boot_id, p->hardware_id, err);
 }
 
 static void process_close(Process *p) {
@@ -228,25 +206,18 @@ static void process_close(Process *p) {
                 daemon_stop(p->daemon, "", process_on_stopped, p);
                 (void) loop_uv_run(p->uv);
         }
-        p->systemd = systemd_bus_free(p->systemd);
+        p->io.systemd = systemd_bus_free(p->io.systemd);
         p->key = tls_key_free(p->key);
-        p->disk = disk_real_close(p->disk);
-        p->network = net_uv_free(p->network);
+        p->io.log_disk = disk_real_close(p->io.log_disk);
+        p->io.network = net_uv_free(p->io.network);
         p->service = service_free(p->service);
         p->uv = p->uv ? loop_uv_free(p->uv) : NULL;
-}
-
-/* Return the exit status for a failed settings_read(). systemd does not restart the service after EXIT_USAGE,
- * so temporary errors of the host have another status. */
-static int settings_exit_status(int r) {
-        return r == -ENOMEM || r == -EIO || r == -EMFILE || r == -ENFILE ? EXIT_FAILURE : EXIT_USAGE;
 }
 
 int main(int argc, char *argv[]) {
         _cleanup_settings_ Settings settings = {};
         Process p = { .settings = &settings, .argv = argv, .argc = argc };
         Error err = {};
-        bool maintenance;
         int r;
 
         open_standard_descriptors();
@@ -257,7 +228,9 @@ int main(int argc, char *argv[]) {
                 return EXIT_SUCCESS;
         if (r < 0) {
                 fprintf(stderr, "fleetd: %s\n", error_text(&err, r));
-                return settings_exit_status(r);
+                /* systemd does not restart the service after EXIT_USAGE, so temporary errors of the host have
+                 * another status. */
+                return r == -ENOMEM || r == -EIO || r == -EMFILE || r == -ENFILE ? EXIT_FAILURE : EXIT_USAGE;
         }
 
         (void) signal(SIGPIPE, SIG_IGN);
@@ -265,9 +238,8 @@ int main(int argc, char *argv[]) {
         log_set_sink(service_log, NULL);
         log_set_max_priority(settings.debug ? LOG_DEBUG : LOG_INFO);
 
-        maintenance = maintenance_is_requested(&settings);
-        r = maintenance ? process_maintain(&p, &settings, &err) : process_run(&p, &settings, &err);
-        if (r < 0 && maintenance)
+        r = process_run(&p, &settings, &err);
+        if (r < 0 && maintenance_is_requested(&settings))
                 fprintf(stderr, "fleetd: %s\n", error_text(&err, r));
         else if (r < 0)
                 log_error(((LogFields) { .error = r }), "fleetd: %s", error_text(&err, r));

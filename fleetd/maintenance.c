@@ -63,12 +63,11 @@ static int maintenance_recover(const Settings *s, const KvOfflineOptions *option
         return 0;
 }
 
-int maintenance_run(const Settings *s, Loop *loop, Disk *log_disk, const char *boot_id,
-                    const char *hardware_id, Error *err) {
+int maintenance_run(const Settings *s, const DaemonIo *io, Error *err) {
         _cleanup_free_ char *tree = NULL;
         char mark[LAYOUT_KEY_MAX];
-        KvOfflineOptions options = { .loop = loop,
-                                     .log_disk = log_disk,
+        KvOfflineOptions options = { .loop = io->loop,
+                                     .log_disk = io->log_disk,
                                      .quota = s->quota,
                                      .is_moot = maintenance_is_moot,
                                      .userdata = (void *) s,
@@ -80,8 +79,8 @@ int maintenance_run(const Settings *s, Loop *loop, Disk *log_disk, const char *b
                 return -ENOMEM;
         options.tree_path = tree;
         snprintf(options.machine_id, sizeof(options.machine_id), "%s", s->machine_id);
-        snprintf(options.boot_id, sizeof(options.boot_id), "%s", boot_id);
-        snprintf(options.hardware_id, sizeof(options.hardware_id), "%s", hardware_id);
+        snprintf(options.boot_id, sizeof(options.boot_id), "%s", io->boot_id);
+        snprintf(options.hardware_id, sizeof(options.hardware_id), "%s", io->hardware_id);
         snprintf(options.address, sizeof(options.address), "%s", s->listen_peer);
 
         if (s->recover)

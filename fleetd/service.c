@@ -44,30 +44,14 @@ Service *service_free(Service *s) {
         return NULL;
 }
 
-void service_ready(void) {
-        (void) sd_notify(0, "READY=1");
-}
-
-void service_status(const char *format, ...) {
-        char message[256];
+void service_notify(const char *format, ...) {
+        char message[512];
         va_list ap;
 
         va_start(ap, format);
         vsnprintf(message, sizeof(message), format, ap);
         va_end(ap);
-        (void) sd_notifyf(0, "STATUS=%s", message);
-}
-
-void service_reloading(void) {
-        (void) sd_notify(0, "RELOADING=1");
-}
-
-void service_stopping(void) {
-        (void) sd_notify(0, "STOPPING=1");
-}
-
-void service_extend(uint64_t more_ms) {
-        (void) sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%llu", (unsigned long long) more_ms * 1000);
+        (void) sd_notify(0, message);
 }
 
 /* JOURNAL_STREAM in systemd.exec(5): device and inode of the stream to the journal. */

@@ -9,11 +9,8 @@ typedef struct Service Service;
 
 int service_new(Service **ret, Loop *loop); /* sends WATCHDOG=1 three times per interval */
 Service *service_free(Service *s);
-void service_ready(void);
-void service_status(const char *format, ...) _printf_(1, 2);
-void service_reloading(void); /* until service_ready() */
-void service_stopping(void);
-void service_extend(uint64_t more_ms); /* EXTEND_TIMEOUT_USEC= */
+/* Send a notification of sd_notify(3), such as "READY=1". */
+void service_notify(const char *format, ...) _printf_(1, 2);
 
 /* Send a message with fields if stderr is a stream to the journal, or write it to stderr:
  * log_set_sink(service_log, NULL). */

@@ -117,12 +117,6 @@ static void agent_reset_backoff(AgentUnit *u, const ClusterAssignment *assignmen
         u->retry_ms = u->restart_ms = u->recheck_ms = 0;
 }
 
-/* Return the delay before the next start of a unit that was stopped because of another one. */
-static uint64_t agent_restart_gap_ms(const AgentUnit *u) {
-        return MIN((uint64_t) RESTART_MIN_MS << MIN(u->n_restarts, (unsigned) RESTART_DOUBLINGS),
-                   (uint64_t) RESTART_MAX_MS);
-}
-
 /* Return whether 's' may be executed now, for a unit that was stopped because of another one; if not, 'u'
  * stays in the dirty set.
  *
@@ -155,7 +149,9 @@ static bool agent_may_restart(Agent *a, AgentUnit *u, AgentStep s) {
                 agent_refresh_now(a, u);
                 return false;
         }
-        u->restart_ms = now_ms + agent_restart_gap_ms(u);
+        u->restart_ms = now_ms +
+                        MIN((uint64_t) RESTART_MIN_MS << MIN(u->n_restarts, (unsigned) RESTART_DOUBLINGS),
+                            (uint64_t) RESTART_MAX_MS);
         u->n_restarts++;
         return true;
 }
@@ -400,7 +396,7 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
                 .registry = registry,
                 .systemd = systemd,
                 .refresh_all = true,
-                .listener = { .on_change = agent_on_change, .userdata = a },
+                .observer = { .on_change = agent_on_change, .userdata = a },
                 .pass = DEFERRED(agent_pass, a),
                 .period = TIMER(agent_on_period, a),
                 .wake = TIMER(agent_on_wake, a),
@@ -419,7 +415,7 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
                 return r;
         }
 
-        registry_observe(registry, &a->listener);
+        registry_observe(registry, &a->observer);
         systemd->ops->set_events(systemd, &(SystemdEvents) {
                                                   .on_ready = agent_on_ready,
                                                   .on_changed = agent_on_changed,
@@ -432,13 +428,16 @@ int agent_new(Agent **ret, Loop *loop, Registry *registry, Systemd *systemd, con
 }
 
 /* 'save': write the records before this returns. */
-static void agent_end(Agent *a, bool save) {
+static Agent *agent_end(Agent *a, bool save) {
         AgentUnit *u, *next;
+
+        if (!a)
+                return NULL;
 
         if (a->syncing)
                 kv_sync_cancel(registry_store(a->registry), &a->sync);
         registry_cancel(a->registry, a);
-        registry_unobserve(a->registry, &a->listener);
+        registry_unobserve(a->registry, &a->observer);
         a->systemd->ops->set_events(a->systemd, NULL);
         deferred_cancel(&a->pass);
         timer_stop(&a->period);
@@ -455,16 +454,13 @@ static void agent_end(Agent *a, bool save) {
         a->closing = true;
         if (a->calls == 0)
                 free(a);
+        return NULL;
 }
 
 Agent *agent_free(Agent *a) {
-        if (a)
-                agent_end(a, true);
-        return NULL;
+        return agent_end(a, true);
 }
 
 Agent *agent_crash(Agent *a) {
-        if (a)
-                agent_end(a, false);
-        return NULL;
+        return agent_end(a, false);
 }

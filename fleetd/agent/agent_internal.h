@@ -1,9 +1,8 @@
 /* Internal interface of the agent; only the files of this folder include it.
  *
- * agent.c runs the pass and handles events. states.c publishes states. execute.c calls systemd.
- * record_saves.c writes the assignment records to disk. record_updates.c changes them. observed.c keeps the
- * observed state of each unit. Each file calls later ones only, with one exception: the end of a save begins
- * the calls in execute.c that wait for it. */
+ * agent.c runs the pass and handles events. states.c publishes states. execute.c saves the assignment records
+ * and calls systemd. record_updates.c changes the records. observed.c keeps the observed state of each unit.
+ * Each file calls later ones only. */
 #pragma once
 
 #include <sys/queue.h>
@@ -42,11 +41,11 @@ typedef struct AgentUnit {
         uint64_t recheck_ms; /* of a unit stopped because of another one: the next check or start; 0: none */
         uint64_t restart_ms; /* no further start of such a unit before this time */
         unsigned n_restarts; /* such starts in a row after which the unit did not run */
-        uint64_t
-                changing_ms; /* start of a transition that is not published, short pauses included; 0: none */
-        uint64_t steady_ms;  /* start of the current steady state; 0: none */
-        uint64_t since_ms;   /* wall clock of the last change of load, active or sub state */
-        bool dirty;          /* in the dirty set */
+        /* Start of a transition that is not published, short pauses included; 0: none. */
+        uint64_t changing_ms;
+        uint64_t steady_ms; /* start of the current steady state; 0: none */
+        uint64_t since_ms;  /* wall clock of the last change of load, active or sub state */
+        bool dirty;         /* in the dirty set */
         TAILQ_ENTRY(AgentUnit) dirty_units;
         UT_hash_handle hh;
 } AgentUnit;
@@ -63,7 +62,7 @@ struct Agent {
         TAILQ_HEAD(AgentDirty, AgentUnit) dirty; /* units to be read, planned or published by the next pass */
         bool all_dirty;                          /* the next pass adds every unit that anything names */
         Publisher *publisher;
-        RegistryObserver listener;
+        RegistryObserver observer;
         Deferred pass;
         Timer period, wake, boot_wait, adopt;
         uint64_t adopt_ms;
@@ -104,10 +103,6 @@ const ClusterAssignment *agent_assignment(const Agent *a, const char *name);
 void agent_collect(Agent *a);
 /* Remove units from the dirty set that need no read, step or publication. Free units that nothing names. */
 void agent_clean(Agent *a);
-/* Return the time of the next permitted refresh: eight in a row, then one each 100 ms. */
-uint64_t agent_refresh_due_ms(const AgentUnit *u);
-/* Count one refresh against that limit. */
-void agent_refreshed(Agent *a, AgentUnit *u);
 /* Request a refresh without limit: this daemon changed the unit. */
 void agent_refresh_now(Agent *a, AgentUnit *u);
 /* Log the failed step 'what' once, and delay the next step. */
@@ -145,14 +140,6 @@ int agent_record_assignment(Agent *a, const AgentUnit *unit, bool started, bool 
  * the unit is to run, its text. */
 void agent_record_stop(Agent *a, const AgentUnit *unit, AgentStep s);
 
-/* -- record_saves.c -- */
-
-/* Write the records off the loop if they changed. Log a failure once. */
-void agent_save(Agent *a);
-/* Drop the calls that wait for a save. 'save': write the records before this returns; otherwise the result of
- * a write under way is never reported. */
-void agent_end_saves(Agent *a, bool save);
-
 /* -- execute.c -- */
 
 /* Read the units of the dirty set that require a refresh, within the limit of each. */
@@ -160,12 +147,11 @@ void agent_refresh(Agent *a);
 /* Execute steps[i] on units[i]: update the records, save them, then call systemd, in batches where possible.
  * Delay steps for which memory is missing. Return true if records changed and a new plan is due. */
 bool agent_execute(Agent *a, AgentUnit **units, AgentStep *steps, size_t n);
-/* Begin the calls whose save has ended. */
-void agent_begin_saved(Agent *a);
-bool agent_waits_for_save(const Agent *a);
-void agent_drop_waiting(Agent *a);
-/* Count the end of an operation. Return false when the agent is closing; the last operation frees it. */
-bool agent_call_ended(Agent *a);
+/* Write the records off the loop if they changed. Log a failure once. */
+void agent_save(Agent *a);
+/* Drop the calls that wait for a save. 'save': write the records before this returns; otherwise the result of
+ * a write under way is never reported. */
+void agent_end_saves(Agent *a, bool save);
 
 /* -- states.c -- */
 

@@ -1,5 +1,5 @@
-/* Execution of steps: calls to systemd, after the records that precede them are on disk. A call may outlive
- * its agent. */
+/* Execution of steps: calls to systemd, after the write that contains their record has ended. A call may
+ * outlive its agent. */
 #include <errno.h>
 
 #include "base/log.h"
@@ -8,6 +8,8 @@
 enum {
         BATCH_MAX = 500,       /* units in one call */
         WRITES_IN_ROW_MAX = 2, /* of a file that systemd does not load; later writes are delayed */
+        REFRESH_GAP_MS = 100,  /* of a unit that changes all the time */
+        REFRESH_AHEAD_MS = 7 * REFRESH_GAP_MS,
 };
 
 /* One call to systemd about some units. It keeps their names, since the agent may be freed before it ends. */
@@ -67,7 +69,8 @@ static bool agent_has_started(const Agent *a, const AgentUnit *u) {
         return record && record->kind == ASSIGNMENT_RUN && streq(record->started_boot, a->boot_id);
 }
 
-bool agent_call_ended(Agent *a) {
+/* Count the end of an operation. Return false when the agent is closing; the last operation frees it. */
+static bool agent_call_ended(Agent *a) {
         a->calls--;
         if (!a->closing)
                 return true;
@@ -156,9 +159,10 @@ static void agent_on_listed(void *userdata, int error, const SystemdUnit *units,
         agent_retry_soon(a);
 }
 
-/* Return whether 'u' is to be read now. If that is due later, schedule a pass. */
+/* Return whether 'u' is to be read now: eight times in a row, then once each 100 ms. If that is due later,
+ * schedule a pass. */
 static bool agent_refreshes_unit(Agent *a, const AgentUnit *u) {
-        uint64_t due_ms = agent_refresh_due_ms(u);
+        uint64_t due_ms = u->spent_ms > REFRESH_AHEAD_MS ? u->spent_ms - REFRESH_AHEAD_MS : 0;
 
         if (u->refreshing || (!u->must_refresh && !u->changed))
                 return false;
@@ -193,7 +197,7 @@ void agent_refresh(Agent *a) {
                 return;
         for (size_t i = 0; i < n; i++) {
                 units[i]->must_refresh = units[i]->changed = false;
-                agent_refreshed(a, units[i]);
+                units[i]->spent_ms = MAX(units[i]->spent_ms, loop_now_ms(a->loop)) + REFRESH_GAP_MS;
         }
         a->refresh_all = false;
         a->refreshing = true;
@@ -209,20 +213,40 @@ void agent_refresh(Agent *a) {
 
 /* -- Steps -- */
 
+/* A socket, a timer or a user may have started the unit since it was observed as stopped. Then its file and
+ * record, which mark it as ours, stay, and it is stopped again. */
+static void agent_remove_one(Agent *a, const SystemdUnit *seen) {
+        int r;
+
+        if (agent_is_running(seen) &&
+            !agent_is_conflicting(seen, records_get(&a->records, seen->name), a->boot_id, false))
+                return;
+        r = a->systemd->ops->remove_file(a->systemd, seen->name);
+        if (r < 0 && r != -ENOENT)
+                log_warning(((LogFields) { .unit = seen->name, .error = r }),
+                            "Failed to remove the file of %s: %s", seen->name, strerror(-r));
+        records_remove(&a->records, seen->name);
+}
+
 /* After linking: reload once for the batch if systemd has an older text of a unit, or does not have the unit.
- * systemd would start the older text of a failed or referenced unit. */
-static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit *units, size_t n) {
+ * systemd would start the older text of a failed or referenced unit. After unlinking: remove the files. */
+static void agent_on_links_listed(void *userdata, int error, const SystemdUnit *units, size_t n) {
         AgentCall *call = userdata;
         Agent *a = call->agent;
         bool reload = false;
-        int r = 0;
+        int r = error;
 
         if (a->closing || error < 0) {
                 agent_call_done(call, error, "");
                 return;
         }
-        agent_mark_outdated(call, call->listing); /* another program may have made systemd read the file */
+        if (call->step == AGENT_WRITE) /* another program may have made systemd read the file */
+                agent_mark_outdated(call, call->listing);
         for (size_t i = 0; i < n; i++) {
+                if (call->step == AGENT_REMOVE) {
+                        agent_remove_one(a, &units[i]);
+                        continue;
+                }
                 agent_refresh_unit(a, &units[i], call->listing);
                 reload |= units[i].need_reload || units[i].owner == SYSTEMD_ABSENT ||
                           streq(units[i].load, "error");
@@ -236,7 +260,7 @@ static void agent_on_linked_listed(void *userdata, int error, const SystemdUnit 
         agent_call_done(call, r, "");
 }
 
-static void agent_on_linked(void *userdata, int error, const char *message);
+static void agent_on_links_changed(void *userdata, int error, const char *message);
 
 static void agent_link(Agent *a, AgentUnit **units, size_t n) {
         AgentCall *call = agent_call_new(a, AGENT_WRITE, units, n);
@@ -245,7 +269,8 @@ static void agent_link(Agent *a, AgentUnit **units, size_t n) {
         if (!call)
                 return;
         a->writing++;
-        r = a->systemd->ops->link(a->systemd, agent_call_names(call), call->names.n, agent_on_linked, call);
+        r = a->systemd->ops->link(a->systemd, agent_call_names(call), call->names.n, agent_on_links_changed,
+                                  call);
         if (r < 0)
                 agent_call_done(call, r, "");
 }
@@ -265,19 +290,20 @@ static void agent_link_each(AgentCall *call) {
         (void) agent_call_free(call);
 }
 
-static void agent_on_linked(void *userdata, int error, const char *message) {
+static void agent_on_links_changed(void *userdata, int error, const char *message) {
         AgentCall *call = userdata;
         Agent *a = call->agent;
         int r = error;
 
-        if (!a->closing && error < 0 && call->names.n > 1 && a->systemd->ops->is_ready(a->systemd)) {
+        if (call->step == AGENT_WRITE && !a->closing && error < 0 && call->names.n > 1 &&
+            a->systemd->ops->is_ready(a->systemd)) {
                 agent_link_each(call);
                 return;
         }
         if (!a->closing && error == 0) {
                 call->listing = ++a->n_listings;
                 r = a->systemd->ops->list(a->systemd, agent_call_names(call), call->names.n, false,
-                                          agent_on_linked_listed, call);
+                                          agent_on_links_listed, call);
         }
         if (a->closing || r < 0)
                 agent_call_done(call, r, message);
@@ -312,41 +338,6 @@ static void agent_write(Agent *a, AgentUnit **units, size_t n) {
                 agent_link(a, units, written);
 }
 
-/* A socket, a timer or a user may have started the unit since it was observed as stopped. Then its file and
- * record, which mark it as ours, stay, and it is stopped again. */
-static void agent_remove_one(Agent *a, const SystemdUnit *seen) {
-        int r;
-
-        if (agent_is_running(seen) &&
-            !agent_is_conflicting(seen, records_get(&a->records, seen->name), a->boot_id, false))
-                return;
-        r = a->systemd->ops->remove_file(a->systemd, seen->name);
-        if (r < 0 && r != -ENOENT)
-                log_warning(((LogFields) { .unit = seen->name, .error = r }),
-                            "Failed to remove the file of %s: %s", seen->name, strerror(-r));
-        records_remove(&a->records, seen->name);
-}
-
-static void agent_on_unlinked_listed(void *userdata, int error, const SystemdUnit *units, size_t n) {
-        AgentCall *call = userdata;
-
-        for (size_t i = 0; !call->agent->closing && error == 0 && i < n; i++)
-                agent_remove_one(call->agent, &units[i]);
-        agent_call_done(call, error, "");
-}
-
-static void agent_on_unlinked(void *userdata, int error, const char *message) {
-        AgentCall *call = userdata;
-        Agent *a = call->agent;
-        int r = error;
-
-        if (!a->closing && error == 0)
-                r = a->systemd->ops->list(a->systemd, agent_call_names(call), call->names.n, false,
-                                          agent_on_unlinked_listed, call);
-        if (a->closing || r < 0)
-                agent_call_done(call, r, message);
-}
-
 /* Ignore the result: the removal of the unit continues, and reports its own errors. */
 static void agent_on_reset(void *userdata, int error, const char *message) {
         _cleanup_(agent_call_freep) AgentCall *call = userdata;
@@ -370,10 +361,10 @@ static void agent_remove(AgentCall *call) {
                         agent_on_reset(reset, r, "");
         }
 
-        r = a->systemd->ops->unlink(a->systemd, agent_call_names(call), call->names.n, agent_on_unlinked,
+        r = a->systemd->ops->unlink(a->systemd, agent_call_names(call), call->names.n, agent_on_links_changed,
                                     call);
         if (r < 0)
-                agent_on_unlinked(call, r, "");
+                agent_on_links_changed(call, r, "");
 }
 
 /* -- Calls that wait for a save -- */
@@ -435,7 +426,8 @@ static bool agent_may_begin(Agent *a, const AgentCall *call) {
         return !u->must_refresh;
 }
 
-void agent_begin_saved(Agent *a) {
+/* Begin the calls whose save has ended. */
+static void agent_begin_saved(Agent *a) {
         AgentCall *call, *next;
 
         for (call = TAILQ_FIRST(&a->waiting); call; call = next) {
@@ -445,6 +437,91 @@ void agent_begin_saved(Agent *a) {
                         agent_begin_call(call);
                 }
         }
+}
+
+/* -- Saves of the records: one write at a time, off the loop --
+ *
+ * The next write contains all changes since the previous one began. If a write fails, the calls are made all
+ * the same: a full disk must not keep units from being started and stopped. */
+
+static void agent_save_ended(Agent *a, int r) {
+        a->n_saved = a->n_saves;
+        if (r < 0 && r != a->save_error)
+                log_error(((LogFields) { .error = r }),
+                          "Failed to save the assignments of this host: %s; executing them all the same",
+                          strerror(-r));
+        a->save_error = r;
+        agent_begin_saved(a);
+        if (r >= 0)
+                agent_wake(a); /* completions are published after the save that records them */
+}
+
+static void agent_save_run(void *userdata) {
+        Agent *a = userdata;
+
+        records_write_run(a->write);
+}
+
+static void agent_save_done(void *userdata) {
+        Agent *a = userdata;
+        const AgentCall *last;
+        int r = a->closing ? 0 : records_write_end(&a->records, a->write);
+
+        a->write = records_write_free(a->write);
+        if (!agent_call_ended(a))
+                return;
+        if (r == -ESTALE) { /* the waiting calls wait for the next write */
+                agent_save(a);
+                return;
+        }
+        agent_save_ended(a, r);
+        last = TAILQ_LAST(&a->waiting, AgentCalls);
+        if (last && last->save > a->n_saved)
+                agent_save(a);
+}
+
+void agent_save(Agent *a) {
+        int r;
+
+        if (a->write || !a->records.dirty)
+                return;
+        r = records_write_new(&a->records, &a->write);
+        a->n_saves++;
+        if (r < 0) {
+                agent_save_ended(a, r);
+                return;
+        }
+        a->save_work = (Work) { .name = LOOP_NAME(agent_save_done),
+                                .work = agent_save_run,
+                                .done = agent_save_done,
+                                .userdata = a };
+        a->calls++;
+        if (loop_work(a->loop, &a->save_work) < 0) { /* no memory for a worker: write on the loop */
+                records_write_run(a->write);
+                agent_save_done(a);
+        }
+}
+
+void agent_end_saves(Agent *a, bool save) {
+        AgentCall *call;
+
+        while ((call = TAILQ_FIRST(&a->waiting))) {
+                TAILQ_REMOVE(&a->waiting, call, waiting_calls);
+                a->calls--;
+                agent_call_free(call);
+        }
+        if (!save && a->write) {
+                a->write = records_write_free(a->write);
+                a->calls--;
+        }
+        if (!save)
+                return;
+        if (a->write) {
+                records_write_run(a->write); /* returns when the worker's write, or this one, has ended */
+                (void) records_write_end(&a->records, a->write);
+        }
+        a->records.dirty |= a->records.table != NULL; /* a new invocation alone does not set 'dirty' */
+        (void) records_save(&a->records);
 }
 
 /* -- Execution -- */
@@ -531,20 +608,4 @@ bool agent_execute(Agent *a, AgentUnit **units, AgentStep *steps, size_t n) {
         agent_begin_saved(a); /* calls whose records did not change */
         agent_save(a);
         return recorded;
-}
-
-bool agent_waits_for_save(const Agent *a) {
-        const AgentCall *last = TAILQ_LAST(&a->waiting, AgentCalls);
-
-        return last && last->save > a->n_saved;
-}
-
-void agent_drop_waiting(Agent *a) {
-        AgentCall *call;
-
-        while ((call = TAILQ_FIRST(&a->waiting))) {
-                TAILQ_REMOVE(&a->waiting, call, waiting_calls);
-                a->calls--;
-                agent_call_free(call);
-        }
 }

@@ -12,7 +12,7 @@ struct Facts {
         Loop *loop; /* borrowed, as the next */
         Registry *registry;
         Machine machine;
-        RegistryObserver listener;
+        RegistryObserver observer;
         Deferred pass;
         Timer retry;
         bool sending;
@@ -45,12 +45,6 @@ static void facts_on_pass(void *userdata) {
                 f->sending = true;
 }
 
-static void facts_on_retry(void *userdata) {
-        Facts *f = userdata;
-
-        loop_defer(f->loop, &f->pass);
-}
-
 static void facts_on_change(void *userdata, const RegistryChange *change) {
         Facts *f = userdata;
 
@@ -72,16 +66,16 @@ int facts_new(Facts **ret, Loop *loop, Registry *registry, const Machine *facts)
         *f = (Facts) {
                 .loop = loop,
                 .registry = registry,
-                .listener = { .on_change = facts_on_change, .userdata = f },
+                .observer = { .on_change = facts_on_change, .userdata = f },
                 .pass = DEFERRED(facts_on_pass, f),
-                .retry = TIMER(facts_on_retry, f),
+                .retry = TIMER(facts_on_pass, f),
         };
         r = machine_copy(facts, &f->machine);
         if (r < 0) {
                 free(f);
                 return r;
         }
-        registry_observe(registry, &f->listener);
+        registry_observe(registry, &f->observer);
         loop_defer(loop, &f->pass);
         *ret = f;
         return 0;
@@ -104,7 +98,7 @@ Facts *facts_free(Facts *f) {
         if (!f)
                 return NULL;
 
-        registry_unobserve(f->registry, &f->listener);
+        registry_unobserve(f->registry, &f->observer);
         deferred_cancel(&f->pass);
         timer_stop(&f->retry);
         machine_done(&f->machine);

@@ -8,9 +8,6 @@ enum {
         RETRY_MIN_MS = 500,
         RETRY_MAX_MS = 60000,
         RETRY_DOUBLINGS = 7,
-        REFRESH_GAP_MS = 100,
-        REFRESH_BURST =
-                8, /* refreshes in a row of a unit that changes all the time; then one each REFRESH_GAP_MS */
 };
 
 /* -- The dirty set -- */
@@ -25,11 +22,6 @@ static void agent_mark(Agent *a, AgentUnit *u) {
                 return;
         u->dirty = true;
         TAILQ_INSERT_TAIL(&a->dirty, u, dirty_units);
-}
-
-static void agent_unmark(Agent *a, AgentUnit *u) {
-        u->dirty = false;
-        TAILQ_REMOVE(&a->dirty, u, dirty_units);
 }
 
 size_t agent_count_dirty(const Agent *a) {
@@ -86,16 +78,12 @@ AgentUnit *agent_unit(Agent *a, const char *name, bool make) {
         return u;
 }
 
-static const ClusterMachine *agent_self(const Agent *a) {
-        return cluster_machine(registry_cluster(a->registry), a->machine_id);
-}
-
 const ClusterAssignment *agent_assignment(const Agent *a, const char *name) {
         return cluster_assignment(registry_cluster(a->registry), a->machine_id, name);
 }
 
 void agent_collect(Agent *a) {
-        const ClusterMachine *self = agent_self(a);
+        const ClusterMachine *self = cluster_machine(registry_cluster(a->registry), a->machine_id);
         bool all = true;
 
         for (ClusterAssignment *o = self ? self->assignments : NULL; o; o = o->hh.next)
@@ -111,19 +99,16 @@ void agent_collect(Agent *a) {
                 agent_retry_soon(a);
 }
 
-static bool agent_unit_is_clean(const AgentUnit *u) {
-        return !u->busy && !u->must_refresh && !u->changed && !u->refreshing && u->planned && u->published;
-}
-
 void agent_clean(Agent *a) {
         const Cluster *c = registry_cluster(a->registry);
         AgentUnit *u, *next;
 
         for (u = TAILQ_FIRST(&a->dirty); u; u = next) {
                 next = TAILQ_NEXT(u, dirty_units);
-                if (!agent_unit_is_clean(u))
+                if (u->busy || u->must_refresh || u->changed || u->refreshing || !u->planned || !u->published)
                         continue;
-                agent_unmark(a, u);
+                u->dirty = false;
+                TAILQ_REMOVE(&a->dirty, u, dirty_units);
                 if (u->seen.has_file || records_get(&a->records, u->name) || agent_assignment(a, u->name) ||
                     cluster_state(c, a->machine_id, u->name))
                         continue;
@@ -133,16 +118,6 @@ void agent_clean(Agent *a) {
 }
 
 /* -- Refreshing -- */
-
-uint64_t agent_refresh_due_ms(const AgentUnit *u) {
-        enum { AHEAD_MS = (REFRESH_BURST - 1) * REFRESH_GAP_MS };
-
-        return u->spent_ms > AHEAD_MS ? u->spent_ms - AHEAD_MS : 0;
-}
-
-void agent_refreshed(Agent *a, AgentUnit *u) {
-        u->spent_ms = MAX(u->spent_ms, loop_now_ms(a->loop)) + REFRESH_GAP_MS;
-}
 
 void agent_refresh_now(Agent *a, AgentUnit *u) {
         u->must_refresh = true;

@@ -1,38 +1,28 @@
 #include "fleetd/agent/publish.h"
 
 #include <errno.h>
-#include <stdio.h>
 
 #include "base/log.h"
-#include "units/name.h"
+#include "units/named.h"
 
 /* Two in a row, then one each quarter of a second: five in the first second, then four. */
 enum { GAP_MS = 250, RETRY_MS = 1000, UNIT_GAP_MS = 1000 };
 
 /* A unit that was published less than UNIT_GAP_MS ago. */
 typedef struct Published {
-        char unit[UNIT_NAME_MAX + 1];
+        Named unit;
         uint64_t when_ms;
-        UT_hash_handle hh;
 } Published;
 
 struct Publisher {
         Loop *loop;         /* borrowed */
         Registry *registry; /* borrowed */
-        void (*idle)(void *userdata);
-        void *userdata;
-        Published *published; /* oldest first */
+        Named *published;   /* Published, oldest first */
         Timer timer;
         bool sending;
         uint64_t next_ms;  /* no transaction before this time */
         uint64_t spent_ms; /* rate limit: the time at which the gaps of all transactions so far have passed */
 };
-
-static void publisher_on_timer(void *userdata) {
-        Publisher *p = userdata;
-
-        p->idle(p->userdata);
-}
 
 int publisher_new(Publisher **ret, Loop *loop, Registry *registry, void (*idle)(void *userdata),
                   void *userdata) {
@@ -40,20 +30,9 @@ int publisher_new(Publisher **ret, Loop *loop, Registry *registry, void (*idle)(
 
         if (!p)
                 return -ENOMEM;
-        *p = (Publisher) {
-                .loop = loop,
-                .registry = registry,
-                .idle = idle,
-                .userdata = userdata,
-                .timer = TIMER(publisher_on_timer, p),
-        };
+        *p = (Publisher) { .loop = loop, .registry = registry, .timer = TIMER(idle, userdata) };
         *ret = p;
         return 0;
-}
-
-static void publisher_drop(Publisher *p, Published *published) {
-        HASH_DEL(p->published, published);
-        free(published);
 }
 
 Publisher *publisher_free(Publisher *p) {
@@ -61,8 +40,7 @@ Publisher *publisher_free(Publisher *p) {
                 return NULL;
 
         timer_stop(&p->timer);
-        while (p->published)
-                publisher_drop(p, p->published);
+        named_clear(&p->published);
         registry_cancel(p->registry, p);
         free(p);
         return NULL;
@@ -86,11 +64,11 @@ bool publisher_ready(Publisher *p) {
 
 bool publisher_allows(Publisher *p, const char *unit) {
         uint64_t now_ms = loop_now_ms(p->loop);
-        Published *published;
+        const Published *published;
 
-        while (p->published && now_ms - p->published->when_ms >= UNIT_GAP_MS)
-                publisher_drop(p, p->published);
-        HASH_FIND_STR(p->published, unit, published);
+        while (p->published && now_ms - ((Published *) p->published)->when_ms >= UNIT_GAP_MS)
+                named_remove(&p->published, p->published->name);
+        published = named_find(p->published, unit);
         if (!published)
                 return true;
         publisher_wake_at(p, published->when_ms + UNIT_GAP_MS);
@@ -98,28 +76,18 @@ bool publisher_allows(Publisher *p, const char *unit) {
 }
 
 void publisher_expedite(Publisher *p, const char *unit) {
-        Published *published;
-
         p->spent_ms = p->next_ms = 0;
-        HASH_FIND_STR(p->published, unit, published);
-        if (published)
-                publisher_drop(p, published);
+        named_remove(&p->published, unit);
 }
 
+/* Without memory, the next state of the unit is not delayed. */
 static void publisher_add(Publisher *p, const char *unit) {
         Published *published;
 
-        HASH_FIND_STR(p->published, unit, published);
+        named_remove(&p->published, unit); /* the newest one is the last */
+        published = named_get(&p->published, unit, sizeof(*published));
         if (published)
-                publisher_drop(p, published);
-        published = NEW0(Published, 1);
-        if (!published)
-                return;
-        snprintf(published->unit, sizeof(published->unit), "%s", unit);
-        published->when_ms = loop_now_ms(p->loop);
-        HASH_ADD_STR(p->published, unit, published);
-        if (!TABLE_ADDED(published))
-                free(published);
+                published->when_ms = loop_now_ms(p->loop);
 }
 
 static void publisher_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {

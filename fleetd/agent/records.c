@@ -132,50 +132,59 @@ RecordsWrite *records_write_free(RecordsWrite *w) {
 }
 DEFINE_CLEANUP(RecordsWrite *, records_write_free)
 
-/* Flags of an entry, in the order in which they are written; the first one precedes other members. */
-static const struct {
-        const char *name;
-        size_t offset;
-} record_flags[] = {
-        { "done", offsetof(AssignmentRecord, done) },
-        { "ran", offsetof(AssignmentRecord, ran) },
-        { "replacing", offsetof(AssignmentRecord, replacing) },
-        { "starting", offsetof(AssignmentRecord, starting) },
-        { "stopped", offsetof(AssignmentRecord, stopped) },
-        { "stoppedFor", offsetof(AssignmentRecord, stopped_for) },
-        { "stopping", offsetof(AssignmentRecord, stopping) },
+/* An entry of the file. */
+typedef struct RecordEntry {
+        AssignmentRecord record;
+        const char *hash; /* names the file of the text; NULL: the entry contains the text */
+} RecordEntry;
+
+static_assert(ASSIGNMENT_LOAD < ASSIGNMENT_STOP && ASSIGNMENT_RUN < ASSIGNMENT_STOP, "records load or run");
+static const JsonWords record_kinds = { assignment_kind_names, ASSIGNMENT_STOP, -EBADMSG };
+
+#define FIELD(member)       offsetof(RecordEntry, record.member)
+#define FIELD_CHARS(member) FIELD(member), .size = sizeof(((RecordEntry *) 0)->record.member)
+
+/* The order of the members of an entry is part of the format; text and unit follow. */
+static const JsonField record_fields[] = {
+        { "before", JSON_FIELD_CHARS, FIELD_CHARS(before) },
+        { "done", JSON_FIELD_BOOL, FIELD(done) },
+        { "hash", JSON_FIELD_TEXT, offsetof(RecordEntry, hash) },
+        { "index", JSON_FIELD_U64, FIELD(index) },
+        { "invocation", JSON_FIELD_CHARS, FIELD_CHARS(invocation) },
+        { "job", JSON_FIELD_CHARS_CUT, FIELD_CHARS(job) },
+        { "name", JSON_FIELD_CHARS, FIELD_CHARS(name), .required = true },
+        { "order", JSON_FIELD_WORD, FIELD(kind), .required = true, .words = &record_kinds },
+        { "ownedBoot", JSON_FIELD_CHARS, FIELD_CHARS(owned_boot) },
+        { "startedBoot", JSON_FIELD_CHARS, FIELD_CHARS(started_boot) },
+        { "ran", JSON_FIELD_BOOL, FIELD(ran) },
+        { "replacing", JSON_FIELD_BOOL, FIELD(replacing) },
+        { "starting", JSON_FIELD_BOOL, FIELD(starting) },
+        { "stopped", JSON_FIELD_BOOL, FIELD(stopped) },
+        { "stoppedFor", JSON_FIELD_BOOL, FIELD(stopped_for) },
+        { "stopping", JSON_FIELD_BOOL, FIELD(stopping) },
 };
 
-static bool *records_flag(const AssignmentRecord *record, size_t i) {
-        return (bool *) ((char *) record + record_flags[i].offset);
-}
+/* The members of the file before lineage and units. */
+static const JsonField records_fields[] = {
+        { "boot", JSON_FIELD_CHARS_CUT, offsetof(AssignmentRecords, boot), .size = BOOT_ID_SIZE },
+        { "era", JSON_FIELD_CHARS_CUT, offsetof(AssignmentRecords, era), .size = RECORD_ERA_SIZE },
+        { "floor", JSON_FIELD_U64, offsetof(AssignmentRecords, acted_index) },
+};
 
 static int records_encode(AssignmentRecords *records, bool inline_texts, Text *t) {
         char lineage[LINEAGE_DIGITS + 1];
 
         HASH_SRT(hh, records->table, records_by_name);
         json_open(t, NULL, '{');
-        json_add_string(t, "boot", records->boot);
-        json_add_string(t, "era", records->era);
-        json_add_u64(t, "floor", records->acted_index);
+        json_write_fields(t, JSON_FIELDS(records_fields), records);
         snprintf(lineage, sizeof(lineage), "%016llx", (unsigned long long) records->lineage);
         json_add_string(t, "lineage", lineage);
         json_open(t, "units", '[');
-        for (AssignmentRecord *record = records->table; record; record = record->hh.next) {
+        for (const AssignmentRecord *record = records->table; record; record = record->hh.next) {
+                RecordEntry entry = { *record, inline_texts ? NULL : record->unit->hash };
+
                 json_open(t, NULL, '{');
-                json_add_string(t, "before", record->before);
-                json_add_bool(t, record_flags[0].name, *records_flag(record, 0));
-                if (!inline_texts)
-                        json_add_string(t, "hash", record->unit->hash);
-                json_add_u64(t, "index", record->index);
-                json_add_string(t, "invocation", record->invocation);
-                json_add_string(t, "job", record->job);
-                json_add_string(t, "name", record->name);
-                json_add_string(t, "order", assignment_kind_to_string(record->kind));
-                json_add_string(t, "ownedBoot", record->owned_boot);
-                json_add_string(t, "startedBoot", record->started_boot);
-                for (size_t i = 1; i < ELEMENTS(record_flags); i++)
-                        json_add_bool(t, record_flags[i].name, *records_flag(record, i));
+                json_write_fields(t, JSON_FIELDS(record_fields), &entry);
                 if (inline_texts)
                         json_add_string_always(t, "text", record->unit->text);
                 json_add_u64(t, "unit", record->unit_index);
@@ -189,15 +198,13 @@ static int records_encode(AssignmentRecords *records, bool inline_texts, Text *t
         return t->size > RECORDS_SIZE_MAX ? -EFBIG : 0;
 }
 
+/* Of two texts, or of a hash and a text: all begin with the hash. */
 static int records_by_hash(const void *a, const void *b) {
-        return strcmp(((const RecordText *) a)->hash, ((const RecordText *) b)->hash);
+        return strcmp(a, b);
 }
 
 static const RecordText *records_find_text(const RecordText *texts, size_t n_texts, const char *hash) {
-        RecordText wanted;
-
-        snprintf(wanted.hash, sizeof(wanted.hash), "%s", hash);
-        return n_texts > 0 ? bsearch(&wanted, texts, n_texts, sizeof(*texts), records_by_hash) : NULL;
+        return n_texts > 0 ? bsearch(hash, texts, n_texts, sizeof(*texts), records_by_hash) : NULL;
 }
 
 static int records_copy_texts(const AssignmentRecords *records, RecordsWrite *w) {
@@ -367,78 +374,45 @@ static int records_read_text(const AssignmentRecords *records, const char *hash,
                        0;
 }
 
-/* Copy an ID that is absent or complete. */
-static bool records_set_id(char ret[static BOOT_ID_SIZE], const char *id) {
-        static_assert(BOOT_ID_SIZE == INVOCATION_ID_SIZE, "both are 128 bits in hex");
-
-        if (id && strlen(id) != BOOT_ID_SIZE - 1)
-                return false;
-        snprintf(ret, BOOT_ID_SIZE, "%s", id ?: "");
-        return true;
-}
-
 static int records_read_one(AssignmentRecords *records, const JsonValue *v, Error *err) {
-        const char *name = NULL, *order = NULL, *text = NULL, *started_boot = NULL, *owned_boot = NULL,
-                   *before = NULL, *invocation = NULL, *hash = NULL, *job = NULL;
-        AssignmentRecord read = {}, *record;
-        const struct {
-                const char *member;
-                const char **value;
-        } strings[] = {
-                { "name", &name },
-                { "order", &order },
-                { "text", &text },
-                { "hash", &hash },
-                { "startedBoot", &started_boot },
-                { "ownedBoot", &owned_boot },
-                { "before", &before },
-                { "invocation", &invocation },
-                { "job", &job },
-        };
+        RecordEntry entry = {};
+        AssignmentRecord *read = &entry.record, *record;
+        const char *const ids[] = { read->started_boot, read->owned_boot, read->before, read->invocation };
         _cleanup_free_ char *stored = NULL;
         _cleanup_unit_ Unit *unit = NULL;
+        const char *text = NULL;
         int r;
 
-        for (size_t i = 0; i < ELEMENTS(strings); i++) {
-                r = json_read_string(v, strings[i].member, strings[i].value, err);
-                if (r < 0)
-                        return r;
-        }
-        r = json_read_u64(v, "unit", &read.unit_index, err);
+        r = json_read_fields(v, JSON_FIELDS(record_fields), &entry, err);
         if (r < 0)
                 return r;
-        r = json_read_u64(v, "index", &read.index, err);
+        r = json_read_string(v, "text", &text, err);
         if (r < 0)
                 return r;
-        for (size_t i = 0; i < ELEMENTS(record_flags); i++) {
-                r = json_read_bool(v, record_flags[i].name, records_flag(&read, i), err);
-                if (r < 0)
-                        return r;
-        }
-        r = !text && hash ? records_read_text(records, hash, &stored, err) : 0;
+        r = json_read_u64(v, "unit", &read->unit_index, err);
+        if (r < 0)
+                return r;
+        for (size_t i = 0; i < ELEMENTS(ids); i++)
+                if (ids[i][0] && strlen(ids[i]) != BOOT_ID_SIZE - 1)
+                        return error_set(err, -EBADMSG, "'%s' is not an ID of %d digits", ids[i],
+                                         BOOT_ID_SIZE - 1);
+        if (!text && !entry.hash)
+                return error_set(err, -EBADMSG, "text: missing");
+        r = text ? 0 : records_read_text(records, entry.hash, &stored, err);
         if (r < 0)
                 return r;
         text = text ?: stored;
-
-        read.kind = order ? assignment_kind_from_string(order) : _ASSIGNMENT_INVALID;
-        if (!name || !text || (read.kind != ASSIGNMENT_RUN && read.kind != ASSIGNMENT_LOAD) ||
-            !records_set_id(read.started_boot, started_boot) ||
-            !records_set_id(read.owned_boot, owned_boot) || !records_set_id(read.before, before) ||
-            !records_set_id(read.invocation, invocation))
-                return error_set(err, -EBADMSG, "expected name, order and text");
-        snprintf(read.job, sizeof(read.job), "%s", job ?: "");
-        r = unit_read(name, text, strlen(text), &unit, err);
+        r = unit_read(read->name, text, strlen(text), &unit, err);
         if (r < 0)
-                return error_prefix(err, r, "%s", name);
-        r = records_put(records, unit, read.kind, read.unit_index, read.index, &record);
+                return error_prefix(err, r, "%s", read->name);
+        r = records_put(records, unit, read->kind, read->unit_index, read->index, &record);
         if (r < 0)
                 return r;
 
-        memcpy(read.name, record->name, sizeof(read.name));
-        read.unit = record->unit;
-        read.text_stored = stored != NULL;
-        read.hh = record->hh;
-        *record = read;
+        read->unit = record->unit;
+        read->text_stored = stored != NULL;
+        read->hh = record->hh;
+        *record = *read;
         return 0;
 }
 
@@ -452,19 +426,6 @@ static int records_read_lineage(AssignmentRecords *records, const JsonValue *roo
                 return error_set(err, -EBADMSG, "lineage: expected %d hex digits, not '%s'", LINEAGE_DIGITS,
                                  lineage);
         records->lineage = strtoull(lineage, NULL, 16);
-        return 0;
-}
-
-static int records_read_era(AssignmentRecords *records, const JsonValue *root, Error *err) {
-        const char *boot = NULL, *era = NULL;
-        int r;
-
-        r = json_read_string(root, "boot", &boot, err);
-        r = r ?: json_read_string(root, "era", &era, err);
-        if (r < 0)
-                return r;
-        snprintf(records->boot, sizeof(records->boot), "%s", boot ?: "");
-        snprintf(records->era, sizeof(records->era), "%s", era ?: "");
         return 0;
 }
 
@@ -510,10 +471,7 @@ static int records_parse(AssignmentRecords *records, const char *text, size_t si
         r = records_read_lineage(records, root, err);
         if (r < 0)
                 return r;
-        r = records_read_era(records, root, err);
-        if (r < 0)
-                return r;
-        r = json_read_u64(root, "floor", &records->acted_index, err);
+        r = json_read_fields(root, JSON_FIELDS(records_fields), records, err);
         if (r < 0)
                 return r;
         units = json_value_member(root, "units");

@@ -98,7 +98,7 @@ typedef struct RecordsWrite RecordsWrite;
 
 /* Return 1, 0 if there is nothing to write, or a negative errno as records_save() does. */
 int records_write_new(AssignmentRecords *records, RecordsWrite **ret);
-/* Write, once however often and on whatever thread this is called. The write has ended when this returns. */
+/* Write, once even if this is called several times, on any thread. The write has ended when this returns. */
 void records_write_run(RecordsWrite *w);
 /* Mark in the records what was written. Return as records_save(), or -ESTALE: the folder was removed during
  * the write, and was made again; another write is due. */

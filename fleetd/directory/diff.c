@@ -1,16 +1,19 @@
 #include "fleetd/directory/diff.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 
 enum {
+        /* Units are held if at least HELD_MIN files, and 1/HELD_PART of all, disappear at once. */
         HELD_MIN = 3,
-        HELD_PART =
-                3, /* units are held if at least HELD_MIN files, and 1/HELD_PART of all, disappear at once */
+        HELD_PART = 3,
         OWNER_LOST_MS = 10 * 60 * 1000, /* after which an owner counts as gone */
 };
 
 void directory_diff_done(DirectoryDiff *diff) {
+        for (size_t i = 0; i < diff->n_held; i++)
+                free(diff->held[i].text);
         free(diff->tasks);
         free(diff->held);
         *diff = (DirectoryDiff) {};
@@ -54,29 +57,19 @@ static const Problem *diff_problem(const Cluster *c, const DirectoryView *view, 
         return p && p->problem.kind == kind && p->problem.unit_index == u->index ? &p->problem : NULL;
 }
 
-static void diff_set_taken(const Cluster *c, const DirectoryView *view, const ClusterUnit *u,
-                           DirectoryFile *f) {
-        f->kind = PROBLEM_TAKEN;
-        if (asprintf(&f->error,
-                     "%s: the cluster has another unit of this name, submitted %s%s; it keeps it. Give the "
-                     "file another name, or: fleetctl directory take-over %s --machine=%s",
-                     f->name, u->unit->owner ? "by the directory of " : "by fleetctl",
-                     u->unit->owner ? cluster_name_of(c, u->unit->owner) : "", f->name,
-                     cluster_name_of(c, view->machine_id)) < 0)
-                f->error = NULL;
-}
+/* Set the problem of the file. 0 or -ENOMEM. */
+_printf_(3, 4) static int diff_set_error(DirectoryFile *f, ProblemKind kind, const char *format, ...) {
+        va_list ap;
+        int n;
 
-static void diff_set_unreadable(DirectoryFile *f) {
-        f->kind = PROBLEM_REFUSED;
-        if (asprintf(&f->error, "%s: the cluster has a unit of this name, and %s", f->name,
-                     CLUSTER_UNREADABLE) < 0)
-                f->error = NULL;
-}
-
-static int diff_set_refused(DirectoryFile *f) {
-        f->kind = PROBLEM_REFUSED;
-        f->error = strdup(f->fault);
-        return f->error ? 0 : -ENOMEM;
+        f->kind = kind;
+        va_start(ap, format);
+        n = vasprintf(&f->error, format, ap);
+        va_end(ap);
+        if (n >= 0)
+                return 0;
+        f->error = NULL;
+        return -ENOMEM;
 }
 
 static bool diff_is_same_text(const Unit *a, const Unit *b) {
@@ -96,11 +89,10 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
         free(f->error); /* of the previous diff: a readable file has no other */
         f->error = NULL;
         if (f->fault && !(u && diff_is_same_text(u->unit, f->unit)))
-                return diff_set_refused(f);
-        if (any && cluster_unit_has_unreadable(any, LAYOUT_UNIT)) {
-                diff_set_unreadable(f);
-                return 0;
-        }
+                return diff_set_error(f, PROBLEM_REFUSED, "%s", f->fault);
+        if (any && cluster_unit_has_unreadable(any, LAYOUT_UNIT))
+                return diff_set_error(f, PROBLEM_REFUSED, "%s: the cluster has a unit of this name, and %s",
+                                      f->name, CLUSTER_UNREADABLE);
         if (!u)
                 task.kind = DIRECTORY_SUBMIT;
         else if (diff_is_owned_by(u, view->machine_id)) {
@@ -113,10 +105,15 @@ static int diff_file(const Cluster *c, const DirectoryView *view, DirectoryFile 
         } else {
                 const Problem *p = diff_problem(c, view, u, PROBLEM_TAKEN);
 
-                if (!p || !p->confirmed) {
-                        diff_set_taken(c, view, u, f);
-                        return 0;
-                }
+                if (!p || !p->confirmed)
+                        return diff_set_error(
+                                f, PROBLEM_TAKEN,
+                                "%s: the cluster has another unit of this name, submitted %s%s; it keeps it. "
+                                "Give the file another name, or: fleetctl directory take-over %s "
+                                "--machine=%s",
+                                f->name, u->unit->owner ? "by the directory of " : "by fleetctl",
+                                u->unit->owner ? cluster_name_of(c, u->unit->owner) : "", f->name,
+                                cluster_name_of(c, view->machine_id));
                 task.kind = DIRECTORY_TAKE_OVER;
         }
         return diff_add(ret, task);
@@ -134,6 +131,17 @@ static int diff_missing_file(const DirectoryView *view, const ClusterUnit *u, Di
         return 0;
 }
 
+static int diff_describe_held(const Cluster *c, const DirectoryView *view, DirectoryHeld *held) {
+        const char *cause = held->seen ? "at once with many others" :
+                                         "which is another folder than the one it was seen in";
+
+        return asprintf(&held->text,
+                        "%s: its file is gone from %s, %s; the unit is kept. Put the file back, or: fleetctl "
+                        "directory confirm %s --machine=%s",
+                        held->unit->name, view->path, cause, held->unit->name,
+                        cluster_name_of(c, view->machine_id));
+}
+
 /* Add a task for each unit in 'held' that is to be removed. The others remain there. */
 static int diff_judge_missing(const Cluster *c, const DirectoryView *view, DirectoryDiff *ret) {
         size_t n_seen = HASH_COUNT(view->record), n_gone = 0, n = ret->n_held;
@@ -148,11 +156,13 @@ static int diff_judge_missing(const Cluster *c, const DirectoryView *view, Direc
                 DirectoryHeld held = ret->held[i];
                 const Problem *p = diff_problem(c, view, held.unit, PROBLEM_HELD);
 
-                if (p ? !p->confirmed : many || !held.seen)
+                if (p ? !p->confirmed : many || !held.seen) {
+                        if (diff_describe_held(c, view, &held) < 0)
+                                return -ENOMEM;
                         ret->held[ret->n_held++] = held;
-                else if (diff_add(ret, (DirectoryTask) { .kind = DIRECTORY_REMOVE,
-                                                         .name = held.unit->name,
-                                                         .expected_index = held.unit->index }) < 0)
+                } else if (diff_add(ret, (DirectoryTask) { .kind = DIRECTORY_REMOVE,
+                                                           .name = held.unit->name,
+                                                           .expected_index = held.unit->index }) < 0)
                         return -ENOMEM;
         }
         return 0;

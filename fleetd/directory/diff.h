@@ -2,23 +2,17 @@
  * until an operator decides. Pure. */
 #pragma once
 
+#include "base/file.h"
 #include "units/named.h"
 #include "fleetd/registry/cluster.h"
 #include "units/name.h"
-
-/* Identifies the contents of a file without reading it: a change alters one of these, unless two changes
- * follow within the resolution of the file system's clock. */
-typedef struct FileStamp {
-        uint64_t device, inode, size;
-        int64_t modified_ns, changed_ns;
-} FileStamp;
 
 /* One file of the directory. */
 typedef struct DirectoryFile {
         char name[UNIT_NAME_MAX + 1];
         FileStamp stamp;
         uint64_t drop_ins_sum; /* of the drop-ins that it was read with */
-        bool reread;           /* with the next scan, whatever the stamp */
+        bool reread;           /* with the next scan, even if the stamp is unchanged */
         bool has_error;        /* NAME.error exists */
         uint64_t error_sum;    /* of the contents of NAME.error; 0: unknown */
         size_t previous; /* during a scan: the same file in the previous scan, counted from 1; 0: none */
@@ -69,6 +63,7 @@ typedef struct DirectoryTask {
 /* A unit that remains although its file is gone. */
 typedef struct DirectoryHeld {
         const ClusterUnit *unit; /* borrowed */
+        char *text;              /* the message for people; owned; NULL before the unit is judged */
         bool seen; /* in this directory, and too many files disappeared at once; else in another directory */
 } DirectoryHeld;
 

@@ -17,7 +17,7 @@
 #include "units/name.h"
 
 enum {
-        SETTLE_MS = 150,
+        QUIET_MS = 150, /* from the last event to the scan, so that a series of changes is one scan */
         BUSY_MS = 1000, /* a directory that changes continuously is scanned after so long */
         RETRY_MS = 1000,
         PERIOD_MS = 30000,
@@ -41,7 +41,7 @@ typedef struct Writing {
 struct Directory {
         Loop *loop; /* borrowed, as the next */
         Registry *registry;
-        RegistryObserver listener;
+        RegistryObserver observer;
         char path[DIRECTORY_PATH_SIZE], machine_id[MACHINE_ID_SIZE];
         DirectoryCounts counts;
 
@@ -55,7 +55,7 @@ struct Directory {
         int scan_fd;                          /* of the scan in progress, or -1 */
         Deferred step;                        /* its next step */
         uint64_t scan_due_ms, compare_due_ms; /* UINT64_MAX: not requested */
-        Timer settle;                         /* the earlier of both */
+        Timer timer;                          /* the earlier of both */
         uint64_t busy_ms;                     /* since when events postpone the scan; 0: they do not */
         DirectoryFolder folder;               /* the result of the last scan */
         uint64_t folder_device, folder_inode;
@@ -88,13 +88,18 @@ static void record_read(Directory *d) {
                         d->path);
 }
 
-/* A removal that is not complete, or held, remains in the record, so that it is repeated after a failure. */
-static bool record_keeps(const Directory *d, const SeenFile *seen) {
-        const ClusterUnit *u = cluster_any_unit(registry_cluster(d->registry), seen->file.name);
+static bool directory_owns(const Directory *d, const char *unit) {
+        const ClusterUnit *u = cluster_unit(registry_cluster(d->registry), unit);
 
-        if (u && cluster_unit_has_unreadable(u, LAYOUT_UNIT)) /* its owner is unknown */
-                return true;
-        return u && u->unit && u->unit->owner && streq(u->unit->owner, d->machine_id);
+        return u && u->unit->owner && streq(u->unit->owner, d->machine_id);
+}
+
+/* A removal that is not complete, or held, remains in the record, so that it is repeated after a failure. */
+static bool record_keeps(const Directory *d, const char *name) {
+        const ClusterUnit *u = cluster_any_unit(registry_cluster(d->registry), name);
+
+        /* The owner of an unreadable unit is unknown. */
+        return (u && cluster_unit_has_unreadable(u, LAYOUT_UNIT)) || directory_owns(d, name);
 }
 
 static void record_write(Directory *d, const struct stat *st, const DirectoryView *view) {
@@ -110,7 +115,7 @@ static void record_write(Directory *d, const struct stat *st, const DirectoryVie
         HASH_ITER(hh, d->record, entry, next) {
                 const SeenFile *seen = (const SeenFile *) entry;
 
-                if (seen->there || !view->complete || (view->same && record_keeps(d, seen)))
+                if (seen->there || !view->complete || (view->same && record_keeps(d, entry->name)))
                         continue;
                 named_remove(&d->record, entry->name);
                 changed = true;
@@ -143,7 +148,7 @@ static void directory_arm(Directory *d) {
         uint64_t now_ms = loop_now_ms(d->loop), due_ms = MIN(d->scan_due_ms, d->compare_due_ms);
 
         if (due_ms < UINT64_MAX)
-                (void) timer_start(&d->settle, d->loop, due_ms > now_ms ? due_ms - now_ms : 0);
+                (void) timer_start(&d->timer, d->loop, due_ms > now_ms ? due_ms - now_ms : 0);
 }
 
 /* Compare the result of the last scan with the cluster. */
@@ -229,7 +234,7 @@ static size_t directory_changes(Directory *d, const DirectoryDiff *diff,
 /* Write the changes of units and of problem keys in one transaction. 0, or -ENOMEM: nothing was sent. */
 static int directory_send(Directory *d, const DirectoryView *view, const DirectoryDiff *diff) {
         _cleanup_free_ UnitChange *changes = NEW0(UnitChange, BATCH_MAX);
-        _cleanup_(directory_problems_freep) DirectoryProblems *problems = NULL;
+        _cleanup_free_ DirectoryProblems *problems = NULL;
         size_t n;
         int r;
 
@@ -290,7 +295,7 @@ static void directory_watch_drop_ins(Directory *d, const DirectoryFolder *folder
                                                   IN_ONLYDIR);
                 if (watch > d->last_watch) {
                         d->last_watch = watch;
-                        directory_scan_later(d, SETTLE_MS);
+                        directory_scan_later(d, QUIET_MS);
                 }
         }
 }
@@ -440,15 +445,15 @@ static void directory_open_and_compare(Directory *d) {
         if (r == -ENOMEM)
                 directory_compare_later(d, RETRY_MS);
         else if (r < 0)
-                directory_scan_later(d, SETTLE_MS);
+                directory_scan_later(d, QUIET_MS);
 }
 
-static void directory_on_settled(void *userdata) {
+static void directory_on_timer(void *userdata) {
         Directory *d = userdata;
         uint64_t now_ms = loop_now_ms(d->loop);
 
         if (d->sending || !registry_ready(d->registry)) {
-                (void) timer_start(&d->settle, d->loop, RETRY_MS);
+                (void) timer_start(&d->timer, d->loop, RETRY_MS);
                 return;
         }
         if (d->scan_fd >= 0)
@@ -476,18 +481,7 @@ static int directory_wants(void *lib, int *fd, short *events, uint64_t *timeout_
         return 0;
 }
 
-/* Postpone the scan until the directory has not changed for SETTLE_MS, for BUSY_MS at most. */
-static void directory_settle(Directory *d) {
-        uint64_t now_ms = loop_now_ms(d->loop);
-
-        if (d->busy_ms == 0)
-                d->busy_ms = now_ms;
-        if (now_ms - d->busy_ms < BUSY_MS)
-                d->scan_due_ms = now_ms + SETTLE_MS;
-        directory_arm(d);
-}
-
-/* Read the file again with the next scan, whatever its stamp. NULL: all files. */
+/* Read the file again with the next scan, even if its stamp is unchanged. NULL: all files. */
 static void directory_touch(Directory *d, const char *name) {
         directory_folder_touch(&d->folder, name);
         directory_folder_touch(&d->scan.found, name);
@@ -518,6 +512,7 @@ static int directory_work(void *lib) {
         char buffer[EVENTS_SIZE] __attribute__((aligned(__alignof__(struct inotify_event))));
         Directory *d = lib;
         ssize_t n = read(d->inotify_fd, buffer, sizeof(buffer));
+        uint64_t now_ms = loop_now_ms(d->loop);
         bool own = true;
 
         if (n <= 0)
@@ -525,8 +520,14 @@ static int directory_work(void *lib) {
         for (char *p = buffer; p < buffer + n;
              p += sizeof(struct inotify_event) + ((struct inotify_event *) p)->len)
                 own = directory_on_event(d, (const struct inotify_event *) p) && own;
-        if (!own)
-                directory_settle(d);
+        if (own)
+                return 1;
+        /* Postpone the scan until the directory has not changed for QUIET_MS, for BUSY_MS at most. */
+        if (d->busy_ms == 0)
+                d->busy_ms = now_ms;
+        if (now_ms - d->busy_ms < BUSY_MS)
+                d->scan_due_ms = now_ms + QUIET_MS;
+        directory_arm(d);
         return 1;
 }
 
@@ -545,16 +546,6 @@ static const GuestOps directory_guest = {
 
 /* -- Changes of the registry -- */
 
-/* Return whether this directory owns the unit, or has a file, a record or a problem of that name. */
-static bool directory_concerns(const Directory *d, const char *unit) {
-        const Cluster *c = registry_cluster(d->registry);
-        const ClusterUnit *u = cluster_unit(c, unit);
-
-        return named_find(d->record, unit) || directory_folder_find(&d->folder, unit) ||
-               cluster_problem(c, d->machine_id, unit) ||
-               (u && u->unit->owner && streq(u->unit->owner, d->machine_id));
-}
-
 static void directory_on_change(void *userdata, const RegistryChange *change) {
         Directory *d = userdata;
         bool concerned = change->kind == CHANGED_ALL || change->kind == CHANGED_PRESENCE;
@@ -562,9 +553,12 @@ static void directory_on_change(void *userdata, const RegistryChange *change) {
         if (change->kind == CHANGED_PROBLEM)
                 concerned = streq(change->machine, d->machine_id);
         else if (change->kind == CHANGED_UNIT)
-                concerned = directory_concerns(d, change->unit);
+                concerned = named_find(d->record, change->unit) ||
+                            directory_folder_find(&d->folder, change->unit) ||
+                            cluster_problem(registry_cluster(d->registry), d->machine_id, change->unit) ||
+                            directory_owns(d, change->unit);
         if (concerned)
-                directory_compare_later(d, SETTLE_MS);
+                directory_compare_later(d, QUIET_MS);
 }
 
 /* -- Lifetime -- */
@@ -584,7 +578,7 @@ static int directory_open(Directory *d, const char *record_dir, Error *err) {
         r = guest_open(&d->guest, loop_uv(d->loop), &directory_guest, d);
         if (r < 0)
                 return r;
-        return timer_start(&d->settle, d->loop, 0);
+        return timer_start(&d->timer, d->loop, 0);
 }
 
 int directory_new(Directory **ret, Loop *loop, Registry *registry, const DirectoryOptions *options,
@@ -599,15 +593,15 @@ int directory_new(Directory **ret, Loop *loop, Registry *registry, const Directo
                 .registry = registry,
                 .inotify_fd = -1,
                 .watch = -1,
-                .settle = TIMER(directory_on_settled, d),
+                .timer = TIMER(directory_on_timer, d),
                 .step = DEFERRED(directory_on_step, d),
                 .scan_fd = -1,
                 .compare_due_ms = UINT64_MAX,
-                .listener = { .on_change = directory_on_change, .userdata = d },
+                .observer = { .on_change = directory_on_change, .userdata = d },
         };
         snprintf(d->path, sizeof(d->path), "%s", options->path);
         snprintf(d->machine_id, sizeof(d->machine_id), "%s", options->machine_id);
-        registry_observe(registry, &d->listener);
+        registry_observe(registry, &d->observer);
 
         r = directory_open(d, options->record_dir, err);
         if (r < 0) {
@@ -627,8 +621,8 @@ Directory *directory_free(Directory *d) {
         if (!d)
                 return NULL;
 
-        registry_unobserve(d->registry, &d->listener);
-        timer_stop(&d->settle);
+        registry_unobserve(d->registry, &d->observer);
+        timer_stop(&d->timer);
         directory_scan_end(d);
         directory_folder_done(&d->folder);
         if (d->guest)

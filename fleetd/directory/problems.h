@@ -6,17 +6,14 @@
 
 enum { DIRECTORY_PROBLEM_CHANGES_MAX = 64 }; /* in one transaction */
 
+/* Borrows from the cluster view, from the view of the directory, and from the diff. */
 typedef struct DirectoryProblems {
-        ProblemChange
-                changes[DIRECTORY_PROBLEM_CHANGES_MAX]; /* borrow from the cluster view and from 'view' */
+        ProblemChange changes[DIRECTORY_PROBLEM_CHANGES_MAX];
         Problem problems[DIRECTORY_PROBLEM_CHANGES_MAX];
-        char *texts[DIRECTORY_PROBLEM_CHANGES_MAX]; /* owned */
         size_t n, n_found;
 } DirectoryProblems;
 
-/* Compute the changes that bring the problem keys of this machine to the state of its directory. 0 or
- * -ENOMEM. */
+/* Compute the changes that bring the problem keys of this machine to the state of its directory. The caller
+ * frees *ret. 0 or -ENOMEM. */
 int directory_problems_new(const Cluster *cluster, const DirectoryView *view, const DirectoryDiff *diff,
                            DirectoryProblems **ret);
-DirectoryProblems *directory_problems_free(DirectoryProblems *problems);
-DEFINE_CLEANUP(DirectoryProblems *, directory_problems_free)

@@ -44,11 +44,21 @@ static int scan_compare_drop_ins(const void *a, const void *b) {
         return strcmp(((const DropInFolder *) a)->name, ((const DropInFolder *) b)->name);
 }
 
-/* Return the scanned folder of that name, or NULL. */
-static const DropInFolder *scan_drop_in(const DirectoryFolder *folder, const DropInFolder *key) {
-        return folder->n_drop_ins == 0 ? NULL :
-                                         bsearch(key, folder->drop_ins, folder->n_drop_ins,
-                                                 sizeof(*folder->drop_ins), scan_compare_drop_ins);
+/* Set *ret to the scanned drop-ins of the unit, lent by 'folder'. 0 or -ENOMEM. */
+static int scan_drop_ins(const DirectoryFolder *folder, const char *name, DropIns *ret) {
+        int r;
+
+        r = drop_ins_init(ret, name);
+        for (size_t i = 0; r >= 0 && folder->drop_ins && i < ret->n; i++) {
+                const DropInFolder *f = bsearch(&ret->folders[i], folder->drop_ins, folder->n_drop_ins,
+                                                sizeof(*folder->drop_ins), scan_compare_drop_ins);
+
+                if (!f)
+                        continue;
+                ret->folders[i] = *f;
+                ret->folders[i].lent = true;
+        }
+        return r;
 }
 
 /* Append the drop-ins of the unit. */
@@ -56,20 +66,14 @@ static int scan_append_drop_ins(const DirectoryFolder *folder, const char *name,
         _cleanup_drop_ins_ DropIns d = {};
         int r;
 
-        r = drop_ins_init(&d, name);
+        r = scan_drop_ins(folder, name, &d);
         if (r < 0)
                 return r;
-        for (size_t i = 0; i < d.n; i++) {
-                const DropInFolder *f = scan_drop_in(folder, &d.folders[i]);
-
-                if (!f)
-                        continue;
-                if (f->error < 0)
-                        return error_set(err, f->error, "%s: %s", f->name,
-                                         f->error == -E2BIG ? "too many drop-ins" : strerror(-f->error));
-                d.folders[i] = *f;
-                d.folders[i].lent = true;
-        }
+        for (size_t i = 0; i < d.n; i++)
+                if (d.folders[i].error < 0)
+                        return error_set(err, d.folders[i].error, "%s: %s", d.folders[i].name,
+                                         d.folders[i].error == -E2BIG ? "too many drop-ins" :
+                                                                        strerror(-d.folders[i].error));
         return drop_ins_append(&d, t, err);
 }
 
@@ -98,13 +102,13 @@ static int scan_sum_drop_ins(const DirectoryFolder *folder, const char *name, ui
         *ret = 0;
         if (folder->n_drop_ins == 0)
                 return 0;
-        r = drop_ins_init(&d, name);
+        r = scan_drop_ins(folder, name, &d);
         if (r < 0)
                 return r;
         for (size_t i = 0; i < d.n; i++) {
-                const DropInFolder *f = scan_drop_in(folder, &d.folders[i]);
+                const DropInFolder *f = &d.folders[i];
 
-                if (!f)
+                if (!f->lent)
                         continue;
                 sum = scan_sum(sum + 1, f->name, strlen(f->name)) + (uint64_t) -f->error;
                 for (size_t k = 0; k < f->n; k++) {
@@ -302,21 +306,6 @@ static int scan_step_names(DirectoryScan *scan) {
         return 0;
 }
 
-static FileStamp file_stamp(const struct stat *st) {
-        return (FileStamp) {
-                .device = st->st_dev,
-                .inode = st->st_ino,
-                .size = (uint64_t) st->st_size,
-                .modified_ns = st->st_mtim.tv_sec * 1000000000 + st->st_mtim.tv_nsec,
-                .changed_ns = st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec,
-        };
-}
-
-static bool file_stamp_equal(const FileStamp *a, const FileStamp *b) {
-        return a->device == b->device && a->inode == b->inode && a->size == b->size &&
-               a->modified_ns == b->modified_ns && a->changed_ns == b->changed_ns;
-}
-
 /* After the clock was set back, a stamp in the future is recent, too. */
 static bool scan_is_recent(const FileStamp *stamp, uint64_t now_ms) {
         return (uint64_t) MAX(stamp->modified_ns, stamp->changed_ns) / 1000000 + RECENT_MS >= now_ms;
@@ -325,7 +314,6 @@ static bool scan_is_recent(const FileStamp *stamp, uint64_t now_ms) {
 static int scan_step_file(DirectoryScan *scan, const DirectoryFolder *before, uint64_t now_ms) {
         DirectoryFile *f = &scan->found.files[scan->at_file++];
         const DirectoryFile *was = directory_folder_find(before, f->name);
-        struct stat st;
         int r;
 
         scan->work++;
@@ -336,11 +324,10 @@ static int scan_step_file(DirectoryScan *scan, const DirectoryFolder *before, ui
         r = scan_sum_drop_ins(&scan->found, f->name, &f->drop_ins_sum);
         if (r < 0)
                 return r;
-        if (fstatat(scan->dir_fd, f->name, &st, AT_SYMLINK_NOFOLLOW) >= 0) {
-                f->stamp = file_stamp(&st);
+        if (file_stamp_at(scan->dir_fd, f->name, &f->stamp) >= 0) {
                 f->reread = f->reread || scan_is_recent(&f->stamp, now_ms);
                 if (was && !was->reread && !was->unfinished && was->drop_ins_sum == f->drop_ins_sum &&
-                    file_stamp_equal(&was->stamp, &f->stamp)) {
+                    memcmp(&was->stamp, &f->stamp, sizeof(f->stamp)) == 0) {
                         f->previous = was - before->files + 1;
                         return 0;
                 }
@@ -393,28 +380,6 @@ int directory_scan_step(DirectoryScan *scan, DirectoryFolder *folder, uint64_t n
                         return 1;
         }
         scan_finish(scan, folder);
-        return 0;
-}
-
-int directory_folder_read(int dir_fd, const char *path, const char *machine_id,
-                          bool (*is_unfinished)(void *userdata, const char *name), void *userdata,
-                          DirectoryFolder *ret) {
-        _cleanup_(directory_scan_done) DirectoryScan scan = {
-                .path = path, .machine_id = machine_id, .is_unfinished = is_unfinished, .userdata = userdata
-        };
-        _cleanup_directory_folder_ DirectoryFolder folder = {};
-        int r;
-
-        r = directory_scan_begin(&scan, dir_fd);
-        if (r < 0)
-                return r;
-        do {
-                r = directory_scan_step(&scan, &folder, 0);
-        } while (r > 0);
-        if (r < 0)
-                return r;
-        *ret = folder;
-        folder = (DirectoryFolder) {};
         return 0;
 }
 

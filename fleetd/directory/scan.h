@@ -50,11 +50,6 @@ int directory_scan_begin(DirectoryScan *scan, int dir_fd);
 int directory_scan_step(DirectoryScan *scan, DirectoryFolder *folder, uint64_t now_ms);
 void directory_scan_done(DirectoryScan *scan);
 
-/* Execute all steps at once. */
-int directory_folder_read(int dir_fd, const char *path, const char *machine_id,
-                          bool (*is_unfinished)(void *userdata, const char *name), void *userdata,
-                          DirectoryFolder *ret);
-
 /* Write or remove NAME.error, and log a new error. 'index': of the revision in the cluster, or 0. A name that
  * is too long for NAME.error is logged only, unless the problem is 'published'. Return whether the disk was
  * accessed. */

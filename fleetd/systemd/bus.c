@@ -87,10 +87,9 @@ static int bus_work(void *lib) {
         return r;
 }
 
-static void bus_connect(void *userdata);
-
 /* The results of all calls under way are unknown. The agent reads all units again after the reconnection. */
-static void bus_lost(SystemdBus *b, int error) {
+static void bus_lost(void *lib, int error) {
+        SystemdBus *b = lib;
         BusCall *call;
         BusList *list;
         sd_bus *bus = b->bus;
@@ -108,8 +107,8 @@ static void bus_lost(SystemdBus *b, int error) {
                         job_call_fail(call, -ECONNRESET, "lost the connection to systemd");
                 }
         }
-        for (RuntimeDirEntry *e = b->dir.entries; e; e = e->hh.next)
-                systemd_trace_lost(&e->trace);
+        for (Named *e = b->dir.entries; e; e = e->hh.next)
+                ((RuntimeDirEntry *) e)->trace.running = false;
         TAILQ_FOREACH(list, &b->lists, lists)
         if (list->pending > 0)
                 manager_list_abort(list, -ECONNRESET);
@@ -122,22 +121,7 @@ static void bus_lost(SystemdBus *b, int error) {
         (void) timer_start(&b->reconnect, b->loop, b->backoff_ms);
 }
 
-static void bus_broken(void *lib, int error) {
-        bus_lost(lib, error);
-}
-
-static const GuestOps bus_guest = {
-        .name = "bus", .wants = bus_wants, .work = bus_work, .broken = bus_broken
-};
-
-/* After a cancelled shutdown, the agent makes the starts that it delayed. */
-static void bus_set_stopping(SystemdBus *b, bool stopping) {
-        bool resumes = b->stopping && !stopping;
-
-        b->stopping = stopping;
-        if (resumes && b->events.on_changed)
-                b->events.on_changed(b->events.userdata, NULL);
-}
+static const GuestOps bus_guest = { .name = "bus", .wants = bus_wants, .work = bus_work, .broken = bus_lost };
 
 static void bus_on_stopping_wait(void *userdata) {
         SystemdBus *b = userdata;
@@ -152,6 +136,7 @@ static int bus_on_state(sd_bus_message *reply, void *userdata, sd_bus_error *unu
         SystemdBus *b = userdata;
         const sd_bus_error *e = sd_bus_message_get_error(reply);
         const char *state;
+        bool resumes;
         int r = e ? -sd_bus_error_get_errno(e) : sd_bus_message_read(reply, "v", "s", &state);
 
         if (e || r < 0) {
@@ -159,7 +144,10 @@ static int bus_on_state(sd_bus_message *reply, void *userdata, sd_bus_error *unu
                 return 0;
         }
         b->state_requested = false;
-        bus_set_stopping(b, streq(state, "stopping"));
+        resumes = b->stopping && !streq(state, "stopping");
+        b->stopping = streq(state, "stopping");
+        if (resumes && b->events.on_changed) /* the agent makes the starts that it delayed */
+                b->events.on_changed(b->events.userdata, NULL);
         if (b->state_changed) {
                 b->state_changed = false;
                 bus_request_state(b);
@@ -178,6 +166,13 @@ static int bus_on_state(sd_bus_message *reply, void *userdata, sd_bus_error *unu
         return 0;
 }
 
+/* Read a property. 0 or a negative errno. */
+static int bus_get(SystemdBus *b, const char *path, const char *interface, const char *property,
+                   sd_bus_message_handler_t on_reply) {
+        return sd_bus_call_method_async(b->bus, NULL, SYSTEMD, path, PROPERTIES, "Get", on_reply, b, "ss",
+                                        interface, property);
+}
+
 /* One request at a time. A reply under way may be older than this request, so another one follows it. */
 void bus_request_state(SystemdBus *b) {
         int r;
@@ -187,8 +182,7 @@ void bus_request_state(SystemdBus *b) {
                 return;
         }
         b->state_requested = true;
-        r = sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH, PROPERTIES, "Get", bus_on_state, b,
-                                     "ss", MANAGER, "SystemState");
+        r = bus_get(b, SYSTEMD_PATH, MANAGER, "SystemState", bus_on_state);
         if (r < 0)
                 bus_lost(b, r);
 }
@@ -233,14 +227,11 @@ static int bus_on_basic(sd_bus_message *reply, void *userdata, sd_bus_error *unu
 static int bus_on_subscribed(sd_bus_message *reply, void *userdata, sd_bus_error *unused) {
         SystemdBus *b = userdata;
 
-        (void) sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH, PROPERTIES, "Get",
-                                        bus_on_soft_reboots, b, "ss", MANAGER, "SoftRebootsCount");
-        (void) sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH "/unit/multi_2duser_2etarget",
-                                        PROPERTIES, "Get", bus_on_left, b, "ss", SYSTEMD ".Unit",
-                                        "ActiveExitTimestampMonotonic");
-        (void) sd_bus_call_method_async(b->bus, NULL, SYSTEMD, SYSTEMD_PATH "/unit/basic_2etarget",
-                                        PROPERTIES, "Get", bus_on_basic, b, "ss", SYSTEMD ".Unit",
-                                        "ActiveEnterTimestampMonotonic");
+        (void) bus_get(b, SYSTEMD_PATH, MANAGER, "SoftRebootsCount", bus_on_soft_reboots);
+        (void) bus_get(b, SYSTEMD_PATH "/unit/multi_2duser_2etarget", SYSTEMD ".Unit",
+                       "ActiveExitTimestampMonotonic", bus_on_left);
+        (void) bus_get(b, SYSTEMD_PATH "/unit/basic_2etarget", SYSTEMD ".Unit",
+                       "ActiveEnterTimestampMonotonic", bus_on_basic);
         bus_request_state(b); /* a private bus needs no subscription, so errors are ignored */
         return 0;
 }

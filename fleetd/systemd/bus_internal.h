@@ -51,8 +51,8 @@ struct BusCall {
 /* Index of the units of a listing. */
 typedef struct BusName {
         char known_as[BUS_NAME_SIZE]; /* the name of the unit in systemd */
-        SLIST_ENTRY(BusName)
-        same; /* further units with this name, for example a service and a Quadlet file */
+        /* Further units with this name, for example a service and a Quadlet file. */
+        SLIST_ENTRY(BusName) same;
         UT_hash_handle by_name, by_known_as;
 } BusName;
 
@@ -87,7 +87,7 @@ struct SystemdBus {
         uint32_t target_job;  /* the newest job of a target; the later jobs without a pause or a removed job
                                  belong to its transaction; 0: none */
         uint64_t target_us;   /* time of the newest job */
-        SystemdMoves moves;
+        SystemdMove *moves;
         uint64_t soft_reboots, left_us; /* of the era */
         char era[SYSTEMD_ERA_SIZE];
         uint64_t spent_ms; /* rate limit: the time at which the gaps of all signals so far have passed */
@@ -98,8 +98,8 @@ struct SystemdBus {
         Timer reconnect;
         TAILQ_HEAD(, BusCall) calls;
         TAILQ_HEAD(, BusList) lists;
-        char removed_jobs[BUS_REMOVED_JOBS]
-                         [BUS_JOB_SIZE]; /* the newest removed jobs: a signal may overtake the reply */
+        /* The newest removed jobs: a signal may overtake the reply. */
+        char removed_jobs[BUS_REMOVED_JOBS][BUS_JOB_SIZE];
         unsigned next_removed;
         Timer stopping_wait;
         void (*stopping_done)(void *userdata, bool stopping);

@@ -114,56 +114,48 @@ void job_removed(SystemdBus *b, const char *job) {
         }
 }
 
-/* A method of the manager that takes a unit and, if it queues a job, a job mode. */
-typedef struct JobMethod {
-        const char *member, *mode;
-        void (*on_reply)(BusCall *call, sd_bus_message *reply);
-} JobMethod;
-
-static int job_unit_message(SystemdBus *b, const JobMethod *method, const char *name, sd_bus_message **ret) {
+static int job_unit_message(SystemdBus *b, const char *member, const char *mode, const char *name,
+                            sd_bus_message **ret) {
         char known_as[BUS_NAME_SIZE];
         int r;
 
         quadlet_service(name, known_as);
-        r = manager_method(b, method->member, ret);
+        r = manager_method(b, member, ret);
         if (r < 0)
                 return r;
         r = sd_bus_message_append(*ret, "s", known_as);
-        return r < 0 || !method->mode ? r : sd_bus_message_append(*ret, "s", method->mode);
+        return r < 0 || !mode ? r : sd_bus_message_append(*ret, "s", mode);
 }
 
-static int job_call_unit(SystemdBus *b, const JobMethod *method, const char *name, SystemdDone done,
+/* Call a method of the manager that takes a unit and, if it queues a job, a job mode. */
+static int job_call_unit(Systemd *s, const char *member, const char *mode, const char *name,
+                         void (*on_reply)(BusCall *call, sd_bus_message *reply), SystemdDone done,
                          void *userdata) {
-        BusCall *call = job_call_new(b, method->member, done, userdata);
+        BusCall *call = job_call_new(systemd_bus(s), member, done, userdata);
         sd_bus_message *m;
         int r;
 
         if (!call)
                 return -ENOMEM;
-        call->on_reply = method->on_reply;
-        r = job_unit_message(b, method, name, &m);
+        call->on_reply = on_reply;
+        r = job_unit_message(call->bus, member, mode, name, &m);
         return job_call_send(call, m, r);
 }
 
 int job_start(Systemd *s, const char *name, SystemdDone done, void *userdata) {
-        static const JobMethod method = { "StartUnit", "replace", NULL };
         RuntimeDirEntry *e = runtime_dir_find(&systemd_bus(s)->dir, name);
 
         if (e)
                 systemd_trace_begin(&e->trace);
-        return job_call_unit(systemd_bus(s), &method, name, done, userdata);
+        return job_call_unit(s, "StartUnit", "replace", name, NULL, done, userdata);
 }
 
 int job_stop(Systemd *s, const char *name, SystemdDone done, void *userdata) {
-        static const JobMethod method = { "StopUnit", "replace", job_stop_on_reply };
-
-        return job_call_unit(systemd_bus(s), &method, name, done, userdata);
+        return job_call_unit(s, "StopUnit", "replace", name, job_stop_on_reply, done, userdata);
 }
 
 int job_reset_failed(Systemd *s, const char *name, SystemdDone done, void *userdata) {
-        static const JobMethod method = { "ResetFailedUnit", NULL, NULL };
-
-        return job_call_unit(systemd_bus(s), &method, name, done, userdata);
+        return job_call_unit(s, "ResetFailedUnit", NULL, name, NULL, done, userdata);
 }
 
 /* Reload, and end the call with that. Also follows the removal of Quadlet files: the generator drops their
@@ -187,13 +179,6 @@ int job_reload(Systemd *s, SystemdDone done, void *userdata) {
 }
 
 /* -- Links -- */
-
-static bool job_all_quadlets(const char *const *names, size_t n) {
-        for (size_t i = 0; i < n; i++)
-                if (!quadlet_is(names[i]))
-                        return false;
-        return true;
-}
 
 /* LinkUnitFiles or EnableUnitFiles, at runtime. Not with force: a link of ours stays as it is, and any other
  * link belongs to the host. */
@@ -235,11 +220,6 @@ static void job_link_on_reply(BusCall *call, sd_bus_message *reply) {
         (void) job_link_send(call, &call->install);
 }
 
-static int job_link_start(BusCall *call) {
-        call->on_reply = job_link_on_reply;
-        return job_link_send(call, &call->names);
-}
-
 /* Other names of our units, and units that [Install] enables, must not belong to the host. */
 static void job_link_on_listed(void *userdata, int error, const SystemdUnit *units, size_t n) {
         BusCall *call = userdata;
@@ -257,7 +237,7 @@ static void job_link_on_listed(void *userdata, int error, const SystemdUnit *uni
         if (error < 0)
                 job_call_fail(call, error, "Failed to list the names in [Install]");
         else
-                (void) job_link_start(call);
+                (void) job_link_send(call, &call->names);
 }
 
 static int job_link_add_name(void *userdata, const UnitOption *option, const char *name) {
@@ -292,12 +272,16 @@ int job_link(Systemd *s, const char *const *names, size_t n, SystemdDone done, v
         SystemdBus *b = systemd_bus(s);
         BusCall *call = job_call_new(b, "LinkUnitFiles", done, userdata);
         _cleanup_names_ Names installed = {};
+        bool all_quadlets = true;
         int r = 0;
 
         if (!call)
                 return -ENOMEM;
-        for (size_t i = 0; r == 0 && i < n; i++)
+        call->on_reply = job_link_on_reply;
+        for (size_t i = 0; r == 0 && i < n; i++) {
                 r = job_link_add(call, names[i], &installed);
+                all_quadlets &= quadlet_is(names[i]);
+        }
         if (r < 0) {
                 job_call_free(call);
                 return r;
@@ -309,38 +293,28 @@ int job_link(Systemd *s, const char *const *names, size_t n, SystemdDone done, v
                         job_call_free(call);
                 return r;
         }
-        if (job_all_quadlets(names, n)) {
+        if (all_quadlets) {
                 loop_defer(b->loop, &call->finish);
                 return 0;
         }
-        return job_link_start(call);
+        return job_link_send(call, &call->names);
 }
 
-/* Return whether 'name' can be unlinked. systemd rejects the whole call for a name without a link, and links
- * of the host stay. */
-static bool job_is_linked(const SystemdBus *b, const char *name) {
-        return !quadlet_is(name) && runtime_dir_links(&b->dir, name);
-}
-
-static int job_unlink_message(SystemdBus *b, const char *const *names, size_t n, sd_bus_message **ret) {
+static int job_unlink_message(SystemdBus *b, char **names, sd_bus_message **ret) {
         int r;
 
         r = manager_method(b, "DisableUnitFiles", ret);
         if (r < 0)
                 return r;
-        r = sd_bus_message_open_container(*ret, 'a', "s");
-        for (size_t i = 0; r >= 0 && i < n; i++)
-                if (job_is_linked(b, names[i]))
-                        r = sd_bus_message_append(*ret, "s", names[i]);
-        if (r < 0)
-                return r;
-        r = sd_bus_message_close_container(*ret);
+        r = sd_bus_message_append_strv(*ret, names);
         return r < 0 ? r : sd_bus_message_append(*ret, "b", true);
 }
 
+/* systemd rejects the whole call for a name without a link, and links of the host stay. */
 int job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done, void *userdata) {
         SystemdBus *b = systemd_bus(s);
-        BusCall *call = job_call_new(b, "DisableUnitFiles", done, userdata);
+        _cleanup_free_ char **linked = NEW0(char *, n + 1); /* borrowed names */
+        BusCall *call = linked ? job_call_new(b, "DisableUnitFiles", done, userdata) : NULL;
         sd_bus_message *m;
         size_t n_linked = 0;
         int r;
@@ -348,12 +322,11 @@ int job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done,
         if (!call)
                 return -ENOMEM;
         for (size_t i = 0; i < n; i++)
-                n_linked += job_is_linked(b, names[i]);
-        for (size_t i = 0; i < n; i++)
                 if (quadlet_is(names[i])) {
                         runtime_dir_withdraw(&b->dir, names[i]);
                         call->on_reply = job_send_reload;
-                }
+                } else if (runtime_dir_links(&b->dir, names[i]))
+                        linked[n_linked++] = (char *) names[i];
         if (n_linked == 0) {
                 if (call->on_reply)
                         job_send_reload(call, NULL);
@@ -361,6 +334,6 @@ int job_unlink(Systemd *s, const char *const *names, size_t n, SystemdDone done,
                         loop_defer(b->loop, &call->finish);
                 return 0;
         }
-        r = job_unlink_message(b, names, n, &m);
+        r = job_unlink_message(b, linked, &m);
         return job_call_send(call, m, r);
 }

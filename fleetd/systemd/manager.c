@@ -44,11 +44,7 @@ void manager_list_finish(void *userdata) {
 
                 if (runtime_dir_lost_link(&list->bus->dir, u->name, u->fragment))
                         u->fragment[0] = 0;
-                u->owner = systemd_owner(&(SystemdSource) {
-                        .alias = u->alias,
-                        .load = u->load,
-                        .fragment = u->fragment,
-                        .our_file = runtime_dir_owns(&list->bus->dir, u->name, u->fragment) });
+                u->owner = systemd_owner(u, runtime_dir_owns(&list->bus->dir, u->name, u->fragment));
                 if (!e || list->error < 0 || !streq(u->active, "inactive"))
                         continue;
                 e->trace.undecided = false;
@@ -67,13 +63,21 @@ static void manager_list_release(BusList *list) {
                 loop_defer(list->bus->loop, &list->finish);
 }
 
-static int manager_read_fragment(sd_bus_message *m, SystemdUnit *u) {
+static int manager_read_text(sd_bus_message *m, char *ret, size_t size) {
         const char *v;
         int r = sd_bus_message_read(m, "v", "s", &v);
 
         if (r >= 0)
-                snprintf(u->fragment, sizeof(u->fragment), "%s", v);
+                snprintf(ret, size, "%s", v);
         return r;
+}
+
+static int manager_read_fragment(sd_bus_message *m, SystemdUnit *u) {
+        return manager_read_text(m, u->fragment, sizeof(u->fragment));
+}
+
+static int manager_read_result(sd_bus_message *m, SystemdUnit *u) {
+        return manager_read_text(m, u->result, sizeof(u->result));
 }
 
 static int64_t manager_modified_ns(const char *path) {
@@ -118,15 +122,6 @@ static int manager_read_invocation(sd_bus_message *m, SystemdUnit *u) {
         return r;
 }
 
-static int manager_read_result(sd_bus_message *m, SystemdUnit *u) {
-        const char *v;
-        int r = sd_bus_message_read(m, "v", "s", &v);
-
-        if (r >= 0)
-                snprintf(u->result, sizeof(u->result), "%s", v);
-        return r;
-}
-
 static void manager_property_free(BusProperty *p) {
         TAILQ_REMOVE(&p->list->properties, p, properties);
         sd_bus_slot_unref(p->slot);
@@ -156,7 +151,7 @@ static int manager_list_read_relation(BusList *list, size_t unit, int kind, sd_b
         r = sd_bus_message_enter_container(m, 'a', "s");
         for (unsigned n = 0; r >= 0 && n < RELATED_MAX && (r = sd_bus_message_read(m, "s", &name)) > 0; n++) {
                 if (e && e->trace.undecided &&
-                    systemd_moves_have(&list->bus->moves, name,
+                    systemd_moves_have(list->bus->moves, name,
                                        e->trace.stopped_us -
                                                MIN(e->trace.stopped_us, (uint64_t) TOGETHER_US)))
                         systemd_trace_stopped_for(&e->trace, name);
@@ -192,14 +187,6 @@ static int manager_list_read_related(BusList *list, size_t unit, int kind, sd_bu
         return 0;
 }
 
-static int manager_property_read(BusProperty *p, sd_bus_message *m) {
-        if (p->read)
-                return p->read(m, &p->list->units[p->unit]);
-        if (p->names)
-                return manager_list_read_relation(p->list, p->unit, p->kind, m);
-        return manager_list_read_related(p->list, p->unit, p->kind, m);
-}
-
 /* Return whether the property does not exist: the unit was unloaded meanwhile, has another type, or systemd
  * is older. Other errors do not describe the unit. */
 static bool manager_is_missing(const sd_bus_error *e) {
@@ -218,8 +205,12 @@ static int manager_property_on_reply(sd_bus_message *reply, void *userdata, sd_b
         BusList *list = p->list;
         int r = 0;
 
-        if (!e)
-                r = manager_property_read(p, reply);
+        if (!e && p->read)
+                r = p->read(reply, &list->units[p->unit]);
+        else if (!e && p->names)
+                r = manager_list_read_relation(list, p->unit, p->kind, reply);
+        else if (!e)
+                r = manager_list_read_related(list, p->unit, p->kind, reply);
         else if (!manager_is_missing(e))
                 r = -sd_bus_error_get_errno(e);
         else if (!p->read && !p->names) /* the state of a related unit is unknown */
@@ -321,18 +312,12 @@ static int manager_read_remain(sd_bus_message *m, SystemdUnit *u) {
         return r;
 }
 
-static void manager_list_trace_running(BusList *list, size_t unit) {
-        RuntimeDirEntry *e = runtime_dir_find(&list->bus->dir, list->units[unit].name);
-
-        if (e)
-                systemd_trace_running(&e->trace);
-}
-
 /* Add the state of the i-th unit, and read its properties. A service and a Quadlet file may share one name in
  * systemd. */
 static void manager_list_add_state(BusList *list, size_t i, const char *load, const char *active,
                                    const char *sub, const char *path, bool job) {
         SystemdUnit *u = &list->units[i];
+        RuntimeDirEntry *e = runtime_dir_find(&list->bus->dir, u->name);
         const char *interface;
         char buffer[64];
 
@@ -355,8 +340,8 @@ static void manager_list_add_state(BusList *list, size_t i, const char *load, co
                 manager_list_get(list, i, path, SYSTEMD ".Service", "RemainAfterExit",
                                  manager_read_remain); /* after it */
                 manager_list_get_relations(list, i, path);
-        } else if (!streq(active, "failed"))
-                manager_list_trace_running(list, i);
+        } else if (e && !streq(active, "failed"))
+                systemd_trace_running(&e->trace);
 }
 
 /* One reply for each name, in order; an alias has the Id of its unit. If systemd left names out, because it
@@ -494,7 +479,7 @@ int manager_list(Systemd *s, const char *const *names, size_t n, bool files, Sys
         else {
                 for (size_t i = 0; i < n; i++)
                         manager_list_add(list, names[i]);
-                for (RuntimeDirEntry *e = files ? b->dir.entries : NULL; e; e = e->hh.next)
+                for (const Named *e = files ? b->dir.entries : NULL; e; e = e->hh.next)
                         manager_list_add(list, e->name);
         }
 

@@ -16,9 +16,8 @@
 
 enum {
         LINKS_MAX = 8, /* followed from a name to its file */
-        RELOAD_ROOM_MIN =
-                16 * 1024 *
-                1024, /* of /run; below it systemd rejects a daemon-reload (RELOAD_DISK_SPACE_MIN) */
+        /* Of /run. Below it, systemd rejects a daemon-reload (RELOAD_DISK_SPACE_MIN). */
+        RELOAD_ROOM_MIN = 16 * 1024 * 1024,
 };
 
 static void runtime_dir_unstage(const RuntimeDir *d, const char *name) {
@@ -28,35 +27,9 @@ static void runtime_dir_unstage(const RuntimeDir *d, const char *name) {
         (void) unlinkat(d->fd, staged, 0);
 }
 
-RuntimeDirEntry *runtime_dir_find(const RuntimeDir *d, const char *name) {
-        RuntimeDirEntry *e;
-
-        HASH_FIND_STR(d->entries, name, e);
-        return e;
-}
-
-static void runtime_dir_drop(RuntimeDir *d, RuntimeDirEntry *e) {
-        HASH_DEL(d->entries, e);
-        free(e);
-}
-
-static int64_t nanoseconds(const struct timespec *t) {
-        return t->tv_sec * INT64_C(1000000000) + t->tv_nsec;
-}
-
-static int runtime_dir_stamp(const RuntimeDir *d, const char *name, RuntimeDirStamp *ret) {
-        struct stat st;
-
-        if (fstatat(d->fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-                return -errno;
-        *ret = (RuntimeDirStamp) { st.st_dev, st.st_ino, st.st_size, nanoseconds(&st.st_ctim),
-                                   nanoseconds(&st.st_mtim) };
-        return 0;
-}
-
 /* 'stamp' precedes the read of the file: a later change has another stamp. */
 static int runtime_dir_set(RuntimeDir *d, const char *name, const char *text, size_t size,
-                           const RuntimeDirStamp *stamp) {
+                           const FileStamp *stamp) {
         _cleanup_unit_ Unit *unit = NULL;
         RuntimeDirEntry *e;
         int r;
@@ -65,25 +38,16 @@ static int runtime_dir_set(RuntimeDir *d, const char *name, const char *text, si
         if (r < 0)
                 return r;
 
-        e = runtime_dir_find(d, name);
-        if (!e) {
-                e = NEW0(RuntimeDirEntry, 1);
-                if (!e)
-                        return -ENOMEM;
-                snprintf(e->name, sizeof(e->name), "%s", name);
-                HASH_ADD_STR(d->entries, name, e);
-                if (!TABLE_ADDED(e)) {
-                        free(e);
-                        return -ENOMEM;
-                }
-        }
+        e = named_get(&d->entries, name, sizeof(*e));
+        if (!e)
+                return -ENOMEM;
         memcpy(e->hash, unit->hash, sizeof(e->hash));
         e->install = unit_has_install(unit);
         e->stamp = *stamp;
         return 0;
 }
 
-static int runtime_dir_read(RuntimeDir *d, const char *name, const RuntimeDirStamp *stamp) {
+static int runtime_dir_read(RuntimeDir *d, const char *name, const FileStamp *stamp) {
         _cleanup_free_ char *text = NULL;
         size_t size;
         int r;
@@ -114,7 +78,7 @@ int runtime_dir_open(RuntimeDir *d, const char *path, const char *quadlets, cons
                 if (name[0] != '.') {
                         bool unit = unit_name_check(name, NULL) == 0 &&
                                     !unit_name_is_template(name); /* templates are never put in force */
-                        int r = unit ? runtime_dir_read(d, name, &(RuntimeDirStamp) {}) : -EINVAL;
+                        int r = unit ? runtime_dir_read(d, name, &(FileStamp) {}) : -EINVAL;
 
                         if (r == -ENOMEM)
                                 without_memory = true;
@@ -129,8 +93,7 @@ int runtime_dir_open(RuntimeDir *d, const char *path, const char *quadlets, cons
 }
 
 void runtime_dir_close(RuntimeDir *d) {
-        while (d->entries)
-                runtime_dir_drop(d, d->entries);
+        named_clear(&d->entries);
         if (d->fd >= 0)
                 close(d->fd);
         d->fd = -1;
@@ -166,15 +129,13 @@ int runtime_dir_write(RuntimeDir *d, const char *name, const char *text, size_t 
         file_temporary_name(name, staged);
         r = file_holds_at(d->fd, staged, text, size) ? commit_file_at(d->fd, name) :
                                                        write_file_at(d->fd, name, text, size, 0644);
-        return r < 0 ? r : runtime_dir_set(d, name, text, size, &(RuntimeDirStamp) {});
+        return r < 0 ? r : runtime_dir_set(d, name, text, size, &(FileStamp) {});
 }
 
 int runtime_dir_remove(RuntimeDir *d, const char *name) {
-        RuntimeDirEntry *e = runtime_dir_find(d, name);
         int r;
 
-        if (e)
-                runtime_dir_drop(d, e);
+        named_remove(&d->entries, name);
         runtime_dir_unstage(d, name);
         fault_point("unit-file-before-remove");
         r = unlinkat(d->fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
@@ -184,10 +145,10 @@ int runtime_dir_remove(RuntimeDir *d, const char *name) {
 
 int runtime_dir_get(RuntimeDir *d, const char *name, const RuntimeDirEntry **ret) {
         RuntimeDirEntry *e = runtime_dir_find(d, name);
-        RuntimeDirStamp stamp;
+        FileStamp stamp;
         int r;
 
-        r = runtime_dir_stamp(d, name, &stamp);
+        r = file_stamp_at(d->fd, name, &stamp);
         if (r == 0 && e && memcmp(&e->stamp, &stamp, sizeof(stamp)) == 0) {
                 *ret = e;
                 return 0;
@@ -195,12 +156,9 @@ int runtime_dir_get(RuntimeDir *d, const char *name, const RuntimeDirEntry **ret
         r = r < 0 ? r : runtime_dir_read(d, name, &stamp);
         if (r == -ENOMEM)
                 return r;
-        e = runtime_dir_find(d, name);
-        if (r < 0 && e) {
-                runtime_dir_drop(d, e);
-                e = NULL;
-        }
-        *ret = e;
+        if (r < 0)
+                named_remove(&d->entries, name);
+        *ret = runtime_dir_find(d, name);
         return 0;
 }
 

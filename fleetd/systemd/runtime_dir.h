@@ -7,39 +7,31 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "base/table.h"
+#include "base/file.h"
 #include "fleetd/systemd/trace.h"
 #include "units/hash.h"
 #include "units/unit_file.h"
-#include "units/name.h"
+#include "units/named.h"
 
 enum {
         RUNTIME_DIR_SIZE = 256,
         RUNTIME_PATH_SIZE = 600, /* of a file in one of the folders */
 };
 
-/* A file with the same stamp is unchanged since it was read. All 0: unknown. */
-typedef struct RuntimeDirStamp {
-        uint64_t device, inode, size;
-        int64_t changed_ns, manager_modified_ns;
-} RuntimeDirStamp;
-
 typedef struct RuntimeDirEntry {
-        char name[UNIT_NAME_MAX + 1];
+        Named file;
         char hash[UNIT_HASH_SIZE];
         bool install; /* has an [Install] section */
         SystemdTrace trace;
-        RuntimeDirStamp stamp;
-        UT_hash_handle hh;
+        FileStamp stamp;
 } RuntimeDirEntry;
 
 typedef struct RuntimeDir {
         int fd;
-        char path[RUNTIME_DIR_SIZE], quadlets[RUNTIME_DIR_SIZE],
-                links[RUNTIME_DIR_SIZE]; /* our files; links for podman's generator; systemd's runtime links
-                                          */
-        RuntimeDirEntry *entries;        /* by name */
-        uint64_t reads;                  /* reads of files */
+        /* Our files; links for podman's generator; systemd's runtime links. */
+        char path[RUNTIME_DIR_SIZE], quadlets[RUNTIME_DIR_SIZE], links[RUNTIME_DIR_SIZE];
+        Named *entries; /* RuntimeDirEntry, by name */
+        uint64_t reads; /* reads of files */
 } RuntimeDir;
 
 int runtime_dir_open(RuntimeDir *d, const char *path, const char *quadlets, const char *links, Error *err);
@@ -56,7 +48,10 @@ int runtime_dir_write(RuntimeDir *d, const char *name, const char *text, size_t 
 int runtime_dir_remove(RuntimeDir *d, const char *name);
 
 /* Return the last known entry of a file, or NULL. */
-RuntimeDirEntry *runtime_dir_find(const RuntimeDir *d, const char *name);
+static inline RuntimeDirEntry *runtime_dir_find(const RuntimeDir *d, const char *name) {
+        return named_find(d->entries, name);
+}
+
 /* Return in *ret the entry of an existing file, or NULL. Read a changed file again; drop the entry of a
  * removed one. 0, or -ENOMEM if the file could not be read. */
 int runtime_dir_get(RuntimeDir *d, const char *name, const RuntimeDirEntry **ret);

@@ -22,7 +22,7 @@ static int signals_on_reloading(sd_bus_message *m, void *userdata, sd_bus_error 
 /* Content of a signal, in addition to the fact that a unit changed. */
 typedef struct UnitSignal {
         SystemdBus *bus;
-        const SystemdChange *change; /* NULL: none */
+        SystemdChange change; /* 'active' NULL: none */
         bool is_job, with_target;
         int exit_code;          /* ExecMainCode; 0: none */
         const char *result;     /* of a service; NULL: none */
@@ -37,10 +37,10 @@ static void signals_deliver(const UnitSignal *signal, const char *unit) {
         const SystemdEvents *events = &signal->bus->events;
         RuntimeDirEntry *e = runtime_dir_find(&signal->bus->dir, unit);
 
-        if (e && signal->change)
-                systemd_trace_change(&e->trace, signal->change);
+        if (e && signal->change.active)
+                systemd_trace_change(&e->trace, &signal->change);
         if (e && signal->is_job)
-                systemd_trace_job(&e->trace, signal->with_target);
+                e->trace.with_target = signal->with_target;
         if (e && signal->exit_code != 0)
                 e->trace.killed = signal->exit_code != CLD_EXITED;
         if (e && signal->result)
@@ -92,7 +92,8 @@ static int signals_on_job_new(sd_bus_message *m, void *userdata, sd_bus_error *u
 }
 
 /* Read one entry of a{sv}; skip those that are not needed. */
-static int signals_read_property(sd_bus_message *m, const char *name, SystemdChange *c, UnitSignal *signal) {
+static int signals_read_property(sd_bus_message *m, const char *name, UnitSignal *signal) {
+        SystemdChange *c = &signal->change;
         const struct {
                 const char *name, *type;
                 void *to;
@@ -120,21 +121,21 @@ static int signals_read_property(sd_bus_message *m, const char *name, SystemdCha
         return sd_bus_message_skip(m, "v");
 }
 
-static int signals_read_entry(sd_bus_message *m, SystemdChange *change, UnitSignal *signal) {
+static int signals_read_entry(sd_bus_message *m, UnitSignal *signal) {
         const char *name;
         int r;
 
         r = sd_bus_message_read(m, "s", &name);
         if (r < 0)
                 return r;
-        r = signals_read_property(m, name, change, signal);
+        r = signals_read_property(m, name, signal);
         return r < 0 ? r : sd_bus_message_exit_container(m);
 }
 
 /* Read the properties of a unit or a service. Signals about other interfaces only state that the unit
  * changed. */
-static void signals_read_properties(SystemdBus *b, sd_bus_message *m, const char *unit, SystemdChange *change,
-                                    UnitSignal *ret) {
+static void signals_read_properties(sd_bus_message *m, const char *unit, UnitSignal *signal) {
+        const SystemdChange *c = &signal->change;
         const char *interface;
         int r;
 
@@ -143,23 +144,21 @@ static void signals_read_properties(SystemdBus *b, sd_bus_message *m, const char
                 return;
         r = sd_bus_message_enter_container(m, 'a', "{sv}");
         while (r >= 0 && (r = sd_bus_message_enter_container(m, 'e', "sv")) > 0)
-                r = signals_read_entry(m, change, ret);
-        if (r < 0 || !change->active)
-                return;
-        ret->change = change;
-        if (!streq(change->active, "active") && !streq(change->active, "reloading") && change->left_us != 0)
-                systemd_moves_add(&b->moves, unit, change->left_us);
+                r = signals_read_entry(m, signal);
+        if (r < 0)
+                signal->change.active = NULL;
+        else if (c->active && !streq(c->active, "active") && !streq(c->active, "reloading") &&
+                 c->left_us != 0)
+                systemd_moves_add(&signal->bus->moves, unit, c->left_us);
 }
 
 static int signals_on_properties(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
-        SystemdBus *b = userdata;
         _cleanup_free_ char *name = NULL;
-        SystemdChange change = {};
-        UnitSignal signal = { .bus = b };
+        UnitSignal signal = { .bus = userdata };
 
         if (sd_bus_path_decode(sd_bus_message_get_path(m), SYSTEMD_PATH "/unit", &name) <= 0)
                 return 0;
-        signals_read_properties(b, m, name, &change, &signal);
+        signals_read_properties(m, name, &signal);
         signals_deliver_all(&signal, name);
         return 0;
 }

@@ -12,7 +12,6 @@
 
 #include "base/error.h"
 #include "base/sizes.h"
-#include "fleetd/systemd/owner.h"
 #include "fleetd/systemd/trace.h"
 #include "units/hash.h"
 #include "units/name.h"
@@ -25,13 +24,19 @@ enum {
 
 typedef struct Systemd Systemd;
 
+typedef enum SystemdOwner {
+        SYSTEMD_ABSENT,      /* the name is free */
+        SYSTEMD_OURS,        /* systemd reads the unit from our file of that name */
+        SYSTEMD_CONFLICTING, /* the host has the unit from another source, or masks it */
+} SystemdOwner;
+
 /* One unit in systemd, and its file in our folder. Strings are terminated, and cut to their size.
  *
  * Names are those of the cluster. The state of a Quadlet file (units/quadlet.h) is that of its service. */
 typedef struct SystemdUnit {
         char name[UNIT_NAME_MAX + 1];
-        char load[SYSTEMD_STATE_SIZE], active[SYSTEMD_STATE_SIZE],
-                sub[SYSTEMD_STATE_SIZE]; /* "not-found", "inactive", "dead": not loaded */
+        /* "not-found", "inactive", "dead": not loaded */
+        char load[SYSTEMD_STATE_SIZE], active[SYSTEMD_STATE_SIZE], sub[SYSTEMD_STATE_SIZE];
         char result[SYSTEMD_STATE_SIZE]; /* of services, sockets and other types with Result: "success",
                             "exit-code", ...; "": none */
         char invocation_id[INVOCATION_ID_SIZE];
@@ -48,8 +53,13 @@ typedef struct SystemdUnit {
         char hash[UNIT_HASH_SIZE]; /* unit hash of that file; "": no file */
 } SystemdUnit;
 
-typedef void (*SystemdDone)(void *userdata, int error,
-                            const char *message); /* 0, or a negative errno and its message */
+/* Return the owner of the unit's name on this host: the one rule by which the agent touches a unit. It
+ * depends on 'load', 'fragment' and 'alias'. 'our_file': 'fragment' is our file of that name, or a link to
+ * it. Pure. */
+SystemdOwner systemd_owner(const SystemdUnit *u, bool our_file);
+
+/* 'error' is 0, or a negative errno with its message. */
+typedef void (*SystemdDone)(void *userdata, int error, const char *message);
 typedef void (*SystemdListed)(void *userdata, int error, const SystemdUnit *units, size_t n); /* borrowed */
 
 typedef struct SystemdEvents {

@@ -17,10 +17,6 @@ void systemd_trace_running(SystemdTrace *t) {
         t->running = true;
 }
 
-void systemd_trace_lost(SystemdTrace *t) {
-        t->running = false;
-}
-
 static void trace_ended(SystemdTrace *t, const SystemdChange *c) {
         bool was_active = c->left_us != t->left_us; /* a oneshot unit ends during its start job */
 
@@ -59,10 +55,6 @@ void systemd_trace_change(SystemdTrace *t, const SystemdChange *c) {
                 t->checked_us = c->checked_us;
 }
 
-void systemd_trace_job(SystemdTrace *t, bool with_target) {
-        t->with_target = with_target;
-}
-
 void systemd_trace_job_canceled(SystemdTrace *t, uint64_t now_us) {
         if (t->running)
                 t->canceled_us = now_us;
@@ -94,36 +86,36 @@ bool systemd_trace_may_be_for(const SystemdTrace *t, const char *name) {
         return t->n_movers == 0 || t->n_movers > SYSTEMD_MOVERS;
 }
 
-void systemd_moves_add(SystemdMoves *m, const char *name, uint64_t when_us) {
+void systemd_moves_add(SystemdMove **moves, const char *name, uint64_t when_us) {
         uint64_t hash = trace_hash(name);
         SystemdMove *move;
 
-        HASH_FIND(hh, m->all, &hash, sizeof(hash), move);
-        if (!move && HASH_COUNT(m->all) >= SYSTEMD_MOVES_MAX)
-                move = m->all;
+        HASH_FIND(hh, *moves, &hash, sizeof(hash), move);
+        if (!move && HASH_COUNT(*moves) >= SYSTEMD_MOVES_MAX)
+                move = *moves;
         if (move)
-                HASH_DEL(m->all, move);
+                HASH_DEL(*moves, move);
         else if (!(move = NEW0(SystemdMove, 1)))
                 return;
         *move = (SystemdMove) { .name = hash, .when_us = when_us };
-        HASH_ADD(hh, m->all, name, sizeof(move->name), move);
+        HASH_ADD(hh, *moves, name, sizeof(move->name), move);
         if (!TABLE_ADDED(move))
                 free(move);
 }
 
-bool systemd_moves_have(const SystemdMoves *m, const char *name, uint64_t since_us) {
+bool systemd_moves_have(const SystemdMove *moves, const char *name, uint64_t since_us) {
         uint64_t hash = trace_hash(name);
         const SystemdMove *move;
 
-        HASH_FIND(hh, m->all, &hash, sizeof(hash), move);
+        HASH_FIND(hh, moves, &hash, sizeof(hash), move);
         return move && move->when_us >= since_us;
 }
 
-void systemd_moves_clear(SystemdMoves *m) {
+void systemd_moves_clear(SystemdMove **moves) {
         SystemdMove *move, *next;
 
-        HASH_ITER(hh, m->all, move, next) {
-                HASH_DEL(m->all, move);
+        HASH_ITER(hh, *moves, move, next) {
+                HASH_DEL(*moves, move);
                 free(move);
         }
 }

@@ -34,7 +34,7 @@ enum { SYSTEMD_MOVERS = 8 };
 
 typedef struct SystemdTrace {
         SystemdEnd end;
-        bool running;     /* begun, and not ended */
+        bool running;     /* begun, and not ended; false after signals were lost: its end is unknown */
         bool by_job;      /* a job is ending it */
         bool killed;      /* its main process was ended by a signal */
         bool skipped;     /* the last result of a service is that of ExecCondition= */
@@ -50,13 +50,9 @@ typedef struct SystemdTrace {
 
 /* A start is requested: drop how the unit ended. The causes of its stop are kept until it runs. */
 void systemd_trace_begin(SystemdTrace *t);
-/* Signals were lost: the end of a running unit is unknown. */
-void systemd_trace_lost(SystemdTrace *t);
 /* The unit was observed running: its end will be observed, too. */
 void systemd_trace_running(SystemdTrace *t);
 void systemd_trace_change(SystemdTrace *t, const SystemdChange *change);
-/* The unit has a new job. 'with_target': in one transaction with the job of a target. */
-void systemd_trace_job(SystemdTrace *t, bool with_target);
 void systemd_trace_job_canceled(SystemdTrace *t, uint64_t now_us);
 /* 'name', to which the unit is bound or with which it conflicts, changed when the unit was stopped. */
 void systemd_trace_stopped_for(SystemdTrace *t, const char *name);
@@ -72,11 +68,8 @@ typedef struct SystemdMove {
         UT_hash_handle hh;
 } SystemdMove;
 
-typedef struct SystemdMoves {
-        SystemdMove *all; /* by name, oldest first */
-} SystemdMoves;
-
-void systemd_moves_add(SystemdMoves *m, const char *name, uint64_t when_us); /* without memory: not added */
+/* '*moves': by name, oldest first. Without memory, the name is not added. */
+void systemd_moves_add(SystemdMove **moves, const char *name, uint64_t when_us);
 /* Return whether 'name' changed at 'since_us' or later. */
-bool systemd_moves_have(const SystemdMoves *m, const char *name, uint64_t since_us);
-void systemd_moves_clear(SystemdMoves *m);
+bool systemd_moves_have(const SystemdMove *moves, const char *name, uint64_t since_us);
+void systemd_moves_clear(SystemdMove **moves);

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "fleetd/directory/scan.h"
+#include "tests/lib/scan_folder.h"
 #include "tests/lib/scratch.h"
 #include "units/stored_json.h"
 
@@ -102,12 +103,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                 p = separator + 1;
         }
 
-        assert(directory_folder_read(dir_fd, "/units", id, nobody_writes, NULL, &folder) == 0 &&
-               folder.complete);
+        assert(scan_folder(dir_fd, "/units", id, nobody_writes, NULL, &folder) == 0 && folder.complete);
         check(&folder);
         for (size_t i = 0; i < folder.n; i++)
                 directory_folder_write_error(dir_fd, "/units", &folder.files[i], 0, false);
-        assert(directory_folder_read(dir_fd, "/units", id, nobody_writes, NULL, &again) ==
+        assert(scan_folder(dir_fd, "/units", id, nobody_writes, NULL, &again) ==
                0); /* what was written beside them is no unit */
         assert(again.n == folder.n);
         for (size_t i = 0; i < folder.n; i++) {

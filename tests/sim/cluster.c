@@ -123,23 +123,23 @@ static void machine_bury(SimMachine *m) {
 
 int machine_try_daemon(SimMachine *m, Error *err) {
         SimCluster *c = m->cluster;
-        DaemonIo edges;
+        DaemonIo io;
         int r;
 
         m->start_wanted = false;
         memory_disk_start_again(m->disk);
         m->loop = world_loop_new(c->world, m->name);
-        edges = (DaemonIo) { .loop = world_loop(m->loop),
-                             .network = sim_host_network(m->host, m->loop),
-                             .log_disk = &m->disk->base,
-                             .systemd = sim_systemd_attach(m->systemd, m->loop),
-                             .level_max = m->level_max,
-                             .level_wait_ms = c->level_wait_ms,
-                             .short_log = c->short_log };
-        memcpy(edges.boot_id, m->boot_id, sizeof(edges.boot_id));
+        io = (DaemonIo) { .loop = world_loop(m->loop),
+                          .network = sim_host_network(m->host, m->loop),
+                          .log_disk = &m->disk->base,
+                          .systemd = sim_systemd_attach(m->systemd, m->loop),
+                          .level_max = m->level_max,
+                          .level_wait_ms = c->level_wait_ms,
+                          .short_log = c->short_log };
+        memcpy(io.boot_id, m->boot_id, sizeof(io.boot_id));
         c->starting = m;
         m->running_unreadable = m->unreadable;
-        r = daemon_new(&m->daemon, &edges, &m->settings, err);
+        r = daemon_new(&m->daemon, &io, &m->settings, err);
         c->starting = NULL;
         world_trace(c->world, m->name, "daemon starts");
         if (r < 0 && m->daemon)

@@ -191,13 +191,15 @@ static void wipe(SimCluster *c, SimMachine *m, const SimMachine *join) {
 }
 
 static void recover(SimCluster *c, SimMachine *m) {
-        WorldLoop *loop = world_loop_new(c->world, "rescue");
+        WorldLoop *loop = world_loop_new(c->world, "recovery");
+        DaemonIo io = { .loop = world_loop(loop), .log_disk = &m->disk->base };
         Error err = {};
         int r;
 
         names_done(&m->settings.join);
         m->settings.recover = m->settings.force = true;
-        r = maintenance_run(&m->settings, world_loop(loop), &m->disk->base, m->boot_id, "", &err);
+        memcpy(io.boot_id, m->boot_id, sizeof(io.boot_id));
+        r = maintenance_run(&m->settings, &io, &err);
         m->settings.recover = m->settings.force = false;
         if (r < 0)
                 world_failed(c->world, "a-replica-can-be-recovered", "%s", error_text(&err, r));

@@ -408,7 +408,11 @@ static void a_running_unit_with_a_conflicting_file_stays_ours_until_it_has_stopp
 
 static void a_name_from_another_source_conflicts_in_any_state(void **state) {
         static const struct {
-                SystemdSource source;
+                struct {
+                        bool alias;
+                        const char *load, *fragment;
+                        bool our_file;
+                } source;
                 SystemdOwner owner;
         } rows[] = {
                 { { false, "not-found", "", false }, SYSTEMD_ABSENT },
@@ -428,9 +432,14 @@ static void a_name_from_another_source_conflicts_in_any_state(void **state) {
                 { { true, "loaded", "/run/fleet/units/web.service", true }, SYSTEMD_OURS },
         };
 
-        for (size_t i = 0; i < ELEMENTS(rows); i++)
-                if (systemd_owner(&rows[i].source) != rows[i].owner)
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                SystemdUnit unit = { .alias = rows[i].source.alias };
+
+                snprintf(unit.load, sizeof(unit.load), "%s", rows[i].source.load);
+                snprintf(unit.fragment, sizeof(unit.fragment), "%s", rows[i].source.fragment);
+                if (systemd_owner(&unit, rows[i].source.our_file) != rows[i].owner)
                         fail_msg("row %zu", i);
+        }
 }
 
 /* A file system that was mounted by hand, or a service of the host whose file was removed while it ran. */
@@ -965,7 +974,7 @@ static SystemdEnd end_of(const SystemdChange *changes, size_t n, bool killed, bo
         systemd_trace_change(&t, &change_runs);
         t.killed = killed;
         if (with_target)
-                systemd_trace_job(&t, true);
+                t.with_target = true;
         for (size_t i = 0; i < n; i++)
                 systemd_trace_change(&t, &changes[i]);
         return t.end;
@@ -1099,32 +1108,32 @@ static void an_end_is_that_of_the_last_start_and_is_not_known_once_signals_were_
         assert_int_equal(t.end, SYSTEMD_END_UNKNOWN);
 
         systemd_trace_change(&t, &change_runs);
-        systemd_trace_lost(&t);
+        t.running = false;
         systemd_trace_change(&t, &itself);
         assert_int_equal(t.end, SYSTEMD_END_UNKNOWN);
 }
 
 static void the_latest_moves_are_known(void **state) {
-        SystemdMoves m = {};
+        SystemdMove *m = NULL;
 
         systemd_moves_add(&m, "app.service", 100);
-        assert_true(systemd_moves_have(&m, "app.service", 100));
-        assert_false(systemd_moves_have(&m, "app.service", 101));
-        assert_false(systemd_moves_have(&m, "side.service", 0));
+        assert_true(systemd_moves_have(m, "app.service", 100));
+        assert_false(systemd_moves_have(m, "app.service", 101));
+        assert_false(systemd_moves_have(m, "side.service", 0));
         for (unsigned i = 0; i < 2 * SYSTEMD_MOVES_MAX; i++)
                 systemd_moves_add(&m, "other.service", 200 + i);
-        assert_true(systemd_moves_have(&m, "app.service", 100));
-        assert_true(systemd_moves_have(&m, "other.service", 200 + SYSTEMD_MOVES_MAX));
+        assert_true(systemd_moves_have(m, "app.service", 100));
+        assert_true(systemd_moves_have(m, "other.service", 200 + SYSTEMD_MOVES_MAX));
         for (unsigned i = 1; i < SYSTEMD_MOVES_MAX; i++) {
                 char name[32];
 
                 snprintf(name, sizeof(name), "side@%u.service", i);
                 systemd_moves_add(&m, name, 300);
         }
-        assert_false(systemd_moves_have(&m, "app.service", 100)); /* the oldest */
-        assert_true(systemd_moves_have(&m, "other.service", 200));
+        assert_false(systemd_moves_have(m, "app.service", 100)); /* the oldest */
+        assert_true(systemd_moves_have(m, "other.service", 200));
         systemd_moves_clear(&m);
-        assert_false(systemd_moves_have(&m, "other.service", 0));
+        assert_false(systemd_moves_have(m, "other.service", 0));
 }
 
 static void units_that_changed_caused_the_stop_and_any_unit_if_none_is_known(void **state) {

@@ -19,6 +19,7 @@
 #include "fleetd/agent/records.h"
 #include "fleetd/directory/diff.h"
 #include "fleetd/directory/scan.h"
+#include "tests/lib/scan_folder.h"
 #include "fleetd/engine/plan.h"
 #include "fleetd/membership/liveness.h"
 #include "fleetd/scheduler/scheduler.h"
@@ -445,8 +446,7 @@ static bool is_finished(void *userdata, const char *name) {
 static int watched_folder(void *userdata) {
         _cleanup_directory_folder_ DirectoryFolder files = {};
         _cleanup_close_ int fd = open(userdata, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        int r = directory_folder_read(fd, userdata, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", is_finished, NULL,
-                                      &files);
+        int r = scan_folder(fd, userdata, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", is_finished, NULL, &files);
 
         if (r < 0)
                 return r;

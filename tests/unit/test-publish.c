@@ -128,7 +128,7 @@ static void the_earliest_of_several_times_counts_and_a_past_time_means_now(void 
 
         HOST_UNTIL(fixture->host, loop_now_ms(fixture->host->loop) > 1);
         now_ms = loop_now_ms(fixture->host->loop);
-        timed = fixture->publisher;
+        timed = fixture;
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 publisher_wake_at(fixture->publisher, now_ms + rows[i].due_ms);
                 assert_int_equal(delayed_ms, rows[i].expected_ms);
@@ -198,7 +198,7 @@ static void without_a_quorum_publication_is_retried(void **state) {
                          0);
         begun_ms = loop_now_ms(fixture->host->loop);
         publish(fixture, "web.service", "running");
-        timed = fixture->publisher;
+        timed = fixture;
         HOST_UNTIL(fixture->host, fixture->idle > 0);
         timed = NULL;
         assert_int_equal(delayed_ms, 1000);

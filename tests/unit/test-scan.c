@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "fleetd/directory/seen_files.h"
 #include "fleetd/directory/scan.h"
+#include "tests/lib/scan_folder.h"
 #include "tests/lib/scratch.h"
 
 #define MACHINE "11111111111111111111111111111111"
@@ -78,7 +79,7 @@ static bool is_written(void *userdata, const char *name) {
 
 static void look(Lab *lab, DirectoryFolder *ret) {
         directory_folder_done(ret);
-        assert_int_equal(directory_folder_read(lab->fd, "/path", MACHINE, is_written, NULL, ret), 0);
+        assert_int_equal(scan_folder(lab->fd, "/path", MACHINE, is_written, NULL, ret), 0);
 }
 
 static void each_file_is_a_unit_or_has_an_error(void **state) {
@@ -143,7 +144,7 @@ static void each_file_is_a_unit_or_has_an_error(void **state) {
         assert_string_equal(folder.files[0].unit->path, "/path/a.service");
         assert_null(directory_folder_find(&folder, "gone.service"));
         assert_null(directory_folder_find(&(DirectoryFolder) {}, "a.service"));
-        assert_int_equal(directory_folder_read(-1, "/path", MACHINE, is_written, NULL, &folder), -EBADF);
+        assert_int_equal(scan_folder(-1, "/path", MACHINE, is_written, NULL, &folder), -EBADF);
 }
 
 /* Return the lowest free descriptor: it is the same again after all later ones are closed. */
@@ -162,10 +163,9 @@ static void a_directory_that_cannot_be_listed_leaves_nothing_open(void **state) 
 
         put(lab, "a.service", ONE);
         fdopendir_error = ENOMEM;
-        assert_int_equal(directory_folder_read(lab->fd, "/path", MACHINE, is_written, NULL, &folder),
-                         -ENOMEM);
+        assert_int_equal(scan_folder(lab->fd, "/path", MACHINE, is_written, NULL, &folder), -ENOMEM);
         assert_int_equal(fdopendir_error, 0);
-        assert_int_equal(directory_folder_read(-1, "/path", MACHINE, is_written, NULL, &folder), -EBADF);
+        assert_int_equal(scan_folder(-1, "/path", MACHINE, is_written, NULL, &folder), -EBADF);
         assert_int_equal(next_descriptor(), before);
         assert_int_equal(folder.n, 0);
         look(lab, &folder);
