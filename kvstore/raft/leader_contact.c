@@ -63,11 +63,9 @@ static void contact_on_silence(void *userdata) {
 }
 
 uint64_t replica_leader(const Replica *p) {
-        const char *address;
-
         if (!replica_is_open(p) || (p->contact.silent && !replica_has_vote(p)))
                 return 0;
-        return raft_core_leader(p->core, &address);
+        return raft_core_leader(p->core);
 }
 
 static bool contact_observes(const Replica *p) {

@@ -16,6 +16,8 @@
 #include "kvstore/raft/consistency_check.h"
 #include "kvstore/raft/entries.h"
 #include "kvstore/raft/transfer.h"
+#include "tests/lib/raft_names.h"
+#include "tests/lib/replica_states.h"
 
 FakeParts parts;
 static char tree_at[PART_TREES], txn_at[PART_TREES], core_at, log_at, transfers_at, compare_at, peers_at;
@@ -312,8 +314,7 @@ ASKED(bool, raft_core_installing, parts.installing)
 ASKED(bool, raft_core_is_behind, parts.behind)
 ASKED(int, raft_core_error, parts.core_error)
 
-WRAP(uint64_t, raft_core_leader, (const RaftCore *core, const char **ret)) {
-        *ret = "b:2";
+WRAP(uint64_t, raft_core_leader, (const RaftCore *core)) {
         return parts.leader;
 }
 

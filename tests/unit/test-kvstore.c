@@ -905,14 +905,15 @@ static bool has_applied_all(void *userdata) {
 static void entries_that_are_applied_again_come_in_slices_of_256(void **state) {
         Host *h = open_host(*state, 0, false);
         Replica *p = h->store->replica;
+        _cleanup_writer_ Writer empty = {};
         uint64_t index, term;
+        KvBatch batch;
         int r;
 
+        kv_batch_begin(&batch, &empty, &(KvBatchHead) { .level = KV_LEVEL_FIRST });
         run_until(*state, is_led, h);
         for (unsigned n = 0; n < 600;) {
-                replica_enter(p);
-                r = raft_core_barrier(p->core, loop_now_ms(h->world->loop), &index, &term);
-                replica_leave(p, raft_core_error(p->core));
+                r = replica_submit(p, empty.bytes, empty.size, &index, &term);
                 n += r == 0;
                 if (r == -EAGAIN)
                         run_until(*state, has_applied_all, h);
