@@ -36,7 +36,7 @@ void replica_flush_notifications(Replica *p) {
 
         changed = p->changed;
         p->changed = 0;
-        consistency_settled(p->consistency, changed);
+        consistency_on_flush(p->consistency, changed);
         replica_notify(p, changed, false);
         replica_send_notices(
                 p); /* after what the owner has deferred: new entries carry the commit index, too */

@@ -52,7 +52,7 @@ static void op_send_snapshot(void *userdata, uint64_t to, const char *address, u
                              uint64_t index) {
         Replica *p = userdata;
 
-        transfers_send(p->transfers, to, index);
+        transfers_send(p->transfers, to, index, false);
 }
 
 /* -- The tree -- */

@@ -877,7 +877,7 @@ WRAP(bool, transfers_busy, (const Transfers *t)) {
         return parts.busy;
 }
 
-WRAP(void, transfers_send, (Transfers * t, uint64_t to, uint64_t index)) {
+WRAP(void, transfers_send, (Transfers * t, uint64_t to, uint64_t index, bool again)) {
         say("transfers send %" PRIu64 " %" PRIu64, to, index);
 }
 
@@ -924,7 +924,7 @@ WRAP(void, consistency_committed, (ConsistencyCheck * c, bool committed)) {
         say("compare %s", committed ? "committed" : "not committed");
 }
 
-WRAP(void, consistency_settled, (ConsistencyCheck * c, unsigned changed)) {
+WRAP(void, consistency_on_flush, (ConsistencyCheck * c, unsigned changed)) {
         say("compare settled %u", changed);
 }
 
