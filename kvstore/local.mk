@@ -3,8 +3,8 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/kvstore.h kvstore/kvstore.c kvstore/command/peer_frames.h kvstore/apply/applied.h kvstore/apply/applied.c kvstore/kvstore_internal.h kvstore/cluster_time.c kvstore/status.c \
 	kvstore/propose.h kvstore/propose.c kvstore/propose_internal.h kvstore/propose_frames.c \
 	kvstore/read_bound.h kvstore/read_bound.c kvstore/offline.h kvstore/offline.c \
-	kvstore/raft/replica.h kvstore/raft/replica.c kvstore/raft/replica_internal.h \
-	kvstore/raft/replica_recovery.c kvstore/raft/replica_reopen.c kvstore/raft/replica_inputs.c kvstore/raft/compaction.c kvstore/raft/replica_ops.c kvstore/raft/replica_status.c kvstore/raft/replica_state.c kvstore/raft/replica_step.c kvstore/raft/serving_tree.c kvstore/raft/leader_contact.c kvstore/raft/leadership.c kvstore/raft/checkpoints.c kvstore/raft/replica_start.c \
+	kvstore/raft/replica.h kvstore/raft/replica_open.c kvstore/raft/replica_internal.h \
+	kvstore/raft/replica_recovery.c kvstore/raft/replica_reopen.c kvstore/raft/replica_inputs.c kvstore/raft/replica_ops.c kvstore/raft/replica_status.c kvstore/raft/replica_state.c kvstore/raft/replica_step.c kvstore/raft/serving_tree.c kvstore/raft/leadership.c kvstore/raft/checkpoints.c kvstore/raft/replica_start.c \
 	kvstore/raft/bootstrap.h kvstore/raft/bootstrap.c \
 	kvstore/tree/data_dir.h kvstore/tree/data_dir_internal.h kvstore/tree/data_dir.c \
 	kvstore/tree/data_dir_checkpoint.c kvstore/tree/data_dir_trust.c kvstore/tree/data_dir_files.c kvstore/raft/transfer.h kvstore/raft/transfer.c \

@@ -9,7 +9,8 @@
 #include "kvstore/raft/entries.h"
 
 /* The engine's rules of ownership differ between releases. */
-static_assert(RAFT_VERSION_NUMBER / 100 == 22, "the ownership rules of core.c are those of libraft 0.22");
+static_assert(RAFT_VERSION_NUMBER / 100 == 22,
+              "the ownership rules of core_inputs.c are those of libraft 0.22");
 
 /* A write that the disk has not reported yet. A truncation removes the entries that it replaces from its end.
  */
@@ -107,7 +108,7 @@ typedef struct Given {
         void *after_error; /* SUBMIT: the batch, freed after an error; after success, the engine owns it */
 } Given;
 
-/* -- core.c, for the other files -- */
+/* -- core_inputs.c -- */
 
 /* Begin an input, or return the error that ended the core. Finish it with result 'r': an error of it, or of
  * the steps that follow each input, ends the core. */

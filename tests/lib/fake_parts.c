@@ -111,14 +111,14 @@ void parts_look(void) {
         number("attempts", p->recovery.n_attempts);
         number("back", p->recovery.recovered_ms);
         number("retry", p->checkpoints.retry_ms);
-        number("forget", p->compaction.bytes);
+        number("forget", p->checkpoints.compact_bytes);
         number("id", p->identity.raft_id == 1 ? 0 : p->identity.raft_id + 1000);
         number("cluster", p->identity.cluster_id == 70 ? 0 : p->identity.cluster_id + 1000);
         timer("tick", &p->tick);
         timer("silence", &p->contact.silence);
         timer("stop", &p->recovery.transfer_timer);
         timer("comeback", &p->recovery.retry);
-        timer("forget-again", &p->compaction.again);
+        timer("forget-again", &p->checkpoints.compact_again);
         flag("settle!", p->flush.loop);
         flag("apply!", p->applying.next.loop);
         flag("notice!", p->notices.send.loop);
