@@ -80,6 +80,9 @@ typedef struct Work {
         void *backend; /* owned by the backend */
 } Work;
 
+#define WORK(run, end, data) \
+        ((Work) { .work = (run), .done = (end), .userdata = (data), .name = LOOP_NAME(end) })
+
 int loop_work(Loop *loop, Work *work); /* 0 or -ENOMEM */
 
 /* Count work of the current turn that grows with the input: nodes visited, bytes moved. */

@@ -3,8 +3,8 @@ kvstore_libkvstore_a_SOURCES = \
 	kvstore/kvstore.h kvstore/store.c kvstore/serving.h kvstore/command/peer_frames.h kvstore/apply/applied.h kvstore/apply/applied.c kvstore/kvstore_internal.h kvstore/cluster_time.c kvstore/status.c \
 	kvstore/propose.h kvstore/propose.c kvstore/propose_internal.h kvstore/propose_frames.c \
 	kvstore/read_bound.h kvstore/read_bound.c kvstore/offline.h kvstore/offline.c \
-	kvstore/raft/replica.h kvstore/raft/replica.c kvstore/raft/replica_internal.h \
-	kvstore/raft/replica_recovery.c kvstore/raft/replica_reopen.c kvstore/raft/replica_inputs.c kvstore/raft/compaction.c kvstore/raft/replica_ops.c kvstore/raft/replica_status.c kvstore/raft/replica_state.c kvstore/raft/replica_step.c kvstore/raft/serving_tree.c kvstore/raft/leader_contact.c kvstore/raft/leadership.c kvstore/raft/checkpoints.c kvstore/raft/replica_start.c \
+	kvstore/raft/replica.h kvstore/raft/replica_open.c kvstore/raft/replica_internal.h \
+	kvstore/raft/replica_recovery.c kvstore/raft/replica_reopen.c kvstore/raft/replica_inputs.c kvstore/raft/replica_ops.c kvstore/raft/replica_status.c kvstore/raft/replica_state.c kvstore/raft/replica_step.c kvstore/raft/serving_tree.c kvstore/raft/leadership.c kvstore/raft/checkpoints.c kvstore/raft/replica_start.c \
 	kvstore/raft/bootstrap.h kvstore/raft/bootstrap.c \
 	kvstore/tree/data_dir.h kvstore/tree/data_dir_internal.h kvstore/tree/data_dir_live.c \
 	kvstore/tree/data_dir_checkpoint.c kvstore/tree/data_dir_trust.c kvstore/tree/data_dir_files.c kvstore/raft/transfer.h kvstore/raft/transfer.c \
@@ -163,7 +163,7 @@ tests_unit_test_consistency_check_SOURCES = tests/unit/test-consistency_check.c 
 	tests/lib/alloc.h tests/lib/alloc.c
 tests_unit_test_consistency_check_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_consistency_check_LDFLAGS = $(FAILING_ALLOCATIONS) $(FAKE_REPLICA) \
-	-Wl,--wrap=replica_transfer,--wrap=replica_probe,--wrap=raft_log_first_index,--wrap=transfers_send_again \
+	-Wl,--wrap=replica_transfer,--wrap=replica_probe,--wrap=raft_log_first_index,--wrap=transfers_send \
 	-Wl,--wrap=tree_begin_read,--wrap=tree_meta,--wrap=tree_kept_hash,--wrap=tree_abort
 tests_unit_test_consistency_check_LDADD = $(KVSTORE_LIBS) $(CMOCKA_LIBS)
 
@@ -196,7 +196,7 @@ FAKE_PARTS = \
 	-Wl,--wrap=tree_touched,--wrap=tree_file_size,--wrap=raft_configuration_decode_servers,--wrap=transfers_new,--wrap=transfers_free \
 	-Wl,--wrap=transfers_drop,--wrap=transfers_busy,--wrap=transfers_send,--wrap=transfers_step,--wrap=transfers_on_snapshot \
 	-Wl,--wrap=transfers_on_ack,--wrap=transfers_whole,--wrap=transfers_received,--wrap=consistency_new,--wrap=consistency_free \
-	-Wl,--wrap=consistency_applied,--wrap=consistency_committed,--wrap=consistency_settled,--wrap=consistency_on_frame,--wrap=consistency_differs \
+	-Wl,--wrap=consistency_applied,--wrap=consistency_committed,--wrap=consistency_on_flush,--wrap=consistency_on_frame,--wrap=consistency_differs \
 	-Wl,--wrap=consistency_undecided,--wrap=consistency_tree_replaced,--wrap=peers_self,--wrap=peers_set_self,--wrap=peer_handshake \
 	-Wl,--wrap=peers_session,--wrap=peers_send_raft,--wrap=peer_reply,--wrap=raft_core_state,--wrap=raft_core_role \
 	-Wl,--wrap=raft_core_term,--wrap=raft_core_first_index,--wrap=raft_core_last_index,--wrap=raft_core_stored_index \

@@ -247,7 +247,7 @@ static void store_on_news(void *userdata, const ReplicaNews *news) {
         store_follow_leader(s);
         read_bound_ask(s);
         proposals_on_input(s->proposals, news->changed, applied);
-        read_index_settled(s->reads, news->changed);
+        read_index_on_flush(s->reads, news->changed);
         if (s->closing && s->handing_over && !replica_is_leader(s->replica))
                 loop_defer(s->loop, &s->finish);
         if (!s->closing && news->changed)

@@ -31,24 +31,24 @@ static uint64_t draw(Random *random) {
 
 /* Write the identity before the log: a crash in between leaves a directory without a log, which counts as
  * new. */
-static int create(DataDir *folder, Disk *disk, const Identity *identity, uint64_t term,
-                  const RaftEntry *entry, uint64_t log_file_size, Error *err) {
+static int create(DataDir *dir, Disk *disk, const Identity *identity, uint64_t term, const RaftEntry *entry,
+                  uint64_t log_file_size, Error *err) {
         RaftLogMeta meta = { .cluster = identity->cluster_id, .id = identity->raft_id, .term = term };
         int r;
 
-        machine_bytes(folder->machine_id, meta.machine);
-        machine_bytes(folder->hardware_id, meta.hardware);
+        machine_bytes(dir->machine_id, meta.machine);
+        machine_bytes(dir->hardware_id, meta.hardware);
 
-        r = data_dir_write_identity(folder, identity->cluster_id, identity->lineage);
+        r = data_dir_write_identity(dir, identity->cluster_id, identity->lineage);
         if (r < 0)
-                return error_set(err, r, "cannot write %s/identity: %s", folder->path, strerror(-r));
+                return error_set(err, r, "cannot write %s/identity: %s", dir->path, strerror(-r));
         fault_point("identity-written");
 
         return raft_log_create(disk, &meta, 1, entry, entry ? 1 : 0,
                                &(RaftLogOptions) { .file_size = log_file_size }, err);
 }
 
-int bootstrap_found(DataDir *folder, Disk *disk, Random *random, const char *address, uint64_t log_file_size,
+int bootstrap_found(DataDir *dir, Disk *disk, Random *random, const char *address, uint64_t log_file_size,
                     Error *err) {
         Identity identity = { .cluster_id = draw(random),
                               .lineage = draw(random),
@@ -63,20 +63,19 @@ int bootstrap_found(DataDir *folder, Disk *disk, Random *random, const char *add
                 return -ENOMEM;
         r = raft_configuration_encode_servers(&(RaftServers) { .items = &self, .n = 1 }, &bytes, &size);
         if (r < 0)
-                return error_set(err, r, "cannot make the first configuration: %s", strerror(-r));
+                return error_set(err, r, "cannot create the first configuration: %s", strerror(-r));
 
-        return create(folder, disk, &identity, 1,
+        return create(dir, disk, &identity, 1,
                       &(RaftEntry) { .term = 1, .type = RAFT_ENTRY_CHANGE, .data = bytes, .size = size },
                       log_file_size, err);
 }
 
-int bootstrap_join(DataDir *folder, Disk *disk, const Identity *identity, uint64_t log_file_size,
-                   Error *err) {
-        return create(folder, disk, identity, 0, NULL, log_file_size, err);
+int bootstrap_join(DataDir *dir, Disk *disk, const Identity *identity, uint64_t log_file_size, Error *err) {
+        return create(dir, disk, identity, 0, NULL, log_file_size, err);
 }
 
-int bootstrap_restored(DataDir *folder, Disk *disk, const Identity *identity, uint64_t term, Error *err) {
-        return create(folder, disk, identity, term, NULL, 0, err);
+int bootstrap_restored(DataDir *dir, Disk *disk, const Identity *identity, uint64_t term, Error *err) {
+        return create(dir, disk, identity, term, NULL, 0, err);
 }
 
 static bool is_of_log(const char *name) {
@@ -146,43 +145,40 @@ int bootstrap_own_hardware(const char *hardware_id, RaftLog *log, bool change) {
         return raft_log_write_hardware(log, hardware);
 }
 
-int bootstrap_check(const DataDir *folder, const RaftLogMeta *meta, Identity *ret, Error *err) {
+int bootstrap_check(const DataDir *dir, const RaftLogMeta *meta, Identity *ret, Error *err) {
         uint8_t machine[RAFT_LOG_MACHINE_SIZE], hardware[RAFT_LOG_MACHINE_SIZE];
         Identity identity = { .raft_id = meta->id };
         int r;
 
-        machine_bytes(folder->machine_id, machine);
+        machine_bytes(dir->machine_id, machine);
         if (memcmp(machine, meta->machine, sizeof(machine)) != 0)
-                return error_set(err, -EPERM,
-                                 "the raft folder beside %s was written by another machine (a copied disk?); "
-                                 "remove this host's "
-                                 "state and let it join anew",
-                                 folder->path);
+                return error_set(
+                        err, -EPERM,
+                        "the log beside %s belongs to another machine (a copied disk?); " REMOVE_AND_REJOIN,
+                        dir->path);
 
-        machine_bytes(folder->hardware_id, hardware);
+        machine_bytes(dir->hardware_id, hardware);
         if (!is_unknown(hardware) && !is_unknown(meta->hardware) &&
             memcmp(hardware, meta->hardware, sizeof(hardware)) != 0)
                 return error_set(
                         err, -EPERM,
-                        "the raft folder beside %s was written on other hardware (a copied disk, or an "
-                        "exchanged board?); remove this "
-                        "host's state and let it join anew; if it is the only one left: fleetd --recover",
-                        folder->path);
+                        "the log beside %s was written on other hardware (a copied disk, or an exchanged "
+                        "board?); " REMOVE_AND_REJOIN "; if no other host is left: fleetd --recover",
+                        dir->path);
 
-        r = data_dir_read_identity(folder, &identity.cluster_id, &identity.lineage);
+        r = data_dir_read_identity(dir, &identity.cluster_id, &identity.lineage);
         if (r < 0 && r != -ENOENT && r != -EBADMSG)
-                return error_set(err, r, "cannot read %s/identity: %s", folder->path, strerror(-r));
+                return error_set(err, r, "cannot read %s/identity: %s", dir->path, strerror(-r));
         if (r < 0)
                 return error_set(err, -EUCLEAN,
-                                 "cannot read %s/identity (%s), which belongs to the log; restore it, or "
-                                 "remove this host's state "
-                                 "and let it join anew",
-                                 folder->path, strerror(-r));
+                                 "cannot read %s/identity (%s), which belongs to the log; restore it, "
+                                 "or " REMOVE_AND_REJOIN,
+                                 dir->path, strerror(-r));
         if (identity.cluster_id != meta->cluster)
                 return error_set(err, -EUCLEAN,
-                                 "%s/identity says cluster %016" PRIx64 ", the log beside it %016" PRIx64
-                                 "; remove this host's state and let it join anew",
-                                 folder->path, identity.cluster_id, meta->cluster);
+                                 "%s/identity has cluster %016" PRIx64 ", the log beside it %016" PRIx64
+                                 "; " REMOVE_AND_REJOIN,
+                                 dir->path, identity.cluster_id, meta->cluster);
 
         *ret = identity;
         return 0;
@@ -202,9 +198,8 @@ int bootstrap_mark_tree(Tree *tree, const Identity *identity, const char *path, 
         if (meta.cluster_id != 0 &&
             (meta.cluster_id != identity->cluster_id || meta.lineage != identity->lineage))
                 return error_set(err, -EUCLEAN,
-                                 "the tree in %s belongs to another cluster than the log beside it; remove "
-                                 "this host's state and "
-                                 "let it join anew",
+                                 "the tree in %s belongs to another cluster than the log beside "
+                                 "it; " REMOVE_AND_REJOIN,
                                  path);
         if (meta.cluster_id != 0)
                 return 0;

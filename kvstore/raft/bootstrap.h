@@ -9,6 +9,9 @@
 
 enum { BOOTSTRAP_RAFT_ID = 1 }; /* the founder's ID; hosts that join get others */
 
+/* The remedy in messages about a log and a tree that do not belong together. */
+#define REMOVE_AND_REJOIN "remove this host's state and let it join again"
+
 /* The owner of data directory and log. */
 typedef struct Identity {
         uint64_t cluster_id, lineage, raft_id;
@@ -16,15 +19,16 @@ typedef struct Identity {
 
 /* Found a cluster of one: draw its identity from 'random'; the first entry of the log is the configuration
  * with this host as the only voter. */
-int bootstrap_found(DataDir *folder, Disk *disk, Random *random, const char *address, uint64_t log_file_size,
+int bootstrap_found(DataDir *dir, Disk *disk, Random *random, const char *address, uint64_t log_file_size,
                     Error *err);
 
-/* Make an empty log for a replica that waits to be added under the ID that the cluster assigned. */
-int bootstrap_join(DataDir *folder, Disk *disk, const Identity *identity, uint64_t log_file_size, Error *err);
+/* Create an empty log for a replica that waits to be added under the ID that the cluster assigned. */
+int bootstrap_join(DataDir *dir, Disk *disk, const Identity *identity, uint64_t log_file_size, Error *err);
 
-/* Make an empty log for a restored tree, in the tree's last term. The next start finds that the log does not
- * reach the tree, and begins it after the tree's entry. */
-int bootstrap_restored(DataDir *folder, Disk *disk, const Identity *identity, uint64_t term, Error *err);
+/* Create an empty log for a restored tree, in the tree's last term. The next start finds that the log does
+ * not reach the tree, and begins it after the tree's entry. */
+int bootstrap_restored(DataDir *dir, Disk *disk, const Identity *identity, uint64_t term, Error *err);
+
 /* Rename the files of a log that must not be opened any more to "old.*", and remove earlier ones. Idempotent.
  */
 int bootstrap_set_aside(Disk *disk, Error *err);
@@ -33,7 +37,7 @@ bool bootstrap_is_fresh(Disk *disk);
 
 /* Check that log and tree belong to this machine, to its hardware if known, and to each other; the message
  * names the remedy. */
-int bootstrap_check(const DataDir *folder, const RaftLogMeta *meta, Identity *ret, Error *err);
+int bootstrap_check(const DataDir *dir, const RaftLogMeta *meta, Identity *ret, Error *err);
 
 /* Record the hardware ID in the log: if there is none yet, or with 'change' in any case. */
 int bootstrap_own_hardware(const char *hardware_id, RaftLog *log, bool change);

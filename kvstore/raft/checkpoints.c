@@ -1,16 +1,21 @@
-/* Checkpoints: when one is due, its copy off the loop, and the log before it. */
+/* Checkpoints, and compaction of the log in memory.
+ *
+ * On disk, the log is kept from the last checkpoint but one. Memory needs only its end: the tree holds the
+ * result of the earlier entries, and only lagging followers need them. Therefore the engine receives the live
+ * tree's state as a snapshot, much more often than checkpoints are made. A follower that needs removed
+ * entries receives a checkpoint, which is made then if the last one is older. While a member lacks entries,
+ * they stay as long as they are smaller than half of the tree, and so cheaper to send. */
 #include "kvstore/raft/replica_internal.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "kvstore/raft/consistency_check.h"
 #include "kvstore/raft/entries.h"
 #include "kvstore/raft/transfer.h"
 
-enum { CHECKPOINT_RETRY_MS = 10000 };
+enum { CHECKPOINT_RETRY_MS = 10000, COMPACT_AGAIN_MS = 2000 };
 
 bool replica_is_copying(const Replica *p) {
         return p->checkpoints.copying;
@@ -30,7 +35,7 @@ void replica_checkpoint_due(Replica *p) {
 }
 
 void replica_checkpoint_replaced(Replica *p, uint64_t index) {
-        p->checkpoints.reported = true; /* the core has the received state already */
+        p->checkpoints.reported = true; /* the core has the received state */
         p->checkpoints.previous = index;
         p->checkpoints.entries_since = p->checkpoints.bytes_since = 0;
 }
@@ -95,10 +100,7 @@ static void checkpoints_adopt(Replica *p) {
         if (c->dropping || c->drop_fd < 0)
                 return;
 
-        c->drop_work = (Work) { .name = LOOP_NAME(checkpoints_drop_done),
-                                .work = checkpoints_drop_run,
-                                .done = checkpoints_drop_done,
-                                .userdata = p };
+        c->drop_work = WORK(checkpoints_drop_run, checkpoints_drop_done, p);
         if (loop_work(p->loop, &c->drop_work) < 0)
                 close(TAKE_FD(c->drop_fd));
         else
@@ -109,7 +111,7 @@ static void checkpoints_copy_failed(Replica *p) {
         Checkpoints *c = &p->checkpoints;
 
         log_warning(((LogFields) { .error = c->error }), "%s: %s",
-                    c->probing ? "the tree cannot be looked at" : "no checkpoint",
+                    c->probing ? "Failed to verify the tree" : "Failed to make a checkpoint",
                     error_text(&c->text, c->error));
         c->retry_ms = loop_now_ms(p->loop) + CHECKPOINT_RETRY_MS;
         if (c->error != -EUCLEAN)
@@ -142,7 +144,7 @@ static void checkpoints_copy_done(void *userdata) {
         if (c->error < 0)
                 checkpoints_copy_failed(p);
         else if (c->probing)
-                log_notice(NO_FIELDS, "the tree of this host holds what was written to it");
+                log_notice(NO_FIELDS, "verified the tree of this host");
         else {
                 log_debug(NO_FIELDS, "checkpoint of entry %" PRIu64 ", %" PRIu64 " bytes",
                           c->copied.meta.applied, c->copied.size);
@@ -159,11 +161,8 @@ static void checkpoints_copy(Replica *p, bool probing) {
 
         c->copied = (Checkpoint) { .fd = -1 };
         c->text = (Error) {};
-        c->work = (Work) { .name = LOOP_NAME(checkpoints_copy_done),
-                           .work = checkpoints_copy_run,
-                           .done = checkpoints_copy_done,
-                           .userdata = p,
-                           .nice = WORK_NICE_PATIENT };
+        c->work = WORK(checkpoints_copy_run, checkpoints_copy_done, p);
+        c->work.nice = WORK_NICE_PATIENT;
         c->probing = probing;
         if (loop_work(p->loop, &c->work) < 0) {
                 c->retry_ms = loop_now_ms(p->loop) + CHECKPOINT_RETRY_MS;
@@ -215,10 +214,140 @@ void replica_checkpoints_step(Replica *p) {
                 replica_checkpoint(p);
 }
 
+/* -- Compaction -- */
+
+static int compaction_read_info(Tree *tree, Checkpoint *ret) {
+        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
+        KvBytes configuration;
+        int r;
+
+        *ret = (Checkpoint) { .fd = -1 };
+        r = tree_begin_read(tree, &txn);
+        if (r < 0)
+                return r;
+        r = tree_meta(txn, &ret->meta);
+        if (r < 0)
+                return r;
+        r = tree_configuration(txn, &configuration);
+        if (r < 0 || configuration.size == 0)
+                return r;
+
+        ret->configuration = malloc(configuration.size);
+        if (!ret->configuration)
+                return -ENOMEM;
+        memcpy(ret->configuration, configuration.data, configuration.size);
+        ret->configuration_size = configuration.size;
+        return 0;
+}
+
+int replica_read_info(Replica *p, Checkpoint *ret, Error *err) {
+        int r;
+
+        r = compaction_read_info(replica_live_tree(p), ret);
+        if (r == -ENOMEM)
+                return r;
+        return r < 0 ? error_set(err, r, "cannot read the tree in %s: %s", p->data_dir.path, strerror(-r)) :
+                       0;
+}
+
+/* Return the first index of the entries at the end that take up to 'max' bytes together. */
+static uint64_t compaction_first_within(const RaftCore *core, uint64_t max) {
+        uint64_t index = raft_core_last_index(core) + 1, bytes = 0;
+        const RaftEntry *e;
+
+        while ((e = raft_core_entry(core, index - 1)) && (bytes += raft_entry_bytes(e)) <= max)
+                index--;
+        return index;
+}
+
+/* Return whether this host leads, and a member lacks entries before 'index'. */
+static bool compaction_is_lacked(const Replica *p, uint64_t index) {
+        const RaftServers *servers = raft_core_servers(p->core);
+        uint64_t match;
+
+        for (size_t i = 0; replica_is_leader(p) && i < servers->n; i++)
+                if (servers->items[i].id != raft_core_id(p->core) &&
+                    servers->items[i].role != RAFT_ROLE_SPARE &&
+                    raft_core_match_index(p->core, servers->items[i].id, &match) >= 0 && match + 1 < index)
+                        return true;
+        return false;
+}
+
+/* Return the first index that is kept in memory. *ret_max: compact when the entries take more bytes.
+ * Compaction leaves half of that, so that it does not run at each entry. */
+static uint64_t compaction_keep_from(const Replica *p, uint64_t *ret_max) {
+        uint64_t max = p->options.memory_bytes, from = compaction_first_within(p->core, max / 2);
+        Tree *tree = replica_live_tree(p);
+
+        if (tree && compaction_is_lacked(p, from)) {
+                max = MAX(max, MIN(p->options.checkpoint_bytes, tree_file_size(tree) / 2));
+                from = compaction_first_within(p->core, max / 2);
+        }
+        *ret_max = max;
+        return from;
+}
+
+unsigned replica_trailing(Replica *p, uint64_t index) {
+        uint64_t max, from = compaction_keep_from(p, &max);
+
+        return from > index ? 1 : (unsigned) MIN(index + 1 - from, (uint64_t) p->options.checkpoint_kept);
+}
+
+/* Remove the entries before 'from' that are applied and durable here. */
+static void compaction_remove_before(Replica *p, uint64_t from) {
+        _cleanup_(checkpoint_done) Checkpoint state = { .fd = -1 };
+        uint64_t index = MIN(raft_core_applied_index(p->core), raft_core_stored_index(p->core));
+        const RaftEntry *e;
+        RaftStateInfo info;
+        int r;
+
+        index = MIN(index, raft_core_commit_index(p->core));
+        e = raft_core_entry(p->core, index);
+        if (!e || from <= raft_core_first_index(p->core) || replica_read_info(p, &state, NULL) < 0 ||
+            state.meta.configuration_index > index || state.meta.applied < index)
+                return;
+
+        info = replica_checkpoint_info(&state);
+        info.index = index;
+        info.term = e->term;
+        replica_enter_paused(p);
+        r = raft_core_checkpointed(p->core, loop_now_ms(p->loop), &info,
+                                   from > index ? 1 : (unsigned) (index + 1 - from));
+        replica_leave(p, r == -EAGAIN || r == -ESTALE ? 0 : r);
+}
+
+void replica_compact(Replica *p) {
+        uint64_t bytes = raft_core_entries_bytes(p->core), max, from;
+
+        if (!replica_live_tree(p) || bytes <= MAX(p->options.memory_bytes, p->checkpoints.compact_bytes) ||
+            raft_core_installing(p->core) || checkpoints_are_in_doubt(p))
+                return;
+
+        from = compaction_keep_from(p, &max);
+        if (bytes > max)
+                compaction_remove_before(p, from);
+        /* Entries that a member still lacks, or that are not durable: try again with more of them, or later.
+         */
+        bytes = raft_core_entries_bytes(p->core);
+        p->checkpoints.compact_bytes = bytes > p->options.memory_bytes ? bytes + p->options.memory_bytes / 8 :
+                                                                         0;
+        if (p->checkpoints.compact_bytes > 0 && !timer_armed(&p->checkpoints.compact_again))
+                (void) timer_start(&p->checkpoints.compact_again, p->loop, COMPACT_AGAIN_MS);
+}
+
+static void compaction_on_again(void *userdata) {
+        Replica *p = userdata;
+
+        p->checkpoints.compact_bytes = 0;
+        if (replica_is_open(p) && p->depth == 0)
+                replica_compact(p);
+}
+
 void replica_checkpoints_init(Replica *p) {
+        p->checkpoints.compact_again = TIMER(compaction_on_again, p);
         p->checkpoints.copied = (Checkpoint) { .fd = -1 };
         p->checkpoints.drop_fd = -1;
-        p->checkpoints.reported = true; /* the core starts with the checkpoint that is there */
+        p->checkpoints.reported = true; /* the core starts with the existing checkpoint */
 }
 
 void replica_checkpoints_done(Replica *p) {

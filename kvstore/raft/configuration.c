@@ -1,6 +1,6 @@
-/* Configurations as bytes: libraft's own encoding, since the engine decodes them out of entries itself.
- * Checked here before they reach it: version 1, u64 count, then per server u64 id, terminated address, u8
- * role; padded to 8. */
+/* Configurations as bytes: libraft's own encoding, because the engine decodes configuration entries itself.
+ * They are checked before they reach the engine: version 1, u64 count, then per server u64 ID, terminated
+ * address, u8 role; padded to 8. */
 #include <assert.h>
 #include <errno.h>
 
@@ -13,11 +13,9 @@ void raft_servers_done(RaftServers *servers) {
         *servers = (RaftServers) {};
 }
 
-static const RaftServerRole roles[] = {
-        [RAFT_STANDBY] = RAFT_ROLE_STANDBY,
-        [RAFT_VOTER] = RAFT_ROLE_VOTER,
-        [RAFT_SPARE] = RAFT_ROLE_SPARE,
-};
+static_assert((int) RAFT_ROLE_STANDBY == (int) RAFT_STANDBY && (int) RAFT_ROLE_VOTER == (int) RAFT_VOTER &&
+                      (int) RAFT_ROLE_SPARE == (int) RAFT_SPARE,
+              "roles are the engine's");
 
 int raft_servers_copy(const struct raft_configuration *conf, RaftServers *ret) {
         RaftServers servers = {};
@@ -30,7 +28,7 @@ int raft_servers_copy(const struct raft_configuration *conf, RaftServers *ret) {
                 servers.items[i] = (RaftServer) {
                         .id = conf->servers[i].id,
                         .address = strdup(conf->servers[i].address),
-                        .role = roles[conf->servers[i].role],
+                        .role = (RaftServerRole) conf->servers[i].role,
                 };
                 servers.n++;
                 if (!servers.items[i].address) {
@@ -114,12 +112,6 @@ int raft_configuration_write(const struct raft_configuration *conf, void **ret, 
         return 0;
 }
 
-static int configuration_role(RaftServerRole role) {
-        if (role == RAFT_ROLE_VOTER)
-                return RAFT_VOTER;
-        return role == RAFT_ROLE_STANDBY ? RAFT_STANDBY : RAFT_SPARE;
-}
-
 int raft_configuration_encode_servers(const RaftServers *servers, void **ret, size_t *ret_size) {
         struct raft_configuration conf;
         int r = 0;
@@ -135,13 +127,19 @@ int raft_configuration_encode_servers(const RaftServers *servers, void **ret, si
                 if (s->id == 0 || length == 0 || length > RAFT_ADDRESS_MAX || s->role > RAFT_ROLE_SPARE)
                         r = -EINVAL;
                 else
-                        r = raft_errno(raft_configuration_add(&conf, s->id, s->address,
-                                                              configuration_role(s->role)));
+                        r = raft_errno(raft_configuration_add(&conf, s->id, s->address, (int) s->role));
         }
         if (r == 0)
                 r = raft_configuration_write(&conf, ret, ret_size);
         raft_configuration_close(&conf);
         return r;
+}
+
+int core_read_info(const RaftStateInfo *info, struct raft_snapshot_metadata *ret) {
+        ret->index = info->index;
+        ret->term = info->term;
+        ret->configuration_index = info->configuration_index;
+        return raft_configuration_read(info->configuration, info->configuration_size, &ret->configuration);
 }
 
 const struct raft_server *raft_configuration_find(const struct raft_configuration *conf, uint64_t id) {

@@ -53,11 +53,6 @@ struct ConsistencyCheck {
         Timer rest, ask, doubt;
 };
 
-static uint64_t consistency_interval(const ConsistencyCheck *c) {
-        return replica_options(c->replica)->compare_every > 0 ? replica_options(c->replica)->compare_every :
-                                                                COMPARE_EVERY;
-}
-
 static void consistency_send(ConsistencyCheck *c, uint64_t to, CompareKind kind, uint64_t index,
                              uint64_t value) {
         _cleanup_writer_ Writer w = {};
@@ -67,15 +62,10 @@ static void consistency_send(ConsistencyCheck *c, uint64_t to, CompareKind kind,
         write_u64(&w, replica_term(c->replica));
         write_u64(&w, index);
         write_u64(&w, value);
-        (void) replica_send(c->replica, to, PEER_TREE,
-                            &w); /* a lost report is made up for at the next index */
+        (void) replica_send(c->replica, to, PEER_TREE, &w); /* the next index replaces a lost report */
 }
 
 /* -- Verdicts on this host -- */
-
-static void consistency_changed(ConsistencyCheck *c) {
-        replica_notify_later(c->replica, RAFT_CHANGED_STATE);
-}
 
 static bool consistency_has_reported(const ConsistencyCheck *c, uint64_t index) {
         for (size_t i = c->n_own > OWN_MAX ? c->n_own - OWN_MAX : 0; i < c->n_own; i++)
@@ -112,18 +102,17 @@ static void consistency_take_verdict(ConsistencyCheck *c, uint64_t index, Verdic
         case VERDICT_UNDECIDED:
                 if (c->undecided_index == 0)
                         log_error(NO_FIELDS,
-                                  "the replicas' trees differ at entry %" PRIu64
-                                  ", and no majority of them agrees: nothing is exchanged, "
-                                  "and no log is cut, until one does",
+                                  "trees of the replicas diverged at entry %" PRIu64
+                                  " without a majority; no tree is replaced and no log is cut until there is "
+                                  "one",
                                   index);
                 c->undecided_index = MAX(index, c->undecided_index);
-                replica_probe(c->replica); /* a host whose disk changed the tree finds out by itself */
+                replica_probe(c->replica); /* a host whose disk changed the tree detects that by itself */
                 break;
         case VERDICT_DIFFERS:
                 log_error(NO_FIELDS,
-                          "the tree of this host differs from that of the majority at entry %" PRIu64
-                          ": it will be made again of the "
-                          "leader's",
+                          "tree of this host diverged from the majority at entry %" PRIu64
+                          "; requesting the tree of the leader",
                           index);
                 c->differs_index = index;
                 (void) timer_start(&c->ask, replica_loop(c->replica), 0);
@@ -131,7 +120,7 @@ static void consistency_take_verdict(ConsistencyCheck *c, uint64_t index, Verdic
         case _VERDICT_MAX:
                 return;
         }
-        consistency_changed(c);
+        replica_notify_later(c->replica, RAFT_CHANGED_STATE);
 }
 
 /* -- Verdicts of the leader -- */
@@ -146,7 +135,7 @@ static Row *consistency_row(ConsistencyCheck *c, uint64_t index) {
                         oldest = row;
         }
         if (index < oldest->index)
-                return NULL; /* all other reports have moved on */
+                return NULL; /* all other reports are newer */
         *oldest = (Row) { .index = index };
         return oldest;
 }
@@ -308,10 +297,11 @@ static void consistency_on_rest(void *userdata) {
 }
 
 void consistency_applied(ConsistencyCheck *c, TreeTxn *txn, uint64_t index) {
+        uint64_t every = replica_options(c->replica)->compare_every;
         Report report = { .index = index };
         int r;
 
-        if (index % consistency_interval(c) != 0)
+        if (index % (every > 0 ? every : COMPARE_EVERY) != 0)
                 return;
         r = tree_kept_hash(txn, &report.hash);
         assert(r == 0); /* the transaction holds the record that it has read */
@@ -326,7 +316,7 @@ void consistency_committed(ConsistencyCheck *c, bool committed) {
                 (void) timer_start(&c->rest, replica_loop(c->replica), COMPARE_REST_MS);
 }
 
-void consistency_settled(ConsistencyCheck *c, unsigned changed) {
+void consistency_on_flush(ConsistencyCheck *c, unsigned changed) {
         if (!(changed & RAFT_CHANGED_LEADER) || c->n_own == 0)
                 return;
         c->n_sent = c->n_own - 1; /* report the last one to the new leader, too */
@@ -356,7 +346,7 @@ void consistency_on_frame(ConsistencyCheck *c, PeerSession *session, const void 
                  c->undecided_index == 0 &&
                  index <= raft_core_applied_index(replica_core(
                                   p))) /* a later index would cause checkpoint after checkpoint */
-                transfers_send_again(replica_transfers(p), from, index);
+                transfers_send(replica_transfers(p), from, index, true);
 }
 
 /* -- Lifetime -- */

@@ -22,7 +22,7 @@ ConsistencyCheck *consistency_free(ConsistencyCheck *c); /* NULL allowed; return
  * committed, or was not. */
 void consistency_applied(ConsistencyCheck *c, TreeTxn *txn, uint64_t index);
 void consistency_committed(ConsistencyCheck *c, bool committed);
-void consistency_settled(ConsistencyCheck *c, unsigned changed); /* an input is over */
+void consistency_on_flush(ConsistencyCheck *c, unsigned changed); /* an input is over */
 void consistency_on_frame(ConsistencyCheck *c, PeerSession *session, const void *payload, size_t size);
 
 bool consistency_differs(const ConsistencyCheck *c);   /* this host's tree, which waits for the leader's */

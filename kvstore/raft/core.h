@@ -1,23 +1,24 @@
-/* The consensus engine and the rules that make it safe: events in, operations out.
+/* The consensus core: libraft and the rules that make it safe. Events in, operations out.
  *
- * libraft's raft_step() decides; only the core calls it. The core keeps the entries in memory (the engine
- * holds none), passes events to the engine, executes its updates in the required order through RaftCoreOps,
- * and adds the rules that version 0.22.1 of the engine lacks. Each rule is a function with a switch
- * (RaftRules), and the simulation proves that it is needed.
+ * The engine is libraft; raft_step() decides, and only the core calls it. The core keeps the entries in
+ * memory, because the engine keeps none. It passes events to the engine, executes the engine's updates in the
+ * required order through RaftCoreOps, and adds the rules that version 0.22.1 of the engine lacks. The
+ * simulation switches off each rule (RaftRules), and proves that it is needed.
  *
  * Pure: no clock, no file, no socket. Each input carries the time (monotonic ms). One thread. Operations are
- * called from inside an input function; they must not call an input function (asserted), but defer.
+ * called from inside an input function. They must not call an input function (asserted), but defer.
  *
  * Errors of inputs:
  *   -EREMOTE      not the leader (or transferring leadership): no effect, send it to the leader
  *   -EBUSY        another configuration change is not yet committed
  *   -ESHUTDOWN    the log contradicts what is committed: stop this replica permanently
  *   -ERESTART     leadership was lost while a promotion was held back from this host's disk: close this core,
- * open the log again, and start a new core from what is durable others        of an operation, or -ENOMEM:
- * the replica cannot continue; close it After an error of start, receive, tick, appended, installed, apply or
- * checkpointed, only raft_core_free() is allowed; further inputs return the same error. Errors of submit,
- * change, transfer with -EREMOTE, -EBUSY, -EINVAL, -EPERM, -EAGAIN, -EEXIST, -ENOENT, -EFBIG, -ENOSPC changed
- * nothing. */
+ *                 open the log again, and start a new core from what is durable
+ *   others        of an operation, or -ENOMEM: the replica cannot continue; close it
+ *
+ * After an error of start, receive, tick, appended, installed, apply or checkpointed, only raft_core_free()
+ * is allowed; further inputs return the same error. Errors of submit, change and transfer with -EREMOTE,
+ * -EBUSY, -EINVAL, -EPERM, -EAGAIN, -EEXIST, -ENOENT, -EFBIG, -ENOSPC changed nothing. */
 #pragma once
 
 #include "base/error.h"
@@ -109,8 +110,8 @@ typedef struct RaftCoreOps {
         void (*changed)(void *userdata, unsigned what);
 } RaftCoreOps;
 
-/* The rules around raft_step(); all true in production (RAFT_RULES_ALL). The names in brackets are the
- * simulation's. */
+/* The rules around raft_step(). A true member switches a rule off, for tests; none is off in production. The
+ * names in brackets are the simulation's. */
 typedef struct RaftRules {
         bool clean_old_term_result; /* [row1] the reply to an old term carries no index */
         bool sole_voter_new_term;   /* [row2] a sole voter starts with a new term, voted for by itself */
@@ -120,15 +121,15 @@ typedef struct RaftRules {
         bool cut_below_snapshot;    /* [row5] entries at or below the snapshot are skipped */
         bool tell_term_to_prevote;  /* [row6] a rejected pre-vote of a lower term carries this host's term */
         bool drop_stray_vote_result; /* [vote-result] only a candidate takes vote results */
-        bool one_install;      /* [one-install] a second snapshot is dropped while one is being installed */
-        bool promotion_order;  /* [promotion] first to the promoted server, then to this host's disk and the
-                                  others */
-        bool demotion_order;   /* [demotion] disk before network */
-        bool catch_up_first;   /* [catch-up] only a server close to the leader becomes voter */
-        bool keep_leader;      /* [self-removal] the leader neither removes nor demotes itself */
-        bool one_leader_first; /* [shrink] fewer than three voters only by force */
-        bool majority_knows;   /* [majority] who remains after a demotion or removal has a majority that knows
-                                  it votes */
+        bool one_install;       /* [one-install] a second snapshot is dropped while one is being installed */
+        bool promotion_order;   /* [promotion] first to the promoted server, then to this host's disk and the
+                                   others */
+        bool demotion_order;    /* [demotion] disk before network */
+        bool catch_up_first;    /* [catch-up] only a server close to the leader becomes voter */
+        bool keep_leader;       /* [self-removal] the leader neither removes nor demotes itself */
+        bool three_voters;      /* [shrink] fewer than three voters only by force */
+        bool informed_majority; /* [majority] a demotion or removal leaves a majority of voters that hold the
+                                   configuration which makes them voters */
         bool snapshot_stored_only; /* [snapshot] a checkpoint counts only up to what is durable, with its
                                       configuration committed */
         bool own_term_first;       /* [own-term] a leader changes nothing before an entry of its own term is
@@ -136,17 +137,12 @@ typedef struct RaftRules {
         bool start_checks_term;    /* [start-term] a log that contradicts the state is dropped at start */
 } RaftRules;
 
-extern const RaftRules RAFT_RULES_ALL;
-
 typedef struct RaftCoreOptions {
         uint64_t id;
-        const char *address;                /* ours; copied */
+        const char *address;                /* of this host; copied */
         unsigned election_ms, heartbeat_ms; /* 0: 400, 150 */
-        unsigned install_ms;    /* after which a state is asked for again; 0: 10 s. A transfer may well take
-                                 * longer (the owner drops what is asked while it runs): only what was lost
-                                 * is waited for so long */
-        unsigned seed;          /* from the loop's Random */
-        const RaftRules *rules; /* NULL: all; copied */
+        unsigned seed;                      /* from the loop's Random */
+        RaftRules off;                      /* rules that do not apply, for tests */
 } RaftCoreOptions;
 
 int raft_core_new(const RaftCoreOptions *options, const RaftCoreOps *ops, void *userdata, RaftCore **ret);
@@ -156,34 +152,36 @@ RaftCore *raft_core_free(RaftCore *core); /* NULL allowed; returns NULL; calls n
 
 typedef struct RaftCoreStart {
         uint64_t term, vote;        /* from the log's meta */
-        const RaftStateInfo *state; /* the tree's, or its checkpoint's if the tree may not be trusted; NULL or
+        const RaftStateInfo *state; /* of the tree, or of its checkpoint if the tree is not trusted; NULL or
                                        index 0: an empty one */
         uint64_t first_index;       /* of entries[0] */
-        RaftEntry *entries;         /* the whole log; copied, or: */
-        bool take;                  /* their data becomes the core's, and the entries have none any more */
+        RaftEntry *entries;         /* the whole log; copied, unless 'take' is set */
+        bool take;                  /* the core takes the entries' data and clears their pointers */
         size_t n_entries;
 } RaftCoreStart;
 
-/* Whether the log fits the state: it must reach from at most index + 1 to at least index, with the state's
- * term there. Returns 1 if it does; 0 if it is to be dropped: then the owner first makes the state a durable
- * checkpoint (the log may hold what only the unsynced tree holds besides), then resets the log to
- * state->index (raft_log_reset(); queued is enough), and starts with no entries, first_index = index + 1.
- * -EUCLEAN if entries are missing between state and log: something was lost; this replica must not vote again
- * under its id. Pure. */
+/* Check whether the log fits the state: it must reach from at most index + 1 to at least index, with the
+ * state's term there. Pure. Return
+ *   1          it fits
+ *   0          drop it: first make the state a durable checkpoint, because the log may hold entries that are
+ *              otherwise only in the unsynced tree; then reset the log to state->index (raft_log_reset();
+ *              queued is enough), and start with no entries and first_index = index + 1
+ *   -EUCLEAN   entries are missing between state and log: data was lost. This replica must not vote again
+ *              under its ID. */
 int raft_core_log_fits(const RaftCoreStart *start);
 
 /* The first input, once, with a log that fits (else -EUCLEAN). It may call operations. */
 int raft_core_start(RaftCore *core, uint64_t now_ms, const RaftCoreStart *start);
 
-/* A message from an authenticated member of this cluster; whether it is in *our* configuration does not
- * matter. Results over an older connection than the current one are the caller's to drop. 'message' is
- * borrowed. For RAFT_MESSAGE_SNAPSHOT the state must have been received and synced before; if 'install' was
- * not called when this returns, it was not wanted. */
+/* A message from an authenticated member of this cluster, whether or not it is in this host's configuration.
+ * The caller drops results that arrive over an older connection than the current one. 'message' is borrowed.
+ * For RAFT_MESSAGE_SNAPSHOT, the state must have been received and synced before; if 'install' was not called
+ * when this returns, the state was not needed. */
 int raft_core_receive(RaftCore *core, uint64_t now_ms, uint64_t from, const char *address,
                       const RaftMessage *message);
 
-/* The time has come: to be called at raft_core_timeout_ms(), which may change with every input, and is
- * UINT64_MAX once an error has ended the core. Early is harmless. */
+/* Call at raft_core_timeout_ms(), which may change with every input, and is UINT64_MAX once an error has
+ * ended the core. An early call is harmless. */
 int raft_core_tick(RaftCore *core, uint64_t now_ms);
 uint64_t raft_core_timeout_ms(const RaftCore *core);
 
@@ -193,29 +191,28 @@ bool raft_core_is_behind(const RaftCore *core);
 int raft_core_apply(RaftCore *core, uint64_t now_ms);
 
 int raft_core_error(const RaftCore *core); /* the error that ended the core; 0: none */
-/* Appends one entry with a copy of 'data' on the leader. *ret_index is its index; it is committed if apply()
+/* Append one entry with a copy of 'data' on the leader. *ret_index is its index; it is committed if apply()
  * gets it with *ret_term. -EREMOTE, -EFBIG; -EAGAIN: RAFT_CORE_UNCOMMITTED_MAX entries wait to be committed
- * and applied; any other error: it was not submitted. 0 also where the core ended right behind it. */
+ * and applied; any other error: it was not submitted. Return 0 also if an error ended the core after the
+ * entry was appended. */
 int raft_core_submit(RaftCore *core, uint64_t now_ms, const void *data, size_t size, uint64_t *ret_index,
                      uint64_t *ret_term);
-/* The same with an entry that means nothing: by the time it is applied, all that was committed before is,
- * too. */
-int raft_core_barrier(RaftCore *core, uint64_t now_ms, uint64_t *ret_index, uint64_t *ret_term);
 enum { RAFT_CORE_UNCOMMITTED_MAX = 64 };
 
-/* Entries up to 'last_index' of append(generation) are durable. Reports of replaced entries are recognised by
- * the generation. */
+/* Entries up to 'last_index' of append(generation) are durable. The generation identifies reports of entries
+ * that were replaced since. */
 int raft_core_appended(RaftCore *core, uint64_t now_ms, uint64_t generation, uint64_t last_index);
 
 /* The received state is installed and durable. */
 int raft_core_installed(RaftCore *core, uint64_t now_ms);
 
-/* Our own state of this index, at most the applied one, can be had from disk (of a checkpoint, or of one and
- * the log behind it): the core forgets entries more than 'trailing' behind it; who is further behind gets a
- * state of this index or a later one. -EAGAIN: not acceptable yet (log not durable so far, its configuration
- * not known as committed, a snapshot being received); the checkpoint stays valid, report it again later, and
- * do not cut the log until it was taken. -ESTALE: it lies before the last committed configuration, make a
- * newer one. */
+/* This host's state at this index, at most the applied one, is available on disk: as a checkpoint, or as one
+ * and the log after it. The core removes entries more than 'trailing' before it from memory; a follower that
+ * needs them receives a state of this index or a later one.
+ * -EAGAIN: not acceptable yet (the log is not durable so far, its configuration is not known as committed, or
+ * a snapshot is being received); the checkpoint stays valid, report it again later, and do not cut the log
+ * until it was accepted.
+ * -ESTALE: it precedes the last committed configuration; make a newer one. */
 int raft_core_checkpointed(RaftCore *core, uint64_t now_ms, const RaftStateInfo *checkpoint,
                            unsigned trailing);
 
@@ -225,7 +222,7 @@ int raft_core_checkpointed(RaftCore *core, uint64_t now_ms, const RaftStateInfo 
 typedef enum RaftChangeKind {
         RAFT_CHANGE_ADD,     /* a new server, as standby */
         RAFT_CHANGE_PROMOTE, /* standby to voter; -EAGAIN until it has stayed within 100 entries for 2 s */
-        RAFT_CHANGE_DEMOTE,  /* voter to standby; -EAGAIN while too few of the remaining voters have the
+        RAFT_CHANGE_DEMOTE,  /* voter to standby; -EAGAIN while too few of the remaining voters hold the
                                 configuration in force */
         RAFT_CHANGE_REMOVE,  /* a voter: as DEMOTE */
         RAFT_CHANGE_MOVE,    /* the same server at another address */
@@ -239,8 +236,8 @@ typedef struct RaftChange {
 } RaftChange;
 
 /* -EREMOTE, -EBUSY, -EAGAIN; -EINVAL (no such step from its role), -ENOENT, -EEXIST (id or address in use),
- * -EPERM (ourselves: transfer first; or it would leave fewer than three voters, without force). The sentence
- * says which. */
+ * -EPERM (the leader itself: transfer first; or it would leave fewer than three voters, without force). The
+ * message gives the reason. */
 int raft_core_change(RaftCore *core, uint64_t now_ms, const RaftChange *change, uint64_t *ret_index,
                      Error *err);
 
@@ -248,35 +245,30 @@ int raft_core_change(RaftCore *core, uint64_t now_ms, const RaftChange *change, 
  * election timeout has passed. -EREMOTE, -ENOENT (no candidate), -EINVAL (no voter), -EBUSY (a transfer is in
  * flight). */
 int raft_core_transfer(RaftCore *core, uint64_t now_ms, uint64_t id);
-uint64_t raft_core_transferee(const RaftCore *core); /* 0: none */
 
 /* -- Status, at any time -- */
 
 uint64_t raft_core_id(const RaftCore *core);
 RaftState raft_core_state(const RaftCore *core);
 uint64_t raft_core_term(const RaftCore *core);
-uint64_t raft_core_vote(const RaftCore *core);
 /* True if this host leads and has applied an entry of its own term: then reads and the engine may run. (A new
  * leader submits a barrier for that by itself.) */
 bool raft_core_leads(const RaftCore *core);
-/* 0 and NULL while unknown: a leader counts only in the term of its last message. The address is borrowed
- * until the next input. */
-uint64_t raft_core_leader(const RaftCore *core, const char **ret_address);
+/* 0 while unknown: a leader counts only in the term of its last message. */
+uint64_t raft_core_leader(const RaftCore *core);
 uint64_t raft_core_commit_index(const RaftCore *core);
 uint64_t raft_core_applied_index(const RaftCore *core);
 uint64_t raft_core_first_index(const RaftCore *core);   /* of the entries in memory */
-uint64_t raft_core_last_index(const RaftCore *core);    /* of our log, in memory */
-uint64_t raft_core_entries_bytes(const RaftCore *core); /* what the entries in memory take */
+uint64_t raft_core_last_index(const RaftCore *core);    /* of this host's log, in memory */
+uint64_t raft_core_entries_bytes(const RaftCore *core); /* of the entries in memory */
 uint64_t raft_core_stored_index(const RaftCore *core);  /* durable here */
 bool raft_core_installing(const RaftCore *core);
 /* An entry in memory, or NULL; borrowed until the next input. */
 const RaftEntry *raft_core_entry(const RaftCore *core, uint64_t index);
 /* The configuration in force; borrowed until the next input. */
 const RaftServers *raft_core_servers(const RaftCore *core);
-RaftServerRole raft_core_role(const RaftCore *core); /* ours in it */
+RaftServerRole raft_core_role(const RaftCore *core); /* of this host in it */
 bool raft_core_change_pending(const RaftCore *core);
-/* The last configuration known to be committed; 0 if none. */
-uint64_t raft_core_committed_configuration_index(const RaftCore *core);
 /* The index up to which the log of 'id' is known to equal the leader's. -EREMOTE: this host does not lead;
  * -ENOENT. */
 int raft_core_match_index(const RaftCore *core, uint64_t id, uint64_t *ret);

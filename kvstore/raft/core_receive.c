@@ -1,4 +1,4 @@
-/* Messages on their way into the engine, with the rules around it. */
+/* Messages into the engine, with the rules around it. */
 #include <assert.h>
 #include <errno.h>
 
@@ -185,10 +185,7 @@ static int receive(RaftCore *c, uint64_t now_ms, uint64_t from, const char *addr
 
 int raft_core_receive(RaftCore *c, uint64_t now_ms, uint64_t from, const char *address,
                       const RaftMessage *m) {
-        int r;
+        int r = core_begin(c);
 
-        r = core_begin(c);
-        if (r < 0)
-                return r;
-        return core_finish(c, now_ms, receive(c, now_ms, from, address, m));
+        return r < 0 ? r : core_finish(c, now_ms, receive(c, now_ms, from, address, m));
 }

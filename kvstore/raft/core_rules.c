@@ -1,29 +1,9 @@
-/* The rules around the engine. Each function answers for one of its defects (or one precondition it does not
- * check), and can be switched off, so that the simulation can show what it is good for. */
+/* The rules around the engine. Each function handles one defect of the engine, or one precondition that it
+ * does not check. Each can be switched off, so that the simulation proves that it is needed. */
 #include <assert.h>
 #include <errno.h>
 
 #include "kvstore/raft/core_internal.h"
-
-const RaftRules RAFT_RULES_ALL = {
-        .clean_old_term_result = true,
-        .sole_voter_new_term = true,
-        .split_at_change = true,
-        .remember_committed = true,
-        .cut_below_snapshot = true,
-        .tell_term_to_prevote = true,
-        .drop_stray_vote_result = true,
-        .one_install = true,
-        .own_term_first = true,
-        .promotion_order = true,
-        .demotion_order = true,
-        .catch_up_first = true,
-        .keep_leader = true,
-        .one_leader_first = true,
-        .majority_knows = true,
-        .snapshot_stored_only = true,
-        .start_checks_term = true,
-};
 
 static int acceptable_append(const RaftMessage *m) {
         uint64_t term = m->append.prev_term;
@@ -52,7 +32,7 @@ int rule_acceptable(const RaftCore *c, uint64_t from, const RaftMessage *m) {
         switch (m->type) {
         case RAFT_MESSAGE_APPEND:
         case RAFT_MESSAGE_SNAPSHOT:
-                /* Somebody else leads in the term in which we lead: nothing is to be trusted any more. */
+                /* Two leaders in one term: the log is not to be trusted. */
                 if (m->term == raft_current_term(&c->raft) && c->raft.state == RAFT_LEADER)
                         return -ESHUTDOWN;
                 if (m->type == RAFT_MESSAGE_APPEND)
@@ -72,19 +52,20 @@ int rule_acceptable(const RaftCore *c, uint64_t from, const RaftMessage *m) {
         return -EBADMSG;
 }
 
-/* The engine reads the candidate's member of a union, whatever state it is in. */
+/* The engine reads the candidate's member of a union in any state. */
 bool rule_drop_stray_vote_result(const RaftCore *c, const RaftMessage *m) {
-        return c->rules.drop_stray_vote_result && m->type == RAFT_MESSAGE_VOTE_RESULT &&
+        return !c->off.drop_stray_vote_result && m->type == RAFT_MESSAGE_VOTE_RESULT &&
                c->raft.state != RAFT_CANDIDATE;
 }
 
-/* The engine would forget what the second one brings, without freeing it. */
+/* The engine would leak the configuration of the second one. */
 bool rule_one_install(const RaftCore *c, const RaftMessage *m) {
-        return c->rules.one_install && m->type == RAFT_MESSAGE_SNAPSHOT && c->installing;
+        return !c->off.one_install && m->type == RAFT_MESSAGE_SNAPSHOT && c->installing;
 }
 
-/* What we compacted the engine takes for missing: it rejects, the leader goes back to index 1, and the engine
- * appends that behind its log. All up to our snapshot is committed, so it agrees with the leader's. */
+/* The engine regards compacted entries as missing: it rejects the message, the leader goes back to index 1,
+ * and the engine appends those entries after its log. All entries up to the snapshot are committed, so they
+ * are equal to the leader's. */
 size_t rule_cut_below_snapshot(const RaftCore *c, const RaftMessage *m, uint64_t *prev_index,
                                uint64_t *prev_term) {
         uint64_t snapshot = c->raft.trail.snapshot.index;
@@ -92,7 +73,7 @@ size_t rule_cut_below_snapshot(const RaftCore *c, const RaftMessage *m, uint64_t
 
         *prev_index = m->append.prev_index;
         *prev_term = m->append.prev_term;
-        if (!c->rules.cut_below_snapshot || c->installing || m->term < raft_current_term(&c->raft) ||
+        if (c->off.cut_below_snapshot || c->installing || m->term < raft_current_term(&c->raft) ||
             m->append.prev_index >= snapshot)
                 return 0;
 
@@ -104,7 +85,7 @@ size_t rule_cut_below_snapshot(const RaftCore *c, const RaftMessage *m, uint64_t
 
 /* The engine gives each configuration of a message the index of the message's first new entry. */
 size_t rule_split_at_change(const RaftCore *c, const RaftEntry *entries, size_t n) {
-        if (!c->rules.split_at_change)
+        if (c->off.split_at_change)
                 return n;
 
         for (size_t i = 1; i < n; i++)
@@ -113,11 +94,11 @@ size_t rule_split_at_change(const RaftCore *c, const RaftEntry *entries, size_t 
         return n;
 }
 
-/* The engine leaves the last index unset in what it answers to an old term: a success with a random index, if
- * the old sender leads again in our term. */
+/* The engine leaves the last index unset in its result for an old term: a success with a random index, if the
+ * old sender leads again in this term. */
 void rule_clean_old_term_result(const RaftCore *c, const RaftMessage *received, uint64_t term_before,
                                 struct raft_message *out) {
-        if (!c->rules.clean_old_term_result || out->type != RAFT_APPEND_ENTRIES_RESULT ||
+        if (c->off.clean_old_term_result || out->type != RAFT_APPEND_ENTRIES_RESULT ||
             received->term >= term_before)
                 return;
 
@@ -125,10 +106,10 @@ void rule_clean_old_term_result(const RaftCore *c, const RaftMessage *received, 
         out->append_entries_result.last_log_index = 0;
 }
 
-/* The engine answers a pre-vote with the asker's own term; one whose term is too low for everybody, and whose
- * log is needed for a majority, would never learn the higher one. */
+/* The engine answers a pre-vote with the candidate's own term. A candidate whose term is lower than all
+ * others, and whose log is needed for a majority, would never receive the higher term. */
 void rule_tell_term_to_prevote(const RaftCore *c, const RaftMessage *received, struct raft_message *out) {
-        if (!c->rules.tell_term_to_prevote || out->type != RAFT_REQUEST_VOTE_RESULT ||
+        if (c->off.tell_term_to_prevote || out->type != RAFT_REQUEST_VOTE_RESULT ||
             out->request_vote_result.vote_granted)
                 return;
         if (received->type != RAFT_MESSAGE_VOTE || !received->vote.pre_vote ||
@@ -141,15 +122,14 @@ void rule_tell_term_to_prevote(const RaftCore *c, const RaftMessage *received, s
 bool rule_sole_voter_new_term(const RaftCore *c, const struct raft_configuration *conf) {
         const struct raft_server *self = raft_configuration_find(conf, c->raft.id);
 
-        return c->rules.sole_voter_new_term && self && self->role == RAFT_VOTER &&
+        return !c->off.sole_voter_new_term && self && self->role == RAFT_VOTER &&
                raft_configuration_voters(conf) == 1;
 }
 
-/* With two configurations above the commit index the engine remembers only the second as pending; when the
- * first is applied it is nevertheless the one to fall back to, and the one a snapshot between them carries.
- */
+/* With two configurations above the commit index, the engine keeps only the second as pending. Once the first
+ * is applied, it is nevertheless the one to return to, and the one that a snapshot between them carries. */
 void rule_remember_committed(RaftCore *c, uint64_t index, struct raft_configuration *conf) {
-        if (!c->rules.remember_committed || index <= c->raft.configuration_committed_index) {
+        if (c->off.remember_committed || index <= c->raft.configuration_committed_index) {
                 raft_configuration_close(conf);
                 return;
         }
@@ -162,7 +142,7 @@ void rule_remember_committed(RaftCore *c, uint64_t index, struct raft_configurat
 int rule_snapshot_stored_only(const RaftCore *c, const RaftStateInfo *checkpoint) {
         if (c->installing)
                 return -EAGAIN;
-        if (!c->rules.snapshot_stored_only)
+        if (c->off.snapshot_stored_only)
                 return 0;
         if (checkpoint->index > c->raft.last_stored)
                 return -EAGAIN;
@@ -171,9 +151,9 @@ int rule_snapshot_stored_only(const RaftCore *c, const RaftStateInfo *checkpoint
         return 0;
 }
 
-/* A promotion goes to the promoted server alone until that one has it: a voter that holds it needs the new
- * majority, which counts a server that denies its vote until it knows; with another voter dead nobody is ever
- * elected again. */
+/* A promotion is sent to the promoted server alone until that server holds it. Another voter that holds it
+ * needs the new majority, which counts a server that denies its vote without the promotion: if one more voter
+ * is down, no leader can be elected. */
 long rule_order_of_sending(const RaftCore *c, uint64_t to, uint64_t prev_index, size_t n) {
         uint64_t from = c->held_from > 0 && to != c->held_for ? c->held_from : c->unsent_from;
 

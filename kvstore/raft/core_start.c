@@ -1,4 +1,4 @@
-/* Starting the engine from what is durable. */
+/* Start of the engine from durable state. */
 #include <assert.h>
 #include <errno.h>
 
@@ -18,7 +18,7 @@ int raft_core_log_fits(const RaftCoreStart *start) {
         return 1;
 }
 
-/* The configuration that will be in force: the last one of the log behind the state's. */
+/* Read the configuration that will be in force: the last one of the log after the state's, or the state's. */
 static int find_configuration(const RaftCoreStart *start, struct raft_configuration *ret) {
         uint64_t behind = start->state ? start->state->configuration_index : 0;
 
@@ -33,7 +33,8 @@ static int find_configuration(const RaftCoreStart *start, struct raft_configurat
         return raft_configuration_read(start->state->configuration, start->state->configuration_size, ret);
 }
 
-/* A sole voter elects itself without asking, so nobody would notice that it led in this term before. */
+/* A sole voter elects itself without a message; so no other server detects that it led in this term before.
+ */
 int core_begin_own_term(RaftCore *c, uint64_t *term, uint64_t *vote, const struct raft_configuration *conf) {
         if (!rule_sole_voter_new_term(c, conf))
                 return 0;
@@ -68,7 +69,7 @@ static int start_engine(RaftCore *c, uint64_t now_ms, const RaftCoreStart *start
         Given given = {};
         int r;
 
-        if (c->rules.start_checks_term && raft_core_log_fits(start) != 1)
+        if (!c->off.start_checks_term && raft_core_log_fits(start) != 1)
                 return -EUCLEAN;
 
         r = find_configuration(start, &conf);
@@ -86,11 +87,7 @@ static int start_engine(RaftCore *c, uint64_t now_ms, const RaftCoreStart *start
         if (start->state && start->state->index > 0) {
                 c->handled = c->applied = start->state->index;
                 c->applied_term = start->state->term;
-                metadata.index = start->state->index;
-                metadata.term = start->state->term;
-                metadata.configuration_index = start->state->configuration_index;
-                r = raft_configuration_read(start->state->configuration, start->state->configuration_size,
-                                            &metadata.configuration);
+                r = core_read_info(start->state, &metadata);
                 if (r < 0)
                         return r;
                 event.start.metadata = &metadata;

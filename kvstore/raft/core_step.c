@@ -1,4 +1,4 @@
-/* A step of the engine, and the carrying out of what it says: meta, entries and snapshots to the disk, then
+/* A step of the engine, and the execution of its update: meta, entries and snapshots to the disk, then
  * messages. */
 #include "kvstore/raft/core_internal.h"
 
@@ -7,7 +7,7 @@
 
 #include "base/memory.h"
 
-/* -- Writes on their way -- */
+/* -- Writes in flight -- */
 
 int core_write(RaftCore *c, uint64_t first, uint64_t last) {
         int r;
@@ -26,7 +26,7 @@ int core_write(RaftCore *c, uint64_t first, uint64_t last) {
                               last - first + 1);
 }
 
-/* What is on its way to the disk from 'index' on is not what the log will hold there. */
+/* The log will hold other entries from 'index' on than the writes in flight. */
 static void replace_pending(RaftCore *c, uint64_t index) {
         for (size_t i = 0; i < c->n_pending; i++)
                 if (c->pending[i].last >= index)
@@ -50,7 +50,7 @@ uint64_t core_written(RaftCore *c, uint64_t generation, uint64_t last_index) {
         return stored;
 }
 
-/* -- Carrying out an update -- */
+/* -- Execution of an update -- */
 
 static const RaftEntry *given_entry(const Given *given, uint64_t index) {
         assert(given->entries && index >= given->first);
@@ -62,7 +62,7 @@ static int take_entries(RaftCore *c, const struct raft_update *update, const Giv
         void *batch = update->entries.batch[0].batch;
         int r = 0;
 
-        /* Never with all rules on; going on would write a log that lies. */
+        /* Impossible with all rules; the log would be wrong. */
         if (first > raft_entries_last(&c->log) + 1 || first < c->log.first) {
                 raft_free(batch);
                 return -ESHUTDOWN;
@@ -204,8 +204,8 @@ int core_step(RaftCore *c, uint64_t now_ms, struct raft_event *event, const Give
         if (update.flags & (RAFT_UPDATE_CURRENT_TERM | RAFT_UPDATE_VOTED_FOR))
                 r = c->ops->write_meta(c->userdata, raft_current_term(&c->raft), raft_voted_for(&c->raft));
 
-        /* The entries held back must not exist here without having been written: others may have replaced
-         * them already. */
+        /* Entries that are held back must not stay in memory unwritten: other servers may have replaced them.
+         */
         if (r == 0 && c->held_from > 0 && c->raft.state != RAFT_LEADER)
                 r = -ERESTART;
 

@@ -8,11 +8,11 @@ typedef struct RaftEntries {
         RaftEntry *items; /* items[0] has index 'first'; data is owned, and in blocks */
         size_t n, capacity;
         uint64_t first;
-        uint64_t bytes; /* of all of it, by raft_entry_bytes() */
+        uint64_t bytes; /* of all entries, by raft_entry_bytes() */
         Blocks data;
 } RaftEntries;
 
-/* What an entry takes in memory. */
+/* Return the memory of an entry in bytes. */
 static inline uint64_t raft_entry_bytes(const RaftEntry *entry) {
         return entry->size + sizeof(*entry) + 2 * sizeof(void *);
 }
@@ -26,11 +26,11 @@ static inline const RaftEntry *raft_entries_get(const RaftEntries *e, uint64_t i
 }
 
 int raft_entries_append(RaftEntries *e, const RaftEntry *entry); /* copies the data */
-int raft_entries_take(RaftEntries *e,
-                      RaftEntry *entry); /* takes the data, of other RaftEntries, from it; -ENOMEM: not */
-void raft_entries_truncate(RaftEntries *e, uint64_t index); /* 'index' and all behind it go */
-void raft_entries_cut(RaftEntries *e, uint64_t index);      /* 'index' and all before it go */
+/* Take the data, which belongs to other RaftEntries, from 'entry'. -ENOMEM: nothing was taken. */
+int raft_entries_take(RaftEntries *e, RaftEntry *entry);
+void raft_entries_truncate(RaftEntries *e, uint64_t index); /* removes 'index' and all after it */
+void raft_entries_cut(RaftEntries *e, uint64_t index);      /* removes 'index' and all before it */
 void raft_entries_reset(RaftEntries *e, uint64_t first);
-/* How many of the first entries nobody needs where those up to 'index' are applied: not 'index' itself, and
- * not the last 'bytes' of all. */
+/* Return how many of the first entries are not needed once those up to 'index' are applied: all before
+ * 'index' but the last 'bytes' of the log. */
 size_t raft_entries_needless(const RaftEntries *e, uint64_t index, uint64_t bytes);

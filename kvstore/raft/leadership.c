@@ -1,12 +1,12 @@
-/* Leadership: its transfer, and the commit index for followers. */
+/* Leadership: its transfer, the commit index for followers, and the contact of this host with its leader. */
 #include "kvstore/raft/replica_internal.h"
 
 #include <errno.h>
 
 /* -- Transfer --
  *
- * The engine requests a transfer as soon as it has sent all entries, and the other voter complies only if
- * they are on its disk: under load that hardly ever holds, and the engine does not repeat the request. So the
+ * The engine requests a transfer as soon as it has sent all entries. The other voter complies only if they
+ * are on its disk, which is rare under load, and the engine does not repeat the request. Therefore the
  * replica accepts no proposals, and requests the transfer when a voter has acknowledged the last entry. */
 
 static bool leadership_may_go_to(const Replica *p, const RaftServer *s) {
@@ -83,7 +83,7 @@ void replica_transfer_step(Replica *p) {
  * would wait for that up to a heartbeat, so an empty AppendEntries follows each commit that no other message
  * carries. */
 
-static uint64_t *notices_told(Replica *p, uint64_t id) {
+static uint64_t *notices_sent_to(Replica *p, uint64_t id) {
         CommitNotices *n = &p->notices;
         uint64_t term = raft_core_term(p->core);
 
@@ -93,42 +93,42 @@ static uint64_t *notices_told(Replica *p, uint64_t id) {
         }
         for (size_t i = 0; i < n->n_followers; i++)
                 if (n->followers[i].id == id)
-                        return &n->followers[i].told;
+                        return &n->followers[i].sent;
         if (n->n_followers == RAFT_SERVERS_MAX)
                 return NULL;
         n->followers[n->n_followers].id = id;
-        n->followers[n->n_followers].told = 0;
-        return &n->followers[n->n_followers++].told;
+        n->followers[n->n_followers].sent = 0;
+        return &n->followers[n->n_followers++].sent;
 }
 
 void replica_note_sent(Replica *p, uint64_t to, const RaftMessage *message) {
-        uint64_t *told;
+        uint64_t *sent;
 
         if (message->type != RAFT_MESSAGE_APPEND)
                 return;
-        told = notices_told(p, to);
-        if (told)
-                *told = MAX(*told, MIN(message->append.commit,
+        sent = notices_sent_to(p, to);
+        if (sent)
+                *sent = MAX(*sent, MIN(message->append.commit,
                                        message->append.prev_index + message->append.n_entries));
 }
 
 static void notices_send_to(Replica *p, const RaftServer *s, uint64_t commit) {
         const RaftEntry *e;
-        uint64_t match, *told;
+        uint64_t match, *sent;
 
         if (s->id == raft_core_id(p->core) || s->role == RAFT_ROLE_SPARE ||
             raft_core_match_index(p->core, s->id, &match) < 0)
                 return;
-        told = notices_told(p, s->id);
+        sent = notices_sent_to(p, s->id);
         e = raft_core_entry(p->core, match);
-        if (!told || !e || MIN(commit, match) <= *told)
+        if (!sent || !e || MIN(commit, match) <= *sent)
                 return;
         replica_send_message(
                 p, s->id,
                 &(RaftMessage) { .type = RAFT_MESSAGE_APPEND,
                                  .term = raft_core_term(p->core),
                                  .append = { .prev_index = match, .prev_term = e->term, .commit = commit } });
-        *told = MIN(commit, match);
+        *sent = MIN(commit, match);
 }
 
 static void notices_on_send(void *userdata) {
@@ -147,10 +147,96 @@ void replica_send_notices(Replica *p) {
                 loop_defer(p->loop, &p->notices.send);
 }
 
-void replica_leadership_init(Replica *p) {
-        p->notices.send = DEFERRED(notices_on_send, p);
+/* -- Contact with the leader, beyond Raft's election timeout: of a host without a vote, and of a failed
+ * replica -- */
+
+static uint64_t silence_ms(const Replica *p) {
+        return 2 * p->options.election_ms;
 }
 
-void replica_leadership_stop(Replica *p) {
-        deferred_cancel(&p->notices.send);
+static void contact_wait(Replica *p, uint64_t last_ms) {
+        uint64_t due_ms = last_ms + silence_ms(p), now = loop_now_ms(p->loop);
+
+        if (!timer_armed(&p->contact.silence))
+                (void) timer_start(&p->contact.silence, p->loop, due_ms > now ? due_ms - now : 0);
+}
+
+/* Also of a host that had a vote with the last message: that message may have ended it. */
+void replica_contact_watch(Replica *p) {
+        if (!replica_has_vote(p) && !p->contact.silent)
+                contact_wait(p, loop_now_ms(p->loop));
+}
+
+void replica_on_leader_message(Replica *p) {
+        p->contact.last_ms = loop_now_ms(p->loop);
+        if (p->contact.silent)
+                p->changed |= RAFT_CHANGED_LEADER;
+        p->contact.silent = false;
+        replica_contact_watch(p);
+}
+
+void replica_observe_leader(Replica *p, uint64_t id, uint64_t term) {
+        bool same = id == p->contact.observed.id && term == p->contact.observed.term;
+
+        if (term < p->contact.observed.term)
+                return;
+        p->contact.observed.id = id;
+        p->contact.observed.term = term;
+        p->contact.observed.ms = loop_now_ms(p->loop);
+        if (id != 0)
+                contact_wait(p, p->contact.observed.ms);
+        if (!same)
+                replica_notify_later(p, RAFT_CHANGED_LEADER);
+}
+
+static void contact_on_silence(void *userdata) {
+        Replica *p = userdata;
+        uint64_t now = loop_now_ms(p->loop);
+
+        if (!p->core && p->contact.observed.id != 0) {
+                if (now < p->contact.observed.ms + silence_ms(p)) {
+                        contact_wait(p, p->contact.observed.ms);
+                        return;
+                }
+                replica_observe_leader(p, 0, p->contact.observed.term);
+        }
+        if (!replica_takes_inputs(p) || replica_has_vote(p))
+                return;
+        if (now < p->contact.last_ms + silence_ms(p)) {
+                contact_wait(p, p->contact.last_ms);
+                return;
+        }
+        p->contact.silent = true;
+        replica_notify_later(p, RAFT_CHANGED_LEADER);
+}
+
+uint64_t replica_leader(const Replica *p) {
+        if (!replica_is_open(p) || (p->contact.silent && !replica_has_vote(p)))
+                return 0;
+        return raft_core_leader(p->core);
+}
+
+static bool contact_observes(const Replica *p) {
+        return (p->state == REPLICA_FAILED || p->state == REPLICA_PROBING) && !p->core &&
+               p->contact.observed.id != 0;
+}
+
+uint64_t replica_known_leader(const Replica *p) {
+        return contact_observes(p) ? p->contact.observed.id : replica_leader(p);
+}
+
+uint64_t replica_known_term(const Replica *p) {
+        return contact_observes(p) ? p->contact.observed.term : replica_term(p);
+}
+
+void replica_contact_lost(Replica *p) {
+        timer_stop(&p->contact.silence);
+        p->contact.observed.id = 0;
+        if (p->core)
+                p->contact.observed.term = MAX(raft_core_term(p->core), p->contact.observed.term);
+}
+
+void replica_leadership_init(Replica *p) {
+        p->notices.send = DEFERRED(notices_on_send, p);
+        p->contact.silence = TIMER(contact_on_silence, p);
 }

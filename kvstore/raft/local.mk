@@ -1,7 +1,7 @@
 # libraft and what makes it safe. Link libraftcore.a, then $(RAFT_LIBS); the log needs io/libio.a besides.
 noinst_LIBRARIES += kvstore/raft/libraftcore.a
 kvstore_raft_libraftcore_a_SOURCES = \
-	kvstore/raft/core.h kvstore/raft/core.c kvstore/raft/core_step.c kvstore/raft/core_internal.h kvstore/raft/core_start.c \
+	kvstore/raft/core.h kvstore/raft/core_inputs.c kvstore/raft/core_step.c kvstore/raft/core_internal.h kvstore/raft/core_start.c \
 	kvstore/raft/core_receive.c kvstore/raft/core_rules.c kvstore/raft/membership_change.c \
 	kvstore/raft/configuration.c kvstore/raft/entries.h kvstore/raft/entries.c \
 	kvstore/raft/log.h kvstore/raft/log.c kvstore/raft/log_files.h kvstore/raft/log_files.c \
@@ -63,4 +63,4 @@ tests_fuzz_fuzz_raft_message_SOURCES = tests/fuzz/raft_message.c tests/fuzz/stan
 tests_fuzz_fuzz_raft_message_LDADD = kvstore/raft/libraftcore.a base/libbase.a
 tests_fuzz_fuzz_raft_log_SOURCES = tests/fuzz/raft_log.c tests/fuzz/standalone.c tests/lib/manual_loop.h tests/lib/manual_loop.c tests/lib/memory_disk.h tests/lib/memory_disk.c
 tests_fuzz_fuzz_raft_log_LDADD = kvstore/raft/libraftcore.a io/libio.a base/libbase.a
-EXTRA_DIST += tests/sim/test-raft-core.sh
+EXTRA_DIST += tests/sim/test-raft-core.sh tests/lib/raft_names.h tests/lib/replica_states.h

@@ -1,6 +1,5 @@
-/* The loop's side of the log: term and vote, and a queue of what is to be written. While a write is in flight
- * the files are the writer's (log_files.c); the loop keeps its own picture of where the log begins and ends.
- */
+/* The log on the loop: term and vote, and a queue of operations. While a write is in flight, the files belong
+ * to the writer (log_files.c), and the loop keeps its own first and last index. */
 #include "kvstore/raft/log.h"
 
 #include <assert.h>
@@ -16,7 +15,7 @@ enum { META_SIZE = 128, META_VERSION = 1, FILE_SIZE_DEFAULT = 4 * 1024 * 1024, F
 static const char meta_magic[8] = "FLEETMET";
 static const char *const meta_names[] = { "meta.a", "meta.b" };
 
-typedef enum OpKind { OP_APPEND, OP_RESET, OP_CUT, OP_FLUSH } OpKind;
+typedef enum OpKind { OP_APPEND, OP_RESET, OP_CUT } OpKind;
 
 typedef struct Op {
         OpKind kind;
@@ -44,25 +43,21 @@ struct RaftLog {
         RaftEntries loaded;
         char torn[RAFT_LOG_TORN_SIZE];
 
-        uint64_t first, last, bytes; /* as the queue will leave them */
+        uint64_t first, last; /* after all queued operations */
         OpQueue queue;
         int error;
-        char sentence[128];
 
         Work work;
         bool working;
         uint64_t working_since_ms;
-        OpQueue job;        /* the writer's, while it works */
-        RaftLogFiles files; /* the writer's, while it works */
+        OpQueue job;        /* of the writer, while it works */
+        RaftLogFiles files; /* of the writer, while it works */
         int job_error;
 
         Work making; /* the file after the last one, beside the writer */
         bool is_making, has_made;
-        uint64_t made_behind; /* number of the last file then: there is one attempt */
+        uint64_t made_behind; /* number of the last file at that time: there is one attempt */
         int made_error;
-
-        void (*flushed)(void *userdata, int error);
-        void *flushed_userdata;
 
         bool closing;
         void (*closed)(void *userdata);
@@ -119,7 +114,7 @@ static int meta_decode(const uint8_t *bytes, RaftLogMeta *ret, uint64_t *ret_seq
         return 0;
 }
 
-/* Reads one of the two; 0 if it is valid, -ENOENT if it is absent or was never written, -EUCLEAN. */
+/* Read one meta file. -ENOENT: it does not exist, or was never written; -EUCLEAN. */
 static int meta_read(Disk *disk, const char *name, RaftLogMeta *ret, uint64_t *ret_sequence, Error *err) {
         static const uint8_t zeroes[META_SIZE];
         uint8_t bytes[META_SIZE];
@@ -142,7 +137,7 @@ static int meta_read(Disk *disk, const char *name, RaftLogMeta *ret, uint64_t *r
         return r < 0 ? error_set(err, -EUCLEAN, "%s is corrupt at offset 0", name) : 0;
 }
 
-/* The newer of both. -ENOENT: there is no log. */
+/* Read the newer meta file. -ENOENT: there is no log. */
 static int meta_load(Disk *disk, RaftLogMeta *ret, uint64_t *ret_sequence, Error *err) {
         RaftLogMeta meta;
         uint64_t sequence = 0;
@@ -185,7 +180,7 @@ static int meta_write(RaftLog *log, const RaftLogMeta *meta) {
         return 0;
 }
 
-/* -- Making one -- */
+/* -- Creation -- */
 
 static uint64_t file_size_of(const RaftLogOptions *options) {
         uint64_t size = options && options->file_size > 0 ? options->file_size : FILE_SIZE_DEFAULT;
@@ -200,7 +195,7 @@ static int create_files(Disk *disk, const RaftLogMeta *meta, uint64_t first_inde
         DiskFile *file;
         int r;
 
-        r = raft_log_files_remove_all(&files); /* of an attempt that did not come to its end */
+        r = raft_log_files_remove_all(&files); /* of an attempt that a crash ended */
         if (r == 0 && n == 0 && first_index > 1)
                 r = raft_log_files_reset(&files, first_index - 1);
         for (size_t i = 0; i < n && r == 0; i++)
@@ -238,7 +233,7 @@ int raft_log_create(Disk *disk, const RaftLogMeta *meta, uint64_t first_index, c
                 return r;
 
         r = create_files(disk, meta, first_index, entries, n, options);
-        return r < 0 ? error_set(err, r, "cannot make the log: %s", strerror(-r)) : 0;
+        return r < 0 ? error_set(err, r, "Failed to create the log: %s", strerror(-r)) : 0;
 }
 
 /* -- Opening and closing -- */
@@ -264,6 +259,12 @@ static void log_free(RaftLog *log) {
         free(log);
         if (closed)
                 closed(userdata);
+}
+
+/* Free a closed log when no work of it is in flight any more. */
+static void log_end(RaftLog *log) {
+        if (log->closing && !log->working && !log->is_making)
+                log_free(log);
 }
 
 static int open_meta(RaftLog *log, Error *err) {
@@ -317,7 +318,6 @@ int raft_log_open(Disk *disk, Loop *loop, const RaftLogOptions *options, const R
         }
 
         log->last = raft_entries_last(&log->loaded);
-        log->bytes = raft_log_files_bytes(&log->files);
         *ret = log;
         return 0;
 }
@@ -329,8 +329,7 @@ RaftLog *raft_log_close(RaftLog *log, void (*closed)(void *userdata), void *user
         log->closing = true;
         log->closed = closed;
         log->closed_userdata = userdata;
-        if (!log->working && !log->is_making)
-                log_free(log);
+        log_end(log);
         return NULL;
 }
 
@@ -373,30 +372,28 @@ RaftEntry *raft_log_entries_free(RaftEntry *entries, size_t n) {
         return NULL;
 }
 
+static int log_write_meta(RaftLog *log, const RaftLogMeta *meta) {
+        if (log->error == 0)
+                log->error = meta_write(log, meta);
+        return log->error;
+}
+
 int raft_log_write_hardware(RaftLog *log, const uint8_t hardware[RAFT_LOG_MACHINE_SIZE]) {
         RaftLogMeta meta = log->meta;
 
-        if (log->error < 0)
-                return log->error;
-
         memcpy(meta.hardware, hardware, sizeof(meta.hardware));
-        log->error = meta_write(log, &meta);
-        return log->error;
+        return log_write_meta(log, &meta);
 }
 
 int raft_log_write_meta(RaftLog *log, uint64_t term, uint64_t vote) {
         RaftLogMeta meta = log->meta;
 
-        if (log->error < 0)
-                return log->error;
-
         meta.term = term;
         meta.vote = vote;
-        log->error = meta_write(log, &meta);
-        return log->error;
+        return log_write_meta(log, &meta);
 }
 
-/* -- The writer's part, off the loop -- */
+/* -- The writer, off the loop -- */
 
 static int write_append(RaftLogFiles *files, const Op *op) {
         int r = 0;
@@ -425,8 +422,6 @@ static void work_job(void *userdata) {
                 case OP_CUT:
                         r = raft_log_files_cut(&log->files, op->index);
                         break;
-                case OP_FLUSH:
-                        break;
                 }
         }
         if (r == 0)
@@ -438,42 +433,29 @@ static void work_job(void *userdata) {
 
 static void start_job(RaftLog *log);
 
-static void tell_flushed(RaftLog *log, int error) {
-        void (*flushed)(void *userdata, int error) = TAKE_PTR(log->flushed);
-
-        if (flushed)
-                flushed(log->flushed_userdata, error);
-}
-
-/* What the finished job reports; the owner may close the log from inside, so that 'working' stays set until
+/* Report the finished job. The owner may close the log inside the call; 'working' therefore stays set until
  * the end. */
 static void report_job(RaftLog *log, const OpQueue *job) {
         const Op *appended = NULL;
-        bool flush = false, cut = false;
+        char message[128];
+        bool cut = false;
 
         for (size_t i = 0; i < job->n; i++) {
                 if (job->items[i].kind == OP_APPEND)
                         appended = &job->items[i];
-                flush = flush || job->items[i].kind == OP_FLUSH;
-                cut = cut || job->items[i].kind == OP_CUT;
+                cut |= job->items[i].kind == OP_CUT;
         }
 
-        log->bytes = raft_log_files_bytes(&log->files);
         if (log->job_error < 0) {
                 log->error = log->job_error;
-                snprintf(log->sentence, sizeof(log->sentence), "cannot write the log: %s",
-                         strerror(-log->error));
-                log->events.failed(log->userdata, log->error, log->sentence);
-                if (!log->closing)
-                        tell_flushed(log, log->error);
+                snprintf(message, sizeof(message), "cannot write the log: %s", strerror(-log->error));
+                log->events.failed(log->userdata, log->error, message);
                 return;
         }
         if (cut && raft_log_files_first(&log->files) > log->first)
                 log->first = MIN(raft_log_files_first(&log->files), log->last + 1);
         if (appended)
                 log->events.appended(log->userdata, appended->generation, appended->index + appended->n - 1);
-        if (flush && !log->closing)
-                tell_flushed(log, 0);
 }
 
 static void work_making(void *userdata) {
@@ -486,24 +468,21 @@ static void on_made(void *userdata) {
         RaftLog *log = userdata;
 
         log->is_making = false;
-        log->has_made = log->made_error ==
-                        0; /* if not, the writer makes the next file itself, and reports the error */
-        if (log->closing && !log->working)
-                log_free(log);
+        /* After a failure, the writer creates the next file itself, and reports the error. */
+        log->has_made = log->made_error == 0;
+        log_end(log);
 }
 
-/* There is one at a time: none is made while one is ready, and the writer takes none while one is made. */
+/* There is one at a time: none is created while one is ready, and the writer takes none during the creation.
+ */
 static void make_next_file(RaftLog *log) {
         uint64_t last = raft_log_files_wants_spare(&log->files);
 
         if (last == 0 || last == log->made_behind || log->is_making || log->has_made)
                 return;
         log->made_behind = last;
-        log->making = (Work) { .name = LOOP_NAME(on_made),
-                               .work = work_making,
-                               .done = on_made,
-                               .userdata = log,
-                               .nice = WORK_NICE_PATIENT };
+        log->making = WORK(work_making, on_made, log);
+        log->making.nice = WORK_NICE_PATIENT;
         log->is_making = loop_work(log->loop, &log->making) >= 0;
 }
 
@@ -518,15 +497,13 @@ static void on_job_done(void *userdata) {
         queue_done(&job);
 
         log->working = false;
-        if (log->closing) {
-                if (!log->is_making)
-                        log_free(log);
-                return;
-        }
-        if (log->error == 0)
+        if (log->closing)
+                log_end(log);
+        else if (log->error == 0) {
                 make_next_file(log);
-        if (log->queue.n > 0 && log->error == 0)
-                start_job(log);
+                if (log->queue.n > 0)
+                        start_job(log);
+        }
 }
 
 static void start_job(RaftLog *log) {
@@ -536,9 +513,7 @@ static void start_job(RaftLog *log) {
         log->queue = (OpQueue) {};
         log->files.has_spare |= log->has_made;
         log->has_made = false;
-        log->work = (Work) {
-                .name = LOOP_NAME(on_job_done), .work = work_job, .done = on_job_done, .userdata = log
-        };
+        log->work = WORK(work_job, on_job_done, log);
         log->working = true;
         log->working_since_ms = loop_now_ms(log->loop);
         r = loop_work(log->loop, &log->work);
@@ -549,7 +524,7 @@ static void start_job(RaftLog *log) {
         }
 }
 
-/* Takes over op->entries, also on failure. */
+/* Take op.entries, also on failure. */
 static int queue_op(RaftLog *log, Op op) {
         int r = log->error;
 
@@ -566,7 +541,7 @@ static int queue_op(RaftLog *log, Op op) {
         return log->error;
 }
 
-/* Entries and their data in one allocation. */
+/* Copy entries and their data into one allocation. */
 static RaftEntry *copy_entries(const RaftEntry *entries, size_t n) {
         size_t size = n * sizeof(*entries);
         RaftEntry *copy;
@@ -629,31 +604,12 @@ int raft_log_cut(RaftLog *log, uint64_t index) {
         return queue_op(log, (Op) { .kind = OP_CUT, .index = index });
 }
 
-int raft_log_flush(RaftLog *log, void (*done)(void *userdata, int error), void *userdata) {
-        int r;
-
-        if (log->flushed)
-                return -EBUSY;
-
-        r = queue_op(log, (Op) { .kind = OP_FLUSH });
-        if (r < 0)
-                return r;
-
-        log->flushed = done;
-        log->flushed_userdata = userdata;
-        return 0;
-}
-
 uint64_t raft_log_first_index(const RaftLog *log) {
         return log->first;
 }
 
 uint64_t raft_log_last_index(const RaftLog *log) {
         return log->last;
-}
-
-uint64_t raft_log_size(const RaftLog *log) {
-        return log->bytes;
 }
 
 uint64_t raft_log_oldest_write_ms(const RaftLog *log) {

@@ -35,7 +35,7 @@ static void file_name(char *name, uint64_t number) {
         snprintf(name, NAME_SIZE, "log.%08" PRIu64, number);
 }
 
-/* 0: it is not the name of a numbered file. */
+/* Return the number in the name of a file; 0: it has none. */
 static uint64_t file_number(const char *name) {
         char same[NAME_SIZE];
         uint64_t number;
@@ -63,7 +63,7 @@ static uint32_t record_crc(uint64_t number, const uint8_t *record, size_t size) 
         return crc32c(crc32c(0, seed, sizeof(seed)), record + 4, size - 4);
 }
 
-/* Numbers of writes go round, past 0: at 4000 writes a second after 12 days. 0 is no write's. */
+/* Numbers of writes wrap around: at 4000 writes a second, after 12 days. No write has number 0. */
 static uint32_t next_write(uint32_t write) {
         return write + 1 > 0 ? write + 1 : 1;
 }
@@ -72,12 +72,12 @@ static bool is_later(uint32_t write, uint32_t than) {
         return than == 0 || (int32_t) (write - than) > 0;
 }
 
-/* The record at the beginning of 'bytes'; false if there is none that is whole. */
+/* Read the record at the beginning of 'bytes'. Return false if it is not complete and valid. */
 static bool read_record(uint64_t number, const uint8_t *bytes, size_t size, Record *ret) {
         Reader r = reader_over(bytes, size);
         uint32_t crc = read_u32(&r), zero;
 
-        *ret = (Record) {}; /* filled one by one: initialisers have no order */
+        *ret = (Record) {}; /* set one by one: initializers have no order */
         ret->size = read_u32(&r);
         ret->index = read_u64(&r);
         ret->term = read_u64(&r);
@@ -99,13 +99,20 @@ static bool read_record(uint64_t number, const uint8_t *bytes, size_t size, Reco
 typedef struct Loading {
         RaftLogFiles *files;
         RaftEntries *entries;
-        bool known;     /* where the log begins */
-        uint64_t first; /* there, where its first entries are not kept; 0: they are */
+        bool known;     /* the beginning of the log is known */
+        uint64_t first; /* the first index on disk if its entry is not kept; 0: it is */
         uint64_t applied, bytes;
-        uint32_t write; /* the number that the next record must have; 0: unknown, what was before has been
-                           removed */
+        uint32_t
+                write; /* required number of the next record's write; 0: unknown, earlier files are removed */
         char *torn;
 } Loading;
+
+static int loading_corrupt(Error *err, uint64_t number, size_t offset, const char *why) {
+        char name[NAME_SIZE];
+
+        file_name(name, number);
+        return error_set(err, -EUCLEAN, "%s is corrupt at offset %zu%s", name, offset, why);
+}
 
 static bool file_head_valid(const uint8_t *bytes, size_t size, uint64_t number) {
         Reader r = reader_over(bytes, size);
@@ -122,7 +129,7 @@ static void note_index(RaftLogFile *file, uint64_t index) {
                 file->low = index;
 }
 
-/* Replays one record. -EBADMSG if it cannot stand here. */
+/* Replay one record. -EBADMSG: it does not follow the records before. */
 static int replay(Loading *l, RaftLogFile *file, const Record *r) {
         RaftEntries *e = l->entries;
         RaftEntry entry = {
@@ -146,8 +153,8 @@ static int replay(Loading *l, RaftLogFile *file, const Record *r) {
         case RECORD_TRUNCATE:
                 if (r->index > raft_entries_last(e) + 1)
                         return -EBADMSG;
-                /* Before our beginning: the entries that it cut off lay in a file that has been removed
-                 * since, or were not kept. */
+                /* Before the first entry: the entries that it truncated were in a file that was removed
+                 * later, or were not kept. */
                 if (r->index < e->first)
                         raft_entries_reset(e, r->index);
                 l->first = MIN(l->first, r->index);
@@ -169,7 +176,8 @@ static size_t end_of_content(const uint8_t *bytes, size_t size) {
         return size;
 }
 
-/* A record behind 'offset' that a later write than number 'write' brought: 'offset' was whole once. */
+/* Return whether a record of a later write than 'write' follows: then the record at 'offset' was complete
+ * once. */
 static bool later_write_follows(const RaftLogFile *file, const uint8_t *bytes, size_t offset, size_t end,
                                 uint32_t write) {
         Record r;
@@ -180,8 +188,8 @@ static bool later_write_follows(const RaftLogFile *file, const uint8_t *bytes, s
         return false;
 }
 
-/* The file ends at 'offset'. What is behind must be zeroes, or, in the last file, what a torn write left;
- * that is erased, lest it be taken for something later. */
+/* End the file at 'offset'. Zeroes must follow, or, in the last file, the rest of a torn write. That is
+ * erased, so that it cannot be read as a record later. */
 static int end_file(Loading *l, RaftLogFile *file, uint8_t *bytes, size_t offset, bool last, Error *err) {
         size_t end = end_of_content(bytes, file->size);
         char name[NAME_SIZE];
@@ -190,10 +198,10 @@ static int end_file(Loading *l, RaftLogFile *file, uint8_t *bytes, size_t offset
         if (end <= offset)
                 return 0;
 
-        file_name(name, file->number);
         if (!last || later_write_follows(file, bytes, offset, end, l->write))
-                return error_set(err, -EUCLEAN, "%s is corrupt at offset %zu", name, offset);
+                return loading_corrupt(err, file->number, offset, "");
 
+        file_name(name, file->number);
         snprintf(l->torn, RAFT_LOG_TORN_SIZE, "%s at offset %zu", name, offset);
         memset(bytes + offset, 0, end - offset);
         return file->file->ops->write(file->file, bytes + offset, end - offset, offset);
@@ -201,7 +209,6 @@ static int end_file(Loading *l, RaftLogFile *file, uint8_t *bytes, size_t offset
 
 static int load_records(Loading *l, RaftLogFile *file, uint8_t *bytes, bool last, Error *err) {
         size_t offset = FILE_HEAD_SIZE;
-        char name[NAME_SIZE];
         Record r;
         int error;
 
@@ -210,13 +217,9 @@ static int load_records(Loading *l, RaftLogFile *file, uint8_t *bytes, bool last
 
         while (read_record(file->number, bytes + offset, file->size - offset, &r)) {
                 error = l->write != 0 && r.write != l->write ? -EBADMSG : replay(l, file, &r);
-                if (error == -EBADMSG) {
-                        file_name(name, file->number);
-                        return error_set(
-                                err, -EUCLEAN,
-                                "%s is corrupt at offset %zu: the record does not follow the one before",
-                                name, offset);
-                }
+                if (error == -EBADMSG)
+                        return loading_corrupt(err, file->number, offset,
+                                               ": the record does not follow the previous one");
                 if (error < 0)
                         return error;
 
@@ -226,7 +229,7 @@ static int load_records(Loading *l, RaftLogFile *file, uint8_t *bytes, bool last
         return end_file(l, file, bytes, offset, last, err);
 }
 
-/* File by file, so that memory never has much more of the log than what it keeps. */
+/* After each file, so that memory never holds much more of the log than what is kept. */
 static void drop_needless(Loading *l) {
         size_t n = raft_entries_needless(l->entries, l->applied, l->bytes);
 
@@ -249,7 +252,7 @@ static int load_file(Loading *l, RaftLogFile *file, bool last, Error *err) {
         if (r < 0)
                 return error_set(err, r, "cannot open %s: %s", name, strerror(-r));
         if (file->size > SIZE_MAX / 2)
-                return error_set(err, -EUCLEAN, "%s is corrupt at offset 0: it is too large", name);
+                return loading_corrupt(err, file->number, 0, ": it is too large");
 
         bytes = malloc(file->size + 1);
         if (!bytes)
@@ -295,12 +298,11 @@ static int list_files(RaftLogFiles *f) {
 int raft_log_files_load(RaftLogFiles *f, uint64_t applied, uint64_t bytes, RaftEntries *ret,
                         uint64_t *ret_first, char torn[static RAFT_LOG_TORN_SIZE], Error *err) {
         Loading l = { .files = f, .entries = ret, .applied = applied, .bytes = bytes, .torn = torn };
-        char name[NAME_SIZE];
         int r;
 
         torn[0] = '\0';
         raft_entries_reset(ret, 1);
-        (void) f->disk->ops->remove(f->disk, spare_name); /* the room may be needed */
+        (void) f->disk->ops->remove(f->disk, spare_name); /* free its space */
         r = list_files(f);
         if (r < 0)
                 return error_set(err, r, "cannot list the log's files: %s", strerror(-r));
@@ -309,11 +311,8 @@ int raft_log_files_load(RaftLogFiles *f, uint64_t applied, uint64_t bytes, RaftE
         for (size_t i = 0; i < f->n; i++) {
                 if (f->cancelled && *f->cancelled)
                         return -ECANCELED;
-                if (i > 0 && f->items[i].number != f->items[i - 1].number + 1) {
-                        file_name(name, f->items[i - 1].number + 1);
-                        return error_set(err, -EUCLEAN, "%s is corrupt at offset 0: the file is missing",
-                                         name);
-                }
+                if (i > 0 && f->items[i].number != f->items[i - 1].number + 1)
+                        return loading_corrupt(err, f->items[i - 1].number + 1, 0, ": the file is missing");
                 r = load_file(&l, &f->items[i], i + 1 == f->n, err);
                 if (r < 0)
                         return r;
@@ -327,7 +326,7 @@ int raft_log_files_load(RaftLogFiles *f, uint64_t applied, uint64_t bytes, RaftE
 
 /* -- Writing -- */
 
-static RaftLogFile *current(RaftLogFiles *f) {
+static RaftLogFile *current(const RaftLogFiles *f) {
         return f->n > 0 ? &f->items[f->n - 1] : NULL;
 }
 
@@ -343,7 +342,7 @@ static void put_file_head(RaftLogFiles *f, uint64_t number) {
                 put_u32(f->buffer.bytes + at + 12, crc32c(0, f->buffer.bytes + at + 16, FILE_HEAD_SIZE - 16));
 }
 
-/* A new file that can hold at least a record of 'size' bytes. */
+/* Add a file that has room for a record of 'size' bytes. */
 static int add_file(RaftLogFiles *f, size_t size) {
         RaftLogFile file = { .number = f->n > 0 ? current(f)->number + 1 : 1, .size = f->file_size };
         char name[NAME_SIZE];
@@ -376,7 +375,7 @@ static int add_file(RaftLogFiles *f, size_t size) {
 }
 
 uint64_t raft_log_files_wants_spare(const RaftLogFiles *f) {
-        const RaftLogFile *last = f->n > 0 ? &f->items[f->n - 1] : NULL;
+        const RaftLogFile *last = current(f);
 
         return last && !f->has_spare && last->used >= last->size / 2 ? last->number : 0;
 }
@@ -385,11 +384,11 @@ int raft_log_files_make_spare(Disk *disk, uint64_t file_size) {
         DiskFile *file;
         int r;
 
-        r = disk->ops->remove(disk, spare_name); /* one that was left, perhaps half made */
+        r = disk->ops->remove(disk, spare_name); /* a partial one that was left */
         if (r == 0 || r == -ENOENT)
                 r = disk->ops->open(disk, spare_name, true, file_size, &file);
         if (r < 0) {
-                (void) disk->ops->remove(disk, spare_name); /* the writer may need its room */
+                (void) disk->ops->remove(disk, spare_name); /* the writer may need its space */
                 return r;
         }
         file->ops->close(file);
@@ -397,7 +396,7 @@ int raft_log_files_make_spare(Disk *disk, uint64_t file_size) {
         return 0;
 }
 
-/* Completes the buffered records with their write's number and checksums. */
+/* Complete the buffered records with their write's number and checksums. */
 static void seal(RaftLogFiles *f) {
         const RaftLogFile *file = current(f);
         size_t offset = file->used == 0 ? FILE_HEAD_SIZE : 0;
@@ -405,9 +404,8 @@ static void seal(RaftLogFiles *f) {
         f->buffer.bytes[f->last_record + FLAGS_OFFSET] |= RECORD_LAST;
         while (offset < f->buffer.size) {
                 uint8_t *record = f->buffer.bytes + offset;
-                uint32_t size = (uint32_t) record[4] | (uint32_t) record[5] << 8 |
-                                (uint32_t) record[6] << 16 | (uint32_t) record[7] << 24;
-                size_t whole = RECORD_HEAD_SIZE + padded(size);
+                Reader size = reader_over(record + 4, 4);
+                size_t whole = RECORD_HEAD_SIZE + padded(read_u32(&size));
 
                 put_u32(record + WRITE_OFFSET, f->write);
                 put_u32(record, record_crc(file->number, record, whole));
@@ -419,8 +417,8 @@ int raft_log_files_flush(RaftLogFiles *f) {
         RaftLogFile *file = current(f);
         int r;
 
-        assert(f->buffer.error ==
-               0); /* after a failed append the job ends, and the log takes no further operation */
+        /* After a failed append the job ends, and the log accepts no further operation. */
+        assert(f->buffer.error == 0);
         if (f->buffer.size == 0)
                 return 0;
 
@@ -497,7 +495,7 @@ int raft_log_files_truncate(RaftLogFiles *f, uint64_t index) {
         return 0;
 }
 
-/* The oldest file goes: closed before, so that no handle of it is left if removing fails. */
+/* Close the oldest file, then remove it, so that no handle is left if removing fails. */
 static int remove_oldest(RaftLogFiles *f) {
         char name[NAME_SIZE];
         int r;
@@ -529,9 +527,9 @@ int raft_log_files_reset(RaftLogFiles *f, uint64_t index) {
         return r;
 }
 
-/* Some file behind the oldest one says where the log begins. One that is torn before its first record, or was
- * never more than made because the disk was full, does not. */
-static bool begins_behind_oldest(const RaftLogFiles *f) {
+/* Return whether a file after the oldest one names the beginning of the log. A file that is torn before its
+ * first record, or that stayed empty because the disk was full, does not. */
+static bool begins_after_oldest(const RaftLogFiles *f) {
         for (size_t i = 1; i < f->n; i++)
                 if (f->items[i].low > 0)
                         return true;
@@ -543,7 +541,7 @@ int raft_log_files_cut(RaftLogFiles *f, uint64_t index) {
 
         r = raft_log_files_flush(f);
         fault_point("log-before-cut");
-        while (r == 0 && f->n > 1 && f->items[0].high <= index && begins_behind_oldest(f))
+        while (r == 0 && f->n > 1 && f->items[0].high <= index && begins_after_oldest(f))
                 r = remove_oldest(f);
         return r;
 }
@@ -553,14 +551,6 @@ uint64_t raft_log_files_first(const RaftLogFiles *f) {
                 if (f->items[i].low > 0)
                         return f->items[i].low;
         return 0;
-}
-
-uint64_t raft_log_files_bytes(const RaftLogFiles *f) {
-        uint64_t bytes = 0;
-
-        for (size_t i = 0; i < f->n; i++)
-                bytes += f->items[i].size;
-        return bytes;
 }
 
 int raft_log_files_remove_all(RaftLogFiles *f) {

@@ -1,9 +1,12 @@
-/* Membership and handing over: the engine checks neither the content of a configuration nor the order of disk
- * and network; both are here. */
+/* Membership changes. The engine checks neither the content of a configuration nor the order of disk and
+ * network; this file does. */
 #include <assert.h>
 #include <errno.h>
+#include <inttypes.h>
 
 #include "kvstore/raft/core_internal.h"
+
+enum { CATCH_UP_MS = 2000 }; /* a server has to be close for this time before its promotion */
 
 static RaftServer *find_server(RaftServers *servers, uint64_t id) {
         for (size_t i = 0; i < servers->n; i++)
@@ -38,10 +41,11 @@ static int move_server(RaftServer *server, const RaftChange *change) {
         return 0;
 }
 
-/* Whether a majority of the voters without 'leaving' holds the configuration in force. A promotion can be
- * committed without the promoted server, which then does not vote, as it does not know that it may. */
-static bool majority_knows(const RaftCore *c, uint64_t leaving) {
-        unsigned voters = 0, know = 0;
+/* Return whether a majority of the voters without 'leaving' holds the configuration in force. A promotion can
+ * be committed without the promoted server. That server then does not vote: it is not a voter by its own
+ * configuration. */
+static bool majority_is_informed(const RaftCore *c, uint64_t leaving) {
+        unsigned voters = 0, informed = 0;
 
         for (size_t i = 0; i < c->servers.n; i++) {
                 const RaftServer *s = &c->servers.items[i];
@@ -50,13 +54,13 @@ static bool majority_knows(const RaftCore *c, uint64_t leaving) {
                 if (s->role != RAFT_ROLE_VOTER || s->id == leaving)
                         continue;
                 voters++;
-                know += raft_match_index(&c->raft, s->id, &match) == 0 &&
-                        match >= c->raft.configuration_committed_index;
+                informed += raft_match_index(&c->raft, s->id, &match) == 0 &&
+                            match >= c->raft.configuration_committed_index;
         }
-        return know > voters / 2;
+        return informed > voters / 2;
 }
 
-/* Whether 'change' may be made of the configuration in force; the sentence says why not. */
+/* Check whether 'change' of the configuration in force is allowed. */
 static int check_change(RaftCore *c, uint64_t now_ms, const RaftChange *change, const RaftServer *server,
                         Error *err) {
         bool needs_address = change->kind == RAFT_CHANGE_ADD || change->kind == RAFT_CHANGE_MOVE;
@@ -64,47 +68,43 @@ static int check_change(RaftCore *c, uint64_t now_ms, const RaftChange *change, 
                        (change->kind == RAFT_CHANGE_DEMOTE || change->kind == RAFT_CHANGE_REMOVE);
 
         if (change->id == 0)
-                return error_set(err, -EINVAL, "a server's id must not be 0");
+                return error_set(err, -EINVAL, "a server's ID must not be 0");
         if (needs_address &&
             (!change->address || !*change->address || strlen(change->address) > RAFT_ADDRESS_MAX))
-                return error_set(err, -EINVAL, "server %llu needs an address",
-                                 (unsigned long long) change->id);
+                return error_set(err, -EINVAL, "server %" PRIu64 " needs an address", change->id);
 
         for (size_t i = 0; needs_address && i < c->servers.n; i++)
                 if (c->servers.items[i].id != change->id &&
                     streq(c->servers.items[i].address, change->address))
-                        return error_set(err, -EEXIST, "address %s belongs to server %llu", change->address,
-                                         (unsigned long long) c->servers.items[i].id);
+                        return error_set(err, -EEXIST, "address %s belongs to server %" PRIu64,
+                                         change->address, c->servers.items[i].id);
 
         if (change->kind == RAFT_CHANGE_ADD) {
                 if (server)
-                        return error_set(err, -EEXIST, "server %llu is a member already",
-                                         (unsigned long long) change->id);
+                        return error_set(err, -EEXIST, "server %" PRIu64 " is a member already", change->id);
                 if (c->servers.n >= RAFT_SERVERS_MAX)
                         return error_set(err, -ENOSPC, "the configuration holds %d servers already",
                                          RAFT_SERVERS_MAX);
                 return 0;
         }
         if (!server)
-                return error_set(err, -ENOENT, "there is no server %llu", (unsigned long long) change->id);
+                return error_set(err, -ENOENT, "there is no server %" PRIu64, change->id);
 
-        if (shrinks && c->rules.keep_leader && change->id == c->raft.id)
+        if (shrinks && !c->off.keep_leader && change->id == c->raft.id)
                 return error_set(err, -EPERM,
-                                 "the leader does not remove or demote itself: hand leadership over first");
-        if (shrinks && c->rules.one_leader_first && !change->force &&
+                                 "the leader does not remove or demote itself: transfer leadership first");
+        if (shrinks && !c->off.three_voters && !change->force &&
             raft_configuration_voters(&c->raft.configuration) <= 3)
                 return error_set(err, -EPERM, "that would leave fewer than three voters");
-        if (shrinks && c->rules.majority_knows && !majority_knows(c, change->id))
+        if (shrinks && !c->off.informed_majority && !majority_is_informed(c, change->id))
                 return error_set(err, -EAGAIN, "too few of the remaining voters have the configuration yet");
         if (change->kind == RAFT_CHANGE_DEMOTE && server->role != RAFT_ROLE_VOTER)
-                return error_set(err, -EINVAL, "server %llu is no voter", (unsigned long long) change->id);
+                return error_set(err, -EINVAL, "server %" PRIu64 " is no voter", change->id);
         if (change->kind == RAFT_CHANGE_PROMOTE && server->role == RAFT_ROLE_VOTER)
-                return error_set(err, -EINVAL, "server %llu is a voter already",
-                                 (unsigned long long) change->id);
-        if (change->kind == RAFT_CHANGE_PROMOTE && c->rules.catch_up_first &&
+                return error_set(err, -EINVAL, "server %" PRIu64 " is a voter already", change->id);
+        if (change->kind == RAFT_CHANGE_PROMOTE && !c->off.catch_up_first &&
             !raft_core_caught_up(c, now_ms, change->id))
-                return error_set(err, -EAGAIN, "server %llu has not caught up yet",
-                                 (unsigned long long) change->id);
+                return error_set(err, -EAGAIN, "server %" PRIu64 " has not caught up yet", change->id);
         return 0;
 }
 
@@ -132,22 +132,22 @@ static int make_change(RaftServers *servers, const RaftChange *change) {
         return -EINVAL;
 }
 
-/* The order of disk and network (below) holds back entries from the one about to be submitted on. */
+/* Hold back the entry that is about to be submitted, from the disk or from the network. */
 static void order_change(RaftCore *c, uint64_t now_ms, const RaftChange *change, bool voter) {
         uint64_t index = raft_last_index(&c->raft) + 1;
 
-        /* Promotion: the promoted server first. Were the entry on our disk alone and we restarted, or on
-         * another voter's and we died, that configuration would count a voter that does not yet know it is
-         * one, and denies its vote. */
-        if (change->kind == RAFT_CHANGE_PROMOTE && c->rules.promotion_order) {
+        /* Promotion: the promoted server first. If only this host's disk, or another voter's, had the entry
+         * when this host fails, that configuration would count a voter without the configuration, which
+         * denies its vote. */
+        if (change->kind == RAFT_CHANGE_PROMOTE && !c->off.promotion_order) {
                 c->held_from = index;
                 c->held_for = change->id;
                 c->held_since_ms = now_ms;
         }
 
-        /* Demotion, removal: disk first, for the same reason the other way round. */
+        /* Demotion, removal: disk first, for the converse reason. */
         if (voter && (change->kind == RAFT_CHANGE_DEMOTE || change->kind == RAFT_CHANGE_REMOVE) &&
-            c->rules.demotion_order)
+            !c->off.demotion_order)
                 c->unsent_from = index;
 }
 
@@ -167,10 +167,10 @@ int raft_core_change(RaftCore *c, uint64_t now_ms, const RaftChange *change, uin
                 return error_set(err, -EREMOTE, "only the leader changes the configuration");
         if (raft_core_change_pending(c))
                 return error_set(err, -EBUSY, "another change is not committed yet");
-        /* An earlier leader may hold a change of the same configuration that nobody else knows: his majority
-         * and ours need not meet. With an entry of our own term on a majority his can win no election any
-         * more. */
-        if (c->rules.own_term_first && !raft_core_leads(c))
+        /* An earlier leader may hold another change of the same configuration, which no other server has. The
+         * majorities of the two configurations need not intersect. Once a majority holds an entry of this
+         * term, the earlier leader can win no election. */
+        if (!c->off.own_term_first && !raft_core_leads(c))
                 return error_set(err, -EBUSY, "nothing of this leader's own term is committed yet");
 
         server = find_server(&c->servers, change->id);
@@ -191,21 +191,6 @@ int raft_core_change(RaftCore *c, uint64_t now_ms, const RaftChange *change, uin
         return core_submit_change(c, now_ms, bytes, size, ret_index);
 }
 
-int raft_core_transfer(RaftCore *c, uint64_t now_ms, uint64_t id) {
-        if (c->dead < 0)
-                return c->dead;
-        if (c->raft.state != RAFT_LEADER)
-                return -EREMOTE;
-        if (raft_transferee(&c->raft) != 0 || c->held_from > 0)
-                return -EBUSY;
-
-        return core_transfer(c, now_ms, id);
-}
-
-uint64_t raft_core_transferee(const RaftCore *c) {
-        return raft_transferee(&c->raft);
-}
-
 const RaftServers *raft_core_servers(const RaftCore *c) {
         return &c->servers;
 }
@@ -219,10 +204,6 @@ RaftServerRole raft_core_role(const RaftCore *c) {
 
 bool raft_core_change_pending(const RaftCore *c) {
         return c->raft.configuration_uncommitted_index > 0;
-}
-
-uint64_t raft_core_committed_configuration_index(const RaftCore *c) {
-        return c->raft.configuration_committed_index;
 }
 
 int raft_core_match_index(const RaftCore *c, uint64_t id, uint64_t *ret) {

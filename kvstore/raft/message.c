@@ -1,4 +1,4 @@
-/* Field by field, little-endian. Entries carry their terms as differences: most are equal to the one before.
+/* Field by field, little-endian. Entries carry their terms as differences: most terms equal the previous one.
  */
 #include "kvstore/raft/message.h"
 
@@ -179,14 +179,4 @@ void raft_message_done(RaftMessage *m) {
         free(m->append.entries);
         m->append.entries = NULL;
         m->append.n_entries = 0;
-}
-
-const char *raft_message_type_name(RaftMessageType type) {
-        static const char *const names[] = {
-                [RAFT_MESSAGE_APPEND] = "append",     [RAFT_MESSAGE_APPEND_RESULT] = "append-result",
-                [RAFT_MESSAGE_VOTE] = "vote",         [RAFT_MESSAGE_VOTE_RESULT] = "vote-result",
-                [RAFT_MESSAGE_SNAPSHOT] = "snapshot", [RAFT_MESSAGE_TIMEOUT_NOW] = "timeout-now",
-        };
-
-        return type > 0 && type < ELEMENTS(names) ? names[type] : "unknown";
 }

@@ -1,8 +1,7 @@
 /* Raft's messages and entries: plain values, and as bytes.
  *
- * Versioned (first byte), little-endian, bounded: what decodes is within the limits below. A message of a
- * newer version is refused (-EPROTONOSUPPORT), damaged ones are -EBADMSG; dropping any message is always safe
- * in Raft. */
+ * Versioned (first byte), little-endian, bounded: a decoded message is within the limits below. Dropping any
+ * message is safe in Raft. */
 #pragma once
 
 #include <stdbool.h>
@@ -13,24 +12,22 @@
 
 enum {
         RAFT_ENTRY_SIZE_MAX = 256 * 1024, /* data of one entry */
-        RAFT_MESSAGE_ENTRIES_MAX =
-                32,             /* entries of one message; the engine sends no more (max_inflight_entries) */
-        RAFT_SERVERS_MAX = 64,  /* servers of a configuration */
-        RAFT_ADDRESS_MAX = 255, /* bytes of an address, without the terminator */
+        RAFT_MESSAGE_ENTRIES_MAX = 32,    /* entries of one message: the engine's max_inflight_entries */
+        RAFT_SERVERS_MAX = 64,            /* servers of a configuration */
+        RAFT_ADDRESS_MAX = 255,           /* bytes of an address, without the terminator */
         RAFT_CONFIGURATION_SIZE_MAX = 32 * 1024,
-        RAFT_MESSAGE_SIZE_MAX = RAFT_MESSAGE_ENTRIES_MAX * (RAFT_ENTRY_SIZE_MAX + 32) + 256,
 };
 
 typedef enum RaftEntryType {
         RAFT_ENTRY_COMMAND = 1, /* the replica's own bytes */
-        RAFT_ENTRY_BARRIER = 2, /* a new leader's first entry; means nothing to the tree */
-        RAFT_ENTRY_CHANGE = 3,  /* a whole configuration, see raft_configuration_decode() */
+        RAFT_ENTRY_BARRIER = 2, /* a new leader's first entry; without effect on the tree */
+        RAFT_ENTRY_CHANGE = 3,  /* a whole configuration, see raft_configuration_decode_servers() */
 } RaftEntryType;
 
 typedef struct RaftEntry {
         uint64_t term;
         RaftEntryType type;
-        const void *data; /* who owns it, each function says */
+        const void *data; /* ownership: see each function */
         size_t size;      /* at most RAFT_ENTRY_SIZE_MAX; may be 0 */
 } RaftEntry;
 
@@ -45,7 +42,7 @@ typedef enum RaftMessageType {
 
 typedef struct RaftMessage {
         RaftMessageType type;
-        uint64_t term; /* the sender's, as of this message */
+        uint64_t term; /* of the sender, at this message */
         union {
                 struct {
                         uint64_t prev_index, prev_term, commit;
@@ -66,7 +63,7 @@ typedef struct RaftMessage {
                         bool granted, pre_vote;
                         uint16_t features, capacity;
                 } vote_result;
-                struct { /* the state itself travels before this message, by its own stream */
+                struct { /* the state itself is transferred before this message */
                         uint64_t index, index_term;
                         uint64_t configuration_index;
                         const void *configuration; /* borrowed */
@@ -78,14 +75,12 @@ typedef struct RaftMessage {
         };
 } RaftMessage;
 
-/* Appends 'message' to 'w', whose error says whether there was memory. */
+/* Append 'message' to 'w'. */
 void raft_message_encode(Writer *w, const RaftMessage *message);
 
-/* On success *ret borrows all data from 'bytes', and raft_message_done() frees its array of entries. Fails
- * with -EPROTONOSUPPORT   a version or type we do not know -EBADMSG           damaged, or over a limit. */
+/* On success *ret borrows all data from 'bytes', and raft_message_done() frees its array of entries. Errors:
+ *   -EPROTONOSUPPORT   a version or type of a newer fleetd
+ *   -EBADMSG           corrupt, or over a limit */
 int raft_message_decode(const void *bytes, size_t size, RaftMessage *ret);
 
 void raft_message_done(RaftMessage *message);
-
-/* "append", "vote-result": for traces. */
-const char *raft_message_type_name(RaftMessageType type);

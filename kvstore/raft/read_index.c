@@ -306,7 +306,7 @@ void read_index_cancel(ReadIndex *reads, KvSync *sync) {
         read_index_arm(reads);
 }
 
-void read_index_settled(ReadIndex *reads, unsigned changed) {
+void read_index_on_flush(ReadIndex *reads, unsigned changed) {
         if ((changed & (RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER)) && reads->checking)
                 read_index_repeat(reads);
         if (read_index_is_waiting(reads))

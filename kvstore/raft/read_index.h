@@ -21,7 +21,7 @@ ReadIndex *read_index_free(ReadIndex *reads); /* asserts that no read of this ho
 void read_index_add(ReadIndex *reads, KvSync *sync);
 void read_index_cancel(ReadIndex *reads, KvSync *sync);
 /* Entries were applied, or Raft's state changed ('changed': RAFT_CHANGED_ bits). */
-void read_index_settled(ReadIndex *reads, unsigned changed);
+void read_index_on_flush(ReadIndex *reads, unsigned changed);
 /* Answer all waiting reads with 'status'. */
 void read_index_end(ReadIndex *reads, KvStatus status);
 void read_index_drop(ReadIndex *reads); /* drop all waiting reads without an answer */

@@ -71,8 +71,7 @@ typedef enum ReplicaState {
         _REPLICA_STATE_MAX,
 } ReplicaState;
 
-const char *replica_state_name(ReplicaState state);
-/* Whether the table of transitions has this one. */
+/* Return whether the table of transitions has this one. */
 bool replica_state_may_become(ReplicaState from, ReplicaState to);
 
 /* Open data directory and log, so that the tree can be read; apply nothing. With 'join' and without a log,
@@ -116,7 +115,6 @@ uint64_t replica_known_term(const Replica *p);
 /* The error of a replica that has failed, and its message in *ret_reason; else 0. */
 int replica_error(const Replica *p, const char **ret_reason);
 bool replica_has_founded(const Replica *p); /* this start founded the cluster */
-bool replica_in_service(const Replica *p);  /* the first start is over */
 const Identity *replica_identity(const Replica *p);
 const ReplicationStats *replica_stats(const Replica *p);
 

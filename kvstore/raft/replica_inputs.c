@@ -36,7 +36,7 @@ void replica_flush_notifications(Replica *p) {
 
         changed = p->changed;
         p->changed = 0;
-        consistency_settled(p->consistency, changed);
+        consistency_on_flush(p->consistency, changed);
         replica_notify(p, changed, false);
         replica_send_notices(
                 p); /* after what the owner has deferred: new entries carry the commit index, too */
@@ -44,7 +44,7 @@ void replica_flush_notifications(Replica *p) {
 
 /* -- Time and disk -- */
 
-/* Only time between ticks counts: a stall of this process says nothing about the disk. */
+/* Count only time between ticks: a stall of this process is no evidence about the disk. */
 static void inputs_watch_write(Replica *p, uint64_t now) {
         WriteWatch *w = &p->write_watch;
         uint64_t oldest = p->log ? raft_log_oldest_write_ms(p->log) : 0;
@@ -56,7 +56,7 @@ static void inputs_watch_write(Replica *p, uint64_t now) {
         w->since_ms = oldest;
         w->ticked_ms = now;
         if (w->waited_ms > WRITE_MAX_MS)
-                replica_fail(p, -ETIMEDOUT, "a write to the log has not ended for %u s: the disk hangs",
+                replica_fail(p, -ETIMEDOUT, "a write to the log has not completed for %u s: the disk hangs",
                              WRITE_MAX_MS / 1000);
 }
 
@@ -85,10 +85,6 @@ static void inputs_on_apply(void *userdata) {
         replica_enter(p);
         replica_leave(p, raft_core_apply(p->core, loop_now_ms(p->loop)));
         replica_flush_notifications(p);
-}
-
-void replica_apply_later(Replica *p) {
-        loop_defer(p->loop, &p->applying.next);
 }
 
 void replica_on_appended(void *userdata, uint64_t generation, uint64_t last_index) {
@@ -272,15 +268,4 @@ void replica_inputs_init(Replica *p) {
         p->tick = TIMER(inputs_on_tick, p);
         p->flush = DEFERRED(inputs_on_flush, p);
         p->applying.next = DEFERRED(inputs_on_apply, p);
-}
-
-void replica_inputs_stop(Replica *p) {
-        timer_stop(&p->tick);
-}
-
-void replica_inputs_done(Replica *p) {
-        timer_stop(&p->tick);
-        deferred_cancel(&p->flush);
-        deferred_cancel(&p->applying.next);
-        free(p->deferred.bytes);
 }

@@ -1,5 +1,5 @@
-/* The replica's members, and what its files share. Each file owns the struct that is named after it: no other
- * file touches its members. Files call only those that are listed before them. */
+/* The replica's members, and the functions that its files share. Each struct is named after its file, which
+ * alone changes it, except at opening and closing. Files call only those that are listed before them. */
 #pragma once
 
 #include "kvstore/raft/replica.h"
@@ -14,9 +14,9 @@ typedef struct ServingTree {
         bool previous_wrong; /* readers have to read again: 'live' will differ from what 'previous' served */
 } ServingTree;
 
-/* -- leader_contact.c -- */
+/* -- leadership.c -- */
 
-/* A host without a vote has no election timeout: it would regard a leader that is gone as leader for ever. */
+/* A host without a vote has no election timeout: a lost leader would stay its leader forever. */
 typedef struct LeaderContact {
         Timer silence;
         uint64_t last_ms; /* last message of a leader */
@@ -26,8 +26,6 @@ typedef struct LeaderContact {
         } observed;                    /* the leader, according to messages to the failed replica */
 } LeaderContact;
 
-/* -- leadership.c -- */
-
 typedef struct LeadershipTransfer {
         uint64_t to;     /* 0: any voter that is up to date */
         uint64_t due_ms; /* wait until then at most; 0: no transfer */
@@ -36,19 +34,12 @@ typedef struct LeadershipTransfer {
 typedef struct CommitNotices {
         Deferred send;
         struct {
-                uint64_t id,
-                        told; /* the commit index that this follower was sent, as far as its log reached */
+                uint64_t id;
+                uint64_t sent; /* commit index that was sent to this follower, at most its log's end */
         } followers[RAFT_SERVERS_MAX];
         size_t n_followers;
         uint64_t term; /* the term of these figures */
 } CommitNotices;
-
-/* -- compaction.c -- */
-
-typedef struct Compaction {
-        uint64_t bytes; /* of entries in memory, from which on compaction is tried again */
-        Timer again;
-} Compaction;
 
 /* -- checkpoints.c -- */
 
@@ -64,8 +55,10 @@ typedef struct Checkpoints {
         int drop_fd;
         bool dropping;
         uint64_t entries_since, bytes_since; /* applied since the last checkpoint began */
-        uint64_t previous; /* applied index of the last checkpoint but one: the log is kept from there */
-        uint64_t retry_ms; /* no checkpoint before */
+        uint64_t previous;      /* applied index of the last checkpoint but one: the log is kept from there */
+        uint64_t retry_ms;      /* no checkpoint before */
+        uint64_t compact_bytes; /* of entries in memory, from which on compaction is tried again */
+        Timer compact_again;
 } Checkpoints;
 
 /* -- replica_inputs.c -- */
@@ -132,7 +125,7 @@ typedef struct Recovery {
         bool with_received_tree; /* the restart replaces the tree by the one that a leader sent */
 } Recovery;
 
-/* -- replica.c -- */
+/* -- replica_open.c -- */
 
 typedef struct Closing {
         unsigned pending; /* logs that are being closed */
@@ -171,7 +164,6 @@ struct Replica {
         LeaderContact contact;
         LeadershipTransfer transfer;
         CommitNotices notices;
-        Compaction compaction;
         Checkpoints checkpoints;
         WriteWatch write_watch;
         DeferredSnapshot deferred;
@@ -188,8 +180,6 @@ void replica_move(Replica *p, ReplicaState to);
 bool replica_takes_inputs(const Replica *p);
 /* -- replica_step.c -- */
 
-/* Close the open core and start it again from what is durable. */
-void replica_restart(Replica *p);
 /* Notify the owner of 'changed' with the next turn of the loop. */
 void replica_notify_later(Replica *p, unsigned changed);
 /* Start the timer for the core's next tick. */
@@ -210,7 +200,6 @@ RaftStateInfo replica_checkpoint_info(const Checkpoint *c);
 
 /* -- serving_tree.c -- */
 
-void replica_set_live_tree(Replica *p, Tree *tree);
 Tree *replica_close_live_tree(Replica *p); /* returns NULL */
 void replica_close_trees(Replica *p);
 /* Replace the live tree by 'tree', which may be older; then the old tree serves until 'tree' has reached it.
@@ -218,32 +207,22 @@ void replica_close_trees(Replica *p);
 int replica_exchange_tree(Replica *p, Tree *tree, bool wrong, bool taken);
 /* Replace the live tree by 'tree', which a leader sent and which is at entry 'index'. */
 void replica_install_tree(Replica *p, Tree *tree, uint64_t index);
-/* Another tree serves since the last call. */
-bool replica_take_replaced(Replica *p);
 /* The live tree has reached entry 'applied', inside an input. */
 void replica_caught_up(Replica *p, uint64_t applied);
 /* The live tree reaches the serving tree with entry 'index': later entries are new to readers. */
 bool replica_catches_up_at(const Replica *p, uint64_t index);
-int replica_tree_meta(Tree *tree, TreeMeta *ret);
-int replica_tree_applied(Tree *tree, uint64_t *ret);
+int replica_tree_meta(const Replica *p, Tree *tree, TreeMeta *ret, Error *err);
 
-/* -- leader_contact.c -- */
+/* -- leadership.c -- */
 
-void replica_contact_init(Replica *p);
-void replica_contact_stop(Replica *p);
+void replica_leadership_init(Replica *p);
 /* The core closes: only observed leaders count. */
 void replica_contact_lost(Replica *p);
-void replica_contact_reset(Replica *p);
 /* Watch for silence if this host has no vote. */
 void replica_contact_watch(Replica *p);
 void replica_on_leader_message(Replica *p);
 /* The replica has failed; the leader 'id' still sends messages to it. */
 void replica_observe_leader(Replica *p, uint64_t id, uint64_t term);
-
-/* -- leadership.c -- */
-
-void replica_leadership_init(Replica *p);
-void replica_leadership_stop(Replica *p);
 bool replica_is_transferring(const Replica *p);
 /* Continue a transfer, or end the one of a former leader. */
 void replica_transfer_step(Replica *p);
@@ -251,19 +230,8 @@ void replica_transfer_step(Replica *p);
 int replica_give_up_leadership(Replica *p);
 /* Record which commit index 'message' carries to 'to'. */
 void replica_note_sent(Replica *p, uint64_t to, const RaftMessage *message);
-/* Send the commit index to followers that no other message has told. */
+/* Send the commit index to followers that no other message brings it. */
 void replica_send_notices(Replica *p);
-
-/* -- compaction.c -- */
-
-void replica_compaction_init(Replica *p);
-void replica_compaction_stop(Replica *p);
-/* Read index, term and configuration of the live tree into memory that the caller owns. */
-int replica_read_info(Replica *p, Checkpoint *ret, Error *err);
-/* How many entries up to 'index' stay in memory after a checkpoint. */
-unsigned replica_trailing(Replica *p, uint64_t index);
-/* Remove entries from memory that no member needs. Outside an input. */
-void replica_compact(Replica *p);
 
 /* -- checkpoints.c -- */
 
@@ -279,22 +247,24 @@ void replica_checkpoint_due(Replica *p);
 void replica_checkpoint_replaced(Replica *p, uint64_t index);
 /* Report the last checkpoint to the core, cut the log, and begin a checkpoint that is due. */
 void replica_checkpoints_step(Replica *p);
+/* Read index, term and configuration of the live tree into memory that the caller owns. */
+int replica_read_info(Replica *p, Checkpoint *ret, Error *err);
+/* Return how many entries up to 'index' stay in memory after a checkpoint. */
+unsigned replica_trailing(Replica *p, uint64_t index);
+/* Remove entries from memory that no member needs. Outside an input. */
+void replica_compact(Replica *p);
 
 /* -- replica_ops.c -- */
 
 extern const RaftCoreOps replica_core_ops;
-void replica_applying_done(Replica *p);
 /* Notify the owner of what has changed. */
 void replica_notify(Replica *p, unsigned changed, bool failed);
 
 /* -- replica_inputs.c -- */
 
 void replica_inputs_init(Replica *p);
-void replica_inputs_stop(Replica *p);
-void replica_inputs_done(Replica *p);
 /* Handle the frames of members, or stop doing so. */
 void replica_handle_frames(Replica *p, bool handle);
-void replica_apply_later(Replica *p);
 /* A write that was in flight belongs to a core that is gone. */
 void replica_forget_writes(Replica *p);
 void replica_on_appended(void *userdata, uint64_t generation, uint64_t last_index);
@@ -304,7 +274,6 @@ void replica_flush_notifications(Replica *p);
 
 /* -- replica_reopen.c -- */
 
-void replica_reopening_init(Replica *p);
 void replica_reopening_done(Replica *p);
 bool replica_is_reopening(const Replica *p);
 /* Open the log as it is on disk, and check that it belongs to this replica. -ENOENT: there is none. Blocks:
@@ -327,7 +296,6 @@ void replica_introduce(Replica *p);
 /* -- replica_recovery.c -- */
 
 void replica_recovery_init(Replica *p);
-void replica_recovery_stop(Replica *p);
 void replica_close_log(Replica *p);
 /* Restart with the tree that was received from a leader. */
 void replica_replace_tree(Replica *p);

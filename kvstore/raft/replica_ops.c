@@ -52,7 +52,7 @@ static void op_send_snapshot(void *userdata, uint64_t to, const char *address, u
                              uint64_t index) {
         Replica *p = userdata;
 
-        transfers_send(p->transfers, to, index);
+        transfers_send(p->transfers, to, index, false);
 }
 
 /* -- The tree -- */
@@ -183,12 +183,10 @@ static void ops_apply_failed(Replica *p, uint64_t first_index, int error) {
         data_dir_distrust(&p->data_dir);
         if (error == -ENOTSUP)
                 replica_fail(p, error,
-                             "entry %" PRIu64 " or one behind it is of a newer fleetd, of a feature level "
-                             "that this one does not know: "
-                             "upgrade this host",
+                             "entry %" PRIu64 " or later requires a newer feature level; upgrade this host",
                              first_index);
         else
-                replica_fail(p, error, "cannot apply entry %" PRIu64 " and those behind it: %s", first_index,
+                replica_fail(p, error, "cannot apply entry %" PRIu64 " and later: %s", first_index,
                              strerror(-error));
 }
 
@@ -223,11 +221,11 @@ static void op_changed(void *userdata, unsigned what) {
 /* -- News -- */
 
 ReplicaNews replica_take_news(Replica *p) {
-        ReplicaNews news = { .replaced = replica_take_replaced(p),
+        ReplicaNews news = { .replaced = p->trees.replaced,
                              .rebuilt = p->applying.rebuilt,
                              .applied = applied_take(&p->applying.applied) };
 
-        p->applying.rebuilt = false;
+        p->trees.replaced = p->applying.rebuilt = false;
         return news;
 }
 
@@ -242,10 +240,6 @@ void replica_notify(Replica *p, unsigned changed, bool failed) {
 
 Applied *replica_applied(Replica *p) {
         return &p->applying.applied;
-}
-
-void replica_applying_done(Replica *p) {
-        applied_clear(&p->applying.applied);
 }
 
 const RaftCoreOps replica_core_ops = {

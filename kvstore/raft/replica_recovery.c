@@ -23,7 +23,7 @@ enum {
         WAIT_MS = 100,     /* while work of the old core is in flight */
 };
 
-/* Room on a disk that was full; an eighth of a small one. */
+/* Required free space in bytes on a disk that was full; an eighth of a small disk. */
 static const uint64_t RESERVE = 64 * 1024 * 1024;
 
 /* -- Failure -- */
@@ -40,7 +40,9 @@ static void recovery_notify_closed(Replica *p) {
         replica_notify(p, RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER, p->state == REPLICA_FAILED);
 }
 
-static void recovery_stop_now(Replica *p) {
+static void recovery_stop_now(void *userdata) {
+        Replica *p = userdata;
+
         deferred_cancel(&p->recovery.stop);
         timer_stop(&p->recovery.transfer_timer);
         timer_stop(&p->tick);
@@ -59,15 +61,10 @@ static void recovery_stop_now(Replica *p) {
         recovery_notify_closed(p);
 }
 
-static void recovery_on_transfer_timer(void *userdata) {
-        recovery_stop_now(userdata);
-}
-
 /* The core closes, to start again from what is durable. */
 static void recovery_close_for_restart(Replica *p) {
         if (!p->recovery.with_received_tree)
-                log_notice(NO_FIELDS, "leadership was lost during a promotion: starting again from "
-                                      "what is durable");
+                log_notice(NO_FIELDS, "lost leadership during a promotion; restarting from durable state");
         /* Entries that a promotion holds back were never acknowledged. */
         p->recovery.durable_index = p->recovery.with_received_tree && p->core ?
                                             raft_core_stored_index(p->core) :
@@ -107,17 +104,18 @@ static void recovery_on_stop(void *userdata) {
 
 /* Start from what was read. */
 static int recovery_start(Replica *p, Error *err) {
-        uint64_t applied = 0, last;
+        TreeMeta meta;
+        uint64_t last;
         int r;
 
         r = replica_take_reopened(p, err);
         if (r < 0)
                 return r;
-        r = replica_tree_applied(replica_live_tree(p), &applied);
+        r = replica_tree_meta(p, replica_live_tree(p), &meta, err);
         if (r < 0)
                 return r;
         last = raft_log_last_index(p->log);
-        if (MAX(last, applied) < p->recovery.durable_index) {
+        if (MAX(last, meta.applied) < p->recovery.durable_index) {
                 p->recovery.damaged = true;
                 return error_set(err, -EUCLEAN,
                                  "the log ends with entry %" PRIu64 ", but entries up to %" PRIu64
@@ -141,7 +139,7 @@ static int recovery_take_received(Replica *p, Error *err) {
                 return r;
         }
         replica_checkpoint_replaced(p, p->data_dir.checkpoint.meta.applied);
-        log_notice(NO_FIELDS, "this host has the leader's tree of entry %" PRIu64 " now",
+        log_notice(NO_FIELDS, "replaced the tree by the leader's tree of entry %" PRIu64,
                    p->data_dir.checkpoint.meta.applied);
         transfers_drop(p->transfers);
         return replica_exchange_tree(p, tree, true, true);
@@ -204,7 +202,8 @@ void replica_replace_tree(Replica *p) {
         if (!replica_is_open(p) || replica_is_leader(p) || replica_is_copying(p))
                 return; /* the consistency check requests it again */
         p->recovery.with_received_tree = true;
-        replica_restart(p);
+        replica_move(p, REPLICA_RESTARTING);
+        loop_defer(p->loop, &p->recovery.stop);
 }
 
 /* -- Recovery -- */
@@ -220,15 +219,15 @@ static int recovery_check_room(Replica *p, Error *err) {
         if (r >= 0)
                 r = data_dir_space(&p->data_dir, &room[1], &total[1]);
         if (r < 0)
-                return error_set(err, r, "cannot ask for the room on the disk: %s", strerror(-r));
+                return error_set(err, r, "Failed to read the free disk space: %s", strerror(-r));
         for (size_t i = 0; i < ELEMENTS(room); i++) {
                 need = MIN(RESERVE, total[i] / 8);
                 if (i == 1 && p->data_dir.distrusted && p->data_dir.checkpoint.fd >= 0)
                         need += p->data_dir.checkpoint.size;
                 if (room[i] < need)
                         return error_set(err, p->error,
-                                         "the disk of %s is full: %" PRIu64 " of %" PRIu64
-                                         " KiB are free, it goes on when it are %" PRIu64,
+                                         "disk of %s full: %" PRIu64 " of %" PRIu64
+                                         " KiB free; resuming at %" PRIu64 " KiB free",
                                          p->data_dir.path, room[i] / 1024, total[i] / 1024, need / 1024);
         }
         return 0;
@@ -274,20 +273,20 @@ static void recovery_postpone(Replica *p, int error, Error *err) {
 
         snprintf(p->reason, sizeof(p->reason), "%s", error_text(err, error));
         if (changed)
-                log_warning(((LogFields) { .error = error }), "the replica cannot come back yet: %s",
+                log_warning(((LogFields) { .error = error }), "cannot recover the replica yet: %s",
                             p->reason);
         recovery_schedule(p);
 }
 
 static void recovery_succeeded(Replica *p) {
-        replica_contact_reset(p);
+        p->contact.silent = false;
         p->recovery.recovered_ms = loop_now_ms(p->loop);
 }
 
 /* 'r': result of the attempt that is over. */
 static void recovery_attempted(Replica *p, int r, Error *err) {
         if (r >= 0) {
-                log_notice(NO_FIELDS, "this host's replica works again, from entry %" PRIu64 " of its log",
+                log_notice(NO_FIELDS, "recovered the replica at entry %" PRIu64 " of its log",
                            raft_log_last_index(p->log));
                 recovery_succeeded(p);
         } else if (!p->recovery.damaged || replica_quarantine(p, err) < 0)
@@ -311,7 +310,7 @@ bool replica_is_at_rest(const Replica *p) {
 static int recovery_probe(Replica *p, Error *err) {
         int r;
 
-        transfers_drop(p->transfers); /* they take room, and belong to the core before */
+        transfers_drop(p->transfers); /* they use disk space, and belong to the previous core */
         p->recovery.damaged = false;
         r = recovery_check_room(p, err);
         if (r < 0)
@@ -319,8 +318,7 @@ static int recovery_probe(Replica *p, Error *err) {
         if (!replica_live_tree(p))
                 data_dir_distrust(&p->data_dir);
         if (p->data_dir.distrusted)
-                log_notice(NO_FIELDS, "making the tree in %s again, of its checkpoint and the log",
-                           p->data_dir.path);
+                log_notice(NO_FIELDS, "rebuilding the tree in %s from checkpoint and log", p->data_dir.path);
         return replica_reopen(p, p->data_dir.distrusted, recovery_on_read, err);
 }
 
@@ -381,9 +379,8 @@ int replica_quarantine(Replica *p, Error *err) {
         p->error = -EUCLEAN;
         snprintf(p->reason, sizeof(p->reason), "%s", error_text(err, -EUCLEAN));
         log_error(((LogFields) { .error = p->error }),
-                  "this host's replica is lost: %s; it does not vote any more, and asks to be let in under "
-                  "another id; "
-                  "where too few are left to vote: fleetd --recover on a host whose log is whole",
+                  "quarantined the replica of this host: %s; requesting to join under a new ID. Without a "
+                  "quorum, run fleetd --recover on a host with an intact log",
                   p->reason);
         replica_introduce(p);
         return 0;
@@ -394,10 +391,9 @@ int replica_set_aside(Replica *p, const Identity *identity, Error *err) {
         int r;
 
         if (identity->cluster_id != p->identity.cluster_id || identity->lineage != p->identity.lineage)
-                return error_set(err, -EXDEV,
-                                 "this host belongs to another cluster, or to another lineage of it");
+                return error_set(err, -EXDEV, "this host belongs to another cluster or lineage");
         if (!replica_is_at_rest(p))
-                return error_set(err, -EBUSY, "the replica that is lost has not ended yet");
+                return error_set(err, -EBUSY, "work of the quarantined replica is still in flight");
 
         r = bootstrap_set_aside(p->options.log_disk, err);
         if (r < 0)
@@ -409,8 +405,7 @@ int replica_set_aside(Replica *p, const Identity *identity, Error *err) {
         if (r < 0)
                 return r;
 
-        log_notice(NO_FIELDS,
-                   "what this host's replica had is kept in %s/old, and in files old.* beside the new log",
+        log_notice(NO_FIELDS, "kept the quarantined tree in %s/old, and the log in files old.*",
                    p->data_dir.path);
         replica_move(p, REPLICA_WAITING);
         p->error = 0;
@@ -431,12 +426,6 @@ void replica_quarantine_again(Replica *p) {
 
 void replica_recovery_init(Replica *p) {
         p->recovery.stop = DEFERRED(recovery_on_stop, p);
-        p->recovery.transfer_timer = TIMER(recovery_on_transfer_timer, p);
+        p->recovery.transfer_timer = TIMER(recovery_stop_now, p);
         p->recovery.retry = TIMER(recovery_on_retry, p);
-}
-
-void replica_recovery_stop(Replica *p) {
-        deferred_cancel(&p->recovery.stop);
-        timer_stop(&p->recovery.transfer_timer);
-        timer_stop(&p->recovery.retry);
 }

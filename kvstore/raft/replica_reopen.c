@@ -63,14 +63,14 @@ static int reopen_take_log(Replica *p, RaftLog *log, const Identity *identity, E
 
 int replica_open_log(Replica *p, Error *err) {
         Identity identity;
-        uint64_t applied;
+        TreeMeta meta;
         RaftLog *log;
         int r;
 
-        r = replica_tree_applied(replica_live_tree(p), &applied);
+        r = replica_tree_meta(p, replica_live_tree(p), &meta, err);
         if (r < 0)
-                return error_set(err, r, "cannot read the tree in %s: %s", p->data_dir.path, strerror(-r));
-        r = reopen_read_log(p, applied, &log, &identity, &p->recovery.damaged, err);
+                return r;
+        r = reopen_read_log(p, meta.applied, &log, &identity, &p->recovery.damaged, err);
         return r < 0 ? r : reopen_take_log(p, log, &identity, err);
 }
 
@@ -98,13 +98,8 @@ static int reopen_rebuild(Replica *p, Reopening *o) {
         int r;
 
         r = data_dir_rebuild(&p->data_dir, &o->tree, &o->corrupt_checkpoint, &o->text);
-        o->corrupt = r == -EUCLEAN; /* this host has nothing else to make a tree of */
-        if (r < 0 || !o->tree)
-                return r;
-        r = replica_tree_meta(o->tree, &o->meta);
-        return r < 0 ? error_set(&o->text, r, "cannot read the tree in %s: %s", p->data_dir.path,
-                                 strerror(-r)) :
-                       0;
+        o->corrupt = r == -EUCLEAN; /* this host has no other source of a tree */
+        return r < 0 || !o->tree ? r : replica_tree_meta(p, o->tree, &o->meta, &o->text);
 }
 
 static int reopen_steps(Replica *p, Reopening *o) {
@@ -147,12 +142,10 @@ int replica_reopen(Replica *p, bool rebuild, void (*done)(Replica *p), Error *er
                            .copied = { .fd = -1 },
                            .has_checkpoint = p->data_dir.checkpoint.fd >= 0,
                            .checkpoint_applied = p->data_dir.checkpoint.meta.applied };
-        o->work = (Work) {
-                .name = LOOP_NAME(reopen_done), .work = reopen_run, .done = reopen_done, .userdata = p
-        };
-        r = rebuild ? 0 : replica_tree_meta(replica_live_tree(p), &o->meta);
+        o->work = WORK(reopen_run, reopen_done, p);
+        r = rebuild ? 0 : replica_tree_meta(p, replica_live_tree(p), &o->meta, err);
         if (r < 0)
-                return error_set(err, r, "cannot read the tree in %s: %s", p->data_dir.path, strerror(-r));
+                return r;
         r = loop_work(p->loop, &o->work);
         if (r < 0)
                 return error_set(err, r, "cannot read checkpoint and log: %s", strerror(-r));
@@ -195,10 +188,6 @@ void replica_reopening_done(Replica *p) {
         o->tree = tree_close(o->tree);
         o->log = raft_log_close(o->log, NULL, NULL);
         checkpoint_done(&o->copied);
-}
-
-void replica_reopening_init(Replica *p) {
-        p->reopening.copied = (Checkpoint) { .fd = -1 };
 }
 
 bool replica_is_reopening(const Replica *p) {

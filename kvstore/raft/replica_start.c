@@ -38,14 +38,15 @@ static int start_drop_log(Replica *p, uint64_t index, Error *err) {
         }
 
         log_info(NO_FIELDS,
-                 "the log does not fit the tree, which is at entry %" PRIu64 ": it begins anew behind that",
-                 index);
+                 "the log does not fit the tree of entry %" PRIu64 "; the log begins again after it", index);
         r = raft_log_reset(p->log, index);
         return r < 0 ? error_set(err, r, "cannot empty the log: %s", strerror(-r)) : 0;
 }
 
-static int start_new_core(Replica *p) {
-        return raft_core_new(
+static int start_core(Replica *p, RaftCoreStart *start, const RaftStateInfo *info, Error *err) {
+        int r;
+
+        r = raft_core_new(
                 &(RaftCoreOptions) {
                         .id = p->identity.raft_id,
                         .address = p->options.address[0] ? p->options.address : "-",
@@ -54,12 +55,6 @@ static int start_new_core(Replica *p) {
                         .seed = (unsigned) random_u64(loop_random(p->loop)),
                 },
                 &replica_core_ops, p, &p->core);
-}
-
-static int start_core(Replica *p, RaftCoreStart *start, const RaftStateInfo *info, Error *err) {
-        int r;
-
-        r = start_new_core(p);
         if (r < 0)
                 return r;
         replica_move(p, REPLICA_OPEN);
@@ -105,7 +100,7 @@ static void start_succeeded(Replica *p) {
         p->changed |= RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER | RAFT_CHANGED_CONFIGURATION;
         replica_arm(p);
         if (raft_core_is_behind(p->core))
-                replica_apply_later(p);
+                loop_defer(p->loop, &p->applying.next);
         replica_notify_later(p, 0);
 }
 
@@ -125,8 +120,7 @@ static int start_from_log(Replica *p, Error *err) {
         info = replica_checkpoint_info(&live);
 
         if (raft_log_torn(p->log, &torn))
-                log_info(NO_FIELDS, "a write that a crash had interrupted was dropped from the log: %s",
-                         torn);
+                log_info(NO_FIELDS, "dropped a write from the log that a crash interrupted: %s", torn);
 
         r = raft_log_take_entries(p->log, &entries, &n, &first);
         if (r < 0)
@@ -136,8 +130,7 @@ static int start_from_log(Replica *p, Error *err) {
                 p->recovery.damaged = true;
                 return error_set(err, -EUCLEAN,
                                  "the tree in %s ends with entry %" PRIu64
-                                 ", but the log begins with %" PRIu64
-                                 ": something was removed; remove this host's state and let it join anew",
+                                 ", but the log begins with %" PRIu64 "; " REMOVE_AND_REJOIN,
                                  p->data_dir.path, info.index, first);
         }
 

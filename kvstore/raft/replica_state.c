@@ -19,18 +19,6 @@ static const unsigned transitions[_REPLICA_STATE_MAX] = {
         [REPLICA_RESTARTING] = 1u << REPLICA_OPEN | 1u << REPLICA_STOPPING | 1u << REPLICA_CLOSING,
 };
 
-static const char *const names[_REPLICA_STATE_MAX] = {
-        [REPLICA_WAITING] = "waiting",       [REPLICA_OPEN] = "open",
-        [REPLICA_FAILING] = "failing",       [REPLICA_TRANSFERRING] = "transferring",
-        [REPLICA_STOPPING] = "stopping",     [REPLICA_FAILED] = "failed",
-        [REPLICA_PROBING] = "probing",       [REPLICA_QUARANTINED] = "quarantined",
-        [REPLICA_RESTARTING] = "restarting", [REPLICA_CLOSING] = "closing",
-};
-
-const char *replica_state_name(ReplicaState state) {
-        return (unsigned) state < _REPLICA_STATE_MAX ? names[state] : "unknown";
-}
-
 bool replica_state_may_become(ReplicaState from, ReplicaState to) {
         return transitions[from] & 1u << to;
 }

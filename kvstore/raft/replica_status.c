@@ -19,10 +19,6 @@ bool replica_has_founded(const Replica *p) {
         return p->founded;
 }
 
-bool replica_in_service(const Replica *p) {
-        return p->in_service;
-}
-
 const Identity *replica_identity(const Replica *p) {
         return &p->identity;
 }

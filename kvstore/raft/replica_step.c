@@ -11,11 +11,6 @@ static void step_stop_soon(Replica *p) {
         loop_defer(p->loop, &p->recovery.stop);
 }
 
-void replica_restart(Replica *p) {
-        replica_move(p, REPLICA_RESTARTING);
-        step_stop_soon(p);
-}
-
 void replica_fail(Replica *p, int error, const char *format, ...) {
         va_list ap;
 
@@ -89,11 +84,9 @@ void replica_leave(Replica *p, int r) {
         if (r == -ERESTART)
                 step_restart(p);
         else if (r == -ESHUTDOWN)
-                replica_fail(p, r,
-                             "the log contradicts what the cluster has committed; remove this host's state "
-                             "and let it join anew");
+                replica_fail(p, r, "the log contradicts what the cluster has committed; " REMOVE_AND_REJOIN);
         else if (r < 0)
-                replica_fail(p, r, "the replica cannot go on: %s", strerror(-r));
+                replica_fail(p, r, "the replica cannot continue: %s", strerror(-r));
         if (r < 0 && p->state == REPLICA_TRANSFERRING)
                 step_stop_soon(p); /* this core transfers nothing any more */
         if (p->core && raft_core_is_behind(p->core))

@@ -3,22 +3,15 @@
 
 #include "kvstore/raft/consistency_check.h"
 
-int replica_tree_meta(Tree *tree, TreeMeta *ret) {
+int replica_tree_meta(const Replica *p, Tree *tree, TreeMeta *ret, Error *err) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         int r;
 
         r = tree_begin_read(tree, &txn);
-        return r < 0 ? r : tree_meta(txn, ret);
-}
-
-int replica_tree_applied(Tree *tree, uint64_t *ret) {
-        TreeMeta meta;
-        int r;
-
-        r = replica_tree_meta(tree, &meta);
         if (r >= 0)
-                *ret = meta.applied;
-        return r;
+                r = tree_meta(txn, ret);
+        return r < 0 ? error_set(err, r, "cannot read the tree in %s: %s", p->data_dir.path, strerror(-r)) :
+                       0;
 }
 
 Tree *replica_serving(const Replica *p) {
@@ -31,10 +24,6 @@ Tree *replica_live_tree(const Replica *p) {
 
 bool replica_is_rebuilding(const Replica *p) {
         return p->trees.previous;
-}
-
-void replica_set_live_tree(Replica *p, Tree *tree) {
-        p->trees.live = tree;
 }
 
 Tree *replica_close_live_tree(Replica *p) {
@@ -58,13 +47,6 @@ void replica_caught_up(Replica *p, uint64_t applied) {
                 serve_live(p);
 }
 
-bool replica_take_replaced(Replica *p) {
-        bool replaced = p->trees.replaced;
-
-        p->trees.replaced = false;
-        return replaced;
-}
-
 bool replica_catches_up_at(const Replica *p, uint64_t index) {
         return p->trees.previous && index == p->trees.previous_applied;
 }
@@ -77,24 +59,25 @@ static void replace_live(Replica *p, Tree *tree, bool taken) {
 
 int replica_exchange_tree(Replica *p, Tree *tree, bool wrong, bool taken) {
         ServingTree *t = &p->trees;
-        uint64_t applied;
+        TreeMeta meta;
         int r;
 
-        if (!t->previous && t->live && replica_tree_applied(t->live, &t->previous_applied) >= 0) {
+        if (!t->previous && t->live && replica_tree_meta(p, t->live, &meta, NULL) >= 0) {
                 t->previous = TAKE_PTR(t->live);
+                t->previous_applied = meta.applied;
                 t->previous_wrong = false;
         }
         t->previous_wrong |= wrong;
         replace_live(p, tree, taken);
 
-        r = replica_tree_applied(tree, &applied);
+        r = replica_tree_meta(p, tree, &meta, NULL);
         if (r < 0)
                 return r;
-        if (!t->previous || applied > t->previous_applied) {
+        if (!t->previous || meta.applied > t->previous_applied) {
                 t->previous_wrong = true; /* no observer was notified of the entries between the two */
                 serve_live(p);
         } else
-                replica_caught_up(p, applied);
+                replica_caught_up(p, meta.applied);
         return 0;
 }
 

@@ -23,20 +23,21 @@ typedef enum AckWhat {
         ACK_WHOLE,
         ACK_REFUSED,
         /* A sender of an older version ignores these, and starts again after the timeout: */
-        ACK_ROTTEN,  /* complete, but it fails its checksum */
+        ACK_CORRUPT, /* complete, but it fails its checksum */
         ACK_NO_ROOM, /* the disk has no room for it */
 } AckWhat;
 
 /* To one follower. */
 typedef struct Sending {
-        uint64_t to, index;    /* the least index that is requested */
+        uint64_t to;           /* 0: none */
+        uint64_t index;        /* the least index that is requested */
         uint64_t term;         /* in which this host leads */
         uint64_t number;       /* of this attempt; 0: it waits for a checkpoint */
         Checkpoint checkpoint; /* its file, and the content of the message */
         uint64_t sent, acked;
         bool whole;   /* the follower has received and verified it */
-        bool again;   /* to a diverged follower: it installs the tree by itself, whatever its log holds */
-        bool no_room; /* the follower has no room, and that was logged */
+        bool again;   /* to a diverged follower, which installs the tree independently of its log */
+        bool no_room; /* the follower has no space, and that was logged */
         uint64_t contact_ms, message_ms, whole_ms, rewound_ms, retry_ms;
 } Sending;
 
@@ -53,14 +54,14 @@ typedef struct Receiving {
 
 struct Transfers {
         Replica *replica;
-        Sending *sendings[TRANSFERS_MAX];
+        Sending sendings[TRANSFERS_MAX];
         Timer timer;
         Receiving receiving;
         Work work;
         char refused[256]; /* why the last received tree could not be stored; "": it could */
-        int refused_error; /* the same as an error: it stays the same when figures in the text change */
-        uint64_t unfit_size, unfit_room; /* of the last one for whose second copy there was no room, and the
-                                            room there was when it began; 0: none */
+        int refused_error; /* the same as an error, which stays equal when figures in the text change */
+        uint64_t unfit_size, unfit_room; /* of the last tree without space for its second copy, and the free
+                                            space at its beginning; 0: none */
         int work_error;
         Error work_text;
         Checkpoint work_result;
@@ -68,9 +69,9 @@ struct Transfers {
 
 /* -- Sending -- */
 
-static void sending_free(Sending *s) {
+static void sending_end(Sending *s) {
         checkpoint_done(&s->checkpoint);
-        free(s);
+        *s = (Sending) { .checkpoint = { .fd = -1 } };
 }
 
 /* Start again with the newest checkpoint if it is new enough, else when there is such a checkpoint. */
@@ -167,7 +168,7 @@ static bool sending_is_over(const Sending *s, uint64_t match) {
 /* Return false when the transfer is over. */
 static bool sending_step(Transfers *t, Sending *s) {
         Replica *p = t->replica;
-        uint64_t now = loop_now_ms(replica_loop(p)), match;
+        uint64_t now = loop_now_ms(replica_loop(p)), match, due_ms;
 
         if (!replica_is_leader(p) || replica_term(p) != s->term)
                 return false;
@@ -177,11 +178,11 @@ static bool sending_step(Transfers *t, Sending *s) {
         if (sending_is_over(s, match))
                 return false;
 
-        if (s->number == 0 && now >= s->retry_ms)
-                sending_begin(t, s);
-        else if (s->number != 0 && s->whole && now >= s->whole_ms + MESSAGE_MAX_MS)
-                sending_begin(t, s);
-        else if (s->number != 0 && !s->whole && now >= s->contact_ms + TRANSFER_SILENCE_MS)
+        if (s->number == 0)
+                due_ms = s->retry_ms;
+        else
+                due_ms = s->whole ? s->whole_ms + MESSAGE_MAX_MS : s->contact_ms + TRANSFER_SILENCE_MS;
+        if (now >= due_ms)
                 sending_begin(t, s);
 
         if (s->number == 0)
@@ -196,16 +197,11 @@ static bool sending_step(Transfers *t, Sending *s) {
 void transfers_step(Transfers *t) {
         bool any = false;
 
-        for (size_t i = 0; i < TRANSFERS_MAX; i++) {
-                if (!t->sendings[i])
-                        continue;
-                if (sending_step(t, t->sendings[i]))
+        for (Sending *s = t->sendings; s < t->sendings + TRANSFERS_MAX; s++)
+                if (s->to != 0 && sending_step(t, s))
                         any = true;
-                else {
-                        sending_free(t->sendings[i]);
-                        t->sendings[i] = NULL;
-                }
-        }
+                else
+                        sending_end(s);
 
         if (!any)
                 timer_stop(&t->timer);
@@ -217,47 +213,35 @@ static void transfers_on_timer(void *userdata) {
         transfers_step(userdata);
 }
 
-static void begin_sending(Transfers *t, uint64_t to, uint64_t index, bool again) {
-        Sending **free_slot = NULL;
-        Sending *s;
+void transfers_send(Transfers *t, uint64_t to, uint64_t index, bool again) {
+        uint64_t term = replica_term(t->replica);
+        Sending *unused = NULL;
 
-        for (size_t i = 0; i < TRANSFERS_MAX; i++) {
-                if (!t->sendings[i])
-                        free_slot = &t->sendings[i];
-                else if (t->sendings[i]->to == to && t->sendings[i]->term == replica_term(t->replica))
+        for (Sending *s = t->sendings; s < t->sendings + TRANSFERS_MAX; s++)
+                if (s->to == 0)
+                        unused = s;
+                else if (s->to == to && s->term == term)
                         return;
-        }
-        if (!free_slot || !(s = NEW0(Sending, 1)))
-                return; /* Raft asks again */
+        if (!unused)
+                return; /* the core requests it again */
 
-        *s = (Sending) { .to = to,
-                         .index = index,
-                         .again = again,
-                         .term = replica_term(t->replica),
-                         .checkpoint = { .fd = -1 } };
-        *free_slot = s;
+        *unused = (Sending) {
+                .to = to, .index = index, .again = again, .term = term, .checkpoint = { .fd = -1 }
+        };
         /* The caller is inside an input of the core: start from the loop. */
         (void) timer_start(&t->timer, replica_loop(t->replica), 0);
 }
 
-void transfers_send(Transfers *t, uint64_t to, uint64_t index) {
-        begin_sending(t, to, index, false);
-}
-
-void transfers_send_again(Transfers *t, uint64_t to, uint64_t index) {
-        begin_sending(t, to, index, true);
-}
-
 static void transfers_on_corrupt(Transfers *t, const Sending *s) {
-        DataDir *folder = replica_data_dir(t->replica);
+        DataDir *dir = replica_data_dir(t->replica);
 
-        if (folder->checkpoint.fd < 0 || folder->checkpoint.meta.applied != s->checkpoint.meta.applied)
+        if (dir->checkpoint.fd < 0 || dir->checkpoint.meta.applied != s->checkpoint.meta.applied)
                 return; /* there is another checkpoint already */
         log_error(NO_FIELDS,
-                  "this host's checkpoint of entry %" PRIu64 " is damaged, as replica %" PRIu64
-                  " has found: a new one is made",
+                  "checkpoint of entry %" PRIu64 " is corrupt, reported by replica %" PRIu64
+                  "; writing a new checkpoint",
                   s->checkpoint.meta.applied, s->to);
-        data_dir_forget_checkpoint(folder);
+        data_dir_forget_checkpoint(dir);
 }
 
 void transfers_on_ack(Transfers *t, const void *payload, size_t size) {
@@ -268,23 +252,21 @@ void transfers_on_ack(Transfers *t, const void *payload, size_t size) {
         if (reader_end(&r) < 0 || number == 0)
                 return;
 
-        for (size_t i = 0; i < TRANSFERS_MAX; i++) {
-                Sending *s = t->sendings[i];
-
-                if (!s || s->number != number || offset > s->checkpoint.size)
+        for (Sending *s = t->sendings; s < t->sendings + TRANSFERS_MAX; s++) {
+                if (s->number != number || offset > s->checkpoint.size)
                         continue;
 
                 s->contact_ms = now;
-                if (what == ACK_ROTTEN)
+                if (what == ACK_CORRUPT)
                         transfers_on_corrupt(t, s);
                 if (what == ACK_NO_ROOM && !s->no_room) {
                         log_warning(NO_FIELDS,
-                                    "replica %" PRIu64 " has no room on its disk for the tree (%" PRIu64
-                                    " bytes): it is sent again every %d s",
+                                    "replica %" PRIu64 " has no disk space for the tree (%" PRIu64
+                                    " bytes); sending it again every %d s",
                                     s->to, s->checkpoint.size, NO_ROOM_MS / 1000);
                         s->no_room = true;
                 }
-                if (what == ACK_REFUSED || what == ACK_ROTTEN || what == ACK_NO_ROOM) {
+                if (what == ACK_REFUSED || what == ACK_CORRUPT || what == ACK_NO_ROOM) {
                         s->number = 0; /* the timer starts again */
                         s->retry_ms = now + (what == ACK_NO_ROOM ? NO_ROOM_MS : REFUSED_MS);
                 } else if (what == ACK_WHOLE && !s->whole) {
@@ -328,30 +310,28 @@ static void transfers_ack(Transfers *t, uint64_t session_number, uint64_t number
 
 /* End the transfer in flight, and log the reason once as long as it stays the same: the leader tries
  * repeatedly. */
-static void transfers_reject(Transfers *t, uint64_t session_number, uint64_t number, uint64_t from, int error,
-                             const char *why) {
-        bool no_room = error == -ENOSPC || error == -EDQUOT;
+static void transfers_reject(Transfers *t, int error, const char *why) {
+        const Receiving *r = &t->receiving;
         AckWhat what = ACK_REFUSED;
 
         if (!t->refused[0] || t->refused_error != error)
                 log_warning(((LogFields) { .error = error }),
-                            "a tree that replica %" PRIu64 " sent cannot be used: %s", from, why);
+                            "cannot use the tree that replica %" PRIu64 " sent: %s", r->from, why);
         snprintf(t->refused, sizeof(t->refused), "%s", why);
         t->refused_error = error;
         if (error == -EUCLEAN)
-                what = ACK_ROTTEN;
-        else if (no_room)
+                what = ACK_CORRUPT;
+        else if (error == -ENOSPC || error == -EDQUOT)
                 what = ACK_NO_ROOM;
-        transfers_ack(t, session_number, number, 0, what);
+        transfers_ack(t, r->session, r->number, 0, what);
         receiving_end(t);
 }
 
-static void transfers_reject_storing(Transfers *t, uint64_t session_number, uint64_t number, uint64_t from,
-                                     int error) {
+static void transfers_reject_storing(Transfers *t, int error) {
         char why[128];
 
         snprintf(why, sizeof(why), "cannot store it: %s", strerror(-error));
-        transfers_reject(t, session_number, number, from, error, why);
+        transfers_reject(t, error, why);
 }
 
 static void transfers_finish_run(void *userdata) {
@@ -375,15 +355,13 @@ static void transfers_finish_done(void *userdata) {
         if (t->work_error < 0) {
                 t->unfit_size = t->work_error == -ENOSPC ? r->size : 0;
                 t->unfit_room = r->room;
-                transfers_reject(t, r->session, r->number, r->from, t->work_error,
-                                 error_text(&t->work_text, t->work_error));
+                transfers_reject(t, t->work_error, error_text(&t->work_text, t->work_error));
                 return;
         }
         t->refused[0] = 0;
         t->unfit_size = 0;
 
-        close(TAKE_FD(r->fd)); /* else the blocks of this file stay in use when the next checkpoint takes its
-                                  place */
+        close(TAKE_FD(r->fd)); /* else its blocks stay in use after the next checkpoint has replaced it */
         r->checkpoint = t->work_result;
         t->work_result = (Checkpoint) { .fd = -1 };
         r->ready = true;
@@ -397,50 +375,47 @@ static int transfers_finish(Transfers *t) {
 
         t->work_text = (Error) {};
         t->work_result = (Checkpoint) { .fd = -1 };
-        t->work = (Work) { .name = LOOP_NAME(transfers_finish_done),
-                           .work = transfers_finish_run,
-                           .done = transfers_finish_done,
-                           .userdata = t };
+        t->work = WORK(transfers_finish_run, transfers_finish_done, t);
         r = loop_work(replica_loop(t->replica), &t->work);
         if (r >= 0)
                 t->receiving.finishing = true;
         return r;
 }
 
-/* The size of a tree is bounded by the cluster's quota, which this host may not know yet: so the room on the
- * disk is the bound. Storing a tree takes a second copy, which needs no room on some file systems: only a
- * tree that did not fit is rejected in advance, until there is more room. */
-static int transfers_begin_receiving(Transfers *t, uint64_t session_number, uint64_t from, uint64_t number,
+/* The cluster's quota bounds the size of a tree, but this host may not have it yet: so the free disk space is
+ * the bound. Storing a tree takes a second copy, which needs no space on some file systems: only a tree that
+ * did not fit is rejected in advance, until there is more space. */
+static int transfers_begin_receiving(Transfers *t, uint64_t session, uint64_t from, uint64_t number,
                                      uint64_t size) {
+        DataDir *dir = replica_data_dir(t->replica);
         uint64_t room, total;
-        bool unfit;
         char why[200];
-        int fd, r;
+        bool unfit;
+        int r;
 
         receiving_end(t);
-        fd = data_dir_incoming_open(replica_data_dir(t->replica));
-        r = fd < 0 ? fd : data_dir_space(replica_data_dir(t->replica), &room, &total);
-        unfit = r >= 0 && t->unfit_size > 0 && size >= t->unfit_size && room <= t->unfit_room &&
-                room / 2 < size + size / 16;
-        if (r >= 0 && (size > room || unfit)) {
-                snprintf(why, sizeof(why),
-                         "it has %" PRIu64 " KiB, and %" PRIu64 " of %" PRIu64
-                         " KiB are free on the disk of %.64s%s",
-                         size / 1024, room / 1024, total / 1024, replica_data_dir(t->replica)->path,
-                         unfit ? ", too few for the second copy of it" : "");
-                transfers_reject(t, session_number, number, from, -ENOSPC, why);
-                r = -ENOSPC;
-        } else if (r < 0)
-                transfers_reject_storing(t, session_number, number, from, r);
-        if (r < 0) {
-                closep(&fd);
-                return r;
-        }
-
-        t->receiving.fd = fd;
+        t->receiving.session = session;
         t->receiving.from = from;
         t->receiving.number = number;
         t->receiving.size = size;
+        t->receiving.fd = data_dir_incoming_open(dir);
+        r = t->receiving.fd < 0 ? t->receiving.fd : data_dir_space(dir, &room, &total);
+        if (r < 0) {
+                transfers_reject_storing(t, r);
+                return r;
+        }
+
+        unfit = t->unfit_size > 0 && size >= t->unfit_size && room <= t->unfit_room &&
+                room / 2 < size + size / 16;
+        if (size > room || unfit) {
+                snprintf(why, sizeof(why),
+                         "it has %" PRIu64 " KiB, and %" PRIu64 " of %" PRIu64
+                         " KiB are free on the disk of %.64s%s",
+                         size / 1024, room / 1024, total / 1024, dir->path,
+                         unfit ? ", too few for the second copy of it" : "");
+                transfers_reject(t, -ENOSPC, why);
+                return -ENOSPC;
+        }
         t->receiving.room = room;
         return 0;
 }
@@ -484,7 +459,7 @@ bool transfers_on_snapshot(Transfers *t, PeerSession *session, const void *paylo
                 int error = pwrite_all(r->fd, rd.bytes, rd.left, offset);
 
                 if (error < 0) {
-                        transfers_reject_storing(t, by, number, from, error);
+                        transfers_reject_storing(t, error);
                         return true;
                 }
                 r->offset += rd.left;
@@ -517,29 +492,30 @@ bool transfers_refuses(const Transfers *t) {
 
 void transfers_problem(const Transfers *t, char *ret, size_t size) {
         if (t->refused[0]) {
-                snprintf(ret, size, "the tree that the leader sends cannot be used: %s", t->refused);
+                snprintf(ret, size, "cannot use the tree that the leader sends: %s", t->refused);
                 return;
         }
-        for (size_t i = 0; i < TRANSFERS_MAX; i++)
-                if (t->sendings[i] && t->sendings[i]->no_room) {
+        for (const Sending *s = t->sendings; s < t->sendings + TRANSFERS_MAX; s++)
+                if (s->no_room) {
                         snprintf(ret, size,
                                  "replica %" PRIu64
-                                 " has no room on its disk for the tree, and cannot follow without it",
-                                 t->sendings[i]->to);
+                                 " has no disk space for the tree, and cannot follow without it",
+                                 s->to);
                         return;
                 }
 }
 
 /* -- Lifetime -- */
 
-void transfers_drop(Transfers *t) {
+static void transfers_end(Transfers *t) {
         for (size_t i = 0; i < TRANSFERS_MAX; i++)
-                if (t->sendings[i]) {
-                        sending_free(t->sendings[i]);
-                        t->sendings[i] = NULL;
-                }
+                sending_end(&t->sendings[i]);
         timer_stop(&t->timer);
         receiving_end(t);
+}
+
+void transfers_drop(Transfers *t) {
+        transfers_end(t);
         data_dir_incoming_discard(replica_data_dir(t->replica));
 }
 
@@ -554,7 +530,9 @@ int transfers_new(Transfers **ret, Replica *p) {
                 return -ENOMEM;
         t->replica = p;
         t->timer = TIMER(transfers_on_timer, t);
-        t->receiving = (Receiving) { .fd = -1, .checkpoint = { .fd = -1 } };
+        t->receiving.fd = t->receiving.checkpoint.fd = -1;
+        for (size_t i = 0; i < TRANSFERS_MAX; i++)
+                t->sendings[i].checkpoint.fd = -1;
         t->work_result = (Checkpoint) { .fd = -1 };
         *ret = t;
         return 0;
@@ -563,11 +541,7 @@ int transfers_new(Transfers **ret, Replica *p) {
 Transfers *transfers_free(Transfers *t) {
         if (!t)
                 return NULL;
-        timer_stop(&t->timer);
-        for (size_t i = 0; i < TRANSFERS_MAX; i++)
-                if (t->sendings[i])
-                        sending_free(t->sendings[i]);
-        receiving_end(t);
+        transfers_end(t);
         checkpoint_done(&t->work_result);
         free(t);
         return NULL;

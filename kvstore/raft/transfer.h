@@ -17,20 +17,18 @@ enum {
 
 int transfers_new(Transfers **ret, Replica *p);
 Transfers *transfers_free(Transfers *t); /* NULL allowed; returns NULL. Not while transfers_busy() */
-void transfers_drop(
-        Transfers *t); /* ends all that is under way, and frees its room. Not while transfers_busy() */
+/* End all transfers, and free their space. Not while transfers_busy(). */
+void transfers_drop(Transfers *t);
 /* Work off the loop is in flight. */
 bool transfers_busy(const Transfers *t);
 
-/* Send a tree of at least 'index' to 'to', as the core requests. No effect while a transfer to it runs. */
-void transfers_send(Transfers *t, uint64_t to, uint64_t index);
-/* The same to a follower whose tree diverged: it replaces its tree when it has received all of this one, and
- * keeps its log. */
-void transfers_send_again(Transfers *t, uint64_t to, uint64_t index);
+/* Send a tree of at least 'index' to 'to'. No effect while a transfer to it runs. 'again': the follower's
+ * tree diverged; it replaces its tree when it has received all of this one, and keeps its log. */
+void transfers_send(Transfers *t, uint64_t to, uint64_t index, bool again);
 /* Continue or end transfers: there is a new checkpoint, or Raft's state has changed. */
 void transfers_step(Transfers *t);
 
-/* Return true for a chunk of a leader whose term is not behind this host's. */
+/* Return whether the chunk is from a leader whose term is not before this host's. */
 bool transfers_on_snapshot(Transfers *t, PeerSession *session, const void *payload, size_t size);
 void transfers_on_ack(Transfers *t, const void *payload, size_t size);
 

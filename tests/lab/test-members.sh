@@ -114,7 +114,7 @@ a_voter_whose_log_is_damaged_takes_a_seat_under_another_id() {
         stop $h
         flip_a_byte $h "$(cd "$bed/state$h/raft" && ls log.* | head -n 1)"
         start $h 2
-        wait_for 10 said $h "replica is lost: log.* is corrupt" && wait_for 20 has_roles $h "voter voter voter" && wait_for 5 keeps $h $h || return 1
+        wait_for 10 said $h "quarantined the replica of this host: log.* is corrupt" && wait_for 20 has_roles $h "voter voter voter" && wait_for 5 keeps $h $h || return 1
         [ "$(next_id $other)" != "$before" ] && ls "$bed/state$h/raft"/old.meta.* "$bed/state$h/tree/old/live/data.mdb" >/dev/null &&
                 [ ! -e "$bed/state$h/tree/lost" ]
 }

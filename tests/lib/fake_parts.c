@@ -16,6 +16,8 @@
 #include "kvstore/raft/consistency_check.h"
 #include "kvstore/raft/entries.h"
 #include "kvstore/raft/transfer.h"
+#include "tests/lib/raft_names.h"
+#include "tests/lib/replica_states.h"
 
 FakeParts parts;
 static char tree_at[PART_TREES], txn_at[PART_TREES], core_at, log_at, transfers_at, compare_at, peers_at;
@@ -109,14 +111,14 @@ void parts_look(void) {
         number("attempts", p->recovery.n_attempts);
         number("back", p->recovery.recovered_ms);
         number("retry", p->checkpoints.retry_ms);
-        number("forget", p->compaction.bytes);
+        number("forget", p->checkpoints.compact_bytes);
         number("id", p->identity.raft_id == 1 ? 0 : p->identity.raft_id + 1000);
         number("cluster", p->identity.cluster_id == 70 ? 0 : p->identity.cluster_id + 1000);
         timer("tick", &p->tick);
         timer("silence", &p->contact.silence);
         timer("stop", &p->recovery.transfer_timer);
         timer("comeback", &p->recovery.retry);
-        timer("forget-again", &p->compaction.again);
+        timer("forget-again", &p->checkpoints.compact_again);
         flag("settle!", p->flush.loop);
         flag("apply!", p->applying.next.loop);
         flag("notice!", p->notices.send.loop);
@@ -312,8 +314,7 @@ ASKED(bool, raft_core_installing, parts.installing)
 ASKED(bool, raft_core_is_behind, parts.behind)
 ASKED(int, raft_core_error, parts.core_error)
 
-WRAP(uint64_t, raft_core_leader, (const RaftCore *core, const char **ret)) {
-        *ret = "b:2";
+WRAP(uint64_t, raft_core_leader, (const RaftCore *core)) {
         return parts.leader;
 }
 
@@ -876,7 +877,7 @@ WRAP(bool, transfers_busy, (const Transfers *t)) {
         return parts.busy;
 }
 
-WRAP(void, transfers_send, (Transfers * t, uint64_t to, uint64_t index)) {
+WRAP(void, transfers_send, (Transfers * t, uint64_t to, uint64_t index, bool again)) {
         say("transfers send %" PRIu64 " %" PRIu64, to, index);
 }
 
@@ -923,7 +924,7 @@ WRAP(void, consistency_committed, (ConsistencyCheck * c, bool committed)) {
         say("compare %s", committed ? "committed" : "not committed");
 }
 
-WRAP(void, consistency_settled, (ConsistencyCheck * c, unsigned changed)) {
+WRAP(void, consistency_on_flush, (ConsistencyCheck * c, unsigned changed)) {
         say("compare settled %u", changed);
 }
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "base/memory.h"
 
@@ -21,8 +22,8 @@ static const struct {
         { "demotion", offsetof(RaftRules, demotion_order) },
         { "catch-up", offsetof(RaftRules, catch_up_first) },
         { "self-removal", offsetof(RaftRules, keep_leader) },
-        { "shrink", offsetof(RaftRules, one_leader_first) },
-        { "majority", offsetof(RaftRules, majority_knows) },
+        { "shrink", offsetof(RaftRules, three_voters) },
+        { "majority", offsetof(RaftRules, informed_majority) },
         { "snapshot", offsetof(RaftRules, snapshot_stored_only) },
         { "own-term", offsetof(RaftRules, own_term_first) },
         { "start-term", offsetof(RaftRules, start_checks_term) },
@@ -34,12 +35,12 @@ const char *raft_rule_name(size_t i) {
 
 int raft_rule_off(RaftRules *set, const char *name) {
         if (streq(name, "all")) {
-                *set = (RaftRules) {};
+                memset(set, true, sizeof(*set));
                 return 0;
         }
         for (size_t i = 0; i < ELEMENTS(rules); i++)
                 if (streq(rules[i].name, name)) {
-                        *(bool *) ((char *) set + rules[i].offset) = false;
+                        *(bool *) ((char *) set + rules[i].offset) = true;
                         return 0;
                 }
         return -ENOENT;

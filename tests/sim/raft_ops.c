@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <inttypes.h>
 
+#include "tests/lib/raft_names.h"
 #include "tests/sim/raft_world.h"
 
 static uint64_t hash_bytes(const void *bytes, size_t size) {

@@ -7,6 +7,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "tests/lib/raft_names.h"
+
 uint64_t world_random(World *w, uint64_t below) {
         return random_below(&w->random, below);
 }
@@ -272,7 +274,7 @@ void server_boot(Server *s) {
                 .id = s->id,
                 .address = s->address,
                 .seed = (unsigned) world_random(w, UINT32_MAX),
-                .rules = &w->options.rules,
+                .off = w->options.off,
         };
         RaftCoreStart start = {
                 .term = s->storage.term,
@@ -296,7 +298,7 @@ void server_boot(Server *s) {
                 return;
         }
         if (r == 0 &&
-            (w->options.rules.start_checks_term || raft_entries_last(&s->storage.log) < info.index)) {
+            (!w->options.off.start_checks_term || raft_entries_last(&s->storage.log) < info.index)) {
                 world_trace(w, s, "drops a log that ends at %" PRIu64, raft_entries_last(&s->storage.log));
                 s->storage.previous_checkpoint = s->storage.checkpoint.index;
                 state_assign(&s->storage.checkpoint, &s->storage.state);
@@ -446,7 +448,7 @@ static void on_message(World *w, Server *s, Event *event) {
             (m.type != RAFT_MESSAGE_APPEND_RESULT && m.type != RAFT_MESSAGE_VOTE_RESULT)) {
                 if (event->bulk && s->install == INSTALL_NONE)
                         state_assign(&s->incoming, event->bulk);
-                if (!event->bulk || s->install == INSTALL_NONE || !w->options.rules.one_install)
+                if (!event->bulk || s->install == INSTALL_NONE || w->options.off.one_install)
                         r = raft_core_receive(s->core, w->now_ms, event->from_id, from->address, &m);
                 server_result(s, r, raft_message_type_name(m.type));
         }

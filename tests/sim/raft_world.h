@@ -121,7 +121,7 @@ typedef enum SimBug {
 } SimBug;
 
 typedef struct SimOptions {
-        RaftRules rules;
+        RaftRules off;
         SimBug bug;
         unsigned faults;
         bool trace;

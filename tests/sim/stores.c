@@ -452,7 +452,7 @@ void stores_log(Stores *all, const char *sentence) {
         }
         if (starts_with(sentence, "no checkpoint")) /* without a copy there is no snapshot to send */
                 all->slow_until_ms = MAX(all->slow_until_ms, world_now_ms(all->world) + COPY_TRIED_MS);
-        all->counts[FAULT_CHECKPOINT_REFUSED] += strstr(sentence, "is damaged, as replica ") != NULL;
+        all->counts[FAULT_CHECKPOINT_REFUSED] += strstr(sentence, "is corrupt, reported by replica ") != NULL;
 }
 
 static void on_raised(void *userdata, const KvResult *result) {}

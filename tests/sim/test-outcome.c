@@ -356,9 +356,8 @@ typedef struct Kept {
 static void count_messages(void *userdata, const char *text) {
         Kept *kept = userdata;
 
-        kept->n_refused += strstr(text, "sent cannot be used: it has") &&
-                           strstr(text, "are free on the disk of");
-        kept->n_no_room += strstr(text, "has no room on its disk for the tree") != NULL;
+        kept->n_refused += strstr(text, "sent: it has") && strstr(text, "are free on the disk of");
+        kept->n_no_room += strstr(text, "has no disk space for the tree") != NULL;
 }
 
 /* No silent repetitions, and the status names a voter without a tree. */
@@ -386,7 +385,7 @@ static void a_snapshot_that_does_not_fit_is_rejected_with_one_message_on_both_si
                              kept.n_refused, kept.n_no_room);
         if (!here.refuses || !strstr(here.problem, "are free on the disk of"))
                 world_failed(all->world, "who-refuses-says-so", "problem: %s", here.problem);
-        if (there.refuses || !strstr(there.problem, "has no room on its disk for the tree"))
+        if (there.refuses || !strstr(there.problem, "has no disk space for the tree"))
                 world_failed(all->world, "who-sends-says-so", "problem: %s", there.problem);
 
         (void) wait_until_whole(all);

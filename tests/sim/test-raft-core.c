@@ -91,7 +91,7 @@ static int parse_arguments(int argc, char **argv, Arguments *a) {
                         r = a->mode = find_name(modes, ELEMENTS(modes), optarg);
                         break;
                 case 'o':
-                        r = raft_rule_off(&a->options.rules, optarg);
+                        r = raft_rule_off(&a->options.off, optarg);
                         snprintf(a->rules_off + strlen(a->rules_off),
                                  sizeof(a->rules_off) - strlen(a->rules_off), " --rule-off %s", optarg);
                         break;
@@ -214,9 +214,7 @@ static int count_failures(const Arguments *a) {
 }
 
 int main(int argc, char **argv) {
-        Arguments a = {
-                .seed = 1, .runs = 60, .mode = -1, .options = { .rules = RAFT_RULES_ALL, .faults = 300 }
-        };
+        Arguments a = { .seed = 1, .runs = 60, .mode = -1, .options = { .faults = 300 } };
         uint64_t hash = 0, again = 0, first = 0, failed = 0;
 
         if (parse_arguments(argc, argv, &a) < 0) {

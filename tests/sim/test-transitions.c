@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "kvstore/raft/log.h"
+#include "tests/lib/replica_states.h"
 #include "tests/sim/wire.h"
 
 enum { ELECTION_MS = 400, WORK_MS = 2000 };

@@ -37,8 +37,8 @@ void __wrap_replica_probe(Replica *p) {
         text_append(&fake.said, "probe\n");
 }
 
-void __wrap_transfers_send_again(Transfers *t, uint64_t to, uint64_t index);
-void __wrap_transfers_send_again(Transfers *t, uint64_t to, uint64_t index) {
+void __wrap_transfers_send(Transfers *t, uint64_t to, uint64_t index, bool again);
+void __wrap_transfers_send(Transfers *t, uint64_t to, uint64_t index, bool again) {
         text_printf(&fake.said, "tree %" PRIu64 " from %" PRIu64 "\n", to, index);
 }
 
@@ -493,9 +493,9 @@ static void the_last_eight_reports_wait_for_a_leader_and_the_last_one_is_said_ag
         fake_assert_said("send 2: 0 5 40 4\nsend 2: 0 5 50 5\nsend 2: 0 5 60 6\nsend 2: 0 5 70 7\nsend 2: 0 "
                          "5 80 8\nsend 2: 0 5 90 9\nsend 2: 0 5 100 10\n"
                          "send 2: 0 5 110 7\n");
-        consistency_settled(c, RAFT_CHANGED_STATE | RAFT_CHANGED_CONFIGURATION);
+        consistency_on_flush(c, RAFT_CHANGED_STATE | RAFT_CHANGED_CONFIGURATION);
         fake_assert_said("");
-        consistency_settled(c, RAFT_CHANGED_LEADER);
+        consistency_on_flush(c, RAFT_CHANGED_LEADER);
         fake_assert_said("send 2: 0 5 110 7\n");
         verdict(2, 3 * EVERY, DIFFERS); /* too long ago */
         assert_false(consistency_differs(c));
@@ -505,11 +505,11 @@ static void the_last_eight_reports_wait_for_a_leader_and_the_last_one_is_said_ag
         end();
 
         begin_to_follow();
-        consistency_settled(c, RAFT_CHANGED_LEADER); /* nothing was ever said */
+        consistency_on_flush(c, RAFT_CHANGED_LEADER); /* nothing was ever said */
         fake_assert_said("");
         apply(EVERY, 7);
         fake_assert_said("send 2: 0 5 10 7\n");
-        consistency_settled(c, RAFT_CHANGED_LEADER);
+        consistency_on_flush(c, RAFT_CHANGED_LEADER);
         fake_assert_said("send 2: 0 5 10 7\n");
         end();
 }

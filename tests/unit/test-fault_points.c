@@ -263,14 +263,14 @@ typedef struct LogLoad {
         Disk *disk;
         RaftLog *log;
         uint64_t appended;
-        bool flushed;
+        bool closed;
 } LogLoad;
 
 static void on_appended(void *userdata, uint64_t generation, uint64_t last_index) {
         ((LogLoad *) userdata)->appended = generation;
 }
 
-static void on_log_failed(void *userdata, int error, const char *sentence) {
+static void on_log_failed(void *userdata, int error, const char *message) {
         MUST(!"the log failed");
 }
 
@@ -298,29 +298,25 @@ static void log_open(LogLoad *l, const char *folder) {
         }
 }
 
-static void on_flushed(void *userdata, int error) {
-        MUST(error == 0);
-        ((LogLoad *) userdata)->flushed = true;
-}
-
-static bool is_flushed(void *userdata) {
-        return ((LogLoad *) userdata)->flushed;
+static bool is_durable(void *userdata) {
+        return raft_log_oldest_write_ms(((LogLoad *) userdata)->log) == 0;
 }
 
 static void log_flush(LogLoad *l) {
-        l->flushed = false;
-        MUST(raft_log_flush(l->log, on_flushed, l) == 0);
-        MUST(three_hosts_until(&l->trio, is_flushed, l));
+        MUST(three_hosts_until(&l->trio, is_durable, l));
 }
 
 static void log_closed(void *userdata) {
-        ((LogLoad *) userdata)->flushed = true;
+        ((LogLoad *) userdata)->closed = true;
+}
+
+static bool is_closed(void *userdata) {
+        return ((LogLoad *) userdata)->closed;
 }
 
 static void log_done(LogLoad *l) {
-        l->flushed = false;
         raft_log_close(l->log, log_closed, l);
-        MUST(three_hosts_until(&l->trio, is_flushed, l));
+        MUST(three_hosts_until(&l->trio, is_closed, l));
         disk_real_close(l->disk);
         three_hosts_free(&l->trio);
 }

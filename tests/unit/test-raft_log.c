@@ -23,7 +23,7 @@ typedef struct Bench {
         Disk *disk;
         RaftLog *log;
         uint64_t appended_generation, appended_index;
-        unsigned n_appended, n_failed, n_flushed, n_closed;
+        unsigned n_appended, n_failed, n_closed;
         int error;
         RaftEntries expected;           /* what was acknowledged */
         uint64_t applied, loaded_bytes; /* of the next opening */
@@ -42,19 +42,25 @@ static void on_appended(void *userdata, uint64_t generation, uint64_t last_index
         b->n_appended++;
 }
 
-static void on_failed(void *userdata, int error, const char *sentence) {
+static void on_failed(void *userdata, int error, const char *message) {
         Bench *b = userdata;
 
         b->error = error;
         b->n_failed++;
-        assert_non_null(strstr(sentence, "cannot write the log"));
+        assert_non_null(strstr(message, "cannot write the log"));
 }
 
-static void on_flushed(void *userdata, int error) {
-        Bench *b = userdata;
+/* Return the bytes of all files of the log. */
+static uint64_t log_size(Bench *b) {
+        uint64_t sum = 0;
+        size_t size;
+        char name[32];
 
-        b->n_flushed++;
-        b->error = error;
+        for (unsigned number = 1; number < 1000; number++) {
+                snprintf(name, sizeof(name), "log.%08u", number);
+                sum += memory_disk_file(&b->memory, name, &size) ? size : 0;
+        }
+        return sum;
 }
 
 static void on_closed(void *userdata) {
@@ -211,10 +217,10 @@ static void entries_come_back_over_several_files(void **state) {
                 assert_int_equal(b.appended_generation, i);
                 assert_int_equal(b.appended_index, i + 7);
         }
-        bytes = raft_log_size(b.log);
+        bytes = log_size(&b);
         assert_true(bytes > 4 * 4096);
         reopen(&b);
-        assert_int_equal(raft_log_size(b.log), bytes);
+        assert_int_equal(log_size(&b), bytes);
         assert_int_equal(raft_log_last_index(b.log), 160);
         assert_holds(&b, 1, 160, NULL);
         bench_done(&b);
@@ -408,7 +414,7 @@ static void a_reset_log_begins_behind_the_state_and_drops_its_files(void **state
         turn_all(&b);
         assert_int_equal(raft_log_first_index(b.log), 501);
         assert_int_equal(raft_log_last_index(b.log), 500);
-        assert_true(raft_log_size(b.log) <= 2 * 4096);
+        assert_true(log_size(&b) <= 2 * 4096);
         reopen(&b);
         assert_holds(&b, 501, 500, NULL);
         assert_int_equal(append(&b, 1, 501, 3, 1), 0);
@@ -477,12 +483,12 @@ static void cutting_removes_only_files_that_are_wholly_behind(void **state) {
         for (uint64_t i = 1; i <= 160; i += 8)
                 assert_int_equal(append(&b, i, i, 8, 1), 0);
         turn_all(&b);
-        before = raft_log_size(b.log);
+        before = log_size(&b);
         assert_int_equal(raft_log_cut(b.log, 100), 0);
         turn_all(&b);
         first = raft_log_first_index(b.log);
         assert_true(first > 1 && first <= 101);
-        assert_true(raft_log_size(b.log) < before);
+        assert_true(log_size(&b) < before);
         reopen(&b);
         assert_int_equal(raft_log_first_index(b.log), first);
         assert_holds(&b, first, 160, NULL);
@@ -768,7 +774,7 @@ static void a_lost_write_is_refused_even_if_the_indexes_fit(void **state) {
                 bench_init(&b, seed);
                 assert_int_equal(raft_log_create(b.disk, &meta, next, NULL, 0, &small, &err), 0);
                 assert_int_equal(open_log(&b, &err), 0);
-                while (raft_log_size(b.log) <= 4096) {
+                while (log_size(&b) <= 4096) {
                         assert_int_equal(append(&b, next, next, 2, 1), 0);
                         turn_all(&b);
                         next++; /* the second is cut off again */
@@ -1210,8 +1216,6 @@ static void a_log_without_memory_says_so_and_can_be_opened_again(void **state) {
                 if (r == 0)
                         r = append(&b, 2, 2, 1, 3); /* instead of that one */
                 if (r == 0)
-                        r = raft_log_flush(b.log, on_flushed, &b);
-                if (r == 0)
                         r = raft_log_reset(b.log, 7);
                 while (manual_loop_work(&b.loop))
                         if (r == 0 && b.n_failed > 0)
@@ -1316,7 +1320,6 @@ static void after_a_failed_write_nothing_is_accepted_any_more(void **state) {
         create_and_open(&b);
         b.memory.fail = -ENOSPC;
         assert_int_equal(append(&b, 1, 1, 1, 1), 0);
-        assert_int_equal(raft_log_flush(b.log, on_flushed, &b), 0);
         turn_all(&b);
         assert_int_equal(b.n_failed, 1);
         assert_int_equal(b.error, -ENOSPC);
@@ -1326,7 +1329,6 @@ static void after_a_failed_write_nothing_is_accepted_any_more(void **state) {
         assert_int_equal(raft_log_write_meta(b.log, 9, 9), -ENOSPC);
         assert_int_equal(raft_log_cut(b.log, 1), -ENOSPC);
         assert_int_equal(raft_log_write_hardware(b.log, meta.machine), -ENOSPC);
-        assert_int_equal(b.n_flushed, 1); /* with the error */
         bench_done(&b);
 }
 
@@ -1349,19 +1351,18 @@ static void closing_during_a_write_lets_it_end_without_an_event(void **state) {
         bench_done(&b);
 }
 
-static void a_flush_ends_when_all_before_it_is_durable(void **state) {
+static void no_write_is_in_flight_when_all_is_durable(void **state) {
         Bench b;
 
         bench_init(&b, 1);
         create_and_open(&b);
         assert_int_equal(append(&b, 1, 1, 1, 1), 0);
         assert_int_equal(append(&b, 2, 2, 1, 1), 0);
-        assert_int_equal(raft_log_flush(b.log, on_flushed, &b), 0);
-        assert_int_equal(raft_log_flush(b.log, on_flushed, &b), -EBUSY);
         assert_true(manual_loop_work(&b.loop));
-        assert_int_equal(b.n_flushed, 0);
+        assert_int_equal(b.appended_index, 1);
+        assert_true(raft_log_oldest_write_ms(b.log) > 0);
         assert_true(manual_loop_work(&b.loop));
-        assert_int_equal(b.n_flushed, 1);
+        assert_int_equal(raft_log_oldest_write_ms(b.log), 0);
         assert_int_equal(b.appended_index, 2);
         assert_int_equal(b.error, 0);
         bench_done(&b);
@@ -1538,7 +1539,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(a_log_begins_at_most_behind_its_end),
                 cmocka_unit_test(after_a_failed_write_nothing_is_accepted_any_more),
                 cmocka_unit_test(closing_during_a_write_lets_it_end_without_an_event),
-                cmocka_unit_test(a_flush_ends_when_all_before_it_is_durable),
+                cmocka_unit_test(no_write_is_in_flight_when_all_is_durable),
                 cmocka_unit_test(the_founders_first_entry_is_there_before_the_log_counts),
                 cmocka_unit_test(after_a_crash_at_any_write_all_that_was_acknowledged_is_there),
                 cmocka_unit_test(on_a_real_disk_it_is_the_same),

@@ -28,8 +28,8 @@ static const RaftLogOptions small = { .file_size = 4096 };
 
 static void on_appended(void *userdata, uint64_t generation, uint64_t last_index) {}
 
-static void on_failed(void *userdata, int error, const char *sentence) {
-        fail_msg("%s", sentence);
+static void on_failed(void *userdata, int error, const char *message) {
+        fail_msg("%s", message);
 }
 
 static const RaftLogEvents events = { .appended = on_appended, .failed = on_failed };
@@ -494,8 +494,9 @@ static void a_file_says_where_the_log_begins_once_those_before_are_gone(void **s
                         turn_all(&b);
                         assert_null(memory_disk_file(&b.memory, "log.00000001", &size));
                         assert_int_equal(raft_log_first_index(b.log), cases[i].first_then);
-                        assert_int_equal(raft_log_size(b.log),
-                                         32 + 32 + (cases[i].record.size + 7) / 8 * 8 + 512);
+                        assert_non_null(memory_disk_file(&b.memory, "log.00000002", &size));
+                        assert_int_equal(size, 32 + 32 + (cases[i].record.size + 7) / 8 * 8 + 512);
+                        assert_null(memory_disk_file(&b.memory, "log.00000003", &size));
                         bench_done(&b);
                 }
 }

@@ -29,7 +29,7 @@ enum {
         NO_ROOM_MS = 10000,
         REFUSED_MS = 1000
 }; /* transfer.c's */
-enum { SO_FAR, WHOLE, REFUSED, ROTTEN, NO_ROOM };
+enum { SO_FAR, WHOLE, REFUSED, CORRUPT, NO_ROOM };
 enum { LAST = 1000, SIZE = 6 * TRANSFER_CHUNK + LAST };
 
 static Transfers *t;
@@ -281,7 +281,7 @@ static void end(void) {
 static void begin_sending(void) {
         begin();
         make_checkpoint(0);
-        transfers_send(t, 2, 50);
+        transfers_send(t, 2, 50, false);
         fake_assert_said(BEGINS("2") FOUR("2", "1"));
 }
 
@@ -314,8 +314,8 @@ static void assert_idle(void) {
 static void a_tree_is_sent_in_a_window_of_chunks_from_the_loop(void **state) {
         begin();
         make_checkpoint(0);
-        transfers_send(t, 2, 50);
-        transfers_send(t, 2, 50);
+        transfers_send(t, 2, 50, false);
+        transfers_send(t, 2, 50, false);
         assert_null(fake.said.chars);
         fake_assert_said(BEGINS("2") FOUR("2", "1"));
         assert_int_equal(loop_next_due_ms(&fake.loop), fake.now_ms + STEP_MS);
@@ -382,10 +382,10 @@ static void each_descriptor_will_do(void **state) {
                 assert_true(i > 0 || fake.replica.data_dir.checkpoint.fd == 0);
                 if (i == 1)
                         close(0);
-                transfers_send(t, 2, 50);
+                transfers_send(t, 2, 50, false);
                 fake_assert_said(BEGINS("2") FOUR("2", "1"));
                 if (i == 0) {
-                        hear_ack(0, ROTTEN);
+                        hear_ack(0, CORRUPT);
                         assert_true(fake.replica.data_dir.corrupt);
                         assert_int_equal(fcntl(0, F_GETFD), -1);
                 }
@@ -437,7 +437,7 @@ static void a_chunk_that_cannot_be_sent_is_tried_with_the_next_step(void **state
         begin();
         make_checkpoint(0);
         world.n_sends = 3;
-        transfers_send(t, 2, 50);
+        transfers_send(t, 2, 50, false);
         fake_assert_said(BEGINS("2") "chunk 2 #1 0\nchunk 2 #1 1\nno chunk to 2 at 524288\n");
         fake_pass(STEP_MS - 1);
         fake_assert_said("");
@@ -452,7 +452,7 @@ static void a_chunk_that_cannot_be_sent_is_tried_with_the_next_step(void **state
 static void a_chunk_that_cannot_be_read_is_not_sent(void **state) {
         begin();
         make_checkpoint(SIZE - 2 * TRANSFER_CHUNK + 1);
-        transfers_send(t, 2, 50);
+        transfers_send(t, 2, 50, false);
         fake_assert_said(BEGINS("2") "chunk 2 #1 0\n");
         end();
 }
@@ -460,13 +460,7 @@ static void a_chunk_that_cannot_be_read_is_not_sent(void **state) {
 static void a_transfer_without_memory_is_tried_with_the_next_step(void **state) {
         begin();
         make_checkpoint(0);
-        alloc_fail_at(1);
-        transfers_send(t, 2, 50); /* Raft asks again */
-        alloc_fail_at(0);
-        fake_assert_said("");
-        assert_idle();
-
-        transfers_send(t, 2, 50);
+        transfers_send(t, 2, 50, false);
         alloc_fail_at(1);
         fake_run();
         alloc_fail_at(0);
@@ -512,7 +506,7 @@ static void a_transfer_ends_once_the_log_has_passed_it(void **state) {
 /* A higher index is asked for than the checkpoint has. */
 static void a_checkpoint_is_made_where_there_is_none_that_is_new_enough(void **state) {
         begin();
-        transfers_send(t, 2, 50);
+        transfers_send(t, 2, 50, false);
         fake_assert_said("checkpoint\n");
         make_checkpoint(0);
         fake_pass(STEP_MS - 1);
@@ -522,7 +516,7 @@ static void a_checkpoint_is_made_where_there_is_none_that_is_new_enough(void **s
         transfers_drop(t);
         fake_assert_said("discard\n");
 
-        transfers_send(t, 2, 51);
+        transfers_send(t, 2, 51, false);
         fake_assert_said("checkpoint\n");
         hear_ack_of(0, 0, REFUSED, 0);
         hear_ack_of(0, 0, WHOLE, 0);
@@ -537,7 +531,7 @@ static void a_checkpoint_is_made_where_there_is_none_that_is_new_enough(void **s
         transfers_drop(t);
         fake_assert_said("discard\n");
 
-        transfers_send(t, 2, 52);
+        transfers_send(t, 2, 52, false);
         fake_assert_said("checkpoint\n");
         world.match = 52;
         fake_pass(STEP_MS);
@@ -549,7 +543,7 @@ static void nothing_is_sent_while_the_tree_may_be_another_one(void **state) {
         begin();
         make_checkpoint(0);
         world.may_not_send = true;
-        transfers_send(t, 2, 50);
+        transfers_send(t, 2, 50, false);
         fake_pass(10 * STEP_MS - 1);
         fake_assert_said("");
         world.may_not_send = false;
@@ -580,7 +574,7 @@ static void a_transfer_ends_with_the_leadership_and_the_membership(void **state)
 static void one_of_a_later_term_replaces_that_of_an_earlier_one(void **state) {
         begin_sending();
         fake.term = 6;
-        transfers_send(t, 2, 50);
+        transfers_send(t, 2, 50, false);
         fake_assert_said(BEGINS("2") "chunk 2 #2 term 6 262144 bytes at 0 of 1573864\nchunk 2 #2 term 6 "
                                      "262144 bytes at 262144 of 1573864\n"
                                      "chunk 2 #2 term 6 262144 bytes at 524288 of 1573864\nchunk 2 #2 term 6 "
@@ -595,14 +589,14 @@ static void four_followers_are_sent_trees_at_a_time(void **state) {
         begin();
         make_checkpoint(0);
         for (uint64_t to = 2; to <= 6; to++)
-                transfers_send(t, to, 50);
+                transfers_send(t, to, 50, false);
         /* The last one that is free comes first. */
         fake_assert_said(BEGINS("5") FOUR("5", "1") BEGINS("4") FOUR("4", "2") BEGINS("3") FOUR("3", "3")
                                  BEGINS("2") FOUR("2", "4"));
         hear_ack_of(world.numbers[0], 0, NO_ROOM, 0);
         transfers_problem(t, problem, sizeof(problem));
         assert_string_equal(problem,
-                            "replica 5 has no room on its disk for the tree, and cannot follow without it");
+                            "replica 5 has no disk space for the tree, and cannot follow without it");
         assert_int_equal(n_descriptors(), world.n_descriptors + 5);
         transfers_drop(t);
         assert_int_equal(n_descriptors(), world.n_descriptors + 1);
@@ -611,7 +605,7 @@ static void four_followers_are_sent_trees_at_a_time(void **state) {
 
         world.n_numbers = 0;
         for (uint64_t to = 2; to <= 6; to++)
-                transfers_send(t, to, 50);
+                transfers_send(t, to, 50, false);
         fake_run();
         text_clear(&fake.said);
         hear_ack_of(world.numbers[0], SIZE, WHOLE, 0);
@@ -624,7 +618,7 @@ static void four_followers_are_sent_trees_at_a_time(void **state) {
         assert_int_equal(n_descriptors(), world.n_descriptors + 1);
         world.match = 0;
         for (uint64_t to = 2; to <= 5; to++)
-                transfers_send(t, to, 50);
+                transfers_send(t, to, 50, false);
         fake_run();
         assert_int_equal(n_descriptors(), world.n_descriptors + 5);
         end();
@@ -634,7 +628,7 @@ static void one_whose_tree_differs_gets_no_message_of_the_log(void **state) {
         begin();
         make_checkpoint(0);
         world.match = 60;
-        transfers_send_again(t, 2, 50);
+        transfers_send(t, 2, 50, true);
         fake_assert_said(BEGINS("2") FOUR("2", "1"));
         fake_pass(STEP_MS);
         assert_int_not_equal(loop_next_due_ms(&fake.loop), UINT64_MAX);
@@ -661,7 +655,7 @@ static void nothing_of_a_refused_tree_is_sent_before(void **state) {
         begin();
         make_checkpoint(0);
         world.n_sends = 1;
-        transfers_send(t, 2, 50);
+        transfers_send(t, 2, 50, false);
         fake_assert_said(BEGINS("2") "no chunk to 2 at 0\n");
         world.n_sends = 2;
         fake_pass(STEP_MS);
@@ -691,13 +685,12 @@ static void a_tree_without_room_is_sent_again_after_10_s_and_told_once(void **st
         assert_string_equal(problem, "none");
         for (unsigned i = 0; i < 2; i++) {
                 hear_ack(0, NO_ROOM);
-                fake_assert_said(i == 0 ? "log 4: replica 2 has no room on its disk for the tree (1573864 "
-                                          "bytes): it is sent again every 10 s\n" :
+                fake_assert_said(i == 0 ? "log 4: replica 2 has no disk space for the tree (1573864 "
+                                          "bytes); sending it again every 10 s\n" :
                                           "");
                 transfers_problem(t, problem, sizeof(problem));
-                assert_string_equal(
-                        problem,
-                        "replica 2 has no room on its disk for the tree, and cannot follow without it");
+                assert_string_equal(problem,
+                                    "replica 2 has no disk space for the tree, and cannot follow without it");
                 fake_pass(NO_ROOM_MS - 1);
                 fake_assert_said("");
                 fake_pass(1);
@@ -713,9 +706,9 @@ static void a_tree_without_room_is_sent_again_after_10_s_and_told_once(void **st
 
 static void a_damaged_checkpoint_is_given_up_unless_there_is_another_one(void **state) {
         begin_sending();
-        hear_ack(0, ROTTEN);
-        fake_assert_said("log 3: this host's checkpoint of entry 50 is damaged, as replica 2 has found: a "
-                         "new one is made\n");
+        hear_ack(0, CORRUPT);
+        fake_assert_said("log 3: checkpoint of entry 50 is corrupt, reported by replica 2; writing a new "
+                         "checkpoint\n");
         assert_true(fake.replica.data_dir.corrupt);
         assert_int_equal(fake.replica.data_dir.checkpoint.fd, -1);
         fake_pass(REFUSED_MS - 1);
@@ -726,7 +719,7 @@ static void a_damaged_checkpoint_is_given_up_unless_there_is_another_one(void **
 
         begin_sending();
         fake.replica.data_dir.checkpoint.meta.applied = 51;
-        hear_ack(0, ROTTEN);
+        hear_ack(0, CORRUPT);
         fake_assert_said("");
         assert_false(fake.replica.data_dir.corrupt);
         end();
@@ -734,7 +727,7 @@ static void a_damaged_checkpoint_is_given_up_unless_there_is_another_one(void **
         begin_sending();
         close(fake.replica.data_dir.checkpoint.fd);
         fake.replica.data_dir.checkpoint.fd = -1;
-        hear_ack(0, ROTTEN);
+        hear_ack(0, CORRUPT);
         fake_assert_said("");
         assert_false(fake.replica.data_dir.corrupt);
         end();
@@ -908,13 +901,12 @@ static void a_tree_that_cannot_be_stored_is_refused_and_the_reason_told_once(voi
 
         world.open_error = -EIO;
         hear_all(4, 1000);
-        fake_assert_said("log 4 (-5): a tree that replica 3 sent cannot be used: cannot store it: "
+        fake_assert_said("log 4 (-5): cannot use the tree that replica 3 sent: cannot store it: "
                          "Input/output error\nsession 9: ack 4 0 2\n");
         assert_true(transfers_refuses(t));
         transfers_problem(t, problem, sizeof(problem));
-        assert_string_equal(
-                problem,
-                "the tree that the leader sends cannot be used: cannot store it: Input/output error");
+        assert_string_equal(problem,
+                            "cannot use the tree that the leader sends: cannot store it: Input/output error");
         world.open_error = 0;
         world.room_error = -EIO;
         hear_all(5, 1000);
@@ -922,13 +914,13 @@ static void a_tree_that_cannot_be_stored_is_refused_and_the_reason_told_once(voi
         assert_int_equal(n_descriptors(), world.n_descriptors);
         world.room_error = -EACCES;
         hear_all(6, 1000);
-        fake_assert_said("log 4 (-13): a tree that replica 3 sent cannot be used: cannot store it: "
+        fake_assert_said("log 4 (-13): cannot use the tree that replica 3 sent: cannot store it: "
                          "Permission denied\nsession 9: ack 6 0 2\n");
         world.room_error = 0;
 
         world.read_only = true;
         hear_all(7, 1000);
-        fake_assert_said("log 4 (-9): a tree that replica 3 sent cannot be used: cannot store it: Bad file "
+        fake_assert_said("log 4 (-9): cannot use the tree that replica 3 sent: cannot store it: Bad file "
                          "descriptor\nsession 9: ack 7 0 2\n");
         assert_int_equal(n_descriptors(), world.n_descriptors);
         world.read_only = false;
@@ -953,18 +945,18 @@ static void what_became_of_storing_a_tree_is_answered(void **state) {
                 const char *text, *said;
         } cases[] = {
                 { -EUCLEAN, "it is torn",
-                  "log 4 (-117): a tree that replica 3 sent cannot be used: it is torn\nsession 9: ack 4 0 "
+                  "log 4 (-117): cannot use the tree that replica 3 sent: it is torn\nsession 9: ack 4 0 "
                   "3\n" },
                 { -ENOSPC, "no space",
-                  "log 4 (-28): a tree that replica 3 sent cannot be used: no space\nsession 9: ack 4 0 "
+                  "log 4 (-28): cannot use the tree that replica 3 sent: no space\nsession 9: ack 4 0 "
                   "4\n" },
                 { -EDQUOT, "no quota",
-                  "log 4 (-122): a tree that replica 3 sent cannot be used: no quota\nsession 9: ack 4 0 "
+                  "log 4 (-122): cannot use the tree that replica 3 sent: no quota\nsession 9: ack 4 0 "
                   "4\n" },
                 { -EIO, "no luck",
-                  "log 4 (-5): a tree that replica 3 sent cannot be used: no luck\nsession 9: ack 4 0 2\n" },
+                  "log 4 (-5): cannot use the tree that replica 3 sent: no luck\nsession 9: ack 4 0 2\n" },
                 { -EIO, "x",
-                  "log 4 (-5): a tree that replica 3 sent cannot be used: x\nsession 9: ack 4 0 2\n" },
+                  "log 4 (-5): cannot use the tree that replica 3 sent: x\nsession 9: ack 4 0 2\n" },
         };
         char problem[300] = "";
 
@@ -986,13 +978,12 @@ static void what_became_of_storing_a_tree_is_answered(void **state) {
                 assert_null(strstr(fake.said.chars, "log"));
                 text_clear(&fake.said);
                 transfers_problem(t, problem, sizeof(problem));
-                assert_string_equal(problem, "the tree that the leader sends cannot be used: another text");
+                assert_string_equal(problem, "cannot use the tree that the leader sends: another text");
                 world.finish_text = ""; /* nothing but the error */
                 world.finish_error = -EACCES;
                 hear_all(5, 1000);
                 transfers_problem(t, problem, sizeof(problem));
-                assert_string_equal(problem,
-                                    "the tree that the leader sends cannot be used: Permission denied");
+                assert_string_equal(problem, "cannot use the tree that the leader sends: Permission denied");
                 end();
         }
 }
@@ -1033,7 +1024,7 @@ static void a_tree_needs_room_for_its_size_and_twice_as_much_where_it_has_not_fi
         world.total = 1024 * 1024;
         world.room = 999;
         hear_all(4, 1000);
-        fake_assert_said("log 4 (-28): a tree that replica 3 sent cannot be used: it has 0 KiB, and 0 of "
+        fake_assert_said("log 4 (-28): cannot use the tree that replica 3 sent: it has 0 KiB, and 0 of "
                          "1024 KiB are free on the disk of /tree\n"
                          "session 9: ack 4 0 4\n");
         world.room = 1000;
@@ -1059,7 +1050,7 @@ static void a_tree_needs_room_for_its_size_and_twice_as_much_where_it_has_not_fi
                         char problem[300];
 
                         transfers_problem(t, problem, sizeof(problem));
-                        assert_string_equal(problem, "the tree that the leader sends cannot be used: it has "
+                        assert_string_equal(problem, "cannot use the tree that the leader sends: it has "
                                                      "16 KiB, and 25 of 1024 KiB are free on the disk of "
                                                      "/tree, too few for the second copy of it");
                 }

@@ -85,7 +85,7 @@ static void a_leaders_read_waits_for_a_majority_and_for_what_was_committed_befor
         answered(2, TERM, 5, 1, 0);
         fake_assert_said("");
         fake.applied = 10;
-        read_index_settled(reads, 0);
+        read_index_on_flush(reads, 0);
         fake_assert_said("done a ok\n");
         end();
 
@@ -178,14 +178,14 @@ static void a_follower_asks_its_leader_how_far_to_apply(void **state) {
         fake_assert_said("");
         answered(2, READ, 5, 1, 20);
         fake.applied = 19;
-        read_index_settled(reads, 0);
+        read_index_on_flush(reads, 0);
         fake_assert_said("");
         fake.applied = 20;
         fake.replica.core = NULL;
-        read_index_settled(reads, 0);
+        read_index_on_flush(reads, 0);
         fake_assert_said("");
         fake.replica.core = core;
-        read_index_settled(reads, 0);
+        read_index_on_flush(reads, 0);
         fake_assert_said("done a ok\n");
         end();
 }
@@ -259,10 +259,10 @@ static void after_another_leader_or_term_is_asked_again_in_the_order_of_arrival(
                 add(&a, 'a');
                 fake_assert_said("send 2: 0 5 1 0\nsend 3: 0 5 1 0\n");
                 add(&b, 'b');
-                read_index_settled(reads, RAFT_CHANGED_CONFIGURATION | RAFT_CHANGED_COMMIT);
+                read_index_on_flush(reads, RAFT_CHANGED_CONFIGURATION | RAFT_CHANGED_COMMIT);
                 fake_assert_said("");
                 fake.term = 6;
-                read_index_settled(reads, changes[i]);
+                read_index_on_flush(reads, changes[i]);
                 fake_assert_said("send 2: 0 6 2 0\nsend 3: 0 6 2 0\n");
                 answered(2, TERM, 6, 1, 0);
                 fake_assert_said("");
@@ -272,12 +272,12 @@ static void after_another_leader_or_term_is_asked_again_in_the_order_of_arrival(
                 /* Also one that comes before it is asked. */
                 add(&a, 'a');
                 fake_assert_said("send 2: 0 6 3 0\nsend 3: 0 6 3 0\n");
-                read_index_settled(reads, changes[i]);
+                read_index_on_flush(reads, changes[i]);
                 add(&c, 'c');
                 fake_assert_said("send 2: 0 6 4 0\nsend 3: 0 6 4 0\n");
                 answered(2, TERM, 6, 4, 0);
                 fake_assert_said("done a ok\ndone c ok\n");
-                read_index_settled(reads, changes[i]);
+                read_index_on_flush(reads, changes[i]);
                 end();
         }
 }
@@ -294,7 +294,7 @@ static void a_cancelled_read_is_not_answered_and_those_behind_are(void **state) 
         fake_assert_said("send 2: 0 5 1 0\nsend 3: 0 5 1 0\n");
         read_index_cancel(reads, &c.sync); /* is checked */
         add(&b, 'b');
-        read_index_settled(reads, RAFT_CHANGED_LEADER);
+        read_index_on_flush(reads, RAFT_CHANGED_LEADER);
         add(&c, 'c');
         fake_assert_said("send 2: 0 5 2 0\nsend 3: 0 5 2 0\n");
         answered(2, TERM, 5, 2, 0);
@@ -349,7 +349,7 @@ static void questions_of_other_hosts_are_answered_as_far_as_they_may_be(void **s
         fake_assert_said("send 2: 0 5 2 0\nsend 3: 0 5 2 0\n");
         fake.leads = false;
         fake.leader = 0;
-        read_index_settled(reads, RAFT_CHANGED_STATE);
+        read_index_on_flush(reads, RAFT_CHANGED_STATE);
         fake_pass(READS_WAIT_MS);
         fake_assert_said("");
 

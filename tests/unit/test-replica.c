@@ -195,13 +195,13 @@ static void what_the_core_answers_may_end_the_replica(void **state) {
                 { -ERESTART, .state = REPLICA_RESTARTING, .said = SAID("= tree 1 restarting\n") },
                 { -ESHUTDOWN, REPLICA_OPEN,
                   .said = SAID("= tree 1 error -108 \"the log contradicts what the cluster has committed; "
-                               "remove this host's state and let it join anew\" failing stop!\n") },
+                               "remove this host's state and let it join again\" failing stop!\n") },
                 { -EIO, REPLICA_OPEN,
-                  .said = SAID("= tree 1 error -5 \"the replica cannot go on: Input/output error\" failing "
-                               "stop!\n") },
+                  .said = SAID("= tree 1 error -5 \"the replica cannot continue: Input/output error\" "
+                               "failing stop!\n") },
                 { -EIO, .state = REPLICA_RESTARTING,
-                  .said = SAID("= tree 1 error -5 \"the replica cannot go on: Input/output error\" stopping "
-                               "stop!\n") },
+                  .said = SAID("= tree 1 error -5 \"the replica cannot continue: Input/output error\" "
+                               "stopping stop!\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -285,21 +285,21 @@ static void an_input_that_fails_ends_the_replica(void **state) {
         parts_begin();
         parts_fail("raft_core_tick", -ENOMEM);
         p->tick.fire(p);
-        expect_state("core tick\ncompare settled 0\nsettled 0\n= tree 1 error -12 \"the replica cannot go "
-                     "on: Cannot allocate memory\" failing stop!\n");
+        expect_state("core tick\ncompare settled 0\nsettled 0\n= tree 1 error -12 \"the replica cannot "
+                     "continue: Cannot allocate memory\" failing stop!\n");
         parts_end();
         parts_begin();
         parts_fail("raft_core_apply", -ENOMEM);
         p->applying.next.run(p);
-        expect_state("core apply\ncompare settled 0\nsettled 0\n= tree 1 error -12 \"the replica cannot go "
-                     "on: Cannot allocate memory\" failing stop!\n");
+        expect_state("core apply\ncompare settled 0\nsettled 0\n= tree 1 error -12 \"the replica cannot "
+                     "continue: Cannot allocate memory\" failing stop!\n");
         parts_end();
         parts_begin();
         parts_fail("raft_core_appended", -ESHUTDOWN);
         replica_on_appended(p, 1, 2);
         expect_state("core appended 1 2\ncompare settled 0\nsettled 0\n= tree 1 error -108 \"the log "
                      "contradicts what the cluster has committed; remove this host's state and let it join "
-                     "anew\" failing stop!\n");
+                     "again\" failing stop!\n");
         parts_end();
         parts_begin();
         parts_fail("raft_core_receive", -ERESTART);
@@ -313,14 +313,15 @@ static void an_input_that_fails_ends_the_replica(void **state) {
         parts.installing = true;
         hear(append(5));
         expect_state("core receive append of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n= tree 1 error "
-                     "-5 \"the replica cannot go on: Input/output error\" failing stop!\n");
+                     "-5 \"the replica cannot continue: Input/output error\" failing stop!\n");
         parts_end();
         parts_begin();
         parts.installing = true;
         parts_fail("raft_core_installed", -EIO);
         hear(append(5));
-        expect_state("core receive append of 2 at b:2 term 5\ncore installed\ncompare settled 0\nsettled "
-                     "0\n= tree 1 error -5 \"the replica cannot go on: Input/output error\" failing stop!\n");
+        expect_state(
+                "core receive append of 2 at b:2 term 5\ncore installed\ncompare settled 0\nsettled 0\n= "
+                "tree 1 error -5 \"the replica cannot continue: Input/output error\" failing stop!\n");
         parts_end();
         parts_begin();
         replica_on_log_failed(p, -EROFS, "log.1: read-only");
@@ -343,7 +344,7 @@ static void a_write_that_hangs_for_10_s_of_ticks_ends_the_replica(void **state) 
         parts_forget();
         p->tick.fire(p);
         expect_state("core tick\ncompare settled 0\nsettled 0\n= tree 1 error -110 \"a write to the log has "
-                     "not ended for 10 s: the disk hangs\" failing waited 10001 stop!\n");
+                     "not completed for 10 s: the disk hangs\" failing waited 10001 stop!\n");
         parts_end();
 
         /* Another write, none, and no log begin from the start. */
@@ -617,7 +618,7 @@ static void what_is_submitted_goes_to_the_core(void **state) {
         p->transfer.due_ms = 0;
         parts.core_error = -EIO;
         assert_int_equal(replica_submit(p, "abc", 3, &index, &term), 0);
-        expect_state("core submit abc\n= tree 1 error -5 \"the replica cannot go on: Input/output error\" "
+        expect_state("core submit abc\n= tree 1 error -5 \"the replica cannot continue: Input/output error\" "
                      "failing changed 1 settle! stop!\n");
         assert_int_equal(replica_submit(p, "abc", 3, &index, &term), -EREMOTE);
         assert_int_equal(replica_change(p, &(RaftChange) { .kind = RAFT_CHANGE_ADD, .id = 4 }, &err),
@@ -636,7 +637,7 @@ static void what_is_submitted_goes_to_the_core(void **state) {
         parts_fail("raft_core_change", -ENOMEM);
         assert_int_equal(replica_change(p, &(RaftChange) { .kind = RAFT_CHANGE_REMOVE, .id = 4 }, &err),
                          -ENOMEM);
-        expect_state("core change 3 of 4\n= tree 1 error -12 \"the replica cannot go on: Cannot allocate "
+        expect_state("core change 3 of 4\n= tree 1 error -12 \"the replica cannot continue: Cannot allocate "
                      "memory\" failing settle! stop!\n");
         parts_end();
 }
@@ -835,18 +836,17 @@ static void a_checkpoint_is_made_only_where_it_may(void **state) {
                 }
                 switch (i) {
                 case 0:
-                        expect("folder probe of tree 1\nlog 5: the tree of this host holds what was written "
-                               "to it\ntransfers step\ncompare settled 0\nsettled 0\n= tree 1 entries 6 "
-                               "retry 1001\n");
+                        expect("folder probe of tree 1\nlog 5: verified the tree of this host\ntransfers "
+                               "step\ncompare settled 0\nsettled 0\n= tree 1 entries 6 retry 1001\n");
                         break;
                 case 6:
-                        expect("folder probe of tree 1\nlog 4 (-117): the tree cannot be looked at: "
+                        expect("folder probe of tree 1\nlog 4 (-117): Failed to verify the tree: "
                                "data_dir_probe did it\nfolder distrust\ntransfers step\ncompare settled "
                                "0\nsettled 0\n= tree 1 error -117 \"data_dir_probe did it\" failing entries "
                                "6 retry 11000 stop!\n");
                         break;
                 case 7:
-                        expect("folder probe of tree 1\nlog 4 (-5): the tree cannot be looked at: "
+                        expect("folder probe of tree 1\nlog 4 (-5): Failed to verify the tree: "
                                "data_dir_probe did it\ntransfers step\ncompare settled 0\nsettled 0\n= tree "
                                "1 entries 6 retry 11000\n");
                         break;
@@ -868,16 +868,19 @@ static void a_copy_that_fails_is_tried_again_later(void **state) {
                 parts_work();
                 parts_look();
                 if (i == 0)
-                        expect("folder copy of tree 1\nlog 4 (-28): no checkpoint: data_dir_copy did "
-                               "it\ntransfers step\ncompare settled 0\nsettled 0\n= tree 1 retry 11000\n");
+                        expect("folder copy of tree 1\nlog 4 (-28): Failed to make a checkpoint: "
+                               "data_dir_copy did it\ntransfers step\ncompare settled 0\nsettled 0\n= tree 1 "
+                               "retry 11000\n");
                 else if (i == 1)
-                        expect("folder copy of tree 1\nlog 4 (-117): no checkpoint: data_dir_copy did "
-                               "it\nfolder distrust\ntransfers step\ncompare settled 0\nsettled 0\n= tree 1 "
-                               "error -117 \"data_dir_copy did it\" failing retry 11000 stop!\n");
+                        expect("folder copy of tree 1\nlog 4 (-117): Failed to make a checkpoint: "
+                               "data_dir_copy did it\nfolder distrust\ntransfers step\ncompare settled "
+                               "0\nsettled 0\n= tree 1 error -117 \"data_dir_copy did it\" failing retry "
+                               "11000 stop!\n");
                 else
-                        expect("folder copy of tree 1\nlog 4 (-117): no checkpoint: data_dir_copy did "
-                               "it\nfolder distrust\ncompare settled 0\nsettled 0\n= coreless tree 1 error "
-                               "-117 \"data_dir_copy did it\" stopping retry 11000 stop!\n");
+                        expect("folder copy of tree 1\nlog 4 (-117): Failed to make a checkpoint: "
+                               "data_dir_copy did it\nfolder distrust\ncompare settled 0\nsettled 0\n= "
+                               "coreless tree 1 error -117 \"data_dir_copy did it\" stopping retry 11000 "
+                               "stop!\n");
                 if (i == 2)
                         set(NO_CORE, false);
                 parts_end();
@@ -894,8 +897,8 @@ static void a_copy_that_fails_is_tried_again_later(void **state) {
         parts_fail("data_dir_copy", -EIO);
         replica_checkpoint(p);
         parts_work();
-        expect("work checkpoints.c:checkpoints_copy_done nice 10\nfolder copy of tree 1\nlog 4 (-5): no "
-               "checkpoint: Input/output error\ntransfers step\ncompare settled 0\nsettled 0\n");
+        expect("work checkpoints.c:checkpoints_copy_done nice 10\nfolder copy of tree 1\nlog 4 (-5): Failed "
+               "to make a checkpoint: Input/output error\ntransfers step\ncompare settled 0\nsettled 0\n");
         parts_end();
 
         parts_begin();
@@ -925,7 +928,7 @@ static void the_core_takes_a_checkpoint_once_it_can(void **state) {
                 { -EIO, SAID("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt "
                              "10\ntransfers step\ncore checkpointed 10 of term 5, configuration 1 (4 "
                              "bytes)\n  trailing 10\ncompare settled 0\nsettled 0\n= tree 1 error -5 \"the "
-                             "replica cannot go on: Input/output error\" failing copy-untold stop!\n") },
+                             "replica cannot continue: Input/output error\" failing copy-untold stop!\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -1080,7 +1083,7 @@ static void the_end_of_an_input_is_told(void **state) {
         replica_flush_notifications(p);
         expect_state("compare settled 0\nsettled 0\n= tree 1 notice!\n");
         fake_run();
-        p->notices.followers[0].told = p->notices.followers[1].told = 30;
+        p->notices.followers[0].sent = p->notices.followers[1].sent = 30;
         parts_forget();
 
         /* Of one that stops: it ends once somebody else leads. */

@@ -77,7 +77,7 @@ static void followers_are_told_what_is_committed_once(void **state) {
         p->notices.send.run(p);
         expect("");
         parts.match[3] = 9; /* of an earlier term, by its entry */
-        p->notices.followers[1].told = 8;
+        p->notices.followers[1].sent = 8;
         p->notices.send.run(p);
         expect("send 3 (70 1 3) append term 5: prev 9 of 4, commit 12\n");
         parts.match[3] = UINT64_MAX;
@@ -89,18 +89,18 @@ static void followers_are_told_what_is_committed_once(void **state) {
         /* What any message has told counts, as far as it and the log go. */
         parts.match[2] = parts.match[3] = 20;
         ops.send(p, 2, "b:2", &m);
-        assert_int_equal(p->notices.followers[0].told, 12);
+        assert_int_equal(p->notices.followers[0].sent, 12);
         m.append.n_entries = 1;
         RaftEntry one = { .term = 5, .type = RAFT_ENTRY_BARRIER };
         m.append.entries = &one;
         ops.send(p, 2, "b:2", &m);
-        assert_int_equal(p->notices.followers[0].told, 13);
+        assert_int_equal(p->notices.followers[0].sent, 13);
         m.append.prev_index = 19;
         ops.send(p, 2, "b:2", &m);
-        assert_int_equal(p->notices.followers[0].told, 14);
+        assert_int_equal(p->notices.followers[0].sent, 14);
         m.append.commit = 3;
         ops.send(p, 2, "b:2", &m);
-        assert_int_equal(p->notices.followers[0].told, 14);
+        assert_int_equal(p->notices.followers[0].sent, 14);
         ops.send(p, 3, "b:3", &(RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 5 });
         parts_forget();
         p->notices.send.run(p);
@@ -229,43 +229,41 @@ static void each_call_that_fails_ends_the_replica(void **state) {
         } cases[] = {
                 { "tree_begin_write", -EIO, 0,
                   SAID("work of tree 1: turn\nbegin\ncompare not committed\nnot committed\nfolder "
-                       "distrust\n= tree 1 error -5 \"cannot apply entry 11 and those behind it: "
-                       "Input/output error\" failing stop!\n") },
+                       "distrust\n= tree 1 error -5 \"cannot apply entry 11 and later: Input/output error\" "
+                       "failing stop!\n") },
                 { "tree_meta", -EIO, 0,
                   SAID("work of tree 1: turn\nbegin\ncompare not committed\nnot committed\nfolder "
-                       "distrust\n= tree 1 error -5 \"cannot apply entry 11 and those behind it: "
-                       "Input/output error\" failing stop!\n") },
+                       "distrust\n= tree 1 error -5 \"cannot apply entry 11 and later: Input/output error\" "
+                       "failing stop!\n") },
                 { "apply", -ENOTSUP, 0,
                   SAID("work of tree 1: turn\nbegin\napply 11\ncompare not committed\nnot committed\nfolder "
-                       "distrust\n= tree 1 error -95 \"entry 11 or one behind it is of a newer fleetd, of a "
-                       "feature level that this one does not know: upgrade this host\" failing stop!\n") },
+                       "distrust\n= tree 1 error -95 \"entry 11 or later requires a newer feature level; "
+                       "upgrade this host\" failing stop!\n") },
                 { "apply_empty", -EIO, 0,
                   SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare "
                        "not committed\nnot committed\nfolder distrust\n= tree 1 error -5 \"cannot apply "
-                       "entry 11 and those behind it: Input/output error\" failing entries 1 bytes 49 "
-                       "stop!\n") },
+                       "entry 11 and later: Input/output error\" failing entries 1 bytes 49 stop!\n") },
                 { "tree_set_configuration", -EIO, 0,
                   SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare "
                        "12\nset configuration CONF\ncompare not committed\nnot committed\nfolder distrust\n= "
-                       "tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\" "
-                       "failing entries 2 bytes 97 stop!\n") },
+                       "tree 1 error -5 \"cannot apply entry 11 and later: Input/output error\" failing "
+                       "entries 2 bytes 97 stop!\n") },
                 { "tree_meta", -EIO, 1,
                   SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare "
                        "12\nset configuration CONF\ncompare not committed\nnot committed\nfolder distrust\n= "
-                       "tree 1 error -5 \"cannot apply entry 11 and those behind it: Input/output error\" "
-                       "failing entries 2 bytes 97 stop!\n") },
+                       "tree 1 error -5 \"cannot apply entry 11 and later: Input/output error\" failing "
+                       "entries 2 bytes 97 stop!\n") },
                 { "tree_set_meta", -EIO, 0,
                   SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare "
                        "12\nset configuration CONF\nset meta: entry 13 of term 7, configuration 13\ncompare "
                        "not committed\nnot committed\nfolder distrust\n= tree 1 error -5 \"cannot apply "
-                       "entry 11 and those behind it: Input/output error\" failing entries 2 bytes 97 "
-                       "stop!\n") },
+                       "entry 11 and later: Input/output error\" failing entries 2 bytes 97 stop!\n") },
                 { "tree_commit", -ENOSPC, 0,
                   SAID("work of tree 1: turn\nbegin\napply 11\ncompare 11\napply empty 12 of term 6\ncompare "
                        "12\nset configuration CONF\nset meta: entry 13 of term 7, configuration 13\ncompare "
                        "13\ncommit\ncompare not committed\nnot committed\nfolder distrust\n= tree 1 error "
-                       "-28 \"cannot apply entry 11 and those behind it: No space left on device\" failing "
-                       "entries 3 bytes 149 stop!\n") },
+                       "-28 \"cannot apply entry 11 and later: No space left on device\" failing entries 3 "
+                       "bytes 149 stop!\n") },
         };
         RaftEntry e[3] = { command(1),
                            { .term = 6, .type = RAFT_ENTRY_BARRIER },
@@ -387,11 +385,10 @@ static void all_inputs_of_a_turn_share_what_it_may_cost(void **state) {
                "compare committed\ncommitted\n");
         parts_fail_after("apply", -EIO, 1);
         assert_int_equal(ops.apply(p, 20, e, 3), -EIO);
-        expect_state(
-                "work of tree 1: none\nbegin\napply 20\ncompare 20\ncommit\ncompare "
-                "committed\ncommitted\nwork of tree 1: none\nbegin\napply 21\ncompare not committed\nnot "
-                "committed\nfolder distrust\n= tree 1 error -5 \"cannot apply entry 20 and those behind it: "
-                "Input/output error\" failing not-serving entries 10 bytes 490 stop!\n");
+        expect_state("work of tree 1: none\nbegin\napply 20\ncompare 20\ncommit\ncompare "
+                     "committed\ncommitted\nwork of tree 1: none\nbegin\napply 21\ncompare not "
+                     "committed\nnot committed\nfolder distrust\n= tree 1 error -5 \"cannot apply entry 20 "
+                     "and later: Input/output error\" failing not-serving entries 10 bytes 490 stop!\n");
         parts_end();
 }
 
@@ -430,7 +427,7 @@ static void memory_forgets_what_exceeds_its_limit(void **state) {
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 parts_begin();
                 p->options.memory_bytes = cases[i].memory;
-                p->compaction.bytes = cases[i].forget;
+                p->checkpoints.compact_bytes = cases[i].forget;
                 fake.applied = cases[i].applied;
                 fake.commit = cases[i].commit;
                 parts.stored = cases[i].stored;
@@ -515,7 +512,7 @@ static void memory_keeps_what_may_not_go(void **state) {
                 { -ESTALE, SAID("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n"
                                 "= tree 1 forget 2125 forget-again+2000\n") },
                 { -EIO, SAID("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n= "
-                             "tree 1 error -5 \"the replica cannot go on: Input/output error\" failing "
+                             "tree 1 error -5 \"the replica cannot continue: Input/output error\" failing "
                              "forget 2125 forget-again+2000 stop!\n") },
         };
 
@@ -538,7 +535,7 @@ static void memory_keeps_what_may_not_go(void **state) {
         parts.trees[1].applied = 20;
         replica_compact(p);
         expect_state("= tree 1 forget 1225 forget-again+2000\n");
-        p->compaction.bytes = 0;
+        p->checkpoints.compact_bytes = 0;
         parts.first = 15;
         replica_compact(p);
         expect_state("core checkpointed 20 of term 5, configuration 1 (4 bytes)\n  trailing 5\n= tree 1 "
@@ -553,7 +550,7 @@ static void it_is_looked_at_again_after_2_s(void **state) {
         expect_state("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n= tree 1 "
                      "forget 2125 forget-again+2000\n");
         fake_pass(500);
-        p->compaction.bytes = 0;
+        p->checkpoints.compact_bytes = 0;
         replica_compact(p);
         expect_state("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n= tree 1 "
                      "forget 2125 forget-again+1500\n");
@@ -563,11 +560,11 @@ static void it_is_looked_at_again_after_2_s(void **state) {
         expect_state("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n= tree 1 "
                      "forget 2125 forget-again+2000\n");
         p->depth = 1;
-        p->compaction.bytes = 5;
+        p->checkpoints.compact_bytes = 5;
         fake_pass(FORGET_AGAIN_MS);
         expect_state("= tree 1 depth 1\n");
         p->depth = 0;
-        p->compaction.bytes = 0;
+        p->checkpoints.compact_bytes = 0;
         replica_compact(p);
         parts_forget();
         p->state = REPLICA_RESTARTING;
@@ -579,7 +576,7 @@ static void it_is_looked_at_again_after_2_s(void **state) {
         expect_state("= tree 1\n");
         parts.last = 20;
         p->options.memory_bytes = 1999;
-        p->compaction.bytes = 1;
+        p->checkpoints.compact_bytes = 1;
         replica_compact(p);
         expect_state("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\n= tree 1 "
                      "forget 2249 forget-again+2000\n");

@@ -74,31 +74,29 @@ static void a_replica_opens_what_is_there(void **state) {
                 { "a tree without its log", .fresh = true, .applied = 1,
                   .said = SAID(
                           "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 1, loaded "
-                          "2000\nfolder lose: /tree holds a tree, but the log that belongs to it is gone; "
-                          "restore the log, or remove this host's state and let it join anew\nlog 3 (-117): "
-                          "this host's replica is lost: /tree holds a tree, but the log that belongs to it "
-                          "is gone; restore the log, or remove this host's state and let it join anew; it "
-                          "does not vote any more, and asks to be let in under another id; where too few are "
-                          "left to vote: fleetd --recover on a host whose log is whole\nself self: 0 of 70, "
-                          "71, start 1\nself self: 0 of 70, 71, start 1\n= 0: /tree holds a tree, but the "
-                          "log that belongs to it is gone; restore the log, or remove this host's state and "
-                          "let it join anew\n= coreless logless tree 1 error -117 \"/tree holds a tree, but "
-                          "the log that belongs to it is gone; restore the log, or remove this host's state "
-                          "and let it join anew\" quarantined damaged not-started not-serving id 1000\n") },
+                          "2000\nfolder lose: /tree holds a tree without its log; restore the log, or remove "
+                          "this host's state and let it join again\nlog 3 (-117): quarantined the replica of "
+                          "this host: /tree holds a tree without its log; restore the log, or remove this "
+                          "host's state and let it join again; requesting to join under a new ID. Without a "
+                          "quorum, run fleetd --recover on a host with an intact log\nself self: 0 of 70, "
+                          "71, start 1\nself self: 0 of 70, 71, start 1\n= 0: /tree holds a tree without its "
+                          "log; restore the log, or remove this host's state and let it join again\n= "
+                          "coreless logless tree 1 error -117 \"/tree holds a tree without its log; restore "
+                          "the log, or remove this host's state and let it join again\" quarantined damaged "
+                          "not-started not-serving id 1000\n") },
                 { "the same, with others", .fresh = true, .applied = 1, .join = true,
                   .said = SAID(
                           "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 1, loaded "
-                          "2000\nfolder lose: /tree holds a tree, but the log that belongs to it is gone; "
-                          "restore the log, or remove this host's state and let it join anew\nlog 3 (-117): "
-                          "this host's replica is lost: /tree holds a tree, but the log that belongs to it "
-                          "is gone; restore the log, or remove this host's state and let it join anew; it "
-                          "does not vote any more, and asks to be let in under another id; where too few are "
-                          "left to vote: fleetd --recover on a host whose log is whole\nself self: 0 of 70, "
-                          "71, start 1\nself self: 0 of 70, 71, start 1\n= 0: /tree holds a tree, but the "
-                          "log that belongs to it is gone; restore the log, or remove this host's state and "
-                          "let it join anew\n= coreless logless tree 1 error -117 \"/tree holds a tree, but "
-                          "the log that belongs to it is gone; restore the log, or remove this host's state "
-                          "and let it join anew\" quarantined damaged not-started not-serving id 1000\n") },
+                          "2000\nfolder lose: /tree holds a tree without its log; restore the log, or remove "
+                          "this host's state and let it join again\nlog 3 (-117): quarantined the replica of "
+                          "this host: /tree holds a tree without its log; restore the log, or remove this "
+                          "host's state and let it join again; requesting to join under a new ID. Without a "
+                          "quorum, run fleetd --recover on a host with an intact log\nself self: 0 of 70, "
+                          "71, start 1\nself self: 0 of 70, 71, start 1\n= 0: /tree holds a tree without its "
+                          "log; restore the log, or remove this host's state and let it join again\n= "
+                          "coreless logless tree 1 error -117 \"/tree holds a tree without its log; restore "
+                          "the log, or remove this host's state and let it join again\" quarantined damaged "
+                          "not-started not-serving id 1000\n") },
                 { "nothing at all", "transfers_new", -ENOMEM, .said = SAID("folder done\n= -12: \n") },
                 { "nothing at all", "consistency_new", -ENOMEM,
                   .said = SAID("transfers free\nfolder done\n= -12: \n") },
@@ -109,13 +107,13 @@ static void a_replica_opens_what_is_there(void **state) {
                   .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nfolder done\n= "
                                "-117: data_dir_open did it\n") },
                 { "the same, with others", "data_dir_open", -EUCLEAN, .rotten = true, .join = true,
-                  .said = SAID("folder open /tree m b 1234\nfolder open nothing\nfolder lose: data_dir_open "
-                               "did it\nlog 3 (-117): this host's replica is lost: data_dir_open did it; it "
-                               "does not vote any more, and asks to be let in under another id; where too "
-                               "few are left to vote: fleetd --recover on a host whose log is whole\nself "
-                               "self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, start 1\n= 0: "
-                               "data_dir_open did it\n= coreless logless tree 1 error -117 \"data_dir_open "
-                               "did it\" quarantined damaged not-started not-serving id 1000\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\nfolder open nothing\nfolder lose: data_dir_open did "
+                          "it\nlog 3 (-117): quarantined the replica of this host: data_dir_open did it; "
+                          "requesting to join under a new ID. Without a quorum, run fleetd --recover on a "
+                          "host with an intact log\nself self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, "
+                          "start 1\n= 0: data_dir_open did it\n= coreless logless tree 1 error -117 "
+                          "\"data_dir_open did it\" quarantined damaged not-started not-serving id 1000\n") },
                 { "another damage", "data_dir_open", -EUCLEAN, .join = true,
                   .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nfolder done\n= "
                                "-117: data_dir_open did it\n") },
@@ -123,19 +121,19 @@ static void a_replica_opens_what_is_there(void **state) {
                   .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nfolder done\n= -5: "
                                "data_dir_open did it\n") },
                 { "one that is lost", "data_dir_is_quarantined", 1, .join = true,
-                  .said = SAID("folder open /tree m b 1234\nfolder lose: it was lost\nlog 3 (-117): this "
-                               "host's replica is lost: it was lost; it does not vote any more, and asks to "
-                               "be let in under another id; where too few are left to vote: fleetd --recover "
-                               "on a host whose log is whole\nself self: 0 of 70, 71, start 1\nself self: 0 "
-                               "of 70, 71, start 1\n= 0: it was lost\n= coreless logless tree 1 error -117 "
-                               "\"it was lost\" quarantined damaged not-started not-serving id 1000\n") },
+                  .said = SAID("folder open /tree m b 1234\nfolder lose: it was lost\nlog 3 (-117): "
+                               "quarantined the replica of this host: it was lost; requesting to join under "
+                               "a new ID. Without a quorum, run fleetd --recover on a host with an intact "
+                               "log\nself self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, start 1\n= 0: "
+                               "it was lost\n= coreless logless tree 1 error -117 \"it was lost\" "
+                               "quarantined damaged not-started not-serving id 1000\n") },
                 { "one that is lost alone", "data_dir_is_quarantined", 1,
-                  .said = SAID("folder open /tree m b 1234\nfolder lose: it was lost\nlog 3 (-117): this "
-                               "host's replica is lost: it was lost; it does not vote any more, and asks to "
-                               "be let in under another id; where too few are left to vote: fleetd --recover "
-                               "on a host whose log is whole\nself self: 0 of 70, 71, start 1\nself self: 0 "
-                               "of 70, 71, start 1\n= 0: it was lost\n= coreless logless tree 1 error -117 "
-                               "\"it was lost\" quarantined damaged not-started not-serving id 1000\n") },
+                  .said = SAID("folder open /tree m b 1234\nfolder lose: it was lost\nlog 3 (-117): "
+                               "quarantined the replica of this host: it was lost; requesting to join under "
+                               "a new ID. Without a quorum, run fleetd --recover on a host with an intact "
+                               "log\nself self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, start 1\n= 0: "
+                               "it was lost\n= coreless logless tree 1 error -117 \"it was lost\" "
+                               "quarantined damaged not-started not-serving id 1000\n") },
                 { "not known whether", "data_dir_is_quarantined", -EIO,
                   .said = SAID(
                           "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, loaded "
@@ -159,23 +157,21 @@ static void a_replica_opens_what_is_there(void **state) {
                                "tree 1\nfolder done\n"
                                "= -5: cannot read the log from its disk: Input/output error\n") },
                 { "a damaged log", "raft_log_open", -EUCLEAN,
-                  .said = SAID(
-                          "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, loaded "
-                          "2000\nfolder lose: raft_log_open did it\nlog 3 (-117): this host's replica is "
-                          "lost: raft_log_open did it; it does not vote any more, and asks to be let in "
-                          "under another id; where too few are left to vote: fleetd --recover on a host "
-                          "whose log is whole\nself self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, "
-                          "start 1\n= 0: raft_log_open did it\n= coreless logless tree 1 error -117 "
-                          "\"raft_log_open did it\" quarantined damaged not-started not-serving id 1000\n") },
+                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
+                               "loaded 2000\nfolder lose: raft_log_open did it\nlog 3 (-117): quarantined "
+                               "the replica of this host: raft_log_open did it; requesting to join under a "
+                               "new ID. Without a quorum, run fleetd --recover on a host with an intact "
+                               "log\nself self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, start 1\n= 0: "
+                               "raft_log_open did it\n= coreless logless tree 1 error -117 \"raft_log_open "
+                               "did it\" quarantined damaged not-started not-serving id 1000\n") },
                 { "a damaged log, with others", "raft_log_open", -EUCLEAN, .join = true,
-                  .said = SAID(
-                          "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, loaded "
-                          "2000\nfolder lose: raft_log_open did it\nlog 3 (-117): this host's replica is "
-                          "lost: raft_log_open did it; it does not vote any more, and asks to be let in "
-                          "under another id; where too few are left to vote: fleetd --recover on a host "
-                          "whose log is whole\nself self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, "
-                          "start 1\n= 0: raft_log_open did it\n= coreless logless tree 1 error -117 "
-                          "\"raft_log_open did it\" quarantined damaged not-started not-serving id 1000\n") },
+                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
+                               "loaded 2000\nfolder lose: raft_log_open did it\nlog 3 (-117): quarantined "
+                               "the replica of this host: raft_log_open did it; requesting to join under a "
+                               "new ID. Without a quorum, run fleetd --recover on a host with an intact "
+                               "log\nself self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, start 1\n= 0: "
+                               "raft_log_open did it\n= coreless logless tree 1 error -117 \"raft_log_open "
+                               "did it\" quarantined damaged not-started not-serving id 1000\n") },
                 { "no log", "raft_log_open", -EIO, .join = true,
                   .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
                                "loaded 2000\ntransfers free\n"
@@ -287,13 +283,10 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                        "\"inside\" stopping not-started stop!\n") },
                 { "misfit", NULL, 0,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\nfolder copy of tree "
-                       "1\n"
-                       "folder adopt 10\n"
-                       "log 6: the log does not fit the tree, which is at entry 10: it begins anew behind "
-                       "that\n"
-                       "log reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n"
-                       "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n"
-                       "= tree 1 changed 7 settle!\n") },
+                       "1\nfolder adopt 10\nlog 6: the log does not fit the tree of entry 10; the log begins "
+                       "again after it\nlog reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n  "
+                       "state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n= tree 1 "
+                       "changed 7 settle!\n") },
                 { "misfit: no copy", "data_dir_copy", -EIO,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\nfolder copy of tree "
                        "1\nentries free 20\ncore free\n= -5: data_dir_copy did it\n= coreless tree 1 "
@@ -304,40 +297,34 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                        "\"data_dir_copy did it\" stopping not-started stop!\n") },
                 { "misfit: no reset", "raft_log_reset", -EIO,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\nfolder copy of tree "
-                       "1\nfolder adopt 10\nlog 6: the log does not fit the tree, which is at entry 10: it "
-                       "begins anew behind that\nlog reset 10\nentries free 20\ncore free\n= -5: cannot "
-                       "empty the log: Input/output error\n= coreless tree 1 stopping not-started\n") },
+                       "1\nfolder adopt 10\nlog 6: the log does not fit the tree of entry 10; the log begins "
+                       "again after it\nlog reset 10\nentries free 20\ncore free\n= -5: cannot empty the "
+                       "log: Input/output error\n= coreless tree 1 stopping not-started\n") },
                 { "misfit with a checkpoint", NULL, 0,
-                  SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
-                       "log 6: the log does not fit the tree, which is at entry 10: it begins anew behind "
-                       "that\nlog reset 10\n"
-                       "core start term 5 vote 2, 0 entries from 11, taken\n  state 10 of term 5, "
-                       "configuration 1 (4 bytes)\n"
-                       "entries free 20\n= 0: \n= tree 1 changed 7 settle!\n") },
+                  SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\nlog 6: the log does "
+                       "not fit the tree of entry 10; the log begins again after it\nlog reset 10\ncore "
+                       "start term 5 vote 2, 0 entries from 11, taken\n  state 10 of term 5, configuration 1 "
+                       "(4 bytes)\nentries free 20\n= 0: \n= tree 1 changed 7 settle!\n") },
                 { "misfit with an old checkpoint", NULL, 0,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\nfolder copy of tree "
-                       "1\nfolder adopt 10\n"
-                       "log 6: the log does not fit the tree, which is at entry 10: it begins anew behind "
-                       "that\nlog reset 10\n"
-                       "core start term 5 vote 2, 0 entries from 11, taken\n  state 10 of term 5, "
-                       "configuration 1 (4 bytes)\n"
-                       "entries free 20\n= 0: \n= tree 1 changed 7 settle!\n") },
+                       "1\nfolder adopt 10\nlog 6: the log does not fit the tree of entry 10; the log begins "
+                       "again after it\nlog reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n  "
+                       "state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n= tree 1 "
+                       "changed 7 settle!\n") },
                 { "a gap", NULL, 0,
                   SAID("entries free 20\n= -117: the tree in /tree ends with entry 10, but the log begins "
-                       "with 12: something was removed; remove this host's state and let it join anew\n= "
-                       "coreless tree 1 waiting damaged not-started\n") },
+                       "with 12; remove this host's state and let it join again\n= coreless tree 1 waiting "
+                       "damaged not-started\n") },
                 { "no gap", NULL, 0,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 11\n  10 of term 5\n"
                        "core start term 5 vote 2, 20 entries from 11, taken\n"
                        "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n"
                        "= tree 1 changed 7 settle!\n") },
                 { "torn", NULL, 0,
-                  SAID("log 6: a write that a crash had interrupted was dropped from the log: log.1 at "
-                       "offset 7\n"
-                       "core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
-                       "core start term 5 vote 2, 20 entries from 1, taken\n"
-                       "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n"
-                       "= tree 1 changed 7 settle!\n") },
+                  SAID("log 6: dropped a write from the log that a crash interrupted: log.1 at offset "
+                       "7\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\ncore start term "
+                       "5 vote 2, 20 entries from 1, taken\n  state 10 of term 5, configuration 1 (4 "
+                       "bytes)\nentries free 20\n= 0: \n= tree 1 changed 7 settle!\n") },
                 { "behind", NULL, 0,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
                        "core start term 5 vote 2, 20 entries from 1, taken\n"
@@ -426,15 +413,11 @@ static void a_replica_that_failed_comes_back(void **state) {
                      "error -5 \"it failed\" probing overheard-term 5 durable 15 attempts 1\n");
         parts_work();
         expect_state("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
-                     "entries from 1\n"
-                     "  10 of term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries "
-                     "from 1\n  10 of term 5\n"
-                     "core start term 5 vote 2, 20 entries from 1, taken\n  state 10 of term 5, "
-                     "configuration 1 (4 bytes)\n"
-                     "entries free 20\nlog 5: this host's replica works again, from entry 20 of its "
-                     "log\ntransfers step\n"
-                     "compare settled 7\nsettled 7\n= tree 1 overheard-term 5 durable 15 attempts 1 back "
-                     "1500 settle!\n");
+                     "entries from 1\n  10 of term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 "
+                     "150\nfits: 20 entries from 1\n  10 of term 5\ncore start term 5 vote 2, 20 entries "
+                     "from 1, taken\n  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\nlog "
+                     "5: recovered the replica at entry 20 of its log\ntransfers step\ncompare settled "
+                     "7\nsettled 7\n= tree 1 overheard-term 5 durable 15 attempts 1 back 1500 settle!\n");
         fake_run();
         expect_state(
                 "compare settled 0\nsettled 0\n= tree 1 overheard-term 5 durable 15 attempts 1 back 1500\n");
@@ -482,10 +465,10 @@ static void the_pauses_grow_up_to_10_s(void **state) {
                 if (i == 0)
                         expect_state(
                                 "transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog "
-                                "4 (-5): the replica cannot come back yet: cannot read the log from its "
-                                "disk: Input/output error\ncompare settled 3\nsettled 3\n= coreless logless "
-                                "tree 1 error -5 \"cannot read the log from its disk: Input/output error\" "
-                                "failed overheard-term 5 durable 15 attempts 2 comeback+1000\n");
+                                "4 (-5): cannot recover the replica yet: cannot read the log from its disk: "
+                                "Input/output error\ncompare settled 3\nsettled 3\n= coreless logless tree 1 "
+                                "error -5 \"cannot read the log from its disk: Input/output error\" failed "
+                                "overheard-term 5 durable 15 attempts 2 comeback+1000\n");
                 parts_forget();
         }
         parts_end();
@@ -611,26 +594,23 @@ static void a_full_disk_needs_room(void **state) {
                 { -EDQUOT,
                   { 64 * MIB - 1024, 64 * MIB },
                   { 999 * MIB, 999 * MIB },
-                  .reason = "the disk of /tree is full: 65535 of 1022976 KiB are free, it goes on when it "
-                            "are 65536" },
+                  .reason = "disk of /tree full: 65535 of 1022976 KiB free; resuming at 65536 KiB free" },
                 { -ENOSPC,
                   { 64 * MIB, 64 * MIB - 1 },
                   { 999 * MIB, 999 * MIB },
-                  .reason = "the disk of /tree is full: 65535 of 1022976 KiB are free, it goes on when it "
-                            "are 65536" },
+                  .reason = "disk of /tree full: 65535 of 1022976 KiB free; resuming at 65536 KiB free" },
                 { -ENOSPC, { 1 * MIB, 1 * MIB }, { 8 * MIB, 8 * MIB }, .reason = NULL },
                 { -ENOSPC,
                   { 1 * MIB, 1 * MIB - 1 },
                   { 8 * MIB, 8 * MIB },
-                  .reason = "the disk of /tree is full: 1023 of 8192 KiB are free, it goes on when it are "
-                            "1024" },
+                  .reason = "disk of /tree full: 1023 of 8192 KiB free; resuming at 1024 KiB free" },
                 { -EIO, { 0, 0 }, { 8 * MIB, 8 * MIB }, .reason = NULL },
                 { -ENOSPC,
                   { 1 * MIB, 1 * MIB + 2999 },
                   { 8 * MIB, 8 * MIB },
                   true,
                   true,
-                  "the disk of /tree is full: 1026 of 8192 KiB are free, it goes on when it are 1026" },
+                  "disk of /tree full: 1026 of 8192 KiB free; resuming at 1026 KiB free" },
                 { -ENOSPC, { 1 * MIB, 1 * MIB + 3000 }, { 8 * MIB, 8 * MIB }, true, true, NULL },
                 { -ENOSPC, { 1 * MIB, 1 * MIB }, { 8 * MIB, 8 * MIB }, true, false, NULL },
                 { -ENOSPC, { 1 * MIB, 1 * MIB }, { 8 * MIB, 8 * MIB }, false, true, NULL },
@@ -662,11 +642,10 @@ static void a_full_disk_needs_room(void **state) {
                 parts_fail(i == 0 ? "room" : "data_dir_space", -EIO);
                 parts_forget();
                 fake_pass(500);
-                expect_state(
-                        "transfers drop\nlog 4 (-5): the replica cannot come back yet: cannot ask for the "
-                        "room on the disk: Input/output error\ncompare settled 3\nsettled 3\n= coreless "
-                        "logless tree 1 error -28 \"cannot ask for the room on the disk: Input/output "
-                        "error\" failed overheard-term 5 durable 15 attempts 2 comeback+1000\n");
+                expect_state("transfers drop\nlog 4 (-5): cannot recover the replica yet: Failed to read the "
+                             "free disk space: Input/output error\ncompare settled 3\nsettled 3\n= coreless "
+                             "logless tree 1 error -28 \"Failed to read the free disk space: Input/output "
+                             "error\" failed overheard-term 5 durable 15 attempts 2 comeback+1000\n");
                 parts_end();
         }
 }
@@ -684,99 +663,79 @@ static void a_tree_that_failed_is_made_again(void **state) {
                 Said said;
         } cases[] = {
                 { "of an old checkpoint", -EIO, NULL, 0, 8, false,
-                  SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
-                       "log\n"
-                       "work replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: "
-                       "file 4096, "
-                       "applied 8, loaded 2000\n"
-                       "own hardware h\nfits: 20 entries from 1\n  8 of term 5\nfolder rebuilt\ncompare "
-                       "exchanged\n"
-                       "mark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  8 "
-                       "of term 5\n"
-                       "core start term 5 vote 2, 20 entries from 1, taken\n  state 8 of term 5, "
-                       "configuration 1 (1 bytes)\n"
-                       "entries free 20\nlog 5: this host's replica works again, from entry 20 of its "
-                       "log\ntransfers step\n"
-                       "compare settled 7\nsettled 7\n"
-                       "= tree 2 shown 1 (10) overheard-term 5 durable 15 attempts 1 back 1500 settle!\n") },
+                  SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
+                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: file "
+                       "4096, applied 8, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  8 of term "
+                       "5\nfolder rebuilt\ncompare exchanged\nmark tree 2 with 70 in /tree\ncore new 1 a:1 "
+                       "400 150\nfits: 20 entries from 1\n  8 of term 5\ncore start term 5 vote 2, 20 "
+                       "entries from 1, taken\n  state 8 of term 5, configuration 1 (1 bytes)\nentries free "
+                       "20\nlog 5: recovered the replica at entry 20 of its log\ntransfers step\ncompare "
+                       "settled 7\nsettled 7\n= tree 2 shown 1 (10) overheard-term 5 durable 15 attempts 1 "
+                       "back 1500 settle!\n") },
                 { "of a checkpoint as new as the tree", -EIO, NULL, 0, 10, false,
-                  SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
-                       "log\n"
-                       "work replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: "
-                       "file 4096, "
-                       "applied 10, loaded 2000\n"
-                       "own hardware h\nfits: 20 entries from 1\n  10 of term 5\nfolder rebuilt\ncompare "
-                       "exchanged\nclose tree 1\n"
-                       "mark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  10 "
-                       "of term 5\n"
-                       "core start term 5 vote 2, 20 entries from 1, taken\n  state 10 of term 5, "
-                       "configuration 1 (1 bytes)\n"
-                       "entries free 20\nlog 5: this host's replica works again, from entry 20 of its "
-                       "log\ntransfers step\n"
-                       "compare settled 7\nsettled 7\n= tree 2 overheard-term 5 durable 15 attempts 1 back "
-                       "1500 settle!\n") },
+                  SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
+                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: file "
+                       "4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of term "
+                       "5\nfolder rebuilt\ncompare exchanged\nclose tree 1\nmark tree 2 with 70 in "
+                       "/tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\ncore start "
+                       "term 5 vote 2, 20 entries from 1, taken\n  state 10 of term 5, configuration 1 (1 "
+                       "bytes)\nentries free 20\nlog 5: recovered the replica at entry 20 of its "
+                       "log\ntransfers step\ncompare settled 7\nsettled 7\n= tree 2 overheard-term 5 durable "
+                       "15 attempts 1 back 1500 settle!\n") },
                 { "of a newer one", -EIO, NULL, 0, 11, false,
-                  SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
-                       "log\nwork replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog "
-                       "open: file 4096, applied 11, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  "
-                       "11 of term 5\nfolder rebuilt\ncompare exchanged\nclose tree 1\nmark tree 2 with 70 "
-                       "in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  11 of term 5\ncore "
-                       "start term 5 vote 2, 20 entries from 1, taken\n  state 11 of term 5, configuration 1 "
-                       "(1 bytes)\nentries free 20\nlog 5: this host's replica works again, from entry 20 of "
-                       "its log\ntransfers step\ncompare settled 7\nreplaced\nsettled 7\n= tree 2 "
-                       "overheard-term 5 durable 15 attempts 1 back 1500 settle!\n") },
+                  SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
+                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: file "
+                       "4096, applied 11, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  11 of term "
+                       "5\nfolder rebuilt\ncompare exchanged\nclose tree 1\nmark tree 2 with 70 in "
+                       "/tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  11 of term 5\ncore start "
+                       "term 5 vote 2, 20 entries from 1, taken\n  state 11 of term 5, configuration 1 (1 "
+                       "bytes)\nentries free 20\nlog 5: recovered the replica at entry 20 of its "
+                       "log\ntransfers step\ncompare settled 7\nreplaced\nsettled 7\n= tree 2 overheard-term "
+                       "5 durable 15 attempts 1 back 1500 settle!\n") },
                 { "of an old checkpoint, and the tree was wrong", -EUCLEAN, NULL, 0, 8, false,
-                  SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
-                       "log\n"
-                       "work replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: "
-                       "file 4096, "
-                       "applied 8, loaded 2000\n"
-                       "own hardware h\nfits: 20 entries from 1\n  8 of term 5\nfolder rebuilt\ncompare "
-                       "exchanged\n"
-                       "mark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  8 "
-                       "of term 5\n"
-                       "core start term 5 vote 2, 20 entries from 1, taken\n  state 8 of term 5, "
-                       "configuration 1 (1 bytes)\n"
-                       "entries free 20\nlog 5: this host's replica works again, from entry 20 of its "
-                       "log\ntransfers step\n"
-                       "compare settled 7\nsettled 7\n"
-                       "= tree 2 shown 1 (10, wrong) overheard-term 5 durable 15 attempts 1 back 1500 "
-                       "settle!\n") },
+                  SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
+                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: file "
+                       "4096, applied 8, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  8 of term "
+                       "5\nfolder rebuilt\ncompare exchanged\nmark tree 2 with 70 in /tree\ncore new 1 a:1 "
+                       "400 150\nfits: 20 entries from 1\n  8 of term 5\ncore start term 5 vote 2, 20 "
+                       "entries from 1, taken\n  state 8 of term 5, configuration 1 (1 bytes)\nentries free "
+                       "20\nlog 5: recovered the replica at entry 20 of its log\ntransfers step\ncompare "
+                       "settled 7\nsettled 7\n= tree 2 shown 1 (10, wrong) overheard-term 5 durable 15 "
+                       "attempts 1 back 1500 settle!\n") },
                 { "not: damaged", -EIO, "data_dir_rebuild", -EUCLEAN, 8, true,
-                  SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
-                       "log\nwork replica_reopen.c:reopen_done nice 0\nfolder rebuild\nfolder forget "
-                       "checkpoint\nlog 4 (-117): the replica cannot come back yet: data_dir_rebuild did "
-                       "it\ncompare settled 3\nsettled 3\n= coreless logless tree 1 error -5 "
-                       "\"data_dir_rebuild did it\" failed damaged overheard-term 5 durable 15 attempts 2 "
-                       "comeback+1000\n") },
+                  SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
+                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\nfolder forget checkpoint\nlog 4 "
+                       "(-117): cannot recover the replica yet: data_dir_rebuild did it\ncompare settled "
+                       "3\nsettled 3\n= coreless logless tree 1 error -5 \"data_dir_rebuild did it\" failed "
+                       "damaged overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
                 { "not: no disk", -EIO, "data_dir_rebuild", -EIO, 8, false,
-                  SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
-                       "log\nwork replica_reopen.c:reopen_done nice 0\nfolder rebuild\nlog 4 (-5): the "
-                       "replica cannot come back yet: data_dir_rebuild did it\ncompare settled 3\nsettled "
-                       "3\n= coreless logless tree 1 error -5 \"data_dir_rebuild did it\" failed "
-                       "overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
+                  SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
+                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\nlog 4 (-5): cannot recover the "
+                       "replica yet: data_dir_rebuild did it\ncompare settled 3\nsettled 3\n= coreless "
+                       "logless tree 1 error -5 \"data_dir_rebuild did it\" failed overheard-term 5 durable "
+                       "15 attempts 2 comeback+1000\n") },
                 { "but without its log", -EIO, "raft_log_open", -EIO, 8, true,
-                  SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
-                       "log\nwork replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog "
-                       "open: file 4096, applied 8, loaded 2000\nfolder forget checkpoint\nfolder "
-                       "rebuilt\ncompare exchanged\nlog 4 (-5): the replica cannot come back yet: "
-                       "raft_log_open did it\ncompare settled 3\nsettled 3\n= coreless logless tree 2 shown "
-                       "1 (10) error -5 \"raft_log_open did it\" failed overheard-term 5 durable 15 attempts "
-                       "2 comeback+1000\n") },
+                  SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
+                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: file "
+                       "4096, applied 8, loaded 2000\nfolder forget checkpoint\nfolder rebuilt\ncompare "
+                       "exchanged\nlog 4 (-5): cannot recover the replica yet: raft_log_open did it\ncompare "
+                       "settled 3\nsettled 3\n= coreless logless tree 2 shown 1 (10) error -5 "
+                       "\"raft_log_open did it\" failed overheard-term 5 durable 15 attempts 2 "
+                       "comeback+1000\n") },
                 { "but there is no memory for its log", -EIO, "raft_log_open", -ENOMEM, 8, false,
-                  SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
-                       "log\nwork replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog "
-                       "open: file 4096, applied 8, loaded 2000\nfolder rebuilt\ncompare exchanged\nlog 4 "
-                       "(-12): the replica cannot come back yet: Cannot allocate memory\ncompare settled "
-                       "3\nsettled 3\n= coreless logless tree 2 shown 1 (10) error -12 \"Cannot allocate "
-                       "memory\" failed overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
+                  SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
+                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: file "
+                       "4096, applied 8, loaded 2000\nfolder rebuilt\ncompare exchanged\nlog 4 (-12): cannot "
+                       "recover the replica yet: Cannot allocate memory\ncompare settled 3\nsettled 3\n= "
+                       "coreless logless tree 2 shown 1 (10) error -12 \"Cannot allocate memory\" failed "
+                       "overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
                 { "and cannot be read", -EIO, "tree_meta", -EIO, 8, false,
-                  SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
-                       "log\nwork replica_reopen.c:reopen_done nice 0\nfolder rebuild\nfolder "
-                       "rebuilt\ncompare exchanged\nlog 4 (-5): the replica cannot come back yet: cannot "
-                       "read the tree in /tree: Input/output error\ncompare settled 3\nsettled 3\n= coreless "
-                       "logless tree 2 shown 1 (10) error -5 \"cannot read the tree in /tree: Input/output "
-                       "error\" failed overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
+                  SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
+                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\nfolder rebuilt\ncompare "
+                       "exchanged\nlog 4 (-5): cannot recover the replica yet: cannot read the tree in "
+                       "/tree: Input/output error\ncompare settled 3\nsettled 3\n= coreless logless tree 2 "
+                       "shown 1 (10) error -5 \"cannot read the tree in /tree: Input/output error\" failed "
+                       "overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -805,21 +764,16 @@ static void a_tree_that_failed_is_made_again(void **state) {
         p->trees.previous_applied = 10;
         parts_forget();
         fake_pass(500);
-        expect("transfers drop\nfolder distrust\nlog 5: making the tree in /tree again, of its checkpoint "
-               "and the log\n"
-               "work replica_reopen.c:reopen_done nice 0\n");
+        expect("transfers drop\nfolder distrust\nlog 5: rebuilding the tree in /tree from checkpoint and "
+               "log\nwork replica_reopen.c:reopen_done nice 0\n");
         parts_work();
-        expect_state(
-                "folder rebuild\ndisk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\n"
-                "fits: 20 entries from 1\n  10 of term 5\nfolder rebuilt\ncompare exchanged\nclose tree 1\n"
-                "mark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term "
-                "5\n"
-                "core start term 5 vote 2, 20 entries from 1, taken\n  state 10 of term 5, configuration 1 "
-                "(4 bytes)\n"
-                "entries free 20\nlog 5: this host's replica works again, from entry 20 of its "
-                "log\ntransfers step\n"
-                "compare settled 7\nsettled 7\n= tree 2 overheard-term 5 durable 15 attempts 1 back 1500 "
-                "settle!\n");
+        expect_state("folder rebuild\ndisk settle\nlog open: file 4096, applied 10, loaded 2000\nown "
+                     "hardware h\nfits: 20 entries from 1\n  10 of term 5\nfolder rebuilt\ncompare "
+                     "exchanged\nclose tree 1\nmark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: "
+                     "20 entries from 1\n  10 of term 5\ncore start term 5 vote 2, 20 entries from 1, "
+                     "taken\n  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\nlog 5: "
+                     "recovered the replica at entry 20 of its log\ntransfers step\ncompare settled "
+                     "7\nsettled 7\n= tree 2 overheard-term 5 durable 15 attempts 1 back 1500 settle!\n");
         parts_end();
 
         /* A second one: what is shown stays. */
@@ -836,19 +790,14 @@ static void a_tree_that_failed_is_made_again(void **state) {
         fake_pass(1000);
         parts_work();
         expect_state(
-                "transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the log\n"
-                "work replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: file 4096, "
-                "applied 9, loaded 2000\n"
-                "own hardware h\nfits: 20 entries from 1\n  9 of term 5\nfolder rebuilt\nclose tree "
-                "2\ncompare exchanged\n"
-                "mark tree 3 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  9 of "
-                "term 5\n"
-                "core start term 5 vote 2, 20 entries from 1, taken\n  state 9 of term 5, configuration "
-                "1 (4 bytes)\n"
-                "entries free 20\nlog 5: this host's replica works again, from entry 20 of its "
-                "log\ntransfers step\n"
-                "compare settled 7\nsettled 7\n= tree 3 shown 1 (10) overheard-term 5 durable 15 "
-                "attempts 2 back 2500 settle!\n");
+                "transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
+                "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: file 4096, "
+                "applied 9, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  9 of term 5\nfolder "
+                "rebuilt\nclose tree 2\ncompare exchanged\nmark tree 3 with 70 in /tree\ncore new 1 a:1 400 "
+                "150\nfits: 20 entries from 1\n  9 of term 5\ncore start term 5 vote 2, 20 entries from 1, "
+                "taken\n  state 9 of term 5, configuration 1 (4 bytes)\nentries free 20\nlog 5: recovered "
+                "the replica at entry 20 of its log\ntransfers step\ncompare settled 7\nsettled 7\n= tree 3 "
+                "shown 1 (10) overheard-term 5 durable 15 attempts 2 back 2500 settle!\n");
         parts_end();
 }
 
@@ -860,59 +809,60 @@ static void it_is_as_before_when_it_does_not_begin(void **state) {
                 Said said;
         } cases[] = {
                 { "tree_begin_read", -EIO, 0,
-                  SAID("transfers drop\nlog 4 (-5): the replica cannot come back yet: cannot read the tree "
-                       "in /tree: Input/output error\ncompare settled 3\nsettled 3\n= coreless logless tree "
-                       "1 error -5 \"cannot read the tree in /tree: Input/output error\" failed "
-                       "overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
+                  SAID("transfers drop\nlog 4 (-5): cannot recover the replica yet: cannot read the tree in "
+                       "/tree: Input/output error\ncompare settled 3\nsettled 3\n= coreless logless tree 1 "
+                       "error -5 \"cannot read the tree in /tree: Input/output error\" failed overheard-term "
+                       "5 durable 15 attempts 2 comeback+1000\n") },
                 { "loop_work", -ENOMEM, 0,
-                  SAID("transfers drop\nlog 4 (-12): the replica cannot come back yet: cannot read "
-                       "checkpoint and log: Cannot allocate memory\ncompare settled 3\nsettled 3\n= coreless "
-                       "logless tree 1 error -5 \"cannot read checkpoint and log: Cannot allocate memory\" "
-                       "failed overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
+                  SAID("transfers drop\nlog 4 (-12): cannot recover the replica yet: cannot read checkpoint "
+                       "and log: Cannot allocate memory\ncompare settled 3\nsettled 3\n= coreless logless "
+                       "tree 1 error -5 \"cannot read checkpoint and log: Cannot allocate memory\" failed "
+                       "overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
                 { "settle", -EIO, 0,
                   SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog 4 (-5): "
-                       "the replica cannot come back yet: cannot read the log from its disk: Input/output "
+                       "cannot recover the replica yet: cannot read the log from its disk: Input/output "
                        "error\ncompare settled 3\nsettled 3\n= coreless logless tree 1 error -5 \"cannot "
                        "read the log from its disk: Input/output error\" failed overheard-term 5 durable 15 "
                        "attempts 2 comeback+1000\n") },
                 { "raft_log_open", -EUCLEAN, 0,
                   SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
-                       "file 4096, applied 10, loaded 2000\nlog 4 (-117): the replica cannot come back yet: "
+                       "file 4096, applied 10, loaded 2000\nlog 4 (-117): cannot recover the replica yet: "
                        "raft_log_open did it\ncompare settled 3\nsettled 3\n= coreless logless tree 1 error "
                        "-117 \"raft_log_open did it\" failed damaged overheard-term 5 durable 15 attempts 2 "
                        "comeback+1000\n") },
                 { "bootstrap_check", -EPERM, 0,
                   SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
-                       "file 4096, applied 10, loaded 2000\nlog close\nlog 4 (-1): the replica cannot come "
-                       "back yet: bootstrap_check did it\ncompare settled 3\nsettled 3\n= coreless logless "
-                       "tree 1 error -1 \"bootstrap_check did it\" failed overheard-term 5 durable 15 "
-                       "attempts 2 comeback+1000\n") },
+                       "file 4096, applied 10, loaded 2000\nlog close\nlog 4 (-1): cannot recover the "
+                       "replica yet: bootstrap_check did it\ncompare settled 3\nsettled 3\n= coreless "
+                       "logless tree 1 error -1 \"bootstrap_check did it\" failed overheard-term 5 durable "
+                       "15 attempts 2 comeback+1000\n") },
                 { "bootstrap_own_hardware", -EIO, 0,
                   SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
-                       "file 4096, applied 10, loaded 2000\nown hardware h\nlog close\nlog 4 (-5): the "
-                       "replica cannot come back yet: cannot write the log's meta: Input/output "
-                       "error\ncompare settled 3\nsettled 3\n= coreless logless tree 1 error -5 \"cannot "
-                       "write the log's meta: Input/output error\" failed overheard-term 5 durable 15 "
-                       "attempts 2 comeback+1000\n") },
+                       "file 4096, applied 10, loaded 2000\nown hardware h\nlog close\nlog 4 (-5): cannot "
+                       "recover the replica yet: cannot write the log's meta: Input/output error\ncompare "
+                       "settled 3\nsettled 3\n= coreless logless tree 1 error -5 \"cannot write the log's "
+                       "meta: Input/output error\" failed overheard-term 5 durable 15 attempts 2 "
+                       "comeback+1000\n") },
                 { "bootstrap_mark_tree", -EIO, 0,
                   SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
                        "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
-                       "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): the replica cannot come "
-                       "back yet: bootstrap_mark_tree did it\ncompare settled 3\nsettled 3\n= coreless "
+                       "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): cannot recover the "
+                       "replica yet: bootstrap_mark_tree did it\ncompare settled 3\nsettled 3\n= coreless "
                        "logless tree 1 error -5 \"bootstrap_mark_tree did it\" failed overheard-term 5 "
                        "durable 15 attempts 2 comeback+1000\n") },
                 { "tree_begin_read", -EIO, 1,
                   SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
                        "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
-                       "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): the replica cannot come "
-                       "back yet: Input/output error\ncompare settled 3\nsettled 3\n= coreless logless tree "
-                       "1 error -5 \"Input/output error\" failed overheard-term 5 durable 15 attempts 2 "
+                       "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): cannot recover the "
+                       "replica yet: cannot read the tree in /tree: Input/output error\ncompare settled "
+                       "3\nsettled 3\n= coreless logless tree 1 error -5 \"cannot read the tree in /tree: "
+                       "Input/output error\" failed overheard-term 5 durable 15 attempts 2 "
                        "comeback+1000\n") },
                 { "tree_begin_read", -EIO, 2,
                   SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
                        "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
-                       "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): the replica cannot come "
-                       "back yet: cannot read the tree in /tree: Input/output error\ncompare settled "
+                       "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): cannot recover the "
+                       "replica yet: cannot read the tree in /tree: Input/output error\ncompare settled "
                        "3\nsettled 3\n= coreless logless tree 1 error -5 \"cannot read the tree in /tree: "
                        "Input/output error\" failed overheard-term 5 durable 15 attempts 2 "
                        "comeback+1000\n") },
@@ -922,7 +872,7 @@ static void it_is_as_before_when_it_does_not_begin(void **state) {
                        "term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from "
                        "1\n  10 of term 5\ncore start term 5 vote 2, 20 entries from 1, taken\n  state 10 of "
                        "term 5, configuration 1 (1 bytes)\nentries free 20\ncore free\nlog close\nlog 4 "
-                       "(-117): the replica cannot come back yet: cannot start Raft: Structure needs "
+                       "(-117): cannot recover the replica yet: cannot start Raft: Structure needs "
                        "cleaning\ncompare settled 3\nsettled 3\n= coreless logless tree 1 error -117 "
                        "\"cannot start Raft: Structure needs cleaning\" failed overheard-term 5 durable 15 "
                        "attempts 2 comeback+1000\n") },
@@ -991,69 +941,59 @@ static void a_log_that_does_not_fit_needs_a_checkpoint(void **state) {
                 Said said;
         } cases[] = {
                 { 0, false, 0, 10,
-                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\n"
-                       "fits: 20 entries from 1\n  10 of term 5\nfolder copy of tree 1\nfolder adopt 10\n"
-                       "mark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n"
-                       "  10 of term 5\n"
-                       "log 6: the log does not fit the tree, which is at entry 10: it begins anew behind "
-                       "that\n"
-                       "log reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n"
-                       "  state 10 of term 5, configuration 1 (1 bytes)\nentries free 20\n"
-                       "log 5: this host's replica works again, from entry 20 of its log\ntransfers step\n"
-                       "compare settled 7\nsettled 7\n= tree 1 overheard-term 5 attempts 1 back 1500 "
-                       "settle!\n") },
+                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                       "entries from 1\n  10 of term 5\nfolder copy of tree 1\nfolder adopt 10\nmark tree 1 "
+                       "with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term "
+                       "5\nlog 6: the log does not fit the tree of entry 10; the log begins again after "
+                       "it\nlog reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n  state 10 of "
+                       "term 5, configuration 1 (1 bytes)\nentries free 20\nlog 5: recovered the replica at "
+                       "entry 20 of its log\ntransfers step\ncompare settled 7\nsettled 7\n= tree 1 "
+                       "overheard-term 5 attempts 1 back 1500 settle!\n") },
                 { 10, false, 0, 10,
-                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\n"
-                       "fits: 20 entries from 1\n  10 of term 5\nmark tree 1 with 70 in /tree\n"
-                       "core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
-                       "log 6: the log does not fit the tree, which is at entry 10: it begins anew behind "
-                       "that\n"
-                       "log reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n"
-                       "  state 10 of term 5, configuration 1 (1 bytes)\nentries free 20\n"
-                       "log 5: this host's replica works again, from entry 20 of its log\ntransfers step\n"
-                       "compare settled 7\nsettled 7\n= tree 1 overheard-term 5 attempts 1 back 1500 "
+                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                       "entries from 1\n  10 of term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 "
+                       "150\nfits: 20 entries from 1\n  10 of term 5\nlog 6: the log does not fit the tree "
+                       "of entry 10; the log begins again after it\nlog reset 10\ncore start term 5 vote 2, "
+                       "0 entries from 11, taken\n  state 10 of term 5, configuration 1 (1 bytes)\nentries "
+                       "free 20\nlog 5: recovered the replica at entry 20 of its log\ntransfers "
+                       "step\ncompare settled 7\nsettled 7\n= tree 1 overheard-term 5 attempts 1 back 1500 "
                        "settle!\n") },
                 { 9, false, 0, 10,
-                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\n"
-                       "fits: 20 entries from 1\n  10 of term 5\nfolder copy of tree 1\nfolder adopt 10\n"
-                       "mark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n"
-                       "  10 of term 5\n"
-                       "log 6: the log does not fit the tree, which is at entry 10: it begins anew behind "
-                       "that\n"
-                       "log reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n"
-                       "  state 10 of term 5, configuration 1 (1 bytes)\nentries free 20\n"
-                       "log 5: this host's replica works again, from entry 20 of its log\ntransfers step\n"
-                       "compare settled 7\nsettled 7\n= tree 1 overheard-term 5 attempts 1 back 1500 "
-                       "settle!\n") },
+                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                       "entries from 1\n  10 of term 5\nfolder copy of tree 1\nfolder adopt 10\nmark tree 1 "
+                       "with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term "
+                       "5\nlog 6: the log does not fit the tree of entry 10; the log begins again after "
+                       "it\nlog reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n  state 10 of "
+                       "term 5, configuration 1 (1 bytes)\nentries free 20\nlog 5: recovered the replica at "
+                       "entry 20 of its log\ntransfers step\ncompare settled 7\nsettled 7\n= tree 1 "
+                       "overheard-term 5 attempts 1 back 1500 settle!\n") },
                 { 0, true, 0, 10,
                   SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
-                       "entries from 1\n  10 of term 5\nlog 4 (-16): the replica cannot come back yet: the "
-                       "log does not fit the tree, of which a checkpoint is being made\ncompare settled "
+                       "entries from 1\n  10 of term 5\nlog 4 (-16): cannot recover the replica yet: the log "
+                       "does not fit the tree, of which a checkpoint is being made\ncompare settled "
                        "3\nsettled 3\nlog close\n= coreless logless tree 1 error -16 \"the log does not fit "
                        "the tree, of which a checkpoint is being made\" failed overheard-term 5 attempts 2 "
                        "comeback+1000\n") },
                 { 0, false, -EIO, 10,
                   SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
-                       "entries from 1\n  10 of term 5\nfolder copy of tree 1\nlog 4 (-5): the replica "
-                       "cannot come back yet: data_dir_copy did it\ncompare settled 3\nsettled 3\nlog "
-                       "close\n= coreless logless tree 1 error -5 \"data_dir_copy did it\" failed "
-                       "overheard-term 5 attempts 2 comeback+1000\n") },
+                       "entries from 1\n  10 of term 5\nfolder copy of tree 1\nlog 4 (-5): cannot recover "
+                       "the replica yet: data_dir_copy did it\ncompare settled 3\nsettled 3\nlog close\n= "
+                       "coreless logless tree 1 error -5 \"data_dir_copy did it\" failed overheard-term 5 "
+                       "attempts 2 comeback+1000\n") },
                 { 0, false, -EUCLEAN, 10,
                   SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
                        "entries from 1\n  10 of term 5\nfolder copy of tree 1\nfolder distrust\nlog 4 "
-                       "(-117): the replica cannot come back yet: data_dir_copy did it\ncompare settled "
+                       "(-117): cannot recover the replica yet: data_dir_copy did it\ncompare settled "
                        "3\nsettled 3\nlog close\n= coreless logless tree 1 error -117 \"data_dir_copy did "
                        "it\" failed overheard-term 5 attempts 2 comeback+1000\n") },
                 { 0, false, 0, 0,
-                  SAID("disk settle\nlog open: file 4096, applied 0, loaded 2000\nown hardware h\n"
-                       "fits: 20 entries from 1\nfolder copy of tree 1\nfolder adopt 0\n"
-                       "mark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n"
-                       "log 6: the log does not fit the tree, which is at entry 0: it begins anew behind "
-                       "that\n"
-                       "log reset 0\ncore start term 5 vote 2, 0 entries from 1, taken\nentries free 20\n"
-                       "log 5: this host's replica works again, from entry 20 of its log\ntransfers step\n"
-                       "compare settled 7\nsettled 7\n= tree 1 overheard-term 5 attempts 1 back 1500 "
-                       "settle!\n") },
+                  SAID("disk settle\nlog open: file 4096, applied 0, loaded 2000\nown hardware h\nfits: 20 "
+                       "entries from 1\nfolder copy of tree 1\nfolder adopt 0\nmark tree 1 with 70 in "
+                       "/tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\nlog 6: the log does not fit "
+                       "the tree of entry 0; the log begins again after it\nlog reset 0\ncore start term 5 "
+                       "vote 2, 0 entries from 1, taken\nentries free 20\nlog 5: recovered the replica at "
+                       "entry 20 of its log\ntransfers step\ncompare settled 7\nsettled 7\n= tree 1 "
+                       "overheard-term 5 attempts 1 back 1500 settle!\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -1090,10 +1030,9 @@ static void a_promotion_that_was_lost_begins_again_from_the_disk(void **state) {
         replica_leave(p, -ERESTART);
         expect_state("= tree 1 restarting changed 8 durable 3 stop!\n");
         fake_run();
-        expect_state("log 5: leadership was lost during a promotion: starting again from what is "
-                     "durable\ncore free\nsettled 3\n"
-                     "log close\nwork replica_reopen.c:reopen_done nice 0\n= coreless logless tree 1 "
-                     "restarting\n");
+        expect_state("log 5: lost leadership during a promotion; restarting from durable state\ncore "
+                     "free\nsettled 3\nlog close\nwork replica_reopen.c:reopen_done nice 0\n= coreless "
+                     "logless tree 1 restarting\n");
         parts_work();
         expect_state("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
                      "entries from 1\n"
@@ -1110,37 +1049,36 @@ static void a_promotion_that_was_lost_begins_again_from_the_disk(void **state) {
                 Said said;
         } cases[] = {
                 { "tree_begin_read", -EIO,
-                  SAID("log 5: leadership was lost during a promotion: starting again from what is "
-                       "durable\ncore free\nsettled 3\nlog close\nsettled 3\nfailed -5: cannot start again: "
-                       "cannot read the tree in /tree: Input/output error\n= coreless logless tree 1 error "
-                       "-5 \"cannot start again: cannot read the tree in /tree: Input/output error\" failed "
-                       "attempts 1 comeback+500\n") },
+                  SAID("log 5: lost leadership during a promotion; restarting from durable state\ncore "
+                       "free\nsettled 3\nlog close\nsettled 3\nfailed -5: cannot start again: cannot read "
+                       "the tree in /tree: Input/output error\n= coreless logless tree 1 error -5 \"cannot "
+                       "start again: cannot read the tree in /tree: Input/output error\" failed attempts 1 "
+                       "comeback+500\n") },
                 { "loop_work", -ENOMEM,
-                  SAID("log 5: leadership was lost during a promotion: starting again from what is "
-                       "durable\ncore free\nsettled 3\nlog close\nsettled 3\nfailed -12: cannot start again: "
-                       "cannot read checkpoint and log: Cannot allocate memory\n= coreless logless tree 1 "
-                       "error -12 \"cannot start again: cannot read checkpoint and log: Cannot allocate "
-                       "memory\" failed attempts 1 comeback+500\n") },
+                  SAID("log 5: lost leadership during a promotion; restarting from durable state\ncore "
+                       "free\nsettled 3\nlog close\nsettled 3\nfailed -12: cannot start again: cannot read "
+                       "checkpoint and log: Cannot allocate memory\n= coreless logless tree 1 error -12 "
+                       "\"cannot start again: cannot read checkpoint and log: Cannot allocate memory\" "
+                       "failed attempts 1 comeback+500\n") },
                 { "raft_log_open", -EUCLEAN,
-                  SAID("log 5: leadership was lost during a promotion: starting again from what is "
-                       "durable\ncore free\nsettled 3\nlog close\nwork replica_reopen.c:reopen_done nice "
-                       "0\ndisk settle\nlog open: file 4096, applied 10, loaded 2000\n= coreless logless "
-                       "tree 1 error -117 \"cannot start again: raft_log_open did it\" stopping damaged "
-                       "stop!\n") },
+                  SAID("log 5: lost leadership during a promotion; restarting from durable state\ncore "
+                       "free\nsettled 3\nlog close\nwork replica_reopen.c:reopen_done nice 0\ndisk "
+                       "settle\nlog open: file 4096, applied 10, loaded 2000\n= coreless logless tree 1 "
+                       "error -117 \"cannot start again: raft_log_open did it\" stopping damaged stop!\n") },
                 { "raft_core_start", -EIO,
-                  SAID("log 5: leadership was lost during a promotion: starting again from what is "
-                       "durable\ncore free\nsettled 3\nlog close\nwork replica_reopen.c:reopen_done nice "
-                       "0\ndisk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: "
-                       "20 entries from 1\n  10 of term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 "
+                  SAID("log 5: lost leadership during a promotion; restarting from durable state\ncore "
+                       "free\nsettled 3\nlog close\nwork replica_reopen.c:reopen_done nice 0\ndisk "
+                       "settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                       "entries from 1\n  10 of term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 "
                        "150\nfits: 20 entries from 1\n  10 of term 5\ncore start term 5 vote 2, 20 entries "
                        "from 1, taken\n  state 10 of term 5, configuration 1 (4 bytes)\nentries free "
                        "20\ncore free\n= coreless tree 1 error -5 \"cannot start again: cannot start Raft: "
                        "Input/output error\" stopping stop!\n") },
                 { NULL, -EROFS,
-                  SAID("log 5: leadership was lost during a promotion: starting again from what is "
-                       "durable\ncore free\nsettled 3\nlog close\nwork replica_reopen.c:reopen_done nice "
-                       "0\ndisk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: "
-                       "20 entries from 1\n  10 of term 5\nlog close\n= coreless logless tree 1 error -30 "
+                  SAID("log 5: lost leadership during a promotion; restarting from durable state\ncore "
+                       "free\nsettled 3\nlog close\nwork replica_reopen.c:reopen_done nice 0\ndisk "
+                       "settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                       "entries from 1\n  10 of term 5\nlog close\n= coreless logless tree 1 error -30 "
                        "\"meanwhile\" stopping stop!\n") }, /* meanwhile
                                                              */
         };
@@ -1203,8 +1141,8 @@ static void a_tree_that_differs_is_exchanged(void **state) {
                 parts_look();
                 switch (i) {
                 case 0:
-                        expect("core free\nsettled 3\nlog close\nfolder install 30, replace\nlog 5: this "
-                               "host has the leader's tree of entry 30 now\ntransfers drop\ncompare "
+                        expect("core free\nsettled 3\nlog close\nfolder install 30, replace\nlog 5: replaced "
+                               "the tree by the leader's tree of entry 30\ntransfers drop\ncompare "
                                "exchanged, taken\nclose tree 1\ncompare settled 0\nreplaced\nsettled 0\nwork "
                                "replica_reopen.c:reopen_done nice 0\n= coreless logless tree 2 restarting "
                                "previous 30 durable 15\n");
@@ -1257,8 +1195,8 @@ static void a_tree_that_differs_is_exchanged(void **state) {
         parts.trees[2].applied = 10;
         replica_replace_tree(p);
         fake_run();
-        expect_state("core free\nsettled 3\nlog close\nfolder install 30, replace\nlog 5: this host has the "
-                     "leader's tree of entry 30 now\ntransfers drop\nclose tree 1\ncompare exchanged, "
+        expect_state("core free\nsettled 3\nlog close\nfolder install 30, replace\nlog 5: replaced the tree "
+                     "by the leader's tree of entry 30\ntransfers drop\nclose tree 1\ncompare exchanged, "
                      "taken\ncompare settled 0\nreplaced\nsettled 0\nwork replica_reopen.c:reopen_done nice "
                      "0\n= coreless logless tree 2 restarting previous 30 durable 15\n"); /* ours cannot be
 read: it is not shown */
@@ -1269,8 +1207,8 @@ read: it is not shown */
         replica_replace_tree(p);
         fake_run();
         expect_state(
-                "core free\nsettled 3\nlog close\nfolder install 30, replace\nlog 5: this host has the "
-                "leader's tree of entry 30 now\ntransfers drop\ncompare exchanged, taken\ncompare settled "
+                "core free\nsettled 3\nlog close\nfolder install 30, replace\nlog 5: replaced the tree by "
+                "the leader's tree of entry 30\ntransfers drop\ncompare exchanged, taken\ncompare settled "
                 "0\nsettled 0\nsettled 3\nfailed -5: cannot start again: Input/output error\n= coreless "
                 "logless tree 2 shown 1 (10, wrong) error -5 \"cannot start again: Input/output error\" "
                 "failed previous 30 durable 15 attempts 1 comeback+500\n"); /* the new one cannot */
@@ -1346,13 +1284,12 @@ static void one_that_may_have_others_is_lost(void **state) {
                                                                                             -EUCLEAN);
                 assert_int_equal(p->state == REPLICA_QUARANTINED, cases[i].lost);
                 if (i == 0)
-                        expect_state(
-                                "folder lose: the log is damaged\nlog 3 (-117): this host's replica is lost: "
-                                "the log is damaged; it does not vote any more, and asks to be let in under "
-                                "another id; where too few are left to vote: fleetd --recover on a host "
-                                "whose log is whole\nself self: 0 of 70, 71, start 3\n= coreless logless "
-                                "tree 1 error -117 \"the log is damaged\" quarantined overheard-term 5 "
-                                "durable 15 attempts 1 id 1000 comeback+500\n");
+                        expect_state("folder lose: the log is damaged\nlog 3 (-117): quarantined the replica "
+                                     "of this host: the log is damaged; requesting to join under a new ID. "
+                                     "Without a quorum, run fleetd --recover on a host with an intact "
+                                     "log\nself self: 0 of 70, 71, start 3\n= coreless logless tree 1 error "
+                                     "-117 \"the log is damaged\" quarantined overheard-term 5 durable 15 "
+                                     "attempts 1 id 1000 comeback+500\n");
                 p->options.peers = peers;
                 p->trees.previous = NULL;
                 p->trees.live = tree;
@@ -1367,13 +1304,13 @@ static void one_that_may_have_others_is_lost(void **state) {
         parts_fail("raft_log_open", -EUCLEAN);
         fake_pass(500);
         parts_work();
-        expect_state("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: file "
-                     "4096, applied 10, loaded 2000\nfolder lose: raft_log_open did it\nlog 3 (-117): this "
-                     "host's replica is lost: raft_log_open did it; it does not vote any more, and asks to "
-                     "be let in under another id; where too few are left to vote: fleetd --recover on a host "
-                     "whose log is whole\nself self: 0 of 70, 71, start 3\ncompare settled 3\nsettled 3\n= "
-                     "coreless logless tree 1 error -117 \"raft_log_open did it\" quarantined damaged "
-                     "overheard-term 5 durable 15 attempts 1 id 1000\n");
+        expect_state(
+                "transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: file 4096, "
+                "applied 10, loaded 2000\nfolder lose: raft_log_open did it\nlog 3 (-117): quarantined the "
+                "replica of this host: raft_log_open did it; requesting to join under a new ID. Without a "
+                "quorum, run fleetd --recover on a host with an intact log\nself self: 0 of 70, 71, start "
+                "3\ncompare settled 3\nsettled 3\n= coreless logless tree 1 error -117 \"raft_log_open did "
+                "it\" quarantined damaged overheard-term 5 durable 15 attempts 1 id 1000\n");
         fake_pass(100000);
         parts_forget();
         parts_end();
@@ -1409,16 +1346,13 @@ static void a_replica_joins(void **state) {
                        "memory\n= coreless tree 1 error -12 \"cannot start: cannot start Raft: Cannot "
                        "allocate memory\" stopping not-started id 1009 stop!\n") },
                 { "again", NULL, 0, true,
-                  SAID("set log aside\nfolder set aside\ncompare exchanged\n"
-                       "log 5: what this host's replica had is kept in /tree/old, and in files old.* beside "
-                       "the"
-                       " new log\njoin as 9 of 70 4096\ndisk settle\n"
-                       "log open: file 4096, applied 0, loaded 2000\nown hardware h\n"
-                       "mark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 0 entries from 1\n"
-                       "core start term 5 vote 2, 0 entries from 1, taken\nentries free 0\nfolder found\n"
-                       "self self: 1 of 70, 71, start 3\n= 0: \n"
-                       "= tree 2 shown 1 (10, wrong) changed 7 overheard-term 5 attempts 1 back 1000"
-                       " comeback+500 settle!\n") },
+                  SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: kept the quarantined tree "
+                       "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\ndisk settle\nlog "
+                       "open: file 4096, applied 0, loaded 2000\nown hardware h\nmark tree 2 with 70 in "
+                       "/tree\ncore new 1 a:1 400 150\nfits: 0 entries from 1\ncore start term 5 vote 2, 0 "
+                       "entries from 1, taken\nentries free 0\nfolder found\nself self: 1 of 70, 71, start "
+                       "3\n= 0: \n= tree 2 shown 1 (10, wrong) changed 7 overheard-term 5 attempts 1 back "
+                       "1000 comeback+500 settle!\n") },
                 { "no log set aside", "bootstrap_set_aside", -EIO, true,
                   SAID("set log aside\n= -5: bootstrap_set_aside did it\n= coreless logless tree 1 error "
                        "-117 \"Structure needs cleaning\" quarantined copy-untold overheard-term 5 waited 3 "
@@ -1429,57 +1363,56 @@ static void a_replica_joins(void **state) {
                        "overheard-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
                        "comeback+500\n") },
                 { "no new tree", "tree_meta", -EIO, true,
-                  SAID("set log aside\nfolder set aside\nclose tree 1\ncompare exchanged\nlog 5: what this "
-                       "host's replica had is kept in /tree/old, and in files old.* beside the new log\njoin "
-                       "as 9 of 70 4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nown "
-                       "hardware h\nmark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 0 entries "
-                       "from 1\ncore start term 5 vote 2, 0 entries from 1, taken\nentries free 0\nfolder "
-                       "found\nself self: 1 of 70, 71, start 3\n= 0: \n= tree 2 replaced! changed 7 "
-                       "overheard-term 5 attempts 1 back 1000 comeback+500 settle!\n") },
+                  SAID("set log aside\nfolder set aside\nclose tree 1\ncompare exchanged\nlog 5: kept the "
+                       "quarantined tree in /tree/old, and the log in files old.*\njoin as 9 of 70 "
+                       "4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nown hardware h\nmark "
+                       "tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 0 entries from 1\ncore start "
+                       "term 5 vote 2, 0 entries from 1, taken\nentries free 0\nfolder found\nself self: 1 "
+                       "of 70, 71, start 3\n= 0: \n= tree 2 replaced! changed 7 overheard-term 5 attempts 1 "
+                       "back 1000 comeback+500 settle!\n") },
                 { "no log made", "bootstrap_join", -EIO, true,
-                  SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: what this host's replica "
-                       "had is kept in /tree/old, and in files old.* beside the new log\njoin as 9 of 70 "
-                       "4096\n= -5: bootstrap_join did it\n= coreless logless tree 2 shown 1 (10, wrong) "
-                       "error -117 \"Structure needs cleaning\" quarantined overheard-term 5 attempts 1 back "
-                       "1000 id 1000 comeback+500\n") },
-                { "no log opened", "raft_log_open", -EIO, true,
-                  SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: what this host's replica "
-                       "had is kept in /tree/old, and in files old.* beside the new log\njoin as 9 of 70 "
-                       "4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\n= -5: raft_log_open "
+                  SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: kept the quarantined tree "
+                       "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\n= -5: bootstrap_join "
                        "did it\n= coreless logless tree 2 shown 1 (10, wrong) error -117 \"Structure needs "
                        "cleaning\" quarantined overheard-term 5 attempts 1 back 1000 id 1000 "
                        "comeback+500\n") },
+                { "no log opened", "raft_log_open", -EIO, true,
+                  SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: kept the quarantined tree "
+                       "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\ndisk settle\nlog "
+                       "open: file 4096, applied 0, loaded 2000\n= -5: raft_log_open did it\n= coreless "
+                       "logless tree 2 shown 1 (10, wrong) error -117 \"Structure needs cleaning\" "
+                       "quarantined overheard-term 5 attempts 1 back 1000 id 1000 comeback+500\n") },
                 { "no start", "raft_core_new", -ENOMEM, true,
-                  SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: what this host's replica "
-                       "had is kept in /tree/old, and in files old.* beside the new log\njoin as 9 of 70 "
-                       "4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nown hardware h\nmark "
-                       "tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nentries free 0\nlog close\n= -12: "
-                       "cannot start Raft: Cannot allocate memory\n= coreless logless tree 2 shown 1 (10, "
-                       "wrong) error -117 \"Structure needs cleaning\" quarantined overheard-term 5 attempts "
-                       "1 back 1000 id 1000 comeback+500\n") },
+                  SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: kept the quarantined tree "
+                       "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\ndisk settle\nlog "
+                       "open: file 4096, applied 0, loaded 2000\nown hardware h\nmark tree 2 with 70 in "
+                       "/tree\ncore new 1 a:1 400 150\nentries free 0\nlog close\n= -12: cannot start Raft: "
+                       "Cannot allocate memory\n= coreless logless tree 2 shown 1 (10, wrong) error -117 "
+                       "\"Structure needs cleaning\" quarantined overheard-term 5 attempts 1 back 1000 id "
+                       "1000 comeback+500\n") },
                 { "not said", "data_dir_end_quarantine", -EIO, true,
-                  SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: what this host's replica "
-                       "had is kept in /tree/old, and in files old.* beside the new log\njoin as 9 of 70 "
-                       "4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nown hardware h\nmark "
-                       "tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 0 entries from 1\ncore start "
-                       "term 5 vote 2, 0 entries from 1, taken\nentries free 0\nfolder found\ncore free\nlog "
-                       "close\n= -5: \n= coreless logless tree 2 shown 1 (10, wrong) error -117 \"Structure "
-                       "needs cleaning\" quarantined changed 7 overheard-term 5 attempts 1 back 1000 id 1000 "
-                       "comeback+500 settle!\n") },
+                  SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: kept the quarantined tree "
+                       "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\ndisk settle\nlog "
+                       "open: file 4096, applied 0, loaded 2000\nown hardware h\nmark tree 2 with 70 in "
+                       "/tree\ncore new 1 a:1 400 150\nfits: 0 entries from 1\ncore start term 5 vote 2, 0 "
+                       "entries from 1, taken\nentries free 0\nfolder found\ncore free\nlog close\n= -5: \n= "
+                       "coreless logless tree 2 shown 1 (10, wrong) error -117 \"Structure needs cleaning\" "
+                       "quarantined changed 7 overheard-term 5 attempts 1 back 1000 id 1000 comeback+500 "
+                       "settle!\n") },
                 { "another cluster", NULL, 0, true,
-                  SAID("= -18: this host belongs to another cluster, or to another lineage of it\n= coreless "
-                       "logless tree 1 error -117 \"Structure needs cleaning\" quarantined copy-untold "
-                       "overheard-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
+                  SAID("= -18: this host belongs to another cluster or lineage\n= coreless logless tree 1 "
+                       "error -117 \"Structure needs cleaning\" quarantined copy-untold overheard-term 5 "
+                       "waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
                        "comeback+500\n") },
                 { "another lineage", NULL, 0, true,
-                  SAID("= -18: this host belongs to another cluster, or to another lineage of it\n= coreless "
-                       "logless tree 1 error -117 \"Structure needs cleaning\" quarantined copy-untold "
-                       "overheard-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
+                  SAID("= -18: this host belongs to another cluster or lineage\n= coreless logless tree 1 "
+                       "error -117 \"Structure needs cleaning\" quarantined copy-untold overheard-term 5 "
+                       "waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
                        "comeback+500\n") },
                 { "not at rest", NULL, 0, true,
-                  SAID("= -16: the replica that is lost has not ended yet\n= coreless logless pending 1 tree "
-                       "1 error -117 \"Structure needs cleaning\" quarantined copy-untold overheard-term 5 "
-                       "waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
+                  SAID("= -16: work of the quarantined replica is still in flight\n= coreless logless "
+                       "pending 1 tree 1 error -117 \"Structure needs cleaning\" quarantined copy-untold "
+                       "overheard-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
                        "comeback+500\n") },
         };
 
@@ -1551,8 +1484,8 @@ static void closing_gives_all_back(void **state) {
         parts.role = RAFT_ROLE_STANDBY;
         parts.timeout_ms = 1050;
         replica_arm(p);
-        replica_compaction_init(p);
-        assert_int_equal(timer_start(&p->compaction.again, p->loop, 1), 0);
+        replica_checkpoints_init(p);
+        assert_int_equal(timer_start(&p->checkpoints.compact_again, p->loop, 1), 0);
         assert_int_equal(timer_start(&p->recovery.transfer_timer, p->loop, 1), 0);
         assert_int_equal(timer_start(&p->recovery.retry, p->loop, 1), 0);
         parts.log_closes_later = true;
@@ -1628,7 +1561,7 @@ static void closing_gives_all_back(void **state) {
         loop_defer(p->loop, &p->closing.deferred);
         assert_int_equal(timer_start(&p->tick, p->loop, 1), 0);
         assert_int_equal(timer_start(&p->contact.silence, p->loop, 1), 0);
-        assert_int_equal(timer_start(&p->compaction.again, p->loop, 1), 0);
+        assert_int_equal(timer_start(&p->checkpoints.compact_again, p->loop, 1), 0);
         assert_int_equal(timer_start(&p->recovery.transfer_timer, p->loop, 1), 0);
         assert_int_equal(timer_start(&p->recovery.retry, p->loop, 1), 0);
         p->checkpoints.drop_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);

@@ -1,14 +1,14 @@
-/* Feeding the engine and carrying out what it answers.
+/* Inputs of the core.
  *
- * Every input becomes one or several raft_step()s. After each: term and vote to disk, entries into memory and
- * on their way to the disk, messages out (step.c); at the end of the input whatever became committed is
- * applied, and the owner told what changed (core_finish()). The engine gets no data of entries but
- * configurations: it looks at nothing else.
+ * Each input becomes one or several raft_step()s. After each step, core_step.c executes the update: term and
+ * vote to disk, entries into memory and to the disk's queue, messages out. At the end of the input,
+ * core_finish() applies the entries that became committed, and notifies the owner of changes. Of entries, the
+ * engine gets the data of configurations only, because it reads no other data.
  *
- * Ownership (libraft 0.22): a batch that we hand in comes back in the update if its entries are new, else the
- * engine frees it; configurations in START, PERSISTED_SNAPSHOT and CONFIGURATION are taken; a received
- * snapshot's comes back in the update. An error of RECEIVE frees the batch, one of START the array of
- * entries, one of SUBMIT nothing. */
+ * Ownership (libraft 0.22): a batch that the core passes in comes back in the update if its entries are new;
+ * otherwise the engine frees it. The engine takes the configurations of START, PERSISTED_SNAPSHOT and
+ * CONFIGURATION; that of a received snapshot comes back in the update. An error of RECEIVE frees the batch,
+ * one of START the array of entries, one of SUBMIT nothing. */
 #include "kvstore/raft/core.h"
 
 #include <assert.h>
@@ -17,12 +17,11 @@
 #include "kvstore/raft/core_internal.h"
 
 enum {
-        PROMOTION_MAX_MS =
-                2000, /* a promoted server that does not acknowledge its own promotion for so long ends it */
+        PROMOTION_MAX_MS = 2000, /* for the promoted server to acknowledge its promotion; then it ends */
         CLOSE_ENTRIES = 100,
-        HEARD_MS = 1000,
-        /* A lost snapshot message, and a newer checkpoint since: the engine's heartbeats are then anchored at
-         * an index whose rejection it takes for stale, and it waits for this time-out. */
+        CONTACT_MS = 1000,
+        /* After a lost snapshot message and a newer checkpoint, the engine's heartbeats start at an index
+         * whose rejection the engine regards as stale, and it waits for this timeout. */
         INSTALL_MS = 10 * 1000,
 };
 
@@ -52,7 +51,7 @@ int raft_errno(int rv) {
         return rv > 0 && rv < (int) ELEMENTS(table) ? table[rv] : -EIO;
 }
 
-/* -- Life -- */
+/* -- Lifetime -- */
 
 int raft_core_new(const RaftCoreOptions *options, const RaftCoreOps *ops, void *userdata, RaftCore **ret) {
         RaftCore *c;
@@ -67,8 +66,7 @@ int raft_core_new(const RaftCoreOptions *options, const RaftCoreOps *ops, void *
 
         c->ops = ops;
         c->userdata = userdata;
-        c->rules = options->rules ? *options->rules : RAFT_RULES_ALL;
-        c->election_ms = options->election_ms ? options->election_ms : 400;
+        c->off = options->off;
         c->log.first = 1;
         c->servers_stale = true;
 
@@ -78,11 +76,11 @@ int raft_core_new(const RaftCoreOptions *options, const RaftCoreOps *ops, void *
                 return r;
         }
 
-        c->raft.tracer = NULL; /* else each step prints sentences that nobody reads */
+        c->raft.tracer = NULL; /* else each step formats trace messages */
         raft_seed(&c->raft, options->seed);
-        raft_set_election_timeout(&c->raft, c->election_ms);
+        raft_set_election_timeout(&c->raft, options->election_ms ? options->election_ms : 400);
         raft_set_heartbeat_timeout(&c->raft, options->heartbeat_ms ? options->heartbeat_ms : 150);
-        raft_set_install_snapshot_timeout(&c->raft, options->install_ms ? options->install_ms : INSTALL_MS);
+        raft_set_install_snapshot_timeout(&c->raft, INSTALL_MS);
         raft_set_max_inflight_entries(&c->raft, RAFT_MESSAGE_ENTRIES_MAX);
         raft_set_pre_vote(&c->raft, true);
         *ret = c;
@@ -106,10 +104,9 @@ RaftCore *raft_core_free(RaftCore *c) {
 
 /* -- After the steps of an input -- */
 
-/* A configuration became committed and applied: tells the engine. */
+/* Report to the engine that configuration 'e' is committed and applied. */
 static int commit_configuration(RaftCore *c, uint64_t now_ms, uint64_t index, const RaftEntry *e) {
         struct raft_event event = { .type = RAFT_CONFIGURATION };
-        Given given = {};
         int r;
 
         r = raft_configuration_read(e->data, e->size, &event.configuration.conf);
@@ -122,12 +119,11 @@ static int commit_configuration(RaftCore *c, uint64_t now_ms, uint64_t index, co
         }
 
         event.configuration.index = index;
-        return core_step(c, now_ms, &event, &given, NULL);
+        return core_step(c, now_ms, &event, &(Given) {}, NULL);
 }
 
-/* Applies what is committed: runs of entries, each ending at a configuration, until the owner has applied
- * less than a run. While a received state is being put in place the engine's commit index speaks of entries
- * that we do not hold. */
+/* Stop when the owner has applied less than a run. While a received state is being installed, the engine's
+ * commit index includes entries that this host does not hold. */
 int core_apply_committed(RaftCore *c, uint64_t now_ms) {
         int r;
 
@@ -181,7 +177,7 @@ int raft_core_apply(RaftCore *c, uint64_t now_ms) {
         return r < 0 ? r : core_finish(c, now_ms, 0);
 }
 
-/* The promoted server has acknowledged its promotion: now the entry may exist here, too. */
+/* Write the promotion that was held back, once the promoted server has acknowledged it. */
 static int release_held(RaftCore *c) {
         raft_index match;
         uint64_t from = c->held_from;
@@ -197,8 +193,8 @@ static int release_held(RaftCore *c) {
 static int core_submit(RaftCore *c, uint64_t now_ms, RaftEntryType type, const void *data, size_t size,
                        uint64_t *ret_index);
 
-/* A leader without an entry of its own term in its log can commit nothing, and does not know what is
- * committed. */
+/* A leader can commit nothing, and cannot determine the commit index, before an entry of its own term is in
+ * its log. */
 static int submit_own_barrier(RaftCore *c, uint64_t now_ms) {
         uint64_t last = raft_last_index(&c->raft);
         const RaftEntry *e = raft_entries_get(&c->log, last);
@@ -221,7 +217,7 @@ PeerProgress *core_peer(RaftCore *c, uint64_t id) {
         return &c->peers[c->n_peers++];
 }
 
-/* Who follows closely, and since when. */
+/* Record which followers are close to this leader, and since when. */
 static void watch_progress(RaftCore *c, uint64_t now_ms) {
         if (c->raft.state != RAFT_LEADER) {
                 c->n_peers = 0;
@@ -241,7 +237,7 @@ static void watch_progress(RaftCore *c, uint64_t now_ms) {
                         continue;
 
                 if (match == 0 || match + CLOSE_ENTRIES < raft_last_index(&c->raft) ||
-                    now_ms - peer->contact_ms > HEARD_MS)
+                    now_ms - peer->contact_ms > CONTACT_MS)
                         peer->close_since_ms = 0;
                 else if (peer->close_since_ms == 0)
                         peer->close_since_ms = now_ms;
@@ -266,29 +262,28 @@ static int refresh_servers(RaftCore *c) {
         return 0;
 }
 
-static void tell_changes(RaftCore *c) {
+static void notify_changes(RaftCore *c) {
         RaftState state = raft_core_state(c);
         uint64_t term = raft_current_term(&c->raft), commit = raft_commit_index(&c->raft),
-                 leader = raft_core_leader(c, NULL);
+                 leader = raft_core_leader(c);
         unsigned what = c->changed;
 
-        if (state != c->told_state || term != c->told_term)
+        if (state != c->notified.state || term != c->notified.term)
                 what |= RAFT_CHANGED_STATE;
-        if (leader != c->told_leader)
+        if (leader != c->notified.leader)
                 what |= RAFT_CHANGED_LEADER;
-        if (commit != c->told_commit)
+        if (commit != c->notified.commit)
                 what |= RAFT_CHANGED_COMMIT;
 
-        c->told_state = state;
-        c->told_term = term;
-        c->told_leader = leader;
-        c->told_commit = commit;
+        c->notified.state = state;
+        c->notified.term = term;
+        c->notified.leader = leader;
+        c->notified.commit = commit;
         c->changed = 0;
         if (what != 0)
                 c->ops->changed(c->userdata, what);
 }
 
-/* What stands at the end of every input; 'r' is what came before. Any error here or before ends the core. */
 int core_finish(RaftCore *c, uint64_t now_ms, int r) {
         if (r == 0)
                 r = core_apply_committed(c, now_ms);
@@ -302,7 +297,7 @@ int core_finish(RaftCore *c, uint64_t now_ms, int r) {
         if (r == 0)
                 r = refresh_servers(c);
         if (r == 0)
-                tell_changes(c);
+                notify_changes(c);
 
         c->busy = false;
         c->dead = r;
@@ -323,7 +318,6 @@ int core_begin(RaftCore *c) {
 
 static int tick(RaftCore *c, uint64_t now_ms) {
         struct raft_event event = { .type = RAFT_TIMEOUT };
-        Given given = {};
         uint64_t term, vote;
         int r;
 
@@ -342,16 +336,13 @@ static int tick(RaftCore *c, uint64_t now_ms) {
                 c->raft.current_term = term;
                 c->raft.voted_for = vote;
         }
-        return core_step(c, now_ms, &event, &given, NULL);
+        return core_step(c, now_ms, &event, &(Given) {}, NULL);
 }
 
 int raft_core_tick(RaftCore *c, uint64_t now_ms) {
-        int r;
+        int r = core_begin(c);
 
-        r = core_begin(c);
-        if (r < 0)
-                return r;
-        return core_finish(c, now_ms, tick(c, now_ms));
+        return r < 0 ? r : core_finish(c, now_ms, tick(c, now_ms));
 }
 
 uint64_t raft_core_timeout_ms(const RaftCore *c) {
@@ -366,7 +357,6 @@ uint64_t raft_core_timeout_ms(const RaftCore *c) {
 
 int raft_core_appended(RaftCore *c, uint64_t now_ms, uint64_t generation, uint64_t last_index) {
         struct raft_event event = { .type = RAFT_PERSISTED_ENTRIES };
-        Given given = {};
         int r;
 
         r = core_begin(c);
@@ -375,13 +365,12 @@ int raft_core_appended(RaftCore *c, uint64_t now_ms, uint64_t generation, uint64
 
         event.persisted_entries.index = core_written(c, generation, last_index);
         if (!c->installing && event.persisted_entries.index > c->raft.last_stored)
-                r = core_step(c, now_ms, &event, &given, NULL);
+                r = core_step(c, now_ms, &event, &(Given) {}, NULL);
         return core_finish(c, now_ms, r);
 }
 
 int raft_core_installed(RaftCore *c, uint64_t now_ms) {
         struct raft_event event = { .type = RAFT_PERSISTED_SNAPSHOT };
-        Given given = {};
         int r;
 
         r = core_begin(c);
@@ -399,24 +388,18 @@ int raft_core_installed(RaftCore *c, uint64_t now_ms) {
 
         event.persisted_snapshot.metadata = c->install;
         event.persisted_snapshot.last = true;
-        return core_finish(c, now_ms, core_step(c, now_ms, &event, &given, NULL));
+        return core_finish(c, now_ms, core_step(c, now_ms, &event, &(Given) {}, NULL));
 }
 
 static int checkpointed(RaftCore *c, uint64_t now_ms, const RaftStateInfo *checkpoint, unsigned trailing) {
-        struct raft_event event = { .type = RAFT_SNAPSHOT };
-        Given given = {};
+        struct raft_event event = { .type = RAFT_SNAPSHOT, .snapshot.trailing = trailing };
         int r;
 
-        event.snapshot.metadata.index = checkpoint->index;
-        event.snapshot.metadata.term = checkpoint->term;
-        event.snapshot.metadata.configuration_index = checkpoint->configuration_index;
-        event.snapshot.trailing = trailing;
-        r = raft_configuration_read(checkpoint->configuration, checkpoint->configuration_size,
-                                    &event.snapshot.metadata.configuration);
+        r = core_read_info(checkpoint, &event.snapshot.metadata);
         if (r < 0)
                 return r;
 
-        r = core_step(c, now_ms, &event, &given, NULL);
+        r = core_step(c, now_ms, &event, &(Given) {}, NULL);
         if (r < 0)
                 return r;
 
@@ -467,8 +450,8 @@ static int core_submit(RaftCore *c, uint64_t now_ms, RaftEntryType type, const v
         return r;
 }
 
-static int submit(RaftCore *c, uint64_t now_ms, RaftEntryType type, const void *data, size_t size,
-                  uint64_t *ret_index, uint64_t *ret_term) {
+int raft_core_submit(RaftCore *c, uint64_t now_ms, const void *data, size_t size, uint64_t *ret_index,
+                     uint64_t *ret_term) {
         uint64_t index, term;
         int r;
 
@@ -487,13 +470,13 @@ static int submit(RaftCore *c, uint64_t now_ms, RaftEntryType type, const void *
 
         c->busy = true;
         term = raft_current_term(&c->raft);
-        r = core_submit(c, now_ms, type, data, size, &index);
+        r = core_submit(c, now_ms, RAFT_ENTRY_COMMAND, data, size, &index);
         (void) core_finish(c, now_ms, r);
         if (r < 0)
                 return r;
 
-        /* Whatever failed behind it has ended the core, but the entry is in the log and was sent: it may be
-         * committed. */
+        /* A later failure has ended the core, but the entry is in the log and was sent: it may be committed.
+         */
         *ret_index = index;
         *ret_term = term;
         return 0;
@@ -503,74 +486,59 @@ int raft_core_error(const RaftCore *c) {
         return c->dead;
 }
 
-int raft_core_submit(RaftCore *c, uint64_t now_ms, const void *data, size_t size, uint64_t *ret_index,
-                     uint64_t *ret_term) {
-        return submit(c, now_ms, RAFT_ENTRY_COMMAND, data, size, ret_index, ret_term);
-}
-
-int raft_core_barrier(RaftCore *c, uint64_t now_ms, uint64_t *ret_index, uint64_t *ret_term) {
-        return submit(c, now_ms, RAFT_ENTRY_BARRIER, NULL, 0, ret_index, ret_term);
-}
-
 int core_submit_change(RaftCore *c, uint64_t now_ms, const void *bytes, size_t size, uint64_t *ret_index) {
         c->busy = true;
         return core_finish(c, now_ms, core_submit(c, now_ms, RAFT_ENTRY_CHANGE, bytes, size, ret_index));
 }
 
-int core_transfer(RaftCore *c, uint64_t now_ms, uint64_t id) {
+int raft_core_transfer(RaftCore *c, uint64_t now_ms, uint64_t id) {
         struct raft_event event = { .type = RAFT_TRANSFER, .transfer.server_id = id };
-        Given given = {};
         int r;
 
-        assert(!c->busy);
-        c->busy = true;
-        r = core_step(c, now_ms, &event, &given, NULL);
-        if (r == -EINVAL || r == -ENOENT) { /* nothing happened */
-                c->busy = false;
+        r = core_begin(c);
+        if (r < 0)
                 return r;
+        if (c->raft.state != RAFT_LEADER)
+                r = -EREMOTE;
+        else if (raft_transferee(&c->raft) != 0 || c->held_from > 0)
+                r = -EBUSY;
+        else {
+                r = core_step(c, now_ms, &event, &(Given) {}, NULL);
+                if (r != -EINVAL && r != -ENOENT) /* these changed nothing */
+                        return core_finish(c, now_ms, r);
         }
-        return core_finish(c, now_ms, r);
+        c->busy = false;
+        return r;
 }
 
-/* -- Asking -- */
+/* -- Status -- */
 
 uint64_t raft_core_id(const RaftCore *c) {
         return c->raft.id;
 }
 
 RaftState raft_core_state(const RaftCore *c) {
-        switch (c->raft.state) {
-        case RAFT_LEADER:
+        if (c->raft.state == RAFT_LEADER)
                 return RAFT_STATE_LEADER;
-        case RAFT_CANDIDATE:
-                return RAFT_STATE_CANDIDATE;
-        default:
-                return RAFT_STATE_FOLLOWER;
-        }
+        return c->raft.state == RAFT_CANDIDATE ? RAFT_STATE_CANDIDATE : RAFT_STATE_FOLLOWER;
 }
 
 uint64_t raft_core_term(const RaftCore *c) {
         return raft_current_term(&c->raft);
 }
 
-uint64_t raft_core_vote(const RaftCore *c) {
-        return raft_voted_for(&c->raft);
-}
-
 bool raft_core_leads(const RaftCore *c) {
         return c->raft.state == RAFT_LEADER && c->applied_term == raft_current_term(&c->raft);
 }
 
-uint64_t raft_core_leader(const RaftCore *c, const char **ret_address) {
-        const char *address = NULL;
+uint64_t raft_core_leader(const RaftCore *c) {
+        const char *address;
         raft_id id = 0;
 
-        /* A follower of the engine believes in its leader for as long as it grants votes of higher terms in
-         * time. */
+        /* A follower of the engine keeps its leader for as long as it grants votes of higher terms in time.
+         */
         if (c->started && (c->raft.state != RAFT_FOLLOWER || c->leader_term == raft_current_term(&c->raft)))
                 raft_leader((struct raft *) &c->raft, &id, &address);
-        if (ret_address)
-                *ret_address = id > 0 ? address : NULL;
         return id;
 }
 

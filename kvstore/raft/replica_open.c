@@ -1,12 +1,10 @@
-#include "kvstore/raft/replica.h"
+/* Opening, joining and closing of a replica. */
+#include "kvstore/raft/replica_internal.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "kvstore/raft/consistency_check.h"
-#include "kvstore/raft/replica_internal.h"
 #include "kvstore/raft/transfer.h"
 
 /* -- Opening -- */
@@ -17,10 +15,10 @@ static int replica_open_data_dir(Replica *p, bool join, Error *err) {
 
         r = data_dir_open(&p->data_dir, p->options.tree_path, p->options.machine_id, p->options.boot_id,
                           p->options.quota, &tree, err);
-        /* A corrupt checkpoint, which this host cannot make again: the other hosts can. */
+        /* A corrupt checkpoint, which only the other hosts can replace. */
         if (r == -EUCLEAN && p->data_dir.corrupt && join)
                 p->recovery.damaged = data_dir_open_empty(&p->data_dir, &tree, NULL) >= 0;
-        replica_set_live_tree(p, tree);
+        p->trees.live = tree;
         if (r < 0)
                 return r;
 
@@ -31,18 +29,16 @@ static int replica_open_data_dir(Replica *p, bool join, Error *err) {
 
 /* There is no log: the replica waits to join, or founds a cluster. */
 static int replica_begin(Replica *p, bool join, Error *err) {
-        uint64_t applied;
+        TreeMeta meta;
         int r;
 
-        r = replica_tree_applied(replica_live_tree(p), &applied);
+        r = replica_tree_meta(p, replica_live_tree(p), &meta, err);
         if (r < 0)
-                return error_set(err, r, "cannot read the tree in %s: %s", p->data_dir.path, strerror(-r));
-        p->recovery.damaged = applied > 0;
-        if (applied > 0)
+                return r;
+        p->recovery.damaged = meta.applied > 0;
+        if (meta.applied > 0)
                 return error_set(err, -EUCLEAN,
-                                 "%s holds a tree, but the log that belongs to it is gone; restore the log, "
-                                 "or remove this host's "
-                                 "state and let it join anew",
+                                 "%s holds a tree without its log; restore the log, or " REMOVE_AND_REJOIN,
                                  p->data_dir.path);
         if (err)
                 *err = (Error) {};
@@ -73,19 +69,28 @@ static int replica_open_all(Replica *p, bool join, Error *err) {
         return r == -ENOENT ? replica_begin(p, join, err) : r;
 }
 
+static void replica_stop_timers(Replica *p) {
+        timer_stop(&p->tick);
+        timer_stop(&p->contact.silence);
+        timer_stop(&p->checkpoints.compact_again);
+        timer_stop(&p->recovery.transfer_timer);
+        timer_stop(&p->recovery.retry);
+        deferred_cancel(&p->flush);
+        deferred_cancel(&p->applying.next);
+        deferred_cancel(&p->notices.send);
+        deferred_cancel(&p->recovery.stop);
+}
+
 static Replica *replica_free(Replica *p) {
+        replica_stop_timers(p);
         deferred_cancel(&p->closing.deferred);
-        replica_recovery_stop(p);
-        replica_contact_stop(p);
-        replica_leadership_stop(p);
-        replica_compaction_stop(p);
-        replica_inputs_done(p);
+        free(p->deferred.bytes);
         replica_reopening_done(p);
         p->transfers = transfers_free(p->transfers);
         p->consistency = consistency_free(p->consistency);
         replica_checkpoints_done(p);
         replica_close_trees(p);
-        replica_applying_done(p);
+        applied_clear(&p->applying.applied);
         data_dir_done(&p->data_dir);
         free(p);
         return NULL;
@@ -101,11 +106,9 @@ int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool 
         p->options = *options;
         p->knows_others = join;
         p->data_dir = (DataDir) { .fd = -1, .checkpoint = { .fd = -1 } };
+        p->reopening.copied = (Checkpoint) { .fd = -1 };
         replica_checkpoints_init(p);
-        replica_reopening_init(p);
         replica_recovery_init(p);
-        replica_compaction_init(p);
-        replica_contact_init(p);
         replica_leadership_init(p);
         replica_inputs_init(p);
 
@@ -126,15 +129,19 @@ int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool 
 
 /* -- Joining -- */
 
+static int replica_open_and_start(Replica *p, Error *err) {
+        int r = replica_open_log(p, err);
+
+        return r < 0 ? r : replica_start(p, err);
+}
+
 static int replica_join_fresh(Replica *p, const Identity *identity, Error *err) {
         int r;
 
         r = bootstrap_join(&p->data_dir, p->options.log_disk, identity, p->options.log_file_size, err);
         if (r < 0)
                 return r;
-        r = replica_open_log(p, err);
-        if (r >= 0)
-                r = replica_start(p, err);
+        r = replica_open_and_start(p, err);
         if (r < 0) { /* the identity is on disk: it is not requested again, and recovery starts from there */
                 p->identity = *identity;
                 replica_fail(p, r, "cannot start: %s", error_text(err, r));
@@ -151,14 +158,11 @@ static int replica_join_again(Replica *p, const Identity *identity, Error *err) 
         r = bootstrap_join(&p->data_dir, p->options.log_disk, identity, p->options.log_file_size, err);
         if (r < 0)
                 return r;
-        r = replica_open_log(p, err);
+        r = replica_open_and_start(p, err);
         if (r < 0)
                 return r;
-        r = replica_start(p, err);
-        if (r < 0)
-                return r;
-        return data_dir_end_quarantine(
-                &p->data_dir); /* last: a crash before this leaves the replica quarantined */
+        /* Last: a crash before this leaves the replica quarantined. */
+        return data_dir_end_quarantine(&p->data_dir);
 }
 
 int replica_join(Replica *p, const Identity *identity, Error *err) {
@@ -213,10 +217,7 @@ void replica_close(Replica *p, void (*closed)(void *userdata), void *userdata) {
 
         replica_handle_frames(p, false);
         data_dir_cancel(&p->data_dir);
-        replica_contact_stop(p);
-        replica_compaction_stop(p);
-        replica_inputs_stop(p);
-        replica_recovery_stop(p);
+        replica_stop_timers(p);
         p->core = raft_core_free(p->core);
         replica_close_log(p);
         replica_work_ended(p);
