@@ -58,7 +58,7 @@ void machines_list_handle(Request *request) {
                                                      .role = machine_role(&state, m),
                                                      .problem = machine_problem(m),
                                                      .since_ms = m->since_ms,
-                                                     .n_units = cluster_load(m) };
+                                                     .n_units = m->load };
                         bytes += m->metadata.n * (METADATA_KEY_MAX + METADATA_VALUE_MAX);
                         if (bytes >= PAGE_BYTES)
                                 page.n = i + 1;

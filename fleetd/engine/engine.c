@@ -38,7 +38,7 @@ typedef struct Rejected {
 struct Engine {
         Loop *loop;
         Registry *registry;
-        EngineOptions options;
+        uint64_t brake_ms; /* BrakeSec= */
         RegistryObserver listener;
         EngineCounts counts;
         Deferred wake;
@@ -229,7 +229,7 @@ static int engine_make_plan(Engine *e, const Cluster *cluster) {
         }
         for (const Named *d = e->dirty; d && n < SLICE; d = d->hh.next)
                 names[n++] = d->name;
-        r = engine_plan_within(cluster, names, n, e->options.brake_ms, &limits, &e->plan);
+        r = engine_plan(cluster, names, n, e->brake_ms, &limits, &e->plan);
         if (r < 0)
                 return r;
 
@@ -432,7 +432,7 @@ void engine_state_changed(Engine *e) {
         engine_resync_later(e);
 }
 
-int engine_new(Engine **ret, Loop *loop, Registry *registry, const EngineOptions *options) {
+int engine_new(Engine **ret, Loop *loop, Registry *registry, uint64_t brake_ms) {
         Engine *e = NEW0(Engine, 1);
 
         if (!e)
@@ -440,8 +440,7 @@ int engine_new(Engine **ret, Loop *loop, Registry *registry, const EngineOptions
 
         e->loop = loop;
         e->registry = registry;
-        e->options = *options;
-        e->options.brake_ms = options->brake_ms ?: BRAKE_MS;
+        engine_set_brake(e, brake_ms);
         e->listener = (RegistryObserver) { .on_change = engine_on_change, .userdata = e };
         e->wake = DEFERRED(engine_on_wake, e);
         e->retry = TIMER(engine_on_retry, e);
@@ -453,14 +452,14 @@ int engine_new(Engine **ret, Loop *loop, Registry *registry, const EngineOptions
 }
 
 uint64_t engine_brake(const Engine *e) {
-        return e->options.brake_ms;
+        return e->brake_ms;
 }
 
 void engine_set_brake(Engine *e, uint64_t brake_ms) {
         brake_ms = brake_ms ?: BRAKE_MS;
-        if (brake_ms == e->options.brake_ms)
+        if (brake_ms == e->brake_ms)
                 return;
-        e->options.brake_ms = brake_ms;
+        e->brake_ms = brake_ms;
         if (e->term > 0)
                 engine_mark_all(e);
 }

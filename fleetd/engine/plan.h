@@ -50,11 +50,8 @@ typedef struct EnginePlanLimits {
 
 /* Plan the units of these names (NULL: all), the units of hosts that the brake has released since the
  * previous plan, and the units that their changes affect. 'brake_ms': see engine/brake.h. 0 or -ENOMEM. */
-int engine_plan_within(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms,
-                       const EnginePlanLimits *limits, EnginePlan *ret);
-/* Plan without limits. */
 int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms,
-                EnginePlan *ret);
+                const EnginePlanLimits *limits, EnginePlan *ret);
 
 /* The state of an active assignment, as plans judge it; for `why`. */
 typedef enum EngineVerdict {

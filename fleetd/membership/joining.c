@@ -47,7 +47,8 @@ static void joining_on_admitted(void *userdata, KvStatus status, const char *mes
 
         if (session) {
                 kv_state(m->store, &state);
-                joining_reply(session, status == KV_OK ? NULL : message, &state, a->raft_id);
+                joining_reply(session, status == KV_OK ? NULL : message, &state,
+                              status == KV_OK ? a->raft_id : 0);
                 if (status == KV_OK)
                         log_notice(((LogFields) { .machine = a->machine, .index = index }),
                                    "added %s as member %llu", peer_handshake(session)->name,
@@ -208,9 +209,9 @@ void joining_peer_changed(Membership *m) {
 void joining_publish_start(Membership *m, const KvState *state) {
         const ClusterMachine *self = cluster_machine(registry_cluster(m->registry), m->machine_id);
         const PeerHandshake *own = peers_self(m->peers);
-        ClusterMachine member = { .raft_id = state->raft_id,
-                                  .start_number = own->start_number,
-                                  .level = state->level_max };
+        MemberRecord member = { .raft_id = state->raft_id,
+                                .start_number = own->start_number,
+                                .level = state->level_max };
         bool has_key = self && self->raft_id != 0, published;
 
         if (m->writing || !state->ready || !registry_ready(m->registry) || !m->peer_address[0])
@@ -222,10 +223,10 @@ void joining_publish_start(Membership *m, const KvState *state) {
         if (published || (has_key && self->raft_id != state->raft_id))
                 return;
         snprintf(member.start_nonce, sizeof(member.start_nonce), "%016llx", (unsigned long long) own->nonce);
-        snprintf(member.id, sizeof(member.id), "%s", m->machine_id);
         snprintf(member.peer, sizeof(member.peer), "%s", m->peer_address);
         snprintf(member.client, sizeof(member.client), "%s", m->client);
-        m->writing = registry_record_start(m->registry, &member, membership_on_written, m) == 0;
+        m->writing = registry_record_start(m->registry, m->machine_id, &member, membership_on_written, m) ==
+                     0;
 }
 
 int membership_admit(const Membership *m, const PeerHandshake *peer, Error *err) {

@@ -48,7 +48,7 @@ struct Membership {
         RegistryObserver listener;
         Timer tick;
         uint64_t last_tick_ms, term; /* that this host leads, or led */
-        Liveness *liveness;
+        Liveness liveness;
         uint64_t raising; /* number of the proposal that raises the feature level; 0: none */
         bool leading;
         bool writing; /* a transaction of presences, members or the feature level is in flight */

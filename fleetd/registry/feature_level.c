@@ -71,6 +71,6 @@ int registry_record_level(Registry *r, uint64_t term, uint64_t level, uint64_t s
         _cleanup_text_ Text value = {};
 
         json_write_object(&value, JSON_FIELDS(fields), &(LevelRecord) { level, since_ms });
-        transaction_write(&t, KV_SET, LAYOUT_CLUSTER, name, NULL, &value);
+        transaction_write(&t, KV_SET, LAYOUT_CLUSTER, name, NULL, transaction_text(&t, &value));
         return transaction_send(r, &t, term, done, userdata);
 }

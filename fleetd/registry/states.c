@@ -13,18 +13,18 @@ static int states_add(Registry *r, Transaction *t, const StateChange *change) {
                 if (e < 0)
                         return e;
                 if (index > 0)
-                        transaction_write(t, KV_DELETE, LAYOUT_STATE, change->unit, self, NULL);
+                        transaction_write(t, KV_DELETE, LAYOUT_STATE, change->unit, self, NO_VALUE);
         } else {
                 _cleanup_text_ Text value = {};
 
                 stored_state_write(&value, &change->state);
-                transaction_write(t, KV_SET, LAYOUT_STATE, change->unit, self, &value);
+                transaction_write(t, KV_SET, LAYOUT_STATE, change->unit, self, transaction_text(t, &value));
         }
 
         if (change->stopped) {
                 transaction_check(t, KV_CHECK_MODIFIED, change->assignment_index, LAYOUT_ASSIGNMENT,
                                   change->unit, self);
-                transaction_write(t, KV_DELETE, LAYOUT_ASSIGNMENT, change->unit, self, NULL);
+                transaction_write(t, KV_DELETE, LAYOUT_ASSIGNMENT, change->unit, self, NO_VALUE);
         }
         return 0;
 }
@@ -46,6 +46,6 @@ int registry_publish_facts(Registry *r, const Machine *facts, RegistryDone done,
         _cleanup_text_ Text value = {};
 
         stored_facts_write(&value, facts);
-        transaction_write(&t, KV_SET, LAYOUT_FACTS, NULL, facts->id, &value);
+        transaction_write(&t, KV_SET, LAYOUT_FACTS, NULL, facts->id, transaction_text(&t, &value));
         return transaction_send(r, &t, 0, done, userdata);
 }

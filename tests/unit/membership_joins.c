@@ -23,15 +23,13 @@ static void an_old_image_of_a_host_is_rejected(void **state) {
                 { 0, 4, 0xab, 0 },       { 1, 4, 0xab, -ESTALE }, { 1, 5, 0xab, 0 },
                 { 1, 5, 0xac, -ESTALE }, { 1, 6, 0xac, 0 },       { 4, 4, 0xac, 0 },
         };
-        ClusterMachine m = { .id = STILL_OTHER_ID,
-                             .raft_id = 1,
-                             .start_number = 5,
-                             .start_nonce = "00000000000000ab",
-                             .peer = OTHER };
+        MemberRecord m = {
+                .raft_id = 1, .start_number = 5, .start_nonce = "00000000000000ab", .peer = OTHER
+        };
         PeerHandshake hello = { .machine_id = STILL_OTHER_ID };
         Error err = {};
 
-        DONE(__real_registry_record_start(h->registry, &m, on_done, done_));
+        DONE(__real_registry_record_start(h->registry, STILL_OTHER_ID, &m, on_done, done_));
         open_with(plain);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 hello.raft_id = rows[i].raft_id;
@@ -46,9 +44,8 @@ static void an_old_image_of_a_host_is_rejected(void **state) {
         hello.start_number = 0;
         assert_int_equal(membership_admit(h->membership, &hello, &err), 0);
 
-        snprintf(m.id, sizeof(m.id), "%s", THIRD_ID);
         snprintf(m.start_nonce, sizeof(m.start_nonce), "a");
-        DONE(__real_registry_record_start(h->registry, &m, on_done, done_));
+        DONE(__real_registry_record_start(h->registry, THIRD_ID, &m, on_done, done_));
         hello.raft_id = 1;
         hello.start_number = m.start_number;
         assert_int_equal(membership_admit(h->membership, &hello, &err), -ESTALE);
@@ -325,6 +322,18 @@ static unsigned mode_of(const char *path) {
         return st.st_mode & 07777;
 }
 
+/* Delete a member key, as a host that leaves does. */
+static int remove_member(Registry *r, const char *id, void *userdata) {
+        char path[LAYOUT_KEY_MAX];
+        KvCommand write = { .op = KV_DELETE,
+                            .key = kv_string(layout_key(path, LAYOUT_MEMBER, NULL, id)),
+                            .internal = true };
+
+        return registry_propose(
+                r, &(KvCommand) { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 }, on_done,
+                userdata);
+}
+
 static void the_addresses_of_the_other_hosts_are_stored_in_a_file(void **state) {
         _cleanup_free_ char *folder = scratch_path(h->scratch, "conf"),
                             *path = scratch_path(folder, "50-cluster.conf");
@@ -350,7 +359,7 @@ static void the_addresses_of_the_other_hosts_are_stored_in_a_file(void **state) 
         assert_string_equal(peer.handshake.address, OTHER);
         assert_int_equal(n_known(), 2);
 
-        DONE(registry_remove_member(h->registry, THIRD_ID, on_done, done_));
+        DONE(remove_member(h->registry, THIRD_ID, done_));
         assert_file(path, HEAD "Join=10.0.0.2:2380\n");
         have_member("00000000000000000000000000000001", 4, "10.0.0.4:2380", 0); /* before this host */
         assert_file(path, HEAD "Join=10.0.0.4:2380 10.0.0.2:2380\n");
@@ -559,7 +568,7 @@ static void a_heartbeat_a_request_and_a_tick_without_memory_are_repeated(void **
         assert_true(alloc_fail_each("a request to join", let_in, NULL, 1) >= 2);
         have_presence(THIRD_ID, PRESENCE_UP);
         presence_asked.hold = true;
-        assert_true(alloc_fail_each("a tick", lose, NULL, 1) >= 4);
+        assert_true(alloc_fail_each("a tick", lose, NULL, 1) >= 2);
 }
 
 static int begin_membership(void *userdata) {

@@ -270,13 +270,12 @@ static void the_client_address_of_a_host_is_published_at_its_start_and_when_it_c
 }
 
 static void a_recorded_start_is_not_published_again(void **state) {
-        ClusterMachine self = { .id = STILL_ID,
-                                .raft_id = 1,
-                                .start_number = peers_self(h->peers)->start_number,
-                                .start_nonce = "a",
-                                .peer = OWN };
+        MemberRecord self = { .raft_id = 1,
+                              .start_number = peers_self(h->peers)->start_number,
+                              .start_nonce = "a",
+                              .peer = OWN };
 
-        DONE(__real_registry_record_start(h->registry, &self, on_done, done_));
+        DONE(__real_registry_record_start(h->registry, STILL_ID, &self, on_done, done_));
         open_with(plain);
         start_asked = (Asked) { .hold = true };
         ticks(3);

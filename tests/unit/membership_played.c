@@ -29,7 +29,7 @@ int __real_registry_presence(Registry *r, uint64_t term, const PresenceChange *c
                              RegistryDone done, void *userdata);
 int __wrap_registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n,
                              RegistryDone done, void *userdata);
-int __wrap_registry_record_start(Registry *r, const ClusterMachine *member, RegistryDone done,
+int __wrap_registry_record_start(Registry *r, const char *id, const MemberRecord *member, RegistryDone done,
                                  void *userdata);
 int __real_registry_record_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms,
                                  RegistryDone done, void *userdata);
@@ -57,11 +57,11 @@ int __wrap_registry_presence(Registry *r, uint64_t term, const PresenceChange *c
                        __real_registry_presence(r, term, changes, n, done, userdata);
 }
 
-int __wrap_registry_record_start(Registry *r, const ClusterMachine *member, RegistryDone done,
+int __wrap_registry_record_start(Registry *r, const char *id, const MemberRecord *member, RegistryDone done,
                                  void *userdata) {
         return is_held(&start_asked, done, userdata) ?
                        0 :
-                       __real_registry_record_start(r, member, done, userdata);
+                       __real_registry_record_start(r, id, member, done, userdata);
 }
 
 int __wrap_registry_record_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms,
@@ -268,11 +268,10 @@ const ClusterMachine *machine(const char *id) {
 }
 
 void have_member(const char *id, uint64_t raft_id, const char *peer, uint64_t level) {
-        ClusterMachine m = { .raft_id = raft_id, .start_number = 1, .level = level };
+        MemberRecord m = { .raft_id = raft_id, .start_number = 1, .level = level };
 
-        snprintf(m.id, sizeof(m.id), "%s", id);
         snprintf(m.peer, sizeof(m.peer), "%s", peer);
-        DONE(__real_registry_record_start(h->registry, &m, on_done, done_));
+        DONE(__real_registry_record_start(h->registry, id, &m, on_done, done_));
 }
 
 void have_facts(const char *id) {

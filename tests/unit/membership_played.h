@@ -28,7 +28,7 @@ enum {
 extern QuietPeer *h;
 
 void __real_kv_state(KvStore *store, KvState *ret); /* without state_seen */
-int __real_registry_record_start(Registry *r, const ClusterMachine *member, RegistryDone done,
+int __real_registry_record_start(Registry *r, const char *id, const MemberRecord *member, RegistryDone done,
                                  void *userdata);
 
 typedef struct Asked {

@@ -86,8 +86,8 @@ typedef struct Strict {
 static int plan_strictly(void *userdata) {
         Strict *s = userdata;
         EnginePlan plan = {};
-        int r = engine_plan_within(&s->picture->cluster, s->unit ? &s->unit : NULL, s->unit ? 1 : 0, 30000,
-                                   &(EnginePlanLimits) { .work_max = s->work_max }, &plan);
+        int r = engine_plan(&s->picture->cluster, s->unit ? &s->unit : NULL, s->unit ? 1 : 0, 30000,
+                            &(EnginePlanLimits) { .work_max = s->work_max }, &plan);
 
         assert_int_equal(r, alloc_has_failed() ? -ENOMEM : 0);
         s->n = s->n ?: plan.n;
@@ -171,7 +171,7 @@ static void make_crowded_view(void) {
 static int plan_crowded(void *userdata) {
         size_t *n = userdata;
         EnginePlan plan = {};
-        int r = engine_plan(&crowded.cluster, NULL, 0, 30000, &plan);
+        int r = engine_plan(&crowded.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan);
 
         *n = *n ?: plan.n; /* the first time, without failures */
         if (r == 0)
