@@ -8,10 +8,12 @@
 
 SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit,
                                 const ClusterMachine *machine, bool staying, Error *ret_why) {
+        const Candidate c = { .view = view, .unit = unit, .machine = machine, .staying = staying };
+
         assert(unit->unit);
-        for (size_t i = 0; i < ELEMENTS(scheduler_filters); i++)
-                if (!scheduler_filters[i].fits(view, unit, machine, staying, ret_why))
-                        return scheduler_filters[i].rule;
+        for (SchedulerRule rule = 0; rule < _RULE_MAX; rule++)
+                if (scheduler_filters[rule].check(&c, ret_why) < 0)
+                        return rule;
         return RULE_NONE;
 }
 
