@@ -8,9 +8,14 @@
 
 SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit,
                                 const ClusterMachine *machine, bool staying, Error *ret_why) {
-        const Candidate c = { .view = view, .unit = unit, .machine = machine, .staying = staying };
-
         assert(unit->unit);
+
+        const Candidate c = { .view = view,
+                              .unit = unit,
+                              .placement = &unit->unit->placement,
+                              .machine = machine,
+                              .staying = staying };
+
         for (SchedulerRule rule = 0; rule < _RULE_MAX; rule++)
                 if (scheduler_filters[rule].check(&c, ret_why) < 0)
                         return rule;
