@@ -282,7 +282,6 @@ static int daemon_open_listeners(Daemon *d, const Settings *s, Error *err) {
 }
 
 static int daemon_open(Daemon *d, const Settings *s, Error *err) {
-        EngineOptions engine = { .brake_ms = s->brake_ms };
         int r;
 
         r = daemon_open_store(d, s, err);
@@ -294,7 +293,7 @@ static int daemon_open(Daemon *d, const Settings *s, Error *err) {
         r = daemon_open_membership(d, s);
         if (r < 0)
                 return r;
-        r = s->engine ? engine_new(&d->engine, d->io.loop, d->registry, &engine) : 0;
+        r = s->engine ? engine_new(&d->engine, d->io.loop, d->registry, s->brake_ms) : 0;
         if (r < 0)
                 return r;
         r = daemon_open_agent(d, s, err);

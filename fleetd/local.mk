@@ -4,8 +4,8 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/layout.h fleetd/registry/layout.c \
 	fleetd/registry/patterns.h fleetd/registry/patterns.c \
 	fleetd/maintenance.h fleetd/maintenance.c \
-	fleetd/registry/cluster.h fleetd/registry/cluster_internal.h fleetd/registry/cluster.c \
-	fleetd/registry/cluster_query.c fleetd/registry/kinds.h fleetd/registry/kinds.c \
+	fleetd/registry/cluster.h fleetd/registry/cluster.c \
+	fleetd/registry/cluster_keys.h fleetd/registry/cluster_keys.c fleetd/registry/kinds.h fleetd/registry/kinds.c \
 	fleetd/registry/presence.h fleetd/registry/presence.c \
 	fleetd/scheduler/scheduler.h fleetd/scheduler/scheduler.c fleetd/scheduler/view.h fleetd/scheduler/view.c \
 	fleetd/scheduler/filters.h fleetd/scheduler/filters.c fleetd/scheduler/scores.h fleetd/scheduler/scores.c \
@@ -16,9 +16,9 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/registry/states.c \
 	fleetd/registry/machines.c fleetd/registry/adoption.c \
 	fleetd/engine/plan.h fleetd/engine/plan_internal.h fleetd/engine/plan.c \
-	fleetd/engine/assign.c fleetd/engine/move.c fleetd/engine/global.c \
+	fleetd/engine/move.c fleetd/engine/global.c \
 	fleetd/engine/affected.c \
-	fleetd/engine/brake.h fleetd/engine/brake.c \
+	fleetd/engine/brake.c \
 	fleetd/engine/adoption.h fleetd/engine/adoption.c \
 	fleetd/engine/engine.h fleetd/engine/engine.c \
 	fleetd/membership/liveness.h fleetd/membership/liveness.c \
@@ -103,7 +103,7 @@ tests_unit_test_engine_SOURCES = tests/unit/test-engine.c tests/lib/engine_fixtu
 tests_unit_test_engine_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_engine_LDFLAGS = $(FAILING_ALLOCATIONS) -Wl,--wrap=timer_start,--wrap=timer_stop,--wrap=loop_defer,--wrap=deferred_cancel,--wrap=kv_state \
 	-Wl,--wrap=registry_cluster,--wrap=registry_ready,--wrap=registry_is_current,--wrap=registry_store,--wrap=registry_observe,--wrap=registry_unobserve \
-	-Wl,--wrap=registry_cancel,--wrap=registry_assign,--wrap=registry_refused_assignment,--wrap=registry_end_adoption,--wrap=engine_plan_within
+	-Wl,--wrap=registry_cancel,--wrap=registry_assign,--wrap=registry_refused_assignment,--wrap=registry_end_adoption,--wrap=engine_plan
 tests_unit_test_engine_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_engine_memory_SOURCES = tests/unit/test-engine_memory.c tests/lib/alloc.h tests/lib/alloc.c $(FLEETD_CLUSTER_VIEW)
 tests_unit_test_engine_memory_CFLAGS = $(TEST_CFLAGS)

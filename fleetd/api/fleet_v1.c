@@ -125,14 +125,14 @@ void units_list_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         _cleanup_free_ ClusterUnit **units = NULL;
         SchedulerView *view = NULL;
-        size_t total = 0, known = 0, bytes = 0;
+        size_t known = 0, bytes = 0;
         _cleanup_text_ Text t = {};
         Page page;
 
-        units = cluster_units_sorted(c, &total);
-        for (size_t i = 0; units && i < total; i++)
-                if (cluster_unit_exists(units[i]))
-                        units[known++] = units[i];
+        units = NEW0(ClusterUnit *, HASH_COUNT(c->units) + 1);
+        for (size_t i = 0; units && i < HASH_COUNT(c->units); i++)
+                if (cluster_unit_exists(c->by_name[i]))
+                        units[known++] = c->by_name[i];
         if (!units || scheduler_view_new(c, c->now_ms, &view) < 0) {
                 request_error(request, 500, "out of memory");
                 return;

@@ -15,12 +15,12 @@ static const char *machine_problem(const ClusterMachine *m) {
 }
 
 static const char *machine_role(const KvState *state, const ClusterMachine *m) {
-        if (m->raft_id == 0)
+        if (m->member.raft_id == 0)
                 return NULL;
-        if (m->raft_id == state->leader_id)
+        if (m->member.raft_id == state->leader_id)
                 return "leader";
         for (size_t i = 0; i < state->n_members; i++)
-                if (state->members[i].raft_id == m->raft_id)
+                if (state->members[i].raft_id == m->member.raft_id)
                         return kv_member_role_name(state->members[i].role);
         return NULL;
 }
@@ -58,7 +58,7 @@ void machines_list_handle(Request *request) {
                                                      .role = machine_role(&state, m),
                                                      .problem = machine_problem(m),
                                                      .since_ms = m->since_ms,
-                                                     .n_units = cluster_load(m) };
+                                                     .n_units = m->load };
                         bytes += m->metadata.n * (METADATA_KEY_MAX + METADATA_VALUE_MAX);
                         if (bytes >= PAGE_BYTES)
                                 page.n = i + 1;

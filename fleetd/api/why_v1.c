@@ -8,13 +8,6 @@
 #include "fleetd/scheduler/filters.h"
 #include "units/name.h"
 
-static const char *rule_name(SchedulerRule rule) {
-        for (size_t i = 0; i < ELEMENTS(scheduler_filters); i++)
-                if (scheduler_filters[i].rule == rule)
-                        return scheduler_filters[i].name;
-        return NULL;
-}
-
 /* -- Why -- */
 
 static const ClusterAssignment *order_of(const ClusterMachine *m, const char *unit) {
@@ -45,8 +38,8 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         json_add_string(t, "order", order ? assignment_kind_to_string(order->kind) : NULL);
         json_add_string(t, "presence", presence_to_string(m->presence));
         json_add_string(t, "reason", rule != RULE_NONE ? why.message : reason);
-        json_add_string(t, "rule", rule != RULE_NONE ? rule_name(rule) : NULL);
-        json_add_u64(t, "units", cluster_load(m));
+        json_add_string(t, "rule", rule != RULE_NONE ? scheduler_filters[rule].name : NULL);
+        json_add_u64(t, "units", m->load);
         json_close(t, '}');
 }
 
@@ -189,7 +182,7 @@ static int draft_global(Draft *d, const ClusterUnit *u, Text *t) {
                 open_entry(t, u, scheduler_view_has(d->view, m, u->name) ? "stay" : "place");
                 error_set(&why, 0, "global");
                 close_entry(t, u, m, &why);
-                r = scheduler_view_place(d->view, m->id, u);
+                r = scheduler_view_decide(d->view, m, u, true);
                 if (r < 0)
                         return r;
                 placed++;
@@ -231,7 +224,7 @@ static int draft_unit(Draft *d, const ClusterUnit *u, Text *t) {
         else
                 open_entry(t, u, where ? "move" : "place");
         close_entry(t, u, to, &why);
-        return to ? scheduler_view_place(d->view, to->id, u) : 0;
+        return to ? scheduler_view_decide(d->view, to, u, true) : 0;
 }
 
 void plan_handle(Request *request) {

@@ -9,11 +9,8 @@
 
 typedef struct Engine Engine;
 
-typedef struct EngineOptions {
-        uint64_t brake_ms; /* BrakeSec=, 0: 30 s */
-} EngineOptions;
-
-int engine_new(Engine **ret, Loop *loop, Registry *registry, const EngineOptions *options);
+/* 'brake_ms': BrakeSec=, 0: 30 s. */
+int engine_new(Engine **ret, Loop *loop, Registry *registry, uint64_t brake_ms);
 Engine *engine_free(Engine *engine);
 
 /* Since the daemon's start. */
@@ -25,7 +22,7 @@ typedef struct EngineCounts {
 } EngineCounts;
 
 void engine_counts(const Engine *engine, EngineCounts *ret);
-uint64_t engine_brake(const Engine *engine); /* EngineOptions.brake_ms in force */
-/* Change EngineOptions.brake_ms, also of a brake that is on. */
+uint64_t engine_brake(const Engine *engine); /* in force */
+/* Change it, also of a brake that is on. */
 void engine_set_brake(Engine *engine, uint64_t brake_ms);
 void engine_state_changed(Engine *engine); /* the store's on_state */

@@ -20,7 +20,7 @@ static const ClusterAssignment *global_next_update(const ClusterUnit *u) {
                         next = next ? next : o;
                         continue;
                 }
-                s = plan_state(o);
+                s = cluster_state_on(o->machine, o->unit);
                 if (o->unit_index == u->index &&
                     !(s && s->state.hash && streq(s->state.hash, u->unit->hash) && plan_is_up(o)))
                         return NULL;
@@ -28,47 +28,43 @@ static const ClusterAssignment *global_next_update(const ClusterUnit *u) {
         return next;
 }
 
-static int global_on_machine(Pass *pass, const ClusterUnit *u, const ClusterMachine *m,
-                             const ClusterAssignment *update) {
+static void global_on_machine(Pass *pass, const ClusterUnit *u, const ClusterMachine *m,
+                              const ClusterAssignment *update) {
         const ClusterAssignment *o = cluster_assignment(pass->cluster, m->id, u->name);
         SchedulerRule rule;
         Error why = {};
-        bool fits;
 
         if (!o || !cluster_assignment_is_active(o)) {
-                fits = o ? scheduler_may_return(pass->view, u, m) :
-                           scheduler_fits(pass->view, u, m, false, NULL);
-                return fits ? plan_change(pass, m, u, o, plan_wanted_kind(u),
-                                          "Global=yes, and the machine fits") :
-                              0;
+                if (o ? scheduler_may_return(pass->view, u, m) :
+                        scheduler_fits(pass->view, u, m, false, NULL))
+                        plan_change(pass, m, u, o, plan_wanted_kind(u), "Global=yes, and the machine fits");
+                return;
         }
 
         rule = scheduler_refusal(pass->view, u, m, true, &why);
         if (rule != RULE_NONE && rule != RULE_FOREIGN)
-                return plan_change(pass, m, u, o, ASSIGNMENT_STOP, "it may not stay: %s",
-                                   error_text(&why, 0));
-        return o->kind != plan_wanted_kind(u) || o == update ? plan_keep(pass, o) : 0;
+                plan_change(pass, m, u, o, ASSIGNMENT_STOP, "it may not stay: %s", error_text(&why, 0));
+        else if (o->kind != plan_wanted_kind(u) || o == update)
+                plan_keep(pass, o);
 }
 
-int global_unit(Pass *pass, const ClusterUnit *u) {
+void global_unit(Pass *pass, const ClusterUnit *u) {
         const ClusterAssignment *update = global_next_update(u);
-        int r;
 
         if (!pass->machines)
                 pass->machines = cluster_machines_sorted(pass->cluster, &pass->n_machines);
-        if (!pass->machines)
-                return -ENOMEM;
+        if (!pass->machines) {
+                pass->error = -ENOMEM;
+                return;
+        }
 
         for (size_t i = 0; i < pass->n_machines; i++) {
                 if (!global_takes_part(pass->machines[i]))
                         continue;
                 if (pass->plan->n >= ENGINE_PLAN_MAX) {
                         pass->plan->more = true;
-                        return 0;
+                        return;
                 }
-                r = global_on_machine(pass, u, pass->machines[i], update);
-                if (r < 0)
-                        return r;
+                global_on_machine(pass, u, pass->machines[i], update);
         }
-        return 0;
 }

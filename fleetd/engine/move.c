@@ -88,44 +88,38 @@ static void move_positions(const Pass *pass, const ClusterUnit *u, Positions *re
         }
 }
 
-static int move_stop_unfit(Pass *pass, const Position *p) {
+static void move_stop_unfit(Pass *pass, const Position *p) {
         const ClusterAssignment *o = p->assignment;
 
-        return plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "it may not stay: %s",
-                           error_text(&p->why, 0));
+        plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "it may not stay: %s",
+                    error_text(&p->why, 0));
 }
 
 /* Stop all other assignments once the kept one is up. Before that, withdraw those that were to replace it. */
-static int move_stop_others(Pass *pass, const Positions *all, size_t kept, bool up) {
+static void move_stop_others(Pass *pass, const Positions *all, size_t kept, bool up) {
         const char *name = cluster_machine_name(all->items[kept].assignment->machine);
-        int r;
 
         for (size_t i = up ? 0 : kept + 1; i < all->n; i++) {
                 const ClusterAssignment *o = all->items[i].assignment;
 
                 if (i == kept)
                         continue;
-                r = up ? plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "it runs on %s now", name) :
-                         plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "%s is back", name);
-                if (r < 0)
-                        return r;
+                if (up)
+                        plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "it runs on %s now", name);
+                else
+                        plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "%s is back", name);
         }
-        return 0;
 }
 
 /* The unit remains in the position 'kept'. */
-static int move_settle(Pass *pass, const Positions *all, size_t kept) {
+static void move_stay(Pass *pass, const Positions *all, size_t kept) {
         const ClusterAssignment *o = all->items[kept].assignment;
         bool up = plan_has_finished(o) || plan_is_up(o);
-        int r;
 
-        r = plan_keep(pass, o);
-        if (r < 0)
-                return r;
-        r = move_stop_others(pass, all, kept, up);
-        if (r < 0)
-                return r;
-        return up ? plan_stop_strays(pass, o->of, "it runs elsewhere") : 0;
+        plan_keep(pass, o);
+        move_stop_others(pass, all, kept, up);
+        if (up)
+                plan_stop_strays(pass, o->of, "it runs elsewhere");
 }
 
 /* Return the reason why the unit leaves the position, in words that follow the machine's name. */
@@ -143,57 +137,55 @@ static const char *move_cause(const Position *p) {
 /* The unit fits in none of its positions, and gets another machine. Until it runs there, each position
  * continues that a conflict does not forbid. If no other machine is available, it remains where another unit
  * replaces it. */
-static int move_away(Pass *pass, const Positions *all) {
+static void move_away(Pass *pass, const Positions *all) {
         const Position *last = &all->items[all->n - 1];
         const ClusterUnit *u = all->unit;
         const ClusterMachine *m = NULL;
         bool found;
         Error why = {};
-        int r;
 
         found = scheduler_pick(pass->view, u, &m, &why) >= 0 &&
                 !(all->replaced != NO_POSITION && scheduler_replaced_by(pass->view, u, m));
-        if (!found && all->replaced != NO_POSITION)
-                return move_settle(pass, all, all->replaced);
+        if (!found && all->replaced != NO_POSITION) {
+                move_stay(pass, all, all->replaced);
+                return;
+        }
 
         for (size_t i = 0; i < all->n; i++) {
                 const Position *p = &all->items[i];
 
                 /* The assignment of a conflicting unit has no effect, and without it the machine would be
                  * selected again at once. */
-                if (p->state != POSITION_UNFIT || p->rule == RULE_FOREIGN ||
-                    (found && p->rule != RULE_CONFLICTS))
-                        continue;
-                r = move_stop_unfit(pass, p);
-                if (r < 0)
-                        return r;
+                if (p->state == POSITION_UNFIT && p->rule != RULE_FOREIGN &&
+                    (!found || p->rule == RULE_CONFLICTS))
+                        move_stop_unfit(pass, p);
         }
-        if (!found)
-                return 0;
-        return plan_change(pass, m, u, cluster_assignment(pass->cluster, m->id, u->name), plan_wanted_kind(u),
-                           "%s %s; %s", cluster_machine_name(last->assignment->machine), move_cause(last),
-                           error_text(&why, 0));
+        if (found)
+                plan_change(pass, m, u, cluster_assignment(pass->cluster, m->id, u->name),
+                            plan_wanted_kind(u), "%s %s; %s", cluster_machine_name(last->assignment->machine),
+                            move_cause(last), error_text(&why, 0));
 }
 
 /* The unit fits in none of its positions, and one of them is held: the plan waits for that machine. Meanwhile
  * the newest unfit position continues (a move was under way), unless the unit is known to run in the held
  * one. */
-static int move_wait(Pass *pass, const Positions *all) {
+static void move_wait(Pass *pass, const Positions *all) {
         const ClusterAssignment *o = all->items[all->held].assignment;
         bool spared = false;
-        int r;
 
-        if (plan_has_finished(o) || (o->machine->presence == PRESENCE_AWAY && plan_is_up(o)))
-                return move_settle(pass, all, all->held);
+        if (plan_has_finished(o) || (o->machine->presence == PRESENCE_AWAY && plan_is_up(o))) {
+                move_stay(pass, all, all->held);
+                return;
+        }
 
-        r = plan_keep(pass, o);
-        for (size_t i = all->n; i > 0 && r >= 0; i--) {
+        plan_keep(pass, o);
+        for (size_t i = all->n; i > 0; i--) {
                 if (all->items[i - 1].state != POSITION_UNFIT)
                         continue;
-                r = spared ? move_stop_unfit(pass, &all->items[i - 1]) : 0;
+                if (spared)
+                        move_stop_unfit(pass, &all->items[i - 1]);
                 spared = true;
         }
-        return r;
 }
 
 /* Return a machine that runs the unit without an assignment while no assigned one runs it: after a restore,
@@ -213,18 +205,51 @@ static const ClusterMachine *move_runs_elsewhere(const Pass *pass, const Positio
         return NULL;
 }
 
-int move_unit(Pass *pass, const ClusterUnit *u) {
+/* Plan a unit without an active assignment: select the machine that gets one. */
+static void move_assign(Pass *pass, const ClusterUnit *u) {
+        const ClusterMachine *m;
+        Error why = {};
+
+        /* A unit that is still being stopped starts on no other machine. It stays where it is if the rules
+         * for new units allow that: it displaces no unit that was placed since. */
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit)) {
+                if (plan_is_down(o->machine))
+                        continue;
+                if (scheduler_may_return(pass->view, u, o->machine))
+                        plan_change(pass, o->machine, u, o, plan_wanted_kind(u),
+                                    "it is wanted again, and was there");
+                return;
+        }
+
+        for (const ClusterState *s = LIST_FIRST(&u->states); s; s = LIST_NEXT(s, of_unit)) {
+                if (!plan_is_stray(s) || !streq(s->state.active, "active") ||
+                    !scheduler_may_return(pass->view, u, s->machine))
+                        continue;
+                plan_change(pass, s->machine, u, NULL, plan_wanted_kind(u), "it runs there already");
+                return;
+        }
+
+        if (scheduler_pick(pass->view, u, &m, &why) >= 0)
+                plan_change(pass, m, u, cluster_assignment(pass->cluster, m->id, u->name),
+                            plan_wanted_kind(u), "%s", error_text(&why, 0));
+}
+
+void move_unit(Pass *pass, const ClusterUnit *u) {
         const ClusterMachine *elsewhere;
         const Position *newest;
         Positions all;
 
         move_positions(pass, u, &all);
-        if (all.n == 0)
-                return assign_unit(pass, u);
+        if (all.n == 0) {
+                move_assign(pass, u);
+                return;
+        }
 
         elsewhere = u->target == TARGET_LAUNCHED ? move_runs_elsewhere(pass, &all) : NULL;
-        if (elsewhere)
-                return plan_change(pass, elsewhere, u, NULL, ASSIGNMENT_RUN, "it runs there already");
+        if (elsewhere) {
+                plan_change(pass, elsewhere, u, NULL, ASSIGNMENT_RUN, "it runs there already");
+                return;
+        }
 
         /* The unit runs, or has finished, in the newest position: the move is complete. */
         newest = &all.items[all.n - 1];
@@ -233,10 +258,13 @@ int move_unit(Pass *pass, const ClusterUnit *u) {
                 all.fits = all.n - 1;
 
         if (all.fits != NO_POSITION)
-                return move_settle(pass, &all, all.fits);
-        if (all.held == NO_POSITION)
-                return move_away(pass, &all);
-        return all.replaced == NO_POSITION ? move_wait(pass, &all) : move_settle(pass, &all, all.replaced);
+                move_stay(pass, &all, all.fits);
+        else if (all.held == NO_POSITION)
+                move_away(pass, &all);
+        else if (all.replaced == NO_POSITION)
+                move_wait(pass, &all);
+        else
+                move_stay(pass, &all, all.replaced);
 }
 
 int engine_judge(const SchedulerView *view, const Cluster *cluster, const ClusterAssignment *assignment,
@@ -248,7 +276,7 @@ int engine_judge(const SchedulerView *view, const Cluster *cluster, const Cluste
         Position p = { .assignment = assignment };
         int r;
 
-        r = plan_update_brake(&pass, brake_ms);
+        r = brake_update(&pass, brake_ms);
         if (r < 0)
                 return r;
         move_judge(&pass, &p);

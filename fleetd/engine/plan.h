@@ -33,8 +33,8 @@ typedef struct EngineMarks {
 
 void engine_marks_done(EngineMarks *marks);
 bool engine_marks_any(const EngineMarks *marks);
-/* 0, or -ENOMEM: the caller has to mark all units. */
-int engine_marks_add(EngineMarks *marks, const Cluster *cluster, const RegistryChange *change);
+/* Without memory, all units are marked. */
+void engine_marks_add(EngineMarks *marks, const Cluster *cluster, const RegistryChange *change);
 /* Call 'add' for each unit that the changes may affect, and clear the marks. NULL stands for all units; a
  * name may occur twice. A negative errno of 'add' is returned, and the marks remain. */
 int engine_marks_expand(EngineMarks *marks, const Cluster *cluster,
@@ -49,12 +49,9 @@ typedef struct EnginePlanLimits {
 } EnginePlanLimits;
 
 /* Plan the units of these names (NULL: all), the units of hosts that the brake has released since the
- * previous plan, and the units that their changes affect. 'brake_ms': see engine/brake.h. 0 or -ENOMEM. */
-int engine_plan_within(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms,
-                       const EnginePlanLimits *limits, EnginePlan *ret);
-/* Plan without limits. */
+ * previous plan, and the units that their changes affect. 'brake_ms': see engine/brake.c. 0 or -ENOMEM. */
 int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms,
-                EnginePlan *ret);
+                const EnginePlanLimits *limits, EnginePlan *ret);
 
 /* The state of an active assignment, as plans judge it; for `why`. */
 typedef enum EngineVerdict {

@@ -1,11 +1,18 @@
 /* The parts that the plans of ordinary and of global units share. */
 #pragma once
 
-#include "fleetd/engine/brake.h"
 #include "fleetd/engine/plan.h"
 #include "fleetd/scheduler/scheduler.h"
 
 typedef struct PlanItem PlanItem;
+
+/* brake.c: the mass-failure brake. */
+typedef struct Brake {
+        const ClusterMachine **hosts; /* that vanished together, by the time of their loss; borrowed */
+        size_t n;
+        size_t n_free;     /* of these, the first ones are released */
+        uint64_t again_ms; /* from now until time alone changes this; UINT64_MAX: never */
+} Brake;
 
 /* One plan in the making. */
 typedef struct Pass {
@@ -19,21 +26,24 @@ typedef struct Pass {
         size_t n_planned;
         ClusterMachine **machines; /* by ID; read when first needed */
         size_t n_machines;
+        int error; /* the first failure; the plan then ends, and is discarded */
 } Pass;
 
 /* Add a change of the unit's assignment on the machine. 'o' is the assignment there, or NULL; the format
- * gives the reason. 0 or -ENOMEM. */
-int plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, const ClusterAssignment *o,
-                AssignmentKind kind, const char *format, ...) _printf_(6, 7);
+ * gives the reason. */
+void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, const ClusterAssignment *o,
+                 AssignmentKind kind, const char *format, ...) _printf_(6, 7);
 /* Bring an assignment that remains to the current target state and text of its unit. */
-int plan_keep(Pass *pass, const ClusterAssignment *o);
+void plan_keep(Pass *pass, const ClusterAssignment *o);
 /* Return whether the machine reports a unit without an assignment: after a restore, or a partition. */
 bool plan_is_stray(const ClusterState *s);
-int plan_stop_strays(Pass *pass, const ClusterUnit *u, const char *reason);
+void plan_stop_strays(Pass *pass, const ClusterUnit *u, const char *reason);
 /* Compute which hosts the brake holds. 0 or -ENOMEM. */
-int plan_update_brake(Pass *pass, uint64_t brake_ms);
+int brake_update(Pass *pass, uint64_t brake_ms);
+/* Return whether no unit moves away from the machine. */
+bool brake_holds(const Brake *brake, const ClusterMachine *machine);
+void brake_done(Brake *brake);
 
-const ClusterState *plan_state(const ClusterAssignment *o);
 bool plan_has_finished(const ClusterAssignment *o);
 /* Return whether the unit is in the state that the assignment requires. */
 bool plan_is_up(const ClusterAssignment *o);
@@ -41,11 +51,10 @@ bool plan_is_up(const ClusterAssignment *o);
  * with a revision that differs in comments only. */
 bool plan_is_current(const ClusterAssignment *o);
 AssignmentKind plan_wanted_kind(const ClusterUnit *u);
+bool plan_is_wanted(const ClusterUnit *u);
 bool plan_is_down(const ClusterMachine *m); /* lost, or left */
 
-/* Plan an ordinary unit without an active assignment. */
-int assign_unit(Pass *pass, const ClusterUnit *u);
-/* Plan any ordinary unit. */
-int move_unit(Pass *pass, const ClusterUnit *u);
+/* Plan an ordinary unit. */
+void move_unit(Pass *pass, const ClusterUnit *u);
 /* Plan a global unit. A full plan sets 'more'. */
-int global_unit(Pass *pass, const ClusterUnit *u);
+void global_unit(Pass *pass, const ClusterUnit *u);

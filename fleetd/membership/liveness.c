@@ -2,9 +2,6 @@
 
 #include <stdio.h>
 
-#include "base/sizes.h"
-#include "base/table.h"
-
 const char liveness_closed[] = "its fleetd closed its session";
 const char liveness_hung[] = "its fleetd does not answer, its kernel does";
 const char liveness_stopped[] = "its fleetd was stopped";
@@ -16,7 +13,7 @@ enum {
 
 /* One host. Counters are of ticks that the leader has kept. */
 typedef struct Host {
-        char id[MACHINE_ID_SIZE];
+        Named machine;         /* by id */
         unsigned silent_ticks; /* without a heartbeat */
         unsigned kernel_silent_ticks;
         unsigned away_ticks;
@@ -26,41 +23,10 @@ typedef struct Host {
         uint64_t reported_index;
         unsigned reported_ticks; /* since that change; 0: none, or long ago */
         bool in_view;            /* in this tick */
-        UT_hash_handle hh;
 } Host;
 
-struct Liveness {
-        Host *hosts;
-};
-
-int liveness_new(Liveness **ret) {
-        Liveness *l = NEW0(Liveness, 1);
-
-        if (!l)
-                return -ENOMEM;
-        *ret = l;
-        return 0;
-}
-
-static void liveness_clear(Liveness *l) {
-        Host *h, *next;
-
-        HASH_ITER(hh, l->hosts, h, next) {
-                HASH_DEL(l->hosts, h);
-                free(h);
-        }
-}
-
-Liveness *liveness_free(Liveness *l) {
-        if (!l)
-                return NULL;
-        liveness_clear(l);
-        free(l);
-        return NULL;
-}
-
 void liveness_reset(Liveness *l) {
-        liveness_clear(l);
+        named_clear(&l->hosts);
 }
 
 static unsigned liveness_away_limit(const char *cause) {
@@ -86,23 +52,14 @@ static void liveness_inherit(Host *h, const Cluster *cluster, const ClusterMachi
 }
 
 static Host *liveness_host(Liveness *l, const Cluster *cluster, const ClusterMachine *m) {
-        Host *h;
+        Host *h = named_find(l->hosts, m->id);
 
-        HASH_FIND_STR(l->hosts, m->id, h);
         if (h)
                 return h;
 
-        h = NEW0(Host, 1);
-        if (!h)
-                return NULL;
-        memcpy(h->id, m->id, sizeof(h->id));
-        if (m->presence == PRESENCE_AWAY)
+        h = named_get(&l->hosts, m->id, sizeof(Host));
+        if (h && m->presence == PRESENCE_AWAY)
                 liveness_inherit(h, cluster, m);
-        HASH_ADD_STR(l->hosts, id, h);
-        if (!TABLE_ADDED(h)) {
-                free(h);
-                return NULL;
-        }
         return h;
 }
 
@@ -182,25 +139,25 @@ static bool liveness_is_due(Host *h, const ClusterMachine *m, Presence now) {
 }
 
 static void liveness_remove_unseen(Liveness *l) {
-        Host *h, *next;
+        for (Named *n = l->hosts, *next; n; n = next) {
+                Host *h = (Host *) n;
 
-        HASH_ITER(hh, l->hosts, h, next) {
-                if (!h->in_view) {
-                        HASH_DEL(l->hosts, h);
-                        free(h);
-                } else
+                next = n->hh.next;
+                if (h->in_view)
                         h->in_view = false;
+                else
+                        named_remove(&l->hosts, n->name);
         }
 }
 
 static int liveness_compare_machines(const void *a, const void *b) {
-        return strcmp(((const LivenessChange *) a)->machine, ((const LivenessChange *) b)->machine);
+        return strcmp(((const PresenceChange *) a)->machine, ((const PresenceChange *) b)->machine);
 }
 
 int liveness_tick(Liveness *l, const Cluster *cluster, bool late,
                   LivenessSign (*sign)(void *userdata, const char *machine_id), void *userdata,
-                  LivenessChange **ret, size_t *ret_n) {
-        _cleanup_free_ LivenessChange *changes = NEW0(LivenessChange, HASH_COUNT(cluster->machines) + 1);
+                  PresenceChange **ret, size_t *ret_n) {
+        _cleanup_free_ PresenceChange *changes = NEW0(PresenceChange, HASH_COUNT(cluster->machines) + 1);
         size_t n = 0;
 
         if (!changes)
@@ -225,6 +182,7 @@ int liveness_tick(Liveness *l, const Cluster *cluster, bool late,
 
                 memcpy(changes[n].machine, m->id, sizeof(m->id));
                 changes[n].presence = now;
+                changes[n].expected_index = m->presence_index;
                 snprintf(changes[n++].reason, sizeof(changes->reason), "%s", reason);
         }
         liveness_remove_unseen(l);

@@ -4,11 +4,10 @@
  * host is lost when its kernel is silent, too, and away when only its daemon is silent or stopped. */
 #pragma once
 
-#include "base/sizes.h"
-#include "fleetd/registry/cluster.h"
+#include "fleetd/registry/registry.h"
+#include "units/named.h"
 
 enum {
-        LIVENESS_REASON_SIZE = 128,
         LIVENESS_TICK_MS = 500,
         LIVENESS_LOST_TICKS = 6, /* silent to lost */
         /* Away to lost, by the cause. */
@@ -17,7 +16,10 @@ enum {
         LIVENESS_STOPPED_TICKS = 1200, /* 10 min */
 };
 
-typedef struct Liveness Liveness;
+/* All zero: no host is known. */
+typedef struct Liveness {
+        Named *hosts;
+} Liveness;
 
 /* The signs of life of one host since the previous tick. */
 typedef struct LivenessSign {
@@ -28,20 +30,11 @@ typedef struct LivenessSign {
         bool shut_down; /* ... that the host shuts down */
 } LivenessSign;
 
-typedef struct LivenessChange {
-        char machine[MACHINE_ID_SIZE];
-        Presence presence;
-        char reason[LIVENESS_REASON_SIZE];
-} LivenessChange;
-
 /* Reasons in the presence key, by which a new leader recognizes why a host is away. */
 extern const char liveness_closed[], liveness_hung[], liveness_stopped[];
 
-int liveness_new(Liveness **ret);
-Liveness *liveness_free(Liveness *l);
-
-/* This host begins to lead: discard all counts. Heartbeats went to the previous leader, so that their absence
- * before means nothing, and each host gets a whole period. */
+/* Discard all counts; when this host begins to lead, and at the end. Heartbeats went to the previous leader,
+ * so that their absence before means nothing, and each host gets a whole period. */
 void liveness_reset(Liveness *l);
 
 /* Process one tick. 'late': the tick was more than 250 ms late, or this host had no majority; silence before
@@ -51,4 +44,4 @@ void liveness_reset(Liveness *l);
  * seconds if the cluster view does not show it by then. 0 or -ENOMEM. */
 int liveness_tick(Liveness *l, const Cluster *cluster, bool late,
                   LivenessSign (*sign)(void *userdata, const char *machine_id), void *userdata,
-                  LivenessChange **ret, size_t *ret_n);
+                  PresenceChange **ret, size_t *ret_n);

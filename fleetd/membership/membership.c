@@ -25,25 +25,6 @@ void membership_on_written(void *userdata, KvStatus status, const char *message,
         m->writing = false;
 }
 
-static void membership_write_presences(Membership *m, const KvState *state, const LivenessChange *changes,
-                                       size_t n) {
-        _cleanup_free_ PresenceChange *out = NEW0(PresenceChange, n + 1);
-        const Cluster *c = registry_cluster(m->registry);
-
-        if (!out)
-                return;
-        for (size_t i = 0; i < n; i++) {
-                const ClusterMachine *machine = cluster_machine(c, changes[i].machine);
-
-                snprintf(out[i].machine, sizeof(out[i].machine), "%s", changes[i].machine);
-                snprintf(out[i].reason, sizeof(out[i].reason), "%s", changes[i].reason);
-                out[i].presence = changes[i].presence;
-                out[i].expected_index = machine ? machine->presence_index : 0;
-        }
-        if (registry_presence(m->registry, state->term, out, n, membership_on_written, m) >= 0)
-                m->writing = true;
-}
-
 /* The presence of a machine shows the problem of its replica to each client. */
 static void membership_write_problem(Membership *m, const KvState *state, const ClusterMachine *machine) {
         PresenceChange change = { .presence = PRESENCE_UP, .expected_index = machine->presence_index };
@@ -52,7 +33,7 @@ static void membership_write_problem(Membership *m, const KvState *state, const 
         const char *problem = own;
 
         if (streq(machine->id, m->machine_id))
-                (void) replica_problem(state, own);
+                replica_problem(state, own);
         else
                 problem = heartbeats_problem(m, machine->id);
         if (!problem || machine->presence != PRESENCE_UP || (!problem[0] && !shown))
@@ -150,19 +131,20 @@ static void membership_check_level(Membership *m, const KvState *state) {
 /* -- Ticks -- */
 
 static void membership_lead(Membership *m, const KvState *state, bool late) {
-        _cleanup_free_ LivenessChange *changes = NULL;
+        _cleanup_free_ PresenceChange *changes = NULL;
         const Cluster *c = registry_cluster(m->registry);
         size_t n = 0;
 
         if (m->term != state->term || !m->leading) {
-                liveness_reset(m->liveness);
+                liveness_reset(&m->liveness);
                 m->term = state->term;
                 m->leading = true;
         }
         late |= state->n_voters_reachable * 2 <= state->n_voters;
-        if (liveness_tick(m->liveness, c, late, heartbeats_sign, m, &changes, &n) == 0 && n > 0 &&
+        if (liveness_tick(&m->liveness, c, late, heartbeats_sign, m, &changes, &n) == 0 && n > 0 &&
             !m->writing)
-                membership_write_presences(m, state, changes, n);
+                m->writing = registry_presence(m->registry, state->term, changes, n, membership_on_written,
+                                               m) >= 0;
         for (const ClusterMachine *machine = c->machines; machine && !m->writing; machine = machine->hh.next)
                 membership_write_problem(m, state, machine);
         membership_change_voters(m, state);
@@ -225,15 +207,12 @@ void membership_set_client(Membership *m, const char *client) {
 static int membership_start(Membership *m, const MembershipOptions *options) {
         int r;
 
-        registry_observe(m->registry, &m->listener);
+        registry_observe(m->registry, &m->observer);
         heartbeats_init(m);
         r = joining_init(m);
         if (r < 0)
                 return r;
         r = dialing_init(m, options);
-        if (r < 0)
-                return r;
-        r = liveness_new(&m->liveness);
         if (r < 0)
                 return r;
         return timer_start(&m->tick, m->loop, LIVENESS_TICK_MS);
@@ -253,7 +232,7 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
                 .registry = registry,
                 .voters = options->voters,
                 .level_wait_ms = options->level_wait_ms > 0 ? options->level_wait_ms : LEVEL_WAIT_MS,
-                .listener = { .on_change = membership_on_change, .userdata = m },
+                .observer = { .on_change = membership_on_change, .userdata = m },
                 .tick = TIMER(membership_on_tick, m),
                 .last_tick_ms = loop_now_ms(loop),
         };
@@ -275,12 +254,12 @@ Membership *membership_free(Membership *m) {
         if (!m)
                 return NULL;
 
-        registry_unobserve(m->registry, &m->listener);
+        registry_unobserve(m->registry, &m->observer);
         timer_stop(&m->tick);
         joining_done(m);
         heartbeats_done(m);
         dialing_done(m);
-        liveness_free(m->liveness);
+        liveness_reset(&m->liveness);
         registry_cancel(m->registry, m);
         if (m->raising)
                 kv_cancel(m->store, m->raising);

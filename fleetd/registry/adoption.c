@@ -18,17 +18,16 @@ int registry_report(Registry *r, RegistryDone done, void *userdata) {
 
         text_printf(&value, "%016llx", (unsigned long long) registry_cluster(r)->lineage);
         transaction_check(&t, KV_CHECK_EXISTS, 0, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL);
-        transaction_write(&t, KV_SET, LAYOUT_REPORTED, NULL, registry_machine_id(r), &value);
+        transaction_write(&t, KV_SET, LAYOUT_REPORTED, NULL, registry_machine_id(r),
+                          transaction_text(&t, &value));
         return transaction_send(r, &t, 0, done, userdata);
 }
 
 int registry_adopt_now(Registry *r, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
-        _cleanup_text_ Text value = {};
 
-        text_append(&value, "0");
         transaction_check(&t, KV_CHECK_EXISTS, 0, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL);
-        transaction_write(&t, KV_SET, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL, &value);
+        transaction_write(&t, KV_SET, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL, kv_string("0"));
         return transaction_send(r, &t, 0, done, userdata);
 }
 
@@ -36,10 +35,10 @@ int registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *u
         _cleanup_transaction_ Transaction t = {};
         size_t n = 0;
 
-        transaction_write(&t, KV_DELETE, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL, NULL);
+        transaction_write(&t, KV_DELETE, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL, NO_VALUE);
         for (const ClusterMachine *m = registry_cluster(r)->machines; m && n < REPORTS_MAX; m = m->hh.next)
                 if (m->reported != 0) {
-                        transaction_write(&t, KV_DELETE, LAYOUT_REPORTED, NULL, m->id, NULL);
+                        transaction_write(&t, KV_DELETE, LAYOUT_REPORTED, NULL, m->id, NO_VALUE);
                         n++;
                 }
         return transaction_send(r, &t, term, done, userdata);

@@ -1,8 +1,8 @@
 /* Cluster view: the units, machines, assignments and states that the keys below /_fleet describe, at one
  * index.
  *
- * Only the registry writes it; the engine, the agent, the directory and the API read it. Plans and answers
- * iterate over sorted arrays, so that their order does not depend on hash tables. */
+ * Only the registry writes it (cluster_keys.c); the engine, the agent, the directory and the API read it.
+ * Plans and answers iterate over sorted arrays, so that their order does not depend on hash tables. */
 #pragma once
 
 #include <sys/queue.h>
@@ -115,11 +115,7 @@ struct ClusterMachine {
         uint64_t losses, lost_ms, hold_off_until_ms; /* see PresenceRecord */
         char presence_reason[PRESENCE_REASON_SIZE];  /* begins with MACHINE_CONDITION: of its replica */
 
-        /* From the member key; see MemberRecord. */
-        uint64_t raft_id; /* 0: holds no replica */
-        char peer[ADDRESS_SIZE], client[CLUSTER_URL_SIZE];
-        uint64_t start_number, level;
-        char start_nonce[START_NONCE_SIZE];
+        MemberRecord member; /* without a member key, its Raft id is 0, and the addresses are empty */
 
         ClusterAssignment *assignments; /* table by unit */
         ClusterState *states;           /* table by unit */
@@ -177,25 +173,16 @@ typedef struct RegistryChange {
         bool removed;
 } RegistryChange;
 
-void cluster_done(Cluster *c);
-/* Release about 'n' entries of a cluster view that is no longer in use. Return true after the last one. */
-bool cluster_drain(Cluster *c, size_t n);
-
-/* Set the value of a key; a key of no known kind is skipped. Return 0; -ENOMEM; or -EBADMSG with a message in
- * 'err': the value does not parse, so the key is unreadable from now on. */
-int cluster_put(Cluster *c, const char *key, size_t key_size, const void *value, size_t value_size,
-                uint64_t created, uint64_t modified, Error *err);
-/* Remove a key, or all keys below a directory. */
-int cluster_remove(Cluster *c, const char *key, size_t key_size);
-
 /* -- Queries: NULL where there is no such object -- */
 
 ClusterUnit *cluster_unit(const Cluster *c, const char *name);     /* with a unit key that can be read */
 ClusterUnit *cluster_any_unit(const Cluster *c, const char *name); /* also without a unit key */
 bool cluster_unit_exists(const ClusterUnit *u); /* has a unit key, readable or not; 'u' may be NULL */
 ClusterMachine *cluster_machine(const Cluster *c, const char *id);
+ClusterAssignment *cluster_assignment_on(const ClusterMachine *m, const char *unit); /* 'm' may be NULL */
 ClusterAssignment *cluster_assignment(const Cluster *c, const char *machine_id,
                                       const char *unit); /* one that can be read */
+ClusterState *cluster_state_on(const ClusterMachine *m, const char *unit);
 ClusterState *cluster_state(const Cluster *c, const char *machine_id, const char *unit);
 ClusterProblem *cluster_problem(const Cluster *c, const char *machine_id, const char *unit);
 
@@ -204,15 +191,13 @@ bool cluster_unit_is_unreadable(const ClusterUnit *u); /* any of its keys */
 bool cluster_machine_has_unreadable(const ClusterMachine *m, LayoutKind kind);
 /* Its facts, metadata or presence: the machine keeps its units and receives no others. */
 bool cluster_machine_is_unreadable(const ClusterMachine *m);
-bool cluster_is_unreadable(const Cluster *c, const char *key, size_t key_size);
 
 /* Return the names or patterns of one option. */
 const Names *cluster_rule(const Placement *placement, ClusterRule rule);
 /* Return the units whose names begin with these bytes: a part of Cluster.by_name. */
 ClusterUnit *const *cluster_units_by_prefix(const Cluster *c, const char *start, size_t size, size_t *ret_n);
 
-/* Sorted by name (units) or id (machines); the caller frees the array. NULL without memory. */
-ClusterUnit **cluster_units_sorted(const Cluster *c, size_t *ret_n);
+/* Sorted by id; the caller frees the array. NULL without memory. */
 ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n);
 
 /* Return fleet's current state of a unit: launched if its machine has the assignment to run it and reports a
@@ -222,7 +207,6 @@ ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n);
 TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u, const ClusterMachine **ret_machine);
 /* Whether the new lineage still waits for the report of this host. */
 bool cluster_awaits_report(const Cluster *c, const ClusterMachine *m);
-size_t cluster_load(const ClusterMachine *m);              /* assignments to run or load */
 const char *cluster_machine_name(const ClusterMachine *m); /* its host name; without one, its id */
 const char *cluster_name_of(const Cluster *c,
                             const char *machine_id); /* the same; an unknown id is its own name */

@@ -20,8 +20,8 @@ static const JsonField fields[] = {
 static uint64_t cluster_machine_level(const ClusterMachine *m, unsigned own) {
         if (!LIST_EMPTY(&m->unreadable)) /* its level may be in the key that cannot be read */
                 return KV_LEVEL_FIRST;
-        if (m->raft_id != 0)
-                return m->level;
+        if (m->member.raft_id != 0)
+                return m->member.level;
         return m->facts ? m->facts->level : own;
 }
 
@@ -71,6 +71,6 @@ int registry_record_level(Registry *r, uint64_t term, uint64_t level, uint64_t s
         _cleanup_text_ Text value = {};
 
         json_write_object(&value, JSON_FIELDS(fields), &(LevelRecord) { level, since_ms });
-        transaction_write(&t, KV_SET, LAYOUT_CLUSTER, name, NULL, &value);
+        transaction_write(&t, KV_SET, LAYOUT_CLUSTER, name, NULL, transaction_text(&t, &value));
         return transaction_send(r, &t, term, done, userdata);
 }

@@ -3,37 +3,87 @@
 #include <stdio.h>
 
 #include "base/parse.h"
-#include "fleetd/registry/cluster_internal.h"
 
-static int kinds_visit(const KindVisit *visit, const char *unit, const char *machine) {
-        return visit->found(visit->userdata, visit->kind, unit, machine);
+/* -- Lists -- */
+
+static void cluster_list_set(Cluster *c, ClusterList list, ClusterUnit *u, bool in) {
+        if (u->listed[list] == in)
+                return;
+
+        if (in)
+                LIST_INSERT_HEAD(&c->lists[list], u, lists[list]);
+        else
+                LIST_REMOVE(u, lists[list]);
+        u->listed[list] = in;
+        for (ClusterAssignment *o = list == CLUSTER_REPLACING ? LIST_FIRST(&u->assignments) : NULL; o;
+             o = LIST_NEXT(o, of_unit))
+                o->machine->n_replacing += in ? 1 : -1;
+}
+
+static bool cluster_unit_is_waiting(const ClusterUnit *u) {
+        if (!u->unit || u->target == TARGET_INACTIVE || u->unit->placement.global)
+                return false;
+        for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit))
+                if (cluster_assignment_is_active(o) && o->machine->presence == PRESENCE_UP &&
+                    !cluster_has_conflicting_unit(u, o->machine))
+                        return false;
+        return true;
+}
+
+void cluster_update_lists(Cluster *c, ClusterUnit *u) {
+        const Placement *p = u->unit ? &u->unit->placement : NULL;
+
+        cluster_list_set(c, CLUSTER_WAITING, u, cluster_unit_is_waiting(u));
+        cluster_list_set(c, CLUSTER_GLOBAL, u, p && p->global);
+        cluster_list_set(c, CLUSTER_RELATED, u,
+                         p && (p->machine_of.n > 0 || p->conflicts.n > 0 || p->replaces.n > 0));
+        cluster_list_set(c, CLUSTER_REPLACING, u, p && p->replaces.n > 0);
 }
 
 /* -- /_fleet/unit/UNIT -- */
+
+static void unit_clear_text(Cluster *c, ClusterUnit *u) {
+        for (ClusterRule rule = 0; u->unit && rule < _CLUSTER_RULE_MAX; rule++) {
+                const Names *names = cluster_rule(&u->unit->placement, rule);
+
+                for (size_t i = 0; i < names->n; i++)
+                        c->filed.bytes += sizeof(u) * patterns_remove(&c->rules[rule], names->items[i], u);
+                c->filed.nodes += names->n;
+        }
+        u->unit = unit_free(u->unit);
+}
+
+static int unit_set_text(Cluster *c, ClusterUnit *u, Unit *unit) {
+        unit_clear_text(c, u);
+        u->unit = unit;
+        for (ClusterRule rule = 0; rule < _CLUSTER_RULE_MAX; rule++) {
+                const Names *names = cluster_rule(&unit->placement, rule);
+
+                c->filed.nodes += names->n;
+                for (size_t i = 0; i < names->n; i++)
+                        if (patterns_add(&c->rules[rule], names->items[i], u) < 0) {
+                                unit_clear_text(c, u);
+                                return -ENOMEM;
+                        }
+        }
+        return 0;
+}
 
 static int unit_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
         return stored_unit_read(k->unit, bytes.data, bytes.size, &ret->unit, err);
 }
 
-static void unit_done(KindValue *v) {
-        unit_free(v->unit);
-}
-
 static int unit_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
-        int r = cluster_set_text(c, e->unit, TAKE_PTR(v->unit));
+        int r = unit_set_text(c, e->unit, TAKE_PTR(v->unit));
 
         e->unit->index = r < 0 ? 0 : v->modified;
         return r;
 }
 
 static int unit_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
-        cluster_clear_text(c, e->unit);
+        unit_clear_text(c, e->unit);
         e->unit->index = 0;
         return 0;
-}
-
-static int unit_each(const Cluster *c, const KindEntries *e, const KindVisit *visit) {
-        return e->unit->unit ? kinds_visit(visit, e->unit->name, NULL) : 0;
 }
 
 /* -- /_fleet/target/UNIT -- */
@@ -51,16 +101,6 @@ static int target_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, Ki
         e->unit->target = v->target;
         e->unit->target_index = v->modified;
         return 0;
-}
-
-static int target_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
-        e->unit->target = TARGET_INACTIVE;
-        e->unit->target_index = 0;
-        return 0;
-}
-
-static int target_each(const Cluster *c, const KindEntries *e, const KindVisit *visit) {
-        return e->unit->target_index > 0 ? kinds_visit(visit, e->unit->name, NULL) : 0;
 }
 
 /* -- /_fleet/machine/ID/facts -- */
@@ -96,22 +136,17 @@ static int facts_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error
         return 0;
 }
 
-static void facts_done(KindValue *v) {
-        cluster_facts_free(v->facts);
+void cluster_facts_free(Machine *facts) {
+        if (facts)
+                machine_done(facts);
+        free(facts);
 }
 
 static int facts_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
-        cluster_set_facts(e->machine, TAKE_PTR(v->facts), v->modified);
+        cluster_facts_free(e->machine->facts);
+        e->machine->facts = TAKE_PTR(v->facts);
+        e->machine->facts_index = v->modified;
         return metadata_merge(e->machine);
-}
-
-static int facts_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
-        cluster_set_facts(e->machine, NULL, 0);
-        return metadata_merge(e->machine);
-}
-
-static int facts_each(const Cluster *c, const KindEntries *e, const KindVisit *visit) {
-        return e->machine->facts ? kinds_visit(visit, NULL, e->machine->id) : 0;
 }
 
 /* -- /_fleet/machine/ID/metadata/NAME -- */
@@ -140,14 +175,12 @@ static int metadata_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) 
         return pairs_set(&e->machine->metadata, k->unit, own);
 }
 
-static int metadata_each(const Cluster *c, const KindEntries *e, const KindVisit *visit) {
-        for (size_t i = 0; i < e->machine->set.n; i++) {
-                int r = kinds_visit(visit, e->machine->set.items[i].key, e->machine->id);
+static int metadata_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata) {
+        int r = 0;
 
-                if (r != 0)
-                        return r;
-        }
-        return 0;
+        for (size_t i = 0; i < e->machine->set.n && r == 0; i++)
+                r = found(userdata, LAYOUT_METADATA, e->machine->set.items[i].key, e->machine->id);
+        return r;
 }
 
 /* -- /_fleet/machine/ID/presence -- */
@@ -172,16 +205,12 @@ static int presence_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, 
         memcpy(m->presence_reason, v->presence.reason, sizeof(m->presence_reason));
         m->presence_index = v->modified;
         for (ClusterAssignment *a = m->assignments; a; a = a->hh.next)
-                cluster_update_unit(c, a->of);
+                cluster_update_lists(c, a->of);
         return 0;
 }
 
 static int presence_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
         return presence_apply(c, e, k, &(KindValue) { .presence = { .presence = PRESENCE_LOST } });
-}
-
-static int presence_each(const Cluster *c, const KindEntries *e, const KindVisit *visit) {
-        return e->machine->presence_index > 0 ? kinds_visit(visit, NULL, e->machine->id) : 0;
 }
 
 /* -- /_fleet/machine/ID/reported -- */
@@ -202,28 +231,39 @@ static int reported_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, 
         return 0;
 }
 
-static int reported_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
-        e->machine->reported = 0;
-        return 0;
-}
-
-static int reported_each(const Cluster *c, const KindEntries *e, const KindVisit *visit) {
-        return e->machine->reported != 0 ? kinds_visit(visit, NULL, e->machine->id) : 0;
-}
-
 /* -- /_fleet/machine/ID/unit/UNIT -- */
+
+/* Insert an assignment or a state into a list of its unit, which is sorted by machine id. */
+#define CLUSTER_LIST_INSERT(head, element)                                          \
+        do {                                                                        \
+                typeof(element) _after = NULL, _at = LIST_FIRST(head);              \
+                for (; _at && strcmp(_at->machine->id, (element)->machine->id) < 0; \
+                     _at = LIST_NEXT(_at, of_unit))                                 \
+                        _after = _at;                                               \
+                if (_after)                                                         \
+                        LIST_INSERT_AFTER(_after, (element), of_unit);              \
+                else                                                                \
+                        LIST_INSERT_HEAD((head), (element), of_unit);               \
+        } while (0)
 
 static int assignment_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
         return stored_assignment_read(bytes.data, bytes.size, &ret->assignment, err);
 }
 
-static void assignment_value_done(KindValue *v) {
-        assignment_done(&v->assignment);
-}
-
 /* The unit stays on that machine, and receives no second assignment. */
 static void assignment_unreadable(KindValue *ret) {
         ret->assignment = (Assignment) { .kind = _ASSIGNMENT_INVALID, .since_ms = UINT64_MAX };
+}
+
+void cluster_assignment_free(ClusterAssignment *a) {
+        ClusterMachine *m = a->machine;
+
+        m->load -= cluster_assignment_is_active(a);
+        m->n_replacing -= a->of->listed[CLUSTER_REPLACING];
+        HASH_DEL(m->assignments, a);
+        LIST_REMOVE(a, of_unit);
+        free(a->reason);
+        free(a);
 }
 
 static ClusterAssignment *assignment_new(const KindEntries *e) {
@@ -242,7 +282,7 @@ static ClusterAssignment *assignment_new(const KindEntries *e) {
 }
 
 static int assignment_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
-        ClusterAssignment *a = cluster_any_assignment(c, k->machine, k->unit);
+        ClusterAssignment *a = cluster_assignment_on(e->machine, k->unit);
 
         if (!a)
                 a = assignment_new(e);
@@ -263,21 +303,19 @@ static int assignment_apply(Cluster *c, const KindEntries *e, const LayoutKey *k
 }
 
 static int assignment_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
-        ClusterAssignment *a = cluster_any_assignment(c, k->machine, k->unit);
+        ClusterAssignment *a = cluster_assignment_on(e->machine, k->unit);
 
         if (a)
                 cluster_assignment_free(a);
         return 0;
 }
 
-static int assignment_each(const Cluster *c, const KindEntries *e, const KindVisit *visit) {
-        for (ClusterAssignment *a = LIST_FIRST(&e->unit->assignments); a; a = LIST_NEXT(a, of_unit)) {
-                int r = kinds_visit(visit, a->unit, a->machine->id);
+static int assignment_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata) {
+        int r = 0;
 
-                if (r != 0)
-                        return r;
-        }
-        return 0;
+        for (ClusterAssignment *a = LIST_FIRST(&e->unit->assignments); a && r == 0; a = LIST_NEXT(a, of_unit))
+                r = found(userdata, LAYOUT_ASSIGNMENT, a->unit, a->machine->id);
+        return r;
 }
 
 /* -- /_fleet/machine/ID/problem/UNIT -- */
@@ -286,8 +324,10 @@ static int problem_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Err
         return stored_problem_read(bytes.data, bytes.size, &ret->problem, err);
 }
 
-static void problem_value_done(KindValue *v) {
-        problem_done(&v->problem);
+void cluster_problem_free(ClusterMachine *m, ClusterProblem *p) {
+        HASH_DEL(m->problems, p);
+        problem_done(&p->problem);
+        free(p);
 }
 
 static ClusterProblem *problem_new(ClusterMachine *m, const char *unit) {
@@ -322,14 +362,12 @@ static int problem_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
         return 0;
 }
 
-static int problem_each(const Cluster *c, const KindEntries *e, const KindVisit *visit) {
-        for (ClusterProblem *p = e->machine->problems; p; p = p->hh.next) {
-                int r = kinds_visit(visit, p->unit, e->machine->id);
+static int problem_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata) {
+        int r = 0;
 
-                if (r != 0)
-                        return r;
-        }
-        return 0;
+        for (ClusterProblem *p = e->machine->problems; p && r == 0; p = p->hh.next)
+                r = found(userdata, LAYOUT_PROBLEM, p->unit, e->machine->id);
+        return r;
 }
 
 /* -- /_fleet/state/UNIT/ID -- */
@@ -338,8 +376,11 @@ static int state_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error
         return stored_state_read(bytes.data, bytes.size, &ret->state, err);
 }
 
-static void state_done(KindValue *v) {
-        unit_state_done(&v->state);
+void cluster_state_free(ClusterState *s) {
+        HASH_DEL(s->machine->states, s);
+        LIST_REMOVE(s, of_unit);
+        unit_state_done(&s->state);
+        free(s);
 }
 
 static ClusterState *state_new(const KindEntries *e) {
@@ -358,7 +399,7 @@ static ClusterState *state_new(const KindEntries *e) {
 }
 
 static int state_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
-        ClusterState *s = cluster_state(c, k->machine, k->unit);
+        ClusterState *s = cluster_state_on(e->machine, k->unit);
 
         if (!s)
                 s = state_new(e);
@@ -372,21 +413,19 @@ static int state_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, Kin
 }
 
 static int state_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
-        ClusterState *s = cluster_state(c, k->machine, k->unit);
+        ClusterState *s = cluster_state_on(e->machine, k->unit);
 
         if (s)
                 cluster_state_free(s);
         return 0;
 }
 
-static int state_each(const Cluster *c, const KindEntries *e, const KindVisit *visit) {
-        for (ClusterState *s = LIST_FIRST(&e->unit->states); s; s = LIST_NEXT(s, of_unit)) {
-                int r = kinds_visit(visit, s->unit, s->machine->id);
+static int state_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata) {
+        int r = 0;
 
-                if (r != 0)
-                        return r;
-        }
-        return 0;
+        for (ClusterState *s = LIST_FIRST(&e->unit->states); s && r == 0; s = LIST_NEXT(s, of_unit))
+                r = found(userdata, LAYOUT_STATE, s->unit, s->machine->id);
+        return r;
 }
 
 /* -- /_fleet/cluster/member/ID -- */
@@ -396,26 +435,17 @@ static int member_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Erro
 }
 
 static int member_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
-        ClusterMachine *m = e->machine;
-
-        m->raft_id = v->member.raft_id;
-        m->start_number = v->member.start_number;
-        m->level = v->member.level;
-        memcpy(m->start_nonce, v->member.start_nonce, sizeof(m->start_nonce));
-        memcpy(m->peer, v->member.peer, sizeof(m->peer));
-        memcpy(m->client, v->member.client, sizeof(m->client));
+        e->machine->member = v->member;
         return 0;
 }
 
 /* The last start stays: the daemon compares it with its own after it joins again. */
 static int member_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
-        e->machine->raft_id = 0;
-        e->machine->peer[0] = e->machine->client[0] = 0;
-        return 0;
-}
+        MemberRecord *member = &e->machine->member;
 
-static int member_each(const Cluster *c, const KindEntries *e, const KindVisit *visit) {
-        return e->machine->raft_id > 0 ? kinds_visit(visit, NULL, e->machine->id) : 0;
+        member->raft_id = 0;
+        member->peer[0] = member->client[0] = 0;
+        return 0;
 }
 
 /* -- /_fleet/cluster/NAME: of these, the view holds that a new lineage adopts -- */
@@ -446,78 +476,87 @@ static int cluster_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
         return 0;
 }
 
-static int cluster_each(const Cluster *c, const KindEntries *e, const KindVisit *visit) {
-        return c->adopting ? kinds_visit(visit, CLUSTER_ADOPTING, NULL) : 0;
+static int cluster_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata) {
+        return c->adopting ? found(userdata, LAYOUT_CLUSTER, CLUSTER_ADOPTING, NULL) : 0;
 }
 
 /* -- The table -- */
 
-#define KIND_FUNCTIONS(prefix) \
-        .decode = prefix##_decode, .apply = prefix##_apply, .clear = prefix##_clear, .each = prefix##_each
+#define FUNCTIONS(prefix)    .decode = prefix##_decode, .apply = prefix##_apply
+#define OF_UNIT_IN(field)    .of = OF_UNIT, .present = offsetof(ClusterUnit, field)
+#define OF_MACHINE_IN(field) .of = OF_MACHINE, .present = offsetof(ClusterMachine, field)
 
-/* UNIT in a path stands for the name of a unit, NAME for another name, ID for a machine id. */
 const Kind kinds[_LAYOUT_MAX] = {
-        [LAYOUT_UNIT] = { "unit/UNIT", CHANGED_UNIT, OF_UNIT, unit_done, KIND_FUNCTIONS(unit) },
-        [LAYOUT_TARGET] = { "target/UNIT", CHANGED_TARGET, OF_UNIT, NULL, KIND_FUNCTIONS(target) },
-        [LAYOUT_FACTS] = { "machine/ID/facts", CHANGED_MACHINE, OF_MACHINE, facts_done,
-                           KIND_FUNCTIONS(facts) },
-        [LAYOUT_METADATA] = { "machine/ID/metadata/NAME", CHANGED_MACHINE, OF_MACHINE, NULL,
-                              KIND_FUNCTIONS(metadata) },
-        [LAYOUT_PRESENCE] = { "machine/ID/presence", CHANGED_PRESENCE, OF_MACHINE, NULL,
-                              KIND_FUNCTIONS(presence), .unreadable = presence_unreadable },
-        [LAYOUT_REPORTED] = { "machine/ID/reported", CHANGED_CLUSTER, OF_MACHINE, NULL,
-                              KIND_FUNCTIONS(reported) },
-        [LAYOUT_ASSIGNMENT] = { "machine/ID/unit/UNIT", CHANGED_ASSIGNMENT, OF_UNIT | OF_MACHINE,
-                                assignment_value_done, KIND_FUNCTIONS(assignment),
+        [LAYOUT_UNIT] = { CHANGED_UNIT, OF_UNIT_IN(index), FUNCTIONS(unit), .clear = unit_clear },
+        [LAYOUT_TARGET] = { CHANGED_TARGET, OF_UNIT_IN(target_index), FUNCTIONS(target) },
+        [LAYOUT_FACTS] = { CHANGED_MACHINE, OF_MACHINE_IN(facts_index), FUNCTIONS(facts) },
+        [LAYOUT_METADATA] = { CHANGED_MACHINE, OF_MACHINE, FUNCTIONS(metadata), .clear = metadata_clear,
+                              .each = metadata_each },
+        [LAYOUT_PRESENCE] = { CHANGED_PRESENCE, OF_MACHINE_IN(presence_index), FUNCTIONS(presence),
+                              .clear = presence_clear, .unreadable = presence_unreadable },
+        [LAYOUT_REPORTED] = { CHANGED_CLUSTER, OF_MACHINE_IN(reported), FUNCTIONS(reported) },
+        [LAYOUT_ASSIGNMENT] = { CHANGED_ASSIGNMENT, OF_UNIT | OF_MACHINE, FUNCTIONS(assignment),
+                                .clear = assignment_clear, .each = assignment_each,
                                 .unreadable = assignment_unreadable },
-        [LAYOUT_PROBLEM] = { "machine/ID/problem/UNIT", CHANGED_PROBLEM, OF_MACHINE, problem_value_done,
-                             KIND_FUNCTIONS(problem) },
-        [LAYOUT_STATE] = { "state/UNIT/ID", CHANGED_STATE, OF_UNIT | OF_MACHINE, state_done,
-                           KIND_FUNCTIONS(state) },
-        [LAYOUT_MEMBER] = { "cluster/member/ID", CHANGED_CLUSTER, OF_MACHINE, NULL, KIND_FUNCTIONS(member) },
-        [LAYOUT_CLUSTER] = { "cluster/NAME", CHANGED_CLUSTER, 0, NULL, KIND_FUNCTIONS(cluster) },
+        [LAYOUT_PROBLEM] = { CHANGED_PROBLEM, OF_MACHINE | NAMES_UNIT, FUNCTIONS(problem),
+                             .clear = problem_clear, .each = problem_each },
+        [LAYOUT_STATE] = { CHANGED_STATE, OF_UNIT | OF_MACHINE, FUNCTIONS(state), .clear = state_clear,
+                           .each = state_each },
+        [LAYOUT_MEMBER] = { CHANGED_CLUSTER, OF_MACHINE_IN(member.raft_id), FUNCTIONS(member),
+                            .clear = member_clear },
+        [LAYOUT_CLUSTER] = { CHANGED_CLUSTER, 0, FUNCTIONS(cluster), .clear = cluster_clear,
+                             .each = cluster_each },
 };
 
-/* Whether the entry owns keys of that kind. */
-static bool kinds_owns(const KindEntries *e, const Kind *kind) {
-        if (e->unit)
-                return kind->of & OF_UNIT;
-        return kind->of == (e->machine ? OF_MACHINE : 0);
+/* Enumerate the owner's keys of one kind, if it owns keys of that kind. */
+static int kinds_each_of(LayoutKind kind, const Cluster *c, const KindEntries *e, KindFound *found,
+                         void *userdata) {
+        const Kind *row = &kinds[kind];
+        const void *owner = e->unit ? (const void *) e->unit : e->machine;
+        const uint64_t *present;
+
+        if (e->unit ? !(row->of & OF_UNIT) :
+                      (row->of & (OF_UNIT | OF_MACHINE)) != (e->machine ? OF_MACHINE : 0))
+                return 0;
+        if (row->each)
+                return row->each(c, e, found, userdata);
+        present = (const uint64_t *) ((const char *) owner + row->present);
+        return *present != 0 ? found(userdata, kind, e->unit ? e->unit->name : NULL,
+                                     e->machine ? e->machine->id : NULL) :
+                               0;
 }
 
-int kinds_each(const Cluster *c, const KindEntries *e,
-               int (*found)(void *userdata, LayoutKind kind, const char *unit, const char *machine),
-               void *userdata) {
+void kind_value_done(KindValue *v) {
+        unit_free(v->unit);
+        cluster_facts_free(v->facts);
+        assignment_done(&v->assignment);
+        problem_done(&v->problem);
+        unit_state_done(&v->state);
+}
+
+int kinds_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata) {
         const ClusterUnreadable *x = NULL;
-        int r;
+        int r = 0;
 
-        for (LayoutKind kind = 0; kind < _LAYOUT_MAX; kind++) {
-                const KindVisit visit = { .found = found, .userdata = userdata, .kind = kind };
-
-                r = kinds_owns(e, &kinds[kind]) ? kinds[kind].each(c, e, &visit) : 0;
-                if (r != 0)
-                        return r;
-        }
+        for (LayoutKind kind = 0; kind < _LAYOUT_MAX && r == 0; kind++)
+                r = kinds_each_of(kind, c, e, found, userdata);
 
         if (e->unit)
                 x = LIST_FIRST(&e->unit->unreadable);
         else if (e->machine)
                 x = LIST_FIRST(&e->machine->unreadable);
-        for (; x; x = LIST_NEXT(x, of_owner)) {
+        for (; x && r == 0; x = LIST_NEXT(x, of_owner))
                 r = found(userdata, x->key.kind, x->key.unit, x->key.machine);
-                if (r != 0)
-                        return r;
-        }
-        return 0;
+        return r;
 }
 
 RegistryChange kinds_change(const LayoutKey *k, uint64_t index, bool removed) {
-        const char *path = kinds[k->kind].path;
+        const Kind *kind = &kinds[k->kind];
 
         return (RegistryChange) {
-                .kind = kinds[k->kind].change,
-                .unit = strstr(path, "UNIT") ? k->unit : NULL,
-                .machine = strstr(path, "ID") ? k->machine : NULL,
+                .kind = kind->change,
+                .unit = kind->of & (OF_UNIT | NAMES_UNIT) ? k->unit : NULL,
+                .machine = kind->of & OF_MACHINE ? k->machine : NULL,
                 .index = index,
                 .removed = removed,
         };

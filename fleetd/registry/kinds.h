@@ -1,7 +1,7 @@
-/* The kinds of keys below /_fleet, one row each: layout, decoding, and effect on the cluster view.
+/* The kinds of keys below /_fleet, one row each: decoding, and effect on the cluster view.
  *
- * layout.c builds and parses keys by this table, cluster.c puts and removes values by it, and registry.c
- * reports changes by it. A new kind of key is one row, and one value of LayoutKind. */
+ * cluster_keys.c puts and removes values by this table, and registry.c reports changes by it. A new kind of
+ * key is one row here, and one path in layout.c. */
 #pragma once
 
 #include "fleetd/registry/cluster.h"
@@ -13,44 +13,41 @@ typedef struct KindEntries {
         ClusterMachine *machine;
 } KindEntries;
 
-/* A decoded value. */
+/* A decoded value: the member of its kind. */
 typedef struct KindValue {
         uint64_t created, modified; /* indexes of the key */
-        union {
-                Unit *unit;
-                TargetState target;
-                Machine *facts;
-                char metadata[METADATA_VALUE_MAX + 1];
-                PresenceRecord presence;
-                uint64_t reported;
-                Assignment assignment;
-                Problem problem;
-                UnitState state;
-                MemberRecord member;
-                uint64_t adopting_since_ms;
-        };
+        Unit *unit;
+        TargetState target;
+        Machine *facts;
+        char metadata[METADATA_VALUE_MAX + 1];
+        PresenceRecord presence;
+        uint64_t reported;
+        Assignment assignment;
+        Problem problem;
+        UnitState state;
+        MemberRecord member;
+        uint64_t adopting_since_ms;
 } KindValue;
 
-/* Receives the names in each key that an enumeration finds; a non-zero result ends the enumeration. */
-typedef struct KindVisit {
-        int (*found)(void *userdata, LayoutKind kind, const char *unit, const char *machine);
-        void *userdata;
-        LayoutKind kind;
-} KindVisit;
+/* Free what apply() has not taken. */
+void kind_value_done(KindValue *v);
+
+/* Receives each key that an enumeration finds; a non-zero result ends the enumeration. */
+typedef int KindFound(void *userdata, LayoutKind kind, const char *unit, const char *machine);
 
 /* The entries of the cluster view that a key is about. */
-enum { OF_UNIT = 1 << 0, OF_MACHINE = 1 << 1 };
+enum { OF_UNIT = 1 << 0, OF_MACHINE = 1 << 1, NAMES_UNIT = 1 << 2 /* without its entry */ };
 
 typedef struct Kind {
-        const char *path;          /* below /_fleet/ */
         RegistryChangeKind change; /* for observers */
-        unsigned of;               /* OF_UNIT, OF_MACHINE */
+        unsigned of;               /* OF_UNIT, OF_MACHINE, NAMES_UNIT */
+        size_t present;            /* offset in the owner of a uint64_t that is not 0 while the key exists */
 
-        void (*done)(KindValue *v); /* frees what apply() has not taken; NULL: nothing */
         int (*decode)(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err);
         int (*apply)(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v);
-        int (*clear)(Cluster *c, const KindEntries *e, const LayoutKey *k);
-        int (*each)(const Cluster *c, const KindEntries *e, const KindVisit *visit); /* of the owner's keys */
+        int (*clear)(Cluster *c, const KindEntries *e, const LayoutKey *k); /* NULL: apply zeros */
+        /* Enumerates the owner's keys; NULL: it has one at most, see 'present'. */
+        int (*each)(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata);
         void (*unreadable)(KindValue *ret); /* stands for a value that cannot be decoded; NULL: none */
 } Kind;
 
@@ -58,9 +55,16 @@ extern const Kind kinds[_LAYOUT_MAX];
 
 /* Enumerate the keys of one owner, those of the cluster for no entry, and then those that are unreadable.
  * Return 0, or the first non-zero result of 'found'. */
-int kinds_each(const Cluster *c, const KindEntries *e,
-               int (*found)(void *userdata, LayoutKind kind, const char *unit, const char *machine),
-               void *userdata);
+int kinds_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata);
 
 /* Return the change that observers see when the key changes; names borrow from 'k'. */
 RegistryChange kinds_change(const LayoutKey *k, uint64_t index, bool removed);
+
+/* Bring the lists of the cluster view up to date after any change of the unit. */
+void cluster_update_lists(Cluster *c, ClusterUnit *u);
+
+/* Unlink from unit and machine, and free. */
+void cluster_assignment_free(ClusterAssignment *a);
+void cluster_state_free(ClusterState *s);
+void cluster_problem_free(ClusterMachine *m, ClusterProblem *p);
+void cluster_facts_free(Machine *facts); /* NULL is allowed */

@@ -1,5 +1,4 @@
-/* Keys below /_fleet: the only place that builds and parses them, by the paths in kinds.c. docs/FORMATS.md
- * lists the values. */
+/* Keys below /_fleet: the only place that builds and parses them. docs/FORMATS.md lists the values. */
 #pragma once
 
 #include <stdbool.h>

@@ -20,15 +20,13 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
                 _cleanup_text_ Text value = {};
                 PresenceRecord record;
 
-                if (c->expected_index > 0)
-                        transaction_check(&t, KV_CHECK_MODIFIED, c->expected_index, LAYOUT_PRESENCE, NULL,
-                                          c->machine);
-                else
-                        transaction_check(&t, KV_CHECK_ABSENT, 0, LAYOUT_PRESENCE, NULL, c->machine);
+                transaction_check(&t, c->expected_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT,
+                                  c->expected_index, LAYOUT_PRESENCE, NULL, c->machine);
                 record = presence_next(cluster_machine(cluster, c->machine), c->presence, cluster->now_ms);
                 snprintf(record.reason, sizeof(record.reason), "%s", c->reason);
                 stored_presence_write(&value, record);
-                transaction_write(&t, KV_SET, LAYOUT_PRESENCE, NULL, c->machine, &value);
+                transaction_write(&t, KV_SET, LAYOUT_PRESENCE, NULL, c->machine,
+                                  transaction_text(&t, &value));
                 log_notice(((LogFields) { .machine = c->machine, .term = term }), "machine %s is %s: %s",
                            cluster_name_of(registry_cluster(r), c->machine), presence_to_string(c->presence),
                            c->reason);
@@ -73,27 +71,23 @@ static int machines_next_id(Registry *r, uint64_t *ret_id, uint64_t *ret_index) 
         for (size_t i = 0; i < state.n_members; i++)
                 next = MAX(next, state.members[i].raft_id + 1);
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next)
-                next = MAX(next, m->raft_id + 1);
+                next = MAX(next, m->member.raft_id + 1);
         *ret_id = next;
         return 0;
 }
 
-static void machines_write_member(Transaction *t, const ClusterMachine *m) {
-        MemberRecord member = { .raft_id = m->raft_id, .start_number = m->start_number, .level = m->level };
+static void machines_write_member(Transaction *t, const char *machine_id, const MemberRecord *member) {
         _cleanup_text_ Text value = {};
 
-        memcpy(member.start_nonce, m->start_nonce, sizeof(member.start_nonce));
-        memcpy(member.peer, m->peer, sizeof(member.peer));
-        memcpy(member.client, m->client, sizeof(member.client));
-        stored_member_write(&value, &member);
-        transaction_write(t, KV_SET, LAYOUT_MEMBER, NULL, m->id, &value);
+        stored_member_write(&value, member);
+        transaction_write(t, KV_SET, LAYOUT_MEMBER, NULL, machine_id, transaction_text(t, &value));
 }
 
 int registry_admit(Registry *r, const char *machine_id, const char *peer_address, uint64_t *ret_id,
                    RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
         _cleanup_text_ Text next = {};
-        ClusterMachine member = {};
+        MemberRecord member = {};
         uint64_t index = 0, id = 0;
         int e;
 
@@ -104,33 +98,25 @@ int registry_admit(Registry *r, const char *machine_id, const char *peer_address
         text_printf(&next, "%llu", (unsigned long long) id + 1);
 
         transaction_check(&t, KV_CHECK_MODIFIED, index, LAYOUT_CLUSTER, next_raft_id, NULL);
-        transaction_write(&t, KV_SET, LAYOUT_CLUSTER, next_raft_id, NULL, &next);
+        transaction_write(&t, KV_SET, LAYOUT_CLUSTER, next_raft_id, NULL, transaction_text(&t, &next));
         member.raft_id = id;
-        snprintf(member.id, sizeof(member.id), "%s", machine_id);
         snprintf(member.peer, sizeof(member.peer), "%s", peer_address);
-        machines_write_member(&t, &member);
+        machines_write_member(&t, machine_id, &member);
 
-        t.value = id;
-        t.ret_value = ret_id;
-        return transaction_send(r, &t, 0, done, userdata);
-}
-
-int registry_record_start(Registry *r, const ClusterMachine *member, RegistryDone done, void *userdata) {
-        _cleanup_transaction_ Transaction t = {};
-        uint64_t index = 0;
-        int e;
-
-        e = registry_key_index(r, LAYOUT_MEMBER, NULL, member->id, &index);
+        e = transaction_send(r, &t, 0, done, userdata);
         if (e < 0)
                 return e;
-        transaction_check(&t, KV_CHECK_MODIFIED, index, LAYOUT_MEMBER, NULL, member->id);
-        machines_write_member(&t, member);
-        return transaction_send(r, &t, 0, done, userdata);
+        *ret_id = id;
+        return 0;
 }
 
-int registry_remove_member(Registry *r, const char *machine_id, RegistryDone done, void *userdata) {
+int registry_record_start(Registry *r, const char *machine_id, const MemberRecord *member, RegistryDone done,
+                          void *userdata) {
         _cleanup_transaction_ Transaction t = {};
 
-        transaction_write(&t, KV_DELETE, LAYOUT_MEMBER, NULL, machine_id, NULL);
+        transaction_check(&t, KV_CHECK_MODIFIED,
+                          transaction_key_index(&t, r, LAYOUT_MEMBER, NULL, machine_id), LAYOUT_MEMBER, NULL,
+                          machine_id);
+        machines_write_member(&t, machine_id, member);
         return transaction_send(r, &t, 0, done, userdata);
 }

@@ -12,8 +12,8 @@
 
 #include "base/log.h"
 #include "base/sizes.h"
+#include "fleetd/registry/cluster_keys.h"
 #include "fleetd/registry/kinds.h"
-#include "fleetd/registry/transaction.h"
 
 enum {
         RETRY_MS = 100,
@@ -49,7 +49,6 @@ struct Op {
         Registry *registry;
         RegistryDone done;
         void *userdata;
-        uint64_t value, *ret_value;
         uint64_t number;
         Deferred empty; /* reports the result of a transaction without writes */
         LIST_ENTRY(Op) ops;
@@ -64,29 +63,15 @@ static Cluster *registry_target(Registry *r) {
         return r->complete ? r->cluster : r->next;
 }
 
-static KvBytes registry_value(const Registry *r, const KvNode *node) {
-        return node->value;
-}
-
-/* Charge the loop for the index of rules: a small request may remove a unit with thousands of them. */
-static void registry_count_filed(Registry *r) {
-        TurnWork *filed = &registry_target(r)->filed;
-
-        loop_count(r->loop, filed->nodes, filed->bytes);
-        *filed = (TurnWork) {};
-}
-
 static int registry_put_node(Registry *r, const KvNode *node) {
-        KvBytes value = registry_value(r, node);
         Error err = {};
         bool known;
         int e;
 
         if (node->dir)
                 return 1;
-        known = cluster_is_unreadable(r->cluster, node->key.data, node->key.size);
-        e = cluster_put(registry_target(r), node->key.data, node->key.size, value.data, value.size,
-                        node->created, node->modified, &err);
+        known = cluster_is_unreadable(r->cluster, node->key);
+        e = cluster_put(registry_target(r), node, &err);
         if (e == -ENOMEM)
                 return e;
         if (e < 0 && !known)
@@ -158,6 +143,7 @@ static void registry_finish_scan(Registry *r) {
 
 static void registry_on_event(void *userdata, KvWatchEvent *event) {
         Registry *r = userdata;
+        Cluster *target = registry_target(r);
         const KvEvent *e = &event->event;
         bool removed = e->action == KV_ACTION_DELETE || e->action == KV_ACTION_EXPIRE ||
                        e->action == KV_ACTION_CAD;
@@ -165,14 +151,12 @@ static void registry_on_event(void *userdata, KvWatchEvent *event) {
         LayoutKey k;
         int result;
 
-        if (e->index > registry_target(r)->index)
-                registry_target(r)->index = e->index;
-
-        if (removed)
-                result = cluster_remove(registry_target(r), e->node.key.data, e->node.key.size);
-        else
-                result = registry_put_node(r, &e->node);
-        registry_count_filed(r);
+        target->index = MAX(target->index, e->index);
+        result = removed ? cluster_remove(target, e->node.key) : registry_put_node(r, &e->node);
+        /* Charge the loop for the index of rules: a small request may remove a unit with thousands of them.
+         */
+        loop_count(r->loop, target->filed.nodes, target->filed.bytes);
+        target->filed = (TurnWork) {};
         if (result < 0) {
                 log_error(((LogFields) { .error = result, .index = e->index }),
                           "Failed to apply a change to the registry: %s; reading all keys again",
@@ -204,7 +188,14 @@ static void registry_on_cleared(void *userdata, uint64_t oldest, uint64_t curren
         registry_scan_later(r, 0);
 }
 
-static int registry_scan_slice(Registry *r) {
+static void registry_scan_failed(Registry *r, int error) {
+        log_debug(((LogFields) { .error = error }), "Failed to read the registry: %s; trying again",
+                  strerror(-error));
+        registry_scan_later(r, RETRY_MS);
+}
+
+/* Return false after a failure: the scan begins again. */
+static bool registry_scan_slice(Registry *r) {
         KvRange range = { .key = kv_string(root), .after = kv_string(r->scanned_to), .recursive = true };
         int e;
 
@@ -213,31 +204,33 @@ static int registry_scan_slice(Registry *r) {
         e = kv_local_walk(r->store, &range, registry_on_node, r);
         if (r->scan_complete && e >= 0)
                 r->next->index = MAX(r->next->index, kv_index(r->store));
-        return e < 0 && e != -ENOENT ? e : 0;
+        if (e >= 0 || e == -ENOENT)
+                return true;
+        registry_scan_failed(r, e);
+        return false;
 }
 
-static void registry_scan_failed(Registry *r, int error) {
-        log_debug(((LogFields) { .error = error }), "Failed to read the registry: %s; trying again",
-                  strerror(-error));
-        registry_scan_later(r, RETRY_MS);
-}
-
-static void registry_on_slice(void *userdata) {
-        Registry *r = userdata;
-        int e;
-
-        e = registry_scan_slice(r);
-        if (e < 0)
-                registry_scan_failed(r, e);
-        else if (r->scan_complete && kv_watch_is_current(r->watch))
+/* 'complete': no event is left. */
+static void registry_continue_scan(Registry *r, bool complete) {
+        if (r->scan_complete && complete)
                 registry_finish_scan(r);
         else
                 loop_defer(r->loop, &r->slice);
 }
 
+static void registry_on_slice(void *userdata) {
+        Registry *r = userdata;
+
+        if (registry_scan_slice(r))
+                registry_continue_scan(r, kv_watch_is_current(r->watch));
+}
+
 void registry_reset(Registry *r) {
         static const KvWatchOps events = { .on_event = registry_on_event, .on_cleared = registry_on_cleared };
         uint64_t oldest = 0, index = kv_index(r->store);
+        const KvWatchOptions options = {
+                .key = kv_string(root), .recursive = true, .since = index + 1, .internal = true
+        };
         int e;
 
         r->watch = kv_watch_close(r->watch);
@@ -247,22 +240,13 @@ void registry_reset(Registry *r) {
         r->complete = false;
         r->scanned_to[0] = 0;
 
-        e = registry_scan_slice(r);
-        if (e < 0) {
-                registry_scan_failed(r, e);
+        if (!registry_scan_slice(r))
                 return;
-        }
-        e = kv_watch(
-                r->store,
-                &(KvWatchOptions) {
-                        .key = kv_string(root), .recursive = true, .since = index + 1, .internal = true },
-                &events, r, &r->watch, &oldest);
+        e = kv_watch(r->store, &options, &events, r, &r->watch, &oldest);
         if (e < 0)
                 registry_scan_failed(r, e);
-        else if (r->scan_complete)
-                registry_finish_scan(r); /* one read transaction: no event is missing */
         else
-                loop_defer(r->loop, &r->slice);
+                registry_continue_scan(r, true); /* one read transaction: no event is missing */
 }
 
 static void registry_on_retry(void *userdata) {
@@ -309,23 +293,6 @@ void registry_unobserve(Registry *r, RegistryObserver *observer) {
                 LIST_REMOVE(o, observers);
 }
 
-static int registry_read_modified(void *userdata, const KvNode *node) {
-        *(uint64_t *) userdata = node->modified;
-        return 0;
-}
-
-int registry_key_index(Registry *r, LayoutKind key, const char *unit, const char *machine, uint64_t *ret) {
-        char path[LAYOUT_KEY_MAX];
-        int e;
-
-        e = kv_local_get(r->store, kv_string(layout_key(path, key, unit, machine)), registry_read_modified,
-                         ret);
-        if (e != -ENOENT)
-                return e;
-        *ret = 0;
-        return 0;
-}
-
 uint64_t registry_refused_at(const Registry *r) {
         return r->refused_at;
 }
@@ -360,8 +327,6 @@ static void op_finish(Op *op, KvStatus status, const char *message, uint64_t ind
         void *userdata = op->userdata;
 
         *(status == KV_OK ? &op->registry->counts.done : &op->registry->counts.failed) += 1;
-        if (status == KV_OK && op->ret_value)
-                *op->ret_value = op->value;
         LIST_REMOVE(op, ops);
         free(op);
         if (done)
@@ -381,38 +346,19 @@ static void op_on_empty(void *userdata) {
         op_finish(op, KV_OK, "", kv_index(op->registry->store));
 }
 
-int transaction_send(Registry *r, Transaction *t, uint64_t term, RegistryDone done, void *userdata) {
-        _cleanup_free_ Op *op = NULL;
+int registry_propose(Registry *r, const KvCommand *transaction, RegistryDone done, void *userdata) {
+        _cleanup_free_ Op *op = NEW0(Op, 1);
         int e;
 
-        if (t->error < 0)
-                return t->error;
-        if (t->n_checks + t->n_writes > KV_TXN_ITEMS_MAX)
-                return -E2BIG;
-
-        op = NEW0(Op, 1);
         if (!op)
                 return -ENOMEM;
-        *op = (Op) { .registry = r,
-                     .done = done,
-                     .userdata = userdata,
-                     .value = t->value,
-                     .ret_value = t->ret_value };
+        *op = (Op) { .registry = r, .done = done, .userdata = userdata };
 
-        if (t->n_writes == 0) {
+        if (transaction->n_writes == 0) {
                 op->empty = DEFERRED(op_on_empty, op);
                 loop_defer(r->loop, &op->empty);
         } else {
-                e = kv_propose(r->store,
-                               &(KvCommand) { .op = KV_TXN,
-                                              .internal = true,
-                                              .later = t->later,
-                                              .term = term,
-                                              .checks = t->checks,
-                                              .n_checks = t->n_checks,
-                                              .writes = t->writes,
-                                              .n_writes = t->n_writes },
-                               op_on_result, op, &op->number);
+                e = kv_propose(r->store, transaction, op_on_result, op, &op->number);
                 if (e < 0)
                         return e;
         }
@@ -424,10 +370,8 @@ int transaction_send(Registry *r, Transaction *t, uint64_t term, RegistryDone do
 
 void registry_cancel(Registry *r, const void *userdata) {
         for (Op *op = LIST_FIRST(&r->ops); op; op = LIST_NEXT(op, ops))
-                if (op->userdata == userdata) {
+                if (op->userdata == userdata)
                         op->done = NULL;
-                        op->ret_value = NULL;
-                }
 }
 
 /* -- Lifetime -- */

@@ -35,6 +35,15 @@ typedef void (*RegistryDone)(void *userdata, KvStatus status, const char *messag
 /* Stop waiting: no 'done' with this userdata is called any more. The writes may still take effect. */
 void registry_cancel(Registry *r, const void *userdata);
 
+/* -- For transaction.c, and the files that build transactions -- */
+
+const char *registry_machine_id(const Registry *r);
+/* Propose a KV_TXN; the result follows through 'done'. One without writes gets KV_OK from the loop. */
+int registry_propose(Registry *r, const KvCommand *transaction, RegistryDone done, void *userdata);
+/* Within 'done': the check, or after the checks the write, that rejected the transaction, counted from 1; 0:
+ * none. */
+uint64_t registry_refused_at(const Registry *r);
+
 typedef struct RegistryCounts {
         uint64_t done, failed; /* transactions since the daemon's start */
 } RegistryCounts;
@@ -84,7 +93,6 @@ enum { ASSIGNMENT_REASON_SIZE = 256 };
 typedef struct AssignmentChange {
         char machine[MACHINE_ID_SIZE], unit[UNIT_NAME_MAX + 1];
         AssignmentKind kind;     /* new kind */
-        bool remove;             /* or: delete the key */
         uint64_t expected_index; /* of the assignment's key; 0: absent */
         uint64_t unit_index;     /* of the unit key that was planned on; 0: absent (only to stop a unit) */
         uint64_t presence_index; /* of the machine's presence key; 0: not checked (to stop a unit) */
@@ -125,14 +133,14 @@ typedef struct PresenceChange {
 int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done,
                       void *userdata);
 
-/* Give a machine a Raft id and a member key. With KV_OK, *ret_id is the id; it must live until 'done'. A
- * previous member key of the machine is replaced, and its Raft id is never used again. */
+/* Give a machine a Raft id and a member key. *ret_id is the id, which it has with KV_OK. A previous member
+ * key of the machine is replaced, and its Raft id is never used again. */
 int registry_admit(Registry *r, const char *machine_id, const char *peer_address, uint64_t *ret_id,
                    RegistryDone done, void *userdata);
 /* Record the start number and nonce with which the member's daemon runs: an old disk image has older ones,
- * and is rejected. Of 'member', the fields of the member key and the machine id count. */
-int registry_record_start(Registry *r, const ClusterMachine *member, RegistryDone done, void *userdata);
-int registry_remove_member(Registry *r, const char *machine_id, RegistryDone done, void *userdata);
+ * and is rejected. */
+int registry_record_start(Registry *r, const char *machine_id, const MemberRecord *member, RegistryDone done,
+                          void *userdata);
 
 /* -- adoption.c: the begin of a new lineage, while Cluster.adopting is set -- */
 

@@ -13,24 +13,14 @@ static void schedule_add(Transaction *t, uint64_t term, const AssignmentChange *
                 .since_ms = c->since_ms,
         };
 
-        if (c->expected_index > 0)
-                transaction_check(t, KV_CHECK_MODIFIED, c->expected_index, LAYOUT_ASSIGNMENT, c->unit,
-                                  c->machine);
-        if (c->remove) {
-                transaction_write(t, KV_DELETE, LAYOUT_ASSIGNMENT, c->unit, c->machine, NULL);
-                return;
-        }
-
-        if (c->unit_index > 0)
-                transaction_check(t, KV_CHECK_MODIFIED, c->unit_index, LAYOUT_UNIT, c->unit, NULL);
-        else
-                transaction_check(t, KV_CHECK_ABSENT, 0, LAYOUT_UNIT, c->unit, NULL);
-        if (c->presence_index > 0)
-                transaction_check(t, KV_CHECK_MODIFIED, c->presence_index, LAYOUT_PRESENCE, NULL, c->machine);
+        transaction_expect(t, c->expected_index, LAYOUT_ASSIGNMENT, c->unit, c->machine);
+        transaction_check(t, c->unit_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT, c->unit_index,
+                          LAYOUT_UNIT, c->unit, NULL);
+        transaction_expect(t, c->presence_index, LAYOUT_PRESENCE, NULL, c->machine);
 
         stored_assignment_write(&value, &assignment);
         transaction_write(t, c->expected_index == 0 ? KV_CREATE : KV_UPDATE, LAYOUT_ASSIGNMENT, c->unit,
-                          c->machine, &value);
+                          c->machine, transaction_text(t, &value));
 }
 
 int registry_assign(Registry *r, uint64_t term, const AssignmentChange *changes, size_t n, RegistryDone done,
@@ -44,7 +34,7 @@ int registry_assign(Registry *r, uint64_t term, const AssignmentChange *changes,
 
 /* Return the number of checks that schedule_add() adds. */
 static size_t schedule_n_checks(const AssignmentChange *c) {
-        return (c->expected_index > 0) + (c->remove ? 0 : 1 + (c->presence_index > 0));
+        return 1 + (c->expected_index > 0) + (c->presence_index > 0);
 }
 
 const AssignmentChange *registry_refused_assignment(const Registry *r, const AssignmentChange *changes,

@@ -3,68 +3,103 @@
 #include <errno.h>
 
 void transaction_done(Transaction *t) {
-        for (size_t i = 0; i < t->n_strings; i++)
-                free(t->strings[i]);
-        free(t->strings);
+        names_done(&t->strings);
         free(t->checks);
         free(t->writes);
         *t = (Transaction) {};
 }
 
-/* Takes 's'; NULL: its allocation failed. */
-static KvBytes transaction_hold(Transaction *t, char *s, size_t size) {
-        if (!s || GROW(t->strings, t->strings_capacity, t->n_strings + 1) < 0) {
-                free(s);
+/* Keys and values are text: they contain no zero byte. */
+static KvBytes transaction_copy(Transaction *t, KvBytes bytes) {
+        if (names_add(&t->strings, bytes.data, bytes.size) < 0) {
                 t->error = -ENOMEM;
                 return (KvBytes) {};
         }
-        t->strings[t->n_strings++] = s;
-        return (KvBytes) { s, size };
+        return kv_string(t->strings.items[t->strings.n - 1]);
 }
 
-static KvBytes transaction_hold_key(Transaction *t, LayoutKind key, const char *unit, const char *machine) {
+static KvBytes transaction_key(Transaction *t, LayoutKind key, const char *unit, const char *machine) {
         char path[LAYOUT_KEY_MAX];
-        size_t size = strlen(layout_key(path, key, unit, machine));
 
-        return transaction_hold(t, strdup(path), size);
+        return transaction_copy(t, kv_string(layout_key(path, key, unit, machine)));
+}
+
+KvBytes transaction_text(Transaction *t, const Text *text) {
+        t->error = MIN(t->error, text->error);
+        return (KvBytes) { text->chars, text->size };
 }
 
 void transaction_check(Transaction *t, KvCheckKind kind, uint64_t index, LayoutKind key, const char *unit,
                        const char *machine) {
-        KvBytes path = transaction_hold_key(t, key, unit, machine);
+        KvBytes path = transaction_key(t, key, unit, machine);
 
-        if (t->error < 0 || GROW(t->checks, t->checks_capacity, t->n_checks + 1) < 0) {
+        if (GROW(t->checks, t->checks_capacity, t->n_checks + 1) < 0) {
                 t->error = -ENOMEM;
                 return;
         }
         t->checks[t->n_checks++] = (KvCheck) { .kind = kind, .key = path, .index = index };
 }
 
-static KvBytes transaction_hold_text(Transaction *t, Text *value) {
-        size_t size = 0;
-        char *chars = text_take(value, &size);
+void transaction_expect(Transaction *t, uint64_t index, LayoutKind key, const char *unit,
+                        const char *machine) {
+        if (index > 0)
+                transaction_check(t, KV_CHECK_MODIFIED, index, key, unit, machine);
+}
 
-        return transaction_hold(t, chars, size);
+static int transaction_on_node(void *userdata, const KvNode *node) {
+        *(uint64_t *) userdata = node->modified;
+        return 0;
+}
+
+uint64_t transaction_key_index(Transaction *t, Registry *r, LayoutKind key, const char *unit,
+                               const char *machine) {
+        char path[LAYOUT_KEY_MAX];
+        uint64_t index = 0;
+        int e;
+
+        e = kv_local_get(registry_store(r), kv_string(layout_key(path, key, unit, machine)),
+                         transaction_on_node, &index);
+        if (e < 0 && e != -ENOENT)
+                t->error = e;
+        return index;
 }
 
 void transaction_check_value(Transaction *t, LayoutKind key, const char *unit, const char *machine,
-                             Text *value) {
-        KvBytes bytes = transaction_hold_text(t, value);
-
+                             KvBytes value) {
+        value = transaction_copy(t, value);
         transaction_check(t, KV_CHECK_VALUE, 0, key, unit, machine);
         if (t->error >= 0)
-                t->checks[t->n_checks - 1].value = bytes;
+                t->checks[t->n_checks - 1].value = value;
 }
 
 void transaction_write(Transaction *t, KvOp op, LayoutKind key, const char *unit, const char *machine,
-                       Text *value) {
-        KvCommand write = { .op = op, .key = transaction_hold_key(t, key, unit, machine), .internal = true };
+                       KvBytes value) {
+        KvCommand write = { .op = op, .key = transaction_key(t, key, unit, machine), .internal = true };
 
-        if (value)
-                write.value = transaction_hold_text(t, value);
-        if (t->error < 0 || GROW(t->writes, t->writes_capacity, t->n_writes + 1) < 0) {
+        if (value.data)
+                write.value = transaction_copy(t, value);
+        if (GROW(t->writes, t->writes_capacity, t->n_writes + 1) < 0) {
                 t->error = -ENOMEM;
                 return;
         }
         t->writes[t->n_writes++] = write;
+}
+
+int transaction_send(Registry *r, const Transaction *t, uint64_t term, RegistryDone done, void *userdata) {
+        const KvCommand command = {
+                .op = KV_TXN,
+                .internal = true,
+                .later = t->later,
+                .term = term,
+                .checks = t->checks,
+                .n_checks = t->n_checks,
+                .writes = t->writes,
+                .n_writes = t->n_writes,
+        };
+
+        if (t->error < 0)
+                return t->error;
+        if (t->n_checks + t->n_writes > KV_TXN_ITEMS_MAX)
+                return -E2BIG;
+        return registry_propose(r, &command, done, userdata);
 }

@@ -6,17 +6,15 @@
 #include "fleetd/registry/layout.h"
 #include "fleetd/registry/registry.h"
 
-/* A transaction that is being built. Keys and values live until it is sent, which copies them. The first
- * failure is kept, so that only transaction_send() is checked. */
+/* A transaction that is being built. It copies keys and values. The first failure is kept, so that only
+ * transaction_send() is checked. */
 typedef struct Transaction {
         KvCheck *checks;
         size_t n_checks, checks_capacity;
         KvCommand *writes;
         size_t n_writes, writes_capacity;
-        char **strings;
-        size_t n_strings, strings_capacity;
-        bool later;                 /* of low priority (KvCommand.later) */
-        uint64_t value, *ret_value; /* *ret_value becomes 'value' with KV_OK; may be NULL */
+        Names strings; /* copies of keys and values */
+        bool later;    /* of low priority (KvCommand.later) */
         int error;
 } Transaction;
 
@@ -26,19 +24,21 @@ void transaction_done(Transaction *t);
 /* 'index' is for KV_CHECK_MODIFIED. */
 void transaction_check(Transaction *t, KvCheckKind kind, uint64_t index, LayoutKind key, const char *unit,
                        const char *machine);
-/* Check that the key has this value, which is taken and emptied. */
+/* Check the modified index of the key; 0: any. */
+void transaction_expect(Transaction *t, uint64_t index, LayoutKind key, const char *unit,
+                        const char *machine);
+/* Return the modified index of the key in this host's tree; 0: absent. */
+uint64_t transaction_key_index(Transaction *t, Registry *r, LayoutKind key, const char *unit,
+                               const char *machine);
+/* Check that the key has this value. */
 void transaction_check_value(Transaction *t, LayoutKind key, const char *unit, const char *machine,
-                             Text *value);
-/* 'value' is taken and emptied; NULL for KV_DELETE. */
+                             KvBytes value);
+/* 'value' is NO_VALUE for KV_DELETE. */
 void transaction_write(Transaction *t, KvOp op, LayoutKind key, const char *unit, const char *machine,
-                       Text *value);
+                       KvBytes value);
+/* Return the text as a value. If it has failed, so does the transaction. */
+KvBytes transaction_text(Transaction *t, const Text *text);
+#define NO_VALUE ((KvBytes) {})
 /* Propose the transaction, valid in 'term' (0: any). Return 0, -ENOMEM or -E2BIG; the result follows through
  * 'done'. One without writes gets KV_OK from the loop. */
-int transaction_send(Registry *r, Transaction *t, uint64_t term, RegistryDone done, void *userdata);
-
-/* Read the modified index of a key in this host's tree; 0: absent. */
-int registry_key_index(Registry *r, LayoutKind key, const char *unit, const char *machine, uint64_t *ret);
-/* Within 'done': the check, or after the checks the write, that rejected the transaction, counted from 1; 0:
- * none. */
-uint64_t registry_refused_at(const Registry *r);
-const char *registry_machine_id(const Registry *r);
+int transaction_send(Registry *r, const Transaction *t, uint64_t term, RegistryDone done, void *userdata);

@@ -5,83 +5,60 @@
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/transaction.h"
 
-static void units_write_target(Transaction *t, KvOp op, const char *name, TargetState target) {
-        _cleanup_text_ Text value = {};
+static KvBytes units_target(TargetState target) {
+        return kv_string(target_state_to_string(target));
+}
 
-        text_append(&value, target_state_to_string(target));
-        transaction_write(t, op, LAYOUT_TARGET, name, NULL, &value);
+static void units_write_target(Transaction *t, const char *name, TargetState target) {
+        transaction_write(t, KV_SET, LAYOUT_TARGET, name, NULL, units_target(target));
 }
 
 static void units_write_unit(Transaction *t, KvOp op, const Unit *unit) {
         _cleanup_text_ Text value = {};
 
         stored_unit_write(&value, unit);
-        transaction_write(t, op, LAYOUT_UNIT, unit->name, NULL, &value);
+        transaction_write(t, op, LAYOUT_UNIT, unit->name, NULL, transaction_text(t, &value));
 }
 
-static int units_add(Registry *r, Transaction *t, const UnitChange *change) {
+static void units_add(Registry *r, Transaction *t, const UnitChange *change) {
         const char *name = change->unit ? change->unit->name : change->name;
-        uint64_t index = 0;
-        int e;
 
-        if (change->expected_index > 0)
-                transaction_check(t, KV_CHECK_MODIFIED, change->expected_index, LAYOUT_UNIT, name, NULL);
-        if (change->has_expected_target) {
-                _cleanup_text_ Text expected = {};
-
-                text_append(&expected, target_state_to_string(change->expected_target));
-                transaction_check_value(t, LAYOUT_TARGET, name, NULL, &expected);
-        }
+        transaction_expect(t, change->expected_index, LAYOUT_UNIT, name, NULL);
+        if (change->has_expected_target)
+                transaction_check_value(t, LAYOUT_TARGET, name, NULL, units_target(change->expected_target));
 
         if (change->remove) {
-                transaction_write(t, KV_DELETE, LAYOUT_UNIT, name, NULL, NULL);
-                transaction_write(t, KV_DELETE, LAYOUT_TARGET, name, NULL, NULL);
-                return 0;
+                transaction_write(t, KV_DELETE, LAYOUT_UNIT, name, NULL, NO_VALUE);
+                transaction_write(t, KV_DELETE, LAYOUT_TARGET, name, NULL, NO_VALUE);
+                return;
         }
 
-        if (!change->unit) {
-                if (change->expected_index == 0)
-                        transaction_check(t, KV_CHECK_EXISTS, 0, LAYOUT_UNIT, name, NULL);
-                if (change->has_target)
-                        units_write_target(t, KV_SET, name, change->target);
-                return 0;
-        }
-
-        if (change->only_if_absent) {
-                units_write_unit(t, KV_CREATE, change->unit);
-                units_write_target(t, KV_SET, name, change->has_target ? change->target : TARGET_INACTIVE);
-                return 0;
-        }
-
-        units_write_unit(t, KV_SET, change->unit);
-        if (change->has_target) {
-                units_write_target(t, KV_SET, name, change->target);
-                return 0;
-        }
+        if (change->unit)
+                units_write_unit(t, change->only_if_absent ? KV_CREATE : KV_SET, change->unit);
+        else if (change->expected_index == 0)
+                transaction_check(t, KV_CHECK_EXISTS, 0, LAYOUT_UNIT, name, NULL);
 
         /* A new text for an existing unit keeps its target; a new unit gets one. The check covers a unit that
          * is created or destroyed in between. */
-        e = registry_key_index(r, LAYOUT_UNIT, name, NULL, &index);
-        if (e < 0)
-                return e;
-        if (index == 0) {
+        if (change->has_target)
+                units_write_target(t, name, change->target);
+        else if (change->unit && change->only_if_absent)
+                units_write_target(t, name, TARGET_INACTIVE);
+        else if (change->unit && transaction_key_index(t, r, LAYOUT_UNIT, name, NULL) == 0) {
                 transaction_check(t, KV_CHECK_ABSENT, 0, LAYOUT_UNIT, name, NULL);
-                units_write_target(t, KV_SET, name, TARGET_INACTIVE);
-        } else if (change->expected_index == 0)
+                units_write_target(t, name, TARGET_INACTIVE);
+        } else if (change->unit && change->expected_index == 0)
                 transaction_check(t, KV_CHECK_EXISTS, 0, LAYOUT_UNIT, name, NULL);
-        return 0;
 }
 
 static void units_add_problem(Transaction *t, const ProblemChange *change) {
         _cleanup_text_ Text value = {};
 
-        if (change->expected_index > 0)
-                transaction_check(t, KV_CHECK_MODIFIED, change->expected_index, LAYOUT_PROBLEM, change->name,
-                                  change->machine);
+        transaction_expect(t, change->expected_index, LAYOUT_PROBLEM, change->name, change->machine);
         if (change->problem)
                 stored_problem_write(&value, change->problem);
         transaction_write(t, change->problem ? KV_SET : KV_DELETE, LAYOUT_PROBLEM, change->name,
-                          change->machine, change->problem ? &value : NULL);
+                          change->machine, transaction_text(t, &value));
 }
 
 int registry_change_units(Registry *r, const UnitChange *changes, size_t n, RegistryDone done,
@@ -92,13 +69,9 @@ int registry_change_units(Registry *r, const UnitChange *changes, size_t n, Regi
 int registry_change_directory(Registry *r, const UnitChange *changes, size_t n, const ProblemChange *problems,
                               size_t n_problems, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
-        int e;
 
-        for (size_t i = 0; i < n; i++) {
-                e = units_add(r, &t, &changes[i]);
-                if (e < 0)
-                        return e;
-        }
+        for (size_t i = 0; i < n; i++)
+                units_add(r, &t, &changes[i]);
         for (size_t i = 0; i < n_problems; i++)
                 units_add_problem(&t, &problems[i]);
         return transaction_send(r, &t, 0, done, userdata);
@@ -108,11 +81,8 @@ int registry_set_metadata(Registry *r, const MetadataChange *changes, size_t n, 
                           void *userdata) {
         _cleanup_transaction_ Transaction t = {};
 
-        for (size_t i = 0; i < n; i++) {
-                _cleanup_text_ Text value = {};
-
-                text_append(&value, changes[i].value);
-                transaction_write(&t, KV_SET, LAYOUT_METADATA, changes[i].key, changes[i].machine, &value);
-        }
+        for (size_t i = 0; i < n; i++)
+                transaction_write(&t, KV_SET, LAYOUT_METADATA, changes[i].key, changes[i].machine,
+                                  kv_string(changes[i].value));
         return transaction_send(r, &t, 0, done, userdata);
 }

@@ -3,11 +3,18 @@
 
 #include "fleetd/scheduler/scheduler.h"
 
+/* A unit on a machine; 'staying': see scheduler_refusal(). */
+typedef struct Candidate {
+        const SchedulerView *view;
+        const ClusterUnit *unit;
+        const Placement *placement; /* of the unit */
+        const ClusterMachine *machine;
+        bool staying;
+} Candidate;
+
 typedef struct Filter {
-        SchedulerRule rule;
         const char *name; /* of the option in the unit file, "" if none sets this rule */
-        bool (*fits)(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine,
-                     bool staying, Error *ret_why);
+        int (*check)(const Candidate *c, Error *ret_why); /* 0, or -ENOENT: the rule rejects the machine */
 } Filter;
 
 extern const Filter scheduler_filters[_RULE_MAX];

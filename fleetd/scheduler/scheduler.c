@@ -9,9 +9,16 @@
 SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit,
                                 const ClusterMachine *machine, bool staying, Error *ret_why) {
         assert(unit->unit);
-        for (size_t i = 0; i < ELEMENTS(scheduler_filters); i++)
-                if (!scheduler_filters[i].fits(view, unit, machine, staying, ret_why))
-                        return scheduler_filters[i].rule;
+
+        const Candidate c = { .view = view,
+                              .unit = unit,
+                              .placement = &unit->unit->placement,
+                              .machine = machine,
+                              .staying = staying };
+
+        for (SchedulerRule rule = 0; rule < _RULE_MAX; rule++)
+                if (scheduler_filters[rule].check(&c, ret_why) < 0)
+                        return rule;
         return RULE_NONE;
 }
 

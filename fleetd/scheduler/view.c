@@ -3,20 +3,21 @@
 #include <assert.h>
 
 #include "base/parse.h"
+#include "units/named.h"
 
 /* A decision of the pass about one unit on one machine. */
 typedef struct Decision {
+        Named name; /* of the unit */
         const ClusterUnit *unit;
         bool there;
         bool is_draft; /* the unit is not in the cluster view, so that no index finds it */
-        UT_hash_handle hh;
 } Decision;
 
 typedef struct ViewMachine {
         const ClusterMachine *machine;
         size_t load;
-        Decision *decisions; /* table by the unit's name */
-        size_t n_drafts;     /* of them */
+        Named *decisions; /* Decision, by the unit's name */
+        size_t n_drafts;  /* of them */
 } ViewMachine;
 
 struct SchedulerView {
@@ -29,27 +30,19 @@ struct SchedulerView {
         size_t work; /* machines, patterns and units examined */
 };
 
-static int view_compare(const ViewMachine *a, const ViewMachine *b) {
-        if (a->load != b->load)
-                return a->load < b->load ? -1 : 1;
-        return strcmp(a->machine->id, b->machine->id);
-}
+static int view_compare(const void *a, const void *b) {
+        const ViewMachine *x = *(ViewMachine *const *) a, *y = *(ViewMachine *const *) b;
 
-static int view_compare_entries(const void *a, const void *b) {
-        return view_compare(*(ViewMachine *const *) a, *(ViewMachine *const *) b);
+        if (x->load != y->load)
+                return x->load < y->load ? -1 : 1;
+        return strcmp(x->machine->id, y->machine->id);
 }
 
 SchedulerView *scheduler_view_free(SchedulerView *view) {
         if (!view)
                 return NULL;
-        for (size_t i = 0; i < view->n; i++) {
-                Decision *d, *next;
-
-                HASH_ITER(hh, view->machines[i].decisions, d, next) {
-                        HASH_DEL(view->machines[i].decisions, d);
-                        free(d);
-                }
-        }
+        for (size_t i = 0; i < view->n; i++)
+                named_clear(&view->machines[i].decisions);
         free(view->machines);
         free(view->sorted);
         free(view);
@@ -91,20 +84,6 @@ static ViewMachine *view_find(const SchedulerView *view, const ClusterMachine *m
         return &view->machines[m->slot];
 }
 
-static Decision *view_decision(const ViewMachine *v, const char *unit) {
-        Decision *d;
-
-        HASH_FIND_STR(v->decisions, unit, d);
-        return d;
-}
-
-static ClusterAssignment *view_assignment(const ViewMachine *v, const char *unit) {
-        ClusterAssignment *o;
-
-        HASH_FIND_STR(v->machine->assignments, unit, o);
-        return o;
-}
-
 /* The work changes no answer of the view, so that reading functions may count it. */
 void scheduler_view_count_work(const SchedulerView *view, size_t n) {
         ((SchedulerView *) view)->work += n;
@@ -132,19 +111,19 @@ size_t scheduler_view_n_machines(const SchedulerView *view) {
 
 const ClusterMachine *scheduler_view_by_load(const SchedulerView *view, size_t position) {
         if (!view->is_sorted) {
-                qsort(view->sorted, view->n, sizeof(*view->sorted), view_compare_entries);
+                qsort(view->sorted, view->n, sizeof(*view->sorted), view_compare);
                 ((SchedulerView *) view)->is_sorted = true; /* changes no answer */
         }
         return view->sorted[position]->machine;
 }
 
 static bool view_has(const ViewMachine *v, const char *unit) {
-        const Decision *d = view_decision(v, unit);
+        const Decision *d = named_find(v->decisions, unit);
         const ClusterAssignment *o;
 
         if (d)
                 return d->there;
-        o = view_assignment(v, unit);
+        o = cluster_assignment_on(v->machine, unit);
         return o && cluster_assignment_is_active(o);
 }
 
@@ -159,7 +138,7 @@ static size_t view_position(const SchedulerView *view, size_t low, size_t high, 
         while (low < high) {
                 size_t middle = (low + high) / 2;
 
-                if (view_compare(view->sorted[middle], v) < 0)
+                if (view_compare(&view->sorted[middle], &v) < 0)
                         low = middle + 1;
                 else
                         high = middle;
@@ -186,47 +165,23 @@ static void view_set_load(SchedulerView *view, ViewMachine *v, size_t load) {
         view->sorted[to] = v;
 }
 
-static int view_add_decision(SchedulerView *view, ViewMachine *v, const ClusterUnit *unit, bool there) {
-        Decision *d = NEW0(Decision, 1);
+int scheduler_view_decide(SchedulerView *view, const ClusterMachine *machine, const ClusterUnit *unit,
+                          bool there) {
+        ViewMachine *v = view_find(view, machine);
+        bool was_there = view_has(v, unit->name);
+        Decision *d = named_get(&v->decisions, unit->name, sizeof(Decision));
 
         if (!d)
                 return -ENOMEM;
-        *d = (Decision) { .unit = unit,
-                          .there = there,
-                          .is_draft = cluster_any_unit(view->cluster, unit->name) != unit };
-        HASH_ADD_KEYPTR(hh, v->decisions, unit->name, strlen(unit->name), d);
-        if (!TABLE_ADDED(d)) {
-                free(d);
-                return -ENOMEM;
+        if (!d->unit) {
+                d->unit = unit;
+                d->is_draft = cluster_any_unit(view->cluster, unit->name) != unit;
+                v->n_drafts += d->is_draft;
         }
-        v->n_drafts += d->is_draft;
-        return 0;
-}
-
-static int view_decide(SchedulerView *view, const char *machine_id, const ClusterUnit *unit, bool there) {
-        ViewMachine *v = view_find(view, cluster_machine(view->cluster, machine_id));
-        Decision *d = view_decision(v, unit->name);
-        bool was_there = view_has(v, unit->name);
-        int r;
-
-        if (d)
-                d->there = there;
-        else {
-                r = view_add_decision(view, v, unit, there);
-                if (r < 0)
-                        return r;
-        }
+        d->there = there;
         if (was_there != there)
                 view_set_load(view, v, there ? v->load + 1 : v->load - 1);
         return 0;
-}
-
-int scheduler_view_place(SchedulerView *view, const char *machine_id, const ClusterUnit *unit) {
-        return view_decide(view, machine_id, unit, true);
-}
-
-int scheduler_view_remove(SchedulerView *view, const char *machine_id, const ClusterUnit *unit) {
-        return view_decide(view, machine_id, unit, false);
 }
 
 /* -- The units on a machine -- */
@@ -244,8 +199,8 @@ typedef struct Visit {
 
 /* Return whether the unit of that name is on the machine in any state. */
 static bool view_is_placed(const ViewMachine *v, const char *unit, Placed *ret) {
-        const Decision *d = view_decision(v, unit);
-        const ClusterAssignment *o = view_assignment(v, unit);
+        const Decision *d = named_find(v->decisions, unit);
+        const ClusterAssignment *o = cluster_assignment_on(v->machine, unit);
 
         if (!o && (!d || !d->there))
                 return false;
@@ -269,7 +224,7 @@ static void visit_unit(Visit *v, const char *name, const ClusterUnit *unit, cons
 /* Visit each unit on the machine, or the drafts only, for which 'match' returns a pattern. */
 static void visit_all(Visit *v, const char *(*match)(const Visit *v, const ClusterUnit *unit),
                       bool drafts_only) {
-        const Decision *decisions = !drafts_only || v->machine->n_drafts > 0 ? v->machine->decisions : NULL;
+        const Named *decisions = !drafts_only || v->machine->n_drafts > 0 ? v->machine->decisions : NULL;
         const char *pattern;
 
         for (const ClusterAssignment *o = drafts_only ? NULL : v->machine->machine->assignments;
@@ -279,9 +234,11 @@ static void visit_all(Visit *v, const char *(*match)(const Visit *v, const Clust
                 if (pattern)
                         visit_unit(v, o->unit, NULL, pattern);
         }
-        for (const Decision *d = decisions; d && !v->ended; d = d->hh.next) {
+        for (const Named *n = decisions; n && !v->ended; n = n->hh.next) {
+                const Decision *d = (const Decision *) n;
+
                 scheduler_view_count_work(v->view, 1);
-                if ((drafts_only && !d->is_draft) || view_assignment(v->machine, d->unit->name))
+                if ((drafts_only && !d->is_draft) || cluster_assignment_on(v->machine->machine, n->name))
                         continue;
                 pattern = match(v, d->unit);
                 if (pattern)

@@ -1,11 +1,11 @@
-/* Any keys and values as the registry's: lines of "KEY VALUE", and "-KEY" for what goes. The picture takes
- * them in any order, plans of it obey its rules, planning again plans the same, and when all keys are gone
- * nothing is left. */
+/* Any keys and values as the registry's: lines of "KEY VALUE", and "-KEY" for a removed one. The cluster view
+ * takes them in any order, plans follow its rules, a second plan equals the first, and the view is empty when
+ * all keys are removed. */
 #include <assert.h>
 #include <errno.h>
 
 #include "fleetd/engine/plan.h"
-#include "fleetd/registry/cluster.h"
+#include "fleetd/registry/cluster_keys.h"
 #include "fleetd/registry/layout.h"
 #include "fleetd/scheduler/scheduler.h"
 
@@ -17,14 +17,19 @@ static void put_line(Cluster *c, const char *line, size_t size, uint64_t index) 
         int r;
 
         if (size > 0 && line[0] == '-') {
-                r = cluster_remove(c, line + 1, size - 1);
+                r = cluster_remove(c, (KvBytes) { line + 1, size - 1 });
                 assert(r == 0);
                 return;
         }
         space = memchr(line, ' ', size);
         if (!space)
                 return;
-        r = cluster_put(c, line, space - line, space + 1, line + size - space - 1, index, index, &err);
+        r = cluster_put(c,
+                        &(KvNode) { .key = { line, space - line },
+                                    .value = { space + 1, line + size - space - 1 },
+                                    .created = index,
+                                    .modified = index },
+                        &err);
         assert(r == 0 || (r == -EBADMSG && err.message[0]));
 }
 
@@ -32,17 +37,17 @@ static void check_plan(const Cluster *c) {
         EnginePlan plan = {}, again = {};
         int r;
 
-        r = engine_plan(c, NULL, 0, 30000, &plan);
+        r = engine_plan(c, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan);
         assert(r == 0);
-        r = engine_plan(c, NULL, 0, 30000, &again);
+        r = engine_plan(c, NULL, 0, 30000, &(EnginePlanLimits) {}, &again);
         assert(r == 0 && plan.n == again.n);
         for (size_t i = 0; i < plan.n; i++) {
                 const AssignmentChange *o = &plan.changes[i];
                 const ClusterMachine *m = cluster_machine(c, o->machine);
 
-                assert(m && (o->reason[0] || o->remove));
+                assert(m && o->reason[0]);
                 assert(streq(o->unit, again.changes[i].unit) && streq(o->machine, again.changes[i].machine));
-                if (!o->remove && o->kind != ASSIGNMENT_STOP)
+                if (o->kind != ASSIGNMENT_STOP)
                         assert(cluster_unit(c, o->unit));
         }
         engine_plan_done(&plan);
@@ -71,7 +76,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                 for (ClusterUnit *u = c.units; u; u = u->hh.next)
                         (void) cluster_current_state(&c, u, &where);
         }
-        assert(cluster_remove(&c, "/_fleet", 7) == 0);
+        assert(cluster_remove(&c, kv_string("/_fleet")) == 0);
         assert(!c.units && !c.machines);
         cluster_done(&c);
         return 0;

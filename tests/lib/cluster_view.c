@@ -30,7 +30,12 @@ static void put(ClusterView *p, LayoutKind kind, const char *unit, const char *m
         int r;
 
         layout_key(key, kind, unit, machine ? cluster_view_id(id, machine) : NULL);
-        r = cluster_put(&p->cluster, key, strlen(key), value, size, created, p->index, &err);
+        r = cluster_put(&p->cluster,
+                        &(KvNode) { .key = kv_string(key),
+                                    .value = { value, size },
+                                    .created = created,
+                                    .modified = p->index },
+                        &err);
         if (r < 0)
                 fprintf(stderr, "%s: %s\n", key, error_text(&err, r));
         assert(r == 0);
@@ -49,8 +54,12 @@ void cluster_view_put(ClusterView *p, const char *key, const char *value) {
         Error err = {};
 
         p->index++;
-        assert(cluster_put(&p->cluster, key, strlen(key), value, strlen(value), p->index, p->index, &err) ==
-               0);
+        assert(cluster_put(&p->cluster,
+                           &(KvNode) { .key = kv_string(key),
+                                       .value = kv_string(value),
+                                       .created = p->index,
+                                       .modified = p->index },
+                           &err) == 0);
 }
 
 void cluster_view_unreadable(ClusterView *p, LayoutKind kind, const char *unit, const char *machine) {
@@ -60,14 +69,18 @@ void cluster_view_unreadable(ClusterView *p, LayoutKind kind, const char *unit, 
 
         layout_key(key, kind, unit, machine ? cluster_view_id(id, machine) : NULL);
         p->index++;
-        assert(cluster_put(&p->cluster, key, strlen(key), value, sizeof(value), p->index, p->index, &err) ==
-               -EBADMSG);
-        assert(cluster_is_unreadable(&p->cluster, key, strlen(key)));
+        assert(cluster_put(&p->cluster,
+                           &(KvNode) { .key = kv_string(key),
+                                       .value = { value, sizeof(value) },
+                                       .created = p->index,
+                                       .modified = p->index },
+                           &err) == -EBADMSG);
+        assert(cluster_is_unreadable(&p->cluster, kv_string(key)));
 }
 
 void cluster_view_remove(ClusterView *p, const char *key) {
         p->index++;
-        assert(cluster_remove(&p->cluster, key, strlen(key)) >= 0);
+        assert(cluster_remove(&p->cluster, kv_string(key)) >= 0);
 }
 
 void cluster_view_presence(ClusterView *p, const char *machine, Presence presence) {
@@ -217,8 +230,12 @@ void cluster_view_apply(ClusterView *p, const EnginePlan *plan) {
                 stored_assignment_write(&t, &assignment);
                 assignment_done(&assignment);
                 layout_key(key, LAYOUT_ASSIGNMENT, c->unit, c->machine);
-                assert(cluster_put(&p->cluster, key, strlen(key), t.chars, t.size, o ? o->created : p->index,
-                                   p->index, NULL) == 0);
+                assert(cluster_put(&p->cluster,
+                                   &(KvNode) { .key = kv_string(key),
+                                               .value = { t.chars, t.size },
+                                               .created = o ? o->created : p->index,
+                                               .modified = p->index },
+                                   NULL) == 0);
         }
 }
 
@@ -266,7 +283,7 @@ char *cluster_view_plan(ClusterView *p, bool apply) {
         _cleanup_(engine_plan_done) EnginePlan plan = {};
         _cleanup_text_ Text t = {};
 
-        assert(engine_plan(&p->cluster, NULL, 0, 30000, &plan) >= 0);
+        assert(engine_plan(&p->cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan) >= 0);
         if (apply)
                 cluster_view_apply(p, &plan);
         if (plan.n > 0)

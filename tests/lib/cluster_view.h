@@ -2,7 +2,7 @@
 #pragma once
 
 #include "fleetd/engine/plan.h"
-#include "fleetd/registry/cluster.h"
+#include "fleetd/registry/cluster_keys.h"
 
 /* A cluster view, and the store's index of its last key. */
 typedef struct ClusterView {

@@ -29,10 +29,10 @@ int __wrap_registry_assign(Registry *r, uint64_t term, const AssignmentChange *c
 const AssignmentChange *__wrap_registry_refused_assignment(const Registry *r, const AssignmentChange *changes,
                                                            size_t n);
 int __wrap_registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *userdata);
-int __real_engine_plan_within(const Cluster *cluster, const char *const *units, size_t n_units,
-                              uint64_t brake_ms, const EnginePlanLimits *limits, EnginePlan *ret);
-int __wrap_engine_plan_within(const Cluster *cluster, const char *const *units, size_t n_units,
-                              uint64_t brake_ms, const EnginePlanLimits *limits, EnginePlan *ret);
+int __real_engine_plan(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms,
+                       const EnginePlanLimits *limits, EnginePlan *ret);
+int __wrap_engine_plan(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms,
+                       const EnginePlanLimits *limits, EnginePlan *ret);
 
 static Clock *fixture_clock(const Timer *timer) {
         return streq(timer->name, "engine.c:engine_on_resync") ? &fixture.resync : &fixture.retry;
@@ -142,8 +142,8 @@ const AssignmentChange *__wrap_registry_refused_assignment(const Registry *r, co
         return NULL;
 }
 
-int __wrap_engine_plan_within(const Cluster *cluster, const char *const *units, size_t n_units,
-                              uint64_t brake_ms, const EnginePlanLimits *limits, EnginePlan *ret) {
+int __wrap_engine_plan(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms,
+                       const EnginePlanLimits *limits, EnginePlan *ret) {
         Planned *p = &fixture.plans[fixture.n_plans];
         int r = fixture.plan_error;
 
@@ -158,7 +158,7 @@ int __wrap_engine_plan_within(const Cluster *cluster, const char *const *units, 
         if (r < 0)
                 return r;
 
-        assert_int_equal(__real_engine_plan_within(cluster, units, n_units, brake_ms, limits, ret), 0);
+        assert_int_equal(__real_engine_plan(cluster, units, n_units, brake_ms, limits, ret), 0);
         p->work = ret->work;
         ret->freed = fixture.freed;
         ret->again_ms = fixture.again_ms ?: ret->again_ms;
@@ -192,8 +192,7 @@ void fixture_turn(void) {
 }
 
 void fixture_engine(void) {
-        assert_int_equal(
-                engine_new(&fixture.engine, &fixture.loop.base, fixture_registry(), &(EngineOptions) {}), 0);
+        assert_int_equal(engine_new(&fixture.engine, &fixture.loop.base, fixture_registry(), 0), 0);
 }
 
 void fixture_begin(void) {

@@ -31,24 +31,18 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
 
 /* -- Two versions -- */
 
-int __real_cluster_put(Cluster *c, const char *key, size_t key_size, const void *value, size_t value_size,
-                       uint64_t created, uint64_t modified, Error *err);
-int __wrap_cluster_put(Cluster *c, const char *key, size_t key_size, const void *value, size_t value_size,
-                       uint64_t created, uint64_t modified, Error *err);
+int __real_cluster_put(Cluster *c, const KvNode *node, Error *err);
+int __wrap_cluster_put(Cluster *c, const KvNode *node, Error *err);
 
 /* Give a daemon of an older version a value that it cannot parse. The linker replaces the registry's calls.
  */
-int __wrap_cluster_put(Cluster *c, const char *key, size_t key_size, const void *value, size_t value_size,
-                       uint64_t created, uint64_t modified, Error *err) {
-        static const char newer[] = "of a later version";
+int __wrap_cluster_put(Cluster *c, const KvNode *node, Error *err) {
         const SimMachine *m = checked ? cluster_running_machine(checked) : NULL;
+        KvNode newer = *node;
 
-        if (m && m->running_unreadable &&
-            kv_bytes_equal((KvBytes) { key, key_size }, kv_string(m->running_unreadable))) {
-                value = newer;
-                value_size = strlen(newer);
-        }
-        return __real_cluster_put(c, key, key_size, value, value_size, created, modified, err);
+        if (m && m->running_unreadable && kv_bytes_equal(node->key, kv_string(m->running_unreadable)))
+                newer.value = kv_string("of a later version");
+        return __real_cluster_put(c, &newer, err);
 }
 
 /* -- People who write keys -- */

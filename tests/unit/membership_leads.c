@@ -270,13 +270,12 @@ static void the_client_address_of_a_host_is_published_at_its_start_and_when_it_c
 }
 
 static void a_recorded_start_is_not_published_again(void **state) {
-        ClusterMachine self = { .id = STILL_ID,
-                                .raft_id = 1,
-                                .start_number = peers_self(h->peers)->start_number,
-                                .start_nonce = "a",
-                                .peer = OWN };
+        MemberRecord self = { .raft_id = 1,
+                              .start_number = peers_self(h->peers)->start_number,
+                              .start_nonce = "a",
+                              .peer = OWN };
 
-        DONE(__real_registry_record_start(h->registry, &self, on_done, done_));
+        DONE(__real_registry_record_start(h->registry, STILL_ID, &self, on_done, done_));
         open_with(plain);
         start_asked = (Asked) { .hold = true };
         ticks(3);
@@ -368,7 +367,7 @@ static void has_a_voter_at_the_address_of_another_host(KvState *state) {
 
 static void membership_calls_the_function_of_the_store_for_the_change_that_is_due(void **state) {
         static const struct {
-                void (*seats)(KvState *state);
+                void (*members)(KvState *state);
                 const char *expected;
         } rows[] = {
                 { has_a_second_voter, "demote 2" },
@@ -389,7 +388,7 @@ static void membership_calls_the_function_of_the_store_for_the_change_that_is_du
 
                 snprintf(message, sizeof(message), "|%.*s member %s: ", (int) strcspn(rows[i].expected, " "),
                          rows[i].expected, strchr(rows[i].expected, ' ') + 1);
-                state_seen = rows[i].seats;
+                state_seen = rows[i].members;
                 if (i == 2) {
                         have_member(THIRD_ID, 3, THIRD, 0);
                         have_presence(THIRD_ID, PRESENCE_UP);

@@ -523,7 +523,6 @@ static bool is_gone_by_engine(void) {
 
 /* A new engine plans each unit soon, before the resync of half a minute later. */
 static int begin_engine(void *userdata) {
-        EngineOptions options = {};
         uint64_t since_ms;
         int r = 0;
         Wish w;
@@ -532,7 +531,7 @@ static int begin_engine(void *userdata) {
         wish(&w, "/bin/one", false, TARGET_LAUNCHED);
         UNTIL("an answer", w.done);
         alloc_pause(false);
-        r = engine_new(&engine, world_loop(yard.first->loop), daemon_registry(yard.first->daemon), &options);
+        r = engine_new(&engine, world_loop(yard.first->loop), daemon_registry(yard.first->daemon), 0);
         if (r == 0)
                 SHORT_UNTIL(has_order());
         alloc_pause(true);

@@ -1959,17 +1959,14 @@ static void statistics_count_what_users_did_and_not_what_we_did(void **state) {
 static void a_host_without_an_advertised_url_has_that_of_the_listener_while_it_is_up(void **state) {
         Fixture *fixture = *state;
         Registry *r = fixture->host->registry;
-        ClusterMachine other = { .id = "00000000000000000000000000000002",
-                                 .raft_id = 2,
-                                 .peer = "10.0.0.2:2380",
-                                 .start_number = 1 };
+        MemberRecord other = { .raft_id = 2, .peer = "10.0.0.2:2380", .start_number = 1 };
         PresenceChange presence = { .machine = "00000000000000000000000000000002", .presence = PRESENCE_UP };
         char own[128];
         KvState now;
 
-        assert_int_equal(
-                host_wait(fixture->host, registry_record_start(r, &other, host_on_done, fixture->host)),
-                KV_OK);
+        assert_int_equal(host_wait(fixture->host, registry_record_start(r, presence.machine, &other,
+                                                                        host_on_done, fixture->host)),
+                         KV_OK);
         assert_int_equal(
                 host_wait(fixture->host, registry_presence(r, 0, &presence, 1, host_on_done, fixture->host)),
                 KV_OK);
@@ -1982,7 +1979,7 @@ static void a_host_without_an_advertised_url_has_that_of_the_listener_while_it_i
         assert_string_equal(body_of(fixture), own); /* once */
 
         presence.presence = PRESENCE_LOST;
-        presence.expected_index = cluster_machine(registry_cluster(r), other.id)->presence_index;
+        presence.expected_index = cluster_machine(registry_cluster(r), presence.machine)->presence_index;
         assert_int_equal(
                 host_wait(fixture->host, registry_presence(r, 0, &presence, 1, host_on_done, fixture->host)),
                 KV_OK);
@@ -1990,9 +1987,9 @@ static void a_host_without_an_advertised_url_has_that_of_the_listener_while_it_i
         assert_says(fixture, "\"clientURLs\":[]");
 
         snprintf(other.client, sizeof(other.client), "http://10.0.0.2:2379"); /* with an agent or without */
-        assert_int_equal(
-                host_wait(fixture->host, registry_record_start(r, &other, host_on_done, fixture->host)),
-                KV_OK);
+        assert_int_equal(host_wait(fixture->host, registry_record_start(r, presence.machine, &other,
+                                                                        host_on_done, fixture->host)),
+                         KV_OK);
         assert_int_equal(ask(fixture, API_LOOPBACK, "GET", "/v2/members", "", NULL), 200);
         assert_says(fixture,
                     "\"peerURLs\":[\"http://10.0.0.2:2380\"],\"clientURLs\":[\"http://10.0.0.2:2379\"]");

@@ -35,7 +35,7 @@ static void a_view_has_the_objects_of_its_keys(void **state) {
         assert_int_equal(u->target, TARGET_LAUNCHED);
         assert_string_equal(cluster_machine_name(m), "A");
         assert_string_equal(pairs_get(&m->facts->metadata, "zone"), "a");
-        assert_int_equal(cluster_load(m), 1);
+        assert_int_equal(m->load, 1);
         assert_ptr_equal(LIST_FIRST(&u->assignments), cluster_assignment(&p.cluster, id, "a.service"));
         assert_ptr_equal(LIST_FIRST(&u->states), cluster_state(&p.cluster, id, "a.service"));
         assert_string_equal(LIST_FIRST(&u->states)->state.active, "active");
@@ -114,19 +114,31 @@ static void a_value_that_does_not_parse_is_neither_the_previous_one_nor_absent(v
         Error err = {};
 
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
-        assert_int_equal(cluster_put(&p.cluster, key, strlen(key), "running", 7, 9, 9, &err), -EBADMSG);
+        assert_int_equal(cluster_put(&p.cluster,
+                                     &(KvNode) { .key = kv_string(key),
+                                                 .value = { "running", 7 },
+                                                 .created = 9,
+                                                 .modified = 9 },
+                                     &err),
+                         -EBADMSG);
         assert_string_equal(err.message, "/_fleet/target/a.service: not a target state: 'running'");
         assert_int_equal(cluster_unit(&p.cluster, "a.service")->target, TARGET_INACTIVE);
         assert_true(cluster_unit_has_unreadable(cluster_unit(&p.cluster, "a.service"), LAYOUT_TARGET));
-        assert_true(cluster_is_unreadable(&p.cluster, key, strlen(key)));
+        assert_true(cluster_is_unreadable(&p.cluster, kv_string(key)));
 
-        assert_int_equal(cluster_put(&p.cluster, "/_fleet/unit/a.service", 22, "{", 1, 9, 9, &err), -EBADMSG);
+        assert_int_equal(cluster_put(&p.cluster,
+                                     &(KvNode) { .key = kv_string("/_fleet/unit/a.service"),
+                                                 .value = { "{", 1 },
+                                                 .created = 9,
+                                                 .modified = 9 },
+                                     &err),
+                         -EBADMSG);
         assert_null(cluster_unit(&p.cluster, "a.service"));
         assert_true(cluster_unit_exists(cluster_any_unit(&p.cluster, "a.service")));
 
         /* The next value that can be read ends it, as does the removal of the key. */
         cluster_view_target(&p, "a.service", TARGET_LAUNCHED);
-        assert_false(cluster_is_unreadable(&p.cluster, key, strlen(key)));
+        assert_false(cluster_is_unreadable(&p.cluster, kv_string(key)));
         assert_true(cluster_unit_is_unreadable(cluster_any_unit(&p.cluster, "a.service")));
         cluster_view_destroy(&p, "a.service");
         assert_null(cluster_any_unit(&p.cluster, "a.service"));
@@ -156,7 +168,7 @@ static void an_unreadable_key_of_a_machine_is_not_absent(void **state) {
 
         cluster_view_unreadable(&p, LAYOUT_ASSIGNMENT, "a.service", "A");
         assert_null(cluster_assignment(&p.cluster, id, "a.service"));
-        assert_int_equal(cluster_load(m), 1);
+        assert_int_equal(m->load, 1);
         assert_true(cluster_unit_is_unreadable(cluster_any_unit(&p.cluster, "a.service")));
 
         cluster_view_unreadable(&p, LAYOUT_METADATA, "zone", "A");
@@ -304,7 +316,7 @@ static void counts_and_lists_match_the_keys_after_any_changes(void **state) {
 
                         for (ClusterAssignment *o = m->assignments; o; o = o->hh.next)
                                 active += o->kind != ASSIGNMENT_STOP;
-                        assert_int_equal(cluster_load(m), active);
+                        assert_int_equal(m->load, active);
                 }
         }
         cluster_view_free(&p);
@@ -434,18 +446,34 @@ static void a_member_is_read_completely_or_rejected(void **state) {
                 assert_string_equal(m->start_nonce, nonce16);
                 assert_string_equal(m->peer, peer);
                 assert_string_equal(m->client, client);
-                if (cluster_put(&p.cluster, key, strlen(key), wrong[i], strlen(wrong[i]), 9, 9, &err) !=
-                    -EBADMSG)
+                if (cluster_put(&p.cluster,
+                                &(KvNode) { .key = kv_string(key),
+                                            .value = kv_string(wrong[i]),
+                                            .created = 9,
+                                            .modified = 9 },
+                                &err) != -EBADMSG)
                         fail_msg("%s is read", wrong[i]);
                 assert_true(cluster_machine_has_unreadable(cluster_machine(&p.cluster, id), LAYOUT_MEMBER));
         }
         /* A member that is too long. */
         snprintf(json, sizeof(json), "{\"raftId\":7,\"nonce\":\"%s\"}", nonce17);
-        assert_int_equal(cluster_put(&p.cluster, key, strlen(key), json, strlen(json), 9, 9, &err), -EBADMSG);
+        assert_int_equal(cluster_put(&p.cluster,
+                                     &(KvNode) { .key = kv_string(key),
+                                                 .value = kv_string(json),
+                                                 .created = 9,
+                                                 .modified = 9 },
+                                     &err),
+                         -EBADMSG);
         assert_non_null(strstr(err.message, "nonce: longer than 16 bytes"));
         peer[63] = 'p';
         snprintf(json, sizeof(json), "{\"raftId\":7,\"peer\":\"%s\"}", peer);
-        assert_int_equal(cluster_put(&p.cluster, key, strlen(key), json, strlen(json), 9, 9, &err), -EBADMSG);
+        assert_int_equal(cluster_put(&p.cluster,
+                                     &(KvNode) { .key = kv_string(key),
+                                                 .value = kv_string(json),
+                                                 .created = 9,
+                                                 .modified = 9 },
+                                     &err),
+                         -EBADMSG);
         client[CLUSTER_URL_SIZE - 1] = 'c';
         snprintf(json, sizeof(json), "{\"raftId\":7,\"client\":\"%s\"}", client);
         cluster_view_put(&p, key, json);
@@ -464,20 +492,51 @@ static void metadata_and_the_lineage_are_read_within_their_bounds(void **state) 
         ClusterView p = {};
 
         memset(value, 'v', METADATA_VALUE_MAX);
-        assert_int_equal(cluster_put(&p.cluster, key, strlen(key), value, METADATA_VALUE_MAX, 1, 1, NULL), 0);
+        assert_int_equal(cluster_put(&p.cluster,
+                                     &(KvNode) { .key = kv_string(key),
+                                                 .value = { value, METADATA_VALUE_MAX },
+                                                 .created = 1,
+                                                 .modified = 1 },
+                                     NULL),
+                         0);
         assert_string_equal(pairs_get(&p.cluster.machines->metadata, "zone"), value);
         value[METADATA_VALUE_MAX] = 'v';
-        assert_int_equal(cluster_put(&p.cluster, key, strlen(key), value, METADATA_VALUE_MAX + 1, 2, 2, NULL),
+        assert_int_equal(cluster_put(&p.cluster,
+                                     &(KvNode) { .key = kv_string(key),
+                                                 .value = { value, METADATA_VALUE_MAX + 1 },
+                                                 .created = 2,
+                                                 .modified = 2 },
+                                     NULL),
                          -EBADMSG);
-        assert_int_equal(cluster_put(&p.cluster, key, strlen(key), "a\0b", 3, 3, 3, NULL), -EBADMSG);
-        assert_true(cluster_put(&p.cluster, key, strlen(key), "\x01", 1, 4, 4, NULL) < 0);
+        assert_int_equal(cluster_put(&p.cluster,
+                                     &(KvNode) { .key = kv_string(key),
+                                                 .value = { "a\0b", 3 },
+                                                 .created = 3,
+                                                 .modified = 3 },
+                                     NULL),
+                         -EBADMSG);
+        assert_true(cluster_put(&p.cluster,
+                                &(KvNode) { .key = kv_string(key),
+                                            .value = { "\x01", 1 },
+                                            .created = 4,
+                                            .modified = 4 },
+                                NULL) < 0);
 
-        assert_int_equal(
-                cluster_put(&p.cluster, lineage, strlen(lineage), "0123456789abcdef", 16, 5, 5, NULL), 0);
+        assert_int_equal(cluster_put(&p.cluster,
+                                     &(KvNode) { .key = kv_string(lineage),
+                                                 .value = { "0123456789abcdef", 16 },
+                                                 .created = 5,
+                                                 .modified = 5 },
+                                     NULL),
+                         0);
         assert_int_equal(p.cluster.machines->reported, 0x0123456789abcdef);
         for (size_t i = 0; i < ELEMENTS(wrong); i++)
-                assert_int_equal(cluster_put(&p.cluster, lineage, strlen(lineage), wrong[i], strlen(wrong[i]),
-                                             6, 6, NULL),
+                assert_int_equal(cluster_put(&p.cluster,
+                                             &(KvNode) { .key = kv_string(lineage),
+                                                         .value = kv_string(wrong[i]),
+                                                         .created = 6,
+                                                         .modified = 6 },
+                                             NULL),
                                  -EBADMSG);
         cluster_view_free(&p);
 }
@@ -508,7 +567,7 @@ static bool has(const ClusterView *p, LayoutKind kind) {
                 return m && m->raft_id == 3 && streq(m->peer, "p") && streq(m->client, "c");
         case LAYOUT_ASSIGNMENT:
                 return cluster_assignment(&p->cluster, A, "a.service") && u && !LIST_EMPTY(&u->assignments) &&
-                       cluster_load(m) == 1;
+                       m->load == 1;
         case LAYOUT_PROBLEM:
                 return cluster_problem(&p->cluster, A, "a.service");
         case LAYOUT_STATE:

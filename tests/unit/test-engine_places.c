@@ -18,7 +18,7 @@ static AssignmentChange planned(ClusterView *p) {
         EnginePlan plan = {};
         AssignmentChange c;
 
-        assert_int_equal(engine_plan(&p->cluster, NULL, 0, 30000, &plan), 0);
+        assert_int_equal(engine_plan(&p->cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan), 0);
         assert_int_equal(plan.n, 1);
         c = plan.changes[0];
         cluster_view_apply(p, &plan);
@@ -216,7 +216,7 @@ static void of_ten_assignments_one_remains(void **state) {
         for (unsigned i = 0; i < 3; i++) {
                 EnginePlan plan = {};
 
-                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &plan), 0);
+                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan), 0);
                 if (i == 0)
                         assert_int_equal(plan.n, 7);
                 cluster_view_apply(&p, &plan);

@@ -397,12 +397,12 @@ static void a_machine_that_was_lost_twice_keeps_its_units_and_gets_no_new_ones_f
         cluster_view_unit(&p, "d.service", "", TARGET_LAUNCHED);
         cluster_view_unit(&p, "h.service", "Global=true", TARGET_LAUNCHED);
         plans(&p, "run d.service B; run h.service B");
-        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &plan), 0);
+        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan), 0);
         assert_int_equal(plan.again_ms, 30000);
         engine_plan_done(&plan);
 
         p.cluster.now_ms += 29999;
-        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &plan), 0);
+        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan), 0);
         assert_int_equal(plan.again_ms, 1);
         engine_plan_done(&plan);
         p.cluster.now_ms++;
@@ -763,11 +763,10 @@ static int concerned(const Cluster *cluster, const RegistryChange *change,
         EngineMarks marks = {};
         int r;
 
-        r = engine_marks_add(&marks, cluster, change);
+        engine_marks_add(&marks, cluster, change);
         assert_int_equal(engine_marks_any(&marks),
                          change->kind != CHANGED_PROBLEM && change->kind != CHANGED_CLUSTER);
-        if (r >= 0)
-                r = engine_marks_expand(&marks, cluster, add, userdata);
+        r = engine_marks_expand(&marks, cluster, add, userdata);
         assert_false(engine_marks_any(&marks));
         return r;
 }
@@ -1025,14 +1024,17 @@ static void any_history_is_planned_alike_in_full_and_in_part(void **state) {
                                 c.n = SIZE_MAX;
                         }
 
-                        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &full), 0);
+                        assert_int_equal(
+                                engine_plan(&p.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &full), 0);
                         if (c.n == SIZE_MAX)
-                                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &part), 0);
+                                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000,
+                                                             &(EnginePlanLimits) {}, &part),
+                                                 0);
                         else
                                 assert_int_equal(
                                         engine_plan(&p.cluster,
                                                     c.names ? c.names : (const char *const[]) { NULL }, c.n,
-                                                    30000, &part),
+                                                    30000, &(EnginePlanLimits) {}, &part),
                                         0);
                         assert_same(&full, &part, seed * 1000 + i);
                         assert_rules_hold(&p, &full);
@@ -1099,7 +1101,7 @@ static void an_unreadable_assignment_is_not_written_a_second_time(void **state) 
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         cluster_view_unreadable(&p, LAYOUT_ASSIGNMENT, "a.service", "A");
         assert_plan(&p, "");
-        assert_int_equal(cluster_load(cluster_machine(&p.cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")), 1);
+        assert_int_equal(cluster_machine(&p.cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa")->load, 1);
         assert_null(cluster_assignment(&p.cluster, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "a.service"));
 
         cluster_view_assign(&p, "A", "a.service", ASSIGNMENT_RUN);
@@ -1156,7 +1158,7 @@ static void a_unit_that_a_change_frees_is_part_of_the_same_plan(void **state) {
         cluster_view_text(&p, "h.service", "Conflicts=d.service\nMachineMetadata=zone=b", "/bin/false");
         cluster_view_state(&p, "A", "d.service", "active");
 
-        assert_int_equal(engine_plan(&p.cluster, &named, 1, 30000, &plan), 0);
+        assert_int_equal(engine_plan(&p.cluster, &named, 1, 30000, &(EnginePlanLimits) {}, &plan), 0);
         assert_int_equal(plan.n, 2);
         assert_string_equal(plan.changes[0].unit, "d.service");
         assert_int_equal(plan.changes[0].kind, ASSIGNMENT_STOP);
@@ -1181,9 +1183,8 @@ static size_t plan_in_parts(ClusterView *p, const char *const *names, size_t n_n
                 size_t n = MIN(queue.n - first, (size_t) SLICE);
                 EnginePlan plan = {};
 
-                assert_int_equal(engine_plan_within(&p->cluster, (const char *const *) queue.items + first, n,
-                                                    30000, &(EnginePlanLimits) { .work_max = work_max },
-                                                    &plan),
+                assert_int_equal(engine_plan(&p->cluster, (const char *const *) queue.items + first, n, 30000,
+                                             &(EnginePlanLimits) { .work_max = work_max }, &plan),
                                  0);
                 assert_int_equal(plan.rest.n > 0, plan.more);
                 first += n;
@@ -1229,7 +1230,7 @@ static void all_units_that_a_change_affects_are_part_of_the_same_plan(void **sta
                         cluster_view_text(&p, others[k], rows[i].others, "/bin/false");
                 cluster_view_state(&p, "A", "d.service", "active");
 
-                assert_int_equal(engine_plan(&p.cluster, &named, 1, 30000, &plan), 0);
+                assert_int_equal(engine_plan(&p.cluster, &named, 1, 30000, &(EnginePlanLimits) {}, &plan), 0);
                 assert_int_equal(plan.n, 3);
                 assert_int_equal(plan.changes[0].kind, ASSIGNMENT_STOP);
                 assert_string_equal(plan.changes[1].unit, "h.service");
@@ -1248,7 +1249,7 @@ static void followers_are_part_of_the_plan_that_places_their_unit(void **state) 
         cluster_view_unit(&p, "b.service", "MachineOf=z.service", TARGET_LAUNCHED);
         cluster_view_unit(&p, "c.service", "MachineOf=z.service", TARGET_LAUNCHED);
         cluster_view_unit(&p, "z.service", "", TARGET_LAUNCHED);
-        assert_int_equal(engine_plan(&p.cluster, &named, 1, 30000, &plan), 0);
+        assert_int_equal(engine_plan(&p.cluster, &named, 1, 30000, &(EnginePlanLimits) {}, &plan), 0);
         assert_int_equal(plan.n, 3);
         assert_string_equal(plan.changes[1].unit, "b.service");
         assert_string_equal(plan.changes[2].unit, "c.service");
@@ -1266,7 +1267,7 @@ static void a_name_in_machine_of_is_not_a_pattern(void **state) {
         cluster_view_unit(&p, "b.service", "MachineOf=a\\x2db.service", TARGET_LAUNCHED);
         cluster_view_unit(&p, "c.service", "MachineOf=*", TARGET_LAUNCHED);
         cluster_view_unit(&p, named, "", TARGET_LAUNCHED);
-        assert_int_equal(engine_plan(&p.cluster, &named, 1, 30000, &plan), 0);
+        assert_int_equal(engine_plan(&p.cluster, &named, 1, 30000, &(EnginePlanLimits) {}, &plan), 0);
         assert_int_equal(plan.n, 2);
         assert_string_equal(plan.changes[1].unit, "b.service");
         engine_plan_done(&plan);
@@ -1314,9 +1315,8 @@ static void a_plan_ends_after_the_unit_that_reaches_the_work_limit(void **state)
                 cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
                 cluster_view_unit(&p, "c.service", "", TARGET_LAUNCHED);
                 cluster_view_unreadable(&p, LAYOUT_TARGET, "c.service", NULL);
-                assert_int_equal(engine_plan_within(&p.cluster, NULL, 0, 30000,
-                                                    &(EnginePlanLimits) { .work_max = rows[i].work_max },
-                                                    &plan),
+                assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000,
+                                             &(EnginePlanLimits) { .work_max = rows[i].work_max }, &plan),
                                  0);
                 assert_int_equal(plan.n, rows[i].n);
                 assert_int_equal(plan.work, 3 * rows[i].n);
@@ -1520,9 +1520,8 @@ static void marks_that_could_not_be_expanded_remain(void **state) {
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
         cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
-        assert_int_equal(engine_marks_add(&marks, &p.cluster,
-                                          &(RegistryChange) { .kind = CHANGED_TARGET, .unit = "a.service" }),
-                         0);
+        engine_marks_add(&marks, &p.cluster,
+                         &(RegistryChange) { .kind = CHANGED_TARGET, .unit = "a.service" });
         for (unsigned i = 0; i < 4;
              i++) { /* the unit, the waiting unit, and two units of its machine: by assignment and by state */
                 unsigned left = i;
@@ -1543,7 +1542,7 @@ static void concern(const ClusterView *p, const RegistryChange *changes, size_t 
 
         forget_names(c);
         for (size_t i = 0; i < n; i++)
-                assert_int_equal(engine_marks_add(&marks, &p->cluster, &changes[i]), 0);
+                engine_marks_add(&marks, &p->cluster, &changes[i]);
         assert_true(engine_marks_any(&marks));
         assert_int_equal(engine_marks_expand(&marks, &p->cluster, add_name, c), 0);
 }
@@ -1606,7 +1605,7 @@ static void one_machine_lost_moves_only_its_own_units(void **state) {
         cluster_view_execute(&p);
         cluster_view_presence(&p, "C", PRESENCE_LOST);
         cluster_view_id(id, "C");
-        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &plan), 0);
+        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan), 0);
         assert_int_equal(plan.n, 10);
         for (size_t i = 0; i < plan.n; i++) {
                 assert_non_null(cluster_assignment(&p.cluster, id, plan.changes[i].unit));
@@ -1636,7 +1635,8 @@ static void a_large_plan_consists_of_parts(void **state) {
                 for (bool more = true; more;) {
                         EnginePlan plan = {};
 
-                        assert_int_equal(engine_plan(&p.cluster, NULL, 0, 30000, &plan), 0);
+                        assert_int_equal(
+                                engine_plan(&p.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan), 0);
                         if (n_plans++ == 0) {
                                 assert_int_equal(plan.n, ENGINE_PLAN_MAX);
                                 assert_int_equal(plan.rest.n, with_global ? 1 : 200);

@@ -14,7 +14,7 @@
 /* One host, and its signs of life. */
 typedef struct Watch {
         ClusterView picture;
-        Liveness *liveness;
+        Liveness liveness;
         LivenessSign sign;
 } Watch;
 
@@ -32,21 +32,20 @@ static LivenessSign sign_of(void *userdata, const char *machine_id) {
 static void begin(Watch *w, Presence presence) {
         *w = (Watch) { .sign = healthy };
         cluster_view_machine(&w->picture, "A", "", presence);
-        assert_int_equal(liveness_new(&w->liveness), 0);
 }
 
 static void end(Watch *w) {
-        liveness_free(w->liveness);
+        liveness_reset(&w->liveness);
         cluster_view_free(&w->picture);
 }
 
 /* Run one tick, and apply its change to the cluster view. Return the change, or NULL. */
 static const char *tick(Watch *w, bool late) {
         static char said[160];
-        LivenessChange *changes;
+        PresenceChange *changes;
         size_t n;
 
-        assert_int_equal(liveness_tick(w->liveness, &w->picture.cluster, late, sign_of, w, &changes, &n), 0);
+        assert_int_equal(liveness_tick(&w->liveness, &w->picture.cluster, late, sign_of, w, &changes, &n), 0);
         assert_true(n <= 1);
         said[0] = 0;
         if (n == 1) {
@@ -107,7 +106,6 @@ static void a_new_host_is_up_with_its_first_heartbeat_and_has_no_presence_before
         Watch w = {};
         char key[128], id[MACHINE_ID_SIZE];
 
-        assert_int_equal(liveness_new(&w.liveness), 0);
         snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "A"));
         cluster_view_put(&w.picture, key, "{\"raftId\":2,\"peer\":\"10.0.0.1:2380\"}");
         assert_no_change(&w, silent, 20);
@@ -223,7 +221,7 @@ static void a_host_that_was_away_under_the_previous_leader_has_a_whole_period(vo
         assert_change(&w, healthy, 1, "up: it is heard");
         assert_change(&w, closed, 1, "away: its fleetd closed its session");
         w.picture.cluster.now_ms += 3600000;
-        liveness_reset(w.liveness);
+        liveness_reset(&w.liveness);
         assert_change(&w, closed, 7, "lost: it was away for too long");
         end(&w);
 }
@@ -231,15 +229,14 @@ static void a_host_that_was_away_under_the_previous_leader_has_a_whole_period(vo
 static void changes_of_one_tick_are_sorted_by_machine(void **state) {
         static const char *const names[] = { "B", "C", "A" };
         Watch w = { .sign = silent };
-        LivenessChange *changes;
+        PresenceChange *changes;
         size_t n;
 
         for (size_t i = 0; i < ELEMENTS(names); i++)
                 cluster_view_machine(&w.picture, names[i], "", PRESENCE_UP);
-        assert_int_equal(liveness_new(&w.liveness), 0);
         for (unsigned i = 1; i <= 6; i++) {
                 assert_int_equal(
-                        liveness_tick(w.liveness, &w.picture.cluster, false, sign_of, &w, &changes, &n), 0);
+                        liveness_tick(&w.liveness, &w.picture.cluster, false, sign_of, &w, &changes, &n), 0);
                 assert_int_equal(n, i == 6 ? ELEMENTS(names) : 0);
                 for (size_t k = 0; k < n; k++)
                         assert_int_equal(changes[k].machine[0], 'a' + (int) k);
@@ -269,14 +266,13 @@ static void a_presence_key_of_index_1_is_a_presence(void **state) {
 
         cluster_view_presence(&w.picture, "A", PRESENCE_UP);
         assert_int_equal(cluster_machine(&w.picture.cluster, cluster_view_id(id, "A"))->presence_index, 1);
-        assert_int_equal(liveness_new(&w.liveness), 0);
         assert_no_change(&w, healthy, 3);
         end(&w);
 }
 
 /* The cluster view does not show its return yet. */
 static void a_silent_host_that_has_just_returned_is_not_reported_up_again(void **state) {
-        LivenessChange *changes;
+        PresenceChange *changes;
         size_t n;
         Watch w;
 
@@ -284,12 +280,11 @@ static void a_silent_host_that_has_just_returned_is_not_reported_up_again(void *
         for (unsigned i = 1; i <= 10; i++) {
                 w.sign = i == 1 ? healthy : hung;
                 assert_int_equal(
-                        liveness_tick(w.liveness, &w.picture.cluster, false, sign_of, &w, &changes, &n), 0);
+                        liveness_tick(&w.liveness, &w.picture.cluster, false, sign_of, &w, &changes, &n), 0);
                 free(changes);
                 assert_int_equal(n, i == 1);
         }
         end(&w);
-        assert_null(liveness_free(NULL));
 }
 
 static void a_host_whose_daemon_was_stopped_and_whose_kernel_falls_silent_is_lost(void **state) {
@@ -332,7 +327,7 @@ static void a_new_leader_counts_a_whole_period_itself(void **state) {
 
         begin(&w, PRESENCE_UP);
         assert_no_change(&w, silent, 5);
-        liveness_reset(w.liveness);
+        liveness_reset(&w.liveness);
         assert_change(&w, silent, 6, "lost: it is silent, and so is its kernel");
         end(&w);
 }
@@ -343,7 +338,7 @@ static void a_new_leader_reads_why_and_since_when_a_host_is_away(void **state) {
         begin(&w, PRESENCE_UP);
         assert_change(&w, stopped, 1, "away: its fleetd was stopped");
         assert_no_change(&w, stopped, 1000);
-        liveness_reset(w.liveness);
+        liveness_reset(&w.liveness);
         assert_no_change(&w, closed, 150); /* without an announcement to this leader */
         assert_change(&w, closed, 50, "lost: it was away for too long");
 
@@ -351,21 +346,21 @@ static void a_new_leader_reads_why_and_since_when_a_host_is_away(void **state) {
         assert_change(&w, healthy, 1, "up: it is heard");
         assert_change(&w, closed, 1, "away: its fleetd closed its session");
         w.picture.cluster.now_ms += 3600000;
-        liveness_reset(w.liveness);
+        liveness_reset(&w.liveness);
         assert_change(&w, closed, 7, "lost: it was away for too long");
         end(&w);
 }
 
 static void a_change_is_not_repeated_until_the_cluster_view_could_show_it(void **state) {
         Watch w;
-        LivenessChange *changes;
+        PresenceChange *changes;
         size_t n;
 
         begin(&w, PRESENCE_UP);
         w.sign = silent;
         for (unsigned i = 1; i <= 14; i++) {
                 assert_int_equal(
-                        liveness_tick(w.liveness, &w.picture.cluster, false, sign_of, &w, &changes, &n), 0);
+                        liveness_tick(&w.liveness, &w.picture.cluster, false, sign_of, &w, &changes, &n), 0);
                 free(changes);
                 assert_int_equal(n, i == 6 || i == 10 || i == 14); /* repeated when the cluster view does not
                                                                       show it for two seconds */
@@ -375,14 +370,13 @@ static void a_change_is_not_repeated_until_the_cluster_view_could_show_it(void *
 
 static int watch_twice(void *userdata) {
         Watch *w = userdata;
-        Liveness *l = NULL;
-        LivenessChange *changes = NULL;
+        Liveness l = {};
+        PresenceChange *changes = NULL;
         size_t n = 99;
-        int r = liveness_new(&l);
+        int r = 0;
 
         for (unsigned i = 0; i < 2 && r == 0; i++) {
-                assert_non_null(l);
-                r = liveness_tick(l, &w->picture.cluster, false, sign_of, w, &changes, &n);
+                r = liveness_tick(&l, &w->picture.cluster, false, sign_of, w, &changes, &n);
                 if (r == 0) {
                         assert_non_null(changes);
                         assert_int_equal(n, 0);
@@ -390,7 +384,7 @@ static int watch_twice(void *userdata) {
                 free(changes);
                 changes = NULL;
         }
-        liveness_free(l);
+        liveness_reset(&l);
         return r;
 }
 

@@ -22,6 +22,7 @@
 #include "tests/lib/scan_folder.h"
 #include "fleetd/engine/plan.h"
 #include "fleetd/membership/liveness.h"
+#include "fleetd/registry/cluster_keys.h"
 #include "fleetd/scheduler/scheduler.h"
 #include "fleetd/settings.h"
 #include "fleetd/systemd/runtime_dir.h"
@@ -154,9 +155,21 @@ static int problems(void *userdata) {
         int r;
 
         stored_problem_write(&t, &problem);
-        r = t.error ?: cluster_put(&cluster, key, strlen(key), t.chars, t.size, 1, 2, NULL);
-        r = r ?: cluster_put(&cluster, key, strlen(key), t.chars, t.size, 1, 3, NULL);
-        return r ?: cluster_remove(&cluster, key, strlen(key));
+        r = t.error ?:
+                      cluster_put(&cluster,
+                                  &(KvNode) { .key = kv_string(key),
+                                              .value = { t.chars, t.size },
+                                              .created = 1,
+                                              .modified = 2 },
+                                  NULL);
+        r = r     ?:
+                    cluster_put(&cluster,
+                                &(KvNode) { .key = kv_string(key),
+                                            .value = { t.chars, t.size },
+                                            .created = 1,
+                                            .modified = 3 },
+                                NULL);
+        return r ?: cluster_remove(&cluster, kv_string(key));
 }
 
 static int drop_ins(void *userdata) {
@@ -254,7 +267,7 @@ static void make_picture(void) {
 
 static int plan_all(void *userdata) {
         EnginePlan plan = {};
-        int r = engine_plan(&picture.cluster, NULL, 0, 30000, &plan);
+        int r = engine_plan(&picture.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan);
 
         if (r == 0)
                 assert_true(plan.n > 8);
@@ -265,7 +278,7 @@ static int plan_all(void *userdata) {
 static int plan_some(void *userdata) {
         const char *units[] = { "web@1.service", "db.service" };
         EnginePlan plan = {};
-        int r = engine_plan(&picture.cluster, units, ELEMENTS(units), 30000, &plan);
+        int r = engine_plan(&picture.cluster, units, ELEMENTS(units), 30000, &(EnginePlanLimits) {}, &plan);
 
         engine_plan_done(&plan);
         return r;
@@ -278,8 +291,8 @@ static int pick(void *userdata) {
         int r = scheduler_view_new(&picture.cluster, picture.cluster.now_ms, &view);
 
         r = r ?: scheduler_pick(view, cluster_unit(&picture.cluster, "web@0.service"), &machine, &why);
-        r = r ?: scheduler_view_place(view, machine->id, cluster_unit(&picture.cluster, "web@0.service"));
-        r = r ?: scheduler_view_remove(view, machine->id, cluster_unit(&picture.cluster, "web@0.service"));
+        r = r ?: scheduler_view_decide(view, machine, cluster_unit(&picture.cluster, "web@0.service"), true);
+        r = r ?: scheduler_view_decide(view, machine, cluster_unit(&picture.cluster, "web@0.service"), false);
         scheduler_view_free(view);
         return r;
 }
@@ -303,23 +316,25 @@ static int put_keys(void *userdata) {
         int r = 0;
 
         for (size_t i = 0; i < ELEMENTS(keys) && r != -ENOMEM; i++)
-                r = cluster_put(&c, keys[i][0], strlen(keys[i][0]), keys[i][1], strlen(keys[i][1]), i + 1,
-                                i + 1, NULL);
+                r = cluster_put(&c,
+                                &(KvNode) { .key = kv_string(keys[i][0]),
+                                            .value = kv_string(keys[i][1]),
+                                            .created = i + 1,
+                                            .modified = i + 1 },
+                                NULL);
         if (r != -ENOMEM) {
-                _cleanup_free_ ClusterUnit **units = NULL;
                 _cleanup_free_ ClusterMachine **machines = NULL;
                 size_t n;
 
                 r = 0;
-                units = cluster_units_sorted(&c, &n);
                 machines = cluster_machines_sorted(&c, &n);
-                if (!units || !machines)
+                if (!machines)
                         r = -ENOMEM;
                 else
                         assert_non_null(cluster_machine(&c, id));
         }
         if (r == 0)
-                r = cluster_remove(&c, keys[0][0], strlen(keys[0][0]));
+                r = cluster_remove(&c, kv_string(keys[0][0]));
         cluster_done(&c);
         return r;
 }
@@ -329,15 +344,14 @@ static LivenessSign silent(void *userdata, const char *machine_id) {
 }
 
 static int tick(void *userdata) {
-        LivenessChange *changes = NULL;
-        Liveness *l = NULL;
+        PresenceChange *changes = NULL;
+        Liveness l = {};
         size_t n, total = 0;
-        int r = liveness_new(&l);
+        int r = 0;
 
-        if (r == 0)
-                liveness_reset(l);
+        liveness_reset(&l);
         for (unsigned i = 0; i < 8 && r == 0; i++) {
-                r = liveness_tick(l, &picture.cluster, false, silent, NULL, &changes, &n);
+                r = liveness_tick(&l, &picture.cluster, false, silent, NULL, &changes, &n);
                 if (r == 0) {
                         total += n;
                         free(changes);
@@ -345,7 +359,7 @@ static int tick(void *userdata) {
         }
         if (r == 0)
                 assert_true(total > 0);
-        liveness_free(l);
+        liveness_reset(&l);
         return r;
 }
 

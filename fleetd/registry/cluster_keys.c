@@ -1,0 +1,306 @@
+/* A table of units, a table of machines, and the assignments and states between them, kept consistent key by
+ * key. An entry of either table exists while a key is about it. */
+#include "fleetd/registry/cluster_keys.h"
+
+#include <stdio.h>
+
+#include "fleetd/registry/kinds.h"
+
+/* -- Entries -- */
+
+static void cluster_unreadable_free(ClusterUnreadable *x) {
+        if (!x)
+                return;
+        LIST_REMOVE(x, of_owner);
+        free(x);
+}
+
+static void cluster_unreadables_free(ClusterUnreadables *list) {
+        while (!LIST_EMPTY(list))
+                cluster_unreadable_free(LIST_FIRST(list));
+}
+
+/* Free a unit whose rules are no longer filed. Return the work: a text may have thousands of options. */
+static size_t cluster_unit_free(Cluster *c, ClusterUnit *u) {
+        size_t n = 1 + (u->unit ? u->unit->file.n_options / 8 : 0);
+
+        HASH_DEL(c->units, u);
+        unit_free(u->unit);
+        cluster_unreadables_free(&u->unreadable);
+        free(u);
+        return n;
+}
+
+/* Free a machine and its parts. Return how many there were. */
+static size_t cluster_machine_free(Cluster *c, ClusterMachine *m) {
+        size_t n = 1 + HASH_COUNT(m->assignments) + HASH_COUNT(m->states) + HASH_COUNT(m->problems);
+
+        while (m->assignments)
+                cluster_assignment_free(m->assignments);
+        while (m->states)
+                cluster_state_free(m->states);
+        while (m->problems)
+                cluster_problem_free(m, m->problems);
+        HASH_DEL(c->machines, m);
+        cluster_facts_free(m->facts);
+        pairs_done(&m->set);
+        pairs_done(&m->metadata);
+        cluster_unreadables_free(&m->unreadable);
+        free(m);
+        return n;
+}
+
+/* Return the position of the name in Cluster.by_name. */
+static size_t cluster_name_position(const Cluster *c, const ClusterUnit *u) {
+        size_t n;
+
+        return cluster_units_by_prefix(c, u->name, sizeof(u->name), &n) - c->by_name;
+}
+
+static void cluster_drop_unit(Cluster *c, ClusterUnit *u) {
+        size_t at = cluster_name_position(c, u);
+
+        memmove(&c->by_name[at], &c->by_name[at + 1], (HASH_COUNT(c->units) - at - 1) * sizeof(*c->by_name));
+        (void) cluster_unit_free(c, u);
+}
+
+static ClusterUnit *cluster_get_unit(Cluster *c, const char *name) {
+        _cleanup_free_ ClusterUnit *fresh = NULL;
+        ClusterUnit *u = cluster_any_unit(c, name);
+        size_t at;
+
+        if (u)
+                return u;
+
+        fresh = NEW0(ClusterUnit, 1);
+        if (!fresh || GROW(c->by_name, c->by_name_capacity, HASH_COUNT(c->units) + 1) < 0)
+                return NULL;
+        snprintf(fresh->name, sizeof(fresh->name), "%s", name);
+        at = cluster_name_position(c, fresh);
+        HASH_ADD_STR(c->units, name, fresh);
+        if (!TABLE_ADDED(fresh))
+                return NULL;
+        memmove(&c->by_name[at + 1], &c->by_name[at], (HASH_COUNT(c->units) - 1 - at) * sizeof(*c->by_name));
+        c->by_name[at] = fresh;
+        return TAKE_PTR(fresh);
+}
+
+static ClusterMachine *cluster_get_machine(Cluster *c, const char *id) {
+        _cleanup_free_ ClusterMachine *fresh = NULL;
+        ClusterMachine *m = cluster_machine(c, id);
+
+        if (m)
+                return m;
+
+        fresh = NEW0(ClusterMachine, 1);
+        if (!fresh)
+                return NULL;
+
+        snprintf(fresh->id, sizeof(fresh->id), "%s", id);
+        fresh->presence = PRESENCE_LOST;
+        HASH_ADD_STR(c->machines, id, fresh);
+        return TABLE_ADDED(fresh) ? TAKE_PTR(fresh) : NULL;
+}
+
+static int cluster_stop_at_first(void *userdata, LayoutKind kind, const char *unit, const char *machine) {
+        return 1;
+}
+
+/* Bring the entries up to date after any change, and drop each after its last key. */
+static void cluster_update_entries(Cluster *c, const KindEntries *e) {
+        if (e->unit) {
+                cluster_update_lists(c, e->unit);
+                if (kinds_each(c, &(KindEntries) { .unit = e->unit }, cluster_stop_at_first, NULL) == 0)
+                        cluster_drop_unit(c, e->unit);
+        }
+        if (e->machine && !e->machine->assignments && !e->machine->states &&
+            kinds_each(c, &(KindEntries) { .machine = e->machine }, cluster_stop_at_first, NULL) == 0)
+                (void) cluster_machine_free(c, e->machine);
+}
+
+/* -- Keys -- */
+
+static KindEntries cluster_find_entries(const Cluster *c, const LayoutKey *k) {
+        return (KindEntries) {
+                .unit = (kinds[k->kind].of & OF_UNIT) ? cluster_any_unit(c, k->unit) : NULL,
+                .machine = (kinds[k->kind].of & OF_MACHINE) ? cluster_machine(c, k->machine) : NULL,
+        };
+}
+
+static bool cluster_has_entries(const KindEntries *e, LayoutKind kind) {
+        return (e->unit || !(kinds[kind].of & OF_UNIT)) && (e->machine || !(kinds[kind].of & OF_MACHINE));
+}
+
+/* Find or create the entries that the key is about; NULL without memory. Each caller ends with
+ * cluster_update_entries(). */
+static KindEntries cluster_get_entries(Cluster *c, const LayoutKey *k) {
+        return (KindEntries) {
+                .unit = (kinds[k->kind].of & OF_UNIT) ? cluster_get_unit(c, k->unit) : NULL,
+                .machine = (kinds[k->kind].of & OF_MACHINE) ? cluster_get_machine(c, k->machine) : NULL,
+        };
+}
+
+/* Return the list of the key's owner; NULL without that entry. */
+static ClusterUnreadables *cluster_unreadables(const KindEntries *e, LayoutKind kind) {
+        if (kinds[kind].of & OF_UNIT)
+                return e->unit ? &e->unit->unreadable : NULL;
+        return e->machine ? &e->machine->unreadable : NULL;
+}
+
+static ClusterUnreadable *cluster_find_unreadable(const Cluster *c, const LayoutKey *k) {
+        KindEntries e = cluster_find_entries(c, k);
+        ClusterUnreadables *list = cluster_unreadables(&e, k->kind);
+        ClusterUnreadable *x = list ? LIST_FIRST(list) : NULL;
+
+        while (x &&
+               (x->key.kind != k->kind || !streq(x->key.unit, k->unit) || !streq(x->key.machine, k->machine)))
+                x = LIST_NEXT(x, of_owner);
+        return x;
+}
+
+bool cluster_is_unreadable(const Cluster *c, KvBytes key) {
+        LayoutKey k;
+
+        return layout_parse(key, &k) && cluster_find_unreadable(c, &k);
+}
+
+/* Apply a value to its entries. On success, the key is readable. */
+static int cluster_apply(Cluster *c, const LayoutKey *k, KindValue *v) {
+        KindEntries e = cluster_get_entries(c, k);
+        int r = cluster_has_entries(&e, k->kind) ? kinds[k->kind].apply(c, &e, k, v) : -ENOMEM;
+
+        if (r >= 0)
+                cluster_unreadable_free(cluster_find_unreadable(c, k));
+        cluster_update_entries(c, &e);
+        return r;
+}
+
+/* -ENOMEM: without this key, the metadata of a machine cannot be merged. */
+static int cluster_clear(Cluster *c, const LayoutKey *k) {
+        const Kind *kind = &kinds[k->kind];
+        KindEntries e = cluster_find_entries(c, k);
+        int r = 0;
+
+        cluster_unreadable_free(cluster_find_unreadable(c, k));
+        if (cluster_has_entries(&e, k->kind))
+                r = kind->clear ? kind->clear(c, &e, k) : kind->apply(c, &e, k, &(KindValue) {});
+        cluster_update_entries(c, &e);
+        return r;
+}
+
+static int cluster_add_unreadable(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
+        ClusterUnreadable *x = cluster_has_entries(e, k->kind) ? NEW0(ClusterUnreadable, 1) : NULL;
+
+        if (!x)
+                return -ENOMEM;
+        x->key = *k;
+        LIST_INSERT_HEAD(cluster_unreadables(e, k->kind), x, of_owner);
+        if (!kinds[k->kind].unreadable)
+                return 0;
+        kinds[k->kind].unreadable(v);
+        return kinds[k->kind].apply(c, e, k, v);
+}
+
+/* Record that the key exists and its value is not known. Neither the previous value counts, nor its absence.
+ */
+static int cluster_put_unreadable(Cluster *c, const LayoutKey *k, KindValue *v) {
+        KindEntries e;
+        int r;
+
+        r = cluster_clear(c, k);
+        if (r < 0)
+                return r;
+
+        e = cluster_get_entries(c, k);
+        r = cluster_add_unreadable(c, &e, k, v);
+        cluster_update_entries(c, &e);
+        return r;
+}
+
+int cluster_put(Cluster *c, const KvNode *node, Error *err) {
+        _cleanup_(kind_value_done) KindValue v = { .created = node->created, .modified = node->modified };
+        LayoutKey k;
+        int r;
+
+        c->index = MAX(c->index, node->modified);
+        if (!layout_parse(node->key, &k))
+                return 0;
+
+        r = kinds[k.kind].decode(&k, node->value, &v, err);
+        if (r == -ENOMEM)
+                return r;
+        if (r < 0) {
+                r = cluster_put_unreadable(c, &k, &v);
+                return r < 0 ? r :
+                               error_prefix(err, -EBADMSG, "%.*s", (int) node->key.size,
+                                            (const char *) node->key.data);
+        }
+
+        return cluster_apply(c, &k, &v);
+}
+
+/* The keys of the view that are below a directory. */
+typedef struct ClusterBelow {
+        KvBytes dir;
+        LayoutKey *keys;
+        size_t n, capacity;
+} ClusterBelow;
+
+static int cluster_add_below(void *userdata, LayoutKind kind, const char *unit, const char *machine) {
+        ClusterBelow *below = userdata;
+        char key[LAYOUT_KEY_MAX];
+
+        if (!kv_path_is_below(kv_string(layout_key(key, kind, unit, machine)), below->dir))
+                return 0;
+        if (GROW(below->keys, below->capacity, below->n + 1) < 0)
+                return -ENOMEM;
+        if (layout_parse(kv_string(key), &below->keys[below->n]))
+                below->n++;
+        return 0;
+}
+
+/* Only people and `leave` remove a directory, so that a search of the whole view is good enough. */
+static int cluster_remove_below(Cluster *c, KvBytes dir) {
+        ClusterBelow below = { .dir = dir };
+        int r;
+
+        r = kinds_each(c, &(KindEntries) {}, cluster_add_below, &below);
+        for (ClusterUnit *u = c->units; u && r >= 0; u = u->hh.next)
+                r = kinds_each(c, &(KindEntries) { .unit = u }, cluster_add_below, &below);
+        for (ClusterMachine *m = c->machines; m && r >= 0; m = m->hh.next)
+                r = kinds_each(c, &(KindEntries) { .machine = m }, cluster_add_below, &below);
+        for (size_t i = 0; r >= 0 && i < below.n; i++)
+                r = cluster_clear(c, &below.keys[i]);
+        free(below.keys);
+        return r;
+}
+
+int cluster_remove(Cluster *c, KvBytes key) {
+        LayoutKey k;
+
+        return layout_parse(key, &k) ? cluster_clear(c, &k) : cluster_remove_below(c, key);
+}
+
+/* -- Release -- */
+
+/* The rules are freed first, whole patterns at a time: for each unit of a pattern, the pattern would be
+ * searched. */
+bool cluster_drain(Cluster *c, size_t n) {
+        size_t freed = 0;
+
+        while (c->machines && freed < n)
+                freed += cluster_machine_free(c, c->machines);
+        for (ClusterRule rule = 0; rule < _CLUSTER_RULE_MAX && freed < n; rule++)
+                freed += patterns_drain(&c->rules[rule], n - freed);
+        while (c->units && freed < n)
+                freed += cluster_unit_free(c, c->units);
+        if (c->machines || c->units)
+                return false;
+        free(c->by_name);
+        *c = (Cluster) {};
+        return true;
+}
+
+void cluster_done(Cluster *c) {
+        (void) cluster_drain(c, SIZE_MAX);
+}
