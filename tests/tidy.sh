@@ -166,7 +166,7 @@ api=man/fleet-api.7.scd
 {
         grep -ohE '[^_](read_bool|read_index|http_parameter|request_parameter)\([^"]*"[A-Za-z]+"' fleetd/api/*.c | some 'parameters that are read'
         grep -oE '^ +\{ "[A-Za-z]+", TAKES_' fleetd/api/kv_v1.c | some 'parameters of /fleet/v1/kv'
-        sed -n '/^static const char \*const [a-z]*_members/p' fleetd/api/kv_v1_txn.c | grep -oE '"[a-zA-Z]+"' | some 'members of transactions'
+        sed -nE 's/^static const char [a-z]*_members\[\] = "(.*)";/"\1"/; T; s/ /" "/gp' fleetd/api/kv_v1_txn.c | some 'members of transactions'
 } | grep -oE '"[A-Za-z]+"' | tr -d '"' | sort -u | while read -r name; do
         grep -qE "[*\"]$name[*\"]|[*]$name=|_$name" $api || echo "$api does not name the parameter $name"
 done | rule every_parameter_of_the_api_is_in_the_manual

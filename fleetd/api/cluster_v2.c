@@ -13,11 +13,6 @@ void v2_version_handle(Request *request) {
 
 /* -- Health: confirmed by a ReadIndex check, because a leader that was just lost is still the known one -- */
 
-typedef struct Health {
-        Request *request;
-        KvSync sync;
-} Health;
-
 /* Answer as etcd; the reason is an addition. */
 static void health_answer(Request *request, bool confirmed) {
         StaleField stale;
@@ -39,37 +34,18 @@ static void health_answer(Request *request, bool confirmed) {
                             t.error < 0 ? "{\"health\":\"false\"}" : t.chars);
 }
 
-static void health_on_synced(void *userdata, KvStatus status) {
-        _cleanup_free_ Health *health = userdata;
-        Request *request = health->request;
-
-        request->state = NULL;
-        request->forget = NULL;
+static void health_on_synced(Request *request, KvStatus status) {
         health_answer(request, status == KV_OK);
 }
 
-static void health_forget(Request *request) {
-        Health *health = request->state;
-
-        kv_sync_cancel(request->api->options.store, &health->sync);
-        free(health);
-}
-
 void v2_health_handle(Request *request) {
-        KvStore *store = request->api->options.store;
-        Health *health;
         KvState state;
 
-        kv_state(store, &state);
-        health = state.ready ? NEW0(Health, 1) : NULL;
-        if (!health) { /* without a leader no check succeeds */
+        kv_state(request->api->options.store, &state);
+        if (state.ready)
+                request_sync(request, health_on_synced);
+        else /* without a leader no check succeeds */
                 health_answer(request, false);
-                return;
-        }
-        *health = (Health) { .request = request, .sync = { .done = health_on_synced, .userdata = health } };
-        request->state = health;
-        request->forget = health_forget;
-        kv_sync(store, &health->sync);
 }
 
 /* -- Rights: there are no users, the listener determines the rights of its clients -- */

@@ -101,7 +101,6 @@ void directory_post_handle(Request *request) {
         Problem problems[NAMES_MAX];
         unsigned status;
         Error err = {};
-        ChangeWork *w;
         size_t n = 0;
         int r;
 
@@ -116,8 +115,6 @@ void directory_post_handle(Request *request) {
                 request_error(request, status, "%s", err.message);
                 return;
         }
-        w = change_new(request, 204, NULL);
-        change_sent(request, w,
-                    w ? registry_change_directory(registry, NULL, 0, changes, n, change_on_done, w) :
-                        -ENOMEM);
+        change_sent(request, 204, NULL,
+                    registry_change_directory(registry, NULL, 0, changes, n, change_on_done, request));
 }

@@ -11,46 +11,23 @@
 
 /* -- Changes of the registry -- */
 
-struct ChangeWork {
-        Request *request;
-        unsigned success; /* the status when all went well */
-        const char *type; /* of the empty answer */
-};
-
-static void change_forget(Request *request) {
-        registry_cancel(request->api->options.registry, request->state);
-        free(request->state);
-}
-
-ChangeWork *change_new(Request *request, unsigned success, const char *type) {
-        ChangeWork *w = NEW0(ChangeWork, 1);
-
-        if (w)
-                *w = (ChangeWork) { .request = request, .success = success, .type = type };
-        return w;
-}
-
-void change_sent(Request *request, ChangeWork *w, int r) {
+void change_sent(Request *request, unsigned success, const char *type, int r) {
         if (r < 0) {
-                free(w);
                 request_error(request, 500, "%s", strerror(-r));
                 return;
         }
-        request->state = w;
-        request->forget = change_forget;
+        request->changing = true;
+        request->success = success;
+        request->type = type;
 }
 
 void change_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
-        ChangeWork *w = userdata;
-        Request *request = w->request;
-        const char *type = w->type;
-        unsigned success = w->success;
+        Request *request = userdata;
 
-        request->forget = NULL;
-        free(w);
+        request->changing = false;
         switch (status) {
         case KV_OK:
-                request_answer(request, success, type, NULL, "", 0);
+                request_answer(request, request->success, request->type, NULL, "", 0);
                 break;
         case KV_COMPARE_FAILED:
         case KV_EXISTS:
@@ -68,12 +45,10 @@ void change_on_done(void *userdata, KvStatus status, const char *message, uint64
         }
 }
 
-static void units_change(Request *request, const UnitChange *change, unsigned success) {
-        ChangeWork *w = change_new(request, success, NULL);
-
-        change_sent(request, w,
-                    w ? registry_change_units(request->api->options.registry, change, 1, change_on_done, w) :
-                        -ENOMEM);
+static void units_change(Request *request, unsigned success, const UnitChange *changes, size_t n) {
+        change_sent(
+                request, success, NULL,
+                registry_change_units(request->api->options.registry, changes, n, change_on_done, request));
 }
 
 /* The change that one PUT, or one item of a batch, requests. */
@@ -280,7 +255,7 @@ void units_put_handle(Request *request) {
         if (status > 0)
                 request_error(request, status, "%s", err.message);
         else
-                units_change(request, &write.change, write.success);
+                units_change(request, write.success, &write.change, 1);
 }
 
 void units_delete_handle(Request *request) {
@@ -296,7 +271,7 @@ void units_delete_handle(Request *request) {
         if (status > 0)
                 request_error(request, status, "%s", err.message);
         else
-                units_change(request, &write.change, write.success);
+                units_change(request, write.success, &write.change, 1);
 }
 
 /* -- Batches -- */
@@ -341,7 +316,6 @@ void batch_handle(Request *request) {
         _cleanup_(writes_done) UnitWrites writes = {};
         unsigned status;
         Error err = {};
-        ChangeWork *w;
         int r;
 
         if (!content_type_is_json(request))
@@ -359,9 +333,5 @@ void batch_handle(Request *request) {
                 request_error(request, status, "%s", err.message);
                 return;
         }
-        w = change_new(request, 204, NULL);
-        change_sent(request, w,
-                    w ? registry_change_units(request->api->options.registry, writes.changes, writes.n,
-                                              change_on_done, w) :
-                        -ENOMEM);
+        units_change(request, 204, writes.changes, writes.n);
 }

@@ -20,7 +20,10 @@ typedef struct KeysError {
         char cause[ERROR_MESSAGE_MAX];
 } KeysError;
 
-/* Read and check the parameters in etcd's order, whatever the method. 0 or -EINVAL, with code and cause of
+/* Return -EINVAL. */
+int keys_error_set(KeysError *e, unsigned code, const char *format, ...) _printf_(3, 4);
+
+/* Read and check the parameters of any method in etcd's order. 0 or -EINVAL, with code and cause of
  * the first failure in 'e'. The caller frees the form of 'q' in any case. */
 int keys_query_read(Request *request, KeysQuery *q, KeysError *e);
 
@@ -35,4 +38,3 @@ size_t keys_node_room(const KvNode *node); /* bytes that its object usually take
 void keys_node_open(Text *t, const KvNode *node, bool with_value, uint64_t now_ms, uint64_t wall_ms);
 void keys_node_close(Text *t, const KvNode *node);
 void keys_node_write(Text *t, const KvNode *node, bool with_value, uint64_t now_ms, uint64_t wall_ms);
-bool keys_action_shows_value(KvAction action);

@@ -6,9 +6,7 @@
 #include "base/parse.h"
 #include "fleetd/api/keys_v2_internal.h"
 
-static int fail(KeysError *e, unsigned code, const char *format, ...) _printf_(3, 4);
-
-static int fail(KeysError *e, unsigned code, const char *format, ...) {
+int keys_error_set(KeysError *e, unsigned code, const char *format, ...) {
         va_list ap;
 
         e->code = code;
@@ -52,7 +50,7 @@ static int read_index(const KeysQuery *q, const char *name, uint64_t *ret, KeysE
 
         if (!p || (http_parameter_is_text(p) && parse_u64(p->value, ret) == 0))
                 return 0;
-        return fail(e, 203, "invalid value for \"%s\"", name);
+        return keys_error_set(e, 203, "invalid value for \"%s\"", name);
 }
 
 static bool is_form(const HttpRequest *http, KeysError *e) {
@@ -64,7 +62,7 @@ static bool is_form(const HttpRequest *http, KeysError *e) {
         if (!type || !*type)
                 return false;
         if (http_media_type(type, &size, &err) < 0) {
-                (void) fail(e, 210, "%s", err.message);
+                (void) keys_error_set(e, 210, "%s", err.message);
                 return false;
         }
         return size == strlen(form) && strncasecmp(type, form, size) == 0;
@@ -82,7 +80,7 @@ static int read_form(Request *request, KeysQuery *q, KeysError *e) {
         if (e->code != 0)
                 return -EINVAL;
         r = r ?: http_parameters_parse(&q->form, request->query, strlen(request->query), &err);
-        return r < 0 ? fail(e, r == -ENOMEM ? 300 : 210, "%s", error_text(&err, r)) : 0;
+        return r < 0 ? keys_error_set(e, r == -ENOMEM ? 300 : 210, "%s", error_text(&err, r)) : 0;
 }
 
 /* The parameters that etcd reads first, in its order. */
@@ -118,7 +116,7 @@ static int read_ttl(KeysQuery *q, KeysError *e) {
         if (!p || p->value_size == 0)
                 return 0;
         if (!http_parameter_is_text(p) || parse_u64(p->value, &q->ttl) < 0)
-                return fail(e, 202, "invalid value for \"ttl\"");
+                return keys_error_set(e, 202, "invalid value for \"ttl\"");
         q->has_ttl = true;
         return 0;
 }
@@ -141,7 +139,7 @@ static int read_values(KeysQuery *q, KeysError *e) {
         int r;
 
         if (p && p->value_size == 0)
-                return fail(e, 201, "\"prevValue\" cannot be empty");
+                return keys_error_set(e, 201, "\"prevValue\" cannot be empty");
         if (p) {
                 q->has_prev_value = true;
                 q->prev_value = (KvBytes) { p->value, p->value_size };
@@ -162,9 +160,9 @@ static int read_values(KeysQuery *q, KeysError *e) {
         if (p)
                 q->value = (KvBytes) { p->value, p->value_size };
         if (q->refresh && q->value.size > 0)
-                return fail(e, 211, "A value was provided on a refresh");
+                return keys_error_set(e, 211, "A value was provided on a refresh");
         if (q->refresh && !q->has_ttl)
-                return fail(e, 212, "No TTL value set");
+                return keys_error_set(e, 212, "No TTL value set");
         return 0;
 }
 
@@ -180,7 +178,7 @@ int keys_query_read(Request *request, KeysQuery *q, KeysError *e) {
                 return r;
         if (q->wait && !method_is(request, "GET")) {
                 q->wait = false;
-                return fail(e, 209, "\"wait\" can only be used with GET requests");
+                return keys_error_set(e, 209, "\"wait\" can only be used with GET requests");
         }
         return read_values(q, e);
 }

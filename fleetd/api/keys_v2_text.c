@@ -129,17 +129,13 @@ void keys_node_write(Text *t, const KvNode *node, bool with_value, uint64_t now_
         keys_node_close(t, node);
 }
 
-bool keys_action_shows_value(KvAction action) {
-        return action != KV_ACTION_DELETE && action != KV_ACTION_CAD && action != KV_ACTION_EXPIRE;
-}
-
 void keys_v2_write_event(Text *t, const KvEvent *event, uint64_t now_ms, uint64_t wall_ms) {
         (void) text_reserve(t, keys_node_room(&event->node) +
                                        (event->has_prev ? keys_node_room(&event->prev) : 0) + NODE_ROOM);
         text_append(t, "{\"action\":\"");
         text_append(t, kv_action_name(event->action));
         text_append(t, "\",\"node\":");
-        keys_node_write(t, &event->node, keys_action_shows_value(event->action), now_ms, wall_ms);
+        keys_node_write(t, &event->node, !action_removes(event->action), now_ms, wall_ms);
         if (event->has_prev) {
                 text_append(t, ",\"prevNode\":");
                 keys_node_write(t, &event->prev, true, now_ms, wall_ms);

@@ -10,27 +10,25 @@
 
 #include "fleetd/api/kv_v1.h"
 
-static const char *const check_members[] = { "exists", "key",     "key64", "modifiedIndex",
-                                             "value",  "value64", NULL };
-static const char *const write_members[] = { "action",  "dir", "key",   "key64",   "recursive",
-                                             "refresh", "ttl", "value", "value64", NULL };
-static const char *const txn_members[] = { "checks", "writes", NULL };
+static const char check_members[] = "exists key key64 modifiedIndex value value64";
+static const char write_members[] = "action dir key key64 recursive refresh ttl value value64";
+static const char txn_members[] = "checks writes";
 
 static const struct {
         const char *name;
         KvOp op;
-        const char *takes; /* members in addition to "action" and the key, each between spaces */
+        const char *takes; /* members */
 } actions[] = {
-        { "set", KV_SET, " dir refresh ttl value value64 " },
-        { "create", KV_CREATE, " dir ttl value value64 " },
-        { "update", KV_UPDATE, " refresh ttl value value64 " },
-        { "delete", KV_DELETE, " dir recursive " },
+        { "set", KV_SET, "action dir key key64 refresh ttl value value64" },
+        { "create", KV_CREATE, "action dir key key64 ttl value value64" },
+        { "update", KV_UPDATE, "action key key64 refresh ttl value value64" },
+        { "delete", KV_DELETE, "action dir key key64 recursive" },
 };
 
 /* -- Decoding -- */
 
 typedef struct Members {
-        const char *const *known;
+        const char *known;
         const char *takes; /* NULL: all known ones */
         const char *action;
         Error *err;
@@ -38,15 +36,10 @@ typedef struct Members {
 
 static int check_member(void *userdata, const char *name, const JsonValue *v) {
         const Members *m = userdata;
-        char word[32];
-        bool known = false;
 
-        for (size_t i = 0; m->known[i]; i++)
-                known |= streq(m->known[i], name);
-        if (!known)
+        if (!text_has_word(m->known, name))
                 return error_set(m->err, -EINVAL, "%.100s: there is no such member", name);
-        snprintf(word, sizeof(word), " %s ", name);
-        if (m->takes && !streq(name, "action") && !starts_with(name, "key") && !strstr(m->takes, word))
+        if (m->takes && !text_has_word(m->takes, name))
                 return error_set(m->err, -EINVAL, "%s: a %s has none", name, m->action);
         if (!v)
                 return error_set(m->err, -EINVAL, "%s: expected a value, not null", name);
@@ -267,11 +260,12 @@ static void explain_check(const KvCheck *check, const KvResult *result, Error *e
                                               "the value is another one");
 }
 
-static void refuse_txn(KvRequest *kv, const KvResult *result) {
+static void refuse_txn(Request *request, const KvResult *result) {
+        const KvRequest *kv = request->state;
         KvRefusal refusal = { .now_ms = result->now_ms };
         size_t at = result->refused_at, n_checks = kv->command.n_checks;
 
-        kv_refusal_of(&refusal, kv->request, result);
+        kv_refusal_of(&refusal, request, result);
         if (at > n_checks)
                 snprintf(refusal.at, sizeof(refusal.at), "writes[%zu]", at - n_checks - 1);
         else if (at > 0) {
@@ -281,19 +275,14 @@ static void refuse_txn(KvRequest *kv, const KvResult *result) {
         }
         if (at > 0)
                 error_prefix(&refusal.err, refusal.err.code, "%s", refusal.at);
-        kv_refuse(kv->request, &refusal);
+        kv_refuse(request, &refusal);
 }
 
-static void txn_on_done(void *userdata, const KvResult *result) {
-        KvRequest *kv = userdata;
-        Request *request = kv->request;
+static void txn_on_done(Request *request, const KvResult *result) {
         _cleanup_text_ Text t = {};
 
-        kv->number = 0;
-        request->forget = NULL;
         if (result->status != KV_OK) {
-                refuse_txn(kv, result);
-                kv_request_free(kv);
+                refuse_txn(request, result);
                 return;
         }
         json_open(&t, NULL, '{');
@@ -310,28 +299,23 @@ static void txn_on_done(void *userdata, const KvResult *result) {
         json_close(&t, ']');
         text_append(&t, "}\n");
         request_answer_json(request, 200, &t);
-        kv_request_free(kv);
 }
 
 static bool type_is_json(const char *type) {
         return type && strncasecmp(type, "application/json", 16) == 0 && strchr("; \t", type[16]);
 }
 
-static int txn_read(KvRequest *kv, KvRefusal *refusal) {
-        const HttpRequest *http = kv->request->http;
+static int txn_read(Request *request, KvRequest *kv, KvRefusal *refusal) {
+        const HttpRequest *http = request->http;
         int r;
 
         r = kv_txn_decode(http->body, http->body_size, &kv->arena, &kv->command, refusal->at, &refusal->err);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < kv->command.n_writes; i++) {
-                r = kv_limits_check(kv->request, &kv->command.writes[i], &refusal->err);
-                if (r < 0) {
+        for (size_t i = 0; r == 0 && i < kv->command.n_writes; i++) {
+                r = kv_limits_check(request, &kv->command.writes[i], &refusal->err);
+                if (r < 0)
                         snprintf(refusal->at, sizeof(refusal->at), "writes[%zu]", i);
-                        return r;
-                }
         }
-        return 0;
+        return r;
 }
 
 static unsigned txn_status(int error) {
@@ -355,20 +339,18 @@ void kv_txn_handle(Request *request) {
         if (!kv)
                 return;
         if (!type_is_json(request->http->content_type)) {
-                r = error_set(&refusal.err, -EINVAL, "only an application/json body is taken");
-                refusal.status = 415;
-        } else {
-                r = txn_read(kv, &refusal);
-                refusal.status = txn_status(r);
+                kv_refuse_text(request, 415, "only an application/json body is taken");
+                return;
         }
+        r = txn_read(request, kv, &refusal);
         if (r == 0) {
-                kv_request_propose(kv, txn_on_done);
+                kv_request_propose(request, txn_on_done);
                 return;
         }
         if (r == -ENOMEM)
                 error_set(&refusal.err, r, "out of memory");
         if (refusal.at[0])
                 error_prefix(&refusal.err, r, "%s", refusal.at);
+        refusal.status = txn_status(r);
         kv_refuse(request, &refusal);
-        kv_request_free(kv);
 }

@@ -167,7 +167,6 @@ void machines_patch_handle(Request *request) {
         _cleanup_json_ JsonValue *root = NULL;
         size_t n = 0, n_operations;
         Error err = {};
-        ChangeWork *w;
         int r;
 
         r = json_value_parse(request->http->body, request->http->body_size, &root, &err);
@@ -183,8 +182,7 @@ void machines_patch_handle(Request *request) {
         }
         changes = NEW0(MetadataChange, n_operations + 1);
         ids = calloc(n_operations + 1, sizeof(*ids));
-        w = changes && ids ? change_new(request, 204, "application/json") : NULL;
-        if (!w) {
+        if (!changes || !ids) {
                 request_error(request, 500, "out of memory");
                 return;
         }
@@ -196,10 +194,10 @@ void machines_patch_handle(Request *request) {
         if (r >= 0)
                 r = keys_fit(c, changes, n, &err);
         if (r < 0) {
-                free(w);
                 request_error(request, request_status_of(r), "%s", error_text(&err, r));
                 return;
         }
-        change_sent(request, w,
-                    registry_set_metadata(request->api->options.registry, changes, n, change_on_done, w));
+        change_sent(
+                request, 204, "application/json",
+                registry_set_metadata(request->api->options.registry, changes, n, change_on_done, request));
 }

@@ -116,47 +116,29 @@ static const char *pattern_match(const char *pattern, const char *path, size_t s
         return strncmp(path, pattern, n) == 0 && (path[n] == 0 || path[n] == '/') ? path + n : NULL;
 }
 
-/* Call with each word of 'words'; *at is NULL at first. Return the size of the word, 0 at the end. */
-static size_t next_word(const char *words, const char **at) {
-        *at = *at ? *at + strcspn(*at, " ") : words;
-        *at += strspn(*at, " ");
-        return strcspn(*at, " ");
-}
-
-bool route_has_word(const char *words, const char *word) {
-        const char *at = NULL;
-        size_t n;
-
-        while ((n = next_word(words, &at)) > 0)
-                if (strlen(word) == n && memcmp(at, word, n) == 0)
-                        return true;
-        return false;
-}
-
 const Route *route_find(RouteFamily family, const char *method, const char *path, size_t size,
                         const char **ret_rest, char ret_methods[static ROUTE_METHODS_SIZE]) {
         size_t prefix = family == ROUTE_FLEET ? FLEET_PREFIX : 0, n = 0;
 
         ret_methods[0] = 0;
         for (const Route *route = routes; route < routes + ELEMENTS(routes); route++) {
-                const char *rest, *at = NULL;
-                size_t word;
+                const char *rest;
 
                 if (route->family != family)
                         continue;
                 rest = pattern_match(route->pattern + prefix, path + prefix, size - prefix);
                 if (!rest)
                         continue;
-                if (!route->methods || route_has_word(route->methods, method)) {
+                if (!route->methods || text_has_word(route->methods, method)) {
                         *ret_rest = rest;
                         return route;
                 }
-                while ((word = next_word(route->methods, &at)) > 0) {
-                        assert(n + word + 2 <= ROUTE_METHODS_SIZE);
-                        n += (size_t) snprintf(ret_methods + n, ROUTE_METHODS_SIZE - n, "%s%.*s",
-                                               n > 0 ? "," : "", (int) word, at);
-                }
+                assert(n + strlen(route->methods) + 2 <= ROUTE_METHODS_SIZE);
+                n += (size_t) snprintf(ret_methods + n, ROUTE_METHODS_SIZE - n, "%s%s", n > 0 ? "," : "",
+                                       route->methods);
         }
+        for (char *p = strchr(ret_methods, ' '); p; p = strchr(p, ' '))
+                *p = ',';
         return NULL;
 }
 

@@ -1,4 +1,4 @@
-#include "fleetd/api/server.h"
+#include "fleetd/api/api.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -13,6 +13,15 @@
 #include "units/api_json.h"
 
 enum { UNIT_BODY_MAX = 1024 * 1024, BODY_UNREAD_MAX = 64 * 1024 };
+
+const ApiLimits api_limits_default = {
+        .key_size = KV_KEY_MAX,
+        .value_size = KV_VALUE_MAX,
+        .body_size = 2 << 20, /* a value and its previous one, each byte as %XX, and a margin */
+        .answer_nodes = 100000,
+        .answer_size = 32 << 20,
+        .watches = 100000,
+};
 
 /* -- The sender of a request: no web page may use a browser to send it (CVE-2018-1098, -1099) -- */
 
@@ -76,18 +85,6 @@ static bool server_allows_method(Request *request) {
  * caught up --
  */
 
-typedef struct Gate {
-        Request *request;
-        KvSync sync;
-} Gate;
-
-static void gate_forget(Request *request) {
-        Gate *gate = request->state;
-
-        kv_sync_cancel(request->api->options.store, &gate->sync);
-        free(gate);
-}
-
 static void gate_refuse(Request *request) {
         KvState state;
         char cause[448];
@@ -105,12 +102,7 @@ static void gate_refuse(Request *request) {
                 request_error(request, 503, "%s", cause);
 }
 
-static void gate_on_synced(void *userdata, KvStatus status) {
-        _cleanup_free_ Gate *gate = userdata;
-        Request *request = gate->request;
-
-        request->state = NULL;
-        request->forget = NULL;
+static void gate_on_synced(Request *request, KvStatus status) {
         if (status == KV_OK)
                 route_request(request);
         else
@@ -128,22 +120,10 @@ static bool gate_concerns(const Request *request) {
 }
 
 static void gate_admit(Request *request) {
-        KvStore *store = request->api->options.store;
-        Gate *gate;
-
-        if (!gate_concerns(request) || kv_can_serve(store)) {
+        if (!gate_concerns(request) || kv_can_serve(request->api->options.store))
                 route_request(request);
-                return;
-        }
-        gate = NEW0(Gate, 1);
-        if (!gate) {
-                request_error(request, 503, "out of memory");
-                return;
-        }
-        *gate = (Gate) { .request = request, .sync = { .done = gate_on_synced, .userdata = gate } };
-        request->state = gate;
-        request->forget = gate_forget;
-        kv_sync(store, &gate->sync);
+        else
+                request_sync(request, gate_on_synced);
 }
 
 void metrics_handle(Request *request) {
@@ -225,18 +205,15 @@ static void api_on_request(void *userdata, HttpRequest *http) {
 static void api_on_gone(void *userdata, HttpRequest *http) {
         Request *request = http->userdata;
 
-        if (!request)
-                return;
-        if (request->forget)
-                request->forget(request);
-        request_free(request);
+        if (request)
+                request_free(request);
 }
 
 static void api_on_drain(void *userdata, HttpRequest *http) {
         Request *request = http->userdata;
 
-        if (request && request->drain)
-                request->drain(request);
+        if (request && request->on_drain)
+                request->on_drain(request);
 }
 
 static const HttpHandler api_handler = {
@@ -330,23 +307,6 @@ void api_set_limits(Api *api, const ApiLimits *limits, const HttpLimits *http) {
         http_server_set_limits(listener->server, http);
 }
 
-static void api_on_list(void *userdata) {
-        Api *api = userdata;
-        uint64_t turn = loop_turns(api->loop)->n;
-        ApiListing *listing;
-
-        while ((listing = TAILQ_FIRST(&api->listings)) &&
-               (api_has_room_to_list(api) || api->listed_turn != turn)) {
-                api->listed_turn = turn;
-                api_list_cancel(api, listing);
-                api->lists = true;
-                listing->run(listing->userdata);
-                api->lists = false;
-        }
-        if (!TAILQ_EMPTY(&api->listings))
-                loop_defer(api->loop, &api->list);
-}
-
 int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
         Api *api = NEW0(Api, 1);
         int r;
@@ -386,8 +346,6 @@ Api *api_free(Api *api) {
                 return NULL;
 
         while ((request = TAILQ_FIRST(&api->requests))) {
-                if (request->forget)
-                        request->forget(request);
                 request->http->userdata = NULL;
                 request_free(request);
         }

@@ -2778,7 +2778,7 @@ static void release_log(Fixture *fixture, Hold holds[static THREADS]) {
 static bool is_pending(const Fixture *fixture) {
         const Request *request = TAILQ_FIRST(&fixture->api->requests);
 
-        return request && request->forget;
+        return request && (request->syncing || request->proposal > 0 || request->changing);
 }
 
 static int begin(Fixture *fixture, ApiListener listener, const char *request, const char *fields,
