@@ -50,21 +50,13 @@ void v2_health_handle(Request *request) {
 
 /* -- Rights: there are no users, the listener determines the rights of its clients -- */
 
-static void auth_list(Request *request, const char *what) {
+void v2_auth_list_handle(Request *request) {
         _cleanup_text_ Text t = {};
         KvState state;
 
         kv_state(request->api->options.store, &state);
-        text_printf(&t, "{\"%s\":null}\n", what);
+        text_printf(&t, "{\"%s\":null}\n", strrchr(request->path, '/') + 1);
         answer_of_cluster(request, &state, 200, &t);
-}
-
-void v2_auth_users_handle(Request *request) {
-        auth_list(request, "users");
-}
-
-void v2_auth_roles_handle(Request *request) {
-        auth_list(request, "roles");
 }
 
 void v2_auth_enable_handle(Request *request) {

@@ -6,8 +6,7 @@
 
 void v2_version_handle(Request *request);
 void v2_health_handle(Request *request);
-void v2_auth_users_handle(Request *request);
-void v2_auth_roles_handle(Request *request);
+void v2_auth_list_handle(Request *request); /* of users, or of roles */
 void v2_auth_enable_handle(Request *request);
 void v2_machines_handle(Request *request);
 void v2_members_handle(Request *request);

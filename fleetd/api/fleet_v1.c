@@ -94,31 +94,26 @@ static ApiUnit unit_entity(const Request *request, const SchedulerView *view, co
         const ClusterMachine *where = NULL;
         bool global = u->unit && u->unit->placement.global;
         TargetState current = cluster_current_state(c, u, &where);
-        TargetState target = cluster_unit_has_unreadable(u, LAYOUT_TARGET) ? _TARGET_INVALID : u->target;
-
-        unit_reason(request, view, u, why);
-        if (!u->unit)
-                return (ApiUnit) { .name = u->name,
-                                   .desired_state = target,
-                                   .current_state = current,
-                                   .expected_state = _TARGET_INVALID,
-                                   .machine_id = where ? where->id : NULL,
-                                   .reason = why->message };
-        return (ApiUnit) {
+        ApiUnit entity = {
                 .name = u->name,
-                .file = u->unit->json_size <= UNIT_JSON_MAX ? &u->unit->file :
-                                                              NULL, /* a larger one was stored by a former
-                                                                       version; its text has all options */
-                .desired_state = target,
+                .desired_state = cluster_unit_has_unreadable(u, LAYOUT_TARGET) ? _TARGET_INVALID : u->target,
                 .current_state = global ? _TARGET_INVALID : current,
                 .expected_state = _TARGET_INVALID,
                 .machine_id = where && !global ? where->id : NULL,
-                .hash = u->unit->hash,
-                .text = u->unit->text,
                 .reason = why->message,
-                .owner = u->unit->owner,
                 .global = global,
         };
+
+        unit_reason(request, view, u, why);
+        if (!u->unit)
+                return entity;
+        if (u->unit->json_size <=
+            UNIT_JSON_MAX) /* a larger one is of a former version; its text has all options */
+                entity.file = &u->unit->file;
+        entity.hash = u->unit->hash;
+        entity.text = u->unit->text;
+        entity.owner = u->unit->owner;
+        return entity;
 }
 
 void units_list_handle(Request *request) {

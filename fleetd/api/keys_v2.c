@@ -23,20 +23,18 @@ static const char *hex_of(uint64_t v, char ret[static 17]) {
 }
 
 static const HttpField *head_of(KeysHead *h, const Request *request, uint64_t index, bool error) {
+        HttpField *field = h->fields;
         KvPosition now;
 
         kv_position(request->api->options.store, &now);
-        h->fields[0] = (HttpField) { "X-Etcd-Cluster-Id", hex_of(now.cluster_id, h->cluster) };
-        h->fields[1] = (HttpField) { "X-Etcd-Index", text_u64(index, h->index) };
-        if (error) {
-                h->fields[2] = request_stale_field(request, &h->stale);
-                h->fields[3] = (HttpField) {};
-                return h->fields;
+        *field++ = (HttpField) { "X-Etcd-Cluster-Id", hex_of(now.cluster_id, h->cluster) };
+        *field++ = (HttpField) { "X-Etcd-Index", text_u64(index, h->index) };
+        if (!error) {
+                *field++ = (HttpField) { "X-Raft-Index", text_u64(now.raft_index, h->raft_index) };
+                *field++ = (HttpField) { "X-Raft-Term", text_u64(now.term, h->term) };
         }
-        h->fields[2] = (HttpField) { "X-Raft-Index", text_u64(now.raft_index, h->raft_index) };
-        h->fields[3] = (HttpField) { "X-Raft-Term", text_u64(now.term, h->term) };
-        h->fields[4] = request_stale_field(request, &h->stale);
-        h->fields[5] = (HttpField) {};
+        *field++ = request_stale_field(request, &h->stale);
+        *field = (HttpField) {};
         return h->fields;
 }
 
@@ -413,15 +411,9 @@ static void get_watch(Request *request) {
 
 /* -- PUT, POST, DELETE -- */
 
-/* Return the HTTP status where it is not that of the error code; else 0. */
-static unsigned status_of_refusal(KvStatus status) {
-        if (status == KV_TOO_LARGE)
-                return 413;
-        return status == KV_BUSY ? 503 : 0;
-}
-
 static void write_refuse(Request *request, const KvResult *result) {
         KvBytes cause = result->cause;
+        unsigned status = 0; /* that of the code */
 
         if (result->status >= KV_NO_LEADER && result->status != KV_BUSY && result->status != KV_INVALID &&
             cause.size == 0) {
@@ -430,7 +422,11 @@ static void write_refuse(Request *request, const KvResult *result) {
         }
         if (result->status == KV_FORBIDDEN)
                 cause = cause_of("Insufficient credentials");
-        answer_error(request, status_of_refusal(result->status), keys_code(result->status), cause,
+        else if (result->status == KV_TOO_LARGE)
+                status = 413;
+        else if (result->status == KV_BUSY)
+                status = 503;
+        answer_error(request, status, keys_code(result->status), cause,
                      result->status >= KV_NO_LEADER ? 0 : result->index);
 }
 
@@ -489,31 +485,32 @@ static void write_propose(Request *request) {
 
 /* -- Requests -- */
 
-/* Set key and parameters. -EINVAL: code and cause of the answer are in 'e'. */
-static int keys_read(Request *request, KeysRequest *keys, KeysError *e) {
+/* Set key and parameters. Return 0, or etcd's code of the error, whose cause is in 'err'. */
+static int keys_read(Request *request, KeysRequest *keys, Error *err) {
         const ApiLimits *limits = &request->api->limits;
         char text[32];
         int r;
 
-        r = keys_query_read(request, &keys->query, e);
-        if (r < 0)
+        r = keys_query_read(request, &keys->query, err);
+        if (r > 0)
                 return r;
         r = kv_path_clean(request->rest, request->path_size - (size_t) (request->rest - request->path),
                           &keys->key, &keys->key_size);
         if (r == -ENOMEM)
-                return keys_error_set(e, 300, "out of memory");
+                return error_set(err, 300, "out of memory");
         if (r < 0 || keys->key_size > limits->key_size)
-                return keys_error_set(e, 210, "the key is longer than %s or deeper than %d levels",
-                                      size_text(limits->key_size, text), KV_DEPTH_MAX);
+                return error_set(err, 210, "the key is longer than %s or deeper than %d levels",
+                                 size_text(limits->key_size, text), KV_DEPTH_MAX);
         if (keys->query.value.size > limits->value_size)
-                return keys_error_set(e, 210, "the value is longer than %s",
-                                      size_text(limits->value_size, text));
+                return error_set(err, 210, "the value is longer than %s",
+                                 size_text(limits->value_size, text));
         return 0;
 }
 
 void keys_v2_handle(Request *request) {
         KeysRequest *keys = NEW0(KeysRequest, 1);
-        KeysError e = {};
+        Error err = {};
+        int r;
         bool get = method_is(request, "GET") || method_is(request, "HEAD");
 
         if (!keys) {
@@ -522,8 +519,9 @@ void keys_v2_handle(Request *request) {
         }
         request->state = keys;
         request->on_end = keys_on_end;
-        if (keys_read(request, keys, &e) < 0)
-                answer_refusal(request, e.code, e.cause);
+        r = keys_read(request, keys, &err);
+        if (r > 0)
+                answer_refusal(request, r, err.message);
         else if (get && keys->query.wait && !keys->query.quorum)
                 get_watch(request);
         else if (keys->query.quorum && method_is(request, "GET")) {

@@ -15,17 +15,9 @@ typedef struct KeysQuery {
         uint64_t prev_index, wait_index, ttl;
 } KeysQuery;
 
-typedef struct KeysError {
-        unsigned code;
-        char cause[ERROR_MESSAGE_MAX];
-} KeysError;
-
-/* Return -EINVAL. */
-int keys_error_set(KeysError *e, unsigned code, const char *format, ...) _printf_(3, 4);
-
-/* Read and check the parameters of any method in etcd's order. 0 or -EINVAL, with code and cause of
- * the first failure in 'e'. The caller frees the form of 'q' in any case. */
-int keys_query_read(Request *request, KeysQuery *q, KeysError *e);
+/* Read and check the parameters of any method in etcd's order. Return 0, or etcd's code of the first failure,
+ * whose cause is in 'err'. The caller frees the form of 'q' in any case. */
+int keys_query_read(Request *request, KeysQuery *q, Error *err);
 
 /* -- keys_v2_text.c -- */
 

@@ -62,18 +62,15 @@ static void write_time(Text *t, uint64_t ms) {
         struct tm tm;
         char date[32];
         unsigned fraction = ms % 1000;
+        int n_digits = 3;
 
         gmtime_r(&seconds, &tm);
         strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
         text_append(t, date);
-        if (fraction > 0) {
-                char digits[8];
-                size_t n = snprintf(digits, sizeof(digits), "%03u", fraction);
-
-                while (digits[n - 1] == '0')
-                        digits[--n] = 0;
-                text_printf(t, ".%s", digits);
-        }
+        for (; fraction > 0 && fraction % 10 == 0; n_digits--)
+                fraction /= 10;
+        if (fraction > 0)
+                text_printf(t, ".%0*u", n_digits, fraction);
         text_append_char(t, 'Z');
 }
 

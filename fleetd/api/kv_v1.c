@@ -388,8 +388,8 @@ void kv_v1_not_allowed(Request *request, const char *methods) {
         error_set(&refusal.err, -EINVAL, "%s is not for this path; it takes %s", request->http->method,
                   methods);
         kv_refusal_write(&t, &refusal);
-        request_answer(request, 405, "application/json", (HttpField[]) { { "Allow", methods }, {} },
-                       t.chars ?: "", t.size);
+        request_answer_built(request, 405, "application/json", (HttpField[]) { { "Allow", methods }, {} },
+                             &t);
 }
 
 bool kv_parameters_read(Request *request, KvParameters *ret) {

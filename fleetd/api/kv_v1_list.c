@@ -166,7 +166,7 @@ static void page_refuse(Request *request, int error) {
 
         error_set(&refusal.err, error, "%s", request_large_reason(error));
         kv_refusal_write(&t, &refusal);
-        request_answer(request, 503, "application/json", NULL, t.chars ?: "", t.size);
+        request_answer_built(request, 503, "application/json", NULL, &t);
 }
 
 static void page_done(void *userdata, int result) {

@@ -120,10 +120,11 @@ static int read_check(const JsonValue *object, Arena *arena, KvCheck *ret, Error
 }
 
 static int read_write(const JsonValue *object, Arena *arena, KvCommand *ret, Error *err) {
-        const struct {
-                const char *name;
-                bool *flag;
-        } flags[] = { { "dir", &ret->dir }, { "recursive", &ret->recursive }, { "refresh", &ret->refresh } };
+        static const JsonField fields[] = {
+                { "dir", JSON_FIELD_BOOL, offsetof(KvCommand, dir) },
+                { "recursive", JSON_FIELD_BOOL, offsetof(KvCommand, recursive) },
+                { "refresh", JSON_FIELD_BOOL, offsetof(KvCommand, refresh) },
+        };
         const char *action = NULL;
         uint64_t ttl = 0;
         size_t i = 0;
@@ -148,11 +149,9 @@ static int read_write(const JsonValue *object, Arena *arena, KvCommand *ret, Err
         r = read_key(object, arena, &ret->key, err);
         if (r < 0)
                 return r;
-        for (size_t k = 0; k < ELEMENTS(flags); k++) {
-                r = json_read_bool(object, flags[k].name, flags[k].flag, err);
-                if (r < 0)
-                        return r;
-        }
+        r = json_read_fields(object, JSON_FIELDS(fields), ret, err);
+        if (r < 0)
+                return r;
         r = json_read_u64(object, "ttl", &ttl, err);
         if (r < 0)
                 return r;
@@ -170,13 +169,22 @@ static int read_write(const JsonValue *object, Arena *arena, KvCommand *ret, Err
         return 0;
 }
 
-static int read_items(const JsonValue *root, const char *name, size_t *ret_n, Error *err) {
-        const JsonValue *array = json_value_member(root, name);
-
-        if (array && json_value_type(array) != JSON_VALUE_ARRAY)
+/* Set an array of the transaction; NULL if it is absent. */
+static int read_items(const JsonValue *root, const char *name, const JsonValue **ret, size_t *ret_n,
+                      Error *err) {
+        *ret = json_value_member(root, name);
+        if (*ret && json_value_type(*ret) != JSON_VALUE_ARRAY)
                 return error_set(err, -EINVAL, "%s: expected an array", name);
-        *ret_n = json_value_count(array);
+        *ret_n = json_value_count(*ret);
         return 0;
+}
+
+/* Name the place of item 'i' of all checks, and then all writes. */
+static void at_set(char ret[static 32], const KvCommand *txn, size_t i) {
+        if (i < txn->n_checks)
+                snprintf(ret, 32, "checks[%zu]", i);
+        else
+                snprintf(ret, 32, "writes[%zu]", i - txn->n_checks);
 }
 
 /* Explain what is valid JSON for some parsers, and rejected here. */
@@ -193,6 +201,7 @@ static int parse(const void *json, size_t size, JsonValue **ret, Error *err) {
 int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, char ret_at[static 32],
                   Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
+        const JsonValue *checks, *writes;
         KvCommand cmd = { .op = KV_TXN };
         int r;
 
@@ -203,10 +212,10 @@ int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, c
         r = members_check(root, &(Members) { .known = txn_members, .err = err });
         if (r < 0)
                 return r;
-        r = read_items(root, "checks", &cmd.n_checks, err);
+        r = read_items(root, "checks", &checks, &cmd.n_checks, err);
         if (r < 0)
                 return r;
-        r = read_items(root, "writes", &cmd.n_writes, err);
+        r = read_items(root, "writes", &writes, &cmd.n_writes, err);
         if (r < 0)
                 return r;
         if (cmd.n_checks + cmd.n_writes == 0)
@@ -221,19 +230,14 @@ int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, c
         cmd.writes = arena_alloc(arena, (cmd.n_writes + 1) * sizeof(KvCommand));
         if (!cmd.checks || !cmd.writes)
                 return -ENOMEM;
-        for (size_t i = 0; i < cmd.n_checks; i++) {
-                cmd.checks[i] = (KvCheck) {};
-                snprintf(ret_at, 32, "checks[%zu]", i);
-                r = read_check(json_value_item(json_value_member(root, "checks"), i), arena, &cmd.checks[i],
-                               err);
-                if (r < 0)
-                        return r;
-        }
-        for (size_t i = 0; i < cmd.n_writes; i++) {
-                cmd.writes[i] = (KvCommand) {};
-                snprintf(ret_at, 32, "writes[%zu]", i);
-                r = read_write(json_value_item(json_value_member(root, "writes"), i), arena, &cmd.writes[i],
-                               err);
+        memset(cmd.checks, 0, cmd.n_checks * sizeof(KvCheck));
+        memset(cmd.writes, 0, cmd.n_writes * sizeof(KvCommand));
+        for (size_t i = 0; i < cmd.n_checks + cmd.n_writes; i++) {
+                size_t k = i - cmd.n_checks;
+
+                at_set(ret_at, &cmd, i);
+                r = i < cmd.n_checks ? read_check(json_value_item(checks, i), arena, &cmd.checks[i], err) :
+                                       read_write(json_value_item(writes, k), arena, &cmd.writes[k], err);
                 if (r < 0)
                         return r;
         }
@@ -263,18 +267,17 @@ static void explain_check(const KvCheck *check, const KvResult *result, Error *e
 static void refuse_txn(Request *request, const KvResult *result) {
         const KvRequest *kv = request->state;
         KvRefusal refusal = { .now_ms = result->now_ms };
-        size_t at = result->refused_at, n_checks = kv->command.n_checks;
+        size_t at = result->refused_at;
 
         kv_refusal_of(&refusal, request, result);
-        if (at > n_checks)
-                snprintf(refusal.at, sizeof(refusal.at), "writes[%zu]", at - n_checks - 1);
-        else if (at > 0) {
-                snprintf(refusal.at, sizeof(refusal.at), "checks[%zu]", at - 1);
+        if (at > 0 && at <= kv->command.n_checks) {
                 explain_check(&kv->command.checks[at - 1], result, &refusal.err);
                 refusal.found = result->has_found ? &result->found : NULL;
         }
-        if (at > 0)
+        if (at > 0) {
+                at_set(refusal.at, &kv->command, at - 1);
                 error_prefix(&refusal.err, refusal.err.code, "%s", refusal.at);
+        }
         kv_refuse(request, &refusal);
 }
 
@@ -313,7 +316,7 @@ static int txn_read(Request *request, KvRequest *kv, KvRefusal *refusal) {
         for (size_t i = 0; r == 0 && i < kv->command.n_writes; i++) {
                 r = kv_limits_check(request, &kv->command.writes[i], &refusal->err);
                 if (r < 0)
-                        snprintf(refusal->at, sizeof(refusal->at), "writes[%zu]", i);
+                        at_set(refusal->at, &kv->command, kv->command.n_checks + i);
         }
         return r;
 }

@@ -176,8 +176,7 @@ void machines_patch_handle(Request *request) {
         if (r >= 0 && n_operations > OPERATIONS_MAX)
                 r = error_set(&err, -EINVAL, "more than %d operations in one request", OPERATIONS_MAX);
         if (r < 0) {
-                request_error(request, request_status_of(r),
-                              r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));
+                request_refuse_body(request, r, &err);
                 return;
         }
         changes = NEW0(MetadataChange, n_operations + 1);
@@ -194,7 +193,7 @@ void machines_patch_handle(Request *request) {
         if (r >= 0)
                 r = keys_fit(c, changes, n, &err);
         if (r < 0) {
-                request_error(request, request_status_of(r), "%s", error_text(&err, r));
+                request_refuse(request, r, &err);
                 return;
         }
         change_sent(

@@ -24,13 +24,9 @@ void v2_member_id(const KvState *state, uint64_t raft_id, char ret[static MEMBER
 void answer_of_cluster(Request *request, const KvState *state, unsigned status, Text *body) {
         char cluster[24];
 
-        if (body->error < 0) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
         snprintf(cluster, sizeof(cluster), "%llx", (unsigned long long) state->cluster_id);
-        request_answer(request, status, "application/json",
-                       (HttpField[]) { { "X-Etcd-Cluster-Id", cluster }, {} }, body->chars, body->size);
+        request_answer_built(request, status, "application/json",
+                             (HttpField[]) { { "X-Etcd-Cluster-Id", cluster }, {} }, body);
 }
 
 void answer_cluster_message(Request *request, const KvState *state, unsigned status, const char *format,
@@ -152,14 +148,6 @@ static size_t members_sorted(const KvState *state, const KvMember *ret[static KV
         return state->n_members;
 }
 
-static void answer_member(Request *request, const KvState *state, const KvMember *member) {
-        _cleanup_text_ Text t = {};
-
-        member_write(&t, request, state, member);
-        text_append_char(&t, '\n');
-        answer_of_cluster(request, state, 200, &t);
-}
-
 static void members_list(Request *request, const KvState *state) {
         const KvMember *sorted[KV_MEMBERS_MAX];
         _cleanup_text_ Text t = {};
@@ -173,13 +161,6 @@ static void members_list(Request *request, const KvState *state) {
         json_close(&t, '}');
         text_append_char(&t, '\n');
         answer_of_cluster(request, state, 200, &t);
-}
-
-static const KvMember *member_by_raft_id(const KvState *state, uint64_t raft_id) {
-        for (size_t i = 0; raft_id != 0 && i < state->n_members; i++)
-                if (state->members[i].raft_id == raft_id)
-                        return &state->members[i];
-        return NULL;
 }
 
 static const KvMember *member_by_id(const KvState *state, const char *id) {
@@ -208,20 +189,22 @@ static const char *id_digits(const char *text) {
 
 static int url_check(const char *url, Error *err) {
         static const char *const schemes[] = { "http://", "https://", "unix://", "unixs://" };
-        const char *rest = NULL, *colon;
+        const char *rest = NULL, *colon, *after;
 
         for (size_t i = 0; i < ELEMENTS(schemes); i++)
                 if (starts_with(url, schemes[i]))
                         rest = url + strlen(schemes[i]);
         if (!rest)
                 return error_set(err, -EINVAL, "URL scheme must be http, https, unix, or unixs: %s", url);
+        if (!starts_with(url, "http"))
+                return 0;
         colon = strrchr(rest, ':');
-        if (starts_with(url, "http") && (!colon || strcspn(rest, "/") < (size_t) (colon - rest)))
+        if (!colon || strcspn(rest, "/") < (size_t) (colon - rest))
                 return error_set(err, -EINVAL, "URL address does not have the form \"host:port\": %s", url);
-        if (starts_with(url, "http") && colon[1 + strspn(colon + 1, "0123456789")] &&
-            colon[1 + strspn(colon + 1, "0123456789")] != '/')
+        after = colon + 1 + strspn(colon + 1, "0123456789");
+        if (*after && *after != '/')
                 return error_set(err, -EINVAL, "parse \"%s\": invalid port \"%s\" after host", url, colon);
-        if (starts_with(url, "http") && strchr(rest, '/'))
+        if (strchr(rest, '/'))
                 return error_set(err, -EINVAL, "URL must not contain a path: %s", url);
         return 0;
 }
@@ -293,16 +276,20 @@ static void member_change(Request *request, const KvState *state, const char *te
 /* -- Handlers -- */
 
 static void members_get(Request *request, const KvState *state, const char *id) {
+        bool is_leader = streq(id, "leader");
+        _cleanup_text_ Text t = {};
         const KvMember *member;
+        char leader[MEMBER_ID_SIZE];
 
-        if (id[0] == 0) {
+        v2_member_id(state, state->leader_id, leader);
+        member = member_by_id(state, is_leader ? leader : id);
+        if (id[0] == 0)
                 members_list(request, state);
-                return;
-        }
-        member = streq(id, "leader") ? member_by_raft_id(state, state->leader_id) : member_by_id(state, id);
-        if (member)
-                answer_member(request, state, member);
-        else if (streq(id, "leader"))
+        else if (member) {
+                member_write(&t, request, state, member);
+                text_append_char(&t, '\n');
+                answer_of_cluster(request, state, 200, &t);
+        } else if (is_leader)
                 answer_cluster_message(request, state, 503, "During election");
         else
                 answer_cluster_message(request, state, 404, "Not found");
@@ -351,8 +338,6 @@ void v2_machines_handle(Request *request) {
         }
         if (t.size == 0)
                 own_url(request, &t); /* no cluster yet: this listener serves clients nevertheless */
-        if (t.error < 0 || url.error < 0)
-                request_error(request, 500, "out of memory");
-        else
-                request_answer(request, 200, "text/plain; charset=utf-8", NULL, t.chars, t.size);
+        t.error = t.error ?: url.error;
+        request_answer_built(request, 200, "text/plain; charset=utf-8", NULL, &t);
 }

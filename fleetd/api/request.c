@@ -120,16 +120,19 @@ HttpField request_stale_field(const Request *request, StaleField *ret) {
         return (HttpField) { "X-Fleet-Stale", ret->seconds };
 }
 
-void request_answer_json(Request *request, unsigned status, Text *body) {
-        StaleField stale;
-
+void request_answer_built(Request *request, unsigned status, const char *type, const HttpField *fields,
+                          const Text *body) {
         if (body->error < 0)
                 request_error(request, 500, "out of memory");
         else
-                request_answer(request, status, "application/json",
-                               (HttpField[]) { request_stale_field(request, &stale), {} }, body->chars,
-                               body->size);
-        text_done(body);
+                request_answer(request, status, type, fields, body->chars ?: "", body->size);
+}
+
+void request_answer_json(Request *request, unsigned status, const Text *body) {
+        StaleField stale;
+
+        request_answer_built(request, status, "application/json",
+                             (HttpField[]) { request_stale_field(request, &stale), {} }, body);
 }
 
 unsigned request_status_of(int error) {
@@ -146,6 +149,15 @@ void request_error(Request *request, unsigned status, const char *format, ...) {
         va_end(ap);
         api_error_write(&t, status, message);
         request_answer(request, status, "application/json", NULL, t.chars ?: "", t.size);
+}
+
+void request_refuse(Request *request, int error, const Error *err) {
+        request_error(request, request_status_of(error), "%s", error_text(err, error));
+}
+
+void request_refuse_body(Request *request, int error, const Error *err) {
+        request_error(request, request_status_of(error),
+                      error == -EINVAL ? "%s" : "unable to decode body: %s", error_text(err, error));
 }
 
 void request_end(Request *request) {
@@ -228,7 +240,6 @@ static void append_html(Text *t, const char *s) {
 void request_redirect_clean(Request *request) {
         _cleanup_free_ char *clean = NULL;
         _cleanup_text_ Text location = {}, body = {};
-        HttpField fields[2] = {};
         bool get = method_is(request, "GET") || method_is(request, "HEAD");
         size_t size;
         int r;
@@ -260,13 +271,10 @@ void request_redirect_clean(Request *request) {
                 append_html(&body, location.chars ?: "/");
                 text_append(&body, "\">Moved Permanently</a>.\n\n");
         }
-        if (location.error < 0 || body.error < 0) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
-        fields[0] = (HttpField) { "Location", location.chars ?: "/" };
-        request_answer(request, 301, get ? "text/html; charset=utf-8" : NULL, fields, body.chars ?: "",
-                       body.size);
+        if (location.error < 0)
+                body.error = location.error;
+        request_answer_built(request, 301, get ? "text/html; charset=utf-8" : NULL,
+                             (HttpField[]) { { "Location", location.chars ?: "/" }, {} }, &body);
 }
 
 /* -- Listings -- */

@@ -27,8 +27,7 @@ typedef struct ApiListenerState {
         Api *api;
         Principal principal; /* of the requests that arrive here, once their sender is accepted */
         ApiDialect dialect;
-        bool checks_host; /* a web page in a browser on this host can send requests here */
-        bool is_dialed;   /* clients dial 'address' */
+        bool is_dialed; /* clients dial 'address', also a web page in a browser on this host */
         Listener *listener;
         HttpServer *server; /* of its own: connections of another listener do not count against its limits */
         char address[128];
@@ -133,12 +132,17 @@ void request_refuse_target(Request *request);
 bool request_path_is_clean(const Request *request);
 void request_redirect_clean(Request *request);          /* 301 */
 void request_begin(Request *request, const char *type); /* the head of a stream, with status 200 */
-void request_answer_json(Request *request, unsigned status,
-                         Text *body); /* frees the text; 500 if it is incomplete */
+/* The same with a text; 500 if it is incomplete. JSON is marked if it is stale. */
+void request_answer_built(Request *request, unsigned status, const char *type, const HttpField *fields,
+                          const Text *body);
+void request_answer_json(Request *request, unsigned status, const Text *body);
 /* Return the status for a request that cannot be read: 400, or 500 if memory is short. */
 unsigned request_status_of(int error);
 void request_error(Request *request, unsigned status, const char *format, ...)
-        _printf_(3, 4);                             /* fleet's {"error":{...}} */
+        _printf_(3, 4); /* fleet's {"error":{...}} */
+/* Answer an error of the parameters, or of the body. -EINVAL: the body is readable, and invalid. */
+void request_refuse(Request *request, int error, const Error *err);
+void request_refuse_body(Request *request, int error, const Error *err);
 void request_end(Request *request);                 /* the regular end of a stream */
 void request_last(Request *request, Shared *bytes); /* the last bytes of a stream, and its end */
 void request_cut(Request *request, const char *reason);

@@ -35,8 +35,8 @@ static const Route routes[] = {
         { ROUTE_ETCD,    "GET",    "/v2/stats/self",             RIGHT_STATUS_SEE,   v2_stats_self_handle },
         { ROUTE_ETCD,    "GET",    "/v2/stats/leader",           RIGHT_STATUS_SEE,   v2_stats_leader_handle },
         { ROUTE_ETCD,    "GET",    "/v2/stats/store",            RIGHT_STATUS_SEE,   v2_stats_store_handle },
-        { ROUTE_ETCD,    "GET HEAD", "/v2/auth/users",           RIGHT_STATUS_SEE,   v2_auth_users_handle },
-        { ROUTE_ETCD,    "GET HEAD", "/v2/auth/roles",           RIGHT_STATUS_SEE,   v2_auth_roles_handle },
+        { ROUTE_ETCD,    "GET HEAD", "/v2/auth/users",           RIGHT_STATUS_SEE,   v2_auth_list_handle },
+        { ROUTE_ETCD,    "GET HEAD", "/v2/auth/roles",           RIGHT_STATUS_SEE,   v2_auth_list_handle },
         { ROUTE_ETCD,    "GET PUT DELETE", "/v2/auth/enable",    RIGHT_STATUS_SEE,   v2_auth_enable_handle },
 
         { ROUTE_METRICS, "GET",    "/metrics",                   RIGHT_UNITS_SEE,    metrics_handle },
@@ -171,14 +171,15 @@ static void route_not_allowed(Request *request, RouteFamily family, const char *
 }
 
 static void route_not_found(Request *request, RouteFamily family) {
+        size_t root = family == ROUTE_FLEET ? FLEET_PREFIX : 1;
+
         if (family == ROUTE_KV)
                 kv_v1_not_found(request);
-        else if (family == ROUTE_FLEET) /* the prefix alone exists, without methods */
-                request_error(request, request->path[FLEET_PREFIX] ? 404 : 405, "%s", "");
-        else if (family == ROUTE_ETCD || request->listener->dialect == DIALECT_ETCD)
+        else if (family == ROUTE_ETCD ||
+                 (family != ROUTE_FLEET && request->listener->dialect == DIALECT_ETCD))
                 request_not_found(request);
-        else /* "/" exists, without methods */
-                request_error(request, request->path[1] ? 404 : 405, "%s", "");
+        else /* "/" and the prefix alone exist, without methods */
+                request_error(request, request->path[root] ? 404 : 405, "%s", "");
 }
 
 static Resource right_resource(Right right) {

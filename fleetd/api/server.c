@@ -56,9 +56,9 @@ static bool server_authenticate(Request *request) {
         const ApiListenerState *listener = request->listener;
         const HttpRequest *http = request->http;
 
-        if (listener->checks_host && !host_is_local(http->host, listener->address))
+        if (listener->is_dialed && !host_is_local(http->host, listener->address))
                 request_error(request, 403, "Host header '%s' does not match this listener", http->host);
-        else if (listener->checks_host && http->origin &&
+        else if (listener->is_dialed && http->origin &&
                  !origin_is_ours(http->origin, http->host, listener->address))
                 request_error(request, 403,
                               "requests of web pages from other origins are rejected (Origin: %s)",
@@ -132,10 +132,7 @@ void metrics_handle(Request *request) {
         _cleanup_text_ Text t = {};
 
         api->options.metrics(api->options.userdata, &t);
-        if (t.error < 0)
-                request_error(request, 500, "out of memory");
-        else
-                request_answer(request, 200, type, NULL, t.chars, t.size);
+        request_answer_built(request, 200, type, NULL, &t);
 }
 
 /* -- The server's callbacks -- */
@@ -176,7 +173,7 @@ static bool server_reads_parameters(Request *request) {
         r = http_parameters_parse(&request->parameters, request->query, strlen(request->query), &err);
         if (r >= 0)
                 return true;
-        request_error(request, request_status_of(r), "%s", error_text(&err, r));
+        request_refuse(request, r, &err);
         return false;
 }
 
@@ -258,7 +255,7 @@ static void listener_init(ApiListenerState *listener, ApiListener kind, ClientAc
         }
         listener->principal = clients[access];
         listener->dialect = DIALECT_ETCD;
-        listener->checks_host = listener->is_dialed = true;
+        listener->is_dialed = true;
 }
 
 int api_listen(Api *api, ApiListener kind, const char *address, Error *err) {
