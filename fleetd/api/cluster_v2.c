@@ -52,25 +52,21 @@ void v2_health_handle(Request *request) {
 
 void v2_auth_list_handle(Request *request) {
         _cleanup_text_ Text t = {};
-        KvState state;
 
-        kv_state(request->api->options.store, &state);
         text_printf(&t, "{\"%s\":null}\n", strrchr(request->path, '/') + 1);
-        answer_of_cluster(request, &state, 200, &t);
+        answer_of_cluster(request, 200, &t);
 }
 
 void v2_auth_enable_handle(Request *request) {
         _cleanup_text_ Text t = {};
-        KvState state;
 
-        kv_state(request->api->options.store, &state);
         if (method_is(request, "GET")) {
                 text_append(&t, "{\"enabled\":false}\n");
-                answer_of_cluster(request, &state, 200, &t);
+                answer_of_cluster(request, 200, &t);
         } else if (method_is(request, "PUT"))
                 answer_cluster_message(
-                        request, &state, 409,
+                        request, 409,
                         "auth: there are no users; rights depend on the listener (fleet-api(7))");
         else
-                answer_cluster_message(request, &state, 409, "auth: already disabled");
+                answer_cluster_message(request, 409, "auth: already disabled");
 }

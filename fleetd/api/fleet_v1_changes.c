@@ -254,9 +254,7 @@ void units_delete_handle(Request *request) {
         unsigned status;
         Error err = {};
 
-        status = refuse_unreadable(request, name, &err);
-        if (status == 0)
-                status = write_removal(request, name, known, &write, &err);
+        status = refuse_unreadable(request, name, &err) ?: write_removal(request, name, known, &write, &err);
         if (status > 0)
                 request_error(request, status, "%s", err.message);
         else

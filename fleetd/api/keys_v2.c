@@ -96,17 +96,15 @@ static KvBytes keys_key(const KeysRequest *keys) {
 
 static void answer_unavailable(Request *request, KvStatus status) {
         KvState state;
-        char cause[300];
 
         kv_state(request->api->options.store, &state);
         if (status == KV_UNKNOWN)
-                snprintf(cause, sizeof(cause),
-                         "etcdserver: request timed out: the leader was lost; whether it happened is "
-                         "unknown: read the key again");
+                answer_refusal(request, 300,
+                               "etcdserver: request timed out: the leader was lost; whether it happened is "
+                               "unknown: read the key again");
         else
-                snprintf(cause, sizeof(cause), "%s",
-                         state.problem[0] ? state.problem : "no leader; reads still work");
-        answer_refusal(request, 300, cause);
+                answer_refusal(request, 300,
+                               state.problem[0] ? state.problem : "no leader; reads still work");
 }
 
 /* Free the text of the parameters: a parked request does not need it. */

@@ -22,15 +22,14 @@ typedef struct KvPage {
         char prefix_bytes[];
 } KvPage;
 
-static KvPage *page_free(KvPage *page) {
-        if (!page)
-                return NULL;
+static void page_free(void *userdata) {
+        KvPage *page = userdata;
+
         text_done(&page->nodes);
         shared_unref(page->answer);
         free(page->after);
         free(page->last);
         free(page);
-        return NULL;
 }
 
 DEFINE_CLEANUP(KvPage *, page_free);
@@ -183,16 +182,12 @@ static void page_done(void *userdata, int result) {
                                       page->answer);
 }
 
-static void page_release(void *userdata) {
-        page_free(userdata);
-}
-
 static const KvListOps page_ops = { .begin = page_begin_read,
                                     .visit = page_add,
                                     .end = page_end,
                                     .grow = page_grow,
                                     .done = page_done,
-                                    .free = page_release };
+                                    .free = page_free };
 
 static void list_read(Request *request) {
         _cleanup_(page_freep) KvPage *page = NULL;

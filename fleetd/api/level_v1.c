@@ -38,8 +38,7 @@ void level_handle(Request *request) {
         can = cluster_level(registry_cluster(request->api->options.registry), state.level_max, &behind);
         if (level > can && behind)
                 request_error(request, 409, "feature level %llu: %s supports %u at most; upgrade it first",
-                              (unsigned long long) level,
-                              behind->facts && behind->facts->name ? behind->facts->name : behind->id, can);
+                              (unsigned long long) level, cluster_machine_name(behind), can);
         else if (level > can)
                 request_error(request, 409, "feature level %llu: this fleetd supports %u at most",
                               (unsigned long long) level, can);

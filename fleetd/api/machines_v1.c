@@ -25,12 +25,26 @@ static const char *machine_role(const KvState *state, const ClusterMachine *m) {
         return NULL;
 }
 
+static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) {
+        return (ApiMachine) { .id = m->id,
+                              .primary_ip = m->facts->address,
+                              .metadata = m->metadata,
+                              .hostname = m->facts->name,
+                              .presence = presence_to_string(m->presence),
+                              .version = m->facts->version,
+                              .role = machine_role(state, m),
+                              .problem = machine_problem(m),
+                              .since_ms = m->since_ms,
+                              .n_units = cluster_load(m) };
+}
+
 void machines_list_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const char *all = request_parameter(request, "all");
         _cleanup_free_ ClusterMachine **machines = NULL;
         size_t total = 0, known = 0, bytes = 0;
         _cleanup_text_ Text t = {};
+        ApiMachine entities[PAGE_SIZE];
         KvState state;
         Page page;
 
@@ -43,32 +57,18 @@ void machines_list_handle(Request *request) {
                 request_error(request, 500, "out of memory");
                 return;
         }
-        if (page_of(request, known, &page)) {
-                _cleanup_free_ ApiMachine *entities = NEW0(ApiMachine, page.n + 1);
+        if (!page_of(request, known, &page))
+                return;
+        for (size_t i = 0; i < page.n; i++) {
+                const ClusterMachine *m = machines[page.first + i];
 
-                for (size_t i = 0; entities && i < page.n; i++) {
-                        const ClusterMachine *m = machines[page.first + i];
-
-                        entities[i] = (ApiMachine) { .id = m->id,
-                                                     .primary_ip = m->facts->address,
-                                                     .metadata = m->metadata,
-                                                     .hostname = m->facts->name,
-                                                     .presence = presence_to_string(m->presence),
-                                                     .version = m->facts->version,
-                                                     .role = machine_role(&state, m),
-                                                     .problem = machine_problem(m),
-                                                     .since_ms = m->since_ms,
-                                                     .n_units = cluster_load(m) };
-                        bytes += m->metadata.n * (METADATA_KEY_MAX + METADATA_VALUE_MAX);
-                        if (bytes >= PAGE_BYTES)
-                                page.n = i + 1;
-                }
-                if (entities)
-                        api_machines_page_write(&t, entities, page.n, page_next(&page));
-                else
-                        t.error = -ENOMEM;
-                request_answer_json(request, 200, &t);
+                entities[i] = machine_entity(&state, m);
+                bytes += m->metadata.n * (METADATA_KEY_MAX + METADATA_VALUE_MAX);
+                if (bytes >= PAGE_BYTES)
+                        page.n = i + 1;
         }
+        api_machines_page_write(&t, entities, page.n, page_next(&page));
+        request_answer_json(request, 200, &t);
 }
 
 /* -- Metadata: a JSON patch of paths /ID/metadata/KEY -- */

@@ -119,7 +119,8 @@ static void reply_end(PeerSession *session, uint64_t number, uint32_t status) {
 }
 
 /* Pause the child while the connection is full, or the credit of the other host is used up. */
-static void running_check_peer(Running *r) {
+static void running_check_peer(void *userdata) {
+        Running *r = userdata;
         PeerSession *session = peers_session(r->api->options.peers, r->session);
         bool full = session && peer_queued(session) > PEER_AHEAD_MAX;
 
@@ -127,10 +128,6 @@ static void running_check_peer(Running *r) {
                 (void) timer_start(&r->look, r->api->loop, PEER_LOOK_MS);
         if (r->child)
                 child_pause(r->child, full || (r->credit > 0 && r->sent >= r->credit));
-}
-
-static void running_on_look(void *userdata) {
-        running_check_peer(userdata);
 }
 
 static void running_on_output(void *userdata, const void *bytes, size_t size) {
@@ -224,7 +221,7 @@ static int running_start(Api *api, const RemoteCommandSpec *spec, Running **ret,
         r = NEW0(Running, 1);
         if (!r)
                 return error_set(err, -ENOMEM, "out of memory");
-        *r = (Running) { .api = api, .is_journal = is_journal, .look = TIMER(running_on_look, r) };
+        *r = (Running) { .api = api, .is_journal = is_journal, .look = TIMER(running_check_peer, r) };
         TAILQ_INSERT_TAIL(&api->calls->running, r, all);
         (*running_count(r))++;
         remote_command_spec_command(spec, &command);
@@ -530,8 +527,7 @@ void remote_command_handle(Request *request) {
                 r = asking_start(request, m->id, &spec);
                 if (r < 0)
                         request_error(request, 503, "%s is on %s, which cannot be reached from here (%s)",
-                                      unit, m->facts && m->facts->name ? m->facts->name : m->id,
-                                      strerror(-r));
+                                      unit, cluster_machine_name(m), strerror(-r));
                 else
                         request_begin(request, "application/x-ndjson");
                 return;

@@ -91,9 +91,9 @@ void request_answer_text(Request *request, unsigned status, const char *type, co
         request_answer(request, status, type, fields, text, strlen(text));
 }
 
-void request_not_allowed(Request *request, const HttpField *field) {
+void request_not_allowed(Request *request, HttpField field) {
         request_answer_text(request, 405, "text/plain; charset=utf-8",
-                            (HttpField[]) { *field, { "X-Content-Type-Options", "nosniff" }, {} },
+                            (HttpField[]) { field, { "X-Content-Type-Options", "nosniff" }, {} },
                             "Method Not Allowed\n");
 }
 

@@ -10,8 +10,6 @@
 #include "fleetd/registry/policy.h"
 #include "io/http.h"
 
-enum { API_PARKED_MAX = 20000 };
-
 typedef struct Request Request;
 
 enum {
@@ -24,7 +22,6 @@ enum {
 typedef enum ApiDialect { DIALECT_FLEET, DIALECT_ETCD } ApiDialect;
 
 typedef struct ApiListenerState {
-        Api *api;
         Principal principal; /* of the requests that arrive here, once their sender is accepted */
         ApiDialect dialect;
         bool is_dialed; /* clients dial 'address', also a web page in a browser on this host */
@@ -123,8 +120,12 @@ void request_answer_text(Request *request, unsigned status, const char *type, co
                          const char *text);
 void request_answer_shared(Request *request, unsigned status, const char *type, const HttpField *fields,
                            Shared *body);
+/* The same with a text; 500 if it is incomplete. JSON is marked if it is stale. */
+void request_answer_built(Request *request, unsigned status, const char *type, const HttpField *fields,
+                          const Text *body);
+void request_answer_json(Request *request, unsigned status, const Text *body);
 /* Answer as etcd's router: 405 with one more field, such as { "Allow", "GET,HEAD" }; 404. */
-void request_not_allowed(Request *request, const HttpField *field);
+void request_not_allowed(Request *request, HttpField field);
 void request_not_found(Request *request);
 
 /* Answer 400 to an invalid target, and close the connection. */
@@ -132,10 +133,6 @@ void request_refuse_target(Request *request);
 bool request_path_is_clean(const Request *request);
 void request_redirect_clean(Request *request);          /* 301 */
 void request_begin(Request *request, const char *type); /* the head of a stream, with status 200 */
-/* The same with a text; 500 if it is incomplete. JSON is marked if it is stale. */
-void request_answer_built(Request *request, unsigned status, const char *type, const HttpField *fields,
-                          const Text *body);
-void request_answer_json(Request *request, unsigned status, const Text *body);
 /* Return the status for a request that cannot be read: 400, or 500 if memory is short. */
 unsigned request_status_of(int error);
 void request_error(Request *request, unsigned status, const char *format, ...)

@@ -160,7 +160,7 @@ static void route_not_allowed(Request *request, RouteFamily family, const char *
         switch (family) {
         case ROUTE_KEYS:
         case ROUTE_ETCD:
-                request_not_allowed(request, &(HttpField) { "Allow", methods });
+                request_not_allowed(request, (HttpField) { "Allow", methods });
                 break;
         case ROUTE_KV:
                 kv_v1_not_allowed(request, methods);
@@ -182,12 +182,10 @@ static void route_not_found(Request *request, RouteFamily family) {
                 request_error(request, request->path[root] ? 404 : 405, "%s", "");
 }
 
-static Resource right_resource(Right right) {
-        return right == RIGHT_KEYS_READ || right == RIGHT_KEYS_WRITE ? RESOURCE_USER_KEYS : RESOURCE_CLUSTER;
-}
-
 static bool request_may(const Request *request, Right right) {
-        return policy_allows(request->principal, right, right_resource(right));
+        bool keys = right == RIGHT_KEYS_READ || right == RIGHT_KEYS_WRITE;
+
+        return policy_allows(request->principal, right, keys ? RESOURCE_USER_KEYS : RESOURCE_CLUSTER);
 }
 
 static void route_forbid(Request *request) {

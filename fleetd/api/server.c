@@ -70,8 +70,7 @@ static bool server_authenticate(Request *request) {
         return false;
 }
 
-/* A principal that may not write users' keys may not send a request that can change anything, whatever its
- * path. */
+/* Reject a request that can change something, of any path, if its sender may not write users' keys. */
 static bool server_allows_method(Request *request) {
         bool reads = method_is(request, "GET") || method_is(request, "HEAD") || method_is(request, "OPTIONS");
 
@@ -265,7 +264,6 @@ int api_listen(Api *api, ApiListener kind, const char *address, Error *err) {
 
         if (!listener)
                 return -ENOMEM;
-        listener->api = api;
         listener_init(listener, kind, api->options.access);
         snprintf(listener->address, sizeof(listener->address), "%s", address);
         r = http_server_new(&listener->server, api->loop, &api_handler, api, &api->http);
