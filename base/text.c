@@ -223,6 +223,15 @@ char *text_keep_to_one_line(char *s) {
         return s;
 }
 
+bool text_has_word(const char *words, const char *word) {
+        for (size_t n; *words; words += n + strspn(words + n, " ")) {
+                n = strcspn(words, " ");
+                if (n == strlen(word) && memcmp(words, word, n) == 0)
+                        return true;
+        }
+        return false;
+}
+
 const char *size_text(uint64_t size, char buffer[static 32]) {
         static const char *const units[] = { "bytes", "KiB", "MiB" };
         size_t unit = 0;

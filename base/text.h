@@ -70,6 +70,9 @@ size_t utf8_length(const void *s, size_t left);
 /* Return whether every JSON reader accepts these bytes as a string: valid UTF-8 without NUL. */
 bool text_is_plain(const void *bytes, size_t size);
 
+/* Return whether 'word' is one of the space-separated 'words'. */
+bool text_has_word(const char *words, const char *word);
+
 /* Format a size for users, "16 KiB" or "1000 bytes". Return 'buffer'. */
 const char *size_text(uint64_t size, char buffer[static 32]);
 

@@ -7,7 +7,7 @@
 #include "base/parse.h"
 #include "fleetd/agent/agent.h"
 #include "fleetd/agent/facts.h"
-#include "fleetd/api/server.h"
+#include "fleetd/api/api.h"
 #include "fleetd/directory/directory.h"
 #include "fleetd/engine/engine.h"
 #include "fleetd/membership/membership.h"

@@ -166,9 +166,10 @@ done | rule every_flag_is_in_the_manual
 # fleet-api(7) names every route, parameter and error code of the code's tables.
 api=man/fleet-api.7.scd
 {
-        grep -ohE '[^_](read_bool|read_index|http_parameter|request_parameter)\([^"]*"[A-Za-z]+"' fleetd/api/*.c | some 'parameters that are read'
+        grep -ohE '[^_](http_parameter|request_parameter)\([^"]*"[A-Za-z]+"' fleetd/api/*.c | some 'parameters that are read'
         grep -oE '^ +\{ "[A-Za-z]+", TAKES_' fleetd/api/kv_v1.c | some 'parameters of /fleet/v1/kv'
-        sed -n '/^static const char \*const [a-z]*_members/p' fleetd/api/kv_v1_txn.c | grep -oE '"[a-zA-Z]+"' | some 'members of transactions'
+        grep -oE '\{ "[A-Za-z]+", read_' fleetd/api/keys_v2_query.c | some 'parameters of /v2/keys'
+        sed -nE 's/^static const char [a-z]*_members\[\] = "(.*)";/"\1"/; T; s/ /" "/gp' fleetd/api/kv_v1_txn.c | some 'members of transactions'
 } | grep -oE '"[A-Za-z]+"' | tr -d '"' | sort -u | while read -r name; do
         grep -qE "[*\"]$name[*\"]|[*]$name=|_$name" $api || echo "$api does not name the parameter $name"
 done | rule every_parameter_of_the_api_is_in_the_manual
@@ -180,7 +181,7 @@ done | rule every_route_of_the_api_is_in_the_manual
 # A route names the right that its sender needs; only the server distinguishes listeners.
 grep -vE ' RIGHT_[A-Z_]+, ' <<<"$routes" | rule every_route_names_a_right
 grep -E ' RIGHT_NONE, ' <<<"$routes" | rule no_route_is_closed
-sources_of fleetd/api/ | grep -v '^fleetd/api/server\.[ch]$' | xargs -r grep -nE '\bAPI_(SOCKET|LOOPBACK)\b' | rule only_the_server_distinguishes_listeners
+sources_of fleetd/api/ | grep -vE '^fleetd/api/(server\.c|api\.h)$' | xargs -r grep -nE '\bAPI_(SOCKET|LOOPBACK)\b' | rule only_the_server_distinguishes_listeners
 grep -oE '^ +\{ [0-9]{3}, [0-9]{3}, ' fleetd/api/keys_v2_text.c | tr -d '{,' | some 'error codes' | while read -r code status; do
         grep -A1 -F "*$code*" $api | grep -q "^:< $status\$" || echo "$api does not name error $code with status $status"
 done | rule every_error_code_is_in_the_manual

@@ -13,11 +13,6 @@ void v2_version_handle(Request *request) {
 
 /* -- Health: confirmed by a ReadIndex check, because a leader that was just lost is still the known one -- */
 
-typedef struct Health {
-        Request *request;
-        KvSync sync;
-} Health;
-
 /* Answer as etcd; the reason is an addition. */
 static void health_answer(Request *request, bool confirmed) {
         StaleField stale;
@@ -39,70 +34,39 @@ static void health_answer(Request *request, bool confirmed) {
                             t.error < 0 ? "{\"health\":\"false\"}" : t.chars);
 }
 
-static void health_on_synced(void *userdata, KvStatus status) {
-        _cleanup_free_ Health *health = userdata;
-        Request *request = health->request;
-
-        request->state = NULL;
-        request->forget = NULL;
+static void health_on_synced(Request *request, KvStatus status) {
         health_answer(request, status == KV_OK);
 }
 
-static void health_forget(Request *request) {
-        Health *health = request->state;
-
-        kv_sync_cancel(request->api->options.store, &health->sync);
-        free(health);
-}
-
 void v2_health_handle(Request *request) {
-        KvStore *store = request->api->options.store;
-        Health *health;
         KvState state;
 
-        kv_state(store, &state);
-        health = state.ready ? NEW0(Health, 1) : NULL;
-        if (!health) { /* without a leader no check succeeds */
+        kv_state(request->api->options.store, &state);
+        if (state.ready)
+                request_sync(request, health_on_synced);
+        else /* without a leader no check succeeds */
                 health_answer(request, false);
-                return;
-        }
-        *health = (Health) { .request = request, .sync = { .done = health_on_synced, .userdata = health } };
-        request->state = health;
-        request->forget = health_forget;
-        kv_sync(store, &health->sync);
 }
 
 /* -- Rights: there are no users, the listener determines the rights of its clients -- */
 
-static void auth_list(Request *request, const char *what) {
+void v2_auth_list_handle(Request *request) {
         _cleanup_text_ Text t = {};
-        KvState state;
 
-        kv_state(request->api->options.store, &state);
-        text_printf(&t, "{\"%s\":null}\n", what);
-        answer_of_cluster(request, &state, 200, &t);
-}
-
-void v2_auth_users_handle(Request *request) {
-        auth_list(request, "users");
-}
-
-void v2_auth_roles_handle(Request *request) {
-        auth_list(request, "roles");
+        text_printf(&t, "{\"%s\":null}\n", strrchr(request->path, '/') + 1);
+        answer_of_cluster(request, 200, &t);
 }
 
 void v2_auth_enable_handle(Request *request) {
         _cleanup_text_ Text t = {};
-        KvState state;
 
-        kv_state(request->api->options.store, &state);
         if (method_is(request, "GET")) {
                 text_append(&t, "{\"enabled\":false}\n");
-                answer_of_cluster(request, &state, 200, &t);
+                answer_of_cluster(request, 200, &t);
         } else if (method_is(request, "PUT"))
                 answer_cluster_message(
-                        request, &state, 409,
+                        request, 409,
                         "auth: there are no users; rights depend on the listener (fleet-api(7))");
         else
-                answer_cluster_message(request, &state, 409, "auth: already disabled");
+                answer_cluster_message(request, 409, "auth: already disabled");
 }

@@ -6,8 +6,7 @@
 
 void v2_version_handle(Request *request);
 void v2_health_handle(Request *request);
-void v2_auth_users_handle(Request *request);
-void v2_auth_roles_handle(Request *request);
+void v2_auth_list_handle(Request *request); /* of users, or of roles */
 void v2_auth_enable_handle(Request *request);
 void v2_machines_handle(Request *request);
 void v2_members_handle(Request *request);
@@ -16,11 +15,10 @@ void v2_stats_leader_handle(Request *request);
 void v2_stats_store_handle(Request *request);
 
 /* Answer with the header of the cluster id, as all answers about members and rights. */
-void answer_of_cluster(Request *request, const KvState *state, unsigned status, Text *body);
+void answer_of_cluster(Request *request, unsigned status, Text *body);
 
 /* Answer {"message":...} with the same header. */
-void answer_cluster_message(Request *request, const KvState *state, unsigned status, const char *format, ...)
-        _printf_(4, 5);
+void answer_cluster_message(Request *request, unsigned status, const char *format, ...) _printf_(3, 4);
 
 enum { MEMBER_ID_SIZE = 17 };
 

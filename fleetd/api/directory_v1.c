@@ -64,25 +64,19 @@ static unsigned confirmations_read(const Cluster *c, const JsonValue *root,
         ProblemKind kind = problem_kind_from_string(json_value_string(json_value_member(root, "kind")) ?: "");
         size_t n = json_value_count(names);
 
-        if (kind != PROBLEM_HELD && kind != PROBLEM_TAKEN) {
-                error_set(err, -EINVAL, "kind: expected held or taken");
-                return 400;
-        }
-        if (n == 0 || n > NAMES_MAX) {
-                error_set(err, -EINVAL, "names: expected 1 to %d", NAMES_MAX);
-                return 400;
-        }
+        if (kind != PROBLEM_HELD && kind != PROBLEM_TAKEN)
+                return error_set(err, 400, "kind: expected held or taken");
+        if (n == 0 || n > NAMES_MAX)
+                return error_set(err, 400, "names: expected 1 to %d", NAMES_MAX);
         for (size_t i = 0; i < n; i++) {
                 const char *name = json_value_string(json_value_item(names, i)) ?: "";
                 const ClusterProblem *p = cluster_problem(c, machine, name);
 
-                if (!p || p->problem.kind != kind) {
-                        error_set(err, -ENOENT,
-                                  "%.255s: the directory of %.64s has no problem with it that awaits "
-                                  "confirmation",
-                                  name, cluster_name_of(c, machine));
-                        return 404;
-                }
+                if (!p || p->problem.kind != kind)
+                        return error_set(err, 404,
+                                         "%.255s: the directory of %.64s has no problem with it that awaits "
+                                         "confirmation",
+                                         name, cluster_name_of(c, machine));
                 problems[i] = p->problem;
                 problems[i].confirmed = true;
                 changes[i] = (ProblemChange) { .machine = machine,
@@ -101,14 +95,12 @@ void directory_post_handle(Request *request) {
         Problem problems[NAMES_MAX];
         unsigned status;
         Error err = {};
-        ChangeWork *w;
         size_t n = 0;
         int r;
 
         r = json_value_parse(request->http->body, request->http->body_size, &root, &err);
         if (r < 0) {
-                request_error(request, request_status_of(r), "unable to decode body: %s",
-                              error_text(&err, r));
+                request_refuse_body(request, r, &err);
                 return;
         }
         status = confirmations_read(registry_cluster(registry), root, problems, changes, &n, &err);
@@ -116,8 +108,6 @@ void directory_post_handle(Request *request) {
                 request_error(request, status, "%s", err.message);
                 return;
         }
-        w = change_new(request, 204, NULL);
-        change_sent(request, w,
-                    w ? registry_change_directory(registry, NULL, 0, changes, n, change_on_done, w) :
-                        -ENOMEM);
+        change_sent(request, 204, NULL,
+                    registry_change_directory(registry, NULL, 0, changes, n, change_on_done, request));
 }

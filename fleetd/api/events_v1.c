@@ -8,27 +8,19 @@
 #include "fleetd/registry/layout.h"
 #include "units/stored_json.h"
 
-typedef struct EventStream {
-        Request *request;
-        RegistryObserver listener;
-} EventStream;
-
 static const char *const kinds[] = {
         [CHANGED_ALL] = "all",           [CHANGED_UNIT] = "unit",       [CHANGED_TARGET] = "target",
         [CHANGED_ASSIGNMENT] = "order",  [CHANGED_STATE] = "state",     [CHANGED_MACHINE] = "machine",
         [CHANGED_PRESENCE] = "presence", [CHANGED_PROBLEM] = "problem", [CHANGED_CLUSTER] = "cluster",
 };
 
-static void events_forget(Request *request) {
-        EventStream *s = request->state;
-
-        registry_unobserve(request->api->options.registry, &s->listener);
-        free(s);
+static void events_on_end(Request *request) {
+        registry_unobserve(request->api->options.registry, request->state);
+        free(request->state);
 }
 
-static void events_write(EventStream *s, uint64_t index, const char *kind, const char *unit,
+static void events_write(Request *request, uint64_t index, const char *kind, const char *unit,
                          const char *machine) {
-        Request *request = s->request;
         _cleanup_text_ Text t = {};
 
         json_open(&t, NULL, '{');
@@ -36,13 +28,9 @@ static void events_write(EventStream *s, uint64_t index, const char *kind, const
         json_add_string(&t, "kind", kind);
         json_add_string(&t, "machine", machine);
         json_add_string(&t, "name", unit);
-        json_close(&t, '}');
-        text_append_char(&t, '\n');
-        if (t.error == 0 && http_chunk(request->http, t.chars, t.size) == 0)
-                return;
-        events_forget(request);
-        request->forget = NULL;
-        request_cut(request, "the reader of events fell too far behind");
+        text_append(&t, "}\n");
+        if (t.error < 0 || http_chunk(request->http, t.chars, t.size) < 0)
+                request_cut(request, "the reader of events fell too far behind");
 }
 
 static void events_on_change(void *userdata, const RegistryChange *change) {
@@ -131,8 +119,7 @@ static const struct {
 
 static int details_line(KvWatchEvent *event, Shared **ret) {
         const KvEvent *e = &event->event;
-        bool gone = e->action == KV_ACTION_DELETE || e->action == KV_ACTION_CAD ||
-                    e->action == KV_ACTION_EXPIRE;
+        bool gone = action_removes(e->action);
         _cleanup_text_ Text t = {};
         LayoutKey key;
 
@@ -180,43 +167,28 @@ static bool read_parameters(Request *request, bool *ret_details, KvParameters *r
         return true;
 }
 
-static void details_begin(Request *request, const KvParameters *parameters) {
-        static const char prefix[] = "/_fleet";
-        KvRequest *kv = NEW0(KvRequest, 1);
-
-        if (!kv) {
-                request_error(request, 503, "out of memory");
-                return;
-        }
-        kv->request = request;
-        kv->p = *parameters;
-        kv->p.prefix = (KvBytes) { prefix, sizeof(prefix) - 1 };
-        kv->p.progress = KV_PROGRESS_DEFAULT_S;
-        request->state = kv;
-        kv_changes_begin(kv, details_line, true);
-}
-
 void events_handle(Request *request) {
-        KvParameters parameters = {};
+        static const char prefix[] = "/_fleet";
+        KvParameters parameters = { .prefix = { prefix, sizeof(prefix) - 1 },
+                                    .progress = KV_PROGRESS_DEFAULT_S };
         bool details = false;
-        EventStream *s;
+        RegistryObserver *observer;
 
         if (!read_parameters(request, &details, &parameters))
                 return;
         if (details) {
-                details_begin(request, &parameters);
+                kv_changes_begin(request, &parameters, details_line, true);
                 return;
         }
-        s = NEW0(EventStream, 1);
-        if (!s) {
+        observer = NEW0(RegistryObserver, 1);
+        if (!observer) {
                 request_error(request, 500, "out of memory");
                 return;
         }
-        *s = (EventStream) { .request = request,
-                             .listener = { .on_change = events_on_change, .userdata = s } };
-        request->state = s;
-        request->forget = events_forget;
-        registry_observe(request->api->options.registry, &s->listener);
-        request_begin(request, 200, "application/x-ndjson");
-        events_write(s, registry_cluster(request->api->options.registry)->index, NULL, NULL, NULL);
+        *observer = (RegistryObserver) { .on_change = events_on_change, .userdata = request };
+        request->state = observer;
+        request->on_end = events_on_end;
+        registry_observe(request->api->options.registry, observer);
+        request_begin(request, "application/x-ndjson");
+        events_write(request, registry_cluster(request->api->options.registry)->index, NULL, NULL, NULL);
 }

@@ -1,8 +1,6 @@
 /* Units and their states, as fleet's API shows them. */
 #include "fleetd/api/fleet_v1.h"
 
-#include <errno.h>
-
 #include "fleetd/engine/plan.h"
 
 /* -- Units -- */
@@ -94,31 +92,26 @@ static ApiUnit unit_entity(const Request *request, const SchedulerView *view, co
         const ClusterMachine *where = NULL;
         bool global = u->unit && u->unit->placement.global;
         TargetState current = cluster_current_state(c, u, &where);
-        TargetState target = cluster_unit_has_unreadable(u, LAYOUT_TARGET) ? _TARGET_INVALID : u->target;
-
-        unit_reason(request, view, u, why);
-        if (!u->unit)
-                return (ApiUnit) { .name = u->name,
-                                   .desired_state = target,
-                                   .current_state = current,
-                                   .expected_state = _TARGET_INVALID,
-                                   .machine_id = where ? where->id : NULL,
-                                   .reason = why->message };
-        return (ApiUnit) {
+        ApiUnit entity = {
                 .name = u->name,
-                .file = u->unit->json_size <= UNIT_JSON_MAX ? &u->unit->file :
-                                                              NULL, /* a larger one was stored by a former
-                                                                       version; its text has all options */
-                .desired_state = target,
+                .desired_state = cluster_unit_has_unreadable(u, LAYOUT_TARGET) ? _TARGET_INVALID : u->target,
                 .current_state = global ? _TARGET_INVALID : current,
                 .expected_state = _TARGET_INVALID,
                 .machine_id = where && !global ? where->id : NULL,
-                .hash = u->unit->hash,
-                .text = u->unit->text,
                 .reason = why->message,
-                .owner = u->unit->owner,
                 .global = global,
         };
+
+        unit_reason(request, view, u, why);
+        if (!u->unit)
+                return entity;
+        if (u->unit->json_size <=
+            UNIT_JSON_MAX) /* a larger one is of a former version; its text has all options */
+                entity.file = &u->unit->file;
+        entity.hash = u->unit->hash;
+        entity.text = u->unit->text;
+        entity.owner = u->unit->owner;
+        return entity;
 }
 
 void units_list_handle(Request *request) {
@@ -127,6 +120,8 @@ void units_list_handle(Request *request) {
         SchedulerView *view = NULL;
         size_t known = 0, bytes = 0;
         _cleanup_text_ Text t = {};
+        ApiUnit entities[PAGE_SIZE];
+        Error why[PAGE_SIZE];
         Page page;
 
         units = NEW0(ClusterUnit *, HASH_COUNT(c->units) + 1);
@@ -138,10 +133,7 @@ void units_list_handle(Request *request) {
                 return;
         }
         if (page_of(request, known, &page)) {
-                _cleanup_free_ ApiUnit *entities = NEW0(ApiUnit, page.n + 1);
-                _cleanup_free_ Error *why = NEW0(Error, page.n + 1);
-
-                for (size_t i = 0; entities && why && i < page.n; i++) {
+                for (size_t i = 0; i < page.n; i++) {
                         const ClusterUnit *u = units[page.first + i];
 
                         entities[i] = unit_entity(request, view, u, &why[i]);
@@ -149,10 +141,7 @@ void units_list_handle(Request *request) {
                         if (bytes >= PAGE_BYTES || scheduler_view_work(view) >= PAGE_WORK)
                                 page.n = i + 1;
                 }
-                if (entities && why)
-                        api_units_page_write(&t, entities, page.n, page_next(&page));
-                else
-                        t.error = -ENOMEM;
+                api_units_page_write(&t, entities, page.n, page_next(&page));
                 request_answer_json(request, 200, &t);
         }
         scheduler_view_free(view);
@@ -230,23 +219,21 @@ void states_get_handle(Request *request) {
         size_t n;
 
         states = states_sorted(c, NULL, request->rest, &n);
-        if (!states) {
+        if (!states)
                 request_error(request, 500, "out of memory");
-                return;
-        }
-        if (n == 0) {
+        else if (n == 0)
                 request_error(request, 404, "unit state does not exist");
-                return;
+        else {
+                entity = state_entity(states[0]);
+                api_state_write(&t, &entity);
+                request_answer_json(request, 200, &t);
         }
-        entity = state_entity(states[0]);
-        api_state_write(&t, &entity);
-        request_answer_json(request, 200, &t);
 }
 
 void states_list_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         _cleanup_free_ const ClusterState **states = NULL;
-        _cleanup_free_ ApiState *entities = NULL;
+        ApiState entities[PAGE_SIZE];
         _cleanup_text_ Text t = {};
         size_t total;
         Page page;
@@ -259,12 +246,8 @@ void states_list_handle(Request *request) {
         }
         if (!page_of(request, total, &page))
                 return;
-        entities = NEW0(ApiState, page.n + 1);
-        for (size_t i = 0; entities && i < page.n; i++)
+        for (size_t i = 0; i < page.n; i++)
                 entities[i] = state_entity(states[page.first + i]);
-        if (entities)
-                api_states_page_write(&t, entities, page.n, page_next(&page));
-        else
-                t.error = -ENOMEM;
+        api_states_page_write(&t, entities, page.n, page_next(&page));
         request_answer_json(request, 200, &t);
 }

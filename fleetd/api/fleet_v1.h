@@ -26,15 +26,11 @@ bool page_of(Request *request, size_t total, Page *ret);
 /* Return the token of the next page, which borrows from 'page'; NULL on the last one. */
 const char *page_next(Page *page);
 
-/* A change of the registry that a request waits for: change_on_done() answers 'success', or the error. */
-typedef struct ChangeWork ChangeWork;
-
-ChangeWork *change_new(
-        Request *request, unsigned success,
-        const char *type); /* 'type' of the empty answer, may be NULL; returns NULL without memory */
-void change_sent(Request *request, ChangeWork *work,
-                 int r); /* 'r' as the registry returned it; negative: answer 500 */
-void change_on_done(void *work, KvStatus status, const char *message, uint64_t index);
+/* Wait for a change of the registry, whose userdata is the request, and whose 'done' is change_on_done().
+ * That answers 'success' with an empty body of 'type' (may be NULL), or the error. 'r' is what the registry
+ * returned; if it is negative, answer 500. */
+void change_sent(Request *request, unsigned success, const char *type, int r);
+void change_on_done(void *request, KvStatus status, const char *message, uint64_t index);
 
 /* Set the reason why a unit is on its machine, or on none. */
 void unit_reason(const Request *request, const SchedulerView *view, const ClusterUnit *unit, Error *ret);

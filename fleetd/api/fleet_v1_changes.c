@@ -3,7 +3,6 @@
 #include "fleetd/api/fleet_v1.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -11,46 +10,23 @@
 
 /* -- Changes of the registry -- */
 
-struct ChangeWork {
-        Request *request;
-        unsigned success; /* the status when all went well */
-        const char *type; /* of the empty answer */
-};
-
-static void change_forget(Request *request) {
-        registry_cancel(request->api->options.registry, request->state);
-        free(request->state);
-}
-
-ChangeWork *change_new(Request *request, unsigned success, const char *type) {
-        ChangeWork *w = NEW0(ChangeWork, 1);
-
-        if (w)
-                *w = (ChangeWork) { .request = request, .success = success, .type = type };
-        return w;
-}
-
-void change_sent(Request *request, ChangeWork *w, int r) {
+void change_sent(Request *request, unsigned success, const char *type, int r) {
         if (r < 0) {
-                free(w);
                 request_error(request, 500, "%s", strerror(-r));
                 return;
         }
-        request->state = w;
-        request->forget = change_forget;
+        request->changing = true;
+        request->success = success;
+        request->type = type;
 }
 
 void change_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
-        ChangeWork *w = userdata;
-        Request *request = w->request;
-        const char *type = w->type;
-        unsigned success = w->success;
+        Request *request = userdata;
 
-        request->forget = NULL;
-        free(w);
+        request->changing = false;
         switch (status) {
         case KV_OK:
-                request_answer(request, success, type, NULL, "", 0);
+                request_answer(request, request->success, request->type, NULL, "", 0);
                 break;
         case KV_COMPARE_FAILED:
         case KV_EXISTS:
@@ -68,12 +44,10 @@ void change_on_done(void *userdata, KvStatus status, const char *message, uint64
         }
 }
 
-static void units_change(Request *request, const UnitChange *change, unsigned success) {
-        ChangeWork *w = change_new(request, success, NULL);
-
-        change_sent(request, w,
-                    w ? registry_change_units(request->api->options.registry, change, 1, change_on_done, w) :
-                        -ENOMEM);
+static void units_change(Request *request, unsigned success, const UnitChange *changes, size_t n) {
+        change_sent(
+                request, success, NULL,
+                registry_change_units(request->api->options.registry, changes, n, change_on_done, request));
 }
 
 /* The change that one PUT, or one item of a batch, requests. */
@@ -85,16 +59,6 @@ typedef struct UnitWrite {
 
 static void write_done(UnitWrite *write) {
         unit_free(write->unit);
-}
-
-static unsigned refuse(Error *err, unsigned status, const char *format, ...) _printf_(3, 4);
-static unsigned refuse(Error *err, unsigned status, const char *format, ...) {
-        va_list ap;
-
-        va_start(ap, format);
-        vsnprintf(err->message, sizeof(err->message), format, ap);
-        va_end(ap);
-        return status;
 }
 
 /* Reject the change of a unit that a directory owns: the next scan of the folder would undo it. On the host
@@ -109,8 +73,8 @@ static bool belongs_to_directory(Request *request, const ClusterUnit *u, const c
         if (streq(owner->id, request->api->machine_id) && u->unit->path && access(u->unit->path, F_OK) < 0 &&
             errno == ENOENT)
                 return false;
-        (void) refuse(err, 409, "%s comes from %s on %s; %s the file there", u->name,
-                      u->unit->path ?: "the unit directory", cluster_machine_name(owner), verb);
+        (void) error_set(err, 409, "%s comes from %s on %s; %s the file there", u->name,
+                         u->unit->path ?: "the unit directory", cluster_machine_name(owner), verb);
         return true;
 }
 
@@ -121,7 +85,7 @@ static unsigned refuse_unreadable(Request *request, const char *name, Error *err
         if (!u ||
             (!cluster_unit_has_unreadable(u, LAYOUT_UNIT) && !cluster_unit_has_unreadable(u, LAYOUT_TARGET)))
                 return 0;
-        return refuse(err, 409, "the unit cannot be changed here: %s", CLUSTER_UNREADABLE);
+        return error_set(err, 409, "the unit cannot be changed here: %s", CLUSTER_UNREADABLE);
 }
 
 static unsigned write_contents(Request *request, const char *name, const ApiUnit *body,
@@ -132,18 +96,19 @@ static unsigned write_contents(Request *request, const char *name, const ApiUnit
         int r;
 
         if (unit_name_is_refused(name, &reason))
-                return refuse(err, 400, "%s: %s", name, reason);
+                return error_set(err, 400, "%s: %s", name, reason);
         r = api_unit_contents(name, body, &ret->unit, err);
         same = r >= 0 && known && unit_equal(known->unit, ret->unit);
         if (r >= 0 && !same)
                 r = unit_check(ret->unit, &request->steps, err);
+        if (r < 0 && !err->message[0])
+                error_set(err, r, "out of memory");
         if (r < 0)
-                return err->message[0] ? request_status_of(r) :
-                                         refuse(err, request_status_of(r), "out of memory");
+                return request_status_of(r);
         if (same && body->desired_state == _TARGET_INVALID)
-                return refuse(err, 409, "must provide DesiredState to update existing unit");
+                return error_set(err, 409, "must provide DesiredState to update existing unit");
         if (unit_name_is_template(name) && target != TARGET_INACTIVE)
-                return refuse(err, 400, "cannot activate template \"%s\"", name);
+                return error_set(err, 400, "cannot activate template \"%s\"", name);
         if (same) {
                 ret->change = (UnitChange) { .name = name, .has_target = true, .target = target };
                 ret->success = 204;
@@ -167,14 +132,14 @@ static unsigned write_expectations(const ApiUnit *body, const ClusterUnit *known
         if (!body->expected_hash && body->expected_state == _TARGET_INVALID)
                 return 0;
         if (!known)
-                return refuse(err, 409, "unit does not exist any longer");
+                return error_set(err, 409, "unit does not exist any longer");
         if (body->expected_hash && !streq(body->expected_hash, known->unit->hash))
-                return refuse(err, 409, "the unit was changed meanwhile: its hash is %.7s, not %.7s",
-                              known->unit->hash, body->expected_hash);
+                return error_set(err, 409, "the unit was changed meanwhile: its hash is %.7s, not %.7s",
+                                 known->unit->hash, body->expected_hash);
         if (body->expected_state != _TARGET_INVALID && body->expected_state != known->target)
-                return refuse(err, 409, "the unit was changed meanwhile: its target state is %s, not %s",
-                              target_state_to_string(known->target),
-                              target_state_to_string(body->expected_state));
+                return error_set(err, 409, "the unit was changed meanwhile: its target state is %s, not %s",
+                                 target_state_to_string(known->target),
+                                 target_state_to_string(body->expected_state));
         if (body->expected_hash)
                 ret->expected_index = known->index;
         ret->has_expected_target = body->expected_state != _TARGET_INVALID;
@@ -185,7 +150,7 @@ static unsigned write_expectations(const ApiUnit *body, const ClusterUnit *known
 static unsigned write_removal(Request *request, const char *name, const ClusterUnit *known, UnitWrite *ret,
                               Error *err) {
         if (!known)
-                return refuse(err, 404, "unit does not exist");
+                return error_set(err, 404, "unit does not exist");
         if (belongs_to_directory(request, known, "remove", err))
                 return 409;
         ret->change = (UnitChange) { .name = name, .remove = true, .expected_index = known->index };
@@ -199,15 +164,15 @@ static unsigned write_change(Request *request, const char *name, const ApiUnit *
         if (body->destroy)
                 return write_removal(request, name, known, ret, err);
         if (known && body->keep)
-                return refuse(err, 409, "unit exists");
+                return error_set(err, 409, "unit exists");
         if (api_unit_has_contents(body))
                 return write_contents(request, name, body, known, ret, err);
         if (!known)
-                return refuse(err, 409, "unit does not exist and options field empty");
+                return error_set(err, 409, "unit does not exist and options field empty");
         if (body->desired_state == _TARGET_INVALID)
-                return refuse(err, 409, "must provide DesiredState to update existing unit");
+                return error_set(err, 409, "must provide DesiredState to update existing unit");
         if (unit_name_is_template(name) && body->desired_state != TARGET_INACTIVE)
-                return refuse(err, 400, "cannot activate template \"%s\"", name);
+                return error_set(err, 400, "cannot activate template \"%s\"", name);
         ret->change = (UnitChange) { .name = name, .has_target = true, .target = body->desired_state };
         ret->success = 204;
         return 0;
@@ -262,8 +227,7 @@ void units_put_handle(Request *request) {
                 return;
         r = api_unit_read(request->http->body, request->http->body_size, &body, &err);
         if (r < 0) {
-                request_error(request, request_status_of(r),
-                              r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));
+                request_refuse_body(request, r, &err);
                 return;
         }
         if (body.name && body.name[0] && !streq(body.name, name)) {
@@ -280,7 +244,7 @@ void units_put_handle(Request *request) {
         if (status > 0)
                 request_error(request, status, "%s", err.message);
         else
-                units_change(request, &write.change, write.success);
+                units_change(request, write.success, &write.change, 1);
 }
 
 void units_delete_handle(Request *request) {
@@ -290,13 +254,11 @@ void units_delete_handle(Request *request) {
         unsigned status;
         Error err = {};
 
-        status = refuse_unreadable(request, name, &err);
-        if (status == 0)
-                status = write_removal(request, name, known, &write, &err);
+        status = refuse_unreadable(request, name, &err) ?: write_removal(request, name, known, &write, &err);
         if (status > 0)
                 request_error(request, status, "%s", err.message);
         else
-                units_change(request, &write.change, write.success);
+                units_change(request, write.success, &write.change, 1);
 }
 
 /* -- Batches -- */
@@ -319,14 +281,14 @@ static unsigned writes_read(Request *request, const ApiPage *page, UnitWrites *r
         ret->items = NEW0(UnitWrite, page->n + 1);
         ret->changes = NEW0(UnitChange, page->n + 1);
         if (!ret->items || !ret->changes)
-                return refuse(err, 500, "out of memory");
+                return error_set(err, 500, "out of memory");
         for (size_t i = 0; i < page->n; i++) {
                 const char *name = page->units[i].name ?: "";
                 unsigned status = write_read(request, name, &page->units[i], &ret->items[ret->n++], err);
 
                 for (size_t k = 0; status == 0 && k < i; k++)
                         if (streq(page->units[k].name, name))
-                                status = refuse(err, 400, "named twice");
+                                status = error_set(err, 400, "named twice");
                 if (status > 0) {
                         (void) error_prefix(err, -EINVAL, "%s", name);
                         return status;
@@ -341,7 +303,6 @@ void batch_handle(Request *request) {
         _cleanup_(writes_done) UnitWrites writes = {};
         unsigned status;
         Error err = {};
-        ChangeWork *w;
         int r;
 
         if (!content_type_is_json(request))
@@ -350,8 +311,7 @@ void batch_handle(Request *request) {
         if (r == -E2BIG)
                 r = error_set(&err, -EINVAL, "more than %d units in one batch", BATCH_MAX);
         if (r < 0) {
-                request_error(request, request_status_of(r),
-                              r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));
+                request_refuse_body(request, r, &err);
                 return;
         }
         status = writes_read(request, &page, &writes, &err);
@@ -359,9 +319,5 @@ void batch_handle(Request *request) {
                 request_error(request, status, "%s", err.message);
                 return;
         }
-        w = change_new(request, 204, NULL);
-        change_sent(request, w,
-                    w ? registry_change_units(request->api->options.registry, writes.changes, writes.n,
-                                              change_on_done, w) :
-                        -ENOMEM);
+        units_change(request, 204, writes.changes, writes.n);
 }

@@ -4,7 +4,6 @@
 #include "fleetd/api/fleet_v1.h"
 
 #include <errno.h>
-#include <stdio.h>
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
@@ -72,27 +71,19 @@ static int token_decode(const char *s, uint8_t *ret, size_t size, size_t *ret_n,
         }
 }
 
-static int token_read(const char *s, unsigned *ret_page, size_t *ret_first, char *ret_problem, size_t size) {
+static int token_read(const char *s, unsigned *ret_page, size_t *ret_first, Error *err) {
         uint8_t b[8] = {};
         size_t n, at;
 
-        if (token_decode(s, b, sizeof(b), &n, &at) < 0) {
-                snprintf(ret_problem, size, "illegal base64 data at input byte %zu", at);
-                return -EINVAL;
-        }
-        if (n < 4) {
-                snprintf(ret_problem, size, "%s", n == 0 ? "EOF" : "unexpected EOF");
-                return -EINVAL;
-        }
-        if ((b[0] | b[1] << 8) != PAGE_SIZE) {
-                snprintf(ret_problem, size, "token limit must be %d", PAGE_SIZE);
-                return -EINVAL;
-        }
+        if (token_decode(s, b, sizeof(b), &n, &at) < 0)
+                return error_set(err, -EINVAL, "illegal base64 data at input byte %zu", at);
+        if (n < 4)
+                return error_set(err, -EINVAL, "%s", n == 0 ? "EOF" : "unexpected EOF");
+        if ((b[0] | b[1] << 8) != PAGE_SIZE)
+                return error_set(err, -EINVAL, "token limit must be %d", PAGE_SIZE);
         *ret_page = b[2] | b[3] << 8;
-        if (*ret_page == 0) {
-                snprintf(ret_problem, size, "token page must be greater than zero");
-                return -EINVAL;
-        }
+        if (*ret_page == 0)
+                return error_set(err, -EINVAL, "token page must be greater than zero");
         *ret_first = n < 8 ? (size_t) (*ret_page - 1) * PAGE_SIZE :
                              (size_t) b[4] | b[5] << 8 | b[6] << 16 | (size_t) b[7] << 24;
         return 0;
@@ -100,7 +91,7 @@ static int token_read(const char *s, unsigned *ret_page, size_t *ret_first, char
 
 bool page_of(Request *request, size_t total, Page *ret) {
         const char *token = NULL;
-        char problem[64];
+        Error err = {};
 
         *ret = (Page) { .total = total, .number = 1 };
         for (size_t i = 0; i < request->parameters.n; i++) {
@@ -112,8 +103,8 @@ bool page_of(Request *request, size_t total, Page *ret) {
                 }
                 token = request->parameters.items[i].value;
         }
-        if (token && token_read(token, &ret->number, &ret->first, problem, sizeof(problem)) < 0) {
-                request_error(request, 400, "%s", problem);
+        if (token && token_read(token, &ret->number, &ret->first, &err) < 0) {
+                request_error(request, 400, "%s", err.message);
                 return false;
         }
         ret->first = MIN(ret->first, total);

@@ -23,50 +23,42 @@ static const char *hex_of(uint64_t v, char ret[static 17]) {
 }
 
 static const HttpField *head_of(KeysHead *h, const Request *request, uint64_t index, bool error) {
+        HttpField *field = h->fields;
         KvPosition now;
 
         kv_position(request->api->options.store, &now);
-        h->fields[0] = (HttpField) { "X-Etcd-Cluster-Id", hex_of(now.cluster_id, h->cluster) };
-        h->fields[1] = (HttpField) { "X-Etcd-Index", text_u64(index, h->index) };
-        if (error) {
-                h->fields[2] = request_stale_field(request, &h->stale);
-                h->fields[3] = (HttpField) {};
-                return h->fields;
+        *field++ = (HttpField) { "X-Etcd-Cluster-Id", hex_of(now.cluster_id, h->cluster) };
+        *field++ = (HttpField) { "X-Etcd-Index", text_u64(index, h->index) };
+        if (!error) {
+                *field++ = (HttpField) { "X-Raft-Index", text_u64(now.raft_index, h->raft_index) };
+                *field++ = (HttpField) { "X-Raft-Term", text_u64(now.term, h->term) };
         }
-        h->fields[2] = (HttpField) { "X-Raft-Index", text_u64(now.raft_index, h->raft_index) };
-        h->fields[3] = (HttpField) { "X-Raft-Term", text_u64(now.term, h->term) };
-        h->fields[4] = request_stale_field(request, &h->stale);
-        h->fields[5] = (HttpField) {};
+        *field++ = request_stale_field(request, &h->stale);
+        *field = (HttpField) {};
         return h->fields;
 }
 
+static KvBytes cause_of(const char *text) {
+        return (KvBytes) { text, strlen(text) };
+}
+
 /* Answer an error; 'status' 0: the status of the code. */
-static void answer_error_as(Request *request, unsigned status, unsigned code, const void *cause, size_t size,
-                            uint64_t index) {
+static void answer_error(Request *request, unsigned status, unsigned code, KvBytes cause, uint64_t index) {
         _cleanup_text_ Text t = {};
         KeysHead head;
-        unsigned usual = keys_v2_write_error(&t, code, cause, size, index);
+        unsigned usual = keys_v2_write_error(&t, code, cause.data, cause.size, index);
 
         request_answer(request, status > 0 ? status : usual, "application/json",
                        head_of(&head, request, index, true), t.chars ?: "", t.size);
 }
 
-static void answer_error(Request *request, unsigned code, const void *cause, size_t size, uint64_t index) {
-        answer_error_as(request, 0, code, cause, size, index);
-}
-
 /* Answer an error that the store did not decide: etcd's index is 0 then. */
 static void answer_refusal(Request *request, unsigned code, const char *cause) {
-        answer_error(request, code, cause, strlen(cause), 0);
+        answer_error(request, 0, code, cause_of(cause), 0);
 }
 
 void keys_v2_refuse(Request *request, const char *cause) {
         answer_refusal(request, 300, cause);
-}
-
-/* Answer an error after which the client may try again; etcd has no code for it. */
-static void answer_busy(Request *request, const char *cause) {
-        answer_error_as(request, 503, 300, cause, strlen(cause), 0);
 }
 
 static void answer_text(Request *request, unsigned status, uint64_t index, Text *t) {
@@ -83,79 +75,51 @@ static uint64_t wall_of(const Request *request) {
         return loop_wall_ms(request->api->loop);
 }
 
-/* -- Parked requests: they wait for a majority, for the log, for a worker, for a change -- */
-
-typedef struct KeysWait {
-        Request *request;
-        ApiListing listing;
-        KvList *list; /* a large one under way; NULL: none */
-        union {       /* one after the other */
-                KvSync sync;
-                KvGet get;
-        };
-        bool syncing;
+/* The state of a request. */
+typedef struct KeysRequest {
         KeysQuery query;
         char *key;
         size_t key_size;
-        uint64_t number; /* of a proposal, 0: none */
-        KvWatch *watch;
-        bool stream;
-        Api *api; /* where the watch is counted; NULL: none yet */
-} KeysWait;
+} KeysRequest;
 
-static void wait_free(KeysWait *w) {
-        if (w->api)
-                w->api->n_watching--;
-        kv_watch_close(w->watch);
-        http_parameters_done(&w->query.form);
-        free(w->key);
-        free(w);
+static void keys_on_end(Request *request) {
+        KeysRequest *keys = request->state;
+
+        http_parameters_done(&keys->query.form);
+        free(keys->key);
+        free(keys);
 }
 
-static void wait_forget(Request *request) {
-        KeysWait *w = request->state;
-        KvStore *store = request->api->options.store;
-
-        if (w->syncing)
-                kv_sync_cancel(store, &w->sync);
-        if (w->list)
-                kv_list_cancel(w->list);
-        api_list_cancel(request->api, &w->listing);
-        if (w->number > 0)
-                kv_cancel(store, w->number);
-        wait_free(w);
-}
-
-static KvBytes wait_key(const KeysWait *w) {
-        return (KvBytes) { w->key, w->key_size };
+static KvBytes keys_key(const KeysRequest *keys) {
+        return (KvBytes) { keys->key, keys->key_size };
 }
 
 static void answer_unavailable(Request *request, KvStatus status) {
         KvState state;
-        char cause[300];
 
         kv_state(request->api->options.store, &state);
         if (status == KV_UNKNOWN)
-                snprintf(cause, sizeof(cause),
-                         "etcdserver: request timed out: the leader was lost; whether it happened is "
-                         "unknown: read the key again");
+                answer_refusal(request, 300,
+                               "etcdserver: request timed out: the leader was lost; whether it happened is "
+                               "unknown: read the key again");
         else
-                snprintf(cause, sizeof(cause), "%s",
-                         state.problem[0] ? state.problem : "no leader; reads still work");
-        answer_refusal(request, 300, cause);
+                answer_refusal(request, 300,
+                               state.problem[0] ? state.problem : "no leader; reads still work");
 }
 
-/* Free the text of the parameters: the rest of the request does not need it. */
-static void wait_forget_form(KeysWait *w) {
-        http_parameters_done(&w->query.form);
-        w->query.value = w->query.prev_value = (KvBytes) {};
+/* Free the text of the parameters: a parked request does not need it. */
+static void keys_park(Request *request) {
+        KeysRequest *keys = request->state;
+
+        http_parameters_done(&keys->query.form);
+        keys->query.value = keys->query.prev_value = (KvBytes) {};
 }
 
 /* -- Listings -- */
 
 /* A directory to be listed. It owns its memory: a worker may use it after the client has left. */
 typedef struct KeysList {
-        KeysWait *wait; /* the loop's */
+        Request *request; /* the loop's */
         Text t;
         KvBytes key;
         bool recursive, large;
@@ -231,7 +195,7 @@ static int list_end(void *userdata) {
 
 static void list_grow(void *userdata) {
         KeysList *l = userdata;
-        const Api *api = l->wait->request->api;
+        const Api *api = l->request->api;
 
         loop_count(api->loop, 0, l->t.size);
         text_clear(&l->t);
@@ -248,27 +212,23 @@ static void refuse_listing(Request *request, uint64_t index) {
         snprintf(cause, sizeof(cause),
                  "the answer would be more than %llu nodes or %s: list the directories in it one by one",
                  (unsigned long long) limits->answer_nodes, size_text(limits->answer_size, text));
-        answer_error(request, 210, cause, strlen(cause), index);
+        answer_error(request, 0, 210, cause_of(cause), index);
 }
 
-static void get_in_turn(KeysWait *w);
+static void get_read(Request *request);
 
 static void list_done(void *userdata, int result) {
         KeysList *l = userdata;
-        KeysWait *w = l->wait;
-        Request *request = w->request;
+        Request *request = l->request;
         KeysHead head;
 
-        w->list = NULL;
-        request->forget = NULL;
-        if (result == -ENOENT) {
-                get_in_turn(w);
-                return;
-        }
-        if (result == -E2BIG)
+        request->list = NULL;
+        if (result == -ENOENT)
+                get_read(request);
+        else if (result == -E2BIG)
                 refuse_listing(request, l->index);
-        else if (result < 0 && l->large)
-                answer_busy(request, request_large_reason(result));
+        else if (result < 0 && l->large) /* the client may try again; etcd has no code for it */
+                answer_error(request, 503, 300, cause_of(request_large_reason(result)), 0);
         else if (result < 0)
                 answer_refusal(request, 300, strerror(-result));
         else if (l->large)
@@ -276,7 +236,6 @@ static void list_done(void *userdata, int result) {
                                       head_of(&head, request, l->index, false), l->answer);
         else
                 answer_text(request, 200, l->index, &l->t);
-        wait_free(w);
 }
 
 static void list_free(void *userdata) {
@@ -294,41 +253,33 @@ static const KvListOps list_ops = { .begin = list_begin,
                                     .done = list_done,
                                     .free = list_free };
 
-static void get_list(KeysWait *w) {
-        const ApiLimits *limits = &w->request->api->limits;
-        KvStore *store = w->request->api->options.store;
-        KeysList *l = malloc(sizeof(KeysList) + w->key_size); /* not cleared: the stack is large */
+static void get_list(Request *request) {
+        const ApiLimits *limits = &request->api->limits;
+        const KeysRequest *keys = request->state;
+        KeysList *l = malloc(sizeof(KeysList) + keys->key_size); /* not cleared: the stack is large */
         KvRange range;
-        KvList *large;
 
         if (!l) {
-                answer_refusal(w->request, 300, strerror(ENOMEM));
-                wait_free(w);
+                answer_refusal(request, 300, strerror(ENOMEM));
                 return;
         }
-        l->wait = w;
+        l->request = request;
         l->t = (Text) {};
-        l->key = (KvBytes) { memcpy(l->key_bytes, w->key, w->key_size), w->key_size };
-        l->recursive = w->query.recursive;
+        l->key = (KvBytes) { memcpy(l->key_bytes, keys->key, keys->key_size), keys->key_size };
+        l->recursive = keys->query.recursive;
         l->large = false;
         l->nodes_max = MIN(limits->answer_nodes, (uint64_t) API_LARGE_NODES);
         l->size_max = MIN(limits->answer_size, (uint64_t) API_LARGE_BYTES);
-        l->now_ms = kv_cluster_ms(store);
-        l->wall_ms = wall_of(w->request);
+        l->now_ms = kv_cluster_ms(request->api->options.store);
+        l->wall_ms = wall_of(request);
         l->n_nodes = l->index = l->depth = 0;
         l->answer = NULL;
         range = (KvRange) { .key = l->key, .recursive = l->recursive, .visits_max = API_LARGE_VISITS };
-        kv_list(store, &range, &list_ops, l, &large);
-        if (!large)
-                return;
-        w->list = large;
-        wait_forget_form(w);
-        w->request->forget = wait_forget;
+        keys_park(request);
+        request_list(request, &range, &list_ops, l);
 }
 
 /* -- GET -- */
-
-static void get_list_later(KeysWait *w);
 
 static void answer_node(Request *request, const KvFound *found) {
         const KvNode *node = found->node;
@@ -342,76 +293,46 @@ static void answer_node(Request *request, const KvFound *found) {
 }
 
 static void get_done(void *userdata, int result, const KvFound *found) {
-        static const char hidden[] = "/_fleet";
-        KeysWait *w = userdata;
-        Request *request = w->request;
+        Request *request = userdata;
         Api *api = request->api;
 
-        if (result < 0)
+        if (result < 0) {
                 answer_refusal(request, 300, strerror(-result));
-        else if (!request_may_read(request, w->get.key)) { /* as if the key did not exist */
-                api->gets_failed++;
-                answer_error(request, 100, hidden, sizeof(hidden) - 1, found->index);
-        } else if (found->node && found->node->dir && !api_may_list(api)) {
-                get_list_later(w);
                 return;
-        } else if (found->node) {
-                api->gets++;
-                if (found->node->dir) {
-                        get_list(w);
-                        return;
-                }
-                answer_node(request, found);
-        } else {
+        }
+        if (!request_may_read(request, request->get.key)) { /* as if the key did not exist */
+                api->gets_failed++;
+                answer_error(request, 0, 100, cause_of("/_fleet"), found->index);
+                return;
+        }
+        if (!found->node) {
                 api->gets_failed++;
                 if (found->error == -ENOENT)
-                        answer_error(request, found->is_file ? 104 : 100, found->missing.data,
-                                     found->missing.size, found->index);
+                        answer_error(request, 0, found->is_file ? 104 : 100, found->missing, found->index);
                 else
                         answer_refusal(request, 300, strerror(-found->error));
-        }
-        wait_free(w);
-}
-
-static void get_in_turn(KeysWait *w) {
-        w->get = (KvGet) { .key = wait_key(w), .done = get_done, .userdata = w };
-        kv_get(w->request->api->options.store, &w->get);
-}
-
-static void get_again(void *userdata) {
-        KeysWait *w = userdata;
-
-        w->request->forget = NULL;
-        get_in_turn(w);
-}
-
-static void get_list_later(KeysWait *w) {
-        wait_forget_form(w);
-        w->listing.run = get_again;
-        w->listing.userdata = w;
-        w->request->forget = wait_forget;
-        api_list_later(w->request->api, &w->listing);
-}
-
-static void get_on_synced(void *userdata, KvStatus status) {
-        KeysWait *w = userdata;
-        Request *request = w->request;
-
-        w->syncing = false;
-        request->forget = NULL;
-        if (status == KV_OK) {
-                get_in_turn(w);
                 return;
         }
-        answer_unavailable(request, status);
-        wait_free(w);
+        if (found->node->dir && !request_may_list(request, get_read)) {
+                keys_park(request);
+                return;
+        }
+        api->gets++;
+        if (found->node->dir)
+                get_list(request);
+        else
+                answer_node(request, found);
 }
 
-static void get_quorum(KeysWait *w) {
-        wait_forget_form(w);
-        w->sync = (KvSync) { .done = get_on_synced, .userdata = w };
-        w->syncing = true;
-        kv_sync(w->request->api->options.store, &w->sync);
+static void get_read(Request *request) {
+        request_get(request, keys_key(request->state), get_done);
+}
+
+static void get_on_synced(Request *request, KvStatus status) {
+        if (status == KV_OK)
+                get_read(request);
+        else
+                answer_unavailable(request, status);
 }
 
 /* -- Watches -- */
@@ -429,96 +350,68 @@ static Shared *event_encoded(const Request *request, KvWatchEvent *event) {
 }
 
 static void watch_on_event(void *userdata, KvWatchEvent *event) {
-        KeysWait *w = userdata;
-        Request *request = w->request;
+        Request *request = userdata;
+        const KeysRequest *keys = request->state;
         Shared *bytes = event_encoded(request, event);
 
-        if (w->stream) {
-                if (!bytes || http_chunk_shared(request->http, bytes) < 0) {
-                        request->forget = NULL;
+        if (keys->query.stream) {
+                if (!bytes || http_chunk_shared(request->http, bytes) < 0)
                         request_cut(request, "the reader of a watch fell too far behind");
-                        wait_free(w);
-                }
-                return;
-        }
-        request->forget = NULL;
-        if (bytes)
+        } else if (bytes)
                 request_last(request, bytes);
         else
                 request_cut(request, "out of memory");
-        wait_free(w);
 }
 
 static void watch_on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
-        KeysWait *w = userdata;
-        Request *request = w->request;
+        Request *request = userdata;
         _cleanup_text_ Text t = {};
 
-        request->forget = NULL;
-        w->watch = NULL;
+        request->watch = NULL;
         (void) keys_v2_write_error(&t, 400, NULL, 0, current);
         if (t.error == 0)
                 (void) http_chunk(request->http, t.chars, t.size);
         request_end(request);
-        wait_free(w);
 }
 
 static const KvWatchOps keys_watch = { .on_event = watch_on_event, .on_cleared = watch_on_cleared };
 
-static void get_watch(KeysWait *w) {
-        Request *request = w->request;
+static void get_watch(Request *request) {
+        const KeysRequest *keys = request->state;
         KvStore *store = request->api->options.store;
-        KvWatchOptions options = { .key = wait_key(w),
-                                   .recursive = w->query.recursive,
-                                   .since = w->query.wait_index,
+        KvBytes key = keys_key(keys);
+        KvWatchOptions options = { .key = key,
+                                   .recursive = keys->query.recursive,
+                                   .since = keys->query.wait_index,
                                    .hidden_rule = true,
-                                   .internal = kv_path_is_ours(wait_key(w)) &&
-                                               request_may_read(request, wait_key(w)),
-                                   .once = !w->query.stream,
+                                   .internal = kv_path_is_ours(key) && request_may_read(request, key),
+                                   .once = !keys->query.stream,
                                    .absent = true };
         uint64_t index = kv_index(store), oldest = 0;
+        char cause[128];
         KeysHead head;
-        int r;
+        int r = -ENOBUFS;
 
-        if (request->api->n_watching >= request->api->limits.watches) {
-                request->forget = NULL;
-                answer_refusal(request, 300, "too many watches");
-                wait_free(w);
-                return;
-        }
-        wait_forget_form(w);
-        w->stream = w->query.stream;
-        r = kv_watch(store, &options, &keys_watch, w, &w->watch, &oldest);
+        keys_park(request);
+        if (request->api->n_watching < request->api->limits.watches)
+                r = kv_watch(store, &options, &keys_watch, request, &request->watch, &oldest);
         if (r == 0) {
-                w->api = request->api;
-                w->api->n_watching++;
+                request->watching = true;
+                request->api->n_watching++;
                 http_begin(request->http, 200, "application/json", head_of(&head, request, index, false));
-                return;
-        }
-        request->forget = NULL;
-        if (r == -ESTALE) {
-                char cause[128];
-
+        } else if (r == -ESTALE) {
                 snprintf(cause, sizeof(cause), "the requested history has been cleared [%llu/%llu]",
-                         (unsigned long long) oldest, (unsigned long long) w->query.wait_index);
-                answer_error(request, 401, cause, strlen(cause), index);
+                         (unsigned long long) oldest, (unsigned long long) keys->query.wait_index);
+                answer_error(request, 0, 401, cause_of(cause), index);
         } else
                 answer_refusal(request, 300, "too many watches");
-        wait_free(w);
 }
 
 /* -- PUT, POST, DELETE -- */
 
-/* Return the HTTP status where it is not that of the error code; else 0. */
-static unsigned status_of_refusal(KvStatus status) {
-        if (status == KV_TOO_LARGE)
-                return 413;
-        return status == KV_BUSY ? 503 : 0;
-}
-
 static void write_refuse(Request *request, const KvResult *result) {
-        static const char forbidden[] = "Insufficient credentials";
         KvBytes cause = result->cause;
+        unsigned status = 0; /* that of the code */
 
         if (result->status >= KV_NO_LEADER && result->status != KV_BUSY && result->status != KV_INVALID &&
             cause.size == 0) {
@@ -526,34 +419,32 @@ static void write_refuse(Request *request, const KvResult *result) {
                 return;
         }
         if (result->status == KV_FORBIDDEN)
-                cause = (KvBytes) { forbidden, sizeof(forbidden) - 1 };
-        answer_error_as(request, status_of_refusal(result->status), keys_code(result->status), cause.data,
-                        cause.size, result->status >= KV_NO_LEADER ? 0 : result->index);
+                cause = cause_of("Insufficient credentials");
+        else if (result->status == KV_TOO_LARGE)
+                status = 413;
+        else if (result->status == KV_BUSY)
+                status = 503;
+        answer_error(request, status, keys_code(result->status), cause,
+                     result->status >= KV_NO_LEADER ? 0 : result->index);
 }
 
-static void write_on_done(void *userdata, const KvResult *result) {
-        KeysWait *w = userdata;
-        Request *request = w->request;
+static void write_on_done(Request *request, const KvResult *result) {
+        const KeysRequest *keys = request->state;
         _cleanup_text_ Text t = {};
         KvEvent event = { .action = result->action,
                           .node = result->node,
                           .has_prev = result->has_prev,
                           .prev = result->prev };
-        bool created = result->action == KV_ACTION_CREATE ||
-                       (result->action == KV_ACTION_SET && !result->has_prev);
 
-        w->number = 0;
-        request->forget = NULL;
-        if (result->status != KV_OK)
+        if (result->status != KV_OK) {
                 write_refuse(request, result);
-        else {
-                if (w->query.quiet && keys_action_shows_value(result->action))
-                        text_printf(&t, "{\"action\":\"%s\"}\n", kv_action_name(result->action));
-                else
-                        keys_v2_write_event(&t, &event, result->now_ms, wall_of(request));
-                answer_text(request, created ? 201 : 200, result->index, &t);
+                return;
         }
-        wait_free(w);
+        if (keys->query.quiet && !action_removes(result->action))
+                text_printf(&t, "{\"action\":\"%s\"}\n", kv_action_name(result->action));
+        else
+                keys_v2_write_event(&t, &event, result->now_ms, wall_of(request));
+        answer_text(request, request_write_status(result), result->index, &t);
 }
 
 static KvOp put_op(const KeysQuery *q) {
@@ -564,10 +455,10 @@ static KvOp put_op(const KeysQuery *q) {
         return q->prev_exist == 1 && !conditions ? KV_UPDATE : KV_SET;
 }
 
-static void write_propose(KeysWait *w) {
-        Request *request = w->request;
-        const KeysQuery *q = &w->query;
-        KvCommand cmd = { .op = KV_DELETE, .key = wait_key(w), .dir = q->dir };
+static void write_propose(Request *request) {
+        const KeysRequest *keys = request->state;
+        const KeysQuery *q = &keys->query;
+        KvCommand cmd = { .op = KV_DELETE, .key = keys_key(keys), .dir = q->dir };
         int r;
 
         if (method_is(request, "DELETE"))
@@ -583,67 +474,59 @@ static void write_propose(KeysWait *w) {
                 cmd.has_prev_value = q->has_prev_value;
                 cmd.prev_value = q->prev_value;
         }
-        r = kv_propose(request->api->options.store, &cmd, write_on_done, w, &w->number);
-        if (r < 0) {
-                request->forget = NULL;
+        r = request_propose(request, &cmd, write_on_done);
+        if (r < 0)
                 answer_refusal(request, 300, strerror(-r));
-                wait_free(w);
-        } else
-                wait_forget_form(w); /* the command was copied */
+        else
+                keys_park(request); /* the command was copied */
 }
 
 /* -- Requests -- */
 
-void keys_v2_handle(Request *request) {
+/* Set key and parameters. Return 0, or etcd's code of the error, whose cause is in 'err'. */
+static int keys_read(Request *request, KeysRequest *keys, Error *err) {
         const ApiLimits *limits = &request->api->limits;
-        KeysError e = {};
-        KeysWait *w;
         char text[32];
-        bool get = method_is(request, "GET") || method_is(request, "HEAD");
         int r;
 
-        w = NEW0(KeysWait, 1);
-        if (!w) {
-                answer_refusal(request, 300, "out of memory");
-                return;
-        }
-        w->request = request;
-        request->state = w;
-        r = keys_query_read(request, &w->query, &e);
-        if (r < 0) {
-                answer_refusal(request, e.code, e.cause);
-                wait_free(w);
-                return;
-        }
+        r = keys_query_read(request, &keys->query, err);
+        if (r > 0)
+                return r;
         r = kv_path_clean(request->rest, request->path_size - (size_t) (request->rest - request->path),
-                          &w->key, &w->key_size);
-        if (r == -ENOMEM) {
-                answer_refusal(request, 300, "out of memory");
-                wait_free(w);
-                return;
-        }
-        if (r < 0 || w->key_size > limits->key_size)
-                snprintf(e.cause, sizeof(e.cause), "the key is longer than %s or deeper than %d levels",
-                         size_text(limits->key_size, text), KV_DEPTH_MAX);
-        else if (w->query.value.size > limits->value_size)
-                snprintf(e.cause, sizeof(e.cause), "the value is longer than %s",
-                         size_text(limits->value_size, text));
-        if (e.cause[0]) {
-                answer_refusal(request, 210, e.cause);
-                wait_free(w);
-                return;
-        }
+                          &keys->key, &keys->key_size);
+        if (r == -ENOMEM)
+                return error_set(err, 300, "out of memory");
+        if (r < 0 || keys->key_size > limits->key_size)
+                return error_set(err, 210, "the key is longer than %s or deeper than %d levels",
+                                 size_text(limits->key_size, text), KV_DEPTH_MAX);
+        if (keys->query.value.size > limits->value_size)
+                return error_set(err, 210, "the value is longer than %s",
+                                 size_text(limits->value_size, text));
+        return 0;
+}
 
-        if (get && w->query.wait && !w->query.quorum) {
-                request->forget = wait_forget;
-                get_watch(w);
-        } else if (get && w->query.quorum && method_is(request, "GET")) {
-                request->forget = wait_forget;
-                get_quorum(w);
-        } else if (get) {
-                get_in_turn(w);
-        } else {
-                request->forget = wait_forget;
-                write_propose(w);
+void keys_v2_handle(Request *request) {
+        KeysRequest *keys = NEW0(KeysRequest, 1);
+        Error err = {};
+        int r;
+        bool get = method_is(request, "GET") || method_is(request, "HEAD");
+
+        if (!keys) {
+                answer_refusal(request, 300, "out of memory");
+                return;
         }
+        request->state = keys;
+        request->on_end = keys_on_end;
+        r = keys_read(request, keys, &err);
+        if (r > 0)
+                answer_refusal(request, r, err.message);
+        else if (get && keys->query.wait && !keys->query.quorum)
+                get_watch(request);
+        else if (keys->query.quorum && method_is(request, "GET")) {
+                keys_park(request);
+                request_sync(request, get_on_synced);
+        } else if (get)
+                get_read(request);
+        else
+                write_propose(request);
 }

@@ -15,14 +15,9 @@ typedef struct KeysQuery {
         uint64_t prev_index, wait_index, ttl;
 } KeysQuery;
 
-typedef struct KeysError {
-        unsigned code;
-        char cause[ERROR_MESSAGE_MAX];
-} KeysError;
-
-/* Read and check the parameters in etcd's order, whatever the method. 0 or -EINVAL, with code and cause of
- * the first failure in 'e'. The caller frees the form of 'q' in any case. */
-int keys_query_read(Request *request, KeysQuery *q, KeysError *e);
+/* Read and check the parameters of any method in etcd's order. Return 0, or etcd's code of the first failure,
+ * whose cause is in 'err'. The caller frees the form of 'q' in any case. */
+int keys_query_read(Request *request, KeysQuery *q, Error *err);
 
 /* -- keys_v2_text.c -- */
 
@@ -35,4 +30,3 @@ size_t keys_node_room(const KvNode *node); /* bytes that its object usually take
 void keys_node_open(Text *t, const KvNode *node, bool with_value, uint64_t now_ms, uint64_t wall_ms);
 void keys_node_close(Text *t, const KvNode *node);
 void keys_node_write(Text *t, const KvNode *node, bool with_value, uint64_t now_ms, uint64_t wall_ms);
-bool keys_action_shows_value(KvAction action);

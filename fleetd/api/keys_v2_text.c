@@ -62,18 +62,15 @@ static void write_time(Text *t, uint64_t ms) {
         struct tm tm;
         char date[32];
         unsigned fraction = ms % 1000;
+        int n_digits = 3;
 
         gmtime_r(&seconds, &tm);
         strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
         text_append(t, date);
-        if (fraction > 0) {
-                char digits[8];
-                size_t n = snprintf(digits, sizeof(digits), "%03u", fraction);
-
-                while (digits[n - 1] == '0')
-                        digits[--n] = 0;
-                text_printf(t, ".%s", digits);
-        }
+        for (; fraction > 0 && fraction % 10 == 0; n_digits--)
+                fraction /= 10;
+        if (fraction > 0)
+                text_printf(t, ".%0*u", n_digits, fraction);
         text_append_char(t, 'Z');
 }
 
@@ -129,17 +126,13 @@ void keys_node_write(Text *t, const KvNode *node, bool with_value, uint64_t now_
         keys_node_close(t, node);
 }
 
-bool keys_action_shows_value(KvAction action) {
-        return action != KV_ACTION_DELETE && action != KV_ACTION_CAD && action != KV_ACTION_EXPIRE;
-}
-
 void keys_v2_write_event(Text *t, const KvEvent *event, uint64_t now_ms, uint64_t wall_ms) {
         (void) text_reserve(t, keys_node_room(&event->node) +
                                        (event->has_prev ? keys_node_room(&event->prev) : 0) + NODE_ROOM);
         text_append(t, "{\"action\":\"");
         text_append(t, kv_action_name(event->action));
         text_append(t, "\",\"node\":");
-        keys_node_write(t, &event->node, keys_action_shows_value(event->action), now_ms, wall_ms);
+        keys_node_write(t, &event->node, !action_removes(event->action), now_ms, wall_ms);
         if (event->has_prev) {
                 text_append(t, ",\"prevNode\":");
                 keys_node_write(t, &event->prev, true, now_ms, wall_ms);

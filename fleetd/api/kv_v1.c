@@ -5,7 +5,6 @@
 #include <strings.h>
 
 #include "base/parse.h"
-#include "fleetd/api/routes.h"
 
 /* -- Nodes and errors -- */
 
@@ -48,9 +47,7 @@ void kv_refuse(Request *request, const KvRefusal *refusal) {
         request_answer_json(request, refusal->status, &t);
 }
 
-static void refuse(Request *request, unsigned status, const char *format, ...) _printf_(3, 4);
-
-static void refuse(Request *request, unsigned status, const char *format, ...) {
+void kv_refuse_text(Request *request, unsigned status, const char *format, ...) {
         KvRefusal refusal = { .status = status };
         va_list ap;
 
@@ -58,16 +55,6 @@ static void refuse(Request *request, unsigned status, const char *format, ...) {
         vsnprintf(refusal.err.message, sizeof(refusal.err.message), format, ap);
         va_end(ap);
         kv_refuse(request, &refusal);
-}
-
-/* Answer an error after which the client may try again. */
-void kv_refuse_busy(Request *request, const char *reason) {
-        KvRefusal refusal = { .status = 503 };
-        _cleanup_text_ Text t = {};
-
-        error_set(&refusal.err, -EAGAIN, "%s", reason);
-        kv_refusal_write(&t, &refusal);
-        request_answer(request, 503, "application/json", NULL, t.chars ?: "", t.size);
 }
 
 void kv_refusal_of(KvRefusal *ret, Request *request, const KvResult *result) {
@@ -135,62 +122,35 @@ int kv_limits_check(const Request *request, const KvCommand *write, Error *err) 
 
 /* -- Requests under way -- */
 
-void kv_request_free(KvRequest *kv) {
-        arena_done(&kv->arena);
-        free(kv);
-}
-
-void kv_request_forget(Request *request) {
-        KvRequest *kv = request->state;
-        KvStore *store = request->api->options.store;
-
-        if (kv->syncing)
-                kv_sync_cancel(store, &kv->sync);
-        if (kv->number > 0)
-                kv_cancel(store, kv->number);
-        if (kv->list)
-                kv_list_cancel(kv->list);
-        api_list_cancel(request->api, &kv->listing);
-        kv_request_free(kv);
-}
-
-static void kv_request_on_synced(void *userdata, KvStatus status) {
-        KvRequest *kv = userdata;
+static void kv_request_on_synced(Request *request, KvStatus status) {
+        const KvRequest *kv = request->state;
         KvRefusal refusal = {};
 
-        kv->syncing = false;
-        kv->request->forget = NULL;
         if (status == KV_OK) {
-                kv->read(kv);
+                kv->read(request);
                 return;
         }
-        kv_refusal_of(&refusal, kv->request, &(KvResult) { .status = KV_NO_LEADER });
-        kv_refuse(kv->request, &refusal);
-        kv_request_free(kv);
+        kv_refusal_of(&refusal, request, &(KvResult) { .status = KV_NO_LEADER });
+        kv_refuse(request, &refusal);
 }
 
-void kv_request_read(KvRequest *kv) {
-        if (!kv->p.quorum) {
-                kv->read(kv);
-                return;
-        }
-        kv->request->forget = kv_request_forget;
-        kv->sync = (KvSync) { .done = kv_request_on_synced, .userdata = kv };
-        kv->syncing = true;
-        kv_sync(kv->request->api->options.store, &kv->sync);
+void kv_request_read(Request *request, void (*read)(Request *request)) {
+        KvRequest *kv = request->state;
+
+        kv->read = read;
+        if (kv->p.quorum)
+                request_sync(request, kv_request_on_synced);
+        else
+                read(request);
 }
 
-void kv_request_propose(KvRequest *kv, KvDone done) {
-        Request *request = kv->request;
+void kv_request_propose(Request *request, void (*done)(Request *request, const KvResult *result)) {
+        const KvRequest *kv = request->state;
         int r;
 
-        request->forget = kv_request_forget;
-        r = kv_propose(request->api->options.store, &kv->command, done, kv, &kv->number);
-        if (r == 0)
-                return;
-        request->forget = NULL;
-        refuse(request, 503, "%s", strerror(-r));
-        kv_request_free(kv);
+        r = request_propose(request, &kv->command, done);
+        if (r < 0)
+                kv_refuse_text(request, 503, "%s", strerror(-r));
 }
 
 /* -- /value/KEY: the bytes of one value -- */
@@ -217,12 +177,11 @@ static void value_answer(Request *request, const KvFound *found) {
 }
 
 static void value_on_get(void *userdata, int result, const KvFound *found) {
-        KvRequest *kv = userdata;
-        Request *request = kv->request;
+        Request *request = userdata;
 
         if (result < 0)
-                refuse(request, 503, "%s", strerror(-result));
-        else if (!found->node || !request_may_read(request, kv->key))
+                kv_refuse_text(request, 503, "%s", strerror(-result));
+        else if (!found->node || !request_may_read(request, request->get.key))
                 kv_refuse(request, &(KvRefusal) { .status = 404,
                                                   .index = found->index,
                                                   .err.message = "key not found" });
@@ -234,65 +193,52 @@ static void value_on_get(void *userdata, int result, const KvFound *found) {
                                   .err.message = "it is a directory: GET /fleet/v1/kv/list?prefix=KEY" });
         else
                 value_answer(request, found);
-        kv_request_free(kv);
 }
 
-static void value_read(KvRequest *kv) {
-        kv->get = (KvGet) { .key = kv->key, .done = value_on_get, .userdata = kv };
-        kv_get(kv->request->api->options.store, &kv->get);
+static void value_read(Request *request) {
+        const KvRequest *kv = request->state;
+
+        request_get(request, kv->key, value_on_get);
 }
 
-static void value_on_done(void *userdata, const KvResult *result) {
-        KvRequest *kv = userdata;
-        Request *request = kv->request;
+static void value_on_done(Request *request, const KvResult *result) {
         _cleanup_text_ Text t = {};
         KvRefusal refusal = {};
-        bool made = result->action == KV_ACTION_CREATE ||
-                    (result->action == KV_ACTION_SET && !result->has_prev);
 
-        kv->number = 0;
-        request->forget = NULL;
         if (result->status != KV_OK) {
                 kv_refusal_of(&refusal, request, result);
                 kv_refuse(request, &refusal);
-        } else {
-                json_open(&t, NULL, '{');
-                json_add_string(&t, "action", kv_action_name(result->action));
-                json_add_u64(&t, "index", result->index);
-                kv_node_write(&t, "node", &result->node, false, result->now_ms);
-                if (result->has_prev)
-                        kv_node_write(&t, "prevNode", &result->prev, false, result->now_ms);
-                text_append(&t, "}\n");
-                request_answer_json(request, made ? 201 : 200, &t);
+                return;
         }
-        kv_request_free(kv);
+        json_open(&t, NULL, '{');
+        json_add_string(&t, "action", kv_action_name(result->action));
+        json_add_u64(&t, "index", result->index);
+        kv_node_write(&t, "node", &result->node, false, result->now_ms);
+        if (result->has_prev)
+                kv_node_write(&t, "prevNode", &result->prev, false, result->now_ms);
+        text_append(&t, "}\n");
+        request_answer_json(request, request_write_status(result), &t);
 }
 
 /* Return the request for one key; NULL: it is answered. */
 static KvRequest *value_request_new(Request *request) {
         KvRequest *kv = kv_request_new(request);
-        KvRefusal refusal = {};
+        Error err = {};
         int r;
 
         if (!kv)
                 return NULL;
         kv->key = (KvBytes) { request->rest, request->path_size - (size_t) (request->rest - request->path) };
-        r = kv_key_check(kv->key, &refusal.err);
+        r = kv_key_check(kv->key, &err);
         if (r >= 0)
                 return kv;
-        refusal.status = request_status_of(r);
-        kv_refuse(request, &refusal);
-        kv_request_free(kv);
+        kv_refuse_text(request, request_status_of(r), "%s", err.message);
         return NULL;
 }
 
 void kv_value_get_handle(Request *request) {
-        KvRequest *kv = value_request_new(request);
-
-        if (!kv)
-                return;
-        kv->read = value_read;
-        kv_request_read(kv);
+        if (value_request_new(request))
+                kv_request_read(request, value_read);
 }
 
 void kv_value_delete_handle(Request *request) {
@@ -305,46 +251,39 @@ void kv_value_delete_handle(Request *request) {
                                     .dir = kv->p.dir,
                                     .recursive = kv->p.recursive,
                                     .prev_index = kv->p.prev_index };
-        kv_request_propose(kv, value_on_done);
+        kv_request_propose(request, value_on_done);
 }
 
 void kv_value_put_handle(Request *request) {
         KvRequest *kv = value_request_new(request);
-        KvRefusal refusal = { .status = 413 };
+        const HttpRequest *http;
         const KvParameters *p;
-        const char *type;
+        Error err = {};
 
         if (!kv)
                 return;
-        type = request->http->content_type;
+        http = request->http;
         p = &kv->p;
-        if (type && starts_with(type, "application/x-www-form-urlencoded")) {
-                refuse(request, 415,
-                       "the body is the value itself, of type application/octet-stream: curl -T FILE");
-                kv_request_free(kv);
-                return;
-        }
-        if (p->has_prev_exist && !p->prev_exist && p->prev_index > 0) {
-                refuse(request, 400,
-                       "prevIndex: what must not exist has none; leave out prevIndex or prevExist");
-                kv_request_free(kv);
-                return;
-        }
         kv->command = (KvCommand) {
                 .op = KV_SET,
                 .key = kv->key,
                 .prev_index = p->prev_index,
-                .value = { request->http->body, request->http->body_size },
+                .value = { http->body, http->body_size },
         };
         if (p->has_prev_exist)
                 kv->command.op = p->prev_exist ? KV_UPDATE : KV_CREATE;
         request_ttl(&kv->command, p->has_ttl, p->ttl);
-        if (kv_limits_check(request, &kv->command, &refusal.err) == 0) {
-                kv_request_propose(kv, value_on_done);
-                return;
-        }
-        kv_refuse(request, &refusal);
-        kv_request_free(kv);
+        if (http->content_type && starts_with(http->content_type, "application/x-www-form-urlencoded"))
+                kv_refuse_text(
+                        request, 415,
+                        "the body is the value itself, of type application/octet-stream: curl -T FILE");
+        else if (kv->command.op == KV_CREATE && p->prev_index > 0)
+                kv_refuse_text(request, 400,
+                               "prevIndex: what must not exist has none; leave out prevIndex or prevExist");
+        else if (kv_limits_check(request, &kv->command, &err) < 0)
+                kv_refuse_text(request, 413, "%s", err.message);
+        else
+                kv_request_propose(request, value_on_done);
 }
 
 /* -- Parameters: fleet-api(7) documents the same names -- */
@@ -415,14 +354,14 @@ static int parameters_read(const Request *request, const char *takes, KvParamete
                            .values = true,
                            .progress = KV_PROGRESS_DEFAULT_S };
 
-        p.recursive = route_has_word(takes, "limit"); /* the default: a list has all levels, a deletion one */
+        p.recursive = text_has_word(takes, "limit"); /* the default: a list has all levels, a deletion one */
         for (size_t i = 0; i < request->parameters.n; i++) {
                 const HttpParameter *sent = &request->parameters.items[i];
                 const struct KvParameterRow *parameter = NULL;
                 int r;
 
                 for (size_t k = 0; k < ELEMENTS(parameters); k++)
-                        if (streq(parameters[k].name, sent->name) && route_has_word(takes, sent->name))
+                        if (streq(parameters[k].name, sent->name) && text_has_word(takes, sent->name))
                                 parameter = &parameters[k];
                 if (!parameter && !takes[0])
                         return error_set(err, -EINVAL, "%.100s: this takes no parameters", sent->name);
@@ -439,7 +378,7 @@ static int parameters_read(const Request *request, const char *takes, KvParamete
 }
 
 void kv_v1_not_found(Request *request) {
-        refuse(request, 404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY");
+        kv_refuse_text(request, 404, "there are /fleet/v1/kv/changes, /list, /txn and /value/KEY");
 }
 
 void kv_v1_not_allowed(Request *request, const char *methods) {
@@ -449,27 +388,35 @@ void kv_v1_not_allowed(Request *request, const char *methods) {
         error_set(&refusal.err, -EINVAL, "%s is not for this path; it takes %s", request->http->method,
                   methods);
         kv_refusal_write(&t, &refusal);
-        request_answer(request, 405, "application/json", (HttpField[]) { { "Allow", methods }, {} },
-                       t.chars ?: "", t.size);
+        request_answer_built(request, 405, "application/json", (HttpField[]) { { "Allow", methods }, {} },
+                             &t);
+}
+
+bool kv_parameters_read(Request *request, KvParameters *ret) {
+        Error err = {};
+        int r;
+
+        r = parameters_read(request, request->route->parameters, ret, &err);
+        if (r < 0)
+                kv_refuse_text(request, request_status_of(r), "%s", err.message);
+        return r >= 0;
+}
+
+static void kv_request_on_end(Request *request) {
+        KvRequest *kv = request->state;
+
+        arena_done(&kv->arena);
+        free(kv);
 }
 
 KvRequest *kv_request_new(Request *request) {
-        KvRefusal refusal = { .status = 400 };
-        KvRequest *kv;
-        int r;
+        KvRequest *kv = NEW0(KvRequest, 1);
 
-        kv = NEW0(KvRequest, 1);
         if (!kv) {
-                refuse(request, 503, "out of memory");
+                kv_refuse_text(request, 503, "out of memory");
                 return NULL;
         }
-        kv->request = request;
         request->state = kv;
-        r = parameters_read(request, request->route->parameters, &kv->p, &refusal.err);
-        if (r >= 0)
-                return kv;
-        refusal.status = request_status_of(r);
-        kv_refuse(request, &refusal);
-        kv_request_free(kv);
-        return NULL;
+        request->on_end = kv_request_on_end;
+        return kv_parameters_read(request, &kv->p) ? kv : NULL;
 }

@@ -25,27 +25,14 @@ typedef struct KvParameters {
         uint64_t limit, after, progress, ttl, prev_index;
 } KvParameters;
 
-/* A request until it is answered. */
+/* The state of a request. */
 typedef struct KvRequest {
-        Request *request;
         KvParameters p;
         KvBytes key; /* of /value/KEY: borrowed from the request's path */
-        KvSync sync;
-        void (*read)(struct KvRequest *kv); /* reads, answers, and calls kv_request_free() */
-        bool syncing;
-        uint64_t number; /* of a proposal; 0: none */
-        ApiListing listing;
-        KvGet get;
-        KvList *list; /* a large one, under way; NULL: none */
-        Arena arena;  /* memory of the command of a transaction */
+        void (*read)(Request *request);
+        Arena arena; /* memory of the command of a transaction */
         KvCommand command;
 } KvRequest;
-
-void kv_request_free(KvRequest *kv);
-/* Call kv->read(): now, or with "quorum" when this host has applied everything acknowledged before. */
-void kv_request_read(KvRequest *kv);
-/* Propose kv->command; 'done' calls kv_request_free(). */
-void kv_request_propose(KvRequest *kv, KvDone done);
 
 /* {"error":{"at","code","message"},"found":{...},"index":N}. 'at' is a place in the request, "" for none;
  * 'found' may be NULL; index 0 is left out. */
@@ -82,15 +69,22 @@ int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, c
  */
 typedef int (*KvLine)(KvWatchEvent *event, Shared **ret);
 
-/* Begin a stream of all changes below kv->p.prefix, in lines of this form; own 'kv'. 'history': "after" 0 is
- * the beginning of the event window, and a line with the index alone follows once the window is delivered. */
-void kv_changes_begin(KvRequest *kv, KvLine line, bool history);
+/* Begin a stream of all changes below p->prefix, in lines of this form. 'history': "after" 0 is the beginning
+ * of the event window, and a line with the index alone follows once the window is delivered. */
+void kv_changes_begin(Request *request, const KvParameters *p, KvLine line, bool history);
 
-/* Read the parameters that the route of 'request' takes. NULL: one is rejected, and the request is answered.
+/* Read the parameters that the route of 'request' takes. False: one is rejected, and the request is answered.
  */
+bool kv_parameters_read(Request *request, KvParameters *ret);
+/* Set the state of a request, with its parameters. NULL: the request is answered. */
 KvRequest *kv_request_new(Request *request);
-void kv_request_forget(Request *request); /* Request.forget of a KvRequest */
-void kv_refuse_busy(Request *request, const char *reason);
+/* Call 'read' now, or with "quorum" when this host has applied everything acknowledged before. */
+void kv_request_read(Request *request, void (*read)(Request *request));
+/* Propose the command of the request. */
+void kv_request_propose(Request *request, void (*done)(Request *request, const KvResult *result));
+
+/* Answer an error; with status 503, the client may try again. */
+void kv_refuse_text(Request *request, unsigned status, const char *format, ...) _printf_(3, 4);
 
 /* Handlers, and the answers where there is none. */
 void kv_list_handle(Request *request);

@@ -9,25 +9,20 @@
 #include "fleetd/api/kv_v1.h"
 
 typedef struct Changes {
-        Request *request;
-        KvRequest *kv;  /* owned: the prefix */
-        KvWatch *watch; /* NULL: the connection is full */
-        uint64_t sent;  /* everything up to this index is sent */
+        Request *request; /* its 'watch' is NULL while the connection is full */
+        KvBytes prefix;   /* borrowed from the parameters of the request */
+        uint64_t progress_s;
+        uint64_t sent; /* everything up to this index is sent */
         KvLine line;
         bool catching_up; /* a line with the index follows once the window is delivered */
         Timer progress;
 } Changes;
 
-static void changes_free(Changes *c) {
-        c->request->api->n_watching--;
-        timer_stop(&c->progress);
-        kv_watch_close(c->watch);
-        kv_request_free(c->kv);
-        free(c);
-}
+static void changes_on_end(Request *request) {
+        Changes *c = request->state;
 
-static void changes_forget(Request *request) {
-        changes_free(request->state);
+        timer_stop(&c->progress);
+        free(c);
 }
 
 static void refusal_forgotten(KvRefusal *ret, uint64_t after, uint64_t oldest, uint64_t index) {
@@ -46,23 +41,18 @@ static void changes_end(Changes *c, const KvRefusal *refusal) {
         kv_refusal_write(&t, refusal);
         if (t.error == 0 && http_chunk(request->http, t.chars, t.size) == -ENOBUFS)
                 return;
-        request->forget = NULL;
-        request->drain = NULL;
-        changes_free(c);
         request_end(request);
 }
 
 static int changes_line(KvWatchEvent *event, Shared **ret) {
         const KvEvent *e = &event->event;
-        bool gone = e->action == KV_ACTION_DELETE || e->action == KV_ACTION_CAD ||
-                    e->action == KV_ACTION_EXPIRE;
         _cleanup_text_ Text t = {};
 
         if (!event->line) {
                 json_open(&t, NULL, '{');
                 json_add_string(&t, "action", kv_action_name(e->action));
                 json_add_u64(&t, "index", e->index);
-                kv_node_write(&t, "node", &e->node, !gone, e->now_ms);
+                kv_node_write(&t, "node", &e->node, !action_removes(e->action), e->now_ms);
                 if (e->has_prev)
                         kv_node_write(&t, "prevNode", &e->prev, true, e->now_ms);
                 json_add_bool(&t, "refresh", e->refresh);
@@ -88,7 +78,7 @@ static void changes_send_index(Changes *c, uint64_t index) {
 static void changes_send_caught_up(Changes *c) {
         uint64_t index = kv_index(c->request->api->options.store);
 
-        if (!c->catching_up || !c->watch || !kv_watch_progress(c->watch, &index))
+        if (!c->catching_up || !c->request->watch || !kv_watch_progress(c->request->watch, &index))
                 return;
         c->catching_up = false;
         changes_send_index(c, MAX(index, c->sent));
@@ -109,20 +99,16 @@ static void changes_on_event(void *userdata, KvWatchEvent *event) {
                 changes_send_caught_up(c);
         } else if (r == -ENOBUFS) {
                 c->sent = event->event.index - 1;
-                c->watch = kv_watch_close(c->watch);
-        } else {
-                request->forget = NULL;
-                request->drain = NULL;
-                changes_free(c);
+                request->watch = kv_watch_close(request->watch);
+        } else
                 request_cut(request, "out of memory");
-        }
 }
 
 static void changes_on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
         Changes *c = userdata;
         KvRefusal refusal;
 
-        c->watch = NULL;
+        c->request->watch = NULL;
         refusal_forgotten(&refusal, c->sent, oldest, current);
         changes_end(c, &refusal);
 }
@@ -130,19 +116,29 @@ static void changes_on_cleared(void *userdata, uint64_t oldest, uint64_t current
 static const KvWatchOps changes_events = { .on_event = changes_on_event, .on_cleared = changes_on_cleared };
 
 static int changes_watch(Changes *c, uint64_t *ret_oldest) {
-        KvWatchOptions options = { .key = c->kv->p.prefix,
+        Request *request = c->request;
+        KvWatchOptions options = { .key = c->prefix,
                                    .recursive = true,
                                    .refreshes = true,
                                    .since = c->sent + 1,
-                                   .internal = kv_path_is_ours(c->kv->p.prefix) &&
-                                               request_may_read(c->request, c->kv->p.prefix) };
+                                   .internal = kv_path_is_ours(c->prefix) &&
+                                               request_may_read(request, c->prefix) };
 
-        return kv_watch(c->request->api->options.store, &options, &changes_events, c, &c->watch, ret_oldest);
+        return kv_watch(request->api->options.store, &options, &changes_events, c, &request->watch,
+                        ret_oldest);
 }
 
-static void too_many(KvRefusal *ret) {
+/* Set why a watch cannot be opened. */
+static void refusal_of_watch(KvRefusal *ret, const Request *request, int error, uint64_t after,
+                             uint64_t oldest) {
+        if (error == -ESTALE) {
+                refusal_forgotten(ret, after, oldest, kv_index(request->api->options.store));
+                return;
+        }
         *ret = (KvRefusal) { .status = 503 };
-        error_set(&ret->err, -ENOBUFS, "too many watches on this host: try another one, or later");
+        error_set(&ret->err, error, "%s",
+                  error == -ENOBUFS ? "too many watches on this host: try another one, or later" :
+                                      "out of memory");
 }
 
 static void changes_on_drain(Request *request) {
@@ -151,69 +147,71 @@ static void changes_on_drain(Request *request) {
         KvRefusal refusal;
         int r;
 
-        if (c->watch)
+        if (request->watch)
                 return;
         r = changes_watch(c, &oldest);
         if (r == 0) {
                 changes_send_caught_up(c);
                 return;
         }
-        if (r == -ESTALE)
-                refusal_forgotten(&refusal, c->sent, oldest, kv_index(request->api->options.store));
-        else
-                too_many(&refusal);
+        refusal_of_watch(&refusal, request, r, c->sent, oldest);
         changes_end(c, &refusal);
 }
 
 static void changes_on_progress(void *userdata) {
         Changes *c = userdata;
-        uint64_t index = kv_index(c->request->api->options.store);
+        Request *request = c->request;
+        uint64_t index = kv_index(request->api->options.store);
 
-        if (timer_start(&c->progress, c->request->api->loop, c->kv->p.progress * 1000) < 0)
+        if (timer_start(&c->progress, request->api->loop, c->progress_s * 1000) < 0)
                 return;
-        if (c->watch && kv_watch_progress(c->watch, &index))
+        if (request->watch && kv_watch_progress(request->watch, &index))
                 changes_send_index(c, MAX(index, c->sent));
 }
 
-void kv_changes_begin(KvRequest *kv, KvLine line, bool history) {
-        Request *request = kv->request;
-        uint64_t index = kv_index(request->api->options.store), oldest = 0;
-        Changes *c = NEW0(Changes, 1);
-        KvRefusal refusal = { .status = 503, .err.message = "out of memory" };
-        StaleField stale;
-        int r = -ENOMEM;
+/* Open the watch and start the timer. */
+static int changes_start(Changes *c, bool history, uint64_t *ret_oldest) {
+        int r;
 
-        if (c) {
-                *c = (Changes) { .request = request,
-                                 .kv = kv,
-                                 .sent = kv->p.has_after ? kv->p.after : index,
-                                 .line = line,
-                                 .catching_up = history };
-                c->progress = TIMER(changes_on_progress, c);
-                request->api->n_watching++;
-                r = changes_watch(c, &oldest);
-                if (r == -ESTALE && history && kv->p.after == 0) {
-                        c->sent = oldest - 1;
-                        r = changes_watch(c, &oldest);
-                }
+        r = changes_watch(c, ret_oldest);
+        if (r == -ESTALE && history && c->sent == 0) {
+                c->sent = *ret_oldest - 1;
+                r = changes_watch(c, ret_oldest);
         }
-        if (r == 0 && kv->p.progress > 0)
-                r = timer_start(&c->progress, request->api->loop, kv->p.progress * 1000);
+        if (r < 0 || c->progress_s == 0)
+                return r;
+        return timer_start(&c->progress, c->request->api->loop, c->progress_s * 1000);
+}
+
+void kv_changes_begin(Request *request, const KvParameters *p, KvLine line, bool history) {
+        uint64_t oldest = 0;
+        Changes *c = NEW0(Changes, 1);
+        KvRefusal refusal;
+        StaleField stale;
+        int r;
+
+        if (!c) {
+                kv_refuse_text(request, 503, "out of memory");
+                return;
+        }
+        *c = (Changes) { .request = request,
+                         .prefix = p->prefix,
+                         .progress_s = p->progress,
+                         .sent = p->has_after ? p->after : kv_index(request->api->options.store),
+                         .line = line,
+                         .catching_up = history,
+                         .progress = TIMER(changes_on_progress, c) };
+        request->state = c;
+        request->on_end = changes_on_end;
+        request->on_drain = changes_on_drain;
+        request->watching = true;
+        request->api->n_watching++;
+        r = changes_start(c, history, &oldest);
         if (r < 0) {
-                if (r == -ESTALE)
-                        refusal_forgotten(&refusal, kv->p.after, oldest, index);
-                else if (r == -ENOBUFS)
-                        too_many(&refusal);
-                if (c)
-                        changes_free(c);
-                else
-                        kv_request_free(kv);
+                refusal_of_watch(&refusal, request, r, c->sent, oldest);
                 kv_refuse(request, &refusal);
                 return;
         }
-        request->state = c;
-        request->forget = changes_forget;
-        request->drain = changes_on_drain;
         http_begin(request->http, 200, "application/x-ndjson",
                    (HttpField[]) { request_stale_field(request, &stale), {} });
         changes_send_index(c, c->sent);
@@ -221,8 +219,8 @@ void kv_changes_begin(KvRequest *kv, KvLine line, bool history) {
 }
 
 void kv_changes_handle(Request *request) {
-        KvRequest *kv = kv_request_new(request);
+        KvParameters p;
 
-        if (kv)
-                kv_changes_begin(kv, changes_line, false);
+        if (kv_parameters_read(request, &p))
+                kv_changes_begin(request, &p, changes_line, false);
 }

@@ -18,19 +18,18 @@ typedef struct KvPage {
         size_t last_size;
         Text nodes;
         Shared *answer;
-        KvRequest *kv; /* not for a worker */
+        Request *request; /* not for a worker */
         char prefix_bytes[];
 } KvPage;
 
-static KvPage *page_free(KvPage *page) {
-        if (!page)
-                return NULL;
+static void page_free(void *userdata) {
+        KvPage *page = userdata;
+
         text_done(&page->nodes);
         shared_unref(page->answer);
         free(page->after);
         free(page->last);
         free(page);
-        return NULL;
 }
 
 DEFINE_CLEANUP(KvPage *, page_free);
@@ -83,7 +82,8 @@ static int page_begin(KvPage *page, KvBytes token, Error *err) {
         return 0;
 }
 
-static int page_new(KvRequest *kv, KvPage **ret, Error *err) {
+static int page_new(Request *request, KvPage **ret, Error *err) {
+        const KvRequest *kv = request->state;
         const KvParameters *p = &kv->p;
         _cleanup_(page_freep) KvPage *page = calloc(1, sizeof(KvPage) + p->prefix.size);
         int r;
@@ -96,10 +96,10 @@ static int page_new(KvRequest *kv, KvPage **ret, Error *err) {
         page->values = p->values;
         page->limit = p->limit;
         page->encoded_max = API_LARGE_BYTES;
-        page->kv = kv;
+        page->request = request;
         page->ours = kv_path_is_ours(p->prefix);
-        page->internal = page->ours && request_may_read(kv->request, p->prefix);
-        page->now_ms = kv_cluster_ms(kv->request->api->options.store);
+        page->internal = page->ours && request_may_read(request, p->prefix);
+        page->now_ms = kv_cluster_ms(request->api->options.store);
         r = page_begin(page, p->page, err);
         if (r < 0)
                 return r;
@@ -154,33 +154,32 @@ static int page_end(void *userdata) {
 static void page_grow(void *userdata) {
         KvPage *page = userdata;
 
-        loop_count(page->kv->request->api->loop, 0, page->nodes.size);
+        loop_count(page->request->api->loop, 0, page->nodes.size);
         page->encoded_max = 0;
 }
 
-static void page_answer(KvRequest *kv, const KvPage *page, int result) {
-        Request *request = kv->request;
-        StaleField stale;
+/* Answer an error after which the client may try again. */
+static void page_refuse(Request *request, int error) {
+        KvRefusal refusal = { .status = 503 };
+        _cleanup_text_ Text t = {};
 
-        if (result == 0)
-                request_answer_shared(request, 200, "application/json",
-                                      (HttpField[]) { request_stale_field(request, &stale), {} },
-                                      page->answer);
-        else
-                kv_refuse_busy(request, request_large_reason(result));
-        kv_request_free(kv);
+        error_set(&refusal.err, error, "%s", request_large_reason(error));
+        kv_refusal_write(&t, &refusal);
+        request_answer_built(request, 503, "application/json", NULL, &t);
 }
 
 static void page_done(void *userdata, int result) {
         KvPage *page = userdata;
+        Request *request = page->request;
+        StaleField stale;
 
-        page->kv->list = NULL;
-        page->kv->request->forget = NULL;
-        page_answer(page->kv, page, result);
-}
-
-static void page_release(void *userdata) {
-        page_free(userdata);
+        request->list = NULL;
+        if (result < 0)
+                page_refuse(request, result);
+        else
+                request_answer_shared(request, 200, "application/json",
+                                      (HttpField[]) { request_stale_field(request, &stale), {} },
+                                      page->answer);
 }
 
 static const KvListOps page_ops = { .begin = page_begin_read,
@@ -188,38 +187,23 @@ static const KvListOps page_ops = { .begin = page_begin_read,
                                     .end = page_end,
                                     .grow = page_grow,
                                     .done = page_done,
-                                    .free = page_release };
+                                    .free = page_free };
 
-static void list_again(void *userdata) {
-        KvRequest *kv = userdata;
-
-        kv->request->forget = NULL;
-        kv->read(kv);
-}
-
-static void list_read(KvRequest *kv) {
-        Request *request = kv->request;
+static void list_read(Request *request) {
         _cleanup_(page_freep) KvPage *page = NULL;
-        KvRefusal refusal = { .status = 400 };
         KvRange range;
-        KvList *large;
+        Error err = {};
         int r;
 
-        if (!api_may_list(request->api)) {
-                kv->listing.run = list_again;
-                kv->listing.userdata = kv;
-                request->forget = kv_request_forget;
-                api_list_later(request->api, &kv->listing);
+        if (!request_may_list(request, list_read))
                 return;
-        }
-        r = page_new(kv, &page, &refusal.err);
+        r = page_new(request, &page, &err);
         if (r == -EINVAL) {
-                kv_refuse(request, &refusal);
-                kv_request_free(kv);
+                kv_refuse_text(request, 400, "%s", err.message);
                 return;
         }
         if (r < 0) {
-                page_answer(kv, NULL, r);
+                page_refuse(request, r);
                 return;
         }
         range = (KvRange) { .key = page->prefix,
@@ -228,18 +212,10 @@ static void list_read(KvRequest *kv) {
                             .without_key = !page->first || page->prefix.size <= 1 ||
                                            (page->ours && !page->internal),
                             .visits_max = API_LARGE_VISITS };
-        kv_list(request->api->options.store, &range, &page_ops, TAKE_PTR(page), &large);
-        if (!large)
-                return;
-        kv->list = large;
-        request->forget = kv_request_forget;
+        request_list(request, &range, &page_ops, TAKE_PTR(page));
 }
 
 void kv_list_handle(Request *request) {
-        KvRequest *kv = kv_request_new(request);
-
-        if (!kv)
-                return;
-        kv->read = list_read;
-        kv_request_read(kv);
+        if (kv_request_new(request))
+                kv_request_read(request, list_read);
 }

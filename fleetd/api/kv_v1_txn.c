@@ -10,27 +10,25 @@
 
 #include "fleetd/api/kv_v1.h"
 
-static const char *const check_members[] = { "exists", "key",     "key64", "modifiedIndex",
-                                             "value",  "value64", NULL };
-static const char *const write_members[] = { "action",  "dir", "key",   "key64",   "recursive",
-                                             "refresh", "ttl", "value", "value64", NULL };
-static const char *const txn_members[] = { "checks", "writes", NULL };
+static const char check_members[] = "exists key key64 modifiedIndex value value64";
+static const char write_members[] = "action dir key key64 recursive refresh ttl value value64";
+static const char txn_members[] = "checks writes";
 
 static const struct {
         const char *name;
         KvOp op;
-        const char *takes; /* members in addition to "action" and the key, each between spaces */
+        const char *takes; /* members */
 } actions[] = {
-        { "set", KV_SET, " dir refresh ttl value value64 " },
-        { "create", KV_CREATE, " dir ttl value value64 " },
-        { "update", KV_UPDATE, " refresh ttl value value64 " },
-        { "delete", KV_DELETE, " dir recursive " },
+        { "set", KV_SET, "action dir key key64 refresh ttl value value64" },
+        { "create", KV_CREATE, "action dir key key64 ttl value value64" },
+        { "update", KV_UPDATE, "action key key64 refresh ttl value value64" },
+        { "delete", KV_DELETE, "action dir key key64 recursive" },
 };
 
 /* -- Decoding -- */
 
 typedef struct Members {
-        const char *const *known;
+        const char *known;
         const char *takes; /* NULL: all known ones */
         const char *action;
         Error *err;
@@ -38,15 +36,10 @@ typedef struct Members {
 
 static int check_member(void *userdata, const char *name, const JsonValue *v) {
         const Members *m = userdata;
-        char word[32];
-        bool known = false;
 
-        for (size_t i = 0; m->known[i]; i++)
-                known |= streq(m->known[i], name);
-        if (!known)
+        if (!text_has_word(m->known, name))
                 return error_set(m->err, -EINVAL, "%.100s: there is no such member", name);
-        snprintf(word, sizeof(word), " %s ", name);
-        if (m->takes && !streq(name, "action") && !starts_with(name, "key") && !strstr(m->takes, word))
+        if (m->takes && !text_has_word(m->takes, name))
                 return error_set(m->err, -EINVAL, "%s: a %s has none", name, m->action);
         if (!v)
                 return error_set(m->err, -EINVAL, "%s: expected a value, not null", name);
@@ -127,10 +120,11 @@ static int read_check(const JsonValue *object, Arena *arena, KvCheck *ret, Error
 }
 
 static int read_write(const JsonValue *object, Arena *arena, KvCommand *ret, Error *err) {
-        const struct {
-                const char *name;
-                bool *flag;
-        } flags[] = { { "dir", &ret->dir }, { "recursive", &ret->recursive }, { "refresh", &ret->refresh } };
+        static const JsonField fields[] = {
+                { "dir", JSON_FIELD_BOOL, offsetof(KvCommand, dir) },
+                { "recursive", JSON_FIELD_BOOL, offsetof(KvCommand, recursive) },
+                { "refresh", JSON_FIELD_BOOL, offsetof(KvCommand, refresh) },
+        };
         const char *action = NULL;
         uint64_t ttl = 0;
         size_t i = 0;
@@ -155,11 +149,9 @@ static int read_write(const JsonValue *object, Arena *arena, KvCommand *ret, Err
         r = read_key(object, arena, &ret->key, err);
         if (r < 0)
                 return r;
-        for (size_t k = 0; k < ELEMENTS(flags); k++) {
-                r = json_read_bool(object, flags[k].name, flags[k].flag, err);
-                if (r < 0)
-                        return r;
-        }
+        r = json_read_fields(object, JSON_FIELDS(fields), ret, err);
+        if (r < 0)
+                return r;
         r = json_read_u64(object, "ttl", &ttl, err);
         if (r < 0)
                 return r;
@@ -177,13 +169,22 @@ static int read_write(const JsonValue *object, Arena *arena, KvCommand *ret, Err
         return 0;
 }
 
-static int read_items(const JsonValue *root, const char *name, size_t *ret_n, Error *err) {
-        const JsonValue *array = json_value_member(root, name);
-
-        if (array && json_value_type(array) != JSON_VALUE_ARRAY)
+/* Set an array of the transaction; NULL if it is absent. */
+static int read_items(const JsonValue *root, const char *name, const JsonValue **ret, size_t *ret_n,
+                      Error *err) {
+        *ret = json_value_member(root, name);
+        if (*ret && json_value_type(*ret) != JSON_VALUE_ARRAY)
                 return error_set(err, -EINVAL, "%s: expected an array", name);
-        *ret_n = json_value_count(array);
+        *ret_n = json_value_count(*ret);
         return 0;
+}
+
+/* Name the place of item 'i' of all checks, and then all writes. */
+static void at_set(char ret[static 32], const KvCommand *txn, size_t i) {
+        if (i < txn->n_checks)
+                snprintf(ret, 32, "checks[%zu]", i);
+        else
+                snprintf(ret, 32, "writes[%zu]", i - txn->n_checks);
 }
 
 /* Explain what is valid JSON for some parsers, and rejected here. */
@@ -200,6 +201,7 @@ static int parse(const void *json, size_t size, JsonValue **ret, Error *err) {
 int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, char ret_at[static 32],
                   Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
+        const JsonValue *checks, *writes;
         KvCommand cmd = { .op = KV_TXN };
         int r;
 
@@ -210,10 +212,10 @@ int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, c
         r = members_check(root, &(Members) { .known = txn_members, .err = err });
         if (r < 0)
                 return r;
-        r = read_items(root, "checks", &cmd.n_checks, err);
+        r = read_items(root, "checks", &checks, &cmd.n_checks, err);
         if (r < 0)
                 return r;
-        r = read_items(root, "writes", &cmd.n_writes, err);
+        r = read_items(root, "writes", &writes, &cmd.n_writes, err);
         if (r < 0)
                 return r;
         if (cmd.n_checks + cmd.n_writes == 0)
@@ -228,19 +230,14 @@ int kv_txn_decode(const void *json, size_t size, Arena *arena, KvCommand *ret, c
         cmd.writes = arena_alloc(arena, (cmd.n_writes + 1) * sizeof(KvCommand));
         if (!cmd.checks || !cmd.writes)
                 return -ENOMEM;
-        for (size_t i = 0; i < cmd.n_checks; i++) {
-                cmd.checks[i] = (KvCheck) {};
-                snprintf(ret_at, 32, "checks[%zu]", i);
-                r = read_check(json_value_item(json_value_member(root, "checks"), i), arena, &cmd.checks[i],
-                               err);
-                if (r < 0)
-                        return r;
-        }
-        for (size_t i = 0; i < cmd.n_writes; i++) {
-                cmd.writes[i] = (KvCommand) {};
-                snprintf(ret_at, 32, "writes[%zu]", i);
-                r = read_write(json_value_item(json_value_member(root, "writes"), i), arena, &cmd.writes[i],
-                               err);
+        memset(cmd.checks, 0, cmd.n_checks * sizeof(KvCheck));
+        memset(cmd.writes, 0, cmd.n_writes * sizeof(KvCommand));
+        for (size_t i = 0; i < cmd.n_checks + cmd.n_writes; i++) {
+                size_t k = i - cmd.n_checks;
+
+                at_set(ret_at, &cmd, i);
+                r = i < cmd.n_checks ? read_check(json_value_item(checks, i), arena, &cmd.checks[i], err) :
+                                       read_write(json_value_item(writes, k), arena, &cmd.writes[k], err);
                 if (r < 0)
                         return r;
         }
@@ -267,33 +264,28 @@ static void explain_check(const KvCheck *check, const KvResult *result, Error *e
                                               "the value is another one");
 }
 
-static void refuse_txn(KvRequest *kv, const KvResult *result) {
+static void refuse_txn(Request *request, const KvResult *result) {
+        const KvRequest *kv = request->state;
         KvRefusal refusal = { .now_ms = result->now_ms };
-        size_t at = result->refused_at, n_checks = kv->command.n_checks;
+        size_t at = result->refused_at;
 
-        kv_refusal_of(&refusal, kv->request, result);
-        if (at > n_checks)
-                snprintf(refusal.at, sizeof(refusal.at), "writes[%zu]", at - n_checks - 1);
-        else if (at > 0) {
-                snprintf(refusal.at, sizeof(refusal.at), "checks[%zu]", at - 1);
+        kv_refusal_of(&refusal, request, result);
+        if (at > 0 && at <= kv->command.n_checks) {
                 explain_check(&kv->command.checks[at - 1], result, &refusal.err);
                 refusal.found = result->has_found ? &result->found : NULL;
         }
-        if (at > 0)
+        if (at > 0) {
+                at_set(refusal.at, &kv->command, at - 1);
                 error_prefix(&refusal.err, refusal.err.code, "%s", refusal.at);
-        kv_refuse(kv->request, &refusal);
+        }
+        kv_refuse(request, &refusal);
 }
 
-static void txn_on_done(void *userdata, const KvResult *result) {
-        KvRequest *kv = userdata;
-        Request *request = kv->request;
+static void txn_on_done(Request *request, const KvResult *result) {
         _cleanup_text_ Text t = {};
 
-        kv->number = 0;
-        request->forget = NULL;
         if (result->status != KV_OK) {
-                refuse_txn(kv, result);
-                kv_request_free(kv);
+                refuse_txn(request, result);
                 return;
         }
         json_open(&t, NULL, '{');
@@ -310,28 +302,23 @@ static void txn_on_done(void *userdata, const KvResult *result) {
         json_close(&t, ']');
         text_append(&t, "}\n");
         request_answer_json(request, 200, &t);
-        kv_request_free(kv);
 }
 
 static bool type_is_json(const char *type) {
         return type && strncasecmp(type, "application/json", 16) == 0 && strchr("; \t", type[16]);
 }
 
-static int txn_read(KvRequest *kv, KvRefusal *refusal) {
-        const HttpRequest *http = kv->request->http;
+static int txn_read(Request *request, KvRequest *kv, KvRefusal *refusal) {
+        const HttpRequest *http = request->http;
         int r;
 
         r = kv_txn_decode(http->body, http->body_size, &kv->arena, &kv->command, refusal->at, &refusal->err);
-        if (r < 0)
-                return r;
-        for (size_t i = 0; i < kv->command.n_writes; i++) {
-                r = kv_limits_check(kv->request, &kv->command.writes[i], &refusal->err);
-                if (r < 0) {
-                        snprintf(refusal->at, sizeof(refusal->at), "writes[%zu]", i);
-                        return r;
-                }
+        for (size_t i = 0; r == 0 && i < kv->command.n_writes; i++) {
+                r = kv_limits_check(request, &kv->command.writes[i], &refusal->err);
+                if (r < 0)
+                        at_set(refusal->at, &kv->command, kv->command.n_checks + i);
         }
-        return 0;
+        return r;
 }
 
 static unsigned txn_status(int error) {
@@ -355,20 +342,18 @@ void kv_txn_handle(Request *request) {
         if (!kv)
                 return;
         if (!type_is_json(request->http->content_type)) {
-                r = error_set(&refusal.err, -EINVAL, "only an application/json body is taken");
-                refusal.status = 415;
-        } else {
-                r = txn_read(kv, &refusal);
-                refusal.status = txn_status(r);
+                kv_refuse_text(request, 415, "only an application/json body is taken");
+                return;
         }
+        r = txn_read(request, kv, &refusal);
         if (r == 0) {
-                kv_request_propose(kv, txn_on_done);
+                kv_request_propose(request, txn_on_done);
                 return;
         }
         if (r == -ENOMEM)
                 error_set(&refusal.err, r, "out of memory");
         if (refusal.at[0])
                 error_prefix(&refusal.err, r, "%s", refusal.at);
+        refusal.status = txn_status(r);
         kv_refuse(request, &refusal);
-        kv_request_free(kv);
 }

@@ -4,30 +4,13 @@
 #include "fleetd/api/request.h"
 #include "units/json.h"
 
-typedef struct Raising {
-        Request *request;
-        uint64_t number;
-} Raising;
-
-static void raising_forget(Request *request) {
-        Raising *raising = request->state;
-
-        kv_cancel(request->api->options.store, raising->number);
-        free(raising);
-}
-
 static unsigned raising_status(KvStatus status) {
         if (status == KV_UNKNOWN)
                 return 504;
         return status == KV_INVALID ? 409 : 503;
 }
 
-static void raising_on_done(void *userdata, const KvResult *result) {
-        _cleanup_free_ Raising *raising = userdata;
-        Request *request = raising->request;
-
-        request->state = NULL;
-        request->forget = NULL;
+static void raising_on_done(Request *request, const KvResult *result) {
         if (result->status == KV_OK)
                 request_answer(request, 204, NULL, NULL, "", 0);
         else
@@ -38,7 +21,6 @@ static void raising_on_done(void *userdata, const KvResult *result) {
 void level_handle(Request *request) {
         const ClusterMachine *behind = NULL;
         _cleanup_json_ JsonValue *root = NULL;
-        Raising *raising;
         uint64_t level = 0;
         unsigned can;
         KvState state;
@@ -56,8 +38,7 @@ void level_handle(Request *request) {
         can = cluster_level(registry_cluster(request->api->options.registry), state.level_max, &behind);
         if (level > can && behind)
                 request_error(request, 409, "feature level %llu: %s supports %u at most; upgrade it first",
-                              (unsigned long long) level,
-                              behind->facts && behind->facts->name ? behind->facts->name : behind->id, can);
+                              (unsigned long long) level, cluster_machine_name(behind), can);
         else if (level > can)
                 request_error(request, 409, "feature level %llu: this fleetd supports %u at most",
                               (unsigned long long) level, can);
@@ -66,19 +47,7 @@ void level_handle(Request *request) {
         if (level > can || level < state.level)
                 return;
 
-        raising = NEW0(Raising, 1);
-        if (!raising) {
+        if (request_propose(request, &(KvCommand) { .op = KV_RAISE, .internal = true, .limit = level },
+                            raising_on_done) < 0)
                 request_error(request, 503, "out of memory");
-                return;
-        }
-        raising->request = request;
-        if (kv_propose(request->api->options.store,
-                       &(KvCommand) { .op = KV_RAISE, .internal = true, .limit = level }, raising_on_done,
-                       raising, &raising->number) < 0) {
-                free(raising);
-                request_error(request, 503, "out of memory");
-                return;
-        }
-        request->state = raising;
-        request->forget = raising_forget;
 }

@@ -25,12 +25,26 @@ static const char *machine_role(const KvState *state, const ClusterMachine *m) {
         return NULL;
 }
 
+static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) {
+        return (ApiMachine) { .id = m->id,
+                              .primary_ip = m->facts->address,
+                              .metadata = m->metadata,
+                              .hostname = m->facts->name,
+                              .presence = presence_to_string(m->presence),
+                              .version = m->facts->version,
+                              .role = machine_role(state, m),
+                              .problem = machine_problem(m),
+                              .since_ms = m->since_ms,
+                              .n_units = m->load };
+}
+
 void machines_list_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
         const char *all = request_parameter(request, "all");
         _cleanup_free_ ClusterMachine **machines = NULL;
         size_t total = 0, known = 0, bytes = 0;
         _cleanup_text_ Text t = {};
+        ApiMachine entities[PAGE_SIZE];
         KvState state;
         Page page;
 
@@ -43,32 +57,18 @@ void machines_list_handle(Request *request) {
                 request_error(request, 500, "out of memory");
                 return;
         }
-        if (page_of(request, known, &page)) {
-                _cleanup_free_ ApiMachine *entities = NEW0(ApiMachine, page.n + 1);
+        if (!page_of(request, known, &page))
+                return;
+        for (size_t i = 0; i < page.n; i++) {
+                const ClusterMachine *m = machines[page.first + i];
 
-                for (size_t i = 0; entities && i < page.n; i++) {
-                        const ClusterMachine *m = machines[page.first + i];
-
-                        entities[i] = (ApiMachine) { .id = m->id,
-                                                     .primary_ip = m->facts->address,
-                                                     .metadata = m->metadata,
-                                                     .hostname = m->facts->name,
-                                                     .presence = presence_to_string(m->presence),
-                                                     .version = m->facts->version,
-                                                     .role = machine_role(&state, m),
-                                                     .problem = machine_problem(m),
-                                                     .since_ms = m->since_ms,
-                                                     .n_units = m->load };
-                        bytes += m->metadata.n * (METADATA_KEY_MAX + METADATA_VALUE_MAX);
-                        if (bytes >= PAGE_BYTES)
-                                page.n = i + 1;
-                }
-                if (entities)
-                        api_machines_page_write(&t, entities, page.n, page_next(&page));
-                else
-                        t.error = -ENOMEM;
-                request_answer_json(request, 200, &t);
+                entities[i] = machine_entity(&state, m);
+                bytes += m->metadata.n * (METADATA_KEY_MAX + METADATA_VALUE_MAX);
+                if (bytes >= PAGE_BYTES)
+                        page.n = i + 1;
         }
+        api_machines_page_write(&t, entities, page.n, page_next(&page));
+        request_answer_json(request, 200, &t);
 }
 
 /* -- Metadata: a JSON patch of paths /ID/metadata/KEY -- */
@@ -167,7 +167,6 @@ void machines_patch_handle(Request *request) {
         _cleanup_json_ JsonValue *root = NULL;
         size_t n = 0, n_operations;
         Error err = {};
-        ChangeWork *w;
         int r;
 
         r = json_value_parse(request->http->body, request->http->body_size, &root, &err);
@@ -177,14 +176,12 @@ void machines_patch_handle(Request *request) {
         if (r >= 0 && n_operations > OPERATIONS_MAX)
                 r = error_set(&err, -EINVAL, "more than %d operations in one request", OPERATIONS_MAX);
         if (r < 0) {
-                request_error(request, request_status_of(r),
-                              r == -EINVAL ? "%s" : "unable to decode body: %s", error_text(&err, r));
+                request_refuse_body(request, r, &err);
                 return;
         }
         changes = NEW0(MetadataChange, n_operations + 1);
         ids = calloc(n_operations + 1, sizeof(*ids));
-        w = changes && ids ? change_new(request, 204, "application/json") : NULL;
-        if (!w) {
+        if (!changes || !ids) {
                 request_error(request, 500, "out of memory");
                 return;
         }
@@ -196,10 +193,10 @@ void machines_patch_handle(Request *request) {
         if (r >= 0)
                 r = keys_fit(c, changes, n, &err);
         if (r < 0) {
-                free(w);
-                request_error(request, request_status_of(r), "%s", error_text(&err, r));
+                request_refuse(request, r, &err);
                 return;
         }
-        change_sent(request, w,
-                    registry_set_metadata(request->api->options.registry, changes, n, change_on_done, w));
+        change_sent(
+                request, 204, "application/json",
+                registry_set_metadata(request->api->options.registry, changes, n, change_on_done, request));
 }

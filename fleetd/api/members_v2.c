@@ -21,20 +21,22 @@ void v2_member_id(const KvState *state, uint64_t raft_id, char ret[static MEMBER
                  raft_id == 0 ? 0ull : (unsigned long long) mix(state->cluster_id + raft_id));
 }
 
-void answer_of_cluster(Request *request, const KvState *state, unsigned status, Text *body) {
-        char cluster[24];
+static HttpField cluster_field(const Request *request, char ret[static MEMBER_ID_SIZE]) {
+        KvPosition now;
 
-        if (body->error < 0) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
-        snprintf(cluster, sizeof(cluster), "%llx", (unsigned long long) state->cluster_id);
-        request_answer(request, status, "application/json",
-                       (HttpField[]) { { "X-Etcd-Cluster-Id", cluster }, {} }, body->chars, body->size);
+        kv_position(request->api->options.store, &now);
+        snprintf(ret, MEMBER_ID_SIZE, "%llx", (unsigned long long) now.cluster_id);
+        return (HttpField) { "X-Etcd-Cluster-Id", ret };
 }
 
-void answer_cluster_message(Request *request, const KvState *state, unsigned status, const char *format,
-                            ...) {
+void answer_of_cluster(Request *request, unsigned status, Text *body) {
+        char cluster[MEMBER_ID_SIZE];
+
+        request_answer_built(request, status, "application/json",
+                             (HttpField[]) { cluster_field(request, cluster), {} }, body);
+}
+
+void answer_cluster_message(Request *request, unsigned status, const char *format, ...) {
         _cleanup_text_ Text t = {}, message = {};
         va_list ap;
 
@@ -45,7 +47,7 @@ void answer_cluster_message(Request *request, const KvState *state, unsigned sta
         json_add_string(&t, "message", message.chars);
         json_close(&t, '}');
         t.error = t.error ?: message.error;
-        answer_of_cluster(request, state, status, &t);
+        answer_of_cluster(request, status, &t);
 }
 
 /* -- Members and their URLs -- */
@@ -152,14 +154,6 @@ static size_t members_sorted(const KvState *state, const KvMember *ret[static KV
         return state->n_members;
 }
 
-static void answer_member(Request *request, const KvState *state, const KvMember *member) {
-        _cleanup_text_ Text t = {};
-
-        member_write(&t, request, state, member);
-        text_append_char(&t, '\n');
-        answer_of_cluster(request, state, 200, &t);
-}
-
 static void members_list(Request *request, const KvState *state) {
         const KvMember *sorted[KV_MEMBERS_MAX];
         _cleanup_text_ Text t = {};
@@ -172,14 +166,7 @@ static void members_list(Request *request, const KvState *state) {
         json_close(&t, ']');
         json_close(&t, '}');
         text_append_char(&t, '\n');
-        answer_of_cluster(request, state, 200, &t);
-}
-
-static const KvMember *member_by_raft_id(const KvState *state, uint64_t raft_id) {
-        for (size_t i = 0; raft_id != 0 && i < state->n_members; i++)
-                if (state->members[i].raft_id == raft_id)
-                        return &state->members[i];
-        return NULL;
+        answer_of_cluster(request, 200, &t);
 }
 
 static const KvMember *member_by_id(const KvState *state, const char *id) {
@@ -208,20 +195,22 @@ static const char *id_digits(const char *text) {
 
 static int url_check(const char *url, Error *err) {
         static const char *const schemes[] = { "http://", "https://", "unix://", "unixs://" };
-        const char *rest = NULL, *colon;
+        const char *rest = NULL, *colon, *after;
 
         for (size_t i = 0; i < ELEMENTS(schemes); i++)
                 if (starts_with(url, schemes[i]))
                         rest = url + strlen(schemes[i]);
         if (!rest)
                 return error_set(err, -EINVAL, "URL scheme must be http, https, unix, or unixs: %s", url);
+        if (!starts_with(url, "http"))
+                return 0;
         colon = strrchr(rest, ':');
-        if (starts_with(url, "http") && (!colon || strcspn(rest, "/") < (size_t) (colon - rest)))
+        if (!colon || strcspn(rest, "/") < (size_t) (colon - rest))
                 return error_set(err, -EINVAL, "URL address does not have the form \"host:port\": %s", url);
-        if (starts_with(url, "http") && colon[1 + strspn(colon + 1, "0123456789")] &&
-            colon[1 + strspn(colon + 1, "0123456789")] != '/')
+        after = colon + 1 + strspn(colon + 1, "0123456789");
+        if (*after && *after != '/')
                 return error_set(err, -EINVAL, "parse \"%s\": invalid port \"%s\" after host", url, colon);
-        if (starts_with(url, "http") && strchr(rest, '/'))
+        if (strchr(rest, '/'))
                 return error_set(err, -EINVAL, "URL must not contain a path: %s", url);
         return 0;
 }
@@ -251,28 +240,28 @@ static int body_check(const HttpRequest *http, Error *err) {
 }
 
 /* False: the body is invalid, and the request is answered. */
-static bool body_is_good(Request *request, const KvState *state) {
+static bool body_is_good(Request *request) {
         const char *type = request->http->content_type ?: "";
         size_t size = strcspn(type, "; \t");
         Error err = {};
         int r;
 
         if (size != strlen("application/json") || strncasecmp(type, "application/json", size) != 0) {
-                answer_cluster_message(request, state, 415, "Bad Content-Type %.*s, accept application/json",
+                answer_cluster_message(request, 415, "Bad Content-Type %.*s, accept application/json",
                                        (int) MIN(size, (size_t) 200), type);
                 return false;
         }
         r = body_check(request->http, &err);
         if (r < 0) {
-                answer_cluster_message(request, state, request_status_of(r), "%s", error_text(&err, r));
+                answer_cluster_message(request, request_status_of(r), "%s", error_text(&err, r));
                 return false;
         }
         return true;
 }
 
 /* Answer 409, whose message etcd's clients show. */
-static void answer_refused(Request *request, const KvState *state) {
-        answer_cluster_message(request, state, 409,
+static void answer_refused(Request *request) {
+        answer_cluster_message(request, 409,
                                "members come by Join= in their own fleetd.conf, and go with their state; "
                                "they are not changed here");
 }
@@ -281,50 +270,52 @@ static void member_change(Request *request, const KvState *state, const char *te
         const char *id = id_digits(text);
 
         if (!id)
-                answer_cluster_message(request, state, 404, "No such member: %.200s", text);
-        else if (method_is(request, "PUT") && !body_is_good(request, state))
+                answer_cluster_message(request, 404, "No such member: %.200s", text);
+        else if (method_is(request, "PUT") && !body_is_good(request))
                 return;
         else if (!member_by_id(state, id))
-                answer_cluster_message(request, state, 404, "No such member: %s", id);
+                answer_cluster_message(request, 404, "No such member: %s", id);
         else
-                answer_refused(request, state);
+                answer_refused(request);
 }
 
 /* -- Handlers -- */
 
 static void members_get(Request *request, const KvState *state, const char *id) {
+        bool is_leader = streq(id, "leader");
+        _cleanup_text_ Text t = {};
         const KvMember *member;
+        char leader[MEMBER_ID_SIZE];
 
-        if (id[0] == 0) {
+        v2_member_id(state, state->leader_id, leader);
+        member = member_by_id(state, is_leader ? leader : id);
+        if (id[0] == 0)
                 members_list(request, state);
-                return;
-        }
-        member = streq(id, "leader") ? member_by_raft_id(state, state->leader_id) : member_by_id(state, id);
-        if (member)
-                answer_member(request, state, member);
-        else if (streq(id, "leader"))
-                answer_cluster_message(request, state, 503, "During election");
+        else if (member) {
+                member_write(&t, request, state, member);
+                text_append_char(&t, '\n');
+                answer_of_cluster(request, 200, &t);
+        } else if (is_leader)
+                answer_cluster_message(request, 503, "During election");
         else
-                answer_cluster_message(request, state, 404, "Not found");
+                answer_cluster_message(request, 404, "Not found");
 }
 
 void v2_members_handle(Request *request) {
         const char *id = request->rest[0] == '/' ? request->rest + 1 : "";
+        char cluster[MEMBER_ID_SIZE];
         KvState state;
-        char cluster[24];
 
         kv_state(request->api->options.store, &state);
         if (method_is(request, "GET"))
                 members_get(request, &state, id);
         else if (method_is(request, "POST")) {
-                if (body_is_good(request, &state))
-                        answer_refused(request, &state);
+                if (body_is_good(request))
+                        answer_refused(request);
         } else if (id[0])
                 member_change(request, &state, id);
-        else {
-                snprintf(cluster, sizeof(cluster), "%llx", (unsigned long long) state.cluster_id);
-                request_not_allowed(request, &(HttpField) { "X-Etcd-Cluster-Id", cluster });
-        }
+        else
+                request_not_allowed(request, cluster_field(request, cluster));
 }
 
 static bool lists_url(const Text *list, const char *url) {
@@ -351,8 +342,6 @@ void v2_machines_handle(Request *request) {
         }
         if (t.size == 0)
                 own_url(request, &t); /* no cluster yet: this listener serves clients nevertheless */
-        if (t.error < 0 || url.error < 0)
-                request_error(request, 500, "out of memory");
-        else
-                request_answer(request, 200, "text/plain; charset=utf-8", NULL, t.chars, t.size);
+        t.error = t.error ?: url.error;
+        request_answer_built(request, 200, "text/plain; charset=utf-8", NULL, &t);
 }

@@ -54,6 +54,13 @@ static void cluster_write(Text *t, const Cluster *c) {
                 labelled(t, "fleet_machines", "presence", presence_to_string(p), present[p]);
 }
 
+static void actions_write(Text *t, const char *name, const char *help, const uint64_t n[_KV_ACTION_MAX]) {
+        describe(t, name, "counter", help);
+        for (KvAction a = 0; a < _KV_ACTION_MAX; a++)
+                if (a != KV_ACTION_GET)
+                        labelled(t, name, "action", kv_action_name(a), n[a]);
+}
+
 static void store_write(Text *t, const KvStore *store) {
         KvCounts counts;
         KvState state;
@@ -76,16 +83,10 @@ static void store_write(Text *t, const KvStore *store) {
                counts.cost_max.total);
         single(t, "fleet_store_deferred_total", "counter",
                "Commands that did not fit into their entry's budget.", counts.deferred);
-        describe(t, "fleet_store_operations_total", "counter", "Users' changes that were applied here.");
-        for (KvAction a = 0; a < _KV_ACTION_MAX; a++)
-                if (a != KV_ACTION_GET)
-                        labelled(t, "fleet_store_operations_total", "action", kv_action_name(a),
-                                 counts.done[a]);
-        describe(t, "fleet_store_operations_refused_total", "counter", "Users' changes that were refused.");
-        for (KvAction a = 0; a < _KV_ACTION_MAX; a++)
-                if (a != KV_ACTION_GET)
-                        labelled(t, "fleet_store_operations_refused_total", "action", kv_action_name(a),
-                                 counts.refused[a]);
+        actions_write(t, "fleet_store_operations_total", "Users' changes that were applied here.",
+                      counts.done);
+        actions_write(t, "fleet_store_operations_refused_total", "Users' changes that were refused.",
+                      counts.refused);
 }
 
 static double seconds(uint64_t ns) {

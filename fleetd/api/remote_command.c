@@ -81,7 +81,6 @@ static void line_exit(Request *request, int status) {
         int n = snprintf(line, sizeof(line), "{\"exit\":%d}\n", status);
 
         (void) http_chunk(request->http, line, n);
-        request->forget = NULL;
         request_end(request);
 }
 
@@ -102,17 +101,26 @@ static void running_free(Running *r) {
         free(r);
 }
 
-static void peer_send_chunk(Running *r, PeerSession *session, const void *bytes, size_t size) {
+static int reply_chunk(PeerSession *session, uint64_t number, const void *bytes, size_t size) {
         _cleanup_writer_ Writer w = {};
 
-        write_u64(&w, r->number);
+        write_u64(&w, number);
         write_blob(&w, bytes, size);
+        return w.error ?: peer_reply(session, PEER_CALL_CHUNK, w.bytes, w.size);
+}
+
+static void reply_end(PeerSession *session, uint64_t number, uint32_t status) {
+        _cleanup_writer_ Writer w = {};
+
+        write_u64(&w, number);
+        write_u32(&w, status);
         if (w.error == 0)
-                (void) peer_reply(session, PEER_CALL_CHUNK, w.bytes, w.size);
+                (void) peer_reply(session, PEER_CALL_END, w.bytes, w.size);
 }
 
 /* Pause the child while the connection is full, or the credit of the other host is used up. */
-static void running_check_peer(Running *r) {
+static void running_check_peer(void *userdata) {
+        Running *r = userdata;
         PeerSession *session = peers_session(r->api->options.peers, r->session);
         bool full = session && peer_queued(session) > PEER_AHEAD_MAX;
 
@@ -120,10 +128,6 @@ static void running_check_peer(Running *r) {
                 (void) timer_start(&r->look, r->api->loop, PEER_LOOK_MS);
         if (r->child)
                 child_pause(r->child, full || (r->credit > 0 && r->sent >= r->credit));
-}
-
-static void running_on_look(void *userdata) {
-        running_check_peer(userdata);
 }
 
 static void running_on_output(void *userdata, const void *bytes, size_t size) {
@@ -141,7 +145,7 @@ static void running_on_output(void *userdata, const void *bytes, size_t size) {
         session = peers_session(r->api->options.peers, r->session);
         if (!session)
                 return;
-        peer_send_chunk(r, session, bytes, size);
+        (void) reply_chunk(session, r->number, bytes, size);
         r->sent += size;
         running_check_peer(r);
 }
@@ -149,24 +153,22 @@ static void running_on_output(void *userdata, const void *bytes, size_t size) {
 static void running_on_exit(void *userdata, int status) {
         Running *r = userdata;
         PeerSession *session;
-        _cleanup_writer_ Writer w = {};
 
         r->child = NULL;
         if (r->request) {
                 assert(r->held.size == 0); /* a paused child does not end: its output is not read */
                 line_exit(r->request, status);
-        } else if ((session = peers_session(r->api->options.peers, r->session))) {
-                write_u64(&w, r->number);
-                write_u32(&w, status);
-                if (w.error == 0)
-                        (void) peer_reply(session, PEER_CALL_END, w.bytes, w.size);
+                return;
         }
+        session = peers_session(r->api->options.peers, r->session);
+        if (session)
+                reply_end(session, r->number, status);
         running_free(r);
 }
 
 static const ChildEvents running_events = { .on_output = running_on_output, .on_exit = running_on_exit };
 
-static void running_drain(Request *request) {
+static void running_on_drain(Request *request) {
         Running *r = request->state;
 
         if (r->held.size > 0) {
@@ -178,7 +180,7 @@ static void running_drain(Request *request) {
                 child_pause(r->child, false);
 }
 
-static void running_forget(Request *request) {
+static void running_on_end(Request *request) {
         running_free(request->state);
 }
 
@@ -219,7 +221,7 @@ static int running_start(Api *api, const RemoteCommandSpec *spec, Running **ret,
         r = NEW0(Running, 1);
         if (!r)
                 return error_set(err, -ENOMEM, "out of memory");
-        *r = (Running) { .api = api, .is_journal = is_journal, .look = TIMER(running_on_look, r) };
+        *r = (Running) { .api = api, .is_journal = is_journal, .look = TIMER(running_check_peer, r) };
         TAILQ_INSERT_TAIL(&api->calls->running, r, all);
         (*running_count(r))++;
         remote_command_spec_command(spec, &command);
@@ -235,17 +237,11 @@ static int running_start(Api *api, const RemoteCommandSpec *spec, Running **ret,
 /* -- Calls of other hosts -- */
 
 static void call_refuse(PeerSession *session, uint64_t number, const char *message) {
-        _cleanup_writer_ Writer chunk = {}, end = {};
         char line[sizeof(((Error *) NULL)->message) + 1];
 
         snprintf(line, sizeof(line), "%s\n", message);
-        write_u64(&chunk, number);
-        write_blob(&chunk, line, strlen(line));
-        write_u64(&end, number);
-        write_u32(&end, 1);
-        if (chunk.error == 0 && end.error == 0 &&
-            peer_reply(session, PEER_CALL_CHUNK, chunk.bytes, chunk.size) == 0)
-                (void) peer_reply(session, PEER_CALL_END, end.bytes, end.size);
+        if (reply_chunk(session, number, line, strlen(line)) == 0)
+                reply_end(session, number, 1);
 }
 
 static void calls_on_call(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
@@ -302,20 +298,24 @@ static void calls_on_credit(void *userdata, PeerSession *session, PeerFrame type
 
 /* -- Calls that another host executes -- */
 
-static void asking_free(Asking *a) {
-        TAILQ_REMOVE(&a->api->calls->asking, a, all);
-        text_done(&a->held);
-        free(a);
-}
-
-static void asking_forget(Request *request) {
-        Asking *a = request->state;
+/* Send a frame with the number of the call, and a total of bytes if it is not 0. */
+static int asking_send(const Asking *a, PeerFrame type, uint64_t total) {
         _cleanup_writer_ Writer w = {};
 
         write_u64(&w, a->number);
-        if (w.error == 0)
-                (void) peers_send(a->api->options.peers, a->machine, PEER_CALL_CANCEL, w.bytes, w.size);
-        asking_free(a);
+        if (total > 0)
+                write_u64(&w, total);
+        return w.error ?: peers_send(a->api->options.peers, a->machine, type, w.bytes, w.size);
+}
+
+static void asking_on_end(Request *request) {
+        Asking *a = request->state;
+
+        if (!a->ended)
+                (void) asking_send(a, PEER_CALL_CANCEL, 0);
+        TAILQ_REMOVE(&a->api->calls->asking, a, all);
+        text_done(&a->held);
+        free(a);
 }
 
 static Asking *asking_find(Api *api, PeerSession *session, uint64_t number) {
@@ -327,24 +327,13 @@ static Asking *asking_find(Api *api, PeerSession *session, uint64_t number) {
         return NULL;
 }
 
-static void asking_cut(Asking *a, const char *reason) {
-        Request *request = a->request;
-
-        asking_forget(request);
-        request->forget = NULL;
-        request_cut(request, reason);
-}
-
 /* Give credit for CREDIT_WINDOW bytes ahead of the client, each time the client has taken half of it. */
 static int asking_grant(Asking *a) {
-        _cleanup_writer_ Writer w = {};
         int r;
 
         if (a->ended || a->taken + CREDIT_WINDOW - a->granted < CREDIT_WINDOW / 2)
                 return 0;
-        write_u64(&w, a->number);
-        write_u64(&w, a->taken + CREDIT_WINDOW);
-        r = w.error ?: peers_send(a->api->options.peers, a->machine, PEER_CALL_CREDIT, w.bytes, w.size);
+        r = asking_send(a, PEER_CALL_CREDIT, a->taken + CREDIT_WINDOW);
         if (r == 0)
                 a->granted = a->taken + CREDIT_WINDOW;
         return r;
@@ -354,10 +343,8 @@ static int asking_grant(Asking *a) {
 static void asking_end(Asking *a, int status) {
         a->ended = true;
         a->status = status;
-        if (a->held.size > 0)
-                return;
-        line_exit(a->request, status);
-        asking_free(a);
+        if (a->held.size == 0)
+                line_exit(a->request, status);
 }
 
 /* Send output to the client, or hold it until the client can take it: 0. -ENOBUFS: too much is held. */
@@ -375,7 +362,7 @@ static int asking_take(Asking *a, const void *bytes, size_t size) {
 }
 
 /* Send in lines as long as those of a child of this host. */
-static void asking_drain(Request *request) {
+static void asking_on_drain(Request *request) {
         Asking *a = request->state;
         size_t done = 0, n;
 
@@ -390,7 +377,7 @@ static void asking_drain(Request *request) {
         if (a->ended)
                 asking_end(a, a->status);
         else if (asking_grant(a) < 0)
-                asking_cut(a, "the session to the other host has ended");
+                request_cut(a->request, "the session to the other host has ended");
 }
 
 static void calls_on_chunk(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
@@ -404,7 +391,7 @@ static void calls_on_chunk(void *userdata, PeerSession *session, PeerFrame type,
         /* The client reads more slowly than an older host sends, which has no credit: end the stream, because
          * the output may have no end. */
         if (a && reader_end(&in) >= 0 && asking_take(a, bytes, n) < 0)
-                asking_cut(a, "the reader of a journal fell too far behind");
+                request_cut(a->request, "the reader of a journal fell too far behind");
 }
 
 static void calls_on_end(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
@@ -458,19 +445,17 @@ static int asking_start(Request *request, const char *machine, const RemoteComma
                         .session = peer_number(session) };
         snprintf(a->machine, sizeof(a->machine), "%s", machine);
         TAILQ_INSERT_TAIL(&api->calls->asking, a, all);
+        request->state = a;
+        request->on_end = asking_on_end;
+        request->on_drain = asking_on_drain;
         write_u64(&w, a->number);
         remote_command_spec_write(spec, &w);
         r = w.error ?: peers_send(api->options.peers, machine, PEER_CALL, w.bytes, w.size);
         if (r == 0)
                 r = asking_grant(a); /* after the call, on the same session */
-        if (r < 0) {
-                asking_free(a);
-                return r;
-        }
-        request->state = a;
-        request->forget = asking_forget;
-        request->drain = asking_drain;
-        return 0;
+        if (r < 0)
+                a->ended = true; /* nothing to cancel */
+        return r;
 }
 
 /* -- The handler -- */
@@ -478,27 +463,16 @@ static int asking_start(Request *request, const char *machine, const RemoteComma
 static bool spec_read(Request *request, RemoteCommandSpec *spec) {
         const char *lines = request_parameter(request, "lines"),
                    *follow = request_parameter(request, "follow");
-        const struct {
-                const char *name;
-                char *field;
-                size_t size;
-        } texts[] = {
-                { "output", spec->output, sizeof(spec->output) },
-                { "since", spec->since, sizeof(spec->since) },
-                { "until", spec->until, sizeof(spec->until) },
-                { "properties", spec->properties, sizeof(spec->properties) },
-                { "signal", spec->signal, sizeof(spec->signal) },
-                { "whom", spec->whom, sizeof(spec->whom) },
-        };
         uint64_t n = 10;
         Error err = {};
 
-        for (size_t i = 0; i < ELEMENTS(texts); i++) {
-                const char *value = request_parameter(request, texts[i].name) ?: "";
+        for (size_t i = 1; i < REMOTE_COMMAND_TEXTS; i++) { /* the first is the unit */
+                const RemoteCommandText *text = &remote_command_texts[i];
+                const char *value = request_parameter(request, text->name) ?: "";
 
-                if ((size_t) snprintf(texts[i].field, texts[i].size, "%s", value) < texts[i].size)
+                if ((size_t) snprintf((char *) spec + text->offset, text->size, "%s", value) < text->size)
                         continue;
-                request_error(request, 400, "%s: longer than %zu bytes", texts[i].name, texts[i].size - 1);
+                request_error(request, 400, "%s: longer than %zu bytes", text->name, text->size - 1);
                 return false;
         }
         if ((lines && parse_u64(lines, &n) < 0) || n > CALL_LINES_MAX)
@@ -553,10 +527,9 @@ void remote_command_handle(Request *request) {
                 r = asking_start(request, m->id, &spec);
                 if (r < 0)
                         request_error(request, 503, "%s is on %s, which cannot be reached from here (%s)",
-                                      unit, m->facts && m->facts->name ? m->facts->name : m->id,
-                                      strerror(-r));
+                                      unit, cluster_machine_name(m), strerror(-r));
                 else
-                        request_begin(request, 200, "application/x-ndjson");
+                        request_begin(request, "application/x-ndjson");
                 return;
         }
         r = running_start(request->api, &spec, &running, &err);
@@ -566,9 +539,9 @@ void remote_command_handle(Request *request) {
         }
         running->request = request;
         request->state = running;
-        request->forget = running_forget;
-        request->drain = running_drain;
-        request_begin(request, 200, "application/x-ndjson");
+        request->on_end = running_on_end;
+        request->on_drain = running_on_drain;
+        request_begin(request, "application/x-ndjson");
 }
 
 /* The end of a call has the priority of its chunks, and the credit that of its call: the order within a class
@@ -600,8 +573,7 @@ void remote_commands_free(Api *api) {
         peers_unobserve(api->options.peers, &api->calls->observer);
         while (!TAILQ_EMPTY(&api->calls->running))
                 running_free(TAILQ_FIRST(&api->calls->running));
-        while (!TAILQ_EMPTY(&api->calls->asking))
-                asking_free(TAILQ_FIRST(&api->calls->asking));
+        assert(TAILQ_EMPTY(&api->calls->asking)); /* their requests have ended */
         free(api->calls);
         api->calls = NULL;
 }

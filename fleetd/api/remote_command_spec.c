@@ -4,17 +4,11 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "base/text.h"
 #include "units/quadlet.h"
 
 bool remote_command_changes(RemoteCommandKind kind) {
         return kind == CALL_RELOAD || kind == CALL_KILL || kind == CALL_RESET_FAILED;
-}
-
-static bool is_one_of(const char *word, const char *const *words, size_t n) {
-        for (size_t i = 0; i < n; i++)
-                if (streq(word, words[i]))
-                        return true;
-        return false;
 }
 
 static bool is_made_of(const char *s, const char *others) {
@@ -25,12 +19,8 @@ static bool is_made_of(const char *s, const char *others) {
 }
 
 int remote_command_spec_check(RemoteCommandSpec *spec, Error *err) {
-        static const char *const outputs[] = { "short",         "short-iso",       "short-iso-precise",
-                                               "short-precise", "short-monotonic", "short-unix",
-                                               "short-full",    "with-unit",       "verbose",
-                                               "json",          "json-pretty",     "cat",
-                                               "export" };
-        static const char *const whom[] = { "main", "control", "all" };
+        static const char outputs[] = "short short-iso short-iso-precise short-precise short-monotonic "
+                                      "short-unix short-full with-unit verbose json json-pretty cat export";
 
         if (!spec->output[0])
                 snprintf(spec->output, sizeof(spec->output), "short");
@@ -43,7 +33,7 @@ int remote_command_spec_check(RemoteCommandSpec *spec, Error *err) {
                 return -EINVAL;
         if (spec->lines > CALL_LINES_MAX)
                 return error_set(err, -EINVAL, "lines: expected a number up to %d", CALL_LINES_MAX);
-        if (!is_one_of(spec->output, outputs, ELEMENTS(outputs)))
+        if (!text_has_word(outputs, spec->output))
                 return error_set(err, -EINVAL, "output: journalctl has no format '%s'", spec->output);
         if (!is_made_of(spec->since, " :+-.,@/"))
                 return error_set(err, -EINVAL, "since: expected a time as journalctl(1) takes it");
@@ -53,7 +43,7 @@ int remote_command_spec_check(RemoteCommandSpec *spec, Error *err) {
                 return error_set(err, -EINVAL, "properties: expected names with commas between");
         if (!is_made_of(spec->signal, "+-"))
                 return error_set(err, -EINVAL, "signal: expected a name or a number");
-        if (!is_one_of(spec->whom, whom, ELEMENTS(whom)))
+        if (!text_has_word("main control all", spec->whom))
                 return error_set(err, -EINVAL, "whom: expected main, control or all");
         return 0;
 }
@@ -61,22 +51,18 @@ int remote_command_spec_check(RemoteCommandSpec *spec, Error *err) {
 /* -- Between hosts: u8 version, u8 kind, strings unit, output, since, until, properties, signal, whom, u32
  * lines, u8 follow -- */
 
-typedef struct Field {
-        size_t offset, size;
-} Field;
+#define TEXT(member) \
+        { #member, offsetof(RemoteCommandSpec, member), sizeof(((RemoteCommandSpec *) NULL)->member) }
 
-#define FIELD(member) \
-        { offsetof(RemoteCommandSpec, member), sizeof(((RemoteCommandSpec *) NULL)->member) }
-
-static const Field fields[] = {
-        FIELD(unit), FIELD(output), FIELD(since), FIELD(until), FIELD(properties), FIELD(signal), FIELD(whom),
+const RemoteCommandText remote_command_texts[REMOTE_COMMAND_TEXTS] = {
+        TEXT(unit), TEXT(output), TEXT(since), TEXT(until), TEXT(properties), TEXT(signal), TEXT(whom),
 };
 
 void remote_command_spec_write(const RemoteCommandSpec *spec, Writer *w) {
         write_u8(w, CALL_VERSION);
         write_u8(w, spec->kind);
-        for (size_t i = 0; i < ELEMENTS(fields); i++)
-                write_string(w, (const char *) spec + fields[i].offset);
+        for (size_t i = 0; i < REMOTE_COMMAND_TEXTS; i++)
+                write_string(w, (const char *) spec + remote_command_texts[i].offset);
         write_u32(w, spec->lines);
         write_u8(w, spec->follow);
 }
@@ -87,12 +73,12 @@ int remote_command_spec_read(Reader *r, RemoteCommandSpec *ret) {
 
         if (version != CALL_VERSION || kind >= _CALL_MAX)
                 return -EBADMSG;
-        for (size_t i = 0; i < ELEMENTS(fields); i++) {
-                _cleanup_free_ char *s = read_string(r, fields[i].size - 1);
+        for (size_t i = 0; i < REMOTE_COMMAND_TEXTS; i++) {
+                _cleanup_free_ char *s = read_string(r, remote_command_texts[i].size - 1);
 
                 if (!s)
                         return -EBADMSG;
-                memcpy((char *) &spec + fields[i].offset, s, strlen(s) + 1);
+                memcpy((char *) &spec + remote_command_texts[i].offset, s, strlen(s) + 1);
         }
         spec.lines = read_u32(r);
         spec.follow = read_u8(r);

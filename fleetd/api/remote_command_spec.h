@@ -33,6 +33,16 @@ typedef struct RemoteCommandSpec {
         char signal[32], whom[16]; /* kill */
 } RemoteCommandSpec;
 
+/* The members that are texts, in their order on the wire. Except for the unit, which is the first, they are
+ * parameters of a request. */
+typedef struct RemoteCommandText {
+        const char *name;
+        size_t offset, size;
+} RemoteCommandText;
+
+enum { REMOTE_COMMAND_TEXTS = 7 };
+extern const RemoteCommandText remote_command_texts[REMOTE_COMMAND_TEXTS];
+
 bool remote_command_changes(RemoteCommandKind kind); /* it changes the unit, which must be the cluster's */
 
 /* Set defaults and check all parameters: 0, or -EINVAL with a message that begins with the name of the

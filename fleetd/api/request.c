@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -12,70 +13,77 @@ bool method_is(const Request *request, const char *method) {
 }
 
 void request_free(Request *request) {
+        KvStore *store = request->api->options.store;
+
+        if (request->on_end)
+                request->on_end(request);
+        if (request->syncing)
+                kv_sync_cancel(store, &request->sync);
+        if (request->proposal > 0)
+                kv_cancel(store, request->proposal);
+        if (request->list)
+                kv_list_cancel(request->list);
+        if (request->listing)
+                TAILQ_REMOVE(&request->api->listings, request, listings);
+        if (request->watching)
+                request->api->n_watching--;
+        kv_watch_close(request->watch);
+        if (request->changing)
+                registry_cancel(request->api->options.registry, request);
         TAILQ_REMOVE(&request->api->requests, request, requests);
         http_parameters_done(&request->parameters);
         free(request->path);
         free(request);
 }
 
-enum { FIELDS_MAX = 8 };
+/* -- Answers -- */
 
-/* Add Server: as fleet's API has it, once the registry is read. etcd's API has none. */
-static const HttpField *add_server(const Request *request, const HttpField *fields,
+enum {
+        FIELDS_MAX = 8,
+        LISTED_WORK_MAX = TURN_WORK_MAX / 8, /* bytes of a turn after which no further listing begins */
+};
+
+/* Add Retry-After: to 503, where nothing was changed and the request may succeed a second later. Add Server:
+ * as fleet's API has it, once the registry is read; etcd's API has none. */
+static const HttpField *add_fields(const Request *request, unsigned status, const HttpField *fields,
                                    HttpField ret[static FIELDS_MAX + 1]) {
         size_t n = 0;
 
-        if (request->listener->dialect != DIALECT_FLEET || starts_with(request->path ?: "", "/v2/") ||
-            !registry_ready(request->api->options.registry))
-                return fields;
         for (; fields && fields[n].name; n++) {
-                assert(n < FIELDS_MAX - 1);
+                assert(n < FIELDS_MAX - 2);
                 ret[n] = fields[n];
         }
-        ret[n] = (HttpField) { "Server", "fleetd/" PACKAGE_VERSION };
-        ret[n + 1] = (HttpField) {};
-        return ret;
-}
-
-/* Add Retry-After: nothing was changed, and the request may succeed a second later. */
-static const HttpField *add_retry(const HttpField *fields, HttpField ret[static FIELDS_MAX + 1]) {
-        size_t n = 0;
-
-        for (; fields && fields[n].name; n++) {
-                assert(n < FIELDS_MAX - 1);
-                ret[n] = fields[n];
-        }
-        ret[n] = (HttpField) { "Retry-After", "1" };
-        ret[n + 1] = (HttpField) {};
+        if (status == 503)
+                ret[n++] = (HttpField) { "Retry-After", "1" };
+        if (request->listener->dialect == DIALECT_FLEET && !starts_with(request->path ?: "", "/v2/") &&
+            registry_ready(request->api->options.registry))
+                ret[n++] = (HttpField) { "Server", "fleetd/" PACKAGE_VERSION };
+        ret[n] = (HttpField) {};
         return ret;
 }
 
 void request_answer(Request *request, unsigned status, const char *type, const HttpField *fields,
                     const void *body, size_t size) {
-        HttpField all[FIELDS_MAX + 1], later[FIELDS_MAX + 1];
-        HttpRequest *http = request->http;
+        HttpField all[FIELDS_MAX + 1];
 
-        if (status == 503)
-                fields = add_retry(fields, later);
-        http->userdata = NULL;
-        http_answer(http, status, type, add_server(request, fields, all), body, size);
+        request->http->userdata = NULL;
+        http_answer(request->http, status, type, add_fields(request, status, fields, all), body, size);
         request_free(request);
 }
 
 void request_answer_shared(Request *request, unsigned status, const char *type, const HttpField *fields,
                            Shared *body) {
         HttpField all[FIELDS_MAX + 1];
-        HttpRequest *http = request->http;
 
-        http->userdata = NULL;
-        http_answer_shared(http, status, type, add_server(request, fields, all), body);
+        request->http->userdata = NULL;
+        http_answer_shared(request->http, status, type, add_fields(request, status, fields, all), body);
         request_free(request);
 }
 
-void request_begin(Request *request, unsigned status, const char *type) {
+void request_begin(Request *request, const char *type) {
         HttpField fields[FIELDS_MAX + 1];
 
-        http_begin(request->http, status, type, add_server(request, NULL, fields));
+        http_begin(request->http, 200, type, add_fields(request, 200, NULL, fields));
 }
 
 void request_answer_text(Request *request, unsigned status, const char *type, const HttpField *fields,
@@ -83,9 +91,9 @@ void request_answer_text(Request *request, unsigned status, const char *type, co
         request_answer(request, status, type, fields, text, strlen(text));
 }
 
-void request_not_allowed(Request *request, const HttpField *field) {
+void request_not_allowed(Request *request, HttpField field) {
         request_answer_text(request, 405, "text/plain; charset=utf-8",
-                            (HttpField[]) { *field, { "X-Content-Type-Options", "nosniff" }, {} },
+                            (HttpField[]) { field, { "X-Content-Type-Options", "nosniff" }, {} },
                             "Method Not Allowed\n");
 }
 
@@ -112,16 +120,19 @@ HttpField request_stale_field(const Request *request, StaleField *ret) {
         return (HttpField) { "X-Fleet-Stale", ret->seconds };
 }
 
-void request_answer_json(Request *request, unsigned status, Text *body) {
-        StaleField stale;
-
+void request_answer_built(Request *request, unsigned status, const char *type, const HttpField *fields,
+                          const Text *body) {
         if (body->error < 0)
                 request_error(request, 500, "out of memory");
         else
-                request_answer(request, status, "application/json",
-                               (HttpField[]) { request_stale_field(request, &stale), {} }, body->chars,
-                               body->size);
-        text_done(body);
+                request_answer(request, status, type, fields, body->chars ?: "", body->size);
+}
+
+void request_answer_json(Request *request, unsigned status, const Text *body) {
+        StaleField stale;
+
+        request_answer_built(request, status, "application/json",
+                             (HttpField[]) { request_stale_field(request, &stale), {} }, body);
 }
 
 unsigned request_status_of(int error) {
@@ -138,6 +149,15 @@ void request_error(Request *request, unsigned status, const char *format, ...) {
         va_end(ap);
         api_error_write(&t, status, message);
         request_answer(request, status, "application/json", NULL, t.chars ?: "", t.size);
+}
+
+void request_refuse(Request *request, int error, const Error *err) {
+        request_error(request, request_status_of(error), "%s", error_text(err, error));
+}
+
+void request_refuse_body(Request *request, int error, const Error *err) {
+        request_error(request, request_status_of(error),
+                      error == -EINVAL ? "%s" : "unable to decode body: %s", error_text(err, error));
 }
 
 void request_end(Request *request) {
@@ -163,6 +183,17 @@ void request_ttl(KvCommand *cmd, bool given, uint64_t seconds) {
 
         cmd->has_ttl = given && seconds <= max_s;
         cmd->ttl_ms = cmd->has_ttl ? seconds * 1000 : 0;
+}
+
+bool action_removes(KvAction action) {
+        return action == KV_ACTION_DELETE || action == KV_ACTION_CAD || action == KV_ACTION_EXPIRE;
+}
+
+unsigned request_write_status(const KvResult *result) {
+        bool created = result->action == KV_ACTION_CREATE ||
+                       (result->action == KV_ACTION_SET && !result->has_prev);
+
+        return created ? 201 : 200;
 }
 
 bool request_may_read(const Request *request, KvBytes key) {
@@ -195,13 +226,13 @@ bool request_path_is_clean(const Request *request) {
 }
 
 static void append_html(Text *t, const char *s) {
+        static const char *const escapes[UCHAR_MAX + 1] = {
+                ['&'] = "&amp;", ['<'] = "&lt;", ['>'] = "&gt;", ['"'] = "&#34;", ['\''] = "&#39;",
+        };
+
         for (; *s; s++)
-                if (strchr("&<>\"'", *s))
-                        text_append(t, *s == '&' ? "&amp;" :
-                                       *s == '<' ? "&lt;" :
-                                       *s == '>' ? "&gt;" :
-                                       *s == '"' ? "&#34;" :
-                                                   "&#39;");
+                if (escapes[(unsigned char) *s])
+                        text_append(t, escapes[(unsigned char) *s]);
                 else
                         text_append_char(t, *s);
 }
@@ -209,7 +240,6 @@ static void append_html(Text *t, const char *s) {
 void request_redirect_clean(Request *request) {
         _cleanup_free_ char *clean = NULL;
         _cleanup_text_ Text location = {}, body = {};
-        HttpField fields[2] = {};
         bool get = method_is(request, "GET") || method_is(request, "HEAD");
         size_t size;
         int r;
@@ -241,13 +271,10 @@ void request_redirect_clean(Request *request) {
                 append_html(&body, location.chars ?: "/");
                 text_append(&body, "\">Moved Permanently</a>.\n\n");
         }
-        if (location.error < 0 || body.error < 0) {
-                request_error(request, 500, "out of memory");
-                return;
-        }
-        fields[0] = (HttpField) { "Location", location.chars ?: "/" };
-        request_answer(request, 301, get ? "text/html; charset=utf-8" : NULL, fields, body.chars ?: "",
-                       body.size);
+        if (location.error < 0)
+                body.error = location.error;
+        request_answer_built(request, 301, get ? "text/html; charset=utf-8" : NULL,
+                             (HttpField[]) { { "Location", location.chars ?: "/" }, {} }, &body);
 }
 
 /* -- Listings -- */
@@ -269,24 +296,81 @@ const char *request_large_reason(int error) {
         }
 }
 
-bool api_has_room_to_list(const Api *api) {
-        return turn_work_bytes(&loop_turns(api->loop)->now) < API_LISTED_WORK;
+/* -- Work of the store -- */
+
+static void request_on_synced(void *userdata, KvStatus status) {
+        Request *request = userdata;
+
+        request->syncing = false;
+        request->on_synced(request, status);
 }
 
-bool api_may_list(const Api *api) {
-        return api->lists || (TAILQ_EMPTY(&api->listings) && api_has_room_to_list(api));
+void request_sync(Request *request, void (*done)(Request *request, KvStatus status)) {
+        request->on_synced = done;
+        request->sync = (KvSync) { .done = request_on_synced, .userdata = request };
+        request->syncing = true;
+        kv_sync(request->api->options.store, &request->sync);
 }
 
-void api_list_later(Api *api, ApiListing *listing) {
+static void request_on_result(void *userdata, const KvResult *result) {
+        Request *request = userdata;
+
+        request->proposal = 0;
+        request->on_result(request, result);
+}
+
+int request_propose(Request *request, const KvCommand *cmd,
+                    void (*done)(Request *request, const KvResult *result)) {
+        request->on_result = done;
+        return kv_propose(request->api->options.store, cmd, request_on_result, request, &request->proposal);
+}
+
+void request_get(Request *request, KvBytes key,
+                 void (*done)(void *userdata, int result, const KvFound *found)) {
+        request->get = (KvGet) { .key = key, .done = done, .userdata = request };
+        kv_get(request->api->options.store, &request->get);
+}
+
+void request_list(Request *request, const KvRange *range, const KvListOps *ops, void *userdata) {
+        KvList *large;
+
+        kv_list(request->api->options.store, range, ops, userdata, &large);
+        if (large) /* else the request may have ended */
+                request->list = large;
+}
+
+static bool has_room_to_list(const Api *api) {
+        return turn_work_bytes(&loop_turns(api->loop)->now) < LISTED_WORK_MAX;
+}
+
+bool request_may_list(Request *request, void (*again)(Request *request)) {
+        Api *api = request->api;
+
+        if (api->lists || (TAILQ_EMPTY(&api->listings) && has_room_to_list(api)))
+                return true;
         if (TAILQ_EMPTY(&api->listings))
                 api->listed_turn = loop_turns(api->loop)->n;
-        listing->waiting = true;
-        TAILQ_INSERT_TAIL(&api->listings, listing, listings);
+        request->on_turn = again;
+        request->listing = true;
+        TAILQ_INSERT_TAIL(&api->listings, request, listings);
         loop_defer(api->loop, &api->list);
+        return false;
 }
 
-void api_list_cancel(Api *api, ApiListing *listing) {
-        if (listing->waiting)
-                TAILQ_REMOVE(&api->listings, listing, listings);
-        listing->waiting = false;
+void api_on_list(void *userdata) {
+        Api *api = userdata;
+        uint64_t turn = loop_turns(api->loop)->n;
+        Request *request;
+
+        while ((request = TAILQ_FIRST(&api->listings)) &&
+               (has_room_to_list(api) || api->listed_turn != turn)) {
+                api->listed_turn = turn;
+                request->listing = false;
+                TAILQ_REMOVE(&api->listings, request, listings);
+                api->lists = true;
+                request->on_turn(request);
+                api->lists = false;
+        }
+        if (!TAILQ_EMPTY(&api->listings))
+                loop_defer(api->loop, &api->list);
 }

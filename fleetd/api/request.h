@@ -6,25 +6,13 @@
 
 #include "base/sizes.h"
 #include "fleetd/api/remote_command_spec.h"
-#include "fleetd/api/server.h"
+#include "fleetd/api/api.h"
 #include "fleetd/registry/policy.h"
 #include "io/http.h"
 
-enum { API_PARKED_MAX = 20000 };
-
 typedef struct Request Request;
 
-/* A listing that waits for a turn of the loop with little work. */
-typedef struct ApiListing {
-        TAILQ_ENTRY(ApiListing) listings;
-        void (*run)(void *userdata);
-        void *userdata;
-        bool waiting;
-} ApiListing;
-
 enum {
-        API_LISTED_WORK = TURN_WORK_MAX /
-                          8,    /* bytes of work in a turn after which no further listing begins */
         API_LARGE_NODES = 1000, /* an answer with more nodes or bytes is made by a worker ... */
         API_LARGE_BYTES = 1024 * 1024,
         API_LARGE_VISITS = API_LARGE_NODES + 24, /* ... and one that visits more nodes, shown or not */
@@ -34,11 +22,9 @@ enum {
 typedef enum ApiDialect { DIALECT_FLEET, DIALECT_ETCD } ApiDialect;
 
 typedef struct ApiListenerState {
-        Api *api;
         Principal principal; /* of the requests that arrive here, once their sender is accepted */
         ApiDialect dialect;
-        bool checks_host; /* a web page in a browser on this host can send requests here */
-        bool is_dialed;   /* clients dial 'address' */
+        bool is_dialed; /* clients dial 'address', also a web page in a browser on this host */
         Listener *listener;
         HttpServer *server; /* of its own: connections of another listener do not count against its limits */
         char address[128];
@@ -55,31 +41,75 @@ struct Api {
         TAILQ_HEAD(, Request) requests; /* those being worked on */
         struct Calls *calls;            /* remote commands from and to other hosts */
         uint64_t started_ms, leader_id, leader_since_ms;
-        uint64_t gets, gets_failed;        /* of keys, since the start */
-        unsigned n_watching;               /* clients that wait for a key */
-        TAILQ_HEAD(, ApiListing) listings; /* waiting, in order */
-        uint64_t listed_turn;              /* the last turn in which a waiting listing ran */
-        bool lists;                        /* a waiting listing runs */
+        uint64_t gets, gets_failed;     /* of keys, since the start */
+        unsigned n_watching;            /* clients that wait for a key */
+        TAILQ_HEAD(, Request) listings; /* whose listings wait, in order */
+        uint64_t listed_turn;           /* the last turn in which a waiting listing ran */
+        bool lists;                     /* a waiting listing runs */
         Deferred list;
 };
 
-/* A request until it is answered. 'state' belongs to the handler. 'forget' is called when the request ends
- * without an answer (the client has left, the daemon stops), and cancels everything that would call back. */
+/* Routes of one family share a form of errors, and the checks of a path before a route is searched. */
+typedef enum RouteFamily {
+        ROUTE_KEYS,    /* /v2/keys: the path is a key of any bytes */
+        ROUTE_KV,      /* /fleet/v1/kv: the same */
+        ROUTE_ETCD,    /* /v2 except keys, /version, /health */
+        ROUTE_METRICS, /* /metrics */
+        ROUTE_FLEET,   /* /fleet/v1 except kv; /v1-alpha is another name of it */
+        ROUTE_UNKNOWN,
+} RouteFamily;
+
+typedef struct Route {
+        RouteFamily family;
+        const char *methods; /* words; NULL: any, and the handler rejects what it does not support */
+        /* "/a": this path. "/a/ *" without the space: one more segment, which is Request.rest. "/a/ **": this
+         * path and all below it; Request.rest is what follows "/a". */
+        const char *pattern;
+        Right right;
+        void (*handle)(Request *request); /* answers, or leaves the request parked */
+        const char *parameters;           /* ROUTE_KV: words; all other parameters are rejected */
+        RemoteCommandKind command;        /* of remote_command_handle() */
+} Route;
+
+/* A request until it is answered. Its end, also without an answer (the client has left, the daemon stops),
+ * cancels all that would call back: what is under way in the store and the registry by itself, the rest by
+ * 'on_end'. */
 struct Request {
         Api *api;
         HttpRequest *http;
         const ApiListenerState *listener;
         Principal principal;
-        const struct Route *route; /* NULL: not found yet */
-        const char *rest; /* what the pattern of the route leaves open of the path; borrowed from it */
-        char *path;       /* decoded; terminated; size counts NULs inside */
+        const Route *route; /* NULL: not found yet */
+        const char *rest;   /* what the pattern of the route leaves open of the path; borrowed from it */
+        char *path;         /* decoded; terminated; size counts NULs inside */
         size_t path_size;
         size_t steps; /* work of unit_check() on its units */
         const char *query;
-        HttpParameters parameters; /* of the query */
-        void *state;
-        void (*forget)(Request *request);
-        void (*drain)(Request *request);
+        HttpParameters parameters;        /* of the query */
+        void *state;                      /* of the handler */
+        void (*on_end)(Request *request); /* frees 'state'; may be NULL */
+        void (*on_drain)(Request *request);
+
+        /* Under way in the store: */
+        union { /* one after the other */
+                KvSync sync;
+                KvGet get;
+        };
+        bool syncing, listing; /* 'listing': waits for a turn of the loop with little work */
+        uint64_t proposal;     /* its number; 0: none */
+        KvList *list;          /* a large one; NULL: none */
+        KvWatch *watch;        /* NULL: none */
+        bool watching;         /* counted in api->n_watching */
+        void (*on_synced)(Request *request, KvStatus status);
+        void (*on_result)(Request *request, const KvResult *result);
+        void (*on_turn)(Request *request);
+        TAILQ_ENTRY(Request) listings;
+
+        /* A change of the registry that is under way: */
+        bool changing;
+        unsigned success; /* the status when all went well */
+        const char *type; /* of the empty answer; may be NULL */
+
         TAILQ_ENTRY(Request) requests;
 };
 
@@ -90,29 +120,37 @@ void request_answer_text(Request *request, unsigned status, const char *type, co
                          const char *text);
 void request_answer_shared(Request *request, unsigned status, const char *type, const HttpField *fields,
                            Shared *body);
+/* The same with a text; 500 if it is incomplete. JSON is marked if it is stale. */
+void request_answer_built(Request *request, unsigned status, const char *type, const HttpField *fields,
+                          const Text *body);
+void request_answer_json(Request *request, unsigned status, const Text *body);
 /* Answer as etcd's router: 405 with one more field, such as { "Allow", "GET,HEAD" }; 404. */
-void request_not_allowed(Request *request, const HttpField *field);
+void request_not_allowed(Request *request, HttpField field);
 void request_not_found(Request *request);
 
 /* Answer 400 to an invalid target, and close the connection. */
 void request_refuse_target(Request *request);
 bool request_path_is_clean(const Request *request);
-void request_redirect_clean(Request *request);                           /* 301 */
-void request_begin(Request *request, unsigned status, const char *type); /* the head of a stream */
-void request_answer_json(Request *request, unsigned status,
-                         Text *body); /* frees the text; 500 if it is incomplete */
+void request_redirect_clean(Request *request);          /* 301 */
+void request_begin(Request *request, const char *type); /* the head of a stream, with status 200 */
 /* Return the status for a request that cannot be read: 400, or 500 if memory is short. */
 unsigned request_status_of(int error);
 void request_error(Request *request, unsigned status, const char *format, ...)
-        _printf_(3, 4);                             /* fleet's {"error":{...}} */
+        _printf_(3, 4); /* fleet's {"error":{...}} */
+/* Answer an error of the parameters, or of the body. -EINVAL: the body is readable, and invalid. */
+void request_refuse(Request *request, int error, const Error *err);
+void request_refuse_body(Request *request, int error, const Error *err);
 void request_end(Request *request);                 /* the regular end of a stream */
 void request_last(Request *request, Shared *bytes); /* the last bytes of a stream, and its end */
 void request_cut(Request *request, const char *reason);
-void request_free(Request *request); /* without an answer */
+void request_free(Request *request); /* without an answer; no effect on 'http' */
 
 /* Set the time to live of a command. Cluster time counts ms in 64 bits: more than a thousand years is no
  * expiry. */
 void request_ttl(KvCommand *cmd, bool given, uint64_t seconds);
+
+bool action_removes(KvAction action);                  /* the node of its event has no value any more */
+unsigned request_write_status(const KvResult *result); /* of an accepted change: 200, or 201 for a new key */
 
 /* Return the header that marks an answer as stale (kv_stale_ms()), or a field without a name. 'ret' holds the
  * value. */
@@ -124,13 +162,22 @@ HttpField request_stale_field(const Request *request, StaleField *ret);
 /* The value of a query parameter, or NULL. */
 const char *request_parameter(const Request *request, const char *name);
 
-/* Many large listings must not delay small requests: a listing begins in a turn with less work than
- * API_LISTED_WORK. Its nodes count as work when they are visited, its bytes when they are sent or dropped. */
-bool api_has_room_to_list(const Api *api);
-bool api_may_list(const Api *api); /* in this turn */
-void api_list_later(Api *api,
-                    ApiListing *listing); /* calls its 'run' in a later turn, in which it may list */
-void api_list_cancel(Api *api, ApiListing *listing); /* allowed if it does not wait */
+/* -- Work of the store for a request. The callbacks are called at most once: not after its end -- */
+
+void request_sync(Request *request, void (*done)(Request *request, KvStatus status));
+int request_propose(Request *request, const KvCommand *cmd,
+                    void (*done)(Request *request, const KvResult *result));
+/* Read one key. 'done' has the request as its userdata, and may be called before this returns. */
+void request_get(Request *request, KvBytes key,
+                 void (*done)(void *userdata, int result, const KvFound *found));
+/* As kv_list(); KvListOps.done sets request->list to NULL. */
+void request_list(Request *request, const KvRange *range, const KvListOps *ops, void *userdata);
+
+/* Return whether a listing may begin now; if not, 'again' is called in a later turn, in which it may. Many
+ * large listings must not delay small requests: they begin in a turn with little work. The nodes of a listing
+ * count as work when they are visited, its bytes when they are sent or dropped. */
+bool request_may_list(Request *request, void (*again)(Request *request));
+void api_on_list(void *userdata); /* Api.list */
 
 /* Return the message for a failed kv_list(). Its status is 503: the client may try again. */
 const char *request_large_reason(int error);

@@ -35,8 +35,8 @@ static const Route routes[] = {
         { ROUTE_ETCD,    "GET",    "/v2/stats/self",             RIGHT_STATUS_SEE,   v2_stats_self_handle },
         { ROUTE_ETCD,    "GET",    "/v2/stats/leader",           RIGHT_STATUS_SEE,   v2_stats_leader_handle },
         { ROUTE_ETCD,    "GET",    "/v2/stats/store",            RIGHT_STATUS_SEE,   v2_stats_store_handle },
-        { ROUTE_ETCD,    "GET HEAD", "/v2/auth/users",           RIGHT_STATUS_SEE,   v2_auth_users_handle },
-        { ROUTE_ETCD,    "GET HEAD", "/v2/auth/roles",           RIGHT_STATUS_SEE,   v2_auth_roles_handle },
+        { ROUTE_ETCD,    "GET HEAD", "/v2/auth/users",           RIGHT_STATUS_SEE,   v2_auth_list_handle },
+        { ROUTE_ETCD,    "GET HEAD", "/v2/auth/roles",           RIGHT_STATUS_SEE,   v2_auth_list_handle },
         { ROUTE_ETCD,    "GET PUT DELETE", "/v2/auth/enable",    RIGHT_STATUS_SEE,   v2_auth_enable_handle },
 
         { ROUTE_METRICS, "GET",    "/metrics",                   RIGHT_UNITS_SEE,    metrics_handle },
@@ -116,47 +116,29 @@ static const char *pattern_match(const char *pattern, const char *path, size_t s
         return strncmp(path, pattern, n) == 0 && (path[n] == 0 || path[n] == '/') ? path + n : NULL;
 }
 
-/* Call with each word of 'words'; *at is NULL at first. Return the size of the word, 0 at the end. */
-static size_t next_word(const char *words, const char **at) {
-        *at = *at ? *at + strcspn(*at, " ") : words;
-        *at += strspn(*at, " ");
-        return strcspn(*at, " ");
-}
-
-bool route_has_word(const char *words, const char *word) {
-        const char *at = NULL;
-        size_t n;
-
-        while ((n = next_word(words, &at)) > 0)
-                if (strlen(word) == n && memcmp(at, word, n) == 0)
-                        return true;
-        return false;
-}
-
 const Route *route_find(RouteFamily family, const char *method, const char *path, size_t size,
                         const char **ret_rest, char ret_methods[static ROUTE_METHODS_SIZE]) {
         size_t prefix = family == ROUTE_FLEET ? FLEET_PREFIX : 0, n = 0;
 
         ret_methods[0] = 0;
         for (const Route *route = routes; route < routes + ELEMENTS(routes); route++) {
-                const char *rest, *at = NULL;
-                size_t word;
+                const char *rest;
 
                 if (route->family != family)
                         continue;
                 rest = pattern_match(route->pattern + prefix, path + prefix, size - prefix);
                 if (!rest)
                         continue;
-                if (!route->methods || route_has_word(route->methods, method)) {
+                if (!route->methods || text_has_word(route->methods, method)) {
                         *ret_rest = rest;
                         return route;
                 }
-                while ((word = next_word(route->methods, &at)) > 0) {
-                        assert(n + word + 2 <= ROUTE_METHODS_SIZE);
-                        n += (size_t) snprintf(ret_methods + n, ROUTE_METHODS_SIZE - n, "%s%.*s",
-                                               n > 0 ? "," : "", (int) word, at);
-                }
+                assert(n + strlen(route->methods) + 2 <= ROUTE_METHODS_SIZE);
+                n += (size_t) snprintf(ret_methods + n, ROUTE_METHODS_SIZE - n, "%s%s", n > 0 ? "," : "",
+                                       route->methods);
         }
+        for (char *p = strchr(ret_methods, ' '); p; p = strchr(p, ' '))
+                *p = ',';
         return NULL;
 }
 
@@ -178,7 +160,7 @@ static void route_not_allowed(Request *request, RouteFamily family, const char *
         switch (family) {
         case ROUTE_KEYS:
         case ROUTE_ETCD:
-                request_not_allowed(request, &(HttpField) { "Allow", methods });
+                request_not_allowed(request, (HttpField) { "Allow", methods });
                 break;
         case ROUTE_KV:
                 kv_v1_not_allowed(request, methods);
@@ -189,22 +171,21 @@ static void route_not_allowed(Request *request, RouteFamily family, const char *
 }
 
 static void route_not_found(Request *request, RouteFamily family) {
+        size_t root = family == ROUTE_FLEET ? FLEET_PREFIX : 1;
+
         if (family == ROUTE_KV)
                 kv_v1_not_found(request);
-        else if (family == ROUTE_FLEET) /* the prefix alone exists, without methods */
-                request_error(request, request->path[FLEET_PREFIX] ? 404 : 405, "%s", "");
-        else if (family == ROUTE_ETCD || request->listener->dialect == DIALECT_ETCD)
+        else if (family == ROUTE_ETCD ||
+                 (family != ROUTE_FLEET && request->listener->dialect == DIALECT_ETCD))
                 request_not_found(request);
-        else /* "/" exists, without methods */
-                request_error(request, request->path[1] ? 404 : 405, "%s", "");
-}
-
-static Resource right_resource(Right right) {
-        return right == RIGHT_KEYS_READ || right == RIGHT_KEYS_WRITE ? RESOURCE_USER_KEYS : RESOURCE_CLUSTER;
+        else /* "/" and the prefix alone exist, without methods */
+                request_error(request, request->path[root] ? 404 : 405, "%s", "");
 }
 
 static bool request_may(const Request *request, Right right) {
-        return policy_allows(request->principal, right, right_resource(right));
+        bool keys = right == RIGHT_KEYS_READ || right == RIGHT_KEYS_WRITE;
+
+        return policy_allows(request->principal, right, keys ? RESOURCE_USER_KEYS : RESOURCE_CLUSTER);
 }
 
 static void route_forbid(Request *request) {

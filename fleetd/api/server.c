@@ -1,4 +1,4 @@
-#include "fleetd/api/server.h"
+#include "fleetd/api/api.h"
 
 #include <errno.h>
 #include <grp.h>
@@ -13,6 +13,15 @@
 #include "units/api_json.h"
 
 enum { UNIT_BODY_MAX = 1024 * 1024, BODY_UNREAD_MAX = 64 * 1024 };
+
+const ApiLimits api_limits_default = {
+        .key_size = KV_KEY_MAX,
+        .value_size = KV_VALUE_MAX,
+        .body_size = 2 << 20, /* a value and its previous one, each byte as %XX, and a margin */
+        .answer_nodes = 100000,
+        .answer_size = 32 << 20,
+        .watches = 100000,
+};
 
 /* -- The sender of a request: no web page may use a browser to send it (CVE-2018-1098, -1099) -- */
 
@@ -47,9 +56,9 @@ static bool server_authenticate(Request *request) {
         const ApiListenerState *listener = request->listener;
         const HttpRequest *http = request->http;
 
-        if (listener->checks_host && !host_is_local(http->host, listener->address))
+        if (listener->is_dialed && !host_is_local(http->host, listener->address))
                 request_error(request, 403, "Host header '%s' does not match this listener", http->host);
-        else if (listener->checks_host && http->origin &&
+        else if (listener->is_dialed && http->origin &&
                  !origin_is_ours(http->origin, http->host, listener->address))
                 request_error(request, 403,
                               "requests of web pages from other origins are rejected (Origin: %s)",
@@ -61,8 +70,7 @@ static bool server_authenticate(Request *request) {
         return false;
 }
 
-/* A principal that may not write users' keys may not send a request that can change anything, whatever its
- * path. */
+/* Reject a request that can change something, of any path, if its sender may not write users' keys. */
 static bool server_allows_method(Request *request) {
         bool reads = method_is(request, "GET") || method_is(request, "HEAD") || method_is(request, "OPTIONS");
 
@@ -75,18 +83,6 @@ static bool server_allows_method(Request *request) {
 /* -- Read bound: while the tree may be older than the state that this host served, reads wait until it has
  * caught up --
  */
-
-typedef struct Gate {
-        Request *request;
-        KvSync sync;
-} Gate;
-
-static void gate_forget(Request *request) {
-        Gate *gate = request->state;
-
-        kv_sync_cancel(request->api->options.store, &gate->sync);
-        free(gate);
-}
 
 static void gate_refuse(Request *request) {
         KvState state;
@@ -105,12 +101,7 @@ static void gate_refuse(Request *request) {
                 request_error(request, 503, "%s", cause);
 }
 
-static void gate_on_synced(void *userdata, KvStatus status) {
-        _cleanup_free_ Gate *gate = userdata;
-        Request *request = gate->request;
-
-        request->state = NULL;
-        request->forget = NULL;
+static void gate_on_synced(Request *request, KvStatus status) {
         if (status == KV_OK)
                 route_request(request);
         else
@@ -128,22 +119,10 @@ static bool gate_concerns(const Request *request) {
 }
 
 static void gate_admit(Request *request) {
-        KvStore *store = request->api->options.store;
-        Gate *gate;
-
-        if (!gate_concerns(request) || kv_can_serve(store)) {
+        if (!gate_concerns(request) || kv_can_serve(request->api->options.store))
                 route_request(request);
-                return;
-        }
-        gate = NEW0(Gate, 1);
-        if (!gate) {
-                request_error(request, 503, "out of memory");
-                return;
-        }
-        *gate = (Gate) { .request = request, .sync = { .done = gate_on_synced, .userdata = gate } };
-        request->state = gate;
-        request->forget = gate_forget;
-        kv_sync(store, &gate->sync);
+        else
+                request_sync(request, gate_on_synced);
 }
 
 void metrics_handle(Request *request) {
@@ -152,10 +131,7 @@ void metrics_handle(Request *request) {
         _cleanup_text_ Text t = {};
 
         api->options.metrics(api->options.userdata, &t);
-        if (t.error < 0)
-                request_error(request, 500, "out of memory");
-        else
-                request_answer(request, 200, type, NULL, t.chars, t.size);
+        request_answer_built(request, 200, type, NULL, &t);
 }
 
 /* -- The server's callbacks -- */
@@ -196,7 +172,7 @@ static bool server_reads_parameters(Request *request) {
         r = http_parameters_parse(&request->parameters, request->query, strlen(request->query), &err);
         if (r >= 0)
                 return true;
-        request_error(request, request_status_of(r), "%s", error_text(&err, r));
+        request_refuse(request, r, &err);
         return false;
 }
 
@@ -225,18 +201,15 @@ static void api_on_request(void *userdata, HttpRequest *http) {
 static void api_on_gone(void *userdata, HttpRequest *http) {
         Request *request = http->userdata;
 
-        if (!request)
-                return;
-        if (request->forget)
-                request->forget(request);
-        request_free(request);
+        if (request)
+                request_free(request);
 }
 
 static void api_on_drain(void *userdata, HttpRequest *http) {
         Request *request = http->userdata;
 
-        if (request && request->drain)
-                request->drain(request);
+        if (request && request->on_drain)
+                request->on_drain(request);
 }
 
 static const HttpHandler api_handler = {
@@ -281,7 +254,7 @@ static void listener_init(ApiListenerState *listener, ApiListener kind, ClientAc
         }
         listener->principal = clients[access];
         listener->dialect = DIALECT_ETCD;
-        listener->checks_host = listener->is_dialed = true;
+        listener->is_dialed = true;
 }
 
 int api_listen(Api *api, ApiListener kind, const char *address, Error *err) {
@@ -291,7 +264,6 @@ int api_listen(Api *api, ApiListener kind, const char *address, Error *err) {
 
         if (!listener)
                 return -ENOMEM;
-        listener->api = api;
         listener_init(listener, kind, api->options.access);
         snprintf(listener->address, sizeof(listener->address), "%s", address);
         r = http_server_new(&listener->server, api->loop, &api_handler, api, &api->http);
@@ -328,23 +300,6 @@ void api_set_limits(Api *api, const ApiLimits *limits, const HttpLimits *http) {
         api->http = *http;
         TAILQ_FOREACH(listener, &api->listeners, listeners)
         http_server_set_limits(listener->server, http);
-}
-
-static void api_on_list(void *userdata) {
-        Api *api = userdata;
-        uint64_t turn = loop_turns(api->loop)->n;
-        ApiListing *listing;
-
-        while ((listing = TAILQ_FIRST(&api->listings)) &&
-               (api_has_room_to_list(api) || api->listed_turn != turn)) {
-                api->listed_turn = turn;
-                api_list_cancel(api, listing);
-                api->lists = true;
-                listing->run(listing->userdata);
-                api->lists = false;
-        }
-        if (!TAILQ_EMPTY(&api->listings))
-                loop_defer(api->loop, &api->list);
 }
 
 int api_new(Api **ret, Loop *loop, const ApiOptions *options) {
@@ -386,8 +341,6 @@ Api *api_free(Api *api) {
                 return NULL;
 
         while ((request = TAILQ_FIRST(&api->requests))) {
-                if (request->forget)
-                        request->forget(request);
                 request->http->userdata = NULL;
                 request_free(request);
         }

@@ -32,17 +32,29 @@ static void add_span(Text *t, const char *name, uint64_t ms) {
         json_add_string(t, name, text);
 }
 
+static const char *comma(const Text *t) {
+        return t->size > 0 && t->chars[t->size - 1] != '{' ? "," : "";
+}
+
 static void add_count(Text *t, const char *name, uint64_t n) {
-        text_printf(t, "%s\"%s\":%llu", t->size > 0 && t->chars[t->size - 1] != '{' ? "," : "", name,
-                    (unsigned long long) n);
+        text_printf(t, "%s\"%s\":%llu", comma(t), name, (unsigned long long) n);
 }
 
 static void add_seconds(Text *t, const char *name, double ms) {
-        text_printf(t, "%s\"%s\":%.6f", t->size > 0 && t->chars[t->size - 1] != '{' ? "," : "", name,
-                    ms / 1000);
+        text_printf(t, "%s\"%s\":%.6f", comma(t), name, ms / 1000);
 }
 
-static void stats_self(Request *request, const KvState *state, const KvCounts *counts, Text *t) {
+static void add_results(Text *t, const char *name, uint64_t n_done, uint64_t n_refused) {
+        text_printf(t, "%s\"%sSuccess\":%llu,\"%sFail\":%llu", comma(t), name, (unsigned long long) n_done,
+                    name, (unsigned long long) n_refused);
+}
+
+static void stats_answer(Request *request, Text *t) {
+        json_close(t, '}');
+        request_answer_built(request, 200, "application/json", NULL, t);
+}
+
+void v2_stats_self_handle(Request *request) {
         static const char *const roles[_KV_ROLE_MAX] = {
                 [KV_ROLE_NONE] = "StateFollower",
                 [KV_ROLE_FOLLOWER] = "StateFollower",
@@ -52,118 +64,93 @@ static void stats_self(Request *request, const KvState *state, const KvCounts *c
         Api *api = request->api;
         char id[MEMBER_ID_SIZE], leader[MEMBER_ID_SIZE];
         uint64_t now = loop_now_ms(api->loop), wall = loop_wall_ms(api->loop);
-
-        v2_member_id(state, state->raft_id, id);
-        v2_member_id(state, state->leader_id, leader);
-        json_add_string_always(t, "name", api->name);
-        json_add_string(t, "id", id);
-        json_add_string(t, "state", roles[state->role]);
-        add_time(t, "startTime", wall - (now - api->started_ms));
-        json_open(t, "leaderInfo", '{');
-        json_add_string(t, "leader", leader);
-        add_span(t, "uptime", now - api->leader_since_ms);
-        add_time(t, "startTime", wall - (now - api->leader_since_ms));
-        json_close(t, '}');
-        add_count(t, "recvAppendRequestCnt", counts->traffic.appends_received);
-        add_count(t, "sendAppendRequestCnt", counts->traffic.appends_sent);
-}
-
-static void stats_leader(const KvState *state, const KvCounts *counts, Text *t) {
-        char id[MEMBER_ID_SIZE];
-
-        v2_member_id(state, state->raft_id, id);
-        json_add_string(t, "leader", id);
-        json_open(t, "followers", '{');
-        for (size_t i = 0; i < state->n_members; i++) {
-                ReplicationStatsMember none = {};
-                const ReplicationStatsMember *m = &none;
-
-                if (state->members[i].raft_id == state->raft_id)
-                        continue;
-                for (size_t k = 0; k < counts->traffic.n_members; k++)
-                        if (counts->traffic.members[k].raft_id == state->members[i].raft_id)
-                                m = &counts->traffic.members[k];
-                v2_member_id(state, state->members[i].raft_id, id);
-                json_open(t, id, '{');
-                json_open(t, "latency", '{');
-                add_seconds(t, "current", m->current);
-                add_seconds(t, "average", m->average);
-                add_seconds(t, "standardDeviation", replication_stats_deviation(m));
-                add_seconds(t, "minimum", m->minimum);
-                add_seconds(t, "maximum", m->maximum);
-                json_close(t, '}');
-                json_open(t, "counts", '{');
-                add_count(t, "fail", m->n_failures);
-                add_count(t, "success", m->n_answers);
-                json_close(t, '}');
-                json_close(t, '}');
-        }
-        json_close(t, '}');
-}
-
-static void stats_store(const Api *api, const KvCounts *c, Text *t) {
-        add_count(t, "getsSuccess", api->gets);
-        add_count(t, "getsFail", api->gets_failed);
-        add_count(t, "setsSuccess", c->done[KV_ACTION_SET]);
-        add_count(t, "setsFail", c->refused[KV_ACTION_SET]);
-        add_count(t, "deleteSuccess", c->done[KV_ACTION_DELETE]);
-        add_count(t, "deleteFail", c->refused[KV_ACTION_DELETE]);
-        add_count(t, "updateSuccess", c->done[KV_ACTION_UPDATE]);
-        add_count(t, "updateFail", c->refused[KV_ACTION_UPDATE]);
-        add_count(t, "createSuccess", c->done[KV_ACTION_CREATE]);
-        add_count(t, "createFail", c->refused[KV_ACTION_CREATE]);
-        add_count(t, "compareAndSwapSuccess", c->done[KV_ACTION_CAS]);
-        add_count(t, "compareAndSwapFail", c->refused[KV_ACTION_CAS]);
-        add_count(t, "compareAndDeleteSuccess", c->done[KV_ACTION_CAD]);
-        add_count(t, "compareAndDeleteFail", c->refused[KV_ACTION_CAD]);
-        add_count(t, "expireCount", c->done[KV_ACTION_EXPIRE]);
-        add_count(t, "watchers", api->n_watching);
-}
-
-static void stats_answer(Request *request, Text *t) {
-        json_close(t, '}');
-        if (t->error < 0)
-                request_error(request, 500, "out of memory");
-        else
-                request_answer(request, 200, "application/json", NULL, t->chars, t->size);
-}
-
-void v2_stats_self_handle(Request *request) {
         _cleanup_text_ Text t = {};
         KvCounts counts;
         KvState state;
 
-        api_state_changed(request->api);
-        kv_state(request->api->options.store, &state);
-        kv_counts(request->api->options.store, &counts);
+        api_state_changed(api);
+        kv_state(api->options.store, &state);
+        kv_counts(api->options.store, &counts);
+        v2_member_id(&state, state.raft_id, id);
+        v2_member_id(&state, state.leader_id, leader);
         json_open(&t, NULL, '{');
-        stats_self(request, &state, &counts, &t);
+        json_add_string_always(&t, "name", api->name);
+        json_add_string(&t, "id", id);
+        json_add_string(&t, "state", roles[state.role]);
+        add_time(&t, "startTime", wall - (now - api->started_ms));
+        json_open(&t, "leaderInfo", '{');
+        json_add_string(&t, "leader", leader);
+        add_span(&t, "uptime", now - api->leader_since_ms);
+        add_time(&t, "startTime", wall - (now - api->leader_since_ms));
+        json_close(&t, '}');
+        add_count(&t, "recvAppendRequestCnt", counts.traffic.appends_received);
+        add_count(&t, "sendAppendRequestCnt", counts.traffic.appends_sent);
         stats_answer(request, &t);
 }
 
+static void follower_write(Text *t, const KvState *state, const KvCounts *counts, uint64_t raft_id) {
+        ReplicationStatsMember none = {};
+        const ReplicationStatsMember *m = &none;
+        char id[MEMBER_ID_SIZE];
+
+        for (size_t k = 0; k < counts->traffic.n_members; k++)
+                if (counts->traffic.members[k].raft_id == raft_id)
+                        m = &counts->traffic.members[k];
+        v2_member_id(state, raft_id, id);
+        json_open(t, id, '{');
+        json_open(t, "latency", '{');
+        add_seconds(t, "current", m->current);
+        add_seconds(t, "average", m->average);
+        add_seconds(t, "standardDeviation", replication_stats_deviation(m));
+        add_seconds(t, "minimum", m->minimum);
+        add_seconds(t, "maximum", m->maximum);
+        json_close(t, '}');
+        json_open(t, "counts", '{');
+        add_count(t, "fail", m->n_failures);
+        add_count(t, "success", m->n_answers);
+        json_close(t, '}');
+        json_close(t, '}');
+}
+
 void v2_stats_leader_handle(Request *request) {
-        static const char refused[] = "{\"message\":\"not current leader\"}";
+        char id[MEMBER_ID_SIZE];
         _cleanup_text_ Text t = {};
         KvCounts counts;
         KvState state;
 
         kv_state(request->api->options.store, &state);
         if (state.role != KV_ROLE_LEADER) {
-                request_answer(request, 403, "application/json", NULL, refused, sizeof(refused) - 1);
+                request_answer_text(request, 403, "application/json", NULL,
+                                    "{\"message\":\"not current leader\"}");
                 return;
         }
         kv_counts(request->api->options.store, &counts);
+        v2_member_id(&state, state.raft_id, id);
         json_open(&t, NULL, '{');
-        stats_leader(&state, &counts, &t);
+        json_add_string(&t, "leader", id);
+        json_open(&t, "followers", '{');
+        for (size_t i = 0; i < state.n_members; i++)
+                if (state.members[i].raft_id != state.raft_id)
+                        follower_write(&t, &state, &counts, state.members[i].raft_id);
+        json_close(&t, '}');
         stats_answer(request, &t);
 }
 
 void v2_stats_store_handle(Request *request) {
+        const Api *api = request->api;
         _cleanup_text_ Text t = {};
         KvCounts counts;
 
-        kv_counts(request->api->options.store, &counts);
+        kv_counts(api->options.store, &counts);
         json_open(&t, NULL, '{');
-        stats_store(request->api, &counts, &t);
+        add_results(&t, "gets", api->gets, api->gets_failed);
+        add_results(&t, "sets", counts.done[KV_ACTION_SET], counts.refused[KV_ACTION_SET]);
+        add_results(&t, "delete", counts.done[KV_ACTION_DELETE], counts.refused[KV_ACTION_DELETE]);
+        add_results(&t, "update", counts.done[KV_ACTION_UPDATE], counts.refused[KV_ACTION_UPDATE]);
+        add_results(&t, "create", counts.done[KV_ACTION_CREATE], counts.refused[KV_ACTION_CREATE]);
+        add_results(&t, "compareAndSwap", counts.done[KV_ACTION_CAS], counts.refused[KV_ACTION_CAS]);
+        add_results(&t, "compareAndDelete", counts.done[KV_ACTION_CAD], counts.refused[KV_ACTION_CAD]);
+        add_count(&t, "expireCount", counts.done[KV_ACTION_EXPIRE]);
+        add_count(&t, "watchers", api->n_watching);
         stats_answer(request, &t);
 }

@@ -10,24 +10,19 @@
 
 /* -- Why -- */
 
-static const ClusterAssignment *order_of(const ClusterMachine *m, const char *unit) {
-        ClusterAssignment *o;
-
-        HASH_FIND_STR(m->assignments, unit, o);
-        return o;
-}
-
 static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *m,
                           const ClusterMachine *would) {
-        const ClusterAssignment *order = order_of(m, u->name);
-        const char *reason = order ? order->reason : NULL;
+        const ClusterAssignment *order;
         const ClusterState *state;
+        const char *reason;
+        SchedulerRule rule = RULE_NONE;
         Error why = {};
-        SchedulerRule rule;
 
+        HASH_FIND_STR(m->assignments, u->name, order);
         HASH_FIND_STR(m->states, u->name, state);
-        rule = u->unit ? scheduler_refusal(view, u, m, order && cluster_assignment_is_active(order), &why) :
-                         RULE_NONE;
+        reason = order ? order->reason : NULL;
+        if (u->unit)
+                rule = scheduler_refusal(view, u, m, order && cluster_assignment_is_active(order), &why);
         json_open(t, NULL, '{');
         json_add_bool(t, "chosen", m == would);
         json_add_bool(t, "finished", state && state->state.done);
@@ -153,16 +148,14 @@ static int draft_make(Draft *d, const Cluster *c, const ApiPage *page, Error *er
         return 0;
 }
 
-static void open_entry(Text *t, const ClusterUnit *u, const char *action) {
+static void entry_write(Text *t, const ClusterUnit *u, const char *action, const ClusterMachine *m,
+                        const char *reason) {
         json_open(t, NULL, '{');
         json_add_string(t, "action", action);
-}
-
-static void close_entry(Text *t, const ClusterUnit *u, const ClusterMachine *m, const Error *why) {
         json_add_string(t, "hostname", m && m->facts ? m->facts->name : NULL);
         json_add_string(t, "machineID", m ? m->id : NULL);
         json_add_string(t, "name", u->name);
-        json_add_string(t, "reason", why->message);
+        json_add_string(t, "reason", reason);
         json_close(t, '}');
 }
 
@@ -173,24 +166,18 @@ static int draft_global(Draft *d, const ClusterUnit *u, Text *t) {
 
         for (size_t i = 0; i < d->n_machines; i++) {
                 const ClusterMachine *m = d->machines[i];
-                Error why = {};
+                bool stays = scheduler_view_has(d->view, m, u->name);
 
-                if (!scheduler_fits(d->view, u, m, scheduler_view_has(d->view, m, u->name), &why)) {
-                        last = why;
+                if (!scheduler_fits(d->view, u, m, stays, &last))
                         continue;
-                }
-                open_entry(t, u, scheduler_view_has(d->view, m, u->name) ? "stay" : "place");
-                error_set(&why, 0, "global");
-                close_entry(t, u, m, &why);
+                entry_write(t, u, stays ? "stay" : "place", m, "global");
                 r = scheduler_view_decide(d->view, m, u, true);
                 if (r < 0)
                         return r;
                 placed++;
         }
-        if (placed == 0) {
-                open_entry(t, u, "wait");
-                close_entry(t, u, NULL, &last);
-        }
+        if (placed == 0)
+                entry_write(t, u, "wait", NULL, last.message);
         return 0;
 }
 
@@ -201,9 +188,7 @@ static int draft_unit(Draft *d, const ClusterUnit *u, Text *t) {
         int r;
 
         if (unit_name_is_template(u->name)) {
-                open_entry(t, u, "keep");
-                error_set(&why, 0, "a template runs nowhere; its instances do");
-                close_entry(t, u, NULL, &why);
+                entry_write(t, u, "keep", NULL, "a template runs nowhere; its instances do");
                 return 0;
         }
         if (u->unit->placement.global)
@@ -211,20 +196,15 @@ static int draft_unit(Draft *d, const ClusterUnit *u, Text *t) {
         if (known)
                 (void) cluster_current_state(d->cluster, known, &where);
         if (where && scheduler_fits(d->view, u, where, true, &why)) {
-                open_entry(t, u, "stay");
                 error_set(&why, 0, "%s has it, and still qualifies", cluster_machine_name(where));
-                close_entry(t, u, where, &why);
+                entry_write(t, u, "stay", where, why.message);
                 return 0;
         }
         r = scheduler_pick(d->view, u, &to, &why);
         if (r < 0 && r != -ENOENT)
                 return r;
-        if (r < 0)
-                open_entry(t, u, "wait");
-        else
-                open_entry(t, u, where ? "move" : "place");
-        close_entry(t, u, to, &why);
-        return to ? scheduler_view_decide(d->view, to, u, true) : 0;
+                entry_write(t, u, stays ? "stay" : "place", m, "global");
+                r = scheduler_view_decide(d->view, m, u, true);
 }
 
 void plan_handle(Request *request) {
@@ -247,7 +227,7 @@ void plan_handle(Request *request) {
         }
         r = draft_make(&draft, c, &page, &err);
         if (r < 0) {
-                request_error(request, request_status_of(r), "%s", error_text(&err, r));
+                request_refuse(request, r, &err);
                 return;
         }
         json_open(&t, NULL, '{');

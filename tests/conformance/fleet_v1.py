@@ -229,7 +229,7 @@ case("destroy", "GET", V1 + "/units/p200.service", 200, ...)
 case("destroy", "POST", V1 + "/batch", 204, None, json.dumps({"units": [{"name": "p%03d.service" % i, "destroy": True} for i in range(200, 250)]}))
 case("destroy", "GET", V1 + "/units/p200.service", 404, "unit does not exist")
 
-# -- The discovery document: whatever it names is there, with the types that it says --
+# -- The discovery document: all that it names exists, with the types that it gives --
 
 document = json.loads(case("discovery", "GET", V1 + "/discovery?alt=json", 200, ...))
 expected = {"kind": "discovery#restDescription", "discoveryVersion": "v1", "id": "fleet:v1", "name": "schema", "version": "v1", "title": "fleet API", "protocol": "rest",

@@ -9,8 +9,8 @@ import socket
 import sys
 import threading
 
-DOOR, SOCKET = sys.argv[1], sys.argv[2]
-HOST, PORT = DOOR.split(":")
+ADDRESS, SOCKET = sys.argv[1], sys.argv[2]
+HOST, PORT = ADDRESS.split(":")
 BASE = "/fleet/v1/kv"
 P = "/kv1-" + os.urandom(6).hex()
 JSON = {"Content-Type": "application/json"}
@@ -254,21 +254,21 @@ def each_mistake_is_told_with_its_place():
         (json.dumps({"writes": [dict(good, value="v" * 245761)]}), 413, "writes[0]: value"),
         (json.dumps({"writes": [dict(good, value="v" * 200000)] * 2}), 413, "a transaction is at most 256000 bytes"),
     ]
-    for body, status, sentence in cases:
+    for body, status, message in cases:
         got, answer = post(body)
-        assert got == status and sentence in answer["error"]["message"], (body[:80], got, answer)
+        assert got == status and message in answer["error"]["message"], (body[:80], got, answer)
     assert post("{}", {})[0] == 415
     assert ask("POST", "/txn", b" " * (2 * 1024 * 1024 + 1), JSON)[0] == 413
     assert put(P + "/m", b"v" * 245761)[0] == 413
     assert ask("PUT", f"/value{P}/m", "x", {"Content-Type": "application/x-www-form-urlencoded"})[0] == 415
-    for path, sentence in (("/list?limt=1", "limt: this takes limit"), ("/list?limit=0", "limit: expected a number from 1 to 10000"),
+    for path, message in (("/list?limt=1", "limt: this takes limit"), ("/list?limit=0", "limit: expected a number from 1 to 10000"),
                            ("/list?limit=10001", "limit: "), ("/list?limit=1&limit=1", "limit: given twice"), ("/list?prefix=x", "prefix: a key begins"),
                            ("/list?quorum=maybe", "quorum: expected true or false"), ("/list?nextPageToken=x", "nextPageToken: invalid"),
                            ("/changes?after=x", "after: expected a number"), ("/changes?progress=3601", "progress: expected"),
                            ("/changes?limit=1", "limit: this takes after prefix progress"), (f"/value{P}/m?recursive=true", "recursive: this takes quorum"),
                            (f"/value{P}//m", "no empty part"), ("/value", "a key begins"), (f"/value{P}/../m", "'..'")):
         status, answer = said("GET", path)
-        assert status == 400 and sentence in answer["error"]["message"], (path, status, answer)
+        assert status == 400 and message in answer["error"]["message"], (path, status, answer)
     assert put(P + "/m", "x", "?prevIndex=0")[0] == 400 and put(P + "/m", "x", "?prevExist=false&prevIndex=3")[0] == 400
     assert said("GET", "/nothing")[0] == 404
     status, head, _ = ask("PATCH", "/value/x")
@@ -352,7 +352,7 @@ def slow_stream(prefix):
     s = socket.socket()
     s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     s.connect((HOST, int(PORT)))
-    s.sendall(f"GET {BASE}/changes?prefix={prefix}&progress=0 HTTP/1.0\r\nHost: {DOOR}\r\n\r\n".encode())
+    s.sendall(f"GET {BASE}/changes?prefix={prefix}&progress=0 HTTP/1.0\r\nHost: {ADDRESS}\r\n\r\n".encode())
     s.settimeout(30)
     head = b""
     while b"}\n" not in head:

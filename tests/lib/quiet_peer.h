@@ -4,7 +4,7 @@
 #pragma once
 
 #include "base/text.h"
-#include "fleetd/api/server.h"
+#include "fleetd/api/api.h"
 #include "fleetd/membership/membership.h"
 #include "peers/frame.h"
 #include "tests/lib/memory_disk.h"

@@ -31,7 +31,7 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "base/text.h"
-#include "fleetd/api/server.h"
+#include "fleetd/api/api.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 #include "tests/search/scene.h"

@@ -78,7 +78,7 @@ static void child_says(Child *c, size_t size) {
 
 /* -- The host -- */
 
-static void on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+static void on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
         *(KvStatus *) userdata = status;
 }
 

@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "base/log.h"
-#include "fleetd/api/server.h"
+#include "fleetd/api/api.h"
 #include "fleetd/directory/directory.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/host.h"

@@ -93,22 +93,11 @@ static void a_nul_ends_no_path(void **state) {
         assert_string_equal(rest, "/a");
 }
 
-static void a_word_is_found_whole_only(void **state) {
-        assert_true(route_has_word("after prefix progress", "after"));
-        assert_true(route_has_word("after prefix progress", "progress"));
-        assert_false(route_has_word("after prefix progress", "pre"));
-        assert_false(route_has_word("after prefix progress", "prefix progress"));
-        assert_false(route_has_word("after prefix progress", ""));
-        assert_false(route_has_word("", "after"));
-        assert_false(route_has_word("", ""));
-}
-
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_path_and_a_method_have_one_route),
                 cmocka_unit_test(a_remote_command_has_the_right_of_its_kind),
                 cmocka_unit_test(a_nul_ends_no_path),
-                cmocka_unit_test(a_word_is_found_whole_only),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

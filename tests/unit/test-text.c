@@ -320,6 +320,16 @@ static void the_distance_of_two_words_counts_changed_bytes(void **state) {
                 assert_true(text_distance(rows[i].a, rows[i].b) == rows[i].distance);
 }
 
+static void a_word_is_found_whole_only(void **state) {
+        assert_true(text_has_word("after prefix progress", "after"));
+        assert_true(text_has_word("after prefix progress", "progress"));
+        assert_false(text_has_word("after prefix progress", "pre"));
+        assert_false(text_has_word("after prefix progress", "prefix progress"));
+        assert_false(text_has_word("after prefix progress", ""));
+        assert_false(text_has_word("", "after"));
+        assert_false(text_has_word("", ""));
+}
+
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(pieces_are_appended_and_the_whole_is_taken),
@@ -336,6 +346,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(a_message_keeps_to_one_line_in_place),
                 cmocka_unit_test(sizes_are_said_in_the_largest_unit_that_is_exact),
                 cmocka_unit_test(the_distance_of_two_words_counts_changed_bytes),
+                cmocka_unit_test(a_word_is_found_whole_only),
         };
 
         if (argc > 1)

@@ -5,8 +5,9 @@
  * over a session, and its answer is streamed back. */
 #pragma once
 
+#include "fleetd/api/limits.h"
 #include "fleetd/registry/registry.h"
-#include "fleetd/settings.h"
+#include "io/http.h"
 
 typedef struct Api Api;
 
