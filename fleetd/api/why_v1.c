@@ -203,8 +203,12 @@ static int draft_unit(Draft *d, const ClusterUnit *u, Text *t) {
         r = scheduler_pick(d->view, u, &to, &why);
         if (r < 0 && r != -ENOENT)
                 return r;
-                entry_write(t, u, stays ? "stay" : "place", m, "global");
-                r = scheduler_view_decide(d->view, m, u, true);
+        if (r < 0) {
+                entry_write(t, u, "wait", to, why.message);
+                return 0;
+        }
+        entry_write(t, u, where ? "move" : "place", to, why.message);
+        return to ? scheduler_view_decide(d->view, to, u, true) : 0;
 }
 
 void plan_handle(Request *request) {
