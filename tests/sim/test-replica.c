@@ -179,7 +179,7 @@ typedef struct Times {
 static void on_message(void *userdata, const char *sentence) {
         Times *t = userdata;
 
-        if (starts_with(sentence, "no checkpoint") && t->n < ELEMENTS(t->at_ms))
+        if (starts_with(sentence, "Failed to make a checkpoint") && t->n < ELEMENTS(t->at_ms))
                 t->at_ms[t->n++] = world_now_ms(t->world);
 }
 
