@@ -219,7 +219,7 @@ static void peers_check_clone(Peers *peers, PeerSession *s) {
         host->candidate = s;
         session_hold(s);
         for (unsigned i = 0; i < n; i++)
-                (void) session_ping(conflicts[i]); /* a failed ping has no answer */
+                (void) session_send(conflicts[i], PEER_PING, NULL, 0); /* a failed ping has no answer */
 }
 
 static void peers_on_handshake(void *userdata, PeerSession *s) {
@@ -353,7 +353,8 @@ static void peers_on_end(void *userdata, PeerSession *s, int error, const char *
         if (!was_open)
                 return;
 
-        peers_notify_observers(peers, NULL, s);
+        if (peers->on_end && !peers->closing)
+                peers->on_end(peers->on_end_userdata, s);
         if (host->candidate && !peers->closing && host_conflicts(host, host->candidate, conflicts) == 0)
                 (void) timer_start(&host->clone_check, peers->loop, 0);
 }

@@ -5,9 +5,6 @@
  * daemon may append fields; they are skipped. */
 #pragma once
 
-#include <stddef.h>
-#include <stdint.h>
-
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/sizes.h"

@@ -101,46 +101,10 @@ void host_clone_rejected(PeerHost *host) {
 
 /* -- Notification -- */
 
-/* A callback may add and remove observers, and may start a nested walk. Removing an observer advances each
- * walk that would visit it next. */
-typedef struct ObserverWalk {
-        PeerObserver *next;
-        SLIST_ENTRY(ObserverWalk) walks;
-} ObserverWalk;
-
-void peers_notify_observers(Peers *peers, const char *machine_id, PeerSession *ended) {
-        ObserverWalk walk = { .next = LIST_FIRST(&peers->observers) };
-
-        SLIST_INSERT_HEAD(&peers->walks, &walk, walks);
-        while (walk.next && !peers->closing) {
-                PeerObserver *o = walk.next;
-
-                walk.next = LIST_NEXT(o, observers);
-                if (ended && o->on_end)
-                        o->on_end(o->userdata, ended);
-                if (!ended && o->on_change)
-                        o->on_change(o->userdata, machine_id);
-        }
-        SLIST_REMOVE_HEAD(&peers->walks, walks);
-}
-
-void peers_observe(Peers *peers, PeerObserver *observer) {
-        LIST_INSERT_HEAD(&peers->observers, observer, observers);
-}
-
-void peers_unobserve(Peers *peers, PeerObserver *observer) {
-        ObserverWalk *walk;
-        PeerObserver *o;
-
-        LIST_FOREACH(o, &peers->observers, observers)
-        if (o == observer)
-                break;
-        if (!o)
-                return;
-        SLIST_FOREACH(walk, &peers->walks, walks)
-        if (walk->next == observer)
-                walk->next = LIST_NEXT(observer, observers);
-        LIST_REMOVE(observer, observers);
+void peers_observe(Peers *peers, void (*on_end)(void *userdata, PeerSession *session), void *userdata) {
+        assert(!on_end || !peers->on_end);
+        peers->on_end = on_end;
+        peers->on_end_userdata = userdata;
 }
 
 void peers_notify(void *userdata) {
@@ -155,7 +119,6 @@ void peers_notify(void *userdata) {
                 host->changed = false;
                 if (peers->options.on_change)
                         peers->options.on_change(peers->options.userdata, machine_id);
-                peers_notify_observers(peers, machine_id, NULL);
         }
 }
 
@@ -214,24 +177,24 @@ static void host_state(const PeerHost *host, PeerState *ret) {
         uint64_t accepted = host->accepted ? session_silent_ms(host->accepted) : UINT64_MAX;
         uint64_t silent_ms = MIN(now_ms - MIN(host->contact_ms, now_ms), MIN(dialed, accepted));
 
-        /* The daemon of a host that hangs sends no handshake, but its kernel acknowledges. */
-        if (!host->dialed && !host->accepted && host->n_known > 0)
-                for (const KnownAddress *k = host->peers->known; k; k = k->hh.next)
-                        if (k->host == host && k->session)
-                                silent_ms = MIN(silent_ms, session_silent_ms(k->session));
         *ret = (PeerState) {
                 .handshake = host->handshake,
                 .dialed = host->dialed != NULL,
                 .accepted = host->accepted != NULL,
-                .kernel_silent_ms = silent_ms,
                 .clone_rejected = host->clone_ms > 0 && now_ms - host->clone_ms < CLONE_REPORTED_MS,
         };
         memcpy(ret->bye, host->bye, sizeof(ret->bye));
         memcpy(ret->problem, host->problem, sizeof(ret->problem));
-        if (!*ret->handshake.address && host->n_known > 0)
-                for (const KnownAddress *k = host->peers->known; k; k = k->hh.next)
-                        if (k->host == host)
-                                memcpy(ret->handshake.address, k->address, sizeof(k->address));
+        for (const KnownAddress *k = host->n_known > 0 ? host->peers->known : NULL; k; k = k->hh.next) {
+                if (k->host != host)
+                        continue;
+                if (!*host->handshake.address)
+                        memcpy(ret->handshake.address, k->address, sizeof(k->address));
+                /* The daemon of a host that hangs sends no handshake, but its kernel acknowledges. */
+                if (!host->dialed && !host->accepted && k->session)
+                        silent_ms = MIN(silent_ms, session_silent_ms(k->session));
+        }
+        ret->kernel_silent_ms = silent_ms;
 }
 
 int peers_state(const Peers *peers, const char *machine_id, PeerState *ret) {

@@ -91,24 +91,23 @@ static void known_free(KnownAddress *k) {
         }
 }
 
-static int known_add(Peers *peers, const PeerAddress *a) {
-        _cleanup_free_ KnownAddress *k = NEW0(KnownAddress, 1);
+static KnownAddress *known_add(Peers *peers, const char *address) {
+        KnownAddress *k = NEW0(KnownAddress, 1);
 
         if (!k)
-                return -ENOMEM;
+                return NULL;
 
         k->peers = peers;
-        k->wanted = true;
         k->backoff_ms = PEERS_BACKOFF_MIN_MS;
         k->timer = TIMER(known_dial, k);
-        memcpy(k->address, a->address, sizeof(k->address));
+        memcpy(k->address, address, sizeof(k->address));
         HASH_ADD_STR(peers->known, address, k);
-        if (!TABLE_ADDED(k))
-                return -ENOMEM;
-
+        if (!TABLE_ADDED(k)) {
+                free(k);
+                return NULL;
+        }
         known_redial(k);
-        (void) TAKE_PTR(k);
-        return 0;
+        return k;
 }
 
 /* Add or update the address 'a' of the list. */
@@ -118,12 +117,10 @@ static int known_update(Peers *peers, const PeerAddress *a) {
         int r = 0;
 
         HASH_FIND_STR(peers->known, a->address, k);
-        if (!k) {
-                r = known_add(peers, a);
-                if (r < 0)
-                        return r;
-                HASH_FIND_STR(peers->known, a->address, k);
-        }
+        if (!k)
+                k = known_add(peers, a->address);
+        if (!k)
+                return -ENOMEM;
         k->wanted = true;
         if (!*a->machine_id || streq(a->machine_id, k->given_id))
                 return 0;

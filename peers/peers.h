@@ -1,7 +1,7 @@
 /* Sessions between hosts: frames over TLS with the cluster's key.
  *
- * Each host dials every other host that it knows. Requests leave on the session that this host dialed; the
- * other host answers on the same session. A pair of hosts has up to two sessions, one per direction of
+ * Each host dials every other host whose address it has. Requests leave on the session that this host dialed;
+ * the other host answers on the same session. A pair of hosts has up to two sessions, one per direction of
  * requests, and needs no agreement about which host dials. Raft's messages, results included, always leave on
  * the sender's dialed session, so they arrive in order per direction. When a host accepts a new session of
  * another host, it first closes that host's older one and drops its bytes.
@@ -14,11 +14,6 @@
  * Components register their types of frames; this folder does not list them. Frames that wait for a slow
  * connection leave in order of priority. */
 #pragma once
-
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <sys/queue.h>
 
 #include "base/error.h"
 #include "base/sizes.h"
@@ -64,18 +59,10 @@ void peers_close(Peers *peers, const char *reason, void (*closed)(void *userdata
 void peers_set_self(Peers *peers, const PeerHandshake *self);
 const PeerHandshake *peers_self(const Peers *peers);
 
-/* An additional observer of sessions. The struct is embedded in its owner. */
-typedef struct PeerObserver {
-        void (*on_change)(void *userdata, const char *machine_id); /* as in PeersOptions; may be NULL */
-        /* An open session ends: no answer arrives on it any more, and the pointer is invalid afterwards.
-         * Called at once, also from inside calls that end sessions. May be NULL. */
-        void (*on_end)(void *userdata, PeerSession *session);
-        void *userdata;
-        LIST_ENTRY(PeerObserver) observers;
-} PeerObserver;
-
-void peers_observe(Peers *peers, PeerObserver *observer);
-void peers_unobserve(Peers *peers, PeerObserver *observer); /* no effect if it is not registered */
+/* Observe the ends of open sessions; NULL: not any more. There is one observer. After the end, no answer
+ * arrives on the session any more, and the pointer is invalid. Called at once, also from inside calls that
+ * end sessions. */
+void peers_observe(Peers *peers, void (*on_end)(void *userdata, PeerSession *session), void *userdata);
 
 typedef struct PeerAddress {
         char machine_id[MACHINE_ID_SIZE]; /* "" if only the address is known (Join=) */
@@ -128,7 +115,6 @@ int peer_reply(PeerSession *session, PeerFrame type, const void *payload, size_t
 const PeerHandshake *peer_handshake(const PeerSession *session);
 /* Return the bytes that wait to be sent. */
 size_t peer_queued(const PeerSession *session);
-bool peer_is_dialed(const PeerSession *session);
 
 /* Return the number of a session, which is never reused. Code that answers later keeps the number, not the
  * pointer.

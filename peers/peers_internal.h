@@ -1,18 +1,15 @@
 /* Shared by the files of this folder that know the hosts of the cluster: peers.c dials, listens, and
  * implements the public interface; admission.c admits and rejects hosts; hosts.c keeps the known hosts and
- * addresses, and notifies observers. Each calls only the files after it. No file of another folder includes
+ * addresses, and reports changes. Each calls only the files after it. No file of another folder includes
  * this header.
  *
  * Three tables: the addresses to dial (KnownAddress), the hosts (PeerHost), the sessions. A KnownAddress
  * learns its host from the handshake of the session that it dialed. A PeerHost outlives its sessions by
  * HOST_KEPT_MS, because liveness needs the time of its last contact. All changes of a session pass through
- * the session events in admission.c. Only handlers, admit() and the observers' on_end() are called from
+ * the session events in admission.c. Only handlers, admit() and the observer's on_end() are called from
  * inside; on_change() is deferred. */
 #pragma once
 
-#include <sys/queue.h>
-
-#include "base/table.h"
 #include "peers/session.h"
 
 enum {
@@ -36,7 +33,7 @@ struct PeerHost {
         uint64_t contact_ms, used_ms, clone_ms;
         unsigned n_known;
         char bye[16], problem[160];
-        bool changed;          /* observers are not notified yet */
+        bool changed;          /* on_change() was not called yet */
         bool index_unfinished; /* out of memory: the next tick repeats host_index() */
         UT_hash_handle hh, hh_raft;
         TAILQ_ENTRY(PeerHost) changes;
@@ -81,8 +78,8 @@ struct Peers {
         uint64_t last_number;
         PeerFrameType types[PEER_FRAME_TYPES];
         void *types_userdata[PEER_FRAME_TYPES];
-        LIST_HEAD(, PeerObserver) observers;
-        SLIST_HEAD(, ObserverWalk) walks;
+        void (*on_end)(void *userdata, PeerSession *session);
+        void *on_end_userdata;
         Deferred notify, gone;
         Timer tick;
         bool closing;
@@ -100,7 +97,7 @@ PeerHost *host_find(const Peers *peers, const char *machine_id);
 int host_get(Peers *peers, const char *machine_id, PeerHost **ret);
 /* The host must have no session and no address. */
 void peer_host_free(PeerHost *host);
-/* Notify observers of 'host' later, from the loop. */
+/* Call on_change() for 'host' later, from the loop. */
 void host_changed(PeerHost *host);
 void host_on_contact(PeerHost *host, uint64_t when_ms);
 /* Index a host by its Raft id while a session to it is open. Call after a change of 'dialed' or 'handshake'.
@@ -112,8 +109,6 @@ void host_clone_rejected(PeerHost *host);
 
 /* Call on_change() for all changed hosts. 'userdata' is the Peers. */
 void peers_notify(void *userdata);
-/* Notify the observers of the end of 'ended', or, if that is NULL, of a change of a host. */
-void peers_notify_observers(Peers *peers, const char *machine_id, PeerSession *ended);
 
 void known_set_host(KnownAddress *k, PeerHost *host);
 /* Keep the reason why no session is open for peers_state(), and log it once. */

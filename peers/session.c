@@ -181,34 +181,23 @@ int session_send(PeerSession *s, PeerFrame type, const void *payload, size_t siz
                        session_queue(s, type, payload, size);
 }
 
-int session_ping(PeerSession *s) {
-        return session_send(s, PEER_PING, NULL, 0);
-}
-
-static int session_write_handshake(PeerSession *s) {
+/* Write the handshake; with 'changed', only if it differs from the last one. */
+static int session_write_handshake(PeerSession *s, bool changed) {
         _cleanup_writer_ Writer w = {};
+        uint64_t hash;
 
         handshake_write(&w, s->context->self);
         if (w.error < 0)
                 return w.error;
-        s->sent_handshake = XXH3_64bits(w.bytes, w.size);
+        hash = XXH3_64bits(w.bytes, w.size);
+        if (changed && hash == s->sent_handshake)
+                return 0;
+        s->sent_handshake = hash;
         return session_write(s, PEER_HANDSHAKE, w.bytes, w.size);
 }
 
-/* Send the handshake of a session that opens, unless it was sent when dialing and has not changed since. */
-static int session_send_changed_handshake(PeerSession *s) {
-        _cleanup_writer_ Writer w = {};
-
-        handshake_write(&w, s->context->self);
-        if (w.error < 0)
-                return w.error;
-        if (s->dialed && s->sent_handshake == XXH3_64bits(w.bytes, w.size))
-                return 0;
-        return session_write_handshake(s);
-}
-
 int session_send_handshake(PeerSession *s) {
-        return s->state == SESSION_OPEN ? session_write_handshake(s) : -ENOTCONN;
+        return s->state == SESSION_OPEN ? session_write_handshake(s, false) : -ENOTCONN;
 }
 
 /* Send a last frame. Close when the frame has left, or after SESSION_LINGER_MS. */
@@ -464,7 +453,7 @@ void session_open(PeerSession *s) {
         assert(held || s->state == SESSION_HANDSHAKE);
         s->state = SESSION_OPEN;
         timer_stop(&s->timer);
-        r = session_send_changed_handshake(s);
+        r = session_write_handshake(s, s->dialed);
         if (r < 0) {
                 session_cut(s, r, "Failed to send the handshake");
                 return;
@@ -492,7 +481,7 @@ static int session_begin(PeerSession *s, Stream *stream) {
         s->state = SESSION_HANDSHAKE;
         stream_set_events(stream, &stream_events, s);
         stream_pause(stream, false);
-        return s->dialed ? session_write_handshake(s) : 0;
+        return s->dialed ? session_write_handshake(s, false) : 0;
 }
 
 static void session_on_secure(void *userdata, Stream *secure, int error, const char *reason) {
@@ -582,10 +571,6 @@ const PeerHandshake *peer_handshake(const PeerSession *session) {
 
 size_t peer_queued(const PeerSession *session) {
         return session->waiting_size + (session->stream ? stream_held(session->stream) : 0);
-}
-
-bool peer_is_dialed(const PeerSession *session) {
-        return session->dialed;
 }
 
 uint64_t peer_number(const PeerSession *session) {

@@ -97,7 +97,6 @@ void session_hold(PeerSession *s);
 
 /* -ENOTCONN, -EMSGSIZE, -ENOBUFS, -ENOMEM. No event is called from inside. */
 int session_send(PeerSession *s, PeerFrame type, const void *payload, size_t size);
-int session_ping(PeerSession *s);
 int session_send_handshake(PeerSession *s);
 
 /* Three ways to end a session; without effect after the end. on_end is called from inside. */

@@ -60,7 +60,6 @@ typedef struct Asking {
 struct Calls {
         TAILQ_HEAD(, Running) running;
         TAILQ_HEAD(, Asking) asking;
-        PeerObserver observer;
         uint64_t numbers;
         unsigned n_journals, n_commands; /* children */
 };
@@ -560,8 +559,7 @@ int remote_commands_new(Api *api) {
                 return -ENOMEM;
         TAILQ_INIT(&api->calls->running);
         TAILQ_INIT(&api->calls->asking);
-        api->calls->observer = (PeerObserver) { .on_end = calls_on_session_end, .userdata = api };
-        peers_observe(api->options.peers, &api->calls->observer);
+        peers_observe(api->options.peers, calls_on_session_end, api);
         peers_register(api->options.peers, frame_types, ELEMENTS(frame_types), api);
         return 0;
 }
@@ -570,7 +568,7 @@ void remote_commands_free(Api *api) {
         if (!api->calls)
                 return;
         peers_unregister(api->options.peers, frame_types, ELEMENTS(frame_types));
-        peers_unobserve(api->options.peers, &api->calls->observer);
+        peers_observe(api->options.peers, NULL, NULL);
         while (!TAILQ_EMPTY(&api->calls->running))
                 running_free(TAILQ_FIRST(&api->calls->running));
         assert(TAILQ_EMPTY(&api->calls->asking)); /* their requests have ended */

@@ -1,9 +1,6 @@
 /* First start and joining: the only writers of a new Raft directory, and the checks of an existing one. */
 #pragma once
 
-#include "base/error.h"
-#include "io/disk.h"
-#include "io/loop.h"
 #include "kvstore/tree/data_dir.h"
 #include "kvstore/raft/log.h"
 

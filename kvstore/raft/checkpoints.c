@@ -17,14 +17,6 @@
 
 enum { CHECKPOINT_RETRY_MS = 10000, COMPACT_AGAIN_MS = 2000 };
 
-bool replica_is_copying(const Replica *p) {
-        return p->checkpoints.copying;
-}
-
-bool replica_checkpoints_busy(const Replica *p) {
-        return p->checkpoints.copying || p->checkpoints.dropping;
-}
-
 void replica_count_entry(Replica *p, const RaftEntry *e) {
         p->checkpoints.entries_since++;
         p->checkpoints.bytes_since += raft_entry_bytes(e);
@@ -216,38 +208,14 @@ void replica_checkpoints_step(Replica *p) {
 
 /* -- Compaction -- */
 
-static int compaction_read_info(Tree *tree, Checkpoint *ret) {
-        _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        KvBytes configuration;
-        int r;
-
-        *ret = (Checkpoint) { .fd = -1 };
-        r = tree_begin_read(tree, &txn);
-        if (r < 0)
-                return r;
-        r = tree_meta(txn, &ret->meta);
-        if (r < 0)
-                return r;
-        r = tree_configuration(txn, &configuration);
-        if (r < 0 || configuration.size == 0)
-                return r;
-
-        ret->configuration = malloc(configuration.size);
-        if (!ret->configuration)
-                return -ENOMEM;
-        memcpy(ret->configuration, configuration.data, configuration.size);
-        ret->configuration_size = configuration.size;
-        return 0;
-}
-
 int replica_read_info(Replica *p, Checkpoint *ret, Error *err) {
         int r;
 
-        r = compaction_read_info(replica_live_tree(p), ret);
-        if (r == -ENOMEM)
+        *ret = (Checkpoint) { .fd = -1 };
+        r = checkpoint_read(ret, replica_live_tree(p));
+        if (r >= 0 || r == -ENOMEM)
                 return r;
-        return r < 0 ? error_set(err, r, "cannot read the tree in %s: %s", p->data_dir.path, strerror(-r)) :
-                       0;
+        return error_set(err, r, "cannot read the tree in %s: %s", p->data_dir.path, strerror(-r));
 }
 
 /* Return the first index of the entries at the end that take up to 'max' bytes together. */

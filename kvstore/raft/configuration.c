@@ -20,7 +20,7 @@ static_assert((int) RAFT_ROLE_STANDBY == (int) RAFT_STANDBY && (int) RAFT_ROLE_V
 int raft_servers_copy(const struct raft_configuration *conf, RaftServers *ret) {
         RaftServers servers = {};
 
-        servers.items = NEW0(RaftServer, conf->n ? conf->n : 1);
+        servers.items = NEW0(RaftServer, conf->n + 1);
         if (!servers.items)
                 return -ENOMEM;
 

@@ -79,12 +79,12 @@ static void consistency_on_ask(void *userdata) {
         ConsistencyCheck *c = userdata;
         Replica *p = c->replica;
 
-        (void) timer_start(&c->ask, replica_loop(p), ASK_MS);
+        (void) timer_start(&c->ask, p->loop, ASK_MS);
         if (replica_is_leader(p))
                 (void) replica_transfer(p, 0);
-        else if (replica_leader(p) != 0 && replica_log(p))
+        else if (replica_leader(p) != 0 && p->log)
                 consistency_send(c, replica_leader(p), COMPARE_ASK,
-                                 MAX(raft_log_first_index(replica_log(p)), UINT64_C(2)) - 1, 0);
+                                 MAX(raft_log_first_index(p->log), UINT64_C(2)) - 1, 0);
 }
 
 static void consistency_take_verdict(ConsistencyCheck *c, uint64_t index, Verdict verdict) {
@@ -115,7 +115,7 @@ static void consistency_take_verdict(ConsistencyCheck *c, uint64_t index, Verdic
                           "; requesting the tree of the leader",
                           index);
                 c->differs_index = index;
-                (void) timer_start(&c->ask, replica_loop(c->replica), 0);
+                (void) timer_start(&c->ask, c->replica->loop, 0);
                 break;
         case _VERDICT_MAX:
                 return;
@@ -150,7 +150,7 @@ static bool consistency_counts(const RaftServer *server, size_t n_voters) {
  * reports may still decide. */
 static bool consistency_find_majority(const ConsistencyCheck *c, const Row *row, bool same, uint64_t *ret,
                                       bool *ret_hope) {
-        const RaftServers *servers = raft_core_servers(replica_core(c->replica));
+        const RaftServers *servers = raft_core_servers(c->replica->core);
         size_t n_voters = 0, n = 0, n_reported = 0, most = 0;
 
         for (size_t i = 0; i < servers->n; i++)
@@ -186,14 +186,14 @@ static void consistency_notify(ConsistencyCheck *c, Row *row, Report *report, Ve
                 return;
         report->notified = true;
         report->verdict = verdict;
-        if (report->id == raft_core_id(replica_core(c->replica)))
+        if (report->id == raft_core_id(c->replica->core))
                 consistency_take_verdict(c, row->index, verdict);
         else
                 consistency_send(c, report->id, COMPARE_VERDICT, row->index, verdict);
 }
 
 static void consistency_decide(ConsistencyCheck *c, Row *row) {
-        uint64_t right = 0, now = loop_now_ms(replica_loop(c->replica));
+        uint64_t right = 0, now = loop_now_ms(c->replica->loop);
         bool same = true, hope = false, decided;
 
         for (size_t i = 1; i < row->n; i++)
@@ -203,7 +203,7 @@ static void consistency_decide(ConsistencyCheck *c, Row *row) {
                 row->doubt_ms = 0;
         else if (row->doubt_ms == 0) {
                 row->doubt_ms = now;
-                (void) timer_start(&c->doubt, replica_loop(c->replica), DOUBT_MS);
+                (void) timer_start(&c->doubt, c->replica->loop, DOUBT_MS);
         }
         if (!decided && (same || (hope && now < row->doubt_ms + DOUBT_MS)))
                 return;
@@ -265,7 +265,7 @@ static void consistency_on_send(void *userdata) {
                 const Report *report = &c->own[c->n_sent % OWN_MAX];
 
                 if (replica_is_leader(p))
-                        consistency_take_report(c, raft_core_id(replica_core(p)), report->index, report->hash,
+                        consistency_take_report(c, raft_core_id(p->core), report->index, report->hash,
                                                 c->taken);
                 else
                         consistency_send(c, leader, c->taken ? COMPARE_REPORT_TAKEN : COMPARE_REPORT,
@@ -277,7 +277,7 @@ static void consistency_add_own(ConsistencyCheck *c, Report report) {
         if (consistency_has_reported(c, report.index))
                 return;
         c->own[c->n_own++ % OWN_MAX] = report;
-        loop_defer(replica_loop(c->replica), &c->send);
+        loop_defer(c->replica->loop, &c->send);
 }
 
 static void consistency_on_rest(void *userdata) {
@@ -297,7 +297,7 @@ static void consistency_on_rest(void *userdata) {
 }
 
 void consistency_applied(ConsistencyCheck *c, TreeTxn *txn, uint64_t index) {
-        uint64_t every = replica_options(c->replica)->compare_every;
+        uint64_t every = c->replica->options.compare_every;
         Report report = { .index = index };
         int r;
 
@@ -313,19 +313,21 @@ void consistency_committed(ConsistencyCheck *c, bool committed) {
                 consistency_add_own(c, c->noted[i]);
         c->n_noted = 0;
         if (committed && !timer_armed(&c->rest))
-                (void) timer_start(&c->rest, replica_loop(c->replica), COMPARE_REST_MS);
+                (void) timer_start(&c->rest, c->replica->loop, COMPARE_REST_MS);
 }
 
 void consistency_on_flush(ConsistencyCheck *c, unsigned changed) {
         if (!(changed & RAFT_CHANGED_LEADER) || c->n_own == 0)
                 return;
         c->n_sent = c->n_own - 1; /* report the last one to the new leader, too */
-        loop_defer(replica_loop(c->replica), &c->send);
+        loop_defer(c->replica->loop, &c->send);
 }
 
-void consistency_on_frame(ConsistencyCheck *c, PeerSession *session, const void *payload, size_t size) {
+void consistency_on_frame(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                          size_t size) {
         Reader r = reader_over(payload, size);
-        Replica *p = c->replica;
+        Replica *p = userdata;
+        ConsistencyCheck *c = p->consistency;
         uint64_t from, term, index, value;
         uint8_t kind;
 
@@ -346,7 +348,7 @@ void consistency_on_frame(ConsistencyCheck *c, PeerSession *session, const void 
                  c->undecided_index == 0 &&
                  index <= raft_core_applied_index(replica_core(
                                   p))) /* a later index would cause checkpoint after checkpoint */
-                transfers_send(replica_transfers(p), from, index, true);
+                transfers_send(p->transfers, from, index, true);
 }
 
 /* -- Lifetime -- */

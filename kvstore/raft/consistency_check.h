@@ -11,8 +11,6 @@
 
 #include "kvstore/raft/replica.h"
 
-typedef struct ConsistencyCheck ConsistencyCheck;
-
 enum { COMPARE_EVERY = 1000, COMPARE_REST_MS = 10000 };
 
 int consistency_new(ConsistencyCheck **ret, Replica *p);
@@ -23,7 +21,9 @@ ConsistencyCheck *consistency_free(ConsistencyCheck *c); /* NULL allowed; return
 void consistency_applied(ConsistencyCheck *c, TreeTxn *txn, uint64_t index);
 void consistency_committed(ConsistencyCheck *c, bool committed);
 void consistency_on_flush(ConsistencyCheck *c, unsigned changed); /* an input is over */
-void consistency_on_frame(ConsistencyCheck *c, PeerSession *session, const void *payload, size_t size);
+/* The handler of PEER_TREE; 'userdata' is the Replica. */
+void consistency_on_frame(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                          size_t size);
 
 bool consistency_differs(const ConsistencyCheck *c);   /* this host's tree, which waits for the leader's */
 bool consistency_undecided(const ConsistencyCheck *c); /* no hash has a majority */

@@ -9,7 +9,6 @@
  * otherwise the engine frees it. The engine takes the configurations of START, PERSISTED_SNAPSHOT and
  * CONFIGURATION; that of a received snapshot comes back in the update. An error of RECEIVE frees the batch,
  * one of START the array of entries, one of SUBMIT nothing. */
-#include "kvstore/raft/core.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -103,6 +102,19 @@ RaftCore *raft_core_free(RaftCore *c) {
 }
 
 /* -- After the steps of an input -- */
+
+/* With two configurations above the commit index, the engine keeps only the second as pending. Once the first
+ * is applied, it is nevertheless the one to return to, and the one that a snapshot between them carries. */
+static void rule_remember_committed(RaftCore *c, uint64_t index, struct raft_configuration *conf) {
+        if (c->off.remember_committed || index <= c->raft.configuration_committed_index) {
+                raft_configuration_close(conf);
+                return;
+        }
+
+        raft_configuration_close(&c->raft.configuration_committed);
+        c->raft.configuration_committed = *conf;
+        c->raft.configuration_committed_index = index;
+}
 
 /* Report to the engine that configuration 'e' is committed and applied. */
 static int commit_configuration(RaftCore *c, uint64_t now_ms, uint64_t index, const RaftEntry *e) {
@@ -389,6 +401,18 @@ int raft_core_installed(RaftCore *c, uint64_t now_ms) {
         event.persisted_snapshot.metadata = c->install;
         event.persisted_snapshot.last = true;
         return core_finish(c, now_ms, core_step(c, now_ms, &event, &(Given) {}, NULL));
+}
+
+int rule_snapshot_stored_only(const RaftCore *c, const RaftStateInfo *checkpoint) {
+        if (c->installing)
+                return -EAGAIN;
+        if (c->off.snapshot_stored_only)
+                return 0;
+        if (checkpoint->index > c->raft.last_stored)
+                return -EAGAIN;
+        if (c->raft.configuration_committed_index > checkpoint->index)
+                return -ESTALE;
+        return 0;
 }
 
 static int checkpointed(RaftCore *c, uint64_t now_ms, const RaftStateInfo *checkpoint, unsigned trailing) {

@@ -67,6 +67,7 @@ struct RaftCore {
 int raft_errno(int rv);
 
 /* -- configuration.c -- */
+/* Copy the servers, with room for one more. */
 int raft_servers_copy(const struct raft_configuration *conf, RaftServers *ret);
 int raft_configuration_check(const void *bytes, size_t size);
 int raft_configuration_read(const void *bytes, size_t size, struct raft_configuration *ret);
@@ -75,29 +76,10 @@ int core_read_info(const RaftStateInfo *info, struct raft_snapshot_metadata *ret
 const struct raft_server *raft_configuration_find(const struct raft_configuration *conf, uint64_t id);
 unsigned raft_configuration_voters(const struct raft_configuration *conf);
 
-/* -- core_rules.c: each function handles a defect of the engine, or a precondition that it does not check --
- */
-
-/* Check a message against this host's term and state. */
-int rule_acceptable(const RaftCore *c, uint64_t from, const RaftMessage *m);
-bool rule_drop_stray_vote_result(const RaftCore *c, const RaftMessage *m);
-bool rule_one_install(const RaftCore *c, const RaftMessage *m);
-/* Move the beginning of an append behind this host's snapshot. Return how many of its entries are skipped. */
-size_t rule_cut_below_snapshot(const RaftCore *c, const RaftMessage *m, uint64_t *prev_index,
-                               uint64_t *prev_term);
-/* Return how many of these entries may be stepped together. */
+/* Rules that tests call: how many of 'entries' may be stepped together; 0, or the error of
+ * raft_core_checkpointed(). */
 size_t rule_split_at_change(const RaftCore *c, const RaftEntry *entries, size_t n);
-void rule_clean_old_term_result(const RaftCore *c, const RaftMessage *received, uint64_t term_before,
-                                struct raft_message *out);
-void rule_tell_term_to_prevote(const RaftCore *c, const RaftMessage *received, struct raft_message *out);
-/* This host is the sole voter of 'conf': it would lead without a new term. */
-bool rule_sole_voter_new_term(const RaftCore *c, const struct raft_configuration *conf);
-/* Record an applied configuration that is not the engine's pending one as committed. Take 'conf'. */
-void rule_remember_committed(RaftCore *c, uint64_t index, struct raft_configuration *conf);
-/* 0, or the error of raft_core_checkpointed(). */
 int rule_snapshot_stored_only(const RaftCore *c, const RaftStateInfo *checkpoint);
-/* Return how many entries of an outgoing append may be sent to 'to'; -1: do not send the message. */
-long rule_order_of_sending(const RaftCore *c, uint64_t to, uint64_t prev_index, size_t n);
 
 /* The input of a raft_step(), for the execution of its update. */
 typedef struct Given {

@@ -1,8 +1,99 @@
-/* Messages into the engine, with the rules around it. */
-#include <assert.h>
+/* Messages into the engine, and the rules for them: each handles a defect of the engine, or a precondition
+ * that it does not check. */
 #include <errno.h>
 
 #include "kvstore/raft/core_internal.h"
+
+static int acceptable_append(const RaftMessage *m) {
+        uint64_t term = m->append.prev_term;
+
+        if ((m->append.prev_index == 0) != (m->append.prev_term == 0))
+                return -EBADMSG;
+        if (m->append.n_entries > RAFT_MESSAGE_ENTRIES_MAX || m->append.prev_index > UINT64_MAX / 2)
+                return -EBADMSG;
+
+        for (size_t i = 0; i < m->append.n_entries; i++) {
+                const RaftEntry *e = &m->append.entries[i];
+
+                if (e->term == 0 || e->term < term || e->term > m->term || e->size > RAFT_ENTRY_SIZE_MAX)
+                        return -EBADMSG;
+                if (e->type == RAFT_ENTRY_CHANGE && raft_configuration_check(e->data, e->size) < 0)
+                        return -EBADMSG;
+                term = e->term;
+        }
+        return term <= m->term ? 0 : -EBADMSG;
+}
+
+static int rule_acceptable(const RaftCore *c, uint64_t from, const RaftMessage *m) {
+        if (from == 0 || from == c->raft.id || m->term == 0)
+                return -EBADMSG;
+
+        switch (m->type) {
+        case RAFT_MESSAGE_APPEND:
+        case RAFT_MESSAGE_SNAPSHOT:
+                /* Two leaders in one term: the log is not to be trusted. */
+                if (m->term == raft_current_term(&c->raft) && c->raft.state == RAFT_LEADER)
+                        return -ESHUTDOWN;
+                if (m->type == RAFT_MESSAGE_APPEND)
+                        return acceptable_append(m);
+                if (m->snapshot.index == 0 || m->snapshot.index_term == 0 ||
+                    m->snapshot.index_term > m->term || m->snapshot.configuration_index == 0 ||
+                    m->snapshot.configuration_index > m->snapshot.index)
+                        return -EBADMSG;
+                return raft_configuration_check(m->snapshot.configuration, m->snapshot.configuration_size);
+        case RAFT_MESSAGE_VOTE:
+                return m->vote.candidate == from ? 0 : -EBADMSG;
+        case RAFT_MESSAGE_APPEND_RESULT:
+        case RAFT_MESSAGE_VOTE_RESULT:
+        case RAFT_MESSAGE_TIMEOUT_NOW:
+                return 0;
+        }
+        return -EBADMSG;
+}
+
+/* The engine reads the candidate's member of a union in any state. */
+static bool rule_drop_stray_vote_result(const RaftCore *c, const RaftMessage *m) {
+        return !c->off.drop_stray_vote_result && m->type == RAFT_MESSAGE_VOTE_RESULT &&
+               c->raft.state != RAFT_CANDIDATE;
+}
+
+/* The engine would leak the configuration of the second one. */
+static bool rule_one_install(const RaftCore *c, const RaftMessage *m) {
+        return !c->off.one_install && m->type == RAFT_MESSAGE_SNAPSHOT && c->installing;
+}
+
+/* The engine regards compacted entries as missing: it rejects the message, the leader goes back to index 1,
+ * and the engine appends those entries after its log. All entries up to the snapshot are committed, so they
+ * are equal to the leader's. */
+static size_t rule_cut_below_snapshot(const RaftCore *c, const RaftMessage *m, uint64_t *prev_index,
+                                      uint64_t *prev_term) {
+        uint64_t snapshot = c->raft.trail.snapshot.index;
+        size_t n;
+
+        *prev_index = m->append.prev_index;
+        *prev_term = m->append.prev_term;
+        if (c->off.cut_below_snapshot || c->installing || m->term < raft_current_term(&c->raft) ||
+            m->append.prev_index >= snapshot)
+                return 0;
+
+        n = MIN(snapshot - m->append.prev_index, m->append.n_entries);
+        *prev_index = snapshot;
+        *prev_term = c->raft.trail.snapshot.term;
+        return n;
+}
+
+/* The engine gives each configuration of a message the index of the message's first new entry. */
+size_t rule_split_at_change(const RaftCore *c, const RaftEntry *entries, size_t n) {
+        if (c->off.split_at_change)
+                return n;
+
+        for (size_t i = 1; i < n; i++)
+                if (entries[i].type == RAFT_ENTRY_CHANGE)
+                        return i;
+        return n;
+}
+
+/* -- Steps -- */
 
 /* A run of entries of one message, and the entry before it. */
 typedef struct Run {
@@ -54,33 +145,25 @@ static int step_append(RaftCore *c, uint64_t now_ms, struct raft_message *in, co
 }
 
 static int receive_append(RaftCore *c, uint64_t now_ms, struct raft_message *in, const RaftMessage *m) {
-        const RaftEntry *entries = m->append.entries;
-        size_t left = m->append.n_entries, n;
-        uint64_t prev_index, prev_term;
+        Run run = { .entries = m->append.entries };
+        size_t skipped = rule_cut_below_snapshot(c, m, &run.prev_index, &run.prev_term),
+               left = m->append.n_entries - skipped;
         bool rejected = false;
         int r;
 
-        n = rule_cut_below_snapshot(c, m, &prev_index, &prev_term);
-        entries += n;
-        left -= n;
-
+        run.entries += skipped;
         do {
-                n = rule_split_at_change(c, entries, left);
-                r = step_append(c, now_ms, in, m,
-                                &(Run) { .prev_index = prev_index,
-                                         .prev_term = prev_term,
-                                         .entries = entries,
-                                         .n = n },
-                                &rejected);
+                run.n = rule_split_at_change(c, run.entries, left);
+                r = step_append(c, now_ms, in, m, &run, &rejected);
                 if (r == 0)
                         r = core_apply_committed(c, now_ms);
                 if (r < 0)
                         return r;
-                if (n > 0) {
-                        prev_index += n;
-                        prev_term = entries[n - 1].term;
-                        entries += n;
-                        left -= n;
+                if (run.n > 0) {
+                        run.prev_index += run.n;
+                        run.prev_term = run.entries[run.n - 1].term;
+                        run.entries += run.n;
+                        left -= run.n;
                 }
         } while (left > 0 && !rejected && m->term == raft_current_term(&c->raft));
         return 0;

@@ -5,8 +5,6 @@
 #include <assert.h>
 #include <errno.h>
 
-#include "base/memory.h"
-
 /* -- Writes in flight -- */
 
 int core_write(RaftCore *c, uint64_t first, uint64_t last) {
@@ -48,6 +46,46 @@ uint64_t core_written(RaftCore *c, uint64_t generation, uint64_t last_index) {
         if (n > 0)
                 memmove(c->pending, c->pending + n, c->n_pending * sizeof(*c->pending));
         return stored;
+}
+
+/* -- Rules for outgoing messages: each handles a defect of the engine -- */
+
+/* The engine leaves the last index unset in its result for an old term: a success with a random index, if the
+ * old sender leads again in this term. */
+static void rule_clean_old_term_result(const RaftCore *c, const RaftMessage *received, uint64_t term_before,
+                                       struct raft_message *out) {
+        if (c->off.clean_old_term_result || out->type != RAFT_APPEND_ENTRIES_RESULT ||
+            received->term >= term_before)
+                return;
+
+        out->append_entries_result.rejected = 0;
+        out->append_entries_result.last_log_index = 0;
+}
+
+/* The engine answers a pre-vote with the candidate's own term. A candidate whose term is lower than all
+ * others, and whose log is needed for a majority, would never receive the higher term. */
+static void rule_tell_term_to_prevote(const RaftCore *c, const RaftMessage *received,
+                                      struct raft_message *out) {
+        if (c->off.tell_term_to_prevote || out->type != RAFT_REQUEST_VOTE_RESULT ||
+            out->request_vote_result.vote_granted)
+                return;
+        if (received->type != RAFT_MESSAGE_VOTE || !received->vote.pre_vote ||
+            received->term >= raft_current_term(&c->raft))
+                return;
+
+        out->request_vote_result.term = raft_current_term(&c->raft);
+}
+
+/* A promotion is sent to the promoted server alone until that server holds it. Another voter that holds it
+ * needs the new majority, which counts a server that denies its vote without the promotion: if one more voter
+ * is down, no leader can be elected. */
+static long rule_order_of_sending(const RaftCore *c, uint64_t to, uint64_t prev_index, size_t n) {
+        uint64_t from = c->held_from > 0 && to != c->held_for ? c->held_from : c->unsent_from;
+
+        if (from == 0 || prev_index + n < from)
+                return (long) n;
+
+        return prev_index < from ? (long) (from - 1 - prev_index) : -1;
 }
 
 /* -- Execution of an update -- */

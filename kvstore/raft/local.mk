@@ -1,8 +1,8 @@
-# libraft and what makes it safe. Link libraftcore.a, then $(RAFT_LIBS); the log needs io/libio.a besides.
+# libraft and what makes it safe. Link libraftcore.a, then $(RAFT_LIBS); the log also needs io/libio.a.
 noinst_LIBRARIES += kvstore/raft/libraftcore.a
 kvstore_raft_libraftcore_a_SOURCES = \
 	kvstore/raft/core.h kvstore/raft/core_inputs.c kvstore/raft/core_step.c kvstore/raft/core_internal.h kvstore/raft/core_start.c \
-	kvstore/raft/core_receive.c kvstore/raft/core_rules.c kvstore/raft/membership_change.c \
+	kvstore/raft/core_receive.c kvstore/raft/membership_change.c \
 	kvstore/raft/configuration.c kvstore/raft/entries.h kvstore/raft/entries.c \
 	kvstore/raft/log.h kvstore/raft/log.c kvstore/raft/log_files.h kvstore/raft/log_files.c \
 	kvstore/raft/message.h kvstore/raft/message.c

@@ -56,7 +56,7 @@ struct RaftLog {
 
         Work making; /* the file after the last one, beside the writer */
         bool is_making, has_made;
-        uint64_t made_behind; /* number of the last file at that time: there is one attempt */
+        uint64_t made_after; /* number of the last file at that time: there is one attempt */
         int made_error;
 
         bool closing;
@@ -478,9 +478,9 @@ static void on_made(void *userdata) {
 static void make_next_file(RaftLog *log) {
         uint64_t last = raft_log_files_wants_spare(&log->files);
 
-        if (last == 0 || last == log->made_behind || log->is_making || log->has_made)
+        if (last == 0 || last == log->made_after || log->is_making || log->has_made)
                 return;
-        log->made_behind = last;
+        log->made_after = last;
         log->making = WORK(work_making, on_made, log);
         log->making.nice = WORK_NICE_PATIENT;
         log->is_making = loop_work(log->loop, &log->making) >= 0;

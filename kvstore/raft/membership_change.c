@@ -15,29 +15,13 @@ static RaftServer *find_server(RaftServers *servers, uint64_t id) {
         return NULL;
 }
 
-static int add_server(RaftServers *servers, const RaftChange *change) {
-        RaftServer *items;
+static int set_address(RaftServer *server, const char *address) {
+        char *copy = strdup(address);
 
-        items = realloc(servers->items, (servers->n + 1) * sizeof(*items));
-        if (!items)
-                return -ENOMEM;
-        servers->items = items;
-        items[servers->n] = (RaftServer) { .id = change->id,
-                                           .address = strdup(change->address),
-                                           .role = RAFT_ROLE_STANDBY };
-        if (!items[servers->n].address)
-                return -ENOMEM;
-        servers->n++;
-        return 0;
-}
-
-static int move_server(RaftServer *server, const RaftChange *change) {
-        char *address = strdup(change->address);
-
-        if (!address)
+        if (!copy)
                 return -ENOMEM;
         free(server->address);
-        server->address = address;
+        server->address = copy;
         return 0;
 }
 
@@ -113,9 +97,11 @@ static int make_change(RaftServers *servers, const RaftChange *change) {
 
         switch (change->kind) {
         case RAFT_CHANGE_ADD:
-                return add_server(servers, change);
+                server = &servers->items[servers->n++]; /* raft_servers_copy() left room for it */
+                *server = (RaftServer) { .id = change->id, .role = RAFT_ROLE_STANDBY };
+                return set_address(server, change->address);
         case RAFT_CHANGE_MOVE:
-                return move_server(server, change);
+                return set_address(server, change->address);
         case RAFT_CHANGE_PROMOTE:
                 server->role = RAFT_ROLE_VOTER;
                 return 0;

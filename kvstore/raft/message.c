@@ -9,80 +9,105 @@ enum { MESSAGE_VERSION = 1 };
 /* Bits of the flags byte. */
 enum { FLAG_A = 1, FLAG_B = 2 };
 
-static void write_flags(Writer *w, bool a, bool b) {
-        write_u8(w, (a ? FLAG_A : 0) | (b ? FLAG_B : 0));
+/* One direction of a message: fields are written, or read. */
+typedef struct Codec {
+        Writer *w; /* NULL: read */
+        Reader r;
+} Codec;
+
+static void code_varint(Codec *c, uint64_t *value) {
+        if (c->w)
+                write_varint(c->w, *value);
+        else
+                *value = read_varint(&c->r);
 }
 
-static void read_flags(Reader *r, bool *ret_a, bool *ret_b) {
-        uint8_t flags = read_u8(r);
+static void code_u16(Codec *c, uint16_t *value) {
+        if (c->w)
+                write_u16(c->w, *value);
+        else
+                *value = read_u16(&c->r);
+}
 
-        if (flags & ~(FLAG_A | FLAG_B))
-                r->failed = true;
+static void code_flags(Codec *c, bool *a, bool *b) {
+        uint8_t flags;
 
-        *ret_a = flags & FLAG_A;
-        *ret_b = flags & FLAG_B;
+        if (c->w) {
+                write_u8(c->w, (*a ? FLAG_A : 0) | (*b ? FLAG_B : 0));
+                return;
+        }
+        flags = read_u8(&c->r);
+        c->r.failed |= (flags & ~(FLAG_A | FLAG_B)) != 0;
+        *a = flags & FLAG_A;
+        *b = flags & FLAG_B;
+}
+
+/* Write or read the fields of fixed number. Entries and a configuration follow them. */
+static int code_fields(Codec *c, RaftMessage *m) {
+        code_varint(c, &m->term);
+        switch (m->type) {
+        case RAFT_MESSAGE_APPEND:
+                code_varint(c, &m->append.prev_index);
+                code_varint(c, &m->append.prev_term);
+                code_varint(c, &m->append.commit);
+                return 0;
+        case RAFT_MESSAGE_APPEND_RESULT:
+                code_varint(c, &m->append_result.rejected);
+                code_varint(c, &m->append_result.last_index);
+                code_u16(c, &m->append_result.features);
+                code_u16(c, &m->append_result.capacity);
+                return 0;
+        case RAFT_MESSAGE_VOTE:
+                code_varint(c, &m->vote.candidate);
+                code_varint(c, &m->vote.last_index);
+                code_varint(c, &m->vote.last_term);
+                code_flags(c, &m->vote.disrupt_leader, &m->vote.pre_vote);
+                return 0;
+        case RAFT_MESSAGE_VOTE_RESULT:
+                code_flags(c, &m->vote_result.granted, &m->vote_result.pre_vote);
+                code_u16(c, &m->vote_result.features);
+                code_u16(c, &m->vote_result.capacity);
+                return 0;
+        case RAFT_MESSAGE_SNAPSHOT:
+                code_varint(c, &m->snapshot.index);
+                code_varint(c, &m->snapshot.index_term);
+                code_varint(c, &m->snapshot.configuration_index);
+                return 0;
+        case RAFT_MESSAGE_TIMEOUT_NOW:
+                code_varint(c, &m->timeout_now.last_index);
+                code_varint(c, &m->timeout_now.last_term);
+                return 0;
+        }
+        return -EPROTONOSUPPORT;
 }
 
 void raft_message_encode(Writer *w, const RaftMessage *m) {
+        RaftMessage fields = *m;
         uint64_t term;
 
         write_u8(w, MESSAGE_VERSION);
         write_u8(w, m->type);
-        write_varint(w, m->term);
-
-        switch (m->type) {
-        case RAFT_MESSAGE_APPEND:
-                write_varint(w, m->append.prev_index);
-                write_varint(w, m->append.prev_term);
-                write_varint(w, m->append.commit);
-                write_varint(w, m->append.n_entries);
-                term = m->append.prev_term;
-                for (size_t i = 0; i < m->append.n_entries; i++) {
-                        const RaftEntry *e = &m->append.entries[i];
-
-                        write_u8(w, e->type);
-                        write_varint(w, e->term - term);
-                        write_blob(w, e->data, e->size);
-                        term = e->term;
-                }
-                break;
-        case RAFT_MESSAGE_APPEND_RESULT:
-                write_varint(w, m->append_result.rejected);
-                write_varint(w, m->append_result.last_index);
-                write_u16(w, m->append_result.features);
-                write_u16(w, m->append_result.capacity);
-                break;
-        case RAFT_MESSAGE_VOTE:
-                write_varint(w, m->vote.candidate);
-                write_varint(w, m->vote.last_index);
-                write_varint(w, m->vote.last_term);
-                write_flags(w, m->vote.disrupt_leader, m->vote.pre_vote);
-                break;
-        case RAFT_MESSAGE_VOTE_RESULT:
-                write_flags(w, m->vote_result.granted, m->vote_result.pre_vote);
-                write_u16(w, m->vote_result.features);
-                write_u16(w, m->vote_result.capacity);
-                break;
-        case RAFT_MESSAGE_SNAPSHOT:
-                write_varint(w, m->snapshot.index);
-                write_varint(w, m->snapshot.index_term);
-                write_varint(w, m->snapshot.configuration_index);
+        (void) code_fields(&(Codec) { .w = w }, &fields);
+        if (m->type == RAFT_MESSAGE_SNAPSHOT)
                 write_blob(w, m->snapshot.configuration, m->snapshot.configuration_size);
-                break;
-        case RAFT_MESSAGE_TIMEOUT_NOW:
-                write_varint(w, m->timeout_now.last_index);
-                write_varint(w, m->timeout_now.last_term);
-                break;
+        if (m->type != RAFT_MESSAGE_APPEND)
+                return;
+
+        write_varint(w, m->append.n_entries);
+        term = m->append.prev_term;
+        for (size_t i = 0; i < m->append.n_entries; i++) {
+                const RaftEntry *e = &m->append.entries[i];
+
+                write_u8(w, e->type);
+                write_varint(w, e->term - term);
+                write_blob(w, e->data, e->size);
+                term = e->term;
         }
 }
 
-static int decode_append(Reader *r, RaftMessage *m) {
-        uint64_t n, term;
+static int decode_entries(Reader *r, RaftMessage *m) {
+        uint64_t n = read_varint(r), term = m->append.prev_term;
 
-        m->append.prev_index = read_varint(r);
-        m->append.prev_term = read_varint(r);
-        m->append.commit = read_varint(r);
-        n = read_varint(r);
         if (r->failed || n > RAFT_MESSAGE_ENTRIES_MAX)
                 return -EBADMSG;
         if (n == 0)
@@ -92,7 +117,6 @@ static int decode_append(Reader *r, RaftMessage *m) {
         if (!m->append.entries)
                 return -ENOMEM;
 
-        term = m->append.prev_term;
         for (uint64_t i = 0; i < n; i++) {
                 RaftEntry *e = &m->append.entries[i];
                 uint8_t type = read_u8(r);
@@ -111,61 +135,27 @@ static int decode_append(Reader *r, RaftMessage *m) {
 }
 
 int raft_message_decode(const void *bytes, size_t size, RaftMessage *ret) {
-        RaftMessage m = {};
-        Reader reader = reader_over(bytes, size), *r = &reader;
-        uint8_t version, type;
-        int error = 0;
+        Codec c = { .r = reader_over(bytes, size) };
+        uint8_t version = read_u8(&c.r);
+        RaftMessage m = { .type = read_u8(&c.r) };
+        int r;
 
-        version = read_u8(r);
-        type = read_u8(r);
-        if (r->failed)
+        if (c.r.failed)
                 return -EBADMSG;
         if (version != MESSAGE_VERSION)
                 return -EPROTONOSUPPORT;
 
-        m.type = type;
-        m.term = read_varint(r);
-        switch (type) {
-        case RAFT_MESSAGE_APPEND:
-                error = decode_append(r, &m);
-                break;
-        case RAFT_MESSAGE_APPEND_RESULT:
-                m.append_result.rejected = read_varint(r);
-                m.append_result.last_index = read_varint(r);
-                m.append_result.features = read_u16(r);
-                m.append_result.capacity = read_u16(r);
-                break;
-        case RAFT_MESSAGE_VOTE:
-                m.vote.candidate = read_varint(r);
-                m.vote.last_index = read_varint(r);
-                m.vote.last_term = read_varint(r);
-                read_flags(r, &m.vote.disrupt_leader, &m.vote.pre_vote);
-                break;
-        case RAFT_MESSAGE_VOTE_RESULT:
-                read_flags(r, &m.vote_result.granted, &m.vote_result.pre_vote);
-                m.vote_result.features = read_u16(r);
-                m.vote_result.capacity = read_u16(r);
-                break;
-        case RAFT_MESSAGE_SNAPSHOT:
-                m.snapshot.index = read_varint(r);
-                m.snapshot.index_term = read_varint(r);
-                m.snapshot.configuration_index = read_varint(r);
-                m.snapshot.configuration = read_blob(r, RAFT_CONFIGURATION_SIZE_MAX,
+        r = code_fields(&c, &m);
+        if (r == 0 && m.type == RAFT_MESSAGE_APPEND)
+                r = decode_entries(&c.r, &m);
+        if (r == 0 && m.type == RAFT_MESSAGE_SNAPSHOT)
+                m.snapshot.configuration = read_blob(&c.r, RAFT_CONFIGURATION_SIZE_MAX,
                                                      &m.snapshot.configuration_size);
-                break;
-        case RAFT_MESSAGE_TIMEOUT_NOW:
-                m.timeout_now.last_index = read_varint(r);
-                m.timeout_now.last_term = read_varint(r);
-                break;
-        default:
-                return -EPROTONOSUPPORT;
-        }
-
-        if (error == 0)
-                error = reader_end(r);
-        if (error < 0) {
+        if (r == 0)
+                r = reader_end(&c.r);
+        if (r < 0) {
                 raft_message_done(&m);
-                return error;
+                return r;
         }
 
         *ret = m;

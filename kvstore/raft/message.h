@@ -4,10 +4,6 @@
  * message is safe in Raft. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "base/bytes.h"
 
 enum {

@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <errno.h>
 
+#include "kvstore/raft/replica_internal.h"
+
 enum { SWEEP_MS = 50 };
 
 typedef enum CheckKind {
@@ -62,7 +64,7 @@ static void read_index_arm(ReadIndex *reads) {
         if (!read_index_is_waiting(reads))
                 timer_stop(&reads->timer);
         else if (!timer_armed(&reads->timer))
-                (void) timer_start(&reads->timer, replica_loop(reads->replica), SWEEP_MS);
+                (void) timer_start(&reads->timer, reads->replica->loop, SWEEP_MS);
 }
 
 static void read_index_write_check(ReadIndex *reads, Writer *w, uint64_t to, CheckKind kind, uint64_t term,
@@ -93,8 +95,8 @@ static void read_index_reply(ReadIndex *reads, uint64_t session, uint64_t to, Ch
 static void read_index_finish_applied(ReadIndex *reads) {
         Replica *p = reads->replica;
 
-        while (TAILQ_FIRST(&reads->sure) && replica_core(p) &&
-               raft_core_applied_index(replica_core(p)) >= reads->sure_index) {
+        while (TAILQ_FIRST(&reads->sure) && p->core &&
+               raft_core_applied_index(p->core) >= reads->sure_index) {
                 KvSync *sync = queue_take(&reads->sure);
 
                 sync->done(sync->userdata, KV_OK);
@@ -106,11 +108,11 @@ static void read_index_passed(ReadIndex *reads, uint64_t index) {
         reads->checking = false;
         reads->sure_index = MAX(reads->sure_index, index);
         TAILQ_CONCAT(&reads->sure, &reads->checked, entry);
-        loop_defer(replica_loop(reads->replica), &reads->kick);
+        loop_defer(reads->replica->loop, &reads->kick);
 }
 
 static bool read_index_has_majority(const ReadIndex *reads) {
-        const RaftServers *servers = raft_core_servers(replica_core(reads->replica));
+        const RaftServers *servers = raft_core_servers(reads->replica->core);
         size_t n_voters = 0, n = 0;
 
         for (size_t i = 0; i < servers->n; i++) {
@@ -119,7 +121,7 @@ static bool read_index_has_majority(const ReadIndex *reads) {
                 if (s->role != RAFT_ROLE_VOTER)
                         continue;
                 n_voters++;
-                if (s->id == raft_core_id(replica_core(reads->replica))) {
+                if (s->id == raft_core_id(reads->replica->core)) {
                         n++;
                         continue;
                 }
@@ -136,14 +138,14 @@ static void read_index_begin_check(ReadIndex *reads) {
         Replica *p = reads->replica;
         uint64_t leader = replica_leader(p);
 
-        if (!replica_core(p) || leader == 0)
+        if (!p->core || leader == 0)
                 return;
-        if (replica_is_leader(p) && !raft_core_leads(replica_core(p)))
+        if (replica_is_leader(p) && !raft_core_leads(p->core))
                 return; /* the commit index may be behind acknowledged entries */
 
         reads->checking = true;
         reads->number++;
-        reads->check_ms = loop_now_ms(replica_loop(p));
+        reads->check_ms = loop_now_ms(p->loop);
         reads->n_confirmed = 0;
         TAILQ_CONCAT(&reads->checked, &reads->arrived, entry);
 
@@ -152,16 +154,16 @@ static void read_index_begin_check(ReadIndex *reads) {
                 return;
         }
 
-        reads->check_index = raft_core_commit_index(replica_core(p));
+        reads->check_index = raft_core_commit_index(p->core);
         if (read_index_has_majority(reads)) {
                 read_index_passed(reads, reads->check_index);
                 return;
         }
 
-        const RaftServers *servers = raft_core_servers(replica_core(p));
+        const RaftServers *servers = raft_core_servers(p->core);
         for (size_t i = 0; i < servers->n; i++)
                 if (servers->items[i].role == RAFT_ROLE_VOTER &&
-                    servers->items[i].id != raft_core_id(replica_core(p)))
+                    servers->items[i].id != raft_core_id(p->core))
                         read_index_request(reads, servers->items[i].id, CHECK_TERM);
 }
 
@@ -179,12 +181,12 @@ static void read_index_repeat(ReadIndex *reads) {
         reads->checking = false;
         TAILQ_CONCAT(&reads->checked, &reads->arrived, entry);
         TAILQ_CONCAT(&reads->arrived, &reads->checked, entry);
-        loop_defer(replica_loop(reads->replica), &reads->kick);
+        loop_defer(reads->replica->loop, &reads->kick);
 }
 
 /* Queues are in order of arrival, and so of their deadlines. */
 static void read_index_expire(ReadIndex *reads, Queue *q, KvStatus status) {
-        uint64_t now = loop_now_ms(replica_loop(reads->replica));
+        uint64_t now = loop_now_ms(reads->replica->loop);
 
         while (TAILQ_FIRST(q) && TAILQ_FIRST(q)->due_ms <= now) {
                 KvSync *sync = queue_take(q);
@@ -199,10 +201,10 @@ static void read_index_on_timer(void *userdata) {
         read_index_expire(reads, &reads->arrived, replica_leader(reads->replica) ? KV_UNKNOWN : KV_NO_LEADER);
         read_index_expire(reads, &reads->checked, KV_UNKNOWN);
         read_index_expire(reads, &reads->sure, KV_UNKNOWN);
-        if (reads->checking && loop_now_ms(replica_loop(reads->replica)) >= reads->check_ms + READS_RETRY_MS)
+        if (reads->checking && loop_now_ms(reads->replica->loop) >= reads->check_ms + READS_RETRY_MS)
                 read_index_repeat(reads);
         else if (!reads->checking && TAILQ_FIRST(&reads->arrived))
-                loop_defer(replica_loop(reads->replica), &reads->kick);
+                loop_defer(reads->replica->loop, &reads->kick);
         read_index_arm(reads);
 }
 
@@ -212,9 +214,9 @@ static void read_index_remote_done(void *userdata, KvStatus status) {
         Remote *m = userdata;
 
         m->reads->n_remote--;
-        if (status == KV_OK && replica_core(m->reads->replica))
+        if (status == KV_OK && m->reads->replica->core)
                 read_index_reply(m->reads, m->session, m->from, CHECK_READ, replica_term(m->reads->replica),
-                                 m->number, raft_core_applied_index(replica_core(m->reads->replica)));
+                                 m->number, raft_core_applied_index(m->reads->replica->core));
         free(m);
 }
 
@@ -228,7 +230,7 @@ static bool read_index_read_check(const ReadIndex *reads, PeerSession *session, 
                                   size_t size, Check *ret) {
         Reader r = reader_over(payload, size);
 
-        if (!replica_core(reads->replica) || !replica_read_head(reads->replica, session, &r, &ret->from))
+        if (!reads->replica->core || !replica_read_head(reads->replica, session, &r, &ret->from))
                 return false;
         ret->kind = read_u8(&r);
         ret->term = read_u64(&r);
@@ -294,9 +296,9 @@ static void read_index_on_checked(void *userdata, PeerSession *session, PeerFram
 /* -- Calls of the store -- */
 
 void read_index_add(ReadIndex *reads, KvSync *sync) {
-        sync->due_ms = loop_now_ms(replica_loop(reads->replica)) + READS_WAIT_MS;
+        sync->due_ms = loop_now_ms(reads->replica->loop) + READS_WAIT_MS;
         TAILQ_INSERT_TAIL(&reads->arrived, sync, entry);
-        loop_defer(replica_loop(reads->replica), &reads->kick);
+        loop_defer(reads->replica->loop, &reads->kick);
         read_index_arm(reads);
 }
 
@@ -310,7 +312,7 @@ void read_index_on_flush(ReadIndex *reads, unsigned changed) {
         if ((changed & (RAFT_CHANGED_STATE | RAFT_CHANGED_LEADER)) && reads->checking)
                 read_index_repeat(reads);
         if (read_index_is_waiting(reads))
-                loop_defer(replica_loop(reads->replica), &reads->kick);
+                loop_defer(reads->replica->loop, &reads->kick);
 }
 
 void read_index_end(ReadIndex *reads, KvStatus status) {
@@ -360,7 +362,7 @@ int read_index_new(ReadIndex **ret, Replica *replica) {
         TAILQ_INIT(&reads->sure);
         reads->kick = DEFERRED(read_index_on_kick, reads);
         reads->timer = TIMER(read_index_on_timer, reads);
-        peers = replica_options(replica)->peers;
+        peers = replica->options.peers;
         if (peers) {
                 peers_register(peers, frame_types, ELEMENTS(frame_types), reads);
         }
@@ -372,8 +374,8 @@ ReadIndex *read_index_free(ReadIndex *reads) {
         if (!reads)
                 return NULL;
         assert(!read_index_is_waiting(reads));
-        if (replica_options(reads->replica)->peers) {
-                peers_unregister(replica_options(reads->replica)->peers, frame_types, ELEMENTS(frame_types));
+        if (reads->replica->options.peers) {
+                peers_unregister(reads->replica->options.peers, frame_types, ELEMENTS(frame_types));
         }
         deferred_cancel(&reads->kick);
         timer_stop(&reads->timer);

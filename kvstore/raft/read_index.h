@@ -1,6 +1,6 @@
 /* Linearizable reads by a ReadIndex check: a read waits until a majority confirms, after the read arrived,
- * that it knows no later term than this leader's; and until this host has applied all entries that were
- * committed when the read arrived. One check serves all waiting reads. A follower asks its leader for the
+ * that it has no later term than this leader's; and until this host has applied all entries that were
+ * committed when the read arrived. One check serves all waiting reads. A follower requests the
  * index. No disk access, no lease. */
 #pragma once
 

@@ -4,19 +4,12 @@
  * inside the input, and notifies its owner when the input is over, so that the owner may propose again. */
 #pragma once
 
-#include "base/error.h"
-#include "base/sizes.h"
-#include "io/disk.h"
-#include "io/loop.h"
 #include "kvstore/command/peer_frames.h"
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/raft/core.h"
 #include "kvstore/apply/applied.h"
-#include "kvstore/tree/data_dir.h"
-#include "kvstore/raft/log.h"
 #include "peers/peers.h"
 #include "kvstore/command/replication_stats.h"
-#include "kvstore/tree/tree.h"
 
 typedef struct Replica Replica;
 
@@ -42,7 +35,7 @@ typedef struct ReplicaOptions {
         unsigned election_ms, heartbeat_ms;
         unsigned checkpoint_entries, checkpoint_kept;
         uint64_t checkpoint_bytes;
-        uint64_t memory_bytes; /* of entries in memory, while nobody lacks them */
+        uint64_t memory_bytes; /* of entries in memory, while no member lacks them */
         uint64_t log_file_size;
         uint64_t compare_every; /* entries between reports of the tree's hash; 0: COMPARE_EVERY */
         /* An input is over. Entries are applied only in inputs that end with this: serve the tree, answer,
@@ -124,9 +117,6 @@ ReplicaNews replica_take_news(Replica *p);
 /* -- Parts: borrowed -- */
 /* Where results and events are collected: the owner sets what to keep. */
 Applied *replica_applied(Replica *p);
-Loop *replica_loop(const Replica *p);
-const ReplicaOptions *replica_options(const Replica *p);
-RaftLog *replica_log(const Replica *p);   /* NULL: waits to join, or closed by a failure */
 RaftCore *replica_core(const Replica *p); /* NULL: not open, or closed by a failure */
 DataDir *replica_data_dir(Replica *p);
 ConsistencyCheck *replica_consistency(const Replica *p);

@@ -2,10 +2,7 @@
 #include "kvstore/raft/replica_internal.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "base/log.h"
 #include "kvstore/raft/consistency_check.h"
@@ -138,7 +135,7 @@ static void inputs_receive(Replica *p, uint64_t from, const char *address, const
                 return;
         }
 
-        if (message.type == RAFT_MESSAGE_SNAPSHOT && replica_is_copying(p)) {
+        if (message.type == RAFT_MESSAGE_SNAPSHOT && p->checkpoints.copying) {
                 inputs_defer_snapshot(p, from, address, bytes, size);
                 return;
         }
@@ -165,7 +162,7 @@ static void inputs_on_flush(void *userdata) {
         Replica *p = userdata;
         DeferredSnapshot deferred = p->deferred;
 
-        if (!deferred.bytes || replica_is_copying(p)) {
+        if (!deferred.bytes || p->checkpoints.copying) {
                 replica_flush_notifications(p);
                 return;
         }
@@ -204,26 +201,11 @@ static void inputs_on_snapshot(void *userdata, PeerSession *session, PeerFrame t
                 replica_on_leader_message(p);
 }
 
-static void inputs_on_snapshot_ack(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
-                                   size_t size) {
-        Replica *p = userdata;
-
-        if (replica_is_open(p))
-                transfers_on_ack(p->transfers, payload, size);
-}
-
-static void inputs_on_tree(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
-                           size_t size) {
-        Replica *p = userdata;
-
-        consistency_on_frame(p->consistency, session, payload, size);
-}
-
 static const PeerFrameType frame_types[] = {
         { PEER_RAFT, PEER_REQUEST, PEER_PRIORITY_HIGH, inputs_on_raft },
         { PEER_SNAPSHOT, PEER_REQUEST, PEER_PRIORITY_LOW, inputs_on_snapshot },
-        { PEER_SNAPSHOT_ACK, PEER_ANSWER, PEER_PRIORITY_HIGH, inputs_on_snapshot_ack },
-        { PEER_TREE, PEER_REQUEST, PEER_PRIORITY_NORMAL, inputs_on_tree },
+        { PEER_SNAPSHOT_ACK, PEER_ANSWER, PEER_PRIORITY_HIGH, transfers_on_ack },
+        { PEER_TREE, PEER_REQUEST, PEER_PRIORITY_NORMAL, consistency_on_frame },
 };
 
 void replica_handle_frames(Replica *p, bool handle) {

@@ -141,10 +141,10 @@ struct Replica {
         ReplicaState state;
         int error; /* negative errno; 0: the replica has not failed */
         char reason[256];
-        bool knows_others; /* by its settings, the cluster has other hosts */
-        bool founded;      /* this start founded the cluster */
-        bool started;      /* the core was started once */
-        bool in_service;   /* the first start is over: nothing blocks the loop any more */
+        bool has_others; /* by its settings, the cluster has other hosts */
+        bool founded;    /* this start founded the cluster */
+        bool started;    /* the core was started once */
+        bool in_service; /* the first start is over: nothing blocks the loop any more */
 
         DataDir data_dir;
         RaftLog *log; /* NULL: waits to join, or closed by a failure */
@@ -201,7 +201,6 @@ RaftStateInfo replica_checkpoint_info(const Checkpoint *c);
 /* -- serving_tree.c -- */
 
 Tree *replica_close_live_tree(Replica *p); /* returns NULL */
-void replica_close_trees(Replica *p);
 /* Replace the live tree by 'tree', which may be older; then the old tree serves until 'tree' has reached it.
  * 'wrong': the old tree did not hold what it should. 'taken': 'tree' was made by a leader. */
 int replica_exchange_tree(Replica *p, Tree *tree, bool wrong, bool taken);
@@ -209,8 +208,6 @@ int replica_exchange_tree(Replica *p, Tree *tree, bool wrong, bool taken);
 void replica_install_tree(Replica *p, Tree *tree, uint64_t index);
 /* The live tree has reached entry 'applied', inside an input. */
 void replica_caught_up(Replica *p, uint64_t applied);
-/* The live tree reaches the serving tree with entry 'index': later entries are new to readers. */
-bool replica_catches_up_at(const Replica *p, uint64_t index);
 int replica_tree_meta(const Replica *p, Tree *tree, TreeMeta *ret, Error *err);
 
 /* -- leadership.c -- */
@@ -237,8 +234,6 @@ void replica_send_notices(Replica *p);
 
 void replica_checkpoints_init(Replica *p);
 void replica_checkpoints_done(Replica *p);
-bool replica_is_copying(const Replica *p);
-bool replica_checkpoints_busy(const Replica *p); /* work of checkpoints is in flight off the loop */
 /* Entry 'e' was applied. */
 void replica_count_entry(Replica *p, const RaftEntry *e);
 /* A checkpoint is due at once. */
@@ -275,7 +270,6 @@ void replica_flush_notifications(Replica *p);
 /* -- replica_reopen.c -- */
 
 void replica_reopening_done(Replica *p);
-bool replica_is_reopening(const Replica *p);
 /* Open the log as it is on disk, and check that it belongs to this replica. -ENOENT: there is none. Blocks:
  * for a start, and for a log that is new. */
 int replica_open_log(Replica *p, Error *err);

@@ -89,7 +89,8 @@ static Replica *replica_free(Replica *p) {
         p->transfers = transfers_free(p->transfers);
         p->consistency = consistency_free(p->consistency);
         replica_checkpoints_done(p);
-        replica_close_trees(p);
+        p->trees.previous = tree_close(p->trees.previous);
+        (void) replica_close_live_tree(p);
         applied_clear(&p->applying.applied);
         data_dir_done(&p->data_dir);
         free(p);
@@ -104,7 +105,7 @@ int replica_open(Replica **ret, Loop *loop, const ReplicaOptions *options, bool 
                 return -ENOMEM;
         p->loop = loop;
         p->options = *options;
-        p->knows_others = join;
+        p->has_others = join;
         p->data_dir = (DataDir) { .fd = -1, .checkpoint = { .fd = -1 } };
         p->reopening.copied = (Checkpoint) { .fd = -1 };
         replica_checkpoints_init(p);
@@ -189,7 +190,7 @@ static void replica_on_closing(void *userdata) {
         void (*closed)(void *userdata) = p->closing.closed;
         void *closed_userdata = p->closing.userdata;
 
-        if (!replica_is_at_rest(p) || replica_checkpoints_busy(p))
+        if (!replica_is_at_rest(p) || p->checkpoints.dropping)
                 return;
         (void) replica_close_live_tree(p);
         if (p->started)

@@ -5,11 +5,9 @@
 #include <inttypes.h>
 
 #include "base/fault_point.h"
-#include "base/log.h"
 #include "kvstore/apply/apply.h"
 #include "kvstore/command/cost.h"
 #include "kvstore/raft/consistency_check.h"
-#include "kvstore/raft/entries.h"
 #include "kvstore/raft/transfer.h"
 
 enum {
@@ -138,7 +136,8 @@ static int ops_apply_entries(Replica *p, TreeTxn *txn, uint64_t first_index, con
         for (i = 0; i < MIN(n, (size_t) SLICE_ENTRIES) && size < SLICE_BYTES; i++) {
                 uint64_t index = first_index + i;
 
-                if (i > 0 && replica_catches_up_at(p, index - 1))
+                /* Entries after the serving tree's index are new to readers: notify first. */
+                if (i > 0 && p->trees.previous && index - 1 == p->trees.previous_applied)
                         break;
                 if (held > SLICE_HELD_BYTES || (i > 0 && ops_turn_is_used(p)))
                         break;

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "base/log.h"
 #include "kvstore/raft/transfer.h"
@@ -199,7 +198,7 @@ void replica_close_log(Replica *p) {
 }
 
 void replica_replace_tree(Replica *p) {
-        if (!replica_is_open(p) || replica_is_leader(p) || replica_is_copying(p))
+        if (!replica_is_open(p) || replica_is_leader(p) || p->checkpoints.copying)
                 return; /* the consistency check requests it again */
         p->recovery.with_received_tree = true;
         replica_move(p, REPLICA_RESTARTING);
@@ -303,7 +302,7 @@ static void recovery_on_read(Replica *p) {
 }
 
 bool replica_is_at_rest(const Replica *p) {
-        return p->closing.pending == 0 && !replica_is_copying(p) && !replica_is_reopening(p) &&
+        return p->closing.pending == 0 && !p->checkpoints.copying && !p->reopening.running &&
                !transfers_busy(p->transfers);
 }
 
@@ -351,7 +350,7 @@ static bool recovery_has_others(Replica *p) {
 
         if (!p->options.peers || !p->options.address[0])
                 return false;
-        if (p->knows_others)
+        if (p->has_others)
                 return true;
         if (!tree || tree_begin_read(tree, &txn) < 0 || tree_configuration(txn, &bytes) < 0 ||
             bytes.size == 0 || raft_configuration_decode_servers(bytes.data, bytes.size, &servers) < 0)

@@ -138,7 +138,7 @@ int replica_reopen(Replica *p, bool rebuild, void (*done)(Replica *p), Error *er
         assert(!p->core && !p->log && !o->running);
         *o = (Reopening) { .done = done,
                            .rebuild = rebuild,
-                           .may_copy = !replica_is_copying(p),
+                           .may_copy = !p->checkpoints.copying,
                            .copied = { .fd = -1 },
                            .has_checkpoint = p->data_dir.checkpoint.fd >= 0,
                            .checkpoint_applied = p->data_dir.checkpoint.meta.applied };
@@ -188,8 +188,4 @@ void replica_reopening_done(Replica *p) {
         o->tree = tree_close(o->tree);
         o->log = raft_log_close(o->log, NULL, NULL);
         checkpoint_done(&o->copied);
-}
-
-bool replica_is_reopening(const Replica *p) {
-        return p->reopening.running;
 }

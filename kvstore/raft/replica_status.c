@@ -37,18 +37,6 @@ RaftStateInfo replica_checkpoint_info(const Checkpoint *c) {
         };
 }
 
-Loop *replica_loop(const Replica *p) {
-        return p->loop;
-}
-
-const ReplicaOptions *replica_options(const Replica *p) {
-        return &p->options;
-}
-
-RaftLog *replica_log(const Replica *p) {
-        return p->log;
-}
-
 RaftCore *replica_core(const Replica *p) {
         return p->core;
 }
@@ -75,13 +63,13 @@ void replica_write_head(const Replica *p, Writer *w, uint64_t to) {
 
 bool replica_read_head(const Replica *p, PeerSession *session, Reader *r, uint64_t *ret_from) {
         uint64_t cluster_id = read_u64(r), from = read_u64(r), to = read_u64(r);
-        const PeerHandshake *hello = peer_handshake(session);
+        const PeerHandshake *handshake = peer_handshake(session);
 
         if (r->failed || from == 0 || to == 0)
                 return false;
         if (cluster_id != p->identity.cluster_id || to != p->identity.raft_id || from == to)
                 return false;
-        if (hello->raft_id != 0 && hello->raft_id != from)
+        if (handshake->raft_id != 0 && handshake->raft_id != from)
                 return false;
         *ret_from = from;
         return true;

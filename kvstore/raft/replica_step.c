@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 static void step_stop_soon(Replica *p) {
         loop_defer(p->loop, &p->recovery.stop);

@@ -30,11 +30,6 @@ Tree *replica_close_live_tree(Replica *p) {
         return p->trees.live = tree_close(p->trees.live);
 }
 
-void replica_close_trees(Replica *p) {
-        p->trees.previous = tree_close(p->trees.previous);
-        (void) replica_close_live_tree(p);
-}
-
 /* The live tree serves from now on. */
 static void serve_live(Replica *p) {
         p->trees.previous = tree_close(p->trees.previous);
@@ -45,10 +40,6 @@ static void serve_live(Replica *p) {
 void replica_caught_up(Replica *p, uint64_t applied) {
         if (p->trees.previous && applied >= p->trees.previous_applied)
                 serve_live(p);
-}
-
-bool replica_catches_up_at(const Replica *p, uint64_t index) {
-        return p->trees.previous && index == p->trees.previous_applied;
 }
 
 static void replace_live(Replica *p, Tree *tree, bool taken) {

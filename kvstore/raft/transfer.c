@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -77,16 +76,16 @@ static void sending_end(Sending *s) {
 /* Start again with the newest checkpoint if it is new enough, else when there is such a checkpoint. */
 static void sending_begin(Transfers *t, Sending *s) {
         Replica *p = t->replica;
-        const Checkpoint *c = &replica_data_dir(p)->checkpoint;
+        const Checkpoint *c = &p->data_dir.checkpoint;
         Checkpoint mine = { .fd = -1 };
 
         checkpoint_done(&s->checkpoint);
         s->number = 0;
         s->sent = s->acked = 0;
         s->whole = false;
-        s->contact_ms = loop_now_ms(replica_loop(p));
+        s->contact_ms = loop_now_ms(p->loop);
 
-        if (!consistency_may_send(replica_consistency(p)))
+        if (!consistency_may_send(p->consistency))
                 return; /* until the comparison of trees is decided */
         if (c->fd < 0 || c->meta.applied < s->index) {
                 replica_checkpoint(p);
@@ -102,7 +101,7 @@ static void sending_begin(Transfers *t, Sending *s) {
         }
         memcpy(mine.configuration, c->configuration, c->configuration_size);
         s->checkpoint = mine;
-        s->number = random_u64(loop_random(replica_loop(p))) | 1;
+        s->number = random_u64(loop_random(p->loop)) | 1;
         log_write(s->no_room ? LOG_DEBUG : LOG_INFO, NO_FIELDS,
                   "sending the tree of entry %" PRIu64 " (%" PRIu64 " bytes) to replica %" PRIu64,
                   mine.meta.applied, mine.size, s->to);
@@ -168,12 +167,11 @@ static bool sending_is_over(const Sending *s, uint64_t match) {
 /* Return false when the transfer is over. */
 static bool sending_step(Transfers *t, Sending *s) {
         Replica *p = t->replica;
-        uint64_t now = loop_now_ms(replica_loop(p)), match, due_ms;
+        uint64_t now = loop_now_ms(p->loop), match, due_ms;
 
         if (!replica_is_leader(p) || replica_term(p) != s->term)
                 return false;
-        if (consistency_differs(replica_consistency(p)) ||
-            raft_core_match_index(replica_core(p), s->to, &match) < 0)
+        if (consistency_differs(p->consistency) || raft_core_match_index(p->core, s->to, &match) < 0)
                 return false; /* or it is not a member any more */
         if (sending_is_over(s, match))
                 return false;
@@ -206,7 +204,7 @@ void transfers_step(Transfers *t) {
         if (!any)
                 timer_stop(&t->timer);
         else if (!timer_armed(&t->timer))
-                (void) timer_start(&t->timer, replica_loop(t->replica), STEP_MS);
+                (void) timer_start(&t->timer, t->replica->loop, STEP_MS);
 }
 
 static void transfers_on_timer(void *userdata) {
@@ -229,11 +227,11 @@ void transfers_send(Transfers *t, uint64_t to, uint64_t index, bool again) {
                 .to = to, .index = index, .again = again, .term = term, .checkpoint = { .fd = -1 }
         };
         /* The caller is inside an input of the core: start from the loop. */
-        (void) timer_start(&t->timer, replica_loop(t->replica), 0);
+        (void) timer_start(&t->timer, t->replica->loop, 0);
 }
 
 static void transfers_on_corrupt(Transfers *t, const Sending *s) {
-        DataDir *dir = replica_data_dir(t->replica);
+        DataDir *dir = &t->replica->data_dir;
 
         if (dir->checkpoint.fd < 0 || dir->checkpoint.meta.applied != s->checkpoint.meta.applied)
                 return; /* there is another checkpoint already */
@@ -244,12 +242,15 @@ static void transfers_on_corrupt(Transfers *t, const Sending *s) {
         data_dir_forget_checkpoint(dir);
 }
 
-void transfers_on_ack(Transfers *t, const void *payload, size_t size) {
+void transfers_on_ack(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
+                      size_t size) {
+        Replica *p = userdata;
+        Transfers *t = p->transfers;
         Reader r = reader_over(payload, size);
-        uint64_t number = read_u64(&r), offset = read_u64(&r), now = loop_now_ms(replica_loop(t->replica));
+        uint64_t number = read_u64(&r), offset = read_u64(&r), now = loop_now_ms(p->loop);
         uint8_t what = read_u8(&r);
 
-        if (reader_end(&r) < 0 || number == 0)
+        if (!replica_is_open(p) || reader_end(&r) < 0 || number == 0)
                 return;
 
         for (Sending *s = t->sendings; s < t->sendings + TRANSFERS_MAX; s++) {
@@ -337,8 +338,7 @@ static void transfers_reject_storing(Transfers *t, int error) {
 static void transfers_finish_run(void *userdata) {
         Transfers *t = userdata;
 
-        t->work_error = data_dir_incoming_finish(replica_data_dir(t->replica), &t->work_result,
-                                                 &t->work_text);
+        t->work_error = data_dir_incoming_finish(&t->replica->data_dir, &t->work_result, &t->work_text);
 }
 
 static void transfers_finish_done(void *userdata) {
@@ -346,7 +346,7 @@ static void transfers_finish_done(void *userdata) {
         Receiving *r = &t->receiving;
 
         r->finishing = false;
-        if (replica_state(t->replica) == REPLICA_CLOSING) {
+        if (t->replica->state == REPLICA_CLOSING) {
                 checkpoint_done(&t->work_result);
                 replica_work_ended(t->replica);
                 return;
@@ -366,7 +366,7 @@ static void transfers_finish_done(void *userdata) {
         t->work_result = (Checkpoint) { .fd = -1 };
         r->ready = true;
         transfers_ack(t, r->session, r->number, r->offset, ACK_WHOLE);
-        if (consistency_differs(replica_consistency(t->replica)))
+        if (consistency_differs(t->replica->consistency))
                 replica_replace_tree(t->replica);
 }
 
@@ -376,7 +376,7 @@ static int transfers_finish(Transfers *t) {
         t->work_text = (Error) {};
         t->work_result = (Checkpoint) { .fd = -1 };
         t->work = WORK(transfers_finish_run, transfers_finish_done, t);
-        r = loop_work(replica_loop(t->replica), &t->work);
+        r = loop_work(t->replica->loop, &t->work);
         if (r >= 0)
                 t->receiving.finishing = true;
         return r;
@@ -387,7 +387,7 @@ static int transfers_finish(Transfers *t) {
  * did not fit is rejected in advance, until there is more space. */
 static int transfers_begin_receiving(Transfers *t, uint64_t session, uint64_t from, uint64_t number,
                                      uint64_t size) {
-        DataDir *dir = replica_data_dir(t->replica);
+        DataDir *dir = &t->replica->data_dir;
         uint64_t room, total;
         char why[200];
         bool unfit;
@@ -516,7 +516,7 @@ static void transfers_end(Transfers *t) {
 
 void transfers_drop(Transfers *t) {
         transfers_end(t);
-        data_dir_incoming_discard(replica_data_dir(t->replica));
+        data_dir_incoming_discard(&t->replica->data_dir);
 }
 
 bool transfers_busy(const Transfers *t) {

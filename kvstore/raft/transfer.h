@@ -30,7 +30,8 @@ void transfers_step(Transfers *t);
 
 /* Return whether the chunk is from a leader whose term is not before this host's. */
 bool transfers_on_snapshot(Transfers *t, PeerSession *session, const void *payload, size_t size);
-void transfers_on_ack(Transfers *t, const void *payload, size_t size);
+/* The handler of PEER_SNAPSHOT_ACK; 'userdata' is the Replica. */
+void transfers_on_ack(void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size);
 
 /* This host could not store the last received tree. */
 bool transfers_refuses(const Transfers *t);

@@ -28,6 +28,8 @@ typedef struct Checkpoint {
 } Checkpoint;
 
 void checkpoint_done(Checkpoint *c);
+/* Read meta and configuration of a tree. */
+int checkpoint_read(Checkpoint *c, Tree *tree);
 
 typedef struct DataDir {
         int fd;

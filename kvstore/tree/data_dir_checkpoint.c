@@ -23,8 +23,7 @@ int data_dir_verify(const DataDir *folder, int fd, const char *file, Error *err)
         return r < 0 ? error_set(err, r, "Failed to read %s: %s", file, strerror(-r)) : 0;
 }
 
-/* Read meta and configuration of a tree. */
-static int checkpoint_read(Checkpoint *c, Tree *tree) {
+int checkpoint_read(Checkpoint *c, Tree *tree) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         KvBytes configuration;
         int r;

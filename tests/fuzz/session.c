@@ -43,7 +43,6 @@ struct World {
                 void *userdata;
         } dials[STREAMS];
         Peers *peers;
-        PeerObserver observer;
         uint64_t ended; /* the highest number of a session that ended */
         bool closing, close_at_end, closed;
 };
@@ -280,7 +279,7 @@ static void on_frame(void *userdata, PeerSession *s, PeerFrame type, const void 
                       type == PEER_JOINED || type == PEER_CALL_CHUNK || type == PEER_CALL_END;
 
         assert(peers_session(w->peers, peer_number(s)) == s);
-        assert(type == PEER_HEARTBEAT || answer == peer_is_dialed(s));
+        assert(type == PEER_HEARTBEAT || answer == s->dialed);
         assert(size <= PEER_FRAME_MAX);
         if (type == PEER_PROPOSE)
                 (void) peer_reply(s, PEER_PROPOSED, payload, size);
@@ -465,15 +464,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         if (peers_new(&w.peers, &w.loop, &w.network, &options) < 0 ||
             peers_listen(w.peers, "10.0.0.1:2380", NULL) < 0)
                 abort();
-        w.observer = (PeerObserver) { .on_end = on_end, .userdata = &w };
-        peers_observe(w.peers, &w.observer);
+        peers_observe(w.peers, on_end, &w);
         peers_register(w.peers, types, ELEMENTS(types), &w);
 
         for (unsigned i = 0; i < STEPS_MAX && script.left > 0 && !script.failed && !w.closing; i++)
                 step(&w, &script);
 
         if (!w.closing)
-                peers_unobserve(w.peers, &w.observer);
+                peers_observe(w.peers, NULL, NULL);
         close_peers(&w);
         pass(&w, SESSION_LINGER_MS + 1);
         assert(w.closed);

@@ -890,8 +890,10 @@ WRAP(bool, transfers_on_snapshot, (Transfers * t, PeerSession *session, const vo
         return parts.wanted;
 }
 
-WRAP(void, transfers_on_ack, (Transfers * t, const void *payload, size_t size)) {
-        say("ack %.*s", (int) size, (const char *) payload);
+WRAP(void, transfers_on_ack,
+     (void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size)) {
+        if (replica_is_open(userdata))
+                say("ack %.*s", (int) size, (const char *) payload);
 }
 
 WRAP(Checkpoint *, transfers_whole, (Transfers * t)) {
@@ -929,7 +931,7 @@ WRAP(void, consistency_on_flush, (ConsistencyCheck * c, unsigned changed)) {
 }
 
 WRAP(void, consistency_on_frame,
-     (ConsistencyCheck * c, PeerSession *session, const void *payload, size_t size)) {
+     (void *userdata, PeerSession *session, PeerFrame type, const void *payload, size_t size)) {
         say("compare frame %.*s", (int) size, (const char *) payload);
 }
 

@@ -450,7 +450,8 @@ void stores_log(Stores *all, const char *sentence) {
                                 all->slow_until_ms = MAX(all->slow_until_ms,
                                                          world_now_ms(all->world) + TRANSFER_TRIED_MS);
         }
-        if (starts_with(sentence, "no checkpoint")) /* without a copy there is no snapshot to send */
+        if (starts_with(sentence,
+                        "Failed to make a checkpoint")) /* without a copy there is no snapshot to send */
                 all->slow_until_ms = MAX(all->slow_until_ms, world_now_ms(all->world) + COPY_TRIED_MS);
         all->counts[FAULT_CHECKPOINT_REFUSED] += strstr(sentence, "is corrupt, reported by replica ") != NULL;
 }

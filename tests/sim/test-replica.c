@@ -123,7 +123,7 @@ static void it_begins_again_soon_after_the_write_that_hung(Stores *all) {
                 h->disk_bad = true;
                 world_loop_set_work_ms(h->loop, 14000 + 25 * i, 14000 + 25 * i);
                 begin_put(h, "/a");
-                WAIT(all, "it-writes", raft_log_oldest_write_ms(replica_log(h->store->replica)) > 0);
+                WAIT(all, "it-writes", raft_log_oldest_write_ms(h->store->replica->log) > 0);
                 end_ms = world_now_ms(all->world) + 14000 + 25 * i;
                 world_loop_set_work_ms(h->loop, 0, 1);
                 WAIT(all, "it-ends", h->stopped);
@@ -180,7 +180,7 @@ typedef struct Times {
 static void on_message(void *userdata, const char *sentence) {
         Times *t = userdata;
 
-        if (starts_with(sentence, "no checkpoint") && t->n < ELEMENTS(t->at_ms))
+        if (starts_with(sentence, "Failed to make a checkpoint") && t->n < ELEMENTS(t->at_ms))
                 t->at_ms[t->n++] = world_now_ms(t->world);
 }
 

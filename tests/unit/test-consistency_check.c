@@ -84,6 +84,7 @@ static void begin(const char *roles) {
         n_logged = 0;
         log_set_sink(on_log, NULL);
         assert_int_equal(consistency_new(&c, &fake.replica), 0);
+        fake.replica.consistency = c;
 }
 
 /* Server 2 leads. */
@@ -112,7 +113,7 @@ static void hear(uint64_t from, uint8_t kind, uint64_t term, uint64_t index, uin
         _cleanup_writer_ Writer w = {};
 
         fake_frame(&w, from, kind, term, index, value, more);
-        consistency_on_frame(c, NULL, w.bytes, w.size);
+        consistency_on_frame(&fake.replica, NULL, PEER_TREE, w.bytes, w.size);
 }
 
 static void report(uint64_t from, uint64_t index, uint64_t hash) {

@@ -1256,7 +1256,7 @@ static void log_and_hello_say_whose_they_are(void **state) {
 
                 reopen_host(h, false);
                 s = state_of(h);
-                meta = raft_log_meta(replica_log(h->store->replica));
+                meta = raft_log_meta(h->store->replica->log);
                 assert_memory_equal(meta->hardware, hardware, sizeof(hardware));
                 assert_memory_equal(meta->machine, machine, sizeof(machine));
                 assert_int_equal(meta->start_number, start);

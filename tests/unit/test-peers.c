@@ -50,7 +50,6 @@ typedef struct Member {
         Peers *peers;
         PeerHandshake hello;
         const char *rejected_id; /* machine id that admit() rejects */
-        PeerObserver observer;
         unsigned n_changes, n_ended, n_asked, n_answered, n_admits;
         uint64_t last_session;
         char last_payload[64];
@@ -194,7 +193,7 @@ static void member_on_request(void *userdata, PeerSession *s, PeerFrame type, co
         m->last_session = peer_number(s);
         snprintf(m->last_payload, sizeof(m->last_payload), "%.*s", (int) MIN(size, (size_t) 63),
                  (const char *) payload);
-        assert_false(peer_is_dialed(s));
+        assert_false(s->dialed);
         assert_int_equal(peer_reply(s, TYPE_ANSWER, payload, size), 0);
 }
 
@@ -203,7 +202,7 @@ static void member_on_answer(void *userdata, PeerSession *s, PeerFrame type, con
         Member *m = userdata;
 
         m->n_answered++;
-        assert_true(peer_is_dialed(s));
+        assert_true(s->dialed);
 }
 
 static const PeerFrameType types[] = {
@@ -238,8 +237,7 @@ static void member_open(Member *m, Lab *lab, PeerHandshake hello, const TlsKey *
         lab->n_open++;
         if (peers_listen(m->peers, hello.address, &err) < 0)
                 fail_msg("%s", err.message);
-        m->observer = (PeerObserver) { .on_end = member_on_end, .userdata = m };
-        peers_observe(m->peers, &m->observer);
+        peers_observe(m->peers, member_on_end, m);
         peers_register(m->peers, types, ELEMENTS(types), m);
 }
 

@@ -245,6 +245,7 @@ static void begin(void) {
         log_set_sink(on_log, NULL);
         log_set_max_priority(LOG_INFO);
         assert_int_equal(transfers_new(&t, &fake.replica), 0);
+        fake.replica.transfers = t;
 }
 
 /* The checkpoint of entry 50; its file lacks 'lacks' bytes. */
@@ -293,7 +294,7 @@ static void hear_ack_of(uint64_t number, uint64_t offset, uint8_t what, size_t m
         write_u8(&w, what);
         for (; more > 0; more--)
                 write_u8(&w, 0);
-        transfers_on_ack(t, w.bytes, w.size);
+        transfers_on_ack(&fake.replica, NULL, PEER_SNAPSHOT_ACK, w.bytes, w.size);
 }
 
 /* Of the newest transfer. */
@@ -351,7 +352,7 @@ static void a_silent_follower_is_sent_all_again_after_10_s(void **state) {
         hear_ack_of(world.numbers[0], 0, REFUSED, 0);
         hear_ack_of(world.numbers[1], 0, REFUSED, 1);
         hear_ack_of(world.numbers[1], SIZE + 1, REFUSED, 0);
-        transfers_on_ack(t, "1234567", 7);
+        transfers_on_ack(&fake.replica, NULL, PEER_SNAPSHOT_ACK, "1234567", 7);
         fake_pass(TRANSFER_SILENCE_MS - 2001);
         fake_assert_said("");
         fake_pass(1);
@@ -392,6 +393,7 @@ static void each_descriptor_will_do(void **state) {
                 assert_null(transfers_free(t));
                 checkpoint_done(&fake.replica.data_dir.checkpoint);
                 assert_int_equal(transfers_new(&t, &fake.replica), 0);
+                fake.replica.transfers = t;
 
                 hear_begin(4);
                 assert_int_equal(world.fd, 0);

@@ -742,7 +742,7 @@ static void a_tree_that_failed_is_made_again(void **state) {
                 parts_begin();
                 fail_now(cases[i].error);
                 p->data_dir.distrusted = true;
-                p->knows_others = false;
+                p->has_others = false;
                 parts.configuration_size = 1;
                 parts.rotten = cases[i].rotten;
                 parts.trees[2].applied = cases[i].applied;
@@ -889,7 +889,7 @@ static void it_is_as_before_when_it_does_not_begin(void **state) {
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 parts_begin();
                 fail_now(-EIO);
-                p->knows_others = false;
+                p->has_others = false;
                 parts.configuration_size = 1;
                 parts_forget();
                 parts_fail_after(cases[i].fails, cases[i].error, cases[i].skip);
@@ -916,7 +916,7 @@ static void what_was_acknowledged_has_to_be_there_again(void **state) {
                 parts_begin();
                 parts.stored = cases[i].stored;
                 fail_now(-EIO);
-                p->knows_others = false;
+                p->has_others = false;
                 parts.configuration_size = 1;
                 parts.log_last = cases[i].log_last;
                 parts.trees[1].applied = cases[i].applied;
@@ -1000,7 +1000,7 @@ static void a_log_that_does_not_fit_needs_a_checkpoint(void **state) {
                 parts_begin();
                 fail_now(-EIO);
                 p->recovery.durable_index = 0;
-                p->knows_others = false;
+                p->has_others = false;
                 parts.configuration_size = 1;
                 parts.misfit = true;
                 parts.trees[1].applied = cases[i].applied;
@@ -1264,7 +1264,7 @@ static void one_that_may_have_others_is_lost(void **state) {
                 parts.configuration_size = strstr(what, "one server")      ? 1 :
                                            streq(what, "no configuration") ? 0 :
                                                                              2;
-                p->knows_others = strstr(what, "told");
+                p->has_others = strstr(what, "told");
                 if (strstr(what, "no address"))
                         p->options.address[0] = '\0';
                 if (streq(what, "no peers"))
