@@ -96,7 +96,24 @@ static void daemon_on_failed(void *userdata, int error, const char *reason) {
                   "the replica of this host has failed: %s; retrying, and touching no unit", reason);
 }
 
-static void daemon_on_store_closed(void *userdata);
+static void daemon_on_peers_closed(void *userdata) {
+        Daemon *d = userdata;
+        void (*stopped)(void *userdata) = d->stopped;
+        void *stopped_userdata = d->userdata;
+
+        free(d);
+        stopped(stopped_userdata);
+}
+
+static void daemon_on_store_closed(void *userdata) {
+        Daemon *d = userdata;
+
+        d->store = NULL;
+        if (d->peers)
+                peers_close(d->peers, d->reason, daemon_on_peers_closed, d);
+        else
+                daemon_on_peers_closed(d);
+}
 
 static void daemon_on_store_gone(void *userdata) {
         Daemon *d = userdata;
@@ -325,25 +342,6 @@ int daemon_reload(Daemon *d, const Settings *settings) {
 }
 
 /* -- Closing -- */
-
-static void daemon_on_peers_closed(void *userdata) {
-        Daemon *d = userdata;
-        void (*stopped)(void *userdata) = d->stopped;
-        void *stopped_userdata = d->userdata;
-
-        free(d);
-        stopped(stopped_userdata);
-}
-
-static void daemon_on_store_closed(void *userdata) {
-        Daemon *d = userdata;
-
-        d->store = NULL;
-        if (d->peers)
-                peers_close(d->peers, d->reason, daemon_on_peers_closed, d);
-        else
-                daemon_on_peers_closed(d);
-}
 
 /* Close all users of the store, top-down. */
 static void daemon_close_components(Daemon *d) {

@@ -8,11 +8,8 @@
 
 #include "base/memory.h"
 
-enum {
-        CACHE_BLOCKS = 7,
-        CACHE_STEP = 16,
-        CACHE_MAX = 1032
-}; /* of glibc: blocks of one size, distance of sizes, largest size */
+/* Of glibc: blocks of one size, distance of sizes, largest size. */
+enum { CACHE_BLOCKS = 7, CACHE_STEP = 16, CACHE_MAX = 1032 };
 
 typedef struct TrimCache {
         void *blocks[CACHE_MAX / CACHE_STEP][CACHE_BLOCKS];
@@ -53,9 +50,8 @@ static void trim_cache_return(void) {
 void trim_init(void) {
         (void) mallopt(M_ARENA_MAX, 1);
         (void) mallopt(M_MMAP_THRESHOLD, TRIM_LARGE);
-        (void) mallopt(
-                M_TRIM_THRESHOLD,
-                32 * TRIM_BYTES); /* applies to the end of the heap, at once; the timer frees the rest */
+        /* Applies to the end of the heap, at once; the timer frees the rest. */
+        (void) mallopt(M_TRIM_THRESHOLD, 32 * TRIM_BYTES);
 }
 
 /* Return the resident bytes without a file (proc_pid_statm(5)) that are not in use: freed pages, and memory
@@ -82,8 +78,8 @@ static void trim_on_timer(void *userdata) {
         struct mallinfo2 info = mallinfo2();
         int64_t unused = trim_unused_bytes(&info);
 
-        trim->free_bytes = MIN(trim->free_bytes,
-                               info.fordblks); /* memory in use again has to be returned again */
+        /* Memory in use again has to be returned again. */
+        trim->free_bytes = MIN(trim->free_bytes, info.fordblks);
         trim->unused_bytes = MIN(trim->unused_bytes, unused);
         if (info.fordblks >= trim->free_bytes + TRIM_BYTES || unused >= trim->unused_bytes + TRIM_BYTES) {
                 trim_cache_return();

@@ -57,6 +57,19 @@ void facts_state_changed(Facts *f) {
         loop_defer(f->loop, &f->pass);
 }
 
+int facts_set(Facts *f, const Machine *facts) {
+        Machine copy = {};
+        int r;
+
+        r = machine_copy(facts, &copy);
+        if (r < 0)
+                return r;
+        machine_done(&f->machine);
+        f->machine = copy;
+        loop_defer(f->loop, &f->pass);
+        return 0;
+}
+
 int facts_new(Facts **ret, Loop *loop, Registry *registry, const Machine *facts) {
         Facts *f = NEW0(Facts, 1);
         int r;
@@ -70,27 +83,13 @@ int facts_new(Facts **ret, Loop *loop, Registry *registry, const Machine *facts)
                 .pass = DEFERRED(facts_on_pass, f),
                 .retry = TIMER(facts_on_pass, f),
         };
-        r = machine_copy(facts, &f->machine);
+        r = facts_set(f, facts);
         if (r < 0) {
                 free(f);
                 return r;
         }
         registry_observe(registry, &f->observer);
-        loop_defer(loop, &f->pass);
         *ret = f;
-        return 0;
-}
-
-int facts_set(Facts *f, const Machine *facts) {
-        Machine copy = {};
-        int r;
-
-        r = machine_copy(facts, &copy);
-        if (r < 0)
-                return r;
-        machine_done(&f->machine);
-        f->machine = copy;
-        loop_defer(f->loop, &f->pass);
         return 0;
 }
 

@@ -80,16 +80,6 @@ void publisher_expedite(Publisher *p, const char *unit) {
         named_remove(&p->published, unit);
 }
 
-/* Without memory, the next state of the unit is not delayed. */
-static void publisher_add(Publisher *p, const char *unit) {
-        Published *published;
-
-        named_remove(&p->published, unit); /* the newest one is the last */
-        published = named_get(&p->published, unit, sizeof(*published));
-        if (published)
-                published->when_ms = loop_now_ms(p->loop);
-}
-
 static void publisher_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
         Publisher *p = userdata;
 
@@ -111,7 +101,13 @@ int publisher_send(Publisher *p, const StateChange *changes, size_t n) {
         p->sending = true;
         p->spent_ms = MAX(p->spent_ms, loop_now_ms(p->loop)) + GAP_MS;
         p->next_ms = p->spent_ms - GAP_MS;
-        for (size_t i = 0; i < n; i++)
-                publisher_add(p, changes[i].unit);
+        for (size_t i = 0; i < n; i++) {
+                Published *published;
+
+                named_remove(&p->published, changes[i].unit); /* the newest one is the last */
+                published = named_get(&p->published, changes[i].unit, sizeof(*published));
+                if (published) /* without memory, the next state of the unit is not delayed */
+                        published->when_ms = loop_now_ms(p->loop);
+        }
         return 0;
 }

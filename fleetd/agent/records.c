@@ -452,9 +452,8 @@ static int records_read_entry(AssignmentRecords *records, const JsonValue *v, bo
 
 /* Keep the file under a second name: the next save replaces the first. */
 static int records_keep_copy(AssignmentRecords *records, Error *err) {
-        if (unlinkat(records->dir_fd, "assignment.bad", 0) < 0 && errno != ENOENT)
-                return error_set(err, -errno, "%s", strerror(errno));
-        if (linkat(records->dir_fd, "assignment", records->dir_fd, "assignment.bad", 0) < 0)
+        if ((unlinkat(records->dir_fd, "assignment.bad", 0) < 0 && errno != ENOENT) ||
+            linkat(records->dir_fd, "assignment", records->dir_fd, "assignment.bad", 0) < 0)
                 return error_set(err, -errno, "%s", strerror(errno));
         return 0;
 }

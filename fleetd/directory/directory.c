@@ -43,7 +43,7 @@ struct Directory {
         Registry *registry;
         RegistryObserver observer;
         char path[DIRECTORY_PATH_SIZE], machine_id[MACHINE_ID_SIZE];
-        DirectoryCounts counts;
+        uint64_t n_scans;
 
         int inotify_fd;
         Guest *guest;
@@ -75,18 +75,6 @@ struct Directory {
 };
 
 /* -- The record -- */
-
-static void record_read(Directory *d) {
-        _cleanup_free_ char *text = NULL;
-        size_t size;
-
-        if (read_file_at(d->record_fd, "directory", RECORD_MAX, &text, &size) >= 0 &&
-            seen_files_read(text, size, &d->device, &d->inode, &d->record) < 0)
-                log_warning(
-                        NO_FIELDS,
-                        "Failed to read the record of %s; files that were removed meanwhile remove no unit",
-                        d->path);
-}
 
 static bool directory_owns(const Directory *d, const char *unit) {
         const ClusterUnit *u = cluster_unit(registry_cluster(d->registry), unit);
@@ -283,13 +271,10 @@ static bool directory_write_errors(Directory *d, int dir_fd, const DirectoryView
  * requests a scan, too. */
 static void directory_watch_drop_ins(Directory *d, const DirectoryFolder *folder, size_t first) {
         for (size_t i = first; d->guest && i < folder->n_drop_ins && i < d->scan.at_drop_in; i++) {
-                _cleanup_free_ char *path = NULL;
+                char path[DIRECTORY_PATH_SIZE + sizeof(folder->drop_ins->name)];
                 int watch;
 
-                if (asprintf(&path, "%s/%s", d->path, folder->drop_ins[i].name) < 0) {
-                        path = NULL;
-                        return;
-                }
+                snprintf(path, sizeof(path), "%s/%s", d->path, folder->drop_ins[i].name);
                 watch = inotify_add_watch(d->inotify_fd, path,
                                           IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_DELETE |
                                                   IN_ONLYDIR);
@@ -396,30 +381,10 @@ static void directory_scan_start(Directory *d) {
         directory_scan_later(d, r == -ENOMEM ? RETRY_MS : directory_period_ms(d));
 }
 
-/* Return 0 or a negative errno. */
-static int directory_scan_finish(Directory *d) {
-        struct stat st;
-
-        if (fstat(d->scan_fd, &st) < 0)
-                return -errno;
-
-        d->known = true;
-        d->folder_device = st.st_dev;
-        d->folder_inode = st.st_ino;
-        if (!d->folder.complete && !d->overflow_logged)
-                log_warning(
-                        NO_FIELDS,
-                        "%s contains more than %d unit files; the others are ignored, and no missing file "
-                        "counts as removed",
-                        d->path, DIRECTORY_FILES_MAX);
-        d->overflow_logged = !d->folder.complete;
-        directory_compare_later(d, 0);
-        return 0;
-}
-
 static void directory_on_step(void *userdata) {
         Directory *d = userdata;
         size_t first = d->scan.at_drop_in;
+        struct stat st;
         int r;
 
         r = directory_scan_step(&d->scan, &d->folder, loop_wall_ms(d->loop));
@@ -429,10 +394,21 @@ static void directory_on_step(void *userdata) {
                 loop_defer(d->loop, &d->step);
                 return;
         }
-        d->counts.scans++;
-        d->counts.read += d->scan.n_read;
-        if (r == 0)
-                r = directory_scan_finish(d);
+        d->n_scans++;
+        if (r == 0 && fstat(d->scan_fd, &st) < 0)
+                r = -errno;
+        if (r == 0) {
+                d->known = true;
+                d->folder_device = st.st_dev;
+                d->folder_inode = st.st_ino;
+                if (!d->folder.complete && !d->overflow_logged)
+                        log_warning(NO_FIELDS,
+                                    "%s contains more than %d unit files; the others are ignored, and no "
+                                    "missing file counts as removed",
+                                    d->path, DIRECTORY_FILES_MAX);
+                d->overflow_logged = !d->folder.complete;
+                directory_compare_later(d, 0);
+        }
         directory_scan_end(d);
         directory_scan_later(d, r == -ENOMEM ? RETRY_MS : directory_period_ms(d));
 }
@@ -583,7 +559,9 @@ static int directory_open(Directory *d, const char *record_dir, Error *err) {
 
 int directory_new(Directory **ret, Loop *loop, Registry *registry, const DirectoryOptions *options,
                   Error *err) {
+        _cleanup_free_ char *text = NULL;
         Directory *d = NEW0(Directory, 1);
+        size_t size;
         int r;
 
         if (!d)
@@ -608,13 +586,18 @@ int directory_new(Directory **ret, Loop *loop, Registry *registry, const Directo
                 directory_free(d);
                 return r;
         }
-        record_read(d);
+        if (read_file_at(d->record_fd, "directory", RECORD_MAX, &text, &size) >= 0 &&
+            seen_files_read(text, size, &d->device, &d->inode, &d->record) < 0)
+                log_warning(
+                        NO_FIELDS,
+                        "Failed to read the record of %s; files that were removed meanwhile remove no unit",
+                        d->path);
         *ret = d;
         return 0;
 }
 
-DirectoryCounts directory_counts(const Directory *d) {
-        return d->counts;
+uint64_t directory_scans(const Directory *d) {
+        return d->n_scans;
 }
 
 Directory *directory_free(Directory *d) {

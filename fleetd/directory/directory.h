@@ -25,8 +25,5 @@ int directory_new(Directory **ret, Loop *loop, Registry *registry, const Directo
                   Error *err);
 Directory *directory_free(Directory *d);
 
-typedef struct DirectoryCounts {
-        uint64_t scans, read; /* scans of the directory, and files read, since directory_new() */
-} DirectoryCounts;
-
-DirectoryCounts directory_counts(const Directory *d);
+/* Return the number of scans since directory_new(). */
+uint64_t directory_scans(const Directory *d);

@@ -42,7 +42,7 @@ static uint64_t bus_batch_due_ms(const SystemdBus *b) {
 void bus_count_signal(SystemdBus *b) {
         uint64_t now_ms = clock_monotonic_ms();
 
-        b->counts.signals++;
+        b->n_signals++;
         b->spent_ms = MIN(MAX(b->spent_ms, now_ms) + SIGNAL_GAP_MS, now_ms + SIGNALS_IN_ROW * SIGNAL_GAP_MS);
 }
 
@@ -71,18 +71,18 @@ static int bus_wants(void *lib, int *fd, short *events, uint64_t *timeout_ms) {
 
 static int bus_work(void *lib) {
         SystemdBus *b = lib;
-        uint64_t now_ms = clock_monotonic_ms(), signals = b->counts.signals;
+        uint64_t now_ms = clock_monotonic_ms(), signals = b->n_signals;
         int r;
 
         if (bus_batch_due_ms(b) > now_ms)
                 return 0;
         r = sd_bus_process(b->bus, NULL);
-        if (b->counts.signals > signals)
+        if (b->n_signals > signals)
                 b->in_batch = true;
         if (r > 0 || !b->in_batch)
                 return r;
         b->in_batch = false;
-        b->counts.batches++;
+        b->n_batches++;
         b->batch_ms = b->spent_ms > now_ms + (SIGNALS_IN_ROW - 1) * SIGNAL_GAP_MS ? now_ms + BATCH_MS : 0;
         return r;
 }
@@ -371,8 +371,8 @@ void systemd_bus_read_stopping(Systemd *s, void (*done)(void *userdata, bool sto
                 bus_request_state(b);
 }
 
-const SystemdBusCounts *systemd_bus_counts(Systemd *s) {
-        return &systemd_bus(s)->counts;
+uint64_t systemd_bus_batches(Systemd *s) {
+        return systemd_bus(s)->n_batches;
 }
 
 static int bus_prepare(SystemdBus *b, const SystemdBusOptions *options, Error *err) {

@@ -14,15 +14,11 @@ typedef struct SystemdBusOptions {
         const char *const *generators; /* folders of generators, by precedence; NULL: systemd's */
 } SystemdBusOptions;
 
-typedef struct SystemdBusCounts {
-        uint64_t signals; /* about units */
-        uint64_t batches; /* reads of one or more of them */
-} SystemdBusCounts;
-
 int systemd_bus_new(Systemd **ret, Loop *loop, const SystemdBusOptions *options, Error *err);
 Systemd *systemd_bus_free(Systemd *s); /* calls under way end with -ECANCELED, later */
 
 /* Read whether the host is shutting down. 'done' is called once, from the loop, within 300 ms. */
 void systemd_bus_read_stopping(Systemd *s, void (*done)(void *userdata, bool stopping), void *userdata);
 
-const SystemdBusCounts *systemd_bus_counts(Systemd *s);
+/* Return the number of reads of one or more signals. */
+uint64_t systemd_bus_batches(Systemd *s);

@@ -93,7 +93,7 @@ struct SystemdBus {
         uint64_t spent_ms; /* rate limit: the time at which the gaps of all signals so far have passed */
         uint64_t batch_ms; /* no read before this time unless a reply is awaited; 0: no limit */
         bool in_batch;     /* signals arrived, and not all are read */
-        SystemdBusCounts counts;
+        uint64_t n_signals, n_batches; /* signals about units, and reads of one or more of them */
         uint64_t backoff_ms;
         Timer reconnect;
         TAILQ_HEAD(, BusCall) calls;
@@ -137,7 +137,7 @@ void job_removed(SystemdBus *b, const char *job);
 /* End the call with 'error' and 'message', from the loop: no reply will come. */
 void job_call_fail(BusCall *call, int error, const char *message);
 /* End the call now, and free it. */
-void job_call_finish(BusCall *call);
+void job_call_finish(void *call);
 
 /* -- manager.c -- */
 

@@ -20,7 +20,8 @@ static void job_call_free(BusCall *call) {
         free(call);
 }
 
-void job_call_finish(BusCall *call) {
+void job_call_finish(void *finished) {
+        BusCall *call = finished;
         SystemdDone done = call->done;
         void *userdata = call->userdata;
         char message[sizeof(call->message)];
@@ -29,10 +30,6 @@ void job_call_finish(BusCall *call) {
         memcpy(message, call->message, sizeof(message));
         job_call_free(call);
         done(userdata, error, message);
-}
-
-static void job_call_on_finish(void *userdata) {
-        job_call_finish(userdata);
 }
 
 void job_call_fail(BusCall *call, int error, const char *message) {
@@ -51,7 +48,7 @@ static BusCall *job_call_new(SystemdBus *b, const char *member, SystemdDone done
         call->member = member;
         call->done = done;
         call->userdata = userdata;
-        call->finish = DEFERRED(job_call_on_finish, call);
+        call->finish = DEFERRED(job_call_finish, call);
         TAILQ_INSERT_TAIL(&b->calls, call, calls);
         return call;
 }

@@ -707,12 +707,12 @@ static void a_change_of_the_registry_does_not_scan_the_directory(void **state) {
         write_unit(fixture, "web.service", ONE);
         UNTIL(fixture, unit(fixture, "web.service"));
         host_pause(fixture->host, QUIET_MS);
-        scans = directory_counts(fixture->directory).scans;
+        scans = directory_scans(fixture->directory);
         for (unsigned i = 0; i < 5; i++) {
                 host_unit(fixture->host, "elsewhere.service", i % 2 ? ONE : TWO, TARGET_INACTIVE);
                 host_pause(fixture->host, QUIET_MS / 2);
         }
-        assert_int_equal(directory_counts(fixture->directory).scans, scans);
+        assert_int_equal(directory_scans(fixture->directory), scans);
 
         /* A changed unit of this directory is corrected, without a scan, too. */
         assert_int_equal(host_wait(fixture->host, registry_change_units(fixture->host->registry,
@@ -721,7 +721,7 @@ static void a_change_of_the_registry_does_not_scan_the_directory(void **state) {
                                                                         1, host_on_done, fixture->host)),
                          KV_OK);
         UNTIL(fixture, unit(fixture, "web.service"));
-        assert_int_equal(directory_counts(fixture->directory).scans, scans);
+        assert_int_equal(directory_scans(fixture->directory), scans);
 }
 
 /* Events request a scan at once, after an hour as in the first second. */

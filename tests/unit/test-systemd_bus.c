@@ -568,7 +568,6 @@ static void signals_report_the_units_that_changed(void **state) {
 static void signals_without_end_are_read_in_batches(void **state) {
         enum { TURNS = 300, AT_ONCE = 40, IN_ROW = 20, BATCH_MS = 20 };
         Fixture *fixture = *state;
-        const SystemdBusCounts *counts = systemd_bus_counts(fixture->systemd);
         uint64_t begin_ms = loop_now_ms(fixture->loop);
 
         for (unsigned i = 0; i < TURNS; i++) {
@@ -578,8 +577,8 @@ static void signals_without_end_are_read_in_batches(void **state) {
                 assert_true(loop_uv_run(fixture->uv) >= 0);
         }
         UNTIL(fixture, fixture->changed == TURNS * AT_ONCE); /* none is lost */
-        assert_int_equal(counts->signals, TURNS * AT_ONCE);
-        assert_in_range(counts->batches, 1, IN_ROW + (loop_now_ms(fixture->loop) - begin_ms) / BATCH_MS);
+        assert_in_range(systemd_bus_batches(fixture->systemd), 1,
+                        IN_ROW + (loop_now_ms(fixture->loop) - begin_ms) / BATCH_MS);
 }
 
 static void an_awaited_reply_does_not_wait_for_a_batch(void **state) {
