@@ -23,3 +23,11 @@
 extern unsigned long long table_seed;
 
 #define TABLE_ADDED(element) ((element)->hh.tbl != NULL)
+
+/* Return the element of that name, or NULL; tables by a string. */
+#define TABLE_FIND(table, name)                       \
+        ({                                            \
+                typeof(&*(table)) _found;             \
+                HASH_FIND_STR((table), name, _found); \
+                _found;                               \
+        })

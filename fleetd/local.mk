@@ -18,8 +18,7 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/engine/plan.h fleetd/engine/plan_internal.h fleetd/engine/plan.c \
 	fleetd/engine/move.c fleetd/engine/global.c \
 	fleetd/engine/affected.c \
-	fleetd/engine/brake.h fleetd/engine/brake.c \
-	fleetd/engine/adoption.h fleetd/engine/adoption.c \
+	fleetd/engine/brake.c \
 	fleetd/engine/engine.h fleetd/engine/engine.c \
 	fleetd/membership/liveness.h fleetd/membership/liveness.c \
 	fleetd/membership/voters.h fleetd/membership/voters.c \

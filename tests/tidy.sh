@@ -138,7 +138,9 @@ program | xargs -r grep -nE '\b(time|rand|random|srand|gettimeofday|clock_gettim
 
 # Every kind of key below /_fleet has its row.
 sed -n '/^typedef enum LayoutKind/,/^}/p' fleetd/registry/layout.h | grep -oE '^ +LAYOUT_[A-Z]+' | tr -d ' ' | some 'kinds of keys' | while read -r kind; do
-        grep -qE "^ +\[$kind\] = \{ \"" fleetd/registry/kinds.c || echo "fleetd/registry/kinds.c has no row for $kind"
+        for table in fleetd/registry/kinds.c fleetd/registry/layout.c; do
+                grep -qE "^ +\[$kind\] = \{ [^}]" $table || echo "$table has no row for $kind"
+        done
 done | rule every_kind_of_key_has_a_row
 
 # A test dies at every named moment.

@@ -6,7 +6,7 @@
 
 static const ClusterMachine *machine_of(const Cluster *c, uint64_t raft_id) {
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
-                if (raft_id != 0 && m->raft_id == raft_id)
+                if (raft_id != 0 && m->member.raft_id == raft_id)
                         return m;
         return NULL;
 }
@@ -16,7 +16,7 @@ static void member_write(Text *t, const Request *request, const KvState *state, 
                          const KvMember *member, uint64_t raft_id) {
         const ClusterMachine *m = machine_of(registry_cluster(request->api->options.registry), raft_id);
         bool self = raft_id == state->raft_id;
-        const char *address = m ? m->peer : NULL, *id = self ? request->api->machine_id : NULL,
+        const char *address = m ? m->member.peer : NULL, *id = self ? request->api->machine_id : NULL,
                    *hostname = self ? request->api->name : NULL;
 
         json_open(t, name, '{');

@@ -15,12 +15,12 @@ static const char *machine_problem(const ClusterMachine *m) {
 }
 
 static const char *machine_role(const KvState *state, const ClusterMachine *m) {
-        if (m->raft_id == 0)
+        if (m->member.raft_id == 0)
                 return NULL;
-        if (m->raft_id == state->leader_id)
+        if (m->member.raft_id == state->leader_id)
                 return "leader";
         for (size_t i = 0; i < state->n_members; i++)
-                if (state->members[i].raft_id == m->raft_id)
+                if (state->members[i].raft_id == m->member.raft_id)
                         return kv_member_role_name(state->members[i].seat);
         return NULL;
 }

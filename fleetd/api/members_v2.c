@@ -68,7 +68,7 @@ static const ClusterMachine *machine_of(const Request *request, uint64_t raft_id
         const Cluster *c = registry_cluster(request->api->options.registry);
 
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
-                if (m->raft_id == raft_id || (m->facts && m->facts->raft_id == raft_id))
+                if (m->member.raft_id == raft_id || (m->facts && m->facts->raft_id == raft_id))
                         return m;
         return NULL;
 }
@@ -106,8 +106,8 @@ static void client_url(const Request *request, const KvState *state, uint64_t ra
         text_clear(t);
         if (raft_id == state->raft_id)
                 own_url(request, t);
-        else if (m && m->client[0])
-                text_append(t, m->client);
+        else if (m && m->member.client[0])
+                text_append(t, m->member.client);
         else if (m && m->facts && m->facts->client) /* an older version publishes it there */
                 text_append(t, m->facts->client);
         else if (m && m->presence == PRESENCE_UP)

@@ -182,7 +182,7 @@ static int draft_global(Draft *d, const ClusterUnit *u, Text *t) {
                 open_entry(t, u, scheduler_view_has(d->view, m, u->name) ? "stay" : "place");
                 error_set(&why, 0, "global");
                 close_entry(t, u, m, &why);
-                r = scheduler_view_place(d->view, m->id, u);
+                r = scheduler_view_decide(d->view, m, u, true);
                 if (r < 0)
                         return r;
                 placed++;
@@ -224,7 +224,7 @@ static int draft_unit(Draft *d, const ClusterUnit *u, Text *t) {
         else
                 open_entry(t, u, where ? "move" : "place");
         close_entry(t, u, to, &why);
-        return to ? scheduler_view_place(d->view, to->id, u) : 0;
+        return to ? scheduler_view_decide(d->view, to, u, true) : 0;
 }
 
 void plan_handle(Request *request) {

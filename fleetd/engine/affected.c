@@ -24,64 +24,56 @@ bool engine_marks_any(const EngineMarks *marks) {
         return marks->units || marks->machines || marks->all || marks->waiting || marks->lost;
 }
 
-static int marks_add_unit(EngineMarks *marks, const char *name) {
-        return named_get(&marks->units, name, sizeof(Named)) ? 0 : -ENOMEM;
+/* Without memory, the functions below mark all units. */
+static void marks_add_unit(EngineMarks *marks, const char *name) {
+        if (!named_get(&marks->units, name, sizeof(Named)))
+                marks->all = true;
 }
 
-static int marks_add_machine(EngineMarks *marks, const char *id, bool related_only) {
+static void marks_add_machine(EngineMarks *marks, const char *id, bool related_only) {
         const bool marked = named_find(marks->machines, id);
         MachineMark *m = named_get(&marks->machines, id, sizeof(MachineMark));
 
-        if (!m)
-                return -ENOMEM;
-        m->related_only = (!marked || m->related_only) && related_only;
-        return 0;
+        if (m)
+                m->related_only = (!marked || m->related_only) && related_only;
+        else
+                marks->all = true;
 }
 
-/* 'u': the unit of the change, or NULL. */
-static int marks_add_assigned(EngineMarks *marks, const ClusterUnit *u) {
-        int r;
-
-        for (const ClusterAssignment *o = u ? LIST_FIRST(&u->assignments) : NULL; o;
-             o = LIST_NEXT(o, of_unit)) {
-                r = marks_add_machine(marks, o->machine->id, false);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
-}
-
-int engine_marks_add(EngineMarks *marks, const Cluster *cluster, const RegistryChange *change) {
+void engine_marks_add(EngineMarks *marks, const Cluster *cluster, const RegistryChange *change) {
         const ClusterUnit *u = change->unit ? cluster_any_unit(cluster, change->unit) : NULL;
-        int r;
 
         switch (change->kind) {
         case CHANGED_ALL:
                 marks->all = true;
-                return 0;
+                break;
         case CHANGED_UNIT:
         case CHANGED_TARGET:
                 marks->waiting = true;
-                r = marks_add_unit(marks, change->unit);
-                return r < 0 ? r : marks_add_assigned(marks, u);
+                marks_add_unit(marks, change->unit);
+                for (const ClusterAssignment *o = u ? LIST_FIRST(&u->assignments) : NULL; o;
+                     o = LIST_NEXT(o, of_unit))
+                        marks_add_machine(marks, o->machine->id, false);
+                break;
         case CHANGED_ASSIGNMENT:
                 marks->waiting = true;
-                r = marks_add_unit(marks, change->unit);
-                return r < 0 ? r :
-                               marks_add_machine(marks, change->machine, u && !u->listed[CLUSTER_RELATED]);
+                marks_add_unit(marks, change->unit);
+                marks_add_machine(marks, change->machine, u && !u->listed[CLUSTER_RELATED]);
+                break;
         case CHANGED_STATE:
-                return marks_add_unit(marks, change->unit);
+                marks_add_unit(marks, change->unit);
+                break;
         case CHANGED_PRESENCE:
                 marks->lost = true; /* one lost host more or less may begin or end the brake */
                 /* fall through */
         case CHANGED_MACHINE:
                 marks->waiting = true;
-                return marks_add_machine(marks, change->machine, false);
+                marks_add_machine(marks, change->machine, false);
+                break;
         case CHANGED_PROBLEM:
         case CHANGED_CLUSTER:
                 break;
         }
-        return 0;
 }
 
 typedef struct Expansion {

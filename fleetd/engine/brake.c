@@ -1,6 +1,12 @@
-#include "fleetd/engine/brake.h"
+/* The mass-failure brake: when many hosts vanish together, the network has probably failed, and moving all
+ * units at once would overload the remaining hosts.
+ *
+ * Computed from the presences, so that a new leader has the same brake. The brake is on if more than a third
+ * of all hosts, and at least two, were lost within BRAKE_WINDOW_MS. No unit moves for BrakeSec= then;
+ * afterwards one host after the other is released. */
+#include "fleetd/engine/plan_internal.h"
 
-#include <errno.h>
+enum { BRAKE_WINDOW_MS = 60000 };
 
 void brake_done(Brake *brake) {
         free(brake->hosts);
@@ -33,8 +39,51 @@ static size_t brake_keep_groups(const ClusterMachine **lost, size_t n, size_t to
         return kept;
 }
 
-int brake_update(const Cluster *cluster, uint64_t brake_ms,
-                 bool (*is_through)(void *userdata, const ClusterMachine *host), void *userdata, Brake *ret) {
+/* A unit with several assignments on lost hosts moves with the host that was lost last. */
+static bool brake_is_later_loss(const ClusterMachine *a, const ClusterMachine *b) {
+        if (a->presence != PRESENCE_LOST || a == b)
+                return false;
+        return a->since_ms != b->since_ms ? a->since_ms > b->since_ms : strcmp(a->id, b->id) > 0;
+}
+
+/* Return whether the move of this unit away from its lost host is complete, or another machine decides about
+ * it. */
+static bool brake_move_is_complete(const Pass *pass, const ClusterAssignment *o) {
+        const ClusterAssignment *newest = o;
+        const ClusterMachine *unused;
+        const ClusterState *s;
+        bool elsewhere = false;
+
+        for (const ClusterAssignment *other = LIST_FIRST(&o->of->assignments); other;
+             other = LIST_NEXT(other, of_unit)) {
+                if (!cluster_assignment_is_active(other))
+                        continue;
+                if (other->machine->presence == PRESENCE_UP && other->since_ms >= newest->since_ms)
+                        newest = other;
+                elsewhere = elsewhere || brake_is_later_loss(other->machine, o->machine) ||
+                            other->machine->presence == PRESENCE_AWAY || plan_has_finished(other);
+        }
+        if (newest == o)
+                return elsewhere || scheduler_pick(pass->view, o->of, &unused, NULL) < 0;
+        s = cluster_state_on(newest->machine, newest->unit);
+        return s && !(s->state.active && streq(s->state.active, "activating"));
+}
+
+/* The brake releases one host after the other, each when the moves from the hosts before it are complete. */
+static bool brake_host_is_through(const Pass *pass, const ClusterMachine *m) {
+        for (const ClusterAssignment *o = m->assignments; o; o = o->hh.next) {
+                if (!cluster_assignment_is_active(o) || cluster_unit_is_unreadable(o->of) ||
+                    !plan_is_wanted(o->of) || o->of->unit->placement.global || plan_has_finished(o))
+                        continue;
+                if (!brake_move_is_complete(pass, o))
+                        return false;
+        }
+        return true;
+}
+
+int brake_update(Pass *pass, uint64_t brake_ms) {
+        const Cluster *cluster = pass->cluster;
+        Brake *ret = &pass->brake;
         _cleanup_free_ const ClusterMachine **lost = NEW0(const ClusterMachine *,
                                                           HASH_COUNT(cluster->machines) + 1);
         size_t n = 0, total = 0;
@@ -61,7 +110,7 @@ int brake_update(const Cluster *cluster, uint64_t brake_ms,
                 ret->again_ms = until_ms - cluster->now_ms;
         else {
                 /* The first host that is not through is released, too; the hosts after it wait. */
-                while (ret->n_free < ret->n && is_through(userdata, lost[ret->n_free]))
+                while (ret->n_free < ret->n && brake_host_is_through(pass, lost[ret->n_free]))
                         ret->n_free++;
                 if (ret->n_free < ret->n)
                         ret->n_free++;

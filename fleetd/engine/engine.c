@@ -10,7 +10,6 @@
 
 #include "base/log.h"
 #include "base/sizes.h"
-#include "fleetd/engine/adoption.h"
 #include "fleetd/engine/plan.h"
 #include "units/named.h"
 #include "units/name.h"
@@ -39,7 +38,7 @@ struct Engine {
         Loop *loop;
         Registry *registry;
         uint64_t brake_ms; /* BrakeSec= */
-        RegistryObserver listener;
+        RegistryObserver observer;
         EngineCounts counts;
         Deferred wake;
         Timer retry;  /* the plan changes by time alone, or an attempt has failed */
@@ -84,17 +83,14 @@ static void engine_mark_all(Engine *e) {
 /* Add the next units of the resync. If the unit at the cursor is gone, the resync starts again. */
 static int engine_resync_slice(Engine *e, const Cluster *cluster) {
         const ClusterUnit *u = e->cursor[0] ? cluster_any_unit(cluster, e->cursor) : NULL;
-        int r;
 
         if (!u) {
                 e->resynced_index = cluster->index;
                 u = cluster->units;
         }
-        for (size_t n = 0; u && n < SLICE; n++, u = u->hh.next) {
-                r = engine_add_dirty(e, u->name);
-                if (r < 0)
-                        return r;
-        }
+        for (size_t n = 0; u && n < SLICE; n++, u = u->hh.next)
+                if (engine_add_dirty(e, u->name) < 0)
+                        return -ENOMEM;
         e->resyncing = u != NULL;
         snprintf(e->cursor, sizeof(e->cursor), "%s", u ? u->name : "");
         return 0;
@@ -139,8 +135,7 @@ static void engine_on_change(void *userdata, const RegistryChange *change) {
                 named_remove(&e->rejected, change->unit);
         else
                 named_clear(&e->rejected);
-        if (engine_marks_add(&e->marks, registry_cluster(e->registry), change) < 0)
-                e->marks.all = true; /* needs no memory */
+        engine_marks_add(&e->marks, registry_cluster(e->registry), change);
         loop_defer(e->loop, &e->wake);
 }
 
@@ -160,7 +155,7 @@ static void engine_count(Engine *e, size_t end, bool written) {
         size_t n_stops = 0, n = end - e->n_written;
 
         for (size_t i = e->n_written; i < end; i++)
-                n_stops += e->plan.changes[i].remove || e->plan.changes[i].kind == ASSIGNMENT_STOP;
+                n_stops += e->plan.changes[i].kind == ASSIGNMENT_STOP;
         *(written ? &c->unscheduled : &c->unschedule_failures) += n_stops;
         *(written ? &c->scheduled : &c->schedule_failures) += n - n_stops;
 }
@@ -179,6 +174,13 @@ static void engine_log_written(const Engine *e, const AssignmentChange *c, uint6
 static void engine_wake(Engine *e, bool failed) {
         if (!failed || timer_start(&e->retry, e->loop, RETRY_MS) < 0)
                 loop_defer(e->loop, &e->wake);
+}
+
+static void engine_plan_all(Engine *e, bool failed) {
+        if (!e->leading)
+                return;
+        (void) engine_add_dirty(e, NULL);
+        engine_wake(e, failed);
 }
 
 static void engine_on_written(void *userdata, KvStatus status, const char *message, uint64_t index) {
@@ -203,11 +205,8 @@ static void engine_on_written(void *userdata, KvStatus status, const char *messa
         if (rejected)
                 engine_note_rejected(e, rejected, message);
         engine_drop_plan(e);
-        if (!e->leading)
-                return;
         /* Another write came first, or the result is unknown: plan again from the cluster view. */
-        (void) engine_add_dirty(e, NULL);
-        engine_wake(e, true);
+        engine_plan_all(e, true);
 }
 
 /* Plan the units that have been dirty for longest. Units that the plan did not reach become the newest. */
@@ -237,11 +236,9 @@ static int engine_make_plan(Engine *e, const Cluster *cluster) {
         e->freed = e->plan.freed;
         while (n > 0)
                 named_remove(&e->dirty, names[--n]);
-        for (size_t i = 0; i < e->plan.rest.n; i++) {
-                r = engine_add_dirty(e, e->plan.rest.items[i]);
-                if (r < 0)
-                        return r;
-        }
+        for (size_t i = 0; i < e->plan.rest.n; i++)
+                if (engine_add_dirty(e, e->plan.rest.items[i]) < 0)
+                        return -ENOMEM;
         return 0;
 }
 
@@ -295,10 +292,7 @@ static void engine_on_adoption_ended(void *userdata, KvStatus status, const char
                            "the running units of the recovered or restored cluster have assignments, which "
                            "are in force now");
         }
-        if (!e->leading)
-                return;
-        (void) engine_add_dirty(e, NULL);
-        engine_wake(e, status != KV_OK);
+        engine_plan_all(e, status != KV_OK);
 }
 
 /* All running units have assignments: hosts may execute them. */
@@ -441,11 +435,11 @@ int engine_new(Engine **ret, Loop *loop, Registry *registry, uint64_t brake_ms) 
         e->loop = loop;
         e->registry = registry;
         engine_set_brake(e, brake_ms);
-        e->listener = (RegistryObserver) { .on_change = engine_on_change, .userdata = e };
+        e->observer = (RegistryObserver) { .on_change = engine_on_change, .userdata = e };
         e->wake = DEFERRED(engine_on_wake, e);
         e->retry = TIMER(engine_on_retry, e);
         e->resync = TIMER(engine_on_resync, e);
-        registry_observe(registry, &e->listener);
+        registry_observe(registry, &e->observer);
         engine_state_changed(e);
         *ret = e;
         return 0;
@@ -467,7 +461,7 @@ void engine_set_brake(Engine *e, uint64_t brake_ms) {
 Engine *engine_free(Engine *e) {
         if (!e)
                 return NULL;
-        registry_unobserve(e->registry, &e->listener);
+        registry_unobserve(e->registry, &e->observer);
         registry_cancel(e->registry, e);
         engine_stop(e);
         engine_plan_done(&e->plan);

@@ -276,7 +276,7 @@ int engine_judge(const SchedulerView *view, const Cluster *cluster, const Cluste
         Position p = { .assignment = assignment };
         int r;
 
-        r = plan_update_brake(&pass, brake_ms);
+        r = brake_update(&pass, brake_ms);
         if (r < 0)
                 return r;
         move_judge(&pass, &p);

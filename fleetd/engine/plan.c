@@ -76,7 +76,7 @@ AssignmentKind plan_wanted_kind(const ClusterUnit *u) {
         return u->target == TARGET_LAUNCHED ? ASSIGNMENT_RUN : ASSIGNMENT_LOAD;
 }
 
-static bool plan_is_wanted(const ClusterUnit *u) {
+bool plan_is_wanted(const ClusterUnit *u) {
         return u->unit && u->target != TARGET_INACTIVE;
 }
 
@@ -108,8 +108,7 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
         vsnprintf(c->reason, sizeof(c->reason), format, ap);
         va_end(ap);
 
-        r = kind == ASSIGNMENT_STOP ? scheduler_view_remove(pass->view, m->id, u) :
-                                      scheduler_view_place(pass->view, m->id, u);
+        r = scheduler_view_decide(pass->view, m, u, kind != ASSIGNMENT_STOP);
         if (r < 0)
                 pass->error = r;
 }
@@ -296,56 +295,6 @@ static void plan_list_rest(Pass *pass) {
         }
 }
 
-/* -- The brake -- */
-
-/* A unit with several assignments on lost hosts moves with the host that was lost last. */
-static bool plan_is_later_loss(const ClusterMachine *a, const ClusterMachine *b) {
-        if (a->presence != PRESENCE_LOST || a == b)
-                return false;
-        return a->since_ms != b->since_ms ? a->since_ms > b->since_ms : strcmp(a->id, b->id) > 0;
-}
-
-/* Return whether the move of this unit away from its lost host is complete, or another machine decides about
- * it. */
-static bool plan_move_is_complete(const Pass *pass, const ClusterAssignment *o) {
-        const ClusterAssignment *newest = o;
-        const ClusterMachine *unused;
-        const ClusterState *s;
-        bool elsewhere = false;
-
-        for (const ClusterAssignment *other = LIST_FIRST(&o->of->assignments); other;
-             other = LIST_NEXT(other, of_unit)) {
-                if (!cluster_assignment_is_active(other))
-                        continue;
-                if (other->machine->presence == PRESENCE_UP && other->since_ms >= newest->since_ms)
-                        newest = other;
-                elsewhere = elsewhere || plan_is_later_loss(other->machine, o->machine) ||
-                            other->machine->presence == PRESENCE_AWAY || plan_has_finished(other);
-        }
-        if (newest == o)
-                return elsewhere || scheduler_pick(pass->view, o->of, &unused, NULL) < 0;
-        s = cluster_state_on(newest->machine, newest->unit);
-        return s && !(s->state.active && streq(s->state.active, "activating"));
-}
-
-/* The brake releases one host after the other, each when the moves from the hosts before it are complete. */
-static bool plan_host_is_through(void *userdata, const ClusterMachine *m) {
-        const Pass *pass = userdata;
-
-        for (const ClusterAssignment *o = m->assignments; o; o = o->hh.next) {
-                if (!cluster_assignment_is_active(o) || cluster_unit_is_unreadable(o->of) ||
-                    !plan_is_wanted(o->of) || o->of->unit->placement.global || plan_has_finished(o))
-                        continue;
-                if (!plan_move_is_complete(pass, o))
-                        return false;
-        }
-        return true;
-}
-
-int plan_update_brake(Pass *pass, uint64_t brake_ms) {
-        return brake_update(pass->cluster, brake_ms, plan_host_is_through, pass, &pass->brake);
-}
-
 /* Hosts that the brake releases: a host's release depends on the units of the hosts before it. */
 static void plan_add_released(Pass *pass) {
         const Brake *brake = &pass->brake;
@@ -380,7 +329,7 @@ int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units
         r = scheduler_view_new(cluster, cluster->now_ms, &pass.view);
         if (r < 0)
                 return r;
-        r = plan_update_brake(&pass, brake_ms);
+        r = brake_update(&pass, brake_ms);
         if (r < 0)
                 return r;
 
@@ -402,4 +351,27 @@ int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units
         *ret = plan;
         plan = (EnginePlan) {};
         return 0;
+}
+
+bool engine_awaits_reports(const Cluster *c, const ClusterMachine **ret_missing, uint64_t *ret_again_ms) {
+        const ClusterMachine *missing = NULL;
+        uint64_t end_ms;
+
+        if (!c->adopting || c->adopting_since_ms == 0)
+                return false;
+
+        /* The first by ID, so that the log names each host once. */
+        for (const ClusterMachine *m = c->machines; m; m = m->hh.next)
+                if (cluster_awaits_report(c, m) && (!missing || strcmp(m->id, missing->id) < 0))
+                        missing = m;
+        if (!missing)
+                return false;
+
+        end_ms = c->adopting_since_ms > UINT64_MAX - ADOPTION_MS ? UINT64_MAX :
+                                                                   c->adopting_since_ms + ADOPTION_MS;
+        if (c->now_ms >= end_ms)
+                return false;
+        *ret_missing = missing;
+        *ret_again_ms = end_ms == UINT64_MAX ? UINT64_MAX : end_ms - c->now_ms;
+        return true;
 }

@@ -33,8 +33,8 @@ typedef struct EngineMarks {
 
 void engine_marks_done(EngineMarks *marks);
 bool engine_marks_any(const EngineMarks *marks);
-/* 0, or -ENOMEM: the caller has to mark all units. */
-int engine_marks_add(EngineMarks *marks, const Cluster *cluster, const RegistryChange *change);
+/* Without memory, all units are marked. */
+void engine_marks_add(EngineMarks *marks, const Cluster *cluster, const RegistryChange *change);
 /* Call 'add' for each unit that the changes may affect, and clear the marks. NULL stands for all units; a
  * name may occur twice. A negative errno of 'add' is returned, and the marks remain. */
 int engine_marks_expand(EngineMarks *marks, const Cluster *cluster,
@@ -49,9 +49,20 @@ typedef struct EnginePlanLimits {
 } EnginePlanLimits;
 
 /* Plan the units of these names (NULL: all), the units of hosts that the brake has released since the
- * previous plan, and the units that their changes affect. 'brake_ms': see engine/brake.h. 0 or -ENOMEM. */
+ * previous plan, and the units that their changes affect. 'brake_ms': see engine/brake.c. 0 or -ENOMEM. */
 int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms,
                 const EnginePlanLimits *limits, EnginePlan *ret);
+
+/* A new lineage begins. The tree may be a week old: its contents about a host mean nothing until that host
+ * has reported. */
+
+/* Cluster time after which the engine no longer waits for reports. */
+enum { ADOPTION_MS = 5 * 60 * 1000 };
+
+/* Return whether the engine has to wait. *ret_missing is a known host that has not reported its units;
+ * *ret_again_ms is the time from now after which the wait ends. */
+bool engine_awaits_reports(const Cluster *cluster, const ClusterMachine **ret_missing,
+                           uint64_t *ret_again_ms);
 
 /* The state of an active assignment, as plans judge it; for `why`. */
 typedef enum EngineVerdict {

@@ -1,11 +1,18 @@
 /* The parts that the plans of ordinary and of global units share. */
 #pragma once
 
-#include "fleetd/engine/brake.h"
 #include "fleetd/engine/plan.h"
 #include "fleetd/scheduler/scheduler.h"
 
 typedef struct PlanItem PlanItem;
+
+/* brake.c: the mass-failure brake. */
+typedef struct Brake {
+        const ClusterMachine **hosts; /* that vanished together, by the time of their loss; borrowed */
+        size_t n;
+        size_t n_free;     /* of these, the first ones are released */
+        uint64_t again_ms; /* from now until time alone changes this; UINT64_MAX: never */
+} Brake;
 
 /* One plan in the making. */
 typedef struct Pass {
@@ -32,7 +39,10 @@ void plan_keep(Pass *pass, const ClusterAssignment *o);
 bool plan_is_stray(const ClusterState *s);
 void plan_stop_strays(Pass *pass, const ClusterUnit *u, const char *reason);
 /* Compute which hosts the brake holds. 0 or -ENOMEM. */
-int plan_update_brake(Pass *pass, uint64_t brake_ms);
+int brake_update(Pass *pass, uint64_t brake_ms);
+/* Return whether no unit moves away from the machine. */
+bool brake_holds(const Brake *brake, const ClusterMachine *machine);
+void brake_done(Brake *brake);
 
 bool plan_has_finished(const ClusterAssignment *o);
 /* Return whether the unit is in the state that the assignment requires. */
@@ -41,6 +51,7 @@ bool plan_is_up(const ClusterAssignment *o);
  * with a revision that differs in comments only. */
 bool plan_is_current(const ClusterAssignment *o);
 AssignmentKind plan_wanted_kind(const ClusterUnit *u);
+bool plan_is_wanted(const ClusterUnit *u);
 bool plan_is_down(const ClusterMachine *m); /* lost, or left */
 
 /* Plan an ordinary unit. */

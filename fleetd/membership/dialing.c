@@ -72,11 +72,11 @@ static int dialing_update(Membership *m) {
         if (!items || !machines)
                 return -ENOMEM;
         for (size_t i = 0; i < n_machines && list.n < DIALED_MAX; i++) {
-                if (!machines[i]->peer[0] || streq(machines[i]->id, m->machine_id))
+                if (!machines[i]->member.peer[0] || streq(machines[i]->id, m->machine_id))
                         continue;
                 memcpy(items[list.n].machine_id, machines[i]->id, sizeof(items->machine_id));
-                snprintf(items[list.n].address, sizeof(items->address), "%s", machines[i]->peer);
-                text_printf(&addresses, "%s%s", addresses.size > 0 ? " " : "", machines[i]->peer);
+                snprintf(items[list.n].address, sizeof(items->address), "%s", machines[i]->member.peer);
+                text_printf(&addresses, "%s%s", addresses.size > 0 ? " " : "", machines[i]->member.peer);
                 list.n++;
         }
 
@@ -124,18 +124,15 @@ void dialing_tick(Membership *m) {
 }
 
 int dialing_init(Membership *m, const MembershipOptions *options) {
-        int r;
+        int r = 0;
 
         m->dialing.update = DEFERRED(dialing_on_update, m);
         m->dialing.cluster_file = strdup(options->cluster_file);
         if (!m->dialing.cluster_file)
                 return -ENOMEM;
-        for (size_t i = 0; i < options->join->n; i++) {
+        for (size_t i = 0; i < options->join->n && r == 0; i++)
                 r = names_add(&m->dialing.join, options->join->items[i], strlen(options->join->items[i]));
-                if (r < 0)
-                        return r;
-        }
-        return 0;
+        return r;
 }
 
 void dialing_done(Membership *m) {

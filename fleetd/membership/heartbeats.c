@@ -14,12 +14,10 @@ typedef struct Sender {
         char problem[REPLICA_PROBLEM_SIZE];
 } Sender;
 
-size_t replica_problem(const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]) {
-        ret[0] = 0;
-        if (!state->stopped && !state->differs && !state->undecided && !state->refuses)
-                return 0;
-        snprintf(ret, REPLICA_PROBLEM_SIZE, "%s", state->problem);
-        return strlen(ret);
+void replica_problem(const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]) {
+        bool any = state->stopped || state->differs || state->undecided || state->refuses;
+
+        snprintf(ret, REPLICA_PROBLEM_SIZE, "%s", any ? state->problem : "");
 }
 
 static void heartbeats_on_heartbeat(void *userdata, PeerSession *session, PeerFrame type, const void *payload,
@@ -69,7 +67,7 @@ LivenessSign heartbeats_sign(void *userdata, const char *machine_id) {
 
 static void heartbeats_send_to(Membership *m, const char *machine_id) {
         (void) peers_send(m->peers, machine_id, PEER_HEARTBEAT, m->heartbeats.problem,
-                          m->heartbeats.problem_size);
+                          strlen(m->heartbeats.problem));
 }
 
 static void heartbeats_send_one(void *userdata, const PeerState *peer) {
@@ -78,7 +76,7 @@ static void heartbeats_send_one(void *userdata, const PeerState *peer) {
 }
 
 void heartbeats_send(Membership *m, const KvState *state) {
-        m->heartbeats.problem_size = replica_problem(state, m->heartbeats.problem);
+        replica_problem(state, m->heartbeats.problem);
         /* An admitted host learns which host leads only with its replica, and gets the replica only when the
          * leader receives its heartbeats. */
         if (state->leader_id == 0)

@@ -23,7 +23,7 @@ typedef struct Admission {
         uint64_t session; /* number of the requester's session */
         char machine[MACHINE_ID_SIZE];
         uint64_t raft_id;
-        TAILQ_ENTRY(Admission) admissions;
+        LIST_ENTRY(Admission) admissions;
 } Admission;
 
 static void joining_reply(PeerSession *session, const char *error, const KvState *state, uint64_t raft_id) {
@@ -54,7 +54,7 @@ static void joining_on_admitted(void *userdata, KvStatus status, const char *mes
                                    "added %s as member %llu", peer_handshake(session)->name,
                                    (unsigned long long) a->raft_id);
         }
-        TAILQ_REMOVE(&m->joining.admissions, a, admissions);
+        LIST_REMOVE(a, admissions);
         free(a);
 }
 
@@ -71,7 +71,7 @@ static int joining_admit(Membership *m, PeerSession *session, const char *addres
         if (!state.ready)
                 return error_set(err, -EAGAIN, "%s has no leader now; try again", m->name);
         n_replicas = voters_others(c, id, address);
-        if (n_replicas >= VOTERS_WANTED + VOTERS_STANDBYS_MAX && !(known && known->raft_id))
+        if (n_replicas >= VOTERS_WANTED + VOTERS_STANDBYS_MAX && !(known && known->member.raft_id))
                 return error_set(err, -ENOSPC,
                                  "the cluster has %zu hosts; this version supports three voters and two "
                                  "standbys",
@@ -88,7 +88,7 @@ static int joining_admit(Membership *m, PeerSession *session, const char *addres
                 free(a);
                 return error_set(err, r, "%s failed to admit the host: %s", m->name, strerror(-r));
         }
-        TAILQ_INSERT_TAIL(&m->joining.admissions, a, admissions);
+        LIST_INSERT_HEAD(&m->joining.admissions, a, admissions);
         return 0;
 }
 
@@ -212,15 +212,15 @@ void joining_publish_start(Membership *m, const KvState *state) {
         MemberRecord member = { .raft_id = state->raft_id,
                                 .start_number = own->start_number,
                                 .level = state->level_max };
-        bool has_key = self && self->raft_id != 0, published;
+        bool has_key = self && self->member.raft_id != 0, published;
 
         if (m->writing || !state->ready || !registry_ready(m->registry) || !m->peer_address[0])
                 return;
-        published = has_key && streq(self->peer, m->peer_address) &&
-                    (self->start_number > own->start_number ||
-                     (self->start_number == own->start_number && self->start_nonce[0] &&
-                      streq(self->client, m->client)));
-        if (published || (has_key && self->raft_id != state->raft_id))
+        published = has_key && streq(self->member.peer, m->peer_address) &&
+                    (self->member.start_number > own->start_number ||
+                     (self->member.start_number == own->start_number && self->member.start_nonce[0] &&
+                      streq(self->member.client, m->client)));
+        if (published || (has_key && self->member.raft_id != state->raft_id))
                 return;
         snprintf(member.start_nonce, sizeof(member.start_nonce), "%016llx", (unsigned long long) own->nonce);
         snprintf(member.peer, sizeof(member.peer), "%s", m->peer_address);
@@ -231,15 +231,15 @@ void joining_publish_start(Membership *m, const KvState *state) {
 
 int membership_admit(const Membership *m, const PeerHandshake *peer, Error *err) {
         const ClusterMachine *known = cluster_machine(registry_cluster(m->registry), peer->machine_id);
-        char nonce[sizeof(known->start_nonce)];
+        char nonce[sizeof(known->member.start_nonce)];
         bool outdated;
 
-        if (peer->raft_id == 0 || !known || known->raft_id != peer->raft_id)
+        if (peer->raft_id == 0 || !known || known->member.raft_id != peer->raft_id)
                 return 0;
         snprintf(nonce, sizeof(nonce), "%016llx", (unsigned long long) peer->nonce);
-        outdated = peer->start_number < known->start_number ||
-                   (peer->start_number == known->start_number && known->start_nonce[0] &&
-                    !streq(known->start_nonce, nonce));
+        outdated = peer->start_number < known->member.start_number ||
+                   (peer->start_number == known->member.start_number && known->member.start_nonce[0] &&
+                    !streq(known->member.start_nonce, nonce));
         if (!outdated)
                 return 0;
         return error_set(
@@ -247,7 +247,7 @@ int membership_admit(const Membership *m, const PeerHandshake *peer, Error *err)
                 "machine %s runs an old image of its state (start %llu, the cluster has recorded start "
                 "%llu): stop its fleetd, remove its state directory, and let it join again",
                 peer->machine_id, (unsigned long long) peer->start_number,
-                (unsigned long long) known->start_number);
+                (unsigned long long) known->member.start_number);
 }
 
 /* -- Lifetime -- */
@@ -258,7 +258,6 @@ static const PeerFrameType frame_types[] = {
 };
 
 int joining_init(Membership *m) {
-        TAILQ_INIT(&m->joining.admissions);
         m->joining.timer = TIMER(joining_on_timer, m);
         peers_register(m->peers, frame_types, ELEMENTS(frame_types), m);
         return joining_is_due(m) ? timer_start(&m->joining.timer, m->loop, JOIN_RETRY_MS) : 0;
@@ -269,8 +268,8 @@ void joining_done(Membership *m) {
 
         peers_unregister(m->peers, frame_types, ELEMENTS(frame_types));
         timer_stop(&m->joining.timer);
-        while ((a = TAILQ_FIRST(&m->joining.admissions))) {
-                TAILQ_REMOVE(&m->joining.admissions, a, admissions);
+        while ((a = LIST_FIRST(&m->joining.admissions))) {
+                LIST_REMOVE(a, admissions);
                 registry_cancel(m->registry, a);
                 free(a);
         }

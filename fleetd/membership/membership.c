@@ -33,7 +33,7 @@ static void membership_write_problem(Membership *m, const KvState *state, const 
         const char *problem = own;
 
         if (streq(machine->id, m->machine_id))
-                (void) replica_problem(state, own);
+                replica_problem(state, own);
         else
                 problem = heartbeats_problem(m, machine->id);
         if (!problem || machine->presence != PRESENCE_UP || (!problem[0] && !shown))
@@ -207,7 +207,7 @@ void membership_set_client(Membership *m, const char *client) {
 static int membership_start(Membership *m, const MembershipOptions *options) {
         int r;
 
-        registry_observe(m->registry, &m->listener);
+        registry_observe(m->registry, &m->observer);
         heartbeats_init(m);
         r = joining_init(m);
         if (r < 0)
@@ -232,7 +232,7 @@ int membership_new(Membership **ret, Loop *loop, Peers *peers, KvStore *store, R
                 .registry = registry,
                 .voters = options->voters,
                 .level_wait_ms = options->level_wait_ms > 0 ? options->level_wait_ms : LEVEL_WAIT_MS,
-                .listener = { .on_change = membership_on_change, .userdata = m },
+                .observer = { .on_change = membership_on_change, .userdata = m },
                 .tick = TIMER(membership_on_tick, m),
                 .last_tick_ms = loop_now_ms(loop),
         };
@@ -254,7 +254,7 @@ Membership *membership_free(Membership *m) {
         if (!m)
                 return NULL;
 
-        registry_unobserve(m->registry, &m->listener);
+        registry_unobserve(m->registry, &m->observer);
         timer_stop(&m->tick);
         joining_done(m);
         heartbeats_done(m);

@@ -27,14 +27,13 @@ typedef struct Joining {
         bool requested, refusal_logged;
         uint64_t requested_ms; /* 0: no answer is due */
         char requested_from[MACHINE_ID_SIZE];
-        TAILQ_HEAD(, Admission) admissions; /* of others, until the registry has answered */
+        LIST_HEAD(, Admission) admissions; /* of others, until the registry has answered */
 } Joining;
 
 /* heartbeats.c: received since this host leads, and sent while it does not. */
 typedef struct Heartbeats {
         Named *senders; /* Sender, by machine ID */
         char problem[REPLICA_PROBLEM_SIZE];
-        size_t problem_size;
 } Heartbeats;
 
 struct Membership {
@@ -45,7 +44,7 @@ struct Membership {
         char machine_id[MACHINE_ID_SIZE], peer_address[ADDRESS_SIZE], name[MEMBER_NAME_SIZE],
                 client[CLUSTER_URL_SIZE];
         uint64_t voters, level_wait_ms;
-        RegistryObserver listener;
+        RegistryObserver observer;
         Timer tick;
         uint64_t last_tick_ms, term; /* that this host leads, or led */
         Liveness liveness;
@@ -86,5 +85,5 @@ LivenessSign heartbeats_sign(void *userdata, const char *machine_id);
 /* Return the problem of the machine's replica as its heartbeat reports it, "" for none; NULL: no heartbeat
  * yet. */
 const char *heartbeats_problem(Membership *m, const char *machine_id);
-/* Write the problem of this host's replica; return its size, 0 for none. */
-size_t replica_problem(const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]);
+/* Write the problem of this host's replica, "" for none. */
+void replica_problem(const KvState *state, char ret[static REPLICA_PROBLEM_SIZE]);

@@ -20,11 +20,8 @@ typedef struct Configuration {
         size_t n_voters, n_standbys, n_voters_reachable;
 } Configuration;
 
-static void voters_decide(VotersChange *ret, VotersAction action, const KvMember *m, const char *format, ...)
-        _printf_(4, 5);
-
-static void voters_decide(VotersChange *ret, VotersAction action, const KvMember *m, const char *format,
-                          ...) {
+_printf_(4, 5) static void voters_decide(VotersChange *ret, VotersAction action, const KvMember *m,
+                                         const char *format, ...) {
         va_list ap;
 
         ret->action = action;
@@ -38,17 +35,18 @@ static void voters_decide(VotersChange *ret, VotersAction action, const KvMember
 /* Return whether another machine is up at the address of a machine that is gone: the host was installed
  * again, with another machine ID, and the old one cannot return. */
 static bool voters_is_superseded(const Configuration *c, const ClusterMachine *gone) {
-        if ((gone->presence != PRESENCE_LOST && gone->presence != PRESENCE_LEFT) || !gone->peer[0])
+        if ((gone->presence != PRESENCE_LOST && gone->presence != PRESENCE_LEFT) || !gone->member.peer[0])
                 return false;
         for (const ClusterMachine *m = c->cluster->machines; m; m = m->hh.next)
-                if (m != gone && m->raft_id != 0 && m->presence == PRESENCE_UP && streq(m->peer, gone->peer))
+                if (m != gone && m->member.raft_id != 0 && m->presence == PRESENCE_UP &&
+                    streq(m->member.peer, gone->member.peer))
                         return true;
         return false;
 }
 
 static const ClusterMachine *voters_owner(const Configuration *c, uint64_t raft_id) {
         for (const ClusterMachine *m = c->cluster->machines; m; m = m->hh.next)
-                if (m->raft_id == raft_id)
+                if (m->member.raft_id == raft_id)
                         return voters_is_superseded(c, m) ? NULL : m;
         return NULL;
 }
@@ -125,10 +123,10 @@ static bool voters_add_standby(const Configuration *c, VotersChange *ret) {
                 return false;
 
         for (const ClusterMachine *m = c->cluster->machines; m; m = m->hh.next) {
-                if (m->raft_id == 0 || !m->peer[0] || m->presence != PRESENCE_UP ||
-                    voters_member(c, m->raft_id))
+                if (m->member.raft_id == 0 || !m->member.peer[0] || m->presence != PRESENCE_UP ||
+                    voters_member(c, m->member.raft_id))
                         continue;
-                occupant = voters_member_at(c, m->peer);
+                occupant = voters_member_at(c, m->member.peer);
                 if (occupant && voters_owner(c, occupant->raft_id))
                         continue;
                 if (!first || strcmp(m->id, first->id) < 0)
@@ -138,16 +136,16 @@ static bool voters_add_standby(const Configuration *c, VotersChange *ret) {
                 return false;
 
         /* The host has lost its state, and too few members vote to remove its former one now. */
-        occupant = voters_member_at(c, first->peer);
+        occupant = voters_member_at(c, first->member.peer);
         if (occupant) {
                 voters_decide(ret, VOTERS_VACATE, occupant, "%s is at its address now",
                               cluster_machine_name(first));
                 return true;
         }
 
-        KvMember fresh = { .raft_id = first->raft_id };
+        KvMember fresh = { .raft_id = first->member.raft_id };
 
-        memcpy(fresh.address, first->peer, sizeof(fresh.address));
+        memcpy(fresh.address, first->member.peer, sizeof(fresh.address));
         voters_decide(ret, VOTERS_ADD, &fresh, "%s is to hold a replica", cluster_machine_name(first));
         return true;
 }
@@ -198,9 +196,10 @@ size_t voters_others(const Cluster *cluster, const char *machine_id, const char 
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
                 const ClusterMachine *first = cluster->machines; /* at this address */
 
-                if (m->raft_id == 0 || streq(m->id, machine_id) || streq(m->peer, address))
+                if (m->member.raft_id == 0 || streq(m->id, machine_id) || streq(m->member.peer, address))
                         continue;
-                while (first != m && (first->raft_id == 0 || !streq(first->peer, m->peer)))
+                while (first != m &&
+                       (first->member.raft_id == 0 || !streq(first->member.peer, m->member.peer)))
                         first = first->hh.next;
                 n += first == m;
         }

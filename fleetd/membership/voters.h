@@ -53,6 +53,6 @@ typedef struct VotersChange {
 void voters_plan(const KvMember *members, size_t n_members, uint64_t leader_id, uint64_t last,
                  const Cluster *cluster, VotersChange *ret);
 
-/* Return how many hosts besides that machine, at that address, hold a replica or may hold one. Machines of
+/* Return how many hosts other than that machine, at that address, hold a replica or may hold one. Machines of
  * one address are one host that was installed again. */
 size_t voters_others(const Cluster *cluster, const char *machine_id, const char *address);

@@ -1,10 +1,7 @@
 #include "fleetd/registry/cluster.h"
 
 ClusterUnit *cluster_any_unit(const Cluster *c, const char *name) {
-        ClusterUnit *u;
-
-        HASH_FIND_STR(c->units, name, u);
-        return u;
+        return TABLE_FIND(c->units, name);
 }
 
 ClusterUnit *cluster_unit(const Cluster *c, const char *name) {
@@ -14,18 +11,11 @@ ClusterUnit *cluster_unit(const Cluster *c, const char *name) {
 }
 
 ClusterMachine *cluster_machine(const Cluster *c, const char *id) {
-        ClusterMachine *m;
-
-        HASH_FIND_STR(c->machines, id, m);
-        return m;
+        return TABLE_FIND(c->machines, id);
 }
 
 ClusterAssignment *cluster_assignment_on(const ClusterMachine *m, const char *unit) {
-        ClusterAssignment *a = NULL;
-
-        if (m)
-                HASH_FIND_STR(m->assignments, unit, a);
-        return a;
+        return m ? TABLE_FIND(m->assignments, unit) : NULL;
 }
 
 ClusterAssignment *cluster_assignment(const Cluster *c, const char *machine_id, const char *unit) {
@@ -35,11 +25,7 @@ ClusterAssignment *cluster_assignment(const Cluster *c, const char *machine_id, 
 }
 
 ClusterState *cluster_state_on(const ClusterMachine *m, const char *unit) {
-        ClusterState *s = NULL;
-
-        if (m)
-                HASH_FIND_STR(m->states, unit, s);
-        return s;
+        return m ? TABLE_FIND(m->states, unit) : NULL;
 }
 
 ClusterState *cluster_state(const Cluster *c, const char *machine_id, const char *unit) {
@@ -47,12 +33,9 @@ ClusterState *cluster_state(const Cluster *c, const char *machine_id, const char
 }
 
 ClusterProblem *cluster_problem(const Cluster *c, const char *machine_id, const char *unit) {
-        ClusterMachine *m = cluster_machine(c, machine_id);
-        ClusterProblem *p = NULL;
+        const ClusterMachine *m = cluster_machine(c, machine_id);
 
-        if (m)
-                HASH_FIND_STR(m->problems, unit, p);
-        return p;
+        return m ? TABLE_FIND(m->problems, unit) : NULL;
 }
 
 const Names *cluster_rule(const Placement *p, ClusterRule rule) {

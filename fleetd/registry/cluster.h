@@ -115,11 +115,7 @@ struct ClusterMachine {
         uint64_t losses, lost_ms, hold_off_until_ms; /* see PresenceRecord */
         char presence_reason[PRESENCE_REASON_SIZE];  /* begins with MACHINE_CONDITION: of its replica */
 
-        /* From the member key; see MemberRecord. */
-        uint64_t raft_id; /* 0: holds no replica */
-        char peer[ADDRESS_SIZE], client[CLUSTER_URL_SIZE];
-        uint64_t start_number, level;
-        char start_nonce[START_NONCE_SIZE];
+        MemberRecord member; /* without a member key, its Raft id is 0, and the addresses are empty */
 
         ClusterAssignment *assignments; /* table by unit */
         ClusterState *states;           /* table by unit */

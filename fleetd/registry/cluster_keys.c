@@ -218,7 +218,7 @@ static int cluster_put_unreadable(Cluster *c, const LayoutKey *k, KindValue *v) 
 }
 
 int cluster_put(Cluster *c, const KvNode *node, Error *err) {
-        KindValue v = { .created = node->created, .modified = node->modified };
+        _cleanup_(kind_value_done) KindValue v = { .created = node->created, .modified = node->modified };
         LayoutKey k;
         int r;
 
@@ -236,10 +236,7 @@ int cluster_put(Cluster *c, const KvNode *node, Error *err) {
                                             (const char *) node->key.data);
         }
 
-        r = cluster_apply(c, &k, &v);
-        if (kinds[k.kind].done)
-                kinds[k.kind].done(&v);
-        return r;
+        return cluster_apply(c, &k, &v);
 }
 
 /* The keys of the view that are below a directory. */

@@ -20,8 +20,8 @@ static const JsonField fields[] = {
 static uint64_t cluster_machine_level(const ClusterMachine *m, unsigned own) {
         if (!LIST_EMPTY(&m->unreadable)) /* its level may be in the key that cannot be read */
                 return KV_LEVEL_FIRST;
-        if (m->raft_id != 0)
-                return m->level;
+        if (m->member.raft_id != 0)
+                return m->member.level;
         return m->facts ? m->facts->level : own;
 }
 

@@ -73,10 +73,6 @@ static int unit_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error 
         return stored_unit_read(k->unit, bytes.data, bytes.size, &ret->unit, err);
 }
 
-static void unit_done(KindValue *v) {
-        unit_free(v->unit);
-}
-
 static int unit_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
         int r = unit_set_text(c, e->unit, TAKE_PTR(v->unit));
 
@@ -146,10 +142,6 @@ void cluster_facts_free(Machine *facts) {
         free(facts);
 }
 
-static void facts_done(KindValue *v) {
-        cluster_facts_free(v->facts);
-}
-
 static int facts_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
         cluster_facts_free(e->machine->facts);
         e->machine->facts = TAKE_PTR(v->facts);
@@ -184,13 +176,11 @@ static int metadata_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) 
 }
 
 static int metadata_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata) {
-        for (size_t i = 0; i < e->machine->set.n; i++) {
-                int r = found(userdata, LAYOUT_METADATA, e->machine->set.items[i].key, e->machine->id);
+        int r = 0;
 
-                if (r != 0)
-                        return r;
-        }
-        return 0;
+        for (size_t i = 0; i < e->machine->set.n && r == 0; i++)
+                r = found(userdata, LAYOUT_METADATA, e->machine->set.items[i].key, e->machine->id);
+        return r;
 }
 
 /* -- /_fleet/machine/ID/presence -- */
@@ -260,10 +250,6 @@ static int assignment_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, 
         return stored_assignment_read(bytes.data, bytes.size, &ret->assignment, err);
 }
 
-static void assignment_value_done(KindValue *v) {
-        assignment_done(&v->assignment);
-}
-
 /* The unit stays on that machine, and receives no second assignment. */
 static void assignment_unreadable(KindValue *ret) {
         ret->assignment = (Assignment) { .kind = _ASSIGNMENT_INVALID, .since_ms = UINT64_MAX };
@@ -325,23 +311,17 @@ static int assignment_clear(Cluster *c, const KindEntries *e, const LayoutKey *k
 }
 
 static int assignment_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata) {
-        for (ClusterAssignment *a = LIST_FIRST(&e->unit->assignments); a; a = LIST_NEXT(a, of_unit)) {
-                int r = found(userdata, LAYOUT_ASSIGNMENT, a->unit, a->machine->id);
+        int r = 0;
 
-                if (r != 0)
-                        return r;
-        }
-        return 0;
+        for (ClusterAssignment *a = LIST_FIRST(&e->unit->assignments); a && r == 0; a = LIST_NEXT(a, of_unit))
+                r = found(userdata, LAYOUT_ASSIGNMENT, a->unit, a->machine->id);
+        return r;
 }
 
 /* -- /_fleet/machine/ID/problem/UNIT -- */
 
 static int problem_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
         return stored_problem_read(bytes.data, bytes.size, &ret->problem, err);
-}
-
-static void problem_value_done(KindValue *v) {
-        problem_done(&v->problem);
 }
 
 void cluster_problem_free(ClusterMachine *m, ClusterProblem *p) {
@@ -383,23 +363,17 @@ static int problem_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
 }
 
 static int problem_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata) {
-        for (ClusterProblem *p = e->machine->problems; p; p = p->hh.next) {
-                int r = found(userdata, LAYOUT_PROBLEM, p->unit, e->machine->id);
+        int r = 0;
 
-                if (r != 0)
-                        return r;
-        }
-        return 0;
+        for (ClusterProblem *p = e->machine->problems; p && r == 0; p = p->hh.next)
+                r = found(userdata, LAYOUT_PROBLEM, p->unit, e->machine->id);
+        return r;
 }
 
 /* -- /_fleet/state/UNIT/ID -- */
 
 static int state_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Error *err) {
         return stored_state_read(bytes.data, bytes.size, &ret->state, err);
-}
-
-static void state_done(KindValue *v) {
-        unit_state_done(&v->state);
 }
 
 void cluster_state_free(ClusterState *s) {
@@ -447,13 +421,11 @@ static int state_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
 }
 
 static int state_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata) {
-        for (ClusterState *s = LIST_FIRST(&e->unit->states); s; s = LIST_NEXT(s, of_unit)) {
-                int r = found(userdata, LAYOUT_STATE, s->unit, s->machine->id);
+        int r = 0;
 
-                if (r != 0)
-                        return r;
-        }
-        return 0;
+        for (ClusterState *s = LIST_FIRST(&e->unit->states); s && r == 0; s = LIST_NEXT(s, of_unit))
+                r = found(userdata, LAYOUT_STATE, s->unit, s->machine->id);
+        return r;
 }
 
 /* -- /_fleet/cluster/member/ID -- */
@@ -463,21 +435,16 @@ static int member_decode(const LayoutKey *k, KvBytes bytes, KindValue *ret, Erro
 }
 
 static int member_apply(Cluster *c, const KindEntries *e, const LayoutKey *k, KindValue *v) {
-        ClusterMachine *m = e->machine;
-
-        m->raft_id = v->member.raft_id;
-        m->start_number = v->member.start_number;
-        m->level = v->member.level;
-        memcpy(m->start_nonce, v->member.start_nonce, sizeof(m->start_nonce));
-        memcpy(m->peer, v->member.peer, sizeof(m->peer));
-        memcpy(m->client, v->member.client, sizeof(m->client));
+        e->machine->member = v->member;
         return 0;
 }
 
 /* The last start stays: the daemon compares it with its own after it joins again. */
 static int member_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
-        e->machine->raft_id = 0;
-        e->machine->peer[0] = e->machine->client[0] = 0;
+        MemberRecord *member = &e->machine->member;
+
+        member->raft_id = 0;
+        member->peer[0] = member->client[0] = 0;
         return 0;
 }
 
@@ -520,11 +487,9 @@ static int cluster_each(const Cluster *c, const KindEntries *e, KindFound *found
 #define OF_MACHINE_IN(field) .of = OF_MACHINE, .present = offsetof(ClusterMachine, field)
 
 const Kind kinds[_LAYOUT_MAX] = {
-        [LAYOUT_UNIT] = { CHANGED_UNIT, OF_UNIT_IN(index), FUNCTIONS(unit), .clear = unit_clear,
-                          .done = unit_done },
+        [LAYOUT_UNIT] = { CHANGED_UNIT, OF_UNIT_IN(index), FUNCTIONS(unit), .clear = unit_clear },
         [LAYOUT_TARGET] = { CHANGED_TARGET, OF_UNIT_IN(target_index), FUNCTIONS(target) },
-        [LAYOUT_FACTS] = { CHANGED_MACHINE, OF_MACHINE_IN(facts_index), FUNCTIONS(facts),
-                           .done = facts_done },
+        [LAYOUT_FACTS] = { CHANGED_MACHINE, OF_MACHINE_IN(facts_index), FUNCTIONS(facts) },
         [LAYOUT_METADATA] = { CHANGED_MACHINE, OF_MACHINE, FUNCTIONS(metadata), .clear = metadata_clear,
                               .each = metadata_each },
         [LAYOUT_PRESENCE] = { CHANGED_PRESENCE, OF_MACHINE_IN(presence_index), FUNCTIONS(presence),
@@ -532,12 +497,12 @@ const Kind kinds[_LAYOUT_MAX] = {
         [LAYOUT_REPORTED] = { CHANGED_CLUSTER, OF_MACHINE_IN(reported), FUNCTIONS(reported) },
         [LAYOUT_ASSIGNMENT] = { CHANGED_ASSIGNMENT, OF_UNIT | OF_MACHINE, FUNCTIONS(assignment),
                                 .clear = assignment_clear, .each = assignment_each,
-                                .done = assignment_value_done, .unreadable = assignment_unreadable },
+                                .unreadable = assignment_unreadable },
         [LAYOUT_PROBLEM] = { CHANGED_PROBLEM, OF_MACHINE | NAMES_UNIT, FUNCTIONS(problem),
-                             .clear = problem_clear, .each = problem_each, .done = problem_value_done },
+                             .clear = problem_clear, .each = problem_each },
         [LAYOUT_STATE] = { CHANGED_STATE, OF_UNIT | OF_MACHINE, FUNCTIONS(state), .clear = state_clear,
-                           .each = state_each, .done = state_done },
-        [LAYOUT_MEMBER] = { CHANGED_CLUSTER, OF_MACHINE_IN(raft_id), FUNCTIONS(member),
+                           .each = state_each },
+        [LAYOUT_MEMBER] = { CHANGED_CLUSTER, OF_MACHINE_IN(member.raft_id), FUNCTIONS(member),
                             .clear = member_clear },
         [LAYOUT_CLUSTER] = { CHANGED_CLUSTER, 0, FUNCTIONS(cluster), .clear = cluster_clear,
                              .each = cluster_each },
@@ -559,6 +524,14 @@ static int kinds_each_of(LayoutKind kind, const Cluster *c, const KindEntries *e
         return *present != 0 ? found(userdata, kind, e->unit ? e->unit->name : NULL,
                                      e->machine ? e->machine->id : NULL) :
                                0;
+}
+
+void kind_value_done(KindValue *v) {
+        unit_free(v->unit);
+        cluster_facts_free(v->facts);
+        assignment_done(&v->assignment);
+        problem_done(&v->problem);
+        unit_state_done(&v->state);
 }
 
 int kinds_each(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata) {

@@ -13,23 +13,24 @@ typedef struct KindEntries {
         ClusterMachine *machine;
 } KindEntries;
 
-/* A decoded value. */
+/* A decoded value: the member of its kind. */
 typedef struct KindValue {
         uint64_t created, modified; /* indexes of the key */
-        union {
-                Unit *unit;
-                TargetState target;
-                Machine *facts;
-                char metadata[METADATA_VALUE_MAX + 1];
-                PresenceRecord presence;
-                uint64_t reported;
-                Assignment assignment;
-                Problem problem;
-                UnitState state;
-                MemberRecord member;
-                uint64_t adopting_since_ms;
-        };
+        Unit *unit;
+        TargetState target;
+        Machine *facts;
+        char metadata[METADATA_VALUE_MAX + 1];
+        PresenceRecord presence;
+        uint64_t reported;
+        Assignment assignment;
+        Problem problem;
+        UnitState state;
+        MemberRecord member;
+        uint64_t adopting_since_ms;
 } KindValue;
+
+/* Free what apply() has not taken. */
+void kind_value_done(KindValue *v);
 
 /* Receives each key that an enumeration finds; a non-zero result ends the enumeration. */
 typedef int KindFound(void *userdata, LayoutKind kind, const char *unit, const char *machine);
@@ -47,7 +48,6 @@ typedef struct Kind {
         int (*clear)(Cluster *c, const KindEntries *e, const LayoutKey *k); /* NULL: apply zeros */
         /* Enumerates the owner's keys; NULL: it has one at most, see 'present'. */
         int (*each)(const Cluster *c, const KindEntries *e, KindFound *found, void *userdata);
-        void (*done)(KindValue *v);         /* frees what apply() has not taken; NULL: nothing */
         void (*unreadable)(KindValue *ret); /* stands for a value that cannot be decoded; NULL: none */
 } Kind;
 

@@ -20,11 +20,8 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
                 _cleanup_text_ Text value = {};
                 PresenceRecord record;
 
-                if (c->expected_index > 0)
-                        transaction_check(&t, KV_CHECK_MODIFIED, c->expected_index, LAYOUT_PRESENCE, NULL,
-                                          c->machine);
-                else
-                        transaction_check(&t, KV_CHECK_ABSENT, 0, LAYOUT_PRESENCE, NULL, c->machine);
+                transaction_check(&t, c->expected_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT,
+                                  c->expected_index, LAYOUT_PRESENCE, NULL, c->machine);
                 record = presence_next(cluster_machine(cluster, c->machine), c->presence, cluster->now_ms);
                 snprintf(record.reason, sizeof(record.reason), "%s", c->reason);
                 stored_presence_write(&value, record);
@@ -68,13 +65,13 @@ static int machines_next_id(Registry *r, uint64_t *ret_id, uint64_t *ret_index) 
                 return e;
         *ret_index = stored.index;
 
-        (void) parse_u64(stored.digits,
-                         &next); /* an invalid value is harmless: the members below count, too */
+        /* An invalid value is harmless: the members below count, too. */
+        (void) parse_u64(stored.digits, &next);
         kv_state(registry_store(r), &state);
         for (size_t i = 0; i < state.n_members; i++)
                 next = MAX(next, state.members[i].raft_id + 1);
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next)
-                next = MAX(next, m->raft_id + 1);
+                next = MAX(next, m->member.raft_id + 1);
         *ret_id = next;
         return 0;
 }
@@ -116,13 +113,10 @@ int registry_admit(Registry *r, const char *machine_id, const char *peer_address
 int registry_record_start(Registry *r, const char *machine_id, const MemberRecord *member, RegistryDone done,
                           void *userdata) {
         _cleanup_transaction_ Transaction t = {};
-        uint64_t index = 0;
-        int e;
 
-        e = registry_key_index(r, LAYOUT_MEMBER, NULL, machine_id, &index);
-        if (e < 0)
-                return e;
-        transaction_check(&t, KV_CHECK_MODIFIED, index, LAYOUT_MEMBER, NULL, machine_id);
+        transaction_check(&t, KV_CHECK_MODIFIED,
+                          transaction_key_index(&t, r, LAYOUT_MEMBER, NULL, machine_id), LAYOUT_MEMBER, NULL,
+                          machine_id);
         machines_write_member(&t, machine_id, member);
         return transaction_send(r, &t, 0, done, userdata);
 }

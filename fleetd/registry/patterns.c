@@ -16,10 +16,7 @@ size_t pattern_start(const char *text) {
 }
 
 Pattern *patterns_find(const Patterns *p, const char *text) {
-        Pattern *found;
-
-        HASH_FIND_STR(p->all, text, found);
-        return found;
+        return TABLE_FIND(p->all, text);
 }
 
 static PatternPrefix *patterns_find_prefix(const Patterns *p, const char *bytes, size_t size) {

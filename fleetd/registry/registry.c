@@ -63,14 +63,6 @@ static Cluster *registry_target(Registry *r) {
         return r->complete ? r->cluster : r->next;
 }
 
-/* Charge the loop for the index of rules: a small request may remove a unit with thousands of them. */
-static void registry_count_filed(Registry *r) {
-        TurnWork *filed = &registry_target(r)->filed;
-
-        loop_count(r->loop, filed->nodes, filed->bytes);
-        *filed = (TurnWork) {};
-}
-
 static int registry_put_node(Registry *r, const KvNode *node) {
         Error err = {};
         bool known;
@@ -161,7 +153,10 @@ static void registry_on_event(void *userdata, KvWatchEvent *event) {
 
         target->index = MAX(target->index, e->index);
         result = removed ? cluster_remove(target, e->node.key) : registry_put_node(r, &e->node);
-        registry_count_filed(r);
+        /* Charge the loop for the index of rules: a small request may remove a unit with thousands of them.
+         */
+        loop_count(r->loop, target->filed.nodes, target->filed.bytes);
+        target->filed = (TurnWork) {};
         if (result < 0) {
                 log_error(((LogFields) { .error = result, .index = e->index }),
                           "Failed to apply a change to the registry: %s; reading all keys again",
@@ -215,9 +210,9 @@ static bool registry_scan_slice(Registry *r) {
         return false;
 }
 
-/* 'complete': no event is left. */
-static void registry_continue_scan(Registry *r, bool complete) {
-        if (r->scan_complete && complete)
+/* Finish after the last slice, if no event is left. */
+static void registry_continue_scan(Registry *r, bool no_event_left) {
+        if (r->scan_complete && no_event_left)
                 registry_finish_scan(r);
         else
                 loop_defer(r->loop, &r->slice);
@@ -296,23 +291,6 @@ void registry_unobserve(Registry *r, RegistryObserver *observer) {
                 o = LIST_NEXT(o, observers);
         if (o)
                 LIST_REMOVE(o, observers);
-}
-
-static int registry_read_modified(void *userdata, const KvNode *node) {
-        *(uint64_t *) userdata = node->modified;
-        return 0;
-}
-
-int registry_key_index(Registry *r, LayoutKind key, const char *unit, const char *machine, uint64_t *ret) {
-        char path[LAYOUT_KEY_MAX];
-        int e;
-
-        e = kv_local_get(r->store, kv_string(layout_key(path, key, unit, machine)), registry_read_modified,
-                         ret);
-        if (e != -ENOENT)
-                return e;
-        *ret = 0;
-        return 0;
 }
 
 uint64_t registry_refused_at(const Registry *r) {

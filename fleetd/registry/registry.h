@@ -38,8 +38,6 @@ void registry_cancel(Registry *r, const void *userdata);
 /* -- For transaction.c, and the files that build transactions -- */
 
 const char *registry_machine_id(const Registry *r);
-/* Read the modified index of a key in this host's tree; 0: absent. */
-int registry_key_index(Registry *r, LayoutKind key, const char *unit, const char *machine, uint64_t *ret);
 /* Propose a KV_TXN; the result follows through 'done'. One without writes gets KV_OK from the loop. */
 int registry_propose(Registry *r, const KvCommand *transaction, RegistryDone done, void *userdata);
 /* Within 'done': the check, or after the checks the write, that rejected the transaction, counted from 1; 0:
@@ -95,7 +93,6 @@ enum { ASSIGNMENT_REASON_SIZE = 256 };
 typedef struct AssignmentChange {
         char machine[MACHINE_ID_SIZE], unit[UNIT_NAME_MAX + 1];
         AssignmentKind kind;     /* new kind */
-        bool remove;             /* or: delete the key */
         uint64_t expected_index; /* of the assignment's key; 0: absent */
         uint64_t unit_index;     /* of the unit key that was planned on; 0: absent (only to stop a unit) */
         uint64_t presence_index; /* of the machine's presence key; 0: not checked (to stop a unit) */

@@ -14,15 +14,8 @@ static void schedule_add(Transaction *t, uint64_t term, const AssignmentChange *
         };
 
         transaction_expect(t, c->expected_index, LAYOUT_ASSIGNMENT, c->unit, c->machine);
-        if (c->remove) {
-                transaction_write(t, KV_DELETE, LAYOUT_ASSIGNMENT, c->unit, c->machine, NO_VALUE);
-                return;
-        }
-
-        if (c->unit_index > 0)
-                transaction_check(t, KV_CHECK_MODIFIED, c->unit_index, LAYOUT_UNIT, c->unit, NULL);
-        else
-                transaction_check(t, KV_CHECK_ABSENT, 0, LAYOUT_UNIT, c->unit, NULL);
+        transaction_check(t, c->unit_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT, c->unit_index,
+                          LAYOUT_UNIT, c->unit, NULL);
         transaction_expect(t, c->presence_index, LAYOUT_PRESENCE, NULL, c->machine);
 
         stored_assignment_write(&value, &assignment);
@@ -41,7 +34,7 @@ int registry_assign(Registry *r, uint64_t term, const AssignmentChange *changes,
 
 /* Return the number of checks that schedule_add() adds. */
 static size_t schedule_n_checks(const AssignmentChange *c) {
-        return (c->expected_index > 0) + (c->remove ? 0 : 1 + (c->presence_index > 0));
+        return 1 + (c->expected_index > 0) + (c->presence_index > 0);
 }
 
 const AssignmentChange *registry_refused_assignment(const Registry *r, const AssignmentChange *changes,

@@ -3,41 +3,28 @@
 #include "fleetd/registry/registry.h"
 #include "fleetd/registry/transaction.h"
 
-static int states_add(Registry *r, Transaction *t, const StateChange *change) {
+static void states_add(Registry *r, Transaction *t, const StateChange *change) {
         const char *self = registry_machine_id(r);
-        uint64_t index = 0;
-        int e;
+        _cleanup_text_ Text value = {};
 
-        if (change->remove) {
-                e = registry_key_index(r, LAYOUT_STATE, change->unit, self, &index);
-                if (e < 0)
-                        return e;
-                if (index > 0)
-                        transaction_write(t, KV_DELETE, LAYOUT_STATE, change->unit, self, NO_VALUE);
-        } else {
-                _cleanup_text_ Text value = {};
-
+        if (!change->remove) {
                 stored_state_write(&value, &change->state);
                 transaction_write(t, KV_SET, LAYOUT_STATE, change->unit, self, transaction_text(t, &value));
-        }
+        } else if (transaction_key_index(t, r, LAYOUT_STATE, change->unit, self) > 0)
+                transaction_write(t, KV_DELETE, LAYOUT_STATE, change->unit, self, NO_VALUE);
 
         if (change->stopped) {
                 transaction_check(t, KV_CHECK_MODIFIED, change->assignment_index, LAYOUT_ASSIGNMENT,
                                   change->unit, self);
                 transaction_write(t, KV_DELETE, LAYOUT_ASSIGNMENT, change->unit, self, NO_VALUE);
         }
-        return 0;
 }
 
 int registry_publish(Registry *r, const StateChange *changes, size_t n, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = { .later = true };
 
-        for (size_t i = 0; i < n; i++) {
-                int e = states_add(r, &t, &changes[i]);
-
-                if (e < 0)
-                        return e;
-        }
+        for (size_t i = 0; i < n; i++)
+                states_add(r, &t, &changes[i]);
         return transaction_send(r, &t, 0, done, userdata);
 }
 

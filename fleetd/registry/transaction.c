@@ -9,12 +9,13 @@ void transaction_done(Transaction *t) {
         *t = (Transaction) {};
 }
 
+/* Keys and values are text: they contain no zero byte. */
 static KvBytes transaction_copy(Transaction *t, KvBytes bytes) {
         if (names_add(&t->strings, bytes.data, bytes.size) < 0) {
                 t->error = -ENOMEM;
                 return (KvBytes) {};
         }
-        return (KvBytes) { t->strings.items[t->strings.n - 1], bytes.size };
+        return kv_string(t->strings.items[t->strings.n - 1]);
 }
 
 static KvBytes transaction_key(Transaction *t, LayoutKind key, const char *unit, const char *machine) {
@@ -43,6 +44,24 @@ void transaction_expect(Transaction *t, uint64_t index, LayoutKind key, const ch
                         const char *machine) {
         if (index > 0)
                 transaction_check(t, KV_CHECK_MODIFIED, index, key, unit, machine);
+}
+
+static int transaction_on_node(void *userdata, const KvNode *node) {
+        *(uint64_t *) userdata = node->modified;
+        return 0;
+}
+
+uint64_t transaction_key_index(Transaction *t, Registry *r, LayoutKind key, const char *unit,
+                               const char *machine) {
+        char path[LAYOUT_KEY_MAX];
+        uint64_t index = 0;
+        int e;
+
+        e = kv_local_get(registry_store(r), kv_string(layout_key(path, key, unit, machine)),
+                         transaction_on_node, &index);
+        if (e < 0 && e != -ENOENT)
+                t->error = e;
+        return index;
 }
 
 void transaction_check_value(Transaction *t, LayoutKind key, const char *unit, const char *machine,

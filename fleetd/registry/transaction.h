@@ -27,6 +27,9 @@ void transaction_check(Transaction *t, KvCheckKind kind, uint64_t index, LayoutK
 /* Check the modified index of the key; 0: any. */
 void transaction_expect(Transaction *t, uint64_t index, LayoutKind key, const char *unit,
                         const char *machine);
+/* Return the modified index of the key in this host's tree; 0: absent. */
+uint64_t transaction_key_index(Transaction *t, Registry *r, LayoutKind key, const char *unit,
+                               const char *machine);
 /* Check that the key has this value. */
 void transaction_check_value(Transaction *t, LayoutKind key, const char *unit, const char *machine,
                              KvBytes value);

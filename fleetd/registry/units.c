@@ -20,10 +20,8 @@ static void units_write_unit(Transaction *t, KvOp op, const Unit *unit) {
         transaction_write(t, op, LAYOUT_UNIT, unit->name, NULL, transaction_text(t, &value));
 }
 
-static int units_add(Registry *r, Transaction *t, const UnitChange *change) {
+static void units_add(Registry *r, Transaction *t, const UnitChange *change) {
         const char *name = change->unit ? change->unit->name : change->name;
-        uint64_t index = 0;
-        int e;
 
         transaction_expect(t, change->expected_index, LAYOUT_UNIT, name, NULL);
         if (change->has_expected_target)
@@ -32,40 +30,25 @@ static int units_add(Registry *r, Transaction *t, const UnitChange *change) {
         if (change->remove) {
                 transaction_write(t, KV_DELETE, LAYOUT_UNIT, name, NULL, NO_VALUE);
                 transaction_write(t, KV_DELETE, LAYOUT_TARGET, name, NULL, NO_VALUE);
-                return 0;
+                return;
         }
 
-        if (!change->unit) {
-                if (change->expected_index == 0)
-                        transaction_check(t, KV_CHECK_EXISTS, 0, LAYOUT_UNIT, name, NULL);
-                if (change->has_target)
-                        units_write_target(t, name, change->target);
-                return 0;
-        }
-
-        if (change->only_if_absent) {
-                units_write_unit(t, KV_CREATE, change->unit);
-                units_write_target(t, name, change->has_target ? change->target : TARGET_INACTIVE);
-                return 0;
-        }
-
-        units_write_unit(t, KV_SET, change->unit);
-        if (change->has_target) {
-                units_write_target(t, name, change->target);
-                return 0;
-        }
+        if (change->unit)
+                units_write_unit(t, change->only_if_absent ? KV_CREATE : KV_SET, change->unit);
+        else if (change->expected_index == 0)
+                transaction_check(t, KV_CHECK_EXISTS, 0, LAYOUT_UNIT, name, NULL);
 
         /* A new text for an existing unit keeps its target; a new unit gets one. The check covers a unit that
          * is created or destroyed in between. */
-        e = registry_key_index(r, LAYOUT_UNIT, name, NULL, &index);
-        if (e < 0)
-                return e;
-        if (index == 0) {
+        if (change->has_target)
+                units_write_target(t, name, change->target);
+        else if (change->unit && change->only_if_absent)
+                units_write_target(t, name, TARGET_INACTIVE);
+        else if (change->unit && transaction_key_index(t, r, LAYOUT_UNIT, name, NULL) == 0) {
                 transaction_check(t, KV_CHECK_ABSENT, 0, LAYOUT_UNIT, name, NULL);
                 units_write_target(t, name, TARGET_INACTIVE);
-        } else if (change->expected_index == 0)
+        } else if (change->unit && change->expected_index == 0)
                 transaction_check(t, KV_CHECK_EXISTS, 0, LAYOUT_UNIT, name, NULL);
-        return 0;
 }
 
 static void units_add_problem(Transaction *t, const ProblemChange *change) {
@@ -86,13 +69,9 @@ int registry_change_units(Registry *r, const UnitChange *changes, size_t n, Regi
 int registry_change_directory(Registry *r, const UnitChange *changes, size_t n, const ProblemChange *problems,
                               size_t n_problems, RegistryDone done, void *userdata) {
         _cleanup_transaction_ Transaction t = {};
-        int e;
 
-        for (size_t i = 0; i < n; i++) {
-                e = units_add(r, &t, &changes[i]);
-                if (e < 0)
-                        return e;
-        }
+        for (size_t i = 0; i < n; i++)
+                units_add(r, &t, &changes[i]);
         for (size_t i = 0; i < n_problems; i++)
                 units_add_problem(&t, &problems[i]);
         return transaction_send(r, &t, 0, done, userdata);

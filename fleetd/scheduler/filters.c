@@ -4,10 +4,6 @@
 #include "fleetd/registry/presence.h"
 #include "units/quadlet.h"
 
-static const Placement *filter_placement(const ClusterUnit *unit) {
-        return &unit->unit->placement;
-}
-
 static int filter_presence(const Candidate *c, Error *ret_why) {
         static const char *const reasons[_PRESENCE_MAX] = {
                 [PRESENCE_AWAY] = "its fleetd does not answer",
@@ -34,26 +30,24 @@ static int filter_quadlet(const Candidate *c, Error *ret_why) {
 }
 
 static int filter_machine_id(const Candidate *c, Error *ret_why) {
-        const Placement *p = filter_placement(c->unit);
-
-        if (placement_machine_id_fits(p, c->machine->id))
+        if (placement_machine_id_fits(c->placement, c->machine->id))
                 return 0;
-        return error_set(ret_why, -ENOENT, "MachineID=%s, and its id is %s", p->machine_id, c->machine->id);
+        return error_set(ret_why, -ENOENT, "MachineID=%s, and its id is %s", c->placement->machine_id,
+                         c->machine->id);
 }
 
 static int filter_metadata(const Candidate *c, Error *ret_why) {
-        const Placement *p = filter_placement(c->unit);
         const Pairs *has = &c->machine->metadata;
         _cleanup_text_ Text required = {};
         const char *key, *value;
 
-        if (placement_metadata_fits(p, has, &key))
+        if (placement_metadata_fits(c->placement, has, &key))
                 return 0;
         /* The metadata of a machine without readable facts is unknown, not absent: it keeps its units. */
         if (c->staying && (!c->machine->facts || cluster_machine_is_unreadable(c->machine)))
                 return 0;
 
-        placement_metadata_describe(p, key, &required);
+        placement_metadata_describe(c->placement, key, &required);
         value = pairs_get(has, key);
         if (!value)
                 return error_set(ret_why, -ENOENT, "MachineMetadata=%s, and it has no %s",
@@ -63,7 +57,7 @@ static int filter_metadata(const Candidate *c, Error *ret_why) {
 }
 
 static int filter_machine_of(const Candidate *c, Error *ret_why) {
-        const Names *units = &filter_placement(c->unit)->machine_of;
+        const Names *units = &c->placement->machine_of;
 
         for (size_t i = 0; i < units->n; i++)
                 if (!scheduler_view_has(c->view, c->machine, units->items[i]))
@@ -86,7 +80,7 @@ typedef struct ConflictSearch {
  * before an ordinary one, the later before the earlier, then the one with the greater name. The result
  * depends on the cluster view alone, so that exactly one of the two leaves. */
 static bool conflict_yields(const ConflictSearch *s, const Placed *other) {
-        bool global = filter_placement(s->unit)->global, other_global = filter_placement(other->unit)->global;
+        bool global = s->unit->unit->placement.global, other_global = other->unit->unit->placement.global;
 
         if (global != other_global)
                 return global;
@@ -117,7 +111,7 @@ static bool conflict_on_unit(void *userdata, const Placed *other, const char *gl
 }
 
 static int filter_conflicts(const Candidate *c, Error *ret_why) {
-        const Names *own = &filter_placement(c->unit)->conflicts;
+        const Names *own = &c->placement->conflicts;
         const ClusterAssignment *there = cluster_assignment_on(c->machine, c->unit->name);
         ConflictSearch s = { .unit = c->unit, .staying = c->staying };
 
@@ -140,11 +134,11 @@ static int filter_conflicts(const Candidate *c, Error *ret_why) {
 
 /* A machine that was lost repeatedly keeps its units, and gets no others for a while. */
 static int filter_flap_damping(const Candidate *c, Error *ret_why) {
-        uint64_t quiet_ms = presence_hold_off_ms(c->machine, scheduler_view_now_ms(c->view)),
-                 seconds = (quiet_ms + 999) / 1000;
+        uint64_t hold_off_ms = presence_hold_off_ms(c->machine, scheduler_view_now_ms(c->view)),
+                 seconds = (hold_off_ms + 999) / 1000;
         bool minutes = seconds > 90;
 
-        if (c->staying || quiet_ms == 0)
+        if (c->staying || hold_off_ms == 0)
                 return 0;
         return error_set(ret_why, -ENOENT, "it was lost %llu times in short order; nothing new for %llu %s",
                          (unsigned long long) c->machine->losses,

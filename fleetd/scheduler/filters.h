@@ -7,6 +7,7 @@
 typedef struct Candidate {
         const SchedulerView *view;
         const ClusterUnit *unit;
+        const Placement *placement; /* of the unit */
         const ClusterMachine *machine;
         bool staying;
 } Candidate;

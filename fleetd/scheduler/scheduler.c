@@ -8,9 +8,14 @@
 
 SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit,
                                 const ClusterMachine *machine, bool staying, Error *ret_why) {
-        const Candidate c = { .view = view, .unit = unit, .machine = machine, .staying = staying };
-
         assert(unit->unit);
+
+        const Candidate c = { .view = view,
+                              .unit = unit,
+                              .placement = &unit->unit->placement,
+                              .machine = machine,
+                              .staying = staying };
+
         for (SchedulerRule rule = 0; rule < _RULE_MAX; rule++)
                 if (scheduler_filters[rule].check(&c, ret_why) < 0)
                         return rule;
@@ -96,13 +101,12 @@ static void refusals_describe(const Refusals *refusals, Error *ret) {
         for (size_t i = 0; i < refusals->n; i++) {
                 size_t n = refusals->groups[i].n;
 
-                text_printf(&t, "%s%s", i > 0 ? "; " : "",
-                            refusals->groups[i].names.chars ? refusals->groups[i].names.chars : "");
+                text_printf(&t, "%s%s", i > 0 ? "; " : "", refusals->groups[i].names.chars ?: "");
                 if (n > NAMES_MAX)
                         text_printf(&t, " and %zu more", n - NAMES_MAX);
                 text_printf(&t, ": %s", refusals->groups[i].reason);
         }
-        error_set(ret, -ENOENT, "%s", t.chars ? t.chars : "there is no machine");
+        error_set(ret, -ENOENT, "%s", t.chars ?: "there is no machine");
 }
 
 /* Return whether the machine may get the unit. */

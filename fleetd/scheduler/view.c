@@ -165,8 +165,9 @@ static void view_set_load(SchedulerView *view, ViewMachine *v, size_t load) {
         view->sorted[to] = v;
 }
 
-static int view_decide(SchedulerView *view, const char *machine_id, const ClusterUnit *unit, bool there) {
-        ViewMachine *v = view_find(view, cluster_machine(view->cluster, machine_id));
+int scheduler_view_decide(SchedulerView *view, const ClusterMachine *machine, const ClusterUnit *unit,
+                          bool there) {
+        ViewMachine *v = view_find(view, machine);
         bool was_there = view_has(v, unit->name);
         Decision *d = named_get(&v->decisions, unit->name, sizeof(Decision));
 
@@ -181,14 +182,6 @@ static int view_decide(SchedulerView *view, const char *machine_id, const Cluste
         if (was_there != there)
                 view_set_load(view, v, there ? v->load + 1 : v->load - 1);
         return 0;
-}
-
-int scheduler_view_place(SchedulerView *view, const char *machine_id, const ClusterUnit *unit) {
-        return view_decide(view, machine_id, unit, true);
-}
-
-int scheduler_view_remove(SchedulerView *view, const char *machine_id, const ClusterUnit *unit) {
-        return view_decide(view, machine_id, unit, false);
 }
 
 /* -- The units on a machine -- */

@@ -13,8 +13,8 @@ int scheduler_view_new(const Cluster *cluster, uint64_t now_ms, SchedulerView **
 SchedulerView *scheduler_view_free(SchedulerView *view);
 
 /* Record a decision of this pass: 'unit' is, or is no longer, on that machine. 0 or -ENOMEM. */
-int scheduler_view_place(SchedulerView *view, const char *machine_id, const ClusterUnit *unit);
-int scheduler_view_remove(SchedulerView *view, const char *machine_id, const ClusterUnit *unit);
+int scheduler_view_decide(SchedulerView *view, const ClusterMachine *machine, const ClusterUnit *unit,
+                          bool there);
 
 uint64_t scheduler_view_now_ms(const SchedulerView *view);
 /* Return whether an active assignment, or a decision of this pass, has the unit on the machine. */

@@ -11,7 +11,6 @@
 #include "fleetd/registry/layout.h"
 #include "fleetd/registry/presence.h"
 #include "fleetd/scheduler/scheduler.h"
-#include "fleetd/engine/adoption.h"
 #include "tests/lib/plans.h"
 
 static void assert_plan(ClusterView *p, const char *expected) {
@@ -763,11 +762,10 @@ static int concerned(const Cluster *cluster, const RegistryChange *change,
         EngineMarks marks = {};
         int r;
 
-        r = engine_marks_add(&marks, cluster, change);
+        engine_marks_add(&marks, cluster, change);
         assert_int_equal(engine_marks_any(&marks),
                          change->kind != CHANGED_PROBLEM && change->kind != CHANGED_CLUSTER);
-        if (r >= 0)
-                r = engine_marks_expand(&marks, cluster, add, userdata);
+        r = engine_marks_expand(&marks, cluster, add, userdata);
         assert_false(engine_marks_any(&marks));
         return r;
 }
@@ -1521,9 +1519,8 @@ static void marks_that_could_not_be_expanded_remain(void **state) {
         cluster_view_unit(&p, "a.service", "", TARGET_LAUNCHED);
         run_on(&p, "A", "a.service");
         cluster_view_unit(&p, "b.service", "", TARGET_LAUNCHED);
-        assert_int_equal(engine_marks_add(&marks, &p.cluster,
-                                          &(RegistryChange) { .kind = CHANGED_TARGET, .unit = "a.service" }),
-                         0);
+        engine_marks_add(&marks, &p.cluster,
+                         &(RegistryChange) { .kind = CHANGED_TARGET, .unit = "a.service" });
         for (unsigned i = 0; i < 4;
              i++) { /* the unit, the waiting unit, and two units of its machine: by assignment and by state */
                 unsigned left = i;
@@ -1544,7 +1541,7 @@ static void concern(const ClusterView *p, const RegistryChange *changes, size_t 
 
         forget_names(c);
         for (size_t i = 0; i < n; i++)
-                assert_int_equal(engine_marks_add(&marks, &p->cluster, &changes[i]), 0);
+                engine_marks_add(&marks, &p->cluster, &changes[i]);
         assert_true(engine_marks_any(&marks));
         assert_int_equal(engine_marks_expand(&marks, &p->cluster, add_name, c), 0);
 }

@@ -290,8 +290,8 @@ static int pick(void *userdata) {
         int r = scheduler_view_new(&picture.cluster, picture.cluster.now_ms, &view);
 
         r = r ?: scheduler_pick(view, cluster_unit(&picture.cluster, "web@0.service"), &machine, &why);
-        r = r ?: scheduler_view_place(view, machine->id, cluster_unit(&picture.cluster, "web@0.service"));
-        r = r ?: scheduler_view_remove(view, machine->id, cluster_unit(&picture.cluster, "web@0.service"));
+        r = r ?: scheduler_view_decide(view, machine, cluster_unit(&picture.cluster, "web@0.service"), true);
+        r = r ?: scheduler_view_decide(view, machine, cluster_unit(&picture.cluster, "web@0.service"), false);
         scheduler_view_free(view);
         return r;
 }

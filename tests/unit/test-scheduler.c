@@ -495,9 +495,9 @@ static void compared_patterns_and_examined_units_count_as_work(void **state) {
                 cluster_view_unit(&p, "x.service", rows[i].options ?: "", TARGET_LAUNCHED);
                 assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &view), 0);
                 if (rows[i].decided)
-                        assert_int_equal(
-                                scheduler_view_place(view, machine(&p, "A")->id, unit(&p, rows[i].decided)),
-                                0);
+                        assert_int_equal(scheduler_view_decide(view, machine(&p, "A"),
+                                                               unit(&p, rows[i].decided), true),
+                                         0);
                 before = scheduler_view_work(view);
                 (void) scheduler_fits(view, unit(&p, "x.service"), machine(&p, "A"), false, NULL);
                 if (scheduler_view_work(view) - before != rows[i].work)
@@ -558,7 +558,7 @@ static void drafts_exclude_each_other_as_units_do(void **state) {
         m = machine(&p, "A");
         assert_int_equal(scheduler_view_new(&p.cluster, p.cluster.now_ms, &view), 0);
         assert_true(scheduler_fits(view, drafts[0], m, false, NULL));
-        assert_int_equal(scheduler_view_place(view, m->id, drafts[0]), 0);
+        assert_int_equal(scheduler_view_decide(view, m, drafts[0], true), 0);
         assert_false(scheduler_fits(view, drafts[1], m, false, &why));
         assert_string_equal(why.message, "a.service runs there and has Conflicts=b.service");
         assert_false(scheduler_fits(view, drafts[2], m, false, &why));
@@ -605,9 +605,9 @@ static void the_view_stays_sorted_through_any_decisions(void **state) {
 
                 snprintf(name, sizeof(name), "u%zu.service", u);
                 if (there[u][m])
-                        assert_int_equal(scheduler_view_remove(view, machines[m]->id, unit(&p, name)), 0);
+                        assert_int_equal(scheduler_view_decide(view, machines[m], unit(&p, name), false), 0);
                 else
-                        assert_int_equal(scheduler_view_place(view, machines[m]->id, unit(&p, name)), 0);
+                        assert_int_equal(scheduler_view_decide(view, machines[m], unit(&p, name), true), 0);
                 load[m] += there[u][m] ? -1 : 1;
                 there[u][m] = !there[u][m];
 
@@ -750,9 +750,7 @@ static void rules_found_by_the_index_are_those_of_a_full_search(void **state) {
 
                         if (!u)
                                 continue;
-                        assert_int_equal(there ? scheduler_view_place(m.view, on->id, u) :
-                                                 scheduler_view_remove(m.view, on->id, u),
-                                         0);
+                        assert_int_equal(scheduler_view_decide(m.view, on, u, there), 0);
                         m.decisions[m.n].machine = on;
                         m.decisions[m.n].unit = u;
                         m.decisions[m.n++].there = there;

@@ -12,14 +12,14 @@
 
 enum { LAST = 1000 };
 
-typedef struct Seats {
+typedef struct Members {
         ClusterView picture;
         KvMember members[KV_MEMBERS_MAX];
         size_t n;
         uint64_t leader;
-} Seats;
+} Members;
 
-static void host(Seats *s, const char *machine, uint64_t raft_id, Presence presence) {
+static void host(Members *s, const char *machine, uint64_t raft_id, Presence presence) {
         char key[128], id[MACHINE_ID_SIZE], value[128];
 
         cluster_view_machine(&s->picture, machine, "", presence);
@@ -32,16 +32,16 @@ static void host(Seats *s, const char *machine, uint64_t raft_id, Presence prese
                 cluster_view_remove(&s->picture, key);
 }
 
-static KvMember *member(Seats *s, uint64_t raft_id, KvMemberRole seat, uint64_t match, bool reachable) {
+static KvMember *member(Members *s, uint64_t raft_id, KvMemberRole role, uint64_t match, bool reachable) {
         s->members[s->n] =
-                (KvMember) { .raft_id = raft_id, .seat = seat, .match = match, .reachable = reachable };
+                (KvMember) { .raft_id = raft_id, .seat = role, .match = match, .reachable = reachable };
         return &s->members[s->n++];
 }
 
 static char why[160]; /* of the last change */
 
 /* "add 2", or "nothing". */
-static const char *plan(const Seats *s) {
+static const char *plan(const Members *s) {
         static char told[64];
         KvMember *members = calloc(s->n, sizeof(*members)); /* nothing after them may be read */
         VotersChange change;
@@ -63,14 +63,14 @@ static const char *plan(const Seats *s) {
 }
 
 /* A founder that leads, and has a member key. */
-static void found(Seats *s) {
-        *s = (Seats) { .leader = 1 };
+static void found(Members *s) {
+        *s = (Members) { .leader = 1 };
         host(s, "A", 1, PRESENCE_UP);
         member(s, 1, KV_MEMBER_VOTER, LAST, true);
 }
 
 static void one_host_votes_alone(void **state) {
-        Seats s;
+        Members s;
 
         found(&s);
         assert_string_equal(plan(&s), "nothing");
@@ -79,7 +79,7 @@ static void one_host_votes_alone(void **state) {
 
 /* Its key exists, and may have the Raft ID of the member. */
 static void a_member_with_an_unreadable_key_remains_a_member(void **state) {
-        Seats s;
+        Members s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
@@ -92,7 +92,7 @@ static void a_member_with_an_unreadable_key_remains_a_member(void **state) {
 }
 
 static void a_host_with_a_key_becomes_a_member_and_two_hosts_are_a_voter_and_a_standby(void **state) {
-        Seats s;
+        Members s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
@@ -103,7 +103,7 @@ static void a_host_with_a_key_becomes_a_member_and_two_hosts_are_a_voter_and_a_s
 }
 
 static void a_host_that_is_not_up_or_has_no_peer_listener_becomes_no_member(void **state) {
-        Seats s;
+        Members s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_LOST);
@@ -114,7 +114,7 @@ static void a_host_that_is_not_up_or_has_no_peer_listener_becomes_no_member(void
 }
 
 static void three_vote_once_two_standbys_are_caught_up_and_reachable(void **state) {
-        Seats s;
+        Members s;
         KvMember *b, *c;
 
         found(&s);
@@ -137,7 +137,7 @@ static void three_vote_once_two_standbys_are_caught_up_and_reachable(void **stat
 }
 
 static void beyond_three_voters_there_are_two_standbys(void **state) {
-        Seats s;
+        Members s;
 
         found(&s);
         for (uint64_t i = 2; i <= 3; i++) {
@@ -155,7 +155,7 @@ static void beyond_three_voters_there_are_two_standbys(void **state) {
 }
 
 static void a_standby_without_a_key_is_removed(void **state) {
-        Seats s;
+        Members s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
@@ -166,7 +166,7 @@ static void a_standby_without_a_key_is_removed(void **state) {
 }
 
 static void a_voter_without_a_key_is_replaced_then_removed(void **state) {
-        Seats s;
+        Members s;
         KvMember *d;
 
         found(&s);
@@ -187,7 +187,7 @@ static void a_voter_without_a_key_is_replaced_then_removed(void **state) {
 }
 
 static void a_host_that_lost_its_state_returns_at_its_address(void **state) {
-        Seats s;
+        Members s;
         KvMember *old;
 
         found(&s);
@@ -209,7 +209,7 @@ static void a_host_that_was_installed_again_replaces_the_member_at_its_address(v
         for (size_t i = 0; i < ELEMENTS(gone); i++) {
                 KvMember *old, *new;
                 char id[MACHINE_ID_SIZE], key[128];
-                Seats s;
+                Members s;
 
                 found(&s);
                 host(&s, "B", 2, PRESENCE_UP);
@@ -235,7 +235,7 @@ static void a_host_that_was_installed_again_replaces_the_member_at_its_address(v
 
 static void machines_at_one_address_count_as_one_host(void **state) {
         char id[MACHINE_ID_SIZE], key[128];
-        Seats s;
+        Members s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
@@ -260,7 +260,7 @@ static void machines_at_one_address_count_as_one_host(void **state) {
 }
 
 static void the_address_of_one_member_is_not_assigned_to_another(void **state) {
-        Seats s;
+        Members s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
@@ -275,7 +275,7 @@ static void the_address_of_one_member_is_not_assigned_to_another(void **state) {
 }
 
 static void a_host_that_shut_down_or_is_lost_remains_a_member(void **state) {
-        Seats s;
+        Members s;
 
         found(&s);
         for (uint64_t i = 2; i <= 3; i++) {
@@ -287,7 +287,7 @@ static void a_host_that_shut_down_or_is_lost_remains_a_member(void **state) {
 }
 
 static void while_the_leaders_own_key_is_missing_no_member_is_removed(void **state) {
-        Seats s = { .leader = 1 };
+        Members s = { .leader = 1 };
 
         cluster_view_machine(&s.picture, "A", "", PRESENCE_UP);
         member(&s, 1, KV_MEMBER_VOTER, LAST, true);
@@ -297,7 +297,7 @@ static void while_the_leaders_own_key_is_missing_no_member_is_removed(void **sta
 }
 
 static void two_voters_alone_become_a_voter_and_a_standby(void **state) {
-        Seats s;
+        Members s;
         KvMember *b;
 
         found(&s);
@@ -312,7 +312,7 @@ static void two_voters_alone_become_a_voter_and_a_standby(void **state) {
 /* The first member is judged like the others; the leader is at any position. */
 static void the_leader_is_at_any_position_of_the_members(void **state) {
         KvMember *first;
-        Seats s = { .leader = 1 };
+        Members s = { .leader = 1 };
 
         host(&s, "A", 1, PRESENCE_UP);
         first = member(&s, 2, KV_MEMBER_STANDBY, LAST, true);
@@ -339,7 +339,7 @@ static void the_leader_is_at_any_position_of_the_members(void **state) {
 }
 
 static void an_address_of_one_character_is_an_address(void **state) {
-        Seats s;
+        Members s;
         char key[128], id[MACHINE_ID_SIZE];
 
         found(&s);
@@ -368,7 +368,7 @@ static void each_action_has_a_name(void **state) {
 
 static void a_lost_standby_remains_until_another_machine_is_up_at_its_address(void **state) {
         char id[MACHINE_ID_SIZE], key[128];
-        Seats s;
+        Members s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_LOST);
@@ -384,7 +384,7 @@ static void a_lost_standby_remains_until_another_machine_is_up_at_its_address(vo
 
 static void promotions_need_a_majority_of_the_voters_afterwards(void **state) {
         KvMember *b;
-        Seats s;
+        Members s;
 
         /* The third voter is to be replaced, and the second one is unreachable. */
         found(&s);
@@ -409,7 +409,7 @@ static void promotions_need_a_majority_of_the_voters_afterwards(void **state) {
 }
 
 static void a_voter_is_removed_while_a_majority_of_the_others_is_reachable(void **state) {
-        Seats s;
+        Members s;
 
         found(&s);
         for (uint64_t i = 2; i <= 3; i++)
@@ -427,7 +427,7 @@ static void a_voter_is_removed_while_a_majority_of_the_others_is_reachable(void 
 
 static void of_several_possible_changes_the_first_in_order_is_made(void **state) {
         KvMember *old;
-        Seats s;
+        Members s;
 
         /* Remove, then add. */
         found(&s);
@@ -474,7 +474,7 @@ static void of_several_possible_changes_the_first_in_order_is_made(void **state)
 }
 
 static void there_are_no_more_members_than_the_store_supports(void **state) {
-        Seats s;
+        Members s;
 
         found(&s);
         for (uint64_t i = 2; i <= KV_MEMBERS_MAX; i++) {
@@ -492,7 +492,7 @@ static void there_are_no_more_members_than_the_store_supports(void **state) {
 }
 
 static void a_host_without_an_address_becomes_no_member_and_the_smallest_raft_id_is_valid(void **state) {
-        Seats s = { .leader = 2 };
+        Members s = { .leader = 2 };
         char id[MACHINE_ID_SIZE], key[128];
 
         host(&s, "B", 2, PRESENCE_UP);
@@ -512,7 +512,7 @@ static void any_cluster_converges_without_losing_its_majority(void **state) {
 
         random_seed(&random, 11);
         for (unsigned round = 0; round < 2000; round++) {
-                Seats s = { .leader = 1 };
+                Members s = { .leader = 1 };
                 unsigned steps = 0;
 
                 host(&s, "A", 1, PRESENCE_UP);
