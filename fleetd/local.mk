@@ -19,7 +19,6 @@ fleetd_libfleetd_a_SOURCES = \
 	fleetd/engine/move.c fleetd/engine/global.c \
 	fleetd/engine/affected.c \
 	fleetd/engine/brake.c \
-	fleetd/engine/adoption.h fleetd/engine/adoption.c \
 	fleetd/engine/engine.h fleetd/engine/engine.c \
 	fleetd/membership/liveness.h fleetd/membership/liveness.c \
 	fleetd/membership/voters.h fleetd/membership/voters.c \

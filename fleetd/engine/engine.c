@@ -10,7 +10,6 @@
 
 #include "base/log.h"
 #include "base/sizes.h"
-#include "fleetd/engine/adoption.h"
 #include "fleetd/engine/plan.h"
 #include "units/named.h"
 #include "units/name.h"

@@ -53,6 +53,17 @@ typedef struct EnginePlanLimits {
 int engine_plan(const Cluster *cluster, const char *const *units, size_t n_units, uint64_t brake_ms,
                 const EnginePlanLimits *limits, EnginePlan *ret);
 
+/* A new lineage begins. The tree may be a week old: its contents about a host mean nothing until that host
+ * has reported. */
+
+/* Cluster time after which the engine no longer waits for reports. */
+enum { ADOPTION_MS = 5 * 60 * 1000 };
+
+/* Return whether the engine has to wait. *ret_missing is a known host that has not reported its units;
+ * *ret_again_ms is the time from now after which the wait ends. */
+bool engine_awaits_reports(const Cluster *cluster, const ClusterMachine **ret_missing,
+                           uint64_t *ret_again_ms);
+
 /* The state of an active assignment, as plans judge it; for `why`. */
 typedef enum EngineVerdict {
         ENGINE_STAYS,    /* it remains; or its machine is away, and nothing moves yet */

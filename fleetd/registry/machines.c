@@ -65,8 +65,8 @@ static int machines_next_id(Registry *r, uint64_t *ret_id, uint64_t *ret_index) 
                 return e;
         *ret_index = stored.index;
 
-        (void) parse_u64(stored.digits,
-                         &next); /* an invalid value is harmless: the members below count, too */
+        /* An invalid value is harmless: the members below count, too. */
+        (void) parse_u64(stored.digits, &next);
         kv_state(registry_store(r), &state);
         for (size_t i = 0; i < state.n_members; i++)
                 next = MAX(next, state.members[i].raft_id + 1);

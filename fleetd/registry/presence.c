@@ -24,12 +24,12 @@ PresenceRecord presence_next(const ClusterMachine *was, Presence presence, uint6
 
                 record.losses = record.lost_ms == 0 || is_old ? 1 : record.losses + 1;
                 record.lost_ms = now_ms;
-                record.hold_off_until_ms = MIN(record.hold_off_until_ms,
-                                               now_ms); /* it starts again when the machine is up */
+                /* The hold-off starts again when the machine is up. */
+                record.hold_off_until_ms = MIN(record.hold_off_until_ms, now_ms);
         } else if (presence == PRESENCE_UP && record.hold_off_until_ms <= record.lost_ms &&
                    presence_penalty_ms(record.losses) > 0)
-                record.hold_off_until_ms =
-                        now_ms + presence_penalty_ms(record.losses); /* first time up since the last loss */
+                /* The machine is up for the first time since its last loss. */
+                record.hold_off_until_ms = now_ms + presence_penalty_ms(record.losses);
         return record;
 }
 

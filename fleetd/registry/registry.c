@@ -210,9 +210,9 @@ static bool registry_scan_slice(Registry *r) {
         return false;
 }
 
-/* 'complete': no event is left. */
-static void registry_continue_scan(Registry *r, bool complete) {
-        if (r->scan_complete && complete)
+/* Finish after the last slice, if no event is left. */
+static void registry_continue_scan(Registry *r, bool no_event_left) {
+        if (r->scan_complete && no_event_left)
                 registry_finish_scan(r);
         else
                 loop_defer(r->loop, &r->slice);

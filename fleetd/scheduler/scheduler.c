@@ -101,13 +101,12 @@ static void refusals_describe(const Refusals *refusals, Error *ret) {
         for (size_t i = 0; i < refusals->n; i++) {
                 size_t n = refusals->groups[i].n;
 
-                text_printf(&t, "%s%s", i > 0 ? "; " : "",
-                            refusals->groups[i].names.chars ? refusals->groups[i].names.chars : "");
+                text_printf(&t, "%s%s", i > 0 ? "; " : "", refusals->groups[i].names.chars ?: "");
                 if (n > NAMES_MAX)
                         text_printf(&t, " and %zu more", n - NAMES_MAX);
                 text_printf(&t, ": %s", refusals->groups[i].reason);
         }
-        error_set(ret, -ENOENT, "%s", t.chars ? t.chars : "there is no machine");
+        error_set(ret, -ENOENT, "%s", t.chars ?: "there is no machine");
 }
 
 /* Return whether the machine may get the unit. */

@@ -10,7 +10,7 @@
 
 #include "base/log.h"
 #include "base/sizes.h"
-#include "fleetd/engine/adoption.h"
+#include "fleetd/engine/plan.h"
 #include "fleetd/maintenance.h"
 #include "tests/lib/scratch.h"
 #include "tests/sim/cluster.h"

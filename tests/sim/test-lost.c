@@ -84,7 +84,7 @@ static bool is_formed(void) {
         unsigned up = 0;
 
         for (const ClusterMachine *m = view ? view->machines : NULL; m; m = m->hh.next)
-                up += m->presence == PRESENCE_UP && m->raft_id != 0;
+                up += m->presence == PRESENCE_UP && m->member.raft_id != 0;
         return up == cluster->n && state_of(leader).n_voters == 3 && state_of(leader).n_voters_reachable == 3;
 }
 

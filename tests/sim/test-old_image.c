@@ -61,7 +61,7 @@ static bool knows_start(const SimMachine *at, const SimMachine *of) {
                                                                of->machine_id) :
                                                NULL;
 
-        return m && m->start_number >= of->boots + 1 && m->start_nonce[0];
+        return m && m->member.start_number >= of->boots + 1 && m->member.start_nonce[0];
 }
 
 static void isolate(SimCluster *c, SimMachine *m, bool is_cut) {

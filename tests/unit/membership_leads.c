@@ -219,7 +219,7 @@ static void a_leader_has_one_write_in_flight_and_none_without_a_cause(void **sta
         presence_asked.done(presence_asked.userdata, KV_COMPARE_FAILED, "", 0);
         ticks(6);
         assert_presence(STILL_OTHER_ID, PRESENCE_AWAY, hung);
-        assert_string_equal(machine(STILL_ID)->client, "http://10.0.0.1:2379");
+        assert_string_equal(machine(STILL_ID)->member.client, "http://10.0.0.1:2379");
 
         presence_asked = (Asked) { .hold = true };
         state_seen = suffers;
@@ -245,11 +245,11 @@ static void the_client_address_of_a_host_is_published_at_its_start_and_when_it_c
         ticks(3);
         m = machine(STILL_ID);
         assert_non_null(m);
-        assert_string_equal(m->client, "http://10.0.0.1:2379");
-        assert_string_equal(m->peer, options.peer_address);
-        assert_int_equal(m->raft_id, 1);
-        assert_int_equal(m->start_number, peers_self(h->peers)->start_number);
-        assert_int_equal(strlen(m->start_nonce), 16);
+        assert_string_equal(m->member.client, "http://10.0.0.1:2379");
+        assert_string_equal(m->member.peer, options.peer_address);
+        assert_int_equal(m->member.raft_id, 1);
+        assert_int_equal(m->member.start_number, peers_self(h->peers)->start_number);
+        assert_int_equal(strlen(m->member.start_nonce), 16);
         start_asked.n = 0;
         ticks(4);
         assert_int_equal(start_asked.n, 0);
@@ -260,7 +260,7 @@ static void the_client_address_of_a_host_is_published_at_its_start_and_when_it_c
         assert_int_equal(start_asked.n, 0);
         state_seen = NULL;
         tick();
-        assert_string_equal(machine(STILL_ID)->client, "http://10.0.0.9:2379");
+        assert_string_equal(machine(STILL_ID)->member.client, "http://10.0.0.9:2379");
 
         options.peer_address = ""; /* a host without a peer listener is no member */
         start_asked.n = 0;

@@ -135,7 +135,8 @@ ClusterMachine **__wrap_cluster_machines_sorted(const Cluster *c, size_t *ret_n)
         assert_non_null(all);
         for (size_t i = 0; i < n_many; i++) {
                 snprintf(many[i].id, sizeof(many[i].id), "%032zx", i + 1);
-                snprintf(many[i].peer, sizeof(many[i].peer), "10.2.%zu.%zu:2380", i / 250, i % 250);
+                snprintf(many[i].member.peer, sizeof(many[i].member.peer), "10.2.%zu.%zu:2380", i / 250,
+                         i % 250);
                 all[i] = &many[i];
         }
         *ret_n = n_many;

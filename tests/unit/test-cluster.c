@@ -440,12 +440,12 @@ static void a_member_is_read_completely_or_rejected(void **state) {
                 cluster_view_put(&p, key, json);
                 m = cluster_machine(&p.cluster, id);
                 assert_false(cluster_machine_has_unreadable(m, LAYOUT_MEMBER));
-                assert_int_equal(m->raft_id, 7);
-                assert_int_equal(m->start_number, 3);
-                assert_int_equal(m->level, 2);
-                assert_string_equal(m->start_nonce, nonce16);
-                assert_string_equal(m->peer, peer);
-                assert_string_equal(m->client, client);
+                assert_int_equal(m->member.raft_id, 7);
+                assert_int_equal(m->member.start_number, 3);
+                assert_int_equal(m->member.level, 2);
+                assert_string_equal(m->member.start_nonce, nonce16);
+                assert_string_equal(m->member.peer, peer);
+                assert_string_equal(m->member.client, client);
                 if (cluster_put(&p.cluster,
                                 &(KvNode) { .key = kv_string(key),
                                             .value = kv_string(wrong[i]),
@@ -478,9 +478,9 @@ static void a_member_is_read_completely_or_rejected(void **state) {
         snprintf(json, sizeof(json), "{\"raftId\":7,\"client\":\"%s\"}", client);
         cluster_view_put(&p, key, json);
         m = cluster_machine(&p.cluster, id);
-        assert_int_equal(m->raft_id, 7);
-        assert_string_equal(m->client, "");
-        assert_string_equal(m->peer, "");
+        assert_int_equal(m->member.raft_id, 7);
+        assert_string_equal(m->member.client, "");
+        assert_string_equal(m->member.peer, "");
         cluster_view_free(&p);
 }
 
@@ -564,7 +564,8 @@ static bool has(const ClusterView *p, LayoutKind kind) {
         case LAYOUT_REPORTED:
                 return m && m->reported == 0xabc;
         case LAYOUT_MEMBER:
-                return m && m->raft_id == 3 && streq(m->peer, "p") && streq(m->client, "c");
+                return m && m->member.raft_id == 3 && streq(m->member.peer, "p") &&
+                       streq(m->member.client, "c");
         case LAYOUT_ASSIGNMENT:
                 return cluster_assignment(&p->cluster, A, "a.service") && u && !LIST_EMPTY(&u->assignments) &&
                        m->load == 1;

@@ -7,7 +7,6 @@
 
 #include <cmocka.h>
 
-#include "fleetd/engine/adoption.h"
 #include "base/sizes.h"
 #include "tests/lib/alloc.h"
 #include "tests/lib/engine_fixture.h"

@@ -11,7 +11,6 @@
 #include "fleetd/registry/layout.h"
 #include "fleetd/registry/presence.h"
 #include "fleetd/scheduler/scheduler.h"
-#include "fleetd/engine/adoption.h"
 #include "tests/lib/plans.h"
 
 static void assert_plan(ClusterView *p, const char *expected) {

@@ -128,7 +128,8 @@ static void a_leader_publishes_the_problem_of_its_own_replica_in_its_presence_un
         HOST_UNTIL(fixture->host, says(fixture, "its replica works again"));
         /* A host without a peer listener publishes no replica. */
         assert_int_equal(
-                cluster_machine(registry_cluster(fixture->host->registry), fixture->host->id)->raft_id, 0);
+                cluster_machine(registry_cluster(fixture->host->registry), fixture->host->id)->member.raft_id,
+                0);
 }
 
 static void addresses_of_hosts_are_read_again_after_changes_that_affect_them_and_only_then(void **state) {

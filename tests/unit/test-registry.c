@@ -409,8 +409,9 @@ static void a_raft_id_is_given_once(void **state) {
         assert_int_equal(answer(w, registry_admit(w->registry, self, "10.0.0.1:2380", &first, on_done, w)),
                          KV_OK);
         assert_true(first > kv.raft_id);
-        assert_int_equal(cluster_machine(registry_cluster(w->registry), self)->raft_id, first);
-        assert_string_equal(cluster_machine(registry_cluster(w->registry), self)->peer, "10.0.0.1:2380");
+        assert_int_equal(cluster_machine(registry_cluster(w->registry), self)->member.raft_id, first);
+        assert_string_equal(cluster_machine(registry_cluster(w->registry), self)->member.peer,
+                            "10.0.0.1:2380");
         assert_int_equal(answer(w, registry_admit(w->registry, other, "10.0.0.2:2380", &second, on_done, w)),
                          KV_OK);
         assert_int_equal(second, first + 1);
