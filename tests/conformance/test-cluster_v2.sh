@@ -50,18 +50,18 @@ check voters 1 3
 
 grep -vE "^\{\"name\": \"($(sed -nE 's/^([a-z0-9/-]+): .*/\1/p' "$here/deviations" | paste -sd'|'))\"" "$here/etcd-v2.jsonl" >"$scratch/vectors"
 for host in 1 2 3; do
-        seat=follower
+        role=follower
         others=(--skip-tag leader)
-        leads $host && { seat=leader; others=(); }
+        leads $host && { role=leader; others=(); }
         python3 "$here/replay.py" "http://${doors[$host]}" "$scratch/vectors" --verbose --patience 3 --header-wait 10 "${others[@]}" >"$scratch/results" 2>&1
         sed "s/^/# h$host: /" "$scratch/results"
         grep -E '^BAD ' "$scratch/results" | while read -r _ name _; do
-                echo "not ok $seat ${name%:}: $(grep -m1 -F "FAIL ${name%:} #" "$scratch/results" | cut -c1-300)"
+                echo "not ok $role ${name%:}: $(grep -m1 -F "FAIL ${name%:} #" "$scratch/results" | cut -c1-300)"
         done
         summary=$(tail -1 "$scratch/results")
         case $summary in
-        [1-9]*" passed, 0 failed") echo "ok every_sequence_on_h${host}_a_$seat" ;;
-        *) echo "not ok every_sequence_on_h${host}_a_$seat: $summary" ;;
+        [1-9]*" passed, 0 failed") echo "ok every_sequence_on_h${host}_a_$role" ;;
+        *) echo "not ok every_sequence_on_h${host}_a_$role: $summary" ;;
         esac
 done
 

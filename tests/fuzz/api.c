@@ -1,9 +1,9 @@
 /* One request to fleet's API, with any path, query and JSON: through the socket into a real host, in virtual
  * time.
  *
- * The first byte chooses method and listener; up to a newline comes the target, then the body. Whatever it
- * says, it is answered once or waits; what is refused says why, and changes nothing; what a patch of metadata
- * sets is what the picture then shows. */
+ * The first byte chooses method and listener; up to a newline comes the target, then the body. Each
+ * request is answered once, or waits. A rejected request gets a message, and changes nothing. The cluster
+ * view then has what a patch of metadata sets. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -50,7 +50,7 @@ static const uint8_t *body_of(const Writer *answer, size_t *ret_size) {
 }
 
 /* fleet's form of an error, or that of /fleet/v1/kv, or v2's. */
-static void has_a_sentence(const Writer *answer) {
+static void assert_has_message(const Writer *answer) {
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *error;
         const char *message = NULL;
@@ -160,7 +160,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         if (status >= 400) {
                 if (!streq(method, "HEAD") &&
                     bytes[1] == '/') /* what is no path is refused as by etcd, without a word */
-                        has_a_sentence(answer);
+                        assert_has_message(answer);
                 assert(kv_index(host->store) == before);
         }
         if (streq(method, "PATCH") && status == 204)
