@@ -1,6 +1,5 @@
 /* cluster: the replicas as this host sees them, and two decisions of an administrator about the whole
  * cluster: to raise the feature level, and to stop waiting for hosts after a recovery. */
-
 #include "base/parse.h"
 #include "client/client.h"
 

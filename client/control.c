@@ -1,7 +1,6 @@
 /* load, start, stop, unload, destroy, restart: each sets target states and waits until the units reach them.
  */
 #include "base/clock.h"
-#include "client/client.h"
 #include "client/files.h"
 #include "client/wait.h"
 

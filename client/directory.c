@@ -1,7 +1,5 @@
 /* directory: problems of unit directories that need a decision of an administrator, and these decisions.
  * The daemon reports {"problems":[{"confirmed","kind","machineID","name","reason"}]}. */
-
-#include "client/client.h"
 #include "client/files.h"
 
 enum { NAMES_MAX = 100 }; /* in one request */

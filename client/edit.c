@@ -3,7 +3,6 @@
 #include <fcntl.h>
 
 #include "base/file.h"
-#include "client/client.h"
 #include "client/files.h"
 #include "client/subprocess.h"
 

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 
-#include "base/file.h"
 #include "client/wait.h"
 #include "units/drop_ins.h"
 

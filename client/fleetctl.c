@@ -4,7 +4,6 @@
 #include <locale.h>
 
 #include "client/client.h"
-#include "client/kv.h"
 #include "client/ssh.h"
 #include "client/suggest.h"
 

@@ -9,7 +9,6 @@
  * All other keys expire and concern the old cluster only. import does not write to this etcd. It reads and
  * checks all units, prints them, and copies them after a confirmation. A unit that this cluster rejects is
  * listed with the reason and skipped. */
-
 #include "client/client.h"
 #include "units/machine.h"
 

@@ -1,7 +1,5 @@
 /* verify, plan, why: errors in unit files, the placement of their units, and the reason of a placement. None
  * of them changes the cluster. */
-
-#include "client/client.h"
 #include "client/files.h"
 
 /* -- verify -- */

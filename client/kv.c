@@ -1,7 +1,4 @@
 /* kv get, set, mk, ls, watch, exec-watch: the keys of the cluster, with the output of etcdctl. */
-
-#include "base/file.h"
-#include "client/client.h"
 #include "client/kv.h"
 #include "client/subprocess.h"
 

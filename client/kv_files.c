@@ -10,7 +10,6 @@
 
 #include "base/base64.h"
 #include "base/file.h"
-#include "client/client.h"
 #include "client/kv.h"
 
 enum { CODE_EXISTS = 105 };

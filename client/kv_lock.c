@@ -10,7 +10,6 @@
 #include <limits.h>
 #include <time.h>
 
-#include "client/client.h"
 #include "client/kv.h"
 #include "client/subprocess.h"
 

@@ -2,8 +2,6 @@
  * the leaves of the first page in one transaction, again and again, until the rest fits into one request. A
  * part removes only empty directories, so that keys created meanwhile stay until the last request, which is
  * the requested one. */
-
-#include "client/client.h"
 #include "client/kv.h"
 
 enum {

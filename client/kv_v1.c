@@ -2,9 +2,7 @@
  * changes (fleet-api(7)). */
 #include <fcntl.h>
 
-#include "base/base64.h"
 #include "base/file.h"
-#include "client/client.h"
 #include "client/kv.h"
 
 enum { TXN_SIZE_MAX = 2 * 1024 * 1024 };

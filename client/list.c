@@ -1,6 +1,4 @@
 /* list-machines, list-units, list-unit-files: tables of named columns. */
-
-#include "base/parse.h"
 #include "client/client.h"
 
 /* The source of a row of cells. */

@@ -2,7 +2,6 @@
  * options. */
 #include "client/ssh.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <netinet/in.h>
 #include <poll.h>

@@ -1,7 +1,5 @@
 #include "client/wait.h"
 
-#include <time.h>
-
 #include "base/clock.h"
 #include "client/wait_internal.h"
 

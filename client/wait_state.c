@@ -1,5 +1,4 @@
 /* The state of the units of a wait: first in the cluster, then in systemd. */
-
 #include "base/clock.h"
 #include "client/wait_internal.h"
 
