@@ -1,8 +1,5 @@
 #include "base/base64.h"
 
-#include <errno.h>
-#include <stdint.h>
-
 void text_append_base64(Text *t, const void *bytes, size_t size, bool for_url) {
         static const char standard[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         static const char url[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";

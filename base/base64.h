@@ -1,9 +1,6 @@
 /* Base64 (RFC 4648). */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-
 #include "base/text.h"
 
 /* Append 'bytes' in base64; 'for_url': in the URL-safe alphabet, without padding. */

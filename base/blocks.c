@@ -1,10 +1,6 @@
 #include "base/blocks.h"
 
 #include <assert.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include "base/memory.h"
 
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>

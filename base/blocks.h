@@ -4,7 +4,7 @@
  * pieces instead; a block is freed with its last piece. One piece can pin up to BLOCKS_SIZE bytes. */
 #pragma once
 
-#include <stddef.h>
+#include "base/memory.h"
 
 enum { BLOCKS_SIZE = 32 * 1024 };
 

@@ -1,62 +1,5 @@
 #include "base/bytes.h"
 
-#include <endian.h>
-#include <errno.h>
-
-enum { WRITER_SIZE_MIN = 64 }; /* bytes; most records fit */
-
-void writer_done(Writer *w) {
-        free(w->bytes);
-        *w = (Writer) {};
-}
-
-static bool writer_reserve(Writer *w, size_t more) {
-        if (w->error < 0)
-                return false;
-        if (more <= w->capacity - w->size)
-                return true;
-        if (more > SIZE_MAX / 2 - w->size ||
-            GROW(w->bytes, w->capacity, MAX(w->size + more, (size_t) WRITER_SIZE_MIN)) < 0) {
-                w->error = -ENOMEM;
-                return false;
-        }
-        return true;
-}
-
-void write_raw(Writer *w, const void *bytes, size_t size) {
-        if (!writer_reserve(w, size))
-                return;
-        if (size > 0)
-                memcpy(w->bytes + w->size, bytes, size);
-        w->size += size;
-}
-
-/* Inline, so that 'size' is a constant: one move instruction for each caller. */
-static inline void write_le(Writer *w, uint64_t v, size_t size) {
-        uint64_t le = htole64(v);
-
-        if (!writer_reserve(w, size))
-                return;
-        memcpy(w->bytes + w->size, &le, size);
-        w->size += size;
-}
-
-void write_u8(Writer *w, uint8_t v) {
-        write_le(w, v, 1);
-}
-
-void write_u16(Writer *w, uint16_t v) {
-        write_le(w, v, 2);
-}
-
-void write_u32(Writer *w, uint32_t v) {
-        write_le(w, v, 4);
-}
-
-void write_u64(Writer *w, uint64_t v) {
-        write_le(w, v, 8);
-}
-
 void write_varint(Writer *w, uint64_t v) {
         for (; v >= 0x80; v >>= 7)
                 write_u8(w, (v & 0x7f) | 0x80);
@@ -72,21 +15,6 @@ void write_string(Writer *w, const char *s) {
         write_blob(w, s, s ? strlen(s) : 0);
 }
 
-uint8_t *writer_take(Writer *w, size_t *ret_size) {
-        uint8_t *bytes;
-
-        if (w->error == 0 && !w->bytes)
-                (void) GROW(w->bytes, w->capacity, 1);
-        if (w->error < 0 || !w->bytes) {
-                writer_done(w);
-                return NULL;
-        }
-        bytes = TAKE_PTR(w->bytes);
-        *ret_size = w->size;
-        *w = (Writer) {};
-        return bytes;
-}
-
 const void *read_raw(Reader *r, size_t size) {
         const void *p = r->bytes;
 
@@ -97,35 +25,6 @@ const void *read_raw(Reader *r, size_t size) {
         r->bytes += size;
         r->left -= size;
         return p;
-}
-
-static inline uint64_t read_le(Reader *r, size_t size) {
-        uint64_t v = 0;
-
-        if (r->failed || size > r->left) {
-                r->failed = true;
-                return 0;
-        }
-        memcpy(&v, r->bytes, size);
-        r->bytes += size;
-        r->left -= size;
-        return le64toh(v);
-}
-
-uint8_t read_u8(Reader *r) {
-        return read_le(r, 1);
-}
-
-uint16_t read_u16(Reader *r) {
-        return read_le(r, 2);
-}
-
-uint32_t read_u32(Reader *r) {
-        return read_le(r, 4);
-}
-
-uint64_t read_u64(Reader *r) {
-        return read_le(r, 8);
 }
 
 uint64_t read_varint(Reader *r) {

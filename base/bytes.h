@@ -1,36 +1,37 @@
 /* Bounded little-endian writing and reading of records, for log entries, frames and files.
  *
- * A Writer grows and keeps its first failure. A Reader never reads past its end: after the first short read
+ * A Writer is a Text whose content is binary. A Reader never reads past its end: after the first short read
  * it has failed, and each further read returns 0 or an empty value, so one check at the end suffices. Strings
  * and blobs are a varint size and bytes. Pointers that a Reader returns borrow from its bytes. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include <endian.h>
 
-#include "base/memory.h"
+#include "base/text.h"
 
-typedef struct Writer {
-        uint8_t *bytes;
-        size_t size, capacity;
-        int error; /* 0 or -ENOMEM */
-} Writer;
+typedef Text Writer;
 
-void writer_done(Writer *w);
-#define _cleanup_writer_ _cleanup_(writer_done)
+#define _cleanup_writer_ _cleanup_text_
+#define writer_done      text_done
 
-void write_u8(Writer *w, uint8_t v);
-void write_u16(Writer *w, uint16_t v);
-void write_u32(Writer *w, uint32_t v);
-void write_u64(Writer *w, uint64_t v);
+/* Inline, so that 'size' is a constant: one move instruction for each caller. */
+static inline void write_le(Writer *w, uint64_t v, size_t size) {
+        uint64_t le = htole64(v);
+
+        text_append_bytes(w, &le, size);
+}
+
+#define write_u8(w, v)  write_le(w, (uint8_t) (v), 1)
+#define write_u16(w, v) write_le(w, (uint16_t) (v), 2)
+#define write_u32(w, v) write_le(w, (uint32_t) (v), 4)
+#define write_u64(w, v) write_le(w, v, 8)
 void write_varint(Writer *w, uint64_t v);
-void write_raw(Writer *w, const void *bytes, size_t size);
+#define write_raw text_append_bytes
 void write_blob(Writer *w, const void *bytes, size_t size); /* varint size, then bytes */
 void write_string(Writer *w, const char *s);                /* NULL is written as "" */
 
 /* Transfer the bytes to the caller, which frees them. NULL after a failed write. */
-uint8_t *writer_take(Writer *w, size_t *ret_size);
+#define writer_take(w, ret_size) ((uint8_t *) text_take(w, ret_size))
 
 typedef struct Reader {
         const uint8_t *bytes; /* borrowed; the next unread byte */
@@ -42,12 +43,22 @@ static inline Reader reader_over(const void *bytes, size_t size) {
         return (Reader) { .bytes = bytes, .left = size };
 }
 
-uint8_t read_u8(Reader *r);
-uint16_t read_u16(Reader *r);
-uint32_t read_u32(Reader *r);
-uint64_t read_u64(Reader *r);
-uint64_t read_varint(Reader *r);              /* at most ten bytes, shortest form only */
 const void *read_raw(Reader *r, size_t size); /* NULL: not enough bytes */
+
+static inline uint64_t read_le(Reader *r, size_t size) {
+        const void *p = read_raw(r, size);
+        uint64_t v = 0;
+
+        if (p)
+                memcpy(&v, p, size);
+        return le64toh(v);
+}
+
+#define read_u8(r)  ((uint8_t) read_le(r, 1))
+#define read_u16(r) ((uint16_t) read_le(r, 2))
+#define read_u32(r) ((uint32_t) read_le(r, 4))
+#define read_u64(r) read_le(r, 8)
+uint64_t read_varint(Reader *r); /* at most ten bytes, shortest form only */
 const void *read_blob(Reader *r, size_t max, size_t *ret_size);
 /* Return a copy of a string of at most 'max' bytes that contains no NUL, or NULL and fail. The caller frees
  * it. */

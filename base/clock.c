@@ -1,6 +1,5 @@
 #include "base/clock.h"
 
-#include <errno.h>
 #include <sys/random.h>
 #include <time.h>
 

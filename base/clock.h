@@ -1,7 +1,7 @@
 /* Time and randomness. Only this module reads them; other code receives them as arguments. */
 #pragma once
 
-#include <stdint.h>
+#include "base/memory.h"
 
 /* CLOCK_MONOTONIC and CLOCK_REALTIME in ms, for the real loop and the client only. Components use their Loop.
  */

@@ -1,6 +1,5 @@
 #include "base/error.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 
 #include "base/text.h"
@@ -20,23 +19,14 @@ int error_set(Error *err, int code, const char *format, ...) {
 }
 
 int error_prefix(Error *err, int code, const char *format, ...) {
-        char prefixed[ERROR_MESSAGE_MAX];
+        char prefix[ERROR_MESSAGE_MAX], message[ERROR_MESSAGE_MAX];
         va_list ap;
-        int n;
-
-        if (!err)
-                return code;
 
         va_start(ap, format);
-        n = vsnprintf(prefixed, sizeof(prefixed), format, ap);
+        vsnprintf(prefix, sizeof(prefix), format, ap);
         va_end(ap);
-        if (n >= 0 && (size_t) n < sizeof(prefixed))
-                snprintf(prefixed + n, sizeof(prefixed) - n, ": %s", error_text(err, code));
-
-        err->code = code;
-        memcpy(err->message, prefixed, sizeof(prefixed));
-        text_keep_to_one_line(err->message);
-        return code;
+        snprintf(message, sizeof(message), "%s", error_text(err, code));
+        return error_set(err, code, "%s: %s", prefix, message);
 }
 
 const char *error_text(const Error *err, int code) {

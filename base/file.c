@@ -1,7 +1,6 @@
 #include "base/file.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <stdio.h>
@@ -9,7 +8,6 @@
 #include <sys/statvfs.h>
 
 #include "base/fault_point.h"
-#include "base/memory.h"
 #include "base/table.h"
 
 int read_file_at(int dir_fd, const char *name, size_t max, char **ret, size_t *ret_size) {
@@ -55,6 +53,85 @@ int read_file_at(int dir_fd, const char *name, size_t max, char **ret, size_t *r
         return 0;
 }
 
+void strings_free(char **strings, size_t n) {
+        for (size_t i = 0; i < n; i++)
+                free(strings[i]);
+        free(strings);
+}
+
+static int compare_strings(const void *a, const void *b) {
+        return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+static int read_names(DIR *dir, const char *suffix, size_t max, char ***names, size_t *n) {
+        size_t capacity = 0;
+        struct dirent *e;
+
+        while (errno = 0, e = readdir(dir)) {
+                if (suffix ? e->d_name[0] == '.' || !ends_with(e->d_name, suffix) :
+                             streq(e->d_name, ".") || streq(e->d_name, ".."))
+                        continue;
+                if (*n >= max)
+                        return -E2BIG;
+                if (GROW(*names, capacity, *n + 1) < 0 || !((*names)[*n] = strdup(e->d_name)))
+                        return -ENOMEM;
+                (*n)++;
+        }
+        return -errno;
+}
+
+int list_folder_at(int dir_fd, const char *folder, const char *suffix, size_t max, char ***ret,
+                   size_t *ret_n) {
+        int fd = openat(dir_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
+        DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+        char **names = NULL;
+        size_t n = 0;
+
+        if (!dir) {
+                r = -errno;
+                closep(&fd);
+                return r;
+        }
+        r = read_names(dir, suffix, max, &names, &n);
+        closedir(dir);
+        if (r < 0) {
+                strings_free(names, n);
+                return r;
+        }
+        if (n > 0)
+                qsort(names, n, sizeof(*names), compare_strings);
+        *ret = names;
+        *ret_n = n;
+        return 0;
+}
+
+int read_folder_at(int dir_fd, const char *folder, const char *suffix, size_t max_files, size_t max_size,
+                   FolderFile **ret, size_t *ret_n) {
+        _cleanup_close_ int fd = openat(dir_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        FolderFile *files;
+        char **names;
+        size_t n;
+        int r;
+
+        if (fd < 0)
+                return -errno;
+        r = list_folder_at(fd, ".", suffix, max_files, &names, &n);
+        if (r < 0)
+                return r;
+
+        files = n > 0 ? NEW0(FolderFile, n) : NULL;
+        for (size_t i = 0; files && i < n; i++) {
+                files[i].name = TAKE_PTR(names[i]);
+                files[i].error = read_file_at(fd, files[i].name, max_size, &files[i].text, &files[i].size);
+        }
+        strings_free(names, n);
+        if (n > 0 && !files)
+                return -ENOMEM;
+        *ret = files;
+        *ret_n = n;
+        return 0;
+}
+
 void folder_files_free(FolderFile *files, size_t n) {
         for (size_t i = 0; i < n; i++) {
                 free(files[i].name);
@@ -62,57 +139,6 @@ void folder_files_free(FolderFile *files, size_t n) {
         }
         free(files);
 }
-
-static int file_by_name(const void *a, const void *b) {
-        return strcmp(((const FolderFile *) a)->name, ((const FolderFile *) b)->name);
-}
-
-static int read_entries(DIR *dir, const char *suffix, size_t max_files, size_t max_size, FolderFile **files,
-                        size_t *n) {
-        size_t capacity = 0;
-        struct dirent *e;
-
-        while (errno = 0, e = readdir(dir)) {
-                FolderFile file = {};
-
-                if (e->d_name[0] == '.' || !ends_with(e->d_name, suffix))
-                        continue;
-                if (*n >= max_files)
-                        return -E2BIG;
-                if (GROW(*files, capacity, *n + 1) < 0 || !(file.name = strdup(e->d_name)))
-                        return -ENOMEM;
-                file.error = read_file_at(dirfd(dir), file.name, max_size, &file.text, &file.size);
-                (*files)[(*n)++] = file;
-        }
-        return -errno;
-}
-
-int read_folder_at(int dir_fd, const char *folder, const char *suffix, size_t max_files, size_t max_size,
-                   FolderFile **ret, size_t *ret_n) {
-        int fd = openat(dir_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), r;
-        DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-        FolderFile *files = NULL;
-        size_t n = 0;
-
-        if (!dir) {
-                r = -errno;
-                if (fd >= 0)
-                        close(fd);
-                return r;
-        }
-        r = read_entries(dir, suffix, max_files, max_size, &files, &n);
-        closedir(dir);
-        if (r < 0) {
-                folder_files_free(files, n);
-                return r;
-        }
-        if (n > 0)
-                qsort(files, n, sizeof(*files), file_by_name);
-        *ret = files;
-        *ret_n = n;
-        return 0;
-}
-
 int write_all(int fd, const void *bytes, size_t size) {
         const char *p = bytes;
 
@@ -129,42 +155,30 @@ int write_all(int fd, const void *bytes, size_t size) {
         return 0;
 }
 
-int pwrite_all(int fd, const void *bytes, size_t size, uint64_t offset) {
-        const char *p = bytes;
-
+/* Transfer all bytes between 'bytes' and the file. */
+static int transfer_all(int fd, char *bytes, size_t size, uint64_t offset, bool writes) {
         while (size > 0) {
-                ssize_t n = pwrite(fd, p, size, offset);
+                ssize_t n = writes ? pwrite(fd, bytes, size, offset) : pread(fd, bytes, size, offset);
 
                 if (n < 0 && errno == EINTR)
                         continue;
                 if (n < 0)
                         return -errno;
                 if (n == 0)
-                        return -EIO;
-                p += n;
+                        return writes ? -EIO : -ENODATA;
+                bytes += n;
                 offset += n;
                 size -= n;
         }
         return 0;
 }
 
+int pwrite_all(int fd, const void *bytes, size_t size, uint64_t offset) {
+        return transfer_all(fd, (char *) bytes, size, offset, true);
+}
+
 int pread_all(int fd, void *bytes, size_t size, uint64_t offset) {
-        char *p = bytes;
-
-        while (size > 0) {
-                ssize_t n = pread(fd, p, size, offset);
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n < 0)
-                        return -errno;
-                if (n == 0)
-                        return -ENODATA;
-                p += n;
-                offset += n;
-                size -= n;
-        }
-        return 0;
+        return transfer_all(fd, bytes, size, offset, false);
 }
 
 int fsync_dir(int dir_fd) {
@@ -309,6 +323,7 @@ int reopen_dir(const char *path, mode_t mode, int *fd) {
         return 1;
 }
 
+/* Allocates nothing: it also cleans up when memory is short. */
 int remove_tree_at(int dir_fd, const char *name) {
         struct dirent *d;
         DIR *dir;

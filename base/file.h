@@ -1,16 +1,21 @@
 /* Files, relative to the descriptor of a folder: bounded complete reads, atomic writes. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <sys/types.h>
+
+#include "base/memory.h"
 
 /* Read a regular file of at most 'max' bytes. The caller frees *ret, which a zero byte terminates. Errors:
  *   -ELOOP    the last component is a symbolic link
  *   -EINVAL   a folder or device
  *   -EFBIG    larger than 'max' */
 int read_file_at(int dir_fd, const char *name, size_t max, char **ret, size_t *ret_size);
+
+/* List the names of a folder, sorted. With 'suffix', only those that end in it and are not hidden. The caller
+ * frees *ret by strings_free(). -ENOENT: no such folder; -E2BIG: more than 'max' names. */
+int list_folder_at(int dir_fd, const char *folder, const char *suffix, size_t max, char ***ret,
+                   size_t *ret_n);
+void strings_free(char **strings, size_t n); /* the strings and their array */
 
 typedef struct FolderFile {
         char *name, *text; /* owned; the text is terminated */

@@ -3,7 +3,6 @@
  * without effect. */
 #pragma once
 
-#include <stdint.h>
 #include <syslog.h>
 
 #include "base/memory.h"

@@ -1,8 +1,5 @@
 #include "base/memory.h"
 
-#include <errno.h>
-#include <stdint.h>
-
 int grow(void *items, size_t *capacity, size_t n, size_t size) {
         size_t want;
         void *p;

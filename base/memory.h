@@ -1,6 +1,11 @@
-/* Ownership of memory and descriptors: cleanup attributes, transfer, checked sizes. */
+/* Ownership of memory and descriptors: cleanup attributes, transfer, checked sizes. Also the standard headers
+ * that nearly every file needs. */
 #pragma once
 
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -33,6 +38,14 @@
                 _fd;            \
         })
 
+/* The same for a struct that is a value; the variable is zeroed afterwards. */
+#define TAKE_STRUCT(s)                      \
+        ({                                  \
+                typeof(s) _taken = (s);     \
+                memset(&(s), 0, sizeof(s)); \
+                _taken;                     \
+        })
+
 /* Define the cleanup function of a destructor: DEFINE_CLEANUP(Unit *, unit_free) defines unit_freep(). */
 #define DEFINE_CLEANUP(type, func)                     \
         _unused_ static inline void func##p(type *p) { \
@@ -59,6 +72,17 @@ int grow(void *items, size_t *capacity, size_t n, size_t size);
 
 static inline int streq(const char *a, const char *b) {
         return strcmp(a, b) == 0;
+}
+
+/* Compare strings that may be NULL, which equals "". */
+static inline bool same_string(const char *a, const char *b) {
+        return streq(a ?: "", b ?: "");
+}
+
+/* Set *ret to a copy of 's', or to NULL if 's' is. Return 0 or -ENOMEM. */
+static inline int copy_string(const char *s, char **ret) {
+        *ret = s ? strdup(s) : NULL;
+        return s && !*ret ? -ENOMEM : 0;
 }
 
 static inline int starts_with(const char *s, const char *prefix) {

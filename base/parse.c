@@ -1,10 +1,6 @@
 #include "base/parse.h"
 
-#include <errno.h>
-#include <string.h>
 #include <strings.h>
-
-#include "base/memory.h"
 
 /* Parse the digits at *s, and advance *s past them. */
 static int parse_digits(const char **s, uint64_t *ret) {
@@ -19,20 +15,6 @@ static int parse_digits(const char **s, uint64_t *ret) {
                         return -ERANGE;
 
         *s = p;
-        *ret = v;
-        return 0;
-}
-
-int parse_u64(const char *s, uint64_t *ret) {
-        uint64_t v;
-        int r;
-
-        r = parse_digits(&s, &v);
-        if (r < 0)
-                return r;
-        if (*s)
-                return -EINVAL;
-
         *ret = v;
         return 0;
 }
@@ -73,6 +55,10 @@ static int parse_with_suffix(const char *s, const Suffix *suffixes, size_t n, ui
         return -EINVAL;
 }
 
+int parse_u64(const char *s, uint64_t *ret) {
+        return parse_with_suffix(s, &(Suffix) { "", 1 }, 1, ret);
+}
+
 int parse_span_ms(const char *s, uint64_t *ret) {
         static const Suffix suffixes[] = {
                 { "", 1000 },     { "ms", 1 },    { "s", 1000 },    { "sec", 1000 },
@@ -88,6 +74,17 @@ int parse_size(const char *s, uint64_t *ret) {
         };
 
         return parse_with_suffix(s, suffixes, ELEMENTS(suffixes), ret);
+}
+
+const char *enum_name(const char *const names[], int n, int value) {
+        return value >= 0 && value < n ? names[value] : NULL;
+}
+
+int parse_name(const char *s, const char *const names[], int n) {
+        for (int i = 0; i < n; i++)
+                if (streq(names[i], s))
+                        return i;
+        return -EINVAL;
 }
 
 int hex_digit(char c) {

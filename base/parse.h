@@ -1,10 +1,8 @@
-/* Parsing of small values: numbers, booleans, time spans, sizes, addresses, globs. Each function returns 0,
- * or -EINVAL or -ERANGE and leaves *ret untouched. Surrounding spaces are errors. */
+/* Parsing of small values: numbers, booleans, time spans, sizes, names of enums, addresses, globs. Each
+ * function returns 0, or -EINVAL or -ERANGE and leaves *ret untouched. Surrounding spaces are errors. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "base/memory.h"
 
 int parse_u64(const char *s, uint64_t *ret); /* decimal digits only */
 int parse_bool(const char *s, bool *ret);    /* as systemd: 1 yes y true t on, 0 no n false f off */
@@ -14,6 +12,21 @@ int parse_span_ms(const char *s, uint64_t *ret);
 int parse_size(const char *s, uint64_t *ret);
 int parse_hex_id(const char *s, size_t digits); /* exactly this number of lower-case hex digits */
 int hex_digit(char c);                          /* 0 to 15; -1: not a hex digit of either case */
+
+/* Return the position of 's' among the names, or -EINVAL. */
+int parse_name(const char *s, const char *const names[], int n);
+#define IS_AMONG(s, names) (parse_name(s, names, ELEMENTS(names)) >= 0)
+/* Return the name at a position, or NULL. */
+const char *enum_name(const char *const names[], int n, int value);
+/* Declare PREFIX_names[], and PREFIX_to_string() and PREFIX_from_string(), which convert by them. */
+#define ENUM_NAMES(prefix, Type, max)                              \
+        extern const char *const prefix##_names[max];              \
+        static inline const char *prefix##_to_string(Type value) { \
+                return enum_name(prefix##_names, max, value);      \
+        }                                                          \
+        static inline Type prefix##_from_string(const char *s) {   \
+                return (Type) parse_name(s, prefix##_names, max);  \
+        }
 
 /* Split "ADDR:PORT" or "[ADDR6]:PORT"; *ret_host has no brackets. -EINVAL: a part is missing, or the port is
  * 0 or above 65535. */

@@ -1,7 +1,8 @@
 #include "base/text.h"
 
-#include <errno.h>
 #include <stdio.h>
+
+enum { TEXT_CAPACITY_MIN = 64 }; /* bytes; most records and messages fit */
 
 void text_done(Text *t) {
         free(t->chars);
@@ -13,7 +14,8 @@ bool text_reserve(Text *t, size_t more) {
                 return false;
         if (more < t->capacity - t->size)
                 return true;
-        if (more > SIZE_MAX / 2 - t->size || GROW(t->chars, t->capacity, t->size + more + 1) < 0) {
+        if (more > SIZE_MAX / 2 - t->size ||
+            GROW(t->chars, t->capacity, MAX(t->size + more + 1, (size_t) TEXT_CAPACITY_MIN)) < 0) {
                 t->error = -ENOMEM;
                 return false;
         }

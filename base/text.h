@@ -1,15 +1,16 @@
-/* Text: a string builder that keeps its first failure. Append freely, check once at the end. */
+/* Text: a builder of strings and of other bytes, which keeps its first failure. Append freely, check once at
+ * the end. */
 #pragma once
 
 #include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 
 #include "base/memory.h"
 
 typedef struct Text {
-        char *chars; /* terminated after the first append; NULL before */
+        union { /* terminated after the first append; NULL before */
+                char *chars;
+                uint8_t *bytes;
+        };
         size_t size; /* bytes without the terminator */
         size_t capacity;
         int error; /* 0, or -ENOMEM: later appends do nothing */

@@ -2,8 +2,6 @@
  *
  * Not uv_spawn(): a child must die with the daemon, however that ends, and PR_SET_PDEATHSIG has to be set
  * between fork and exec. */
-#include <assert.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,7 +11,6 @@
 #include <sys/wait.h>
 #include <uv.h>
 
-#include "base/memory.h"
 #include "io/loop_uv.h"
 
 /* libuv repeats a read that fills the buffer, up to 32 times. A pipe that holds less than the buffer is read
@@ -146,10 +143,6 @@ static void child_reap(void *userdata) {
                 ;
 }
 
-static void child_reaped(void *userdata) {
-        free(userdata);
-}
-
 static void child_on_closed(uv_handle_t *handle) {
         Child *child = handle->data;
 
@@ -157,10 +150,9 @@ static void child_on_closed(uv_handle_t *handle) {
                 return;
         close(child->pid_fd);
         if (!child->exited) { /* killed: wait for its end off the loop */
-                child->reap = (Work) { .name = LOOP_NAME(child_reaped),
-                                       .work = child_reap,
-                                       .done = child_reaped,
-                                       .userdata = child };
+                child->reap = (Work) {
+                        .name = LOOP_NAME(child_reap), .work = child_reap, .done = free, .userdata = child
+                };
                 if (loop_work(loop_uv_base(child->loop), &child->reap) == 0)
                         return;
                 child_reap(child);

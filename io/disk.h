@@ -4,9 +4,7 @@
  * All calls block; run long ones off the loop (loop_work()). Errors are negative errnos. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "base/memory.h"
 
 typedef struct Disk Disk;
 typedef struct DiskFile DiskFile;

@@ -1,8 +1,6 @@
 /* The real disk: a locked folder of a file system. Writes are O_DSYNC: one system call makes them durable. */
 #include "io/disk.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
@@ -10,7 +8,6 @@
 
 #include "base/fault_point.h"
 #include "base/file.h"
-#include "base/memory.h"
 
 enum { FILL_PIECE = 1024 * 1024 }; /* bytes */
 
@@ -134,52 +131,8 @@ static int real_rename(Disk *base, const char *from, const char *to) {
         return fsync_dir(disk->fd);
 }
 
-static int compare_names(const void *a, const void *b) {
-        return strcmp(*(char *const *) a, *(char *const *) b);
-}
-
-static void names_free(char **names, size_t n) {
-        for (size_t i = 0; i < n; i++)
-                free(names[i]);
-        free(names);
-}
-
 static int real_list(Disk *base, char ***ret, size_t *ret_n) {
-        RealDisk *disk = container_of(base, RealDisk, base);
-        char **names = NULL;
-        size_t n = 0, capacity = 0;
-        struct dirent *d;
-        DIR *dir;
-        int fd, r = 0;
-
-        fd = openat(disk->fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0)
-                return -errno;
-        dir = fdopendir(fd);
-        if (!dir) {
-                close(fd);
-                return -ENOMEM;
-        }
-        while (r == 0 && (errno = 0, d = readdir(dir))) {
-                if (streq(d->d_name, ".") || streq(d->d_name, ".."))
-                        continue;
-                if (GROW(names, capacity, n + 1) < 0 || !(names[n] = strdup(d->d_name)))
-                        r = -ENOMEM;
-                else
-                        n++;
-        }
-        if (r == 0 && errno != 0)
-                r = -errno;
-        closedir(dir);
-        if (r < 0) {
-                names_free(names, n);
-                return r;
-        }
-        if (n > 0)
-                qsort(names, n, sizeof(*names), compare_names);
-        *ret = names;
-        *ret_n = n;
-        return 0;
+        return list_folder_at(container_of(base, RealDisk, base)->fd, ".", NULL, SIZE_MAX, ret, ret_n);
 }
 
 static int real_drop_cache(int dir_fd, const char *name) {
@@ -204,7 +157,7 @@ static int real_drop_caches(Disk *base) {
                 return r;
         for (size_t i = 0; i < n && r >= 0; i++)
                 r = real_drop_cache(disk->fd, names[i]);
-        names_free(names, n);
+        strings_free(names, n);
         return r < 0 ? r : fsync_dir(disk->fd); /* of the names */
 }
 

@@ -10,8 +10,6 @@
 #include "io/http.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <strings.h>
 
@@ -35,11 +33,6 @@ void http_connection_due_in(HttpConnection *c, uint64_t ms) {
                         stream_close(c->stream);
 }
 
-void http_connection_close(HttpConnection *c) {
-        c->state = HTTP_CLOSING;
-        stream_close(c->stream);
-}
-
 /* Return whether the counter 'bytes' has grown enough since the last check. */
 static bool makes_progress(HttpConnection *c, uint64_t bytes) {
         bool enough = bytes >= c->progress + HTTP_PROGRESS_BYTES;
@@ -48,13 +41,19 @@ static bool makes_progress(HttpConnection *c, uint64_t bytes) {
         return enough;
 }
 
-void http_connection_gone(HttpConnection *c) {
+static void connection_gone(HttpConnection *c) {
         if (c->state != HTTP_ACTIVE)
                 return;
 
         c->state = HTTP_CLOSING;
         if (c->server)
                 c->server->handler->on_gone(c->server->userdata, &c->request);
+}
+
+void http_connection_close(HttpConnection *c) {
+        connection_gone(c);
+        c->state = HTTP_CLOSING;
+        stream_close(c->stream);
 }
 
 static void connection_on_timer(void *userdata) {
@@ -77,7 +76,6 @@ static void connection_on_timer(void *userdata) {
                 } else {
                         log_debug(NO_FIELDS, "http: disconnected %s: it does not read its answer",
                                   stream_peer_address(c->stream));
-                        http_connection_gone(c);
                         http_connection_close(c);
                 }
                 return;
@@ -109,9 +107,7 @@ static void connection_on_timer(void *userdata) {
 
 /* -- Callbacks of the parser -- */
 
-static int reject(HttpConnection *c, unsigned status, const char *format, ...) _printf_(3, 4);
-
-static int reject(HttpConnection *c, unsigned status, const char *format, ...) {
+_printf_(3, 4) static int reject(HttpConnection *c, unsigned status, const char *format, ...) {
         va_list ap;
 
         va_start(ap, format);
@@ -545,12 +541,16 @@ static uint64_t answer_ms(const HttpConnection *c) {
         return c->server ? c->server->limits.answer_ms : http_limits_default.answer_ms;
 }
 
-static void connection_leave(HttpConnection *c) {
-        http_connection_gone(c);
+/* Close the stream after its queued bytes. */
+static void connection_finish(HttpConnection *c) {
         c->state = HTTP_CLOSING;
-        if (stream_queued(c->stream) > 0)
-                http_connection_due_in(c, answer_ms(c));
+        http_connection_due_in(c, stream_queued(c->stream) > 0 ? answer_ms(c) : 0);
         stream_finish(c->stream);
+}
+
+static void connection_leave(HttpConnection *c) {
+        connection_gone(c);
+        connection_finish(c);
 }
 
 /* A client that half-closed counts as disconnected, unless it waits for an answer that ends. */
@@ -592,9 +592,7 @@ void http_connection_answered(HttpConnection *c) {
 
         c->progress = c->written - stream_queued(c->stream);
         if (!keep) {
-                c->state = HTTP_CLOSING;
-                stream_finish(c->stream);
-                http_connection_due_in(c, stream_queued(c->stream) > 0 ? answer_ms(c) : 0);
+                connection_finish(c);
                 text_done(&c->bytes);
                 http_connection_count(c);
                 return;
@@ -632,7 +630,6 @@ static void connection_on_read(void *userdata, const void *bytes, size_t size) {
         }
         text_append_bytes(&c->pending, (const char *) bytes + taken, size - taken);
         if (c->pending.error < 0) {
-                http_connection_gone(c);
                 http_connection_close(c);
                 return;
         }
@@ -664,7 +661,7 @@ static void connection_on_drain(void *userdata) {
 static void connection_on_close(void *userdata, int error, const char *reason) {
         HttpConnection *c = userdata;
 
-        http_connection_gone(c);
+        connection_gone(c);
         http_connection_unlink(c);
         timer_stop(&c->timer);
         deferred_cancel(&c->resume);

@@ -11,10 +11,6 @@
  * chunks in both directions, HTTP/1.0. Methods that llhttp does not know reach the handler as text. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "base/text.h"
 #include "io/stream.h"
 
@@ -69,8 +65,6 @@ void http_answer(HttpRequest *request, unsigned status, const char *type, const 
                  const void *body, size_t size);
 void http_answer_shared(HttpRequest *request, unsigned status, const char *type, const HttpField *fields,
                         Shared *body); /* a large body is not copied */
-void http_answer_text(HttpRequest *request, unsigned status, const char *format, ...)
-        _printf_(3, 4); /* text/plain, newline added */
 
 /* Begin a streaming answer: the head is sent at once. */
 void http_begin(HttpRequest *request, unsigned status, const char *type, const HttpField *fields);
@@ -86,7 +80,7 @@ void http_cut(HttpRequest *request, const char *reason);
 
 /* -- Serving -- */
 
-/* Limits of a server; 0: the default. */
+/* Limits of a server, all 64-bit numbers; 0: the default. */
 typedef struct HttpLimits {
         uint64_t connections;            /* total: 503 */
         uint64_t connections_per_client; /* of one address, or of one user of a unix socket: 503; no limit
@@ -115,8 +109,6 @@ void http_server_set_limits(HttpServer *server, const HttpLimits *limits);
 void http_server_accept(HttpServer *server, Stream *stream, void *listener);
 /* Close all connections, without calling on_gone. Return NULL. */
 HttpServer *http_server_free(HttpServer *server);
-unsigned http_server_connections(const HttpServer *server);
-size_t http_server_held(const HttpServer *server); /* bytes that count against 'buffer_size' */
 
 /* -- Parts of targets -- */
 

@@ -1,6 +1,5 @@
 /* Answers: assembled in the buffer of the server, and given to the stream in one write. */
 #include <assert.h>
-#include <errno.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -18,13 +17,8 @@ static const char *status_name(unsigned status) {
         } names[] = {
                 { 200, "OK" },
                 { 201, "Created" },
-                { 202, "Accepted" },
                 { 204, "No Content" },
                 { 301, "Moved Permanently" },
-                { 302, "Found" },
-                { 304, "Not Modified" },
-                { 307, "Temporary Redirect" },
-                { 308, "Permanent Redirect" },
                 { 400, "Bad Request" },
                 { 401, "Unauthorized" },
                 { 403, "Forbidden" },
@@ -33,20 +27,15 @@ static const char *status_name(unsigned status) {
                 { 408, "Request Timeout" },
                 { 409, "Conflict" },
                 { 410, "Gone" },
-                { 411, "Length Required" },
                 { 412, "Precondition Failed" },
                 { 413, "Request Entity Too Large" },
                 { 414, "Request URI Too Long" },
                 { 415, "Unsupported Media Type" },
-                { 429, "Too Many Requests" },
                 { 431, "Request Header Fields Too Large" },
                 { 500, "Internal Server Error" },
-                { 501, "Not Implemented" },
-                { 502, "Bad Gateway" },
                 { 503, "Service Unavailable" },
                 { 504, "Gateway Timeout" },
                 { 505, "HTTP Version Not Supported" },
-                { 507, "Insufficient Storage" },
         };
 
         for (size_t i = 0; i < ELEMENTS(names); i++)
@@ -92,13 +81,6 @@ static void append_field(Text *t, const char *name, const char *value) {
         text_append_bytes(t, "\r\n", 2);
 }
 
-static void append_number_field(Text *t, const char *name, uint64_t value) {
-        text_append(t, name);
-        text_append_bytes(t, ": ", 2);
-        text_append_u64(t, value);
-        text_append_bytes(t, "\r\n", 2);
-}
-
 static void append_head(HttpConnection *c, Text *t, unsigned status, const char *type,
                         const HttpField *fields) {
         text_append_bytes(t, "HTTP/1.1 ", 9);
@@ -110,9 +92,7 @@ static void append_head(HttpConnection *c, Text *t, unsigned status, const char 
                 append_field(t, "Content-Type", type);
         for (const HttpField *f = fields; f && f->name; f++)
                 append_field(t, f->name, f->value);
-        text_append_bytes(t, "Date: ", 6);
-        text_append(t, date_now(c->server));
-        text_append_bytes(t, "\r\n", 2);
+        append_field(t, "Date", date_now(c->server));
         if (!c->request.keep_alive)
                 text_append(t, "Connection: close\r\n");
         else if (c->http10)
@@ -159,6 +139,7 @@ static void answer(HttpRequest *request, unsigned status, const char *type, cons
                    const void *body, size_t size, Shared *shared) {
         HttpConnection *c = request->connection;
         bool bodiless = status == 204 || status == 304, sends_body = !bodiless && !c->is_head && size > 0;
+        char digits[TEXT_U64_SIZE];
         Text *t;
         int r;
 
@@ -170,7 +151,7 @@ static void answer(HttpRequest *request, unsigned status, const char *type, cons
         t = begin_out(c);
         append_head(c, t, status, type, fields);
         if (!bodiless)
-                append_number_field(t, "Content-Length", size);
+                append_field(t, "Content-Length", text_u64(size, digits));
         text_append_bytes(t, "\r\n", 2);
         if (sends_body && size <= COPIED_MAX)
                 text_append_bytes(t, body, size);
@@ -190,21 +171,6 @@ void http_answer(HttpRequest *request, unsigned status, const char *type, const 
 void http_answer_shared(HttpRequest *request, unsigned status, const char *type, const HttpField *fields,
                         Shared *body) {
         answer(request, status, type, fields, body->bytes, body->size, body);
-}
-
-void http_answer_text(HttpRequest *request, unsigned status, const char *format, ...) {
-        _cleanup_text_ Text text = {};
-        va_list ap;
-
-        va_start(ap, format);
-        text_vprintf(&text, format, ap);
-        va_end(ap);
-        text_append_char(&text, '\n');
-        if (text.error < 0) {
-                http_cut(request, "out of memory");
-                return;
-        }
-        http_answer(request, status, "text/plain; charset=utf-8", NULL, text.chars, text.size);
 }
 
 /* Write the body of an error. Invalid HTTP has the text of Go's server, as in etcd; an exceeded limit has the
@@ -366,12 +332,11 @@ void http_last(HttpRequest *request, const void *bytes, size_t size) {
 
 /* A small payload is one write with the end; a large one is not copied. */
 void http_last_shared(HttpRequest *request, Shared *payload) {
-        if (payload->size <= COPIED_MAX) {
-                http_last(request, payload->bytes, payload->size);
-                return;
-        }
-        (void) http_chunk_shared(request, payload);
-        http_end(request);
+        bool copied = payload->size <= COPIED_MAX;
+
+        if (!copied)
+                (void) http_chunk_shared(request, payload);
+        http_last(request, payload->bytes, copied ? payload->size : 0);
 }
 
 void http_end(HttpRequest *request) {

@@ -3,9 +3,7 @@
 #pragma once
 
 #include <llhttp.h>
-#include <sys/queue.h>
 
-#include "base/text.h"
 #include "io/http.h"
 
 enum {
@@ -121,9 +119,8 @@ struct HttpServer {
 void http_connection_answered(HttpConnection *c);
 /* Set the deadline to 'ms' from now; 0: none. */
 void http_connection_due_in(HttpConnection *c, uint64_t ms);
+/* Close the stream, after on_gone() if the handler has the request. */
 void http_connection_close(HttpConnection *c);
-/* Call on_gone() if the handler has the request. */
-void http_connection_gone(HttpConnection *c);
 /* Count again what the connection holds. Does not disconnect any: that is deferred. */
 void http_connection_count(HttpConnection *c);
 void http_connection_begin(HttpConnection *c); /* prepare for the next request */

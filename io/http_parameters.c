@@ -1,9 +1,7 @@
 /* Parsing of targets and forms, with the error texts of Go's net/url, as in etcd. */
-#include <errno.h>
 #include <strings.h>
 
 #include "base/parse.h"
-#include "base/text.h"
 #include "io/http.h"
 
 enum { HTTP_PARAMETERS_MAX = 1024, MEDIA_PARAMETERS_MAX = 32 };

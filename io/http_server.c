@@ -4,7 +4,7 @@
  * not accepted. A connection that exceeds a small buffer enters a queue. When all together exceed the limit,
  * the first of the queue is disconnected, until they do not. Fast clients finish before they become first, so
  * this affects slow clients. */
-#include <errno.h>
+#include <assert.h>
 #include <stdio.h>
 
 #include "base/log.h"
@@ -29,7 +29,7 @@ const HttpLimits http_limits_default = {
 struct HttpClient {
         UT_hash_handle hh;
         unsigned n;
-        char name[];
+        char name[ADDRESS_SIZE]; /* without the port */
 };
 
 /* A rejected connection, until the client has read the answer. */
@@ -69,7 +69,6 @@ static void connection_relieve(HttpConnection *c) {
                           "http: disconnected %s: memory limit of all clients exceeded, and its %zu bytes "
                           "are the oldest",
                           stream_peer_address(c->stream), c->held);
-                http_connection_gone(c);
                 http_connection_close(c);
         }
 }
@@ -88,10 +87,6 @@ static void server_relieve(void *userdata) {
         }
 }
 
-size_t http_server_held(const HttpServer *server) {
-        return server->held;
-}
-
 /* -- Clients -- */
 
 static void client_release(HttpServer *server, HttpClient *client) {
@@ -104,30 +99,26 @@ static void client_release(HttpServer *server, HttpClient *client) {
 /* Count one more connection of the client. -EUSERS: the limit is reached. */
 static int client_take(HttpServer *server, const Stream *stream, HttpClient **ret) {
         const char *peer = stream_peer_address(stream), *colon = strrchr(peer, ':');
-        char name[80];
-        size_t size;
+        char name[ADDRESS_SIZE];
         HttpClient *client;
         uid_t uid;
-        gid_t gid;
-        pid_t pid;
 
         if (server->limits.connections_per_client == 0)
                 return 0;
         if (colon)
                 snprintf(name, sizeof(name), "%.*s", (int) (colon - peer), peer);
-        else if (stream_peer_credentials(stream, &uid, &gid, &pid) == 0)
+        else if (stream_peer_uid(stream, &uid) == 0)
                 snprintf(name, sizeof(name), "user %u", (unsigned) uid);
         else
                 return 0;
 
-        size = strlen(name);
-        HASH_FIND(hh, server->clients, name, size, client);
+        HASH_FIND_STR(server->clients, name, client);
         if (!client) {
-                client = calloc(1, sizeof(HttpClient) + size + 1);
+                client = NEW0(HttpClient, 1);
                 if (!client)
                         return -ENOMEM;
-                memcpy(client->name, name, size);
-                HASH_ADD_KEYPTR(hh, server->clients, client->name, size, client);
+                memcpy(client->name, name, sizeof(name));
+                HASH_ADD_STR(server->clients, name, client);
                 if (!TABLE_ADDED(client)) {
                         free(client);
                         return -ENOMEM;
@@ -275,20 +266,13 @@ void http_connection_unlink(HttpConnection *c) {
 }
 
 void http_server_set_limits(HttpServer *server, const HttpLimits *limits) {
-        HttpLimits *l = &server->limits;
+        const uint64_t *defaults = (const uint64_t *) &http_limits_default;
+        uint64_t *values = (uint64_t *) &server->limits;
 
-        *l = limits ? *limits : http_limits_default;
-        l->connections = l->connections ?: http_limits_default.connections;
-        l->line_size = l->line_size ?: http_limits_default.line_size;
-        l->head_size = l->head_size ?: http_limits_default.head_size;
-        l->fields = l->fields ?: http_limits_default.fields;
-        l->ahead_size = l->ahead_size ?: http_limits_default.ahead_size;
-        l->backlog_size = l->backlog_size ?: http_limits_default.backlog_size;
-        l->buffer_size = l->buffer_size ?: http_limits_default.buffer_size;
-        l->head_ms = l->head_ms ?: http_limits_default.head_ms;
-        l->body_ms = l->body_ms ?: http_limits_default.body_ms;
-        l->answer_ms = l->answer_ms ?: http_limits_default.answer_ms;
-        l->idle_ms = l->idle_ms ?: http_limits_default.idle_ms;
+        static_assert(sizeof(HttpLimits) % sizeof(uint64_t) == 0, "all limits are 64-bit numbers");
+        server->limits = limits ? *limits : http_limits_default;
+        for (size_t i = 0; i < sizeof(HttpLimits) / sizeof(uint64_t); i++)
+                values[i] = values[i] ?: defaults[i];
 }
 
 int http_server_new(HttpServer **ret, Loop *loop, const HttpHandler *handler, void *userdata,
@@ -327,8 +311,4 @@ HttpServer *http_server_free(HttpServer *server) {
         text_done(&server->out);
         free(server);
         return NULL;
-}
-
-unsigned http_server_connections(const HttpServer *server) {
-        return server->n_connections;
 }

@@ -76,11 +76,12 @@ tests_unit_test_stream_LDADD = $(IO_TEST_LIBS)
 check_PROGRAMS += tests/unit/test-io_memory
 TESTS += tests/unit/test-io_memory
 tests_unit_test_io_memory_SOURCES = tests/unit/test-io_memory.c tests/unit/io_pair.h tests/lib/alloc.h tests/lib/alloc.c
-tests_unit_test_io_memory_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_io_memory_CFLAGS = $(TEST_CFLAGS) $(LLHTTP_CFLAGS)
 tests_unit_test_io_memory_LDFLAGS = $(FAILING_ALLOCATIONS)
 tests_unit_test_io_memory_LDADD = $(IO_TEST_LIBS)
 endif
 
 FUZZERS += tests/fuzz/fuzz-http
 tests_fuzz_fuzz_http_SOURCES = tests/fuzz/http.c tests/fuzz/standalone.c
+tests_fuzz_fuzz_http_CFLAGS = $(AM_CFLAGS) $(LLHTTP_CFLAGS)
 tests_fuzz_fuzz_http_LDADD = io/libio.a base/libbase.a $(IO_LIBS)

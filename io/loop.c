@@ -2,9 +2,6 @@
 #include "io/loop.h"
 
 #include <assert.h>
-#include <errno.h>
-
-#include "base/memory.h"
 
 enum { HEAP_RESERVE = 16 }; /* timers that can be armed while no memory is available */
 

@@ -6,9 +6,6 @@
  * and deferred_cancel() are immediate, and the owner may be freed right after. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <sys/queue.h>
 
 #include "base/clock.h"

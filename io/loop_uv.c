@@ -10,7 +10,6 @@
 #include "io/loop_uv.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <sched.h>
@@ -20,7 +19,6 @@
 #include <uv.h>
 
 #include "base/log.h"
-#include "base/memory.h"
 
 enum {
         RUN_BUDGET = 1024, /* callbacks per turn; then the descriptors are polled */

@@ -1,7 +1,5 @@
 /* The real network: connecting and listening, TCP and unix sockets, on libuv. */
 #include <arpa/inet.h>
-#include <assert.h>
-#include <errno.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -30,7 +28,7 @@ struct Connecting {
         Timer timeout;
         UvStream *stream;
         UvNetwork *net;
-        void (*done)(void *userdata, Stream *s, int error); /* NULL: cancelled, or called */
+        StreamConnected *done; /* NULL: cancelled, or called */
         void *userdata;
         int error;
 };
@@ -38,7 +36,7 @@ struct Connecting {
 struct Listener {
         UvLoop *loop;
         UvNetwork *net;
-        void (*accepted)(void *userdata, Stream *s);
+        StreamAccepted *accepted;
         void *userdata;
         unsigned n_accepted; /* in this turn */
         bool waiting;        /* libuv holds a connection that is not accepted yet */
@@ -47,12 +45,7 @@ struct Listener {
         char *path; /* of a unix socket that this listener created and removes, with its identity */
         dev_t device;
         ino_t inode;
-        union {
-                uv_handle_t handle;
-                uv_stream_t stream;
-                uv_tcp_t tcp;
-                uv_pipe_t pipe;
-        } uv;
+        UvHandle uv;
 };
 
 /* -- Addresses -- */
@@ -164,15 +157,15 @@ static int connecting_start(Connecting *c, const char *address) {
         return 0;
 }
 
-static void connecting_drop(uv_handle_t *handle) {
-        UvStream *s = handle->data;
+static void net_cancel(Network *net, void *handle) {
+        Connecting *c = handle;
 
-        free(s->connecting);
-        free(s);
+        c->done = NULL;
+        connecting_fail(c, -ECANCELED);
 }
 
-static void *net_connect(Network *net, const char *address, uint64_t timeout_ms,
-                         void (*done)(void *userdata, Stream *s, int error), void *userdata, int *ret_error) {
+static void *net_connect(Network *net, const char *address, uint64_t timeout_ms, StreamConnected *done,
+                         void *userdata, int *ret_error) {
         _cleanup_free_ Connecting *c = NEW0(Connecting, 1);
         int r;
 
@@ -192,19 +185,11 @@ static void *net_connect(Network *net, const char *address, uint64_t timeout_ms,
         if (r == 0)
                 r = connecting_start(c, address);
         if (r < 0) {
-                timer_stop(&c->timeout);
-                uv_close(&TAKE_PTR(c)->stream->uv.handle, connecting_drop);
+                net_cancel(net, TAKE_PTR(c));
                 *ret_error = r;
                 return NULL;
         }
         return TAKE_PTR(c);
-}
-
-static void net_cancel(Network *net, void *handle) {
-        Connecting *c = handle;
-
-        c->done = NULL;
-        connecting_fail(c, -ECANCELED);
 }
 
 /* -- Listening -- */
@@ -267,27 +252,7 @@ static void net_unlisten(Network *net, Listener *l) {
         uv_close(&l->uv.handle, listener_on_closed);
 }
 
-static Listener *listener_new(UvNetwork *net, bool is_tcp, void (*accepted)(void *userdata, Stream *s),
-                              void *userdata) {
-        UvLoop *loop = loop_uv(net->base.loop);
-        Listener *l = NEW0(Listener, 1);
-
-        if (!l)
-                return NULL;
-        *l = (Listener) {
-                .loop = loop, .net = net, .accepted = accepted, .userdata = userdata, .is_tcp = is_tcp
-        };
-        l->next_turn = DEFERRED(listener_on_next_turn, l);
-        if (is_tcp)
-                (void) uv_tcp_init(loop_uv_handle(loop), &l->uv.tcp);
-        else
-                (void) uv_pipe_init(loop_uv_handle(loop), &l->uv.pipe, 0);
-        l->uv.handle.data = l;
-        return l;
-}
-
-int net_uv_listen_fd(Network *net, int given_fd, void (*accepted)(void *userdata, Stream *s), void *userdata,
-                     Listener **ret, Error *err) {
+int net_uv_listen_fd(Network *net, int given_fd, StreamAccepted *accepted, void *userdata, Listener **ret) {
         _cleanup_close_ int fd = given_fd;
         Address a = {};
         socklen_t size = sizeof(a);
@@ -295,10 +260,19 @@ int net_uv_listen_fd(Network *net, int given_fd, void (*accepted)(void *userdata
         int r;
 
         if (getsockname(fd, &a.any, &size) < 0)
-                return error_set(err, -errno, "Failed to listen on descriptor %d: %s", fd, strerror(errno));
-        l = listener_new(container_of(net, UvNetwork, base), a.any.sa_family != AF_UNIX, accepted, userdata);
+                return -errno;
+        l = NEW0(Listener, 1);
         if (!l)
-                return error_set(err, -ENOMEM, "Failed to listen: out of memory");
+                return -ENOMEM;
+        *l = (Listener) {
+                .loop = loop_uv(net->loop),
+                .net = container_of(net, UvNetwork, base),
+                .accepted = accepted,
+                .userdata = userdata,
+                .is_tcp = a.any.sa_family != AF_UNIX,
+                .next_turn = DEFERRED(listener_on_next_turn, l),
+        };
+        uv_handle_start(&l->uv, l->loop, l->is_tcp, l);
 
         if (l->is_tcp)
                 socket_tune(fd);
@@ -309,7 +283,7 @@ int net_uv_listen_fd(Network *net, int given_fd, void (*accepted)(void *userdata
         }
         if (r < 0) {
                 uv_close(&l->uv.handle, listener_on_closed);
-                return error_set(err, r, "Failed to listen: %s", strerror(-r));
+                return r;
         }
         *ret = l;
         return 0;
@@ -348,11 +322,38 @@ static int listen_bind(int fd, const Address *a, socklen_t size) {
         return chmod(a->un.sun_path, 0660) < 0 ? -errno : 0;
 }
 
-static int net_listen(Network *net, const char *address, void (*accepted)(void *userdata, Stream *s),
-                      void *userdata, Listener **ret, Error *err) {
+static int listener_bind(Network *net, const Address *a, socklen_t size, StreamAccepted *accepted,
+                         void *userdata, Listener **ret) {
         _cleanup_close_ int fd = -1;
         _cleanup_free_ char *path = NULL;
         struct stat st = {};
+        int r;
+
+        fd = socket(a->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        if (fd < 0)
+                return -errno;
+        r = listen_bind(fd, a, size);
+        if (r < 0)
+                return r;
+        if (a->any.sa_family == AF_UNIX) {
+                path = strdup(a->un.sun_path);
+                if (!path)
+                        return -ENOMEM;
+                if (lstat(path, &st) < 0)
+                        return -errno;
+        }
+
+        r = net_uv_listen_fd(net, TAKE_FD(fd), accepted, userdata, ret);
+        if (r < 0)
+                return r;
+        (*ret)->path = TAKE_PTR(path);
+        (*ret)->device = st.st_dev;
+        (*ret)->inode = st.st_ino;
+        return 0;
+}
+
+static int net_listen(Network *net, const char *address, StreamAccepted *accepted, void *userdata,
+                      Listener **ret, Error *err) {
         Address a;
         socklen_t size;
         int r;
@@ -364,28 +365,10 @@ static int net_listen(Network *net, const char *address, void (*accepted)(void *
                         "Failed to listen on '%s': expected ADDR:PORT, [ADDR6]:PORT or /PATH, in numbers",
                         address);
 
-        fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (fd < 0)
-                return error_set(err, -errno, "Failed to listen on %s: %s", address, strerror(errno));
-        r = listen_bind(fd, &a, size);
+        r = listener_bind(net, &a, size, accepted, userdata, ret);
         if (r < 0)
                 return error_set(err, r, "Failed to listen on %s: %s", address,
                                  r == -EADDRINUSE ? "the address is in use" : strerror(-r));
-        if (address[0] == '/') {
-                path = strdup(address);
-                if (!path)
-                        return error_set(err, -ENOMEM, "Failed to listen on %s: out of memory", address);
-                if (lstat(path, &st) < 0)
-                        return error_set(err, -errno, "Failed to listen on %s: %s", address, strerror(errno));
-        }
-
-        r = net_uv_listen_fd(net, TAKE_FD(fd), accepted, userdata, ret, NULL);
-        if (r < 0)
-                return error_set(err, r, "Failed to listen on %s: %s", address,
-                                 r == -EADDRINUSE ? "the address is in use" : strerror(-r));
-        (*ret)->path = TAKE_PTR(path);
-        (*ret)->device = st.st_dev;
-        (*ret)->inode = st.st_ino;
         return 0;
 }
 

@@ -2,11 +2,9 @@
 #pragma once
 
 #include <netinet/in.h>
-#include <sys/queue.h>
 #include <sys/un.h>
 #include <uv.h>
 
-#include "base/memory.h"
 #include "io/loop_uv.h"
 #include "io/stream.h"
 
@@ -18,6 +16,13 @@ typedef struct UvNetwork {
         LIST_HEAD(, UvStream) streams; /* open ones */
 } UvNetwork;
 
+typedef union UvHandle {
+        uv_handle_t handle;
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+} UvHandle;
+
 struct UvStream {
         Stream base;
         UvLoop *loop;
@@ -28,12 +33,7 @@ struct UvStream {
         int error;              /* reason of the end */
         bool finishing, closing, saw_end, reading;
         bool is_tcp, probed;
-        union {
-                uv_handle_t handle;
-                uv_stream_t stream;
-                uv_tcp_t tcp;
-                uv_pipe_t pipe;
-        } uv;
+        UvHandle uv;
 };
 
 typedef union Address {
@@ -43,9 +43,13 @@ typedef union Address {
         struct sockaddr_un un;
 } Address;
 
+/* Initialize a handle without a socket. */
+void uv_handle_start(UvHandle *uv, UvLoop *loop, bool is_tcp, void *owner);
 /* Return a stream that is not connected yet, or NULL without memory. */
 UvStream *uv_stream_new(UvLoop *loop, bool is_tcp);
-/* Add a connected stream to the network, and read its addresses. */
+/* Add a connected stream to the network, and read the address of its peer. */
 void uv_stream_connected(UvStream *s, UvNetwork *net);
 /* End a stream; on_close is called from libuv's close callback. */
 void uv_stream_end(UvStream *s, int error);
+/* Listen on a bound socket, and take it, also on failure. */
+int net_uv_listen_fd(Network *net, int fd, StreamAccepted *accepted, void *userdata, Listener **ret);

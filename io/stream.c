@@ -2,7 +2,6 @@
 #include "io/stream.h"
 
 #include <assert.h>
-#include <errno.h>
 
 const char *stream_events_name(const Stream *s) {
         return s->events && s->events->name ? s->events->name : "stream";
@@ -44,19 +43,19 @@ void stream_finish(Stream *s) {
 }
 
 uint64_t stream_kernel_silent_ms(const Stream *s) {
-        return s->ops->kernel_silent_ms(s);
+        if (s->ops->kernel_silent_ms)
+                return s->ops->kernel_silent_ms(s);
+        return s->inner ? stream_kernel_silent_ms(s->inner) : UINT64_MAX;
 }
 
-int stream_peer_credentials(const Stream *s, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid) {
-        return s->ops->peer_credentials(s, ret_uid, ret_gid, ret_pid);
+int stream_peer_uid(const Stream *s, uid_t *ret) {
+        if (s->ops->peer_uid)
+                return s->ops->peer_uid(s, ret);
+        return s->inner ? stream_peer_uid(s->inner, ret) : -ENOTSUP;
 }
 
 const char *stream_peer_address(const Stream *s) {
         return s->peer_address;
-}
-
-const char *stream_local_address(const Stream *s) {
-        return s->local_address;
 }
 
 Shared *shared_new(const void *bytes, size_t size) {

@@ -6,9 +6,6 @@
  * after stream_close(); then the stream is freed. No other event is called after stream_close(). */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/error.h"
@@ -64,29 +61,30 @@ void stream_finish(Stream *s);
  * end the stream); call it early where it matters. */
 uint64_t stream_kernel_silent_ms(const Stream *s);
 
-/* Return the credentials of the peer of a unix socket (SO_PEERCRED). -ENOTSUP: another kind of stream. */
-int stream_peer_credentials(const Stream *s, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid);
+/* Return the user of the peer of a unix socket (SO_PEERCRED). -ENOTSUP: another kind of stream. */
+int stream_peer_uid(const Stream *s, uid_t *ret);
 
-/* Return the address of the peer or of this end, "10.0.0.1:2380"; "" for unix sockets. Borrowed from the
- * stream. */
+/* Return the address of the peer, "10.0.0.1:2380"; "" for unix sockets. Borrowed from the stream. */
 const char *stream_peer_address(const Stream *s);
-const char *stream_local_address(const Stream *s);
 
 /* -- Network: connects and listens. Two implementations: net_uv and the simulator's -- */
 
 typedef struct Network Network;
 typedef struct Listener Listener;
 
+typedef void StreamAccepted(void *userdata, Stream *s);
+typedef void StreamConnected(void *userdata, Stream *s, int error);
+
 typedef struct NetworkOps {
         /* Connect to "ADDR:PORT". Exactly one call of 'done' follows: with a paused stream, or with NULL and
          * a negative errno. -ECONNREFUSED: the kernel of the host runs. -ETIMEDOUT: after 'timeout_ms'.
          * Return a handle, which is valid until 'done', or NULL with *ret_error set; 'done' is not called
          * then. */
-        void *(*connect)(Network *net, const char *address, uint64_t timeout_ms,
-                         void (*done)(void *userdata, Stream *s, int error), void *userdata, int *ret_error);
+        void *(*connect)(Network *net, const char *address, uint64_t timeout_ms, StreamConnected *done,
+                         void *userdata, int *ret_error);
         void (*cancel)(Network *net, void *handle); /* 'done' is not called any more */
-        int (*listen)(Network *net, const char *address, void (*accepted)(void *userdata, Stream *s),
-                      void *userdata, Listener **ret, Error *err);
+        int (*listen)(Network *net, const char *address, StreamAccepted *accepted, void *userdata,
+                      Listener **ret, Error *err);
         void (*unlisten)(Network *net, Listener *listener);
 } NetworkOps;
 
@@ -101,9 +99,6 @@ int net_uv_new(Network **ret, Loop *loop);
 /* Close the streams that are still open, for example waiting for a FIN; on_close follows. The caller has
  * closed listeners and cancelled connects. Return NULL. */
 Network *net_uv_free(Network *net);
-/* Listen on a descriptor that systemd passed, and take it, also on failure. */
-int net_uv_listen_fd(Network *net, int fd, void (*accepted)(void *userdata, Stream *s), void *userdata,
-                     Listener **ret, Error *err);
 
 /* -- For implementations -- */
 
@@ -113,9 +108,9 @@ typedef struct StreamOps {
         void (*pause)(Stream *s, bool paused);
         void (*close)(Stream *s);
         void (*finish)(Stream *s);
-        size_t (*queued)(const Stream *s); /* NULL: equal to 'held' */
-        uint64_t (*kernel_silent_ms)(const Stream *s);
-        int (*peer_credentials)(const Stream *s, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid);
+        size_t (*queued)(const Stream *s);             /* NULL: equal to 'held' */
+        uint64_t (*kernel_silent_ms)(const Stream *s); /* NULL: that of 'inner', or unknown */
+        int (*peer_uid)(const Stream *s, uid_t *ret);  /* likewise */
 } StreamOps;
 
 struct Stream {
@@ -123,6 +118,6 @@ struct Stream {
         const StreamEvents *events; /* NULL until set */
         void *userdata;
         size_t held;
-        const Stream *inner; /* below this one, or NULL: its held and queued bytes count, too */
-        char peer_address[ADDRESS_SIZE], local_address[ADDRESS_SIZE];
+        Stream *inner; /* below this one, or NULL: its held and queued bytes count, too */
+        char peer_address[ADDRESS_SIZE];
 };

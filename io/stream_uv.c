@@ -5,7 +5,6 @@
  * idle connection costs only its handle. on_close is called from libuv's close callback, therefore never from
  * inside a call of the owner. */
 #include <arpa/inet.h>
-#include <errno.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <sys/socket.h>
@@ -39,20 +38,6 @@ static void address_print(const Address *a, char *ret, size_t size) {
                 snprintf(ret, size, "[%s]:%u", host, ntohs(a->in6.sin6_port));
 }
 
-static void stream_learn_addresses(UvStream *s) {
-        Address a = {};
-        socklen_t size = sizeof(a);
-        int fd;
-
-        if (!s->is_tcp || uv_fileno(&s->uv.handle, &fd) < 0)
-                return;
-        if (getpeername(fd, &a.any, &size) == 0)
-                address_print(&a, s->base.peer_address, sizeof(s->base.peer_address));
-        size = sizeof(a);
-        if (getsockname(fd, &a.any, &size) == 0)
-                address_print(&a, s->base.local_address, sizeof(s->base.local_address));
-}
-
 /* -- The end of a stream -- */
 
 static void stream_on_closed(uv_handle_t *handle) {
@@ -69,20 +54,15 @@ static void stream_on_closed(uv_handle_t *handle) {
         loop_uv_leave(loop, name);
 }
 
-static void stream_unlink(UvStream *s) {
-        if (!s->net)
-                return;
-        LIST_REMOVE(s, streams);
-        s->net = NULL;
-}
-
 void uv_stream_end(UvStream *s, int error) {
         if (s->closing)
                 return;
 
         s->closing = true;
         s->error = error;
-        stream_unlink(s);
+        if (s->net)
+                LIST_REMOVE(s, streams);
+        s->net = NULL;
         if (s->linger) {
                 timer_stop(s->linger);
                 free(TAKE_PTR(s->linger));
@@ -288,7 +268,7 @@ static uint64_t uv_stream_kernel_silent_ms(const Stream *base) {
         return info.tcpi_last_ack_recv;
 }
 
-static int uv_stream_peer_credentials(const Stream *base, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid) {
+static int uv_stream_peer_uid(const Stream *base, uid_t *ret) {
         const UvStream *s = container_of((Stream *) base, UvStream, base);
         struct ucred peer;
         socklen_t size = sizeof(peer);
@@ -300,9 +280,7 @@ static int uv_stream_peer_credentials(const Stream *base, uid_t *ret_uid, gid_t 
                 return -ENOTCONN;
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
                 return -errno;
-        *ret_uid = peer.uid;
-        *ret_gid = peer.gid;
-        *ret_pid = peer.pid;
+        *ret = peer.uid;
         return 0;
 }
 
@@ -313,8 +291,16 @@ static const StreamOps uv_stream_ops = {
         .finish = uv_stream_finish,
         .queued = uv_stream_queued,
         .kernel_silent_ms = uv_stream_kernel_silent_ms,
-        .peer_credentials = uv_stream_peer_credentials,
+        .peer_uid = uv_stream_peer_uid,
 };
+
+void uv_handle_start(UvHandle *uv, UvLoop *loop, bool is_tcp, void *owner) {
+        if (is_tcp)
+                (void) uv_tcp_init(loop_uv_handle(loop), &uv->tcp); /* creates no socket yet: cannot fail */
+        else
+                (void) uv_pipe_init(loop_uv_handle(loop), &uv->pipe, 0);
+        uv->handle.data = owner;
+}
 
 UvStream *uv_stream_new(UvLoop *loop, bool is_tcp) {
         UvStream *s = NEW0(UvStream, 1);
@@ -324,16 +310,17 @@ UvStream *uv_stream_new(UvLoop *loop, bool is_tcp) {
         s->base.ops = &uv_stream_ops;
         s->loop = loop;
         s->is_tcp = is_tcp;
-        if (is_tcp)
-                (void) uv_tcp_init(loop_uv_handle(loop), &s->uv.tcp); /* creates no socket yet: cannot fail */
-        else
-                (void) uv_pipe_init(loop_uv_handle(loop), &s->uv.pipe, 0);
-        s->uv.handle.data = s;
+        uv_handle_start(&s->uv, loop, is_tcp, s);
         return s;
 }
 
 void uv_stream_connected(UvStream *s, UvNetwork *net) {
+        Address a = {};
+        socklen_t size = sizeof(a);
+        int fd;
+
         s->net = net;
         LIST_INSERT_HEAD(&net->streams, s, streams);
-        stream_learn_addresses(s);
+        if (s->is_tcp && uv_fileno(&s->uv.handle, &fd) == 0 && getpeername(fd, &a.any, &size) == 0)
+                address_print(&a, s->base.peer_address, sizeof(s->base.peer_address));
 }

@@ -7,7 +7,6 @@
 #include "io/tls.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <gnutls/gnutls.h>
 #include <stdio.h>
@@ -40,14 +39,13 @@ struct TlsKey {
 };
 
 typedef struct TlsStream {
-        Stream base;
+        Stream base; /* its 'inner' is NULL once that has closed */
         Loop *loop;
-        Stream *inner; /* NULL once it has closed */
         TlsKey *key;
         gnutls_session_t session;
 
         /* Of the handshake; 'done' is NULL after it. */
-        void (*done)(void *userdata, Stream *secure, int error, const char *reason);
+        TlsDone *done;
         void *userdata;
         Timer deadline;
 
@@ -64,7 +62,7 @@ typedef struct TlsStream {
 
 /* -- The key -- */
 
-static TlsKey *key_unref(TlsKey *key) {
+TlsKey *tls_key_free(TlsKey *key) {
         if (!key || --key->refs > 0)
                 return NULL;
 
@@ -79,11 +77,7 @@ static TlsKey *key_unref(TlsKey *key) {
         return NULL;
 }
 
-TlsKey *tls_key_free(TlsKey *key) {
-        return key_unref(key);
-}
-
-DEFINE_CLEANUP(TlsKey *, key_unref);
+DEFINE_CLEANUP(TlsKey *, tls_key_free);
 
 static int key_check_file(const char *path, Error *err) {
         struct stat st;
@@ -155,7 +149,7 @@ static int key_prepare(TlsKey *key) {
 }
 
 int tls_key_read(const char *path, TlsKey **ret, Error *err) {
-        _cleanup_(key_unrefp) TlsKey *key = NEW0(TlsKey, 1);
+        _cleanup_(tls_key_freep) TlsKey *key = NEW0(TlsKey, 1);
         _cleanup_free_ char *text = NULL;
         size_t size;
         int r;
@@ -232,8 +226,8 @@ static int tls_pull_timeout(gnutls_transport_ptr_t ptr, unsigned ms) {
 static int tls_flush(TlsStream *t) {
         int r = 0;
 
-        if (t->output.size > 0 && t->inner)
-                r = stream_write(t->inner, t->output.chars, t->output.size);
+        if (t->output.size > 0 && t->base.inner)
+                r = stream_write(t->base.inner, t->output.chars, t->output.size);
         if (t->output.capacity > 4 * RECORD_SIZE)
                 text_done(&t->output);
         text_clear(&t->output);
@@ -247,7 +241,7 @@ static void tls_free(TlsStream *t) {
         deferred_cancel(&t->resume);
         if (t->session)
                 gnutls_deinit(t->session);
-        key_unref(t->key);
+        tls_key_free(t->key);
         text_done(&t->input);
         text_done(&t->output);
         free(t);
@@ -262,12 +256,12 @@ static void tls_end(TlsStream *t, int error, const char *reason) {
         t->error = error;
         snprintf(t->reason, sizeof(t->reason), "%s", reason);
         deferred_cancel(&t->resume);
-        if (t->inner)
-                stream_close(t->inner);
+        if (t->base.inner)
+                stream_close(t->base.inner);
 }
 
 static void tls_handshake_end(TlsStream *t, Stream *secure, int error, const char *reason) {
-        void (*done)(void *, Stream *, int, const char *) = TAKE_PTR(t->done);
+        TlsDone *done = TAKE_PTR(t->done);
 
         timer_stop(&t->deadline);
         if (done)
@@ -301,8 +295,8 @@ static void tls_reject(TlsStream *t, int gnutls_error) {
                         (void) tls_flush(t);
                 }
         }
-        if (t->inner)
-                stream_finish(t->inner);
+        if (t->base.inner)
+                stream_finish(t->base.inner);
         tls_handshake_end(t, NULL, t->error, t->reason);
 }
 
@@ -333,7 +327,7 @@ static void tls_handshake_step(TlsStream *t) {
                 return;
         }
         t->paused = true;
-        stream_pause(t->inner, true);
+        stream_pause(t->base.inner, true);
         tls_handshake_end(t, &t->base, 0, "");
 }
 
@@ -409,7 +403,6 @@ static void inner_on_drain(void *userdata) {
 static void inner_on_close(void *userdata, int error, const char *reason) {
         TlsStream *t = userdata;
 
-        t->inner = NULL;
         t->base.inner = NULL;
         if (!t->closing) {
                 t->closing = true;
@@ -462,7 +455,7 @@ static void tls_pause(Stream *base, bool paused) {
         if (t->closing || t->finishing || t->paused == paused)
                 return;
         t->paused = paused;
-        stream_pause(t->inner, paused);
+        stream_pause(t->base.inner, paused);
         /* No event of the inner stream announces decrypted bytes in GnuTLS, and encrypted ones in 'input'. */
         if (paused)
                 deferred_cancel(&t->resume);
@@ -483,19 +476,7 @@ static void tls_finish(Stream *base) {
         (void) tls_flush(t);
         t->finishing = true;
         deferred_cancel(&t->resume);
-        stream_finish(t->inner);
-}
-
-static uint64_t tls_kernel_silent_ms(const Stream *base) {
-        const TlsStream *t = container_of((Stream *) base, TlsStream, base);
-
-        return t->inner ? stream_kernel_silent_ms(t->inner) : UINT64_MAX;
-}
-
-static int tls_peer_credentials(const Stream *base, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid) {
-        const TlsStream *t = container_of((Stream *) base, TlsStream, base);
-
-        return t->inner ? stream_peer_credentials(t->inner, ret_uid, ret_gid, ret_pid) : -ENOTCONN;
+        stream_finish(t->base.inner);
 }
 
 static const StreamOps tls_ops = {
@@ -503,8 +484,6 @@ static const StreamOps tls_ops = {
         .pause = tls_pause,
         .close = tls_close,
         .finish = tls_finish,
-        .kernel_silent_ms = tls_kernel_silent_ms,
-        .peer_credentials = tls_peer_credentials,
 };
 
 static int tls_prepare(TlsStream *t, TlsSide side) {
@@ -536,17 +515,15 @@ static void ignore_close(void *userdata, int error, const char *reason) {}
 
 static const StreamEvents ignore_events = { .on_read = ignore_read, .on_close = ignore_close };
 
-int tls_start(Loop *loop, Stream *inner, const TlsKey *key, TlsSide side,
-              void (*done)(void *userdata, Stream *secure, int error, const char *reason), void *userdata,
+int tls_start(Loop *loop, Stream *inner, const TlsKey *key, TlsSide side, TlsDone *done, void *userdata,
               TlsHandshake **ret) {
         TlsStream *t = NEW0(TlsStream, 1);
         int r = -ENOMEM;
 
         if (t) {
                 t->base.ops = &tls_ops;
-                t->base.inner = t->inner = inner;
+                t->base.inner = inner;
                 memcpy(t->base.peer_address, inner->peer_address, sizeof(inner->peer_address));
-                memcpy(t->base.local_address, inner->local_address, sizeof(inner->local_address));
                 t->loop = loop;
                 t->key = (TlsKey *) key;
                 t->key->refs++;

@@ -1,7 +1,5 @@
 #include "io/turn.h"
 
-#include "base/memory.h"
-
 static const uint64_t ms_ns = 1000 * 1000;
 
 const uint64_t turn_bucket_ns[TURN_BUCKETS] = {

@@ -8,9 +8,7 @@
  * reports work only. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "base/memory.h"
 
 enum {
         TURN_BUDGET_MS = 20,           /* CPU time; longer turns are logged ... */

@@ -1,7 +1,6 @@
 #include "units/api_json.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdio.h>
 
 /* json_value_parse() of a request, json_value_parse_large() of an answer. */
@@ -25,41 +24,15 @@ static const JsonField option_fields[] = {
         { "value", JSON_FIELD_TEXT, offsetof(UnitOption, value) },
 };
 
-/* Before and after the member "options". */
-static const JsonField unit_fields[] = {
-        { "currentState", JSON_FIELD_WORD, offsetof(ApiUnit, current_state), .words = &target_words },
-        { "desiredState", JSON_FIELD_WORD, offsetof(ApiUnit, desired_state), .words = &target_words },
-        { "destroy", JSON_FIELD_BOOL, offsetof(ApiUnit, destroy) },
-        { "expectedHash", JSON_FIELD_TEXT, offsetof(ApiUnit, expected_hash) },
-        { "expectedState", JSON_FIELD_WORD, offsetof(ApiUnit, expected_state), .words = &target_words },
-        { "global", JSON_FIELD_BOOL, offsetof(ApiUnit, global) },
-        { "hash", JSON_FIELD_TEXT, offsetof(ApiUnit, hash) },
-        { "machineID", JSON_FIELD_TEXT, offsetof(ApiUnit, machine_id) },
-        { "name", JSON_FIELD_TEXT, offsetof(ApiUnit, name) },
-}, more_unit_fields[] = {
-        { "owner", JSON_FIELD_TEXT, offsetof(ApiUnit, owner) },
-        { "reason", JSON_FIELD_TEXT, offsetof(ApiUnit, reason) },
-        { "replace", JSON_FIELD_NOT, offsetof(ApiUnit, keep) },
-        { "text", JSON_FIELD_TEXT, offsetof(ApiUnit, text) },
-};
+static void options_write(Text *t, const char *name, const void *field) {
+        const UnitFile *file = *(const UnitFile *const *) field;
 
-static void unit_write(Text *t, const void *item) {
-        const ApiUnit *unit = item;
-
-        json_open(t, NULL, '{');
-        json_write_fields(t, JSON_FIELDS(unit_fields), unit);
-        if (unit->file && unit->file->n_options > 0) {
-                json_open(t, "options", '[');
-                for (size_t i = 0; i < unit->file->n_options; i++)
-                        json_write_object(t, JSON_FIELDS(option_fields), &unit->file->options[i]);
-                json_close(t, ']');
-        }
-        json_write_fields(t, JSON_FIELDS(more_unit_fields), unit);
-        json_close(t, '}');
-}
-
-void api_unit_write(Text *t, const ApiUnit *unit) {
-        unit_write(t, unit);
+        if (!file || file->n_options == 0)
+                return;
+        json_open(t, name, '[');
+        for (size_t i = 0; i < file->n_options; i++)
+                json_write_object(t, JSON_FIELDS(option_fields), &file->options[i]);
+        json_close(t, ']');
 }
 
 static void file_free(UnitFile *file) {
@@ -86,62 +59,63 @@ static int option_read(const JsonValue *item, UnitFile *file, Error *err) {
         return r < 0 ? r : unit_file_add(file, option.section, option.name, option.value, 0);
 }
 
-static int options_read_json(const JsonValue *array, UnitFile **ret, Error *err) {
+static int options_read_json(const JsonValue *array, void *field, Error *err) {
         UnitFile *file;
-        int r;
 
         if (array && json_value_type(array) != JSON_VALUE_ARRAY)
                 return error_set(err, -EBADMSG, "options: expected an array");
         file = NEW0(UnitFile, 1);
         if (!file)
                 return -ENOMEM;
+        memcpy(field, &file, sizeof(file)); /* owned by the unit, also after an error */
 
         for (size_t i = 0; i < json_value_count(array); i++) {
-                r = option_read(json_value_item(array, i), file, err);
-                if (r < 0) {
-                        file_free(file);
+                int r = option_read(json_value_item(array, i), file, err);
+
+                if (r < 0)
                         return r;
-                }
         }
-        *ret = file;
         return 0;
 }
 
-static int unit_read_json(const JsonValue *object, void *ret, Error *err) {
-        ApiUnit unit = API_UNIT_EMPTY;
-        UnitFile *file = NULL;
-        int r;
+static const JsonField unit_fields[] = {
+        { "currentState", JSON_FIELD_WORD, offsetof(ApiUnit, current_state), .words = &target_words },
+        { "desiredState", JSON_FIELD_WORD, offsetof(ApiUnit, desired_state), .words = &target_words },
+        { "destroy", JSON_FIELD_BOOL, offsetof(ApiUnit, destroy) },
+        { "expectedHash", JSON_FIELD_TEXT, offsetof(ApiUnit, expected_hash) },
+        { "expectedState", JSON_FIELD_WORD, offsetof(ApiUnit, expected_state), .words = &target_words },
+        { "global", JSON_FIELD_BOOL, offsetof(ApiUnit, global) },
+        { "hash", JSON_FIELD_TEXT, offsetof(ApiUnit, hash) },
+        { "machineID", JSON_FIELD_TEXT, offsetof(ApiUnit, machine_id) },
+        { "name", JSON_FIELD_TEXT, offsetof(ApiUnit, name) },
+        { "options", JSON_FIELD_OTHER, offsetof(ApiUnit, file), .write = options_write,
+          .read = options_read_json },
+        { "owner", JSON_FIELD_TEXT, offsetof(ApiUnit, owner) },
+        { "reason", JSON_FIELD_TEXT, offsetof(ApiUnit, reason) },
+        { "replace", JSON_FIELD_NOT, offsetof(ApiUnit, keep) },
+        { "text", JSON_FIELD_TEXT, offsetof(ApiUnit, text) },
+};
 
-        r = api_check_object(object, "a unit", err);
-        if (r < 0)
-                return r;
-        r = json_read_fields(object, JSON_FIELDS(unit_fields), &unit, err);
-        if (r < 0)
-                return r;
-        r = json_read_fields(object, JSON_FIELDS(more_unit_fields), &unit, err);
-        if (r < 0)
-                return r;
-        r = options_read_json(json_value_member(object, "options"), &file, err);
-        if (r < 0)
-                return r;
-
-        unit.file = file;
-        *(ApiUnit *) ret = unit;
-        return 0;
+void api_unit_write(Text *t, const ApiUnit *unit) {
+        json_write_object(t, JSON_FIELDS(unit_fields), unit);
 }
 
 static int read_one_unit(Parse parse, const char *json, size_t size, ApiUnit *ret, Error *err) {
-        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_api_unit_ ApiUnit unit = API_UNIT_EMPTY;
         int r;
 
-        r = parse(json, size, &root, err);
+        r = parse(json, size, &unit.source, err);
         if (r < 0)
                 return r;
-        r = unit_read_json(root, ret, err);
+        r = api_check_object(unit.source, "a unit", err);
+        if (r < 0)
+                return r;
+        r = json_read_fields(unit.source, JSON_FIELDS(unit_fields), &unit, err);
         if (r < 0)
                 return r;
 
-        ret->source = TAKE_PTR(root);
+        *ret = unit;
+        unit = API_UNIT_EMPTY;
         return 0;
 }
 
@@ -197,54 +171,32 @@ static const JsonField machine_fields[] = {
         { "version", JSON_FIELD_TEXT, offsetof(ApiMachine, version) },
 };
 
-static void state_write(Text *t, const void *item) {
-        json_write_object(t, JSON_FIELDS(state_fields), item);
-}
-
 void api_state_write(Text *t, const ApiState *state) {
-        state_write(t, state);
-}
-
-static int state_read(const JsonValue *object, void *ret, Error *err) {
-        int r = api_check_object(object, "a unit state", err);
-
-        return r < 0 ? r : json_read_fields(object, JSON_FIELDS(state_fields), ret, err);
-}
-
-static void machine_write(Text *t, const void *item) {
-        json_write_object(t, JSON_FIELDS(machine_fields), item);
-}
-
-static int machine_read(const JsonValue *object, void *ret, Error *err) {
-        ApiMachine *machine = ret;
-        int r;
-
-        r = api_check_object(object, "a machine", err);
-        if (r < 0)
-                return r;
-        r = json_read_fields(object, JSON_FIELDS(machine_fields), machine, err);
-        if (r < 0)
-                pairs_done(&machine->metadata);
-        return r;
+        json_write_object(t, JSON_FIELDS(state_fields), state);
 }
 
 /* -- Pages -- */
 
 typedef struct PageKind {
         const char *name; /* of the array */
-        size_t offset;    /* of its items in ApiPage */
+        const char *item; /* for people */
+        size_t offset;    /* of the items in ApiPage */
         size_t size;      /* of one item */
-        void (*write)(Text *t, const void *item);
-        int (*read)(const JsonValue *object, void *ret,
-                    Error *err); /* into a zeroed item; owns nothing after an error */
+        const JsonField *fields;
+        size_t n_fields;
+        const void *initial; /* item without members; NULL: zero */
 } PageKind;
 
-static const PageKind units_page = { "units", offsetof(ApiPage, units), sizeof(ApiUnit), unit_write,
-                                     unit_read_json },
-                      states_page = { "states", offsetof(ApiPage, states), sizeof(ApiState), state_write,
-                                      state_read },
-                      machines_page = { "machines", offsetof(ApiPage, machines), sizeof(ApiMachine),
-                                        machine_write, machine_read };
+static const PageKind units_page = { "units",
+                                     "a unit",
+                                     offsetof(ApiPage, units),
+                                     sizeof(ApiUnit),
+                                     JSON_FIELDS(unit_fields),
+                                     &API_UNIT_EMPTY },
+                      states_page = { "states", "a unit state", offsetof(ApiPage, states), sizeof(ApiState),
+                                      JSON_FIELDS(state_fields) },
+                      machines_page = { "machines", "a machine", offsetof(ApiPage, machines),
+                                        sizeof(ApiMachine), JSON_FIELDS(machine_fields) };
 
 static void page_write(Text *t, const PageKind *kind, const void *items, size_t n, const char *next_token) {
         static const char token[] = "nextPageToken";
@@ -256,7 +208,8 @@ static void page_write(Text *t, const PageKind *kind, const void *items, size_t 
         if (n > 0) {
                 json_open(t, kind->name, '[');
                 for (size_t i = 0; i < n; i++)
-                        kind->write(t, (const char *) items + i * kind->size);
+                        json_write_object(t, kind->fields, kind->n_fields,
+                                          (const char *) items + i * kind->size);
                 json_close(t, ']');
         }
         if (!token_is_first)
@@ -290,56 +243,47 @@ void api_page_done(ApiPage *page) {
         *page = (ApiPage) {};
 }
 
-/* Check what is around the items. */
-static int page_open(const ApiPage *page, const char *name, size_t max, const JsonValue **ret_items,
-                     Error *err) {
-        const JsonValue *items;
-        int r;
-
-        r = api_check_object(page->source, "a page", err);
-        if (r < 0)
-                return r;
-
-        items = json_value_member(page->source, name);
-        if (items && json_value_type(items) != JSON_VALUE_ARRAY)
-                return error_set(err, -EBADMSG, "%s: expected an array", name);
-        if (json_value_count(items) > max)
-                return error_set(err, -E2BIG, "%s: more than %zu on one page", name, max);
-        *ret_items = items;
-        return 0;
-}
-
 static int page_read(const PageKind *kind, Parse parse, const char *json, size_t size, size_t max,
                      ApiPage *ret, Error *err) {
         _cleanup_api_page_ ApiPage page = {};
-        const JsonValue *items = NULL;
-        char *array;
+        const JsonValue *items;
+        char *item;
         int r;
 
         r = parse(json, size, &page.source, err);
         if (r < 0)
                 return r;
-        r = page_open(&page, kind->name, max, &items, err);
+        r = api_check_object(page.source, "a page", err);
         if (r < 0)
                 return r;
+        items = json_value_member(page.source, kind->name);
+        if (items && json_value_type(items) != JSON_VALUE_ARRAY)
+                return error_set(err, -EBADMSG, "%s: expected an array", kind->name);
+        if (json_value_count(items) > max)
+                return error_set(err, -E2BIG, "%s: more than %zu on one page", kind->name, max);
         r = json_read_string(page.source, "nextPageToken", &page.next_token, err);
         if (r < 0)
                 return r;
         if (page.next_token && !*page.next_token)
                 page.next_token = NULL;
 
-        array = calloc(json_value_count(items) + 1, kind->size);
-        if (!array)
+        item = calloc(json_value_count(items) + 1, kind->size);
+        if (!item)
                 return -ENOMEM;
-        memcpy((char *) &page + kind->offset, &array, sizeof(array));
-        for (; page.n < json_value_count(items); page.n++) {
-                r = kind->read(json_value_item(items, page.n), array + page.n * kind->size, err);
+        memcpy((char *) &page + kind->offset, &item, sizeof(item));
+        for (size_t i = 0; i < json_value_count(items); i++, item += kind->size) {
+                if (kind->initial)
+                        memcpy(item, kind->initial, kind->size);
+                page.n++;
+                r = api_check_object(json_value_item(items, i), kind->item, err);
+                if (r < 0)
+                        return r;
+                r = json_read_fields(json_value_item(items, i), kind->fields, kind->n_fields, item, err);
                 if (r < 0)
                         return r;
         }
 
-        *ret = page;
-        page = (ApiPage) {};
+        *ret = TAKE_STRUCT(page);
         return 0;
 }
 
@@ -371,10 +315,16 @@ void api_error_write(Text *t, int code, const char *message) {
 }
 
 int api_error_read(const char *json, size_t size, int *ret_code, char *ret, size_t ret_size) {
+        struct {
+                uint64_t code;
+                const char *message;
+        } error = { .message = "" };
+        const JsonField fields[] = {
+                { "code", JSON_FIELD_U64, offsetof(typeof(error), code) },
+                { "message", JSON_FIELD_TEXT, offsetof(typeof(error), message) },
+        };
         _cleanup_json_ JsonValue *root = NULL;
-        const char *message = "";
         const JsonValue *e;
-        uint64_t code = 0;
         int r;
 
         r = json_value_parse(json, size, &root, NULL);
@@ -383,15 +333,12 @@ int api_error_read(const char *json, size_t size, int *ret_code, char *ret, size
         e = json_value_member(root, "error");
         if (json_value_type(e) != JSON_VALUE_OBJECT)
                 return -EBADMSG;
-        r = json_read_u64(e, "code", &code, NULL);
-        if (r < 0)
-                return r;
-        r = json_read_string(e, "message", &message, NULL);
+        r = json_read_fields(e, JSON_FIELDS(fields), &error, NULL);
         if (r < 0)
                 return r;
 
-        *ret_code = MIN(code, (uint64_t) 999);
-        snprintf(ret, ret_size, "%s", message);
+        *ret_code = MIN(error.code, (uint64_t) 999);
+        snprintf(ret, ret_size, "%s", error.message);
         text_keep_to_one_line(ret);
         return 0;
 }

@@ -4,8 +4,6 @@
  * *_done() function frees all. Fields that are NULL, empty or invalid are left out. */
 #pragma once
 
-#include "base/error.h"
-#include "base/text.h"
 #include "units/json.h"
 #include "units/lists.h"
 #include "units/state.h"
@@ -28,8 +26,8 @@ typedef struct ApiUnit {
         /* Of a request: */
         bool keep;                  /* "replace" is false, what is there stays */
         bool destroy;               /* the unit is removed; in a batch */
-        const char *expected_hash;  /* only if this is its hash; NULL: whatever it is */
-        TargetState expected_state; /* only if this is its target state; _TARGET_INVALID: whatever it is */
+        const char *expected_hash;  /* only if this is its hash; NULL: any */
+        TargetState expected_state; /* only if this is its target state; _TARGET_INVALID: any */
         JsonValue *source;          /* set by api_unit_read(), owned, as 'file' is then */
 } ApiUnit;
 

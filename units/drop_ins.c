@@ -1,16 +1,16 @@
 #include "units/drop_ins.h"
 
-#include <errno.h>
 #include <stdio.h>
 
 #include "units/unit_file.h"
 
-static int drop_ins_add_folder(DropIns *d, const char *prefix, const char *rest, bool of_instance) {
-        if (GROW(d->folders, d->capacity, d->n + 1) < 0)
-                return -ENOMEM;
+static void drop_ins_add_folder(DropIns *d, const char *prefix, const char *rest, bool of_instance) {
+        if (d->error == 0)
+                d->error = GROW(d->folders, d->capacity, d->n + 1);
+        if (d->error < 0)
+                return;
         d->folders[d->n] = (DropInFolder) { .of_instance = of_instance };
         snprintf(d->folders[d->n++].name, sizeof(d->folders->name), "%s%s.d", prefix, rest);
-        return 0;
 }
 
 /* Shorten "a-b-c" to "a-b-", and that to "a-"; a prefix that begins with its only dash has no shorter one.
@@ -26,22 +26,16 @@ static bool drop_ins_shorten(char *prefix) {
 }
 
 /* Add a folder with 'rest' for each shorter prefix, and one with 'second' (may be NULL). */
-static int drop_ins_add_prefixes(DropIns *d, const char *prefix, const char *rest, const char *second,
-                                 bool of_instance) {
-        _cleanup_free_ char *chopped = strdup(prefix);
-        int r;
+static void drop_ins_add_prefixes(DropIns *d, const char *prefix, const char *rest, const char *second,
+                                  bool of_instance) {
+        char chopped[UNIT_NAME_MAX + 1];
 
-        if (!chopped)
-                return -ENOMEM;
+        snprintf(chopped, sizeof(chopped), "%s", prefix);
         while (drop_ins_shorten(chopped)) {
-                r = drop_ins_add_folder(d, chopped, rest, of_instance);
-                if (r < 0)
-                        return r;
-                r = second ? drop_ins_add_folder(d, chopped, second, of_instance) : 0;
-                if (r < 0)
-                        return r;
+                drop_ins_add_folder(d, chopped, rest, of_instance);
+                if (second)
+                        drop_ins_add_folder(d, chopped, second, of_instance);
         }
-        return 0;
 }
 
 /* "web@1.service" has web@1.service.d, then the folders of its template, and once more those of the prefixes,
@@ -50,24 +44,19 @@ int drop_ins_init(DropIns *d, const char *name) {
         _cleanup_free_ char *prefix = unit_name_prefix(name), *template = unit_name_template(name);
         const char *type = unit_name_type(name), *dot = *type ? type - 1 : type;
         bool instance = unit_name_is_instance(name);
-        int r;
 
         *d = (DropIns) {};
         if (!prefix || !template)
                 return -ENOMEM;
-        r = drop_ins_add_folder(d, name, "", instance);
-        if (r < 0)
-                return r;
-        r = instance ? drop_ins_add_folder(d, template, "", false) : 0;
-        if (r < 0)
-                return r;
-        r = drop_ins_add_prefixes(d, prefix, dot, NULL, false);
-        if (r < 0)
-                return r;
-        r = instance ? drop_ins_add_prefixes(d, prefix, strchr(name, '@'), strchr(template, '@'), true) : 0;
-        if (r < 0)
-                return r;
-        return *type ? drop_ins_add_folder(d, type, "", false) : 0;
+        drop_ins_add_folder(d, name, "", instance);
+        if (instance)
+                drop_ins_add_folder(d, template, "", false);
+        drop_ins_add_prefixes(d, prefix, dot, NULL, false);
+        if (instance)
+                drop_ins_add_prefixes(d, prefix, strchr(name, '@'), strchr(template, '@'), true);
+        if (*type)
+                drop_ins_add_folder(d, type, "", false);
+        return d->error;
 }
 
 void drop_ins_done(DropIns *d) {

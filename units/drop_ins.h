@@ -32,6 +32,7 @@ typedef struct DropInFolder {
 typedef struct DropIns {
         DropInFolder *folders; /* the most specific one first */
         size_t n, capacity;
+        int error; /* of drop_ins_init(): 0 or -ENOMEM */
 } DropIns;
 
 /* Set the folders for a unit of that name, without files. Return 0 or -ENOMEM. */

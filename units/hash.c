@@ -1,6 +1,5 @@
 #include "units/hash.h"
 
-#include <errno.h>
 #include <gnutls/crypto.h>
 #include <stdio.h>
 

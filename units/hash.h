@@ -2,7 +2,6 @@
  * is no protection against forgery. */
 #pragma once
 
-#include "base/error.h"
 #include "units/unit_file.h"
 
 enum {

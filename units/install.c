@@ -1,8 +1,5 @@
 #include "units/install.h"
 
-#include <errno.h>
-
-#include "base/memory.h"
 #include "units/name.h"
 
 static const char separators[] =

@@ -2,7 +2,6 @@
  * together with it (Also=). Enabling the unit changes the units of these names on its host. */
 #pragma once
 
-#include "base/error.h"
 #include "units/unit_file.h"
 
 enum { INSTALL_NAMES_MAX = 256 }; /* words in Alias= and Also= of one unit */

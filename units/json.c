@@ -1,14 +1,14 @@
 #include "units/json.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <strings.h>
 
 #include "base/base64.h"
+#include "base/parse.h"
+#include "units/lists.h"
 
 static const json_t *json_inner(const JsonValue *v) {
         return (const json_t *) v;
@@ -129,31 +129,28 @@ int json_value_parse_large(const char *text, size_t size, JsonValue **ret, Error
         return 0;
 }
 
+int json_object_parse(const char *text, size_t size, JsonValue **ret, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        int r;
+
+        r = json_value_parse(text, size, &root, err);
+        if (r < 0)
+                return r;
+        if (json_value_type(root) != JSON_VALUE_OBJECT)
+                return error_set(err, -EBADMSG, "expected a JSON object");
+        *ret = TAKE_PTR(root);
+        return 0;
+}
+
 JsonValue *json_value_free(JsonValue *root) {
         json_decref((json_t *) root);
         return NULL;
 }
 
 JsonType json_value_type(const JsonValue *v) {
-        if (!v)
-                return JSON_VALUE_NULL;
-        switch (json_typeof(json_inner(v))) {
-        case JSON_OBJECT:
+        if (json_is_object(json_inner(v)))
                 return JSON_VALUE_OBJECT;
-        case JSON_ARRAY:
-                return JSON_VALUE_ARRAY;
-        case JSON_STRING:
-                return JSON_VALUE_STRING;
-        case JSON_INTEGER:
-        case JSON_REAL:
-                return JSON_VALUE_NUMBER;
-        case JSON_TRUE:
-        case JSON_FALSE:
-                return JSON_VALUE_BOOL;
-        case JSON_NULL:
-                break;
-        }
-        return JSON_VALUE_NULL;
+        return json_is_array(json_inner(v)) ? JSON_VALUE_ARRAY : JSON_VALUE_OTHER;
 }
 
 const JsonValue *json_value_member(const JsonValue *object, const char *name) {
@@ -260,7 +257,7 @@ static int json_add_pair(void *userdata, const char *key, const JsonValue *v) {
         return json_value_string(v) ? pairs_add(userdata, key, json_value_string(v)) : -EBADMSG;
 }
 
-int json_read_pairs(const JsonValue *object, const char *name, Pairs *ret, Error *err) {
+static int json_read_pairs(const JsonValue *object, const char *name, Pairs *ret, Error *err) {
         const JsonValue *v = json_value_member(object, name);
         int r;
 
@@ -274,16 +271,17 @@ int json_read_pairs(const JsonValue *object, const char *name, Pairs *ret, Error
 
 static int json_read_word(const JsonField *f, const char *word, int *ret, Error *err) {
         _cleanup_text_ Text names = {};
+        int value;
 
         if (!word && !f->required)
                 return 0;
-        for (int i = 0; i < f->words->n; i++) {
-                if (streq(f->words->names[i], word ?: "")) {
-                        *ret = i;
-                        return 0;
-                }
-                text_printf(&names, "%s%s", i > 0 ? ", " : "", f->words->names[i]);
+        value = parse_name(word ?: "", f->words->names, f->words->n);
+        if (value >= 0) {
+                *ret = value;
+                return 0;
         }
+        for (int i = 0; i < f->words->n; i++)
+                text_printf(&names, "%s%s", i > 0 ? ", " : "", f->words->names[i]);
         if (names.error < 0)
                 return names.error;
         return error_set(err, f->words->error, "%s: '%.32s' is none of %s", f->name, word ?: "", names.chars);
@@ -352,6 +350,8 @@ static int json_read_field(const JsonValue *object, const JsonField *f, void *fi
                 return r;
         case JSON_FIELD_PAIRS:
                 return json_read_pairs(object, f->name, field, err);
+        case JSON_FIELD_OTHER:
+                return f->read(json_value_member(object, f->name), field, err);
         default:
                 return json_read_text(object, f, field, err);
         }
@@ -367,16 +367,23 @@ int json_read_fields(const JsonValue *object, const JsonField *fields, size_t n,
         return 0;
 }
 
-/* Write a comma if the text ends in a value. */
-static void json_separate(Text *t) {
+void json_free_fields(const JsonField *fields, size_t n, void *record) {
+        for (size_t i = 0; i < n; i++) {
+                void *field = (char *) record + fields[i].offset;
+
+                if (fields[i].type == JSON_FIELD_OWNED || fields[i].type == JSON_FIELD_OWNED_OR_NULL)
+                        free(*(char **) field);
+                else if (fields[i].type == JSON_FIELD_PAIRS)
+                        pairs_done(field);
+        }
+}
+
+/* Write the name, after a comma if the text ends in a value. */
+static void json_begin(Text *t, const char *name) {
         char last = t->size > 0 ? t->chars[t->size - 1] : 0;
 
         if (last && (strchr("\"}]", last) || (last >= '0' && last <= '9') || (last >= 'a' && last <= 'z')))
                 text_append_char(t, ',');
-}
-
-static void json_begin(Text *t, const char *name) {
-        json_separate(t);
         if (name) {
                 text_append_char(t, '"');
                 text_append_json(t, name, strlen(name));
@@ -438,12 +445,7 @@ void json_add_bool(Text *t, const char *name, bool value) {
         text_append(t, "true");
 }
 
-void json_add_false(Text *t, const char *name) {
-        json_begin(t, name);
-        text_append(t, "false");
-}
-
-void json_add_pairs(Text *t, const char *name, const Pairs *pairs) {
+static void json_add_pairs(Text *t, const char *name, const Pairs *pairs) {
         if (pairs->n == 0)
                 return;
         json_open(t, name, '{');
@@ -458,7 +460,6 @@ void json_add_item(Text *t, const char *value) {
 
 static void json_write_field(Text *t, const JsonField *f, const void *field) {
         const char *text;
-        int word;
 
         switch (f->type) {
         case JSON_FIELD_TEXT:
@@ -479,16 +480,19 @@ static void json_write_field(Text *t, const JsonField *f, const void *field) {
                 json_add_bool(t, f->name, *(const bool *) field);
                 break;
         case JSON_FIELD_NOT:
-                if (*(const bool *) field)
-                        json_add_false(t, f->name);
+                if (*(const bool *) field) {
+                        json_begin(t, f->name);
+                        text_append(t, "false");
+                }
                 break;
         case JSON_FIELD_WORD:
-                word = *(const int *) field;
-                if (word >= 0 && word < f->words->n)
-                        json_add_string(t, f->name, f->words->names[word]);
+                json_add_string(t, f->name, enum_name(f->words->names, f->words->n, *(const int *) field));
                 break;
         case JSON_FIELD_PAIRS:
                 json_add_pairs(t, f->name, field);
+                break;
+        case JSON_FIELD_OTHER:
+                f->write(t, f->name, field);
                 break;
         }
 }

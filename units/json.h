@@ -7,13 +7,8 @@
  * and zeros are left out. The end of the text decides whether a comma is written first. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include "base/error.h"
 #include "base/text.h"
-#include "units/lists.h"
 
 enum {
         JSON_SIZE_MAX = 16 * 1024 * 1024, /* bytes of one text: a page of units fits */
@@ -34,10 +29,7 @@ enum {
 typedef struct JsonValue JsonValue;
 
 typedef enum JsonType {
-        JSON_VALUE_NULL,
-        JSON_VALUE_BOOL,
-        JSON_VALUE_NUMBER,
-        JSON_VALUE_STRING,
+        JSON_VALUE_OTHER, /* absent, null, a boolean, a number or a string */
         JSON_VALUE_ARRAY,
         JSON_VALUE_OBJECT,
 } JsonType;
@@ -48,12 +40,14 @@ int json_value_parse(const char *text, size_t size, JsonValue **ret, Error *err)
 /* The same with JSON_SIZE_MAX as the only limit: for fleetctl, which reads its user's files and the daemon's
  * answers. */
 int json_value_parse_large(const char *text, size_t size, JsonValue **ret, Error *err);
+/* As json_value_parse(); -EBADMSG also for a value that is no object. */
+int json_object_parse(const char *text, size_t size, JsonValue **ret, Error *err);
 JsonValue *json_value_free(JsonValue *root); /* returns NULL */
 DEFINE_CLEANUP(JsonValue *, json_value_free)
 #define _cleanup_json_ _cleanup_(json_value_freep)
 
 /* All accept NULL for an absent value, and return the same as for an empty one. */
-JsonType json_value_type(const JsonValue *v); /* NULL: JSON_VALUE_NULL */
+JsonType json_value_type(const JsonValue *v);
 /* NULL if absent or null. Without an exact name, a name in other case counts, as in Go. */
 const JsonValue *json_value_member(const JsonValue *object, const char *name);
 size_t json_value_count(const JsonValue *array); /* 0 for a value of another type */
@@ -70,8 +64,6 @@ int json_value_each(const JsonValue *object,
 int json_read_string(const JsonValue *object, const char *name, const char **ret, Error *err);
 int json_read_u64(const JsonValue *object, const char *name, uint64_t *ret, Error *err);
 int json_read_bool(const JsonValue *object, const char *name, bool *ret, Error *err);
-/* Add the members of an object of strings. */
-int json_read_pairs(const JsonValue *object, const char *name, Pairs *ret, Error *err);
 
 /* Read what json_add_bytes() writes. Return 1 and the bytes, which the caller frees (a zero byte follows
  * them), 0 if both members are absent; -EBADMSG if both exist, or for invalid base64. */
@@ -91,6 +83,7 @@ typedef enum JsonFieldType {
         JSON_FIELD_NOT,           /* bool: whether the member is false */
         JSON_FIELD_WORD,          /* enum, by its names; absent or "" if optional */
         JSON_FIELD_PAIRS,         /* Pairs */
+        JSON_FIELD_OTHER,         /* any type, by 'write' and 'read' */
 } JsonFieldType;
 
 /* The names of an enum. */
@@ -107,6 +100,8 @@ typedef struct JsonField {
         bool required; /* a number has to be greater than 0 */
         size_t size;   /* of JSON_FIELD_CHARS* */
         const JsonWords *words;
+        void (*write)(Text *t, const char *name, const void *field);
+        int (*read)(const JsonValue *member, void *field, Error *err); /* 'member' is NULL if it is absent */
 } JsonField;
 
 #define JSON_FIELDS(table) (table), ELEMENTS(table)
@@ -114,6 +109,9 @@ typedef struct JsonField {
 /* Read members of an object into 'record'; a member that is absent leaves its field unchanged. Errors are
  * -EBADMSG, or that of the words, with "NAME: rule". The caller frees what was read, also after an error. */
 int json_read_fields(const JsonValue *object, const JsonField *fields, size_t n, void *record, Error *err);
+
+/* Free the strings and pairs that a record owns. */
+void json_free_fields(const JsonField *fields, size_t n, void *record);
 
 /* Write fields as members, in the order of the table, which is alphabetical. Empty strings and pairs, zeros,
  * false (JSON_FIELD_NOT: true) and values without a name are left out. */
@@ -129,7 +127,4 @@ void json_add_string_always(Text *t, const char *name, const char *value); /* NU
 void json_add_bytes(Text *t, const char *name, const void *bytes, size_t size);
 void json_add_u64(Text *t, const char *name, uint64_t value); /* left out if 0 */
 void json_add_bool(Text *t, const char *name, bool value);    /* left out if false */
-void json_add_false(Text *t, const char *name);               /* the member false; never left out */
-void json_add_pairs(Text *t, const char *name,
-                    const Pairs *pairs);        /* an object of strings; left out if empty */
-void json_add_item(Text *t, const char *value); /* a string in an array */
+void json_add_item(Text *t, const char *value);               /* a string in an array */

@@ -1,7 +1,5 @@
 #include "units/lists.h"
 
-#include <errno.h>
-
 void names_done(Names *names) {
         for (size_t i = 0; i < names->n; i++)
                 free(names->items[i]);
@@ -112,8 +110,7 @@ int pairs_copy(const Pairs *from, Pairs *ret) {
                 if (pairs_add(&copy, from->items[i].key, from->items[i].value) < 0)
                         return -ENOMEM;
 
-        *ret = copy;
-        copy = (Pairs) {};
+        *ret = TAKE_STRUCT(copy);
         return 0;
 }
 

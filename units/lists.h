@@ -1,9 +1,6 @@
 /* Lists: names in insertion order, and pairs sorted by key. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-
 #include "base/memory.h"
 
 typedef struct Names {

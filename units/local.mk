@@ -6,7 +6,7 @@ units_libunits_a_SOURCES = \
 	units/machine.h units/machine.c units/state.h units/state.c units/json.h units/json.c \
 	units/quadlet.h units/quadlet.c units/drop_ins.h units/drop_ins.c units/stored_json.h units/stored_json.c units/api_json.h units/api_json.c
 
-# What a program links that uses the nouns.
+# What a program links that uses units/.
 UNITS_LIBS = units/libunits.a base/libbase.a $(GNUTLS_LIBS) $(JANSSON_LIBS)
 
 if HAVE_CMOCKA
@@ -22,6 +22,7 @@ tests_unit_test_unit_file_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_options_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_options_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=text_distance
 tests_unit_test_options_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)
+EXTRA_DIST += tests/lib/placement_model.h
 tests_unit_test_placement_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_placement_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=strcmp
 tests_unit_test_placement_LDADD = $(UNITS_LIBS) $(CMOCKA_LIBS)

@@ -1,7 +1,5 @@
 #include "units/machine.h"
 
-#include <errno.h>
-
 #include "base/parse.h"
 
 void machine_done(Machine *machine) {
@@ -13,13 +11,6 @@ void machine_done(Machine *machine) {
         free(machine->version);
         free(machine->boot_id);
         *machine = (Machine) {};
-}
-
-static int copy_string(const char *from, char **ret) {
-        if (!from)
-                return 0;
-        *ret = strdup(from);
-        return *ret ? 0 : -ENOMEM;
 }
 
 int machine_copy(const Machine *from, Machine *ret) {
@@ -34,20 +25,15 @@ int machine_copy(const Machine *from, Machine *ret) {
             copy_string(from->version, &copy.version) < 0 || copy_string(from->boot_id, &copy.boot_id) < 0)
                 return -ENOMEM;
 
-        *ret = copy;
-        copy = (Machine) {};
+        *ret = TAKE_STRUCT(copy);
         return 0;
 }
 
-static bool same(const char *a, const char *b) {
-        return streq(a ? a : "", b ? b : "");
-}
-
 bool machine_equal(const Machine *a, const Machine *b) {
-        return streq(a->id, b->id) && same(a->name, b->name) && same(a->address, b->address) &&
-               same(a->client, b->client) && same(a->peer, b->peer) &&
-               pairs_equal(&a->metadata, &b->metadata) && same(a->version, b->version) &&
-               same(a->boot_id, b->boot_id) && a->raft_id == b->raft_id && a->level == b->level &&
+        return streq(a->id, b->id) && same_string(a->name, b->name) && same_string(a->address, b->address) &&
+               same_string(a->client, b->client) && same_string(a->peer, b->peer) &&
+               pairs_equal(&a->metadata, &b->metadata) && same_string(a->version, b->version) &&
+               same_string(a->boot_id, b->boot_id) && a->raft_id == b->raft_id && a->level == b->level &&
                a->quadlet == b->quadlet;
 }
 
@@ -123,12 +109,6 @@ int machine_metadata_parse(const char *text, Pairs *ret, Error *err) {
                         return error_set(err, -EINVAL, "more than %d metadata keys", METADATA_KEYS_MAX);
         }
 
-        *ret = pairs;
-        pairs = (Pairs) {};
+        *ret = TAKE_STRUCT(pairs);
         return 0;
-}
-
-void machine_metadata_print(const Pairs *metadata, Text *t) {
-        for (size_t i = 0; i < metadata->n; i++)
-                text_printf(t, "%s%s=%s", i > 0 ? "," : "", metadata->items[i].key, metadata->items[i].value);
 }

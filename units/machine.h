@@ -1,12 +1,8 @@
 /* Machine: the facts that a host publishes. */
 #pragma once
 
-#include <stdbool.h>
-#include <stdint.h>
-
 #include "base/sizes.h"
 #include "base/error.h"
-#include "base/text.h"
 #include "units/lists.h"
 
 enum {
@@ -46,6 +42,3 @@ int machine_metadata_parse(const char *text, Pairs *ret, Error *err);
 /* Check a key and a value of configuration or API: a key is [A-Za-z0-9_.-]+, a value has no control
  * characters. */
 int machine_metadata_check(const char *key, const char *value, Error *err);
-
-/* Append "key=value,key=value", sorted, as list-machines prints them. */
-void machine_metadata_print(const Pairs *metadata, Text *t);

@@ -1,12 +1,11 @@
 #include "units/name.h"
 
-#include <errno.h>
 #include <stdio.h>
 
-#include "base/text.h"
+#include "base/parse.h"
 #include "units/quadlet.h"
 
-static const char types[][10] = {
+static const char *const types[] = {
         "automount",
         "busname",
         "device",
@@ -30,9 +29,8 @@ static const char types[][10] = {
         "volume",
 };
 
-static const char template_types[][10] = {
-        "container", "kube", "path", "service", "socket", "target", "timer"
-};
+static const char *const template_types[] = { "container", "kube",   "path", "service",
+                                              "socket",    "target", "timer" };
 
 /* systemd.special(7) without slices and scopes, which are rejected by type. */
 static const char *const special[] = {
@@ -124,13 +122,6 @@ static const char *const special[] = {
         "veritysetup.target",
 };
 
-static bool type_is_among(const char *type, const char (*list)[10], size_t n) {
-        for (size_t i = 0; i < n; i++)
-                if (streq(type, list[i]))
-                        return true;
-        return false;
-}
-
 static bool char_is_allowed(char c) {
         return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
                (c != 0 && strchr(":-_.\\@", c));
@@ -150,13 +141,13 @@ int unit_name_check(const char *name, Error *err) {
         if (*type == 0)
                 return error_set(err, -EINVAL, "unit name cannot end in \".\"");
 
-        if (!type_is_among(type, types, ELEMENTS(types))) {
+        if (!IS_AMONG(type, types)) {
                 _cleanup_text_ Text shown = {};
 
                 text_append_printable(&shown, type);
                 return error_set(err, -EINVAL, "invalid unit type: \"%s\"", shown.chars ? shown.chars : "");
         }
-        if (strchr(name, '@') && !type_is_among(type, template_types, ELEMENTS(template_types)))
+        if (strchr(name, '@') && !IS_AMONG(type, template_types))
                 return error_set(err, -EINVAL, "invalid unit type for template: \"%s\"", type);
 
         for (const char *p = name; p < dot; p++)
@@ -185,23 +176,19 @@ static const char *unit_name_refusal(const char *name) {
          * web page of fleet). */
         static const char *const own[] = { "fleet.service", "fleet.socket", "fleetd.service",
                                            "fleetd.socket" };
-        static const char not_from_files[][10] = { "busname", "device", "scope", "slice", "snapshot" };
+        static const char *const not_from_files[] = { "busname", "device", "scope", "slice", "snapshot" };
         char known_as[UNIT_NAME_MAX + 32];
 
         quadlet_service(name, known_as);
-        for (size_t i = 0; i < ELEMENTS(special); i++)
-                if (streq(known_as, special[i]))
-                        return "systemd itself depends on a unit of that name (systemd.special(7))";
-        if (starts_with(name, "blockdev@"))
+        if (IS_AMONG(known_as, special) || starts_with(name, "blockdev@"))
                 return "systemd itself depends on a unit of that name (systemd.special(7))";
         if (starts_with(name, "systemd-"))
                 return "names that start with systemd- are systemd's own";
-        for (size_t i = 0; i < ELEMENTS(own); i++)
-                if (streq(known_as, own[i]))
-                        return "a unit of that name belongs to fleet itself";
+        if (IS_AMONG(known_as, own))
+                return "a unit of that name belongs to fleet itself";
         if (starts_with(known_as, "fleet-check-"))
                 return "names that start with fleet-check- are reserved for fleet's own checks";
-        if (type_is_among(unit_name_type(name), not_from_files, ELEMENTS(not_from_files)))
+        if (IS_AMONG(unit_name_type(name), not_from_files))
                 return "units of that type belong to the host they are on";
         return NULL;
 }
@@ -245,7 +232,7 @@ char *unit_name_prefix(const char *name) {
         return strndup(name, (at ? at : type_start(name)) - name);
 }
 
-char *unit_name_instance(const char *name) {
+static char *unit_name_instance(const char *name) {
         const char *at = strchr(name, '@');
 
         if (!at || !unit_name_is_instance(name))
@@ -264,22 +251,12 @@ char *unit_name_template(const char *name) {
         return text_take(&t, NULL);
 }
 
-char *unit_name_make_instance(const char *template_name, const char *instance) {
-        const char *type = type_start(template_name);
-        _cleanup_text_ Text t = {};
-
-        text_append_bytes(&t, template_name, type - template_name);
-        text_append(&t, instance);
-        text_append(&t, type);
-        return text_take(&t, NULL);
-}
-
 char *unit_name_from_argument(const char *argument) {
         const char *slash = strrchr(argument, '/');
         _cleanup_text_ Text t = {};
 
         text_append(&t, slash ? slash + 1 : argument);
-        if (t.chars && !type_is_among(unit_name_type(t.chars), types, ELEMENTS(types)))
+        if (t.chars && !IS_AMONG(unit_name_type(t.chars), types))
                 text_append(&t, ".service");
         return text_take(&t, NULL);
 }

@@ -5,8 +5,6 @@
  * "a@b@c.d.service" is the instance "b@c.d" of "a@.service". */
 #pragma once
 
-#include <stdbool.h>
-
 #include "base/error.h"
 
 enum { UNIT_NAME_MAX = 255 }; /* bytes; systemd's limit */
@@ -25,11 +23,9 @@ bool unit_name_is_instance(const char *name); /* "a@1.service" */
 const char *unit_name_type(const char *name); /* after the last '.': "service"; "" without a dot; borrowed */
 
 /* Each returns a new string; NULL without memory. */
-char *unit_name_prefix(const char *name);   /* up to the '@', else up to the type: "a" */
-char *unit_name_instance(const char *name); /* "1"; "" for all others */
+char *unit_name_prefix(const char *name); /* up to the '@', else up to the type: "a" */
 /* "a@.service" of "a@1.service"; a copy of the name for all others */
 char *unit_name_template(const char *name);
-char *unit_name_make_instance(const char *template_name, const char *instance);
 
 /* Return the unit name for a command line argument: the last component of a path, with ".service" if it has
  * no type. */

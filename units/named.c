@@ -3,8 +3,6 @@
 #include <assert.h>
 #include <stdio.h>
 
-#include "base/memory.h"
-
 void *named_find(const Named *table, const char *name) {
         Named *entry;
 

@@ -1,6 +1,5 @@
 #include "units/options.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <strings.h>
 
@@ -44,8 +43,7 @@ typedef struct Reading {
         Error *err;
 } Reading;
 
-static int options_warn(Reading *r, const char *format, ...) _printf_(2, 3);
-static int options_warn(Reading *r, const char *format, ...) {
+_printf_(2, 3) static int options_warn(Reading *r, const char *format, ...) {
         Warnings *warnings = r->warnings;
         _cleanup_text_ Text t = {};
         va_list ap;
@@ -301,7 +299,6 @@ int options_read(const UnitFile *file, const char *name, Placement *ret, Warning
                         return r;
         }
 
-        *ret = placement;
-        placement = (Placement) {};
+        *ret = TAKE_STRUCT(placement);
         return 0;
 }

@@ -1,7 +1,6 @@
 /* [X-Fleet]: parses options into a Placement, by a table of all names and their older spellings. */
 #pragma once
 
-#include "base/error.h"
 #include "units/placement.h"
 #include "units/unit_file.h"
 

@@ -1,7 +1,5 @@
 #include "units/placement.h"
 
-#include <errno.h>
-
 #include "base/parse.h"
 #include "units/machine.h"
 
@@ -12,13 +10,6 @@ void placement_done(Placement *placement) {
         names_done(&placement->conflicts);
         names_done(&placement->replaces);
         *placement = (Placement) {};
-}
-
-bool placement_equal(const Placement *a, const Placement *b) {
-        return streq(a->machine_id ? a->machine_id : "", b->machine_id ? b->machine_id : "") &&
-               names_equal(&a->machine_of, &b->machine_of) && pairs_equal(&a->metadata, &b->metadata) &&
-               names_equal(&a->conflicts, &b->conflicts) && names_equal(&a->replaces, &b->replaces) &&
-               a->global == b->global;
 }
 
 /* A name of MachineOf=, and its first place there. */
@@ -207,22 +198,4 @@ void placement_metadata_describe(const Placement *placement, const char *key, Te
                         text_append(t, placement->metadata.items[i].value);
                         before = "|";
                 }
-}
-
-const char *placement_match(const Names *globs, const char *name) {
-        for (size_t i = 0; i < globs->n; i++)
-                if (glob_match(globs->items[i], name))
-                        return globs->items[i];
-        return NULL;
-}
-
-bool placement_conflict(const Placement *a, const char *a_name, const Placement *b, const char *b_name,
-                        const char **ret_glob) {
-        const char *glob = placement_match(&a->conflicts, b_name);
-
-        if (!glob)
-                glob = placement_match(&b->conflicts, a_name);
-        if (glob && ret_glob)
-                *ret_glob = glob;
-        return glob;
 }

@@ -4,8 +4,6 @@
  * Source: fleet.unit(5), and fleet's matching (job/job.go, engine/scheduler.go). */
 #pragma once
 
-#include <stdbool.h>
-
 #include "base/error.h"
 #include "base/text.h"
 #include "units/lists.h"
@@ -30,8 +28,6 @@ typedef struct Placement {
 void placement_done(Placement *placement);
 #define _cleanup_placement_ _cleanup_(placement_done)
 
-bool placement_equal(const Placement *a, const Placement *b);
-
 /* Check that the options can be combined; -EINVAL with fleet's text for the first broken rule. A placement
  * whose check takes more than PEER_STEPS_MAX steps is rejected, too: *steps includes those of the previous
  * placements, which share the limit. Takes the values before specifiers are replaced (options_read() with
@@ -52,12 +48,3 @@ bool placement_metadata_fits(const Placement *placement, const Pairs *metadata, 
 
 /* Append the requirement for one key, for people: "zone=a|b". */
 void placement_metadata_describe(const Placement *placement, const char *key, Text *t);
-
-/* Return the first glob that matches the name, borrowed, or NULL. A unit never conflicts with itself: callers
- * do not pass its own name. */
-const char *placement_match(const Names *globs, const char *name);
-
-/* Whether one of two units has a conflict with the other. *ret_glob (may be NULL) is the glob that matches.
- */
-bool placement_conflict(const Placement *a, const char *a_name, const Placement *b, const char *b_name,
-                        const char **ret_glob);

@@ -1,6 +1,5 @@
 #include "units/quadlet.h"
 
-#include <errno.h>
 #include <stdio.h>
 
 /* One type per line. Sections and required options: podman-systemd.unit(5). */

@@ -5,8 +5,6 @@
  * whose name follows from the file's; the code that calls systemd translates. */
 #pragma once
 
-#include <stdbool.h>
-
 #include "units/name.h"
 #include "units/unit_file.h"
 

@@ -1,11 +1,7 @@
 /* Names of states, and the state of a unit that a machine reports. */
 #pragma once
 
-#include <errno.h>
-#include <stdbool.h>
-#include <stdint.h>
-
-#include "base/error.h"
+#include "base/parse.h"
 
 /* The state that people request for a unit; also fleet's word for the current state. */
 typedef enum TargetState {
@@ -16,9 +12,7 @@ typedef enum TargetState {
         _TARGET_INVALID = -EINVAL,
 } TargetState;
 
-extern const char *const target_state_names[_TARGET_MAX];
-const char *target_state_to_string(TargetState state); /* NULL for an invalid one */
-TargetState target_state_from_string(const char *s);   /* _TARGET_INVALID for another name */
+ENUM_NAMES(target_state, TargetState, _TARGET_MAX)
 
 /* What an assignment directs a machine to do with a unit. */
 typedef enum AssignmentKind {
@@ -29,9 +23,7 @@ typedef enum AssignmentKind {
         _ASSIGNMENT_INVALID = -EINVAL,
 } AssignmentKind;
 
-extern const char *const assignment_kind_names[_ASSIGNMENT_MAX];
-const char *assignment_kind_to_string(AssignmentKind kind);
-AssignmentKind assignment_kind_from_string(const char *s);
+ENUM_NAMES(assignment_kind, AssignmentKind, _ASSIGNMENT_MAX)
 
 typedef enum Presence {
         PRESENCE_UP,
@@ -42,9 +34,7 @@ typedef enum Presence {
         _PRESENCE_INVALID = -EINVAL,
 } Presence;
 
-extern const char *const presence_names[_PRESENCE_MAX];
-const char *presence_to_string(Presence presence);
-Presence presence_from_string(const char *s);
+ENUM_NAMES(presence, Presence, _PRESENCE_MAX)
 
 /* Why a file of a unit directory is not the unit of that name. */
 typedef enum ProblemKind {
@@ -57,9 +47,7 @@ typedef enum ProblemKind {
         _PROBLEM_INVALID = -EINVAL,
 } ProblemKind;
 
-extern const char *const problem_kind_names[_PROBLEM_MAX];
-const char *problem_kind_to_string(ProblemKind kind);
-ProblemKind problem_kind_from_string(const char *s);
+ENUM_NAMES(problem_kind, ProblemKind, _PROBLEM_MAX)
 
 /* The load state of a conflicting unit, which fleet leaves unchanged. The other states are systemd's,
  * unchanged. */
@@ -82,7 +70,6 @@ void unit_state_done(UnitState *state);
 
 int unit_state_init(UnitState *ret, const char *load, const char *active, const char *sub, const char *hash,
                     uint64_t since_ms, bool done); /* copies; 0 or -ENOMEM */
-int unit_state_copy(const UnitState *from, UnitState *ret);
 
 /* Whether publishing 'b' after 'a' is unnecessary: they differ in 'since_ms' at most. */
 bool unit_state_equal(const UnitState *a, const UnitState *b);

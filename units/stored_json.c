@@ -1,7 +1,6 @@
 #include "units/stored_json.h"
 
 #include <assert.h>
-#include <errno.h>
 
 #include "units/json.h"
 
@@ -71,66 +70,24 @@ static const JsonField state_fields[] = {
         { "sub", JSON_FIELD_OWNED, offsetof(UnitState, sub) },
 };
 
-static int open_record(const char *json, size_t size, JsonValue **ret, Error *err) {
-        _cleanup_json_ JsonValue *root = NULL;
-        int r;
-
-        r = json_value_parse(json, size, &root, err);
-        if (r < 0)
-                return r;
-        if (json_value_type(root) != JSON_VALUE_OBJECT)
-                return error_set(err, -EBADMSG, "expected a JSON object");
-
-        *ret = TAKE_PTR(root);
-        return 0;
-}
-
+/* Read the fields of a record of 'ret_size' bytes, which replace *ret; fields that are absent are zero. */
 static int read_record(const char *json, size_t size, const JsonField *fields, size_t n, void *ret,
-                       Error *err) {
+                       size_t ret_size, Error *err) {
         _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_free_ void *record = calloc(1, ret_size);
         int r;
 
-        r = open_record(json, size, &root, err);
-        return r < 0 ? r : json_read_fields(root, fields, n, ret, err);
-}
-
-/* The text is written even if it is empty, and the hash is not read: it follows from the text. */
-void stored_unit_write(Text *t, const Unit *unit) {
-        json_open(t, NULL, '{');
-        json_add_string(t, "hash", unit->hash);
-        json_add_string(t, "owner", unit->owner);
-        json_add_string(t, "path", unit->path);
-        json_add_string_always(t, "text", unit->text);
-        json_close(t, '}');
-}
-
-int stored_unit_read(const char *name, const char *json, size_t size, Unit **ret, Error *err) {
-        static const JsonField fields[] = {
-                { "owner", JSON_FIELD_OWNED_OR_NULL, offsetof(Unit, owner) },
-                { "path", JSON_FIELD_OWNED_OR_NULL, offsetof(Unit, path) },
-        };
-        _cleanup_json_ JsonValue *root = NULL;
-        _cleanup_unit_ Unit *unit = NULL;
-        const char *text = NULL;
-        int r;
-
-        r = open_record(json, size, &root, err);
+        if (!record)
+                return -ENOMEM;
+        r = json_object_parse(json, size, &root, err);
         if (r < 0)
                 return r;
-        r = json_read_string(root, "text", &text, err);
-        if (r < 0)
+        r = json_read_fields(root, fields, n, record, err);
+        if (r < 0) {
+                json_free_fields(fields, n, record);
                 return r;
-        if (!text)
-                return error_set(err, -EBADMSG, "the unit has no text");
-
-        r = unit_read(name, text, strlen(text), &unit, err);
-        if (r < 0)
-                return r;
-        r = json_read_fields(root, JSON_FIELDS(fields), unit, err);
-        if (r < 0)
-                return r;
-
-        *ret = TAKE_PTR(unit);
+        }
+        memcpy(ret, record, ret_size);
         return 0;
 }
 
@@ -139,19 +96,14 @@ void stored_facts_write(Text *t, const Machine *machine) {
 }
 
 int stored_facts_read(const char *id, const char *json, size_t size, Machine *ret, Error *err) {
-        _cleanup_machine_ Machine machine = {};
         int r;
 
         if (!machine_id_is_valid(id))
                 return error_set(err, -EBADMSG, "'%.64s' is no machine id: expected 32 hex digits", id);
-        memcpy(machine.id, id, sizeof(machine.id));
-
-        r = read_record(json, size, JSON_FIELDS(facts_fields), &machine, err);
+        r = read_record(json, size, JSON_FIELDS(facts_fields), ret, sizeof(*ret), err);
         if (r < 0)
                 return r;
-
-        *ret = machine;
-        machine = (Machine) {};
+        memcpy(ret->id, id, sizeof(ret->id));
         return 0;
 }
 
@@ -160,15 +112,7 @@ void stored_presence_write(Text *t, PresenceRecord record) {
 }
 
 int stored_presence_read(const char *json, size_t size, PresenceRecord *ret, Error *err) {
-        PresenceRecord record = {};
-        int r;
-
-        r = read_record(json, size, JSON_FIELDS(presence_fields), &record, err);
-        if (r < 0)
-                return r;
-
-        *ret = record;
-        return 0;
+        return read_record(json, size, JSON_FIELDS(presence_fields), ret, sizeof(*ret), err);
 }
 
 void stored_member_write(Text *t, const MemberRecord *member) {
@@ -176,15 +120,7 @@ void stored_member_write(Text *t, const MemberRecord *member) {
 }
 
 int stored_member_read(const char *json, size_t size, MemberRecord *ret, Error *err) {
-        MemberRecord member = {};
-        int r;
-
-        r = read_record(json, size, JSON_FIELDS(member_fields), &member, err);
-        if (r < 0)
-                return r;
-
-        *ret = member;
-        return 0;
+        return read_record(json, size, JSON_FIELDS(member_fields), ret, sizeof(*ret), err);
 }
 
 void assignment_done(Assignment *assignment) {
@@ -197,16 +133,7 @@ void stored_assignment_write(Text *t, const Assignment *assignment) {
 }
 
 int stored_assignment_read(const char *json, size_t size, Assignment *ret, Error *err) {
-        _cleanup_assignment_ Assignment assignment = {};
-        int r;
-
-        r = read_record(json, size, JSON_FIELDS(assignment_fields), &assignment, err);
-        if (r < 0)
-                return r;
-
-        *ret = assignment;
-        assignment = (Assignment) {};
-        return 0;
+        return read_record(json, size, JSON_FIELDS(assignment_fields), ret, sizeof(*ret), err);
 }
 
 void problem_done(Problem *problem) {
@@ -219,16 +146,7 @@ void stored_problem_write(Text *t, const Problem *problem) {
 }
 
 int stored_problem_read(const char *json, size_t size, Problem *ret, Error *err) {
-        _cleanup_problem_ Problem problem = {};
-        int r;
-
-        r = read_record(json, size, JSON_FIELDS(problem_fields), &problem, err);
-        if (r < 0)
-                return r;
-
-        *ret = problem;
-        problem = (Problem) {};
-        return 0;
+        return read_record(json, size, JSON_FIELDS(problem_fields), ret, sizeof(*ret), err);
 }
 
 void stored_state_write(Text *t, const UnitState *state) {
@@ -236,14 +154,5 @@ void stored_state_write(Text *t, const UnitState *state) {
 }
 
 int stored_state_read(const char *json, size_t size, UnitState *ret, Error *err) {
-        _cleanup_unit_state_ UnitState state = {};
-        int r;
-
-        r = read_record(json, size, JSON_FIELDS(state_fields), &state, err);
-        if (r < 0)
-                return r;
-
-        *ret = state;
-        state = (UnitState) {};
-        return 0;
+        return read_record(json, size, JSON_FIELDS(state_fields), ret, sizeof(*ret), err);
 }

@@ -1,23 +1,13 @@
-/* The values below /_fleet as JSON; other hosts, also with older and newer versions, read them.
+/* The values below /_fleet as JSON, without those of units (units/unit.h); other hosts, also with older and
+ * newer versions, read them.
  *
  * Writers append to a Text; its error is checked once. Readers copy, ignore unknown members, and treat an
  * absent member as empty. They fail (-EBADMSG with a message) only if the value has no meaning. */
 #pragma once
 
-#include <stdint.h>
-
-#include "base/error.h"
 #include "base/text.h"
 #include "units/machine.h"
 #include "units/state.h"
-#include "units/unit.h"
-
-/* Bytes of one value, which fits into one log entry. unit_parse() rejects a unit with a longer value. */
-enum { RECORD_SIZE_MAX = 224 * 1024 };
-
-/* /_fleet/unit/NAME: {"hash","owner","path","text"} */
-void stored_unit_write(Text *t, const Unit *unit);
-int stored_unit_read(const char *name, const char *json, size_t size, Unit **ret, Error *err);
 
 /* /_fleet/machine/ID/facts: {"address","boot","metadata":{},"name","peer","quadlet","raftId","version"} */
 void stored_facts_write(Text *t, const Machine *machine);

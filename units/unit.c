@@ -1,12 +1,10 @@
 #include "units/unit.h"
 
-#include <errno.h>
 #include <stdio.h>
 
 #include "units/install.h"
-#include "units/name.h"
+#include "units/json.h"
 #include "units/quadlet.h"
-#include "units/stored_json.h"
 
 Unit *unit_free(Unit *unit) {
         if (!unit)
@@ -106,13 +104,21 @@ static int unit_check_size(const Unit *unit, Error *err) {
         return 0;
 }
 
+static int unit_check_name(const char *name, Error *err) {
+        const char *reason;
+
+        if (!unit_name_is_refused(name, &reason))
+                return 0;
+        return error_set(err, -EINVAL, "unit name %s is refused: %s", name, reason);
+}
+
 int unit_check(Unit *unit, size_t *steps, Error *err) {
         _cleanup_placement_ Placement unexpanded = {};
-        const char *reason;
         int r;
 
-        if (unit_name_is_refused(unit->name, &reason))
-                return error_set(err, -EINVAL, "unit name %s is refused: %s", unit->name, reason);
+        r = unit_check_name(unit->name, err);
+        if (r < 0)
+                return r;
         if (unit->file.n_options == 0 && !quadlet_is(unit->name))
                 return error_set(err, -EINVAL,
                                  "a unit file needs at least one option in a [section]; here is none");
@@ -188,18 +194,13 @@ int unit_verify(const char *name, const char *text, size_t size, Warnings *fault
         _cleanup_unit_file_ UnitFile file = {};
         _cleanup_unit_ Unit *unit = NULL;
         size_t before = faults->n;
-        const char *reason;
         Error err = {};
         int r;
 
         if (unit_name_check(name, &err) < 0)
                 return unit_add_fault(faults, &err);
-        if (unit_name_is_refused(name, &reason)) {
-                (void) error_set(&err, -EINVAL, "unit name %s is refused: %s", name, reason);
-                r = unit_add_fault(faults, &err);
-                if (r < 0)
-                        return r;
-        }
+        if (unit_check_name(name, &err) < 0 && unit_add_fault(faults, &err) < 0)
+                return -ENOMEM;
         r = unit_file_parse(text, size, UNIT_FILE_LITERAL, &file, &err);
         if (r == -ENOMEM)
                 return r;
@@ -214,9 +215,9 @@ int unit_verify(const char *name, const char *text, size_t size, Warnings *fault
 }
 
 int unit_set_owner(Unit *unit, const char *owner, const char *path) {
-        _cleanup_free_ char *o = owner ? strdup(owner) : NULL, *p = path ? strdup(path) : NULL;
+        _cleanup_free_ char *o = NULL, *p = NULL;
 
-        if ((owner && !o) || (path && !p))
+        if (copy_string(owner, &o) < 0 || copy_string(path, &p) < 0)
                 return -ENOMEM;
 
         free(unit->owner);
@@ -226,20 +227,50 @@ int unit_set_owner(Unit *unit, const char *owner, const char *path) {
         return 0;
 }
 
-bool unit_has_install(const Unit *unit) {
-        return unit_file_has_section(&unit->file, "Install");
-}
-
-const char *unit_description(const Unit *unit) {
-        const char *description = unit_file_get(&unit->file, "Unit", "Description");
-
-        return description ? description : "";
-}
-
 bool unit_equal(const Unit *a, const Unit *b) {
         return streq(a->hash, b->hash);
 }
 
 bool unit_runs_same(const Unit *a, const Unit *b) {
         return streq(a->systemd_hash, b->systemd_hash);
+}
+
+static const JsonField owner_fields[] = {
+        { "owner", JSON_FIELD_OWNED_OR_NULL, offsetof(Unit, owner) },
+        { "path", JSON_FIELD_OWNED_OR_NULL, offsetof(Unit, path) },
+};
+
+/* The text is written even if it is empty, and the hash is not read: it follows from the text. */
+void stored_unit_write(Text *t, const Unit *unit) {
+        json_open(t, NULL, '{');
+        json_add_string(t, "hash", unit->hash);
+        json_write_fields(t, JSON_FIELDS(owner_fields), unit);
+        json_add_string_always(t, "text", unit->text);
+        json_close(t, '}');
+}
+
+int stored_unit_read(const char *name, const char *json, size_t size, Unit **ret, Error *err) {
+        _cleanup_json_ JsonValue *root = NULL;
+        _cleanup_unit_ Unit *unit = NULL;
+        const char *text = NULL;
+        int r;
+
+        r = json_object_parse(json, size, &root, err);
+        if (r < 0)
+                return r;
+        r = json_read_string(root, "text", &text, err);
+        if (r < 0)
+                return r;
+        if (!text)
+                return error_set(err, -EBADMSG, "the unit has no text");
+
+        r = unit_read(name, text, strlen(text), &unit, err);
+        if (r < 0)
+                return r;
+        r = json_read_fields(root, JSON_FIELDS(owner_fields), unit, err);
+        if (r < 0)
+                return r;
+
+        *ret = TAKE_PTR(unit);
+        return 0;
 }

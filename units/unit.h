@@ -3,16 +3,16 @@
  * The text keeps every byte, comments included; the hash is that of the canonical form. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-
-#include "base/error.h"
 #include "units/hash.h"
 #include "units/options.h"
 #include "units/placement.h"
 #include "units/unit_file.h"
 
-enum { UNIT_JSON_MAX = 2 * 1024 * 1024 }; /* json_size of a unit that is submitted */
+enum {
+        UNIT_JSON_MAX = 2 * 1024 * 1024, /* json_size of a unit that is submitted */
+        /* Bytes of its value below /_fleet, which fits into one log entry. */
+        RECORD_SIZE_MAX = 224 * 1024,
+};
 
 typedef struct Unit {
         char *name;
@@ -56,8 +56,11 @@ DEFINE_CLEANUP(Unit *, unit_free)
 
 int unit_set_owner(Unit *unit, const char *owner, const char *path); /* copies; NULL: none */
 
-bool unit_has_install(const Unit *unit);        /* has [Install]: fleet enables such units */
-const char *unit_description(const Unit *unit); /* Description=, or ""; borrowed */
-bool unit_equal(const Unit *a, const Unit *b);  /* same hash */
+bool unit_equal(const Unit *a, const Unit *b); /* same hash */
 /* Whether they differ in [X-Fleet] at most, so that a running process need not restart. */
 bool unit_runs_same(const Unit *a, const Unit *b);
+
+/* The value of /_fleet/unit/NAME: {"hash","owner","path","text"}. Other hosts, also with older and newer
+ * versions, read it; an unknown member is ignored. */
+void stored_unit_write(Text *t, const Unit *unit);
+int stored_unit_read(const char *name, const char *json, size_t size, Unit **ret, Error *err);

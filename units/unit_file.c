@@ -1,7 +1,5 @@
 #include "units/unit_file.h"
 
-#include <errno.h>
-#include <stdint.h>
 #include <stdio.h>
 
 void unit_file_done(UnitFile *file) {
@@ -108,11 +106,6 @@ static Span trimmed(Span s) {
         return s;
 }
 
-static bool is_blank(Span s) {
-        s = trimmed(s);
-        return s.start == s.end;
-}
-
 /* Check the rules for any text, before the grammar. */
 static int check_bytes(const char *text, size_t size, size_t line_max, Error *err) {
         size_t column = 0;
@@ -199,9 +192,9 @@ static Span scan_value(Scanner *s, bool *ret_newline) {
 
         *ret_newline = false;
         while (s->at < s->end) {
-                Span line = scanner_line(s);
+                Span line = scanner_line(s), text = trimmed(line);
 
-                if (is_blank(line))
+                if (text.start == text.end)
                         break;
                 *ret_newline = false;
                 value.end = line.end;
@@ -357,8 +350,7 @@ int unit_file_parse(const char *text, size_t size, UnitFileGrammar grammar, Unit
         if (r < 0)
                 return r;
 
-        *ret = file;
-        file = (UnitFile) {};
+        *ret = TAKE_STRUCT(file);
         return 0;
 }
 
@@ -426,20 +418,14 @@ void unit_file_print(const UnitFile *file, Text *t, bool (*skip)(const char *sec
         }
 }
 
-const UnitOption *unit_file_find(const UnitFile *file, const char *section, const char *name) {
+const char *unit_file_get(const UnitFile *file, const char *section, const char *name) {
         for (size_t i = file->n_options; i > 0; i--) {
                 const UnitOption *o = &file->options[i - 1];
 
                 if (streq(o->name, name) && streq(o->section, section))
-                        return o;
+                        return o->value;
         }
         return NULL;
-}
-
-const char *unit_file_get(const UnitFile *file, const char *section, const char *name) {
-        const UnitOption *o = unit_file_find(file, section, name);
-
-        return o ? o->value : NULL;
 }
 
 bool unit_file_has_section(const UnitFile *file, const char *section) {

@@ -9,9 +9,6 @@
  * printed text. */
 #pragma once
 
-#include <stdbool.h>
-#include <stddef.h>
-
 #include "base/error.h"
 #include "base/text.h"
 
@@ -52,9 +49,8 @@ int unit_file_add(UnitFile *file, const char *section, const char *name, const c
  * leave a section out. */
 void unit_file_print(const UnitFile *file, Text *t, bool (*skip)(const char *section));
 
-/* Return the last option of that name, which is the value of a scalar in systemd, or NULL. For lists, iterate
- * over 'options'. */
-const UnitOption *unit_file_find(const UnitFile *file, const char *section, const char *name);
+/* Return the value of the last option of that name, which is that of a scalar in systemd, or NULL. For lists,
+ * iterate over 'options'. */
 const char *unit_file_get(const UnitFile *file, const char *section, const char *name);
 bool unit_file_has_section(const UnitFile *file, const char *section);
 

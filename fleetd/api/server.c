@@ -181,7 +181,7 @@ static void api_on_request(void *userdata, HttpRequest *http) {
         int r;
 
         if (!request) {
-                http_answer_text(http, 503, "out of memory");
+                http_answer(http, 503, "text/plain; charset=utf-8", NULL, "out of memory\n", 14);
                 return;
         }
         *request = (Request) { .api = userdata, .http = http, .listener = http->listener };

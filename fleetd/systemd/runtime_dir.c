@@ -42,7 +42,7 @@ static int runtime_dir_set(RuntimeDir *d, const char *name, const char *text, si
         if (!e)
                 return -ENOMEM;
         memcpy(e->hash, unit->hash, sizeof(e->hash));
-        e->install = unit_has_install(unit);
+        e->install = unit_file_has_section(&unit->file, "Install");
         e->stamp = *stamp;
         return 0;
 }

@@ -9,7 +9,7 @@
 #include <stdio.h>
 
 #include "base/text.h"
-#include "io/http.h"
+#include "io/http_connection.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
@@ -196,7 +196,7 @@ static void live(Fuzz *f, const uint8_t *bytes, size_t size, unsigned cut) {
         }
         run_due(f);
         assert(f->closed);
-        assert(http_server_connections(f->server) == 0);
+        assert(f->server->n_connections == 0);
         f->server = http_server_free(f->server);
         loop_done(&f->loop);
 }

@@ -2,6 +2,7 @@
  * what is typed for a unit stays one. */
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 
 #include "base/memory.h"
 #include "kvstore/command/command.h"
@@ -23,14 +24,15 @@ static void name(const char *s) {
         (void) unit_name_is_refused(s, &reason);
 
         prefix = unit_name_prefix(s);
-        instance = unit_name_instance(s);
+        instance = unit_name_expand(s, "%i");
         template = unit_name_template(s);
         assert(prefix && instance && template);
         assert(!(unit_name_is_template(s) && unit_name_is_instance(s)));
         if (unit_name_is_instance(s)) {
                 assert(unit_name_is_template(template));
-                again = unit_name_make_instance(template, instance);
-                assert(again && streq(again, s));
+                if (asprintf(&again, "%s@%s.%s", prefix, instance, unit_name_type(s)) < 0)
+                        abort();
+                assert(streq(again, s));
         } else
                 assert(streq(template, s) && !*instance);
         assert(streq(unit_name_type(s), strrchr(s, '.') + 1));

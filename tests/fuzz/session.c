@@ -128,7 +128,7 @@ static uint64_t wire_silent_ms(const Stream *s) {
                        0; /* the others are alive, but do not read */
 }
 
-static int wire_credentials(const Stream *s, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid) {
+static int wire_peer_uid(const Stream *s, uid_t *ret) {
         return -ENOTSUP;
 }
 
@@ -138,7 +138,7 @@ static const StreamOps wire_ops = {
         .close = wire_close,
         .finish = wire_finish,
         .kernel_silent_ms = wire_silent_ms,
-        .peer_credentials = wire_credentials,
+        .peer_uid = wire_peer_uid,
 };
 
 static void wire_on_end(void *userdata) {

@@ -5,6 +5,7 @@
 
 #include "units/stored_json.h"
 #include "units/unit.h"
+#include "tests/lib/placement_model.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 

@@ -130,9 +130,8 @@ static uint64_t wire_silent_ms(const Stream *s) {
         return container_of((Stream *) s, QuietPeerWire, base)->host->kernels_unknown ? UINT64_MAX : 0;
 }
 
-static int wire_credentials(const Stream *s, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid) {
-        *ret_uid = *ret_gid = 0;
-        *ret_pid = 1;
+static int wire_peer_uid(const Stream *s, uid_t *ret) {
+        *ret = 0;
         return 0;
 }
 
@@ -142,7 +141,7 @@ static const StreamOps wire_ops = {
         .close = wire_close,
         .finish = wire_close,
         .kernel_silent_ms = wire_silent_ms,
-        .peer_credentials = wire_credentials,
+        .peer_uid = wire_peer_uid,
 };
 
 static void wire_on_end(void *userdata) {

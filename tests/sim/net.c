@@ -316,7 +316,7 @@ static uint64_t sim_kernel_silent_ms(const Stream *stream) {
         return sim_net_silent_ms(s->host->net, s->other_host, s->host, 0);
 }
 
-static int sim_credentials(const Stream *s, uid_t *uid, gid_t *gid, pid_t *pid) {
+static int sim_peer_uid(const Stream *s, uid_t *ret) {
         return -ENOTSUP;
 }
 
@@ -325,7 +325,7 @@ static const StreamOps stream_ops = { .write = sim_write,
                                       .close = sim_close,
                                       .finish = sim_finish,
                                       .kernel_silent_ms = sim_kernel_silent_ms,
-                                      .peer_credentials = sim_credentials };
+                                      .peer_uid = sim_peer_uid };
 
 static SimStream *stream_new(SimHost *h, SimHost *other) {
         SimStream *s = NEW0(SimStream, 1);
@@ -336,7 +336,6 @@ static SimStream *stream_new(SimHost *h, SimHost *other) {
         s->id = ++h->net->ids;
         STAILQ_INIT(&s->chunks);
         s->paused = true;
-        snprintf(s->base.local_address, sizeof(s->base.local_address), "%s:1", h->address);
         snprintf(s->base.peer_address, sizeof(s->base.peer_address), "%s:1", other->address);
         LIST_INSERT_HEAD(&h->streams, s, of_host);
         return s;

@@ -109,12 +109,12 @@ static size_t wire_queued(const Stream *s) {
         return container_of((Stream *) s, Wire, base)->unsent;
 }
 
-static int wire_credentials(const Stream *s, uid_t *ret_uid, gid_t *ret_gid, pid_t *ret_pid) {
+static int wire_peer_uid(const Stream *s, uid_t *ret) {
         const Bench *b = container_of((Stream *) s, Wire, base)->bench;
 
         if (b->uid == 0)
                 return -ENOTSUP;
-        *ret_uid = b->uid;
+        *ret = b->uid;
         return 0;
 }
 
@@ -124,7 +124,7 @@ static const StreamOps wire_ops = {
         .close = wire_close,
         .finish = wire_finish,
         .queued = wire_queued,
-        .peer_credentials = wire_credentials,
+        .peer_uid = wire_peer_uid,
 };
 
 /* One that connects from there; "": over a unix socket. */

@@ -12,6 +12,7 @@
 #include "fleetd/registry/presence.h"
 #include "fleetd/scheduler/scheduler.h"
 #include "tests/lib/plans.h"
+#include "tests/lib/placement_model.h"
 
 static void assert_plan(ClusterView *p, const char *expected) {
         _cleanup_free_ char *plan = cluster_view_plan(p, true);
@@ -975,8 +976,8 @@ static void assert_rules_hold(const ClusterView *p, const EnginePlan *plan) {
                 assert_true(placement_metadata_fits(wants, &m->facts->metadata, NULL));
                 for (const ClusterAssignment *o = m->assignments; o; o = o->hh.next)
                         if (o->of != u && o->of->unit && !was)
-                                assert_false(placement_conflict(wants, u->name, &o->of->unit->placement,
-                                                                o->unit, NULL));
+                                assert_null(
+                                        placement_conflict(wants, u->name, &o->of->unit->placement, o->unit));
                 if (wants->global)
                         continue;
                 for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit))

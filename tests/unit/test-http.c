@@ -188,7 +188,7 @@ static void a_request_is_answered_and_the_connection_kept(void **state) {
         end_send(&e, "DELETE / HTTP/1.1\r\nhost:h\r\n\r\n");
         RUN_UNTIL(&web->pair, answered(&e, 1));
         assert_string_equal(last_body(&e), "DELETE / host=h type=-*0 body=");
-        assert_int_equal(http_server_connections(web->server), 1);
+        assert_int_equal(web->server->n_connections, 1);
         end_done(&e);
 }
 
@@ -635,7 +635,7 @@ static void a_stream_waits_and_its_leaving_client_is_noticed(void **state) {
 
         stream_close(e.stream);
         RUN_UNTIL(&web->pair, web->n_gone == 1);
-        RUN_UNTIL(&web->pair, e.closed && http_server_connections(web->server) == 0);
+        RUN_UNTIL(&web->pair, e.closed && web->server->n_connections == 0);
         end_done(&e);
 }
 
@@ -802,7 +802,7 @@ static void what_is_beyond_a_limit_is_said_in_the_doors_way_and_what_is_no_http_
         assert_string_equal(last_body(&e), "REFUSED 414 the request line is limited to 5 bytes");
         assert_contains(end_text(&e), "Content-Type: application/capitals\r\n");
         end_done(&e);
-        RUN_UNTIL(&web->pair, http_server_connections(web->server) == 0);
+        RUN_UNTIL(&web->pair, web->server->n_connections == 0);
         ask(web, &e, "GET\r\n");
         assert_string_equal(last_body(&e), "400 Bad Request");
 
@@ -827,7 +827,7 @@ static void one_user_of_the_socket_has_so_many_connections(void **state) {
         assert_contains(last_body(&two), "too many connections of this client; the limit is 1");
         end_done(&two);
         end_done(&one);
-        RUN_UNTIL(&web->pair, http_server_connections(web->server) == 0);
+        RUN_UNTIL(&web->pair, web->server->n_connections == 0);
         ask(web, &one, "GET /x HTTP/1.1\r\nHost: h\r\n\r\n");
         assert_true(starts_with(end_text(&one), "HTTP/1.1 200 "));
         end_done(&one);
@@ -848,7 +848,7 @@ static void who_stops_in_a_body_is_408_and_who_does_not_read_is_cut(void **state
         end_connect(&e, &web->pair);
         stream_pause(e.stream, true);
         end_send(&e, "GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
-        while (web->n_requests == 0 || http_server_connections(web->server) > 0)
+        while (web->n_requests == 0 || web->server->n_connections > 0)
                 turn(web);
         stream_pause(e.stream, false);
         RUN_UNTIL(&web->pair, e.finished || e.closed);
@@ -889,7 +889,7 @@ static void a_request_that_begins_during_an_answer_has_its_time_behind_that(void
                         turn(web);
                 ask(web, &other, "GET / HT"); /* this one comes later, and is refused meanwhile */
                 end_done(&other);
-                assert_int_equal(http_server_connections(web->server), 1);
+                assert_int_equal(web->server->n_connections, 1);
                 assert_false(e.finished || e.closed);
 
                 stream_pause(e.stream, false);
@@ -904,9 +904,9 @@ static void a_request_that_begins_during_an_answer_has_its_time_behind_that(void
 
 /* Turns until so many connections are left, and says how much they hold. */
 static size_t held_by(Web *web, unsigned connections) {
-        while (http_server_connections(web->server) != connections)
+        while (web->server->n_connections != connections)
                 turn(web);
-        return http_server_held(web->server);
+        return web->server->held;
 }
 
 static int connect_raw(Web *web) {
@@ -945,23 +945,23 @@ static void who_reads_a_large_answer_slowly_is_not_cut_and_all_of_it_is_held_mea
         while (web->n_requests == 0)
                 turn(web);
         c = LIST_FIRST(&web->server->connections);
-        held = http_server_held(web->server);
+        held = web->server->held;
         assert_in_range(held, 700000, 1000000);
         for (int i = 0; i < 3; i++) { /* as often, one look at its progress */
                 got += drain_raw(fd);
                 for (due_ms = c->due_ms; LIST_FIRST(&web->server->connections) && c->due_ms == due_ms;)
                         turn(web);
                 assert_non_null(LIST_FIRST(&web->server->connections));
-                assert_int_equal(http_server_held(web->server), held);
+                assert_int_equal(web->server->held, held);
                 assert_true(stream_queued(c->stream) < held - (unsigned) i * 50000);
         }
-        while (c->due_ms > 0 && http_server_held(web->server) == held) {
+        while (c->due_ms > 0 && web->server->held == held) {
                 got += drain_raw(fd);
                 turn(web);
         }
         got += drain_raw(fd);
         assert_true(got > 1000000);
-        assert_true(http_server_held(web->server) < 1000);
+        assert_true(web->server->held < 1000);
         assert_int_equal(web->n_gone, 0);
         close(fd);
         assert_int_equal(held_by(web, 0), 0);
@@ -976,18 +976,18 @@ static void what_all_senders_hold_together_is_bounded_and_the_oldest_goes(void *
         web->body_limit = 100000;
         web_limit(web, (HttpLimits) { .buffer_size = 200000 });
         for (size_t i = 0; i < ELEMENTS(e); i++) {
-                size_t before = http_server_held(web->server);
+                size_t before = web->server->held;
 
                 end_connect(&e[i], &web->pair);
                 end_send(&e[i], "PUT /x HTTP/1.1\r\nHost: h\r\nContent-Length: 60000\r\n\r\n");
                 end_send(&e[i], body);
-                while (i < 3 && http_server_held(web->server) < before + sizeof(body))
+                while (i < 3 && web->server->held < before + sizeof(body))
                         turn(web);
         }
         RUN_UNTIL(&web->pair, e[0].finished);
         assert_true(starts_with(end_text(&e[0]), "HTTP/1.1 503 "));
         assert_contains(last_body(&e[0]), "this one is the oldest");
-        assert_true(http_server_held(web->server) <= 200000);
+        assert_true(web->server->held <= 200000);
         end_send(&e[3], "b"); /* the last byte: it was not its turn */
         RUN_UNTIL(&web->pair, answered(&e[3], 1));
         assert_true(starts_with(end_text(&e[3]), "HTTP/1.1 200 "));
@@ -1006,7 +1006,7 @@ static void what_all_readers_leave_is_bounded_and_the_oldest_goes(void **state) 
                 stream_pause(e[i].stream, true);
                 end_send(&e[i], "GET /large HTTP/1.1\r\nHost: h\r\n\r\n");
         }
-        while (web->n_requests < 4 || http_server_held(web->server) > 2500000)
+        while (web->n_requests < 4 || web->server->held > 2500000)
                 turn(web);
         for (size_t i = 0; i < ELEMENTS(e); i++)
                 stream_pause(e[i].stream, false);
@@ -1031,10 +1031,10 @@ static void a_parked_request_does_not_keep_its_body(void **state) {
         end_send(&e, body);
         RUN_UNTIL(&web->pair, web->n_parked == 1);
         turn(web);
-        assert_true(http_server_held(web->server) < 1000);
+        assert_true(web->server->held < 1000);
         assert_string_equal(web->parked[0]->target, "/park");
         assert_string_equal(web->parked[0]->host, "h");
-        http_answer_text(web->parked[0], 200, "done");
+        http_answer(web->parked[0], 200, "text/plain", NULL, "done\n", 5);
         RUN_UNTIL(&web->pair, answered(&e, 1));
         end_send(&e, "GET /next HTTP/1.1\r\nHost: h\r\n\r\n");
         RUN_UNTIL(&web->pair, answered(&e, 2));
@@ -1120,7 +1120,7 @@ static void a_request_that_waits_for_a_turn_ends_with_its_client(void **state) {
         end_done(&leaver);
         RUN_UNTIL(&web->pair, answered(&last, 1));
         assert_string_equal(last_body(&last), "/heavy/4");
-        RUN_UNTIL(&web->pair, http_server_connections(web->server) == 2);
+        RUN_UNTIL(&web->pair, web->server->n_connections == 2);
         assert_int_equal(web->n_gone, 0);
         end_done(&first);
         end_done(&last);
@@ -1136,7 +1136,7 @@ static void a_client_that_sends_no_more_is_answered_though_its_request_waited(vo
 
         end_connect(&first, &web->pair);
         fd = connect_raw(web);
-        RUN_UNTIL(&web->pair, http_server_connections(web->server) == 2);
+        RUN_UNTIL(&web->pair, web->server->n_connections == 2);
         end_send(&first, heavy);
         assert_int_equal(send(fd, request, strlen(request), 0), strlen(request));
         assert_int_equal(shutdown(fd, SHUT_WR), 0);
@@ -1340,7 +1340,7 @@ static void those_that_hold_more_than_may_be_kept_are_listed_and_no_others(void 
         hold(&second, 0);
         hold(&first, 0);
         assert_true(TAILQ_EMPTY(&web->server->holders));
-        assert_int_equal(http_server_held(web->server), 0);
+        assert_int_equal(web->server->held, 0);
 }
 
 int main(int argc, char **argv) {

@@ -5,6 +5,7 @@
 #include <cmocka.h>
 #include <errno.h>
 
+#include "base/text.h"
 #include "units/machine.h"
 #include "units/state.h"
 
@@ -28,7 +29,9 @@ static void metadata_is_parsed_and_printed_sorted(void **state) {
 
                 assert_int_equal(machine_metadata_parse(rows[i].text, &metadata, &err), 0);
                 text_append(&t, "");
-                machine_metadata_print(&metadata, &t);
+                for (size_t k = 0; k < metadata.n; k++)
+                        text_printf(&t, "%s%s=%s", k > 0 ? "," : "", metadata.items[k].key,
+                                    metadata.items[k].value);
                 assert_string_equal(t.chars, rows[i].shown);
         }
 }
@@ -176,7 +179,7 @@ static void the_time_of_a_change_does_not_make_states_differ(void **state) {
         _cleanup_unit_state_ UnitState a = {}, b = {}, c = {};
 
         assert_int_equal(unit_state_init(&a, "loaded", "active", "running", NULL, 7, false), 0);
-        assert_int_equal(unit_state_copy(&a, &b), 0);
+        assert_int_equal(unit_state_init(&b, "loaded", "active", "running", NULL, 7, false), 0);
         b.since_ms = 8;
         assert_true(unit_state_equal(&a, &b));
         assert_int_equal(unit_state_init(&c, "loaded", "active", "exited", NULL, 7, false), 0);
@@ -199,7 +202,7 @@ static void each_part_of_a_state_makes_states_differ(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(rows); i++)
                 for (size_t k = 0; k < ELEMENTS(rows); k++) {
-                        _cleanup_unit_state_ UnitState a = {}, b = {}, copy = {};
+                        _cleanup_unit_state_ UnitState a = {}, b = {};
 
                         assert_int_equal(
                                 unit_state_init(&a, rows[i][0], rows[i][1], rows[i][2], rows[i][3], 7, true),
@@ -210,10 +213,8 @@ static void each_part_of_a_state_makes_states_differ(void **state) {
                         strcpy(a.job, rows[i][4]);
                         strcpy(b.job, rows[k][4]);
                         assert_int_equal(unit_state_equal(&a, &b), i == k);
-                        assert_int_equal(unit_state_copy(&a, &copy), 0);
-                        assert_true(unit_state_equal(&a, &copy));
-                        assert_int_equal(copy.since_ms, 7);
-                        assert_true(copy.done);
+                        assert_int_equal(a.since_ms, 7);
+                        assert_true(a.done);
                 }
 }
 

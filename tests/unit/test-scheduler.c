@@ -10,6 +10,7 @@
 #include "fleetd/scheduler/scheduler.h"
 #include "fleetd/scheduler/scores.h"
 #include "tests/lib/cluster_view.h"
+#include "tests/lib/placement_model.h"
 
 static const ClusterUnit *unit(const ClusterView *p, const char *name) {
         return cluster_unit(&p->cluster, name);
@@ -672,8 +673,7 @@ static bool model_conflicts(const Model *m, const ClusterUnit *u, const ClusterM
 
                 if (other == u || !other->unit || (!order && !(decided && *decided)))
                         continue;
-                if (!placement_conflict(&u->unit->placement, u->name, &other->unit->placement, other->name,
-                                        NULL))
+                if (!placement_conflict(&u->unit->placement, u->name, &other->unit->placement, other->name))
                         continue;
                 if (!staying || (!stopping && model_yields(u, model_order(u, on), other, order)))
                         return true;

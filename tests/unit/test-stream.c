@@ -68,14 +68,12 @@ static int listen_tcp(Pair *pair) {
         struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
         socklen_t size = sizeof(a);
         int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        Error err = {};
 
         assert_int_equal(bind(fd, (struct sockaddr *) &a, size), 0);
         assert_int_equal(getsockname(fd, (struct sockaddr *) &a, &size), 0);
         snprintf(pair->address, sizeof(pair->address), "127.0.0.1:%u", ntohs(a.sin_port));
         pair->net->ops->unlisten(pair->net, pair->listener);
-        if (net_uv_listen_fd(pair->net, fd, pair_on_accepted, pair, &pair->listener, &err) < 0)
-                fail_msg("%s", err.message);
+        assert_int_equal(net_uv_listen_fd(pair->net, fd, pair_on_accepted, pair, &pair->listener), 0);
         return fd;
 }
 
@@ -98,26 +96,23 @@ static void bytes_pass_in_both_directions_and_no_event_is_called_from_inside_a_c
         end_done(&server);
 }
 
-static void a_unix_socket_has_peer_credentials_and_an_empty_address(void **state) {
+static void a_unix_socket_has_the_user_of_its_peer_and_an_empty_address(void **state) {
         Pair *pair = *state;
         End client, server;
-        uid_t uid = -1;
-        gid_t gid = -1;
-        pid_t pid = -1;
+        uid_t of_server = -1, of_client = -1;
 
         connect_both(pair, &client, &server);
-        assert_int_equal(stream_peer_credentials(client.stream, &uid, &gid, &pid), 0);
-        assert_int_equal(stream_peer_credentials(server.stream, &uid, &gid, &pid), 0);
-        assert_int_equal(uid, getuid());
-        assert_int_equal(gid, getgid());
-        assert_int_equal(pid, getpid());
+        assert_int_equal(stream_peer_uid(client.stream, &of_server), 0);
+        assert_int_equal(stream_peer_uid(server.stream, &of_client), 0);
+        assert_int_equal(of_server, getuid());
+        assert_int_equal(of_client, getuid());
         assert_string_equal(stream_peer_address(server.stream), "");
         assert_int_equal(stream_kernel_silent_ms(server.stream), UINT64_MAX);
         uv_of(server.stream)->is_tcp = true; /* the kernel says that it is not */
         assert_int_equal(stream_kernel_silent_ms(server.stream), UINT64_MAX);
         uv_of(server.stream)->is_tcp = false;
         stream_close(client.stream);
-        assert_int_equal(stream_peer_credentials(client.stream, &uid, &gid, &pid), -ENOTCONN);
+        assert_int_equal(stream_peer_uid(client.stream, &of_server), -ENOTCONN);
         end_done(&client);
         end_done(&server);
 }
@@ -126,15 +121,13 @@ static void tcp_streams_report_addresses_and_the_silence_of_the_peer_kernel(void
         Pair *pair = *state;
         End client, server;
         uid_t uid;
-        gid_t gid;
-        pid_t pid;
 
         listen_tcp(pair);
         connect_both(pair, &client, &server);
         assert_string_equal(stream_peer_address(client.stream), pair->address);
-        assert_string_equal(stream_local_address(server.stream), pair->address);
-        assert_string_equal(stream_peer_address(server.stream), stream_local_address(client.stream));
-        assert_int_equal(stream_peer_credentials(server.stream, &uid, &gid, &pid), -ENOTSUP);
+        assert_true(starts_with(stream_peer_address(server.stream), "127.0.0.1:"));
+        assert_string_not_equal(stream_peer_address(server.stream), pair->address);
+        assert_int_equal(stream_peer_uid(server.stream, &uid), -ENOTSUP);
 
         end_send(&client, "hello");
         RUN_UNTIL(pair, streq(end_text(&server), "hello"));
@@ -204,7 +197,7 @@ static void tcp_of_version_6_has_its_addresses_in_brackets(void **state) {
         snprintf(pair->address, sizeof(pair->address), "[::1]:%u", ntohs(port));
         connect_both(pair, &client, &server);
         assert_string_equal(stream_peer_address(client.stream), pair->address);
-        assert_string_equal(stream_local_address(server.stream), pair->address);
+        assert_true(starts_with(stream_peer_address(server.stream), "[::1]:"));
         end_done(&client);
         end_done(&server);
 
@@ -822,10 +815,9 @@ static void listening_on_a_descriptor_that_is_no_socket_fails(void **state) {
         static const struct {
                 int domain, type;
                 int error;
-                const char *says;
         } rows[] = {
-                { 0, 0, -ENOTSOCK, "Failed to listen on descriptor" },
-                { AF_INET, SOCK_DGRAM, -EOPNOTSUPP, "Failed to listen: " },
+                { 0, 0, -ENOTSOCK },
+                { AF_INET, SOCK_DGRAM, -EOPNOTSUPP },
         };
         Pair *pair = *state;
 
@@ -833,12 +825,8 @@ static void listening_on_a_descriptor_that_is_no_socket_fails(void **state) {
                 int fd = rows[i].domain ? socket(rows[i].domain, rows[i].type | SOCK_CLOEXEC, 0) :
                                           open("/dev/null", O_RDONLY | O_CLOEXEC);
                 Listener *l = NULL;
-                Error err = {};
 
-                assert_int_equal(net_uv_listen_fd(pair->net, fd, pair_on_accepted, pair, &l, &err),
-                                 rows[i].error);
-                assert_true(starts_with(err.message, rows[i].says));
-                assert_non_null(strstr(err.message, strerror(-rows[i].error)));
+                assert_int_equal(net_uv_listen_fd(pair->net, fd, pair_on_accepted, pair, &l), rows[i].error);
                 turn(pair, 2);
                 assert_int_equal(fcntl(fd, F_GETFD), -1); /* it was taken all the same */
         }
@@ -982,7 +970,7 @@ int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
                 T(bytes_pass_in_both_directions_and_no_event_is_called_from_inside_a_call),
-                T(a_unix_socket_has_peer_credentials_and_an_empty_address),
+                T(a_unix_socket_has_the_user_of_its_peer_and_an_empty_address),
                 T(tcp_streams_report_addresses_and_the_silence_of_the_peer_kernel),
                 T(a_paused_stream_reads_nothing_and_drain_is_reported),
                 T(shared_bytes_are_held_until_the_last_stream_has_sent_them),

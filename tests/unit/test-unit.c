@@ -31,8 +31,8 @@ static void a_unit_has_its_text_and_the_parsed_values(void **state) {
         assert_string_equal(unit->name, "web@1.service");
         assert_string_equal(unit->text, text);
         assert_int_equal(unit->text_size, strlen(text));
-        assert_string_equal(unit_description(unit), "Web %i");
-        assert_true(unit_has_install(unit));
+        assert_string_equal(unit_file_get(&unit->file, "Unit", "Description"), "Web %i");
+        assert_true(unit_file_has_section(&unit->file, "Install"));
         assert_string_equal(unit->placement.conflicts.items[0], "web@*.service");
         assert_int_equal(unit->warnings.n, 0);
         assert_null(unit->owner);
