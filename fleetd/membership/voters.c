@@ -38,7 +38,8 @@ static bool voters_is_superseded(const Configuration *c, const ClusterMachine *g
         if ((gone->presence != PRESENCE_LOST && gone->presence != PRESENCE_LEFT) || !gone->member.peer[0])
                 return false;
         for (const ClusterMachine *m = c->cluster->machines; m; m = m->hh.next)
-                if (m != gone && m->member.raft_id != 0 && m->presence == PRESENCE_UP && streq(m->member.peer, gone->member.peer))
+                if (m != gone && m->member.raft_id != 0 && m->presence == PRESENCE_UP &&
+                    streq(m->member.peer, gone->member.peer))
                         return true;
         return false;
 }
@@ -197,7 +198,8 @@ size_t voters_others(const Cluster *cluster, const char *machine_id, const char 
 
                 if (m->member.raft_id == 0 || streq(m->id, machine_id) || streq(m->member.peer, address))
                         continue;
-                while (first != m && (first->member.raft_id == 0 || !streq(first->member.peer, m->member.peer)))
+                while (first != m &&
+                       (first->member.raft_id == 0 || !streq(first->member.peer, m->member.peer)))
                         first = first->hh.next;
                 n += first == m;
         }

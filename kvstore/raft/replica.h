@@ -108,6 +108,7 @@ uint64_t replica_known_term(const Replica *p);
 /* The error of a replica that has failed, and its message in *ret_reason; else 0. */
 int replica_error(const Replica *p, const char **ret_reason);
 bool replica_has_founded(const Replica *p); /* this start founded the cluster */
+const ReplicaOptions *replica_options(const Replica *p);
 const Identity *replica_identity(const Replica *p);
 const ReplicationStats *replica_stats(const Replica *p);
 

@@ -19,6 +19,10 @@ bool replica_has_founded(const Replica *p) {
         return p->founded;
 }
 
+const ReplicaOptions *replica_options(const Replica *p) {
+        return &p->options;
+}
+
 const Identity *replica_identity(const Replica *p) {
         return &p->identity;
 }
