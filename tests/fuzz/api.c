@@ -50,7 +50,7 @@ static const uint8_t *body_of(const Writer *answer, size_t *ret_size) {
 }
 
 /* fleet's form of an error, or that of /fleet/v1/kv, or v2's. */
-static void has_a_sentence(const Writer *answer) {
+static void has_a_message(const Writer *answer) {
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *error;
         const char *message = NULL;
@@ -160,7 +160,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         if (status >= 400) {
                 if (!streq(method, "HEAD") &&
                     bytes[1] == '/') /* what is no path is refused as by etcd, without a word */
-                        has_a_sentence(answer);
+                        has_a_message(answer);
                 assert(kv_index(host->store) == before);
         }
         if (streq(method, "PATCH") && status == 204)

@@ -3,7 +3,7 @@
  * frame: u8 which type, u16 size, payload. The head that the store's frames begin with is put before it, and
  * is right: what is behind it is what is looked at.
  *
- * Whatever comes: what the host says back can be read, a refusal has a sentence, who led leads, and what
+ * Whatever comes: what the host says back can be read, a refusal has a message, who led leads, and what
  * nobody has asked to change is as it was. */
 #include <assert.h>
 #include <errno.h>
@@ -74,7 +74,7 @@ static void alone_forget(void) {
 
 /* -- What it says -- */
 
-static void is_a_sentence(const char *s, bool must) {
+static void is_a_message(const char *s, bool must) {
         assert(s && (s[0] || !must));
         for (; *s; s++)
                 assert((unsigned char) *s >= 0x20 && *s != 0x7f);
@@ -97,7 +97,7 @@ static void look_at_proposed(Reader *r, const Fuzz *f) {
         cause = read_string(r, ERROR_MESSAGE_MAX);
         n = read_varint(r);
         assert(!r->failed && what < WHATS && status < _KV_STATUS_MAX);
-        is_a_sentence(cause, what == WHAT_BUSY || what == WHAT_REFUSED);
+        is_a_message(cause, what == WHAT_BUSY || what == WHAT_REFUSED);
         for (; n > 0; n--) {
                 size_t size;
 
@@ -111,16 +111,16 @@ static void look_at_proposed(Reader *r, const Fuzz *f) {
 }
 
 static void look_at_joined(Reader *r) {
-        _cleanup_free_ char *sentence = NULL;
+        _cleanup_free_ char *message = NULL;
         uint8_t version = read_u8(r), refused = read_u8(r);
         uint64_t cluster, id;
 
-        sentence = read_string(r, ERROR_MESSAGE_MAX);
+        message = read_string(r, ERROR_MESSAGE_MAX);
         cluster = read_u64(r);
         (void) read_u64(r);
         id = read_u64(r);
         assert(reader_end(r) == 0 && version == 1 && refused <= 1);
-        is_a_sentence(sentence, refused);
+        is_a_message(message, refused);
         assert(refused || (cluster != 0 && id != 0));
 }
 

@@ -1,4 +1,4 @@
-/* The body of a transaction out of any bytes: refused with a sentence, or a command that the log takes and
+/* The body of a transaction out of any bytes: refused with a message, or a command that the log takes and
  * gives back. */
 #include <assert.h>
 #include <stdlib.h>

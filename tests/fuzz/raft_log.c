@@ -1,4 +1,4 @@
-/* Any bytes as the files of a log: it opens or is refused with a sentence; what opens takes an entry, and
+/* Any bytes as the files of a log: it opens or is refused with a message; what opens takes an entry, and
  * opens again with it. The input: per file a byte (0 to 3: log.00000001 ..., 4, 5: meta.a, meta.b) and a size
  * of two bytes, then its bytes. The meta files are good ones unless the input has them. */
 #include <assert.h>
@@ -12,7 +12,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 static void no_report(void *userdata, uint64_t generation, uint64_t last_index) {}
 
-static void no_failure(void *userdata, int error, const char *sentence) {}
+static void no_failure(void *userdata, int error, const char *message) {}
 
 static const RaftLogEvents events = { .appended = no_report, .failed = no_failure };
 

@@ -1,6 +1,6 @@
 /* Any bytes as the watched folder of units: parts with a 0x1e between, each the name of a file, a newline,
  * and what is in it; a name may lie in a folder of drop-ins ("web.service.d/10.conf"). What comes of each
- * file is a unit that prints and reads as the same, or a sentence; and looking again finds the same. */
+ * file is a unit that prints and reads as the same, or a message; and looking again finds the same. */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -48,8 +48,8 @@ static void put(int dir_fd, const char *part, size_t size) {
                 assert(write(fd, newline + 1, size - name_size - 1) == (ssize_t) (size - name_size - 1));
 }
 
-static void check_sentence(const char *sentence) {
-        for (const char *p = sentence ?: "."; *p; p++)
+static void check_message(const char *message) {
+        for (const char *p = message ?: "."; *p; p++)
                 assert((unsigned char) *p >= ' ' && *p != 0x7f);
 }
 
@@ -72,8 +72,8 @@ static void check(const DirectoryFolder *folder) {
                 assert(directory_folder_name_is_unit(f->name) && (f->unit || f->error || f->unfinished));
                 if (f->unit && !f->fault)
                         check_unit(f->unit);
-                check_sentence(f->fault);
-                check_sentence(f->error);
+                check_message(f->fault);
+                check_message(f->error);
         }
 }
 

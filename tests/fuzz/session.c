@@ -58,7 +58,7 @@ static void world_wake_at(Loop *loop, uint64_t due_ms) {}
 
 static const LoopOps loop_ops = { .now_ms = world_now_ms, .wall_ms = world_now_ms, .wake_at = world_wake_at };
 
-static void settle(World *w) {
+static void run_due(World *w) {
         for (unsigned i = 0; i < 1000 && loop_next_due_ms(&w->loop) <= w->now_ms; i++)
                 (void) loop_run_due(&w->loop, 64);
         assert(loop_next_due_ms(&w->loop) > w->now_ms); /* nothing turns without end */
@@ -69,7 +69,7 @@ static void pass(World *w, uint64_t ms) {
 
         for (uint64_t due_ms; (due_ms = loop_next_due_ms(&w->loop)) <= until_ms;) {
                 w->now_ms = MAX(due_ms, w->now_ms);
-                settle(w);
+                run_due(w);
         }
         w->now_ms = until_ms;
 }
@@ -228,20 +228,20 @@ static const NetworkOps network_ops = {
 
 /* -- Those above -- */
 
-static PeerHandshake hello_of(uint8_t which) {
-        PeerHandshake hello = { .cluster_id = which & 0x40 ? 2 : 1,
-                                .lineage = which & 0x20 ? 2 : 1,
-                                .nonce = which & 3,
-                                .start_number = 1,
-                                .raft_id = which & 4 ? 7 : 0 };
+static PeerHandshake handshake_of(uint8_t which) {
+        PeerHandshake handshake = { .cluster_id = which & 0x40 ? 2 : 1,
+                                    .lineage = which & 0x20 ? 2 : 1,
+                                    .nonce = which & 3,
+                                    .start_number = 1,
+                                    .raft_id = which & 4 ? 7 : 0 };
 
-        memset(hello.machine_id, "abc"[(which >> 3) % 3], 32);
-        memset(hello.boot_id, '1', 32);
-        return hello;
+        memset(handshake.machine_id, "abc"[(which >> 3) % 3], 32);
+        memset(handshake.boot_id, '1', 32);
+        return handshake;
 }
 
-static int admit(void *userdata, const PeerHandshake *hello, Error *err) {
-        return hello->start_number == 13 ? -EPERM : 0;
+static int admit(void *userdata, const PeerHandshake *handshake, Error *err) {
+        return handshake->start_number == 13 ? -EPERM : 0;
 }
 
 static void on_closed(void *userdata) {
@@ -330,8 +330,8 @@ static void look_at(void *userdata, const PeerState *state) {
                                          state->handshake.nonce);
 }
 
-static void no_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
-        for (const char *p = sentence; *p; p++)
+static void no_log(void *userdata, int priority, const LogFields *fields, const char *message) {
+        for (const char *p = message; *p; p++)
                 assert((unsigned char) *p >= 0x20 && *p != 0x7f); /* nobody drives our terminal */
 }
 
@@ -339,7 +339,7 @@ static void no_log(void *userdata, int priority, const LogFields *fields, const 
 
 enum {
         BRING,
-        SAY_HELLO,
+        SEND_HANDSHAKE,
         SAY_FRAME,
         ACCEPT,
         CONNECT,
@@ -377,7 +377,7 @@ static void step(World *w, Reader *script) {
         unsigned what = read_u8(script) % _STEPS, n = read_u8(script) % STREAMS;
         Wire *wire = &w->wires[n];
         const void *payload;
-        PeerHandshake hello;
+        PeerHandshake handshake;
         size_t size;
         uint8_t arg;
 
@@ -387,11 +387,11 @@ static void step(World *w, Reader *script) {
                 if (payload && size > 0)
                         wire_bring(wire, payload, size);
                 break;
-        case SAY_HELLO: {
+        case SEND_HANDSHAKE: {
                 _cleanup_writer_ Writer bytes = {};
 
-                hello = hello_of(read_u8(script));
-                handshake_write(&bytes, &hello);
+                handshake = handshake_of(read_u8(script));
+                handshake_write(&bytes, &handshake);
                 say(wire, PEER_HANDSHAKE, bytes.bytes, bytes.size);
                 break;
         }
@@ -439,15 +439,15 @@ static void step(World *w, Reader *script) {
                 break;
         }
         case CHANGE:
-                hello = *peers_self(w->peers);
-                hello.raft_id = read_u8(script);
-                peers_set_self(w->peers, &hello);
+                handshake = *peers_self(w->peers);
+                handshake.raft_id = read_u8(script);
+                peers_set_self(w->peers, &handshake);
                 break;
         case PASS:
                 pass(w, 1u << (read_u8(script) % 21));
                 break;
         }
-        settle(w);
+        run_due(w);
         if (!w->closing)
                 peers_each(w->peers, look_at, w);
 }
@@ -456,7 +456,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         World w = { .now_ms = 1000 };
         Reader script = reader_over(bytes, size);
         PeersOptions options = {
-                .self = hello_of(0), .admit = admit, .on_change = on_change, .userdata = &w
+                .self = handshake_of(0), .admit = admit, .on_change = on_change, .userdata = &w
         };
 
         log_set_sink(no_log, NULL);

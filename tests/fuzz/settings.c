@@ -1,4 +1,4 @@
-/* Any bytes as fleetd.conf: the daemon gets settings that hold together, or one sentence that names the file.
+/* Any bytes as fleetd.conf: the daemon gets settings that hold together, or one message that names the file.
  */
 #include <assert.h>
 #include <errno.h>

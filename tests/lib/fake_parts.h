@@ -16,7 +16,7 @@ enum {
 typedef struct FakeParts {
         Replica *p;
         ReplicaOptions options;
-        PeerHandshake self, hello; /* ours; that of each session */
+        PeerHandshake self, handshake; /* ours; that of each session */
 
         RaftState state;
         RaftServerRole role;
@@ -42,7 +42,7 @@ typedef struct FakeParts {
         uint64_t file_size, configuration_size;
         unsigned n_trees, n_txns; /* opened so far; open now */
         uint64_t room[2], total[2];
-        bool rotten; /* the checkpoint, when the tree is rebuilt */
+        bool corrupt; /* the checkpoint, when the tree is rebuilt */
 
         struct {
                 const char *name;

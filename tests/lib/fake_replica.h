@@ -13,7 +13,7 @@ typedef struct FakeReplica {
         bool leads, ready, closed; /* by Raft's word; and an entry of its term is applied; it is not open */
         uint64_t leader, term, commit, applied;
         RaftServers servers;
-        unsigned n_settled; /* how often its state was to be told */
+        unsigned n_flushed; /* how often its state was to be told */
         struct {
                 PeerHandler run;
                 void *userdata;

@@ -205,7 +205,7 @@ static void split(MemoryFile *file) {
         file->durable_size = file->size;
 }
 
-static void settle(MemoryFile *file) {
+static void drop_cached(MemoryFile *file) {
         if (!file->durable)
                 return;
         free(file->bytes);
@@ -291,13 +291,13 @@ static int memory_list(Disk *base, char ***ret, size_t *ret_n) {
         return 0;
 }
 
-static int memory_settle(Disk *base) {
+static int memory_drop_caches(Disk *base) {
         MemoryDisk *disk = disk_of(base);
 
         if (disk->fail < 0 && disk->fail != -ENOSPC)
                 return disk->fail;
         for (size_t i = 0; i < disk->n; i++)
-                settle(&disk->files[i]);
+                drop_cached(&disk->files[i]);
         return 0;
 }
 
@@ -315,7 +315,7 @@ static const DiskOps ops = {
         .write = memory_write,
         .remove = memory_remove,
         .rename = memory_rename,
-        .drop_caches = memory_settle,
+        .drop_caches = memory_drop_caches,
         .space = memory_room,
         .list = memory_list,
 };
@@ -366,7 +366,7 @@ MemoryDisk *memory_disk_free(MemoryDisk *disk) {
 
 void memory_disk_cut_power(MemoryDisk *disk) {
         for (size_t i = 0; i < disk->n; i++)
-                settle(&disk->files[i]);
+                drop_cached(&disk->files[i]);
         lose_unsynced(disk);
         disk->state = MEMORY_DISK_DYING;
 }

@@ -9,7 +9,7 @@
 #include "peers/frame.h"
 #include "tests/lib/memory_disk.h"
 
-enum { STILL_WORKS_MAX = 64 };
+enum { QUIET_PEER_WORKS_MAX = 64 };
 
 typedef struct QuietPeer QuietPeer;
 
@@ -26,13 +26,13 @@ typedef struct QuietPeerWire {
 struct QuietPeer {
         Loop loop;
         uint64_t now_ms;
-        Work *works[STILL_WORKS_MAX];
+        Work *works[QUIET_PEER_WORKS_MAX];
         size_t n_works;
         Network network;
         struct {
                 void (*accepted)(void *userdata, Stream *s);
                 void *userdata;
-        } doors[3]; /* socket, loopback, the hosts' */
+        } listeners[3]; /* socket, loopback, the hosts' */
         struct {
                 void (*done)(void *userdata, Stream *s, int error); /* NULL: it dials no host */
                 void *userdata;
@@ -51,8 +51,8 @@ struct QuietPeer {
         bool kernels_unknown; /* kernels of other hosts give no sign of life, frames only */
 };
 
-#define STILL_ID       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define STILL_OTHER_ID "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define QUIET_PEER_ID       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define QUIET_PEER_OTHER_ID "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 
 /* Leads alone when this returns; with 'joins', it waits for its admission. A failure ends the program. */
 QuietPeer *quiet_peer_new(bool joins);
@@ -65,7 +65,7 @@ void quiet_peer_pass(QuietPeer *h, uint64_t ms);
 
 /* Connect, send 'request', and return the answer so far, terminated by a zero byte; borrowed until the next
  * call. */
-const Writer *quiet_peer_ask(QuietPeer *h, ApiListener door, const void *request, size_t size);
+const Writer *quiet_peer_ask(QuietPeer *h, ApiListener listener, const void *request, size_t size);
 /* Close the client's connection, and with it a request that still waits. */
 void quiet_peer_leave(QuietPeer *h);
 

@@ -8,7 +8,7 @@
 #include "tests/lib/store_inside.h"
 
 enum {
-        SETTLES_MS = 5000, /* until a daemon that returned has executed the requests of its absence */
+        CATCH_UP_MS = 5000, /* until a daemon that returned has executed the requests of its absence */
         LOST_SILENT_MS = 3000,
         HEARD_MS = 500, /* until the recovery of a kernel is noticed without a session */
 };
@@ -54,7 +54,7 @@ static bool has_cause(const SimMachine *m, const char *unit, uint64_t since_ms, 
                 if (streq(c->units[i].name, unit))
                         group = c->units[i].group;
         if (m->absent_until_ms > 0 && since_ms >= m->absent_from_ms &&
-            since_ms <= m->absent_until_ms + SETTLES_MS)
+            since_ms <= m->absent_until_ms + CATCH_UP_MS)
                 asked_since_ms = m->absent_from_ms;
         if (touched_ms(c, unit, stops) >= asked_since_ms)
                 return true;
@@ -224,7 +224,7 @@ static void check_unit(SimCluster *c, const Cluster *picture, const SchedulerVie
         }
 }
 
-void check_settled(SimCluster *c) {
+void check_healed(SimCluster *c) {
         SimMachine *leader = cluster_leader(c);
         const Cluster *picture;
         SchedulerView *view;

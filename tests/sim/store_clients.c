@@ -93,7 +93,7 @@ static unsigned value_of(const Object *o, int number, char ret[2048]) {
         return (unsigned) snprintf(ret, 2048, "%-*d", (int) o->history.ops[number].pad, number);
 }
 
-/* Who wrote what is there; ROTTEN: nobody, and that is the disk's fault. */
+/* Who wrote what is there; CORRUPT: nobody, and that is the disk's fault. */
 static int writer_of(Ask *a, const KvNode *node, bool written) {
         Object *o = a->object;
         World *w = o->test->stores.world;
@@ -108,7 +108,7 @@ static int writer_of(Ask *a, const KvNode *node, bool written) {
             memcmp(node->value.data, value, node->value.size) != 0) {
                 if (store_may_show_rot(a->host, written)) {
                         o->test->stores.counts[FAULT_ROT_SHOWN]++;
-                        return ROTTEN;
+                        return CORRUPT;
                 }
                 world_failed(w, "nothing-is-invented",
                              "%s: %.*s holds '%s' of index %" PRIu64 " (%s, index %" PRIu64 ")",
@@ -120,13 +120,13 @@ static int writer_of(Ask *a, const KvNode *node, bool written) {
         return number;
 }
 
-/* False: it is rotten. */
+/* False: it is corrupt. */
 static bool take_found(Ask *a, Op *op, const KvNode *node, bool written) {
         op->found = writer_of(a, node, written);
         op->found_modified = node->modified;
         op->found_created = node->created;
         op->found_expires_ms = node->expires_ms;
-        return op->found != ROTTEN;
+        return op->found != CORRUPT;
 }
 
 /* Where what we say is lost and what we hear is not, the session ends after 10 s of silence: nobody waits for
@@ -148,7 +148,7 @@ static int on_child(void *userdata, const KvNode *node) {
         int number = writer_of(a, node, false);
         char name[32];
 
-        if (number == ROTTEN)
+        if (number == CORRUPT)
                 return -EUCLEAN;
         snprintf(name, sizeof(name), "/%020" PRIu64, node->created);
         if (node->key.size < 21 || memcmp((const char *) node->key.data + node->key.size - 21, name, 21) != 0)

@@ -11,7 +11,7 @@ enum {
         CLIENTS = 12,
         WATCHERS = 8,
         N_UNKNOWN_MAX = 12,
-        ROTTEN = -2,
+        CORRUPT = -2,
         HEAL_MS = 30000,
         REST_MS = 8000,
         IDLE_MS = 60000,

@@ -95,12 +95,12 @@ static void on_upgraded(void *userdata) {
 
 /* An old program stops at an entry of a newer feature level, and never earlier; a newer program replaces it.
  */
-static bool is_too_old(Host *h, int error, const char *sentence) {
+static bool is_too_old(Host *h, int error, const char *message) {
         if (error != -ENOTSUP || !h->old)
                 return false;
-        if (!strstr(sentence, "feature level"))
-                world_failed(h->all->world, "refusals-have-a-reason", "%s: %s", h->name, sentence);
-        world_trace(h->all->world, h->name, "is upgraded: %s", sentence);
+        if (!strstr(message, "feature level"))
+                world_failed(h->all->world, "refusals-have-a-reason", "%s: %s", h->name, message);
+        world_trace(h->all->world, h->name, "is upgraded: %s", message);
         h->old = false;
         h->all->counts[FAULT_OLD_PROGRAM]++;
         return true;
@@ -115,7 +115,7 @@ static void on_failed(void *userdata, int error, const char *reason) {
                 world_at(h->all->world, world_draw(h->all->world, 2000), NULL, on_upgraded, h);
                 return;
         }
-        if (!h->disk_bad && h->rotten_tree == 0 && world_now_ms(h->all->world) > h->all->slow_until_ms)
+        if (!h->disk_bad && h->corrupt_tree == 0 && world_now_ms(h->all->world) > h->all->slow_until_ms)
                 world_failed(h->all->world, "a-replica-lives", "%s: %s", h->name, reason);
         world_trace(h->all->world, h->name, "fails: %s", reason);
         h->stopped = true;
@@ -128,13 +128,13 @@ static void open_peers(Host *h) {
 
         memcpy(options.self.machine_id, h->machine_id, sizeof(h->machine_id));
         memcpy(options.self.boot_id, h->boot_id, sizeof(h->boot_id));
-        memcpy(options.self.address, h->door, sizeof(h->door));
+        memcpy(options.self.address, h->endpoint, sizeof(h->endpoint));
         if (peers_new(&h->peers, world_loop(h->loop), sim_host_network(h->card, h->loop), &options) < 0 ||
-            peers_listen(h->peers, h->door, NULL) < 0)
+            peers_listen(h->peers, h->endpoint, NULL) < 0)
                 abort();
         for (unsigned i = 0; i < h->all->n; i++)
                 if (&h->all->hosts[i] != h)
-                        memcpy(known[n++].address, h->all->hosts[i].door, sizeof(h->door));
+                        memcpy(known[n++].address, h->all->hosts[i].endpoint, sizeof(h->endpoint));
         if (peers_set_known(h->peers, known, n) < 0)
                 abort();
 }
@@ -166,14 +166,14 @@ static void on_start(void *userdata) {
 
 /* Judge a store that did not open: allowed if its disk fails to read, or its log is corrupt and the message
  * says so. A host that lost its log returns empty, as another member. */
-static void refuse_to_open(Host *h, int error, const char *sentence) {
+static void refuse_to_open(Host *h, int error, const char *message) {
         Stores *all = h->all;
 
-        if (!is_too_old(h, error, sentence) && !h->disk_breaks && !h->damaged)
-                world_failed(all->world, "a-store-opens", "%s: %s", h->name, sentence);
-        if (sentence[0] == 0)
+        if (!is_too_old(h, error, message) && !h->disk_breaks && !h->damaged)
+                world_failed(all->world, "a-store-opens", "%s: %s", h->name, message);
+        if (message[0] == 0)
                 world_failed(all->world, "refusals-have-a-reason", "%s: %d", h->name, error);
-        world_trace(all->world, h->name, "does not open: %s", sentence);
+        world_trace(all->world, h->name, "does not open: %s", message);
         if (h->damaged && error == -EUCLEAN)
                 h->wipe = true;
         h->store = NULL;
@@ -205,7 +205,7 @@ void store_start(Host *h) {
         if (h->wipe) {
                 begin_tree(h);
                 h->raft_id = 0;
-                h->rotten_checkpoint = h->rotten_tree = 0;
+                h->corrupt_checkpoint = h->corrupt_tree = 0;
                 h->wipe = h->disk_breaks = h->damaged = false;
         }
 
@@ -228,7 +228,7 @@ void store_start(Host *h) {
         options.peers = h->peers;
         memcpy(options.machine_id, h->machine_id, sizeof(h->machine_id));
         memcpy(options.boot_id, h->boot_id, sizeof(h->boot_id));
-        memcpy(options.address, h->door, sizeof(h->door));
+        memcpy(options.address, h->endpoint, sizeof(h->endpoint));
         r = kv_open(&h->store, world_loop(h->loop), &options, &err);
         if (r < 0)
                 refuse_to_open(h, r, error_text(&err, r));
@@ -402,7 +402,7 @@ static void check_verdict(Stores *all, Host *h, const KvState *state) {
         bool doubts = state->undecided && !h->doubts; /* until a leader reports the end */
 
         h->doubts = state->undecided;
-        if ((state->differs && !h->replica_is_odd && h->rotten_tree == 0) ||
+        if ((state->differs && !h->replica_is_odd && h->corrupt_tree == 0) ||
             (doubts && world_now_ms(all->world) > all->doubt_until_ms))
                 world_failed(all->world, "only-who-differs-is-found", "%s: %s", h->name, state->problem);
 }
@@ -410,7 +410,7 @@ static void check_verdict(Stores *all, Host *h, const KvState *state) {
 void stores_check_hash(Stores *all, Host *h) {
         uint64_t hash, applied;
 
-        if (!store_is_up(h) || store_is_flipped(h) || h->rotten_tree != 0)
+        if (!store_is_up(h) || store_is_flipped(h) || h->corrupt_tree != 0)
                 return;
         if (kv_hash(h->store, &hash, &applied) < 0)
                 world_failed(all->world, "a-tree-can-be-read", "%s", h->name);
@@ -437,11 +437,11 @@ static void rot_what_is_sent(Stores *all) {
         all->counts[FAULT_CHECKPOINT_ROT]++;
 }
 
-void stores_log(Stores *all, const char *sentence) {
-        world_trace(all->world, "log", "%s", sentence);
+void stores_log(Stores *all, const char *message) {
+        world_trace(all->world, "log", "%s", message);
         if (all->on_message)
-                all->on_message(all->message_userdata, sentence);
-        if (starts_with(sentence, "sending the tree")) {
+                all->on_message(all->message_userdata, message);
+        if (starts_with(message, "sending the tree")) {
                 all->counts[FAULT_TRANSFER]++;
                 rot_what_is_sent(all);
                 for (unsigned i = 0; i < all->n; i++)
@@ -449,9 +449,9 @@ void stores_log(Stores *all, const char *sentence) {
                                 all->slow_until_ms = MAX(all->slow_until_ms,
                                                          world_now_ms(all->world) + TRANSFER_TRIED_MS);
         }
-        if (starts_with(sentence, "no checkpoint")) /* without a copy there is no snapshot to send */
+        if (starts_with(message, "no checkpoint")) /* without a copy there is no snapshot to send */
                 all->slow_until_ms = MAX(all->slow_until_ms, world_now_ms(all->world) + COPY_TRIED_MS);
-        all->counts[FAULT_CHECKPOINT_REFUSED] += strstr(sentence, "is damaged, as replica ") != NULL;
+        all->counts[FAULT_CHECKPOINT_REFUSED] += strstr(message, "is damaged, as replica ") != NULL;
 }
 
 static void on_raised(void *userdata, const KvResult *result) {}
@@ -511,7 +511,7 @@ void stores_begin(Stores *all) {
                 *h = (Host) { .all = all, .number = i, .power = true, .folder = scratch_new() };
                 snprintf(h->name, sizeof(h->name), "h%u", i + 1);
                 snprintf(h->address, sizeof(h->address), "10.0.0.%u", i + 1);
-                snprintf(h->door, sizeof(h->door), "10.0.0.%u:2380", i + 1);
+                snprintf(h->endpoint, sizeof(h->endpoint), "10.0.0.%u:2380", i + 1);
                 snprintf(h->machine_id, sizeof(h->machine_id), "%032x", i + 1);
                 snprintf(h->boot_id, sizeof(h->boot_id), "%032x", 0);
                 h->floor = scratch_path(h->folder, "agent");

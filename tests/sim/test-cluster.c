@@ -22,11 +22,11 @@ typedef struct Options {
 static World *tracing; /* the world of this run: the log's sink has no userdata */
 static SimCluster *checked;
 
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (tracing)
-                world_trace(tracing, "log", "%s", sentence);
+                world_trace(tracing, "log", "%s", message);
         if (checked)
-                check_message(checked, fields, sentence);
+                check_message(checked, fields, message);
 }
 
 /* -- Two versions -- */
@@ -116,7 +116,7 @@ static void unit_text(const SimUserUnit *p, char *ret, size_t size) {
                  100 + p->version, fleet);
 }
 
-static void person_on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+static void person_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
         SimUserUnit *p = userdata;
 
         p->touched_ms = world_now_ms(tracing) + 3000; /* a paused host may send the request late */
@@ -487,7 +487,7 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         }
         upgrade(c);
         world_run(w, world_now_ms(w) + HEAL_MS);
-        check_settled(c);
+        check_healed(c);
         before = raft_index(c);
         world_run(w, world_now_ms(w) + IDLE_MS);
         if (raft_index(c) != before)

@@ -174,14 +174,14 @@ static void who_is_in_doubt_finds_that_his_own_tree_rots(Stores *all) {
         UNTIL(all, "a-tree-rots", store_rot_tree(h));
         do_one(all, &(KvCommand) { .op = KV_DELETE,
                                    .key = kv_string("/d/rots") }); /* from here on the hashes differ */
-        UNTIL(all, "who-rots-finds-it", h->rotten_tree == 0);
+        UNTIL(all, "who-rots-finds-it", h->corrupt_tree == 0);
         store_power_on(away);
         UNTIL(all, "all-are-whole", is_whole(all, 3));
         for (unsigned i = 0; i < all->n; i++)
                 stores_check_hash(all, &all->hosts[i]);
 }
 
-static void a_rotten_checkpoint_is_refused_and_made_anew(Stores *all) {
+static void a_corrupt_checkpoint_is_refused_and_made_anew(Stores *all) {
         Host *away = leave_one_behind(all), *leader = stores_leader(all);
         uint64_t refused = all->counts[FAULT_CHECKPOINT_REFUSED];
 
@@ -192,7 +192,7 @@ static void a_rotten_checkpoint_is_refused_and_made_anew(Stores *all) {
         stores_check_hash(all, leader);
         stores_check_hash(all, away);
         if (all->counts[FAULT_CHECKPOINT_REFUSED] == refused)
-                world_failed(all->world, "rot-is-told", "nobody said that the checkpoint was rotten");
+                world_failed(all->world, "rot-is-told", "nobody said that the checkpoint was corrupt");
 }
 
 static void a_checkpoint_that_arrives_whole_is_kept(Stores *all) {
@@ -319,7 +319,7 @@ static const Scenario scenarios[] = {
         { "a_wrong_tree_and_its_copy_are_no_majority", a_wrong_tree_and_its_copy_are_no_majority, 3 },
         { "who_is_in_doubt_sends_no_tree", who_is_in_doubt_sends_no_tree, 3 },
         { "who_is_in_doubt_finds_that_his_own_tree_rots", who_is_in_doubt_finds_that_his_own_tree_rots, 3 },
-        { "a_rotten_checkpoint_is_refused_and_made_anew", a_rotten_checkpoint_is_refused_and_made_anew, 3 },
+        { "a_corrupt_checkpoint_is_refused_and_made_anew", a_corrupt_checkpoint_is_refused_and_made_anew, 3 },
         { "a_checkpoint_that_arrives_whole_is_kept", a_checkpoint_that_arrives_whole_is_kept, 3 },
         { "a_verdict_of_another_term_is_ignored", a_verdict_of_another_term_is_ignored, 3 },
         { "frames_of_others_are_dropped", frames_of_others_are_dropped, 3 },

@@ -17,10 +17,10 @@ enum { PATIENCE_MS = 60000, WAIT_MS = 30000 };
 static World *tracing;
 static bool refused; /* an old program, as its journal says */
 
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (tracing)
-                world_trace(tracing, "log", "%s", sentence);
-        refused |= strstr(sentence, "feature level") && strstr(sentence, "upgrade this host");
+                world_trace(tracing, "log", "%s", message);
+        refused |= strstr(message, "feature level") && strstr(message, "upgrade this host");
 }
 
 static void on_start(void *userdata) {

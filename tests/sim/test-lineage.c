@@ -20,9 +20,9 @@ enum { PATIENCE_MS = 60000, UNITS = 6, APART_MS = 45000, QUIET_MS = 30000 };
 
 static World *tracing;
 
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (tracing)
-                world_trace(tracing, "log", "%s", sentence);
+                world_trace(tracing, "log", "%s", message);
 }
 
 #define UNTIL_WITHIN(c, ms, name, expression)                                                         \
@@ -62,7 +62,7 @@ static const char *unit_name(unsigned i) {
         return names[i];
 }
 
-static void on_asked(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+static void on_asked(void *userdata, KvStatus status, const char *message, uint64_t index) {
         *(bool *) userdata = status == KV_OK;
 }
 

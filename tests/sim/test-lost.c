@@ -67,7 +67,7 @@ static KvState state_of(const SimMachine *m) {
         return state;
 }
 
-static KvMemberRole seat_of(const SimMachine *m) {
+static KvMemberRole role_of(const SimMachine *m) {
         KvState state = state_of(m);
 
         for (size_t i = 0; i < state.n_members; i++)
@@ -104,7 +104,7 @@ static SimMachine *other_than(const SimMachine *a, const SimMachine *b, bool vot
         for (unsigned i = 0; i < cluster->n; i++) {
                 SimMachine *m = &cluster->machines[i];
 
-                if (m != a && m != b && (seat_of(m) == KV_MEMBER_VOTER) == voter)
+                if (m != a && m != b && (role_of(m) == KV_MEMBER_VOTER) == voter)
                         return m;
         }
         world_failed(world, "there-is-such-a-host", "none other %s", voter ? "votes" : "is a standby");

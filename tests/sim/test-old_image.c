@@ -18,10 +18,10 @@ enum { PATIENCE_MS = 60000, OLD_MS = 15000, WRITES = 5 };
 static World *tracing;
 static bool refused; /* an old image was, as the journal says */
 
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (tracing)
-                world_trace(tracing, "log", "%s", sentence);
-        refused |= strstr(sentence, "runs an old image of its state") != NULL;
+                world_trace(tracing, "log", "%s", message);
+        refused |= strstr(message, "runs an old image of its state") != NULL;
 }
 
 static bool serves(const SimMachine *m) {

@@ -484,7 +484,7 @@ static void writes_do_not_scan_the_entries_that_a_follower_lacks(Stores *all) {
                              ENTRIES);
 }
 
-static KvMemberRole seat_at(const Host *h, uint64_t raft_id) {
+static KvMemberRole role_at(const Host *h, uint64_t raft_id) {
         KvState state;
 
         kv_state(h->store, &state);
@@ -494,13 +494,13 @@ static KvMemberRole seat_at(const Host *h, uint64_t raft_id) {
         return KV_MEMBER_SPARE;
 }
 
-static void wait_for_seat(Stores *all, const Host *at, uint64_t raft_id, KvMemberRole seat,
+static void wait_for_role(Stores *all, const Host *at, uint64_t raft_id, KvMemberRole role,
                           int (*change)(KvStore *store, uint64_t raft_id)) {
         uint64_t begun_ms = world_now_ms(all->world);
 
-        while (seat_at(at, raft_id) != seat) {
+        while (role_at(at, raft_id) != role) {
                 if (world_now_ms(all->world) > begun_ms + PATIENCE_MS)
-                        world_failed(all->world, "seats-change", "%s: not within %d s", at->name,
+                        world_failed(all->world, "roles-change", "%s: not within %d s", at->name,
                                      PATIENCE_MS / 1000);
                 if (stores_leader(all))
                         (void) change(stores_leader(all)->store, raft_id);
@@ -519,12 +519,12 @@ static void a_demoted_member_without_contact_has_no_leader(Stores *all) {
                 run_ms(all, LOOK_MS);
                 for (unsigned i = 0; i < all->n; i++)
                         if (stores_leader(all) && all->hosts[i].raft_id != 0 &&
-                            seat_at(stores_leader(all), all->hosts[i].raft_id) == KV_MEMBER_STANDBY)
+                            role_at(stores_leader(all), all->hosts[i].raft_id) == KV_MEMBER_STANDBY)
                                 h = &all->hosts[i];
         }
-        wait_for_seat(all, h, h->raft_id, KV_MEMBER_VOTER, kv_member_promote);
+        wait_for_role(all, h, h->raft_id, KV_MEMBER_VOTER, kv_member_promote);
         run_ms(all, 3000);
-        wait_for_seat(all, h, h->raft_id, KV_MEMBER_STANDBY, kv_member_demote);
+        wait_for_role(all, h, h->raft_id, KV_MEMBER_STANDBY, kv_member_demote);
         for (unsigned i = 0; i < all->n; i++)
                 if (&all->hosts[i] != h)
                         sim_net_cut(all->net, h->card, all->hosts[i].card, true);

@@ -176,10 +176,10 @@ typedef struct Times {
         unsigned n;
 } Times;
 
-static void on_message(void *userdata, const char *sentence) {
+static void on_message(void *userdata, const char *message) {
         Times *t = userdata;
 
-        if (starts_with(sentence, "no checkpoint") && t->n < ELEMENTS(t->at_ms))
+        if (starts_with(message, "no checkpoint") && t->n < ELEMENTS(t->at_ms))
                 t->at_ms[t->n++] = world_now_ms(t->world);
 }
 

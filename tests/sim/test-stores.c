@@ -30,9 +30,9 @@
 
 static Test *running; /* for the log's sink, which has no other way */
 
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (running)
-                stores_log(&running->stores, sentence);
+                stores_log(&running->stores, message);
 }
 
 /* -- Runs -- */

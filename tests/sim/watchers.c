@@ -116,7 +116,7 @@ static void judge(Watcher *w, uint64_t from, uint64_t next) {
 }
 
 /* The place is lost; what was told till then is all that was to be told till then. */
-static void begin_anew(Watcher *w, uint64_t next) {
+static void begin_again(Watcher *w, uint64_t next) {
         w->spans[w->n_spans - 1].next = w->next;
         if (GROW(w->spans, w->spans_capacity, w->n_spans + 1) < 0)
                 abort();
@@ -145,7 +145,7 @@ static void on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
         w->watch = NULL;
         w->host = NO_HOST;
         w->all->n_cleared++;
-        begin_anew(w, MAX(current + 1, w->next));
+        begin_again(w, MAX(current + 1, w->next));
 }
 
 static void open_watch(Watcher *w, KvStore *store, unsigned host) {
@@ -159,7 +159,7 @@ static void open_watch(Watcher *w, KvStore *store, unsigned host) {
                         world_failed(w->all->world, "places-are-kept", "%s: %" PRIu64 " of %" PRIu64, w->key,
                                      w->next, oldest);
                 w->all->n_cleared++;
-                begin_anew(w, MAX(kv_index(store) + 1, w->next));
+                begin_again(w, MAX(kv_index(store) + 1, w->next));
                 return;
         }
         if (r < 0)

@@ -23,35 +23,35 @@ static void an_old_image_of_a_host_is_rejected(void **state) {
                 { 0, 4, 0xab, 0 },       { 1, 4, 0xab, -ESTALE }, { 1, 5, 0xab, 0 },
                 { 1, 5, 0xac, -ESTALE }, { 1, 6, 0xac, 0 },       { 4, 4, 0xac, 0 },
         };
-        ClusterMachine m = { .id = STILL_OTHER_ID,
+        ClusterMachine m = { .id = QUIET_PEER_OTHER_ID,
                              .raft_id = 1,
                              .start_number = 5,
                              .start_nonce = "00000000000000ab",
                              .peer = OTHER };
-        PeerHandshake hello = { .machine_id = STILL_OTHER_ID };
+        PeerHandshake handshake = { .machine_id = QUIET_PEER_OTHER_ID };
         Error err = {};
 
         DONE(__real_registry_record_start(h->registry, &m, on_done, done_));
         open_with(plain);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
-                hello.raft_id = rows[i].raft_id;
-                hello.start_number = rows[i].start_number;
-                hello.nonce = rows[i].nonce;
-                assert_int_equal(membership_admit(h->membership, &hello, &err), rows[i].expected);
+                handshake.raft_id = rows[i].raft_id;
+                handshake.start_number = rows[i].start_number;
+                handshake.nonce = rows[i].nonce;
+                assert_int_equal(membership_admit(h->membership, &handshake, &err), rows[i].expected);
         }
-        have_member(STILL_OTHER_ID, 4, OTHER, 0); /* admitted, and not started */
-        hello.start_number = 1;
-        assert_int_equal(membership_admit(h->membership, &hello, &err), 0);
-        snprintf(hello.machine_id, sizeof(hello.machine_id), "%s", THIRD_ID);
-        hello.start_number = 0;
-        assert_int_equal(membership_admit(h->membership, &hello, &err), 0);
+        have_member(QUIET_PEER_OTHER_ID, 4, OTHER, 0); /* admitted, and not started */
+        handshake.start_number = 1;
+        assert_int_equal(membership_admit(h->membership, &handshake, &err), 0);
+        snprintf(handshake.machine_id, sizeof(handshake.machine_id), "%s", THIRD_ID);
+        handshake.start_number = 0;
+        assert_int_equal(membership_admit(h->membership, &handshake, &err), 0);
 
         snprintf(m.id, sizeof(m.id), "%s", THIRD_ID);
         snprintf(m.start_nonce, sizeof(m.start_nonce), "a");
         DONE(__real_registry_record_start(h->registry, &m, on_done, done_));
-        hello.raft_id = 1;
-        hello.start_number = m.start_number;
-        assert_int_equal(membership_admit(h->membership, &hello, &err), -ESTALE);
+        handshake.raft_id = 1;
+        handshake.start_number = m.start_number;
+        assert_int_equal(membership_admit(h->membership, &handshake, &err), -ESTALE);
 }
 
 static void a_join_request_gets_one_answer_with_the_reason_of_a_rejection(void **state) {
@@ -69,7 +69,7 @@ static void a_join_request_gets_one_answer_with_the_reason_of_a_rejection(void *
         for (size_t i = 0; i < ELEMENTS(wrong); i++) {
                 j = ask_to_join(wrong[i].version, wrong[i].address, wrong[i].more);
                 assert_int_equal(j.n, 1);
-                assert_true(j.refused && starts_with(j.sentence, "alpha received an invalid join request"));
+                assert_true(j.refused && starts_with(j.message, "alpha received an invalid join request"));
                 assert_int_equal(j.cluster_id, 0);
                 assert_int_equal(j.lineage, 0);
                 assert_int_equal(j.raft_id, 0);
@@ -91,7 +91,7 @@ static void a_join_request_gets_one_answer_with_the_reason_of_a_rejection(void *
         j = answer_admission(KV_COMPARE_FAILED, "another host was faster");
         assert_int_equal(j.n, 1);
         assert_true(j.refused);
-        assert_string_equal(j.sentence, "another host was faster");
+        assert_string_equal(j.message, "another host was faster");
         assert_int_equal(said("added beta"), 0);
 
         assert_int_equal(ask_to_join(JOIN_VERSION, OTHER, 0).n, 0);
@@ -100,29 +100,29 @@ static void a_join_request_gets_one_answer_with_the_reason_of_a_rejection(void *
         __real_kv_state(h->store, &store);
         assert_int_equal(j.n, 1);
         assert_false(j.refused);
-        assert_string_equal(j.sentence, "");
+        assert_string_equal(j.message, "");
         assert_int_equal(j.cluster_id, store.cluster_id);
         assert_int_equal(j.raft_id, 9);
-        assert_int_equal(said(STILL_OTHER_ID "|added beta as member 9"), 1);
+        assert_int_equal(said(QUIET_PEER_OTHER_ID "|added beta as member 9"), 1);
 
         admission.error = -ENOMEM;
         snprintf(expected, sizeof(expected), "alpha failed to admit the host: %s", strerror(ENOMEM));
         j = ask_to_join(JOIN_VERSION, OTHER, 0);
         assert_int_equal(j.n, 1);
-        assert_string_equal(j.sentence, expected);
+        assert_string_equal(j.message, expected);
         admission.error = 0;
 
         state_seen = is_not_ready;
         j = ask_to_join(JOIN_VERSION, OTHER, 0);
         assert_int_equal(j.n, 1);
-        assert_string_equal(j.sentence, "alpha has no leader now; try again");
+        assert_string_equal(j.message, "alpha has no leader now; try again");
         assert_null(admission.waits);
 }
 
 static void a_cluster_of_five_admits_its_own_hosts_only(void **state) {
         Joined j;
 
-        have_member(STILL_ID, 1, OWN, 0);
+        have_member(QUIET_PEER_ID, 1, OWN, 0);
         for (unsigned i = 3; i <= 5; i++) {
                 char id[MACHINE_ID_SIZE] = "", peer[32];
 
@@ -139,10 +139,10 @@ static void a_cluster_of_five_admits_its_own_hosts_only(void **state) {
         have_member(THIRD_ID, 6, "10.0.0.6:2380", 0);
         j = ask_to_join(JOIN_VERSION, OTHER, 0);
         assert_int_equal(j.n, 1);
-        assert_true(j.refused && starts_with(j.sentence, "the cluster has 5 hosts"));
+        assert_true(j.refused && starts_with(j.message, "the cluster has 5 hosts"));
         assert_null(admission.waits);
 
-        have_member(STILL_OTHER_ID, 2, OTHER, 0);
+        have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
         assert_int_equal(ask_to_join(JOIN_VERSION, OTHER, 0).n, 0);
         *admission.ret_id = 9;
         assert_false(answer_admission(KV_OK, "").refused);
@@ -187,7 +187,7 @@ static void a_waiting_host_repeats_its_request_1_s_after_a_rejection_and_after_1
         until(3000);
         assert_int_equal(n_asked(), 1);
 
-        membership_peer_changed(h->membership, STILL_OTHER_ID);
+        membership_peer_changed(h->membership, QUIET_PEER_OTHER_ID);
         until(12999);
         assert_int_equal(n_asked(), 0);
         until(13000);
@@ -198,9 +198,9 @@ static void a_waiting_host_sends_a_request_to_a_host_that_connects_at_once_and_o
         open_with(plain);
         assert_true(quiet_peer_meet(h));
         h->now_ms = 1; /* a request may have any time */
-        membership_peer_changed(h->membership, STILL_OTHER_ID);
+        membership_peer_changed(h->membership, QUIET_PEER_OTHER_ID);
         assert_int_equal(n_asked(), 1);
-        membership_peer_changed(h->membership, STILL_OTHER_ID);
+        membership_peer_changed(h->membership, QUIET_PEER_OTHER_ID);
         until(5000);
         assert_int_equal(n_asked(), 0);
 }
@@ -208,12 +208,12 @@ static void a_waiting_host_sends_a_request_to_a_host_that_connects_at_once_and_o
 static void a_waiting_host_sends_no_request_to_another_waiting_host(void **state) {
         open_with(plain);
         assert_true(quiet_peer_meet(h));
-        say_hello_of(0);
-        membership_peer_changed(h->membership, STILL_OTHER_ID);
+        send_handshake_of(0);
+        membership_peer_changed(h->membership, QUIET_PEER_OTHER_ID);
         until(2000);
         assert_int_equal(n_asked(), 0);
-        say_hello_of(7);
-        membership_peer_changed(h->membership, STILL_OTHER_ID);
+        send_handshake_of(7);
+        membership_peer_changed(h->membership, QUIET_PEER_OTHER_ID);
         assert_int_equal(n_asked(), 1);
 }
 
@@ -254,10 +254,10 @@ static void an_admitted_host_without_a_replica_dials_the_hosts_of_its_cluster_th
         MembershipOptions options = plain;
         Error err = {};
 
-        options.join = &nobody;
+        options.join = &no_address;
         open_with(options);
         assert_false(quiet_peer_meet(h));
-        say_hello_of(0);
+        send_handshake_of(0);
         membership_state_changed(h->membership);
         quiet_peer_pass(h, 100);
         assert_true(!h->dial.done);
@@ -265,7 +265,7 @@ static void an_admitted_host_without_a_replica_dials_the_hosts_of_its_cluster_th
         membership_state_changed(h->membership);
         quiet_peer_pass(h, 100);
         assert_true(!h->dial.done);
-        say_hello_of(7);
+        send_handshake_of(7);
         membership_state_changed(h->membership);
         quiet_peer_pass(h, 100);
         assert_true(h->dial.done);
@@ -274,7 +274,7 @@ static void an_admitted_host_without_a_replica_dials_the_hosts_of_its_cluster_th
 static void a_host_that_lost_its_replica_sends_a_request_at_once(void **state) {
         open_with(plain);
         assert_true(quiet_peer_meet(h));
-        membership_peer_changed(h->membership, STILL_OTHER_ID);
+        membership_peer_changed(h->membership, QUIET_PEER_OTHER_ID);
         assert_int_equal(n_asked(), 0);
         state_seen = is_lost;
         membership_state_changed(h->membership);
@@ -293,7 +293,7 @@ static void note_third(void *userdata, const PeerState *peer) {
 static void a_member_dials_members_and_no_other_host_that_dials_it(void **state) {
         MembershipOptions options = plain;
 
-        options.join = &nobody;
+        options.join = &no_address;
         open_with(options);
         assert_false(quiet_peer_meet(h));
         assert_true(!h->dial.done);
@@ -332,7 +332,7 @@ static void the_addresses_of_the_other_hosts_are_stored_in_a_file(void **state) 
         mode_t mask = umask(022);
         PeerState peer;
 
-        options.join = &nobody;
+        options.join = &no_address;
         options.cluster_file = path;
         open_with(options);
         ticks(3);
@@ -341,11 +341,11 @@ static void the_addresses_of_the_other_hosts_are_stored_in_a_file(void **state) 
         have_facts(FOURTH_ID); /* without a replica */
         have_facts(THIRD_ID);
         have_member(THIRD_ID, 3, THIRD, 0);
-        have_member(STILL_OTHER_ID, 2, OTHER, 0);
+        have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
         assert_file(path, HEAD "Join=10.0.0.2:2380 10.0.0.3:2380\n");
         assert_int_equal(mode_of(path), 0644);
         assert_int_equal(mode_of(folder), 0755);
-        assert_int_equal(peers_state(h->peers, STILL_OTHER_ID, &peer),
+        assert_int_equal(peers_state(h->peers, QUIET_PEER_OTHER_ID, &peer),
                          0); /* its kernel answers before its daemon connects */
         assert_string_equal(peer.handshake.address, OTHER);
         assert_int_equal(n_known(), 2);
@@ -365,10 +365,10 @@ static void the_shortest_addresses_are_stored_with_the_lowest_descriptor(void **
         int input = dup(STDIN_FILENO);
 
         assert_true(input > STDIN_FILENO);
-        options.join = &nobody;
+        options.join = &no_address;
         options.cluster_file = path;
         open_with(options);
-        have_member(STILL_OTHER_ID, 2, "b", 0);
+        have_member(QUIET_PEER_OTHER_ID, 2, "b", 0);
         assert_file(path, HEAD "Join=b\n");
         assert_int_equal(close(STDIN_FILENO), 0);
         have_member(THIRD_ID, 3, "c", 0);
@@ -384,7 +384,7 @@ static void a_file_that_cannot_be_written_is_logged_once(void **state) {
         MembershipOptions options = plain;
 
         scratch_write(file, "no folder");
-        have_member(STILL_OTHER_ID, 2, OTHER, 0);
+        have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
         open_with(options);
         ticks(3);
         options.cluster_file = path;
@@ -423,7 +423,7 @@ static void no_more_than_1024_addresses_are_dialed(void **state) {
         names_done(&many);
 
         n_many = KNOWN_MAX + 1;
-        options.join = &nobody;
+        options.join = &no_address;
         open_with(options);
         quiet_peer_run(h);
         assert_int_equal(n_known(), KNOWN_MAX);
@@ -498,7 +498,7 @@ static void addresses_that_failed_without_memory_are_updated_with_the_next_tick(
         _cleanup_free_ char *path = scratch_path(h->scratch, "50-cluster.conf");
         MembershipOptions options = plain;
 
-        have_member(STILL_OTHER_ID, 2, OTHER, 0);
+        have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
         have_member(THIRD_ID, 3, THIRD, 0);
         options.cluster_file = path;
         open_with(options);
@@ -511,12 +511,12 @@ static int hear(void *userdata) {
         state_seen = follows;
         tick(); /* heartbeats are discarded */
         state_seen = NULL;
-        fails_from_hello = true;
+        fails_from_handshake = true;
         assert_true(quiet_peer_say(h, PEER_HEARTBEAT, "x", 1));
         alloc_pause(true);
         send_heartbeat("x");
         ticks(2); /* the first one may write other changes */
-        assert_presence(STILL_OTHER_ID, PRESENCE_UP, MACHINE_CONDITION "x");
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, MACHINE_CONDITION "x");
         send_heartbeat("");
         ticks(2);
         return 0;
@@ -524,7 +524,7 @@ static int hear(void *userdata) {
 
 static int let_in(void *userdata) {
         alloc_pause(true);
-        fails_from_hello = true;
+        fails_from_handshake = true;
         say_join(JOIN_VERSION, OTHER, 0);
         alloc_pause(true);
         assert_true(admission.waits || alloc_has_failed());

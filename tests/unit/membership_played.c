@@ -16,7 +16,7 @@ size_t n_many; /* simulated machines of the cluster view; 0: the real ones */
 struct LevelKey level_key;
 struct Raising raising;
 struct Adding adding;
-bool fails_from_hello, fails_from_state; /* allocations fail from the next call of that function */
+bool fails_from_handshake, fails_from_state; /* allocations fail from the next call of that function */
 
 static bool is_held(Asked *a, RegistryDone done, void *userdata) {
         a->n++;
@@ -144,9 +144,9 @@ ClusterMachine **__wrap_cluster_machines_sorted(const Cluster *c, size_t *ret_n)
 
 /* The functions that are tested without memory call one of these first. */
 const PeerHandshake *__wrap_peer_handshake(const PeerSession *session) {
-        if (fails_from_hello)
+        if (fails_from_handshake)
                 alloc_pause(false);
-        fails_from_hello = false;
+        fails_from_handshake = false;
         return __real_peer_handshake(session);
 }
 
@@ -160,10 +160,10 @@ void on_state_seen(KvState *state) {
 
 char journal[65536];
 
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         size_t n = strlen(journal);
 
-        snprintf(journal + n, sizeof(journal) - n, "%s|%s\n", fields->machine ?: "", sentence);
+        snprintf(journal + n, sizeof(journal) - n, "%s|%s\n", fields->machine ?: "", message);
 }
 
 unsigned said(const char *part) {
@@ -178,12 +178,12 @@ unsigned said(const char *part) {
 
 static char other_address[] = OTHER, third_address[] = THIRD;
 static char *addresses[] = { other_address, third_address };
-const Names nobody = {}, other = { .items = addresses, .n = 1, .capacity = 1 },
+const Names no_address = {}, other = { .items = addresses, .n = 1, .capacity = 1 },
             both = { .items = addresses, .n = 2, .capacity = 2 };
 
 /* No members are added: the other host has no replica. */
 const MembershipOptions plain = {
-        .machine_id = STILL_ID,
+        .machine_id = QUIET_PEER_ID,
         .peer_address = OWN,
         .name = "alpha",
         .join = &other,
@@ -199,7 +199,7 @@ static void reset(void) {
         memset(&raising, 0, sizeof(raising));
         memset(&adding, 0, sizeof(adding));
         n_many = 0;
-        fails_from_hello = fails_from_state = false;
+        fails_from_handshake = fails_from_state = false;
 }
 
 /* Each test opens a membership of its own: that of the host may have sent requests already. */
@@ -259,7 +259,7 @@ void jump(uint64_t ms) {
         quiet_peer_run(h);
 }
 
-void on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+void on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
         *(KvStatus *) userdata = status;
 }
 
@@ -333,7 +333,7 @@ void is_of_a_later_term(KvState *state) {
 void follows(KvState *state) {
         state->role = KV_ROLE_FOLLOWER;
         state->leader_id = 2;
-        snprintf(state->leader_machine_id, sizeof(state->leader_machine_id), "%s", STILL_OTHER_ID);
+        snprintf(state->leader_machine_id, sizeof(state->leader_machine_id), "%s", QUIET_PEER_OTHER_ID);
 }
 
 size_t n_voters, n_reachable;
@@ -358,19 +358,19 @@ void send_heartbeat(const char *trouble) {
         assert_true(quiet_peer_say(h, PEER_HEARTBEAT, trouble, strlen(trouble)));
 }
 
-void say_hello_of(uint64_t cluster_id) {
+void send_handshake_of(uint64_t cluster_id) {
         _cleanup_writer_ Writer w = {};
-        PeerHandshake hello = { .machine_id = STILL_OTHER_ID,
-                                .boot_id = FOURTH_ID,
-                                .nonce = 2,
-                                .start_number = 1,
-                                .address = OTHER,
-                                .name = "beta",
-                                .raft_id = 2,
-                                .cluster_id = cluster_id,
-                                .lineage = cluster_id };
+        PeerHandshake handshake = { .machine_id = QUIET_PEER_OTHER_ID,
+                                    .boot_id = FOURTH_ID,
+                                    .nonce = 2,
+                                    .start_number = 1,
+                                    .address = OTHER,
+                                    .name = "beta",
+                                    .raft_id = 2,
+                                    .cluster_id = cluster_id,
+                                    .lineage = cluster_id };
 
-        handshake_write(&w, &hello);
+        handshake_write(&w, &handshake);
         assert_int_equal(w.error, 0);
         assert_true(quiet_peer_say(h, PEER_HANDSHAKE, w.bytes, w.size));
 }
@@ -386,13 +386,13 @@ void say_join(uint8_t version, const char *address, size_t more) {
         assert_true(quiet_peer_say(h, PEER_JOIN, w.bytes, w.size));
 }
 
-void say_joined(uint8_t version, bool refused, const char *sentence, uint64_t cluster_id, uint64_t raft_id,
+void say_joined(uint8_t version, bool refused, const char *message, uint64_t cluster_id, uint64_t raft_id,
                 size_t more) {
         _cleanup_writer_ Writer w = {};
 
         write_u8(&w, version);
         write_u8(&w, refused);
-        write_string(&w, sentence);
+        write_string(&w, message);
         write_u64(&w, cluster_id);
         write_u64(&w, 7);
         write_u64(&w, raft_id);
@@ -409,19 +409,19 @@ Joined hear_joined(void) {
 
         while (quiet_peer_hear(&h->asking, &frame)) {
                 Reader r = reader_over(frame.payload, frame.size);
-                _cleanup_free_ char *sentence = NULL;
+                _cleanup_free_ char *message = NULL;
 
                 if (frame.type != PEER_JOINED)
                         continue;
                 j.n++;
                 assert_int_equal(read_u8(&r), JOIN_VERSION);
                 j.refused = read_u8(&r);
-                sentence = read_string(&r, ERROR_MESSAGE_MAX);
+                message = read_string(&r, ERROR_MESSAGE_MAX);
                 j.cluster_id = read_u64(&r);
                 j.lineage = read_u64(&r);
                 j.raft_id = read_u64(&r);
                 assert_int_equal(reader_end(&r), 0);
-                snprintf(j.sentence, sizeof(j.sentence), "%s", sentence);
+                snprintf(j.message, sizeof(j.message), "%s", message);
         }
         return j;
 }
@@ -431,12 +431,12 @@ Joined ask_to_join(uint8_t version, const char *address, size_t more) {
         return hear_joined();
 }
 
-Joined answer_admission(KvStatus status, const char *sentence) {
+Joined answer_admission(KvStatus status, const char *message) {
         void *waits = admission.waits;
 
         assert_non_null(waits);
         admission.waits = NULL;
-        admission.done(waits, status, sentence, 5);
+        admission.done(waits, status, message, 5);
         quiet_peer_run(h);
         return hear_joined();
 }
@@ -476,12 +476,12 @@ unsigned n_asked(void) {
 
 /* The other host is up, and then silent. */
 void be_up_and_fall_silent(void) {
-        have_member(STILL_OTHER_ID, 2, OTHER, 0);
+        have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
         open_with(plain);
         assert_true(quiet_peer_meet(h));
         send_heartbeat("");
         tick();
-        assert_presence(STILL_OTHER_ID, PRESENCE_UP, "it is heard");
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "it is heard");
 }
 
 const char hung[] = "its fleetd does not answer, its kernel does";

@@ -61,7 +61,7 @@ extern struct Adding {
         char last[128]; /* "promote 2" */
 } adding;
 extern size_t n_many; /* simulated machines of the cluster view; 0: the real ones */
-extern bool fails_from_hello,
+extern bool fails_from_handshake,
         fails_from_state; /* allocations fail from the next call of peer_handshake(), of kv_state() */
 
 /* How often 'part' was logged; a line is "MACHINE|MESSAGE". */
@@ -69,7 +69,7 @@ unsigned said(const char *part);
 extern char journal[65536];
 
 /* The addresses of Join=. */
-extern const Names nobody, other, both;
+extern const Names no_address, other, both;
 /* No voters are added: the other host has no replica. */
 extern const MembershipOptions plain;
 
@@ -83,7 +83,7 @@ void tick(void);                           /* until the next tick of membership 
 void ticks(unsigned n);
 void jump(uint64_t ms); /* all that was due meanwhile is late */
 
-void on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index);
+void on_done(void *userdata, KvStatus status, const char *message, uint64_t index);
 /* The call succeeds, and is done. */
 #define DONE(call)                                                             \
         do {                                                                   \
@@ -117,22 +117,22 @@ extern size_t n_voters, n_reachable; /* by has_voters() */
 
 /* Of the other host. */
 void send_heartbeat(const char *trouble);
-void say_hello_of(uint64_t cluster_id);
+void send_handshake_of(uint64_t cluster_id);
 void say_join(uint8_t version, const char *address, size_t more);
-void say_joined(uint8_t version, bool refused, const char *sentence, uint64_t cluster_id, uint64_t raft_id,
+void say_joined(uint8_t version, bool refused, const char *message, uint64_t cluster_id, uint64_t raft_id,
                 size_t more);
 
 typedef struct Joined {
         unsigned n;
         bool refused;
         uint64_t cluster_id, lineage, raft_id;
-        char sentence[ERROR_MESSAGE_MAX];
+        char message[ERROR_MESSAGE_MAX];
 } Joined;
 
 /* Return the answers to join requests since the last call: their number, and the contents of the last one. */
 Joined hear_joined(void);
 Joined ask_to_join(uint8_t version, const char *address, size_t more);
-Joined answer_admission(KvStatus status, const char *sentence);
+Joined answer_admission(KvStatus status, const char *message);
 
 /* Return the number of frames of that type on the session that the host dialed, since the last call, and the
  * last payload. */

@@ -71,7 +71,7 @@ static Fixture *fixture_new(bool alone) {
         fixture->fake = fake_bus_new(fixture->host->uv, fixture->bus_path);
         fixture->links = scratch_path(fixture->host->scratch, "links");
         fixture->fake->links = fixture->links;
-        fixture->fake->obeys = true;
+        fixture->fake->executes = true;
         return fixture;
 }
 
@@ -468,7 +468,7 @@ static void a_unit_that_the_administrator_replaced_is_not_touched_by_a_stop_assi
         UNTIL(fixture, (s = cluster_state(registry_cluster(fixture->host->registry), fixture->host->id,
                                           "web.service")) &&
                                streq(s->state.load, "foreign"));
-        fixture->fake->obeys = false;
+        fixture->fake->executes = false;
         host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
         UNTIL(fixture, !has_assignment(fixture, "web.service"));
         assert_int_equal(fixture->fake->stops, 0);
@@ -743,7 +743,7 @@ static void a_start_that_never_began_is_published_with_its_reason_until_one_begi
         host_unit(fixture->host, "web.service", ONE, TARGET_LAUNCHED);
         host_order(fixture->host, "web.service", ASSIGNMENT_LOAD);
         UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
-        fixture->fake->obeys = false;
+        fixture->fake->executes = false;
         host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(fixture, fixture->fake->starts == 1);
         fake_bus_job_removed(fixture->fake, 1, "web.service", "dependency");
@@ -985,7 +985,7 @@ static void a_bound_unit_that_systemd_does_not_begin_is_not_started_each_second(
                 unsigned before = fixture->fake->starts;
                 FakeUnit *u;
 
-                fixture->fake->obeys = true;
+                fixture->fake->executes = true;
                 run_unit(fixture, name, ONE);
                 fake_bus_unit(fixture->fake, "app.service", "loaded", "active", "running");
                 u = fake_bus_unit(fixture->fake, name, "loaded", "active", "running");
@@ -993,7 +993,7 @@ static void a_bound_unit_that_systemd_does_not_begin_is_not_started_each_second(
                 snprintf(u->binds_to, sizeof(u->binds_to), "app.service");
                 fake_bus_changed(fixture->fake, name);
                 host_pause(fixture->host, 50);
-                fixture->fake->obeys = false;
+                fixture->fake->executes = false;
                 fake_bus_change(fixture->fake, "app.service",
                                 (FakeChange) { .active = "activating", .left = true, .ended = true });
                 stop_by_systemd(fixture, name);
@@ -1160,7 +1160,7 @@ static void a_completed_unit_that_was_started_by_hand_is_replaced_by_its_next_te
 
 static void is_not_begun(Fixture *fixture, const FakeChange *changes, size_t n) {
 
-        fixture->fake->obeys = false;
+        fixture->fake->executes = false;
         fake_bus_unit(fixture->fake, "web.service", "loaded", "inactive", "dead");
         snprintf(fixture->fake->units[0].fragment, sizeof(fixture->fake->units[0].fragment), "%s/web.service",
                  fixture->folder);
@@ -1209,7 +1209,7 @@ static void an_earlier_end_is_not_the_end_of_a_start_that_never_began(void **sta
         fake_bus_change(fixture->fake, "web.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
         UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
-        fixture->fake->obeys = false;
+        fixture->fake->executes = false;
         host_order(fixture->host, "web.service", ASSIGNMENT_RUN); /* it was stopped and started */
         UNTIL(fixture, fixture->fake->starts == 2);
         fake_bus_job_removed(fixture->fake, 2, "web.service", "timeout");
@@ -1618,9 +1618,9 @@ static void a_unit_that_is_started_while_it_is_unlinked_is_stopped_too(void **st
                 u->invocation_size = 16;
                 u->invocation[0] = 77;
                 fake_bus_changed(fixture->fake, "web.service");
-                fixture->fake->obeys = false; /* loaded units stay loaded */
+                fixture->fake->executes = false; /* loaded units stay loaded */
                 fake_bus_release(fixture->fake);
-                fixture->fake->obeys = true;
+                fixture->fake->executes = true;
                 UNTIL(fixture, !has_assignment(fixture, "web.service"));
                 assert_int_equal(fixture->fake->stops, stops + 2);
                 assert_string_equal(fixture->fake->units[0].active, "inactive");
@@ -1780,7 +1780,7 @@ static void a_unit_that_the_administrator_replaced_is_not_stopped_because_of_a_l
         run_unit(fixture, "web.service", ONE);
         u = taken_over(fixture, "loaded", true);
         UNTIL(fixture, is_told_as_foreign(fixture, "web.service"));
-        fixture->fake->obeys = false;
+        fixture->fake->executes = false;
         fixture->fake->fail_property = "FragmentPath"; /* before the assignment arrives */
         fixture->fake->fail_property_of = "web.service";
         fake_bus_changed(fixture->fake, "web.service");

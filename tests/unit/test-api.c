@@ -984,12 +984,12 @@ static unsigned put_text(Fixture *fixture, const char *name, const char *text, T
 }
 
 static void a_unit_that_an_older_version_stored_is_started_with_its_own_text(void **state) {
-        static const char *const sentences[] = { "names in Alias= and Also=", "Conflicts= has patterns with",
-                                                 "too many names and patterns", "the file is too large" };
+        static const char *const messages[] = { "names in Alias= and Also=", "Conflicts= has patterns with",
+                                                "too many names and patterns", "the file is too large" };
         Fixture *fixture = *state;
         const Cluster *c = registry_cluster(fixture->host->registry);
 
-        for (unsigned limit = 0; limit < ELEMENTS(sentences); limit++) {
+        for (unsigned limit = 0; limit < ELEMENTS(messages); limit++) {
                 UnitChange change = { .has_target = true, .target = TARGET_INACTIVE };
                 _cleanup_unit_ Unit *stored = NULL;
                 _cleanup_text_ Text text = {}, batch = {};
@@ -1016,10 +1016,10 @@ static void a_unit_that_an_older_version_stored_is_started_with_its_own_text(voi
                 assert_int_equal(cluster_unit(c, "a.service")->target, TARGET_LAUNCHED);
 
                 assert_true(put_text(fixture, "b.service", text.chars, TARGET_LOADED) >= 400);
-                assert_says(fixture, sentences[limit]);
+                assert_says(fixture, messages[limit]);
                 text_append(&text, "[Unit]\nDescription=Another\n");
                 assert_true(put_text(fixture, "a.service", text.chars, TARGET_LOADED) >= 400);
-                assert_says(fixture, sentences[limit]);
+                assert_says(fixture, messages[limit]);
                 assert_int_equal(cluster_unit(c, "a.service")->target, TARGET_LAUNCHED);
         }
 }

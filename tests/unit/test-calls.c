@@ -244,7 +244,7 @@ static void on_appended(void *userdata, uint64_t generation, uint64_t last_index
         ((LogRun *) userdata)->appended = last_index;
 }
 
-static void on_failed(void *userdata, int error, const char *sentence) {
+static void on_failed(void *userdata, int error, const char *message) {
         LogRun *l = userdata;
 
         l->failed = error;

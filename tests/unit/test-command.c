@@ -674,7 +674,7 @@ static void limits_are_checked_to_the_byte_and_named(void **state) {
         const struct {
                 KvCommand cmd;
                 KvStatus status;
-                const char *sentence;
+                const char *message;
         } cases[] = {
                 { { .op = KV_SET, .key = { key, KV_KEY_MAX } }, KV_OK, "" },
                 { { .op = KV_SET, .key = { key, KV_KEY_MAX + 1 } },
@@ -754,18 +754,18 @@ static void limits_are_checked_to_the_byte_and_named(void **state) {
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 KvStatus status = _KV_STATUS_MAX;
                 Error err = {};
-                char sentence[128];
+                char message[128];
                 int r = kv_command_check(&cases[i].cmd, &status, &err);
 
-                snprintf(sentence, sizeof(sentence), "%s", cases[i].sentence);
-                if (strstr(sentence, "VALUE"))
-                        snprintf(sentence, sizeof(sentence), "a value is at most %d bytes", KV_VALUE_MAX);
-                if (strstr(sentence, "ITEMS"))
-                        snprintf(sentence, sizeof(sentence), "a transaction has at most %d checks and writes",
+                snprintf(message, sizeof(message), "%s", cases[i].message);
+                if (strstr(message, "VALUE"))
+                        snprintf(message, sizeof(message), "a value is at most %d bytes", KV_VALUE_MAX);
+                if (strstr(message, "ITEMS"))
+                        snprintf(message, sizeof(message), "a transaction has at most %d checks and writes",
                                  ITEMS);
                 assert_int_equal(status, cases[i].status);
                 assert_int_equal(r == 0, status == KV_OK);
-                assert_string_equal(err.message, sentence);
+                assert_string_equal(err.message, message);
         }
 }
 

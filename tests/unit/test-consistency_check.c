@@ -68,7 +68,7 @@ int __wrap_tree_kept_hash(TreeTxn *txn, uint64_t *ret) {
 void __wrap_tree_abort(TreeTxn *txn);
 void __wrap_tree_abort(TreeTxn *txn) {}
 
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         n_logged++;
 }
 
@@ -173,10 +173,10 @@ static void a_leader_that_differs_transfers_its_leadership_until_another_leads(v
         apply(EVERY, 8);
         report(2, EVERY, 7);
         fake_assert_said("");
-        fake.n_settled = 0;
+        fake.n_flushed = 0;
         report(3, EVERY, 7);
         fake_assert_said("send 2: 1 5 10 0\nsend 3: 1 5 10 0\ntransfer 0\n");
-        assert_true(consistency_differs(c) && fake.n_settled == 1 &&
+        assert_true(consistency_differs(c) && fake.n_flushed == 1 &&
                     (fake.replica.changed & RAFT_CHANGED_STATE));
         assert_false(consistency_may_send(c));
         fake_pass(ASK_MS - 1);
@@ -410,11 +410,11 @@ static void a_follower_that_differs_asks_for_the_leaders_tree_every_second(void 
         fake_assert_said("");
         assert_false(consistency_differs(c));
 
-        fake.n_settled = 0;
+        fake.n_flushed = 0;
         verdict(2, EVERY, DIFFERS);
         fake_assert_said("send 2: 2 5 29 0\n");
         assert_true(consistency_differs(c));
-        assert_int_equal(fake.n_settled, 1);
+        assert_int_equal(fake.n_flushed, 1);
         verdict(2, EVERY, SAME);
         verdict(2, EVERY, DIFFERS);
         apply(2 * EVERY, 8); /* of such a tree nothing more is told */
@@ -453,22 +453,22 @@ static void an_undecided_host_probes_its_tree_and_is_undecided_until_a_majority_
         apply(2 * EVERY, 7);
         apply(3 * EVERY, 7);
         fake_assert_said("send 2: 0 5 10 7\nsend 2: 0 5 20 7\nsend 2: 0 5 30 7\n");
-        n_logged = fake.n_settled = 0;
+        n_logged = fake.n_flushed = 0;
         verdict(2, 2 * EVERY, UNDECIDED);
         assert_int_equal(n_logged, 1);
         verdict(2, EVERY, UNDECIDED);
         fake_assert_said("probe\nprobe\n");
         assert_int_equal(n_logged, 1);
-        assert_int_equal(fake.n_settled, 1); /* of one turn */
+        assert_int_equal(fake.n_flushed, 1); /* of one turn */
         assert_true(consistency_undecided(c));
         verdict(2, EVERY, SAME);
         assert_true(consistency_undecided(c));
         fake_assert_said("");
-        assert_int_equal(fake.n_settled, 1);
+        assert_int_equal(fake.n_flushed, 1);
         verdict(2, 2 * EVERY, SAME);
         assert_false(consistency_undecided(c));
         fake_assert_said("");
-        assert_int_equal(fake.n_settled, 2);
+        assert_int_equal(fake.n_flushed, 2);
         assert_int_equal(n_logged, 2);
         verdict(2, 3 * EVERY, SAME);
         fake_assert_said("");

@@ -390,29 +390,29 @@ static void flip(const Fixture *r, const char *name, uint64_t at) {
 }
 
 static void a_damaged_checkpoint_is_not_rebuilt_from(void **state) {
-        bool rotten = true;
+        bool corrupt = true;
         Fixture *r = *state;
         Tree *tree = NULL;
 
         fixture_open(r);
         fixture_put(r, 7, "mine");
         fixture_checkpoint(r);
-        assert_int_equal(data_dir_rebuild(&r->folder, &tree, &rotten, NULL), 0);
-        assert_false(rotten);
+        assert_int_equal(data_dir_rebuild(&r->folder, &tree, &corrupt, NULL), 0);
+        assert_false(corrupt);
         assert_tree_holds(tree, 7, "mine");
         r->tree = tree_close(r->tree);
         r->tree = tree;
 
         flip(r, "checkpoint/data.mdb", 5000);
         tree = NULL;
-        assert_int_equal(data_dir_rebuild(&r->folder, &tree, &rotten, NULL), -EUCLEAN);
-        assert_true(rotten && !tree);
+        assert_int_equal(data_dir_rebuild(&r->folder, &tree, &corrupt, NULL), -EUCLEAN);
+        assert_true(corrupt && !tree);
         flip(r, "checkpoint/data.mdb", 5000);
 
-        rotten = false;
+        corrupt = false;
         data_dir_forget_checkpoint(&r->folder);
-        assert_int_equal(data_dir_rebuild(&r->folder, &tree, &rotten, NULL), -EUCLEAN);
-        assert_true(rotten && !tree);
+        assert_int_equal(data_dir_rebuild(&r->folder, &tree, &corrupt, NULL), -EUCLEAN);
+        assert_true(corrupt && !tree);
         fixture_checkpoint(r);
         assert_false(r->folder.corrupt);
 }
@@ -522,7 +522,7 @@ static void a_tree_set_aside_is_kept_also_when_the_new_one_cannot_be_made(void *
         assert_false(data_dir_was_served(&r->folder) || r->folder.checkpoint.fd >= 0);
         assert_tree_holds(r->tree, 0, NULL);
 
-        /* A rotten checkpoint is not in the way of the next one. */
+        /* A corrupt checkpoint is not in the way of the next one. */
         data_dir_forget_checkpoint(&r->folder);
         r->tree = tree_close(r->tree);
         assert_int_equal(data_dir_set_aside(&r->folder, &r->tree, NULL), 0);

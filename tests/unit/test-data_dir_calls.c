@@ -198,11 +198,11 @@ static int probe(Fixture *r, Error *err) {
 }
 
 static int rebuild(Fixture *r, Error *err) {
-        bool rotten = true;
+        bool corrupt = true;
         Tree *tree = NULL;
-        int e = data_dir_rebuild(&r->folder, &tree, &rotten, err);
+        int e = data_dir_rebuild(&r->folder, &tree, &corrupt, err);
 
-        assert_false(e == 0 && rotten);
+        assert_false(e == 0 && corrupt);
         assert_int_equal(e == 0, tree != NULL);
         tree_close(tree);
         return e;
@@ -514,7 +514,7 @@ static void what_runs_off_the_loop_ends_when_it_is_cancelled(void **state) {
         Checkpoint c = { .fd = -1 };
         Tree *tree = NULL;
         Fixture *r = *state;
-        bool rotten;
+        bool corrupt;
 
         begin(r);
         receive_tree(r, NULL, NULL);
@@ -533,7 +533,7 @@ static void what_runs_off_the_loop_ends_when_it_is_cancelled(void **state) {
         fixture_open(r);
         fixture_make_file(r, "live/witness", "x");
         data_dir_cancel(&r->folder);
-        assert_int_equal(data_dir_rebuild(&r->folder, &tree, &rotten, NULL), -ECANCELED);
+        assert_int_equal(data_dir_rebuild(&r->folder, &tree, &corrupt, NULL), -ECANCELED);
         assert_true(!tree && fixture_has(r, "live/witness"));
 }
 

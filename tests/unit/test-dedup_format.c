@@ -62,7 +62,7 @@ typedef struct Case {
         KvResult result;
         size_t left, left_after; /* for values and causes */
         const char *bytes;       /* behind status and action */
-        const char *unknown;     /* the sentence in the place of what is not kept whole; NULL: all is kept */
+        const char *unknown;     /* the message in the place of what is not kept whole; NULL: all is kept */
 } Case;
 
 #define DONE_CUT    "it was done, but what stood there before was too large to be remembered"

@@ -93,7 +93,7 @@ static void seen(DataDir *f, const char *name) {
 static void told(DataDir *f, const char *name, ProblemKind kind, bool confirmed) {
         const ClusterUnit *u = cluster_unit(&f->picture.cluster, name);
         Problem problem = {
-                .kind = kind, .text = (char *) "a sentence", .unit_index = u->index, .confirmed = confirmed
+                .kind = kind, .text = (char *) "a message", .unit_index = u->index, .confirmed = confirmed
         };
         _cleanup_text_ Text t = {};
         char key[300];

@@ -1,4 +1,4 @@
-/* Errors: a sentence from who noticed first, prefixes from who knows more. */
+/* Errors: a message from who noticed first, prefixes from who knows more. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 
-static void a_sentence_grows_to_the_left_and_the_code_is_handed_on(void **state) {
+static void a_message_grows_to_the_left_and_the_code_is_handed_on(void **state) {
         Error err = {};
 
         assert_int_equal(error_set(&err, -EINVAL, "expected %s", "true"), -EINVAL);
@@ -19,7 +19,7 @@ static void a_sentence_grows_to_the_left_and_the_code_is_handed_on(void **state)
         assert_int_equal(err.code, -EPERM);
 }
 
-static void without_a_sentence_the_errno_speaks(void **state) {
+static void without_a_message_the_errno_speaks(void **state) {
         Error err = {};
 
         assert_string_equal(error_text(&err, -ENOENT), "No such file or directory");
@@ -59,8 +59,8 @@ static void what_is_quoted_begins_no_line_and_drives_no_terminal(void **state) {
 
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(a_sentence_grows_to_the_left_and_the_code_is_handed_on),
-                cmocka_unit_test(without_a_sentence_the_errno_speaks),
+                cmocka_unit_test(a_message_grows_to_the_left_and_the_code_is_handed_on),
+                cmocka_unit_test(without_a_message_the_errno_speaks),
                 cmocka_unit_test(nobody_needs_to_listen),
                 cmocka_unit_test(what_is_too_long_is_cut_and_terminated),
                 cmocka_unit_test(what_is_quoted_begins_no_line_and_drives_no_terminal),

@@ -270,7 +270,7 @@ static void on_appended(void *userdata, uint64_t generation, uint64_t last_index
         ((LogLoad *) userdata)->appended = generation;
 }
 
-static void on_log_failed(void *userdata, int error, const char *sentence) {
+static void on_log_failed(void *userdata, int error, const char *message) {
         MUST(!"the log failed");
 }
 
@@ -427,7 +427,7 @@ static void fixture_open(Fixture *room, const char *path) {
         (void) unlink(room->bus_path);
         MUST(mkdir(room->folder, 0755) == 0 || errno == EEXIST);
         room->fake = fake_bus_new(room->host->uv, room->bus_path);
-        room->fake->obeys = true;
+        room->fake->executes = true;
         host_machine(room->host);
         r = systemd_bus_new(&room->systemd, room->host->loop,
                             &(SystemdBusOptions) { .directory = room->units, .address = room->fake->address },

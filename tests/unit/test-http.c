@@ -748,7 +748,7 @@ static void above_the_limit_of_connections_stands_503(void **state) {
 
 static void limits_that_were_told_count_and_are_named(void **state) {
         static const struct {
-                const char *request, *status, *sentence;
+                const char *request, *status, *message;
         } rows[] = {
                 { "GET /123456789012345678901234567890123456789012345678901234567890 HTTP/1.1\r\nHost: "
                   "h\r\n\r\n",
@@ -773,7 +773,7 @@ static void limits_that_were_told_count_and_are_named(void **state) {
                 snprintf(status, sizeof(status), "HTTP/1.1 %s ", rows[i].status);
                 if (!starts_with(end_text(&e), status))
                         fail_msg("case %zu: %s", i, end_text(&e));
-                assert_contains(last_body(&e), rows[i].sentence);
+                assert_contains(last_body(&e), rows[i].message);
                 assert_contains(end_text(&e), "Connection: close\r\n");
                 RUN_UNTIL(&web->pair, e.finished);
                 end_done(&e);
@@ -781,10 +781,10 @@ static void limits_that_were_told_count_and_are_named(void **state) {
         assert_int_equal(web->n_requests, 0);
 }
 
-static const char *say_it_in_capitals(void *userdata, void *door, unsigned status, const char *sentence,
+static const char *say_it_in_capitals(void *userdata, void *listener, unsigned status, const char *message,
                                       Text *body) {
-        assert_ptr_equal(door, userdata); /* see web_on_accepted() */
-        text_printf(body, "REFUSED %u %s", status, sentence);
+        assert_ptr_equal(listener, userdata); /* see web_on_accepted() */
+        text_printf(body, "REFUSED %u %s", status, message);
         return "application/capitals";
 }
 

@@ -609,7 +609,8 @@ static void a_stream_to_a_client_that_says_no_more_ends(void **state) {
         assert_true(w->finished);
 }
 
-static const char *write_refusal(void *userdata, void *door, unsigned status, const char *why, Text *body) {
+static const char *write_refusal(void *userdata, void *listener, unsigned status, const char *why,
+                                 Text *body) {
         text_printf(body, "own %u %s", status, why);
         return "own/type";
 }

@@ -50,7 +50,7 @@ static void every_check_and_write_is_understood(void **state) {
 
 static void each_mistake_is_named_with_its_place(void **state) {
         static const struct {
-                const char *json, *at, *sentence;
+                const char *json, *at, *message;
         } cases[] = {
                 { "", "", "line 1" },
                 { "[]", "", "expected an object" },
@@ -115,7 +115,7 @@ static void each_mistake_is_named_with_its_place(void **state) {
 
                 if (decode(cases[i].json, &arena, &c, at, &err) >= 0)
                         fail_msg("taken: %s", cases[i].json);
-                if (!streq(at, cases[i].at) || !strstr(err.message, cases[i].sentence))
+                if (!streq(at, cases[i].at) || !strstr(err.message, cases[i].message))
                         fail_msg("%s: at \"%s\": %s", cases[i].json, at, err.message);
         }
 }

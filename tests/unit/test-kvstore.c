@@ -1237,7 +1237,7 @@ static void an_identity_that_is_not_the_logs_is_refused(void **state) {
 }
 
 /* Other versions compare with these bytes, and others know the start by its number. */
-static void log_and_hello_say_whose_they_are(void **state) {
+static void log_and_handshake_name_their_cluster(void **state) {
         static const uint8_t hardware[] = { 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef,
                                             0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10 };
         static const uint8_t machine[RAFT_LOG_MACHINE_SIZE] = { [RAFT_LOG_MACHINE_SIZE - 1] = 0xa0 };
@@ -1247,7 +1247,7 @@ static void log_and_hello_say_whose_they_are(void **state) {
         snprintf(h->hardware_id, sizeof(h->hardware_id), "0123456789abcdeffedcba9876543210");
         for (uint64_t start = 1; start <= 2; start++) {
                 const RaftLogMeta *meta;
-                const PeerHandshake *hello;
+                const PeerHandshake *handshake;
                 KvState s;
 
                 reopen_host(h, false);
@@ -1256,10 +1256,10 @@ static void log_and_hello_say_whose_they_are(void **state) {
                 assert_memory_equal(meta->hardware, hardware, sizeof(hardware));
                 assert_memory_equal(meta->machine, machine, sizeof(machine));
                 assert_int_equal(meta->start_number, start);
-                hello = peers_self(h->peers);
-                assert_int_equal(hello->start_number, start);
-                assert_true(hello->cluster_id == s.cluster_id && hello->lineage == s.lineage &&
-                            hello->raft_id == 1);
+                handshake = peers_self(h->peers);
+                assert_int_equal(handshake->start_number, start);
+                assert_true(handshake->cluster_id == s.cluster_id && handshake->lineage == s.lineage &&
+                            handshake->raft_id == 1);
         }
 }
 
@@ -1395,7 +1395,7 @@ static int failing_list(Disk *disk, char ***ret, size_t *ret_n) {
         return d->inner->ops->list(d->inner, ret, ret_n);
 }
 
-static int failing_settle(Disk *disk) {
+static int failing_drop_caches(Disk *disk) {
         FailingDisk *d = container_of(disk, FailingDisk, base);
 
         return d->inner->ops->drop_caches(d->inner);
@@ -1418,7 +1418,7 @@ static const DiskOps failing_ops = {
         .write = failing_write,
         .remove = failing_remove,
         .rename = failing_rename,
-        .drop_caches = failing_settle,
+        .drop_caches = failing_drop_caches,
         .space = failing_room,
         .list = failing_list,
 };
@@ -2521,7 +2521,7 @@ int main(int argc, char *argv[]) {
                 ALONE(the_marker_of_an_older_version_is_taken_and_an_older_version_takes_ours),
                 ALONE(another_machines_folder_is_refused_with_the_remedy),
                 ALONE(an_identity_that_is_not_the_logs_is_refused),
-                THREE(log_and_hello_say_whose_they_are),
+                THREE(log_and_handshake_name_their_cluster),
                 ALONE(a_tree_on_a_disk_that_was_attached_again_is_rebuilt),
                 ALONE(the_file_of_the_keys_shrinks_at_a_start_once_most_of_it_is_free),
                 ALONE(the_folder_of_other_hardware_is_refused_and_stays_as_it_was),

@@ -220,7 +220,7 @@ static void a_failed_spawn_reports_its_reason_and_leaks_nothing(void **state) {
                 const char *call;
                 unsigned nth;
                 int error;
-                const char *sentence;
+                const char *message;
         } rows[] = {
                 { "pipe2", 1, EMFILE, "Failed to run sleep: Too many open files" },
                 { "pipe2", 2, ENFILE, "Failed to run sleep: Too many open files in system" },
@@ -247,7 +247,7 @@ static void a_failed_spawn_reports_its_reason_and_leaks_nothing(void **state) {
                 fail_call(rows[i].call, rows[i].nth, rows[i].error);
                 assert_int_equal(spawn(lab, argv, &err), -rows[i].error);
                 failing = NULL;
-                assert_string_equal(err.message, rows[i].sentence);
+                assert_string_equal(err.message, rows[i].message);
                 assert_null(lab->child);
                 UNTIL(lab, !has_children() && count_descriptors() == before);
                 assert_int_equal(lab->exits, 0);

@@ -83,7 +83,7 @@ void __wrap_loop_defer(Loop *loop, Deferred *deferred) {
 static int fixture_setup(void **state) {
         Fixture *fixture = NEW0(Fixture, 1);
         MembershipOptions options;
-        Names nobody = {};
+        Names no_address = {};
 
         state_seen = NULL;
         admission = (Admission) {};
@@ -93,7 +93,7 @@ static int fixture_setup(void **state) {
                                         .peer_address = "",
                                         .client = "",
                                         .name = "alpha",
-                                        .join = &nobody,
+                                        .join = &no_address,
                                         .cluster_file = "" };
         assert_int_equal(membership_new(&fixture->membership, fixture->host->loop, fixture->host->peers,
                                         fixture->host->store, fixture->host->registry, &options),

@@ -647,7 +647,7 @@ static void each_command_a_snapshot_and_an_install_say_that_memory_is_short(void
 
 static void on_appended(void *userdata, uint64_t generation, uint64_t last_index) {}
 
-static void on_log_failed(void *userdata, int error, const char *sentence) {
+static void on_log_failed(void *userdata, int error, const char *message) {
         *(int *) userdata = error;
 }
 

@@ -131,7 +131,7 @@ int __wrap_raft_log_take_entries(RaftLog *log, RaftEntry **ret, size_t *ret_n, u
 typedef struct Fixture {
         char *scratch, *file;
         ThreeHosts trio;
-        KvOfflineOptions options; /* what rescue() is given beside the paths */
+        KvOfflineOptions options; /* what run_offline() is given beside the paths */
         unsigned fail_at;         /* the call of it that fails; 0: none */
 } Fixture;
 
@@ -186,9 +186,9 @@ static void fill(Fixture *room, unsigned n) {
 }
 
 /* What a daemon's opener does with options that name host 'number', in another boot than any daemon's. */
-static int rescue(Fixture *room, unsigned number,
-                  int (*run)(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err),
-                  const char *file, KvOffline *ret, Error *err) {
+static int run_offline(Fixture *room, unsigned number,
+                       int (*run)(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err),
+                       const char *file, KvOffline *ret, Error *err) {
         ThreeHostsHost *h = &room->trio.hosts[number];
         KvOfflineOptions o = room->options;
         int r;
@@ -210,7 +210,7 @@ static void must(Fixture *room, unsigned number,
                  int (*run)(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err),
                  KvOffline *ret) {
         Error err = {};
-        int r = rescue(room, number, run, room->file, ret, &err);
+        int r = run_offline(room, number, run, room->file, ret, &err);
 
         if (r < 0)
                 fail_msg("%s", error_text(&err, r));
@@ -242,12 +242,12 @@ static void write_at(const char *file, const void *bytes, size_t size, off_t off
         assert_int_equal(pwrite(fd, bytes, size, offset), size);
 }
 
-static void assert_refused(Fixture *room, int error, const char *sentence) {
+static void assert_refused(Fixture *room, int error, const char *message) {
         KvOffline ret = {};
         Error err = {};
 
-        assert_int_equal(rescue(room, 1, kv_restore, room->file, &ret, &err), error);
-        assert_non_null(strstr(err.message, sentence));
+        assert_int_equal(run_offline(room, 1, kv_restore, room->file, &ret, &err), error);
+        assert_non_null(strstr(err.message, message));
         assert_int_equal(access(room->trio.hosts[1].tree_path, F_OK),
                          -1); /* and another one can still be restored */
 }
@@ -301,7 +301,7 @@ static void a_backup_that_exists_is_not_overwritten(void **state) {
 
         fill(room, 3);
         scratch_write(room->file, "precious");
-        assert_int_equal(rescue(room, 0, kv_backup, room->file, &ret, &err), -EEXIST);
+        assert_int_equal(run_offline(room, 0, kv_backup, room->file, &ret, &err), -EEXIST);
         assert_int_equal(ret.cluster_id, 0);
 }
 
@@ -479,13 +479,13 @@ static void a_new_lineage_is_raised_marked_and_without_what_is_moot(void **state
 
 typedef int (*Run)(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err);
 
-static void assert_says(Fixture *room, Run run, const char *file, int error, const char *sentence) {
+static void assert_says(Fixture *room, Run run, const char *file, int error, const char *message) {
         KvOffline ret = {};
         Error err = {};
 
-        assert_int_equal(rescue(room, 1, run, file, &ret, &err), error);
-        if (!strstr(err.message, sentence))
-                fail_msg("'%s' is not in '%s'", sentence, err.message);
+        assert_int_equal(run_offline(room, 1, run, file, &ret, &err), error);
+        if (!strstr(err.message, message))
+                fail_msg("'%s' is not in '%s'", message, err.message);
         assert_int_equal(ret.cluster_id, 0);
 }
 
@@ -526,7 +526,7 @@ static void an_entry_that_cannot_be_read_ends_it(void **state) {
 
         fill(room, 3);
         entries_are_unknown = true;
-        r = rescue(room, 0, kv_backup, room->file, &ret, &err);
+        r = run_offline(room, 0, kv_backup, room->file, &ret, &err);
         entries_are_unknown = false;
         assert_true(r < 0);
         assert_non_null(strstr(err.message, "cannot apply entry "));
@@ -553,7 +553,7 @@ static void sweep(Fixture *room, const char *name, const char *file, Run run) {
                 }
                 n_removals = n_renamed = 0;
                 room->fail_at = ++n;
-                r = rescue(room, 1, run, file, &ret, &err);
+                r = run_offline(room, 1, run, file, &ret, &err);
                 room->fail_at = 0;
                 if (r != (failing.failed ? -EIO : 0) &&
                     !(failing.failed && r == -EUCLEAN && strstr(err.message, "corrupt")))

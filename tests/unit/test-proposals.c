@@ -753,12 +753,12 @@ static void a_session_whose_full_queue_moves_is_kept_and_one_that_stands_still_i
         ops.queued = unsent_of;
         h->asked.base.ops = &ops;
         h->asked.base.held = unsent = PEER_QUEUE_MAX;
-        assert_int_equal(peers_send(h->peers, STILL_OTHER_ID, PEER_TERM_CHECK, "x", 1), -ENOBUFS);
+        assert_int_equal(peers_send(h->peers, QUIET_PEER_OTHER_ID, PEER_TERM_CHECK, "x", 1), -ENOBUFS);
         for (unsigned i = 0; i < 3; i++) {
                 unsent -= i == 2 ? PEER_QUEUE_MAX - 100 : 1;
                 quiet_peer_pass(h, SESSION_STALL_MS);
                 assert_true(h->asked.open && !h->asked.closing);
-                assert_int_equal(peers_send(h->peers, STILL_OTHER_ID, PEER_TERM_CHECK, "x", 1),
+                assert_int_equal(peers_send(h->peers, QUIET_PEER_OTHER_ID, PEER_TERM_CHECK, "x", 1),
                                  -ENOBUFS); /* it is still held */
         }
         quiet_peer_pass(h, SESSION_STALL_MS);

@@ -1576,7 +1576,7 @@ static int change(Bench *b, RaftChangeKind kind, uint64_t id, const char *addres
         return r;
 }
 
-static void changes_that_make_no_sense_are_refused_with_a_sentence(void **state) {
+static void changes_that_make_no_sense_are_refused_with_a_message(void **state) {
         Bench b;
 
         start(&b, "VVVs", 2, 5);
@@ -2511,7 +2511,7 @@ int main(void) {
                 cmocka_unit_test(
                         a_checkpoint_counts_when_it_is_durable_in_the_log_and_knows_the_configuration),
                 cmocka_unit_test(who_is_behind_the_log_gets_the_state),
-                cmocka_unit_test(changes_that_make_no_sense_are_refused_with_a_sentence),
+                cmocka_unit_test(changes_that_make_no_sense_are_refused_with_a_message),
                 cmocka_unit_test(a_refused_address_is_told_with_its_reason),
                 cmocka_unit_test(a_change_without_memory_changes_nothing),
                 cmocka_unit_test(a_standby_that_is_far_behind_or_silent_has_not_caught_up),

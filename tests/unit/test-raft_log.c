@@ -42,12 +42,12 @@ static void on_appended(void *userdata, uint64_t generation, uint64_t last_index
         b->n_appended++;
 }
 
-static void on_failed(void *userdata, int error, const char *sentence) {
+static void on_failed(void *userdata, int error, const char *message) {
         Bench *b = userdata;
 
         b->error = error;
         b->n_failed++;
-        assert_non_null(strstr(sentence, "cannot write the log"));
+        assert_non_null(strstr(message, "cannot write the log"));
 }
 
 static void on_flushed(void *userdata, int error) {

@@ -28,8 +28,8 @@ static const RaftLogOptions small = { .file_size = 4096 };
 
 static void on_appended(void *userdata, uint64_t generation, uint64_t last_index) {}
 
-static void on_failed(void *userdata, int error, const char *sentence) {
-        fail_msg("%s", sentence);
+static void on_failed(void *userdata, int error, const char *message) {
+        fail_msg("%s", message);
 }
 
 static const RaftLogEvents events = { .appended = on_appended, .failed = on_failed };

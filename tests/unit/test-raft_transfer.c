@@ -29,7 +29,7 @@ enum {
         NO_ROOM_MS = 10000,
         REFUSED_MS = 1000
 }; /* transfer.c's */
-enum { SO_FAR, WHOLE, REFUSED, ROTTEN, NO_ROOM };
+enum { SO_FAR, WHOLE, REFUSED, CORRUPT, NO_ROOM };
 enum { LAST = 1000, SIZE = 6 * TRANSFER_CHUNK + LAST };
 
 static Transfers *t;
@@ -158,11 +158,11 @@ void __wrap_data_dir_incoming_discard(const DataDir *folder) {
         say("discard");
 }
 
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (fields->error != 0)
-                say("log %d (%d): %s", priority, fields->error, sentence);
+                say("log %d (%d): %s", priority, fields->error, message);
         else
-                say("log %d: %s", priority, sentence);
+                say("log %d: %s", priority, message);
 }
 
 /* Transfers are written down as #1, #2, ... */
@@ -385,7 +385,7 @@ static void each_descriptor_will_do(void **state) {
                 transfers_send(t, 2, 50);
                 fake_assert_said(BEGINS("2") FOUR("2", "1"));
                 if (i == 0) {
-                        hear_ack(0, ROTTEN);
+                        hear_ack(0, CORRUPT);
                         assert_true(fake.replica.data_dir.corrupt);
                         assert_int_equal(fcntl(0, F_GETFD), -1);
                 }
@@ -713,7 +713,7 @@ static void a_tree_without_room_is_sent_again_after_10_s_and_told_once(void **st
 
 static void a_damaged_checkpoint_is_given_up_unless_there_is_another_one(void **state) {
         begin_sending();
-        hear_ack(0, ROTTEN);
+        hear_ack(0, CORRUPT);
         fake_assert_said("log 3: this host's checkpoint of entry 50 is damaged, as replica 2 has found: a "
                          "new one is made\n");
         assert_true(fake.replica.data_dir.corrupt);
@@ -726,7 +726,7 @@ static void a_damaged_checkpoint_is_given_up_unless_there_is_another_one(void **
 
         begin_sending();
         fake.replica.data_dir.checkpoint.meta.applied = 51;
-        hear_ack(0, ROTTEN);
+        hear_ack(0, CORRUPT);
         fake_assert_said("");
         assert_false(fake.replica.data_dir.corrupt);
         end();
@@ -734,7 +734,7 @@ static void a_damaged_checkpoint_is_given_up_unless_there_is_another_one(void **
         begin_sending();
         close(fake.replica.data_dir.checkpoint.fd);
         fake.replica.data_dir.checkpoint.fd = -1;
-        hear_ack(0, ROTTEN);
+        hear_ack(0, CORRUPT);
         fake_assert_said("");
         assert_false(fake.replica.data_dir.corrupt);
         end();

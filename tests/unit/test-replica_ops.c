@@ -682,7 +682,7 @@ static void the_state_is_that_of_the_tree(void **state) {
         static const struct {
                 const char *name;
                 int error;
-                bool has_sentence;
+                bool has_message;
         } cases[] = { { "tree_begin_read", -EIO, true },
                       { "tree_meta", -EIO, true },
                       { "tree_configuration", -EIO, true } };

@@ -27,7 +27,7 @@ typedef struct Opening {
         const char *what, *fails;
         int error;
         unsigned skip;
-        bool join, fresh, rotten;
+        bool join, fresh, corrupt;
         uint64_t applied;
         Said said;
 } Opening;
@@ -42,7 +42,7 @@ static void open_one(const Opening *o) {
                 parts_fail("raft_log_open", -ENOENT);
         if (o->fails)
                 parts_fail_after(o->fails, o->error, o->skip);
-        parts.rotten = o->rotten;
+        parts.corrupt = o->corrupt;
         r = replica_open(&p, &fake.loop, &parts.options, o->join, &err);
         parts_say("= %d: %s", r, err.message);
         if (r >= 0) {
@@ -58,22 +58,26 @@ static void a_replica_opens_what_is_there(void **state) {
         static const Opening cases[] = {
                 { "a log", .applied = 10,
                   .said = SAID(
-                          "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 10, loaded "
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 10, "
+                          "loaded "
                           "2000\nown hardware h\nmark tree 1 with 70 in /tree\nself self: 1 of 70, 71, start "
                           "3\n= 0: \n= coreless tree 1 waiting not-started not-serving\n") },
                 { "none: it founds", .fresh = true,
                   .said = SAID(
-                          "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, loaded "
-                          "2000\nfound a:1 4096\ndisk settle\nlog open: file 4096, applied 0, loaded "
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded "
+                          "2000\nfound a:1 4096\ndisk drop-caches\nlog open: file 4096, applied 0, loaded "
                           "2000\nown hardware h\nmark tree 1 with 70 in /tree\nself self: 1 of 70, 71, start "
                           "3\n= 0: \n= coreless tree 1 waiting founded not-started not-serving\n") },
                 { "none: it waits to join", .fresh = true, .join = true,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\nself self: 0 of 0, 0, start 1\n= 0: \n= coreless logless tree 1 "
-                               "waiting not-started not-serving id 1000 cluster 1000\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded 2000\nself self: 0 of 0, 0, start 1\n= 0: \n= coreless logless tree 1 "
+                          "waiting not-started not-serving id 1000 cluster 1000\n") },
                 { "a tree without its log", .fresh = true, .applied = 1,
                   .said = SAID(
-                          "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 1, loaded "
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 1, "
+                          "loaded "
                           "2000\nfolder lose: /tree holds a tree, but the log that belongs to it is gone; "
                           "restore the log, or remove this host's state and let it join anew\nlog 3 (-117): "
                           "this host's replica is lost: /tree holds a tree, but the log that belongs to it "
@@ -87,7 +91,8 @@ static void a_replica_opens_what_is_there(void **state) {
                           "and let it join anew\" quarantined damaged not-started not-serving id 1000\n") },
                 { "the same, with others", .fresh = true, .applied = 1, .join = true,
                   .said = SAID(
-                          "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 1, loaded "
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 1, "
+                          "loaded "
                           "2000\nfolder lose: /tree holds a tree, but the log that belongs to it is gone; "
                           "restore the log, or remove this host's state and let it join anew\nlog 3 (-117): "
                           "this host's replica is lost: /tree holds a tree, but the log that belongs to it "
@@ -105,10 +110,10 @@ static void a_replica_opens_what_is_there(void **state) {
                 { "no folder", "data_dir_open", -EIO,
                   .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nfolder done\n= -5: "
                                "data_dir_open did it\n") },
-                { "a rotten checkpoint", "data_dir_open", -EUCLEAN, .rotten = true,
+                { "a corrupt checkpoint", "data_dir_open", -EUCLEAN, .corrupt = true,
                   .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nfolder done\n= "
                                "-117: data_dir_open did it\n") },
-                { "the same, with others", "data_dir_open", -EUCLEAN, .rotten = true, .join = true,
+                { "the same, with others", "data_dir_open", -EUCLEAN, .corrupt = true, .join = true,
                   .said = SAID("folder open /tree m b 1234\nfolder open nothing\nfolder lose: data_dir_open "
                                "did it\nlog 3 (-117): this host's replica is lost: data_dir_open did it; it "
                                "does not vote any more, and asks to be let in under another id; where too "
@@ -119,7 +124,7 @@ static void a_replica_opens_what_is_there(void **state) {
                 { "another damage", "data_dir_open", -EUCLEAN, .join = true,
                   .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nfolder done\n= "
                                "-117: data_dir_open did it\n") },
-                { "another error", "data_dir_open", -EIO, .rotten = true, .join = true,
+                { "another error", "data_dir_open", -EIO, .corrupt = true, .join = true,
                   .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nfolder done\n= -5: "
                                "data_dir_open did it\n") },
                 { "one that is lost", "data_dir_is_quarantined", 1, .join = true,
@@ -138,7 +143,8 @@ static void a_replica_opens_what_is_there(void **state) {
                                "\"it was lost\" quarantined damaged not-started not-serving id 1000\n") },
                 { "not known whether", "data_dir_is_quarantined", -EIO,
                   .said = SAID(
-                          "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, loaded "
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded "
                           "2000\nown hardware h\nmark tree 1 with 70 in /tree\nself self: 1 of 70, 71, start "
                           "3\n= 0: \n= coreless tree 1 waiting not-started not-serving\n") },
                 { "no tree", "tree_begin_read", -EIO,
@@ -150,17 +156,20 @@ static void a_replica_opens_what_is_there(void **state) {
                                "1\nfolder done\n"
                                "= -5: cannot read the tree in /tree: Input/output error\n") },
                 { "no tree beside no log", "tree_begin_read", -EIO, 1, .fresh = true,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\ntransfers free\n"
-                               "compare free\nclose tree 1\nfolder done\n= -5: cannot read the tree in "
-                               "/tree: Input/output error\n") },
-                { "no disk", "settle", -EIO,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\ntransfers free\ncompare free\nclose "
-                               "tree 1\nfolder done\n"
-                               "= -5: cannot read the log from its disk: Input/output error\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded 2000\ntransfers free\n"
+                          "compare free\nclose tree 1\nfolder done\n= -5: cannot read the tree in "
+                          "/tree: Input/output error\n") },
+                { "no disk", "drop-caches", -EIO,
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk drop-caches\ntransfers free\ncompare free\nclose "
+                          "tree 1\nfolder done\n"
+                          "= -5: cannot read the log from its disk: Input/output error\n") },
                 { "a damaged log", "raft_log_open", -EUCLEAN,
                   .said = SAID(
-                          "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, loaded "
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded "
                           "2000\nfolder lose: raft_log_open did it\nlog 3 (-117): this host's replica is "
                           "lost: raft_log_open did it; it does not vote any more, and asks to be let in "
                           "under another id; where too few are left to vote: fleetd --recover on a host "
@@ -169,7 +178,8 @@ static void a_replica_opens_what_is_there(void **state) {
                           "\"raft_log_open did it\" quarantined damaged not-started not-serving id 1000\n") },
                 { "a damaged log, with others", "raft_log_open", -EUCLEAN, .join = true,
                   .said = SAID(
-                          "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, loaded "
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded "
                           "2000\nfolder lose: raft_log_open did it\nlog 3 (-117): this host's replica is "
                           "lost: raft_log_open did it; it does not vote any more, and asks to be let in "
                           "under another id; where too few are left to vote: fleetd --recover on a host "
@@ -177,35 +187,41 @@ static void a_replica_opens_what_is_there(void **state) {
                           "start 1\n= 0: raft_log_open did it\n= coreless logless tree 1 error -117 "
                           "\"raft_log_open did it\" quarantined damaged not-started not-serving id 1000\n") },
                 { "no log", "raft_log_open", -EIO, .join = true,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\ntransfers free\n"
-                               "compare free\nclose tree 1\nfolder done\n= -5: raft_log_open did it\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded 2000\ntransfers free\n"
+                          "compare free\nclose tree 1\nfolder done\n= -5: raft_log_open did it\n") },
                 { "another's log", "bootstrap_check", -EPERM,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\nlog close\ntransfers free\n"
-                               "compare free\nclose tree 1\nfolder done\n= -1: bootstrap_check did it\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded 2000\nlog close\ntransfers free\n"
+                          "compare free\nclose tree 1\nfolder done\n= -1: bootstrap_check did it\n") },
                 { "no room in it", "bootstrap_own_hardware", -EIO,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\nown hardware h\nlog close\n"
-                               "transfers free\ncompare free\nclose tree 1\nfolder done\n"
-                               "= -5: cannot write the log's meta: Input/output error\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded 2000\nown hardware h\nlog close\n"
+                          "transfers free\ncompare free\nclose tree 1\nfolder done\n"
+                          "= -5: cannot write the log's meta: Input/output error\n") },
                 { "no room in the tree", "bootstrap_mark_tree", -EIO,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\nown hardware h\n"
-                               "mark tree 1 with 70 in /tree\nlog close\ntransfers free\ncompare free\nclose "
-                               "tree 1\nfolder done\n"
-                               "= -5: bootstrap_mark_tree did it\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded 2000\nown hardware h\n"
+                          "mark tree 1 with 70 in /tree\nlog close\ntransfers free\ncompare free\nclose "
+                          "tree 1\nfolder done\n"
+                          "= -5: bootstrap_mark_tree did it\n") },
                 { "not founded", "bootstrap_found", -EIO, .fresh = true,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\nfound a:1 4096\n"
-                               "transfers free\ncompare free\nclose tree 1\nfolder done\n= -5: "
-                               "bootstrap_found did it\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded 2000\nfound a:1 4096\n"
+                          "transfers free\ncompare free\nclose tree 1\nfolder done\n= -5: "
+                          "bootstrap_found did it\n") },
                 { "not opened again", "bootstrap_check", -EIO, .fresh = true,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\nfound a:1 4096\n"
-                               "disk settle\nlog open: file 4096, applied 0, loaded 2000\nlog "
-                               "close\ntransfers free\ncompare free\nclose tree 1\n"
-                               "folder done\n= -5: bootstrap_check did it\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded 2000\nfound a:1 4096\n"
+                          "disk drop-caches\nlog open: file 4096, applied 0, loaded 2000\nlog "
+                          "close\ntransfers free\ncompare free\nclose tree 1\n"
+                          "folder done\n= -5: bootstrap_check did it\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -239,7 +255,8 @@ static void a_replica_opens_what_is_there(void **state) {
         parts_begin_closed();
         parts.options.peers = NULL;
         assert_int_equal(replica_open(&p, &fake.loop, &parts.options, false, NULL), 0);
-        expect("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 10, loaded 2000\nown "
+        expect("folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 10, loaded "
+               "2000\nown "
                "hardware "
                "h\nmark tree 1 with 70 in /tree\n");
         assert_null(fake.handlers[PEER_RAFT].run);
@@ -248,7 +265,8 @@ static void a_replica_opens_what_is_there(void **state) {
         parts_begin_closed();
         parts.meta.start_number = 0;
         assert_int_equal(replica_open(&p, &fake.loop, &parts.options, false, NULL), 0);
-        expect("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 10, loaded 2000\nown "
+        expect("folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 10, loaded "
+               "2000\nown "
                "hardware h\n"
                "mark tree 1 with 70 in /tree\nself self: 1 of 70, 71, start 1\n");
         parts_end();
@@ -266,7 +284,7 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
                        "core start term 5 vote 2, 20 entries from 1, taken\n"
                        "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n"
-                       "= tree 1 changed 7 settle!\n") },
+                       "= tree 1 changed 7 flush!\n") },
                 { "no tree", "tree_begin_read", -EIO,
                   SAID("= -5: cannot read the tree in /tree: Input/output error\n= coreless tree 1 waiting "
                        "not-started\n") },
@@ -293,7 +311,7 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                        "that\n"
                        "log reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n"
                        "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n"
-                       "= tree 1 changed 7 settle!\n") },
+                       "= tree 1 changed 7 flush!\n") },
                 { "misfit: no copy", "data_dir_copy", -EIO,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\nfolder copy of tree "
                        "1\nentries free 20\ncore free\n= -5: data_dir_copy did it\n= coreless tree 1 "
@@ -313,7 +331,7 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                        "that\nlog reset 10\n"
                        "core start term 5 vote 2, 0 entries from 11, taken\n  state 10 of term 5, "
                        "configuration 1 (4 bytes)\n"
-                       "entries free 20\n= 0: \n= tree 1 changed 7 settle!\n") },
+                       "entries free 20\n= 0: \n= tree 1 changed 7 flush!\n") },
                 { "misfit with an old checkpoint", NULL, 0,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\nfolder copy of tree "
                        "1\nfolder adopt 10\n"
@@ -321,7 +339,7 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                        "that\nlog reset 10\n"
                        "core start term 5 vote 2, 0 entries from 11, taken\n  state 10 of term 5, "
                        "configuration 1 (4 bytes)\n"
-                       "entries free 20\n= 0: \n= tree 1 changed 7 settle!\n") },
+                       "entries free 20\n= 0: \n= tree 1 changed 7 flush!\n") },
                 { "a gap", NULL, 0,
                   SAID("entries free 20\n= -117: the tree in /tree ends with entry 10, but the log begins "
                        "with 12: something was removed; remove this host's state and let it join anew\n= "
@@ -330,33 +348,33 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 11\n  10 of term 5\n"
                        "core start term 5 vote 2, 20 entries from 11, taken\n"
                        "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n"
-                       "= tree 1 changed 7 settle!\n") },
+                       "= tree 1 changed 7 flush!\n") },
                 { "torn", NULL, 0,
                   SAID("log 6: a write that a crash had interrupted was dropped from the log: log.1 at "
                        "offset 7\n"
                        "core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
                        "core start term 5 vote 2, 20 entries from 1, taken\n"
                        "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n"
-                       "= tree 1 changed 7 settle!\n") },
+                       "= tree 1 changed 7 flush!\n") },
                 { "behind", NULL, 0,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
                        "core start term 5 vote 2, 20 entries from 1, taken\n"
                        "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n"
-                       "= tree 1 changed 7 settle! apply!\n") },
-                { "rotten", NULL, 0,
+                       "= tree 1 changed 7 flush! apply!\n") },
+                { "corrupt", NULL, 0,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
                        "core start term 5 vote 2, 20 entries from 1, taken\n"
                        "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n"
-                       "= tree 1 changed 7 bytes 100000 settle!\n") },
+                       "= tree 1 changed 7 bytes 100000 flush!\n") },
                 { "an empty tree", NULL, 0,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n"
                        "core start term 5 vote 2, 20 entries from 1, taken\nentries free 20\n= 0: \n"
-                       "= tree 1 changed 7 settle!\n") },
+                       "= tree 1 changed 7 flush!\n") },
                 { "no address", NULL, 0,
                   SAID("core new 1 - 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
                        "core start term 5 vote 2, 20 entries from 1, taken\n"
                        "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n"
-                       "= tree 1 changed 7 settle!\n") },
+                       "= tree 1 changed 7 flush!\n") },
                 { "no log", NULL, 0,
                   SAID("= 0: \n= coreless logless tree 1 waiting not-started id 1000 cluster 1000\n") },
         };
@@ -385,7 +403,7 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                 parts.log_first = streq(what, "a gap") ? 12 : streq(what, "no gap") ? 11 : 1;
                 parts.torn = streq(what, "torn") ? "log.1 at offset 7" : NULL;
                 parts.behind = streq(what, "behind");
-                p->data_dir.corrupt = streq(what, "rotten");
+                p->data_dir.corrupt = streq(what, "corrupt");
                 parts_forget();
                 r = replica_start(p, &err);
                 parts_say("= %d: %s", r, err.message);
@@ -417,50 +435,51 @@ static void a_replica_that_failed_comes_back(void **state) {
         parts_begin();
         replica_arm(p);
         fail_now(-EIO);
-        expect_state("core free\nlog close\nsettled 3\nfailed -5: it failed\n= coreless logless tree 1 error "
-                     "-5 \"it failed\" failed overheard-term 5 durable 15 attempts 1 comeback+500\n");
+        expect_state("core free\nlog close\nflushed 3\nfailed -5: it failed\n= coreless logless tree 1 error "
+                     "-5 \"it failed\" failed observed-term 5 durable 15 attempts 1 comeback+500\n");
         fake_pass(499);
         expect("");
         fake_pass(1);
         expect_state("transfers drop\nwork replica_reopen.c:reopen_done nice 0\n= coreless logless tree 1 "
-                     "error -5 \"it failed\" probing overheard-term 5 durable 15 attempts 1\n");
+                     "error -5 \"it failed\" probing observed-term 5 durable 15 attempts 1\n");
         parts_work();
-        expect_state("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
-                     "entries from 1\n"
-                     "  10 of term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries "
-                     "from 1\n  10 of term 5\n"
-                     "core start term 5 vote 2, 20 entries from 1, taken\n  state 10 of term 5, "
-                     "configuration 1 (4 bytes)\n"
-                     "entries free 20\nlog 5: this host's replica works again, from entry 20 of its "
-                     "log\ntransfers step\n"
-                     "compare settled 7\nsettled 7\n= tree 1 overheard-term 5 durable 15 attempts 1 back "
-                     "1500 settle!\n");
+        expect_state(
+                "disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                "entries from 1\n"
+                "  10 of term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries "
+                "from 1\n  10 of term 5\n"
+                "core start term 5 vote 2, 20 entries from 1, taken\n  state 10 of term 5, "
+                "configuration 1 (4 bytes)\n"
+                "entries free 20\nlog 5: this host's replica works again, from entry 20 of its "
+                "log\ntransfers step\n"
+                "compare flushed 7\nflushed 7\n= tree 1 observed-term 5 durable 15 attempts 1 back "
+                "1500 flush!\n");
         fake_run();
         expect_state(
-                "compare settled 0\nsettled 0\n= tree 1 overheard-term 5 durable 15 attempts 1 back 1500\n");
+                "compare flushed 0\nflushed 0\n= tree 1 observed-term 5 durable 15 attempts 1 back 1500\n");
 
         /* Again within a minute: the pauses go on; later they begin from the start. */
         fake_pass(STEADY_MS);
         parts_forget();
         fail_now(-EIO);
         expect_state(
-                "core free\nlog close\nsettled 3\nfailed -5: it failed\n= coreless logless tree 1 error -5 "
-                "\"it failed\" failed overheard-term 5 durable 15 attempts 2 back 1500 comeback+1000\n");
+                "core free\nlog close\nflushed 3\nfailed -5: it failed\n= coreless logless tree 1 error -5 "
+                "\"it failed\" failed observed-term 5 durable 15 attempts 2 back 1500 comeback+1000\n");
         fake_pass(1000);
         parts_work();
         fake_pass(STEADY_MS + 1);
         parts_forget();
         fail_now(-EIO);
         expect_state(
-                "core free\nlog close\nsettled 3\nfailed -5: it failed\n= coreless logless tree 1 error -5 "
-                "\"it failed\" failed overheard-term 5 durable 15 attempts 1 back 62500 comeback+500\n");
+                "core free\nlog close\nflushed 3\nfailed -5: it failed\n= coreless logless tree 1 error -5 "
+                "\"it failed\" failed observed-term 5 durable 15 attempts 1 back 62500 comeback+500\n");
         parts_end();
 
         /* What this program does not know it will not know later. */
         parts_begin();
         fail_now(-ENOTSUP);
-        expect_state("core free\nlog close\nsettled 3\nfailed -95: it failed\n= coreless logless tree 1 "
-                     "error -95 \"it failed\" failed overheard-term 5 durable 15\n");
+        expect_state("core free\nlog close\nflushed 3\nfailed -95: it failed\n= coreless logless tree 1 "
+                     "error -95 \"it failed\" failed observed-term 5 durable 15\n");
         parts_end();
 }
 
@@ -472,7 +491,7 @@ static void the_pauses_grow_up_to_10_s(void **state) {
         parts_forget();
         for (size_t i = 0; i < ELEMENTS(pauses); i++) {
                 assert_int_equal(p->recovery.retry.due_ms, fake.now_ms + pauses[i]);
-                parts_fail("settle", i == 6 ? -EROFS : -EIO);
+                parts_fail("drop-caches", i == 6 ? -EROFS : -EIO);
                 fake_pass(pauses[i]);
                 parts_work();
                 if (i == 0 || i >= 6)
@@ -481,11 +500,12 @@ static void the_pauses_grow_up_to_10_s(void **state) {
                         assert_null(strstr(fake.said.chars, "log 4"));
                 if (i == 0)
                         expect_state(
-                                "transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog "
+                                "transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk "
+                                "drop-caches\nlog "
                                 "4 (-5): the replica cannot come back yet: cannot read the log from its "
-                                "disk: Input/output error\ncompare settled 3\nsettled 3\n= coreless logless "
+                                "disk: Input/output error\ncompare flushed 3\nflushed 3\n= coreless logless "
                                 "tree 1 error -5 \"cannot read the log from its disk: Input/output error\" "
-                                "failed overheard-term 5 durable 15 attempts 2 comeback+1000\n");
+                                "failed observed-term 5 durable 15 attempts 2 comeback+1000\n");
                 parts_forget();
         }
         parts_end();
@@ -509,16 +529,16 @@ static void a_leader_hands_over_first(void **state) {
                                "silence+100000 stop+1000\n");
                         break;
                 case 1:
-                        expect("core transfer 2\ncore free\nlog close\nsettled 3\nfailed -5: it "
-                               "failed\ncompare settled 0\nsettled 0\n= coreless logless tree 1 error -5 "
-                               "\"it failed\" failed overheard-term 5 durable 15 attempts 1 comeback+500\n");
+                        expect("core transfer 2\ncore free\nlog close\nflushed 3\nfailed -5: it "
+                               "failed\ncompare flushed 0\nflushed 0\n= coreless logless tree 1 error -5 "
+                               "\"it failed\" failed observed-term 5 durable 15 attempts 1 comeback+500\n");
                         break;
                 case 2:
                         expect("= tree 1 error -5 \"it failed\" transferring transfer-due 1400 "
                                "silence+100000 stop+1000\n");
                         break;
                 default:
-                        expect("core transfer 2\ncompare settled 0\nsettled 0\n= tree 1 error -5 \"it "
+                        expect("core transfer 2\ncompare flushed 0\nflushed 0\n= tree 1 error -5 \"it "
                                "failed\" transferring silence+100000 stop+1000\n");
                         break;
                 }
@@ -526,17 +546,17 @@ static void a_leader_hands_over_first(void **state) {
                         fake_pass(HAND_OVER_MS - 1);
                         expect("");
                         fake_pass(1);
-                        expect_state("core free\nlog close\nsettled 3\nfailed -5: it failed\n= coreless "
-                                     "logless tree 1 error -5 \"it failed\" failed overheard-term 5 "
+                        expect_state("core free\nlog close\nflushed 3\nfailed -5: it failed\n= coreless "
+                                     "logless tree 1 error -5 \"it failed\" failed observed-term 5 "
                                      "transfer-due 1400 durable 15 attempts 1 comeback+500\n");
                 }
                 if (i == 2) { /* another one leads now */
                         parts.state = RAFT_STATE_FOLLOWER;
                         replica_flush_notifications(p);
                         fake_run();
-                        expect_state("compare settled 0\nsettled 0\ncore free\nlog close\nsettled 3\nfailed "
+                        expect_state("compare flushed 0\nflushed 0\ncore free\nlog close\nflushed 3\nfailed "
                                      "-5: it failed\n= coreless logless tree 1 error -5 \"it failed\" failed "
-                                     "overheard-term 5 durable 15 attempts 1 comeback+500\n");
+                                     "observed-term 5 durable 15 attempts 1 comeback+500\n");
                 }
                 parts_end();
         }
@@ -545,22 +565,22 @@ static void a_leader_hands_over_first(void **state) {
         parts_begin();
         parts.log_closes_later = true;
         fail_now(-EIO);
-        expect_state("core free\nlog close\nsettled 3\nfailed -5: it failed\n= coreless logless log-closing "
-                     "pending 1 tree 1 error -5 \"it failed\" failed overheard-term 5 durable 15 attempts 1 "
+        expect_state("core free\nlog close\nflushed 3\nfailed -5: it failed\n= coreless logless log-closing "
+                     "pending 1 tree 1 error -5 \"it failed\" failed observed-term 5 durable 15 attempts 1 "
                      "comeback+500\n");
         loop_defer(p->loop, &p->recovery.stop);
         fake_run();
         expect_state("= coreless logless log-closing pending 1 tree 1 error -5 \"it failed\" failed "
-                     "overheard-term 5 durable 15 attempts 1 comeback+500\n");
+                     "observed-term 5 durable 15 attempts 1 comeback+500\n");
         fake_pass(500);
         expect_state("= coreless logless log-closing pending 1 tree 1 error -5 \"it failed\" failed "
-                     "overheard-term 5 durable 15 attempts 1 comeback+100\n");
+                     "observed-term 5 durable 15 attempts 1 comeback+100\n");
         fake_pass(LOOK_MS - 1);
         expect("");
         parts.log_closed(p);
         fake_pass(1);
         expect_state("transfers drop\nwork replica_reopen.c:reopen_done nice 0\n= coreless logless tree 1 "
-                     "error -5 \"it failed\" probing overheard-term 5 durable 15 attempts 1\n");
+                     "error -5 \"it failed\" probing observed-term 5 durable 15 attempts 1\n");
         parts_work();
         parts_end();
 }
@@ -664,9 +684,9 @@ static void a_full_disk_needs_room(void **state) {
                 fake_pass(500);
                 expect_state(
                         "transfers drop\nlog 4 (-5): the replica cannot come back yet: cannot ask for the "
-                        "room on the disk: Input/output error\ncompare settled 3\nsettled 3\n= coreless "
+                        "room on the disk: Input/output error\ncompare flushed 3\nflushed 3\n= coreless "
                         "logless tree 1 error -28 \"cannot ask for the room on the disk: Input/output "
-                        "error\" failed overheard-term 5 durable 15 attempts 2 comeback+1000\n");
+                        "error\" failed observed-term 5 durable 15 attempts 2 comeback+1000\n");
                 parts_end();
         }
 }
@@ -680,13 +700,14 @@ static void a_tree_that_failed_is_made_again(void **state) {
                 const char *fails;
                 int fail_error;
                 uint64_t applied; /* of the new tree; the old one: 10 */
-                bool rotten;
+                bool corrupt;
                 Said said;
         } cases[] = {
                 { "of an old checkpoint", -EIO, NULL, 0, 8, false,
                   SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
                        "log\n"
-                       "work replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: "
+                       "work replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog "
+                       "open: "
                        "file 4096, "
                        "applied 8, loaded 2000\n"
                        "own hardware h\nfits: 20 entries from 1\n  8 of term 5\nfolder rebuilt\ncompare "
@@ -697,12 +718,13 @@ static void a_tree_that_failed_is_made_again(void **state) {
                        "configuration 1 (1 bytes)\n"
                        "entries free 20\nlog 5: this host's replica works again, from entry 20 of its "
                        "log\ntransfers step\n"
-                       "compare settled 7\nsettled 7\n"
-                       "= tree 2 shown 1 (10) overheard-term 5 durable 15 attempts 1 back 1500 settle!\n") },
+                       "compare flushed 7\nflushed 7\n"
+                       "= tree 2 shown 1 (10) observed-term 5 durable 15 attempts 1 back 1500 flush!\n") },
                 { "of a checkpoint as new as the tree", -EIO, NULL, 0, 10, false,
                   SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
                        "log\n"
-                       "work replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: "
+                       "work replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog "
+                       "open: "
                        "file 4096, "
                        "applied 10, loaded 2000\n"
                        "own hardware h\nfits: 20 entries from 1\n  10 of term 5\nfolder rebuilt\ncompare "
@@ -713,22 +735,23 @@ static void a_tree_that_failed_is_made_again(void **state) {
                        "configuration 1 (1 bytes)\n"
                        "entries free 20\nlog 5: this host's replica works again, from entry 20 of its "
                        "log\ntransfers step\n"
-                       "compare settled 7\nsettled 7\n= tree 2 overheard-term 5 durable 15 attempts 1 back "
-                       "1500 settle!\n") },
+                       "compare flushed 7\nflushed 7\n= tree 2 observed-term 5 durable 15 attempts 1 back "
+                       "1500 flush!\n") },
                 { "of a newer one", -EIO, NULL, 0, 11, false,
                   SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
-                       "log\nwork replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog "
+                       "log\nwork replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog "
                        "open: file 4096, applied 11, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  "
                        "11 of term 5\nfolder rebuilt\ncompare exchanged\nclose tree 1\nmark tree 2 with 70 "
                        "in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  11 of term 5\ncore "
                        "start term 5 vote 2, 20 entries from 1, taken\n  state 11 of term 5, configuration 1 "
                        "(1 bytes)\nentries free 20\nlog 5: this host's replica works again, from entry 20 of "
-                       "its log\ntransfers step\ncompare settled 7\nreplaced\nsettled 7\n= tree 2 "
-                       "overheard-term 5 durable 15 attempts 1 back 1500 settle!\n") },
+                       "its log\ntransfers step\ncompare flushed 7\nreplaced\nflushed 7\n= tree 2 "
+                       "observed-term 5 durable 15 attempts 1 back 1500 flush!\n") },
                 { "of an old checkpoint, and the tree was wrong", -EUCLEAN, NULL, 0, 8, false,
                   SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
                        "log\n"
-                       "work replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: "
+                       "work replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog "
+                       "open: "
                        "file 4096, "
                        "applied 8, loaded 2000\n"
                        "own hardware h\nfits: 20 entries from 1\n  8 of term 5\nfolder rebuilt\ncompare "
@@ -739,44 +762,44 @@ static void a_tree_that_failed_is_made_again(void **state) {
                        "configuration 1 (1 bytes)\n"
                        "entries free 20\nlog 5: this host's replica works again, from entry 20 of its "
                        "log\ntransfers step\n"
-                       "compare settled 7\nsettled 7\n"
-                       "= tree 2 shown 1 (10, wrong) overheard-term 5 durable 15 attempts 1 back 1500 "
-                       "settle!\n") },
+                       "compare flushed 7\nflushed 7\n"
+                       "= tree 2 shown 1 (10, wrong) observed-term 5 durable 15 attempts 1 back 1500 "
+                       "flush!\n") },
                 { "not: damaged", -EIO, "data_dir_rebuild", -EUCLEAN, 8, true,
                   SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
                        "log\nwork replica_reopen.c:reopen_done nice 0\nfolder rebuild\nfolder forget "
                        "checkpoint\nlog 4 (-117): the replica cannot come back yet: data_dir_rebuild did "
-                       "it\ncompare settled 3\nsettled 3\n= coreless logless tree 1 error -5 "
-                       "\"data_dir_rebuild did it\" failed damaged overheard-term 5 durable 15 attempts 2 "
+                       "it\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 error -5 "
+                       "\"data_dir_rebuild did it\" failed damaged observed-term 5 durable 15 attempts 2 "
                        "comeback+1000\n") },
                 { "not: no disk", -EIO, "data_dir_rebuild", -EIO, 8, false,
                   SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
                        "log\nwork replica_reopen.c:reopen_done nice 0\nfolder rebuild\nlog 4 (-5): the "
-                       "replica cannot come back yet: data_dir_rebuild did it\ncompare settled 3\nsettled "
+                       "replica cannot come back yet: data_dir_rebuild did it\ncompare flushed 3\nflushed "
                        "3\n= coreless logless tree 1 error -5 \"data_dir_rebuild did it\" failed "
-                       "overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
+                       "observed-term 5 durable 15 attempts 2 comeback+1000\n") },
                 { "but without its log", -EIO, "raft_log_open", -EIO, 8, true,
                   SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
-                       "log\nwork replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog "
+                       "log\nwork replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog "
                        "open: file 4096, applied 8, loaded 2000\nfolder forget checkpoint\nfolder "
                        "rebuilt\ncompare exchanged\nlog 4 (-5): the replica cannot come back yet: "
-                       "raft_log_open did it\ncompare settled 3\nsettled 3\n= coreless logless tree 2 shown "
-                       "1 (10) error -5 \"raft_log_open did it\" failed overheard-term 5 durable 15 attempts "
+                       "raft_log_open did it\ncompare flushed 3\nflushed 3\n= coreless logless tree 2 shown "
+                       "1 (10) error -5 \"raft_log_open did it\" failed observed-term 5 durable 15 attempts "
                        "2 comeback+1000\n") },
                 { "but there is no memory for its log", -EIO, "raft_log_open", -ENOMEM, 8, false,
                   SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
-                       "log\nwork replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog "
+                       "log\nwork replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog "
                        "open: file 4096, applied 8, loaded 2000\nfolder rebuilt\ncompare exchanged\nlog 4 "
-                       "(-12): the replica cannot come back yet: Cannot allocate memory\ncompare settled "
-                       "3\nsettled 3\n= coreless logless tree 2 shown 1 (10) error -12 \"Cannot allocate "
-                       "memory\" failed overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
+                       "(-12): the replica cannot come back yet: Cannot allocate memory\ncompare flushed "
+                       "3\nflushed 3\n= coreless logless tree 2 shown 1 (10) error -12 \"Cannot allocate "
+                       "memory\" failed observed-term 5 durable 15 attempts 2 comeback+1000\n") },
                 { "and cannot be read", -EIO, "tree_meta", -EIO, 8, false,
                   SAID("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the "
                        "log\nwork replica_reopen.c:reopen_done nice 0\nfolder rebuild\nfolder "
                        "rebuilt\ncompare exchanged\nlog 4 (-5): the replica cannot come back yet: cannot "
-                       "read the tree in /tree: Input/output error\ncompare settled 3\nsettled 3\n= coreless "
+                       "read the tree in /tree: Input/output error\ncompare flushed 3\nflushed 3\n= coreless "
                        "logless tree 2 shown 1 (10) error -5 \"cannot read the tree in /tree: Input/output "
-                       "error\" failed overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
+                       "error\" failed observed-term 5 durable 15 attempts 2 comeback+1000\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -785,7 +808,7 @@ static void a_tree_that_failed_is_made_again(void **state) {
                 p->data_dir.distrusted = true;
                 p->knows_others = false;
                 parts.configuration_size = 1;
-                parts.rotten = cases[i].rotten;
+                parts.corrupt = cases[i].corrupt;
                 parts.trees[2].applied = cases[i].applied;
                 parts_forget();
                 fake_pass(500);
@@ -810,7 +833,8 @@ static void a_tree_that_failed_is_made_again(void **state) {
                "work replica_reopen.c:reopen_done nice 0\n");
         parts_work();
         expect_state(
-                "folder rebuild\ndisk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\n"
+                "folder rebuild\ndisk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown "
+                "hardware h\n"
                 "fits: 20 entries from 1\n  10 of term 5\nfolder rebuilt\ncompare exchanged\nclose tree 1\n"
                 "mark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term "
                 "5\n"
@@ -818,8 +842,8 @@ static void a_tree_that_failed_is_made_again(void **state) {
                 "(4 bytes)\n"
                 "entries free 20\nlog 5: this host's replica works again, from entry 20 of its "
                 "log\ntransfers step\n"
-                "compare settled 7\nsettled 7\n= tree 2 overheard-term 5 durable 15 attempts 1 back 1500 "
-                "settle!\n");
+                "compare flushed 7\nflushed 7\n= tree 2 observed-term 5 durable 15 attempts 1 back 1500 "
+                "flush!\n");
         parts_end();
 
         /* A second one: what is shown stays. */
@@ -835,20 +859,20 @@ static void a_tree_that_failed_is_made_again(void **state) {
         parts_forget();
         fake_pass(1000);
         parts_work();
-        expect_state(
-                "transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the log\n"
-                "work replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: file 4096, "
-                "applied 9, loaded 2000\n"
-                "own hardware h\nfits: 20 entries from 1\n  9 of term 5\nfolder rebuilt\nclose tree "
-                "2\ncompare exchanged\n"
-                "mark tree 3 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  9 of "
-                "term 5\n"
-                "core start term 5 vote 2, 20 entries from 1, taken\n  state 9 of term 5, configuration "
-                "1 (4 bytes)\n"
-                "entries free 20\nlog 5: this host's replica works again, from entry 20 of its "
-                "log\ntransfers step\n"
-                "compare settled 7\nsettled 7\n= tree 3 shown 1 (10) overheard-term 5 durable 15 "
-                "attempts 2 back 2500 settle!\n");
+        expect_state("transfers drop\nlog 5: making the tree in /tree again, of its checkpoint and the log\n"
+                     "work replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog open: "
+                     "file 4096, "
+                     "applied 9, loaded 2000\n"
+                     "own hardware h\nfits: 20 entries from 1\n  9 of term 5\nfolder rebuilt\nclose tree "
+                     "2\ncompare exchanged\n"
+                     "mark tree 3 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  9 of "
+                     "term 5\n"
+                     "core start term 5 vote 2, 20 entries from 1, taken\n  state 9 of term 5, configuration "
+                     "1 (4 bytes)\n"
+                     "entries free 20\nlog 5: this host's replica works again, from entry 20 of its "
+                     "log\ntransfers step\n"
+                     "compare flushed 7\nflushed 7\n= tree 3 shown 1 (10) observed-term 5 durable 15 "
+                     "attempts 2 back 2500 flush!\n");
         parts_end();
 }
 
@@ -861,79 +885,88 @@ static void it_is_as_before_when_it_does_not_begin(void **state) {
         } cases[] = {
                 { "tree_begin_read", -EIO, 0,
                   SAID("transfers drop\nlog 4 (-5): the replica cannot come back yet: cannot read the tree "
-                       "in /tree: Input/output error\ncompare settled 3\nsettled 3\n= coreless logless tree "
+                       "in /tree: Input/output error\ncompare flushed 3\nflushed 3\n= coreless logless tree "
                        "1 error -5 \"cannot read the tree in /tree: Input/output error\" failed "
-                       "overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
+                       "observed-term 5 durable 15 attempts 2 comeback+1000\n") },
                 { "loop_work", -ENOMEM, 0,
                   SAID("transfers drop\nlog 4 (-12): the replica cannot come back yet: cannot read "
-                       "checkpoint and log: Cannot allocate memory\ncompare settled 3\nsettled 3\n= coreless "
+                       "checkpoint and log: Cannot allocate memory\ncompare flushed 3\nflushed 3\n= coreless "
                        "logless tree 1 error -5 \"cannot read checkpoint and log: Cannot allocate memory\" "
-                       "failed overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
-                { "settle", -EIO, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog 4 (-5): "
+                       "failed observed-term 5 durable 15 attempts 2 comeback+1000\n") },
+                { "drop-caches", -EIO, 0,
+                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog 4 "
+                       "(-5): "
                        "the replica cannot come back yet: cannot read the log from its disk: Input/output "
-                       "error\ncompare settled 3\nsettled 3\n= coreless logless tree 1 error -5 \"cannot "
-                       "read the log from its disk: Input/output error\" failed overheard-term 5 durable 15 "
+                       "error\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 error -5 \"cannot "
+                       "read the log from its disk: Input/output error\" failed observed-term 5 durable 15 "
                        "attempts 2 comeback+1000\n") },
                 { "raft_log_open", -EUCLEAN, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
+                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
+                       "open: "
                        "file 4096, applied 10, loaded 2000\nlog 4 (-117): the replica cannot come back yet: "
-                       "raft_log_open did it\ncompare settled 3\nsettled 3\n= coreless logless tree 1 error "
-                       "-117 \"raft_log_open did it\" failed damaged overheard-term 5 durable 15 attempts 2 "
+                       "raft_log_open did it\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 error "
+                       "-117 \"raft_log_open did it\" failed damaged observed-term 5 durable 15 attempts 2 "
                        "comeback+1000\n") },
                 { "bootstrap_check", -EPERM, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
+                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
+                       "open: "
                        "file 4096, applied 10, loaded 2000\nlog close\nlog 4 (-1): the replica cannot come "
-                       "back yet: bootstrap_check did it\ncompare settled 3\nsettled 3\n= coreless logless "
-                       "tree 1 error -1 \"bootstrap_check did it\" failed overheard-term 5 durable 15 "
+                       "back yet: bootstrap_check did it\ncompare flushed 3\nflushed 3\n= coreless logless "
+                       "tree 1 error -1 \"bootstrap_check did it\" failed observed-term 5 durable 15 "
                        "attempts 2 comeback+1000\n") },
                 { "bootstrap_own_hardware", -EIO, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
+                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
+                       "open: "
                        "file 4096, applied 10, loaded 2000\nown hardware h\nlog close\nlog 4 (-5): the "
                        "replica cannot come back yet: cannot write the log's meta: Input/output "
-                       "error\ncompare settled 3\nsettled 3\n= coreless logless tree 1 error -5 \"cannot "
-                       "write the log's meta: Input/output error\" failed overheard-term 5 durable 15 "
+                       "error\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 error -5 \"cannot "
+                       "write the log's meta: Input/output error\" failed observed-term 5 durable 15 "
                        "attempts 2 comeback+1000\n") },
                 { "bootstrap_mark_tree", -EIO, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
+                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
+                       "open: "
                        "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
                        "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): the replica cannot come "
-                       "back yet: bootstrap_mark_tree did it\ncompare settled 3\nsettled 3\n= coreless "
-                       "logless tree 1 error -5 \"bootstrap_mark_tree did it\" failed overheard-term 5 "
+                       "back yet: bootstrap_mark_tree did it\ncompare flushed 3\nflushed 3\n= coreless "
+                       "logless tree 1 error -5 \"bootstrap_mark_tree did it\" failed observed-term 5 "
                        "durable 15 attempts 2 comeback+1000\n") },
                 { "tree_begin_read", -EIO, 1,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
+                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
+                       "open: "
                        "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
                        "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): the replica cannot come "
-                       "back yet: Input/output error\ncompare settled 3\nsettled 3\n= coreless logless tree "
-                       "1 error -5 \"Input/output error\" failed overheard-term 5 durable 15 attempts 2 "
+                       "back yet: Input/output error\ncompare flushed 3\nflushed 3\n= coreless logless tree "
+                       "1 error -5 \"Input/output error\" failed observed-term 5 durable 15 attempts 2 "
                        "comeback+1000\n") },
                 { "tree_begin_read", -EIO, 2,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
+                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
+                       "open: "
                        "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
                        "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): the replica cannot come "
-                       "back yet: cannot read the tree in /tree: Input/output error\ncompare settled "
-                       "3\nsettled 3\n= coreless logless tree 1 error -5 \"cannot read the tree in /tree: "
-                       "Input/output error\" failed overheard-term 5 durable 15 attempts 2 "
+                       "back yet: cannot read the tree in /tree: Input/output error\ncompare flushed "
+                       "3\nflushed 3\n= coreless logless tree 1 error -5 \"cannot read the tree in /tree: "
+                       "Input/output error\" failed observed-term 5 durable 15 attempts 2 "
                        "comeback+1000\n") },
                 { "raft_core_start", -EUCLEAN, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
+                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
+                       "open: "
                        "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
                        "term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from "
                        "1\n  10 of term 5\ncore start term 5 vote 2, 20 entries from 1, taken\n  state 10 of "
                        "term 5, configuration 1 (1 bytes)\nentries free 20\ncore free\nlog close\nlog 4 "
                        "(-117): the replica cannot come back yet: cannot start Raft: Structure needs "
-                       "cleaning\ncompare settled 3\nsettled 3\n= coreless logless tree 1 error -117 "
-                       "\"cannot start Raft: Structure needs cleaning\" failed overheard-term 5 durable 15 "
+                       "cleaning\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 error -117 "
+                       "\"cannot start Raft: Structure needs cleaning\" failed observed-term 5 durable 15 "
                        "attempts 2 comeback+1000\n") },
                 { "raft_core_start", 1, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
+                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
+                       "open: "
                        "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
                        "term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from "
                        "1\n  10 of term 5\ncore start term 5 vote 2, 20 entries from 1, taken\n  state 10 of "
                        "term 5, configuration 1 (1 bytes)\nentries free 20\ncore free\nlog close\ncompare "
-                       "settled 3\nsettled 3\n= coreless logless tree 1 error -14 \"inside\" failed "
-                       "overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
+                       "flushed 3\nflushed 3\n= coreless logless tree 1 error -14 \"inside\" failed "
+                       "observed-term 5 durable 15 attempts 2 comeback+1000\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -991,7 +1024,7 @@ static void a_log_that_does_not_fit_needs_a_checkpoint(void **state) {
                 Said said;
         } cases[] = {
                 { 0, false, 0, 10,
-                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\n"
+                  SAID("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\n"
                        "fits: 20 entries from 1\n  10 of term 5\nfolder copy of tree 1\nfolder adopt 10\n"
                        "mark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n"
                        "  10 of term 5\n"
@@ -1000,10 +1033,10 @@ static void a_log_that_does_not_fit_needs_a_checkpoint(void **state) {
                        "log reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n"
                        "  state 10 of term 5, configuration 1 (1 bytes)\nentries free 20\n"
                        "log 5: this host's replica works again, from entry 20 of its log\ntransfers step\n"
-                       "compare settled 7\nsettled 7\n= tree 1 overheard-term 5 attempts 1 back 1500 "
-                       "settle!\n") },
+                       "compare flushed 7\nflushed 7\n= tree 1 observed-term 5 attempts 1 back 1500 "
+                       "flush!\n") },
                 { 10, false, 0, 10,
-                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\n"
+                  SAID("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\n"
                        "fits: 20 entries from 1\n  10 of term 5\nmark tree 1 with 70 in /tree\n"
                        "core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
                        "log 6: the log does not fit the tree, which is at entry 10: it begins anew behind "
@@ -1011,10 +1044,10 @@ static void a_log_that_does_not_fit_needs_a_checkpoint(void **state) {
                        "log reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n"
                        "  state 10 of term 5, configuration 1 (1 bytes)\nentries free 20\n"
                        "log 5: this host's replica works again, from entry 20 of its log\ntransfers step\n"
-                       "compare settled 7\nsettled 7\n= tree 1 overheard-term 5 attempts 1 back 1500 "
-                       "settle!\n") },
+                       "compare flushed 7\nflushed 7\n= tree 1 observed-term 5 attempts 1 back 1500 "
+                       "flush!\n") },
                 { 9, false, 0, 10,
-                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\n"
+                  SAID("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\n"
                        "fits: 20 entries from 1\n  10 of term 5\nfolder copy of tree 1\nfolder adopt 10\n"
                        "mark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n"
                        "  10 of term 5\n"
@@ -1023,37 +1056,40 @@ static void a_log_that_does_not_fit_needs_a_checkpoint(void **state) {
                        "log reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n"
                        "  state 10 of term 5, configuration 1 (1 bytes)\nentries free 20\n"
                        "log 5: this host's replica works again, from entry 20 of its log\ntransfers step\n"
-                       "compare settled 7\nsettled 7\n= tree 1 overheard-term 5 attempts 1 back 1500 "
-                       "settle!\n") },
+                       "compare flushed 7\nflushed 7\n= tree 1 observed-term 5 attempts 1 back 1500 "
+                       "flush!\n") },
                 { 0, true, 0, 10,
-                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                  SAID("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware "
+                       "h\nfits: 20 "
                        "entries from 1\n  10 of term 5\nlog 4 (-16): the replica cannot come back yet: the "
-                       "log does not fit the tree, of which a checkpoint is being made\ncompare settled "
-                       "3\nsettled 3\nlog close\n= coreless logless tree 1 error -16 \"the log does not fit "
-                       "the tree, of which a checkpoint is being made\" failed overheard-term 5 attempts 2 "
+                       "log does not fit the tree, of which a checkpoint is being made\ncompare flushed "
+                       "3\nflushed 3\nlog close\n= coreless logless tree 1 error -16 \"the log does not fit "
+                       "the tree, of which a checkpoint is being made\" failed observed-term 5 attempts 2 "
                        "comeback+1000\n") },
                 { 0, false, -EIO, 10,
-                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                  SAID("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware "
+                       "h\nfits: 20 "
                        "entries from 1\n  10 of term 5\nfolder copy of tree 1\nlog 4 (-5): the replica "
-                       "cannot come back yet: data_dir_copy did it\ncompare settled 3\nsettled 3\nlog "
+                       "cannot come back yet: data_dir_copy did it\ncompare flushed 3\nflushed 3\nlog "
                        "close\n= coreless logless tree 1 error -5 \"data_dir_copy did it\" failed "
-                       "overheard-term 5 attempts 2 comeback+1000\n") },
+                       "observed-term 5 attempts 2 comeback+1000\n") },
                 { 0, false, -EUCLEAN, 10,
-                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                  SAID("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware "
+                       "h\nfits: 20 "
                        "entries from 1\n  10 of term 5\nfolder copy of tree 1\nfolder distrust\nlog 4 "
-                       "(-117): the replica cannot come back yet: data_dir_copy did it\ncompare settled "
-                       "3\nsettled 3\nlog close\n= coreless logless tree 1 error -117 \"data_dir_copy did "
-                       "it\" failed overheard-term 5 attempts 2 comeback+1000\n") },
+                       "(-117): the replica cannot come back yet: data_dir_copy did it\ncompare flushed "
+                       "3\nflushed 3\nlog close\n= coreless logless tree 1 error -117 \"data_dir_copy did "
+                       "it\" failed observed-term 5 attempts 2 comeback+1000\n") },
                 { 0, false, 0, 0,
-                  SAID("disk settle\nlog open: file 4096, applied 0, loaded 2000\nown hardware h\n"
+                  SAID("disk drop-caches\nlog open: file 4096, applied 0, loaded 2000\nown hardware h\n"
                        "fits: 20 entries from 1\nfolder copy of tree 1\nfolder adopt 0\n"
                        "mark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n"
                        "log 6: the log does not fit the tree, which is at entry 0: it begins anew behind "
                        "that\n"
                        "log reset 0\ncore start term 5 vote 2, 0 entries from 1, taken\nentries free 20\n"
                        "log 5: this host's replica works again, from entry 20 of its log\ntransfers step\n"
-                       "compare settled 7\nsettled 7\n= tree 1 overheard-term 5 attempts 1 back 1500 "
-                       "settle!\n") },
+                       "compare flushed 7\nflushed 7\n= tree 1 observed-term 5 attempts 1 back 1500 "
+                       "flush!\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -1091,17 +1127,18 @@ static void a_promotion_that_was_lost_begins_again_from_the_disk(void **state) {
         expect_state("= tree 1 restarting changed 8 durable 3 stop!\n");
         fake_run();
         expect_state("log 5: leadership was lost during a promotion: starting again from what is "
-                     "durable\ncore free\nsettled 3\n"
+                     "durable\ncore free\nflushed 3\n"
                      "log close\nwork replica_reopen.c:reopen_done nice 0\n= coreless logless tree 1 "
                      "restarting\n");
         parts_work();
-        expect_state("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
-                     "entries from 1\n"
-                     "  10 of term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries "
-                     "from 1\n  10 of term 5\n"
-                     "core start term 5 vote 2, 20 entries from 1, taken\n  state 10 of term 5, "
-                     "configuration 1 (4 bytes)\n"
-                     "entries free 20\ntransfers step\ncompare settled 7\nsettled 7\n= tree 1 settle!\n");
+        expect_state(
+                "disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                "entries from 1\n"
+                "  10 of term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries "
+                "from 1\n  10 of term 5\n"
+                "core start term 5 vote 2, 20 entries from 1, taken\n  state 10 of term 5, "
+                "configuration 1 (4 bytes)\n"
+                "entries free 20\ntransfers step\ncompare flushed 7\nflushed 7\n= tree 1 flush!\n");
         parts_end();
 
         static const struct {
@@ -1111,26 +1148,28 @@ static void a_promotion_that_was_lost_begins_again_from_the_disk(void **state) {
         } cases[] = {
                 { "tree_begin_read", -EIO,
                   SAID("log 5: leadership was lost during a promotion: starting again from what is "
-                       "durable\ncore free\nsettled 3\nlog close\nsettled 3\nfailed -5: cannot start again: "
+                       "durable\ncore free\nflushed 3\nlog close\nflushed 3\nfailed -5: cannot start again: "
                        "cannot read the tree in /tree: Input/output error\n= coreless logless tree 1 error "
                        "-5 \"cannot start again: cannot read the tree in /tree: Input/output error\" failed "
                        "attempts 1 comeback+500\n") },
                 { "loop_work", -ENOMEM,
                   SAID("log 5: leadership was lost during a promotion: starting again from what is "
-                       "durable\ncore free\nsettled 3\nlog close\nsettled 3\nfailed -12: cannot start again: "
+                       "durable\ncore free\nflushed 3\nlog close\nflushed 3\nfailed -12: cannot start again: "
                        "cannot read checkpoint and log: Cannot allocate memory\n= coreless logless tree 1 "
                        "error -12 \"cannot start again: cannot read checkpoint and log: Cannot allocate "
                        "memory\" failed attempts 1 comeback+500\n") },
                 { "raft_log_open", -EUCLEAN,
                   SAID("log 5: leadership was lost during a promotion: starting again from what is "
-                       "durable\ncore free\nsettled 3\nlog close\nwork replica_reopen.c:reopen_done nice "
-                       "0\ndisk settle\nlog open: file 4096, applied 10, loaded 2000\n= coreless logless "
+                       "durable\ncore free\nflushed 3\nlog close\nwork replica_reopen.c:reopen_done nice "
+                       "0\ndisk drop-caches\nlog open: file 4096, applied 10, loaded 2000\n= coreless "
+                       "logless "
                        "tree 1 error -117 \"cannot start again: raft_log_open did it\" stopping damaged "
                        "stop!\n") },
                 { "raft_core_start", -EIO,
                   SAID("log 5: leadership was lost during a promotion: starting again from what is "
-                       "durable\ncore free\nsettled 3\nlog close\nwork replica_reopen.c:reopen_done nice "
-                       "0\ndisk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: "
+                       "durable\ncore free\nflushed 3\nlog close\nwork replica_reopen.c:reopen_done nice "
+                       "0\ndisk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware "
+                       "h\nfits: "
                        "20 entries from 1\n  10 of term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 "
                        "150\nfits: 20 entries from 1\n  10 of term 5\ncore start term 5 vote 2, 20 entries "
                        "from 1, taken\n  state 10 of term 5, configuration 1 (4 bytes)\nentries free "
@@ -1138,8 +1177,9 @@ static void a_promotion_that_was_lost_begins_again_from_the_disk(void **state) {
                        "Input/output error\" stopping stop!\n") },
                 { NULL, -EROFS,
                   SAID("log 5: leadership was lost during a promotion: starting again from what is "
-                       "durable\ncore free\nsettled 3\nlog close\nwork replica_reopen.c:reopen_done nice "
-                       "0\ndisk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: "
+                       "durable\ncore free\nflushed 3\nlog close\nwork replica_reopen.c:reopen_done nice "
+                       "0\ndisk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware "
+                       "h\nfits: "
                        "20 entries from 1\n  10 of term 5\nlog close\n= coreless logless tree 1 error -30 "
                        "\"meanwhile\" stopping stop!\n") }, /* meanwhile
                                                              */
@@ -1203,21 +1243,21 @@ static void a_tree_that_differs_is_exchanged(void **state) {
                 parts_look();
                 switch (i) {
                 case 0:
-                        expect("core free\nsettled 3\nlog close\nfolder install 30, replace\nlog 5: this "
+                        expect("core free\nflushed 3\nlog close\nfolder install 30, replace\nlog 5: this "
                                "host has the leader's tree of entry 30 now\ntransfers drop\ncompare "
-                               "exchanged, taken\nclose tree 1\ncompare settled 0\nreplaced\nsettled 0\nwork "
+                               "exchanged, taken\nclose tree 1\ncompare flushed 0\nreplaced\nflushed 0\nwork "
                                "replica_reopen.c:reopen_done nice 0\n= coreless logless tree 2 restarting "
                                "previous 30 durable 15\n");
                         break;
                 case 1:
-                        expect("core free\nsettled 3\nlog close\ncompare settled 0\nsettled 0\n"
+                        expect("core free\nflushed 3\nlog close\ncompare flushed 0\nflushed 0\n"
                                "work replica_reopen.c:reopen_done nice 0\n"
                                "= coreless logless tree 1 restarting copy-untold entries 4 bytes 4 durable "
                                "15\n");
                         break;
                 default:
-                        expect("core free\nsettled 3\nlog close\nfolder install 30, replace\nfolder "
-                               "distrust\ncompare settled 0\nsettled 0\nsettled 3\nfailed -5: cannot start "
+                        expect("core free\nflushed 3\nlog close\nfolder install 30, replace\nfolder "
+                               "distrust\ncompare flushed 0\nflushed 0\nflushed 3\nfailed -5: cannot start "
                                "again: data_dir_install did it\n= coreless logless tree 1 error -5 \"cannot "
                                "start again: data_dir_install did it\" failed copy-untold entries 4 bytes 4 "
                                "durable 15 attempts 1 comeback+500\n");
@@ -1226,14 +1266,15 @@ static void a_tree_that_differs_is_exchanged(void **state) {
                 if (i == 0) {
                         parts_work();
                         expect_state(
-                                "disk settle\nlog open: file 4096, applied 30, loaded 2000\nown hardware h\n"
+                                "disk drop-caches\nlog open: file 4096, applied 30, loaded 2000\nown "
+                                "hardware h\n"
                                 "fits: 20 entries from 1\n  30 of term 5\nmark tree 2 with 70 in /tree\ncore "
                                 "new 1 a:1 400 150\n"
                                 "fits: 20 entries from 1\n  30 of term 5\ncore start term 5 vote 2, 20 "
                                 "entries from 1, taken\n"
                                 "  state 30 of term 5, configuration 1 (4 bytes)\nentries free 20\ntransfers "
                                 "step\n"
-                                "compare settled 7\nsettled 7\n= tree 2 previous 30 durable 15 settle!\n");
+                                "compare flushed 7\nflushed 7\n= tree 2 previous 30 durable 15 flush!\n");
                 } else if (i == 1)
                         parts_work();
                 parts_end();
@@ -1257,9 +1298,9 @@ static void a_tree_that_differs_is_exchanged(void **state) {
         parts.trees[2].applied = 10;
         replica_replace_tree(p);
         fake_run();
-        expect_state("core free\nsettled 3\nlog close\nfolder install 30, replace\nlog 5: this host has the "
+        expect_state("core free\nflushed 3\nlog close\nfolder install 30, replace\nlog 5: this host has the "
                      "leader's tree of entry 30 now\ntransfers drop\nclose tree 1\ncompare exchanged, "
-                     "taken\ncompare settled 0\nreplaced\nsettled 0\nwork replica_reopen.c:reopen_done nice "
+                     "taken\ncompare flushed 0\nreplaced\nflushed 0\nwork replica_reopen.c:reopen_done nice "
                      "0\n= coreless logless tree 2 restarting previous 30 durable 15\n"); /* ours cannot be
 read: it is not shown */
         parts_end();
@@ -1269,9 +1310,9 @@ read: it is not shown */
         replica_replace_tree(p);
         fake_run();
         expect_state(
-                "core free\nsettled 3\nlog close\nfolder install 30, replace\nlog 5: this host has the "
-                "leader's tree of entry 30 now\ntransfers drop\ncompare exchanged, taken\ncompare settled "
-                "0\nsettled 0\nsettled 3\nfailed -5: cannot start again: Input/output error\n= coreless "
+                "core free\nflushed 3\nlog close\nfolder install 30, replace\nlog 5: this host has the "
+                "leader's tree of entry 30 now\ntransfers drop\ncompare exchanged, taken\ncompare flushed "
+                "0\nflushed 0\nflushed 3\nfailed -5: cannot start again: Input/output error\n= coreless "
                 "logless tree 2 shown 1 (10, wrong) error -5 \"cannot start again: Input/output error\" "
                 "failed previous 30 durable 15 attempts 1 comeback+500\n"); /* the new one cannot */
         parts_end();
@@ -1351,7 +1392,7 @@ static void one_that_may_have_others_is_lost(void **state) {
                                 "the log is damaged; it does not vote any more, and asks to be let in under "
                                 "another id; where too few are left to vote: fleetd --recover on a host "
                                 "whose log is whole\nself self: 0 of 70, 71, start 3\n= coreless logless "
-                                "tree 1 error -117 \"the log is damaged\" quarantined overheard-term 5 "
+                                "tree 1 error -117 \"the log is damaged\" quarantined observed-term 5 "
                                 "durable 15 attempts 1 id 1000 comeback+500\n");
                 p->options.peers = peers;
                 p->trees.previous = NULL;
@@ -1367,13 +1408,14 @@ static void one_that_may_have_others_is_lost(void **state) {
         parts_fail("raft_log_open", -EUCLEAN);
         fake_pass(500);
         parts_work();
-        expect_state("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: file "
-                     "4096, applied 10, loaded 2000\nfolder lose: raft_log_open did it\nlog 3 (-117): this "
-                     "host's replica is lost: raft_log_open did it; it does not vote any more, and asks to "
-                     "be let in under another id; where too few are left to vote: fleetd --recover on a host "
-                     "whose log is whole\nself self: 0 of 70, 71, start 3\ncompare settled 3\nsettled 3\n= "
-                     "coreless logless tree 1 error -117 \"raft_log_open did it\" quarantined damaged "
-                     "overheard-term 5 durable 15 attempts 1 id 1000\n");
+        expect_state(
+                "transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog open: file "
+                "4096, applied 10, loaded 2000\nfolder lose: raft_log_open did it\nlog 3 (-117): this "
+                "host's replica is lost: raft_log_open did it; it does not vote any more, and asks to "
+                "be let in under another id; where too few are left to vote: fleetd --recover on a host "
+                "whose log is whole\nself self: 0 of 70, 71, start 3\ncompare flushed 3\nflushed 3\n= "
+                "coreless logless tree 1 error -117 \"raft_log_open did it\" quarantined damaged "
+                "observed-term 5 durable 15 attempts 1 id 1000\n");
         fake_pass(100000);
         parts_forget();
         parts_end();
@@ -1388,22 +1430,25 @@ static void a_replica_joins(void **state) {
                 Said said;
         } cases[] = {
                 { "for the first time", NULL, 0, false,
-                  SAID("join as 9 of 70 4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nown "
+                  SAID("join as 9 of 70 4096\ndisk drop-caches\nlog open: file 4096, applied 0, loaded "
+                       "2000\nown "
                        "hardware h\n"
                        "mark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 0 entries from 1\n"
                        "core start term 5 vote 2, 0 entries from 1, taken\nentries free 0\nself self: 1 of "
                        "70, 71, start 3\n= 0: \n"
-                       "= tree 1 changed 7 settle!\n") },
+                       "= tree 1 changed 7 flush!\n") },
                 { "no log made", "bootstrap_join", -EIO, false,
                   SAID("join as 9 of 70 4096\n= -5: bootstrap_join did it\n= coreless logless tree 1 waiting "
                        "not-started id 1000 cluster 1000\n") },
                 { "no log opened", "raft_log_open", -EIO, false,
-                  SAID("join as 9 of 70 4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nself "
+                  SAID("join as 9 of 70 4096\ndisk drop-caches\nlog open: file 4096, applied 0, loaded "
+                       "2000\nself "
                        "self: 9 of 70, 71, start 1\n= 0: raft_log_open did it\n= coreless logless tree 1 "
                        "error -5 \"cannot start: raft_log_open did it\" stopping not-started id 1009 "
                        "stop!\n") },
                 { "no start", "raft_core_new", -ENOMEM, false,
-                  SAID("join as 9 of 70 4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nown "
+                  SAID("join as 9 of 70 4096\ndisk drop-caches\nlog open: file 4096, applied 0, loaded "
+                       "2000\nown "
                        "hardware h\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nentries free "
                        "0\nself self: 9 of 70, 71, start 3\n= 0: cannot start Raft: Cannot allocate "
                        "memory\n= coreless tree 1 error -12 \"cannot start: cannot start Raft: Cannot "
@@ -1412,73 +1457,76 @@ static void a_replica_joins(void **state) {
                   SAID("set log aside\nfolder set aside\ncompare exchanged\n"
                        "log 5: what this host's replica had is kept in /tree/old, and in files old.* beside "
                        "the"
-                       " new log\njoin as 9 of 70 4096\ndisk settle\n"
+                       " new log\njoin as 9 of 70 4096\ndisk drop-caches\n"
                        "log open: file 4096, applied 0, loaded 2000\nown hardware h\n"
                        "mark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 0 entries from 1\n"
                        "core start term 5 vote 2, 0 entries from 1, taken\nentries free 0\nfolder found\n"
                        "self self: 1 of 70, 71, start 3\n= 0: \n"
-                       "= tree 2 shown 1 (10, wrong) changed 7 overheard-term 5 attempts 1 back 1000"
-                       " comeback+500 settle!\n") },
+                       "= tree 2 shown 1 (10, wrong) changed 7 observed-term 5 attempts 1 back 1000"
+                       " comeback+500 flush!\n") },
                 { "no log set aside", "bootstrap_set_aside", -EIO, true,
                   SAID("set log aside\n= -5: bootstrap_set_aside did it\n= coreless logless tree 1 error "
-                       "-117 \"Structure needs cleaning\" quarantined copy-untold overheard-term 5 waited 3 "
+                       "-117 \"Structure needs cleaning\" quarantined copy-untold observed-term 5 waited 3 "
                        "entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 comeback+500\n") },
                 { "no tree set aside", "data_dir_set_aside", -EIO, true,
                   SAID("set log aside\nfolder set aside\n= -5: data_dir_set_aside did it\n= coreless logless "
                        "tree 1 error -117 \"Structure needs cleaning\" quarantined copy-untold "
-                       "overheard-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
+                       "observed-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
                        "comeback+500\n") },
                 { "no new tree", "tree_meta", -EIO, true,
                   SAID("set log aside\nfolder set aside\nclose tree 1\ncompare exchanged\nlog 5: what this "
                        "host's replica had is kept in /tree/old, and in files old.* beside the new log\njoin "
-                       "as 9 of 70 4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nown "
+                       "as 9 of 70 4096\ndisk drop-caches\nlog open: file 4096, applied 0, loaded 2000\nown "
                        "hardware h\nmark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 0 entries "
                        "from 1\ncore start term 5 vote 2, 0 entries from 1, taken\nentries free 0\nfolder "
                        "found\nself self: 1 of 70, 71, start 3\n= 0: \n= tree 2 replaced! changed 7 "
-                       "overheard-term 5 attempts 1 back 1000 comeback+500 settle!\n") },
+                       "observed-term 5 attempts 1 back 1000 comeback+500 flush!\n") },
                 { "no log made", "bootstrap_join", -EIO, true,
                   SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: what this host's replica "
                        "had is kept in /tree/old, and in files old.* beside the new log\njoin as 9 of 70 "
                        "4096\n= -5: bootstrap_join did it\n= coreless logless tree 2 shown 1 (10, wrong) "
-                       "error -117 \"Structure needs cleaning\" quarantined overheard-term 5 attempts 1 back "
+                       "error -117 \"Structure needs cleaning\" quarantined observed-term 5 attempts 1 back "
                        "1000 id 1000 comeback+500\n") },
                 { "no log opened", "raft_log_open", -EIO, true,
                   SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: what this host's replica "
                        "had is kept in /tree/old, and in files old.* beside the new log\njoin as 9 of 70 "
-                       "4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\n= -5: raft_log_open "
+                       "4096\ndisk drop-caches\nlog open: file 4096, applied 0, loaded 2000\n= -5: "
+                       "raft_log_open "
                        "did it\n= coreless logless tree 2 shown 1 (10, wrong) error -117 \"Structure needs "
-                       "cleaning\" quarantined overheard-term 5 attempts 1 back 1000 id 1000 "
+                       "cleaning\" quarantined observed-term 5 attempts 1 back 1000 id 1000 "
                        "comeback+500\n") },
                 { "no start", "raft_core_new", -ENOMEM, true,
                   SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: what this host's replica "
                        "had is kept in /tree/old, and in files old.* beside the new log\njoin as 9 of 70 "
-                       "4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nown hardware h\nmark "
+                       "4096\ndisk drop-caches\nlog open: file 4096, applied 0, loaded 2000\nown hardware "
+                       "h\nmark "
                        "tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nentries free 0\nlog close\n= -12: "
                        "cannot start Raft: Cannot allocate memory\n= coreless logless tree 2 shown 1 (10, "
-                       "wrong) error -117 \"Structure needs cleaning\" quarantined overheard-term 5 attempts "
+                       "wrong) error -117 \"Structure needs cleaning\" quarantined observed-term 5 attempts "
                        "1 back 1000 id 1000 comeback+500\n") },
                 { "not said", "data_dir_end_quarantine", -EIO, true,
                   SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: what this host's replica "
                        "had is kept in /tree/old, and in files old.* beside the new log\njoin as 9 of 70 "
-                       "4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nown hardware h\nmark "
+                       "4096\ndisk drop-caches\nlog open: file 4096, applied 0, loaded 2000\nown hardware "
+                       "h\nmark "
                        "tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 0 entries from 1\ncore start "
                        "term 5 vote 2, 0 entries from 1, taken\nentries free 0\nfolder found\ncore free\nlog "
                        "close\n= -5: \n= coreless logless tree 2 shown 1 (10, wrong) error -117 \"Structure "
-                       "needs cleaning\" quarantined changed 7 overheard-term 5 attempts 1 back 1000 id 1000 "
-                       "comeback+500 settle!\n") },
+                       "needs cleaning\" quarantined changed 7 observed-term 5 attempts 1 back 1000 id 1000 "
+                       "comeback+500 flush!\n") },
                 { "another cluster", NULL, 0, true,
                   SAID("= -18: this host belongs to another cluster, or to another lineage of it\n= coreless "
                        "logless tree 1 error -117 \"Structure needs cleaning\" quarantined copy-untold "
-                       "overheard-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
+                       "observed-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
                        "comeback+500\n") },
                 { "another lineage", NULL, 0, true,
                   SAID("= -18: this host belongs to another cluster, or to another lineage of it\n= coreless "
                        "logless tree 1 error -117 \"Structure needs cleaning\" quarantined copy-untold "
-                       "overheard-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
+                       "observed-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
                        "comeback+500\n") },
                 { "not at rest", NULL, 0, true,
                   SAID("= -16: the replica that is lost has not ended yet\n= coreless logless pending 1 tree "
-                       "1 error -117 \"Structure needs cleaning\" quarantined copy-untold overheard-term 5 "
+                       "1 error -117 \"Structure needs cleaning\" quarantined copy-untold observed-term 5 "
                        "waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
                        "comeback+500\n") },
         };
@@ -1602,7 +1650,8 @@ static void closing_gives_all_back(void **state) {
         parts_forget();
         parts_work();
         fake_run();
-        expect("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries "
+        expect("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+               "entries "
                "from 1\n  10 of term 5\n"
                "log close\nclose tree 1\nfolder closed\ntransfers free\ncompare free\nfolder done\nclosed "
                "it\n");

@@ -435,14 +435,14 @@ static void a_failed_read_ends_the_stream(void **state) {
 static int connect_raw_tcp(Pair *pair, End *e, bool accepted) {
         struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
         socklen_t size = sizeof(a);
-        int door, fd, error = 0;
+        int listener, fd, error = 0;
 
-        door = accepted ? listen_tcp(pair) : socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        listener = accepted ? listen_tcp(pair) : socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (!accepted) {
-                assert_int_equal(bind(door, (struct sockaddr *) &a, size), 0);
-                assert_int_equal(listen(door, 5), 0);
+                assert_int_equal(bind(listener, (struct sockaddr *) &a, size), 0);
+                assert_int_equal(listen(listener, 5), 0);
         }
-        assert_int_equal(getsockname(door, (struct sockaddr *) &a, &size), 0);
+        assert_int_equal(getsockname(listener, (struct sockaddr *) &a, &size), 0);
         if (accepted) {
                 unsigned n = pair->n_accepted;
 
@@ -458,8 +458,8 @@ static int connect_raw_tcp(Pair *pair, End *e, bool accepted) {
                 assert_non_null(
                         pair->net->ops->connect(pair->net, address, 5000, end_on_connected, e, &error));
                 RUN_UNTIL(pair, e->connect_error != 1);
-                fd = accept(door, NULL, NULL);
-                close(door);
+                fd = accept(listener, NULL, NULL);
+                close(listener);
         }
         assert_true(fd >= 0);
         return fd;
@@ -602,7 +602,7 @@ static void the_statistics_of_a_turn_contain_the_names_of_streams(void **state) 
         Named n = { .pair = pair };
         char *bytes = NEW0(char, SIZE), path[200];
         End client, server;
-        int fd, door, error = 0;
+        int fd, listener, error = 0;
 
         connect_both(pair, &client, &server);
         assert_string_equal(stream_events_name(client.stream), "stream");
@@ -644,20 +644,20 @@ static void the_statistics_of_a_turn_contain_the_names_of_streams(void **state) 
         assert_string_equal(loop_turns(pair->loop)->longest, "accept");
         close(fd);
 
-        snprintf(path, sizeof(path), "%s/door", pair->folder);
+        snprintf(path, sizeof(path), "%s/socket", pair->folder);
         snprintf(a.sun_path, sizeof(a.sun_path), "%.90s", path);
-        door = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        assert_int_equal(bind(door, (struct sockaddr *) &a, sizeof(a)), 0);
+        listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(bind(listener, (struct sockaddr *) &a, sizeof(a)), 0);
         assert_non_null(pair->net->ops->connect(pair->net, path, 5000, named_on_connected, &n,
                                                 &error)); /* nobody listens */
         RUN_UNTIL(pair, n.n == 5);
         assert_string_equal(loop_turns(pair->loop)->longest, "connect");
-        assert_int_equal(listen(door, 5), 0);
+        assert_int_equal(listen(listener, 5), 0);
         assert_non_null(pair->net->ops->connect(pair->net, path, 5000, named_on_connected, &n, &error));
         RUN_UNTIL(pair, n.n == 6);
         assert_string_equal(loop_turns(pair->loop)->longest, "connect");
         turn(pair, 2);
-        close(door);
+        close(listener);
 }
 
 static void writing_to_a_disconnected_peer_ends_the_stream_with_an_error(void **state) {

@@ -837,7 +837,7 @@ static void a_copy_that_is_cancelled_ends_at_its_next_piece_and_leaves_nothing(v
         tree_close(tree);
 }
 
-static void garbage_is_refused_with_a_sentence_that_names_the_folder(void **state) {
+static void garbage_is_refused_with_a_message_that_names_the_folder(void **state) {
         Fixture *f = *state;
         _cleanup_free_ char *path = scratch_path(f->scratch, "garbage"),
                             *file = scratch_path(f->scratch, "garbage/data.mdb");
@@ -1139,7 +1139,7 @@ int main(void) {
                 TEST(a_copy_holds_the_same_is_smaller_and_is_a_tree_of_its_own),
                 TEST(a_copy_beyond_its_bound_is_given_up_and_leaves_nothing),
                 TEST(a_copy_that_is_cancelled_ends_at_its_next_piece_and_leaves_nothing),
-                TEST(garbage_is_refused_with_a_sentence_that_names_the_folder),
+                TEST(garbage_is_refused_with_a_message_that_names_the_folder),
                 TEST(a_commit_that_finds_no_room_fails_and_leaves_the_tree_as_it_was),
                 TEST(the_files_are_readable_by_their_owner_alone),
                 TEST(five_trees_live_in_one_process),

@@ -12,43 +12,43 @@
 
 enum { LAST = 1000 };
 
-typedef struct Seats {
-        ClusterView picture;
+typedef struct Inputs {
+        ClusterView view;
         KvMember members[KV_MEMBERS_MAX];
         size_t n;
         uint64_t leader;
-} Seats;
+} Inputs;
 
-static void host(Seats *s, const char *machine, uint64_t raft_id, Presence presence) {
+static void host(Inputs *s, const char *machine, uint64_t raft_id, Presence presence) {
         char key[128], id[MACHINE_ID_SIZE], value[128];
 
-        cluster_view_machine(&s->picture, machine, "", presence);
+        cluster_view_machine(&s->view, machine, "", presence);
         snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, machine));
         snprintf(value, sizeof(value), "{\"peer\":\"10.0.0.%llu:2380\",\"raftId\":%llu}",
                  (unsigned long long) raft_id, (unsigned long long) raft_id);
         if (raft_id > 0)
-                cluster_view_put(&s->picture, key, value);
+                cluster_view_put(&s->view, key, value);
         else
-                cluster_view_remove(&s->picture, key);
+                cluster_view_remove(&s->view, key);
 }
 
-static KvMember *member(Seats *s, uint64_t raft_id, KvMemberRole seat, uint64_t match, bool reachable) {
+static KvMember *member(Inputs *s, uint64_t raft_id, KvMemberRole role, uint64_t match, bool reachable) {
         s->members[s->n] =
-                (KvMember) { .raft_id = raft_id, .seat = seat, .match = match, .reachable = reachable };
+                (KvMember) { .raft_id = raft_id, .seat = role, .match = match, .reachable = reachable };
         return &s->members[s->n++];
 }
 
 static char why[160]; /* of the last change */
 
 /* "add 2", or "nothing". */
-static const char *plan(const Seats *s) {
+static const char *plan(const Inputs *s) {
         static char told[64];
         KvMember *members = calloc(s->n, sizeof(*members)); /* nothing after them may be read */
         VotersChange change;
 
         assert_non_null(members);
         memcpy(members, s->members, s->n * sizeof(*members));
-        voters_plan(members, s->n, s->leader, LAST, &s->picture.cluster, &change);
+        voters_plan(members, s->n, s->leader, LAST, &s->view.cluster, &change);
         free(members);
         snprintf(why, sizeof(why), "%s", change.reason);
         if (change.action == VOTERS_NOTHING)
@@ -63,58 +63,58 @@ static const char *plan(const Seats *s) {
 }
 
 /* A founder that leads, and has a member key. */
-static void found(Seats *s) {
-        *s = (Seats) { .leader = 1 };
+static void found(Inputs *s) {
+        *s = (Inputs) { .leader = 1 };
         host(s, "A", 1, PRESENCE_UP);
         member(s, 1, KV_MEMBER_VOTER, LAST, true);
 }
 
 static void one_host_votes_alone(void **state) {
-        Seats s;
+        Inputs s;
 
         found(&s);
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 /* Its key exists, and may have the Raft ID of the member. */
 static void a_member_with_an_unreadable_key_remains_a_member(void **state) {
-        Seats s;
+        Inputs s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
         member(&s, 2, KV_MEMBER_STANDBY, LAST, true);
-        cluster_view_unreadable(&s.picture, LAYOUT_MEMBER, NULL, "B");
+        cluster_view_unreadable(&s.view, LAYOUT_MEMBER, NULL, "B");
         assert_string_equal(plan(&s), "nothing");
         host(&s, "B", 0, PRESENCE_UP);
         assert_string_equal(plan(&s), "remove 2");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void a_host_with_a_key_becomes_a_member_and_two_hosts_are_a_voter_and_a_standby(void **state) {
-        Seats s;
+        Inputs s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
         assert_string_equal(plan(&s), "add 2");
         member(&s, 2, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void a_host_that_is_not_up_or_has_no_peer_listener_becomes_no_member(void **state) {
-        Seats s;
+        Inputs s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_LOST);
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_machine(&s.picture, "C", "", PRESENCE_UP);
+        cluster_view_machine(&s.view, "C", "", PRESENCE_UP);
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void three_vote_once_two_standbys_are_caught_up_and_reachable(void **state) {
-        Seats s;
+        Inputs s;
         KvMember *b, *c;
 
         found(&s);
@@ -133,11 +133,11 @@ static void three_vote_once_two_standbys_are_caught_up_and_reachable(void **stat
         assert_string_equal(plan(&s), "promote 3");
         c->seat = KV_MEMBER_VOTER;
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void beyond_three_voters_there_are_two_standbys(void **state) {
-        Seats s;
+        Inputs s;
 
         found(&s);
         for (uint64_t i = 2; i <= 3; i++) {
@@ -151,22 +151,22 @@ static void beyond_three_voters_there_are_two_standbys(void **state) {
         assert_string_equal(plan(&s), "add 5");
         member(&s, 5, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void a_standby_without_a_key_is_removed(void **state) {
-        Seats s;
+        Inputs s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
         member(&s, 2, KV_MEMBER_STANDBY, LAST, false);
         host(&s, "B", 7, PRESENCE_UP); /* it has a new ID */
         assert_string_equal(plan(&s), "remove 2");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void a_voter_without_a_key_is_replaced_then_removed(void **state) {
-        Seats s;
+        Inputs s;
         KvMember *d;
 
         found(&s);
@@ -183,11 +183,11 @@ static void a_voter_without_a_key_is_replaced_then_removed(void **state) {
         assert_string_equal(why, "it is to replace a voter");
         d->seat = KV_MEMBER_VOTER;
         assert_string_equal(plan(&s), "remove 3");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void a_host_that_lost_its_state_returns_at_its_address(void **state) {
-        Seats s;
+        Inputs s;
         KvMember *old;
 
         found(&s);
@@ -200,7 +200,7 @@ static void a_host_that_lost_its_state_returns_at_its_address(void **state) {
         assert_string_equal(plan(&s), "vacate 3");
         old->address[0] = 0;
         assert_string_equal(plan(&s), "add 8");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void a_host_that_was_installed_again_replaces_the_member_at_its_address(void **state) {
@@ -209,7 +209,7 @@ static void a_host_that_was_installed_again_replaces_the_member_at_its_address(v
         for (size_t i = 0; i < ELEMENTS(gone); i++) {
                 KvMember *old, *new;
                 char id[MACHINE_ID_SIZE], key[128];
-                Seats s;
+                Inputs s;
 
                 found(&s);
                 host(&s, "B", 2, PRESENCE_UP);
@@ -217,11 +217,11 @@ static void a_host_that_was_installed_again_replaces_the_member_at_its_address(v
                 member(&s, 2, KV_MEMBER_VOTER, LAST, true);
                 old = member(&s, 3, KV_MEMBER_VOTER, 5, false);
                 snprintf(old->address, sizeof(old->address), "10.0.0.3:2380");
-                cluster_view_machine(&s.picture, "D", "", PRESENCE_UP);
+                cluster_view_machine(&s.view, "D", "", PRESENCE_UP);
                 snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "D"));
-                cluster_view_put(&s.picture, key, "{\"peer\":\"10.0.0.3:2380\",\"raftId\":4}");
+                cluster_view_put(&s.view, key, "{\"peer\":\"10.0.0.3:2380\",\"raftId\":4}");
                 assert_string_equal(plan(&s), "nothing"); /* it may be slow only */
-                cluster_view_machine(&s.picture, "C", "", gone[i]);
+                cluster_view_machine(&s.view, "C", "", gone[i]);
                 assert_string_equal(plan(&s), "vacate 3");
                 old->address[0] = 0;
                 assert_string_equal(plan(&s), "add 4");
@@ -229,38 +229,38 @@ static void a_host_that_was_installed_again_replaces_the_member_at_its_address(v
                 assert_string_equal(plan(&s), "promote 4");
                 new->seat = KV_MEMBER_VOTER;
                 assert_string_equal(plan(&s), "remove 3");
-                cluster_view_free(&s.picture);
+                cluster_view_free(&s.view);
         }
 }
 
 static void machines_at_one_address_count_as_one_host(void **state) {
         char id[MACHINE_ID_SIZE], key[128];
-        Seats s;
+        Inputs s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
         host(&s, "C", 3, PRESENCE_LOST);
         host(&s, "A1", 0, PRESENCE_UP); /* without a replica */
-        assert_non_null(cluster_machine(&s.picture.cluster, cluster_view_id(id, "A1")));
+        assert_non_null(cluster_machine(&s.view.cluster, cluster_view_id(id, "A1")));
         for (unsigned i = 0; i < 3; i++) {
                 snprintf(key, sizeof(key), "/_fleet/cluster/member/%s",
                          cluster_view_id(id, (char[]) { 'D' + i, 0 }));
-                cluster_view_put(&s.picture, key, "{\"peer\":\"10.0.0.3:2380\",\"raftId\":9}");
-                assert_non_null(cluster_machine(&s.picture.cluster, id));
+                cluster_view_put(&s.view, key, "{\"peer\":\"10.0.0.3:2380\",\"raftId\":9}");
+                assert_non_null(cluster_machine(&s.view.cluster, id));
         }
         snprintf(key, sizeof(key), "/_fleet/cluster/member/%s",
                  cluster_view_id(id, "A2")); /* at the founder's address */
-        cluster_view_put(&s.picture, key, "{\"peer\":\"10.0.0.1:2380\",\"raftId\":10}");
-        assert_int_equal(voters_others(&s.picture.cluster, cluster_view_id(id, "X"), "10.0.0.7:2380"), 3);
-        assert_int_equal(voters_others(&s.picture.cluster, cluster_view_id(id, "X"), "10.0.0.3:2380"), 2);
-        assert_int_equal(voters_others(&s.picture.cluster, cluster_view_id(id, "B"), "10.0.0.2:2380"), 2);
-        assert_int_equal(voters_others(&s.picture.cluster, cluster_view_id(id, "B"), "10.0.0.9:2380"),
+        cluster_view_put(&s.view, key, "{\"peer\":\"10.0.0.1:2380\",\"raftId\":10}");
+        assert_int_equal(voters_others(&s.view.cluster, cluster_view_id(id, "X"), "10.0.0.7:2380"), 3);
+        assert_int_equal(voters_others(&s.view.cluster, cluster_view_id(id, "X"), "10.0.0.3:2380"), 2);
+        assert_int_equal(voters_others(&s.view.cluster, cluster_view_id(id, "B"), "10.0.0.2:2380"), 2);
+        assert_int_equal(voters_others(&s.view.cluster, cluster_view_id(id, "B"), "10.0.0.9:2380"),
                          2); /* with another address */
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void the_address_of_one_member_is_not_assigned_to_another(void **state) {
-        Seats s;
+        Inputs s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
@@ -271,11 +271,11 @@ static void the_address_of_one_member_is_not_assigned_to_another(void **state) {
         assert_string_equal(plan(&s), "add 9");
         host(&s, "E", 8, PRESENCE_UP); /* the last machine */
         assert_string_equal(plan(&s), "add 9");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void a_host_that_shut_down_or_is_lost_remains_a_member(void **state) {
-        Seats s;
+        Inputs s;
 
         found(&s);
         for (uint64_t i = 2; i <= 3; i++) {
@@ -283,21 +283,21 @@ static void a_host_that_shut_down_or_is_lost_remains_a_member(void **state) {
                 member(&s, i, KV_MEMBER_VOTER, LAST, false);
         }
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void while_the_leaders_own_key_is_missing_no_member_is_removed(void **state) {
-        Seats s = { .leader = 1 };
+        Inputs s = { .leader = 1 };
 
-        cluster_view_machine(&s.picture, "A", "", PRESENCE_UP);
+        cluster_view_machine(&s.view, "A", "", PRESENCE_UP);
         member(&s, 1, KV_MEMBER_VOTER, LAST, true);
         member(&s, 2, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void two_voters_alone_become_a_voter_and_a_standby(void **state) {
-        Seats s;
+        Inputs s;
         KvMember *b;
 
         found(&s);
@@ -306,13 +306,13 @@ static void two_voters_alone_become_a_voter_and_a_standby(void **state) {
         assert_string_equal(plan(&s), "nothing");
         b->reachable = true;
         assert_string_equal(plan(&s), "demote 2");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 /* The first member is judged like the others; the leader is at any position. */
 static void the_leader_is_at_any_position_of_the_members(void **state) {
         KvMember *first;
-        Seats s = { .leader = 1 };
+        Inputs s = { .leader = 1 };
 
         host(&s, "A", 1, PRESENCE_UP);
         first = member(&s, 2, KV_MEMBER_STANDBY, LAST, true);
@@ -335,11 +335,11 @@ static void the_leader_is_at_any_position_of_the_members(void **state) {
         host(&s, "B", 0, PRESENCE_LOST);
         host(&s, "D", 4, PRESENCE_UP);
         assert_string_equal(plan(&s), "vacate 2");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void an_address_of_one_character_is_an_address(void **state) {
-        Seats s;
+        Inputs s;
         char key[128], id[MACHINE_ID_SIZE];
 
         found(&s);
@@ -348,13 +348,13 @@ static void an_address_of_one_character_is_an_address(void **state) {
         host(&s, "B", 2, PRESENCE_LOST);
         host(&s, "C", 3, PRESENCE_UP);
         snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "B"));
-        cluster_view_put(&s.picture, key, "{\"peer\":\"x\",\"raftId\":2}");
+        cluster_view_put(&s.view, key, "{\"peer\":\"x\",\"raftId\":2}");
         snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "C"));
-        cluster_view_put(&s.picture, key, "{\"peer\":\"x\",\"raftId\":3}");
+        cluster_view_put(&s.view, key, "{\"peer\":\"x\",\"raftId\":3}");
         assert_string_equal(plan(&s), "remove 2");
         s.n--;
         assert_string_equal(plan(&s), "add 3x");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void each_action_has_a_name(void **state) {
@@ -368,7 +368,7 @@ static void each_action_has_a_name(void **state) {
 
 static void a_lost_standby_remains_until_another_machine_is_up_at_its_address(void **state) {
         char id[MACHINE_ID_SIZE], key[128];
-        Seats s;
+        Inputs s;
 
         found(&s);
         host(&s, "B", 2, PRESENCE_LOST);
@@ -377,14 +377,14 @@ static void a_lost_standby_remains_until_another_machine_is_up_at_its_address(vo
 
         /* It may be the founder. */
         snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "A"));
-        cluster_view_put(&s.picture, key, "{\"peer\":\"10.0.0.2:2380\",\"raftId\":1}");
+        cluster_view_put(&s.view, key, "{\"peer\":\"10.0.0.2:2380\",\"raftId\":1}");
         assert_string_equal(plan(&s), "remove 2");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void promotions_need_a_majority_of_the_voters_afterwards(void **state) {
         KvMember *b;
-        Seats s;
+        Inputs s;
 
         /* The third voter is to be replaced, and the second one is unreachable. */
         found(&s);
@@ -396,7 +396,7 @@ static void promotions_need_a_majority_of_the_voters_afterwards(void **state) {
         assert_string_equal(plan(&s), "nothing");
         b->reachable = true;
         assert_string_equal(plan(&s), "promote 4");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 
         /* Two of three are a majority. */
         found(&s);
@@ -405,11 +405,11 @@ static void promotions_need_a_majority_of_the_voters_afterwards(void **state) {
         member(&s, 2, KV_MEMBER_VOTER, LAST, false);
         member(&s, 3, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "promote 3");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void a_voter_is_removed_while_a_majority_of_the_others_is_reachable(void **state) {
-        Seats s;
+        Inputs s;
 
         found(&s);
         for (uint64_t i = 2; i <= 3; i++)
@@ -422,12 +422,12 @@ static void a_voter_is_removed_while_a_majority_of_the_others_is_reachable(void 
         host(&s, "D", 4, PRESENCE_UP);
         member(&s, 4, KV_MEMBER_VOTER, LAST, false);
         assert_string_equal(plan(&s), "nothing"); /* two of four */
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void of_several_possible_changes_the_first_in_order_is_made(void **state) {
         KvMember *old;
-        Seats s;
+        Inputs s;
 
         /* Remove, then add. */
         found(&s);
@@ -438,7 +438,7 @@ static void of_several_possible_changes_the_first_in_order_is_made(void **state)
         member(&s, 3, KV_MEMBER_VOTER, 5, false);
         member(&s, 8, KV_MEMBER_VOTER, LAST, true);
         assert_string_equal(plan(&s), "remove 3");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 
         /* Vacate, then promote. */
         found(&s);
@@ -450,7 +450,7 @@ static void of_several_possible_changes_the_first_in_order_is_made(void **state)
         snprintf(old->address, sizeof(old->address), "10.0.0.8:2380");
         member(&s, 4, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "vacate 3");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 
         /* Add, then promote; add, then demote. */
         found(&s);
@@ -461,7 +461,7 @@ static void of_several_possible_changes_the_first_in_order_is_made(void **state)
         host(&s, "D", 4, PRESENCE_UP);
         member(&s, 3, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "add 4");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 
         /* No voter is demoted while a third one may follow. */
         found(&s);
@@ -470,11 +470,11 @@ static void of_several_possible_changes_the_first_in_order_is_made(void **state)
         member(&s, 2, KV_MEMBER_VOTER, LAST, true);
         member(&s, 3, KV_MEMBER_STANDBY, 0, true);
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void there_are_no_more_members_than_the_store_supports(void **state) {
-        Seats s;
+        Inputs s;
 
         found(&s);
         for (uint64_t i = 2; i <= KV_MEMBERS_MAX; i++) {
@@ -488,22 +488,22 @@ static void there_are_no_more_members_than_the_store_supports(void **state) {
                 member(&s, i, KV_MEMBER_VOTER, LAST, true);
         }
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void a_host_without_an_address_becomes_no_member_and_the_smallest_raft_id_is_valid(void **state) {
-        Seats s = { .leader = 2 };
+        Inputs s = { .leader = 2 };
         char id[MACHINE_ID_SIZE], key[128];
 
         host(&s, "B", 2, PRESENCE_UP);
         snprintf(member(&s, 2, KV_MEMBER_VOTER, LAST, true)->address, 64, "10.0.0.2:2380");
-        cluster_view_machine(&s.picture, "C", "", PRESENCE_UP);
+        cluster_view_machine(&s.view, "C", "", PRESENCE_UP);
         snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "C"));
-        cluster_view_put(&s.picture, key, "{\"peer\":\"\",\"raftId\":3}");
+        cluster_view_put(&s.view, key, "{\"peer\":\"\",\"raftId\":3}");
         assert_string_equal(plan(&s), "nothing");
         host(&s, "A", 1, PRESENCE_UP);
         assert_string_equal(plan(&s), "add 1");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 /* From any configuration, the planned changes end, and preserve the majority and the leader's membership. */
@@ -512,7 +512,7 @@ static void any_cluster_converges_without_losing_its_majority(void **state) {
 
         random_seed(&random, 11);
         for (unsigned round = 0; round < 2000; round++) {
-                Seats s = { .leader = 1 };
+                Inputs s = { .leader = 1 };
                 unsigned steps = 0;
 
                 host(&s, "A", 1, PRESENCE_UP);
@@ -539,7 +539,7 @@ static void any_cluster_converges_without_losing_its_majority(void **state) {
                                 before_reachable += s.members[i].seat == KV_MEMBER_VOTER &&
                                                     s.members[i].reachable;
                         }
-                        voters_plan(s.members, s.n, s.leader, LAST, &s.picture.cluster, &change);
+                        voters_plan(s.members, s.n, s.leader, LAST, &s.view.cluster, &change);
                         for (size_t i = 0; i < s.n; i++)
                                 if (s.members[i].raft_id == change.raft_id)
                                         m = &s.members[i];
@@ -573,7 +573,7 @@ static void any_cluster_converges_without_losing_its_majority(void **state) {
                         assert_true(voters >= MIN(before_voters, 3u) || change.action == VOTERS_DEMOTE);
                         assert_true(steps < 50);
                 }
-                cluster_view_free(&s.picture);
+                cluster_view_free(&s.view);
         }
 }
 
