@@ -26,7 +26,7 @@ import fake_fleetd  # noqa: E402
 PROGRAM = os.path.join(os.environ.get("BUILD", os.getcwd()), "client/fleetctl")
 AT_ONCE = 8
 TEST_SECONDS = 240  # of one test, on a slow and busy machine
-HELLO = "[Unit]\nDescription=Hello\n\n[Service]\nExecStart=/bin/sleep 1000\n"
+UNIT = "[Unit]\nDescription=Hello\n\n[Service]\nExecStart=/bin/sleep 1000\n"
 
 
 class Test:
@@ -46,7 +46,7 @@ class Test:
         self.cluster.server.server_close()
         shutil.rmtree(self.dir)
 
-    def file(self, name, text=HELLO):
+    def file(self, name, text=UNIT):
         with open(os.path.join(self.dir, name), "w") as f:
             f.write(text)
 
@@ -205,7 +205,7 @@ def an_unknown_field_is_rejected_without_a_request(t):
 def all_pages_of_a_list_are_read(t):
     for i in range(250):
         t.cluster.units[f"p{i:03}.service"] = {
-            "name": f"p{i:03}.service", "text": HELLO, "options": fake_fleetd.parse(HELLO), "desiredState": "inactive",
+            "name": f"p{i:03}.service", "text": UNIT, "options": fake_fleetd.parse(UNIT), "desiredState": "inactive",
             "currentState": "inactive", "machineID": "", "hash": "a" * 40, "reason": ""}
     got = t.expect("list-unit-files --no-legend --fields=unit", out=["p000.service\n", "p249.service\n"])
     assert got.count("\n") == 250
@@ -218,7 +218,7 @@ def json_output_is_complete(t):
     state = json.loads(t.expect("list-units --output=json", out=["{"]))["states"][0]
     assert state["machineID"] == "1" * 32 and state["systemdSubState"] == "running", state
     unit = json.loads(t.expect("cat --output=json hello", out=["{"]))
-    assert unit["text"] == HELLO and unit["desiredState"] == "launched", unit
+    assert unit["text"] == UNIT and unit["desiredState"] == "launched", unit
     t.expect("list-units --output=xml", 2, err="fleetctl: --output=xml: expected json\n")
 
 
@@ -228,7 +228,7 @@ def a_unit_is_submitted_once(t):
     t.file("hello.service")
     t.expect("submit hello.service", out="Unit hello.service inactive\n")
     t.expect("submit hello.service")
-    t.expect("cat hello", out=HELLO)
+    t.expect("cat hello", out=UNIT)
     t.expect("list-unit-files --fields=unit,dstate,state,target --no-legend", out="hello.service\tinactive\tinactive\t-\n")
     t.expect("status hello.service", 1, err="Unit hello.service does not appear to be loaded.\n")
     t.expect("journal hello.service", 1, err="Unit hello.service does not appear to be running.\n")
@@ -244,12 +244,12 @@ def a_file_is_sent_unchanged_and_printed_in_canonical_form(t):
 def a_changed_file_requires_replace(t):
     t.file("a.service")
     t.expect("start a.service", out=["launched"])
-    t.file("a.service", HELLO.replace("Hello", "Changed"))
+    t.file("a.service", UNIT.replace("Hello", "Changed"))
     warning = "WARNING: Unit a.service in registry differs from local unit file a.service. Add --replace to override.\n"
     t.expect("start a.service", err=warning)
     t.expect("submit --replace a.service",
              err="Warning: can not replace Unit(a.service) in state 'launched', use the appropriate command\n")
-    t.expect("cat a", out=HELLO)
+    t.expect("cat a", out=UNIT)
     t.expect("start --replace a.service", out="Unit a.service inactive\nUnit a.service launched on 11111111.../10.0.0.1\n")
     t.expect("cat a", out=["Changed"])
     t.expect("start --replace a.service", out="Found same Unit(a.service) in Registry, nothing to do\n")
@@ -264,7 +264,7 @@ def an_error_in_one_file_prevents_the_submission_of_all(t):
 
 
 def a_unit_that_an_older_version_stored_is_started_from_its_own_file(t):
-    text = HELLO + "[Install]\n" + "Also=b.service\n" * 257
+    text = UNIT + "[Install]\n" + "Also=b.service\n" * 257
     t.file("a.service")
     t.file("a@.service")
     t.expect("submit a.service a@1.service", out=["Unit a.service inactive\n"])
@@ -369,8 +369,8 @@ def drop_ins_are_submitted_with_their_file(t):
     os.mkdir(os.path.join(t.dir, "web.service.d"))
     t.file("web.service.d/10.conf", "# why\n[Service]\nNice=1\n")
     t.expect("submit web.service", out=[])
-    assert t.cluster.units["web.service"]["text"] == HELLO + "\n\n# web.service.d/10.conf\n# why\n[Service]\nNice=1\n"
-    t.expect("cat --source web.service", out=HELLO + "\n\n# web.service.d/10.conf\n# why\n[Service]\nNice=1\n")
+    assert t.cluster.units["web.service"]["text"] == UNIT + "\n\n# web.service.d/10.conf\n# why\n[Service]\nNice=1\n"
+    t.expect("cat --source web.service", out=UNIT + "\n\n# web.service.d/10.conf\n# why\n[Service]\nNice=1\n")
     assert "Nice=1\n" in t.expect("cat web.service", out=["[Service]\n"]) and "#" not in t.expect("cat web.service", out=["Nice"])
     t.expect("submit --replace web.service", out="Found same Unit(web.service) in Registry, nothing to do\n")
     t.expect("diff web.service", out="")
@@ -431,7 +431,7 @@ def without_events_the_state_is_polled(t):
 
 
 def block_attempts_end_the_wait(t):
-    t.file("nowhere.service", HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
+    t.file("nowhere.service", UNIT + "[X-Fleet]\nMachineMetadata=region=mars\n")
     said = "timed out waiting for unit nowhere.service to report state launched\n"
     began = time.monotonic()
     t.expect("start --block-attempts=1 nowhere.service", 1, out="Unit nowhere.service inactive\n",
@@ -460,7 +460,7 @@ def the_end_of_the_previous_run_is_ignored(t):
     t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
     t.cluster.lag = 0.5
     t.expect("start bad.service", 1, out=["launched"], err=["failed"])
-    t.cluster.units["bad.service"]["text"] = HELLO
+    t.cluster.units["bad.service"]["text"] = UNIT
     for verb in ("stop", "unload"):
         t.run(verb, "bad.service")
         t.cluster.states["bad.service", "1" * 32] = {
@@ -488,7 +488,7 @@ def stop_returns_when_the_unit_has_stopped(t):
 
 
 def a_unit_that_loses_its_machine_while_it_starts_is_followed_to_the_next(t):
-    t.file("s.service", HELLO.replace("Hello", "slow"))
+    t.file("s.service", UNIT.replace("Hello", "slow"))
 
     def move():
         while ("s.service", "1" * 32) not in t.cluster.states:
@@ -497,12 +497,12 @@ def a_unit_that_loses_its_machine_while_it_starts_is_followed_to_the_next(t):
         with t.cluster.lock:
             del t.cluster.states["s.service", "1" * 32]
             t.cluster.units["s.service"].update(currentState="inactive", machineID="")
-            t.cluster.tell(kind="unit", name="s.service")
+            t.cluster.notify(kind="unit", name="s.service")
         time.sleep(0.3)
         with t.cluster.lock:
             t.cluster.units["s.service"].update(currentState="launched", machineID="2" * 32)
-            t.cluster.put_state("s.service", "2" * 32, "launched", HELLO)
-            t.cluster.tell(kind="unit", name="s.service")
+            t.cluster.put_state("s.service", "2" * 32, "launched", UNIT)
+            t.cluster.notify(kind="unit", name="s.service")
 
     threading.Thread(target=move).start()
     t.expect("start s.service", out="Unit s.service inactive\nUnit s.service launched on 11111111.../10.0.0.1\n"
@@ -510,7 +510,7 @@ def a_unit_that_loses_its_machine_while_it_starts_is_followed_to_the_next(t):
 
 
 def a_slow_unit_is_waited_for(t):
-    t.file("s.service", HELLO.replace("Hello", "slow"))
+    t.file("s.service", UNIT.replace("Hello", "slow"))
     said = "Failed to find an active unit s.service within 2s, err: it is activating (start-pre) on 11111111.../10.0.0.1\n"
     t.expect("start --block-attempts=1 s.service", 1, out=["launched"], err=["Error waiting for systemd unit states, err: " + said])
 
@@ -522,7 +522,7 @@ def no_block_prints_each_triggered_unit_once(t):
 
 
 def global_units_are_triggered(t):
-    t.file("g.service", HELLO + "[X-Fleet]\nGlobal=true\n")
+    t.file("g.service", UNIT + "[X-Fleet]\nGlobal=true\n")
     t.expect("start g.service", out="Unit g.service inactive\nTriggered global unit g.service start\n")
     t.expect("list-unit-files --no-legend --fields=unit,dstate,state,target,global", out="g.service\tlaunched\t-\tglobal\ttrue\n")
     assert t.expect("list-units --no-legend", out=["g.service"]).count("\n") == 3
@@ -530,7 +530,7 @@ def global_units_are_triggered(t):
     assert t.expect("journal g.service", out=["3: journal of g.service"]).count("\n") == 3
     t.expect(f"journal -m {'2' * 32} g.service", out=["journal of g.service"])
     t.expect("status --machine=beta g.service", out="● g.service on 2\n")
-    t.expect("journal -m nobody g.service", 1, err="Unable to proceed: machine does not exist\n")
+    t.expect("journal -m absent g.service", 1, err="Unable to proceed: machine does not exist\n")
     t.expect("stop g.service", out="Triggered global unit g.service stop\n", err="Successfully stopped units [].\n")
     t.expect("destroy g.service", out="Destroyed g.service\n")
 
@@ -552,20 +552,20 @@ def destroy_waits_until_no_machine_reports_the_unit(t):
 # -- templates --
 
 def an_instance_uses_the_template_of_the_cluster_or_of_the_folder(t):
-    t.file("t@.service", HELLO.replace("Hello", "T %i"))
+    t.file("t@.service", UNIT.replace("Hello", "T %i"))
     t.expect("start t@1.service", out=["Unit t@1.service launched on "])
     t.expect("submit t@.service", out="Unit t@.service inactive\n")
     os.unlink(os.path.join(t.dir, "t@.service"))
     t.expect("start t@2 t@3", out=["Unit t@2.service launched on ", "Unit t@3.service launched on "])
-    t.expect("cat t@3", out=HELLO.replace("Hello", "T %i"))
+    t.expect("cat t@3", out=UNIT.replace("Hello", "T %i"))
     t.expect("start t@.service", 1, err='Error starting units: googleapi: Error 400: cannot activate template "t@.service"\n')
 
 
 def replacing_an_instance_uses_the_template_that_was_compared(t):
-    t.file("t@.service", HELLO)
+    t.file("t@.service", UNIT)
     t.expect("submit t@.service", out=["inactive"])
     t.expect("start t@1.service", out=["launched"])
-    t.file("t@.service", HELLO.replace("Hello", "New"))
+    t.file("t@.service", UNIT.replace("Hello", "New"))
     t.expect("start t@1.service", err=["differs from local template unit file t@1.service. Add --replace to override.\n"])
     t.expect("start --replace t@1.service", out=["Unit t@1.service launched on "])
     t.expect("cat t@1", out=["New"])
@@ -585,7 +585,7 @@ def status_and_journal_print_the_remote_output_and_return_its_status(t):
 
 
 def journals_of_several_machines_are_merged_by_time(t):
-    t.file("g.service", HELLO + "[X-Fleet]\nGlobal=true\n")
+    t.file("g.service", UNIT + "[X-Fleet]\nGlobal=true\n")
     t.expect("start g.service", out=["Triggered"])
     t.cluster.talks = True
     said = t.expect("journal -n 4 --since=-1h g.service", out=["journal"])
@@ -600,7 +600,7 @@ def journals_of_several_machines_are_merged_by_time(t):
 def other_verbs_of_systemctl_run_on_the_machine_of_the_unit(t):
     t.file("a.service")
     t.file("bad.service")
-    t.file("g.service", HELLO + "[X-Fleet]\nGlobal=true\n")
+    t.file("g.service", UNIT + "[X-Fleet]\nGlobal=true\n")
     t.expect("start a bad g", out=["launched"])
     t.expect("show -p Id,MainPID a", out="GET show a.service on 1 Id,MainPID\n")
     t.expect("list-dependencies a", out="GET dependencies a.service on 1\n")
@@ -631,7 +631,7 @@ def many_units_are_one_request_if_the_daemon_supports_it(t):
     names = [f"u{n:02}.service" for n in range(30)]
     for name in names:
         t.file(name)
-    t.file("bad.service", HELLO + "# refused-by-daemon\n")
+    t.file("bad.service", UNIT + "# refused-by-daemon\n")
     t.expect(["submit", *names, "bad.service"], 1, err="fleetctl: bad.service: line 2: fleetd knows better\nfleetctl: nothing was submitted\n")
     assert t.cluster.units == {}
     t.cluster.requests.clear()
@@ -685,7 +685,7 @@ def lists_are_filtered_by_names_states_and_machines(t):
 # -- verify, plan, why, diff, edit --
 
 def verify_prints_all_errors_without_a_request(t):
-    t.file("bad.service", HELLO + "[X-Fleet]\nMachineMetadata=gpu\nConflict=a\nMachineMetadata=b\n")
+    t.file("bad.service", UNIT + "[X-Fleet]\nMachineMetadata=gpu\nConflict=a\nMachineMetadata=b\n")
     t.file("no-section.service", "just words\n")
     t.file("good.service")
     t.expect("verify bad.service no-section.service good.service", 1, err=[
@@ -699,15 +699,15 @@ def verify_prints_all_errors_without_a_request(t):
 
 def a_plan_is_a_table_and_changes_nothing(t):
     t.file("a.service")
-    t.file("far.service", HELLO + "[X-Fleet]\nMachineMetadata=planet=mars\n")
+    t.file("far.service", UNIT + "[X-Fleet]\nMachineMetadata=planet=mars\n")
     t.file("bad.service", "[X-Fleet]\nMachineMetadata=gpu\n")
     t.expect("plan a.service far.service", out="UNIT\t\tACTION\tMACHINE\tREASON\na.service\tplace\talpha\tbecause\nfar.service\twait\t-\tbecause\n")
     assert '"hostname"' in t.expect("plan -o json a.service", out=["place"])
     t.expect("plan a.service bad.service", 1, err=["fleetctl: bad.service: line 2: "])
-    t.file("web@.service", HELLO)
+    t.file("web@.service", UNIT)
     t.expect("plan a web@1 web@2.service", out=["a.service\tplace", "web@1.service\tplace", "web@2.service\tplace"])
     t.expect("verify a web@1")
-    t.file("web@.service", HELLO + "[X-Fleet]\nMachineMetadata=nothing\n")
+    t.file("web@.service", UNIT + "[X-Fleet]\nMachineMetadata=nothing\n")
     t.expect("verify web@1", 1, err=["fleetctl: web@.service: line "])
     assert t.cluster.units == {}
 
@@ -725,7 +725,7 @@ def diff_compares_a_file_with_the_cluster(t):
     t.file("a.service")
     t.expect("submit a.service", out=["inactive"])
     t.expect("diff a.service")
-    t.file("a.service", HELLO.replace("Hello", "Bye"))
+    t.file("a.service", UNIT.replace("Hello", "Bye"))
     t.expect("diff a.service", 1, out=["--- a.service in the cluster\n+++ a.service\n", "-Description=Hello\n+Description=Bye\n"])
     t.file("b.service")
     t.expect("diff b.service", 4, err="Unit b.service not found\n")
@@ -764,7 +764,7 @@ def bytes_of_others_are_escaped_on_a_terminal_and_unchanged_in_a_pipe(t):
     assert t.run("kv", "get", "/" + hostile) == (0, "one\n\ttwo\x1b[2J\x9b31m\n", "")
     assert t.on_terminal("kv", "get", "/" + hostile) == (0, "one\r\n\ttwo\\x1b[2J\\xc2\\x9b31m\r\n")
     with t.cluster.lock:
-        t.cluster.tell(action="set", key="/w/" + hostile, value="\x1bc")
+        t.cluster.notify(action="set", key="/w/" + hostile, value="\x1bc")
     status, said = t.on_terminal("kv", "watch", "--recursive", f"--after-index={t.cluster.index - 1}", "/w")
     assert (status, said) == (0, f"set /w/{escaped} \\x1bc\r\n"), said
 
@@ -776,7 +776,7 @@ def bytes_of_others_are_escaped_on_a_terminal_and_unchanged_in_a_pipe(t):
         assert r"status \x1b]0;owned\x07 \xe2\x80\xae" in said and "owned\x07" not in said, said
         assert t.cluster.says in t.run(*verb)[1]
 
-    t.file("raw.service", HELLO.replace("Hello", "\x1b]0;owned\x07"))
+    t.file("raw.service", UNIT.replace("Hello", "\x1b]0;owned\x07"))
     t.expect("submit raw.service", out=["inactive"])
     t.file("raw.service")
     status, said = t.on_terminal("diff", "raw.service")
@@ -816,7 +816,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
     tried = {" ".join(call[:2]) if call[0] == "kv" else call[0] for call in calls}
     assert listed == tried, listed ^ tried
 
-    tell(t, {"kind": "presence", "machine": "2" * 32, "presence": "lost", "reason": "it is silent" + hostile, "was": {"presence": "up"}})
+    add_changes(t, {"kind": "presence", "machine": "2" * 32, "presence": "lost", "reason": "it is silent" + hostile, "was": {"presence": "up"}})
     own = re.compile("\x1b\\[(\\?7[hl]|[0-9]+A|[JK]|(0|3[123])?m)")
     driven, seen = {}, {}
     t.file("a.service")
@@ -831,7 +831,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
             t.cluster.problems = [{"machineID": "1" * 32, "hostname": "alpha", "name": "b.service", "problem": "refused", "reason": "because"}]
             t.cluster.problem, t.cluster.waits_for = "it is", ["alpha"]
             with t.cluster.lock:
-                t.cluster.tell(action="set", key="/w/k", value="1")
+                t.cluster.notify(action="set", key="/w/k", value="1")
             if mode in ("words", "everything"):
                 t.cluster.spoil = lambda value, everything=mode == "everything": spoil(value, everything)
             else:
@@ -874,7 +874,7 @@ def an_edit_keeps_concurrent_changes_of_others(t):
     # Another client changes the text: it stays, and the edited text is kept in a file.
     t.file("b.service")
     t.expect("submit b.service", out=["inactive"])
-    t.file("b.service", HELLO.replace("Hello", "Theirs"))
+    t.file("b.service", UNIT.replace("Hello", "Theirs"))
     status, _, err = t.run("edit", "b", env=editor("submit --replace b.service"))
     assert status == 1 and "another client changed the unit meanwhile" in err and "the edited text is kept in " in err, err
     assert "Theirs" in t.cluster.units["b.service"]["text"]
@@ -954,14 +954,14 @@ def etcd_with(t, tree):
 def the_units_of_a_fleet_cluster_are_imported_from_its_etcd(t):
     machine = "2" * 32
     server, url = etcd_with(t, old_registry(
-        {"web.service": (HELLO, "launched"), "t@.service": (HELLO, "inactive"), "idle.service": (HELLO.replace("Hello", "Idle"), None),
-         "here.service": (HELLO, "launched")},
+        {"web.service": (UNIT, "launched"), "t@.service": (UNIT, "inactive"), "idle.service": (UNIT.replace("Hello", "Idle"), None),
+         "here.service": (UNIT, "launched")},
         jobs=[{"key": "/_coreos.com/fleet/job/gone.service", "dir": True, "nodes": []}],
         machines=[{"key": f"/_coreos.com/fleet/machines/{machine}", "dir": True, "nodes": [
             {"key": f"/_coreos.com/fleet/machines/{machine}/metadata", "dir": True, "nodes": [
                 {"key": f"/_coreos.com/fleet/machines/{machine}/metadata/gpu", "value": "yes"},
                 {"key": f"/_coreos.com/fleet/machines/{machine}/metadata/old", "value": ""}]}]}]))
-    t.file("here.service", HELLO.replace("Hello", "Other"))
+    t.file("here.service", UNIT.replace("Hello", "Other"))
     t.expect("submit here.service", out=["inactive"])
     table = ("UNIT\t\tDSTATE\t\tACTION\nhere.service\tlaunched\texists with another text\nidle.service\tinactive\timport\n"
              "t@.service\tinactive\timport\nweb.service\tlaunched\timport\n")
@@ -978,8 +978,8 @@ def the_units_of_a_fleet_cluster_are_imported_from_its_etcd(t):
 
 
 def an_import_skips_rejected_units_and_prints_the_reasons(t):
-    server, url = etcd_with(t, old_registry({"fleet-ui.service": (HELLO, "launched"), "fleet.service": (HELLO, "launched"),
-                                             "systemd-old.service": (HELLO, "launched")}))
+    server, url = etcd_with(t, old_registry({"fleet-ui.service": (UNIT, "launched"), "fleet.service": (UNIT, "launched"),
+                                             "systemd-old.service": (UNIT, "launched")}))
     t.expect(f"import --yes --etcd={url}", out=["fleet-ui.service\tlaunched\timport\n",
                                                        "fleet.service\t\tlaunched\trejected: unit name fleet.service is refused: a unit of that name belongs to fleet itself\n",
                                                        "systemd-old.service\tlaunched\trejected: ", "Imported 1 units"])
@@ -987,14 +987,14 @@ def an_import_skips_rejected_units_and_prints_the_reasons(t):
 
 
 def an_import_with_a_corrupt_unit_changes_nothing(t):
-    good = {"web.service": (HELLO, "launched")}
-    for extra, said in (({"contents": {hashlib.sha1(HELLO.encode()).hexdigest(): "[Service]\nExecStart=/bin/other\n"}}, "web.service: the text has hash "),
+    good = {"web.service": (UNIT, "launched")}
+    for extra, said in (({"contents": {hashlib.sha1(UNIT.encode()).hexdigest(): "[Service]\nExecStart=/bin/other\n"}}, "web.service: the text has hash "),
                         ({"jobs": [{"key": "/_coreos.com/fleet/job/x.service", "dir": True, "nodes": [{"key": "/_coreos.com/fleet/job/x.service/object", "value": "{}"}]}]}, "x.service: object without a UnitHash"),
                         ({"jobs": [{"key": "/_coreos.com/fleet/job/x.service", "dir": True, "nodes": [{"key": "/_coreos.com/fleet/job/x.service/object", "value": json.dumps({"UnitHash": [1] * 20})}]}]}, "x.service: etcd has no text with hash 0101010")):
         server, url = etcd_with(t, old_registry(good, **extra))
         t.expect(f"import --yes --etcd={url}", 1, err=[said, "nothing was changed"])
         assert t.cluster.units == {}
-    server, url = etcd_with(t, old_registry({"web.service": (HELLO, "flying")}, prefix="/elsewhere"))
+    server, url = etcd_with(t, old_registry({"web.service": (UNIT, "flying")}, prefix="/elsewhere"))
     t.expect(f"import --yes --etcd={url} --etcd-key-prefix=/elsewhere", 1, err=["web.service: target state 'flying': expected"])
 
 
@@ -1015,7 +1015,7 @@ def ssh_runs_openssh_with_the_flags_of_fleet(t):
     os.chmod(os.path.join(path, "ssh"), 0o755)
     env = {"PATH": path + ":" + t.env["PATH"]}
     t.file("a.service")
-    t.file("g.service", HELLO + "[X-Fleet]\nGlobal=true\n")
+    t.file("g.service", UNIT + "[X-Fleet]\nGlobal=true\n")
     t.expect("start a.service g.service", out=["launched"])
     status, out, err = t.run("ssh", "a.service", "--", "ps", "-ef", stdin="yes\nrest\n", env=env)
     assert (status, err) == (7, "sure? "), (status, out, err)
@@ -1024,7 +1024,7 @@ def ssh_runs_openssh_with_the_flags_of_fleet(t):
     assert "-l me" in out and "UserKnownHostsFile=/k" in out and "-p 23 -A -- 10.0.0.2 id\n" in out, out
     status, out, err = t.run("--strict-host-key-checking=false", "ssh", "beta", env=env)
     assert "StrictHostKeyChecking=no" in out and "-- 10.0.0.2\n" in out, out
-    for args, said in (("ssh", "one machine or unit must be provided"), ("ssh nobody", "could not find matching unit or machine"),
+    for args, said in (("ssh", "one machine or unit must be provided"), ("ssh absent", "could not find matching unit or machine"),
                        ("ssh --machine=x", "machine does not exist"), ("ssh --unit=x", "unit does not exist"),
                        ("ssh g.service", "global units unsupported")):
         t.expect(args, 1, err=f"Unable to proceed: {said}\n")
@@ -1050,7 +1050,7 @@ def the_exit_status_of_a_child_is_read_even_if_SIGCHLD_was_ignored(t):
     """The parent process of fleetctl ignores SIGCHLD, which is inherited."""
     t.file("a.service")
     t.expect("submit a.service", out=["inactive"])
-    t.file("a.service", HELLO.replace("Hello", "Bye"))
+    t.file("a.service", UNIT.replace("Hello", "Bye"))
     p = subprocess.run([PROGRAM, "diff", "a.service"], cwd=t.dir, env=t.env, text=True, capture_output=True, timeout=60,
                        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
     assert p.returncode == 1 and "+Description=Bye" in p.stdout, p
@@ -1133,7 +1133,7 @@ def status_shows_the_cluster_on_one_screen(t):
     t.expect("start a.service", out=["launched"])
     t.expect("status", out=["● fleet  3 machines, 1 unit, index ", "leader alpha (term 3)\n", "  voters   alpha beta gamma        can lose 1\n"])
     t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
-    t.file("nowhere.service", HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
+    t.file("nowhere.service", UNIT + "[X-Fleet]\nMachineMetadata=region=mars\n")
     t.expect("start --no-block bad nowhere", out=["Triggered"])
     t.cluster.problem = "no leader"
     t.cluster.silent = "gamma"
@@ -1173,17 +1173,17 @@ def status_shows_recent_changes_in_presence(t):
     now = int(time.time() * 1000)
     for n, (machine, presence, was, age_s) in enumerate((("2", "lost", "up", 7200), ("3", "up", None, 60), ("2", "away", "up", 50), ("2", "lost", "away", 40),
                                                          ("2", "up", "lost", 30), ("3", "lost", "up", 20)), 1):
-        tell(t, {"kind": "presence", "machine": machine * 32, "presence": presence, "time": now - age_s * 1000, **({"was": {"presence": was}} if was else {})})
+        add_changes(t, {"kind": "presence", "machine": machine * 32, "presence": presence, "time": now - age_s * 1000, **({"was": {"presence": was}} if was else {})})
     said = t.expect("status", out=["  recent   "]).splitlines()[-1]
     assert re.fullmatch(r"  recent   (\d\d:){2}\d\d beta is lost    (\d\d:){2}\d\d beta is up    (\d\d:){2}\d\d gamma is lost", said), said
 
 
 # -- events --
 
-def tell(t, *events):
+def add_changes(t, *events):
     with t.cluster.lock:
-        for n, e in enumerate(events, len(t.cluster.told) + 1):
-            t.cluster.told.append({"index": n, "time": 1700000000000 + n * 60000, **e})
+        for n, e in enumerate(events, len(t.cluster.changes) + 1):
+            t.cluster.changes.append({"index": n, "time": 1700000000000 + n * 60000, **e})
         t.cluster.lock.notify_all()
 
 
@@ -1207,7 +1207,7 @@ A_DAY = [
 
 
 def events_are_printed_with_their_reasons(t):
-    tell(t, *A_DAY)
+    add_changes(t, *A_DAY)
     t.expect("events", out="".join(f"2023-11-14 22:{14 + n:02}:20  {said}\n" for n, said in (
         (0, "beta: added as a member"), (1, "beta is up: it is heard"), (2, "beta runs fleetd 0.1.0"), (3, "web.service: submitted"),
         (5, "web.service: target state launched (was inactive)"), (6, "web.service: assigned to beta (run): fewest units"),
@@ -1229,16 +1229,16 @@ def events_are_printed_with_their_reasons(t):
 
 
 def events_continue_after_a_restart_of_the_daemon(t):
-    tell(t, *A_DAY)
+    add_changes(t, *A_DAY)
     p = subprocess.Popen([PROGRAM, "events", "--follow", "-n", "1"], cwd=t.dir, env=t.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert p.stdout.readline().endswith("web.service: destroyed\n")
-    tell(t, {"kind": "unit", "name": "new.service", "hash": "b"})
+    add_changes(t, {"kind": "unit", "name": "new.service", "hash": "b"})
     assert p.stdout.readline().endswith("new.service: submitted\n")
     with t.cluster.lock:
         t.cluster.hang_up = True
         t.cluster.lock.notify_all()
     assert p.stderr.readline() == "fleetctl: connection to fleetd lost; reconnecting\n"
-    tell(t, {"kind": "unit", "name": "later.service", "hash": "b"})
+    add_changes(t, {"kind": "unit", "name": "later.service", "hash": "b"})
     assert p.stdout.readline().endswith("later.service: submitted\n")  # once, without earlier events
     p.kill()
     p.wait()
@@ -1602,7 +1602,7 @@ def a_terminal_shows_hostnames_and_one_line_per_unit(t):
 
 
 def a_terminal_shows_the_reason_of_a_delay(t):
-    t.file("nowhere.service", HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
+    t.file("nowhere.service", UNIT + "[X-Fleet]\nMachineMetadata=region=mars\n")
     status, said = t.on_terminal("start", "--block-attempts=1", "nowhere.service", columns=120)
     assert status == 1
     assert "waiting" in said and "needs metadata region=mars" in said, repr(said)
@@ -1630,7 +1630,7 @@ def progress_lines_are_redrawn_in_place(t):
 def progress_lines_are_cut_and_never_wrapped(t):
     names = ["a-very-long-name-that-does-not-fit@1.service", "a-very-long-name-that-does-not-fit@2.service"]
     for name in names:
-        t.file(name, HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
+        t.file(name, UNIT + "[X-Fleet]\nMachineMetadata=region=mars\n")
     for columns in (80, 40, 30, 12):
         terminal = t.terminal("start", "--block-attempts=1", *names, columns=columns)
         terminal.wait_for("needs" if columns > 40 else "1.ser" if columns > 12 else "–")
@@ -1645,7 +1645,7 @@ def a_small_window_shows_failed_and_pending_units_first(t):
     names = [f"u{i:02}.service" for i in range(30)]
     for name in names:
         t.file(name, "[Service]\nExecStart=/bin/false\n" if name == "u29.service" else
-               HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n" if name == "u28.service" else HELLO)
+               UNIT + "[X-Fleet]\nMachineMetadata=region=mars\n" if name == "u28.service" else UNIT)
     terminal = t.terminal("start", *names, "--block-attempts=1", rows=8)
     assert terminal.end() == 1
     lines = terminal.screen()
@@ -1654,13 +1654,13 @@ def a_small_window_shows_failed_and_pending_units_first(t):
 
 
 def global_units_are_counted_on_a_terminal(t):
-    t.file("g.service", HELLO + "[X-Fleet]\nGlobal=true\n")
+    t.file("g.service", UNIT + "[X-Fleet]\nGlobal=true\n")
     t.cluster.slow["g.service"] = ["3" * 32]
     terminal = t.terminal("start", "g")
     terminal.wait_for("2 of 3 machines")
     with t.cluster.lock:
         t.cluster.slow.clear()
-        t.cluster.settle("g.service")
+        t.cluster.apply_targets("g.service")
     assert terminal.end() == 0 and "3 of 3 machines  running" in terminal.screen()[0], terminal.screen()
     for verb, said in (("stop", "3 of 3 machines  stopped"), ("restart", "3 of 3 machines  running"), ("unload", "  inactive"),
                        ("load", "3 of 3 machines  loaded"), ("destroy", "  destroyed")):
@@ -1674,7 +1674,7 @@ def global_units_are_counted_on_a_terminal(t):
 
 
 def an_interrupt_prints_what_the_cluster_continues(t):
-    t.file("nowhere.service", HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
+    t.file("nowhere.service", UNIT + "[X-Fleet]\nMachineMetadata=region=mars\n")
     t.file("a.service")
     terminal = t.terminal("start", "a", "nowhere", columns=200)
     terminal.wait_for("needs metadata region=mars")
@@ -1712,14 +1712,14 @@ def an_interrupt_prints_what_the_cluster_continues(t):
 
 def a_dumb_terminal_gets_plain_lines(t):
     t.file("a.service")
-    t.file("nowhere.service", HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
+    t.file("nowhere.service", UNIT + "[X-Fleet]\nMachineMetadata=region=mars\n")
     status, said = t.on_terminal("start", "--block-attempts=1", "a", "nowhere", term="dumb")
     assert status == 1 and "\033" not in said and "Unit a.service launched on alpha\r\n" in said, repr(said)
     assert said.count("fleetctl: nowhere.service: needs metadata region=mars, no machine has it\r\n") == 1, repr(said)
 
 
 def a_delay_in_a_pipe_is_reported_with_its_reason(t):
-    t.file("nowhere.service", HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
+    t.file("nowhere.service", UNIT + "[X-Fleet]\nMachineMetadata=region=mars\n")
     p = subprocess.Popen([PROGRAM, "start", "nowhere"], cwd=t.dir, env=t.env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert p.stderr.readline() == "fleetctl: nowhere.service: needs metadata region=mars, no machine has it\n"
     p.kill()
@@ -1742,7 +1742,7 @@ def wait_returns_the_result_of_the_units(t):
             assert time.monotonic() < end and p.poll() is None, p.stderr.read()
             time.sleep(0.02)
         time.sleep(0.3)
-        assert p.poll() is None, "it runs, and nobody waits for its end"
+        assert p.poll() is None, "the command runs, and fleetctl does not wait for its end"
         with t.cluster.lock:
             how()
         assert p.wait(20) == status, args
@@ -1755,27 +1755,27 @@ def wait_returns_the_result_of_the_units(t):
         for (unit, _), state in t.cluster.states.items():
             if unit == name:
                 state.update(systemdActiveState=active, systemdSubState="dead", since=state["since"] + 1, **({"finished": True} if finished else {}))
-        t.cluster.tell(kind="state", name=name)
+        t.cluster.notify(kind="state", name=name)
 
     def stopped(name):
         t.cluster.units[name]["desiredState"] = "loaded"
-        t.cluster.settle(name)
+        t.cluster.apply_targets(name)
 
     t.cluster.requests.clear()
     ends("start", "--wait", "a", how=lambda: now("a.service", "inactive", True), status=0)
     with t.cluster.lock:
-        t.cluster.settle("a.service")
+        t.cluster.apply_targets("a.service")
     ends("start", "--wait", "a", how=lambda: now("a.service", "failed"), status=1, said="a.service")  # it is already running
     t.expect("start a")
     ends("restart", "--wait", "a", how=lambda: stopped("a.service"), status=0, waits=2)
-    t.file("g.service", HELLO + "[X-Fleet]\nGlobal=true\n")
+    t.file("g.service", UNIT + "[X-Fleet]\nGlobal=true\n")
     ends("start", "--wait", "g", how=lambda: now("g.service", "inactive", True), status=0)
     t.expect("start --wait g", out="Unit g.service launched on 3 of 3 machines\n")  # it has already ended
     t.expect("stop --wait g", out="Unit g.service loaded on 3 of 3 machines\n", err="Successfully stopped units [].\n")
 
 
 def changes_of_other_clients_end_the_wait(t):
-    t.file("slow.service", HELLO + "# slow\n")
+    t.file("slow.service", UNIT + "# slow\n")
     for how, said in ((lambda u: u.update(desiredState="inactive"), "slow.service: another client has changed the target state to inactive"),
                       (lambda u: t.cluster.units.pop("slow.service"), "slow.service: another client has destroyed the unit")):
         p = subprocess.Popen([PROGRAM, "start", "slow"], cwd=t.dir, env=t.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -1783,7 +1783,7 @@ def changes_of_other_clients_end_the_wait(t):
             assert p.poll() is None
         with t.cluster.lock:
             how(t.cluster.units["slow.service"])
-            t.cluster.tell(kind="target", name="slow.service")
+            t.cluster.notify(kind="target", name="slow.service")
         assert p.wait(20) == 1
         assert said in p.stderr.read()
         p.stdout.close()
@@ -1829,7 +1829,7 @@ def a_unit_text_does_not_control_the_terminal(t):
 
 
 def a_narrow_terminal_gets_fewer_columns_and_complete_reasons(t):
-    t.file("a-name-of-some-length.service", HELLO + "[X-Fleet]\nMachineMetadata=region=mars\n")
+    t.file("a-name-of-some-length.service", UNIT + "[X-Fleet]\nMachineMetadata=region=mars\n")
     t.expect("start --no-block a-name-of-some-length", out=["Triggered"])
     status, said = t.on_terminal("list-unit-files", columns=60)
     assert status == 0 and said.splitlines() == ["UNIT                           STATE     TARGET", "a-name-of-some-length.service  inactive  -"], said
