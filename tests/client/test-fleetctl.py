@@ -1224,7 +1224,7 @@ def events_are_printed_with_their_reasons(t):
     for since in ("-1h", "1h30min", "yesterday", "today"):
         t.expect(f"events --since={since}", err="fleetctl: no such event among the last 1000 changes of the cluster\n")
     t.expect("events --since=soon", 2, err="fleetctl: --since=soon: expected a time, for example -1h, 12:00, yesterday or 2026-01-31 12:00\n")
-    t.cluster.told_oldest = 10
+    t.cluster.changes_oldest = 10
     t.expect("events --after-index=3", 4, err="fleetctl: --after-index=3: some later events are no longer in the event window; omit --after-index to print the rest\n")
 
 

@@ -1195,15 +1195,15 @@ static void frames_are_sent_where_there_are_peers(void **state) {
         Writer broken = { .error = -ENOMEM };
 
         parts_begin();
-        write_raw(&w, "hello", 5);
+        write_raw(&w, "bytes", 5);
         assert_int_equal(replica_send(p, 2, PEER_TREE, &w), 0);
         parts_fail("peers_send_raft", -ENOBUFS);
         assert_int_equal(replica_send(p, 2, PEER_TREE, &w), -ENOBUFS);
         assert_int_equal(replica_send(p, 2, PEER_TREE, &broken), -ENOMEM);
-        expect("send 2 type 21: hello\nsend 2 type 21: hello\n");
+        expect("send 2 type 21: bytes\nsend 2 type 21: bytes\n");
         replica_answer(p, 9, PEER_TREE, &w);
         replica_answer(p, 9, PEER_TREE, &broken);
-        expect("reply 0 type 21: hello\n");
+        expect("reply 0 type 21: bytes\n");
         parts.no_session = true;
         replica_answer(p, 9, PEER_TREE, &w);
         parts.no_session = false;
