@@ -1,9 +1,9 @@
 /* One request to fleet's API, with any path, query and JSON: through the socket into a real host, in virtual
  * time.
  *
- * The first byte chooses method and listener; up to a newline comes the target, then the body. Whatever it
- * says, it is answered once or waits; what is refused says why, and changes nothing; what a patch of metadata
- * sets is what the picture then shows. */
+ * The first byte selects method and listener; the target follows up to a newline, then the body. Every
+ * request is answered once or waits. A rejection has a reason and changes nothing. Metadata that a patch sets
+ * are in the cluster view afterwards. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
-enum { INPUTS_MAX = 2000 }; /* of one host: what they leave behind is kept small */
+enum { INPUTS_MAX = 2000 }; /* of one host: bounds the state that they leave */
 
 static QuietPeer *host;
 
@@ -24,7 +24,7 @@ static void host_forget(void) {
         host = host ? quiet_peer_free(host) : NULL;
 }
 
-/* No tool is run here. */
+/* Run no program. */
 UvLoop *__wrap_loop_uv(Loop *base);
 UvLoop *__wrap_loop_uv(Loop *base) {
         return NULL;
@@ -38,7 +38,8 @@ int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], cons
 
         while (argv[n])
                 n++;
-        assert(n > 1 && unit_name_check(argv[n - 1], NULL) == 0); /* the unit comes last, and is no option */
+        assert(n > 1 &&
+               unit_name_check(argv[n - 1], NULL) == 0); /* the unit is the last argument, and no option */
         return error_set(err, -EAGAIN, "no tool is run here");
 }
 
@@ -49,7 +50,7 @@ static const uint8_t *body_of(const Writer *answer, size_t *ret_size) {
         return end ? end + 4 : answer->bytes;
 }
 
-/* fleet's form of an error, or that of /fleet/v1/kv, or v2's. */
+/* An error in the form of fleet, of /fleet/v1/kv, or of the v2 API. */
 static void has_a_message(const Writer *answer) {
         _cleanup_json_ JsonValue *root = NULL;
         const JsonValue *error;
@@ -59,7 +60,7 @@ static void has_a_message(const Writer *answer) {
 
         body = body_of(answer, &size);
         if (json_value_parse((const char *) body, size, &root, NULL) < 0) {
-                assert(size > 0); /* some text, where etcd had that */
+                assert(size > 0); /* text, as from etcd */
                 return;
         }
         error = json_value_member(root, "error");
@@ -74,7 +75,7 @@ static void has_a_message(const Writer *answer) {
         assert(!message || !strchr(message, '\n'));
 }
 
-/* What the last operation on each key says is what the machine has. */
+/* The machine has the values of the last operation on each key. */
 static void patch_has_taken(const uint8_t *body, size_t size) {
         _cleanup_json_ JsonValue *root = NULL;
         size_t n;
@@ -124,11 +125,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         if (host && n_inputs++ % INPUTS_MAX == 0)
                 host_forget();
         if (!host) {
-                static bool told;
+                static bool registered;
 
-                if (!told)
+                if (!registered)
                         (void) atexit(host_forget);
-                told = true;
+                registered = true;
                 log_set_max_priority(LOG_EMERG);
                 host = quiet_peer_new(false);
         }
@@ -159,7 +160,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                        status < 600);
         if (status >= 400) {
                 if (!streq(method, "HEAD") &&
-                    bytes[1] == '/') /* what is no path is refused as by etcd, without a word */
+                    bytes[1] == '/') /* an invalid path is rejected without a message, as by etcd */
                         has_a_message(answer);
                 assert(kv_index(host->store) == before);
         }

@@ -1,6 +1,7 @@
-/* Any bytes as the files of a log: it opens or is refused with a message; what opens takes an entry, and
- * opens again with it. The input: per file a byte (0 to 3: log.00000001 ..., 4, 5: meta.a, meta.b) and a size
- * of two bytes, then its bytes. The meta files are good ones unless the input has them. */
+/* Arbitrary bytes as the files of a log: it opens or is rejected with a message. An open log accepts an
+ * entry, and has it when it is opened again. The input: for each file a byte (0 to 3: log.00000001 ..., 4, 5:
+ * meta.a, meta.b) and a size of two bytes, then its bytes. The meta files are valid unless the input has
+ * them. */
 #include <assert.h>
 #include <errno.h>
 

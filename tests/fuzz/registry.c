@@ -1,6 +1,6 @@
-/* Any keys and values as the registry's: lines of "KEY VALUE", and "-KEY" for what goes. The picture takes
- * them in any order, plans of it obey its rules, planning again plans the same, and when all keys are gone
- * nothing is left. */
+/* Arbitrary keys and values of the registry: lines of "KEY VALUE", and "-KEY" for removals. The cluster view
+ * accepts them in any order, plans follow its rules, a second plan equals the first, and without keys the
+ * view is empty. */
 #include <assert.h>
 #include <errno.h>
 

@@ -1,6 +1,6 @@
-/* Any bytes as the watched folder of units: parts with a 0x1e between, each the name of a file, a newline,
- * and what is in it; a name may lie in a folder of drop-ins ("web.service.d/10.conf"). What comes of each
- * file is a unit that prints and reads as the same, or a message; and looking again finds the same. */
+/* Arbitrary bytes as the watched folder of units: parts separated by 0x1e, each the name of a file, a
+ * newline, and its contents; a name may be in a folder of drop-ins ("web.service.d/10.conf"). Each file gives
+ * a unit that prints and reads unchanged, or a message; a second scan gives the same. */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +23,7 @@ static void scratch_forget(void) {
         scratch = scratch_free(scratch);
 }
 
-/* Names lead nowhere else. */
+/* No name leaves the folder. */
 static void put(int dir_fd, const char *part, size_t size) {
         const char *newline = memchr(part, '\n', size);
         size_t name_size = newline ? (size_t) (newline - part) : 0;
@@ -77,7 +77,7 @@ static void check(const DirectoryFolder *folder) {
         }
 }
 
-static bool nobody_writes(void *userdata, const char *name) {
+static bool no_writes(void *userdata, const char *name) {
         return false;
 }
 
@@ -102,13 +102,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                 p = separator + 1;
         }
 
-        assert(directory_folder_read(dir_fd, "/units", id, nobody_writes, NULL, &folder) == 0 &&
-               folder.complete);
+        assert(directory_folder_read(dir_fd, "/units", id, no_writes, NULL, &folder) == 0 && folder.complete);
         check(&folder);
         for (size_t i = 0; i < folder.n; i++)
                 directory_folder_write_error(dir_fd, "/units", &folder.files[i], 0, false);
-        assert(directory_folder_read(dir_fd, "/units", id, nobody_writes, NULL, &again) ==
-               0); /* what was written beside them is no unit */
+        assert(directory_folder_read(dir_fd, "/units", id, no_writes, NULL, &again) ==
+               0); /* the error files beside them are no units */
         assert(again.n == folder.n);
         for (size_t i = 0; i < folder.n; i++) {
                 assert(streq(folder.files[i].name, again.files[i].name) &&

@@ -1,9 +1,9 @@
-/* Any bytes, in any order, on sessions between hosts: a script of what up to four streams bring and how they
- * end, against Peers on a network in memory and virtual time. Whatever comes: what we say are whole frames,
- * what we keep of a stream is no more than it brought, handlers see only what may come their way, and closing
- * ends everything.
+/* Arbitrary bytes, in any order, on sessions between hosts: a script of the input of up to four streams and
+ * of their ends, against Peers on a network in memory and virtual time. For all inputs, Peers send whole
+ * frames, buffer no more of a stream than it delivered, call handlers only for frames of their type, and
+ * closing ends all sessions.
  *
- * The script: u8 step, u8 n, then what the step reads. Steps work on stream n % 4. */
+ * The script: u8 step, u8 n, then the arguments of the step. Steps act on stream n % 4. */
 #include <assert.h>
 #include <errno.h>
 #include <stdint.h>
@@ -23,11 +23,11 @@ typedef struct World World;
 typedef struct Wire {
         Stream base;
         World *world;
-        bool open; /* between being made and on_close */
+        bool open; /* between creation and on_close */
         bool closing, paused, stuck;
         int error;
         uint64_t brought;
-        Writer said; /* by us, not yet looked at */
+        Writer said; /* sent by Peers, not checked yet */
         Deferred end, drain;
 } Wire;
 
@@ -39,7 +39,7 @@ struct World {
         void (*accepted)(void *userdata, Stream *s);
         void *accepted_userdata;
         struct {
-                void (*done)(void *userdata, Stream *s, int error); /* NULL: nothing is being dialed */
+                void (*done)(void *userdata, Stream *s, int error); /* NULL: no connection is being opened */
                 void *userdata;
         } dials[STREAMS];
         Peers *peers;
@@ -61,7 +61,7 @@ static const LoopOps loop_ops = { .now_ms = world_now_ms, .wall_ms = world_now_m
 static void run_due(World *w) {
         for (unsigned i = 0; i < 1000 && loop_next_due_ms(&w->loop) <= w->now_ms; i++)
                 (void) loop_run_due(&w->loop, 64);
-        assert(loop_next_due_ms(&w->loop) > w->now_ms); /* nothing turns without end */
+        assert(loop_next_due_ms(&w->loop) > w->now_ms); /* the loop converges */
 }
 
 static void pass(World *w, uint64_t ms) {
@@ -226,7 +226,7 @@ static const NetworkOps network_ops = {
         .unlisten = net_unlisten,
 };
 
-/* -- Those above -- */
+/* -- The callbacks of Peers -- */
 
 static PeerHandshake handshake_of(uint8_t which) {
         PeerHandshake handshake = { .cluster_id = which & 0x40 ? 2 : 1,
@@ -286,13 +286,13 @@ static void on_frame(void *userdata, PeerSession *s, PeerFrame type, const void 
                 (void) peer_reply(s, PEER_PROPOSED, payload, size);
         if (type == PEER_TERM_CHECK)
                 for (unsigned i = 0; i < 4 && (i == 0 || peer_queued(s) > 0);
-                     i++) { /* what a stuck stream does not take */
+                     i++) { /* more than a blocked stream accepts */
                         static const uint8_t zeroes[1 << 20];
 
                         (void) peer_reply(s, PEER_CALL_CHUNK, zeroes, sizeof(zeroes));
                 }
         if (type == PEER_JOIN)
-                (void) peers_set_known(w->peers, NULL, 0); /* what is called back may end sessions */
+                (void) peers_set_known(w->peers, NULL, 0); /* callbacks may end sessions */
         if (type == PEER_CALL)
                 w->close_at_end = true;
         if (type == PEER_CALL_CANCEL)
@@ -332,7 +332,7 @@ static void look_at(void *userdata, const PeerState *state) {
 
 static void no_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         for (const char *p = message; *p; p++)
-                assert((unsigned char) *p >= 0x20 && *p != 0x7f); /* nobody drives our terminal */
+                assert((unsigned char) *p >= 0x20 && *p != 0x7f); /* no control characters reach a terminal */
 }
 
 /* -- The script -- */
@@ -421,7 +421,7 @@ static void step(World *w, Reader *script) {
                 break;
         case STICK:
                 wire->stuck = true;
-                wire->base.held = PEER_QUEUE_MAX - (2 << 20); /* as if we had said much before */
+                wire->base.held = PEER_QUEUE_MAX - (2 << 20); /* as if much had been sent before */
                 break;
         case UNSTICK:
                 wire->stuck = false;

@@ -99,7 +99,7 @@ static void reserved_names_are_refused(void **state) {
         };
         static const char *const taken[] = {
                 "name.service", "my-fleet.service",    "fleet-ui.service", "fleetd-exporter.service",
-                "fleet.timer",   "dbus-broker.service", "srv.mount",        "mine.target",
+                "fleet.timer",  "dbus-broker.service", "srv.mount",        "mine.target",
                 "a@b.timer",
         };
         const char *reason;
