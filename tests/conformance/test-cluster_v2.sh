@@ -35,7 +35,7 @@ start() {
 }
 
 get() { curl -sf -m 30 "http://${endpoints[$1]}$2"; }
-voters() { [ "$(curl -sf -m 30 --unix-socket "$scratch/sock$1" http://fleet/fleet/v1/cluster | grep -o '"role":"voter"' | wc -l)" = "$2" ]; }
+voters() { [ "$(curl -sf -m 30 --unix-socket "$scratch/sock$1" http://fleet/fleet/v1/cluster | grep -o '"seat":"voter"' | wc -l)" = "$2" ]; }
 leads() { get "$1" /v2/stats/self | grep -q '"state":"StateLeader"'; }
 field() { python3 -c "import json, sys; print(json.load(sys.stdin)$1)"; }
 

@@ -49,7 +49,7 @@ static int look_at_number(Dedup *results, uint64_t number) {
         return 0;
 }
 
-/* A new result is stored, whatever records exist. */
+/* A new result is stored beside any records. */
 static int keep_one(TreeTxn *txn, uint64_t number) {
         const KvCommand cmd = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
         const KvResult said = {

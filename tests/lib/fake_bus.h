@@ -60,9 +60,9 @@ void fake_bus_job_removed(FakeBus *f, unsigned job, const char *unit, const char
 void fake_bus_job_new(FakeBus *f, const char *unit);
 void fake_bus_reloading(FakeBus *f, bool active);
 void fake_bus_changed(FakeBus *f, const char *unit); /* PropertiesChanged */
-/* The same with what changed: 'unit' is in this state now, with this job (0: none); 'left' and 'ended' say
- * whether it has left the active state, and become inactive, just now; 'skipped': its condition does not
- * hold; 'result': of the service, told before (NULL: not). */
+/* The same with what changed: 'unit' is in this state now, with this job (0: none); 'left' and 'ended': it
+ * has just left the active state, and become inactive; 'skipped': its condition does not hold; 'result': of
+ * the service, sent before (NULL: not sent). */
 typedef struct FakeChange {
         const char *active;
         unsigned job;

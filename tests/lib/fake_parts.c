@@ -372,7 +372,7 @@ WRAP(int, raft_core_start, (RaftCore * core, uint64_t now_ms, const RaftCoreStar
             s->n_entries, s->first_index, s->take ? ", taken" : "");
         if (s->state)
                 say_info("  state", s->state);
-        if (r == 1) { /* an operation inside fails and says so */
+        if (r == 1) { /* an operation inside fails and returns its error */
                 replica_fail(parts.p, -EFAULT, "inside");
                 return -EFAULT;
         }

@@ -1,9 +1,9 @@
-/* The rules around the engine by name, for whoever shows that it fails without one. */
+/* The rules around the engine by name, for tests that prove that it fails without one. */
 #pragma once
 
 #include "kvstore/raft/core.h"
 
 const char *raft_rule_name(size_t i); /* NULL: there are no more */
 
-/* Switches one off, or "all". -ENOENT: no rule has that name. */
+/* Switch one off, or "all". -ENOENT: no rule has that name. */
 int raft_rule_off(RaftRules *rules, const char *name);

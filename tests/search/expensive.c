@@ -545,7 +545,7 @@ static void play(Place *p, Scene *s) {
         p->n_scenes++;
 }
 
-/* Each on a host of its own: what one leaves behind would be another's cost. */
+/* Each on a host of its own: the state that one leaves would add to the cost of another. */
 static void play_again(Scene *s) {
         Place place;
 

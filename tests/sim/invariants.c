@@ -203,7 +203,7 @@ static void check_unit(SimCluster *c, const Cluster *picture, const SchedulerVie
                 return;
         }
         if (orders > 1)
-                world_failed(c->world, "a-unit-has-one-place", "%s has %u orders to run", u->name, orders);
+                world_failed(c->world, "a-unit-has-one-machine", "%s has %u orders to run", u->name, orders);
         if (orders == 0 && scheduler_pick(view, u, &where, &why) == 0)
                 world_failed(c->world, "a-unit-that-fits-runs", "%s fits on %s, but is nowhere", u->name,
                              where->id);
@@ -216,8 +216,8 @@ static void check_unit(SimCluster *c, const Cluster *picture, const SchedulerVie
                 const char *hash = sim_systemd_hash(c->machines[i].systemd, u->name);
 
                 if (hash && !streq(c->machines[i].machine_id, where->id))
-                        world_failed(c->world, "a-unit-runs-where-ordered", "%s runs on%s, its order is %s's",
-                                     u->name, on, where->id);
+                        world_failed(c->world, "a-unit-runs-where-assigned",
+                                     "%s runs on%s, its order is %s's", u->name, on, where->id);
                 if (hash && !streq(hash, u->unit->hash))
                         world_failed(c->world, "a-unit-runs-as-submitted", "%s on%s runs an old text",
                                      u->name, on);
@@ -231,14 +231,14 @@ void check_healed(SimCluster *c) {
         KvState state;
 
         if (!leader)
-                world_failed(c->world, "somebody-leads", "no leader after all is well again");
+                world_failed(c->world, "a-host-leads", "no leader after all is well again");
         kv_state(daemon_store(leader->daemon), &state);
         for (unsigned i = 0; i < c->n; i++) {
                 KvState other;
 
                 kv_state(daemon_store(c->machines[i].daemon), &other);
                 if (other.raft_index != state.raft_index)
-                        world_failed(c->world, "everybody-catches-up", "%s is at %llu, the leader at %llu",
+                        world_failed(c->world, "every-host-catches-up", "%s is at %llu, the leader at %llu",
                                      c->machines[i].name, (unsigned long long) other.raft_index,
                                      (unsigned long long) state.raft_index);
         }
@@ -256,7 +256,7 @@ void check_healed(SimCluster *c) {
 
                 if (!cluster_unit(picture, c->units[i].name) &&
                     running_on(c, c->units[i].name, on, sizeof(on)) > 0)
-                        world_failed(c->world, "what-was-destroyed-ends", "%s is gone, but runs on%s",
+                        world_failed(c->world, "a-destroyed-unit-ends", "%s is gone, but runs on%s",
                                      c->units[i].name, on);
         }
         scheduler_view_free(view);

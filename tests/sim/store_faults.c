@@ -58,7 +58,7 @@ static const char *const names[_FAULT_MAX] = {
         [FAULT_TREE_ROT] = "corrupt-tree",
         [FAULT_CHECKPOINT_REFUSED] = "corrupt-checkpoint-sent-and-refused",
         [FAULT_ROT_FOUND] = "corrupt-tree-found",
-        [FAULT_ROT_SHOWN] = "corrupt-tree-shown",
+        [FAULT_ROT_SHOWN] = "corrupt-tree-served",
 };
 
 const char *fault_name(FaultKind kind) {

@@ -37,7 +37,7 @@ Host *stores_leader(Stores *all) {
         return NULL;
 }
 
-/* -- What each says of itself -- */
+/* -- The reports of each store -- */
 
 static void check_terms(Stores *all, Host *h, const KvState *state) {
         if (state->term == 0) /* it waits, or starts empty */
@@ -116,7 +116,7 @@ static void on_failed(void *userdata, int error, const char *reason) {
                 return;
         }
         if (!h->disk_bad && h->corrupt_tree == 0 && world_now_ms(h->all->world) > h->all->slow_until_ms)
-                world_failed(h->all->world, "a-replica-lives", "%s: %s", h->name, reason);
+                world_failed(h->all->world, "a-replica-runs", "%s: %s", h->name, reason);
         world_trace(h->all->world, h->name, "fails: %s", reason);
         h->stopped = true;
 }
@@ -404,7 +404,8 @@ static void check_verdict(Stores *all, Host *h, const KvState *state) {
         h->doubts = state->undecided;
         if ((state->differs && !h->replica_is_odd && h->corrupt_tree == 0) ||
             (doubts && world_now_ms(all->world) > all->doubt_until_ms))
-                world_failed(all->world, "only-who-differs-is-found", "%s: %s", h->name, state->problem);
+                world_failed(all->world, "only-the-diverged-host-is-found", "%s: %s", h->name,
+                             state->problem);
 }
 
 void stores_check_hash(Stores *all, Host *h) {
@@ -428,7 +429,7 @@ void stores_check_hash(Stores *all, Host *h) {
 /* -- All of it -- */
 
 /* Corrupt a checkpoint that is being sent: the receiver has to detect it. */
-static void rot_what_is_sent(Stores *all) {
+static void corrupt_the_transfer(Stores *all) {
         Host *leader = stores_leader(all);
 
         if (all->quiet || !all->has[FAULT_CHECKPOINT_ROT] || !leader || !world_chance(all->world, 20) ||
@@ -443,7 +444,7 @@ void stores_log(Stores *all, const char *message) {
                 all->on_message(all->message_userdata, message);
         if (starts_with(message, "sending the tree")) {
                 all->counts[FAULT_TRANSFER]++;
-                rot_what_is_sent(all);
+                corrupt_the_transfer(all);
                 for (unsigned i = 0; i < all->n; i++)
                         if (all->hosts[i].disk_breaks) /* the quorum may need a host that cannot receive it */
                                 all->slow_until_ms = MAX(all->slow_until_ms,
@@ -456,7 +457,7 @@ void stores_log(Stores *all, const char *message) {
 
 static void on_raised(void *userdata, const KvResult *result) {}
 
-/* Raise the level whatever the others support: a host with a lower level has to stop. */
+/* Raise the level, even beyond that of the other hosts: a host with a lower level has to stop. */
 static void raise_level(Stores *all, Host *h) {
         KvState state;
 

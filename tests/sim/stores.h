@@ -99,11 +99,11 @@ typedef struct Host {
         bool damaged;               /* its log is corrupt: opening it may fail */
         uint64_t corrupt_checkpoint,
                 corrupt_tree;   /* the file that is not what was written, as its inode; 0: none */
-        uint64_t corrupt_entry; /* what the tree had applied then */
+        uint64_t corrupt_entry; /* the applied index of the tree then */
         const void *corrupt;    /* the open tree whose file that is, in which daemon */
         uint64_t corrupt_life;
-        bool doubts; /* it says that trees differ without a majority */
-        bool old;    /* its program knows the first feature level only */
+        bool doubts; /* it reports that trees diverged without a majority */
+        bool old;    /* its program supports the first feature level only */
 } Host;
 
 struct Stores {

@@ -212,7 +212,7 @@ typedef enum Fault {
         FAULT_CRASH_ALL,
         FAULT_POWER_ALL,
         FAULT_BOND,
-        FAULT_RESCUE,
+        FAULT_RESCUE_TARGET,
         _FAULT_MAX
 } Fault;
 
@@ -229,7 +229,7 @@ static const char *const fault_names[] = {
         [FAULT_CRASH_ALL] = "all crash",
         [FAULT_POWER_ALL] = "all lose power",
         [FAULT_BOND] = "what units are bound to stops",
-        [FAULT_RESCUE] = "rescue target",
+        [FAULT_RESCUE_TARGET] = "rescue.target",
 };
 
 static uint64_t totals[_FAULT_MAX], totals_old, total_ms;
@@ -350,7 +350,7 @@ static void fault_happens(Faults *f, Fault kind, SimMachine *m) {
                 machine_ended_units(m);
                 world_at(w, for_ms, NULL, on_release, m);
                 break;
-        case FAULT_RESCUE:
+        case FAULT_RESCUE_TARGET:
                 machine_stop_daemon(m);
                 sim_systemd_isolate(m->systemd);
                 machine_ended_units(m);

@@ -10,8 +10,8 @@
 enum { NO_HOST = UINT32_MAX };
 
 typedef struct Said {
-        uint64_t digest;        /* 0: nobody has told yet */
-        uint64_t digest_before; /* of what was there before; 0: nobody has said */
+        uint64_t digest;        /* 0: no watcher has received it yet */
+        uint64_t digest_before; /* of the previous node; 0: not received yet */
         char *key;
 } Said;
 
@@ -20,13 +20,13 @@ typedef struct Watcher {
         char key[32];
         unsigned host;
         KvWatch *watch;
-        bool came; /* it has been somewhere before */
+        bool came; /* it was open before */
         uint64_t next;
         uint64_t *told; /* indexes */
         size_t n, capacity;
         struct {
                 uint64_t from, next;
-        } * spans; /* that are judged: between them its place was lost */
+        } * spans; /* that are checked: between them events were lost */
         size_t n_spans, spans_capacity;
 } Watcher;
 
@@ -55,7 +55,7 @@ static uint64_t mix_node(uint64_t hash, const KvNode *node) {
         return mix(hash, node->value.data, node->value.size);
 }
 
-/* All who are told of an index are told the same. */
+/* All watchers that receive an index receive the same event. */
 static void said(Watchers *all, uint64_t index, KvAction action, const KvNode *node, const KvNode *prev,
                  uint64_t now_ms) {
         uint64_t words[] = { index, action, now_ms }, digest = mix(0xcbf29ce484222325, words, sizeof(words));
@@ -73,14 +73,14 @@ static void said(Watchers *all, uint64_t index, KvAction action, const KvNode *n
                 s->key = strndup(node->key.data, node->key.size);
         }
         if (s->digest != digest)
-                world_failed(all->world, "all-are-told-the-same", "index %" PRIu64 ", %s %.*s", index,
+                world_failed(all->world, "all-watchers-receive-the-same", "index %" PRIu64 ", %s %.*s", index,
                              kv_action_name(action), (int) node->key.size, (const char *) node->key.data);
         if (!prev || all->doubt)
                 return;
         digest = mix_node(digest, prev) | 1;
         s->digest_before = s->digest_before ?: digest;
         if (s->digest_before != digest)
-                world_failed(all->world, "all-are-told-the-same",
+                world_failed(all->world, "all-watchers-receive-the-same",
                              "index %" PRIu64 ", what was there before %s %.*s", index,
                              kv_action_name(action), (int) node->key.size, (const char *) node->key.data);
 }
@@ -95,7 +95,7 @@ void watchers_said(Watchers *all, const KvResult *result) {
                      result->has_prev ? &result->prev : NULL, result->now_ms);
 }
 
-/* What was told of these indexes is all there was. */
+/* Check that the watcher received all events of these indexes. */
 static void judge(Watcher *w, uint64_t from, uint64_t next) {
         size_t k = 0;
 
@@ -115,7 +115,7 @@ static void judge(Watcher *w, uint64_t from, uint64_t next) {
         }
 }
 
-/* The place is lost; what was told till then is all that was to be told till then. */
+/* The place of the watch is lost: check the events until there as a span of their own. */
 static void begin_again(Watcher *w, uint64_t next) {
         w->spans[w->n_spans - 1].next = w->next;
         if (GROW(w->spans, w->spans_capacity, w->n_spans + 1) < 0)
@@ -128,7 +128,7 @@ static void on_event(void *userdata, KvWatchEvent *event) {
         Watcher *w = userdata;
 
         if (e->index < w->next)
-                world_failed(w->all->world, "watches-are-in-order", "%s wants %" PRIu64 ", was told %" PRIu64,
+                world_failed(w->all->world, "watches-are-in-order", "%s wants %" PRIu64 ", received %" PRIu64,
                              w->key, w->next, e->index);
         said(w->all, e->index, e->action, &e->node, e->has_prev ? &e->prev : NULL, e->now_ms);
         if (GROW(w->told, w->capacity, w->n + 1) < 0)
@@ -235,8 +235,7 @@ void watchers_judge(Watchers *all, uint64_t index) {
         }
         for (uint64_t k = 1; k < all->n; k++)
                 n_missing += all->log[k].digest == 0;
-        world_trace(all->world, "watchers", "%zu events, %" PRIu64 " that nobody was told", all->n,
-                    n_missing);
+        world_trace(all->world, "watchers", "%zu events, %" PRIu64 " without a watcher", all->n, n_missing);
 }
 
 uint64_t watchers_events(const Watchers *all) {
