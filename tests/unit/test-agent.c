@@ -525,7 +525,7 @@ static void run_with_a_taken_alias(Fixture *fixture) {
         host_pause(fixture->host, QUIET_MS);
 }
 
-/* A change that systemd does not read affects no unit, whatever happened to the names in [Install]. */
+/* A change that systemd does not read affects no unit, for all changes of names in [Install]. */
 static void a_running_unit_stays_when_the_host_takes_one_of_its_names(void **state) {
         Fixture *fixture = *state;
 
@@ -1092,7 +1092,7 @@ static void a_unit_that_ends_by_itself_has_completed(void **state) {
 }
 
 /* The administrator runs another unit under that name, which ends, too. */
-static void a_completed_unit_stays_completed_whatever_the_host_runs_under_its_name(void **state) {
+static void a_completed_unit_stays_completed_when_the_host_runs_another_under_its_name(void **state) {
         static const char *const states[] = { "active", "inactive" };
         Fixture *fixture = *state;
 
@@ -2370,7 +2370,7 @@ int main(int argc, char *argv[]) {
                 in_fixture(a_unit_that_was_stopped_by_hand_stays_stopped_and_has_not_completed),
                 in_fixture(a_unit_that_was_stopped_by_hand_before_a_conflict_stays_stopped_after_it),
                 in_fixture(a_unit_that_ends_by_itself_has_completed),
-                in_fixture(a_completed_unit_stays_completed_whatever_the_host_runs_under_its_name),
+                in_fixture(a_completed_unit_stays_completed_when_the_host_runs_another_under_its_name),
                 in_fixture(a_completion_without_the_cluster_outlives_the_daemon),
                 in_fixture(a_completed_unit_that_runs_again_with_another_text_has_not_completed),
                 in_fixture(a_completed_unit_that_was_started_by_hand_is_replaced_by_its_next_text),

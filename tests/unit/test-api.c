@@ -160,7 +160,7 @@ static unsigned put_unit(Fixture *fixture, const char *name, const char *body) {
         return ask(fixture, API_SOCKET, "PUT", target.chars, JSON, body);
 }
 
-/* -- Doors -- */
+/* -- Listeners -- */
 
 static void units_are_taken_over_the_socket_only(void **state) {
         static const char *const targets[] = {
@@ -172,7 +172,7 @@ static void units_are_taken_over_the_socket_only(void **state) {
                 "/fleet/v1/events",
                 "/fleet/v1/journal/a.service",
                 "/fleet/v1/kill/a.service",
-                "/fleet/v1/whatever",
+                "/fleet/v1/unknown",
                 "/fleet/v1",
                 "/v1-alpha/units",
         };
@@ -391,7 +391,7 @@ static void the_third_large_answer_at_a_time_is_503_and_may_be_asked_again(void 
         HOST_UNTIL(fixture->host, reads[0].freed && reads[1].freed);
         assert_true(reads[0].done);
         assert_int_equal(reads[0].result, 0);
-        assert_false(reads[1].done); /* nobody waits for it */
+        assert_false(reads[1].done); /* no client waits for it */
         assert_int_equal(ask(fixture, API_LOOPBACK, "GET", targets[0], "", NULL), 200);
 }
 
@@ -524,7 +524,7 @@ static void a_client_that_leaves_while_its_large_answer_is_made_leaves_nothing_b
         HOST_UNTIL(fixture->host, holds[0].freed && holds[1].freed && holds[2].freed && holds[3].freed);
 }
 
-/* Without a leader its read waits for a majority, and then finds nobody to answer. */
+/* Without a leader its read waits for a majority, and then has no client. */
 static void a_client_that_leaves_while_its_quorum_read_waits_is_not_answered(void **state) {
         static const char *const requests[] = {
                 "GET /v2/keys/a?quorum=true HTTP/1.1\r\nHost: localhost\r\n\r\n",
@@ -538,7 +538,7 @@ static void a_client_that_leaves_while_its_quorum_read_waits_is_not_answered(voi
                 assert_int_equal(ask(fixture, API_SOCKET, "GET", "/version", "", NULL), 200);
                 leave(fd);
         }
-        host_pause(fixture->host, 2000); /* its time-out is over: nobody is called */
+        host_pause(fixture->host, 2000); /* its time-out has passed: no host is called */
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/version", "", NULL), 200);
 }
 
@@ -706,7 +706,7 @@ static void a_web_page_cannot_use_a_browser_to_send_requests(void **state) {
                     "requests of web pages from other origins are rejected (Origin: http://evil.example)");
         assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/v2/keys/a", "Origin: null\r\n" FORM, "value=1"),
                          403);
-        for (size_t i = 0; i < ELEMENTS(others); i++) { /* whoever may listen there */
+        for (size_t i = 0; i < ELEMENTS(others); i++) { /* any server may listen there */
                 snprintf(own, sizeof(own), "Origin: %s\r\n" FORM, others[i]);
                 assert_int_equal(ask(fixture, API_LOOPBACK, "PUT", "/v2/keys/a", own, "value=1"), 403);
         }
@@ -801,7 +801,7 @@ static void the_registry_is_not_written_over_tcp(void **state) {
 
 /* -- PUT of units -- */
 
-static void fleets_own_way_to_the_keys_is_there_at_both_doors_and_guarded_as_v2_is(void **state) {
+static void fleets_own_key_api_is_served_on_both_listeners_with_the_rights_of_v2(void **state) {
         static const char txn[] = "{\"writes\":[{\"action\":\"set\",\"key\":\"/a\",\"value\":\"1\"}]}";
         static const char ours[] =
                 "{\"writes\":[{\"action\":\"set\",\"key\":\"/_fleet/a\",\"value\":\"1\"}]}";
@@ -2007,7 +2007,7 @@ static void another_hosts_url_is_the_one_it_advertises(void **state) {
                           .client = (char *) "http://10.0.0.2:2379",
                           .raft_id = 2 };
 
-        /* It has said so, and is no member: it is in nobody's list. */
+        /* It has reported it, and is no member: no list contains it. */
         assert_int_equal(host_wait(fixture->host, registry_publish_facts(fixture->host->registry, &other,
                                                                          host_on_done, fixture->host)),
                          KV_OK);
@@ -2189,7 +2189,7 @@ int main(int argc, char *argv[]) {
                 in_a_fixture(a_second_listener_on_the_same_address_is_rejected_with_a_message),
                 in_a_fixture(the_registry_is_not_seen_over_tcp),
                 in_a_fixture(the_registry_is_not_written_over_tcp),
-                in_a_fixture(fleets_own_way_to_the_keys_is_there_at_both_doors_and_guarded_as_v2_is),
+                in_a_fixture(fleets_own_key_api_is_served_on_both_listeners_with_the_rights_of_v2),
                 in_a_fixture(a_body_that_is_not_declared_as_json_is_415),
                 in_a_fixture(a_broken_body_is_400_with_its_reason),
                 in_a_fixture(a_bad_name_is_400_and_what_is_no_name_404),

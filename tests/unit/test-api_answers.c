@@ -1671,7 +1671,7 @@ static void machines_are_listed_and_their_metadata_changed(void **state) {
                   "[{\"op\":\"add\",\"path\":\"//metadata/k\",\"value\":\"v\"}]", 400, JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"machine metadata path invalid\"}}" },
                 { "PATCH /fleet/v1/machines", JSON,
-                  "[{\"op\":\"add\",\"path\":\"/nobody/metadata/k\",\"value\":\"v\"}]", 204, JSON SERVER,
+                  "[{\"op\":\"add\",\"path\":\"/absent/metadata/k\",\"value\":\"v\"}]", 204, JSON SERVER,
                   "" },
                 { "PATCH /fleet/v1/machines", JSON,
                   "[{\"op\":\"add\",\"path\":\"/" GAMMA "0/metadata/k\",\"value\":\"v\"}]", 204, JSON SERVER,
@@ -2857,7 +2857,7 @@ static void a_client_that_leaves_before_the_tree_is_confirmed_is_not_answered(vo
                 HOST_UNTIL(fixture->host, TAILQ_EMPTY(&fixture->api->requests));
         }
         fixture->api = api_free(fixture->api);
-        host_pause(fixture->host, 1500); /* the time that they were given is over: nobody is called */
+        host_pause(fixture->host, 1500); /* their time-out has passed: no host is called */
 }
 
 static void a_listing_and_an_answer_to_a_directory_are_taken_up_to_their_limit(void **state) {

@@ -497,7 +497,7 @@ static void a_transaction_answers_for_each_of_its_writes_or_for_what_refused_it(
         assert_int_equal(result.written[2].node.modified, 4);
 }
 
-static void the_answer_to_a_transaction_is_bounded_whatever_it_takes_away(void **state) {
+static void the_answer_to_a_transaction_is_bounded_for_all_removals(void **state) {
         _cleanup_free_ char *large = calloc(1, KV_VALUE_MAX);
         Fixture *f = *state;
         KvCommand writes[6] = {};
@@ -1585,7 +1585,7 @@ int main(void) {
                 TEST(a_transaction_does_all_in_order_or_nothing),
                 TEST(a_check_of_a_value_holds_for_a_file_with_these_very_bytes),
                 TEST(a_transaction_answers_for_each_of_its_writes_or_for_what_refused_it),
-                TEST(the_answer_to_a_transaction_is_bounded_whatever_it_takes_away),
+                TEST(the_answer_to_a_transaction_is_bounded_for_all_removals),
                 TEST(a_transaction_sees_its_own_writes),
                 TEST(an_order_of_an_older_term_changes_nothing),
                 TEST(fleets_own_keys_are_written_by_fleet_alone),

@@ -24,7 +24,7 @@ static uint64_t hash_of_tree, tree_applied, log_first;
 static int tree_error;
 static unsigned n_logged;
 
-/* -- What it asks of the replica, besides -- */
+/* -- Other functions of the replica that it calls -- */
 
 int __wrap_replica_transfer(Replica *p, uint64_t raft_id);
 int __wrap_replica_transfer(Replica *p, uint64_t raft_id) {
@@ -433,7 +433,7 @@ static void a_follower_that_differs_asks_for_the_leaders_tree_every_second(void 
         fake_pass(ASK_MS);
         fake_assert_said("send 2: 2 5 1 0\n");
 
-        /* With another tree it begins anew, and says that it was taken until a majority agrees. */
+        /* With another tree it begins again, and reports the replacement until a majority agrees. */
         consistency_tree_replaced(c, true);
         fake_pass(2 * ASK_MS);
         fake_assert_said("");
@@ -505,7 +505,7 @@ static void the_last_eight_reports_wait_for_a_leader_and_the_last_one_is_said_ag
         end();
 
         begin_to_follow();
-        consistency_settled(c, RAFT_CHANGED_LEADER); /* nothing was ever said */
+        consistency_settled(c, RAFT_CHANGED_LEADER); /* no report was ever sent */
         fake_assert_said("");
         apply(EVERY, 7);
         fake_assert_said("send 2: 0 5 10 7\n");

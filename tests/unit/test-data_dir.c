@@ -163,7 +163,7 @@ static void a_tree_is_believed_on_the_disk_that_it_was_written_to(void **state) 
 }
 
 /* Also where it was shown each time, which writes the marker again. */
-static void after_three_starts_without_an_end_in_order_a_tree_is_made_anew(void **state) {
+static void after_three_starts_without_an_orderly_end_a_tree_is_rebuilt(void **state) {
         Fixture *r = *state;
 
         fixture_open(r);
@@ -522,7 +522,7 @@ static void a_tree_set_aside_is_kept_also_when_the_new_one_cannot_be_made(void *
         assert_false(data_dir_was_served(&r->folder) || r->folder.checkpoint.fd >= 0);
         assert_tree_holds(r->tree, 0, NULL);
 
-        /* A corrupt checkpoint is not in the way of the next one. */
+        /* A corrupt checkpoint does not prevent the next one. */
         data_dir_forget_checkpoint(&r->folder);
         r->tree = tree_close(r->tree);
         assert_int_equal(data_dir_set_aside(&r->folder, &r->tree, NULL), 0);
@@ -712,7 +712,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 in_a_room(a_tree_is_believed_only_if_nothing_speaks_against_it),
                 in_a_room(a_tree_is_believed_on_the_disk_that_it_was_written_to),
-                in_a_room(after_three_starts_without_an_end_in_order_a_tree_is_made_anew),
+                in_a_room(after_three_starts_without_an_orderly_end_a_tree_is_rebuilt),
                 in_a_room(the_shown_mark_is_written_once_and_taken_back_in_place),
                 in_a_room(cluster_time_outlives_a_reboot_but_not_another_machine),
                 in_a_room(the_larger_quota_counts),

@@ -537,7 +537,7 @@ static void records_are_these_bytes(void **state) {
         uint8_t bytes[128];
         KvBytes record;
 
-        answer(results, 2, 1, 2); /* nobody waits for it at the end of the entry */
+        answer(results, 2, 1, 2); /* no origin waits for it at the end of the entry */
         answer(results, 3, 2, 3);
         answer(results, 6, 3, 4);
         entry_end(results);
@@ -561,7 +561,7 @@ static unsigned slots_of(Fixture *f, unsigned *ret_n) {
         return slots;
 }
 
-static void each_entry_has_a_record_until_nobody_waits_for_what_it_says(void **state) {
+static void each_entry_has_a_record_until_no_origin_waits_for_its_results(void **state) {
         static const struct {
                 uint64_t number, floor;
                 unsigned slots, n;
@@ -774,7 +774,7 @@ int main(void) {
                 ROOM(the_value_of_a_refresh_is_the_trees_unless_that_was_written_since),
                 ROOM(one_value_that_was_written_since_makes_the_whole_answer_unknown),
                 ROOM(records_are_these_bytes),
-                ROOM(each_entry_has_a_record_until_nobody_waits_for_what_it_says),
+                ROOM(each_entry_has_a_record_until_no_origin_waits_for_its_results),
                 ROOM(what_is_read_to_find_an_answer_is_counted_once),
                 ROOM(damaged_records_are_reported_wherever_they_are_read),
                 ROOM(without_memory_no_answer_is_lost_or_invented),

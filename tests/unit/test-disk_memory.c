@@ -153,11 +153,11 @@ static void who_reads_is_answered_or_hung_up_on(void **state) {
         assert_true(n_points >= 200);
 }
 
-/* -- Writes, which every room below the door takes part in -- */
+/* -- Writes, through all layers -- */
 
 static unsigned attempts, acknowledged, n_stopped;
 
-/* What is there is what was acknowledged last, or one of those that nobody answered since. */
+/* The value is the last acknowledged one, or a later one without an answer. */
 static void look_at_value(void) {
         unsigned found = 0;
         KvNode node;
@@ -169,8 +169,8 @@ static void look_at_value(void) {
         assert_int_equal(store_check(room.host->store, NULL), 0);
 }
 
-/* It comes back by itself, but each time within a minute its pause is twice as long: after some it is started
- * anew instead. */
+/* The replica recovers by itself, but each failure within a minute doubles its pause: after some of them,
+ * restart it instead. */
 static void come_back(void) {
         KvState state;
 

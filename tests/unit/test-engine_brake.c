@@ -99,7 +99,7 @@ static void a_host_that_returns_ends_the_brake(void **state) {
         cluster_view_free(&p);
 }
 
-/* By the time of their loss, then by ID, in whatever order they joined. */
+/* By the time of their loss, then by ID, independent of the order in which they joined. */
 static void hosts_that_vanish_together_are_released_in_the_order_of_their_loss(void **state) {
         const char *other = "a.service", *own = "b.service";
         ClusterView p = { .cluster.now_ms = 1000000 };

@@ -1,10 +1,10 @@
-/* The daemon's rooms die by SIGKILL at each named moment of each durable step, on a real file system, and
- * start again: nothing that was acknowledged is missing, and whatever lies on disk opens. A moment that no
- * load comes by fails the test.
+/* The daemon's components are killed at each fault point of each durable step, on a real file system, and
+ * start again: no acknowledged write is missing, and all files open. A fault point that no load reaches fails
+ * the test.
  *
- * The program runs itself: "--load LOAD FOLDER" works in FOLDER and writes what was acknowledged into
- * FOLDER/acknowledged, a line each; "--look LOAD FOLDER BOOT" opens what the load left and looks whether all
- * of that is there. */
+ * The program runs itself: "--load LOAD FOLDER" works in FOLDER and records acknowledged writes in
+ * FOLDER/acknowledged, a line each; "--look LOAD FOLDER BOOT" opens the files of the load and checks that all
+ * of them are there. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -122,7 +122,7 @@ static void look_at_key(void *host, char *key) {
         }
 }
 
-/* One host: founds, writes, makes checkpoints, cuts, closes; then the machine is booted anew, and it
+/* One host: bootstraps, writes, makes checkpoints, compacts, closes; then the machine boots again, and it
  * rebuilds. */
 static void load_alone(const char *folder) {
         ThreeHosts t;
@@ -241,8 +241,8 @@ static void look_pair(const char *folder, unsigned boot) {
         must_open(&t, 0);
         MUST(three_hosts_until(&t, three_hosts_is_led, &t.hosts[0]));
         each_acknowledged(folder, look_at_key, &t.hosts[0]);
-        /* The second host's own folder opens whatever it holds; it follows if it was let in before the crash.
-         */
+        /* The second host's own folder opens with any contents; it follows if it was admitted before the
+         * crash. */
         if (stat(t.hosts[1].raft_path, &st) == 0) {
                 Error err = {};
 

@@ -132,7 +132,7 @@ static bool answered(const End *e, unsigned n) {
         return true;
 }
 
-/* Lets the loop run for a moment: for what tells nobody. */
+/* Run the loop for a moment, for events without an observer. */
 static void turn(Web *web) {
         Timer stop = { .fire = (void (*)(void *)) loop_uv_stop, .userdata = web->pair.uv };
 
@@ -240,7 +240,7 @@ static void targets_in_absolute_form_are_reduced(void **state) {
         }
 }
 
-static void a_method_that_nobody_knows_reaches_the_handler(void **state) {
+static void an_unknown_method_reaches_the_handler(void **state) {
         static const char *const methods[] = { "get", "BREW", "CONNECT", "PRI", "M-SEARCH", "X" };
         Web *web = *state;
 
@@ -788,7 +788,7 @@ static const char *say_it_in_capitals(void *userdata, void *listener, unsigned s
         return "application/capitals";
 }
 
-static void what_is_beyond_a_limit_is_said_in_the_doors_way_and_what_is_no_http_in_gos(void **state) {
+static void a_limit_is_rejected_in_the_format_of_the_listener_and_invalid_http_in_that_of_go(void **state) {
         HttpHandler handler = web_handler;
         Web *web = *state;
         End e, other;
@@ -1349,7 +1349,7 @@ int main(int argc, char **argv) {
                 T(a_request_is_answered_and_the_connection_kept),
                 T(bytes_one_by_one_are_understood_alike),
                 T(targets_in_absolute_form_are_reduced),
-                T(a_method_that_nobody_knows_reaches_the_handler),
+                T(an_unknown_method_reaches_the_handler),
                 T(an_upgrade_is_not_taken_up),
                 T(head_and_204_have_no_body_but_head_counts_it),
                 T(a_value_with_a_line_break_makes_no_second_field),
@@ -1374,7 +1374,7 @@ int main(int argc, char **argv) {
                 T(a_large_answer_arrives_whole),
                 T(above_the_limit_of_connections_stands_503),
                 T(limits_that_were_told_count_and_are_named),
-                T(what_is_beyond_a_limit_is_said_in_the_doors_way_and_what_is_no_http_in_gos),
+                T(a_limit_is_rejected_in_the_format_of_the_listener_and_invalid_http_in_that_of_go),
                 T(one_user_of_the_socket_has_so_many_connections),
                 T(who_stops_in_a_body_is_408_and_who_does_not_read_is_cut),
                 T(who_reads_a_large_answer_slowly_is_not_cut_and_all_of_it_is_held_meanwhile),

@@ -299,7 +299,7 @@ static void bytes_of_methods_and_targets_are_those_of_the_standard(void **state)
                 }
 }
 
-static void fields_that_matter_are_kept_whatever_stands_around_them(void **state) {
+static void relevant_fields_are_kept_among_any_others(void **state) {
         static const struct {
                 const char *request, *host, *origin, *type;
                 unsigned n_types;
@@ -608,7 +608,7 @@ int main(int argc, char **argv) {
                 T(a_connection_rests_behind_what_was_read_of_its_answer),
                 T(limits_are_exact),
                 T(bytes_of_methods_and_targets_are_those_of_the_standard),
-                T(fields_that_matter_are_kept_whatever_stands_around_them),
+                T(relevant_fields_are_kept_among_any_others),
                 T(a_client_that_asks_whether_to_go_on_is_told_so_once_and_that_is_counted),
                 T(a_connection_starts_again_for_each_request),
                 cmocka_unit_test(large_buffers_are_given_back_between_requests_and_small_ones_used_again),

@@ -615,7 +615,7 @@ static const char *write_refusal(void *userdata, void *listener, unsigned status
         return "own/type";
 }
 
-static void refusals_have_a_body_and_words_of_the_door_or_of_go(void **state) {
+static void rejections_have_a_body_and_text_of_the_listener_or_of_go(void **state) {
         static const struct {
                 const char *request, *type, *body;
         } rows[] = {
@@ -669,7 +669,7 @@ int main(int argc, char **argv) {
                 T(what_comes_too_late_is_not_sent),
                 T(a_stream_is_watched_while_it_is_not_read),
                 T(a_stream_to_a_client_that_says_no_more_ends),
-                T(refusals_have_a_body_and_words_of_the_door_or_of_go),
+                T(rejections_have_a_body_and_text_of_the_listener_or_of_go),
         };
 
         if (argc > 1)

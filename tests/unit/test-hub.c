@@ -778,8 +778,7 @@ static void so_many_bytes_wait_for_the_search_and_no_more(void **state) {
 
         watch(f, &w, (KvWatchOptions) { .key = kv_string("/a") });
         set(f, "/crowd");
-        for (; n < HUB_UNSEARCHED_BYTES / SIZE - 1;
-             n++) { /* with what each takes besides its value one less than would just fit */
+        for (; n < HUB_UNSEARCHED_BYTES / SIZE - 1; n++) { /* with the overhead of each, one less than fits */
                 large.index = ++f->index;
                 hub_publish(f->hub, &large);
         }

@@ -1,4 +1,5 @@
-/* The store through its door: real loop, real disks in a scratch folder, sessions over the loopback. */
+/* The store through its public interface: real loop, real disks in a scratch folder, sessions over loopback.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -449,7 +450,7 @@ static void a_command_larger_than_an_entry_is_refused_before_the_log(void **stat
 }
 
 /* Each value may be as large; what the log takes must be what those who apply it take. */
-static void a_comparison_is_refused_or_applied_whatever_its_size(void **state) {
+static void a_comparison_of_any_size_is_rejected_or_applied(void **state) {
         Host *h = open_host(*state, 0, false);
         static char value[KV_VALUE_MAX];
         unsigned n_refused = 0, n_applied = 0;
@@ -547,7 +548,7 @@ static bool is_gone(void *userdata) {
         return streq(value_at(userdata, "/t"), "-");
 }
 
-static void what_has_expired_is_gone_without_anybody_asking(void **state) {
+static void expired_keys_are_removed_without_a_request(void **state) {
         Host *h = open_host(*state, 0, false);
 
         put_ok(h, "/stays", "1");
@@ -1005,7 +1006,7 @@ static void crash_host(Host *h) {
         h->disk = disk_real_close(h->disk);
 }
 
-static void a_killed_daemon_finds_its_tree_and_after_three_it_is_made_anew(void **state) {
+static void a_killed_daemon_finds_its_tree_and_after_three_kills_it_is_rebuilt(void **state) {
         World *world = *state;
         Host *h = open_host(world, 0, false);
         ino_t first = live_inode(h);
@@ -1069,7 +1070,7 @@ static void the_marker_of_an_older_version_is_taken_and_an_older_version_takes_o
 
         cut_marker_line(h, "time ");
         h = open_host(*state, 0, false);
-        assert_int_equal(live_inode(h), live); /* trusted, and not made anew */
+        assert_int_equal(live_inode(h), live); /* trusted, and not rebuilt */
         assert_string_equal(value_at(h, "/a"), "1");
         close(held);
 }
@@ -1191,8 +1192,8 @@ static void another_machines_folder_is_refused_with_the_remedy(void **state) {
         h->number = 0;
 }
 
-/* In 'identity', beside the log. That of another lineage first: each opening that fails is a bad start, and
- * the third makes the tree anew. */
+/* In 'identity', beside the log. That of another lineage first: each failed opening is an unclean start, and
+ * the third one rebuilds the tree. */
 static void an_identity_that_is_not_the_logs_is_refused(void **state) {
         Host *h = open_host(*state, 0, false);
         _cleanup_close_ int fd = open_dir(h->tree_path, 0700);
@@ -1715,7 +1716,7 @@ static void when_the_leader_closes_writes_go_on(void **state) {
         make_three(world);
         put_ok(b, "/a", "1");
         assert_int_equal(kv_member_demote(world->hosts[0].store, 2),
-                         -EPERM); /* three are not made fewer, whatever was planned */
+                         -EPERM); /* three voters are not reduced, by any plan */
         assert_int_equal(kv_member_remove(world->hosts[0].store, 3), -EPERM);
         close_host(&world->hosts[0]);
         run_until(world, is_led, b);
@@ -1903,7 +1904,7 @@ static void a_tree_that_was_changed_behind_our_back_is_made_again_in_the_running
         assert_int_equal(h->resets, resets);
 }
 
-static void where_two_trees_differ_and_nobody_knows_which_is_right_both_say_so_and_keep_theirs(void **state) {
+static void where_two_trees_diverge_without_a_majority_both_report_it_and_keep_theirs(void **state) {
         World *world = *state;
         Host *a = open_host(world, 0, false), *b;
 
@@ -2180,7 +2181,7 @@ static void what_has_no_room_does_not_reach_the_log(void **state) {
         assert_int_equal(a.status, KV_OK);
 }
 
-/* -- Lanes -- */
+/* -- Priority classes -- */
 
 typedef struct Flood {
         unsigned n, refused;
@@ -2417,7 +2418,7 @@ static bool knows_no_leader(void *userdata) {
         return state_of(userdata).leader_id == 0;
 }
 
-static void where_two_of_three_lost_their_logs_nobody_leads_and_all_is_kept(void **state) {
+static void where_two_of_three_lost_their_logs_there_is_no_leader_and_all_is_kept(void **state) {
         World *world = *state;
         Host *a = &world->hosts[0], *b = &world->hosts[1], *c = &world->hosts[2];
         uint64_t term;
@@ -2433,8 +2434,8 @@ static void where_two_of_three_lost_their_logs_nobody_leads_and_all_is_kept(void
         reopen_host(c, false);
         assert_true(state_of(b).lost && state_of(c).lost);
         term = state_of(a).term;
-        assert_true(put(a, "/nobody", "takes it").status != KV_OK);
-        assert_true(!state_of(a).ready && state_of(a).term == term); /* nobody gives a vote */
+        assert_true(put(a, "/rejected", "v").status != KV_OK);
+        assert_true(!state_of(a).ready && state_of(a).term == term); /* no host votes */
         assert_true(exists(b->raft_path, "log.00000001") && exists(c->raft_path, "log.00000001"));
         assert_non_null(strstr(state_of(b).problem, "--recover"));
 }
@@ -2449,7 +2450,7 @@ static void alone_a_damaged_log_is_refused_and_one_of_two_gives_up_its_id(void *
         close_host(a);
         flip_a_byte_of_the_log(a);
         open_peers(a);
-        assert_int_equal(try_open(a, false, &err), -EUCLEAN); /* nobody could let it in */
+        assert_int_equal(try_open(a, false, &err), -EUCLEAN); /* no host could admit it */
         assert_non_null(strstr(err.message, "log.00000001"));
         close_host(a);
         flip_a_byte_of_the_log(a); /* as it was */
@@ -2501,11 +2502,11 @@ int main(int argc, char *argv[]) {
                 ALONE(a_fresh_host_is_a_cluster_of_one_that_takes_writes_at_once),
                 ALONE(a_refused_command_is_an_answer_and_changes_nothing),
                 ALONE(a_command_larger_than_an_entry_is_refused_before_the_log),
-                ALONE(a_comparison_is_refused_or_applied_whatever_its_size),
+                ALONE(a_comparison_of_any_size_is_rejected_or_applied),
                 ALONE(a_watcher_is_told_of_each_change_after_it_can_be_read),
                 ALONE(many_proposals_of_one_turn_are_answered_in_order),
                 ALONE(a_full_queue_says_busy),
-                ALONE(what_has_expired_is_gone_without_anybody_asking),
+                ALONE(expired_keys_are_removed_without_a_request),
                 ALONE(a_restart_keeps_all_and_counts_on),
                 ALONE(without_its_live_tree_a_host_rebuilds_it_from_the_log),
                 ALONE(a_copy_that_is_under_way_does_not_delay_the_end),
@@ -2517,7 +2518,7 @@ int main(int argc, char *argv[]) {
                 ALONE(entries_leave_memory_when_they_are_too_many_and_half_of_them_stays),
                 ALONE(entries_that_are_applied_again_come_in_slices_of_256),
                 ALONE(after_a_reboot_the_checkpoint_and_the_log_behind_it_make_the_same_tree),
-                ALONE(a_killed_daemon_finds_its_tree_and_after_three_it_is_made_anew),
+                ALONE(a_killed_daemon_finds_its_tree_and_after_three_kills_it_is_rebuilt),
                 ALONE(the_marker_of_an_older_version_is_taken_and_an_older_version_takes_ours),
                 ALONE(another_machines_folder_is_refused_with_the_remedy),
                 ALONE(an_identity_that_is_not_the_logs_is_refused),
@@ -2541,7 +2542,7 @@ int main(int argc, char *argv[]) {
                 THREE(the_second_of_two_voters_becomes_a_standby_again),
                 THREE(a_tree_that_was_changed_behind_our_back_is_made_again_in_the_running_daemon),
                 THREE(a_tree_that_differs_from_the_majority_is_made_again_of_the_leaders),
-                THREE(where_two_trees_differ_and_nobody_knows_which_is_right_both_say_so_and_keep_theirs),
+                THREE(where_two_trees_diverge_without_a_majority_both_report_it_and_keep_theirs),
                 THREE(a_leader_whose_disk_is_full_hands_over_and_follows_when_there_is_room),
                 THREE(without_a_majority_writes_say_so_and_reads_go_on),
                 THREE(a_standby_says_at_once_that_its_leader_is_silent),
@@ -2554,7 +2555,7 @@ int main(int argc, char *argv[]) {
                 THREE(without_a_leader_too_a_corrupt_checkpoint_is_replaced_at_once),
                 THREE(a_voter_whose_log_is_damaged_gives_up_its_id_and_gets_another_one),
                 THREE(a_replica_that_was_lost_shows_the_leaders_tree_once_that_is_as_far),
-                THREE(where_two_of_three_lost_their_logs_nobody_leads_and_all_is_kept),
+                THREE(where_two_of_three_lost_their_logs_there_is_no_leader_and_all_is_kept),
                 THREE(alone_a_damaged_log_is_refused_and_one_of_two_gives_up_its_id),
                 THREE(a_follower_whose_log_lacks_what_was_acknowledged_gives_up_its_id),
         };

@@ -300,7 +300,7 @@ static void a_failed_oom_score_write_does_not_stop_the_child(void **state) {
         assert_int_equal(run(lab, "echo it runs"), 0);
         assert_string_equal(lab->output.chars, "it runs\n");
 
-        fail_call("write", 2, EPIPE); /* why it cannot run: nobody reads it */
+        fail_call("write", 2, EPIPE); /* the reason why it cannot run: no process reads it */
         assert_int_equal(spawn(lab, nothing, NULL), 0);
         UNTIL(lab, lab->exits > 0);
         assert_int_equal(lab->status, 126);
@@ -399,7 +399,7 @@ static void a_child_has_its_own_signals_descriptors_and_environment(void **state
                          2);
         assert_int_equal(blocks, 0);
         assert_int_equal(ignores & ~(UINT64_C(1) << 31 | UINT64_C(1) << 32),
-                         0); /* 32 and 33 are the C library's own, which lets nobody set them */
+                         0); /* 32 and 33 belong to the C library, which rejects changes */
         sigprocmask(SIG_UNBLOCK, &blocked, NULL);
         signal(SIGHUP, SIG_DFL);
         signal(SIGRTMAX, SIG_DFL);

@@ -1,9 +1,9 @@
-/* Whatever computes, with its first, second, third ... allocation failing, alone and with all behind it:
- * units, records, pictures, plans, settings, commands of each kind, the tree, its snapshot, the log, Raft.
- * Each says -ENOMEM and nothing else, leaves its outputs alone, gives back what it held, and succeeds when
- * asked again. Whole daemons: memory_daemon.c.
+/* All computations with their first, second, third ... allocation failing, alone and with all later ones:
+ * units, records, cluster views, plans, settings, commands of each kind, the tree, its snapshot, the log,
+ * Raft. Each returns -ENOMEM and no other error, leaves its outputs unchanged, frees its memory, and succeeds
+ * when repeated. Whole daemons: memory_daemon.c.
  *
- *      test-memory [PATTERN]    only the tests of such names, and not the total
+ *      test-memory [PATTERN]    only the tests with matching names, and not the total
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -147,7 +147,7 @@ static int small_records(void *userdata) {
 
 static int problems(void *userdata) {
         static const char key[] = "/_fleet/machine/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/problem/a.service";
-        Problem problem = { .kind = PROBLEM_TAKEN, .text = (char *) "somebody has it", .unit_index = 7 };
+        Problem problem = { .kind = PROBLEM_TAKEN, .text = (char *) "another host has it", .unit_index = 7 };
         _cleanup_(cluster_done) Cluster cluster = {};
         _cleanup_text_ Text t = {};
         int r;
@@ -283,7 +283,7 @@ static int pick(void *userdata) {
         return r;
 }
 
-/* A picture made anew, key by key. */
+/* A cluster view built key by key. */
 static int put_keys(void *userdata) {
         static const char id[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
         static const char *const keys[][2] = {

@@ -1,4 +1,4 @@
-/* Backup and restore through their door: on stores that a daemon has left, in real folders. */
+/* Backup and restore through their public interface: on stores of an ended daemon, in real folders. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -70,7 +70,7 @@ int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, u
         return r;
 }
 
-/* The last one takes the workshop away, whatever becomes of it. */
+/* The last one removes the work folder, also when it fails. */
 int __real_remove_tree_at(int dir_fd, const char *name);
 int __wrap_remove_tree_at(int dir_fd, const char *name);
 int __wrap_remove_tree_at(int dir_fd, const char *name) {
@@ -110,7 +110,7 @@ AS_ONE(bootstrap_restored, fails(err),
 void __real_data_dir_closed(DataDir *folder);
 void __wrap_data_dir_closed(DataDir *folder);
 void __wrap_data_dir_closed(DataDir *folder) {
-        failing_calls_end(); /* of what comes behind it nobody can be told any more */
+        failing_calls_end(); /* later failures can no longer be reported */
         __real_data_dir_closed(folder);
 }
 
@@ -131,7 +131,7 @@ int __wrap_raft_log_take_entries(RaftLog *log, RaftEntry **ret, size_t *ret_n, u
 typedef struct Fixture {
         char *scratch, *file;
         ThreeHosts trio;
-        KvOfflineOptions options; /* what run_offline() is given beside the paths */
+        KvOfflineOptions options; /* of run_offline(), in addition to the paths */
         unsigned fail_at;         /* the call of it that fails; 0: none */
 } Fixture;
 

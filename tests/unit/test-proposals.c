@@ -166,7 +166,7 @@ static void when_the_answers_kept_are_too_many_who_takes_none_back_is_refused_be
         assert_string_equal(said.cause, PROPOSALS_FULL);
         assert_true(kept_by(h) >= DEDUP_MAX && kept_by(h) < DEDUP_MAX + 2 * LARGE);
 
-        /* However often it is asked, and whoever asks that has taken nothing back. */
+        /* For any number of requests, of all origins that acknowledged no result. */
         entries = entries_of(h);
         for (unsigned i = 0; i < 20; i++) {
                 said = propose(h, 100 + i, 1, 1, "/refused");
@@ -201,7 +201,7 @@ static void room_returns_when_the_deadlines_are_passed(void **state) {
         quiet_peer_pass(h, LIFE_MS / 2);
         said = propose(h, 100, 1, 1, "/too-early");
         assert_int_equal(said.n[PROPOSED_BUSY], 1);
-        /* Nobody writes meanwhile: who asks and is refused brings the entry that lets time pass. */
+        /* Without writes, a rejected request writes the entry that advances cluster time. */
         quiet_peer_pass(h, LIFE_MS / 2 + DEDUP_SWEEP_MS);
         for (unsigned i = 0; i < 3 && kept_by(h) >= LARGE; i++) {
                 (void) propose(h, 100, 1, 1, "/refused");
@@ -213,7 +213,7 @@ static void room_returns_when_the_deadlines_are_passed(void **state) {
         assert_false(exists(h, "/too-early"));
 }
 
-/* All at once they would not go into a frame, and nobody would hear of any. */
+/* All at once exceed a frame, and no answer would arrive. */
 static void answers_that_fit_into_no_frame_come_in_several(void **state) {
         enum { N = 70 };
         QuietPeer *h = *state;

@@ -750,7 +750,7 @@ static void an_entry_is_full_at_its_limits(void **state) {
 }
 
 /* A single one that is larger than all that may go together goes alone. */
-static void the_first_of_an_entry_goes_whatever_it_costs(void **state) {
+static void the_first_command_of_an_entry_is_sent_at_any_cost(void **state) {
         begin(true);
         for (unsigned n = 0; n < 3; n++)
                 (void) add("n", (KvCommand) { .internal = true });
@@ -887,7 +887,7 @@ static void what_was_deferred_is_queued_again_in_its_place(void **state) {
         }
 }
 
-static void what_came_too_late_for_the_log_is_asked_anew(void **state) {
+static void a_proposal_that_missed_its_log_entry_is_proposed_again(void **state) {
         begin(true);
         (void) add("a", (KvCommand) {});
         fake_assert_said("log 1: 1@110000\n");
@@ -1098,7 +1098,7 @@ static void estimates_of_a_later_turn_are_told_in_one_frame_for_each_origin(void
                          "log 1: *1@110000 *2@110000 *1@110000\n");
         loop_count(&fake.loop, 0, TURN_WORK_MAX);
         hear_foreign(PEER_PROPOSE, 70, 1, 1, 110000);
-        world.no_session = true; /* nobody is there to be told */
+        world.no_session = true; /* there is no requester */
         (void) turns_end_work(&fake.loop.turns);
         fake_assert_said("log 2: *1@110000\n");
         end();
@@ -1122,12 +1122,12 @@ int main(void) {
                 cmocka_unit_test(entries_of_a_leader_wait_when_four_are_not_applied),
                 cmocka_unit_test(what_the_log_does_not_take_waits_and_is_not_refused_by_a_leader),
                 cmocka_unit_test(an_entry_is_full_at_its_limits),
-                cmocka_unit_test(the_first_of_an_entry_goes_whatever_it_costs),
+                cmocka_unit_test(the_first_command_of_an_entry_is_sent_at_any_cost),
                 cmocka_unit_test(heavy_commands_follow_each_other_in_their_own_time),
                 cmocka_unit_test(with_too_many_answers_kept_ours_are_refused_unless_they_may_have_happened),
                 cmocka_unit_test(what_comes_in_waits_in_this_order),
                 cmocka_unit_test(what_was_deferred_is_queued_again_in_its_place),
-                cmocka_unit_test(what_came_too_late_for_the_log_is_asked_anew),
+                cmocka_unit_test(a_proposal_that_missed_its_log_entry_is_proposed_again),
                 cmocka_unit_test(so_much_of_ours_may_wait_and_no_more),
                 cmocka_unit_test(what_no_host_could_apply_is_refused_at_once),
                 cmocka_unit_test(a_command_that_was_taken_without_an_estimate_is_judged_by_the_leader),

@@ -901,7 +901,7 @@ static void a_refused_pre_vote_learns_the_higher_term(void **state) {
         done(&b);
 }
 
-static void a_vote_that_nobody_asked_for_is_dropped(void **state) {
+static void an_unrequested_vote_is_dropped(void **state) {
         RaftMessage result = { .type = RAFT_MESSAGE_VOTE_RESULT, .term = 5, .vote_result = { true, false } };
         Bench b;
 
@@ -1064,7 +1064,7 @@ static void a_received_state_that_is_older_than_ours_does_not_replace_it(void **
         done(&b);
 }
 
-/* What is applied stays so, although the log begins anew behind an older state. */
+/* Applied entries stay applied, although the log begins again after an older snapshot. */
 static void a_state_behind_what_is_applied_makes_nothing_be_applied_twice(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV");
         RaftEntry entries[] = { command(3), command(3), command(3) };
@@ -1121,7 +1121,7 @@ static void what_is_committed_and_not_applied_is_told(void **state) {
         done(&b);
 }
 
-/* -- What nobody may say -- */
+/* -- Invalid messages -- */
 
 static void messages_that_cannot_be_are_dropped(void **state) {
         RaftEntry bad_conf = { .term = 2, .type = RAFT_ENTRY_CHANGE, .data = "nonsense", .size = 8 };
@@ -1576,7 +1576,7 @@ static int change(Bench *b, RaftChangeKind kind, uint64_t id, const char *addres
         return r;
 }
 
-static void changes_that_make_no_sense_are_refused_with_a_message(void **state) {
+static void invalid_configuration_changes_are_rejected_with_a_message(void **state) {
         Bench b;
 
         start(&b, "VVVs", 2, 5);
@@ -2023,7 +2023,7 @@ static void a_demotion_leaves_only_when_it_is_on_our_disk(void **state) {
         done(&b);
 }
 
-static void nobody_leaves_while_too_few_know_that_they_vote(void **state) {
+static void no_voter_leaves_while_too_few_have_the_configuration(void **state) {
         Bench b;
 
         start(&b, "VVVVV", 2, 5);
@@ -2138,7 +2138,7 @@ static void a_server_that_has_followed_for_two_seconds_has_caught_up(void **stat
 
         start(&b, "VVVs", 2, 5);
         assert_int_equal(raft_core_match_index(b.core, 2, &match), -EREMOTE);
-        assert_false(raft_core_caught_up(b.core, b.now_ms, 4)); /* nobody was heard yet */
+        assert_false(raft_core_caught_up(b.core, b.now_ms, 4)); /* no contact yet */
         lead(&b, 3);
         assert_int_equal(raft_core_match_index(b.core, 2, &match), 0);
         assert_int_equal(match, 6);
@@ -2487,7 +2487,7 @@ int main(void) {
                 cmocka_unit_test(a_rule_that_is_off_changes_nothing),
                 cmocka_unit_test(an_old_terms_leader_learns_the_term_and_no_index),
                 cmocka_unit_test(a_refused_pre_vote_learns_the_higher_term),
-                cmocka_unit_test(a_vote_that_nobody_asked_for_is_dropped),
+                cmocka_unit_test(an_unrequested_vote_is_dropped),
                 cmocka_unit_test(entries_below_our_snapshot_are_left_out),
                 cmocka_unit_test(each_configuration_of_a_message_has_its_own_index),
                 cmocka_unit_test(the_rest_of_a_message_that_is_rejected_is_left),
@@ -2511,7 +2511,7 @@ int main(void) {
                 cmocka_unit_test(
                         a_checkpoint_counts_when_it_is_durable_in_the_log_and_knows_the_configuration),
                 cmocka_unit_test(who_is_behind_the_log_gets_the_state),
-                cmocka_unit_test(changes_that_make_no_sense_are_refused_with_a_message),
+                cmocka_unit_test(invalid_configuration_changes_are_rejected_with_a_message),
                 cmocka_unit_test(a_refused_address_is_told_with_its_reason),
                 cmocka_unit_test(a_change_without_memory_changes_nothing),
                 cmocka_unit_test(a_standby_that_is_far_behind_or_silent_has_not_caught_up),
@@ -2522,7 +2522,7 @@ int main(void) {
                 cmocka_unit_test(leadership_lost_during_a_promotion_means_to_start_again),
                 cmocka_unit_test(a_promoted_server_that_stays_silent_ends_its_promotion),
                 cmocka_unit_test(a_demotion_leaves_only_when_it_is_on_our_disk),
-                cmocka_unit_test(nobody_leaves_while_too_few_know_that_they_vote),
+                cmocka_unit_test(no_voter_leaves_while_too_few_have_the_configuration),
                 cmocka_unit_test(an_address_has_255_bytes_and_a_configuration_64_servers_at_most),
                 cmocka_unit_test(
                         below_three_voters_a_removal_needs_force_and_during_a_transfer_nothing_changes),

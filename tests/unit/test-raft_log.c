@@ -1119,7 +1119,7 @@ static int reversed_list(Disk *disk, char ***ret, size_t *ret_n) {
         return r;
 }
 
-/* In whatever order the disk lists them; each allocation fails once. */
+/* In any order of the directory listing; each allocation fails once. */
 static void all_files_are_loaded_or_none(void **state) {
         bool failed = true;
         DiskOps ops;

@@ -195,7 +195,7 @@ static void values_that_no_version_sends_are_refused(void **state) {
                 if (type >= 1 && type <= 3)
                         raft_message_done(&back);
         }
-        /* A type that nobody sends, at the very end. */
+        /* An unused type, at the very end. */
         assert_int_equal(raft_message_decode(
                                  (const uint8_t[]) { 1, RAFT_MESSAGE_APPEND, 9, 1, 1, 0, 1, 4, 0 }, 9, &back),
                          -EBADMSG);

@@ -1089,8 +1089,8 @@ static void a_tree_needs_room_for_its_size_and_twice_as_much_where_it_has_not_fi
         assert_true(transfers_refuses(t));
         end();
 
-        /* With two and a sixteenth it is tried whatever happened before; one that failed for another reason,
-         * too. */
+        /* With space for two and a sixteenth it is tried after every failure; also after a failure for
+         * another reason. */
         for (unsigned i = 0; i < 4; i++) {
                 begin();
                 world.total = 1024 * 1024;

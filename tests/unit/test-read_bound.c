@@ -140,7 +140,7 @@ static void who_was_never_confirmed_before_a_crash_waits_again(void **state) {
         begin_confirmed(f, LINEAGE, 100);
         again(room);
         assert_int_equal(read_bound_begin(f, LINEAGE, 70, false), 0);
-        assert_int_equal(read_bound_settle(f, 70), 0); /* nothing was shown: nothing to be forgotten */
+        assert_int_equal(read_bound_settle(f, 70), 0); /* nothing was served: the bound is unchanged */
         again(room);
         assert_int_equal(read_bound_begin(f, LINEAGE, 70, false), 0);
         assert_false(read_bound_allows(f, 70));

@@ -372,7 +372,7 @@ static void a_write_that_hangs_for_10_s_of_ticks_ends_the_replica(void **state) 
 
 /* -- Messages -- */
 
-static void a_failed_replica_observes_who_leads(void **state) {
+static void a_failed_replica_observes_the_leader(void **state) {
         parts_begin();
         replica_fail(p, -EIO, "it failed");
         fake_run();
@@ -429,7 +429,7 @@ static void a_failed_replica_observes_who_leads(void **state) {
         p->error = 0;
         p->state = REPLICA_WAITING;
         assert_int_equal(replica_known_leader(p), 0);
-        hear(append(8)); /* one that waits to join hears nobody */
+        hear(append(8)); /* one that waits to join observes no leader */
         assert_int_equal(p->contact.observed.term, 7);
         parts_end();
 }
@@ -597,7 +597,7 @@ static void chunks_are_a_sign_of_a_leader(void **state) {
         parts_end();
 }
 
-/* -- Inputs of the door -- */
+/* -- Inputs of the public interface -- */
 
 static void what_is_submitted_goes_to_the_core(void **state) {
         uint64_t index = 0, term = 0;
@@ -681,7 +681,7 @@ static void leadership_goes_to_one_that_has_all(void **state) {
         expect_state(
                 "core transfer 2\ncompare flushed 0\nflushed 0\n= tree 1 transfer-to 2 flush! notice!\n");
 
-        /* With nobody who could, the engine says so at once; what it says does not end the replica. */
+        /* Without a candidate, the core returns an error at once, which does not end the replica. */
         fake.servers.items[1].role = fake.servers.items[2].role = RAFT_ROLE_STANDBY;
         fake.servers.items[0].role = RAFT_ROLE_VOTER;
         parts_fail("raft_core_transfer", -ENOENT);
@@ -807,7 +807,7 @@ static void a_checkpoint_is_made_only_where_it_may(void **state) {
                 parts_end();
         }
 
-        /* To be looked at it may be copied whatever others say. */
+        /* A copy for verification does not depend on the reports of others. */
         for (unsigned i = 0; i < 8; i++) {
                 Tree *tree;
 
@@ -1083,7 +1083,7 @@ static void the_end_of_an_input_is_told(void **state) {
         p->notices.followers[0].told = p->notices.followers[1].told = 30;
         parts_forget();
 
-        /* Of one that stops: it ends once somebody else leads. */
+        /* Of one that stops: it ends when another host leads. */
         set(FAILED, true);
         p->changed = RAFT_CHANGED_STATE;
         replica_flush_notifications(p);
@@ -1223,7 +1223,7 @@ int main(void) {
                 cmocka_unit_test(each_input_asks_whether_there_is_a_core),
                 cmocka_unit_test(an_input_that_fails_ends_the_replica),
                 cmocka_unit_test(a_write_that_hangs_for_10_s_of_ticks_ends_the_replica),
-                cmocka_unit_test(a_failed_replica_observes_who_leads),
+                cmocka_unit_test(a_failed_replica_observes_the_leader),
                 cmocka_unit_test(frames_of_others_are_dropped),
                 cmocka_unit_test(messages_are_counted),
                 cmocka_unit_test(a_snapshot_needs_its_tree),

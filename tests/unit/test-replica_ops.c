@@ -16,7 +16,7 @@
 
 #define p   (parts.p)
 #define ops replica_core_ops
-/* obey.c's, forget.c's */
+/* of replica_ops.c */
 enum {
         SLICE_ENTRIES = 256,
         SLICE_BYTES = 4 * 1024 * 1024,
@@ -735,5 +735,5 @@ int main(void) {
                 cmocka_unit_test(the_state_is_that_of_the_tree),
         };
 
-        return cmocka_run_group_tests_name("raft_obey", tests, NULL, NULL);
+        return cmocka_run_group_tests_name("raft_replica_ops", tests, NULL, NULL);
 }

@@ -251,7 +251,7 @@ static void a_replica_opens_what_is_there(void **state) {
                 parts_end();
         }
 
-        /* Alone it says nothing to anybody. */
+        /* Alone it sends no frames. */
         parts_begin_closed();
         parts.options.peers = NULL;
         assert_int_equal(replica_open(&p, &fake.loop, &parts.options, false, NULL), 0);

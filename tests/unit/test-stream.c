@@ -1,4 +1,4 @@
-/* Streams of the real network: unix sockets and TCP, back-pressure, ends, limits at the door. */
+/* Streams of the real network: unix sockets and TCP, back-pressure, ends, limits of the listener. */
 #include "tests/unit/io_pair.h"
 #include "base/sizes.h"
 
@@ -63,7 +63,7 @@ static void turn(Pair *pair, unsigned n) {
         }
 }
 
-/* Moves the pair's door to a TCP port that the kernel chooses. */
+/* Move the listener of the pair to a TCP port that the kernel selects. */
 static int listen_tcp(Pair *pair) {
         struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
         socklen_t size = sizeof(a);
@@ -465,7 +465,7 @@ static int connect_raw_tcp(Pair *pair, End *e, bool accepted) {
         return fd;
 }
 
-/* Closed with bytes queued: a reset, and nobody takes what came for all of it. */
+/* Closed with queued bytes: a reset, so that the received part is not taken for the whole. */
 static void closing_with_queued_bytes_resets_a_tcp_connection(void **state) {
         enum { SIZE = 20000000 };
         Pair *pair = *state;
@@ -649,7 +649,7 @@ static void the_statistics_of_a_turn_contain_the_names_of_streams(void **state) 
         listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         assert_int_equal(bind(listener, (struct sockaddr *) &a, sizeof(a)), 0);
         assert_non_null(pair->net->ops->connect(pair->net, path, 5000, named_on_connected, &n,
-                                                &error)); /* nobody listens */
+                                                &error)); /* there is no listener */
         RUN_UNTIL(pair, n.n == 5);
         assert_string_equal(loop_turns(pair->loop)->longest, "connect");
         assert_int_equal(listen(listener, 5), 0);

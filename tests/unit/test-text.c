@@ -64,7 +64,7 @@ static void a_failure_is_remembered_and_nothing_more_is_appended(void **state) {
         Text t = {};
 
         text_append(&t, "a");
-        text_append_bytes(&t, "x", SIZE_MAX / 2); /* more than anybody has: refused before it is copied */
+        text_append_bytes(&t, "x", SIZE_MAX / 2); /* more than any memory: rejected before the copy */
         assert_int_equal(t.error, -ENOMEM);
         text_append(&t, "b");
         text_printf(&t, "%d", 1);

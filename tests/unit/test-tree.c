@@ -272,7 +272,7 @@ static void names_of_any_bytes_keep_their_place(void **state) {
         assert_memory_equal(seen.chars, expected.chars, seen.size);
         assert_whole(f->txn);
 
-        /* All but "/a/b" are children of the root, whatever follows the directory. */
+        /* All but "/a/b" are children of the root, with any byte after the directory. */
         text_clear(&seen);
         assert_int_equal(tree_walk(f->txn, kv_string("/"), false, append_path, &seen), 0);
         assert_int_equal(seen.size, expected.size - strlen("/a/b "));
@@ -630,7 +630,7 @@ static void assert_kept(TreeTxn *txn) {
         assert_int_equal(walked, kept);
 }
 
-/* What comes, goes, is replaced, is taken back: whatever happens, the sum is that of what is there. */
+/* After insertions, removals, replacements and aborts, the sum is that of the present nodes. */
 static void the_kept_hash_is_that_of_a_walk_after_any_change(void **state) {
         Fixture *f = *state;
         Random random;
@@ -837,7 +837,7 @@ static void a_copy_that_is_cancelled_ends_at_its_next_piece_and_leaves_nothing(v
         tree_close(tree);
 }
 
-static void garbage_is_refused_with_a_message_that_names_the_folder(void **state) {
+static void garbage_is_rejected_with_a_message_that_names_the_folder(void **state) {
         Fixture *f = *state;
         _cleanup_free_ char *path = scratch_path(f->scratch, "garbage"),
                             *file = scratch_path(f->scratch, "garbage/data.mdb");
@@ -1139,7 +1139,7 @@ int main(void) {
                 TEST(a_copy_holds_the_same_is_smaller_and_is_a_tree_of_its_own),
                 TEST(a_copy_beyond_its_bound_is_given_up_and_leaves_nothing),
                 TEST(a_copy_that_is_cancelled_ends_at_its_next_piece_and_leaves_nothing),
-                TEST(garbage_is_refused_with_a_message_that_names_the_folder),
+                TEST(garbage_is_rejected_with_a_message_that_names_the_folder),
                 TEST(a_commit_that_finds_no_room_fails_and_leaves_the_tree_as_it_was),
                 TEST(the_files_are_readable_by_their_owner_alone),
                 TEST(five_trees_live_in_one_process),

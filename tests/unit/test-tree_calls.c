@@ -376,8 +376,8 @@ static int write_one(Fixture *room, TreeTxn *txn) {
         }
 }
 
-/* A transaction in which a call fails is not committed by anybody; that it was the failing one which was told
- * is all that matters. */
+/* A transaction in which a call fails is not committed; the test only checks that the failing call reported
+ * it. */
 static int write_and_take_back(Fixture *room) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         int r = tree_begin_write(room->tree, &txn);
@@ -417,7 +417,7 @@ static void a_copy_in_which_a_call_fails_leaves_nothing(void **state) {
         assert_true(sweep(*state, "copy", copy_tree) > 20);
 }
 
-/* What LMDB says, as whoever asks is told. */
+/* The errors of LMDB, as callers get them. */
 static void each_code_of_the_database_is_an_errno(void **state) {
         static const struct {
                 int code, error;
