@@ -154,7 +154,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
 
         quiet_peer_run(host);
         before = kv_index(host->store);
-        answer = quiet_peer_ask(host, listener, request.chars, request.size);
+        answer = quiet_peer_request(host, listener, request.chars, request.size);
         if (answer->size > 0)
                 assert(sscanf((const char *) answer->bytes, "HTTP/1.1 %u", &status) == 1 && status >= 200 &&
                        status < 600);

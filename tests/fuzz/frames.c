@@ -127,7 +127,7 @@ static void look_at_joined(Reader *r) {
 static void look_at(Fuzz *f, QuietPeerWire *wire) {
         Frame frame;
 
-        while (quiet_peer_hear(wire, &frame)) {
+        while (quiet_peer_receive(wire, &frame)) {
                 Reader r = reader_over(frame.payload, frame.size);
 
                 if (frame.type == PEER_PROPOSED)
@@ -174,7 +174,7 @@ static bool say(Fuzz *f, PeerFrame type, bool has_head, const void *payload, siz
         }
         write_raw(&w, payload, size);
         assert(w.error == 0);
-        return quiet_peer_say(f->host, type, w.bytes, w.size);
+        return quiet_peer_send(f->host, type, w.bytes, w.size);
 }
 
 static void on_nothing(void *userdata, const KvResult *result) {

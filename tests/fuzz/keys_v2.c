@@ -124,7 +124,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
 
         before = kv_index(fuzz.host->store);
         expired = fuzz.n_expired;
-        answer = quiet_peer_ask(fuzz.host, listener, request.chars, request.size);
+        answer = quiet_peer_request(fuzz.host, listener, request.chars, request.size);
         acted = kv_index(fuzz.host->store) - before - (fuzz.n_expired - expired);
 
         assert(answer->size > 0 && sscanf((const char *) answer->bytes, "HTTP/1.1 %u", &status) == 1);

@@ -20,8 +20,8 @@
 FakeParts parts;
 static char tree_at[PART_TREES], txn_at[PART_TREES], core_at, log_at, transfers_at, compare_at, peers_at;
 static int disk_drop_caches(Disk *disk);
-static int disk_room(Disk *disk, uint64_t *ret_free, uint64_t *ret_total);
-static Disk disk = { .ops = &(DiskOps) { .drop_caches = disk_drop_caches, .space = disk_room } };
+static int disk_space(Disk *disk, uint64_t *ret_free, uint64_t *ret_total);
+static Disk disk = { .ops = &(DiskOps) { .drop_caches = disk_drop_caches, .space = disk_space } };
 
 /* -- What is said -- */
 
@@ -200,7 +200,7 @@ void parts_begin_closed(void) {
                               .log_first = 1,
                               .log_entries = 20,
                               .meta = { .cluster = 70, .id = 1, .start_number = 3, .term = 5, .vote = 2 },
-                              .room = { UINT64_MAX, UINT64_MAX },
+                              .space = { UINT64_MAX, UINT64_MAX },
                               .total = { UINT64_MAX, UINT64_MAX },
                               .handshake = { .raft_id = 2, .address = "b:2" },
                               .self = { .name = "self", .start_number = 1 },
@@ -286,10 +286,10 @@ static int disk_drop_caches(Disk *d) {
         return result("drop-caches");
 }
 
-static int disk_room(Disk *d, uint64_t *ret_free, uint64_t *ret_total) {
-        *ret_free = parts.room[0];
+static int disk_space(Disk *d, uint64_t *ret_free, uint64_t *ret_total) {
+        *ret_free = parts.space[0];
         *ret_total = parts.total[0];
-        return result("room");
+        return result("space");
 }
 
 /* -- The core -- */
@@ -638,7 +638,7 @@ WRAP(void, data_dir_rebuilt, (DataDir * f)) {
 }
 
 WRAP(int, data_dir_space, (const DataDir *f, uint64_t *ret_free, uint64_t *ret_total)) {
-        *ret_free = parts.room[1];
+        *ret_free = parts.space[1];
         *ret_total = parts.total[1];
         return result("data_dir_space");
 }

@@ -40,7 +40,7 @@ typedef struct FakeParts {
         TreeMeta trees[PART_TREES];
         uint64_t file_size, configuration_size;
         unsigned n_trees, n_txns; /* opened so far; open now */
-        uint64_t room[2], total[2];
+        uint64_t space[2], total[2];
         bool corrupt; /* the checkpoint, when the tree is rebuilt */
 
         struct {

@@ -161,7 +161,7 @@ static int memory_read(DiskFile *base, void *bytes, size_t size, uint64_t offset
         return 0;
 }
 
-static void make_room(uint8_t **bytes, size_t *size, size_t wanted) {
+static void reserve(uint8_t **bytes, size_t *size, size_t wanted) {
         if (wanted <= *size)
                 return;
         *bytes = must(realloc(*bytes, wanted + 1));
@@ -227,11 +227,11 @@ static int memory_write(DiskFile *base, const void *bytes, size_t size, uint64_t
         if (r < 0)
                 split(file);
         else if (file->durable) {
-                make_room(&file->durable, &file->durable_size, offset + size);
+                reserve(&file->durable, &file->durable_size, offset + size);
                 memcpy(file->durable + offset, bytes, size);
         }
 
-        make_room(&file->bytes, &file->size, offset + size);
+        reserve(&file->bytes, &file->size, offset + size);
         if (disk->unsynced)
                 remember(disk, file, offset, size);
         if (dies)
@@ -301,7 +301,7 @@ static int memory_drop_caches(Disk *base) {
         return 0;
 }
 
-static int memory_room(Disk *base, uint64_t *ret_free, uint64_t *ret_total) {
+static int memory_space(Disk *base, uint64_t *ret_free, uint64_t *ret_total) {
         *ret_total = 1024 * 1024 * 1024;
         *ret_free = disk_of(base)->fail == -ENOSPC ? 0 : *ret_total;
         return 0;
@@ -316,7 +316,7 @@ static const DiskOps ops = {
         .remove = memory_remove,
         .rename = memory_rename,
         .drop_caches = memory_drop_caches,
-        .space = memory_room,
+        .space = memory_space,
         .list = memory_list,
 };
 

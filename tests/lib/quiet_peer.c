@@ -286,7 +286,7 @@ QuietPeer *quiet_peer_free(QuietPeer *h) {
 
 /* -- A client -- */
 
-const Writer *quiet_peer_ask(QuietPeer *h, ApiListener listener, const void *request, size_t size) {
+const Writer *quiet_peer_request(QuietPeer *h, ApiListener listener, const void *request, size_t size) {
         h->listeners[listener].accepted(h->listeners[listener].userdata, wire_open(h, &h->client));
         wire_bring(&h->client, request, size);
         quiet_peer_run(h);
@@ -304,7 +304,7 @@ void quiet_peer_leave(QuietPeer *h) {
 
 /* -- Another host -- */
 
-static void say_on(QuietPeerWire *w, PeerFrame type, const void *payload, size_t size) {
+static void send_on(QuietPeerWire *w, PeerFrame type, const void *payload, size_t size) {
         _cleanup_writer_ Writer frame = {};
         uint8_t head[FRAME_HEADER_SIZE];
 
@@ -332,7 +332,7 @@ static void send_handshake(QuietPeerWire *w) {
         other.lineage = state.lineage ?: 7;
         handshake_write(&handshake, &other);
         assert(handshake.error == 0);
-        say_on(w, PEER_HANDSHAKE, handshake.bytes, handshake.size);
+        send_on(w, PEER_HANDSHAKE, handshake.bytes, handshake.size);
 }
 
 void quiet_peer_hang_up(QuietPeer *h) {
@@ -371,21 +371,21 @@ bool quiet_peer_meet(QuietPeer *h) {
         return h->asking.open && h->asked.open && peers_dialed(h->peers, QUIET_PEER_OTHER_ID);
 }
 
-bool quiet_peer_say(QuietPeer *h, PeerFrame type, const void *payload, size_t size) {
+bool quiet_peer_send(QuietPeer *h, PeerFrame type, const void *payload, size_t size) {
         bool answer = type == PEER_PROPOSED || type == PEER_TERM_CHECKED || type == PEER_SNAPSHOT_ACK ||
                       type == PEER_JOINED || type == PEER_CALL_CHUNK || type == PEER_CALL_END;
         QuietPeerWire *w = answer ? &h->asked : &h->asking;
 
-        say_on(w, type, payload, size);
+        send_on(w, type, payload, size);
         return w->open && !w->closing;
 }
 
-bool quiet_peer_hear(QuietPeerWire *w, Frame *ret) {
-        ssize_t n = frame_take(w->said.bytes + w->heard, w->said.size - w->heard, PEER_FRAME_MAX, ret);
+bool quiet_peer_receive(QuietPeerWire *w, Frame *ret) {
+        ssize_t n = frame_take(w->said.bytes + w->n_read, w->said.size - w->n_read, PEER_FRAME_MAX, ret);
 
         assert(n >= 0); /* it sends complete frames */
-        w->heard += n;
+        w->n_read += n;
         if (n == 0)
-                w->heard = w->said.size = 0;
+                w->n_read = w->said.size = 0;
         return n > 0;
 }

@@ -19,7 +19,7 @@ typedef struct QuietPeerWire {
         QuietPeer *host;
         bool open, closing; /* by the host: closing, and gone */
         Writer said;        /* by the host */
-        size_t heard;       /* of that */
+        size_t n_read;      /* of that */
         Deferred end;
 } QuietPeerWire;
 
@@ -65,7 +65,7 @@ void quiet_peer_pass(QuietPeer *h, uint64_t ms);
 
 /* Connect, send 'request', and return the answer so far, terminated by a zero byte; borrowed until the next
  * call. */
-const Writer *quiet_peer_ask(QuietPeer *h, ApiListener listener, const void *request, size_t size);
+const Writer *quiet_peer_request(QuietPeer *h, ApiListener listener, const void *request, size_t size);
 /* Close the client's connection, and with it a request that still waits. */
 void quiet_peer_leave(QuietPeer *h);
 
@@ -80,7 +80,7 @@ void quiet_peer_hang_up(QuietPeer *h);
 /* Its kernel rejects the connection that the host requests; false: there is no request. */
 bool quiet_peer_refuse(QuietPeer *h);
 /* Send a frame on the session that carries its type; false: the session has ended. */
-bool quiet_peer_say(QuietPeer *h, PeerFrame type, const void *payload, size_t size);
+bool quiet_peer_send(QuietPeer *h, PeerFrame type, const void *payload, size_t size);
 /* Return the next frame that the host sent on 'wire'; the payload is borrowed until the host sends more.
  * False: there is none. */
-bool quiet_peer_hear(QuietPeerWire *wire, Frame *ret);
+bool quiet_peer_receive(QuietPeerWire *wire, Frame *ret);

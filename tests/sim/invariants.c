@@ -170,7 +170,7 @@ static unsigned running_on(const SimCluster *c, const char *unit, char *ret, siz
         return n;
 }
 
-static void check_unit(SimCluster *c, const Cluster *picture, const SchedulerView *view,
+static void check_unit(SimCluster *c, const Cluster *cluster, const SchedulerView *view,
                        const ClusterUnit *u) {
         const ClusterMachine *where = NULL;
         unsigned orders = 0, wanted = 0, n;
@@ -178,8 +178,8 @@ static void check_unit(SimCluster *c, const Cluster *picture, const SchedulerVie
         Error why = {};
 
         n = running_on(c, u->name, on, sizeof(on));
-        for (const ClusterMachine *m = picture->machines; m; m = m->hh.next) {
-                const ClusterAssignment *o = cluster_assignment(picture, m->id, u->name);
+        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
+                const ClusterAssignment *o = cluster_assignment(cluster, m->id, u->name);
 
                 if (o && o->kind == ASSIGNMENT_RUN) {
                         orders++;
@@ -194,8 +194,8 @@ static void check_unit(SimCluster *c, const Cluster *picture, const SchedulerVie
         }
         if (u->unit->placement.global) {
                 /* Flap damping excludes a machine that is lost repeatedly. */
-                for (const ClusterMachine *m = picture->machines; m; m = m->hh.next)
-                        if (cluster_assignment(picture, m->id, u->name) ||
+                for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next)
+                        if (cluster_assignment(cluster, m->id, u->name) ||
                             scheduler_fits(view, u, m, false, NULL))
                                 wanted++;
                 if (n != wanted)
@@ -226,7 +226,7 @@ static void check_unit(SimCluster *c, const Cluster *picture, const SchedulerVie
 
 void check_healed(SimCluster *c) {
         SimMachine *leader = cluster_leader(c);
-        const Cluster *picture;
+        const Cluster *cluster;
         SchedulerView *view;
         KvState state;
 
@@ -245,16 +245,16 @@ void check_healed(SimCluster *c) {
         check_hashes(c);
         check_writers(c);
 
-        picture = registry_cluster(daemon_registry(leader->daemon));
-        if (scheduler_view_new(picture, picture->now_ms, &view) < 0)
+        cluster = registry_cluster(daemon_registry(leader->daemon));
+        if (scheduler_view_new(cluster, cluster->now_ms, &view) < 0)
                 abort();
-        for (const ClusterUnit *u = picture->units; u; u = u->hh.next)
+        for (const ClusterUnit *u = cluster->units; u; u = u->hh.next)
                 if (u->unit)
-                        check_unit(c, picture, view, u);
+                        check_unit(c, cluster, view, u);
         for (unsigned i = 0; i < c->n_units; i++) {
                 char on[128];
 
-                if (!cluster_unit(picture, c->units[i].name) &&
+                if (!cluster_unit(cluster, c->units[i].name) &&
                     running_on(c, c->units[i].name, on, sizeof(on)) > 0)
                         world_failed(c->world, "a-destroyed-unit-ends", "%s is gone, but runs on%s",
                                      c->units[i].name, on);

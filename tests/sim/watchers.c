@@ -9,11 +9,11 @@
 
 enum { NO_HOST = UINT32_MAX };
 
-typedef struct Said {
+typedef struct Received {
         uint64_t digest;        /* 0: no watcher has received it yet */
         uint64_t digest_before; /* of the previous node; 0: not received yet */
         char *key;
-} Said;
+} Received;
 
 typedef struct Watcher {
         Watchers *all;
@@ -22,7 +22,7 @@ typedef struct Watcher {
         KvWatch *watch;
         bool came; /* it was open before */
         uint64_t next;
-        uint64_t *told; /* indexes */
+        uint64_t *received; /* indexes */
         size_t n, capacity;
         struct {
                 uint64_t from, next;
@@ -32,7 +32,7 @@ typedef struct Watcher {
 
 struct Watchers {
         World *world;
-        Said *log; /* by index */
+        Received *log; /* by index */
         size_t n, capacity;
         Watcher *watchers;
         unsigned n_watchers;
@@ -56,16 +56,16 @@ static uint64_t mix_node(uint64_t hash, const KvNode *node) {
 }
 
 /* All watchers that receive an index receive the same event. */
-static void said(Watchers *all, uint64_t index, KvAction action, const KvNode *node, const KvNode *prev,
-                 uint64_t now_ms) {
+static void check_event(Watchers *all, uint64_t index, KvAction action, const KvNode *node,
+                        const KvNode *prev, uint64_t now_ms) {
         uint64_t words[] = { index, action, now_ms }, digest = mix(0xcbf29ce484222325, words, sizeof(words));
-        Said *s;
+        Received *s;
 
         digest = mix_node(digest, node) | 1;
         while (all->n <= index) {
                 if (GROW(all->log, all->capacity, all->n + 1) < 0)
                         abort();
-                all->log[all->n++] = (Said) {};
+                all->log[all->n++] = (Received) {};
         }
         s = &all->log[index];
         if (s->digest == 0) {
@@ -91,8 +91,8 @@ void watchers_doubt(Watchers *all, bool doubt) {
 
 void watchers_said(Watchers *all, const KvResult *result) {
         if (result->status == KV_OK && result->has_node)
-                said(all, result->index, result->action, &result->node,
-                     result->has_prev ? &result->prev : NULL, result->now_ms);
+                check_event(all, result->index, result->action, &result->node,
+                            result->has_prev ? &result->prev : NULL, result->now_ms);
 }
 
 /* Check that the watcher received all events of these indexes. */
@@ -100,15 +100,15 @@ static void judge(Watcher *w, uint64_t from, uint64_t next) {
         size_t k = 0;
 
         for (uint64_t index = from; index < next && index < w->all->n; index++) {
-                const Said *s = &w->all->log[index];
+                const Received *s = &w->all->log[index];
                 bool wants;
 
                 if (s->digest == 0)
                         continue;
                 wants = kv_path_is_below(kv_string(s->key), kv_string(w->key)) || streq(s->key, w->key);
-                while (k < w->n && w->told[k] < index)
+                while (k < w->n && w->received[k] < index)
                         k++;
-                if (wants != (k < w->n && w->told[k] == index))
+                if (wants != (k < w->n && w->received[k] == index))
                         world_failed(w->all->world, "watches-are-complete",
                                      "%s from %" PRIu64 ": index %" PRIu64 " of %s %s", w->key, from, index,
                                      s->key, wants ? "is missing" : "was not asked for");
@@ -130,10 +130,10 @@ static void on_event(void *userdata, KvWatchEvent *event) {
         if (e->index < w->next)
                 world_failed(w->all->world, "watches-are-in-order", "%s wants %" PRIu64 ", received %" PRIu64,
                              w->key, w->next, e->index);
-        said(w->all, e->index, e->action, &e->node, e->has_prev ? &e->prev : NULL, e->now_ms);
-        if (GROW(w->told, w->capacity, w->n + 1) < 0)
+        check_event(w->all, e->index, e->action, &e->node, e->has_prev ? &e->prev : NULL, e->now_ms);
+        if (GROW(w->received, w->capacity, w->n + 1) < 0)
                 abort();
-        w->told[w->n++] = e->index;
+        w->received[w->n++] = e->index;
         w->next = e->index + 1;
         w->all->n_events++;
         world_mix(w->all->world, e->index);
@@ -191,7 +191,7 @@ Watchers *watchers_new(World *world, unsigned n) {
 Watchers *watchers_free(Watchers *all) {
         for (unsigned i = 0; i < all->n_watchers; i++) {
                 assert(!all->watchers[i].watch);
-                free(all->watchers[i].told);
+                free(all->watchers[i].received);
                 free(all->watchers[i].spans);
         }
         for (size_t i = 0; i < all->n; i++)

@@ -159,7 +159,7 @@ static void a_membership_that_was_freed_handles_no_more_frames(void **state) {
         assert_ptr_equal(forgotten, ended);
         assert_int_equal(ask_to_join(JOIN_VERSION, OTHER, 0).n, 0);
         assert_null(admission.waits);
-        say_joined(JOIN_VERSION, false, "", 7, 3, 0);
+        send_joined(JOIN_VERSION, false, "", 7, 3, 0);
         send_heartbeat("");
         have_member(THIRD_ID, 3, THIRD, 0);
         quiet_peer_pass(h, 2000);
@@ -175,14 +175,14 @@ static void a_waiting_host_repeats_its_request_1_s_after_a_rejection_and_after_1
         until(1000);
         assert_int_equal(n_asked(), 1);
 
-        say_joined(JOIN_VERSION, true, "no", 0, 0, 0);
+        send_joined(JOIN_VERSION, true, "no", 0, 0, 0);
         assert_int_equal(said("beta rejected the join request of this host: no"), 1);
         membership_state_changed(h->membership);
         until(1999);
         assert_int_equal(n_asked(), 0);
         until(2000);
         assert_int_equal(n_asked(), 1);
-        say_joined(JOIN_VERSION, true, "no", 0, 0, 0);
+        send_joined(JOIN_VERSION, true, "no", 0, 0, 0);
         assert_int_equal(said("beta rejected the join request of this host: no"), 1);
         until(3000);
         assert_int_equal(n_asked(), 1);
@@ -231,13 +231,14 @@ static void an_invalid_answer_makes_no_member(void **state) {
         open_with(plain);
         assert_true(quiet_peer_meet(h));
         for (size_t i = 0; i < ELEMENTS(wrong); i++) {
-                say_joined(wrong[i].version, false, "", wrong[i].cluster_id, wrong[i].raft_id, wrong[i].more);
+                send_joined(wrong[i].version, false, "", wrong[i].cluster_id, wrong[i].raft_id,
+                            wrong[i].more);
                 assert_int_equal(said("invalid answer to the join request"), i + 1);
                 __real_kv_state(h->store, &store);
                 assert_int_equal(store.cluster_id, 0);
         }
-        say_joined(JOIN_VERSION, false, "", 1, 1, 0);
-        say_joined(JOIN_VERSION, false, "", 1, 5, 0); /* of a request that timed out */
+        send_joined(JOIN_VERSION, false, "", 1, 1, 0);
+        send_joined(JOIN_VERSION, false, "", 1, 5, 0); /* of a request that timed out */
         __real_kv_state(h->store, &store);
         assert_int_equal(store.cluster_id, 1);
         assert_int_equal(store.raft_id, 1);
@@ -462,7 +463,7 @@ static void a_follower_reports_the_problem_of_its_replica_in_its_heartbeats(void
         state_seen = follows_and_suffers;
         for (suffers_from = 1; suffers_from <= 5; suffers_from++) { /* 5: without a leader before */
                 tick();
-                assert_int_equal(n_heard(PEER_HEARTBEAT, &size, payload), 1);
+                assert_int_equal(n_received(PEER_HEARTBEAT, &size, payload), 1);
                 assert_int_equal(size, suffers_from <= 4 ? TROUBLE_MAX : 0);
                 for (size_t i = 0; i < size; i++)
                         assert_int_equal(payload[i], 'p');
@@ -472,10 +473,10 @@ static void a_follower_reports_the_problem_of_its_replica_in_its_heartbeats(void
         state_seen = has_leader;
         leader_heard = 0;
         tick();
-        assert_int_equal(n_heard(PEER_HEARTBEAT, &size, payload), 1);
+        assert_int_equal(n_received(PEER_HEARTBEAT, &size, payload), 1);
         leader_heard = 1;
         tick();
-        assert_int_equal(n_heard(PEER_HEARTBEAT, &size, payload), 0);
+        assert_int_equal(n_received(PEER_HEARTBEAT, &size, payload), 0);
 }
 
 /* -- Without memory -- */
@@ -512,7 +513,7 @@ static int hear(void *userdata) {
         tick(); /* heartbeats are discarded */
         state_seen = NULL;
         fails_from_handshake = true;
-        assert_true(quiet_peer_say(h, PEER_HEARTBEAT, "x", 1));
+        assert_true(quiet_peer_send(h, PEER_HEARTBEAT, "x", 1));
         alloc_pause(true);
         send_heartbeat("x");
         ticks(2); /* the first one may write other changes */
@@ -525,14 +526,14 @@ static int hear(void *userdata) {
 static int let_in(void *userdata) {
         alloc_pause(true);
         fails_from_handshake = true;
-        say_join(JOIN_VERSION, OTHER, 0);
+        send_join(JOIN_VERSION, OTHER, 0);
         alloc_pause(true);
         assert_true(admission.waits || alloc_has_failed());
         if (admission.waits) {
                 *admission.ret_id = 9;
                 (void) answer_admission(KV_OK, "");
         }
-        (void) hear_joined();
+        (void) receive_joined();
         return 0;
 }
 

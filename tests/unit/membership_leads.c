@@ -29,7 +29,7 @@ static void a_problem_that_a_host_reports_is_in_its_presence(void **state) {
         tick();
         assert_int_equal(machine(QUIET_PEER_OTHER_ID)->presence_index, index);
         memset(trouble, 'y', sizeof(trouble));
-        assert_true(quiet_peer_say(h, PEER_HEARTBEAT, trouble, sizeof(trouble)));
+        assert_true(quiet_peer_send(h, PEER_HEARTBEAT, trouble, sizeof(trouble)));
         tick();
         snprintf(expected, sizeof(expected), MACHINE_CONDITION "%.*s", TROUBLE_MAX, trouble);
         assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, expected);
@@ -37,14 +37,14 @@ static void a_problem_that_a_host_reports_is_in_its_presence(void **state) {
         tick();
         assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "its replica works again");
 
-        assert_false(quiet_peer_say(h, PEER_BYE, "stop", 4));
+        assert_false(quiet_peer_send(h, PEER_BYE, "stop", 4));
         tick();
         assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_AWAY, "its fleetd was stopped");
         assert_true(quiet_peer_meet(h));
         send_heartbeat("");
         tick();
         assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "it is heard");
-        assert_false(quiet_peer_say(h, PEER_BYE, "shutdown", 8));
+        assert_false(quiet_peer_send(h, PEER_BYE, "shutdown", 8));
         tick();
         assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_LEFT, "it shut down");
 }
@@ -89,7 +89,7 @@ static void a_host_is_lost_three_seconds_after_the_last_sign_of_its_kernel(void 
         be_up_and_fall_silent();
         for (unsigned i = 0; i < 8; i++) {
                 tick();
-                assert_true(quiet_peer_say(h, PEER_PING, "", 0));
+                assert_true(quiet_peer_send(h, PEER_PING, "", 0));
         }
         for (unsigned i = 0; i < 5; i++) {
                 tick();
@@ -107,7 +107,7 @@ static void a_host_that_dials_no_session_is_lost_three_seconds_after_the_last_si
         quiet_peer_hang_up(h);
         for (unsigned i = 0; i < 8; i++) {
                 tick();
-                say_joined(JOIN_VERSION, true, "no", 0, 0, 0);
+                send_joined(JOIN_VERSION, true, "no", 0, 0, 0);
         }
         for (unsigned i = 0; i < 5; i++) {
                 tick();

@@ -189,7 +189,7 @@ static void a_unit_is_not_started_while_systemd_is_stopping_although_its_record_
         fixture->bus->ops = real_ops;
 }
 
-/* Without the cluster, only the record tells the next start from a first one. */
+/* Without the cluster, only the record distinguishes the next start from a first one. */
 static void a_replacement_stays_recorded_when_its_start_is_no_longer_due(void **state) {
         static const char replacing[] = "\"replacing\":true";
         Fixture *fixture = *state;

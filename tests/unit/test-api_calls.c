@@ -132,7 +132,7 @@ static const char *ask(QuietPeer *h, const char *method, const char *target) {
         if (h->client.open)
                 quiet_peer_leave(h); /* the one before */
         snprintf(request, sizeof(request), "%s %s HTTP/1.1\r\nHost: fleet\r\n\r\n", method, target);
-        return (const char *) quiet_peer_ask(h, API_SOCKET, request, strlen(request))->bytes;
+        return (const char *) quiet_peer_request(h, API_SOCKET, request, strlen(request))->bytes;
 }
 
 #define assert_says(text, part)                                            \
@@ -151,7 +151,7 @@ static void peer_calls(QuietPeer *h, uint64_t number, RemoteCommandKind kind, co
         assert_int_equal(remote_command_spec_check(&spec, NULL), 0);
         write_u64(&w, number);
         remote_command_spec_write(&spec, &w);
-        assert_true(quiet_peer_say(h, PEER_CALL, w.bytes, w.size));
+        assert_true(quiet_peer_send(h, PEER_CALL, w.bytes, w.size));
 }
 
 static void peer_grants(QuietPeer *h, uint64_t number, uint64_t bytes) {
@@ -159,15 +159,15 @@ static void peer_grants(QuietPeer *h, uint64_t number, uint64_t bytes) {
 
         write_u64(&w, number);
         write_u64(&w, bytes);
-        assert_true(quiet_peer_say(h, PEER_CALL_CREDIT, w.bytes, w.size));
+        assert_true(quiet_peer_send(h, PEER_CALL_CREDIT, w.bytes, w.size));
 }
 
-/* What it is told: the bytes of chunks in 'ret', and the exit status; -1: not yet. */
+/* Return the bytes of chunks in 'ret', and the exit status; -1: not yet. */
 static int peer_hears(QuietPeer *h, Text *ret) {
         int status = -1;
         Frame f;
 
-        while (quiet_peer_hear(&h->asking, &f)) {
+        while (quiet_peer_receive(&h->asking, &f)) {
                 Reader r = reader_over(f.payload, f.size);
                 const void *bytes;
                 size_t n;
@@ -209,7 +209,7 @@ static void what_is_the_hosts_own_is_read_but_not_touched(void **state) {
         assert_says(ask(h, "POST", "/fleet/v1/kill/none.service?machine=" QUIET_PEER_ID), "HTTP/1.1 404");
 }
 
-/* The administrator has taken the unit over, and no leader could be told of it. */
+/* The administrator has taken the unit over, and there was no leader to report it to. */
 static void what_has_become_the_hosts_is_not_touched_before_the_cluster_knows(void **state) {
         QuietPeer *h = *state;
 
@@ -288,7 +288,7 @@ static uint64_t asked(QuietPeer *h, uint64_t *ret_credit) {
         uint64_t number = 0;
         Frame f;
 
-        while (quiet_peer_hear(&h->asked, &f)) {
+        while (quiet_peer_receive(&h->asked, &f)) {
                 Reader r = reader_over(f.payload, f.size);
 
                 if (f.type == PEER_CALL)
@@ -311,7 +311,7 @@ static void peer_answers(QuietPeer *h, uint64_t number, size_t size) {
         memset(bytes, '#', size);
         write_u64(&w, number);
         write_blob(&w, bytes, size);
-        (void) quiet_peer_say(h, PEER_CALL_CHUNK, w.bytes, w.size);
+        (void) quiet_peer_send(h, PEER_CALL_CHUNK, w.bytes, w.size);
 }
 
 static void peer_ends(QuietPeer *h, uint64_t number, unsigned status) {
@@ -319,7 +319,7 @@ static void peer_ends(QuietPeer *h, uint64_t number, unsigned status) {
 
         write_u64(&w, number);
         write_u32(&w, status);
-        (void) quiet_peer_say(h, PEER_CALL_END, w.bytes, w.size);
+        (void) quiet_peer_send(h, PEER_CALL_END, w.bytes, w.size);
 }
 
 static size_t client_has(const QuietPeer *h) {
@@ -556,7 +556,7 @@ static void a_host_that_cancels_or_is_lost_ends_its_own_calls_alone(void **state
         assert_says(ask(h, "GET", WEB), "HTTP/1.1 200");
         assert_int_equal(n_children, 3);
         write_u64(&cancel, 5);
-        assert_true(quiet_peer_say(h, PEER_CALL_CANCEL, cancel.bytes, cancel.size));
+        assert_true(quiet_peer_send(h, PEER_CALL_CANCEL, cancel.bytes, cancel.size));
         assert_true(children[0].killed);
         assert_false(children[1].killed || children[2].killed);
         quiet_peer_part(h);
@@ -565,7 +565,7 @@ static void a_host_that_cancels_or_is_lost_ends_its_own_calls_alone(void **state
 
         assert_true(quiet_peer_meet(h));
         write_u8(&cancel, 99); /* a question in a form that is not known */
-        assert_true(quiet_peer_say(h, PEER_CALL, cancel.bytes, cancel.size));
+        assert_true(quiet_peer_send(h, PEER_CALL, cancel.bytes, cancel.size));
         assert_int_equal(peer_hears(h, &said), 1);
         assert_string_equal(said.chars, "the other host rejected the request: its version may differ\n");
         assert_int_equal(n_children, 3);

@@ -1094,7 +1094,7 @@ static void each_command_answers_changes_and_costs_what_is_written_here(void **s
 
 /* -- Quotas, at their edges -- */
 
-static void the_room_of_a_quota_ends_where_its_last_byte_is_used(void **state) {
+static void the_space_of_a_quota_ends_at_its_last_byte(void **state) {
         static const KvNode there = { .key = { "/abc", 4 }, .value = { "1234", 4 } };
         static const TreeMeta used = { .n_nodes = 2, .n_bytes = 100 };
         const struct {
@@ -1595,7 +1595,7 @@ int main(void) {
                 TEST(a_program_that_knows_less_stops_and_skips_nothing),
                 TEST(too_large_a_directory_is_not_deleted_at_once_but_expires_in_pages),
                 TEST(each_command_answers_changes_and_costs_what_is_written_here),
-                TEST(the_room_of_a_quota_ends_where_its_last_byte_is_used),
+                TEST(the_space_of_a_quota_ends_at_its_last_byte),
                 TEST(a_quota_is_used_up_to_its_last_byte),
                 TEST(a_refused_command_says_what_it_was_to_do),
                 TEST(a_command_that_comes_again_is_answered_and_not_done_again),

@@ -251,7 +251,8 @@ static void on_failed(void *userdata, int error, const char *message) {
         l->n_failed++;
 }
 
-static uint64_t promised; /* the last entry that a run was told is durable; it lives as long as the folder */
+static uint64_t
+        promised; /* the last entry that was reported as durable to a run; valid as long as the folder */
 
 static int log_life(const char *folder, unsigned run) {
         _cleanup_free_ char *path = scratch_path(folder, "raft");
@@ -274,7 +275,7 @@ static int log_life(const char *folder, unsigned run) {
                 r = raft_log_create(disk, &meta, 1, &entry, 1, &options, NULL);
                 if (r == 0)
                         promised = 1;
-                if (r == -EEXIST) /* all was written, but not told */
+                if (r == -EEXIST) /* all was written, but not reported */
                         r = 0, promised = 1;
         }
         r = r ?: raft_log_open(disk, &loop.base, &options, &events, &l, &log, NULL);
@@ -465,7 +466,7 @@ static int meet(const char *folder, unsigned run) {
         return r;
 }
 
-static void sessions_are_made_again_and_writes_go_on(void **state) {
+static void sessions_are_opened_again_and_writes_continue(void **state) {
         char *scratch = scratch_new();
 
         three_hosts_new(&pair, scratch, true);
@@ -534,7 +535,7 @@ int main(void) {
                 cmocka_unit_test(a_tree_is_opened_copied_and_opened_again),
                 cmocka_unit_test(a_tree_is_set_aside_or_stays_where_it_was),
                 cmocka_unit_test(a_store_has_its_acknowledged_writes_after_every_failure),
-                cmocka_unit_test(sessions_are_made_again_and_writes_go_on),
+                cmocka_unit_test(sessions_are_opened_again_and_writes_continue),
                 cmocka_unit_test(a_watched_folder_is_seen_in_the_end),
                 cmocka_unit_test(the_goal_is_met),
         };

@@ -20,7 +20,7 @@ enum { ORIGIN = 7, LARGE = KV_VALUE_MAX, LATE_MS = 10000 };
 
 static char large[LARGE];
 
-/* A tree, entries applied to it, and what the last one told. */
+/* A tree, entries applied to it, and the results of the last one. */
 typedef struct Fixture {
         char *scratch;
         Tree *tree;

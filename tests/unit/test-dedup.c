@@ -283,7 +283,7 @@ static void numbers_that_come_late_are_new_and_those_of_another_origin_too(void 
         check_tree(f);
 }
 
-static void below_the_floor_nothing_happens_and_nothing_is_kept(void **state) {
+static void below_the_acknowledged_bound_nothing_is_applied_or_cached(void **state) {
         Fixture *f = *state;
 
         for (uint64_t i = 1; i <= 10; i++)
@@ -493,8 +493,8 @@ int main(void) {
                 cmocka_unit_test_setup_teardown(one_entry_that_asks_twice_does_it_once, setup, teardown),
                 cmocka_unit_test_setup_teardown(
                         numbers_that_come_late_are_new_and_those_of_another_origin_too, setup, teardown),
-                cmocka_unit_test_setup_teardown(below_the_floor_nothing_happens_and_nothing_is_kept, setup,
-                                                teardown),
+                cmocka_unit_test_setup_teardown(below_the_acknowledged_bound_nothing_is_applied_or_cached,
+                                                setup, teardown),
                 cmocka_unit_test_setup_teardown(past_its_deadline_a_command_does_nothing_and_says_so, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(answers_go_with_their_deadline, setup, teardown),

@@ -20,7 +20,7 @@ typedef struct Fixture {
         unsigned runs;
 } Fixture;
 
-static int room(void **state) {
+static int fixture_begin(void **state) {
         Fixture *f = NEW0(Fixture, 1);
         _cleanup_free_ char *path = NULL;
 
@@ -316,7 +316,7 @@ static void answers_are_kept_in_these_bytes_and_come_out_of_them_whole(void **st
         }
 }
 
-static void an_answer_that_is_not_whole_or_goes_on_is_malformed(void **state) {
+static void an_answer_that_is_incomplete_or_too_long_is_malformed(void **state) {
         for (const Case *c = cases; c < cases + ELEMENTS(cases); c++) {
                 uint8_t bytes[128] = { c->result.status, c->result.action };
                 size_t size = 2 + bytes_of(c->bytes, bytes + 2);
@@ -766,18 +766,18 @@ static void without_memory_no_answer_is_lost_or_invented(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-#define ROOM(t) cmocka_unit_test_setup_teardown(t, room, fixture_end)
+#define IN_FIXTURE(t) cmocka_unit_test_setup_teardown(t, fixture_begin, fixture_end)
                 cmocka_unit_test(answers_are_kept_in_these_bytes_and_come_out_of_them_whole),
-                cmocka_unit_test(an_answer_that_is_not_whole_or_goes_on_is_malformed),
+                cmocka_unit_test(an_answer_that_is_incomplete_or_too_long_is_malformed),
                 cmocka_unit_test(what_no_answer_to_the_command_says_is_malformed),
                 cmocka_unit_test(a_cause_may_be_as_long_as_two_values_and_a_key),
-                ROOM(the_value_of_a_refresh_is_the_trees_unless_that_was_written_since),
-                ROOM(one_value_that_was_written_since_makes_the_whole_answer_unknown),
-                ROOM(records_are_these_bytes),
-                ROOM(each_entry_has_a_record_until_no_origin_waits_for_its_results),
-                ROOM(what_is_read_to_find_an_answer_is_counted_once),
-                ROOM(damaged_records_are_reported_wherever_they_are_read),
-                ROOM(without_memory_no_answer_is_lost_or_invented),
+                IN_FIXTURE(the_value_of_a_refresh_is_the_trees_unless_that_was_written_since),
+                IN_FIXTURE(one_value_that_was_written_since_makes_the_whole_answer_unknown),
+                IN_FIXTURE(records_are_these_bytes),
+                IN_FIXTURE(each_entry_has_a_record_until_no_origin_waits_for_its_results),
+                IN_FIXTURE(what_is_read_to_find_an_answer_is_counted_once),
+                IN_FIXTURE(damaged_records_are_reported_wherever_they_are_read),
+                IN_FIXTURE(without_memory_no_answer_is_lost_or_invented),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

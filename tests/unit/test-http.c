@@ -294,7 +294,7 @@ static void a_value_with_a_line_break_makes_no_second_field(void **state) {
         end_done(&e);
 }
 
-static void expecting_clients_are_told_to_go_on_and_only_they(void **state) {
+static void only_clients_with_expect_get_100_continue(void **state) {
         Web *web = *state;
         End e;
 
@@ -689,7 +689,7 @@ static void a_stream_to_http_1_0_has_no_chunks_and_ends_with_the_connection(void
         end_done(&e);
 }
 
-static void a_client_that_does_not_read_bounds_the_stream_and_draining_goes_on(void **state) {
+static void a_client_that_does_not_read_bounds_the_stream_and_draining_continues(void **state) {
         static char block[50000];
         Web *web = *state;
         size_t sent = 0;
@@ -746,7 +746,7 @@ static void above_the_limit_of_connections_stands_503(void **state) {
         end_done(&one);
 }
 
-static void limits_that_were_told_count_and_are_named(void **state) {
+static void given_limits_count_and_are_named(void **state) {
         static const struct {
                 const char *request, *status, *message;
         } rows[] = {
@@ -833,7 +833,7 @@ static void one_user_of_the_socket_has_so_many_connections(void **state) {
         end_done(&one);
 }
 
-static void who_stops_in_a_body_is_408_and_who_does_not_read_is_cut(void **state) {
+static void an_incomplete_body_gets_408_and_a_client_that_does_not_read_is_disconnected(void **state) {
         Web *web = *state;
         End e;
 
@@ -931,7 +931,7 @@ static size_t drain_raw(int fd) {
 
 /* The kernel takes a large answer piece by piece. That is progress, though the memory is given back only with
  * the last piece. */
-static void who_reads_a_large_answer_slowly_is_not_cut_and_all_of_it_is_held_meanwhile(void **state) {
+static void a_slow_reader_of_a_large_answer_keeps_its_connection_and_the_answer_in_memory(void **state) {
         static const char request[] = "GET /large HTTP/1.1\r\nHost: h\r\n\r\n";
         Web *web = *state;
         const HttpConnection *c;
@@ -1353,7 +1353,7 @@ int main(int argc, char **argv) {
                 T(an_upgrade_is_not_taken_up),
                 T(head_and_204_have_no_body_but_head_counts_it),
                 T(a_value_with_a_line_break_makes_no_second_field),
-                T(expecting_clients_are_told_to_go_on_and_only_they),
+                T(only_clients_with_expect_get_100_continue),
                 T(http_1_0_is_closed_unless_it_asks_otherwise),
                 T(pipelined_requests_are_answered_one_by_one_in_order),
                 T(those_that_hold_more_than_may_be_kept_are_listed_and_no_others),
@@ -1370,14 +1370,14 @@ int main(int argc, char **argv) {
                 T(a_stream_waits_and_its_leaving_client_is_noticed),
                 T(a_stream_comes_in_chunks_and_its_last_with_the_end),
                 T(a_stream_to_http_1_0_has_no_chunks_and_ends_with_the_connection),
-                T(a_client_that_does_not_read_bounds_the_stream_and_draining_goes_on),
+                T(a_client_that_does_not_read_bounds_the_stream_and_draining_continues),
                 T(a_large_answer_arrives_whole),
                 T(above_the_limit_of_connections_stands_503),
-                T(limits_that_were_told_count_and_are_named),
+                T(given_limits_count_and_are_named),
                 T(a_limit_is_rejected_in_the_format_of_the_listener_and_invalid_http_in_that_of_go),
                 T(one_user_of_the_socket_has_so_many_connections),
-                T(who_stops_in_a_body_is_408_and_who_does_not_read_is_cut),
-                T(who_reads_a_large_answer_slowly_is_not_cut_and_all_of_it_is_held_meanwhile),
+                T(an_incomplete_body_gets_408_and_a_client_that_does_not_read_is_disconnected),
+                T(a_slow_reader_of_a_large_answer_keeps_its_connection_and_the_answer_in_memory),
                 T(what_all_senders_hold_together_is_bounded_and_the_oldest_goes),
                 T(what_all_readers_leave_is_bounded_and_the_oldest_goes),
                 T(a_parked_request_does_not_keep_its_body),

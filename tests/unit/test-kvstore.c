@@ -482,7 +482,7 @@ static void on_watched(void *userdata, KvWatchEvent *event) {
         assert_true(kv_bytes_equal(event->event.node.key, kv_string("/w")));
 }
 
-static void a_watcher_is_told_of_each_change_after_it_can_be_read(void **state) {
+static void a_watcher_is_notified_of_each_change_after_it_can_be_read(void **state) {
         Host *h = open_host(*state, 0, false);
         KvWatchOps events = { .on_event = on_watched };
         KvWatchOptions options = { .key = kv_string("/w") };
@@ -1402,7 +1402,7 @@ static int failing_drop_caches(Disk *disk) {
         return d->inner->ops->drop_caches(d->inner);
 }
 
-static int failing_room(Disk *disk, uint64_t *ret_free, uint64_t *ret_total) {
+static int failing_space(Disk *disk, uint64_t *ret_free, uint64_t *ret_total) {
         FailingDisk *d = container_of(disk, FailingDisk, base);
         int r = d->inner->ops->space(d->inner, ret_free, ret_total);
 
@@ -1420,7 +1420,7 @@ static const DiskOps failing_ops = {
         .remove = failing_remove,
         .rename = failing_rename,
         .drop_caches = failing_drop_caches,
-        .space = failing_room,
+        .space = failing_space,
         .list = failing_list,
 };
 
@@ -1434,7 +1434,7 @@ static bool goes_on(void *userdata) {
         return state.ready && !state.stopped;
 }
 
-static void a_full_disk_stops_the_replica_reading_goes_on_and_room_brings_it_back(void **state) {
+static void a_full_disk_stops_the_replica_reads_continue_and_space_recovers_it(void **state) {
         World *world = *state;
         Host *h = &world->hosts[0];
         FailingDisk disk = { .base.ops = &failing_ops };
@@ -1645,7 +1645,7 @@ static bool has_all(void *userdata) {
 
 /* Its map is sized by its own quota first: 64 MiB. What the cluster writes is more, and by the cluster's
  * quota no more than may be. */
-static void a_host_with_a_smaller_quota_has_room_for_what_the_cluster_holds(void **state) {
+static void a_host_with_a_smaller_quota_has_space_for_the_tree_of_the_cluster(void **state) {
         static char value[235 * 1024];
         World *world = *state;
         Host *leader, *h;
@@ -1709,7 +1709,7 @@ static void a_refusal_reaches_the_follower_that_asked(void **state) {
         assert_int_equal(a.status, KV_EXISTS);
 }
 
-static void when_the_leader_closes_writes_go_on(void **state) {
+static void when_the_leader_closes_writes_continue(void **state) {
         World *world = *state;
         Host *b = &world->hosts[1], *c = &world->hosts[2];
 
@@ -1771,7 +1771,7 @@ static bool follows_as_far_as(void *userdata) {
         return s.ready && !s.stopped && s.raft_index >= state_of(p->leader).commit;
 }
 
-static void a_leader_whose_disk_is_full_hands_over_and_follows_when_there_is_room(void **state) {
+static void a_leader_whose_disk_is_full_transfers_leadership_and_follows_when_there_is_space(void **state) {
         World *world = *state;
         Host *a = &world->hosts[0], *b = &world->hosts[1], *c = &world->hosts[2], *leader;
         FailingDisk disk = { .base.ops = &failing_ops };
@@ -1920,7 +1920,7 @@ static void where_two_trees_diverge_without_a_majority_both_report_it_and_keep_t
         assert_false(state_of(a).differs || state_of(b).differs);
 }
 
-static void without_a_majority_writes_say_so_and_reads_go_on(void **state) {
+static void without_a_majority_writes_report_it_and_reads_continue(void **state) {
         World *world = *state;
         Host *a = &world->hosts[0];
         Answer answer;
@@ -2075,7 +2075,7 @@ static bool heard_all(void *userdata) {
         return *(unsigned *) userdata >= N_LARGE * N_REFRESHES;
 }
 
-static void what_a_follower_lacked_is_applied_and_told_in_slices(void **state) {
+static void missed_entries_are_applied_and_notified_in_slices(void **state) {
         World *world = *state;
         KvWatchOptions options = { .key = kv_string("/large"), .recursive = true, .refreshes = true };
         KvWatchOps events = { .on_event = on_refreshed };
@@ -2144,7 +2144,7 @@ static void when_all_are_cut_at_once_everything_is_there_again(void **state) {
 
 /* -- Quota -- */
 
-static void what_has_no_room_does_not_reach_the_log(void **state) {
+static void a_command_without_space_does_not_reach_the_log(void **state) {
         World *world = *state;
         static char big[64 * 1024];
         uint64_t entries;
@@ -2382,7 +2382,7 @@ static bool shows_what_came_meanwhile(void *userdata) {
 }
 
 /* No entry comes after the leader's tree: that alone ends showing the old one. */
-static void a_replica_that_was_lost_shows_the_leaders_tree_once_that_is_as_far(void **state) {
+static void a_quarantined_replica_serves_the_leaders_tree_once_it_has_caught_up(void **state) {
         World *world = *state;
         Host *a = &world->hosts[0], *c = &world->hosts[2];
         Pair old = { a, c, 3 }, new = { a, c, NEW_ID };
@@ -2503,7 +2503,7 @@ int main(int argc, char *argv[]) {
                 ALONE(a_refused_command_is_an_answer_and_changes_nothing),
                 ALONE(a_command_larger_than_an_entry_is_refused_before_the_log),
                 ALONE(a_comparison_of_any_size_is_rejected_or_applied),
-                ALONE(a_watcher_is_told_of_each_change_after_it_can_be_read),
+                ALONE(a_watcher_is_notified_of_each_change_after_it_can_be_read),
                 ALONE(many_proposals_of_one_turn_are_answered_in_order),
                 ALONE(a_full_queue_says_busy),
                 ALONE(expired_keys_are_removed_without_a_request),
@@ -2529,32 +2529,32 @@ int main(int argc, char *argv[]) {
                 ALONE(a_tree_that_is_found_corrupt_at_the_start_is_rebuilt_in_service),
                 ALONE(a_corrupt_log_is_refused_with_file_and_offset),
                 ALONE(a_tree_without_its_log_is_refused),
-                ALONE(a_full_disk_stops_the_replica_reading_goes_on_and_room_brings_it_back),
+                ALONE(a_full_disk_stops_the_replica_reads_continue_and_space_recovers_it),
                 ALONE(a_log_that_lacks_what_was_acknowledged_is_not_begun_again_from),
                 THREE(three_hosts_make_one_cluster_and_a_follower_reads_what_it_wrote),
                 THREE(a_refusal_reaches_the_follower_that_asked),
-                THREE(a_host_with_a_smaller_quota_has_room_for_what_the_cluster_holds),
+                THREE(a_host_with_a_smaller_quota_has_space_for_the_tree_of_the_cluster),
                 THREE(entries_that_a_host_lacks_stay_in_memory),
-                ALONE(what_has_no_room_does_not_reach_the_log),
+                ALONE(a_command_without_space_does_not_reach_the_log),
                 ALONE(what_people_write_passes_a_flood_of_states),
                 THREE(what_people_write_on_a_follower_passes_a_flood_of_states),
-                THREE(when_the_leader_closes_writes_go_on),
+                THREE(when_the_leader_closes_writes_continue),
                 THREE(the_second_of_two_voters_becomes_a_standby_again),
                 THREE(a_tree_that_was_changed_behind_our_back_is_made_again_in_the_running_daemon),
                 THREE(a_tree_that_differs_from_the_majority_is_made_again_of_the_leaders),
                 THREE(where_two_trees_diverge_without_a_majority_both_report_it_and_keep_theirs),
-                THREE(a_leader_whose_disk_is_full_hands_over_and_follows_when_there_is_room),
-                THREE(without_a_majority_writes_say_so_and_reads_go_on),
+                THREE(a_leader_whose_disk_is_full_transfers_leadership_and_follows_when_there_is_space),
+                THREE(without_a_majority_writes_report_it_and_reads_continue),
                 THREE(a_standby_says_at_once_that_its_leader_is_silent),
                 THREE(a_leader_sends_nothing_to_itself),
                 THREE(a_leader_that_is_cut_off_answers_at_once_and_promises_nothing),
                 THREE(a_follower_that_fell_far_behind_receives_the_tree),
-                THREE(what_a_follower_lacked_is_applied_and_told_in_slices),
+                THREE(missed_entries_are_applied_and_notified_in_slices),
                 THREE(a_follower_applies_one_heavy_entry_a_turn),
                 THREE(when_all_are_cut_at_once_everything_is_there_again),
                 THREE(without_a_leader_too_a_corrupt_checkpoint_is_replaced_at_once),
                 THREE(a_voter_whose_log_is_damaged_gives_up_its_id_and_gets_another_one),
-                THREE(a_replica_that_was_lost_shows_the_leaders_tree_once_that_is_as_far),
+                THREE(a_quarantined_replica_serves_the_leaders_tree_once_it_has_caught_up),
                 THREE(where_two_of_three_lost_their_logs_there_is_no_leader_and_all_is_kept),
                 THREE(alone_a_damaged_log_is_refused_and_one_of_two_gives_up_its_id),
                 THREE(a_follower_whose_log_lacks_what_was_acknowledged_gives_up_its_id),

@@ -231,29 +231,29 @@ static void units_and_records_say_that_memory_is_short(void **state) {
 
 /* -- Pictures and plans -- */
 
-static ClusterView picture;
+static ClusterView view;
 
-static void make_picture(void) {
+static void make_view(void) {
         char name[32];
 
-        picture = (ClusterView) { .cluster.now_ms = 100000 };
-        cluster_view_machine(&picture, "A", "a=b", PRESENCE_UP);
-        cluster_view_machine(&picture, "B", "a=c", PRESENCE_UP);
-        cluster_view_machine(&picture, "C", "", PRESENCE_LOST);
+        view = (ClusterView) { .cluster.now_ms = 100000 };
+        cluster_view_machine(&view, "A", "a=b", PRESENCE_UP);
+        cluster_view_machine(&view, "B", "a=c", PRESENCE_UP);
+        cluster_view_machine(&view, "C", "", PRESENCE_LOST);
         for (unsigned i = 0; i < 8; i++) {
                 snprintf(name, sizeof(name), "web@%u.service", i);
-                cluster_view_unit(&picture, name, i % 2 ? "Conflicts=db*" : "MachineMetadata=a=b",
+                cluster_view_unit(&view, name, i % 2 ? "Conflicts=db*" : "MachineMetadata=a=b",
                                   TARGET_LAUNCHED);
         }
-        cluster_view_unit(&picture, "all.service", "Global=true", TARGET_LAUNCHED);
-        cluster_view_unit(&picture, "db.service", "Replaces=web@3.service", TARGET_LAUNCHED);
-        cluster_view_assign(&picture, "C", "web@1.service", ASSIGNMENT_RUN);
-        cluster_view_assign(&picture, "A", "gone.service", ASSIGNMENT_RUN);
+        cluster_view_unit(&view, "all.service", "Global=true", TARGET_LAUNCHED);
+        cluster_view_unit(&view, "db.service", "Replaces=web@3.service", TARGET_LAUNCHED);
+        cluster_view_assign(&view, "C", "web@1.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&view, "A", "gone.service", ASSIGNMENT_RUN);
 }
 
 static int plan_all(void *userdata) {
         EnginePlan plan = {};
-        int r = engine_plan(&picture.cluster, NULL, 0, 30000, &plan);
+        int r = engine_plan(&view.cluster, NULL, 0, 30000, &plan);
 
         if (r == 0)
                 assert_true(plan.n > 8);
@@ -264,7 +264,7 @@ static int plan_all(void *userdata) {
 static int plan_some(void *userdata) {
         const char *units[] = { "web@1.service", "db.service" };
         EnginePlan plan = {};
-        int r = engine_plan(&picture.cluster, units, ELEMENTS(units), 30000, &plan);
+        int r = engine_plan(&view.cluster, units, ELEMENTS(units), 30000, &plan);
 
         engine_plan_done(&plan);
         return r;
@@ -274,11 +274,11 @@ static int pick(void *userdata) {
         const ClusterMachine *machine = NULL;
         SchedulerView *view = NULL;
         Error why = {};
-        int r = scheduler_view_new(&picture.cluster, picture.cluster.now_ms, &view);
+        int r = scheduler_view_new(&view.cluster, view.cluster.now_ms, &view);
 
-        r = r ?: scheduler_pick(view, cluster_unit(&picture.cluster, "web@0.service"), &machine, &why);
-        r = r ?: scheduler_view_place(view, machine->id, cluster_unit(&picture.cluster, "web@0.service"));
-        r = r ?: scheduler_view_remove(view, machine->id, cluster_unit(&picture.cluster, "web@0.service"));
+        r = r ?: scheduler_pick(view, cluster_unit(&view.cluster, "web@0.service"), &machine, &why);
+        r = r ?: scheduler_view_place(view, machine->id, cluster_unit(&view.cluster, "web@0.service"));
+        r = r ?: scheduler_view_remove(view, machine->id, cluster_unit(&view.cluster, "web@0.service"));
         scheduler_view_free(view);
         return r;
 }
@@ -336,7 +336,7 @@ static int tick(void *userdata) {
         if (r == 0)
                 liveness_reset(l);
         for (unsigned i = 0; i < 8 && r == 0; i++) {
-                r = liveness_tick(l, &picture.cluster, false, silent, NULL, &changes, &n);
+                r = liveness_tick(l, &view.cluster, false, silent, NULL, &changes, &n);
                 if (r == 0) {
                         total += n;
                         free(changes);
@@ -363,7 +363,7 @@ static int diff(void *userdata) {
 
         for (size_t i = 0; i < ELEMENTS(files) && r == 0; i++)
                 r = unit_read(files[i].name, "[Service]\nExecStart=/bin/x\n", 27, &files[i].unit, NULL);
-        r = r ?: directory_diff(&picture.cluster, &view, &result);
+        r = r ?: directory_diff(&view.cluster, &view, &result);
         directory_diff_done(&result);
         for (size_t i = 0; i < ELEMENTS(files); i++) {
                 unit_free(files[i].unit);
@@ -372,15 +372,15 @@ static int diff(void *userdata) {
         return r;
 }
 
-static void pictures_and_plans_say_that_memory_is_short(void **state) {
-        make_picture();
+static void cluster_views_and_plans_report_a_lack_of_memory(void **state) {
+        make_view();
         survive("an engine's pass over all", plan_all, NULL, 1);
         survive("an engine's pass over two", plan_some, NULL, 1);
         survive("a machine is picked", pick, NULL, 1);
-        survive("keys become a picture", put_keys, NULL, 1);
+        survive("keys become a view", put_keys, NULL, 1);
         survive("a tick of liveness", tick, NULL, 1);
         survive("files against units", diff, NULL, 1);
-        cluster_view_free(&picture);
+        cluster_view_free(&view);
 }
 
 /* -- Files of the host -- */
@@ -793,7 +793,7 @@ static void the_goal_is_met(void **state) {
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(units_and_records_say_that_memory_is_short),
-                cmocka_unit_test(pictures_and_plans_say_that_memory_is_short),
+                cmocka_unit_test(cluster_views_and_plans_report_a_lack_of_memory),
                 cmocka_unit_test(files_of_the_host_say_that_memory_is_short),
                 cmocka_unit_test(each_command_a_snapshot_and_an_install_say_that_memory_is_short),
                 cmocka_unit_test(log_and_raft_say_that_memory_is_short),

@@ -298,7 +298,7 @@ static unsigned many(unsigned n, unsigned n_all) {
         return getenv("CHECK_ALL") ? n_all : n;
 }
 
-static void a_store_that_is_alone_and_its_notes_have_all_that_was_promised(void **state) {
+static void a_store_that_is_alone_and_its_records_have_all_acknowledged_data(void **state) {
         assert_int_equal(cut(&(Cut) { live_alone, .n = many(420, 8000), .seed = 1 }), 0);
 }
 
@@ -380,7 +380,7 @@ static void what_is_not_synced_is_found_out(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(a_store_that_is_alone_and_its_notes_have_all_that_was_promised),
+                cmocka_unit_test(a_store_that_is_alone_and_its_records_have_all_acknowledged_data),
                 cmocka_unit_test(a_store_whose_file_shrinks_has_all_that_was_promised),
                 cmocka_unit_test(a_standby_that_was_given_the_tree_opens_and_the_leader_has_all),
                 cmocka_unit_test(two_voters_whose_power_is_cut_together_have_all),

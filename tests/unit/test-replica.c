@@ -20,7 +20,7 @@ enum { SILENCE_MS = 800, COPY_RETRY_MS = 10000 }; /* twice the election timeout;
 
 /* -- Helpers -- */
 
-static void hear_of(PeerFrame type, uint64_t cluster, uint64_t from, uint64_t to, const RaftMessage *m) {
+static void receive_of(PeerFrame type, uint64_t cluster, uint64_t from, uint64_t to, const RaftMessage *m) {
         _cleanup_writer_ Writer w = {};
 
         write_u64(&w, cluster);
@@ -30,8 +30,8 @@ static void hear_of(PeerFrame type, uint64_t cluster, uint64_t from, uint64_t to
         fake.handlers[type].run(p, NULL, type, w.bytes, w.size);
 }
 
-static void hear(RaftMessage m) {
-        hear_of(PEER_RAFT, 70, 2, 1, &m);
+static void receive(RaftMessage m) {
+        receive_of(PEER_RAFT, 70, 2, 1, &m);
 }
 
 static RaftMessage append(uint64_t term) {
@@ -140,10 +140,10 @@ static void without_a_vote_the_silence_of_the_leader_is_watched(void **state) {
         replica_arm(p);
         expect_state("= tree 1 silence+799\n");
         fake_pass(99);
-        hear(append(5));
+        receive(append(5));
         expect_state("core receive append of 2 at b:2 term 5\ncompare flushed 0\nflushed 0\n= tree 1 "
                      "silence+700\n");
-        hear(append(4)); /* of an earlier term: no sign of a leader */
+        receive(append(4)); /* of an earlier term: no sign of a leader */
         fake_pass(SILENCE_MS - 1);
         expect_state(
                 "core receive append of 2 at b:2 term 4\ncompare flushed 0\nflushed 0\n= tree 1 silence+1\n");
@@ -154,13 +154,13 @@ static void without_a_vote_the_silence_of_the_leader_is_watched(void **state) {
         replica_arm(p); /* once it is silent, it stays so until it says something */
         expect_state("= tree 1 silent\n");
         fake_pass(1);
-        hear(append(5));
+        receive(append(5));
         expect_state("core receive append of 2 at b:2 term 5\ntransfers step\ncompare flushed 2\nflushed "
                      "2\n= tree 1 silence+800\n");
         assert_int_equal(replica_leader(p), 2);
         timer_stop(&p->contact.silence);
         p->contact.last_ms = 0;
-        hear(snapshot(9, 5));
+        receive(snapshot(9, 5));
         expect_state("core receive snapshot of 2 at b:2 term 5\ncompare flushed 0\nflushed 0\n= tree 1 "
                      "silence+800\n");
         for (Condition c = NO_CORE; c <= RESTARTING; c++) {
@@ -175,7 +175,7 @@ static void without_a_vote_the_silence_of_the_leader_is_watched(void **state) {
         p->contact.silent = true;
         assert_int_equal(replica_leader(p), 2);
         timer_stop(&p->contact.silence);
-        hear(append(5)); /* who has a vote asks the engine */
+        receive(append(5)); /* who has a vote asks the engine */
         expect_state("core receive append of 2 at b:2 term 5\ntransfers step\ncompare flushed 2\nflushed "
                      "2\n= tree 1\n");
         parts_end();
@@ -238,7 +238,7 @@ static void each_input_asks_whether_there_is_a_core(void **state) {
                 parts_say("-- appended");
                 replica_on_appended(p, 3, 12);
                 parts_say("-- raft");
-                hear(append(5));
+                receive(append(5));
                 parts_say("-- bulk");
                 fake.handlers[PEER_SNAPSHOT].run(p, NULL, PEER_SNAPSHOT, "BULK", 4);
                 parts_say("-- ack");
@@ -304,21 +304,21 @@ static void an_input_that_fails_ends_the_replica(void **state) {
         parts_begin();
         parts_fail("raft_core_receive", -ERESTART);
         parts.installing = true; /* is not asked any more */
-        hear(append(5));
+        receive(append(5));
         expect_state("core receive append of 2 at b:2 term 5\ncompare flushed 0\nflushed 0\n= tree 1 "
                      "restarting stop!\n");
         parts_end();
         parts_begin();
         parts_fail("raft_core_receive", -EIO);
         parts.installing = true;
-        hear(append(5));
+        receive(append(5));
         expect_state("core receive append of 2 at b:2 term 5\ncompare flushed 0\nflushed 0\n= tree 1 error "
                      "-5 \"the replica cannot go on: Input/output error\" failing stop!\n");
         parts_end();
         parts_begin();
         parts.installing = true;
         parts_fail("raft_core_installed", -EIO);
-        hear(append(5));
+        receive(append(5));
         expect_state("core receive append of 2 at b:2 term 5\ncore installed\ncompare flushed 0\nflushed "
                      "0\n= tree 1 error -5 \"the replica cannot go on: Input/output error\" failing stop!\n");
         parts_end();
@@ -380,10 +380,10 @@ static void a_failed_replica_observes_the_leader(void **state) {
                      "-5 \"it failed\" failed observed-term 5 durable 15 attempts 1 comeback+500\n");
         assert_int_equal(replica_known_leader(p), 0);
         assert_int_equal(replica_known_term(p), 0);
-        hear(append(4));
+        receive(append(4));
         expect_state("= coreless logless tree 1 error -5 \"it failed\" failed observed-term 5 durable 15 "
                      "attempts 1 comeback+500\n");
-        hear(append(5));
+        receive(append(5));
         assert_int_equal(replica_known_leader(p), 2);
         assert_int_equal(replica_known_term(p), 5);
         expect_state("= coreless logless tree 1 error -5 \"it failed\" failed changed 2 observed 2 "
@@ -391,11 +391,11 @@ static void a_failed_replica_observes_the_leader(void **state) {
         fake_run();
         expect_state("compare flushed 2\nflushed 2\n= coreless logless tree 1 error -5 \"it failed\" failed "
                      "observed 2 observed-term 5 durable 15 attempts 1 silence+800 comeback+500\n");
-        hear((RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 9 });
+        receive((RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 9 });
         fake.handlers[PEER_RAFT].run(p, NULL, PEER_RAFT, "short", 5);
         fake_pass(300);
         parts_forget();
-        hear(append(5)); /* the same again: nothing is to be told */
+        receive(append(5)); /* the same again: nothing to notify */
         expect_state("= coreless logless tree 1 error -5 \"it failed\" failed observed 2 observed-term 5 "
                      "durable 15 attempts 1 silence+500 comeback+200\n");
         timer_stop(&p->recovery.retry);
@@ -413,10 +413,10 @@ static void a_failed_replica_observes_the_leader(void **state) {
                      "attempts 1\n");
 
         /* Another leader of the same term cannot be, but another term can. */
-        hear(append(6));
+        receive(append(6));
         fake_run();
         parts_forget();
-        hear(append(7));
+        receive(append(7));
         expect_state("= coreless logless tree 1 error -5 \"it failed\" failed changed 2 observed 2 "
                      "observed-term 7 durable 15 attempts 1 silence+800 flush!\n");
         p->state = REPLICA_QUARANTINED;
@@ -429,7 +429,7 @@ static void a_failed_replica_observes_the_leader(void **state) {
         p->error = 0;
         p->state = REPLICA_WAITING;
         assert_int_equal(replica_known_leader(p), 0);
-        hear(append(8)); /* one that waits to join observes no leader */
+        receive(append(8)); /* one that waits to join observes no leader */
         assert_int_equal(p->contact.observed.term, 7);
         parts_end();
 }
@@ -448,18 +448,18 @@ static void frames_of_others_are_dropped(void **state) {
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 parts_begin();
                 parts.handshake.raft_id = cases[i].handshake;
-                hear_of(PEER_RAFT, cases[i].cluster, cases[i].from, cases[i].to, &m);
+                receive_of(PEER_RAFT, cases[i].cluster, cases[i].from, cases[i].to, &m);
                 assert_int_equal(fake.said.chars && strstr(fake.said.chars, "core receive"), cases[i].taken);
                 parts_end();
         }
         parts_begin();
         p->identity.raft_id = 0;
-        hear_of(PEER_RAFT, 70, 2, 0, &m);
+        receive_of(PEER_RAFT, 70, 2, 0, &m);
         expect("");
         p->identity.raft_id = 1;
         fake.handlers[PEER_RAFT].run(p, NULL, PEER_RAFT, "short", 5);
         expect("");
-        hear_of(PEER_RAFT, 70, 2, 1, &(RaftMessage) { .type = 6, .term = 5 }); /* is whole; cut below */
+        receive_of(PEER_RAFT, 70, 2, 1, &(RaftMessage) { .type = 6, .term = 5 }); /* is whole; cut below */
         expect("core receive timeout-now of 2 at b:2 term 5\ncompare flushed 0\nflushed 0\n");
         fake.handlers[PEER_RAFT].run(p, NULL, PEER_RAFT,
                                      "\x46\0\0\0\0\0\0\0"
@@ -486,13 +486,13 @@ static void messages_are_counted(void **state) {
         parts_fail("peers_send_raft", -ENOTCONN);
         replica_send_message(p, 2, &m);
         assert_int_equal(p->stats.members[0].n_failures, 1);
-        hear(m);
+        receive(m);
         assert_int_equal(p->stats.appends_received, 1);
         fake.now_ms += 5;
-        hear((RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT, .term = 5 });
+        receive((RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT, .term = 5 });
         assert_int_equal(p->stats.members[0].n_answers, 1);
         assert_true(p->stats.members[0].current == 5);
-        hear((RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 5 });
+        receive((RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 5 });
         assert_int_equal(p->stats.appends_received, 1);
         assert_int_equal(p->stats.members[0].n_answers, 1);
         expect("send 2 (70 1 2) vote term 5: prev 0 of 0, commit 0\nsend 2 (70 1 2) append term 5: prev 20 "
@@ -509,19 +509,19 @@ static void a_snapshot_needs_its_tree(void **state) {
 
         parts_begin();
         parts.role = RAFT_ROLE_STANDBY;
-        hear(snapshot(13, 5)); /* behind what is committed (12), and not here */
+        receive(snapshot(13, 5)); /* behind what is committed (12), and not here */
         expect_state("= tree 1\n");
-        hear(snapshot(12, 5));
+        receive(snapshot(12, 5));
         expect_state("core receive snapshot of 2 at b:2 term 5\ncompare flushed 0\nflushed 0\n= tree 1 "
                      "silence+800\n");
         parts.received = &tree;
         parts.installing = true;
-        hear(snapshot(13, 5));
+        receive(snapshot(13, 5));
         expect_state("core receive snapshot of 2 at b:2 term 5, incoming\ncore installed\ncompare flushed "
                      "0\nflushed 0\n"
                      "= tree 1 silence+800\n");
         assert_null(p->incoming);
-        hear(snapshot(13, 4));
+        receive(snapshot(13, 4));
         expect_state("core receive snapshot of 2 at b:2 term 4, incoming\ncompare flushed 0\nflushed 0\n= "
                      "tree 1 silence+800\n");
         parts_end();
@@ -534,14 +534,14 @@ static void a_snapshot_waits_for_our_copy_to_end(void **state) {
                 parts_begin();
                 parts.received = &tree;
                 replica_checkpoint(p);
-                hear(append(5)); /* others do not wait */
+                receive(append(5)); /* others do not wait */
                 parts_forget();
                 alloc_fail_at(i == 1 ? 1 : 0);
-                hear(snapshot(13, 5));
+                receive(snapshot(13, 5));
                 assert_int_equal(alloc_has_failed(), i == 1);
                 alloc_fail_at(0);
                 assert_int_equal(!p->deferred.bytes, i == 1);
-                hear(snapshot(14, 5)); /* the first one counts */
+                receive(snapshot(14, 5)); /* the first one counts */
                 expect_state("= tree 1 copying held\n");
                 if (i == 2)
                         set(RESTARTING, true);
@@ -725,7 +725,7 @@ static void leadership_goes_to_one_that_has_all(void **state) {
 
 /* -- Checkpoints -- */
 
-static void a_checkpoint_is_copied_adopted_and_told(void **state) {
+static void a_checkpoint_is_copied_adopted_and_reported(void **state) {
         parts_begin();
         p->options.checkpoint_kept = 3;
         p->checkpoints.entries_since = 7;
@@ -1061,7 +1061,7 @@ static void with_a_planted_bug_the_log_is_cut_without_a_checkpoint(void **state)
 
 /* -- Telling -- */
 
-static void the_end_of_an_input_is_told(void **state) {
+static void the_end_of_an_input_is_notified(void **state) {
         parts_begin();
         p->options.memory_bytes = 1000; /* more is in memory */
         replica_flush_notifications(p);
@@ -1231,7 +1231,7 @@ int main(void) {
                 cmocka_unit_test(chunks_are_a_sign_of_a_leader),
                 cmocka_unit_test(what_is_submitted_goes_to_the_core),
                 cmocka_unit_test(leadership_goes_to_one_that_has_all),
-                cmocka_unit_test(a_checkpoint_is_copied_adopted_and_told),
+                cmocka_unit_test(a_checkpoint_is_copied_adopted_and_reported),
                 cmocka_unit_test(a_checkpoint_is_made_only_where_it_may),
                 cmocka_unit_test(a_copy_that_fails_is_tried_again_later),
                 cmocka_unit_test(the_core_takes_a_checkpoint_once_it_can),
@@ -1239,7 +1239,7 @@ int main(void) {
 #ifdef PLANTED_BUGS
                 cmocka_unit_test(with_a_planted_bug_the_log_is_cut_without_a_checkpoint),
 #endif
-                cmocka_unit_test(the_end_of_an_input_is_told),
+                cmocka_unit_test(the_end_of_an_input_is_notified),
                 cmocka_unit_test(closing_waits_for_all_that_is_under_way),
                 cmocka_unit_test(what_it_is_depends_on_its_state),
                 cmocka_unit_test(the_first_reason_to_fail_counts),

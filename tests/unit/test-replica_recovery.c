@@ -431,7 +431,7 @@ static void fail_now(int error) {
         fake_run();
 }
 
-static void a_replica_that_failed_comes_back(void **state) {
+static void a_failed_replica_recovers(void **state) {
         parts_begin();
         replica_arm(p);
         fail_now(-EIO);
@@ -619,7 +619,7 @@ static void what_is_under_way_ends_first(void **state) {
         }
 }
 
-static void a_full_disk_needs_room(void **state) {
+static void a_full_disk_needs_space(void **state) {
         enum { MIB = 1024 * 1024 };
         static const struct {
                 int error;
@@ -665,7 +665,7 @@ static void a_full_disk_needs_room(void **state) {
                 }
                 fail_now(cases[i].error);
                 p->data_dir.distrusted = cases[i].distrusted;
-                memcpy(parts.room, cases[i].free, sizeof(parts.room));
+                memcpy(parts.space, cases[i].free, sizeof(parts.space));
                 memcpy(parts.total, cases[i].total, sizeof(parts.total));
                 fake_pass(500);
                 assert_int_equal(parts.n_works, !cases[i].reason);
@@ -679,7 +679,7 @@ static void a_full_disk_needs_room(void **state) {
         for (unsigned i = 0; i < 2; i++) {
                 parts_begin();
                 fail_now(-ENOSPC);
-                parts_fail(i == 0 ? "room" : "data_dir_space", -EIO);
+                parts_fail(i == 0 ? "space" : "data_dir_space", -EIO);
                 parts_forget();
                 fake_pass(500);
                 expect_state(
@@ -1695,11 +1695,11 @@ int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_replica_opens_what_is_there),
                 cmocka_unit_test(a_replica_starts_from_what_it_opened),
-                cmocka_unit_test(a_replica_that_failed_comes_back),
+                cmocka_unit_test(a_failed_replica_recovers),
                 cmocka_unit_test(the_pauses_grow_up_to_10_s),
                 cmocka_unit_test(a_leader_hands_over_first),
                 cmocka_unit_test(what_is_under_way_ends_first),
-                cmocka_unit_test(a_full_disk_needs_room),
+                cmocka_unit_test(a_full_disk_needs_space),
                 cmocka_unit_test(a_tree_that_failed_is_made_again),
                 cmocka_unit_test(it_is_as_before_when_it_does_not_begin),
                 cmocka_unit_test(what_was_acknowledged_has_to_be_there_again),

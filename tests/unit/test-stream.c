@@ -644,7 +644,7 @@ static void the_statistics_of_a_turn_contain_the_names_of_streams(void **state) 
         assert_string_equal(loop_turns(pair->loop)->longest, "accept");
         close(fd);
 
-        snprintf(path, sizeof(path), "%s/socket", pair->folder);
+        snprintf(path, sizeof(path), "%s/listener", pair->folder);
         snprintf(a.sun_path, sizeof(a.sun_path), "%.90s", path);
         listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         assert_int_equal(bind(listener, (struct sockaddr *) &a, sizeof(a)), 0);
@@ -925,9 +925,9 @@ typedef struct Stall {
         Pair *pair;
         End client;
         Stream *server;
-        Text heard;
+        Text received;
         Timer timer;
-        bool fired, heard_first;
+        bool fired, received_first;
 } Stall;
 
 /* What was said before the stall ends is in the socket when the timer is due, and unread. */
@@ -935,8 +935,8 @@ static void stall_on_read(void *userdata, const void *bytes, size_t size) {
         Stall *t = userdata;
         uint64_t until_ms = loop_now_ms(t->pair->loop) + 20;
 
-        text_append_bytes(&t->heard, bytes, size);
-        if (streq(t->heard.chars, "stall")) {
+        text_append_bytes(&t->received, bytes, size);
+        if (streq(t->received.chars, "stall")) {
                 end_send(&t->client, "heartbeat");
                 while (loop_now_ms(t->pair->loop) < until_ms)
                         ;
@@ -954,7 +954,7 @@ static void stall_on_timer(void *userdata) {
         Stall *t = userdata;
 
         t->fired = true;
-        t->heard_first = streq(t->heard.chars, "stallheartbeat");
+        t->received_first = streq(t->received.chars, "stallheartbeat");
         loop_uv_stop(t->pair->uv);
 }
 
@@ -971,11 +971,11 @@ static void after_a_stall_pending_input_is_read_before_time_outs_fire(void **sta
         timer_start(&t.timer, t.pair->loop, 10);
         end_send(&t.client, "stall");
         RUN_UNTIL(t.pair, t.fired);
-        assert_true(t.heard_first);
+        assert_true(t.received_first);
         end_done(&t.client);
         stream_close(t.server);
         RUN_UNTIL(t.pair, !t.server);
-        text_done(&t.heard);
+        text_done(&t.received);
 }
 
 int main(int argc, char **argv) {

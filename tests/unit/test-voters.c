@@ -42,7 +42,7 @@ static char why[160]; /* of the last change */
 
 /* "add 2", or "nothing". */
 static const char *plan(const Inputs *s) {
-        static char told[64];
+        static char text[64];
         KvMember *members = calloc(s->n, sizeof(*members)); /* nothing after them may be read */
         VotersChange change;
 
@@ -56,10 +56,10 @@ static const char *plan(const Inputs *s) {
         assert_true(change.reason[0]);
         if (change.action == VOTERS_ADD)
                 assert_true(starts_with(change.address, "10.0.0.") || streq(change.address, "x"));
-        snprintf(told, sizeof(told), "%s %llu%s", voters_action_name(change.action),
+        snprintf(text, sizeof(text), "%s %llu%s", voters_action_name(change.action),
                  (unsigned long long) change.raft_id,
                  streq(change.address, "x") && change.action == VOTERS_ADD ? "x" : "");
-        return told;
+        return text;
 }
 
 /* A founder that leads, and has a member key. */
