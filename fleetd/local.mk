@@ -58,12 +58,12 @@ sbin_PROGRAMS += fleetd/fleetd
 fleetd_fleetd_SOURCES = fleetd/main.c
 fleetd_fleetd_CFLAGS = $(AM_CFLAGS) $(SYSTEMD_CFLAGS)
 
-# What a program made of the daemon's rooms links.
+# Libraries of a program that links the daemon.
 FLEETD_LIBS = fleetd/libfleetd.a units/libunits.a $(KVSTORE_LIBS) $(GNUTLS_LIBS) $(JANSSON_LIBS) $(SYSTEMD_LIBS)
 fleetd_fleetd_LDADD = $(FLEETD_LIBS)
 
-# A host in a time of its own, and whoever else the test plays.
-STILL_HOST = tests/lib/quiet_peer.h tests/lib/quiet_peer.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/scratch.h tests/lib/scratch.c
+# A host with a clock of its own, and its peers, which the test implements.
+QUIET_HOST = tests/lib/quiet_peer.h tests/lib/quiet_peer.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/scratch.h tests/lib/scratch.c
 
 if HAVE_CMOCKA
 FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine tests/unit/test-engine_plan \
@@ -125,7 +125,7 @@ FLEETD_IO_TESTS = tests/unit/test-agent_plan tests/unit/test-records tests/unit/
 check_PROGRAMS += $(FLEETD_IO_TESTS)
 TESTS += $(FLEETD_IO_TESTS)
 
-tests_unit_test_proposals_SOURCES = tests/unit/test-proposals.c $(STILL_HOST)
+tests_unit_test_proposals_SOURCES = tests/unit/test-proposals.c $(QUIET_HOST)
 tests_unit_test_proposals_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_proposals_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 tests_unit_test_agent_plan_CFLAGS = $(TEST_CFLAGS)
@@ -166,7 +166,7 @@ tests_unit_test_api_answers_SOURCES = tests/unit/test-api_answers.c $(FLEETD_HOS
 tests_unit_test_api_answers_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_api_answers_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=kv_counts,--wrap=engine_counts,--wrap=registry_counts
 tests_unit_test_api_answers_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_api_calls_SOURCES = tests/unit/test-api_calls.c $(STILL_HOST)
+tests_unit_test_api_calls_SOURCES = tests/unit/test-api_calls.c $(QUIET_HOST)
 tests_unit_test_api_calls_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_api_calls_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=child_spawn,--wrap=child_pause,--wrap=child_kill,--wrap=loop_uv
 tests_unit_test_api_calls_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
@@ -235,16 +235,16 @@ tests_unit_test_systemd_bus_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
 endif
 
 FUZZERS += tests/fuzz/fuzz-keys_v2
-tests_fuzz_fuzz_keys_v2_SOURCES = tests/fuzz/keys_v2.c tests/fuzz/standalone.c $(STILL_HOST)
+tests_fuzz_fuzz_keys_v2_SOURCES = tests/fuzz/keys_v2.c tests/fuzz/standalone.c $(QUIET_HOST)
 tests_fuzz_fuzz_keys_v2_LDADD = $(FLEETD_LIBS)
 # Through all of the API's routes; no tool is run.
 WITHOUT_CHILDREN = $(AM_LDFLAGS) -Wl,--wrap=child_spawn,--wrap=loop_uv
 FUZZERS += tests/fuzz/fuzz-api
-tests_fuzz_fuzz_api_SOURCES = tests/fuzz/api.c tests/fuzz/standalone.c $(STILL_HOST)
+tests_fuzz_fuzz_api_SOURCES = tests/fuzz/api.c tests/fuzz/standalone.c $(QUIET_HOST)
 tests_fuzz_fuzz_api_LDFLAGS = $(WITHOUT_CHILDREN)
 tests_fuzz_fuzz_api_LDADD = $(FLEETD_LIBS)
 FUZZERS += tests/fuzz/fuzz-frames
-tests_fuzz_fuzz_frames_SOURCES = tests/fuzz/frames.c tests/fuzz/standalone.c $(STILL_HOST)
+tests_fuzz_fuzz_frames_SOURCES = tests/fuzz/frames.c tests/fuzz/standalone.c $(QUIET_HOST)
 tests_fuzz_fuzz_frames_LDFLAGS = $(WITHOUT_CHILDREN)
 tests_fuzz_fuzz_frames_LDADD = $(FLEETD_LIBS)
 FUZZERS += tests/fuzz/fuzz-scan

@@ -1,19 +1,19 @@
 #!/bin/bash
-# The mechanical rules of the house: arrows between folders, homes of foreign headers, words that do not belong.
+# The mechanical rules of the code: dependencies between folders, the place of each foreign header, limits of size, words of the glossary.
 self=$(realpath "$0")
 cd "$(dirname "$self")/.." || exit 1
 
-# Each rule prints its line from a pipe's subshell, so the whole is judged by what it printed.
+# Each rule prints its line from a subshell of a pipe, so the result depends on the printed lines.
 if [ -z "${TIDY_INSIDE:-}" ]; then
-        said=$(TIDY_INSIDE=yes "$self" 3>&1)
-        echo "$said"
-        grep -q '^ok ' <<<"$said" && ! grep -q '^not ok ' <<<"$said"
+        results=$(TIDY_INSIDE=yes "$self" 3>&1)
+        echo "$results"
+        grep -q '^ok ' <<<"$results" && ! grep -q '^not ok ' <<<"$results"
         exit
 fi
 
 sources() { git -c safe.directory="*" ls-files --cached --others --exclude-standard -- "$@" 2>/dev/null | grep -E '\.[ch]$'; }
 
-# rule NAME < lines that break it
+# rule NAME < lines that violate it
 rule() {
         local found
         found=$(cat)
@@ -25,15 +25,14 @@ rule() {
         fi
 }
 
-# some WHAT < lines: hands them on. A rule that has nothing to look at, because a file was moved or a table looks another way now, does
-# not hold: it has failed.
+# some WHAT < lines: prints them. A rule without input, because a file was moved or a table has another format, has failed.
 some() {
         local lines
         lines=$(cat)
         if [ -n "$lines" ]; then
                 echo "$lines"
         else
-                echo "not ok each_rule_has_something_to_look_at: $1" >&3
+                echo "not ok each_rule_has_input: $1" >&3
         fi
 }
 
@@ -43,7 +42,7 @@ sources_of() {
 }
 program() { sources_of base io units peers kvstore fleetd client; }
 
-# Who may include whom; a folder always may include itself and base/.
+# The folders that each folder may include, in addition to itself and base/.
 arrows='base:
 io: io
 units: units
@@ -57,7 +56,7 @@ while IFS=: read -r folder may; do
                 rule "includes_of_${folder}_follow_the_arrows"
 done <<<"$arrows"
 
-# Inside fleetd, engine and agent meet in the registry; the scheduler is pure; only the daemon knows everybody.
+# Inside fleetd, engine and agent share the registry only; the scheduler is pure.
 sources_of fleetd/engine/ | xargs -r grep -nE '#include "fleetd/agent/' | rule engine_does_not_include_agent
 sources_of fleetd/agent/ | xargs -r grep -nE '#include "fleetd/engine/' | rule agent_does_not_include_engine
 sources_of fleetd/scheduler/ | xargs -r grep -nE '#include "(io|kvstore|fleetd/(engine|agent|systemd|api|directory|membership))/' | rule scheduler_is_pure
@@ -73,10 +72,10 @@ inside='kvstore/(tree/|raft/|apply/|(hub|propose|serving|budget|estimate|read_bo
 sources_of fleetd/ client/ units/ peers/ io/ base/ | xargs -r grep -nE "#include \"$inside" | rule only_the_store_includes_its_internals
 sources_of kvstore/ | grep -E '^kvstore/((kvstore|watch|offline)\.h|command/.*\.h)$' | some 'public headers of the store' | xargs -r grep -nE "#include \"$inside" |
         rule the_public_headers_of_the_store_include_no_internals
-sources_of tests/ | xargs -r grep -lE '#include "fleetd/' | grep -vE '^tests/(fuzz/host_files|unit/test-(calls|fault_points|memory|properties))\.c$' | xargs -r grep -nE "#include \"$inside" |
+sources_of tests/ | xargs -r grep -lE '#include "fleetd/' | grep -vE '^tests/(fuzz/(frames|host_files)|unit/test-(calls|fault_points|memory|properties))\.c$' | xargs -r grep -nE "#include \"$inside" |
         rule tests_of_other_components_use_the_public_store
 
-# Each foreign library has one home.
+# Each foreign library is included in one place.
 home() {
         local header=$1 home=$2 found part
         found=$(program | xargs -r grep -nE "^[[:space:]]*#include [<\"]$header[>\"]")
@@ -122,7 +121,7 @@ program | xargs -r grep -nE '\b(strcpy|strcat|sprintf|atoi|atol)[[:space:]]*\(' 
         git -c safe.directory="*" ls-files -- quickstart check .ci dist man docs tests '*.md' '*.mk' '*.ac' '*.am' '*.sh'
 } | sort -u | grep -vE '^tests/tidy\.sh$|/corpus/' | xargs -r grep -nIwE "TO[D]O|FIX[M]E|XX[X]" | rule nothing_is_left_for_later
 
-# Layout is that of .clang-format. Versions of clang-format differ: only that of Debian 12 decides.
+# The layout is that of .clang-format. Versions of clang-format differ: that of Debian 12 decides.
 all | LC_ALL=C.UTF-8 xargs -r grep -nE '^.{111}' | rule no_line_is_longer_than_110_columns
 if command -v clang-format-14 >/dev/null; then
         all | xargs -r clang-format-14 --dry-run 2>&1 | grep -E '^[^ ]+:[0-9]+:[0-9]+: ' | rule code_is_formatted
@@ -134,7 +133,7 @@ fi
 
 program | grep '\.h$' | some 'headers' | xargs -r grep -LE '^#pragma once' | rule headers_are_included_once
 program | xargs -r grep -nE '\b(time|rand|random|srand|gettimeofday|clock_gettime|getrandom)\(' |
-        some 'who reads clocks and chance' | grep -vE '^(base/clock\.[ch]|base/table\.[ch]|io/)' | grep -vE '^client/|^[^:]*:[0-9]+: \*|_(time|random)\(' | rule only_the_edges_read_clocks_and_chance
+        some 'readers of clocks and random numbers' | grep -vE '^(base/clock\.[ch]|base/table\.[ch]|io/)' | grep -vE '^client/|^[^:]*:[0-9]+: \*|_(time|random)\(' | rule only_io_reads_clocks_and_random_numbers
 
 # Every kind of key below /_fleet has its row.
 sed -n '/^typedef enum LayoutKind/,/^}/p' fleetd/registry/layout.h | grep -oE '^ +LAYOUT_[A-Z]+' | tr -d ' ' | some 'kinds of keys' | while read -r kind; do
@@ -143,7 +142,7 @@ sed -n '/^typedef enum LayoutKind/,/^}/p' fleetd/registry/layout.h | grep -oE '^
         done
 done | rule every_kind_of_key_has_a_row
 
-# A test dies at every named moment.
+# A test crashes at every named fault point.
 program | xargs -r grep -ohE 'fault_point(_of)?\("[a-z-]+"' | cut -d'"' -f2 | sort -u |
         some 'crash points' | while read -r point; do grep -q "\"$point[\" ]" tests/unit/test-fault_points.c || echo "$point"; done | rule every_crash_point_has_a_test
 
@@ -186,7 +185,7 @@ grep -oE '^ +\{ [0-9]{3}, [0-9]{3}, ' fleetd/api/keys_v2_text.c | tr -d '{,' | s
         grep -A1 -F "*$code*" $api | grep -q "^:< $status\$" || echo "$api does not name error $code with status $status"
 done | rule every_error_code_is_in_the_manual
 
-# Whoever reads what comes from outside stands in tests/fuzz/decoders, with the fuzzers that he is reached by.
+# Every file that decodes external input has a line in tests/fuzz/decoders, with the fuzz targets that reach it.
 decoders=$(grep -vE '^(#|$)' tests/fuzz/decoders | some 'decoders')
 reads='reader_over|json_value_parse|read_file_at|read_folder_at|sscanf|strsep|unit_file_parse|base64_decode|llhttp_execute|gnutls_record_recv|sd_bus_message_read[a-z_]*'
 reads="$reads|curl_easy_setopt|fgets|fread|getline|mdb_get|mdb_cursor_get|strtoull?"
@@ -195,11 +194,11 @@ reads="$reads|curl_easy_setopt|fgets|fread|getline|mdb_get|mdb_cursor_get|strtou
                 grep -q "^$file " <<<"$decoders" || echo "tests/fuzz/decoders does not name $file"
         done
         while read -r file rest; do
-                [ -f "$file" ] || echo "tests/fuzz/decoders names $file, which is not there"
+                [ -f "$file" ] || echo "tests/fuzz/decoders names $file, which does not exist"
                 rest=$(sed -E 's/ {2,}.*//' <<<"$rest")
                 for name in $rest; do
                         [ "$name" = - ] || { [ -f "tests/fuzz/$name.c" ] && [ -d "tests/fuzz/corpus/$name" ]; } ||
-                                echo "tests/fuzz/decoders names the target $name, which is not there, or has no corpus"
+                                echo "tests/fuzz/decoders names the target $name, which does not exist, or has no corpus"
                 done
         done <<<"$decoders"
         git -c safe.directory="*" ls-files --cached --others --exclude-standard -- 'tests/fuzz/*.c' | grep -v standalone | some 'fuzzers' | while read -r file; do

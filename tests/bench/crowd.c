@@ -1,19 +1,27 @@
-/* A crowd of clients in one process: those that rest, those that wait for a key, those that send or read as
- * slowly as they dare, and beside them some that just ask, whose waiting is measured. Obeys lines on stdin
- * and answers each with a line:
+/* A crowd of clients in one process: idle ones, some that wait for a key, some that send or read as slowly as
+ * permitted, and ordinary ones, whose latency is measured. Execute lines from stdin, and answer each with a
+ * line:
  *
- *   idle N ADDR:PORT              has asked once and rests                                -> ok N
- *   watch N ADDR:PORT PATH        waits for PATH; told when all have heard that they wait -> ok N
- *   wake ADDR:PORT PATH           puts PATH, until all that wait have it -> MS until the first, half of them,
- * the last; how many slowhead|slowbody N ADDR:PORT begins a request and goes on by a byte a second         ->
- * ok N slowread N ADDR:PORT PATH     asks for PATH and takes 64 bytes a second               -> ok N ask
- * get|put RATE SECONDS ADDR:PORT PATH  asks RATE times a second -> P50 P99 MAX, microseconds; how many; how
- * many failed count                         -> how many are connected, have been turned away in all, and of
- * these by 408, by 503, by a cut answer leave                         closes all -> ok 0
+ *   idle N ADDR:PORT
+ *       send one request each, then stay idle: "ok N"
+ *   watch N ADDR:PORT PATH
+ *       wait for PATH: "ok N", when all waits have begun
+ *   wake ADDR:PORT PATH
+ *       put PATH, until all watches have it: MS until the first, half of them, the last; their number
+ *   slowhead|slowbody N ADDR:PORT
+ *       begin a request and send a byte a second: "ok N"
+ *   slowread N ADDR:PORT PATH
+ *       request PATH and read 64 bytes a second: "ok N"
+ *   ask get|put RATE SECONDS ADDR:PORT PATH
+ *       RATE requests a second: P50 P99 MAX in microseconds; their number; the number of failures
+ *   count
+ *       the number of open connections, of all rejected ones, and of those by 408, by 503, by a cut answer
+ *   leave
+ *       close all: "ok 0"
  *
- * Who is slow and is turned away comes again after five seconds. What is asked is counted from when it should
- * have left, so that a server that stalls is not spared the questions of that time. One thread; raises its
- * limit of descriptors itself. */
+ * A slow client that is rejected connects again after five seconds. Latency is counted from the time at which
+ * the request is due, so that a stalled server also delays the requests of that time. One thread; raises its
+ * own limit of descriptors. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -377,7 +385,7 @@ static void crowd_ask(Crowd *crowd, bool put, uint64_t rate, uint64_t seconds) {
                        crowd->n_samples, crowd->n_failed + (size_t) (all - crowd->n_samples));
 }
 
-static void crowd_obey(Crowd *crowd, char *line) {
+static void crowd_execute(Crowd *crowd, char *line) {
         static const struct {
                 const char *name;
                 Kind kind;
@@ -442,7 +450,7 @@ int main(int argc, char *argv[]) {
                 end = strchr(line, '\n');
                 if (end) {
                         *end = 0;
-                        crowd_obey(&crowd, line);
+                        crowd_execute(&crowd, line);
                         size -= end + 1 - line;
                         memmove(line, end + 1, size);
                 } else

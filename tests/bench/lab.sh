@@ -47,7 +47,7 @@ turns() {
         echo
 }
 
-lab_up || quit "the bed could not be made"
+lab_up || quit "failed to create the lab"
 (cluster_up) || quit "no cluster: $(cat "$LAB/why" 2>/dev/null)"
 runs_forever one.service </dev/null
 runs_forever many@.service </dev/null

@@ -18,7 +18,7 @@ def one_round(bench, s):
         parked = s.memory_kib()[0]
         _, half, last, woken = crowd("wake", s.addresses[0], PATH)
         if woken != there:
-            print("  (%s told %d of %d)" % (s.name, woken, there))
+            print("  (%s notified %d of %d)" % (s.name, woken, there))
         crowd("leave")
         time.sleep(1)
         return half, last, (parked - before) * 1024 / WATCHERS, s.memory_kib()[0] - before

@@ -44,7 +44,7 @@ class Cluster:
         self.units, self.states, self.keys = {}, {}, {}
         self.index = 10
         self.log = []          # of events
-        self.told, self.told_oldest, self.hang_up = [], 0, False  # events with details
+        self.changes, self.changes_oldest, self.hang_up = [], 0, False  # events with details
         self.requests = []     # (method, path)
         self.events = True     # whether the stream of events is served
         self.broken = None     # (status, body) of all answers
@@ -67,7 +67,7 @@ class Cluster:
         self.before_request = lambda method, path: None
         self.before_answer = lambda method, key: None  # called after a key has changed, before the answer is sent
 
-    def tell(self, **event):
+    def notify(self, **event):
         self.index += 1
         self.log.append({"index": self.index, **event})
         self.lock.notify_all()
@@ -86,7 +86,7 @@ class Cluster:
             if name not in self.stuck:
                 for key in [k for k in self.states if k[0] == name]:
                     del self.states[key]
-            self.tell(kind="state", name=name)
+            self.notify(kind="state", name=name)
             return
         wanted, text = unit["desiredState"], unit["text"]
         if self.is_global(unit):
@@ -105,7 +105,7 @@ class Cluster:
                 self.report_later(name, unit["machineID"], wanted, text)
             else:
                 self.put_state(name, unit["machineID"], wanted, text)
-        self.tell(kind="unit", name=name)
+        self.notify(kind="unit", name=name)
 
     def report_later(self, *args):
         self.reports[args[:2]] = args
@@ -116,7 +116,7 @@ class Cluster:
                 if self.reports[args[:2]] is not args:
                     return  # on a busy machine a newer one may have been faster
                 self.put_state(*args)
-                self.tell(kind="state", name=args[0])
+                self.notify(kind="state", name=args[0])
         threading.Thread(target=run, daemon=True).start()
 
     def put_state(self, name, machine, wanted, text):
@@ -210,7 +210,7 @@ class Handler(BaseHTTPRequestHandler):
         if path.startswith("/v2/keys"):
             return self.keys(c, path[len("/v2/keys"):].rstrip("/") or "/", query, body)
         if path == "/fleet/v1/events":
-            return self.told(c, query) if "details" in query else self.events(c)
+            return self.serve_changes(c, query) if "details" in query else self.events(c)
         with c.lock:
             if path == "/fleet/v1/cluster/level":
                 wanted = json.loads(body)["level"]
@@ -392,23 +392,23 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
 
-    def told(self, c, query):
+    def serve_changes(self, c, query):
         after = int(query["after"][0])
-        if after and after < c.told_oldest:
+        if after and after < c.changes_oldest:
             return self.refuse(410, "changes are forgotten")
         self.begin_stream()
         self.chunk({"index": after})
         try:
             with c.lock:
-                seen, n = [e for e in c.told if e["index"] > after], len(c.told)
+                seen, n = [e for e in c.changes if e["index"] > after], len(c.changes)
             for event in seen:
                 self.chunk(event)
             self.chunk({"index": max([after, *(e["index"] for e in seen)])})
             while not c.hang_up:
                 with c.lock:
-                    while len(c.told) == n and not c.hang_up:
+                    while len(c.changes) == n and not c.hang_up:
                         c.lock.wait(1)
-                    seen, n = c.told[n:], len(c.told)
+                    seen, n = c.changes[n:], len(c.changes)
                 for event in seen:
                     self.chunk(event)
             self.end_stream()
@@ -454,11 +454,11 @@ class Handler(BaseHTTPRequestHandler):
                     return self.fail_key(c, 404, 100, "Key not found", key)
                 for k in gone:
                     del c.keys[k]
-                c.tell(action="delete", key=key, value=None)
+                c.notify(action="delete", key=key, value=None)
                 return self.answer(200, {"action": "delete", "node": {"key": key, "modifiedIndex": c.index}})
             if self.command == "POST":
                 key = f"{key}/{c.index + 1:020}"
-            c.tell(action="set", key=key, value=form["value"][0])
+            c.notify(action="set", key=key, value=form["value"][0])
             c.keys[key] = (form["value"][0], c.index)
             c.form = form
             c.before_answer(self.command, key)

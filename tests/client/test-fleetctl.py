@@ -497,7 +497,7 @@ def a_unit_that_loses_its_machine_while_it_starts_is_followed_to_the_next(t):
         with t.cluster.lock:
             del t.cluster.states["s.service", "1" * 32]
             t.cluster.units["s.service"].update(currentState="inactive", machineID="")
-            t.cluster.tell(kind="unit", name="s.service")
+            t.cluster.notify(kind="unit", name="s.service")
         time.sleep(0.3)
         with t.cluster.lock:
             t.cluster.units["s.service"].update(currentState="launched", machineID="2" * 32)
@@ -764,7 +764,7 @@ def bytes_of_others_are_escaped_on_a_terminal_and_unchanged_in_a_pipe(t):
     assert t.run("kv", "get", "/" + hostile) == (0, "one\n\ttwo\x1b[2J\x9b31m\n", "")
     assert t.on_terminal("kv", "get", "/" + hostile) == (0, "one\r\n\ttwo\\x1b[2J\\xc2\\x9b31m\r\n")
     with t.cluster.lock:
-        t.cluster.tell(action="set", key="/w/" + hostile, value="\x1bc")
+        t.cluster.notify(action="set", key="/w/" + hostile, value="\x1bc")
     status, said = t.on_terminal("kv", "watch", "--recursive", f"--after-index={t.cluster.index - 1}", "/w")
     assert (status, said) == (0, f"set /w/{escaped} \\x1bc\r\n"), said
 
@@ -816,7 +816,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
     tried = {" ".join(call[:2]) if call[0] == "kv" else call[0] for call in calls}
     assert listed == tried, listed ^ tried
 
-    tell(t, {"kind": "presence", "machine": "2" * 32, "presence": "lost", "reason": "it is silent" + hostile, "was": {"presence": "up"}})
+    add_changes(t, {"kind": "presence", "machine": "2" * 32, "presence": "lost", "reason": "it is silent" + hostile, "was": {"presence": "up"}})
     own = re.compile("\x1b\\[(\\?7[hl]|[0-9]+A|[JK]|(0|3[123])?m)")
     driven, seen = {}, {}
     t.file("a.service")
@@ -831,7 +831,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
             t.cluster.problems = [{"machineID": "1" * 32, "hostname": "alpha", "name": "b.service", "problem": "refused", "reason": "because"}]
             t.cluster.problem, t.cluster.waits_for = "it is", ["alpha"]
             with t.cluster.lock:
-                t.cluster.tell(action="set", key="/w/k", value="1")
+                t.cluster.notify(action="set", key="/w/k", value="1")
             if mode in ("words", "everything"):
                 t.cluster.spoil = lambda value, everything=mode == "everything": spoil(value, everything)
             else:
@@ -1173,17 +1173,17 @@ def status_shows_recent_changes_in_presence(t):
     now = int(time.time() * 1000)
     for n, (machine, presence, was, age_s) in enumerate((("2", "lost", "up", 7200), ("3", "up", None, 60), ("2", "away", "up", 50), ("2", "lost", "away", 40),
                                                          ("2", "up", "lost", 30), ("3", "lost", "up", 20)), 1):
-        tell(t, {"kind": "presence", "machine": machine * 32, "presence": presence, "time": now - age_s * 1000, **({"was": {"presence": was}} if was else {})})
+        add_changes(t, {"kind": "presence", "machine": machine * 32, "presence": presence, "time": now - age_s * 1000, **({"was": {"presence": was}} if was else {})})
     said = t.expect("status", out=["  recent   "]).splitlines()[-1]
     assert re.fullmatch(r"  recent   (\d\d:){2}\d\d beta is lost    (\d\d:){2}\d\d beta is up    (\d\d:){2}\d\d gamma is lost", said), said
 
 
 # -- events --
 
-def tell(t, *events):
+def add_changes(t, *events):
     with t.cluster.lock:
-        for n, e in enumerate(events, len(t.cluster.told) + 1):
-            t.cluster.told.append({"index": n, "time": 1700000000000 + n * 60000, **e})
+        for n, e in enumerate(events, len(t.cluster.changes) + 1):
+            t.cluster.changes.append({"index": n, "time": 1700000000000 + n * 60000, **e})
         t.cluster.lock.notify_all()
 
 
@@ -1207,7 +1207,7 @@ A_DAY = [
 
 
 def events_are_printed_with_their_reasons(t):
-    tell(t, *A_DAY)
+    add_changes(t, *A_DAY)
     t.expect("events", out="".join(f"2023-11-14 22:{14 + n:02}:20  {said}\n" for n, said in (
         (0, "beta: added as a member"), (1, "beta is up: it is heard"), (2, "beta runs fleetd 0.1.0"), (3, "web.service: submitted"),
         (5, "web.service: target state launched (was inactive)"), (6, "web.service: assigned to beta (run): fewest units"),
@@ -1224,21 +1224,21 @@ def events_are_printed_with_their_reasons(t):
     for since in ("-1h", "1h30min", "yesterday", "today"):
         t.expect(f"events --since={since}", err="fleetctl: no such event among the last 1000 changes of the cluster\n")
     t.expect("events --since=soon", 2, err="fleetctl: --since=soon: expected a time, for example -1h, 12:00, yesterday or 2026-01-31 12:00\n")
-    t.cluster.told_oldest = 10
+    t.cluster.changes_oldest = 10
     t.expect("events --after-index=3", 4, err="fleetctl: --after-index=3: some later events are no longer in the event window; omit --after-index to print the rest\n")
 
 
 def events_continue_after_a_restart_of_the_daemon(t):
-    tell(t, *A_DAY)
+    add_changes(t, *A_DAY)
     p = subprocess.Popen([PROGRAM, "events", "--follow", "-n", "1"], cwd=t.dir, env=t.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert p.stdout.readline().endswith("web.service: destroyed\n")
-    tell(t, {"kind": "unit", "name": "new.service", "hash": "b"})
+    add_changes(t, {"kind": "unit", "name": "new.service", "hash": "b"})
     assert p.stdout.readline().endswith("new.service: submitted\n")
     with t.cluster.lock:
         t.cluster.hang_up = True
         t.cluster.lock.notify_all()
     assert p.stderr.readline() == "fleetctl: connection to fleetd lost; reconnecting\n"
-    tell(t, {"kind": "unit", "name": "later.service", "hash": "b"})
+    add_changes(t, {"kind": "unit", "name": "later.service", "hash": "b"})
     assert p.stdout.readline().endswith("later.service: submitted\n")  # once, without earlier events
     p.kill()
     p.wait()
@@ -1755,7 +1755,7 @@ def wait_returns_the_result_of_the_units(t):
         for (unit, _), state in t.cluster.states.items():
             if unit == name:
                 state.update(systemdActiveState=active, systemdSubState="dead", since=state["since"] + 1, **({"finished": True} if finished else {}))
-        t.cluster.tell(kind="state", name=name)
+        t.cluster.notify(kind="state", name=name)
 
     def stopped(name):
         t.cluster.units[name]["desiredState"] = "loaded"
@@ -1783,7 +1783,7 @@ def changes_of_other_clients_end_the_wait(t):
             assert p.poll() is None
         with t.cluster.lock:
             how(t.cluster.units["slow.service"])
-            t.cluster.tell(kind="target", name="slow.service")
+            t.cluster.notify(kind="target", name="slow.service")
         assert p.wait(20) == 1
         assert said in p.stderr.read()
         p.stdout.close()

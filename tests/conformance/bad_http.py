@@ -77,7 +77,7 @@ table("chunk", lambda body, status: ("PUT /v2/keys/victim HTTP/1.1\r\n" + HOST +
 case("chunk larger than may be", "PUT /v2/keys/victim HTTP/1.1\r\n" + HOST + FORM + "Transfer-Encoding: chunked\r\n\r\nfffffff\r\nvalue=evil", (408, 413), True)
 case("length larger than may be", "PUT /v2/keys/victim HTTP/1.1\r\n" + HOST + FORM + "Content-Length: 18446744073709551615\r\n\r\nvalue=evil", (400, 413), True)
 
-# -- Lies about lengths: more is waited for, in vain --
+# -- Wrong lengths: the server waits for more, in vain --
 
 for n in (11, 12, 100, 1000, 65536, 1000000):
     case("a body of %d that has 10" % n, "PUT /v2/keys/victim HTTP/1.1\r\n" + HOST + FORM + "Content-Length: %d\r\n\r\nvalue=evil" % n, 408, True)
@@ -101,7 +101,7 @@ case("a key of 64 KB", "PUT /v2/keys/" + "x" * 65536 + " HTTP/1.1\r\n" + HOST + 
 case("a method of 1 MB", "G" * 1000000 + " / HTTP/1.1\r\n" + HOST + "\r\n", 400, True)
 case("blank lines for ever", "\r\n" * 100000, 400, True)
 case("a body of 100 MB", "PUT /v2/keys/victim HTTP/1.1\r\n" + HOST + FORM + "Content-Length: 100000000\r\n\r\n", 413, True)
-case("a body that nobody reads", "GET /v2/keys/k HTTP/1.1\r\n" + HOST + "Content-Length: 100000\r\n\r\n", 413, True)
+case("a body that is not read", "GET /v2/keys/k HTTP/1.1\r\n" + HOST + "Content-Length: 100000\r\n\r\n", 413, True)
 case("2000 parameters", "PUT /v2/keys/victim?" + "a=1&" * 2000 + "value=evil HTTP/1.1\r\n" + HOST + "\r\n", 400)
 case("40,000 parameters in a form", "PUT /v2/keys/victim HTTP/1.1\r\n" + HOST + FORM + "Content-Length: 160010\r\n\r\n" + "a=1&" * 40000 + "value=evil", 400)
 for n in (1, 2, 100):
@@ -130,7 +130,7 @@ table("key that is only odd", lambda key, status: ("PUT /v2/keys/odd/%s HTTP/1.1
     (key, (200, 201)) for key in ("%00", "a%00b", "%01", "%7f", "%ff%fe", "%c3%a9", "%e2%80%ae", "%f0%9f%92%a9", "%0d%0aX-Evil:%201", "%20", "+", "%2b", "%25", "%2500", "a%3fb", "a%23b", "'", "%22", "%5c", "~", "...", "-", "%1b%5b31m",
                                   "_Fleet", "_FLEET", "fleet", "%3cscript%3e")])
 
-# -- Who asks --
+# -- Origin and authorization --
 
 table("host", lambda h, status: ("PUT /v2/keys/victim HTTP/1.1\r\nHost: %s\r\n" % h + FORM + "Content-Length: 10\r\n\r\nvalue=evil", status), [
     (h, (400, 403)) for h in ("evil.example", "evil.example:2379", "127.0.0.1.evil.example", "localhost.evil.example", "evil.example#127.0.0.1", "user@127.0.0.1", "127.0.0.1@evil.example", "10.0.0.1", "0.0.0.0", "128.0.0.1",
@@ -160,7 +160,7 @@ table("type", lambda kind, status: ("PUT /v2/keys/typed HTTP/1.1\r\n" + HOST + "
 
 
 def play(data):
-    """All that comes until the server closes or has been silent for a while, and whether it closed."""
+    """All bytes until the server closes or is silent for a while, and whether it closed."""
     with socket.create_connection((host, int(port)), timeout=20) as s:
         got = b""
         try:

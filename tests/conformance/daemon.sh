@@ -1,5 +1,5 @@
-# Daemons of their own in a scratch folder: sourced by tests. They need no rights, start no unit, and listen on free ports of
-# loopback. They are gone when the script is.
+# Daemons in a scratch folder: sourced by tests. They need no privileges, start no units, and listen on free loopback ports. They end with
+# the script.
 
 scratch=$(mktemp -d)
 daemon_pids=
@@ -13,7 +13,7 @@ daemon_cleanup() {
 }
 trap daemon_cleanup EXIT
 
-# Below the ports that the kernel gives to connections, so that none takes it before it is listened on.
+# Below the ephemeral ports, so that no connection takes it first.
 free_port() {
         python3 -c '
 import random, socket
@@ -29,7 +29,7 @@ while True:
 
 takes_writes() { curl -sf -o /dev/null -X PUT "http://$1/v2/keys/ready" -d value=yes; }
 
-# daemon_start PROGRAM NAME [OPTION...]: returns when it takes writes. Sets address, and daemon_pid to its process.
+# daemon_start PROGRAM NAME [OPTION...]: returns when the daemon accepts writes. Sets address, and daemon_pid to its process.
 daemon_start() {
         local program=$1 name=$2 i
         shift 2
@@ -49,14 +49,14 @@ daemon_start() {
         return 1
 }
 
-# The last word of a daemon's log, for a result.
+# The last line of a daemon's log, for a result.
 daemon_word() { tail -1 "$scratch/$1.log"; }
 
-# player ADDRESS [OPTION...]: plays the recorded sequences, and prints a result for each.
+# player ADDRESS [OPTION...]: replays the recorded sequences, and prints a result for each.
 player() {
         local address=$1 verdict name
         shift
-        # Sanitizers and busy machines are slow: more patience for what has to come, none for what must not.
+        # Sanitizers and busy machines are slow: wait longer for expected events, but not for those that must be absent.
         python3 "$here/replay.py" "http://$address" "$here/etcd-v2.jsonl" --verbose --patience 3 --header-wait 10 "$@" >"$scratch/results" 2>&1
         sed 's/^/# /' "$scratch/results"
         grep -qE '^[0-9]+ passed, [0-9]+ failed$' "$scratch/results" || echo "not ok player_ends: $(tail -1 "$scratch/results")"
@@ -70,7 +70,7 @@ player() {
 }
 meant() { grep -qF "$1: " <(grep -v '^#' "$here/deviations"); }
 
-# daemon_ends NAME PID: it still lives, and ends well when asked to.
+# daemon_ends NAME PID: the daemon still runs, and exits with status 0 after SIGTERM.
 daemon_ends() {
         kill -0 "$2" 2>/dev/null && echo "ok ${1}_lives" || echo "not ok ${1}_lives: $(daemon_word "$1")"
         kill -TERM "$2"

@@ -1,6 +1,6 @@
-"""What fleet's API v1 answers, statement by statement, as fleet 1.0 did: fleet_v1.py SOCKET
+"""The answers of fleet's API v1, statement by statement, as those of fleet 1.0: fleet_v1.py SOCKET
 
-Where fleetd answers otherwise on purpose the row says so ("ours"). Each row is a request on a connection of its own, in order."""
+Where fleetd differs on purpose, the row says "ours". Each row is a request on a connection of its own, in order."""
 
 import json
 import socket
@@ -44,7 +44,7 @@ def check(name, holds, why=""):
 
 
 def case(name, method, target, status, message=None, body=None, types=("application/json",)):
-    """Asks, and compares the status; 'message': the error's, None for an empty body, ... for any."""
+    """Send a request, and compare the status; 'message': the error's, None for an empty body, ... for any."""
     got, fields, answer = ask(method, target, body, types)
     why = "%s %s %s: %d %r" % (method, target[:80], (body or "")[:80], got, answer[:200])
     right = got == status and fields.get("server", "").startswith("fleetd/")
@@ -114,7 +114,7 @@ for name, problem in (("a", 'unit name must contain "."'), ("a.", 'unit name can
                       ("a.service%20", 'invalid unit type: "service "'), ("a@b.mount", 'invalid unit type for template: "mount"'), ("@.service", 'unit name cannot start in "@"'),
                       ("a%20b.service", "invalid character ' ' in unit name"), ("a+b.service", "invalid character '+' in unit name"), ("%C3%A9.service", "invalid character '\u00e9' in unit name"),
                       ("a;b.service", "invalid character ';' in unit name"), ("x" * 249 + ".service", "unit name exceeds maximum length (256)"), ("%2e", 'unit name cannot end in "."'),
-                      # Ours: systemd would not take them, or they are the host's.
+                      # Ours: systemd would reject them, or they belong to the host.
                       (".service", 'unit name cannot start in "."'), ("x" * 248 + ".service", "unit name exceeds systemd's maximum length (255)"),
                       ("a.slice", "a.slice: units of that type belong to the host they are on"), ("dbus.service", "dbus.service: systemd itself depends on a unit of that name (systemd.special(7))")):
     case("bad_name", "PUT", V1 + "/units/" + name, 400, problem, "{%s}" % ONE)
@@ -161,11 +161,11 @@ check("list_has_the_item", case("life", "GET", V1 + "/units", 200, ...) == b'{"u
 case("life", "PUT", UNIT, 201, None, "{%s}" % TWO)
 check("replaced_is_inactive", b'"desiredState":"inactive"' in case("life", "GET", UNIT, 200, ...))
 case("life", "PUT", UNIT, 201, None, '{%s,"desiredState":"launched"}' % ONE)
-case("life", "GET", V1 + "/state/t.service", 404, "unit state does not exist")  # as fleet's manual has it; its daemon hung up
+case("life", "GET", V1 + "/state/t.service", 404, "unit state does not exist")  # as in fleet's manual; its daemon closed the connection
 case("life", "DELETE", UNIT, 204, None)
 case("life", "DELETE", UNIT, 404, "unit does not exist")
 TEMPLATE = V1 + "/units/t@.service"
-case("template", "PUT", TEMPLATE, 400, 'cannot activate template "t@.service"', '{%s,"desiredState":"launched"}' % ONE)  # ours; fleet did not look
+case("template", "PUT", TEMPLATE, 400, 'cannot activate template "t@.service"', '{%s,"desiredState":"launched"}' % ONE)  # ours; fleet did not check
 case("template", "PUT", TEMPLATE, 201, None, "{%s}" % ONE)
 case("template", "PUT", TEMPLATE, 400, 'cannot activate template "t@.service"', '{"desiredState":"loaded"}')
 case("template", "PUT", TEMPLATE, 204, None, '{"desiredState":"inactive"}')
@@ -196,7 +196,7 @@ for body in ("[]", '[{"op":"add","path":"%s","value":"x"}]' % KEY, '[{"op":"repl
         case("patch", "PATCH", V1 + "/machines?alt=json", 204, None, body, types)
 check("patch_has_a_type", ask("PATCH", V1 + "/machines", "[]")[1].get("content-type") == "application/json")
 
-# -- Pages, as a generated client turns them --
+# -- Pages, as a generated client requests them --
 
 batch = json.dumps({"units": [{"name": "p%03d.service" % i, "options": [json.loads(OPTION % i)]} for i in range(250)]})
 case("page", "POST", V1 + "/batch", 204, None, batch)
@@ -234,7 +234,7 @@ case("destroy", "GET", V1 + "/units/p200.service", 404, "unit does not exist")
 document = json.loads(case("discovery", "GET", V1 + "/discovery?alt=json", 200, ...))
 expected = {"kind": "discovery#restDescription", "discoveryVersion": "v1", "id": "fleet:v1", "name": "schema", "version": "v1", "title": "fleet API", "protocol": "rest",
             "basePath": "/fleet/v1/", "servicePath": "fleet/v1/", "batchPath": "batch"}
-check("discovery_says_what_it_is", {k: document.get(k) for k in expected} == expected and "$ENDPOINT" in document["baseUrl"] and "$ENDPOINT" in document["rootUrl"], document)
+check("discovery_names_itself", {k: document.get(k) for k in expected} == expected and "$ENDPOINT" in document["baseUrl"] and "$ENDPOINT" in document["rootUrl"], document)
 methods = {m["id"]: m for r in document["resources"].values() for m in r["methods"].values()}
 check("discovery_has_its_methods", {i: (m["httpMethod"], m["path"]) for i, m in methods.items()} == {
     "fleet.Machine.List": ("GET", "machines"), "fleet.Unit.List": ("GET", "units"), "fleet.Unit.Get": ("GET", "units/{unitName}"), "fleet.Unit.Delete": ("DELETE", "units/{unitName}"),
@@ -242,7 +242,7 @@ check("discovery_has_its_methods", {i: (m["httpMethod"], m["path"]) for i, m in 
 
 
 def fits(schema, value):
-    """Has every named member its type? Members that are not named are for others."""
+    """Return whether every named member has its type. Other members are ignored."""
     if "$ref" in schema:
         return fits(document["schemas"][schema["$ref"]], value)
     if schema["type"] == "array":
@@ -259,10 +259,10 @@ for method in methods.values():
             status, _, body = ask("GET", target + ("?%s=%s" % (name, "ZAABAA==") if name else ""))
             check("generated_client", status == (404 if method["id"] == "fleet.UnitState.Get" else 200) and (status == 404 or fits(method["response"], json.loads(body))), (method, body[:200]))
 
-# -- The metrics, as the text format of Prometheus has them: each sample after the help and the type of its name --
+# -- The metrics, in the text format of Prometheus: each sample follows the help and the type of its name --
 
 status, fields, body = ask("GET", "/metrics")
-check("metrics_are_a_text", status == 200 and fields.get("content-type", "").startswith("text/plain") and body.endswith(b"\n"), (status, fields))
+check("metrics_are_text", status == 200 and fields.get("content-type", "").startswith("text/plain") and body.endswith(b"\n"), (status, fields))
 types, samples, wrong = {}, {}, []
 for line in body.decode().splitlines():
     if line.startswith("# TYPE "):

@@ -1,4 +1,4 @@
-"""Plays the crowd of test-hostile.sh, and measures: hostile.py CROWD ADDR:PORT PID"""
+"""Run the crowd of test-hostile.sh, and measure: hostile.py CROWD ADDR:PORT PID"""
 
 import http.client
 import json
@@ -14,12 +14,12 @@ import servers  # noqa: E402
 
 SLOW = 1000
 IDLE = min(10000, resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 512 - 3 * SLOW)
-SLACK_MS = 25       # of a machine with few cores and other work
+SLACK_MS = 25       # for a machine with few cores and other work
 SLACK_CPU_MS = 1    # the crowd itself is read meanwhile, at 2,000 bytes a second
-STALL_MS = 2000     # no machine at work is excuse enough
+STALL_MS = 2000     # too much even for a busy machine
 CONNECTION = 2048   # fleetd(8), MEMORY: bytes of a connection, with or without a watch
 BUFFERS = 64 << 20  # LimitBufferSize=
-ANSWER = 2 << 20    # one listing while it is made, and what malloc leaves between
+ANSWER = 2 << 20    # one listing while it is built, and fragmentation of malloc
 
 program, address, pid = sys.argv[1:]
 host, port = address.split(":")
@@ -60,7 +60,7 @@ def figures(words, *values):
 
 
 def processor_ms():
-    """What its threads have had of a processor."""
+    """Processor time of its threads."""
     total = 0
     for thread in os.listdir("/proc/%s/task" % pid):
         with open("/proc/%s/task/%s/schedstat" % (pid, thread)) as figures_of_it:
@@ -69,7 +69,7 @@ def processor_ms():
 
 
 def p99_ms(crowd, verb, rate, path):
-    """Of three rounds; and what a request has cost of a processor, all that the daemon did meanwhile included."""
+    """Of three rounds; and the processor time of a request, including all that the daemon did meanwhile."""
     begun = processor_ms()
     rounds = [crowd("ask", verb, rate, 2, address, path) for _ in range(3)]
     for r in rounds:
@@ -78,8 +78,8 @@ def p99_ms(crowd, verb, rate, path):
 
 
 def is_hardly_slower(before, among):
-    """Twice as long at most, or SLACK_MS more. What takes longer because others have the processor is not the daemon's: then it is what it costs
-    that may not be more than twice as much."""
+    """Twice as long at most, or SLACK_MS more. If other processes have the processor, latency is no fault of the daemon: then the processor
+    time may at most double."""
     return (among[0] <= max(2 * before[0], before[0] + SLACK_MS)
             or (among[0] <= STALL_MS and among[1] <= 2 * before[1] + SLACK_CPU_MS))
 
@@ -115,7 +115,7 @@ def ten_thousand():
         figures("p99 of a write, ms, and its ms of a processor, before and among them", *put, *crowded_put)
         check("a_read_takes_or_costs_twice_as_much_at_most_or_%d_ms_more" % SLACK_MS, is_hardly_slower(get, crowded_get), (get, crowded_get))
         check("a_write_takes_or_costs_twice_as_much_at_most_or_%d_ms_more" % SLACK_MS, is_hardly_slower(put, crowded_put), (put, crowded_put))
-        check("everybody_else_is_answered", sum(check_all_answered) == 0, "%d are not" % sum(check_all_answered))
+        check("all_other_clients_are_answered", sum(check_all_answered) == 0, "%d are not" % sum(check_all_answered))
 
         bound = empty + (IDLE + 2 * SLOW + 100) * CONNECTION + BUFFERS + ANSWER
         figures("MiB of memory: before, at most, by the formula", empty / 2**20, most / 2**20, bound / 2**20)
@@ -132,7 +132,7 @@ def ten_thousand():
 
 
 def bodies_that_do_not_end(n):
-    """n requests whose bodies stop halfway."""
+    """n requests with incomplete bodies."""
     request = ("PUT /v2/keys/k HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 60000\r\n\r\nvalue=" % address).encode() + b"v" * 30000
     senders = []
     for _ in range(n):
@@ -143,7 +143,7 @@ def bodies_that_do_not_end(n):
 
 
 def memory_that_is_used_again(senders=500):
-    """What was returned once, with holes, is used again and freed again before the next look: it is returned again."""
+    """Memory that was returned once, with holes, is used and freed again before the next measurement: it is returned again."""
     before = memory()
     first = bodies_that_do_not_end(senders)
     kept = first[::50]
@@ -177,7 +177,7 @@ def many_on_one_connection(wanted=500000, ahead=500):
     check("and_leave_nothing_behind", memory() <= before + (1 << 20), (before, memory()))
 
 
-def one_who_sends_ahead_and_never_reads():
+def a_client_that_pipelines_and_never_reads():
     question = ("GET /v2/keys/wide HTTP/1.1\r\nHost: %s\r\n\r\n" % address).encode() * 100
     before, sent = memory(), 0
     with socket.socket() as s:
@@ -209,5 +209,5 @@ def watch_and_cancel(times=3000):
 ten_thousand()
 memory_that_is_used_again()
 many_on_one_connection()
-one_who_sends_ahead_and_never_reads()
+a_client_that_pipelines_and_never_reads()
 watch_and_cancel()

@@ -1,6 +1,6 @@
-"""Plays fleet's own key API, /fleet/v1/kv, against a daemon: kv_v1.py HOST:PORT SOCKET. Prints a result for each behaviour.
+"""Test fleet's own key API, /fleet/v1/kv, of a daemon: kv_v1.py HOST:PORT SOCKET. Prints a result for each behaviour.
 
-Each works below a fresh directory, so that it may run again, and against each host of a cluster."""
+Each test works below a new directory, so that it can run again, and with each host of a cluster."""
 import base64
 import http.client
 import json
@@ -86,7 +86,7 @@ def v2(method, path, body=None):
 
 # -- Values --
 
-def values_are_any_bytes_and_come_back_as_they_went():
+def values_are_any_bytes_and_return_unchanged():
     for value in (b"", b"text", b"\0", b"a\0b\xff\xfe", bytes(range(256)), b"\xff" * (240 * 1024)):
         status, answer = put(P + "/v", value)
         assert status in (200, 201) and answer["node"]["key"] == P + "/v", answer
@@ -129,7 +129,7 @@ def a_value_is_set_by_its_conditions():
     assert said("DELETE", "/value" + key)[0] == 404
 
 
-def directories_are_removed_when_they_are_meant():
+def directories_are_removed_only_on_request():
     put(P + "/dir/a", "1")
     assert said("GET", f"/value{P}/dir")[0] == 409
     assert said("DELETE", f"/value{P}/dir")[0] == 409
@@ -139,7 +139,7 @@ def directories_are_removed_when_they_are_meant():
     assert said("DELETE", f"/value{P}/dir?recursive=true")[1]["node"]["dir"] is True
 
 
-def v2_sees_what_was_written_here_and_we_what_it_wrote():
+def v2_and_v1_read_the_writes_of_each_other():
     put(P + "/both", b"a\xff")
     assert v2("GET", P + "/both")[1]["node"]["value"] == "a�"
     v2("PUT", P + "/both", "value=%00%FE")
@@ -148,7 +148,7 @@ def v2_sees_what_was_written_here_and_we_what_it_wrote():
 
 # -- Pages --
 
-def pages_bring_every_node_once_and_in_order():
+def pages_have_every_node_once_and_in_order():
     keys = [f"{P}/p/{a}/{b:02}" for a in ("a", "a-b", "a0") for b in range(10)] + [P + "/p/_hidden/x", P + "/p/" + "l" * 700 + "/z"]
     assert txn(writes=[{"action": "set", "key": k, "value": k} for k in keys])[0] == 200
     whole = said("GET", f"/list?prefix={P}/p")[1]
@@ -188,14 +188,14 @@ def a_page_of_large_values_ends_early():
     assert len(said("GET", f"/list?prefix={P}/large&values=false&quorum=true")[1]["nodes"]) == 9
 
 
-def what_is_not_there_is_an_empty_page_with_an_index():
+def an_absent_directory_is_an_empty_page_with_an_index():
     page = said("GET", f"/list?prefix={P}/nothing")[1]
     assert page["nodes"] == [] and page["index"] > 0
 
 
 # -- Transactions --
 
-def a_transaction_does_all_and_answers_for_each_write():
+def a_transaction_applies_all_writes_and_answers_each():
     put(P + "/t/old", "before")
     status, answer = txn(
         [{"key": P + "/t/old", "exists": True}, {"key": P + "/t/old", "value": "before"}, {"key": P + "/t/new", "exists": False}],
@@ -235,12 +235,12 @@ def a_refused_transaction_changes_nothing_and_names_the_item():
     assert ask("GET", f"/value{P}/r/side")[0] == 404
 
 
-def a_transaction_of_checks_alone_reads_what_is_so():
+def a_transaction_of_checks_alone_reads():
     put(P + "/only", "x")
     assert txn([{"key": P + "/only", "value": "x"}])[1]["writes"] == []
 
 
-def each_mistake_is_told_with_its_place():
+def each_error_names_its_place():
     def post(body, headers=JSON):
         return said("POST", "/txn", body, headers)
 
@@ -276,7 +276,7 @@ def each_mistake_is_told_with_its_place():
     assert ask("GET", "/txn")[1]["Allow"] == "POST"
 
 
-def strangers_are_refused_and_fleets_own_keys_are_not_there():
+def foreign_origins_are_rejected_and_fleets_own_keys_are_absent():
     for path in ("/list", f"/value{P}/m", "/changes"):
         assert ask("GET", path, headers={"Host": "evil.example"})[0] == 403
         assert ask("GET", path, headers={"Origin": "http://evil.example"})[0] == 403
@@ -303,14 +303,14 @@ def a_list_and_the_stream_from_its_index_miss_nothing():
     assert [(c["index"], c["action"], c["node"]["key"]) for c in seen] == wanted, seen
     assert seen[20]["node"]["value64"] == "AP8=" and seen[21]["refresh"] is True and seen[21]["node"]["ttl"] == 99
     s.close()
-    # Wherever it broke, the rest comes once.
+    # Wherever the stream broke, the rest arrives once.
     for place in (0, 7, len(wanted) - 1):
         s = Stream(f"prefix={P}/s&after={wanted[place][0]}")
         assert [s.change()["index"] for _ in wanted[place + 1:]] == [w[0] for w in wanted[place + 1:]]
         s.close()
 
 
-def hidden_and_deleted_directories_above_are_told():
+def hidden_and_deleted_parent_directories_are_reported():
     put(P + "/up/down/x", "1")
     s = Stream(f"prefix={P}/up/down")
     put(P + "/up/down/_secret", "1")
@@ -320,7 +320,7 @@ def hidden_and_deleted_directories_above_are_told():
     s.close()
 
 
-def a_quiet_stream_says_how_far_it_is():
+def a_quiet_stream_reports_its_index():
     s = Stream(f"prefix={P}/quiet&progress=1")
     first = s.line()["index"]
     index = put(P + "/loud", "1")[1]["index"]
@@ -333,7 +333,7 @@ def a_quiet_stream_says_how_far_it_is():
     s.close()
 
 
-def a_stream_from_before_the_window_says_where_to_go_on():
+def a_stream_from_before_the_event_window_names_the_index_to_continue():
     after = put(P + "/w/0", "1")[1]["index"]
     live = Stream(f"prefix={P}/w&after={after}")
     for n in range(2):
@@ -369,7 +369,7 @@ def rest_of(s):
             return [json.loads(line) for line in data.splitlines() if line]
 
 
-def a_reader_who_pauses_gets_all_when_he_goes_on():
+def a_paused_reader_receives_everything_later():
     s = slow_stream(P + "/slow")
     indexes = [put(P + "/slow/x", b"y" * 50000 + str(i).encode())[1]["index"] for i in range(60)]
     indexes.append(put(P + "/slow/x", b"last")[1]["index"])
@@ -378,7 +378,7 @@ def a_reader_who_pauses_gets_all_when_he_goes_on():
     s.close()
 
 
-def a_reader_whom_the_window_has_left_behind_is_told_so_at_the_end():
+def a_reader_outside_the_event_window_gets_an_error_at_the_end():
     s = slow_stream(P + "/behind")
     for n in range(40):
         put(P + "/behind/x", b"y" * 50000)

@@ -1,4 +1,4 @@
-"""Memory of a whole daemon: for the log of a machine that lost power, and when 1600 units have come and gone.
+"""Memory of a whole daemon: for the log of a machine that lost power, and after 1600 units were created and removed.
 
 Usage: memory.py PROGRAM FOLDER PORT"""
 
@@ -69,8 +69,8 @@ def figure(name):
     return next(int(line.split()[1]) for line in lines if line.startswith("fleet_store_%s " % name))
 
 
-def besides(daemon):
-    """Own memory without what the store retains by design: the end of the log, and the events that a late watcher may ask for."""
+def own_memory(daemon):
+    """Own memory without the part that the store retains by design: the end of the log, and the event window."""
     return anon(daemon) - figure("log_memory_bytes") - figure("event_window_bytes")
 
 
@@ -93,20 +93,20 @@ class Peak(threading.Thread):
 
 def units_come_and_go(daemon):
     fleet = Fleet("fleet")
-    fresh = besides(daemon)
+    fresh = own_memory(daemon)
     for i in range(1600):
         unit = {"desiredState": "launched", "options": [{"section": "Service", "name": "ExecStart", "value": "/bin/sleep %d" % i}]}
         ask(fleet, "PUT", "/fleet/v1/units/u%d.service" % i, json.dumps(unit), JSON)
-    with_all = besides(daemon)
+    with_all = own_memory(daemon)
     for i in range(1600):
         ask(fleet, "DELETE", "/fleet/v1/units/u%d.service" % i)
     end = time.monotonic() + 60
-    left = besides(daemon)
+    left = own_memory(daemon)
     while left > 1.5 * fresh and time.monotonic() < end:
         time.sleep(0.1)
-        left = besides(daemon)
+        left = own_memory(daemon)
     log, window = figure("log_memory_bytes"), figure("event_window_bytes")
-    judge("memory_returns_when_1600_units_have_gone", left <= 1.5 * fresh,
+    judge("memory_is_returned_after_1600_units_are_removed", left <= 1.5 * fresh,
           "%.2f times a fresh daemon's: %d KiB of %d KiB; %d KiB with all units; log in memory %d KiB, event windows %d KiB"
           % (left / fresh, left / 1024, fresh / 1024, with_all / 1024, log / 1024, window / 1024))
     judge("what_the_store_retains_by_design_is_a_figure", 100000 < log < 9 * MIB and 100000 < window < MIB, "%d and %d bytes" % (log, window))

@@ -1,5 +1,5 @@
-"""The daemon as a process: process.py PROGRAM SCRATCH. Options that end it at once, exit statuses, what it says to its service manager, the
-descriptors that it leaves to clients, and a reload. Prints a result for each behaviour."""
+"""The daemon as a process: process.py PROGRAM SCRATCH. Options that end it at once, exit statuses, messages to the service manager, the
+descriptors that are left for clients, and a reload. Prints a result for each behaviour."""
 import os
 import re
 import resource
@@ -19,7 +19,7 @@ def path(name):
 
 
 def run(*options):
-    """One that ends by itself: its exit status, and what it wrote."""
+    """Run a daemon that ends by itself: its exit status, and its output."""
     p = subprocess.run([PROGRAM, *options], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE)
     return p.returncode, p.stdout, p.stderr
 
@@ -38,7 +38,7 @@ def boot_id():
 
 
 class Daemon:
-    """One that runs until it is asked to stop; its messages to the service manager are in 'told'."""
+    """A daemon that runs until it is stopped; its messages to the service manager are in 'notified'."""
     count = 0
 
     def __init__(self, *options, config="", limit=None, watchdog=None, without_input=False):
@@ -49,7 +49,7 @@ class Daemon:
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.bind(path(self.name + ".notify"))
         self.notify.settimeout(0.2)
-        self.told = []
+        self.notified = []
         environment = dict(os.environ, NOTIFY_SOCKET=path(self.name + ".notify"))
         environment.pop("JOURNAL_STREAM", None)
         if watchdog:
@@ -76,8 +76,8 @@ class Daemon:
         with open(self.config, "w") as f:
             f.write(text)
 
-    def wait_told(self, message):
-        """Until it says so; returns what it said before."""
+    def wait_notified(self, message):
+        """Wait for this message; return the earlier ones."""
         before = []
         end = time.monotonic() + PATIENCE
         while True:
@@ -86,7 +86,7 @@ class Daemon:
             except socket.timeout:
                 assert self.p.poll() is None and time.monotonic() < end, f"{message} was not said: {before}; {self.log()}"
                 continue
-            self.told.append(said)
+            self.notified.append(said)
             if said == message:
                 return before
             before.append(said)
@@ -145,9 +145,9 @@ def daemon(*options, **how):
 daemons = []
 
 
-# -- What ends it at once --
+# -- Options and errors that end it at once --
 
-def help_and_version_end_well():
+def help_and_version_end_with_status_0():
     for option in ("--help", "-h"):
         status, out, err = run("--agent=no", option)
         same((status, err), (0, ""))
@@ -170,7 +170,7 @@ def help_and_version_end_well():
     same((version[0], version[2]), (0, ""))
 
 
-def what_was_told_wrongly_ends_with_status_2():
+def invalid_options_end_it_with_status_2():
     for options, message in ((["--nope"], "fleetd: unknown option or missing value: --nope; see fleetd --help\n"),
                              (["--agent=no", "version"], "fleetd: fleetd takes no arguments, but got 'version'; did you mean fleetctl?\n"),
                              ([f"--config={path('none.conf')}"], f"fleetd: Failed to read {path('none.conf')}: No such file or directory\n"),
@@ -178,7 +178,7 @@ def what_was_told_wrongly_ends_with_status_2():
         same(run(*options), (2, "", message))
 
 
-def what_the_machine_lacks_ends_with_status_1():
+def a_missing_resource_ends_with_status_1():
     open(path("empty.conf"), "w").close()
     same(run("--config=/proc/self/mem"), (1, "", "fleetd: Failed to read /proc/self/mem: Input/output error\n"))  # a disk that fails
     common = [f"--config={path('empty.conf')}", "--unit-directory=", "--cluster-file=", "--listen-client=off", "--agent=no", "--machine-id=" + "b" * 32]
@@ -198,17 +198,17 @@ def what_the_machine_lacks_ends_with_status_1():
 
 # -- While it runs --
 
-def it_says_when_it_is_ready_and_when_it_stops():
+def it_notifies_the_manager_when_it_is_ready_and_when_it_stops():
     d = daemon(watchdog=600000)
-    before = d.wait_told("READY=1")
+    before = d.wait_notified("READY=1")
     assert "EXTEND_TIMEOUT_USEC=600000000" in before and before[0] == "WATCHDOG=1", before
     for _ in range(3):
-        d.wait_told("WATCHDOG=1")
+        d.wait_notified("WATCHDOG=1")
     assert re.search(r"^fleetd \S+ runs on alpha$", d.log(), re.M), d.log()
     d.wait_log("leader, term")
     leads = "STATUS=leader, term 2, 1 of 1 voters reachable"
-    if leads not in d.told:
-        d.wait_told(leads)
+    if leads not in d.notified:
+        d.wait_notified(leads)
     status, _, err = run(*d.options())
     same((status, err.split("\n")[-2]), (1, f"fleetd: another fleetd is running on {path(d.name)}"))
     status, _, err = run(*d.options(), f"--backup={path('copy')}")
@@ -218,22 +218,22 @@ def it_says_when_it_is_ready_and_when_it_stops():
     with open(path(d.name + "/tree/trusted")) as marker:
         same(marker.read().split("\n")[1], "boot " + boot_id())
     d.ends()
-    d.wait_told("STOPPING=1")
+    d.wait_notified("STOPPING=1")
     assert "stopping; units are not touched\n" in d.log()
     same(run(*d.options(), f"--backup={path('copy')}")[0], 0)
     same(os.path.exists(path("copy")), True)
 
 
-def an_interrupt_ends_it_well_too():
+def an_interrupt_ends_it_with_status_0_too():
     d = daemon()
-    d.wait_told("READY=1")
+    d.wait_notified("READY=1")
     d.signal(signal.SIGINT)
     same(d.p.wait(PATIENCE), 0)
 
 
 def it_runs_without_standard_input():
     d = daemon(without_input=True)
-    d.wait_told("READY=1")
+    d.wait_notified("READY=1")
     same(os.readlink(f"/proc/{d.pid()}/fd/0"), "/dev/null")
     same(d.ask("GET", "/metrics"), 200)
     d.ends()
@@ -241,7 +241,7 @@ def it_runs_without_standard_input():
 
 def clients_leave_descriptors_to_the_daemon():
     says = "LimitConnections= is {} instead of {}: only {} descriptors are allowed; LimitNOFILE= of fleetd.service gives more\n"
-    for options, limit, soft, message in (([], (256, 1000), 1000, says.format(488, 10000, 1000)),  # one door
+    for options, limit, soft, message in (([], (256, 1000), 1000, says.format(488, 10000, 1000)),  # one listener
                                           (["--listen-client=127.0.0.1:9", "--client-access=off"], (256, 1000), 1000, says.format(488, 10000, 1000)),
                                           (["--limit-connections=16"], (256, 528), 528, None),
                                           (["--limit-connections=17"], (256, 528), 528, says.format(16, 17, 528)),
@@ -249,21 +249,21 @@ def clients_leave_descriptors_to_the_daemon():
                                           (["--limit-connections=100"], (2000, 4000), 2000, None),
                                           (["--listen-socket=", "--limit-connections=1000"], (256, 528), 256, None)):
         d = daemon(*options, limit=limit)
-        d.wait_told("READY=1")
+        d.wait_notified("READY=1")
         same(d.soft_limit(), soft)
         found = [line + "\n" for line in d.log().split("\n") if "LimitConnections=" in line]
         same(found, [message] if message else [])
         d.ends()
 
 
-def a_reload_takes_what_it_can_and_a_broken_file_changes_nothing():
+def a_reload_applies_the_settings_it_can_and_a_broken_file_changes_nothing():
     d = daemon(limit=(256, 1000))
-    d.wait_told("READY=1")
+    d.wait_notified("READY=1")
     same(d.ask("PUT", "/v2/keys/a", "value=" + "x" * 1025), 201)
     d.write("[Fleetd]\nLimitValueSize=1K\nQuota=1M\nDebug=yes\nBrakeSec=5s\n")
     d.signal(signal.SIGHUP)
-    d.wait_told("RELOADING=1")
-    same([m for m in d.wait_told("READY=1") if not m.startswith("STATUS=")], [])
+    d.wait_notified("RELOADING=1")
+    same([m for m in d.wait_notified("READY=1") if not m.startswith("STATUS=")], [])
     log = d.log()
     for line in (f"Reloading configuration from {d.config}", "applied the new value of BrakeSec=", "applied the new value of LimitValueSize=",
                  "applied the new value of Debug=", "Quota= was changed; restart fleetd to apply it, which touches no unit"):
@@ -275,15 +275,15 @@ def a_reload_takes_what_it_can_and_a_broken_file_changes_nothing():
 
     d.write("[Fleetd]\nLimitValueSize=2K\nNope=1\n")
     d.signal(signal.SIGHUP)
-    d.wait_told("RELOADING=1")
-    d.wait_told("READY=1")
+    d.wait_notified("RELOADING=1")
+    d.wait_notified("READY=1")
     assert d.log().endswith(f"Failed to reload the configuration, keeping the previous one: {d.config}: line 3: unknown setting Nope=; see fleetd.conf(5)\n"), d.log()
     same(d.ask("PUT", "/v2/keys/a", "value=" + "x" * 1025), 400)
 
     d.write("")
     d.signal(signal.SIGHUP)
-    d.wait_told("RELOADING=1")
-    d.wait_told("READY=1")
+    d.wait_notified("RELOADING=1")
+    d.wait_notified("READY=1")
     same(d.ask("PUT", "/v2/keys/a", "value=" + "x" * 1025), 200)
     d.ends()
 
@@ -295,7 +295,7 @@ def main():
         try:
             f()
             print(f"ok {name}", flush=True)
-        except Exception as e:  # a result, whatever went wrong
+        except Exception as e:  # any error becomes a result
             print(f"not ok {name}: {str(e)[:500]!r} at line {traceback.extract_tb(e.__traceback__)[1].lineno}", flush=True)
         finally:
             for d in daemons:

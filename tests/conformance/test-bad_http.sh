@@ -1,7 +1,6 @@
 #!/bin/bash
-# More than 300 requests by hand that nobody should send, to a daemon built with sanitizers: each gets its status and, where what
-# follows cannot be trusted, its end; none is acted on, and none crashes. The times are short, so that who is waited for in vain is
-# told soon.
+# More than 300 invalid requests to a daemon built with sanitizers. Each is answered with its status; where the rest of the stream cannot be
+# trusted, the connection is closed. None takes effect, and none crashes the daemon. Time-outs are short.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/daemon.sh"

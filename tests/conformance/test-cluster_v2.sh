@@ -1,11 +1,11 @@
 #!/bin/bash
-# The key API on each host of a cluster of three, whoever leads: every recorded sequence but for the deviations that are meant,
-# and what all hosts have to agree about.
+# The key API on each host of a cluster of three, leader and followers: every recorded sequence except for the intended deviations, and the
+# facts that must be equal on all hosts.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 program=${CHECK_BUILD:-build}/fleetd/fleetd
 scratch=$(mktemp -d)
-declare -A pids=() doors=()
+declare -A pids=() endpoints=()
 trap 'kill -9 "${pids[@]}" 2>/dev/null; rm -rf "$scratch"' EXIT
 (umask 077; od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$scratch/key")
 read -r -a ports < <(python3 -c '
@@ -25,16 +25,16 @@ wait_for() {
 }
 
 start() {
-        doors[$1]=127.0.0.1:${ports[$1 - 1]}
+        endpoints[$1]=127.0.0.1:${ports[$1 - 1]}
         : >"$scratch/conf$1"
         "$program" --config="$scratch/conf$1" --state-directory="$scratch/state$1" --runtime-directory="$scratch/run$1" --unit-directory= \
-                --cluster-file= --listen-socket="$scratch/sock$1" --listen-client="${doors[$1]}" --agent=no --name="h$1" \
+                --cluster-file= --listen-socket="$scratch/sock$1" --listen-client="${endpoints[$1]}" --agent=no --name="h$1" \
                 --machine-id="0000000000000000000000000000000$1" --listen-peer="127.0.0.1:${ports[$1 + 2]}" --peer-key="$scratch/key" \
                 ${2:+--join="127.0.0.1:${ports[$2 + 2]}"} >"$scratch/log$1" 2>&1 &
         pids[$1]=$!
 }
 
-get() { curl -sf -m 30 "http://${doors[$1]}$2"; }
+get() { curl -sf -m 30 "http://${endpoints[$1]}$2"; }
 voters() { [ "$(curl -sf -m 30 --unix-socket "$scratch/sock$1" http://fleet/fleet/v1/cluster | grep -o '"seat":"voter"' | wc -l)" = "$2" ]; }
 leads() { get "$1" /v2/stats/self | grep -q '"state":"StateLeader"'; }
 field() { python3 -c "import json, sys; print(json.load(sys.stdin)$1)"; }
@@ -53,7 +53,7 @@ for host in 1 2 3; do
         role=follower
         others=(--skip-tag leader)
         leads $host && { role=leader; others=(); }
-        python3 "$here/replay.py" "http://${doors[$host]}" "$scratch/vectors" --verbose --patience 3 --header-wait 10 "${others[@]}" >"$scratch/results" 2>&1
+        python3 "$here/replay.py" "http://${endpoints[$host]}" "$scratch/vectors" --verbose --patience 3 --header-wait 10 "${others[@]}" >"$scratch/results" 2>&1
         sed "s/^/# h$host: /" "$scratch/results"
         grep -E '^BAD ' "$scratch/results" | while read -r _ name _; do
                 echo "not ok $role ${name%:}: $(grep -m1 -F "FAIL ${name%:} #" "$scratch/results" | cut -c1-300)"
@@ -66,23 +66,23 @@ for host in 1 2 3; do
 done
 
 for host in 1 2 3; do
-        python3 "$here/kv_v1.py" "${doors[$host]}" "$scratch/sock$host" 2>&1 | sed -E "s/^((not )?ok) /\\1 h$host: /"
+        python3 "$here/kv_v1.py" "${endpoints[$host]}" "$scratch/sock$host" 2>&1 | sed -E "s/^((not )?ok) /\\1 h$host: /"
 done
 
-# -- What they agree about --
+# -- Facts that are equal on all hosts --
 
 same_everywhere() {
         local one
         one=$(get 1 "$1" | field "$2") && [ -n "$one" ] && [ "$one" = "$(get 2 "$1" | field "$2")" ] && [ "$one" = "$(get 3 "$1" | field "$2")" ]
 }
-what_one_writes_all_read() {
+writes_of_one_host_are_read_on_all() {
         local host
         for host in 1 2 3; do
-                curl -sf -m 30 -X PUT "http://${doors[$host]}/v2/keys/agreed" -d "value=by$host" || return 1
+                curl -sf -m 30 -X PUT "http://${endpoints[$host]}/v2/keys/agreed" -d "value=by$host" || return 1
                 [ "$(get $((host % 3 + 1)) '/v2/keys/agreed?quorum=true' | field '["node"]["value"]')" = "by$host" ] || return 1
         done
 }
-cluster_id() { curl -sfi -m 30 "http://${doors[$1]}/v2/members" | tr -d '\r' | sed -n 's/^X-Etcd-Cluster-Id: //ip'; }
+cluster_id() { curl -sfi -m 30 "http://${endpoints[$1]}/v2/members" | tr -d '\r' | sed -n 's/^X-Etcd-Cluster-Id: //ip'; }
 one_cluster_id() { [ -n "$(cluster_id 1)" ] && [ "$(cluster_id 1)" = "$(cluster_id 2)" ] && [ "$(cluster_id 1)" = "$(cluster_id 3)" ]; }
 statistics_of_followers_are_the_leaders() {
         local host leader=0
@@ -91,16 +91,16 @@ statistics_of_followers_are_the_leaders() {
                         leader=$host
                         [ "$(get $host /v2/stats/leader | field '["followers"].__len__()')" = 2 ] || return 1
                 else
-                        [ "$(curl -s -m 30 -o /dev/null -w '%{http_code}' "http://${doors[$host]}/v2/stats/leader")" = 403 ] || return 1
+                        [ "$(curl -s -m 30 -o /dev/null -w '%{http_code}' "http://${endpoints[$host]}/v2/stats/leader")" = 403 ] || return 1
                 fi
         done
         [ $leader -gt 0 ] && [ "$(get 1 /v2/stats/self | field '["leaderInfo"]["leader"]')" = "$(get $leader /v2/stats/self | field '["id"]')" ]
 }
-# Without an agent a host tells the others no URL; its own is the door that was asked.
-each_host_names_its_own_door() {
+# Without an agent a host publishes no URL; it answers with the endpoint of the request.
+each_host_names_its_own_endpoint() {
         local host
         for host in 1 2 3; do
-                [ "$(get $host /v2/machines)" = "http://${doors[$host]}" ] || return 1
+                [ "$(get $host /v2/machines)" = "http://${endpoints[$host]}" ] || return 1
         done
 }
 a_member_is_read_by_its_id() {
@@ -131,9 +131,9 @@ check same_everywhere /v2/members '["members"][0]["id"]'
 check same_everywhere /v2/members/leader '["name"]'
 check same_everywhere /v2/stats/self '["leaderInfo"]["leader"]'
 check one_cluster_id
-check what_one_writes_all_read
+check writes_of_one_host_are_read_on_all
 check statistics_of_followers_are_the_leaders
-check each_host_names_its_own_door
+check each_host_names_its_own_endpoint
 check a_member_is_read_by_its_id
 check a_former_leader_places_no_units
 

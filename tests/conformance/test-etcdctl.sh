@@ -1,6 +1,6 @@
 #!/bin/bash
 # etcd's own command line client, in its v2 mode (Debian's etcd-client), against one daemon: every verb that is about keys,
-# members and health. It syncs its endpoints from /v2/members before each command, and talks to what is advertised.
+# members and health. It reads its endpoints from /v2/members before each command, and uses the advertised ones.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 program=${CHECK_BUILD:-build}/fleetd/fleetd
@@ -13,7 +13,7 @@ daemon_start "$program" alone --listen-peer="$peer" --peer-key="$scratch/key" ||
 
 ctl() { ETCDCTL_API=2 timeout 120 etcdctl --endpoints "http://$address" "$@"; }
 
-# says NAME STATUS OUTPUT COMMAND...: exit status and what is on stdout and stderr, as a shell pattern.
+# says NAME STATUS OUTPUT COMMAND...: the command's exit status, and its stdout and stderr as a shell pattern.
 says() {
         local name=$1 status=$2 wanted=$3 out rc
         shift 3
@@ -73,7 +73,7 @@ kill $executer
 wait $executer 2>/dev/null
 says watch_from_the_past 0 '*/e/f*run' watch --after-index 1 --recursive /e
 
-# Two more hosts, with default settings: all three are healthy, wherever they are asked about.
+# Two more hosts, with default settings: each of the three reports all as healthy.
 first=$daemon_pid
 for name in second third; do
         daemon_start "$program" $name --listen-peer="127.0.0.1:$(free_port)" --peer-key="$scratch/key" --join="$peer" || echo "not ok $name starts: $(daemon_word $name)"

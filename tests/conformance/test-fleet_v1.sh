@@ -1,5 +1,5 @@
 #!/bin/bash
-# fleet's API v1 over the socket, statement by statement: what clients of fleet 1.0 got is what they get.
+# fleet's API v1 over the socket, statement by statement: the answers are those of fleet 1.0.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 program=${CHECK_BUILD:-build}/fleetd/fleetd

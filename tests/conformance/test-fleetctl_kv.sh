@@ -1,5 +1,5 @@
 #!/bin/bash
-# fleetctl kv against a real fleetd: what needs more than one request, or more than one client.
+# fleetctl kv against a real fleetd: commands that need more than one request, or more than one client.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 build=${CHECK_BUILD:-build}
@@ -7,7 +7,7 @@ build=${CHECK_BUILD:-build}
 
 daemon_start "$build/fleetd/fleetd" alone || { echo "not ok daemon_starts: $(daemon_word alone)"; exit 1; }
 kv() { timeout 300 "$build/client/fleetctl" --endpoint="http://$address" kv "$@"; }
-# In the background: $! is fleetctl itself, which a signal to it therefore ends.
+# In the background: $! is fleetctl itself, so that a signal ends it.
 kv_start() { "$build/client/fleetctl" --endpoint="http://$address" kv "$@" & }
 watchers() { [ "$(curl -sf "http://$address/v2/stats/store" | grep -o '"watchers":[0-9]*')" = "\"watchers\":$1" ]; }
 wait_for() {
@@ -20,7 +20,7 @@ wait_for() {
 }
 check() { if "$@" >"$scratch/said" 2>&1; then echo "ok $1"; else echo "not ok $1: $(tail -3 "$scratch/said" | tr '\n' '|')"; fi; }
 
-mk_makes_only_what_is_not_there() {
+mk_creates_only_absent_keys() {
         [ "$(kv mk /mk/a one)" = one ] || return 1
         kv mk /mk/a two
         [ $? = 4 ] && [ "$(kv get /mk/a)" = one ] && kv mk --dir /mk/d && [ "$(kv ls /mk)" = $'/mk/a\n/mk/d/' ]
@@ -57,7 +57,7 @@ exec_watch_that_is_interrupted_ends_with_its_command() {
         [ $? = 143 ] && [ "$(wc -l <"$scratch/ran")" = 1 ] && ! kill -0 "$(cat "$scratch/ran")" 2>/dev/null
 }
 
-# Each holder notes that it is alone; no other one may come in between. The first one holds the lock until all are in the queue.
+# Each holder records its start and its end; no two may overlap. The first one holds the lock until all are in the queue.
 a_lock_has_one_holder_at_a_time_in_order() {
         local i pids=
         for i in 1 2 3 4 5; do
@@ -84,7 +84,7 @@ a_lock_gives_the_commands_exit_status() {
         [ $missing = 127 ] && [ -z "$(kv ls /_lock/job)" ]
 }
 
-who_is_killed_loses_the_lock_when_its_time_is_over() {
+a_killed_holder_loses_the_lock_when_its_ttl_ends() {
         local pid
         kv_start lock --ttl 3 dead -- sleep 20
         pid=$!
@@ -94,8 +94,8 @@ who_is_killed_loses_the_lock_when_its_time_is_over() {
         [ "$(kv lock dead -- echo mine)" = mine ]
 }
 
-# The daemon hangs, and the command ignores SIGTERM: it has ended all the same when the cluster may give the lock to the next one.
-# After 6 s, and 2 s for a machine at work.
+# The daemon hangs, and the command ignores SIGTERM: it has still ended when the cluster may grant the lock to the next client.
+# After 6 s, and 2 s for a busy machine.
 a_lock_that_cannot_be_refreshed_ends_its_command_in_time() {
         local pid before hung after
         kv_start lock --ttl 6 hung -- sh -c \
@@ -116,7 +116,7 @@ a_lock_outlives_its_ttl_while_its_holder_lives() {
         [ "$(kv lock --ttl 3 long -- sh -c "sleep 5; $build/client/fleetctl --endpoint=http://$address kv ls /_lock/long" | wc -l)" = 1 ]
 }
 
-what_waits_for_a_lock_can_be_interrupted_and_leaves_the_queue() {
+a_waiting_lock_can_be_interrupted_and_leaves_the_queue() {
         local holder waiter
         wait_for watchers 0 || return 1
         kv_start lock busy -- sleep 20
@@ -133,19 +133,19 @@ what_waits_for_a_lock_can_be_interrupted_and_leaves_the_queue() {
         [ -z "$(kv ls /_lock/busy)" ]
 }
 
-all_below_a_key_goes_out_as_json_and_comes_back() {
+all_below_a_key_is_exported_as_json_and_imported() {
         kv set /x/a 'one "two"' && kv set /x/d/e $'ü\nline' && kv set /x/d/f "" && kv mk --dir /x/none || return 1
         kv export /x >"$scratch/x.json" && kv import /y "$scratch/x.json" && kv import /z <"$scratch/x.json" || return 1
         [ "$(kv export /y)" = "$(cat "$scratch/x.json")" ] && [ "$(kv export /z)" = "$(cat "$scratch/x.json")" ] &&
                 [ "$(kv get /y/d/e)" = $'ü\nline' ] && kv ls -r /z | grep -qx /z/none/
 }
 
-all_below_a_key_goes_out_as_files_and_comes_back() {
+all_below_a_key_is_exported_to_files_and_imported() {
         kv export /x "$scratch/files" && [ "$(cat "$scratch/files/d/e")" = $'ü\nline' ] && [ -d "$scratch/files/none" ] &&
                 kv import /again "$scratch/files" && [ "$(kv export /again)" = "$(kv export /x)" ]
 }
 
-an_import_that_cannot_be_says_what_is_wrong_and_where() {
+an_invalid_import_is_rejected_with_object_and_place() {
         echo '{"a": 1}' | kv import /bad 2>"$scratch/why"
         [ $? = 1 ] && grep -q 'a: expected a string' "$scratch/why" || return 1
         ln -s /etc/passwd "$scratch/files/link"
@@ -183,7 +183,7 @@ an_export_has_more_than_a_page() {
                 [ "$(kv ls -r --limit=1200 /many | wc -l)" = 1200 ] && [ "$(kv ls --limit=1 /many)" = /many/d0/ ]
 }
 
-a_transaction_prints_what_it_did_or_what_refused_it() {
+a_transaction_prints_its_writes_or_the_failed_check() {
         echo '{"checks": [{"key": "/t/a", "exists": false}], "writes": [{"action": "set", "key": "/t/a", "value": "1"}, {"action": "create", "key": "/t/d", "dir": true}]}' >"$scratch/txn"
         [ "$(kv txn "$scratch/txn")" = $'set /t/a 1\ncreate /t/d/' ] || return 1
         kv txn <"$scratch/txn" 2>"$scratch/why"
@@ -191,7 +191,7 @@ a_transaction_prints_what_it_did_or_what_refused_it() {
         echo '{"writes": [{"action": "delete", "key": "/t", "recursive": true}]}' | kv txn --output=json | grep -q '"action":"delete"'
 }
 
-a_watch_of_all_goes_on_from_any_index() {
+a_watch_of_all_continues_from_any_index() {
         local pid index
         kv_start watch --all /w >"$scratch/all" 2>"$scratch/said"
         pid=$!
@@ -211,7 +211,7 @@ a_watch_of_all_goes_on_from_any_index() {
         [ $? = 4 ] && grep -q '410: changes between' "$scratch/why"
 }
 
-# What costs too much is refused at once, in each API; fleetctl removes it in parts.
+# Each API rejects a removal that costs too much at once; fleetctl removes the directory in parts.
 a_large_directory_is_refused_at_once_and_removed_in_parts() {
         local i said
         for i in $(seq 0 79); do
@@ -226,7 +226,7 @@ a_large_directory_is_refused_at_once_and_removed_in_parts() {
         [ $? = 4 ] && [ -z "$(kv ls /big 2>/dev/null)" ]
 }
 
-# In few parts: when the last of it goes, the server still remembers how much there was.
+# In few parts: at the last one, the server's estimate still includes the removed nodes.
 a_directory_of_large_values_is_removed_in_parts_within_a_second() {
         python3 - "http://$address/fleet/v1/kv/txn" <<'END' || return 1
 import json, sys, urllib.request
@@ -239,7 +239,7 @@ END
         [ $? = 4 ]
 }
 
-a_transaction_that_costs_too_much_is_refused_and_many_at_once_are_told_when() {
+a_transaction_that_costs_too_much_is_rejected_and_many_at_once_get_a_retry_time() {
         local n said
         head -c 239000 /dev/zero | tr '\0' x >"$scratch/large"
         kv set --file "$scratch/large" /cost/k || return 1
@@ -259,14 +259,14 @@ a_transaction_that_costs_too_much_is_refused_and_many_at_once_are_told_when() {
         kv set /cost/small 1 # passes them
 }
 
-for c in a_large_directory_is_refused_at_once_and_removed_in_parts a_directory_of_large_values_is_removed_in_parts_within_a_second a_transaction_that_costs_too_much_is_refused_and_many_at_once_are_told_when \
-        mk_makes_only_what_is_not_there mk_in_order_prints_keys_in_order exec_watch_runs_a_command_for_each_change \
+for c in a_large_directory_is_refused_at_once_and_removed_in_parts a_directory_of_large_values_is_removed_in_parts_within_a_second a_transaction_that_costs_too_much_is_rejected_and_many_at_once_get_a_retry_time \
+        mk_creates_only_absent_keys mk_in_order_prints_keys_in_order exec_watch_runs_a_command_for_each_change \
         exec_watch_that_is_interrupted_ends_with_its_command \
-        a_lock_has_one_holder_at_a_time_in_order a_lock_gives_the_commands_exit_status who_is_killed_loses_the_lock_when_its_time_is_over \
-        a_lock_that_cannot_be_refreshed_ends_its_command_in_time a_lock_outlives_its_ttl_while_its_holder_lives what_waits_for_a_lock_can_be_interrupted_and_leaves_the_queue \
-        all_below_a_key_goes_out_as_json_and_comes_back all_below_a_key_goes_out_as_files_and_comes_back \
-        an_import_that_cannot_be_says_what_is_wrong_and_where values_of_any_bytes_go_in_and_out keys_and_values_of_any_bytes_are_exported_and_imported \
-        an_export_has_more_than_a_page a_transaction_prints_what_it_did_or_what_refused_it a_watch_of_all_goes_on_from_any_index; do
+        a_lock_has_one_holder_at_a_time_in_order a_lock_gives_the_commands_exit_status a_killed_holder_loses_the_lock_when_its_ttl_ends \
+        a_lock_that_cannot_be_refreshed_ends_its_command_in_time a_lock_outlives_its_ttl_while_its_holder_lives a_waiting_lock_can_be_interrupted_and_leaves_the_queue \
+        all_below_a_key_is_exported_as_json_and_imported all_below_a_key_is_exported_to_files_and_imported \
+        an_invalid_import_is_rejected_with_object_and_place values_of_any_bytes_go_in_and_out keys_and_values_of_any_bytes_are_exported_and_imported \
+        an_export_has_more_than_a_page a_transaction_prints_its_writes_or_the_failed_check a_watch_of_all_continues_from_any_index; do
         check $c
 done
 daemon_ends alone "$daemon_pid"

@@ -1,8 +1,7 @@
 #!/bin/bash
-# Clients that mean no good, or do not care: ten thousand that rest, a thousand that send and a thousand that read a byte at a time,
-# half a million requests on one connection, watches that come and go. Others must hardly notice, memory stays below the formula of
-# fleetd(8), and comes back. Speed is compared within one run, and so is what a request costs of a processor: other work on the machine
-# changes the one and not the other.
+# Hostile and careless clients: ten thousand idle ones, a thousand that send and a thousand that read one byte at a time, half a million
+# requests on one connection, short watches. Other clients must hardly be delayed. Memory stays below the formula of fleetd(8), and is returned.
+# Latency and processor time of a request are compared within one run: other work on the machine changes only the former.
 # Takes 40 s.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
@@ -15,7 +14,7 @@ daemon_start "$build/fleetd/fleetd" alone --listen-socket= --limit-connections=1
 python3 "$here/hostile.py" "$build/tests/bench/crowd" "$address" "$daemon_pid"
 daemon_ends alone "$daemon_pid"
 
-# A host that allows few descriptors: fewer connections, with a word; and whoever takes them all leaves the socket to operators.
+# A host that allows few descriptors accepts fewer connections, and logs it; a client that takes them all leaves the socket to operators.
 printf '#!/bin/bash\nulimit -n 600\nexec "%s" "$@"\n' "$(realpath "$build/fleetd/fleetd")" >"$scratch/few-program"
 chmod +x "$scratch/few-program"
 daemon_start "$scratch/few-program" few || { echo "not ok daemon_with_few_descriptors_starts: $(daemon_word few)"; exit 1; }
@@ -39,13 +38,13 @@ def check(name, holds, why=""):
 
 crowd = [socket.create_connection((host, int(port)), timeout=20) for _ in range(44)]
 answers = [ask(s)[9:12] for s in crowd]
-check("as_many_as_may_are_served", answers == 44 * [b"200"], answers)
+check("connections_up_to_the_limit_are_served", answers == 44 * [b"200"], answers)
 one_more = socket.create_connection((host, int(port)), timeout=20)
 refused = one_more.recv(4096)
-check("one_more_is_told_why", b" 503 " in refused and b"Retry-After: 1" in refused and b"too many connections" in refused, refused)
+check("one_more_is_rejected_with_the_reason", b" 503 " in refused and b"Retry-After: 1" in refused and b"too many connections" in refused, refused)
 operator = socket.socket(socket.AF_UNIX)
 operator.settimeout(20)
 operator.connect(sys.argv[2])
-check("the_socket_is_left_to_operators", b" 200 " in ask(operator))
+check("the_socket_stays_free_for_operators", b" 200 " in ask(operator))
 END
 daemon_ends few "$daemon_pid"

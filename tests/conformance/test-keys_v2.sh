@@ -1,5 +1,5 @@
 #!/bin/bash
-# The key API against what a real etcd answered: one daemon, every recorded sequence, but for the deviations that are meant.
+# The key API against the recorded answers of etcd: one daemon, every recorded sequence, except for the intended deviations.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 program=${CHECK_BUILD:-build}/fleetd/fleetd

@@ -1,5 +1,5 @@
 #!/bin/bash
-# fleet's own key API, /fleet/v1/kv: every behaviour and every error, against one daemon; test-cluster_v2.sh plays it on each of three.
+# fleet's own key API, /fleet/v1/kv: every behaviour and every error, against one daemon; test-cluster_v2.sh runs it on each of three.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/daemon.sh"

@@ -1,5 +1,5 @@
 #!/bin/bash
-# The examples of fleet-api(7) and fleet-discovery(7): each line that asks fleetd something is run, and must succeed.
+# The examples of fleet-api(7) and fleet-discovery(7): each line that sends a request to fleetd is run, and must succeed.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 build=$(realpath "${CHECK_BUILD:-build}")

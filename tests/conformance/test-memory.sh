@@ -1,5 +1,5 @@
 #!/bin/bash
-# A whole daemon's memory: see memory.py. The optimised build: a sanitizer's allocator returns nothing.
+# The memory of a whole daemon: see memory.py. The optimised build: a sanitizer's allocator returns no memory.
 cd "$(dirname "$(realpath "$0")")/../.." || exit 1
 build=$(realpath "${LAB_BUILD:-build}")
 

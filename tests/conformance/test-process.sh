@@ -1,5 +1,5 @@
 #!/bin/bash
-# The daemon as a process: its exit statuses, its words to the service manager, and what it does at a signal.
+# The daemon as a process: its exit statuses, its messages to the service manager, and its reaction to signals.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 scratch=$(mktemp -d)

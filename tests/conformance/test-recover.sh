@@ -1,6 +1,6 @@
 #!/bin/bash
-# Three daemons, two of them lost for ever: the third is recovered, serves what it held, and no index comes twice; who was lost is
-# refused until it joins anew. Then the same by backup and restore.
+# Three daemons, two of them lost permanently: the third is recovered, serves its keys, and no index occurs twice. The lost hosts are
+# rejected until they join again. Then the same by backup and restore.
 set -u
 program=${CHECK_BUILD:-build}/fleetd/fleetd
 scratch=$(mktemp -d)
@@ -27,7 +27,7 @@ wait_for() {
         done
 }
 
-# Its options, for a daemon that is a child of ours itself.
+# The options of a daemon that is a direct child of this script.
 options_of() {
         : >"$scratch/conf$1"
         options=(--config="$scratch/conf$1" --state-directory="$scratch/state$1" --runtime-directory="$scratch/run$1" --unit-directory= --cluster-file=
@@ -44,12 +44,12 @@ start() { # HOST [BY]
         pids[$1]=$!
 }
 end() { kill -"$1" "${pids[$2]}"; wait "${pids[$2]}" 2>/dev/null; unset "pids[$2]"; }
-door() { echo "http://127.0.0.1:${ports[$1 - 1]}/v2/keys$2"; }
-put() { curl -sf -m 10 -X PUT "$(door "$1" "$2")" -d value="$3"; }
-value() { curl -sf -m 30 "$(door "$1" "$2")" | grep -o '"value":"[^"]*"' | cut -d'"' -f4; }
+keys_url() { echo "http://127.0.0.1:${ports[$1 - 1]}/v2/keys$2"; }
+put() { curl -sf -m 10 -X PUT "$(keys_url "$1" "$2")" -d value="$3"; }
+value() { curl -sf -m 30 "$(keys_url "$1" "$2")" | grep -o '"value":"[^"]*"' | cut -d'"' -f4; }
 holds() { [ "$(value "$1" "$2")" = "$3" ]; }
-index() { curl -sf -m 30 -o /dev/null -D - "$(door "$1" /)" | tr -d '\r' | sed -n 's/^X-Etcd-Index: //p'; }
-cluster_of() { curl -sf -m 30 -o /dev/null -D - "$(door "$1" /)" | tr -d '\r' | sed -n 's/^X-Etcd-Cluster-Id: //p'; }
+index() { curl -sf -m 30 -o /dev/null -D - "$(keys_url "$1" /)" | tr -d '\r' | sed -n 's/^X-Etcd-Index: //p'; }
+cluster_of() { curl -sf -m 30 -o /dev/null -D - "$(keys_url "$1" /)" | tr -d '\r' | sed -n 's/^X-Etcd-Cluster-Id: //p'; }
 voters() { [ "$(curl -sf -m 30 --unix-socket "$scratch/sock$1" http://fleet/fleet/v1/cluster | grep -o '"seat":"voter"' | wc -l)" = "$2" ]; }
 lineage() { sed -n 's/^lineage //p' "$scratch/state$1/tree/identity"; }
 
@@ -70,48 +70,48 @@ says a_running_daemon_is_not_backed_up_from_outside "another fleetd is running" 
 
 for host in 1 2 3; do end KILL $host; done
 said=$(fleetd 3 --recover 2>&1)
-says looking_says_what_would_be "The cluster has 3 members. With --force" "$said"
-says looking_changes_nothing "Nothing was changed." "$said"
-same looking_leaves_the_lineage "$(lineage 3)" "$old"
+says a_dry_run_describes_the_result "The cluster has 3 members. With --force" "$said"
+says a_dry_run_changes_nothing "Nothing was changed." "$said"
+same a_dry_run_keeps_the_lineage "$(lineage 3)" "$old"
 start 3
 wait_for 60 curl -sf -o /dev/null --unix-socket "$scratch/sock3" http://fleet/fleet/v1/cluster
 check without_a_majority_nothing_is_written test -z "$(put 3 /a lost)"
 end KILL 3
 
 said=$(fleetd 3 --backup="$scratch/backup" 2>&1)
-says a_backup_says_what_it_holds "Written: cluster $cluster, lineage $old" "$said"
+says a_backup_describes_its_contents "Written: cluster $cluster, lineage $old" "$said"
 said=$(fleetd 3 --backup="$scratch/backup" 2>&1)
 says a_backup_is_not_overwritten "File exists" "$said"
 same a_backup_is_its_owners "$(stat -c %a "$scratch/backup")" 600
 
 said=$(fleetd 3 --recover --force 2>&1)
-says recovering_says_what_was_made "This host is a cluster of one now, of lineage $(lineage 3)" "$said"
+says recovery_describes_the_result "This host is a cluster of one now, of lineage $(lineage 3)" "$said"
 check the_lineage_is_new test "$(lineage 3)" != "$old"
-check nothing_is_left_lying test ! -e "$scratch/state3/tree.new"
+check no_files_are_left test ! -e "$scratch/state3/tree.new"
 start 3
 wait_for 60 put 3 /b 1
 check the_recovered_host_is_a_cluster_of_one voters 3 1
-same it_holds_what_it_held "$(value 3 /a)" 5
-same clients_find_the_cluster_they_know "$(cluster_of 3)" "$cluster"
+same it_has_the_same_keys "$(value 3 /a)" 5
+same clients_find_the_same_cluster_id "$(cluster_of 3)" "$cluster"
 now=$(index 3)
 check indexes_are_raised_by_2_to_32 test "$now" -gt $((before + (1 << 32))) -a "$now" -lt $((before + (1 << 32) + 1000))
-same an_old_place_is_gone "$(curl -s -m 30 "$(door 3 "/a?wait=true&waitIndex=$((before - 1))")" | grep -o '"errorCode":401')" '"errorCode":401'
-same a_place_that_only_others_reached_is_gone "$(curl -s -m 30 "$(door 3 "/a?wait=true&waitIndex=$((before + 50))")" | grep -o '"errorCode":401')" \
+same an_old_index_is_gone "$(curl -s -m 30 "$(keys_url 3 "/a?wait=true&waitIndex=$((before - 1))")" | grep -o '"errorCode":401')" '"errorCode":401'
+same an_index_that_only_lost_hosts_reached_is_gone "$(curl -s -m 30 "$(keys_url 3 "/a?wait=true&waitIndex=$((before + 50))")" | grep -o '"errorCode":401')" \
         '"errorCode":401'
 
 start 1
 wait_for 60 grep -q "another lineage" "$scratch/log3"
-check who_was_lost_is_refused grep -q "another lineage of this cluster" "$scratch/log3"
-check and_told_so grep -q "join again" "$scratch/log1"
+check a_lost_host_is_rejected grep -q "another lineage of this cluster" "$scratch/log3"
+check and_the_rejection_is_reported grep -q "join again" "$scratch/log1"
 check it_is_still_a_cluster_of_one voters 3 1
 end KILL 1
 rm -rf "$scratch/state1"
 start 1 3
-check wiped_it_joins_anew wait_for 60 holds 1 /b 1
+check wiped_it_joins_again wait_for 60 holds 1 /b 1
 end TERM 3
 start 3
 wait_for 60 put 3 /b 2
-check a_restart_goes_on_behind_it test "$(index 3)" -gt "$now"
+check a_restart_continues_after_it test "$(index 3)" -gt "$now"
 wait_for 60 holds 1 /b 2
 end TERM 1
 end TERM 3
@@ -121,22 +121,22 @@ says nothing_is_restored_over_a_replica "a backup is restored where there is no 
 head -c 100000 /dev/urandom >"$scratch/rubbish"
 said=$(fleetd 4 --restore="$scratch/rubbish" 2>&1)
 status=$?
-check rubbish_is_refused test $status = 1
+check garbage_is_rejected test $status = 1
 said=$(fleetd 4 --restore="$scratch/backup" 2>&1)
 says a_backup_is_restored "This host is a cluster of one now" "$said"
 start 4
 wait_for 60 put 4 /b 1
-same the_restored_host_holds_what_was_saved "$(value 4 /a)" 5
+same the_restored_host_has_the_saved_keys "$(value 4 /a)" 5
 same it_is_the_same_cluster_to_clients "$(cluster_of 4)" "$cluster"
-check of_a_lineage_of_its_own test "$(lineage 4)" != "$old" -a "$(lineage 4)" != "$(lineage 3)"
+check with_a_lineage_of_its_own test "$(lineage 4)" != "$old" -a "$(lineage 4)" != "$(lineage 3)"
 check with_indexes_of_its_own test "$(index 4)" -gt $((before + (1 << 32)))
-same where_an_old_place_is_gone "$(curl -s -m 30 "$(door 4 "/a?wait=true&waitIndex=$((before - 1))")" | grep -o '"errorCode":401')" '"errorCode":401'
+same with_an_old_index_gone "$(curl -s -m 30 "$(keys_url 4 "/a?wait=true&waitIndex=$((before - 1))")" | grep -o '"errorCode":401')" '"errorCode":401'
 end TERM 4
 start 4
 check a_restored_host_starts_again wait_for 60 holds 4 /a 5
 
 said=$(fleetd 2 --restore=x --recover 2>&1)
-same one_thing_at_a_time $? 2
+same recover_and_backup_exclude_each_other $? 2
 said=$(fleetd 2 --force 2>&1)
 same force_alone_means_nothing $? 2
 rm -rf "$scratch/state2"

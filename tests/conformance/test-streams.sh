@@ -1,5 +1,5 @@
 #!/bin/bash
-# Streams: everything after waitIndex comes, each change once, and a reader too slow is let go of visibly.
+# Streams: every change after waitIndex arrives once, and the stream of a slow reader ends with an error.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/daemon.sh"
@@ -38,7 +38,7 @@ ask("PUT", "/v2/keys/s/3", "value=3")
 ask("DELETE", "/v2/keys/s?recursive=true")
 ask("PUT", "/v2/keys/s/4", "value=4")
 seen = [json.loads(stream.readline()) for _ in range(5)]
-check("a_stream_brings_all_after_its_index_once", [e["node"]["modifiedIndex"] for e in seen] == list(range(first, first + 5)), seen)
+check("a_stream_sends_each_change_after_its_index_once", [e["node"]["modifiedIndex"] for e in seen] == list(range(first, first + 5)), seen)
 c.sock.close() if c.sock else stream.close()
 stream.close()
 
@@ -53,7 +53,7 @@ for n in range(200):
     ask("PUT", "/v2/keys/slow", "value=" + "x" * 100000)
     if watchers() < before:
         break
-check("a_stream_whose_reader_is_too_slow_is_given_up", watchers() < before, f"{n} writes")
+check("the_stream_of_a_slow_reader_is_ended", watchers() < before, f"{n} writes")
 rest = head
 try:
     while part := slow.recv(65536):

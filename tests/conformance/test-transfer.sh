@@ -1,9 +1,9 @@
 #!/bin/bash
-# A large tree in a daemon, then on its way to a host that has none: what the first holds after the load is the formula of fleetd(8), neither
-# side grows by 64 MiB (RssAnon: without the files that LMDB maps), and meanwhile the sender goes on answering.
+# A large tree in a daemon, then its transfer to a host that has none. After the load, the memory of the first host is that of the formula of
+# fleetd(8); neither host grows by 64 MiB (RssAnon: without the files that LMDB maps), and the sender answers meanwhile.
 #
-# TRANSFER_MIB=N: so large; 64, with CHECK_ALL=yes 2048. ANSWER_MS=N: the slowest answer may take so long. That is 20 ms where the machine
-# has nothing else to do, as CHECK_ALL takes it to be, and ten times that beside other tests, which wait for the same cores and disk.
+# TRANSFER_MIB=N: the size of the tree; default 64, with CHECK_ALL=yes 2048. ANSWER_MS=N: the limit of the slowest answer. It is 20 ms on an
+# idle machine, which CHECK_ALL assumes, and ten times that beside other tests, which use the same cores and disk.
 cd "$(dirname "$(realpath "$0")")/../.." || exit 1
 build=$(realpath "${LAB_BUILD:-build}")
 mib=${TRANSFER_MIB:-${CHECK_ALL:+2048}}
@@ -68,13 +68,13 @@ empty=$(kib 3)
 
 n=$((mib * 1024 / value_kib))
 head -c $((value_kib * 1024 * 3 / 4)) /dev/urandom | base64 -w 0 | tr '+/=' 'abc' >"$folder/value"
-seq $n | awk -v value="$folder/value" -v door="127.0.0.1:$((base + 1))" 'NR > 1 { print "next" }
-        { printf "silent\noutput = \"/dev/null\"\nurl = \"%s/v2/keys/k%d\"\nrequest = PUT\ndata-urlencode = \"value@%s\"\n", door, $1, value }' \
+seq $n | awk -v value="$folder/value" -v endpoint="127.0.0.1:$((base + 1))" 'NR > 1 { print "next" }
+        { printf "silent\noutput = \"/dev/null\"\nurl = \"%s/v2/keys/k%d\"\nrequest = PUT\ndata-urlencode = \"value@%s\"\n", endpoint, $1, value }' \
         >"$folder/requests"
 curl -K "$folder/requests" >/dev/null 2>&1
 until_answers 1 "/v2/keys/k$n"
 
-# Idle, log, events, keys: what a busy moment took besides returns within seconds.
+# Idle, log, events, keys: additional memory of a busy moment is returned within seconds.
 formula=$(((3 + 8 + 16) * 1024 + n * 30 / 1024))
 for _ in $(seq 100); do
         idle=$(kib 1)
@@ -89,7 +89,7 @@ until answers 2 "/v2/keys/k$n"; do
         before_ms=$(processor_ms 1)
         took=$(curl -s -m 20 -o /dev/null -w '%{time_total}' "127.0.0.1:$((base + 1))/version" | awk '{ printf "%d", $1 * 1000 + 0.5 }')
         n_answers=$((n_answers + 1))
-        # While others have the processor, an answer takes long and the loop's thread gets little of it: that is not the daemon's.
+        # When other processes have the processor, an answer is slow and the loop's thread gets little of it: that is no fault of the daemon.
         [ "$took" -gt $stall_ms ] || [ $(($(processor_ms 1) - before_ms)) -gt $((answer_ms / 2)) ] || [ "$took" -le "$answer_ms" ] || took=$answer_ms
         [ "$took" -le $slowest ] || slowest=$took
         now=$(kib 1)

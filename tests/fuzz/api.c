@@ -16,7 +16,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
-enum { INPUTS_MAX = 2000 }; /* of one host: what they leave behind is kept small */
+enum { INPUTS_MAX = 2000 }; /* of one host: bounds the state that they leave */
 
 static QuietPeer *host;
 
@@ -24,7 +24,7 @@ static void host_forget(void) {
         host = host ? quiet_peer_free(host) : NULL;
 }
 
-/* No tool is run here. */
+/* Run no program. */
 UvLoop *__wrap_loop_uv(Loop *base);
 UvLoop *__wrap_loop_uv(Loop *base) {
         return NULL;
@@ -38,7 +38,8 @@ int __wrap_child_spawn(Child **ret, UvLoop *loop, const char *const argv[], cons
 
         while (argv[n])
                 n++;
-        assert(n > 1 && unit_name_check(argv[n - 1], NULL) == 0); /* the unit comes last, and is no option */
+        assert(n > 1 &&
+               unit_name_check(argv[n - 1], NULL) == 0); /* the unit is the last argument, and no option */
         return error_set(err, -EAGAIN, "no tool is run here");
 }
 
@@ -59,7 +60,7 @@ static void assert_has_message(const Writer *answer) {
 
         body = body_of(answer, &size);
         if (json_value_parse((const char *) body, size, &root, NULL) < 0) {
-                assert(size > 0); /* some text, where etcd had that */
+                assert(size > 0); /* text, as from etcd */
                 return;
         }
         error = json_value_member(root, "error");
@@ -74,7 +75,7 @@ static void assert_has_message(const Writer *answer) {
         assert(!message || !strchr(message, '\n'));
 }
 
-/* What the last operation on each key says is what the machine has. */
+/* The machine has the values of the last operation on each key. */
 static void patch_has_taken(const uint8_t *body, size_t size) {
         _cleanup_json_ JsonValue *root = NULL;
         size_t n;
@@ -124,11 +125,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         if (host && n_inputs++ % INPUTS_MAX == 0)
                 host_forget();
         if (!host) {
-                static bool told;
+                static bool registered;
 
-                if (!told)
+                if (!registered)
                         (void) atexit(host_forget);
-                told = true;
+                registered = true;
                 log_set_max_priority(LOG_EMERG);
                 host = quiet_peer_new(false);
         }
@@ -153,7 +154,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
 
         quiet_peer_run(host);
         before = kv_index(host->store);
-        answer = quiet_peer_ask(host, listener, request.chars, request.size);
+        answer = quiet_peer_request(host, listener, request.chars, request.size);
         if (answer->size > 0)
                 assert(sscanf((const char *) answer->bytes, "HTTP/1.1 %u", &status) == 1 && status >= 200 &&
                        status < 600);

@@ -1,5 +1,5 @@
-/* Any bytes as a row of commands (a size, then the command), applied to an empty tree, twice: both end alike,
- * a refused command changes nothing, and the tree is sound afterwards. */
+/* Arbitrary bytes as a sequence of commands (a size, then the command), applied twice to an empty tree. Both
+ * runs have the same result, a rejected command changes nothing, and the tree is consistent afterwards. */
 #include <errno.h>
 #include <assert.h>
 
@@ -11,8 +11,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 enum { COMMANDS_MAX = 64 };
 
-/* One tree for all inputs: each is applied in a transaction that is aborted. The folder goes at once, the
- * file stays open. */
+/* One tree for all inputs: each is applied in a transaction that is aborted. The folder is removed at once;
+ * the file stays open. */
 static Tree *tree_of_process(void) {
         static Tree *tree;
 
@@ -70,7 +70,7 @@ static uint64_t apply_all(const uint8_t *bytes, size_t size) {
                 hash = hash_of(txn);
                 k = sink_apply_command(txn, &meta, &cmd, 1, &arena, &sink, &result);
                 if (k == -EOPNOTSUPP && cmd.op == KV_RAISE)
-                        break; /* a level beyond this program's: it stops there */
+                        break; /* a feature level that this program lacks ends the sequence */
                 assert(k == 0);
                 assert(result.index == meta.index && meta.index == MAX(index, last_event));
                 if (result.status != KV_OK)

@@ -76,7 +76,7 @@ struct Curl_easy {
         const char *posted;
         long status;
         CURLcode code;
-        bool streams, done, told;
+        bool streams, done, delivered;
 };
 
 struct Curl_multi {
@@ -215,9 +215,9 @@ CURLMsg *curl_multi_info_read(CURLM *multi, int *left) {
         struct Curl_multi *m = multi;
         struct Curl_easy *e = m->easy;
 
-        if (!e->done || e->told)
+        if (!e->done || e->delivered)
                 return NULL;
-        e->told = true;
+        e->delivered = true;
         m->message = (CURLMsg) { .msg = CURLMSG_DONE, .easy_handle = e, .data.result = e->code };
         return &m->message;
 }

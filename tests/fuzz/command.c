@@ -1,5 +1,5 @@
-/* Any bytes as a command, a batch, a kept answer, an event, a path. What decodes has one form; a command
- * passes the check or is refused with a sentence. */
+/* Arbitrary bytes as a command, a batch, a cached result, an event, a path. Decoded values have one encoding;
+ * a command passes the check or is rejected with a message. */
 #include <assert.h>
 
 #include "kvstore/command/command.h"

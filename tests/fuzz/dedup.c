@@ -1,6 +1,6 @@
-/* Any bytes as what the tree keeps of answers: a row of records (a size, then the record) of one origin. They
- * are read, or refused by an errno that stops the replica; and what is kept behind them is found again as it
- * was. */
+/* Arbitrary bytes as the deduplication table of the tree: a sequence of records (a size, then the record) of
+ * one origin. They are read, or rejected by an errno that stops the replica. Results that are stored after
+ * them are found unchanged. */
 #include <assert.h>
 #include <errno.h>
 
@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 enum { ORIGIN = 5, RECORDS_MAX = 8, NUMBERS = 40, NOW_MS = 1000 };
 
-/* One tree for all inputs: each is looked at in a transaction that is aborted. */
+/* One tree for all inputs: each is read in a transaction that is aborted. */
 static Tree *tree_of_process(void) {
         static Tree *tree;
 
@@ -30,7 +30,7 @@ static void is_refusal(int r) {
         assert(r == -EUCLEAN || r == -ENOTSUP || r == -EBADMSG);
 }
 
-/* 0, or what it was refused by. */
+/* Return 0, or the errno of the rejection. */
 static int look_at_number(Dedup *results, uint64_t number) {
         const KvCommand cmd = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
         KvBatchItem item = { .origin = ORIGIN, .number = number, .floor = 1, .deadline_ms = NOW_MS };
@@ -49,7 +49,7 @@ static int look_at_number(Dedup *results, uint64_t number) {
         return 0;
 }
 
-/* What is answered now is kept, whatever stands there. */
+/* A new result is stored beside any records. */
 static int keep_one(TreeTxn *txn, uint64_t number) {
         const KvCommand cmd = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
         const KvResult said = {

@@ -1,10 +1,10 @@
-/* What another host says once it was let in: frames of the store and of fleetd's rooms, with any payload, to
- * a host that leads alone or to one that follows; in virtual time. The first byte says which; then, for each
- * frame: u8 which type, u16 size, payload. The head that the store's frames begin with is put before it, and
- * is right: what is behind it is what is looked at.
+/* Frames of an admitted host: those of the store and of fleetd's components, with arbitrary payload, to a
+ * host that leads alone or to a follower; in virtual time. The first byte selects the host; then, for each
+ * frame: u8 type, u16 size, payload. The store's frames get a valid header first, because the target is the
+ * rest.
  *
- * Whatever comes: what the host says back can be read, a refusal has a sentence, who led leads, and what
- * nobody has asked to change is as it was. */
+ * For all inputs, the answers of the host can be decoded, a rejection has a message, the leader still leads,
+ * and other keys are unchanged. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 enum {
         FRAMES_MAX = 64,
-        INPUTS_MAX = 200, /* of one host that leads */
+        INPUTS_MAX = 200, /* of one leader */
         ID_LEADER = 1,
         ID_OTHER = 2,
         ID_FOLLOWER = 3,
@@ -60,21 +60,21 @@ static const struct {
 
 typedef struct Fuzz {
         QuietPeer *host;
-        uint64_t id, origin; /* of the host: its replica's, and what it numbers its proposals by */
-        uint64_t guard;      /* index of the key that nobody changes */
+        uint64_t id, origin; /* of the host: of its replica, and of its proposals */
+        uint64_t guard;      /* index of the key that no frame changes */
         unsigned n_inputs;
 } Fuzz;
 
-/* It leads, for many inputs. */
+/* The leader, for many inputs. */
 static Fuzz alone;
 
 static void alone_forget(void) {
         alone.host = alone.host ? quiet_peer_free(alone.host) : NULL;
 }
 
-/* -- What it says -- */
+/* -- Answers of the host -- */
 
-static void is_a_sentence(const char *s, bool must) {
+static void is_a_message(const char *s, bool must) {
         assert(s && (s[0] || !must));
         for (; *s; s++)
                 assert((unsigned char) *s >= 0x20 && *s != 0x7f);
@@ -97,7 +97,7 @@ static void look_at_proposed(Reader *r, const Fuzz *f) {
         cause = read_string(r, ERROR_MESSAGE_MAX);
         n = read_varint(r);
         assert(!r->failed && what < WHATS && status < _KV_STATUS_MAX);
-        is_a_sentence(cause, what == WHAT_BUSY || what == WHAT_REFUSED);
+        is_a_message(cause, what == WHAT_BUSY || what == WHAT_REFUSED);
         for (; n > 0; n--) {
                 size_t size;
 
@@ -111,23 +111,23 @@ static void look_at_proposed(Reader *r, const Fuzz *f) {
 }
 
 static void look_at_joined(Reader *r) {
-        _cleanup_free_ char *sentence = NULL;
+        _cleanup_free_ char *message = NULL;
         uint8_t version = read_u8(r), refused = read_u8(r);
         uint64_t cluster, id;
 
-        sentence = read_string(r, ERROR_MESSAGE_MAX);
+        message = read_string(r, ERROR_MESSAGE_MAX);
         cluster = read_u64(r);
         (void) read_u64(r);
         id = read_u64(r);
         assert(reader_end(r) == 0 && version == 1 && refused <= 1);
-        is_a_sentence(sentence, refused);
+        is_a_message(message, refused);
         assert(refused || (cluster != 0 && id != 0));
 }
 
 static void look_at(Fuzz *f, QuietPeerWire *wire) {
         Frame frame;
 
-        while (quiet_peer_hear(wire, &frame)) {
+        while (quiet_peer_receive(wire, &frame)) {
                 Reader r = reader_over(frame.payload, frame.size);
 
                 if (frame.type == PEER_PROPOSED)
@@ -150,7 +150,7 @@ static void look_at(Fuzz *f, QuietPeerWire *wire) {
         }
 }
 
-/* -- What it is told -- */
+/* -- Frames to the host -- */
 
 static void write_head(Writer *w, const Fuzz *f) {
         KvState state;
@@ -166,7 +166,7 @@ static bool say(Fuzz *f, PeerFrame type, bool has_head, const void *payload, siz
 
         if (has_head)
                 write_head(&w, f);
-        if (type == PEER_PROPOSED && size >= 16) { /* to whom it is, it would not know by chance */
+        if (type == PEER_PROPOSED && size >= 16) { /* random bytes would not name the host's own numbers */
                 write_raw(&w, payload, 8);
                 write_u64(&w, f->origin);
                 payload = (const uint8_t *) payload + 16;
@@ -174,7 +174,7 @@ static bool say(Fuzz *f, PeerFrame type, bool has_head, const void *payload, siz
         }
         write_raw(&w, payload, size);
         assert(w.error == 0);
-        return quiet_peer_say(f->host, type, w.bytes, w.size);
+        return quiet_peer_send(f->host, type, w.bytes, w.size);
 }
 
 static void on_nothing(void *userdata, const KvResult *result) {
@@ -184,7 +184,7 @@ static void on_nothing(void *userdata, const KvResult *result) {
         --*n;
 }
 
-/* Says all of it; what it was refused for ended the session, and the rest with it. */
+/* Send all frames; a rejection ends the session, and the rest is dropped. */
 static void say_all(Fuzz *f, Reader *script) {
         for (unsigned i = 0; i < FRAMES_MAX && script->left > 0; i++) {
                 unsigned which = read_u8(script) % ELEMENTS(types);
@@ -194,8 +194,8 @@ static void say_all(Fuzz *f, Reader *script) {
                 size = MIN(size, script->left);
                 payload = read_raw(script, size);
 
-                if (script->failed || (types[which].type == PEER_RAFT &&
-                                       f == &alone)) /* its own fuzzer says those to who leads */
+                if (script->failed ||
+                    (types[which].type == PEER_RAFT && f == &alone)) /* raft_core.c tests those of a leader */
                         continue;
                 if (!say(f, types[which].type, types[which].has_head, payload, size))
                         break;
@@ -207,7 +207,7 @@ static void say_all(Fuzz *f, Reader *script) {
         look_at(f, &f->host->asked);
 }
 
-/* -- Who leads -- */
+/* -- The leader -- */
 
 static void guard_on_done(void *userdata, const KvResult *result) {
         assert(result->status == KV_OK);
@@ -234,12 +234,12 @@ static void alone_open(void) {
         KvCommand guard = {
                 .op = KV_SET, .key = { GUARD, strlen(GUARD) }, .value = { "safe", 4 }, .internal = true
         };
-        static bool told;
+        static bool registered;
         uint64_t number;
 
-        if (!told)
+        if (!registered)
                 (void) atexit(alone_forget);
-        told = true;
+        registered = true;
         alone_forget();
         alone = (Fuzz) { .host = quiet_peer_new(false), .id = ID_LEADER, .origin = 1 };
         assert(kv_propose(alone.host->store, &guard, guard_on_done, NULL, &number) == 0);
@@ -259,7 +259,7 @@ static void tell_the_leader(Reader *script) {
         guard_is_safe();
 }
 
-/* -- Who follows: it was let in by us, and has heard that we lead -- */
+/* -- The follower: the test has admitted it, and leads -- */
 
 static void say_joined(Fuzz *f) {
         _cleanup_writer_ Writer w = {};
@@ -296,7 +296,7 @@ static void tell_a_follower(Reader *script) {
         look_at(&f, &f.host->asked);
         say_all(&f, script);
         quiet_peer_free(f.host);
-        assert(n_asked == 0); /* who asks is answered once, also at the end */
+        assert(n_asked == 0); /* each request is answered once, also at the end */
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {

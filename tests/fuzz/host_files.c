@@ -1,7 +1,7 @@
-/* Any bytes as a small file of this host's state: the agent's notes, the identity of the store, a marker of
- * trust, the directory's record, the floor, the marker of a lost log. Notes are taken, and
- * written are taken again, or they are moved aside; nothing else stops a start. What is read is written as
- * what is read again. The first byte says which file. */
+/* Arbitrary bytes as a small file of this host's state: the agent's assignment records, the identity of the
+ * store, a marker of trust, the directory's record, the read bound, the marker of a quarantined log. Records
+ * are read, written and read again, or moved aside; no other file stops a start. Values that were read are
+ * written and read again unchanged. The first byte selects the file. */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -33,14 +33,14 @@ static void put(const char *name, const uint8_t *bytes, size_t size) {
 }
 
 static void records(const uint8_t *bytes, size_t size) {
-        uint64_t lineage, floor;
+        uint64_t lineage, acted_index;
         unsigned count;
         AssignmentRecords n;
 
         put("assignment", bytes, size);
         assert(records_open(&n, scratch, NULL) == 0);
         lineage = n.lineage;
-        floor = n.acted_index;
+        acted_index = n.acted_index;
         count = HASH_COUNT(n.table);
         for (const AssignmentRecord *record = n.table; record; record = record->hh.next)
                 assert(record->unit && (record->kind == ASSIGNMENT_RUN || record->kind == ASSIGNMENT_LOAD) &&
@@ -50,7 +50,7 @@ static void records(const uint8_t *bytes, size_t size) {
         records_close(&n);
 
         assert(records_open(&n, scratch, NULL) == 0);
-        assert(n.lineage == lineage && n.acted_index == floor && HASH_COUNT(n.table) == count);
+        assert(n.lineage == lineage && n.acted_index == acted_index && HASH_COUNT(n.table) == count);
         records_close(&n);
 }
 
@@ -66,7 +66,7 @@ static void identity(const uint8_t *bytes, size_t size) {
                again[1] == lineage);
 }
 
-/* Whatever it says, the folder opens: at worst the tree is made anew. */
+/* The folder opens for all contents: at worst the tree is rebuilt. */
 static void trusted(const uint8_t *bytes, size_t size) {
         static unsigned turn;
         Tree *tree = NULL;
@@ -75,7 +75,7 @@ static void trusted(const uint8_t *bytes, size_t size) {
 
         put("trusted", bytes, size);
         if (turn++ % 20 != 0)
-                return; /* making a tree takes a thousand times as long as reading a marker */
+                return; /* creating a tree takes a thousand times as long as reading a marker */
         r = data_dir_open(&folder, scratch, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
                           "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb", 0, &tree, NULL);
         assert(r == 0);
@@ -89,7 +89,7 @@ static void directory(const uint8_t *bytes, size_t size) {
         _cleanup_text_ Text t = {};
 
         if (seen_files_read((const char *) bytes, size, &device, &inode, &table) < 0) {
-                assert(device == 1 && inode == 2 && !table); /* nothing is half believed */
+                assert(device == 1 && inode == 2 && !table); /* a record is used as a whole or not at all */
                 return;
         }
         seen_files_write(&t, device, inode, table);
@@ -101,8 +101,7 @@ static void directory(const uint8_t *bytes, size_t size) {
         named_clear(&again);
 }
 
-/* A floor that can be read bounds what is shown; one that cannot lets nothing be shown that a majority has
- * not vouched for. */
+/* A valid read bound limits the served state; with an invalid one, a read needs a ReadIndex check. */
 static void read_bound_file(const uint8_t *bytes, size_t size) {
         uint64_t lineage, bound;
         Error err = {};
@@ -137,11 +136,11 @@ static void lost(const uint8_t *bytes, size_t size) {
 
         put("lost", bytes, size);
         r = data_dir_is_quarantined(&folder, reason, sizeof(reason));
-        assert(r != 0); /* whatever it says: it is there */
+        assert(r != 0); /* the marker exists, with any contents */
         assert(unlinkat(dir_fd, "lost", 0) == 0);
         if (r > 0)
                 for (const char *p = reason; *p; p++)
-                        assert((unsigned char) *p >= ' ' && *p != 0x7f); /* it is shown */
+                        assert((unsigned char) *p >= ' ' && *p != 0x7f); /* it is printed */
         assert(data_dir_is_quarantined(&folder, reason, sizeof(reason)) == 0);
 }
 

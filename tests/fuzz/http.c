@@ -1,9 +1,9 @@
-/* A client that sends anything: over a stream in memory and a loop in virtual time.
+/* A client that sends arbitrary bytes: over a stream in memory and a loop in virtual time.
  *
- * The first byte says how the rest is cut into pieces; some requests are answered at once, some later, some
- * in chunks. However it is cut, the same requests must be understood, each answered once and in order, and in
- * the end nothing be left: no timer, no connection, no byte (the sanitizer sees to that). The targets go
- * through http_target_split() and the parameters of their queries, too. */
+ * The first byte selects how the rest is split into pieces. Some requests are answered at once, some later,
+ * some in chunks. Every split must give the same requests, each answered once and in order. At the end no
+ * timer, connection or memory is left (the sanitizer checks that). The targets also pass http_target_split()
+ * and the parser of query parameters. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -24,8 +24,8 @@ typedef struct Fuzz {
         HttpServer *server;
         HttpRequest *parked;
         Deferred answer;
-        Text answers;    /* what the client was sent */
-        Text understood; /* what the handler saw */
+        Text answers;    /* sent to the client */
+        Text understood; /* received by the handler */
         unsigned n_requests;
 } Fuzz;
 
@@ -156,7 +156,7 @@ static const HttpHandler handler = {
         .body_limit = on_body_limit, .on_request = on_request, .on_gone = on_gone, .on_drain = on_drain
 };
 
-/* -- One client's life -- */
+/* -- One client -- */
 
 /* 'cut' 0: in one piece; else pieces of 1 to 'cut' bytes, chosen by it. */
 static void live(Fuzz *f, const uint8_t *bytes, size_t size, unsigned cut) {
@@ -177,7 +177,7 @@ static void live(Fuzz *f, const uint8_t *bytes, size_t size, unsigned cut) {
                 uint8_t *piece;
 
                 n = MIN(n, size - at);
-                piece = malloc(n); /* its own memory, gone after the call as a socket's buffer would be */
+                piece = malloc(n); /* its own memory, freed after the call like a socket's buffer */
                 if (!piece)
                         abort();
                 memcpy(piece, bytes + at, n);
@@ -187,7 +187,7 @@ static void live(Fuzz *f, const uint8_t *bytes, size_t size, unsigned cut) {
                 at += n;
                 run_due(f);
         }
-        /* What was not finished times out, or the client says that it has. */
+        /* An incomplete request times out, or the client ends the stream. */
         if (!f->closing && size % 2 == 0)
                 f->stream.events->on_read(f->stream.userdata, "", 0);
         for (int i = 0; i < 10 && !f->closed; i++) {
@@ -212,7 +212,7 @@ static unsigned count(const char *text, const char *part) {
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         Fuzz whole, cut;
 
-        if (size == 0 || size > 30000) /* below what makes the reader pause */
+        if (size == 0 || size > 30000) /* below the size at which the reader pauses */
                 return 0;
 
         live(&whole, bytes + 1, size - 1, 0);
@@ -221,7 +221,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         assert(whole.understood.size == cut.understood.size);
         assert(whole.understood.size == 0 ||
                memcmp(whole.understood.chars, cut.understood.chars, whole.understood.size) == 0);
-        /* Each request has one answer; what was no request has one refusal at most. */
+        /* Each request has one answer; an invalid one has at most one rejection. */
         assert(count(whole.answers.chars, "HTTP/1.1 200 ") == whole.n_requests);
         assert(count(whole.answers.chars, "HTTP/1.1 4") + count(whole.answers.chars, "HTTP/1.1 5") <= 1);
 

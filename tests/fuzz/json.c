@@ -1,5 +1,5 @@
-/* Any bytes as each value of the tree and each thing of the API. What was read can be written and read again.
- */
+/* Arbitrary bytes as each value of the tree and each object of the API. Decoded values can be written and
+ * read again. */
 #include <assert.h>
 #include <stdint.h>
 
@@ -68,8 +68,9 @@ static void read_unit(const char *json, size_t size) {
         if (api_unit_read(json, size, &unit, NULL) < 0)
                 return;
         api_unit_write(&t, &unit);
-        r = api_unit_read_answer(t.chars, t.size, &again,
-                                 NULL); /* what is empty is left out: it may be beyond a limit of requests */
+        r = api_unit_read_answer(
+                t.chars, t.size, &again,
+                NULL); /* empty members are omitted: a request may exceed a limit with them */
         assert(r == 0);
         assert(again.desired_state == unit.desired_state);
         assert(again.file->n_options == unit.file->n_options);

@@ -1,9 +1,9 @@
-/* One request to the key API, with any path, query and form: through the real doors into a real store, in
+/* One request to the key API, with any path, query and form: through the real listeners to a real store, in
  * virtual time.
  *
- * The first byte chooses method and listener; up to a newline comes what stands behind /v2/keys, then the
- * form. Whatever it says, it is answered once, at most one command is acted on, success and change go
- * together, and who comes over TCP never touches what is fleet's own. */
+ * The first byte selects method and listener; the rest of the path after /v2/keys follows up to a newline,
+ * then the form. Every request is answered once and executes at most one command; it changes the tree only if
+ * it succeeds. A client over TCP never changes fleet's own keys. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -16,12 +16,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
 #define GUARD "/_fleet/guard"
 
-/* One host for all inputs; it lives as long as the program. */
+/* One host for all inputs, until the program ends. */
 typedef struct Fuzz {
         QuietPeer *host;
         uint64_t guard;
         KvWatch *watch;
-        uint64_t n_expired; /* what time did, nobody's request */
+        uint64_t n_expired; /* expiries, without a request */
 } Fuzz;
 
 static Fuzz fuzz;
@@ -100,7 +100,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         ApiListener listener;
         bool writes;
 
-        if (size < 2 || size > 8000) /* the request line has its own limit, and its own fuzzer */
+        if (size < 2 || size > 8000) /* the request line has its own limit, and is tested by http.c */
                 return 0;
         if (!fuzz.host)
                 host_open();
@@ -124,7 +124,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
 
         before = kv_index(fuzz.host->store);
         expired = fuzz.n_expired;
-        answer = quiet_peer_ask(fuzz.host, listener, request.chars, request.size);
+        answer = quiet_peer_request(fuzz.host, listener, request.chars, request.size);
         acted = kv_index(fuzz.host->store) - before - (fuzz.n_expired - expired);
 
         assert(answer->size > 0 && sscanf((const char *) answer->bytes, "HTTP/1.1 %u", &status) == 1);
@@ -136,6 +136,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         quiet_peer_leave(fuzz.host);
         assert(answer->error == 0);
         if (listener == API_SOCKET)
-                guard_put(); /* whoever may, may; then it is as before */
+                guard_put(); /* the request had the right to change it; restore it */
         return 0;
 }

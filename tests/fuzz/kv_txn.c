@@ -1,5 +1,5 @@
-/* The body of a transaction out of any bytes: refused with a sentence, or a command that the log takes and
- * gives back. */
+/* Arbitrary bytes as the body of a transaction: rejected with a message, or a command that the log stores and
+ * returns. */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -25,7 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         assert(cmd.op == KV_TXN && !cmd.internal && cmd.n_checks + cmd.n_writes > 0);
         assert(at[0] == 0);
         if (kv_command_check(&cmd, &status, &err) < 0) {
-                assert(status == KV_TOO_LARGE); /* the parts are right; only the whole can be too much */
+                assert(status == KV_TOO_LARGE); /* the parts are valid; only the whole can be too large */
                 return 0;
         }
         assert(kv_command_encode(&cmd, &w) == 0);

@@ -5,9 +5,9 @@
 #   tests_fuzz_fuzz_NAME_SOURCES = tests/fuzz/NAME.c tests/fuzz/standalone.c
 #   tests_fuzz_fuzz_NAME_LDADD = ...
 #
-# tests/fuzz/test-corpora.sh runs them all; tests/fuzz/decoders says which file is reached by which.
+# tests/fuzz/test-corpora.sh runs them all; tests/fuzz/decoders lists the targets of each file.
 
-# Those of decoders that no single folder owns, or that stand far below.
+# Targets of decoders that no single folder owns, or of a lower layer.
 FUZZERS += tests/fuzz/fuzz-parse tests/fuzz/fuzz-name tests/fuzz/fuzz-tree_record tests/fuzz/fuzz-registry tests/fuzz/fuzz-settings \
 	tests/fuzz/fuzz-host_files tests/fuzz/fuzz-remote_command
 tests_fuzz_fuzz_parse_SOURCES = tests/fuzz/parse.c tests/fuzz/standalone.c

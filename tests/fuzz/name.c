@@ -1,5 +1,5 @@
-/* Any text as the name of a unit: what is taken is a safe name of a file, its parts make it up again, and
- * what is typed for a unit stays one. */
+/* Any text as the name of a unit: an accepted name is a safe file name, consists of its parts, and an
+ * argument that names a unit becomes a valid name. */
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
@@ -40,7 +40,7 @@ static void name(const char *s) {
         assert(expanded && starts_with(expanded, s));
 }
 
-/* Cleaning a key twice is cleaning it once, and nothing of it leads up or stays empty. */
+/* Normalizing a key twice equals normalizing it once; no part of it is ".." or empty. */
 static void path(const void *bytes, size_t size) {
         _cleanup_free_ char *clean = NULL, *again = NULL;
         size_t n, m;

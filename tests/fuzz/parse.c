@@ -1,5 +1,5 @@
-/* Any text as each of the small values: what is taken is in its range, and written out it is taken again as
- * the same. */
+/* Any text as each of the small values: an accepted value is in its range, and is printed and read again
+ * unchanged. */
 #include <assert.h>
 #include <stdio.h>
 

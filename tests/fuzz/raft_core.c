@@ -1,6 +1,6 @@
-/* A core among members that say anything: each step of the input is one byte for what happens and a few for
- * its numbers, which are kept small, so that they meet. Nothing that members say crashes the core: it drops
- * it, follows it, or ends with an error. */
+/* A core with members that send arbitrary messages: each step of the input is one byte for its kind and a few
+ * for its numbers, which are small, so that equal ones are likely. No message crashes the core: it drops or
+ * follows it, or ends with an error. */
 #include <assert.h>
 #include <errno.h>
 
@@ -195,7 +195,7 @@ static int checkpoint(Fuzz *f, uint8_t trailing) {
         return r == -EAGAIN || r == -ESTALE ? 0 : r;
 }
 
-/* One thing that happens; 0 or what ended the core. */
+/* Execute one step; return 0, or the error that ended the core. */
 static int happen(Fuzz *f, Reader *r) {
         uint64_t index, term;
         uint8_t what = read_u8(r);

@@ -1,4 +1,5 @@
-/* Any bytes as a message of Raft: what decodes is within its limits, and encodes to the same bytes. */
+/* Arbitrary bytes as a message of Raft: a decoded message is within its limits, and encodes to the same
+ * bytes. */
 #include <assert.h>
 
 #include "kvstore/raft/message.h"

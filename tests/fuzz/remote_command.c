@@ -1,5 +1,5 @@
-/* Any bytes as what another host asks to be done about a unit: what is taken is a name and words that no
- * option hides in, and is written as it was read. */
+/* Arbitrary bytes as a remote command of another host about a unit: an accepted one has a valid name and
+ * arguments that contain no options, and is written as it was read. */
 #include <assert.h>
 
 #include "fleetd/api/remote_command_spec.h"

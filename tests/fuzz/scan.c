@@ -1,6 +1,6 @@
-/* Any bytes as the watched folder of units: parts with a 0x1e between, each the name of a file, a newline,
- * and what is in it; a name may lie in a folder of drop-ins ("web.service.d/10.conf"). What comes of each
- * file is a unit that prints and reads as the same, or a sentence; and looking again finds the same. */
+/* Arbitrary bytes as the watched folder of units: parts separated by 0x1e, each the name of a file, a
+ * newline, and its contents; a name may be in a folder of drop-ins ("web.service.d/10.conf"). Each file gives
+ * a unit that prints and reads unchanged, or a message; a second scan gives the same. */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +24,7 @@ static void scratch_forget(void) {
         scratch = scratch_free(scratch);
 }
 
-/* Names lead nowhere else. */
+/* No name leaves the folder. */
 static void put(int dir_fd, const char *part, size_t size) {
         const char *newline = memchr(part, '\n', size);
         size_t name_size = newline ? (size_t) (newline - part) : 0;
@@ -49,8 +49,8 @@ static void put(int dir_fd, const char *part, size_t size) {
                 assert(write(fd, newline + 1, size - name_size - 1) == (ssize_t) (size - name_size - 1));
 }
 
-static void check_sentence(const char *sentence) {
-        for (const char *p = sentence ?: "."; *p; p++)
+static void check_message(const char *message) {
+        for (const char *p = message ?: "."; *p; p++)
                 assert((unsigned char) *p >= ' ' && *p != 0x7f);
 }
 
@@ -73,12 +73,12 @@ static void check(const DirectoryFolder *folder) {
                 assert(directory_folder_name_is_unit(f->name) && (f->unit || f->error || f->unfinished));
                 if (f->unit && !f->fault)
                         check_unit(f->unit);
-                check_sentence(f->fault);
-                check_sentence(f->error);
+                check_message(f->fault);
+                check_message(f->error);
         }
 }
 
-static bool nobody_writes(void *userdata, const char *name) {
+static bool no_writes(void *userdata, const char *name) {
         return false;
 }
 
@@ -103,11 +103,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
                 p = separator + 1;
         }
 
-        assert(scan_folder(dir_fd, "/units", id, nobody_writes, NULL, &folder) == 0 && folder.complete);
+        assert(scan_folder(dir_fd, "/units", id, no_writes, NULL, &folder) == 0 && folder.complete);
         check(&folder);
         for (size_t i = 0; i < folder.n; i++)
                 directory_folder_write_error(dir_fd, "/units", &folder.files[i], 0, false);
-        assert(scan_folder(dir_fd, "/units", id, nobody_writes, NULL, &again) ==
+        assert(scan_folder(dir_fd, "/units", id, no_writes, NULL, &again) ==
                0); /* what was written beside them is no unit */
         assert(again.n == folder.n);
         for (size_t i = 0; i < folder.n; i++) {

@@ -1,9 +1,9 @@
-/* Any bytes, in any order, on sessions between hosts: a script of what up to four streams bring and how they
- * end, against Peers on a network in memory and virtual time. Whatever comes: what we say are whole frames,
- * what we keep of a stream is no more than it brought, handlers see only what may come their way, and closing
- * ends everything.
+/* Arbitrary bytes, in any order, on sessions between hosts: a script of the input of up to four streams and
+ * of their ends, against Peers on a network in memory and virtual time. For all inputs, Peers send whole
+ * frames, buffer no more of a stream than it delivered, call handlers only for frames of their type, and
+ * closing ends all sessions.
  *
- * The script: u8 step, u8 n, then what the step reads. Steps work on stream n % 4. */
+ * The script: u8 step, u8 n, then the arguments of the step. Steps act on stream n % 4. */
 #include <assert.h>
 #include <errno.h>
 #include <stdint.h>
@@ -23,11 +23,11 @@ typedef struct World World;
 typedef struct Wire {
         Stream base;
         World *world;
-        bool open; /* between being made and on_close */
+        bool open; /* between creation and on_close */
         bool closing, paused, stuck;
         int error;
         uint64_t brought;
-        Writer said; /* by us, not yet looked at */
+        Writer said; /* sent by Peers, not checked yet */
         Deferred end, drain;
 } Wire;
 
@@ -39,7 +39,7 @@ struct World {
         void (*accepted)(void *userdata, Stream *s);
         void *accepted_userdata;
         struct {
-                void (*done)(void *userdata, Stream *s, int error); /* NULL: nothing is being dialed */
+                void (*done)(void *userdata, Stream *s, int error); /* NULL: no connection is being opened */
                 void *userdata;
         } dials[STREAMS];
         Peers *peers;
@@ -57,10 +57,10 @@ static void world_wake_at(Loop *loop, uint64_t due_ms) {}
 
 static const LoopOps loop_ops = { .now_ms = world_now_ms, .wall_ms = world_now_ms, .wake_at = world_wake_at };
 
-static void settle(World *w) {
+static void run_due(World *w) {
         for (unsigned i = 0; i < 1000 && loop_next_due_ms(&w->loop) <= w->now_ms; i++)
                 (void) loop_run_due(&w->loop, 64);
-        assert(loop_next_due_ms(&w->loop) > w->now_ms); /* nothing turns without end */
+        assert(loop_next_due_ms(&w->loop) > w->now_ms); /* the loop converges */
 }
 
 static void pass(World *w, uint64_t ms) {
@@ -68,7 +68,7 @@ static void pass(World *w, uint64_t ms) {
 
         for (uint64_t due_ms; (due_ms = loop_next_due_ms(&w->loop)) <= until_ms;) {
                 w->now_ms = MAX(due_ms, w->now_ms);
-                settle(w);
+                run_due(w);
         }
         w->now_ms = until_ms;
 }
@@ -225,22 +225,22 @@ static const NetworkOps network_ops = {
         .unlisten = net_unlisten,
 };
 
-/* -- Those above -- */
+/* -- The callbacks of Peers -- */
 
-static PeerHandshake hello_of(uint8_t which) {
-        PeerHandshake hello = { .cluster_id = which & 0x40 ? 2 : 1,
-                                .lineage = which & 0x20 ? 2 : 1,
-                                .nonce = which & 3,
-                                .start_number = 1,
-                                .raft_id = which & 4 ? 7 : 0 };
+static PeerHandshake handshake_of(uint8_t which) {
+        PeerHandshake handshake = { .cluster_id = which & 0x40 ? 2 : 1,
+                                    .lineage = which & 0x20 ? 2 : 1,
+                                    .nonce = which & 3,
+                                    .start_number = 1,
+                                    .raft_id = which & 4 ? 7 : 0 };
 
-        memset(hello.machine_id, "abc"[(which >> 3) % 3], 32);
-        memset(hello.boot_id, '1', 32);
-        return hello;
+        memset(handshake.machine_id, "abc"[(which >> 3) % 3], 32);
+        memset(handshake.boot_id, '1', 32);
+        return handshake;
 }
 
-static int admit(void *userdata, const PeerHandshake *hello, Error *err) {
-        return hello->start_number == 13 ? -EPERM : 0;
+static int admit(void *userdata, const PeerHandshake *handshake, Error *err) {
+        return handshake->start_number == 13 ? -EPERM : 0;
 }
 
 static void on_closed(void *userdata) {
@@ -285,13 +285,13 @@ static void on_frame(void *userdata, PeerSession *s, PeerFrame type, const void 
                 (void) peer_reply(s, PEER_PROPOSED, payload, size);
         if (type == PEER_TERM_CHECK)
                 for (unsigned i = 0; i < 4 && (i == 0 || peer_queued(s) > 0);
-                     i++) { /* what a stuck stream does not take */
+                     i++) { /* more than a blocked stream accepts */
                         static const uint8_t zeroes[1 << 20];
 
                         (void) peer_reply(s, PEER_CALL_CHUNK, zeroes, sizeof(zeroes));
                 }
         if (type == PEER_JOIN)
-                (void) peers_set_known(w->peers, NULL, 0); /* what is called back may end sessions */
+                (void) peers_set_known(w->peers, NULL, 0); /* callbacks may end sessions */
         if (type == PEER_CALL)
                 w->close_at_end = true;
         if (type == PEER_CALL_CANCEL)
@@ -329,16 +329,16 @@ static void look_at(void *userdata, const PeerState *state) {
                                          state->handshake.nonce);
 }
 
-static void no_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
-        for (const char *p = sentence; *p; p++)
-                assert((unsigned char) *p >= 0x20 && *p != 0x7f); /* nobody drives our terminal */
+static void no_log(void *userdata, int priority, const LogFields *fields, const char *message) {
+        for (const char *p = message; *p; p++)
+                assert((unsigned char) *p >= 0x20 && *p != 0x7f); /* no control characters reach a terminal */
 }
 
 /* -- The script -- */
 
 enum {
         BRING,
-        SAY_HELLO,
+        SEND_HANDSHAKE,
         SAY_FRAME,
         ACCEPT,
         CONNECT,
@@ -376,7 +376,7 @@ static void step(World *w, Reader *script) {
         unsigned what = read_u8(script) % _STEPS, n = read_u8(script) % STREAMS;
         Wire *wire = &w->wires[n];
         const void *payload;
-        PeerHandshake hello;
+        PeerHandshake handshake;
         size_t size;
         uint8_t arg;
 
@@ -386,11 +386,11 @@ static void step(World *w, Reader *script) {
                 if (payload && size > 0)
                         wire_bring(wire, payload, size);
                 break;
-        case SAY_HELLO: {
+        case SEND_HANDSHAKE: {
                 _cleanup_writer_ Writer bytes = {};
 
-                hello = hello_of(read_u8(script));
-                handshake_write(&bytes, &hello);
+                handshake = handshake_of(read_u8(script));
+                handshake_write(&bytes, &handshake);
                 say(wire, PEER_HANDSHAKE, bytes.bytes, bytes.size);
                 break;
         }
@@ -420,7 +420,7 @@ static void step(World *w, Reader *script) {
                 break;
         case STICK:
                 wire->stuck = true;
-                wire->base.held = PEER_QUEUE_MAX - (2 << 20); /* as if we had said much before */
+                wire->base.held = PEER_QUEUE_MAX - (2 << 20); /* as if much had been sent before */
                 break;
         case UNSTICK:
                 wire->stuck = false;
@@ -438,15 +438,15 @@ static void step(World *w, Reader *script) {
                 break;
         }
         case CHANGE:
-                hello = *peers_self(w->peers);
-                hello.raft_id = read_u8(script);
-                peers_set_self(w->peers, &hello);
+                handshake = *peers_self(w->peers);
+                handshake.raft_id = read_u8(script);
+                peers_set_self(w->peers, &handshake);
                 break;
         case PASS:
                 pass(w, 1u << (read_u8(script) % 21));
                 break;
         }
-        settle(w);
+        run_due(w);
         if (!w->closing)
                 peers_each(w->peers, look_at, w);
 }
@@ -455,7 +455,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         World w = { .now_ms = 1000 };
         Reader script = reader_over(bytes, size);
         PeersOptions options = {
-                .self = hello_of(0), .admit = admit, .on_change = on_change, .userdata = &w
+                .self = handshake_of(0), .admit = admit, .on_change = on_change, .userdata = &w
         };
 
         log_set_sink(no_log, NULL);

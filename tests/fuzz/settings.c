@@ -1,5 +1,4 @@
-/* Any bytes as fleetd.conf: the daemon gets settings that hold together, or one sentence that names the file.
- */
+/* Arbitrary bytes as fleetd.conf: the daemon gets consistent settings, or one message that names the file. */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -44,7 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
         assert(r == 0 && s.state_directory && s.runtime_directory && s.listen_socket && s.name &&
                s.machine_id);
         assert(strlen(s.machine_id) == 32);
-        assert(!s.listen_peer[0] || s.peer_key[0]); /* the door for hosts is never open to everybody */
+        assert(!s.listen_peer[0] || s.peer_key[0]); /* the listener for peers always needs a key */
         assert(s.join.n == 0 || s.listen_peer[0]);
         return 0;
 }

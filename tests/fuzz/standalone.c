@@ -1,9 +1,9 @@
-/* Runs a fuzz target without a fuzzer: over its corpus, and over changed copies of it from a seed.
+/* Run a fuzz target without a fuzzer: over its corpus, and over mutated copies of it from a seed.
  *
  *   fuzz-NAME [--mutate=N] [--seed=S] FILE-OR-FOLDER...
  *
- * With clang the same targets run under libFuzzer: compile them with -fsanitize=fuzzer and leave this file
- * out. */
+ * With clang the same targets run under libFuzzer: compile them with -fsanitize=fuzzer and without this file.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,7 @@ typedef struct Run {
         uint64_t n_runs;
 } Run;
 
-/* A copy of its own size: the sanitizer then sees each read behind the end. */
+/* A copy of exactly its size: the sanitizer then detects each read after the end. */
 static void run_once(Run *run, const uint8_t *bytes, size_t size) {
         _cleanup_free_ uint8_t *copy = malloc(size > 0 ? size : 1);
 
@@ -44,7 +44,7 @@ static uint8_t likely_byte(Random *random) {
                                          random_below(random, 256);
 }
 
-/* One change: a bit, a byte, a piece left out, or a piece said twice. Returns the new size. */
+/* Make one change: a bit, a byte, an omitted or a repeated piece. Return the new size. */
 static size_t change(Random *random, uint8_t *bytes, size_t size, size_t capacity) {
         size_t at = random_below(random, size + 1), n;
 

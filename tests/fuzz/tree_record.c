@@ -1,5 +1,5 @@
-/* Any bytes as a node, the meta or an event of the tree. What is read is written as the same bytes again, or
- * as others that are read as the same. The first byte says which. */
+/* Arbitrary bytes as a node, the meta record or an event of the tree. Decoded records are written as the same
+ * bytes, or as others that decode to the same. The first byte selects the record. */
 #include <assert.h>
 #include <errno.h>
 

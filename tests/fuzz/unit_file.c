@@ -1,5 +1,5 @@
-/* Any bytes as a unit file, in both grammars. What is accepted must survive being printed, and its way
- * through JSON. */
+/* Arbitrary bytes as a unit file, in both grammars. Printing an accepted one, and converting it to JSON and
+ * back, keeps it unchanged. */
 #include <assert.h>
 #include <stdint.h>
 
@@ -9,7 +9,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
-/* A value that ends in a backslash without going on does go on when printed: fleet's quirk. */
+/* A last value that ends in a backslash is continued when printed: a quirk of fleet. */
 static bool has_quirk(const UnitFile *file) {
         for (size_t i = 0; i < file->n_options; i++)
                 if (ends_with(file->options[i].value, "\\"))

@@ -59,7 +59,7 @@ lab_is_up() { lab_supervisor >/dev/null; }
 # Run a command in the namespaces of the lab, with its bridge, links and mounts.
 in_lab() {
         local sup
-        sup=$(lab_supervisor) || { lab_error "bed $LAB_NAME is not up"; return 1; }
+        sup=$(lab_supervisor) || { lab_error "lab $LAB_NAME is not up"; return 1; }
         nsenter -t "$sup" -m -n -p -i -u -- "$@"
 }
 
@@ -91,7 +91,7 @@ lab_up() {
                 [ -z "$sup" ] || break
                 sleep 0.02
         done
-        [ -n "$sup" ] || { lab_error "the supervisor of bed $LAB_NAME did not start"; return 1; }
+        [ -n "$sup" ] || { lab_error "the supervisor of lab $LAB_NAME did not start"; return 1; }
         echo "$sup $(awk '{ print $22 }' "/proc/$sup/stat")" >"$LAB/supervisor"
         in_lab sh -ec 'mount -t tmpfs -o mode=755 tmpfs /run; mkdir -p /run/netns; ip link set lo up
                 for i in all default; do echo 1 >/proc/sys/net/ipv6/conf/$i/disable_ipv6; done 2>/dev/null || true
@@ -109,7 +109,7 @@ lab_down() {
                 done
                 echo 1 >"$LAB_CG/cgroup.kill"
                 wait_for 20 grep -q 'populated 0' "$LAB_CG/cgroup.events" || {
-                        lab_error "processes of bed $LAB_NAME do not end"; return 1; }
+                        lab_error "processes of lab $LAB_NAME do not end"; return 1; }
         fi
         for c in "$LAB_CG" "/sys/fs/cgroup/systemd/fleetd-lab-$LAB_NAME"; do
                 cgroup_remove "$c" || return 1
@@ -204,7 +204,7 @@ for d in sys.argv[1:]:
 host_up() {
         local h=$1 n d=$LAB/$1
 
-        n=$(host_number "$h") || { lab_error "no host $h on this bed (hosts: $LAB_HOSTS)"; return 1; }
+        n=$(host_number "$h") || { lab_error "no host $h in this lab (hosts: $LAB_HOSTS)"; return 1; }
         ! host_is_on "$h" || { lab_error "$h is on"; return 1; }
         host_make "$h" || return 1
         mkdir -p "$LAB_CG/$h/exec"

@@ -117,7 +117,7 @@ END
         nothing_lost "half a request"
 }
 
-bytes_that_are_no_http_get_an_answer_or_an_end() {
+bytes_that_are_no_http_get_an_answer_or_a_closed_connection() {
         host_exec alpha python3 - <<'END' || fail "a connection stays open without an answer"
 import os, socket, sys
 for noise in (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc" + os.urandom(500), b"GET /v2/keys\x00/x HTTP/1.1\r\n\r\n", b"\r\n\r\n\r\nhello\r\n\r\n",
@@ -283,7 +283,7 @@ a_corrupt_log_is_reported_in_one_message_and_costs_no_unit() {
         WHAT="a corrupt log" untouched "$(cat "$LAB/before")" $TRIO
 }
 
-a_disk_that_takes_no_writes_is_told_and_costs_no_unit() {
+a_disk_that_rejects_writes_is_reported_and_costs_no_unit() {
         local h
         host_exec beta systemctl stop fleetd
         host_exec beta sh -c 'mount --bind /var/lib/fleet /var/lib/fleet && mount -o remount,ro,bind /var/lib/fleet'
@@ -298,10 +298,10 @@ a_disk_that_takes_no_writes_is_told_and_costs_no_unit() {
 
 scenario three_hosts_with_units_and_a_key a_malformed_unit_file_is_refused_with_its_line names_with_slashes_and_control_bytes_are_refused \
         bodies_that_are_not_json_get_a_message oversized_requests_are_refused incomplete_requests_delay_no_other_client \
-        bytes_that_are_no_http_get_an_answer_or_an_end noise_at_the_peer_listener_is_rejected \
+        bytes_that_are_no_http_get_an_answer_or_a_closed_connection noise_at_the_peer_listener_is_rejected \
         a_host_with_another_key_is_rejected_with_a_message a_clone_of_a_host_is_refused_and_touches_nothing \
         a_second_daemon_on_the_same_state_does_not_start wrong_configuration_names_file_line_and_remedy \
         a_configuration_error_ends_the_daemon_once \
-        a_corrupt_tree_is_rebuilt_from_the_log a_file_of_another_size_is_reported_in_one_message_and_costs_no_unit a_disk_that_takes_no_writes_is_told_and_costs_no_unit \
+        a_corrupt_tree_is_rebuilt_from_the_log a_file_of_another_size_is_reported_in_one_message_and_costs_no_unit a_disk_that_rejects_writes_is_reported_and_costs_no_unit \
         an_outdated_image_of_a_host_is_rejected_and_touches_nothing a_wiped_host_joins_again_and_adopts_running_units \
         a_corrupt_log_is_reported_in_one_message_and_costs_no_unit

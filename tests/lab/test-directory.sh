@@ -69,14 +69,14 @@ a_removed_file_removes_its_unit() {
         runs_once dropped.service || fail "another unit was touched"
 }
 
-what_was_dropped_while_the_daemon_was_away_is_found() {
+files_dropped_while_the_daemon_was_away_are_found() {
         host_exec beta systemctl stop fleetd
         forever meanwhile 100005 | drop beta meanwhile.service
         host_exec beta systemctl start fleetd
         wait_for 10 runs_once meanwhile.service || fail "it runs on: $(hosts_running meanwhile.service | tr '\n' ' ')"
 }
 
-an_emptied_folder_is_no_order_to_remove_everything() {
+an_emptied_folder_does_not_remove_all_units() {
         forever third 100006 | drop beta third.service
         wait_for 5 runs_once third.service || fail "the third unit does not run"
         local before
@@ -84,13 +84,13 @@ an_emptied_folder_is_no_order_to_remove_everything() {
         host_exec beta sh -c "mv $FOLDER /etc/fleet/away && mkdir $FOLDER"
         # The daemon completes its reaction before it reads another file.
         forever witness 100007 | drop gamma witness.service
-        wait_for 5 runs_once witness.service || fail "a file on another host is not taken up"
+        wait_for 5 runs_once witness.service || fail "a file on another host is not submitted"
         sleep 3         # long enough for a wrong removal
         [ "$before" = "$(identities | grep -v witness.service)" ] || fail "units were touched: $(identities)"
         host_exec beta sh -c "rmdir $FOLDER && mv /etc/fleet/away $FOLDER"
 }
 
-two_hosts_with_one_name_are_told_and_one_of_them_wins() {
+two_hosts_with_one_name_are_reported_and_one_of_them_wins() {
         forever contested 100008 | drop alpha contested.service
         wait_for 5 runs_text contested.service 100008 || fail "the first does not run"
         forever contested 100009 | drop beta contested.service
@@ -101,7 +101,7 @@ two_hosts_with_one_name_are_told_and_one_of_them_wins() {
         fleetctl gamma directory take-over contested.service >/dev/null || fail "it cannot be taken over"
         wait_for 10 runs_text contested.service 100009 || fail "the second does not run"
         wait_for 5 host_exec beta test ! -e $FOLDER/contested.service.error || fail "its .error file stays"
-        wait_for 5 host_exec alpha test -s $FOLDER/contested.service.error || fail "the first is not told"
+        wait_for 5 host_exec alpha test -s $FOLDER/contested.service.error || fail "the first host has no error file"
         host_exec alpha rm $FOLDER/contested.service
         runs_text contested.service 100009 || fail "the file of who owns it no more removes it"
 }
@@ -137,6 +137,6 @@ owned_by() { [ "$(owner "$1")" = "$2" ]; }
 scenario a_file_that_appears_runs_within_two_seconds a_file_written_in_place_runs_too \
         an_edited_file_updates_its_unit_and_no_other a_broken_file_is_refused_with_its_line_and_disturbs_nothing \
         an_edit_that_breaks_a_file_leaves_the_running_version a_removed_file_removes_its_unit \
-        what_was_dropped_while_the_daemon_was_away_is_found an_emptied_folder_is_no_order_to_remove_everything \
-        two_hosts_with_one_name_are_told_and_one_of_them_wins \
+        files_dropped_while_the_daemon_was_away_are_found an_emptied_folder_does_not_remove_all_units \
+        two_hosts_with_one_name_are_reported_and_one_of_them_wins \
         the_unit_of_a_host_that_left_is_adopted

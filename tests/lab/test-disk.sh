@@ -20,7 +20,7 @@ small_disk() {
                 cp -a /run/fleet-state/. /var/lib/fleet && rm -r /run/fleet-state && systemctl start fleetd' || fail "$1 gets no small disk"
 }
 fill() { host_exec "$1" sh -c 'cat /dev/zero >/var/lib/fleet/ballast' 2>/dev/null; }
-clear_room() { host_exec "$1" rm /var/lib/fleet/ballast || fail "$1 had no ballast"; }
+free_space() { host_exec "$1" rm /var/lib/fleet/ballast || fail "$1 had no ballast"; }
 
 a_cluster_whose_disks_are_small() {
         local h n
@@ -60,10 +60,10 @@ full_and_free() {
         wait_for 10 list_says "$2" "$1: .*replica has stopped" || fail "list-machines says: $(host_fleetctl "$2" list-machines 2>&1)"
         sleep 4 # longer than the time after which a host is lost
         WHAT="a full disk" untouched "$before"
-        clear_room "$1"
+        free_space "$1"
         start=$(date +%s%3N)
-        wait_for 20 is_well "$1" || fail "there is room, and $1 says: $(health "$1")"
-        echo "# $1: back $(($(date +%s%3N) - start)) ms after there was room" >>"$LAB/figures"
+        wait_for 20 is_well "$1" || fail "there is space, and $1 says: $(health "$1")"
+        echo "# $1: back $(($(date +%s%3N) - start)) ms after there was space" >>"$LAB/figures"
         [ "$(restarts "$1")" = "$daemon" ] || fail "the daemon of $1 was started again: $(restarts "$1"), before $daemon"
         wait_for 10 list_is_quiet "$2" || fail "list-machines still says: $(host_fleetctl "$2" list-machines 2>&1)"
         wait_for 10 writes "$1" || fail "$1 takes no writes: $(key_put "$1" /lab/ping x)"
@@ -72,7 +72,7 @@ full_and_free() {
         WHAT="a full disk's end" untouched "$before"
 }
 
-a_follower_whose_disk_is_full_steps_aside_and_comes_back() {
+a_follower_whose_disk_is_full_stops_its_replica_and_recovers() {
         local l=$(leader alpha) h
         for h in $LAB_HOSTS; do
                 [ "$h" != "$l" ] || continue
@@ -81,7 +81,7 @@ a_follower_whose_disk_is_full_steps_aside_and_comes_back() {
         done
 }
 
-a_leader_whose_disk_is_full_hands_over_and_comes_back() {
+a_leader_whose_disk_is_full_transfers_leadership_and_recovers() {
         local l=$(leader alpha) h
         for h in $LAB_HOSTS; do
                 [ "$h" != "$l" ] || continue
@@ -90,5 +90,5 @@ a_leader_whose_disk_is_full_hands_over_and_comes_back() {
         done
 }
 
-scenario a_cluster_whose_disks_are_small a_follower_whose_disk_is_full_steps_aside_and_comes_back \
-        a_leader_whose_disk_is_full_hands_over_and_comes_back
+scenario a_cluster_whose_disks_are_small a_follower_whose_disk_is_full_stops_its_replica_and_recovers \
+        a_leader_whose_disk_is_full_transfers_leadership_and_recovers

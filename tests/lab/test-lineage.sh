@@ -19,7 +19,7 @@ a_cluster_with_units() {
 waits_for() { host_exec alpha curl -sf -m 2 --unix-socket /run/fleet.sock http://fleet/fleet/v1/cluster | python3 -c 'import json, sys; print(*sorted(json.load(sys.stdin).get("waitsFor", ["none"])))'; }
 waits_are() { [ "$(waits_for)" = "$1" ]; }
 
-the_recovered_host_alone_orders_nothing() {
+the_recovered_host_alone_assigns_nothing() {
         local h
         for h in $LAB_HOSTS; do
                 host_exec $h systemctl stop fleetd
@@ -49,4 +49,4 @@ hosts_that_join_again_report_their_units_which_keep_running() {
         wait_for 30 three_vote alpha || fail "roles: $(roles alpha)"
 }
 
-scenario a_cluster_with_units the_recovered_host_alone_orders_nothing hosts_that_join_again_report_their_units_which_keep_running
+scenario a_cluster_with_units the_recovered_host_alone_assigns_nothing hosts_that_join_again_report_their_units_which_keep_running

@@ -109,7 +109,7 @@ a_leader_that_returns_runs_nothing_twice() {
         acknowledged_writes_are_there cut "$(cat "$LAB/victim")"
 }
 
-a_host_without_cable_keeps_its_units_running_and_gives_them_back() {
+a_host_without_link_keeps_its_units_running_and_stops_those_that_moved() {
         local leader victim before moved u end
         leader=$(leader) || fail "there is no leader"
         victim=$(others "$leader" | head -1)
@@ -118,13 +118,13 @@ a_host_without_cable_keeps_its_units_running_and_gives_them_back() {
         before=$(identities "$victim")
         host_cut "$victim"
         wait_for 5 twice $moved || fail "no replacement within 5 s: $(for u in $moved; do echo "$u on: $(hosts_running "$u" | tr '\n' ' ');"; done)"
-        WHAT="a pulled cable" untouched "$before" "$victim"
+        WHAT="a cut link" untouched "$before" "$victim"
         host_heal "$victim"
         # The old copies stop when their replacements run; each unit runs at all times.
         end=$(($(now_ms) + 20000))
         until run_elsewhere $moved; do
                 for u in $moved; do
-                        ! runs_nowhere $u || fail "$u ran nowhere after the cable came back"
+                        ! runs_nowhere $u || fail "$u ran nowhere after the link was restored"
                 done
                 [ "$(now_ms)" -lt $end ] || fail "still twice after 20 s: $(for u in $moved; do echo "$u on: $(hosts_running "$u" | tr '\n' ' ');"; done)"
                 sleep 0.1
@@ -135,4 +135,4 @@ twice() { local u; for u in "$@"; do [ "$(hosts_running "$u" | wc -l)" = 2 ] || 
 
 scenario units_are_spread_over_the_cluster a_follower_without_power_loses_its_units_to_the_others \
         a_follower_that_returns_runs_nothing_twice a_leader_without_power_loses_no_acknowledged_write_and_no_unit \
-        a_leader_that_returns_runs_nothing_twice a_host_without_cable_keeps_its_units_running_and_gives_them_back
+        a_leader_that_returns_runs_nothing_twice a_host_without_link_keeps_its_units_running_and_stops_those_that_moved

@@ -21,7 +21,7 @@ give_generator() {
 container() { printf '[Unit]\nDescription=%s\n[Container]\nImage=%s\n' "$1" "$2"; }
 service_of() { host_exec "$1" systemctl show --value -p "$3" "$2"; }
 
-without_a_generator_anywhere_it_says_what_is_missing() {
+without_a_generator_on_any_host_the_message_names_the_missing_one() {
         cluster_up
         local h out
         for h in $LAB_HOSTS; do # hide the podman of this machine
@@ -37,7 +37,7 @@ without_a_generator_anywhere_it_says_what_is_missing() {
         runs_nowhere web.service || fail "it runs on $(hosts_running web.service)"
 }
 
-it_runs_where_a_generator_appears_and_is_told_under_its_own_name() {
+it_runs_where_a_generator_appears_and_is_listed_under_its_own_name() {
         local h out
         give_generator beta || fail "beta cannot be given one"
         wait_for 10 lists alpha web.container "active running" || fail "it is not listed: $(fleetctl alpha list-units; host_exec beta journalctl --no-pager -u fleetd | tail -5)"
@@ -145,7 +145,7 @@ none_left() {
                 [ "$(service_of beta web.service LoadState)$(service_of beta data-volume.service LoadState)" = not-foundnot-found ]
 }
 
-scenario without_a_generator_anywhere_it_says_what_is_missing it_runs_where_a_generator_appears_and_is_told_under_its_own_name \
+scenario without_a_generator_on_any_host_the_message_names_the_missing_one it_runs_where_a_generator_appears_and_is_listed_under_its_own_name \
         neither_the_daemon_nor_an_edit_of_x_fleet_touches_it a_new_text_is_generated_again instances_volumes_and_drop_ins_are_quadlets_too \
         a_file_that_podman_would_refuse_is_rejected_with_a_message a_source_of_the_hosts_own_is_left_alone after_a_power_cut_it_runs_again \
         destroyed_it_leaves_nothing_on_the_host

@@ -36,7 +36,7 @@ two_hosts_without_power_leave_the_third_one_working_alone() {
         identities alpha >"$LAB/alone"
 }
 
-when_they_return_all_goes_on_by_itself() {
+when_they_return_the_cluster_continues_by_itself() {
         local n
         host_up beta && host_up gamma || fail "cannot boot"
         host_wait beta && host_wait gamma || fail "they do not boot"
@@ -51,7 +51,7 @@ when_they_return_all_goes_on_by_itself() {
         WHAT="the return of the quorum" untouched "$(cat "$LAB/alone")" alpha
 }
 
-all_cables_out_and_in_again_touch_nothing() {
+all_links_cut_and_restored_touch_nothing() {
         local before h
         before=$(identities)
         for h in $LAB_HOSTS; do
@@ -62,16 +62,16 @@ all_cables_out_and_in_again_touch_nothing() {
                 [ "$(key_get $h /before)" = kept ] || fail "a local read on $h does not answer"
         done
         sleep 10        # longer than the time after which a host is lost
-        WHAT="all cables out" untouched "$before"
+        WHAT="all links cut" untouched "$before"
         for h in $LAB_HOSTS; do
                 host_heal $h
         done
         cluster_whole
         sleep 5         # longer than the new leader's first period
-        WHAT="all cables in again" untouched "$before"
+        WHAT="all links restored" untouched "$before"
 }
 
-all_machines_stopped_for_a_while_and_going_on_touch_nothing() {
+all_machines_frozen_for_a_while_touch_nothing() {
         local before h
         before=$(identities)
         for h in $LAB_HOSTS; do
@@ -87,5 +87,5 @@ all_machines_stopped_for_a_while_and_going_on_touch_nothing() {
 }
 
 scenario a_cluster_with_units_and_keys two_hosts_without_power_leave_the_third_one_working_alone \
-        when_they_return_all_goes_on_by_itself all_cables_out_and_in_again_touch_nothing \
-        all_machines_stopped_for_a_while_and_going_on_touch_nothing
+        when_they_return_the_cluster_continues_by_itself all_links_cut_and_restored_touch_nothing \
+        all_machines_frozen_for_a_while_touch_nothing

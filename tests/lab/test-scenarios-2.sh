@@ -106,7 +106,7 @@ s28_global() {
         [ "$(active | grep -c '^everywhere')" = 3 ] && [ "$(active | grep ^everywhere | cut -d' ' -f2 | sort -u | wc -l)" = 3 ] || fail "$(active)"
         # fleet accepted status --no-block because its usage errors exit with 0; fleetctl ignores the flag.
         ctl status --no-block everywhere.service
-        [ "$(grep -c 'Active: active' "$LAB/out")" = 3 ] || fail "status tells of $(grep -c 'Active: active' "$LAB/out") machines"
+        [ "$(grep -c 'Active: active' "$LAB/out")" = 3 ] || fail "status lists $(grep -c 'Active: active' "$LAB/out") machines"
         ctl destroy one.service two.service
         wait_active 3
         invocations >"$LAB/before"

@@ -13,7 +13,7 @@ steady_untouched() {
         [ "$(cat "$LAB/before")" = "$now" ] || fail "$1 touched units: $(diff "$LAB/before" <(echo "$now") | grep '^[<>]' | head -6 | tr '\n' ' ')"
 }
 # The cluster reports the states of systemd for all units: "unit active sub" of all hosts, sorted.
-told() { fleetctl "$1" list-units --no-legend --fields=unit,active,sub 2>/dev/null | tr -s '\t ' ' ' | sort; }
+reported() { fleetctl "$1" list-units --no-legend --fields=unit,active,sub 2>/dev/null | tr -s '\t ' ' ' | sort; }
 seen() {
         local h u
         for h in $LAB_HOSTS; do
@@ -22,8 +22,8 @@ seen() {
                 done
         done | sort
 }
-tells_the_truth() { [ "$(told "${1:-alpha}")" = "$(seen)" ]; }
-truth_within() { wait_for "$1" tells_the_truth || fail "after $1 s: $(diff <(told alpha) <(seen) | grep '^[<>]' | head -6 | tr '\n' ' ')"; }
+reports_the_truth() { [ "$(reported "${1:-alpha}")" = "$(seen)" ]; }
+truth_within() { wait_for "$1" reports_the_truth || fail "after $1 s: $(diff <(reported alpha) <(seen) | grep '^[<>]' | head -6 | tr '\n' ' ')"; }
 processes() { find "$LAB_CG"/*/payload/system.slice -maxdepth 2 -type d -name "$1" 2>/dev/null | wc -l; }
 processes_are() { [ "$(processes "$1")" = "$2" ]; }
 daemon_pid() { host_exec "$1" systemctl show --value -p MainPID fleetd; }
@@ -44,7 +44,7 @@ fifty_units_run() {
         steady >"$LAB/before"
 }
 
-killed_again_and_again_while_units_are_ordered_about_a_daemon_touches_no_other() {
+killed_repeatedly_while_units_change_a_daemon_touches_no_other() {
         local i h
         (
                 for i in $(seq 40); do
@@ -96,11 +96,11 @@ all_daemons_restarted_at_once_touch_nothing() {
         truth_within 5
 }
 
-a_unit_stopped_by_hand_is_told_and_stays_stopped() {
+a_unit_stopped_by_hand_is_reported_and_stays_stopped() {
         local h
         h=$(hosts_running steady-1.service)
         host_exec "$h" systemctl stop steady-1.service
-        wait_for 3 lists alpha steady-1.service "inactive dead" || fail "it is told as: $(told alpha | grep steady-1.service)"
+        wait_for 3 lists alpha steady-1.service "inactive dead" || fail "it is listed as: $(reported alpha | grep steady-1.service)"
         kill_daemon "$h"
         cluster_whole
         sleep 3
@@ -122,7 +122,7 @@ a_sidekick_that_systemd_stopped_is_started_again_and_is_not_finished() {
         h=$(hosts_running app.service)
         before=$(host_exec "$h" systemctl show --value -p InvocationID side.service)
         host_exec "$h" systemctl kill -s KILL app.service
-        wait_for 10 side_runs_again "$h" "$before" || fail "the sidekick: $(told alpha | grep side.service), $(host_exec "$h" journalctl -u fleetd -n 5 --no-pager -o cat)"
+        wait_for 10 side_runs_again "$h" "$before" || fail "the sidekick: $(reported alpha | grep side.service), $(host_exec "$h" journalctl -u fleetd -n 5 --no-pager -o cat)"
         host_exec "$h" systemctl stop side.service
         sleep 3
         runs_nowhere side.service || fail "stopped by hand, it was started again"
@@ -142,7 +142,7 @@ after_another_target_was_isolated_all_units_run_again() {
 }
 
 # Each service misbehaves; all are started, reported correctly, and destroyed.
-units_that_misbehave_are_told_as_they_are_and_go() {
+units_that_misbehave_are_reported_and_destroyed() {
         local u
         printf '[Service]\nExecStart=/bin/false\n' | unit_file fails.service
         printf '[Service]\nExecStart=/nowhere/at/all\n' | unit_file absent.service
@@ -151,12 +151,12 @@ units_that_misbehave_are_told_as_they_are_and_go() {
         printf '[Service]\nExecStart=/bin/sh -c "trap \\"\\" TERM; while :; do sleep 1; done"\nTimeoutStopSec=3\n' | unit_file deaf.service
         printf '[Service]\nType=oneshot\nExecStart=/bin/true\n' | unit_file once.service
         fleetctl alpha start --no-block fails.service absent.service flaps.service hangs.service deaf.service once.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
-        wait_for 5 lists beta fails.service "failed failed" || fail "fails.service: $(told beta | grep fails)"
-        wait_for 5 lists beta absent.service "failed failed" || fail "absent.service: $(told beta | grep absent)"
-        wait_for 5 lists beta hangs.service "activating start" || fail "hangs.service: $(told beta | grep hangs)"
-        wait_for 5 lists beta deaf.service "active running" || fail "deaf.service: $(told beta | grep deaf)"
-        wait_for 5 lists beta once.service "inactive dead" || fail "once.service: $(told beta | grep once)"
-        told beta | grep -qE '^flaps.service (active|activating|deactivating)' || fail "flaps.service: $(told beta | grep flaps)"
+        wait_for 5 lists beta fails.service "failed failed" || fail "fails.service: $(reported beta | grep fails)"
+        wait_for 5 lists beta absent.service "failed failed" || fail "absent.service: $(reported beta | grep absent)"
+        wait_for 5 lists beta hangs.service "activating start" || fail "hangs.service: $(reported beta | grep hangs)"
+        wait_for 5 lists beta deaf.service "active running" || fail "deaf.service: $(reported beta | grep deaf)"
+        wait_for 5 lists beta once.service "inactive dead" || fail "once.service: $(reported beta | grep once)"
+        reported beta | grep -qE '^flaps.service (active|activating|deactivating)' || fail "flaps.service: $(reported beta | grep flaps)"
         for u in $LAB_HOSTS; do
                 kill_daemon "$u"
         done
@@ -177,16 +177,16 @@ a_unit_stopped_while_it_started_starts_again_and_one_that_declines_is_not_finish
         printf '[Service]\nType=notify\nExecStart=/bin/sh -c "trap \\"exit 0\\" TERM; sleep infinity & wait"\nTimeoutStartSec=infinity\n' | unit_file begins.service
         printf '[Service]\nType=oneshot\nExecCondition=/bin/false\nExecStart=/bin/true\n' | unit_file declines.service
         fleetctl alpha start --no-block begins.service declines.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
-        wait_for 5 lists beta begins.service "activating start" || fail "begins.service: $(told beta | grep begins)"
-        wait_for 5 lists beta declines.service "inactive dead" || fail "declines.service: $(told beta | grep declines)"
+        wait_for 5 lists beta begins.service "activating start" || fail "begins.service: $(reported beta | grep begins)"
+        wait_for 5 lists beta declines.service "inactive dead" || fail "declines.service: $(reported beta | grep declines)"
         h=$(hosts_running begins.service)
         host_exec "$h" sh -c 'printf "[Unit]\nConflicts=begins.service\n[Service]\nExecStart=/bin/sleep infinity\n" >/run/systemd/system/rival.service
                 systemctl daemon-reload; systemctl start rival.service'
-        wait_for 5 lists beta begins.service "inactive dead" || fail "beside its rival: $(told beta | grep begins)"
+        wait_for 5 lists beta begins.service "inactive dead" || fail "beside its rival: $(reported beta | grep begins)"
         sleep 2 # longer than its normal delay
         runs_nowhere begins.service || fail "it is started beside its rival"
         host_exec "$h" systemctl stop rival.service
-        wait_for 10 lists beta begins.service "activating start" || fail "without its rival: $(told beta | grep begins) $(fleetctl beta why begins.service)"
+        wait_for 10 lists beta begins.service "activating start" || fail "without its rival: $(reported beta | grep begins) $(fleetctl beta why begins.service)"
         ! fleetctl beta why declines.service | grep -q 'finished there' || fail "what declines: $(fleetctl beta why declines.service)"
         fleetctl alpha destroy begins.service declines.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
         wait_for 10 runs_nowhere begins.service || fail "begins.service is destroyed, and runs"
@@ -229,7 +229,7 @@ reloads_of_systemd_while_units_start_lose_none() {
         wait_for 5 processes_are 'many-*.service' 0 || fail "$(processes 'many-*.service') are left"
 }
 
-a_full_run_delays_what_is_new_and_touches_nothing() {
+a_full_run_delays_new_units_and_touches_no_other() {
         local h=beta id
         id=$(host_machine_id $h)
         host_exec $h sh -c 'cat /dev/zero >/run/filler' 2>/dev/null
@@ -241,12 +241,12 @@ a_full_run_delays_what_is_new_and_touches_nothing() {
         sleep 2
         steady_untouched "a full /run"
         host_exec $h rm /run/filler
-        wait_for 20 runs_on late.service $h || fail "there is room, and it does not run"
+        wait_for 20 runs_on late.service $h || fail "there is space, and late.service does not run"
         cluster_whole
         fleetctl alpha destroy late.service >/dev/null 2>&1
         wait_for 5 runs_nowhere late.service || fail "destroyed, and it runs"
         truth_within 5
-        steady_untouched "room in /run"
+        steady_untouched "space in /run"
 }
 says() { host_exec "$1" journalctl -u fleetd -b --no-pager -o cat | grep -qF "$2"; }
 
@@ -263,10 +263,10 @@ a_daemon_that_is_stopped_for_a_while_is_away_and_nothing_moves() {
         steady_untouched "its going on"
 }
 
-scenario fifty_units_run killed_again_and_again_while_units_are_ordered_about_a_daemon_touches_no_other \
+scenario fifty_units_run killed_repeatedly_while_units_change_a_daemon_touches_no_other \
         a_leader_that_is_killed_amid_a_hundred_starts_leaves_each_started_once all_daemons_restarted_at_once_touch_nothing \
-        a_unit_stopped_by_hand_is_told_and_stays_stopped a_sidekick_that_systemd_stopped_is_started_again_and_is_not_finished \
-        after_another_target_was_isolated_all_units_run_again units_that_misbehave_are_told_as_they_are_and_go \
+        a_unit_stopped_by_hand_is_reported_and_stays_stopped a_sidekick_that_systemd_stopped_is_started_again_and_is_not_finished \
+        after_another_target_was_isolated_all_units_run_again units_that_misbehave_are_reported_and_destroyed \
         a_unit_stopped_while_it_started_starts_again_and_one_that_declines_is_not_finished \
         files_removed_by_hand_come_back_and_nothing_else_happens reloads_of_systemd_while_units_start_lose_none \
-        a_full_run_delays_what_is_new_and_touches_nothing a_daemon_that_is_stopped_for_a_while_is_away_and_nothing_moves
+        a_full_run_delays_new_units_and_touches_no_other a_daemon_that_is_stopped_for_a_while_is_away_and_nothing_moves

@@ -73,7 +73,7 @@ an_automount_waits_and_mounts_at_the_first_use() {
 
 # In a container systemd refuses to start swap units. The check covers the rest: the unit is placed, its file is loaded, the start is
 # requested, the answer of systemd is reported, and the unit is removed completely.
-a_swap_gets_as_far_as_systemd_lets_it() {
+a_swap_gets_as_far_as_systemd_permits() {
         local unit='var-lib-lab\x2dswap.swap' out
         printf '[Swap]\nWhat=/var/lib/lab-swap\nPriority=7\n' | unit_file "$unit"
         ! out=$(fleetctl beta start "$unit" 2>&1) || fail "it was started: $out"
@@ -87,7 +87,7 @@ a_swap_gets_as_far_as_systemd_lets_it() {
         fleetctl alpha destroy "$unit" >/dev/null || fail "it cannot be destroyed"
         wait_for 5 gone_everywhere "$unit" || fail "it is left on a host"
 }
-a_start_that_fails_for_what_it_requires_is_told_so() {
+a_start_that_fails_for_its_requirement_is_reported() {
         local out
         printf '[Unit]\nRequires=needed.service\nAfter=needed.service\n[Service]\nExecStart=/bin/sleep 100021\n[X-Fleet]\nMachineOf=needed.service\n' | unit_file needing.service
         printf '[Service]\nType=oneshot\nExecStart=/bin/false\n' | unit_file needed.service
@@ -152,7 +152,7 @@ real_unit_files_come_back_byte_for_byte_with_the_hash_of_their_printed_form() {
         echo "# $(wc -w <"$LAB/names") unit files" >>"$LAB/figures"
 }
 
-what_is_wrong_is_refused_with_its_line_and_nothing_is_submitted() {
+a_wrong_file_is_rejected_with_its_line_and_nothing_is_submitted() {
         local name message out
         while read -r name message; do
                 ! out=$(cd "$LAB/units/real/refused" && host_fleetctl alpha submit "$name" 2>&1) || fail "$name is taken"
@@ -166,7 +166,7 @@ what_is_wrong_is_refused_with_its_line_and_nothing_is_submitted() {
 
 # In addition to each unit of fleetd: its original file (vendor-...), and its canonical form (printed-...). All three are equal for systemd. Units with
 # [Install] are excluded, because only some of them are enabled.
-a_unit_means_to_systemd_what_its_file_and_its_printed_form_mean() {
+a_unit_its_file_and_its_printed_form_are_equal_for_systemd() {
         local f name h n
         (cd "$LAB/units/real" && grep -L '^\[Install\]' u*.service u*.socket u*.timer u*.path u*.target | grep -v '@') >"$LAB/sample"
         xargs -n 60 <"$LAB/sample" | while read -r line; do
@@ -212,6 +212,6 @@ in_force() { fleetctl gamma list-units --no-legend --fields=unit | grep -E '^u(-
 loaded_are() { [ "$(in_force | wc -l)" = "$1" ]; }
 
 scenario a_cluster_is_up every_type_of_unit_is_placed_started_and_listed slices_scopes_and_devices_are_rejected_with_a_message \
-        an_automount_waits_and_mounts_at_the_first_use a_swap_gets_as_far_as_systemd_lets_it a_start_that_fails_for_what_it_requires_is_told_so drop_ins_have_systemds_order \
+        an_automount_waits_and_mounts_at_the_first_use a_swap_gets_as_far_as_systemd_permits a_start_that_fails_for_its_requirement_is_reported drop_ins_have_systemds_order \
         real_unit_files_come_back_byte_for_byte_with_the_hash_of_their_printed_form \
-        what_is_wrong_is_refused_with_its_line_and_nothing_is_submitted a_unit_means_to_systemd_what_its_file_and_its_printed_form_mean
+        a_wrong_file_is_rejected_with_its_line_and_nothing_is_submitted a_unit_its_file_and_its_printed_form_are_equal_for_systemd

@@ -45,12 +45,12 @@ cat_status_and_journal_answer_from_any_host() {
         done
 }
 
-events_tell_the_decision_and_what_came_of_it() {
+events_report_the_decision_and_its_result() {
         local h pid
         [ "$(fleetctl beta cluster 2>&1 | grep -cE '^(alpha|beta|gamma).*voter.*yes$')" = 3 ] || fail "cluster: $(fleetctl beta cluster 2>&1)"
         for h in $LAB_HOSTS; do
                 fleetctl "$h" events from-beta.service >"$LAB/out" 2>&1 || fail "$h: exit $?, $(cat "$LAB/out")"
-                # A busy host also tells the state between the loading and the start.
+                # A busy host also reports the state between the loading and the start.
                 [ "$(sed '/: inactive (dead) on /d; s/^[^ ]* [^ ]*  //; s/ on .*//; s/ to .*//' "$LAB/out" | tr '\n' ';')" = \
                         "from-beta.service: submitted;from-beta.service: target state launched (was inactive);from-beta.service: assigned;from-beta.service: active (running);" ] ||
                         fail "$h: $(cat "$LAB/out")"
@@ -59,7 +59,7 @@ events_tell_the_decision_and_what_came_of_it() {
         pid=$!
         wait_for 5 grep -q . "$LAB/out" || fail "--follow shows nothing of the past"
         fleetctl alpha stop from-beta.service >/dev/null 2>&1
-        wait_for 5 grep -q 'from-beta.service: inactive (dead) on ' "$LAB/out" || fail "the stop is not told: $(cat "$LAB/out")"
+        wait_for 5 grep -q 'from-beta.service: inactive (dead) on ' "$LAB/out" || fail "the stop is not reported: $(cat "$LAB/out")"
         fleetctl beta start from-beta.service >/dev/null 2>&1
         kill $pid
         wait $pid 2>/dev/null || true
@@ -90,7 +90,7 @@ leaves_no_file() {
         done
 }
 
-waiting_to_the_end_tells_how_a_unit_ended() {
+waiting_to_the_end_reports_how_a_unit_ended() {
         local pid
         unit_file well.service <<<$'[Service]\nExecStart=/bin/sleep 2'
         unit_file badly.service <<<$'[Service]\nExecStart=/bin/sh -c "sleep 1; exit 3"'
@@ -152,7 +152,7 @@ a_name_that_a_host_has_from_elsewhere_runs_on_another() {
         before=$(for h in alpha beta; do host_exec $h systemctl show --value -p InvocationID,FragmentPath taken.service; done)
         runs_forever taken.service </dev/null
         fleetctl alpha start taken.service >"$LAB/out" 2>&1 || fail "start: exit $?, $(cat "$LAB/out")"
-        lists alpha taken.service "active running" || fail "it is told as: $(fleetctl alpha list-units | grep taken)"
+        lists alpha taken.service "active running" || fail "it is listed as: $(fleetctl alpha list-units | grep taken)"
         host_exec gamma systemctl is-active -q taken.service || fail "it does not run where its name is free"
         [ "$(for h in alpha beta; do host_exec $h systemctl show --value -p InvocationID,FragmentPath taken.service; done)" = "$before" ] || fail "the hosts' own were touched"
 
@@ -172,7 +172,7 @@ a_name_that_a_host_has_from_elsewhere_runs_on_another() {
 }
 says_why_not() { fleetctl gamma why pinned-name.service 2>&1 | grep -q 'has a unit of that name from elsewhere'; }
 
-aliases_and_masks_of_a_host_are_names_that_it_has() {
+aliases_and_masks_of_a_host_occupy_their_names() {
         host_exec alpha sh -c 'printf "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nAlias=shop.service\n" >/etc/systemd/system/realshop.service
                 systemctl enable -q --now realshop.service; ln -s /dev/null /etc/systemd/system/masked.service; systemctl daemon-reload' || fail "alias and mask"
         host_exec beta systemctl mask -q --runtime masked.service || fail "mask --runtime"
@@ -213,7 +213,7 @@ a_unit_that_is_masked_while_it_runs_moves_once_it_has_stopped() {
         h=$(hosts_running later.service)
         before=$(identities)
         host_exec "$h" systemctl mask -q later.service || fail "mask"
-        wait_for 10 is_told_as later.service masked || fail "it is told as $(fleetctl alpha list-units --fields=unit,load,active | grep later)"
+        wait_for 10 is_listed_as later.service masked || fail "it is listed as $(fleetctl alpha list-units --fields=unit,load,active | grep later)"
         host_exec "$h" systemctl restart fleetd
         cluster_whole
         fleetctl alpha start later.service >"$LAB/out" 2>&1 || fail "it is known as running no more: $(cat "$LAB/out")"
@@ -223,11 +223,11 @@ a_unit_that_is_masked_while_it_runs_moves_once_it_has_stopped() {
         host_exec "$h" systemctl unmask -q later.service
         fleetctl alpha destroy later.service >"$LAB/out" 2>&1 || fail "destroy: exit $?, $(cat "$LAB/out")"
 }
-is_told_as() { fleetctl alpha list-units --no-legend --fields=unit,load 2>/dev/null | tr -s '\t ' ' ' | grep -qxF "$1 $2"; }
+is_listed_as() { fleetctl alpha list-units --no-legend --fields=unit,load 2>/dev/null | tr -s '\t ' ' ' | grep -qxF "$1 $2"; }
 runs_elsewhere() { runs_once "$2" && ! runs_on "$2" "$1"; }
 
 # systemd would not read its files again, and the new text could not be written either.
-with_a_full_run_an_edited_unit_runs_on_until_there_is_room() {
+with_a_full_run_an_edited_unit_runs_on_until_there_is_space() {
         local h before
         runs_forever edited.service </dev/null
         fleetctl alpha start edited.service >"$LAB/out" 2>&1 || fail "start: exit $?, $(cat "$LAB/out")"
@@ -235,13 +235,13 @@ with_a_full_run_an_edited_unit_runs_on_until_there_is_room() {
         before=$(host_exec "$h" systemctl show --value -p InvocationID edited.service)
         host_exec "$h" sh -c 'mount -o remount,size=64M /run && fallocate -l $(($(stat -f -c "%a * %S" /run) - 8 * 1024 * 1024)) /run/full' || fail "/run is not full"
         EDITOR="sed -i 's/^Restart=.*/&\\nEnvironment=A=B/'" fleetctl alpha edit edited.service >"$LAB/out" 2>&1 || fail "edit: exit $?, $(cat "$LAB/out")"
-        wait_for 20 has_no_room "$h" || fail "the agent of $h says nothing of edited.service"
+        wait_for 20 has_no_space "$h" || fail "the agent of $h logs nothing about edited.service"
         [ "$(host_exec "$h" systemctl show --value -p InvocationID edited.service)" = "$before" ] || fail "it was stopped"
         host_exec "$h" sh -c 'rm /run/full; mount -o remount,size=20% /run'
         wait_for 70 replaced "$h" || fail "the new text is not in force: $(host_exec "$h" systemctl cat edited.service)"
         fleetctl alpha destroy edited.service >"$LAB/out" 2>&1 || fail "destroy: exit $?, $(cat "$LAB/out")"
 }
-has_no_room() { host_exec "$1" journalctl -u fleetd -o cat --no-pager | grep -q 'Failed to write the file of edited.service: No space left'; }
+has_no_space() { host_exec "$1" journalctl -u fleetd -o cat --no-pager | grep -q 'Failed to write the file of edited.service: No space left'; }
 replaced() { host_exec "$1" systemctl show --value -p Environment edited.service | grep -qx A=B && runs_on edited.service "$1"; }
 runs_twice() { [ "$(hosts_running "$1" | wc -l)" = 2 ]; }
 leaves_no_file_on() { ! host_exec "$1" test -e "/run/fleet/units/$2" && ! host_exec "$1" test -L "/run/systemd/system/$2"; }
@@ -283,7 +283,7 @@ after_a_soft_reboot_units_run_again_and_none_runs_twice() {
         wait_for 60 runs_on_all everyone.service || fail "everyone.service runs on: $(hosts_running everyone.service | tr '\n' ' ')"
         wait_for 60 runs_once moves.service || fail "moves.service runs on: $(hosts_running moves.service | tr '\n' ' ')"
         for u in stays moves everyone; do
-                wait_for 10 lists beta $u.service "active running" || fail "$u.service is told as: $(fleetctl beta list-units | grep $u)"
+                wait_for 10 lists beta $u.service "active running" || fail "$u.service is listed as: $(fleetctl beta list-units | grep $u)"
         done
         rm "$LAB/watched"
         wait "$watch"
@@ -296,8 +296,8 @@ soft_reboot=
 [ "$(systemctl --version | awk 'NR == 1 { print $2 }')" -lt 254 ] || soft_reboot=after_a_soft_reboot_units_run_again_and_none_runs_twice
 
 scenario three_hosts_form_a_cluster start_on_any_host_returns_when_the_unit_runs starting_what_runs_changes_nothing \
-        cat_status_and_journal_answer_from_any_host events_tell_the_decision_and_what_came_of_it stop_and_start_again_work_from_any_host \
-        unload_and_destroy_work_from_any_host waiting_to_the_end_tells_how_a_unit_ended submit_and_load_place_without_running sample_units_run_where_their_rules_say \
+        cat_status_and_journal_answer_from_any_host events_report_the_decision_and_its_result stop_and_start_again_work_from_any_host \
+        unload_and_destroy_work_from_any_host waiting_to_the_end_reports_how_a_unit_ended submit_and_load_place_without_running sample_units_run_where_their_rules_say \
         a_unit_that_fits_nowhere_waits_and_starts_when_it_fits $soft_reboot a_name_that_a_host_has_from_elsewhere_runs_on_another \
-        aliases_and_masks_of_a_host_are_names_that_it_has what_the_administrator_took_over_runs_on_and_the_unit_goes_elsewhere \
-        a_unit_that_is_masked_while_it_runs_moves_once_it_has_stopped with_a_full_run_an_edited_unit_runs_on_until_there_is_room unknown_units_and_verbs_get_a_message_and_a_status
+        aliases_and_masks_of_a_host_occupy_their_names what_the_administrator_took_over_runs_on_and_the_unit_goes_elsewhere \
+        a_unit_that_is_masked_while_it_runs_moves_once_it_has_stopped with_a_full_run_an_edited_unit_runs_on_until_there_is_space unknown_units_and_verbs_get_a_message_and_a_status

@@ -1,5 +1,5 @@
-# Unit files for test-unit-files.sh: those that this machine has, of all packages, under names of our own, and some as people write
-# them by accident. Each goes into the folder argv[1]; "refused" lists those that have to be refused, and with what.
+# Unit files for test-unit-files.sh: those of all packages of this machine, under other names, and some with common errors.
+# Each goes into the folder argv[1]; "refused" has those that have to be rejected, with their messages.
 import os, sys
 
 FOLDERS = ["/usr/lib/systemd/system", "/usr/lib/systemd/user", "/etc/systemd/system"]
@@ -31,7 +31,7 @@ REFUSED = {
     "zero-byte": (b"[Service]\nExecStart=/bin/true a\0b\n", "line 2: a zero byte"),
     "line-of-2048": (ODD["line-of-2047"][:-1] + b"x\n", "line 2: line too long (max 2048 bytes)"),
     "no-equals": (b"[Service]\nExecStart=/bin/true a \\\n  b\nand so on\n", "line 4: unexpected newline encountered while parsing option name"),
-    # To systemd these two go on; to fleet, whose grammar and hashes are ours, they do not, and its fleetctl refused them, too.
+    # systemd continues these two lines. fleet, whose grammar and hashes fleetd uses, does not, and its fleetctl rejected them.
     "comment-ends": (b"[Service]\nExecStart=/bin/true a \\\n# not this\n  b\n", "line 4: unexpected newline encountered while parsing option name"),
     "crlf-continued": (b"[Service]\r\nExecStart=/bin/true a \\\r\n  b\r\nNice=1\r\n", "line 3: unexpected newline encountered while parsing option name"),
     "open-section": (b"[Service\nExecStart=/bin/true\n", "line 1: unable to find end of section"),

@@ -127,7 +127,7 @@ void fixture_turn(Fixture *fixture, uint64_t until_ms) {
         host_turn(fixture->host);
 }
 
-void settle(Fixture *fixture) {
+void run_pending(Fixture *fixture) {
         for (unsigned i = 0; i < 5; i++) {
                 host_pause(fixture->host, 10);
                 run_ms(fixture, 2);
@@ -162,7 +162,7 @@ void assign_slowly(Fixture *fixture, const char *name) {
 void run_unit(Fixture *fixture, const char *name) {
         assign(fixture, name);
         UNTIL(fixture, is_published(fixture, name, "active"));
-        settle(fixture);
+        run_pending(fixture);
 }
 
 const UnitState *state_of(Fixture *fixture, const char *unit) {
@@ -221,7 +221,7 @@ int faulty_fixture_setup(void **state) {
         bent.set_events = set_events_recorded;
         fixture->bus->ops = &bent;
         open_agent(fixture);
-        settle(fixture);
+        run_pending(fixture);
         *state = fixture;
         return 0;
 }

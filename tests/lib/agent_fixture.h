@@ -41,7 +41,7 @@ void run_ms(Fixture *fixture, uint64_t ms);
         fixture_turn(fixture, until_ms_)
 void fixture_turn(Fixture *fixture, uint64_t until_ms);
 /* Wait until the store has replied, and the agent has processed that. */
-void settle(Fixture *fixture);
+void run_pending(Fixture *fixture);
 /* Wait for the next resync of the agent: the next ten seconds have none. */
 void await_round(Fixture *fixture);
 

@@ -1,5 +1,5 @@
 /* A folder of a tree in a scratch folder, for tests: with the machine, boot and
- * disk that the test says. */
+ * disk that the test selects. */
 #pragma once
 
 #include <sys/stat.h>

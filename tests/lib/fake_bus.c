@@ -140,7 +140,7 @@ static void keep_links(FakeBus *f, const char *member, const char *name) {
 }
 
 /* Apply the effect that systemd would have. */
-static void obey(FakeBus *f, const char *member, const char *name) {
+static void execute(FakeBus *f, const char *member, const char *name) {
         const char *slash = strrchr(name, '/');
         FakeUnit *u = unit_of(f, slash ? slash + 1 : name);
 
@@ -148,7 +148,7 @@ static void obey(FakeBus *f, const char *member, const char *name) {
                 f->starts++;
         if (streq(member, "StopUnit"))
                 f->stops++;
-        if (!f->obeys)
+        if (!f->executes)
                 return;
         if (streq(member, "LinkUnitFiles") && !u) {
                 u = fake_bus_unit(f, slash + 1, "loaded", "inactive", "dead");
@@ -175,7 +175,7 @@ static void say_names(FakeBus *f, sd_bus_message *m, const char *member) {
         while (sd_bus_message_read(m, "s", &name) > 0) {
                 text_printf(&f->call_log, " %s", name);
                 keep_links(f, member, name);
-                obey(f, member, name);
+                execute(f, member, name);
         }
         assert(sd_bus_message_exit_container(m) >= 0);
         if (streq(member, "DisableUnitFiles"))
@@ -208,9 +208,9 @@ static int answer_manager(FakeBus *f, sd_bus_message *m, sd_bus_message *reply, 
                 assert(sd_bus_message_read(m, "ss", &name, &mode) >= 0);
                 text_printf(&f->call_log, " %s %s; ", name, mode);
                 f->n_jobs++;
-                obey(f, member, name);
+                execute(f, member, name);
                 snprintf(job, sizeof(job), PATH "/job/%u", f->n_jobs);
-                if (f->signals_first || f->obeys)
+                if (f->signals_first || f->executes)
                         fake_bus_job_removed(f, f->n_jobs, name, "done");
                 return sd_bus_message_append(reply, "o", job);
         }
@@ -224,7 +224,7 @@ static int answer_manager(FakeBus *f, sd_bus_message *m, sd_bus_message *reply, 
         }
         if (streq(member, "ResetFailedUnit") && sd_bus_message_read(m, "s", &name) >= 0)
                 text_printf(&f->call_log, " %s", name);
-        for (size_t i = 0; streq(member, "Reload") && f->obeys && i < f->n_units; i++)
+        for (size_t i = 0; streq(member, "Reload") && f->executes && i < f->n_units; i++)
                 f->units[i].need_reload = false;
         text_append(&f->call_log, "; ");
         return 0;
@@ -278,7 +278,7 @@ static int on_message(sd_bus_message *m, void *userdata, sd_bus_error *unused) {
                         const char *name;
 
                         assert(sd_bus_message_read(m, "s", &name) >= 0);
-                        obey(f, member, name);
+                        execute(f, member, name);
                         assert(sd_bus_message_rewind(m, true) >= 0);
                 }
         } else
@@ -334,7 +334,7 @@ void fake_bus_disconnect(FakeBus *f) {
         }
 }
 
-static int door_wants(void *lib, int *fd, short *events, uint64_t *timeout_ms) {
+static int listener_wants(void *lib, int *fd, short *events, uint64_t *timeout_ms) {
         FakeBus *f = lib;
 
         *fd = f->listen_fd;
@@ -343,7 +343,7 @@ static int door_wants(void *lib, int *fd, short *events, uint64_t *timeout_ms) {
         return 0;
 }
 
-static int door_work(void *lib) {
+static int listener_work(void *lib) {
         FakeBus *f = lib;
         sd_id128_t id = { .bytes = { 1 } };
         int fd = accept4(f->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -362,11 +362,13 @@ static int door_work(void *lib) {
         return 1;
 }
 
-static void door_broken(void *lib, int error) {
+static void listener_broken(void *lib, int error) {
         assert(!"a listening socket breaks");
 }
 
-static const GuestOps door_guest = { .wants = door_wants, .work = door_work, .broken = door_broken };
+static const GuestOps listener_guest = { .wants = listener_wants,
+                                         .work = listener_work,
+                                         .broken = listener_broken };
 
 /* -- Signals -- */
 
@@ -443,7 +445,7 @@ FakeBus *fake_bus_new(UvLoop *uv, const char *path) {
         f->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         assert(f->listen_fd >= 0 && bind(f->listen_fd, (struct sockaddr *) &address, sizeof(address)) == 0 &&
                listen(f->listen_fd, 8) == 0);
-        assert(guest_open(&f->door, uv, &door_guest, f) >= 0);
+        assert(guest_open(&f->listener, uv, &listener_guest, f) >= 0);
         return f;
 }
 
@@ -451,7 +453,7 @@ FakeBus *fake_bus_free(FakeBus *f) {
         if (!f)
                 return NULL;
         fake_bus_disconnect(f);
-        guest_close(f->door);
+        guest_close(f->listener);
         close(f->listen_fd);
         text_done(&f->call_log);
         free(f);

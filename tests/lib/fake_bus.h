@@ -23,7 +23,7 @@ typedef struct FakeUnit {
 typedef struct FakeBus {
         UvLoop *uv;
         int listen_fd;
-        Guest *door, *guest;
+        Guest *listener, *guest;
         sd_bus *bus;       /* the one connection; NULL: none */
         char address[300]; /* of the socket */
         FakeUnit units[FAKE_UNITS_MAX];
@@ -36,8 +36,8 @@ typedef struct FakeBus {
         const char *fail_property, *fail_property_of; /* this property of that unit gets no reply in time */
         bool fails_typed;                             /* it gets a reply of another type */
         unsigned n_failed_properties;
-        bool obeys; /* links, starts and stops change its units; jobs end at once, with their signal */
-        bool deaf;  /* but held calls are executed, as when only the reply is lost */
+        bool executes; /* links, starts and stops change its units; jobs end at once, with their signal */
+        bool deaf;     /* but held calls are executed, as when only the reply is lost */
         bool signals_first;        /* JobRemoved precedes the reply that names the job */
         const char *links;         /* folder in which runtime links are made and removed; NULL: none */
         unsigned unlinked_in_vain; /* names without a link that were to be disabled: systemd rejects the whole
@@ -60,9 +60,9 @@ void fake_bus_job_removed(FakeBus *f, unsigned job, const char *unit, const char
 void fake_bus_job_new(FakeBus *f, const char *unit);
 void fake_bus_reloading(FakeBus *f, bool active);
 void fake_bus_changed(FakeBus *f, const char *unit); /* PropertiesChanged */
-/* The same with what changed: 'unit' is in this state now, with this job (0: none); 'left' and 'ended' say
- * whether it has left the active state, and become inactive, just now; 'skipped': its condition does not
- * hold; 'result': of the service, told before (NULL: not). */
+/* The same with what changed: 'unit' is in this state now, with this job (0: none); 'left' and 'ended': it
+ * has just left the active state, and become inactive; 'skipped': its condition does not hold; 'result': of
+ * the service, sent before (NULL: not sent). */
 typedef struct FakeChange {
         const char *active;
         unsigned job;

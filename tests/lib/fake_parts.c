@@ -21,9 +21,9 @@
 
 FakeParts parts;
 static char tree_at[PART_TREES], txn_at[PART_TREES], core_at, log_at, transfers_at, compare_at, peers_at;
-static int disk_settle(Disk *disk);
-static int disk_room(Disk *disk, uint64_t *ret_free, uint64_t *ret_total);
-static Disk disk = { .ops = &(DiskOps) { .drop_caches = disk_settle, .space = disk_room } };
+static int disk_drop_caches(Disk *disk);
+static int disk_space(Disk *disk, uint64_t *ret_free, uint64_t *ret_total);
+static Disk disk = { .ops = &(DiskOps) { .drop_caches = disk_drop_caches, .space = disk_space } };
 
 /* -- What is said -- */
 
@@ -99,8 +99,8 @@ void parts_look(void) {
         flag("held", p->deferred.bytes);
         number("depth", p->depth);
         number("changed", p->changed);
-        number("overheard", p->contact.observed.id);
-        number("overheard-term", p->contact.observed.term);
+        number("observed", p->contact.observed.id);
+        number("observed-term", p->contact.observed.term);
         number("transfer-to", p->transfer.to);
         number("transfer-due", p->transfer.due_ms);
         number("waited", p->write_watch.waited_ms);
@@ -119,7 +119,7 @@ void parts_look(void) {
         timer("stop", &p->recovery.transfer_timer);
         timer("comeback", &p->recovery.retry);
         timer("forget-again", &p->checkpoints.compact_again);
-        flag("settle!", p->flush.loop);
+        flag("flush!", p->flush.loop);
         flag("apply!", p->applying.next.loop);
         flag("notice!", p->notices.send.loop);
         flag("stop!", p->recovery.stop.loop);
@@ -127,11 +127,11 @@ void parts_look(void) {
         text_append(&fake.said, "\n");
 }
 
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (fields->error != 0)
-                say("log %d (%d): %s", priority, fields->error, sentence);
+                say("log %d (%d): %s", priority, fields->error, message);
         else
-                say("log %d: %s", priority, sentence);
+                say("log %d: %s", priority, message);
 }
 
 /* -- What fails -- */
@@ -176,7 +176,7 @@ static int result_said(const char *name, Error *err) {
 static void on_news(void *userdata, const ReplicaNews *news) {
         if (news->replaced)
                 say("replaced");
-        say("settled %u", news->changed);
+        say("flushed %u", news->changed);
         if (news->failed)
                 say("failed %d: %s", parts.p->error, parts.p->reason);
 }
@@ -202,9 +202,9 @@ void parts_begin_closed(void) {
                               .log_first = 1,
                               .log_entries = 20,
                               .meta = { .cluster = 70, .id = 1, .start_number = 3, .term = 5, .vote = 2 },
-                              .room = { UINT64_MAX, UINT64_MAX },
+                              .space = { UINT64_MAX, UINT64_MAX },
                               .total = { UINT64_MAX, UINT64_MAX },
-                              .hello = { .raft_id = 2, .address = "b:2" },
+                              .handshake = { .raft_id = 2, .address = "b:2" },
                               .self = { .name = "self", .start_number = 1 },
                               .options = { .tree_path = "/tree",
                                            .log_disk = &disk,
@@ -283,15 +283,15 @@ WRAP(int, loop_work, (Loop * loop, Work *work)) {
         return 0;
 }
 
-static int disk_settle(Disk *d) {
-        say("disk settle");
-        return result("settle");
+static int disk_drop_caches(Disk *d) {
+        say("disk drop-caches");
+        return result("drop-caches");
 }
 
-static int disk_room(Disk *d, uint64_t *ret_free, uint64_t *ret_total) {
-        *ret_free = parts.room[0];
+static int disk_space(Disk *d, uint64_t *ret_free, uint64_t *ret_total) {
+        *ret_free = parts.space[0];
         *ret_total = parts.total[0];
-        return result("room");
+        return result("space");
 }
 
 /* -- The core -- */
@@ -373,7 +373,7 @@ WRAP(int, raft_core_start, (RaftCore * core, uint64_t now_ms, const RaftCoreStar
             s->n_entries, s->first_index, s->take ? ", taken" : "");
         if (s->state)
                 say_info("  state", s->state);
-        if (r == 1) { /* an operation inside fails and says so */
+        if (r == 1) { /* an operation inside fails and returns its error */
                 replica_fail(parts.p, -EFAULT, "inside");
                 return -EFAULT;
         }
@@ -603,7 +603,7 @@ WRAP(int, data_dir_open,
 
         say("folder open %s %s %s %" PRIu64, path, machine_id, boot_id, quota);
         f->path = (char *) path;
-        f->corrupt = r == -EUCLEAN && parts.rotten;
+        f->corrupt = r == -EUCLEAN && parts.corrupt;
         if (r >= 0)
                 *ret = new_tree();
         return r;
@@ -623,11 +623,11 @@ WRAP(void, data_dir_done, (DataDir * f)) {
         checkpoint_done(&f->checkpoint);
 }
 
-WRAP(int, data_dir_rebuild, (const DataDir *f, Tree **ret, bool *ret_rotten, Error *err)) {
+WRAP(int, data_dir_rebuild, (const DataDir *f, Tree **ret, bool *ret_corrupt, Error *err)) {
         int r = result_said("data_dir_rebuild", err);
 
         say("folder rebuild");
-        *ret_rotten = parts.rotten;
+        *ret_corrupt = parts.corrupt;
         if (r >= 0)
                 *ret = new_tree();
         return r;
@@ -639,7 +639,7 @@ WRAP(void, data_dir_rebuilt, (DataDir * f)) {
 }
 
 WRAP(int, data_dir_space, (const DataDir *f, uint64_t *ret_free, uint64_t *ret_total)) {
-        *ret_free = parts.room[1];
+        *ret_free = parts.space[1];
         *ret_total = parts.total[1];
         return result("data_dir_space");
 }
@@ -927,7 +927,7 @@ WRAP(void, consistency_committed, (ConsistencyCheck * c, bool committed)) {
 }
 
 WRAP(void, consistency_on_flush, (ConsistencyCheck * c, unsigned changed)) {
-        say("compare settled %u", changed);
+        say("compare flushed %u", changed);
 }
 
 WRAP(void, consistency_on_frame,
@@ -959,7 +959,7 @@ WRAP(void, peers_set_self, (Peers * peers, const PeerHandshake *self)) {
 }
 
 WRAP(const PeerHandshake *, peer_handshake, (const PeerSession *session)) {
-        return &parts.hello;
+        return &parts.handshake;
 }
 
 WRAP(PeerSession *, peers_session, (Peers * peers, uint64_t number)) {

@@ -16,16 +16,15 @@ enum {
 typedef struct FakeParts {
         Replica *p;
         ReplicaOptions options;
-        PeerHandshake self, hello; /* ours; that of each session */
+        PeerHandshake self, handshake; /* ours; that of each session */
 
         RaftState state;
         RaftServerRole role;
         int core_error;
         bool behind, installing, misfit;
         uint64_t leader, term, first, last, stored, timeout_ms, cost, held, touched;
-        uint64_t match[8]; /* by id; UINT64_MAX: unknown */
-        size_t entry_bytes,
-                more_bytes; /* that each entry takes, PART_ENTRY; and what the log takes in memory besides */
+        uint64_t match[8];              /* by id; UINT64_MAX: unknown */
+        size_t entry_bytes, more_bytes; /* of each entry, PART_ENTRY; and further memory of the log */
 
         bool busy, differs, undecided, wanted; /* transfers; comparison; a chunk counts */
         Checkpoint *received, *whole;
@@ -41,8 +40,8 @@ typedef struct FakeParts {
         TreeMeta trees[PART_TREES];
         uint64_t file_size, configuration_size;
         unsigned n_trees, n_txns; /* opened so far; open now */
-        uint64_t room[2], total[2];
-        bool rotten; /* the checkpoint, when the tree is rebuilt */
+        uint64_t space[2], total[2];
+        bool corrupt; /* the checkpoint, when the tree is rebuilt */
 
         struct {
                 const char *name;
@@ -60,15 +59,15 @@ extern FakeParts parts;
  */
 void parts_begin(void);
 void parts_begin_closed(void); /* not opened yet */
-void parts_start(void);        /* opens and starts it, and forgets what was said */
+void parts_start(void);        /* open and start it, and clear the journal */
 void parts_end(void);
 
-/* The next call of that name fails, after 'skip' that do not. */
+/* Let the next call of that name fail, after 'skip' successful ones. */
 void parts_fail_after(const char *name, int error, unsigned skip);
 void parts_fail(const char *name, int error);
-void parts_work(void); /* the oldest work off the loop is done */
+void parts_work(void); /* complete the oldest work off the loop */
 void parts_say(const char *format, ...) _printf_(1, 2);
-/* Says what the replica is: whatever is not as it is at rest. */
+/* Print the state of the replica: all fields that differ from an idle replica. */
 void parts_look(void);
 
 typedef struct Said {

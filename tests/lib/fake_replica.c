@@ -41,8 +41,8 @@ void fake_pass(uint64_t ms) {
 
 /* -- Beginning and looking -- */
 
-static void on_settle(void *userdata) {
-        fake.n_settled++;
+static void on_flush(void *userdata) {
+        fake.n_flushed++;
 }
 
 void fake_begin(const char *roles) {
@@ -70,7 +70,7 @@ void fake_begin(const char *roles) {
         fake.replica.core = (RaftCore *) &core; /* opaque: never read */
         fake.replica.log = (RaftLog *) &log;
         fake.replica.options.peers = (Peers *) &peers;
-        fake.replica.flush = DEFERRED(on_settle, NULL);
+        fake.replica.flush = DEFERRED(on_flush, NULL);
 }
 
 void fake_end(void) {

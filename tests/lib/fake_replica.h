@@ -1,6 +1,6 @@
-/* A replica that is played: what can be asked of it is what the test says, what it sends is written down; in
- * a time that goes on only when it is told to. For the parts of kvstore/raft that know it by its calls alone.
- * Link with $(FAKE_REPLICA), which leads these calls here. */
+/* A fake replica: the test sets its state, its frames are recorded, and the test advances its time. For the
+ * parts of kvstore/raft that use it only by its functions. Link with $(FAKE_REPLICA), which leads these calls
+ * here. */
 #pragma once
 
 #include "base/text.h"
@@ -13,7 +13,7 @@ typedef struct FakeReplica {
         bool leads, ready, closed; /* by Raft's word; and an entry of its term is applied; it is not open */
         uint64_t leader, term, commit, applied;
         RaftServers servers;
-        unsigned n_settled; /* how often its state was to be told */
+        unsigned n_flushed; /* how often its state was to be reported */
         struct {
                 PeerHandler run;
                 void *userdata;

@@ -127,7 +127,7 @@ Host *host_free(Host *h) {
 
 /* -- The registry's answers -- */
 
-void host_on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+void host_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
         Host *h = userdata;
 
         h->answered++;

@@ -43,7 +43,7 @@ void host_turn(Host *h);
 /* Run the loop for so long, for events that must not happen. */
 void host_pause(Host *h, uint64_t ms);
 
-void host_on_done(void *userdata, KvStatus status, const char *sentence,
+void host_on_done(void *userdata, KvStatus status, const char *message,
                   uint64_t index); /* for calls of the registry; userdata: the host */
 /* 'called': the result of the call. Wait for the answer, and until the cluster view contains it. */
 KvStatus host_wait(Host *h, int called);

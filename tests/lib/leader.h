@@ -1,4 +1,4 @@
-/* What a host is told of its leader, for a test that is linked with --wrap=kv_sync, --wrap=kv_sync_cancel and
+/* The leader that a host reports, for a test that is linked with --wrap=kv_sync, --wrap=kv_sync_cancel and
  * --wrap=kv_state. */
 #pragma once
 

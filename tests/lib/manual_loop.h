@@ -1,4 +1,4 @@
-/* A loop whose clock stands still, and whose work runs when the test says so. */
+/* A loop with a constant clock, whose work runs when the test requests it. */
 #pragma once
 
 #include "io/loop.h"

@@ -161,7 +161,7 @@ static int memory_read(DiskFile *base, void *bytes, size_t size, uint64_t offset
         return 0;
 }
 
-static void make_room(uint8_t **bytes, size_t *size, size_t wanted) {
+static void reserve(uint8_t **bytes, size_t *size, size_t wanted) {
         if (wanted <= *size)
                 return;
         *bytes = must(realloc(*bytes, wanted + 1));
@@ -205,7 +205,7 @@ static void split(MemoryFile *file) {
         file->durable_size = file->size;
 }
 
-static void settle(MemoryFile *file) {
+static void drop_cached(MemoryFile *file) {
         if (!file->durable)
                 return;
         free(file->bytes);
@@ -227,11 +227,11 @@ static int memory_write(DiskFile *base, const void *bytes, size_t size, uint64_t
         if (r < 0)
                 split(file);
         else if (file->durable) {
-                make_room(&file->durable, &file->durable_size, offset + size);
+                reserve(&file->durable, &file->durable_size, offset + size);
                 memcpy(file->durable + offset, bytes, size);
         }
 
-        make_room(&file->bytes, &file->size, offset + size);
+        reserve(&file->bytes, &file->size, offset + size);
         if (disk->unsynced)
                 remember(disk, file, offset, size);
         if (dies)
@@ -291,17 +291,17 @@ static int memory_list(Disk *base, char ***ret, size_t *ret_n) {
         return 0;
 }
 
-static int memory_settle(Disk *base) {
+static int memory_drop_caches(Disk *base) {
         MemoryDisk *disk = disk_of(base);
 
         if (disk->fail < 0 && disk->fail != -ENOSPC)
                 return disk->fail;
         for (size_t i = 0; i < disk->n; i++)
-                settle(&disk->files[i]);
+                drop_cached(&disk->files[i]);
         return 0;
 }
 
-static int memory_room(Disk *base, uint64_t *ret_free, uint64_t *ret_total) {
+static int memory_space(Disk *base, uint64_t *ret_free, uint64_t *ret_total) {
         *ret_total = 1024 * 1024 * 1024;
         *ret_free = disk_of(base)->fail == -ENOSPC ? 0 : *ret_total;
         return 0;
@@ -315,8 +315,8 @@ static const DiskOps ops = {
         .write = memory_write,
         .remove = memory_remove,
         .rename = memory_rename,
-        .drop_caches = memory_settle,
-        .space = memory_room,
+        .drop_caches = memory_drop_caches,
+        .space = memory_space,
         .list = memory_list,
 };
 
@@ -366,7 +366,7 @@ MemoryDisk *memory_disk_free(MemoryDisk *disk) {
 
 void memory_disk_cut_power(MemoryDisk *disk) {
         for (size_t i = 0; i < disk->n; i++)
-                settle(&disk->files[i]);
+                drop_cached(&disk->files[i]);
         lose_unsynced(disk);
         disk->state = MEMORY_DISK_DYING;
 }

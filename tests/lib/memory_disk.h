@@ -39,7 +39,7 @@ typedef struct MemoryDisk {
         int fail;        /* negative errno of changing calls; -ENOSPC: of those that need space; 0: none */
         int read_fail;   /* negative errno of reads; 0: none */
         bool fails_once; /* only the next call fails */
-        bool in_memory;  /* a failing write is read back until the disk is settled or loses power, as when a
+        bool in_memory;  /* a failing write is read back until caches are dropped or power is lost, as when a
                             sync fails */
         bool unsynced;   /* a sync does nothing: a power cut also loses some of the last writes */
         MemoryDiskUndo undo[MEMORY_DISK_UNDO_MAX]; /* the last writes of an unsynced disk */

@@ -38,7 +38,7 @@ typedef struct Call {
         bool syncs;      /* a write that is durable when it returns */
 } Call;
 
-/* A file or folder, whatever its name. */
+/* A file or folder, independent of its name. */
 typedef struct Node {
         bool is_dir;
         uint8_t *now, *durable;

@@ -11,7 +11,7 @@
 
 enum { WRITE_WAIT_MS = 1000 }; /* an expensive write waits at most so long for its budget */
 
-enum { TURNS_MAX = 100000, DOOR_PEERS = API_LOOPBACK + 1 };
+enum { TURNS_MAX = 100000, LISTENER_PEERS = API_LOOPBACK + 1 };
 
 /* -- The loop -- */
 
@@ -32,7 +32,7 @@ static void quiet_peer_wake_at(Loop *loop, uint64_t due_ms) {}
 static int quiet_peer_work(Loop *loop, Work *work) {
         QuietPeer *h = quiet_peer_of(loop);
 
-        assert(h->n_works < STILL_WORKS_MAX);
+        assert(h->n_works < QUIET_PEER_WORKS_MAX);
         h->works[h->n_works++] = work;
         return 0;
 }
@@ -91,12 +91,12 @@ static void quiet_peer_cancel(Network *net, void *handle) {
 static int quiet_peer_listen(Network *net, const char *address, void (*accepted)(void *userdata, Stream *s),
                              void *userdata, Listener **ret, Error *err) {
         QuietPeer *h = container_of(net, QuietPeer, network);
-        unsigned door = address[0] == '/'           ? API_SOCKET :
-                        ends_with(address, ":2379") ? API_LOOPBACK :
-                                                      DOOR_PEERS;
+        unsigned listener = address[0] == '/'           ? API_SOCKET :
+                            ends_with(address, ":2379") ? API_LOOPBACK :
+                                                          LISTENER_PEERS;
 
-        h->doors[door].accepted = accepted;
-        h->doors[door].userdata = userdata;
+        h->listeners[listener].accepted = accepted;
+        h->listeners[listener].userdata = userdata;
         *ret = NULL;
         return 0;
 }
@@ -191,17 +191,18 @@ static bool is_foreign(void *userdata, const char *unit) {
 }
 
 static void quiet_peer_open(QuietPeer *h, bool joins) {
-        PeersOptions peers = { .self = { .machine_id = STILL_ID,
+        PeersOptions peers = { .self = { .machine_id = QUIET_PEER_ID,
                                          .boot_id = "cccccccccccccccccccccccccccccccc",
                                          .nonce = 1,
                                          .address = "10.0.0.1:2380" } };
-        KvOptions store = { .machine_id = STILL_ID,
+        KvOptions store = { .machine_id = QUIET_PEER_ID,
                             .boot_id = "cccccccccccccccccccccccccccccccc",
                             .address = "10.0.0.1:2380",
                             .join = joins };
-        MembershipOptions membership = {
-                .machine_id = STILL_ID, .peer_address = "10.0.0.1:2380", .name = "alpha", .cluster_file = ""
-        };
+        MembershipOptions membership = { .machine_id = QUIET_PEER_ID,
+                                         .peer_address = "10.0.0.1:2380",
+                                         .name = "alpha",
+                                         .cluster_file = "" };
         _cleanup_names_ Names join = {};
         ApiOptions api;
         Error err = {};
@@ -213,13 +214,13 @@ static void quiet_peer_open(QuietPeer *h, bool joins) {
         must(peers_new(&h->peers, &h->loop, &h->network, &peers), &err);
         store.peers = h->peers;
         must(kv_open(&h->store, &h->loop, &store, &err), &err);
-        must(registry_new(&h->registry, &h->loop, h->store, STILL_ID), &err);
+        must(registry_new(&h->registry, &h->loop, h->store, QUIET_PEER_ID), &err);
         must(membership_new(&h->membership, &h->loop, h->peers, h->store, h->registry, &membership), &err);
         api = (ApiOptions) { .network = &h->network,
                              .peers = h->peers,
                              .store = h->store,
                              .registry = h->registry,
-                             .machine_id = STILL_ID,
+                             .machine_id = QUIET_PEER_ID,
                              .name = "alpha",
                              .access = CLIENT_READ_WRITE,
                              .is_foreign = is_foreign,
@@ -282,8 +283,8 @@ QuietPeer *quiet_peer_free(QuietPeer *h) {
 
 /* -- A client -- */
 
-const Writer *quiet_peer_ask(QuietPeer *h, ApiListener door, const void *request, size_t size) {
-        h->doors[door].accepted(h->doors[door].userdata, wire_open(h, &h->client));
+const Writer *quiet_peer_request(QuietPeer *h, ApiListener listener, const void *request, size_t size) {
+        h->listeners[listener].accepted(h->listeners[listener].userdata, wire_open(h, &h->client));
         wire_bring(&h->client, request, size);
         quiet_peer_run(h);
         if (h->client.said.size == 0) /* an expensive write waits for its budget after another one */
@@ -300,7 +301,7 @@ void quiet_peer_leave(QuietPeer *h) {
 
 /* -- Another host -- */
 
-static void say_on(QuietPeerWire *w, PeerFrame type, const void *payload, size_t size) {
+static void send_on(QuietPeerWire *w, PeerFrame type, const void *payload, size_t size) {
         _cleanup_writer_ Writer frame = {};
         uint8_t head[FRAME_HEADER_SIZE];
 
@@ -312,9 +313,9 @@ static void say_on(QuietPeerWire *w, PeerFrame type, const void *payload, size_t
         quiet_peer_run(w->host);
 }
 
-static void say_hello(QuietPeerWire *w) {
-        _cleanup_writer_ Writer hello = {};
-        PeerHandshake other = { .machine_id = STILL_OTHER_ID,
+static void send_handshake(QuietPeerWire *w) {
+        _cleanup_writer_ Writer handshake = {};
+        PeerHandshake other = { .machine_id = QUIET_PEER_OTHER_ID,
                                 .boot_id = "dddddddddddddddddddddddddddddddd",
                                 .nonce = 2,
                                 .start_number = 1,
@@ -326,9 +327,9 @@ static void say_hello(QuietPeerWire *w) {
         kv_state(w->host->store, &state);
         other.cluster_id = state.cluster_id ?: 7;
         other.lineage = state.lineage ?: 7;
-        handshake_write(&hello, &other);
-        assert(hello.error == 0);
-        say_on(w, PEER_HANDSHAKE, hello.bytes, hello.size);
+        handshake_write(&handshake, &other);
+        assert(handshake.error == 0);
+        send_on(w, PEER_HANDSHAKE, handshake.bytes, handshake.size);
 }
 
 void quiet_peer_hang_up(QuietPeer *h) {
@@ -351,8 +352,9 @@ bool quiet_peer_refuse(QuietPeer *h) {
 
 bool quiet_peer_meet(QuietPeer *h) {
         quiet_peer_part(h);
-        h->doors[DOOR_PEERS].accepted(h->doors[DOOR_PEERS].userdata, wire_open(h, &h->asking));
-        say_hello(&h->asking);
+        h->listeners[LISTENER_PEERS].accepted(h->listeners[LISTENER_PEERS].userdata,
+                                              wire_open(h, &h->asking));
+        send_handshake(&h->asking);
         for (unsigned i = 0; i < 100 && !h->dial.done; i++)
                 quiet_peer_pass(h, 100);
         if (h->dial.done) {
@@ -361,26 +363,26 @@ bool quiet_peer_meet(QuietPeer *h) {
                 h->dial.done = NULL;
                 done(h->dial.userdata, wire_open(h, &h->asked), 0);
                 quiet_peer_run(h);
-                say_hello(&h->asked);
+                send_handshake(&h->asked);
         }
-        return h->asking.open && h->asked.open && peers_dialed(h->peers, STILL_OTHER_ID);
+        return h->asking.open && h->asked.open && peers_dialed(h->peers, QUIET_PEER_OTHER_ID);
 }
 
-bool quiet_peer_say(QuietPeer *h, PeerFrame type, const void *payload, size_t size) {
+bool quiet_peer_send(QuietPeer *h, PeerFrame type, const void *payload, size_t size) {
         bool answer = type == PEER_PROPOSED || type == PEER_TERM_CHECKED || type == PEER_SNAPSHOT_ACK ||
                       type == PEER_JOINED || type == PEER_CALL_CHUNK || type == PEER_CALL_END;
         QuietPeerWire *w = answer ? &h->asked : &h->asking;
 
-        say_on(w, type, payload, size);
+        send_on(w, type, payload, size);
         return w->open && !w->closing;
 }
 
-bool quiet_peer_hear(QuietPeerWire *w, Frame *ret) {
-        ssize_t n = frame_take(w->said.bytes + w->heard, w->said.size - w->heard, PEER_FRAME_MAX, ret);
+bool quiet_peer_receive(QuietPeerWire *w, Frame *ret) {
+        ssize_t n = frame_take(w->said.bytes + w->n_read, w->said.size - w->n_read, PEER_FRAME_MAX, ret);
 
         assert(n >= 0); /* it sends complete frames */
-        w->heard += n;
+        w->n_read += n;
         if (n == 0)
-                w->heard = w->said.size = 0;
+                w->n_read = w->said.size = 0;
         return n > 0;
 }

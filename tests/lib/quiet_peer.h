@@ -9,7 +9,7 @@
 #include "peers/frame.h"
 #include "tests/lib/memory_disk.h"
 
-enum { STILL_WORKS_MAX = 64 };
+enum { QUIET_PEER_WORKS_MAX = 64 };
 
 typedef struct QuietPeer QuietPeer;
 
@@ -19,20 +19,20 @@ typedef struct QuietPeerWire {
         QuietPeer *host;
         bool open, closing; /* by the host: closing, and gone */
         Writer said;        /* by the host */
-        size_t heard;       /* of that */
+        size_t n_read;      /* of that */
         Deferred end;
 } QuietPeerWire;
 
 struct QuietPeer {
         Loop loop;
         uint64_t now_ms;
-        Work *works[STILL_WORKS_MAX];
+        Work *works[QUIET_PEER_WORKS_MAX];
         size_t n_works;
         Network network;
         struct {
                 void (*accepted)(void *userdata, Stream *s);
                 void *userdata;
-        } doors[3]; /* socket, loopback, the hosts' */
+        } listeners[3]; /* socket, loopback, the hosts' */
         struct {
                 void (*done)(void *userdata, Stream *s, int error); /* NULL: it dials no host */
                 void *userdata;
@@ -51,8 +51,8 @@ struct QuietPeer {
         bool kernels_unknown; /* kernels of other hosts give no sign of life, frames only */
 };
 
-#define STILL_ID       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-#define STILL_OTHER_ID "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define QUIET_PEER_ID       "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define QUIET_PEER_OTHER_ID "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 
 /* Leads alone when this returns; with 'joins', it waits for its admission. A failure ends the program. */
 QuietPeer *quiet_peer_new(bool joins);
@@ -65,7 +65,7 @@ void quiet_peer_pass(QuietPeer *h, uint64_t ms);
 
 /* Connect, send 'request', and return the answer so far, terminated by a zero byte; borrowed until the next
  * call. */
-const Writer *quiet_peer_ask(QuietPeer *h, ApiListener door, const void *request, size_t size);
+const Writer *quiet_peer_request(QuietPeer *h, ApiListener listener, const void *request, size_t size);
 /* Close the client's connection, and with it a request that still waits. */
 void quiet_peer_leave(QuietPeer *h);
 
@@ -80,7 +80,7 @@ void quiet_peer_hang_up(QuietPeer *h);
 /* Its kernel rejects the connection that the host requests; false: there is no request. */
 bool quiet_peer_refuse(QuietPeer *h);
 /* Send a frame on the session that carries its type; false: the session has ended. */
-bool quiet_peer_say(QuietPeer *h, PeerFrame type, const void *payload, size_t size);
+bool quiet_peer_send(QuietPeer *h, PeerFrame type, const void *payload, size_t size);
 /* Return the next frame that the host sent on 'wire'; the payload is borrowed until the host sends more.
  * False: there is none. */
-bool quiet_peer_hear(QuietPeerWire *wire, Frame *ret);
+bool quiet_peer_receive(QuietPeerWire *wire, Frame *ret);

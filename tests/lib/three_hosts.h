@@ -36,14 +36,15 @@ struct ThreeHosts {
 
 /* 'path': the folder of them all. */
 void three_hosts_new(ThreeHosts *t, const char *path, bool with_network);
-void three_hosts_free(ThreeHosts *t); /* closes whoever is open */
+void three_hosts_free(ThreeHosts *t); /* close the open hosts */
 
 /* Runs the loop until it is true; false: it was not within the patience. */
 bool three_hosts_until(ThreeHosts *t, bool (*is_true)(void *userdata), void *userdata);
 bool three_hosts_until_for(ThreeHosts *t, uint64_t patience_ms, bool (*is_true)(void *userdata),
                            void *userdata);
 
-int three_hosts_open(ThreeHosts *t, unsigned number, bool join, Error *err); /* what kv_open() says */
+int three_hosts_open(ThreeHosts *t, unsigned number, bool join,
+                     Error *err); /* return the result of kv_open() */
 void three_hosts_close(ThreeHosts *t, unsigned number);
 /* Host 'number' joins the cluster that host 'leader' leads, and votes if asked to. */
 void three_hosts_let_in(ThreeHosts *t, unsigned leader, unsigned number, bool votes);

@@ -545,8 +545,8 @@ static void play(Place *p, Scene *s) {
         p->n_scenes++;
 }
 
-/* Each on a host of its own: what one leaves behind would be another's cost. */
-static void play_anew(Scene *s) {
+/* Each on a host of its own: the state that one leaves would add to the cost of another. */
+static void play_again(Scene *s) {
         Place place;
 
         place_open(&place);
@@ -616,7 +616,7 @@ static bool search(uint64_t seed, uint64_t scenes, size_t rows, Kind only) {
                         s = elites[kind][random_below(&random, n_elites[kind])];
                         scene_change(&random, &s);
                 }
-                play_anew(&s);
+                play_again(&s);
                 keep(&s);
                 if (judge(&s))
                         continue;
@@ -655,7 +655,7 @@ static bool play_file(const char *path) {
                         good = false;
                         continue;
                 }
-                play_anew(&s);
+                play_again(&s);
                 print_row(&s);
                 good = judge(&s) && good;
         }
@@ -663,7 +663,7 @@ static bool play_file(const char *path) {
         return good;
 }
 
-static void no_log(void *userdata, int level, const LogFields *fields, const char *sentence) {}
+static void no_log(void *userdata, int level, const LogFields *fields, const char *message) {}
 
 int main(int argc, char **argv) {
         static const struct option options[] = {

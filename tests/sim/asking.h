@@ -1,4 +1,4 @@
-/* Writes through one host of a cluster of stores, and what becomes of them. For scenarios. */
+/* Writes through one host of a cluster of stores, and their outcomes. For scenarios. */
 #pragma once
 
 #include "tests/sim/scenarios.h"

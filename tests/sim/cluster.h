@@ -118,4 +118,4 @@ void check_start(SimMachine *m, const char *unit);
  * included, for three seconds. */
 void check_message(SimCluster *c, const LogFields *fields, const char *message);
 void check_hashes(SimCluster *c);
-void check_settled(SimCluster *c); /* after healing: all that was promised */
+void check_healed(SimCluster *c); /* after healing: all that was promised */

@@ -44,12 +44,13 @@ int history_seen(History *h, int number, uint64_t modified) {
 
 typedef struct State {
         uint64_t index, now_ms; /* at least */
-        int writer; /* key: whose value stands there, -1: nobody's; directory: 0 it is there, -1 it is not */
+        int writer; /* of a key: the writer of its value, -1: absent; directory: 0 it exists, -1 it does not
+                     */
         uint64_t modified, created, expires_ms; /* 0: not known; of expiry 0: never */
         uint64_t children[HISTORY_WORDS];
 } State;
 
-/* What somebody saw of an index, where the state may not know its own: it does then. */
+/* Compare with a number that a client saw; an unknown one becomes known. */
 static bool agrees(uint64_t *known, uint64_t seen) {
         if (*known == 0)
                 *known = seen;
@@ -289,8 +290,8 @@ static bool try(Judge *j, const State *s, unsigned i) {
         return found;
 }
 
-/* Candidates are those that were called before anybody who is left had returned. Answered ones go first, in
- * order of index; the others only where no order goes on without them. */
+/* Candidates are the operations that were called before any remaining one had returned. Answered ones are
+ * first, in order of index; the others only when no order is possible without them. */
 static bool search(Judge *j, const State *s) {
         const History *h = j->history;
         uint64_t first_return = UINT64_MAX;

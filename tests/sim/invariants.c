@@ -8,7 +8,7 @@
 #include "tests/lib/store_inside.h"
 
 enum {
-        SETTLES_MS = 5000, /* until a daemon that returned has executed the requests of its absence */
+        CATCH_UP_MS = 5000, /* until a daemon that returned has executed the requests of its absence */
         LOST_SILENT_MS = 3000,
         HEARD_MS = 500, /* until the recovery of a kernel is noticed without a session */
 };
@@ -54,7 +54,7 @@ static bool has_cause(const SimMachine *m, const char *unit, uint64_t since_ms, 
                 if (streq(c->units[i].name, unit))
                         group = c->units[i].group;
         if (m->absent_until_ms > 0 && since_ms >= m->absent_from_ms &&
-            since_ms <= m->absent_until_ms + SETTLES_MS)
+            since_ms <= m->absent_until_ms + CATCH_UP_MS)
                 asked_since_ms = m->absent_from_ms;
         if (touched_ms(c, unit, stops) >= asked_since_ms)
                 return true;
@@ -170,7 +170,7 @@ static unsigned running_on(const SimCluster *c, const char *unit, char *ret, siz
         return n;
 }
 
-static void check_unit(SimCluster *c, const Cluster *picture, const SchedulerView *view,
+static void check_unit(SimCluster *c, const Cluster *cluster, const SchedulerView *view,
                        const ClusterUnit *u) {
         const ClusterMachine *where = NULL;
         unsigned orders = 0, wanted = 0, n;
@@ -178,8 +178,8 @@ static void check_unit(SimCluster *c, const Cluster *picture, const SchedulerVie
         Error why = {};
 
         n = running_on(c, u->name, on, sizeof(on));
-        for (const ClusterMachine *m = picture->machines; m; m = m->hh.next) {
-                const ClusterAssignment *o = cluster_assignment(picture, m->id, u->name);
+        for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
+                const ClusterAssignment *o = cluster_assignment(cluster, m->id, u->name);
 
                 if (o && o->kind == ASSIGNMENT_RUN) {
                         orders++;
@@ -194,8 +194,8 @@ static void check_unit(SimCluster *c, const Cluster *picture, const SchedulerVie
         }
         if (u->unit->placement.global) {
                 /* Flap damping excludes a machine that is lost repeatedly. */
-                for (const ClusterMachine *m = picture->machines; m; m = m->hh.next)
-                        if (cluster_assignment(picture, m->id, u->name) ||
+                for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next)
+                        if (cluster_assignment(cluster, m->id, u->name) ||
                             scheduler_fits(view, u, m, false, NULL))
                                 wanted++;
                 if (n != wanted)
@@ -203,7 +203,7 @@ static void check_unit(SimCluster *c, const Cluster *picture, const SchedulerVie
                 return;
         }
         if (orders > 1)
-                world_failed(c->world, "a-unit-has-one-place", "%s has %u orders to run", u->name, orders);
+                world_failed(c->world, "a-unit-has-one-machine", "%s has %u orders to run", u->name, orders);
         if (orders == 0 && scheduler_pick(view, u, &where, &why) == 0)
                 world_failed(c->world, "a-unit-that-fits-runs", "%s fits on %s, but is nowhere", u->name,
                              where->id);
@@ -216,47 +216,47 @@ static void check_unit(SimCluster *c, const Cluster *picture, const SchedulerVie
                 const char *hash = sim_systemd_hash(c->machines[i].systemd, u->name);
 
                 if (hash && !streq(c->machines[i].machine_id, where->id))
-                        world_failed(c->world, "a-unit-runs-where-ordered", "%s runs on%s, its order is %s's",
-                                     u->name, on, where->id);
+                        world_failed(c->world, "a-unit-runs-where-assigned",
+                                     "%s runs on%s, its order is %s's", u->name, on, where->id);
                 if (hash && !streq(hash, u->unit->hash))
                         world_failed(c->world, "a-unit-runs-as-submitted", "%s on%s runs an old text",
                                      u->name, on);
         }
 }
 
-void check_settled(SimCluster *c) {
+void check_healed(SimCluster *c) {
         SimMachine *leader = cluster_leader(c);
-        const Cluster *picture;
+        const Cluster *cluster;
         SchedulerView *view;
         KvState state;
 
         if (!leader)
-                world_failed(c->world, "somebody-leads", "no leader after all is well again");
+                world_failed(c->world, "a-host-leads", "no leader after all is well again");
         kv_state(daemon_store(leader->daemon), &state);
         for (unsigned i = 0; i < c->n; i++) {
                 KvState other;
 
                 kv_state(daemon_store(c->machines[i].daemon), &other);
                 if (other.raft_index != state.raft_index)
-                        world_failed(c->world, "everybody-catches-up", "%s is at %llu, the leader at %llu",
+                        world_failed(c->world, "every-host-catches-up", "%s is at %llu, the leader at %llu",
                                      c->machines[i].name, (unsigned long long) other.raft_index,
                                      (unsigned long long) state.raft_index);
         }
         check_hashes(c);
         check_writers(c);
 
-        picture = registry_cluster(daemon_registry(leader->daemon));
-        if (scheduler_view_new(picture, picture->now_ms, &view) < 0)
+        cluster = registry_cluster(daemon_registry(leader->daemon));
+        if (scheduler_view_new(cluster, cluster->now_ms, &view) < 0)
                 abort();
-        for (const ClusterUnit *u = picture->units; u; u = u->hh.next)
+        for (const ClusterUnit *u = cluster->units; u; u = u->hh.next)
                 if (u->unit)
-                        check_unit(c, picture, view, u);
+                        check_unit(c, cluster, view, u);
         for (unsigned i = 0; i < c->n_units; i++) {
                 char on[128];
 
-                if (!cluster_unit(picture, c->units[i].name) &&
+                if (!cluster_unit(cluster, c->units[i].name) &&
                     running_on(c, c->units[i].name, on, sizeof(on)) > 0)
-                        world_failed(c->world, "what-was-destroyed-ends", "%s is gone, but runs on%s",
+                        world_failed(c->world, "a-destroyed-unit-ends", "%s is gone, but runs on%s",
                                      c->units[i].name, on);
         }
         scheduler_view_free(view);

@@ -120,7 +120,7 @@ void check_after_event(Server *s) {
         check_configuration(s);
 }
 
-/* State machine safety: nobody applies another entry at an index. */
+/* State machine safety: no server applies another entry at an index. */
 void check_apply(Server *s, uint64_t index, const RaftEntry *e, uint64_t chain) {
         Committed *committed = committed_at(s->world, index);
 
@@ -136,8 +136,8 @@ void check_apply(Server *s, uint64_t index, const RaftEntry *e, uint64_t chain) 
         committed->change = e->type == RAFT_ENTRY_CHANGE;
 }
 
-/* A state that was received or started from is what everybody had at its index, with the configuration of
- * that index. */
+/* A state that was received or loaded equals that of all servers at its index, with the configuration of that
+ * index. */
 void check_state(Server *s, const SimState *state) {
         Committed *committed;
 
@@ -146,7 +146,7 @@ void check_state(Server *s, const SimState *state) {
 
         committed = committed_at(s->world, state->index);
         if (!committed->known || committed->chain != state->chain || committed->term != state->term)
-                check_failed(s->world, "the state of server %llu at %llu is nobody's",
+                check_failed(s->world, "the state of server %llu at %llu equals no other",
                              (unsigned long long) s->id, (unsigned long long) state->index);
 
         for (uint64_t i = state->configuration_index + 1; i <= state->index; i++)
@@ -168,7 +168,7 @@ void check_append(Server *s, uint64_t first, const RaftEntry *entries, size_t n)
         }
 }
 
-/* Who acknowledges has it on its disk, and it is the leader's own entry. */
+/* A server that acknowledges an entry has it on its disk, and it equals the leader's entry. */
 void check_acknowledgement(Server *s, const RaftMessage *m, uint64_t to) {
         World *w = s->world;
         const Server *leader = &w->servers[slot_of(to)];

@@ -77,7 +77,7 @@ static void fault_change(World *w) {
         known = member(servers, s->id);
         voters = n_voters(servers);
         if (!known) {
-                /* Only who waits to be added is added: up, and never a member under this id. */
+                /* Only a server that waits is added: up, and never a member under this ID. */
                 if (s->used && s->removed_ms > 0)
                         return;
                 if (!s->used)
@@ -107,7 +107,7 @@ static void fault_change(World *w) {
                 check_after_event(leader);
 }
 
-/* Who was removed for good is wiped by its owner, later, and may come back under a new id. */
+/* A server that was removed is wiped by its owner, later, and may return under a new ID. */
 static void wipe_removed(World *w) {
         Server *leader = world_leader(w);
 
@@ -322,7 +322,7 @@ static void unstick(World *w) {
         }
 }
 
-/* The leader's picture, if it is back at work and all members have what it has applied at 'since'. */
+/* Return the leader's view, if it works again and all members have applied its entries up to 'since'. */
 static bool healed(World *w, uint64_t since) {
         Server *leader = world_leader(w);
         const RaftServers *servers;

@@ -72,7 +72,7 @@ typedef struct Server {
         uint64_t led_term;
         uint64_t removed_ms; /* when it was seen to be removed; 0: it was not */
 
-        /* What the owner watches: who does not move although it answers. */
+        /* For the owner: a follower that answers and makes no progress. */
         uint64_t seen_match[SLOTS], seen_match_ms[SLOTS];
 } Server;
 

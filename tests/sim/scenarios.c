@@ -9,9 +9,9 @@
 
 static Stores *running; /* for the log's sink, which has no other way */
 
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (running)
-                stores_log(running, sentence);
+                stores_log(running, message);
 }
 
 void run_ms(Stores *all, uint64_t ms) {

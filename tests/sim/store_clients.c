@@ -63,7 +63,7 @@ static Op *op_of(const Ask *a) {
         return &a->object->history.ops[a->number];
 }
 
-/* The answer came, or never will. */
+/* The answer has arrived, or will never arrive. */
 static void end(Ask *a, OpOutcome outcome) {
         Object *o = TAKE_PTR(a->object);
         Op *op = &o->history.ops[a->number];
@@ -93,7 +93,7 @@ static unsigned value_of(const Object *o, int number, char ret[2048]) {
         return (unsigned) snprintf(ret, 2048, "%-*d", (int) o->history.ops[number].pad, number);
 }
 
-/* Who wrote what is there; ROTTEN: nobody, and that is the disk's fault. */
+/* Return the writer of the node's value; CORRUPT: none, because of a disk fault. */
 static int writer_of(Ask *a, const KvNode *node, bool written) {
         Object *o = a->object;
         World *w = o->test->stores.world;
@@ -108,7 +108,7 @@ static int writer_of(Ask *a, const KvNode *node, bool written) {
             memcmp(node->value.data, value, node->value.size) != 0) {
                 if (store_may_show_rot(a->host, written)) {
                         o->test->stores.counts[FAULT_ROT_SHOWN]++;
-                        return ROTTEN;
+                        return CORRUPT;
                 }
                 world_failed(w, "nothing-is-invented",
                              "%s: %.*s holds '%s' of index %" PRIu64 " (%s, index %" PRIu64 ")",
@@ -120,16 +120,16 @@ static int writer_of(Ask *a, const KvNode *node, bool written) {
         return number;
 }
 
-/* False: it is rotten. */
+/* Return false if the value is corrupt. */
 static bool take_found(Ask *a, Op *op, const KvNode *node, bool written) {
         op->found = writer_of(a, node, written);
         op->found_modified = node->modified;
         op->found_created = node->created;
         op->found_expires_ms = node->expires_ms;
-        return op->found != ROTTEN;
+        return op->found != CORRUPT;
 }
 
-/* Where what we say is lost and what we hear is not, the session ends after 10 s of silence: nobody waits for
+/* Where the link loses frames in one direction only, the session ends after 10 s of silence: no client waits
  * longer. */
 static void check_answer_time(const Ask *a) {
         World *w = a->test->stores.world;
@@ -148,7 +148,7 @@ static int on_child(void *userdata, const KvNode *node) {
         int number = writer_of(a, node, false);
         char name[32];
 
-        if (number == ROTTEN)
+        if (number == CORRUPT)
                 return -EUCLEAN;
         snprintf(name, sizeof(name), "/%020" PRIu64, node->created);
         if (node->key.size < 21 || memcmp((const char *) node->key.data + node->key.size - 21, name, 21) != 0)
@@ -230,7 +230,7 @@ static void on_written(void *userdata, const KvResult *result) {
                 world_failed(t->stores.world, "cluster-time-does-not-run-ahead", "%s: by %" PRIu64 " ms",
                              a->host->name, result->now_ms - latest_ms(t));
         if (kv_index(a->host->store) < result->index &&
-            kv_can_serve(a->host->store)) /* by the leader's word, then nothing is shown */
+            kv_can_serve(a->host->store)) /* without contact to the leader, the host serves nothing */
                 world_failed(t->stores.world, "own-writes-are-read", "%s: index %" PRIu64, a->host->name,
                              result->index);
         if (result->status == KV_OK) {
@@ -238,7 +238,7 @@ static void on_written(void *userdata, const KvResult *result) {
                 op->outcome = OP_ANSWERED;
                 if ((op->kind <= OP_SWAP_VALUE || op->kind == OP_POST) &&
                     writer_of(a, &result->node, false) != a->number)
-                        world_failed(t->stores.world, "answers-are-to-the-question", "%s: index %" PRIu64,
+                        world_failed(t->stores.world, "answers-match-their-requests", "%s: index %" PRIu64,
                                      a->host->name, result->index);
                 if (result->has_prev && !a->object->history.dir && !take_found(a, op, &result->prev, true)) {
                         end(a, OP_UNKNOWN);
@@ -364,7 +364,7 @@ static void ask(Test *t, Ask *a, Host *h) {
         }
 }
 
-/* Nobody waits longer than promised for an answer where no leader is known. */
+/* Without a known leader, no client waits longer than promised for an answer. */
 static void check_lost(Test *t) {
         uint64_t now_ms = world_now_ms(t->stores.world);
 

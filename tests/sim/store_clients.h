@@ -1,4 +1,4 @@
-/* The clients of tests/sim/test-stores: what they ask of stores, and the judgement of every answer. */
+/* The clients of tests/sim/test-stores: their requests to stores, and the checks of every answer. */
 #pragma once
 
 #include "kvstore/kvstore_internal.h"
@@ -11,7 +11,7 @@ enum {
         CLIENTS = 12,
         WATCHERS = 8,
         N_UNKNOWN_MAX = 12,
-        ROTTEN = -2,
+        CORRUPT = -2,
         HEAL_MS = 30000,
         REST_MS = 8000,
         IDLE_MS = 60000,
@@ -22,7 +22,7 @@ enum {
         SLACK_MS = 400,
 };
 
-/* All hosts' wall clocks say so at the world's beginning, and so does cluster time. */
+/* The initial value of all wall clocks, and of cluster time. */
 #define CLUSTER_START_MS UINT64_C(1700000000000)
 
 typedef struct Test Test;
@@ -49,8 +49,7 @@ struct Test {
         Object objects[OBJECTS];
         Ask clients[CLIENTS];
         uint64_t at;                     /* in the order of all that clients see */
-        uint64_t seen_index[STORES_MAX]; /* whatever dies meanwhile, or is exchanged: a host remembers what it
-                                            showed */
+        uint64_t seen_index[STORES_MAX]; /* highest index that each host served, over all its failures */
         uint64_t n_answers, spell_until_ms;
         bool rests;
 };
@@ -62,6 +61,6 @@ typedef struct Sums {
 
 extern Sums sums;
 
-void clients_turn(void *userdata);               /* the Test: asks, and schedules the next turn */
+void clients_turn(void *userdata);               /* of the Test: send requests, and schedule the next turn */
 void clients_host_gone(void *userdata, Host *h); /* its questions have no answer */
 void clients_judge(Object *o);                   /* fails unless the history is linearizable */

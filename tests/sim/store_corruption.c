@@ -39,7 +39,7 @@ static void flip(World *w, const Host *h, const char *name, uint64_t at) {
 
 static bool others_are_well(Stores *all) {
         for (unsigned i = 0; i < all->n; i++)
-                if (all->hosts[i].rotten_checkpoint || all->hosts[i].rotten_tree ||
+                if (all->hosts[i].corrupt_checkpoint || all->hosts[i].corrupt_tree ||
                     all->hosts[i].replica_is_odd || all->hosts[i].disk_breaks)
                         return false;
         return true;
@@ -61,7 +61,7 @@ bool store_rot_checkpoint(Host *h) {
         if (folder->checkpoint.fd < 0 || replica_error(h->store->replica, NULL) < 0)
                 return false;
         store_flip_checkpoint(h, 1 + (unsigned) world_draw(all->world, 8));
-        h->rotten_checkpoint = inode_of(h, "checkpoint");
+        h->corrupt_checkpoint = inode_of(h, "checkpoint");
         h->damaged = true;
         all->lost_voter = h->raft_id;
         world_trace(all->world, h->name, "its checkpoint of entry %" PRIu64 " rots",
@@ -125,10 +125,10 @@ bool store_rot_tree(Host *h) {
         if (!r)
                 return false;
         flip(all->world, h, "live", at);
-        h->rotten_tree = inode;
-        h->rotten = replica_live_tree(h->store->replica);
-        h->rotten_life = h->lives;
-        h->rotten_entry = state.raft_index;
+        h->corrupt_tree = inode;
+        h->corrupt = replica_live_tree(h->store->replica);
+        h->corrupt_life = h->lives;
+        h->corrupt_entry = state.raft_index;
         world_trace(all->world, h->name, "its tree rots");
         return true;
 }
@@ -142,7 +142,7 @@ static void check_checkpoint(Host *h, uint64_t applied) {
         TreeTxn *txn;
         Tree *tree;
 
-        h->rotten_entry = applied;
+        h->corrupt_entry = applied;
         if (asprintf(&path, "%s/checkpoint", h->tree) < 0)
                 abort();
         if (tree_open(path, &(TreeOptions) { .read_only = true }, &tree, NULL) < 0 ||
@@ -150,7 +150,7 @@ static void check_checkpoint(Host *h, uint64_t applied) {
                 abort();
         if (tree_check(txn, NULL) < 0 || tree_hash(txn, &hash) < 0 ||
             (h->all->n_hashes > applied && h->all->hashes[applied] != 0 && h->all->hashes[applied] != hash))
-                world_failed(h->all->world, "no-checkpoint-of-a-rotten-tree", "%s: of entry %" PRIu64,
+                world_failed(h->all->world, "no-checkpoint-of-a-corrupt-tree", "%s: of entry %" PRIu64,
                              h->name, applied);
         tree_abort(txn);
         tree_close(tree);
@@ -160,39 +160,39 @@ void store_see_rot(Host *h) {
         Stores *all = h->all;
         Replica *p;
 
-        if (h->rotten_checkpoint && inode_of(h, "checkpoint") != h->rotten_checkpoint) {
+        if (h->corrupt_checkpoint && inode_of(h, "checkpoint") != h->corrupt_checkpoint) {
                 world_trace(all->world, h->name, "has another checkpoint");
-                h->rotten_checkpoint = 0;
+                h->corrupt_checkpoint = 0;
                 if (all->lost_voter == h->raft_id && store_is_up(h) &&
                     replica_state(h->store->replica) != REPLICA_QUARANTINED)
                         all->lost_voter = 0;
                 h->damaged = all->lost_voter == h->raft_id;
         }
-        if (!h->rotten_tree || !store_is_up(h))
+        if (!h->corrupt_tree || !store_is_up(h))
                 return;
         p = h->store->replica;
         /* The next daemon opens the same file; within one daemon, the open tree is observed. */
-        if (h->lives != h->rotten_life && inode_of(h, "live") == h->rotten_tree) {
-                h->rotten = replica_live_tree(p);
-                h->rotten_life = h->lives;
+        if (h->lives != h->corrupt_life && inode_of(h, "live") == h->corrupt_tree) {
+                h->corrupt = replica_live_tree(p);
+                h->corrupt_life = h->lives;
         }
         all->doubt_until_ms = world_now_ms(all->world) + DOUBT_MS;
-        if (h->lives != h->rotten_life || replica_serving(p) != h->rotten) {
+        if (h->lives != h->corrupt_life || replica_serving(p) != h->corrupt) {
                 world_trace(all->world, h->name, "has another tree");
-                h->rotten_tree = 0;
+                h->corrupt_tree = 0;
                 all->counts[FAULT_ROT_FOUND]++;
         } else {
                 const Checkpoint *c = &replica_data_dir(p)->checkpoint;
 
-                if (c->fd >= 0 && c->meta.applied > h->rotten_entry)
+                if (c->fd >= 0 && c->meta.applied > h->corrupt_entry)
                         check_checkpoint(h, c->meta.applied);
         }
 }
 
 bool store_may_show_rot(const Host *h, bool written) {
-        bool r = h->rotten_tree != 0;
+        bool r = h->corrupt_tree != 0;
 
         for (unsigned i = 0; written && i < h->all->n; i++)
-                r |= h->all->hosts[i].rotten_tree != 0;
+                r |= h->all->hosts[i].corrupt_tree != 0;
         return r;
 }

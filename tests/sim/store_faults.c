@@ -9,7 +9,7 @@
 #include "tests/sim/stores.h"
 #include "tests/lib/store_inside.h"
 
-enum { SEATS_SETTLED_MS = 2000 };
+enum { ROLES_STABLE_MS = 2000 };
 
 static const char *const names[_FAULT_MAX] = {
         [FAULT_CRASH] = "crash",
@@ -55,11 +55,11 @@ static const char *const names[_FAULT_MAX] = {
         [FAULT_DIFFERS] = "tree-that-differs",
         [FAULT_OLD_PROGRAM] = "old-program-stopped-and-upgraded",
         [FAULT_GIVEN_UP] = "damaged-and-let-in-under-another-id",
-        [FAULT_CHECKPOINT_ROT] = "rotten-checkpoint",
-        [FAULT_TREE_ROT] = "rotten-tree",
-        [FAULT_CHECKPOINT_REFUSED] = "rotten-checkpoint-sent-and-refused",
-        [FAULT_ROT_FOUND] = "rotten-tree-found",
-        [FAULT_ROT_SHOWN] = "rotten-tree-shown",
+        [FAULT_CHECKPOINT_ROT] = "corrupt-checkpoint",
+        [FAULT_TREE_ROT] = "corrupt-tree",
+        [FAULT_CHECKPOINT_REFUSED] = "corrupt-checkpoint-sent-and-refused",
+        [FAULT_ROT_FOUND] = "corrupt-tree-found",
+        [FAULT_ROT_SHOWN] = "corrupt-tree-served",
 };
 
 const char *fault_name(FaultKind kind) {
@@ -183,9 +183,9 @@ bool stores_may_lose(Stores *all, const Host *h) {
         size_t n_good = 0;
         KvState state;
 
-        stores_see_seats(all); /* a change may have begun */
+        stores_observe_roles(all); /* a change may have begun */
         if (!leader || all->lost_voter != 0 || !store_is_up(h) || h->raft_id == 0 || h->leaving ||
-            world_now_ms(all->world) < all->seats_since_ms + SEATS_SETTLED_MS)
+            world_now_ms(all->world) < all->roles_since_ms + ROLES_STABLE_MS)
                 return false;
         kv_state(leader->store, &state);
         for (size_t i = 0; i < state.n_members; i++)

@@ -44,11 +44,11 @@ static void let_in(Stores *all, Host *leader, const KvState *state) {
                         member |= m->raft_id == h->raft_id;
                         if (m->raft_id != h->raft_id &&
                             streq(m->address,
-                                  h->door)) /* its former member: an address belongs to one member */
+                                  h->endpoint)) /* its former member: an address belongs to one member */
                                 (void) kv_member_vacate(leader->store, m->raft_id);
                 }
                 if (!member)
-                        all->counts[FAULT_ADD] += kv_member_add(leader->store, h->raft_id, h->door) ==
+                        all->counts[FAULT_ADD] += kv_member_add(leader->store, h->raft_id, h->endpoint) ==
                                                   0; /* repeated until it is a member */
         }
 }
@@ -97,7 +97,7 @@ static void remove_member(Stores *all, Host *leader, const KvState *state, Host 
 }
 
 /* The roles, as all hosts report them: while they change or differ, no host may lose durable data. */
-void stores_see_seats(Stores *all) {
+void stores_observe_roles(Stores *all) {
         uint64_t sum = 0;
 
         for (unsigned i = 0; i < all->n; i++) {
@@ -117,9 +117,9 @@ void stores_see_seats(Stores *all) {
                 }
                 sum = one;
         }
-        if (sum == 0 || sum != all->seats)
-                all->seats_since_ms = world_now_ms(all->world);
-        all->seats = sum;
+        if (sum == 0 || sum != all->roles)
+                all->roles_since_ms = world_now_ms(all->world);
+        all->roles = sum;
 }
 
 void stores_members_turn(Stores *all) {
@@ -129,7 +129,7 @@ void stores_members_turn(Stores *all) {
         bool lost_sits = false;
         KvState state;
 
-        stores_see_seats(all);
+        stores_observe_roles(all);
         if (!leader)
                 return;
         kv_state(leader->store, &state);

@@ -38,7 +38,7 @@ Host *stores_leader(Stores *all) {
         return NULL;
 }
 
-/* -- What each says of itself -- */
+/* -- The reports of each store -- */
 
 static void check_terms(Stores *all, Host *h, const KvState *state) {
         if (state->term == 0) /* it waits, or starts empty */
@@ -96,12 +96,12 @@ static void on_upgraded(void *userdata) {
 
 /* An old program stops at an entry of a newer feature level, and never earlier; a newer program replaces it.
  */
-static bool is_too_old(Host *h, int error, const char *sentence) {
+static bool is_too_old(Host *h, int error, const char *message) {
         if (error != -ENOTSUP || !h->old)
                 return false;
-        if (!strstr(sentence, "feature level"))
-                world_failed(h->all->world, "refusals-have-a-reason", "%s: %s", h->name, sentence);
-        world_trace(h->all->world, h->name, "is upgraded: %s", sentence);
+        if (!strstr(message, "feature level"))
+                world_failed(h->all->world, "refusals-have-a-reason", "%s: %s", h->name, message);
+        world_trace(h->all->world, h->name, "is upgraded: %s", message);
         h->old = false;
         h->all->counts[FAULT_OLD_PROGRAM]++;
         return true;
@@ -116,8 +116,8 @@ static void on_failed(void *userdata, int error, const char *reason) {
                 world_at(h->all->world, world_draw(h->all->world, 2000), NULL, on_upgraded, h);
                 return;
         }
-        if (!h->disk_bad && h->rotten_tree == 0 && world_now_ms(h->all->world) > h->all->slow_until_ms)
-                world_failed(h->all->world, "a-replica-lives", "%s: %s", h->name, reason);
+        if (!h->disk_bad && h->corrupt_tree == 0 && world_now_ms(h->all->world) > h->all->slow_until_ms)
+                world_failed(h->all->world, "a-replica-runs", "%s: %s", h->name, reason);
         world_trace(h->all->world, h->name, "fails: %s", reason);
         h->stopped = true;
 }
@@ -129,13 +129,13 @@ static void open_peers(Host *h) {
 
         memcpy(options.self.machine_id, h->machine_id, sizeof(h->machine_id));
         memcpy(options.self.boot_id, h->boot_id, sizeof(h->boot_id));
-        memcpy(options.self.address, h->door, sizeof(h->door));
+        memcpy(options.self.address, h->endpoint, sizeof(h->endpoint));
         if (peers_new(&h->peers, world_loop(h->loop), sim_host_network(h->card, h->loop), &options) < 0 ||
-            peers_listen(h->peers, h->door, NULL) < 0)
+            peers_listen(h->peers, h->endpoint, NULL) < 0)
                 abort();
         for (unsigned i = 0; i < h->all->n; i++)
                 if (&h->all->hosts[i] != h)
-                        memcpy(known[n++].address, h->all->hosts[i].door, sizeof(h->door));
+                        memcpy(known[n++].address, h->all->hosts[i].endpoint, sizeof(h->endpoint));
         if (peers_set_known(h->peers, known, n) < 0)
                 abort();
 }
@@ -167,14 +167,14 @@ static void on_start(void *userdata) {
 
 /* Judge a store that did not open: allowed if its disk fails to read, or its log is corrupt and the message
  * says so. A host that lost its log returns empty, as another member. */
-static void refuse_to_open(Host *h, int error, const char *sentence) {
+static void refuse_to_open(Host *h, int error, const char *message) {
         Stores *all = h->all;
 
-        if (!is_too_old(h, error, sentence) && !h->disk_breaks && !h->damaged)
-                world_failed(all->world, "a-store-opens", "%s: %s", h->name, sentence);
-        if (sentence[0] == 0)
+        if (!is_too_old(h, error, message) && !h->disk_breaks && !h->damaged)
+                world_failed(all->world, "a-store-opens", "%s: %s", h->name, message);
+        if (message[0] == 0)
                 world_failed(all->world, "refusals-have-a-reason", "%s: %d", h->name, error);
-        world_trace(all->world, h->name, "does not open: %s", sentence);
+        world_trace(all->world, h->name, "does not open: %s", message);
         if (h->damaged && error == -EUCLEAN)
                 h->wipe = true;
         h->store = NULL;
@@ -206,7 +206,7 @@ void store_start(Host *h) {
         if (h->wipe) {
                 begin_tree(h);
                 h->raft_id = 0;
-                h->rotten_checkpoint = h->rotten_tree = 0;
+                h->corrupt_checkpoint = h->corrupt_tree = 0;
                 h->wipe = h->disk_breaks = h->damaged = false;
         }
 
@@ -229,7 +229,7 @@ void store_start(Host *h) {
         options.peers = h->peers;
         memcpy(options.machine_id, h->machine_id, sizeof(h->machine_id));
         memcpy(options.boot_id, h->boot_id, sizeof(h->boot_id));
-        memcpy(options.address, h->door, sizeof(h->door));
+        memcpy(options.address, h->endpoint, sizeof(h->endpoint));
         r = kv_open(&h->store, world_loop(h->loop), &options, &err);
         if (r < 0)
                 refuse_to_open(h, r, error_text(&err, r));
@@ -403,15 +403,16 @@ static void check_verdict(Stores *all, Host *h, const KvState *state) {
         bool doubts = state->undecided && !h->doubts; /* until a leader reports the end */
 
         h->doubts = state->undecided;
-        if ((state->differs && !h->replica_is_odd && h->rotten_tree == 0) ||
+        if ((state->differs && !h->replica_is_odd && h->corrupt_tree == 0) ||
             (doubts && world_now_ms(all->world) > all->doubt_until_ms))
-                world_failed(all->world, "only-who-differs-is-found", "%s: %s", h->name, state->problem);
+                world_failed(all->world, "only-the-diverged-host-is-found", "%s: %s", h->name,
+                             state->problem);
 }
 
 void stores_check_hash(Stores *all, Host *h) {
         uint64_t hash, applied;
 
-        if (!store_is_up(h) || store_is_flipped(h) || h->rotten_tree != 0)
+        if (!store_is_up(h) || store_is_flipped(h) || h->corrupt_tree != 0)
                 return;
         if (store_hash(h->store, &hash, &applied) < 0)
                 world_failed(all->world, "a-tree-can-be-read", "%s", h->name);
@@ -429,7 +430,7 @@ void stores_check_hash(Stores *all, Host *h) {
 /* -- All of it -- */
 
 /* Corrupt a checkpoint that is being sent: the receiver has to detect it. */
-static void rot_what_is_sent(Stores *all) {
+static void corrupt_the_transfer(Stores *all) {
         Host *leader = stores_leader(all);
 
         if (all->quiet || !all->has[FAULT_CHECKPOINT_ROT] || !leader || !world_chance(all->world, 20) ||
@@ -438,27 +439,27 @@ static void rot_what_is_sent(Stores *all) {
         all->counts[FAULT_CHECKPOINT_ROT]++;
 }
 
-void stores_log(Stores *all, const char *sentence) {
-        world_trace(all->world, "log", "%s", sentence);
+void stores_log(Stores *all, const char *message) {
+        world_trace(all->world, "log", "%s", message);
         if (all->on_message)
-                all->on_message(all->message_userdata, sentence);
-        if (starts_with(sentence, "sending the tree")) {
+                all->on_message(all->message_userdata, message);
+        if (starts_with(message, "sending the tree")) {
                 all->counts[FAULT_TRANSFER]++;
-                rot_what_is_sent(all);
+                corrupt_the_transfer(all);
                 for (unsigned i = 0; i < all->n; i++)
                         if (all->hosts[i].disk_breaks) /* the quorum may need a host that cannot receive it */
                                 all->slow_until_ms = MAX(all->slow_until_ms,
                                                          world_now_ms(all->world) + TRANSFER_TRIED_MS);
         }
-        if (starts_with(sentence,
+        if (starts_with(message,
                         "Failed to make a checkpoint")) /* without a copy there is no snapshot to send */
                 all->slow_until_ms = MAX(all->slow_until_ms, world_now_ms(all->world) + COPY_TRIED_MS);
-        all->counts[FAULT_CHECKPOINT_REFUSED] += strstr(sentence, "is corrupt, reported by replica ") != NULL;
+        all->counts[FAULT_CHECKPOINT_REFUSED] += strstr(message, "is corrupt, reported by replica ") != NULL;
 }
 
 static void on_raised(void *userdata, const KvResult *result) {}
 
-/* Raise the level whatever the others support: a host with a lower level has to stop. */
+/* Raise the level, even beyond that of the other hosts: a host with a lower level has to stop. */
 static void raise_level(Stores *all, Host *h) {
         KvState state;
 
@@ -513,7 +514,7 @@ void stores_begin(Stores *all) {
                 *h = (Host) { .all = all, .number = i, .power = true, .folder = scratch_new() };
                 snprintf(h->name, sizeof(h->name), "h%u", i + 1);
                 snprintf(h->address, sizeof(h->address), "10.0.0.%u", i + 1);
-                snprintf(h->door, sizeof(h->door), "10.0.0.%u:2380", i + 1);
+                snprintf(h->endpoint, sizeof(h->endpoint), "10.0.0.%u:2380", i + 1);
                 snprintf(h->machine_id, sizeof(h->machine_id), "%032x", i + 1);
                 snprintf(h->boot_id, sizeof(h->boot_id), "%032x", 0);
                 h->floor = scratch_path(h->folder, "agent");

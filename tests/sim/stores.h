@@ -77,7 +77,7 @@ typedef struct Stores Stores;
 typedef struct Host {
         Stores *all;
         unsigned number;
-        char name[16], address[32], door[64], machine_id[MACHINE_ID_SIZE], boot_id[BOOT_ID_SIZE];
+        char name[16], address[32], endpoint[64], machine_id[MACHINE_ID_SIZE], boot_id[BOOT_ID_SIZE];
         char *folder, *tree, *floor;
         SimHost *card;
         MemoryDisk *disk;
@@ -97,13 +97,13 @@ typedef struct Host {
         bool stopped;               /* the replica has failed and has not recovered */
         bool disk_breaks, disk_bad; /* now; since the replica started, or recovered last */
         bool damaged;               /* its log is corrupt: opening it may fail */
-        uint64_t rotten_checkpoint,
-                rotten_tree;   /* the file that is not what was written, as its inode; 0: none */
-        uint64_t rotten_entry; /* what the tree had applied then */
-        const void *rotten;    /* the open tree whose file that is, in which daemon */
-        uint64_t rotten_life;
-        bool doubts; /* it says that trees differ without a majority */
-        bool old;    /* its program knows the first feature level only */
+        uint64_t corrupt_checkpoint,
+                corrupt_tree;   /* the file that is not what was written, as its inode; 0: none */
+        uint64_t corrupt_entry; /* the applied index of the tree then */
+        const void *corrupt;    /* the open tree whose file that is, in which daemon */
+        uint64_t corrupt_life;
+        bool doubts; /* it reports that trees diverged without a majority */
+        bool old;    /* its program supports the first feature level only */
 } Host;
 
 struct Stores {
@@ -116,15 +116,15 @@ struct Stores {
         void (*gone)(void *userdata, Host *h); /* its pending requests get no answer */
         void *userdata;
         void (*on_message)(void *userdata,
-                           const char *sentence); /* a log message of a daemon; NULL: no observer */
+                           const char *message); /* a log message of a daemon; NULL: no observer */
         void *message_userdata;
         uint64_t *hashes; /* of the tree at an applied index */
         size_t n_hashes, hashes_capacity;
         uint64_t *leaders; /* by term: the daemon that led it, by its number */
         size_t n_leaders, leaders_capacity;
         uint64_t last_raft_id, lives, n_compared, n_elections;
-        uint64_t seats,
-                seats_since_ms;  /* hash of all roles that running hosts report; since when it is unchanged */
+        uint64_t roles,
+                roles_since_ms;  /* hash of all roles that running hosts report; since when it is unchanged */
         uint64_t lost_voter;     /* the voter whose log is lost or corrupt; 0: none */
         uint64_t slow_until_ms;  /* disks are slow: answers may be late */
         uint64_t doubt_until_ms; /* trees may diverge without a majority: one is corrupt */
@@ -140,7 +140,7 @@ void stores_begin(Stores *all); /* world, unsynced, gone, watchers are set, perh
 void stores_end(Stores *all);
 void stores_turn(Stores *all); /* change the membership, compare hashes, sometimes cause a fault */
 void stores_heal(Stores *all); /* end all faults */
-void stores_log(Stores *all, const char *sentence); /* a log message of a daemon */
+void stores_log(Stores *all, const char *message); /* a log message of a daemon */
 
 bool store_is_up(const Host *h);
 Host *stores_leader(Stores *all); /* NULL: none, or not one that is ready */
@@ -172,7 +172,7 @@ bool store_crash(Host *h);
 bool store_power_cut(Host *h, uint64_t for_ms);
 void store_power_on(Host *h);
 void stores_members_turn(Stores *all);
-void stores_see_seats(Stores *all);
+void stores_observe_roles(Stores *all);
 bool stores_may_lose(
         Stores *all,
         const Host *h); /* whether 'h' may lose durable data: a majority of the others has all of it */

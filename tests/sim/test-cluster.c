@@ -22,11 +22,11 @@ typedef struct Options {
 static World *tracing; /* the world of this run: the log's sink has no userdata */
 static SimCluster *checked;
 
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (tracing)
-                world_trace(tracing, "log", "%s", sentence);
+                world_trace(tracing, "log", "%s", message);
         if (checked)
-                check_message(checked, fields, sentence);
+                check_message(checked, fields, message);
 }
 
 /* -- Two versions -- */
@@ -110,7 +110,7 @@ static void unit_text(const SimUserUnit *p, char *ret, size_t size) {
                  100 + p->version, fleet);
 }
 
-static void person_on_done(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+static void person_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
         SimUserUnit *p = userdata;
 
         p->touched_ms = world_now_ms(tracing) + 3000; /* a paused host may send the request late */
@@ -206,7 +206,7 @@ typedef enum Fault {
         FAULT_CRASH_ALL,
         FAULT_POWER_ALL,
         FAULT_BOND,
-        FAULT_RESCUE,
+        FAULT_RESCUE_TARGET,
         _FAULT_MAX
 } Fault;
 
@@ -223,7 +223,7 @@ static const char *const fault_names[] = {
         [FAULT_CRASH_ALL] = "all crash",
         [FAULT_POWER_ALL] = "all lose power",
         [FAULT_BOND] = "what units are bound to stops",
-        [FAULT_RESCUE] = "rescue target",
+        [FAULT_RESCUE_TARGET] = "rescue.target",
 };
 
 static uint64_t totals[_FAULT_MAX], totals_old, total_ms;
@@ -344,7 +344,7 @@ static void fault_happens(Faults *f, Fault kind, SimMachine *m) {
                 machine_ended_units(m);
                 world_at(w, for_ms, NULL, on_release, m);
                 break;
-        case FAULT_RESCUE:
+        case FAULT_RESCUE_TARGET:
                 machine_stop_daemon(m);
                 sim_systemd_isolate(m->systemd);
                 machine_ended_units(m);
@@ -481,7 +481,7 @@ static uint64_t run_once(uint64_t seed, const Options *o, uint64_t *ret_acknowle
         }
         upgrade(c);
         world_run(w, world_now_ms(w) + HEAL_MS);
-        check_settled(c);
+        check_healed(c);
         before = raft_index(c);
         world_run(w, world_now_ms(w) + IDLE_MS);
         if (raft_index(c) != before)

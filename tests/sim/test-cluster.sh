@@ -36,7 +36,7 @@ else
         echo "not ok a_seed_is_one_run: $(tail -n 1 <<<"$said")"
 fi
 
-# With sanitizers: what a daemon held is given back, whatever it dies of.
+# With sanitizers: a daemon frees its memory at every kind of end.
 if said=$("$checked/$program" --seed "$from" --runs 4 --seconds 30 2>&1); then
         echo "ok nothing_leaks"
 else

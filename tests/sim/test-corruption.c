@@ -133,17 +133,17 @@ static void a_wrong_tree_and_its_copy_are_no_majority(Stores *all) {
         store_flip(leader);
         make_checkpoint(all, leader);
         store_power_on(away);
-        UNTIL(all, "who-was-away-gets-the-tree",
+        UNTIL(all, "a-returned-host-receives-the-tree",
               store_is_up(away) && store_is_flipped(away) && applied(away) >= checkpoint_of(leader));
         for (uint64_t end_ms = world_now_ms(all->world) + VERDICT_MS; world_now_ms(all->world) < end_ms;
              run_ms(all, LOOK_MS))
                 if (store_is_flipped(right))
-                        world_failed(all->world, "a-copy-is-no-witness",
+                        world_failed(all->world, "a-copy-is-no-majority",
                                      "%s had the right tree, and has the wrong one now", right->name);
 }
 
 /* While two trees differ, none of them is sent: the right one is unknown. */
-static void who_is_in_doubt_sends_no_tree(Stores *all) {
+static void a_host_without_majority_sends_no_tree(Stores *all) {
         Host *away = leave_one_behind(all), *leader = stores_leader(all);
 
         all->doubt_until_ms = UINT64_MAX;
@@ -160,7 +160,7 @@ static void who_is_in_doubt_sends_no_tree(Stores *all) {
 
 /* Two trees differ because a disk corrupted one, and there is no third: that host detects it without a
  * verdict. */
-static void who_is_in_doubt_finds_that_his_own_tree_rots(Stores *all) {
+static void a_host_without_majority_finds_that_its_own_tree_is_corrupt(Stores *all) {
         Host *away, *h;
 
         UNTIL(all, "there-are-three-voters", is_whole(all, 3));
@@ -171,28 +171,28 @@ static void who_is_in_doubt_finds_that_his_own_tree_rots(Stores *all) {
         do
                 h = stores_any(all);
         while (h == away);
-        UNTIL(all, "a-tree-rots", store_rot_tree(h));
+        UNTIL(all, "a-tree-is-corrupted", store_rot_tree(h));
         do_one(all, &(KvCommand) { .op = KV_DELETE,
                                    .key = kv_string("/d/rots") }); /* from here on the hashes differ */
-        UNTIL(all, "who-rots-finds-it", h->rotten_tree == 0);
+        UNTIL(all, "a-corrupt-tree-is-found", h->corrupt_tree == 0);
         store_power_on(away);
         UNTIL(all, "all-are-whole", is_whole(all, 3));
         for (unsigned i = 0; i < all->n; i++)
                 stores_check_hash(all, &all->hosts[i]);
 }
 
-static void a_rotten_checkpoint_is_refused_and_made_anew(Stores *all) {
+static void a_corrupt_checkpoint_is_rejected_and_replaced(Stores *all) {
         Host *away = leave_one_behind(all), *leader = stores_leader(all);
         uint64_t refused = all->counts[FAULT_CHECKPOINT_REFUSED];
 
         make_checkpoint(all, leader);
         store_flip_checkpoint(leader, 1 + (unsigned) world_draw(all->world, 8));
         store_power_on(away);
-        UNTIL(all, "who-was-away-gets-a-tree", is_whole(all, 3));
+        UNTIL(all, "a-returned-host-receives-a-tree", is_whole(all, 3));
         stores_check_hash(all, leader);
         stores_check_hash(all, away);
         if (all->counts[FAULT_CHECKPOINT_REFUSED] == refused)
-                world_failed(all->world, "rot-is-told", "nobody said that the checkpoint was rotten");
+                world_failed(all->world, "corruption-is-reported", "no host reported the corrupt checkpoint");
 }
 
 static void a_checkpoint_that_arrives_whole_is_kept(Stores *all) {
@@ -202,7 +202,8 @@ static void a_checkpoint_that_arrives_whole_is_kept(Stores *all) {
 
         make_checkpoint(all, leader);
         store_power_on(away);
-        UNTIL(all, "who-was-away-gets-the-tree", (kept &= checkpoint_of(leader) > 0, is_whole(all, 3)));
+        UNTIL(all, "a-returned-host-receives-the-tree",
+              (kept &= checkpoint_of(leader) > 0, is_whole(all, 3)));
         if (!kept || all->counts[FAULT_CHECKPOINT_REFUSED] > refused)
                 world_failed(all->world, "a-checkpoint-is-kept", "its transfer made %s drop it",
                              leader->name);
@@ -264,7 +265,7 @@ static void a_verdict_of_another_term_is_ignored(Stores *all) {
         h->replica_is_odd = true;
         send_verdict(leader, h, term, index);
         if (!takes_verdict(all, h))
-                world_failed(all->world, "a-verdict-is-taken", "not by %s", h->name);
+                world_failed(all->world, "a-verdict-is-accepted", "not by %s", h->name);
         UNTIL(all, "all-are-whole",
               !consistency_differs(replica_consistency(h->store->replica)) && is_whole(all, 3));
 }
@@ -308,7 +309,7 @@ static void frames_of_others_are_dropped(Stores *all) {
                         send_frame(h, leader, heads[i], KIND_ASK, term, 1, 0);
                         run_ms(all, 1000);
                         if (all->counts[FAULT_TRANSFER] != sent + i)
-                                world_failed(all->world, "only-its-sender-asks",
+                                world_failed(all->world, "only-its-sender-requests",
                                              "number %zu: %" PRIu64 " trees were sent", i,
                                              all->counts[FAULT_TRANSFER] - sent);
                 }
@@ -317,9 +318,10 @@ static void frames_of_others_are_dropped(Stores *all) {
 
 static const Scenario scenarios[] = {
         { "a_wrong_tree_and_its_copy_are_no_majority", a_wrong_tree_and_its_copy_are_no_majority, 3 },
-        { "who_is_in_doubt_sends_no_tree", who_is_in_doubt_sends_no_tree, 3 },
-        { "who_is_in_doubt_finds_that_his_own_tree_rots", who_is_in_doubt_finds_that_his_own_tree_rots, 3 },
-        { "a_rotten_checkpoint_is_refused_and_made_anew", a_rotten_checkpoint_is_refused_and_made_anew, 3 },
+        { "a_host_without_majority_sends_no_tree", a_host_without_majority_sends_no_tree, 3 },
+        { "a_host_without_majority_finds_that_its_own_tree_is_corrupt",
+          a_host_without_majority_finds_that_its_own_tree_is_corrupt, 3 },
+        { "a_corrupt_checkpoint_is_rejected_and_replaced", a_corrupt_checkpoint_is_rejected_and_replaced, 3 },
         { "a_checkpoint_that_arrives_whole_is_kept", a_checkpoint_that_arrives_whole_is_kept, 3 },
         { "a_verdict_of_another_term_is_ignored", a_verdict_of_another_term_is_ignored, 3 },
         { "frames_of_others_are_dropped", frames_of_others_are_dropped, 3 },

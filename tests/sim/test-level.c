@@ -1,6 +1,6 @@
 /* Three hosts of an older program, upgraded one by one: the feature level stays until the last one is, and
- * goes up when all have known the higher one for the time that is due, from level to level, and stops nobody.
- * A cluster of a new program begins at the newest. (What an older program does that meets it:
+ * is raised, one level at a time, when all have supported the next one for the required time; no host stops.
+ * A cluster of a new program begins at the newest level. (An older program that meets it:
  * tests/sim/stores.c.)
  *
  *      test-level [--seed N] [--runs N] [--trace]
@@ -17,10 +17,10 @@ enum { PATIENCE_MS = 60000, WAIT_MS = 30000 };
 static World *tracing;
 static bool refused; /* an old program, as its journal says */
 
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (tracing)
-                world_trace(tracing, "log", "%s", sentence);
-        refused |= strstr(sentence, "feature level") && strstr(sentence, "upgrade this host");
+                world_trace(tracing, "log", "%s", message);
+        refused |= strstr(message, "feature level") && strstr(message, "upgrade this host");
 }
 
 static void on_start(void *userdata) {
@@ -87,7 +87,7 @@ static void world_end(World *w, SimCluster *c) {
         world_free(w);
 }
 
-/* All but the last are upgraded to 'level' at once: nothing comes of it before the last one is, and a day has
+/* Upgrade all but the last to 'level' at once: the level stays until the last one is upgraded, and a day has
  * passed. */
 static void upgrade(SimCluster *c, SimMachine *last, unsigned from, unsigned level) {
         World *w = c->world;
@@ -109,7 +109,7 @@ static void upgrade(SimCluster *c, SimMachine *last, unsigned from, unsigned lev
                 world_run(w, world_now_ms(w) + 200);
                 check_level(c, from);
         }
-        UNTIL(c, "a-level-that-all-know-is-raised", members_at(c, level) == 3);
+        UNTIL(c, "a-level-that-all-support-is-raised", members_at(c, level) == 3);
 }
 
 /* A cluster that an older version founded goes from level to level. */
@@ -128,11 +128,11 @@ static void run_once(uint64_t seed, bool trace) {
         for (unsigned level = KV_LEVEL_FIRST + 1; level <= KV_LEVEL_MAX; level++)
                 upgrade(c, last, level - 1, level);
         if (refused)
-                world_failed(w, "nobody-is-stopped-by-a-level-that-all-know", "somebody was");
+                world_failed(w, "no-host-stops-for-a-level-that-all-support", "one did");
         world_end(w, c);
 }
 
-/* One that this version founds waits for nothing, whatever is written first. */
+/* A cluster that this version founds begins at its level without a wait. */
 static void found_once(uint64_t seed, bool trace) {
         SimCluster *c;
         World *w = world_begin(seed, trace, &c);
@@ -145,7 +145,7 @@ static void found_once(uint64_t seed, bool trace) {
                 world_failed(w, "a-new-cluster-begins-at-the-newest-level", "it took %llu ms",
                              (unsigned long long) (world_now_ms(w) - began_ms));
         if (refused)
-                world_failed(w, "nobody-is-stopped-by-a-level-that-all-know", "somebody was");
+                world_failed(w, "no-host-stops-for-a-level-that-all-support", "one did");
         world_end(w, c);
 }
 

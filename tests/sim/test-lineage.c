@@ -1,7 +1,7 @@
-/* A cluster is recovered, or restored from an old day, while its units run on hosts that nobody has heard of
- * yet (ARCHITECTURE, "Lineage"). Nothing of them is touched: orders wait until each host has said what runs
- * on it, or was silent for five minutes, or people say that it was long enough; then what runs has its
- * orders, wherever it runs.
+/* A cluster is recovered, or restored from an old backup, while its units run on hosts that have not reported
+ * yet (ARCHITECTURE, "Lineage"). No unit is touched: assignments wait until each host has reported its units,
+ * or was silent for five minutes, or an operator ends the wait. Then each running unit has an assignment to
+ * its machine.
  *
  *      test-lineage [--seed N] [--runs N] [--trace]
  */
@@ -20,9 +20,9 @@ enum { PATIENCE_MS = 60000, UNITS = 6, APART_MS = 45000, QUIET_MS = 30000 };
 
 static World *tracing;
 
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (tracing)
-                world_trace(tracing, "log", "%s", sentence);
+                world_trace(tracing, "log", "%s", message);
 }
 
 #define UNTIL_WITHIN(c, ms, name, expression)                                                         \
@@ -62,7 +62,7 @@ static const char *unit_name(unsigned i) {
         return names[i];
 }
 
-static void on_asked(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+static void on_asked(void *userdata, KvStatus status, const char *message, uint64_t index) {
         *(bool *) userdata = status == KV_OK;
 }
 
@@ -79,7 +79,7 @@ static void ask(SimCluster *c, const char *name, TargetState target) {
         change.unit = unit;
         if (registry_change_units(daemon_registry(leader->daemon), &change, 1, on_asked, &done) < 0)
                 abort();
-        UNTIL(c, "people-are-answered", done);
+        UNTIL(c, "users-are-answered", done);
         unit_free(unit);
 }
 
@@ -103,8 +103,8 @@ static bool all_run_once(const SimCluster *c) {
         return true;
 }
 
-/* Of the two hosts besides 'first' each gives the other a unit: a unit goes where the fewest are, and else to
- * the smaller id. */
+/* Move one unit each way between the two hosts other than 'first': a unit is assigned to the machine with the
+ * fewest units, among equals to the smallest ID. */
 static void swap_two(SimCluster *c, const SimMachine *first) {
         SimMachine *a = &c->machines[first->index == 0 ? 1 : 0], *b = &c->machines[first->index == 2 ? 1 : 2],
                    *where = NULL;
@@ -119,12 +119,12 @@ static void swap_two(SimCluster *c, const SimMachine *first) {
         }
         ask(c, on_a, TARGET_INACTIVE);
         ask(c, on_b, TARGET_INACTIVE);
-        UNTIL(c, "what-is-stopped-stops", places(c, on_a, &where) + places(c, on_b, &where) == 0);
+        UNTIL(c, "a-stopped-unit-stops", places(c, on_a, &where) + places(c, on_b, &where) == 0);
         world_run(c->world, world_now_ms(c->world) + 2000);
         ask(c, on_b, TARGET_LAUNCHED);
         UNTIL(c, "units-run", places(c, on_b, &where) == 1);
         if (where != a)
-                world_failed(c->world, "two-units-changed-places", "%s is on %s", on_b, where->name);
+                world_failed(c->world, "two-units-are-swapped", "%s is on %s", on_b, where->name);
         ask(c, on_a, TARGET_LAUNCHED);
         UNTIL(c, "units-run", all_run_once(c));
 }
@@ -152,7 +152,7 @@ static void check_untouched(const SimCluster *c, const Before *before, const Sim
                         continue;
                 if (sim_systemd_invocation(m->systemd, unit_name(i)) != before->invocations[i] ||
                     !sim_systemd_runs(m->systemd, unit_name(i)))
-                        world_failed(c->world, "what-runs-is-not-touched",
+                        world_failed(c->world, "running-units-are-not-touched",
                                      "%s on %s was stopped or started again", unit_name(i), m->name);
                 if (places(c, unit_name(i), &where) != 1)
                         world_failed(c->world, "nothing-runs-twice", "%s, which runs on %s, runs on %u hosts",
@@ -230,7 +230,7 @@ static void end_with_reports(SimCluster *c, SimMachine *first, Before *before) {
 
         while (is_adopting(first)) {
                 if (world_now_ms(c->world) > until_ms)
-                        world_failed(c->world, "the-waiting-ends-when-all-have-reported", "not within %d s",
+                        world_failed(c->world, "the-adoption-ends-when-all-have-reported", "not within %d s",
                                      PATIENCE_MS / 1000);
                 run_and_check(c, 50, before, NULL);
         }
@@ -243,12 +243,12 @@ static void end_without(SimCluster *c, SimMachine *first, SimMachine *late, bool
 
         run_and_check(c, QUIET_MS, before, NULL);
         if (!is_adopting(first))
-                world_failed(c->world, "who-has-not-reported-is-waited-for", "%s was not", late->name);
+                world_failed(c->world, "a-host-without-report-is-waited-for", "%s was not", late->name);
         machine_power_cut(late); /* for good: its units may run elsewhere */
         if (operator_ends) {
                 if (registry_adopt_now(daemon_registry(first->daemon), on_asked, &done) < 0)
                         abort();
-                UNTIL(c, "people-are-answered", done);
+                UNTIL(c, "users-are-answered", done);
                 UNTIL_WITHIN(c, 1000, "the-waiting-ends-when-people-say-so", !is_adopting(first));
         } else
                 UNTIL_WITHIN(c, ADOPTION_MS, "the-waiting-ends-after-five-minutes", !is_adopting(first));
@@ -276,7 +276,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         first = &c->machines[world_draw(w, 3)];
         late = &c->machines[(first->index + 1 + world_draw(w, 2)) % 3];
         stop(c, first);
-        UNTIL(c, "the-others-go-on", cluster_leader(c));
+        UNTIL(c, "the-others-continue", cluster_leader(c));
         swap_two(c, first);
         world_run(w, world_now_ms(w) + 3000);
         note(c, &before);
@@ -288,10 +288,10 @@ static void run_once(uint64_t seed, const Seeds *o) {
         machine_start_daemon(first);
         UNTIL(c, "the-recovered-one-leads", cluster_leader(c) == first);
 
-        /* Alone, it has of the others what its tree contains. */
+        /* Alone, it has the facts about the others from its tree. */
         run_and_check(c, APART_MS, &before, NULL);
         if (!is_adopting(first))
-                world_failed(w, "who-has-not-reported-is-waited-for", "nobody was");
+                world_failed(w, "a-host-without-report-is-waited-for", "it was not");
         for (unsigned i = 0; i < c->n; i++) {
                 SimMachine *m = &c->machines[i];
 
@@ -309,12 +309,12 @@ static void run_once(uint64_t seed, const Seeds *o) {
         run_and_check(c, QUIET_MS, &before, ending == ALL_REPORT ? NULL : late);
         for (unsigned i = 0; i < c->n; i++)
                 if (c->machines[i].daemon && is_adopting(&c->machines[i]))
-                        world_failed(w, "the-waiting-is-over-everywhere", "but not on %s",
+                        world_failed(w, "the-adoption-has-ended-everywhere", "but not on %s",
                                      c->machines[i].name);
 
         /* Assignments are executed again. */
         ask(c, unit_name(UNITS - 1), TARGET_INACTIVE);
-        UNTIL(c, "what-is-stopped-stops", places(c, unit_name(UNITS - 1), &late) == 0);
+        UNTIL(c, "a-stopped-unit-stops", places(c, unit_name(UNITS - 1), &late) == 0);
 
         cluster_free(c);
         tracing = NULL;

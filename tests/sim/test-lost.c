@@ -68,7 +68,7 @@ static KvState state_of(const SimMachine *m) {
         return state;
 }
 
-static KvMemberRole seat_of(const SimMachine *m) {
+static KvMemberRole role_of(const SimMachine *m) {
         KvState state = state_of(m);
 
         for (size_t i = 0; i < state.n_members; i++)
@@ -97,7 +97,7 @@ static void form(unsigned hosts) {
         for (unsigned i = 0; i < hosts; i++)
                 world_at(world, i * 100, NULL, on_start, &cluster->machines[i]);
         UNTIL("a-cluster-forms", is_formed());
-        run_ms(2000); /* until all know who votes */
+        run_ms(2000); /* until all have the list of voters */
 }
 
 /* A host that is not 'a' nor 'b', which votes or not. */
@@ -105,7 +105,7 @@ static SimMachine *other_than(const SimMachine *a, const SimMachine *b, bool vot
         for (unsigned i = 0; i < cluster->n; i++) {
                 SimMachine *m = &cluster->machines[i];
 
-                if (m != a && m != b && (seat_of(m) == KV_MEMBER_VOTER) == voter)
+                if (m != a && m != b && (role_of(m) == KV_MEMBER_VOTER) == voter)
                         return m;
         }
         world_failed(world, "there-is-such-a-host", "none other %s", voter ? "votes" : "is a standby");
@@ -187,8 +187,8 @@ static void the_units_of_a_host_that_dies_with_the_leader_move_after_six_ticks_o
         watched = h;
         run_ms(world_draw(world, TICK_MS));
         machine_power_cut(h);
-        machine_crash_daemon(
-                first); /* its kernel lives: only one host is lost, and the brake does not hold the moves */
+        machine_crash_daemon(first); /* its kernel runs: only one host is lost, and the mass-failure brake
+                                        does not hold the moves */
         UNTIL("another-leads", leads_another(first));
         led_ms = world_now_ms(world);
         UNTIL("a-host-that-died-is-lost", lost_ms > 0);
@@ -204,7 +204,7 @@ static void the_units_of_a_host_that_dies_with_the_leader_move_after_six_ticks_o
                              (unsigned long long) (world_now_ms(world) - lost_ms));
 }
 
-/* Neither leader has heard it for three seconds, the second one although it could. */
+/* Neither leader has had contact with it for three seconds, the second one although it could. */
 static void a_host_that_was_cut_off_from_the_old_leader_alone_is_not_lost(void) {
         SimMachine *first, *h;
 
@@ -218,7 +218,7 @@ static void a_host_that_was_cut_off_from_the_old_leader_alone_is_not_lost(void) 
         UNTIL("another-leads", leads_another(first));
         run_ms(3 * PERIOD_MS);
         if (lost_ms > 0)
-                world_failed(world, "a-host-that-lives-is-not-lost", "%s was declared lost", h->name);
+                world_failed(world, "a-running-host-is-not-lost", "%s was declared lost", h->name);
 }
 
 /* Without a leader no host gets the heartbeats of another one that hangs; its kernel is silent for less than
@@ -243,7 +243,7 @@ static void time_without_a_leader_is_not_silence(void) {
         isolate(h, false);
         run_ms(3 * PERIOD_MS);
         if (lost_ms > 0)
-                world_failed(world, "a-host-that-lives-is-not-lost", "%s was declared lost", h->name);
+                world_failed(world, "a-running-host-is-not-lost", "%s was declared lost", h->name);
 }
 
 /* A host without a leader sends its heartbeats to all others. */
@@ -302,12 +302,12 @@ static void a_daemon_that_hangs_is_not_lost_while_its_kernel_answers(void) {
         isolate(h, true);
         UNTIL("a-silent-host-is-lost", lost_ms > 0);
         isolate(h, false);
-        UNTIL("a-host-that-is-heard-is-up", returned);
+        UNTIL("a-host-with-contact-is-up", returned);
         lost_ms = 0;
         world_loop_pause(h->loop, 3 * PERIOD_MS);
         run_ms(4 * PERIOD_MS);
         if (lost_ms > 0)
-                world_failed(world, "a-host-that-lives-is-not-lost", "%s was declared lost", h->name);
+                world_failed(world, "a-running-host-is-not-lost", "%s was declared lost", h->name);
 }
 
 /* Nor after its session has ended, when the handshake of the next one has no answer. */
@@ -323,10 +323,10 @@ static void a_daemon_that_hangs_without_a_session_is_not_lost(void) {
         world_loop_pause(h->loop, 3 * PERIOD_MS);
         run_ms(4 * PERIOD_MS);
         if (lost_ms > 0)
-                world_failed(world, "a-host-that-lives-is-not-lost", "%s was declared lost", h->name);
+                world_failed(world, "a-running-host-is-not-lost", "%s was declared lost", h->name);
 }
 
-/* A kernel without a fleetd is heard by the connections that it refuses. */
+/* A kernel without a fleetd gives signs of life by the connections that it refuses. */
 static void a_host_without_a_daemon_is_not_lost_by_a_link_that_fails_for_a_second(void) {
         SimMachine *h;
 
@@ -342,7 +342,7 @@ static void a_host_without_a_daemon_is_not_lost_by_a_link_that_fails_for_a_secon
                 run_ms(4000 + world_draw(world, 2000));
         }
         if (lost_ms > 0)
-                world_failed(world, "a-host-that-lives-is-not-lost", "%s was declared lost", h->name);
+                world_failed(world, "a-running-host-is-not-lost", "%s was declared lost", h->name);
 }
 
 static void (*const scenarios[])(void) = {

@@ -1,6 +1,6 @@
-/* A host's disks are set back to an earlier day, in the worst moment: what a majority acknowledged since then
- * is on another host that is away, and on the one that has forgotten it. Would the third let the old image
- * vote, the write would be lost (ARCHITECTURE, hello and start number). Wiped, the host joins anew.
+/* A host's disks are restored to an old image, at the worst moment: the writes that a majority acknowledged
+ * since then are only on another host, which is off. If the third host accepted the votes of the old image,
+ * the writes would be lost (ARCHITECTURE, handshake and start number). Wiped, the host joins again.
  *
  *      test-old_image [--seed N] [--runs N] [--trace]
  */
@@ -18,10 +18,10 @@ enum { PATIENCE_MS = 60000, OLD_MS = 15000, WRITES = 5 };
 static World *tracing;
 static bool refused; /* an old image was, as the journal says */
 
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (tracing)
-                world_trace(tracing, "log", "%s", sentence);
-        refused |= strstr(sentence, "runs an old image of its state") != NULL;
+                world_trace(tracing, "log", "%s", message);
+        refused |= strstr(message, "runs an old image of its state") != NULL;
 }
 
 static bool serves(const SimMachine *m) {
@@ -55,7 +55,7 @@ static unsigned voters(SimCluster *c) {
         return n;
 }
 
-/* The start of 'of' that runs now is on record at 'at'. */
+/* Return whether 'at' has the record of the current start of 'of'. */
 static bool knows_start(const SimMachine *at, const SimMachine *of) {
         const ClusterMachine *m = serves(at) ? cluster_machine(registry_cluster(daemon_registry(at->daemon)),
                                                                of->machine_id) :
@@ -145,7 +145,8 @@ static void run_once(uint64_t seed, const Seeds *o) {
         other = &c->machines[(first + 1) % 3];
         old = &c->machines[(first + 2) % 3];
 
-        /* The image, of a host that is off; then it starts again, and everybody has that on record. */
+        /* Copy the image of a host that is off; then it starts again, and all hosts have the record of that
+         * start. */
         world_run(w, world_now_ms(w) + world_draw(w, 3000));
         machine_power_cut(old);
         UNTIL(c, "a-daemon-dies", !old->loop);
@@ -155,7 +156,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         machine_power_on(old);
         UNTIL(c, "a-host-comes-back", voters(c) == 3 && knows_start(knows, old) && knows_start(other, old));
 
-        /* What is acknowledged now, 'knows' does not hold. */
+        /* 'knows' does not have the writes that are acknowledged now. */
         isolate(c, knows, true);
         UNTIL(c, "two-of-three-write", cluster_leader(c) != knows && write_all(c, &written));
         machine_power_cut(old);
@@ -174,14 +175,14 @@ static void run_once(uint64_t seed, const Seeds *o) {
                         check_written(c, cluster_leader(c));
         }
         if (!refused)
-                world_failed(w, "an-old-image-is-refused", "nobody says so");
+                world_failed(w, "an-old-image-is-refused", "no host reports it");
 
-        /* With the one that holds it there is a majority without the old image. */
+        /* The host that has the writes completes a majority without the old image. */
         machine_power_on(other);
-        UNTIL(c, "the-others-go-on", cluster_leader(c));
+        UNTIL(c, "the-others-continue", cluster_leader(c));
         check_written(c, cluster_leader(c));
 
-        /* What the operator is told to do. */
+        /* The remedy that the message names. */
         machine_power_cut(old);
         UNTIL(c, "a-daemon-dies", !old->loop);
         old->folder = scratch_free(old->folder);
@@ -193,7 +194,7 @@ static void run_once(uint64_t seed, const Seeds *o) {
         memory_disk_free(old->disk);
         old->disk = world_disk_new(w);
         machine_power_on(old);
-        UNTIL(c, "wiped-it-joins-anew", voters(c) == 3);
+        UNTIL(c, "wiped-it-joins-again", voters(c) == 3);
         check_written(c, cluster_leader(c));
 
         cluster_free(c);

@@ -39,7 +39,7 @@ static void a_write_has_a_known_outcome_whenever_its_leader_dies(Stores *all) {
                 run_ms(all, ANSWER_MS);
                 for (unsigned i = 0; i < WRITES; i++)
                         if (!asks[i].came || asks[i].status != KV_OK)
-                                world_failed(all->world, "nobody-is-left-in-doubt",
+                                world_failed(all->world, "every-outcome-is-known",
                                              "%u ms after the asking the leader died; then %s: %s", moment,
                                              h->name,
                                              asks[i].came ? kv_status_name(asks[i].status) : "nothing");
@@ -47,7 +47,7 @@ static void a_write_has_a_known_outcome_whenever_its_leader_dies(Stores *all) {
                 (void) wait_until_whole(all);
                 for (unsigned i = 0; i < 3; i++)
                         if (children(all, &all->hosts[i]) != n)
-                                world_failed(all->world, "what-was-asked-is-done-once",
+                                world_failed(all->world, "a-request-takes-effect-once",
                                              "%u ms after the asking the leader died: %s has %u of %u",
                                              moment, all->hosts[i].name, children(all, &all->hosts[i]), n);
         }
@@ -69,17 +69,18 @@ static void a_lagging_host_returns_the_leaders_answer_and_serves_nothing_older(S
         ask(&a, all, h);
         run_ms(all, ANSWER_MS);
         if (!a.came || a.status != KV_OK)
-                world_failed(all->world, "a-leaders-answer-is-an-answer", "%s",
+                world_failed(all->world, "a-leaders-answer-is-returned", "%s",
                              a.came ? kv_status_name(a.status) : "nothing came");
         if (kv_index(h->store) >= a.index)
                 world_failed(all->world, "the-host-cannot-follow", "it has index %" PRIu64, a.index);
         if (a.shown || kv_can_serve(h->store))
-                world_failed(all->world, "nothing-older-is-shown", "index %" PRIu64 " was promised", a.index);
+                world_failed(all->world, "no-older-value-is-served", "index %" PRIu64 " was promised",
+                             a.index);
 
         world_loop_set_work_ms(h->loop, 0, 5);
         (void) wait_until_whole(all);
         if (!kv_can_serve(h->store) || children(all, h) != 1)
-                world_failed(all->world, "who-has-caught-up-shows-it", "%u children", children(all, h));
+                world_failed(all->world, "a-host-that-caught-up-serves-it", "%u children", children(all, h));
 }
 
 /* -- Runs -- */
@@ -111,7 +112,7 @@ static void a_leader_whose_disk_fails_is_replaced_within_three_elections(Stores 
                 }
                 run_ms(all, 2 * ANSWER_MS);
                 if (!a.came || a.status != KV_OK)
-                        world_failed(all->world, "who-asked-is-answered", "%s",
+                        world_failed(all->world, "each-requester-is-answered", "%s",
                                      a.came ? kv_status_name(a.status) : "nothing");
                 n++;
                 memory_disk_set_error(leader->disk, 0, false);
@@ -119,7 +120,7 @@ static void a_leader_whose_disk_fails_is_replaced_within_three_elections(Stores 
                 (void) wait_until_whole(all);
                 for (unsigned i = 0; i < 3; i++)
                         if (children(all, &all->hosts[i]) < n)
-                                world_failed(all->world, "what-was-acknowledged-is-there", "%s has %u of %u",
+                                world_failed(all->world, "acknowledged-writes-are-there", "%s has %u of %u",
                                              all->hosts[i].name, children(all, &all->hosts[i]), n);
         }
 }
@@ -154,14 +155,14 @@ static void a_host_whose_replica_has_stopped_sends_writes_to_the_leader(Stores *
                         world_failed(all->world, "a-stopped-host-writes-soon", "after %" PRIu64 " ms",
                                      asks[i].took_ms);
         if (kv_can_serve(h->store))
-                world_failed(all->world, "nothing-older-is-shown", "%s shows index %" PRIu64, h->name,
+                world_failed(all->world, "no-older-value-is-served", "%s shows index %" PRIu64, h->name,
                              kv_index(h->store));
 
         memory_disk_set_error(h->disk, 0, false);
         h->disk_breaks = false;
         (void) wait_until_whole(all);
         if (!kv_can_serve(h->store) || children(all, h) != WRITES + 2)
-                world_failed(all->world, "who-is-back-shows-it", "%u children", children(all, h));
+                world_failed(all->world, "a-returned-host-serves-it", "%u children", children(all, h));
 }
 
 /* The leader accepts the proposal, which waits for entries without a majority. It reaches the log after its
@@ -196,17 +197,17 @@ static void a_late_entry_is_unknown_to_a_host_whose_replica_has_stopped(Stores *
         run_ms(all, PROPOSE_LIFE_MS + 4000);
         if (!before.came || before.status != KV_OK || !asks[0].came || asks[0].status != KV_OK ||
             asks[0].took_ms < PROPOSE_LIFE_MS)
-                world_failed(all->world, "the-log-stands-still", "%s after %" PRIu64 " ms",
+                world_failed(all->world, "the-log-does-not-grow", "%s after %" PRIu64 " ms",
                              asks[0].came ? kv_status_name(asks[0].status) : "nothing came", asks[0].took_ms);
         if (!a.came || a.status != KV_UNKNOWN)
-                world_failed(all->world, "who-asked-is-answered", "%s",
+                world_failed(all->world, "each-requester-is-answered", "%s",
                              a.came ? kv_status_name(a.status) : "nothing came");
 
         memory_disk_set_error(h->disk, 0, false);
         h->disk_breaks = false;
         (void) wait_until_whole(all);
         if (children(all, h) != 2 + PROPOSE_WINDOW)
-                world_failed(all->world, "what-came-too-late-had-no-effect", "%u children", children(all, h));
+                world_failed(all->world, "late-proposals-have-no-effect", "%u children", children(all, h));
 }
 
 /* Stop the replica of 'h' by a full disk; let 'h' acknowledge a write of the leader. Return its index. */
@@ -263,7 +264,7 @@ static void a_stopped_host_serves_after_a_restart_what_it_acknowledged(Stores *a
                 (void) wait_until_whole(all);
                 run_ms(all, ANSWER_MS); /* a majority confirms the read */
                 if (!kv_can_serve(h->store))
-                        world_failed(all->world, "who-has-caught-up-shows-it", "at index %" PRIu64,
+                        world_failed(all->world, "a-host-that-caught-up-serves-it", "at index %" PRIu64,
                                      kv_index(h->store));
 
                 /* From then on the tree alone decides. */
@@ -305,7 +306,7 @@ static void a_new_member_serves_nothing_before_it_has_all_acknowledged_writes(St
         remove_record(h);
         for (unsigned ms = 0; !store_is_up(h) || !kv_can_serve(h->store); ms++) {
                 if (world_now_ms(all->world) > begun_ms + PATIENCE_MS)
-                        world_failed(all->world, "who-has-caught-up-serves", "not within %d s",
+                        world_failed(all->world, "a-host-that-caught-up-serves", "not within %d s",
                                      PATIENCE_MS / 1000);
                 if (ms > 3 * ANSWER_MS) /* before, the members reject it */
                         stores_turn(all);
@@ -346,7 +347,7 @@ static void a_failed_apply_publishes_no_index(Stores *all) {
         h->disk_breaks = false;
         (void) wait_until_whole(all);
         if (children(all, h) != 1)
-                world_failed(all->world, "who-is-back-has-it", "%u children", children(all, h));
+                world_failed(all->world, "a-returned-host-has-it", "%u children", children(all, h));
 }
 
 typedef struct Kept {
@@ -381,8 +382,9 @@ static void a_snapshot_that_does_not_fit_is_rejected_with_one_message_on_both_si
         all->on_message = NULL;
         folder_room_left(UINT64_MAX);
         if (kept.n_refused != 1 || kept.n_no_room != 1)
-                world_failed(all->world, "it-is-said-once", "who refused said it %u times, who sent %u times",
-                             kept.n_refused, kept.n_no_room);
+                world_failed(all->world, "it-is-reported-once",
+                             "who refused said it %u times, who sent %u times", kept.n_refused,
+                             kept.n_no_room);
         if (!here.refuses || !strstr(here.problem, "are free on the disk of"))
                 world_failed(all->world, "who-refuses-says-so", "problem: %s", here.problem);
         if (there.refuses || !strstr(there.problem, "has no disk space for the tree"))
@@ -392,7 +394,7 @@ static void a_snapshot_that_does_not_fit_is_rejected_with_one_message_on_both_si
         kv_state(h->store, &here);
         kv_state(leader->store, &there);
         if (here.refuses || here.problem[0] || there.problem[0])
-                world_failed(all->world, "what-is-over-is-over", "problems: %s, %s", here.problem,
+                world_failed(all->world, "an-ended-adoption-stays-ended", "problems: %s, %s", here.problem,
                              there.problem);
 }
 
@@ -431,7 +433,7 @@ static void a_rejected_snapshot_is_sent_again_when_there_is_space(Stores *all) {
         if (folder_faults() != before + 1)
                 world_failed(all->world, "it-is-sent-once", "%u times", folder_faults() - before);
         if (!here.refuses || !strstr(here.problem, "too few for the second copy"))
-                world_failed(all->world, "who-refuses-says-so", "problem: %s", here.problem);
+                world_failed(all->world, "a-rejecting-host-reports-it", "problem: %s", here.problem);
 
         folder_fault(second, 0);
         folder_room_left(3 * size);
@@ -439,7 +441,7 @@ static void a_rejected_snapshot_is_sent_again_when_there_is_space(Stores *all) {
         folder_room_left(UINT64_MAX);
         kv_state(h->store, &here);
         if (here.refuses || here.problem[0])
-                world_failed(all->world, "what-is-over-is-over", "problem: %s", here.problem);
+                world_failed(all->world, "an-ended-adoption-stays-ended", "problem: %s", here.problem);
 }
 
 /* Another user of the disk takes the space, and frees it. */
@@ -483,7 +485,7 @@ static void writes_do_not_scan_the_entries_that_a_follower_lacks(Stores *all) {
                              ENTRIES);
 }
 
-static KvMemberRole seat_at(const Host *h, uint64_t raft_id) {
+static KvMemberRole role_at(const Host *h, uint64_t raft_id) {
         KvState state;
 
         kv_state(h->store, &state);
@@ -493,13 +495,13 @@ static KvMemberRole seat_at(const Host *h, uint64_t raft_id) {
         return KV_MEMBER_SPARE;
 }
 
-static void wait_for_seat(Stores *all, const Host *at, uint64_t raft_id, KvMemberRole seat,
+static void wait_for_role(Stores *all, const Host *at, uint64_t raft_id, KvMemberRole role,
                           int (*change)(KvStore *store, uint64_t raft_id)) {
         uint64_t begun_ms = world_now_ms(all->world);
 
-        while (seat_at(at, raft_id) != seat) {
+        while (role_at(at, raft_id) != role) {
                 if (world_now_ms(all->world) > begun_ms + PATIENCE_MS)
-                        world_failed(all->world, "seats-change", "%s: not within %d s", at->name,
+                        world_failed(all->world, "roles-change", "%s: not within %d s", at->name,
                                      PATIENCE_MS / 1000);
                 if (stores_leader(all))
                         (void) change(stores_leader(all)->store, raft_id);
@@ -518,12 +520,12 @@ static void a_demoted_member_without_contact_has_no_leader(Stores *all) {
                 run_ms(all, LOOK_MS);
                 for (unsigned i = 0; i < all->n; i++)
                         if (stores_leader(all) && all->hosts[i].raft_id != 0 &&
-                            seat_at(stores_leader(all), all->hosts[i].raft_id) == KV_MEMBER_STANDBY)
+                            role_at(stores_leader(all), all->hosts[i].raft_id) == KV_MEMBER_STANDBY)
                                 h = &all->hosts[i];
         }
-        wait_for_seat(all, h, h->raft_id, KV_MEMBER_VOTER, kv_member_promote);
+        wait_for_role(all, h, h->raft_id, KV_MEMBER_VOTER, kv_member_promote);
         run_ms(all, 3000);
-        wait_for_seat(all, h, h->raft_id, KV_MEMBER_STANDBY, kv_member_demote);
+        wait_for_role(all, h, h->raft_id, KV_MEMBER_STANDBY, kv_member_demote);
         for (unsigned i = 0; i < all->n; i++)
                 if (&all->hosts[i] != h)
                         sim_net_cut(all->net, h->card, all->hosts[i].card, true);
@@ -597,7 +599,7 @@ static void a_promotion_that_fails_on_a_hanging_disk_answers_all_requests(Stores
         ask(&a, all, leader);
         run_ms(all, 500 + ANSWER_MS + 500);
         if (!a.came)
-                world_failed(all->world, "who-asked-is-answered", "nothing after %u ms",
+                world_failed(all->world, "each-requester-is-answered", "nothing after %u ms",
                              500 + ANSWER_MS + 500);
         store_power_cut(leader, 1000); /* the hanging write never ends */
         run_ms(all, 12000);
@@ -636,7 +638,7 @@ static void a_leader_that_returns_answers_earlier_requests(Stores *all) {
         }
         run_ms(all, 2 * ANSWER_MS);
         if (!a.came || a.status == KV_OK)
-                world_failed(all->world, "who-asked-is-answered", "%s",
+                world_failed(all->world, "each-requester-is-answered", "%s",
                              a.came ? kv_status_name(a.status) : "nothing");
 }
 

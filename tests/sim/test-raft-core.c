@@ -117,7 +117,7 @@ static int parse_arguments(int argc, char **argv, Arguments *a) {
         return optind == argc ? 0 : -1;
 }
 
-/* Where everybody stands, for whoever reads a trace. */
+/* Print the state of all servers, for a trace. */
 static void dump(const World *w) {
         static const char roles[] = {
                 [RAFT_ROLE_STANDBY] = 's', [RAFT_ROLE_VOTER] = 'V', [RAFT_ROLE_SPARE] = '-'

@@ -1,10 +1,10 @@
 #!/bin/bash
-# The consensus core: many runs that must hold; and runs with one rule switched off, or with one defect of the simulated host (--bug),
-# that must fail: a check that finds nothing proves nothing. How many of how many failed is said. Each rule has a directed scenario besides, in
-# tests/unit/test-raft_core.c, which must fail without it: some defects bite once in a thousand runs.
+# The consensus core: many runs that must pass; and runs without one rule, or with one defect of the simulated host (--bug), that must fail: a
+# check that finds nothing proves nothing. The number of failed runs is printed. Each rule also has a directed scenario in
+# tests/unit/test-raft_core.c, which must fail without it: some defects show once in a thousand runs.
 #
-# Optimised build; the scenarios run in the sanitized one: what one rule prevents is a leak. CORE_RUNS=N: so many runs that must hold,
-# in two processes; CORE_FROM=N: from that seed on. See tests/sim/test-raft-core.c.
+# Optimised build; the scenarios run in the sanitized one, because one rule prevents a leak. CORE_RUNS=N: the number of runs that must pass,
+# in two processes; CORE_FROM=N: the first seed. See tests/sim/test-raft-core.c.
 cd "$(dirname "$(realpath "$0")")/../.." || exit 1
 build=${LAB_BUILD:-build} checked=${CHECK_BUILD:-build-check}
 program=$build/tests/sim/test-raft-core

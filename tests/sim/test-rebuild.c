@@ -61,7 +61,7 @@ static void wait_until_back(Stores *all, Host *h) {
         h->disk_breaks = false;
         (void) wait_until_whole(all);
         if (children(all, h) != children(all, stores_leader(all)))
-                world_failed(all->world, "what-was-acknowledged-is-there", "%s has %u", h->name,
+                world_failed(all->world, "acknowledged-writes-are-there", "%s has %u", h->name,
                              children(all, h));
 }
 
@@ -78,7 +78,7 @@ static void a_host_serves_while_its_tree_is_rebuilt(Stores *all) {
                 world_failed(all->world, "a-host-that-rebuilds-writes", "%s",
                              a.came ? kv_status_name(a.status) : "nothing came");
         if (!is_stopped(h) || children(all, h) != n)
-                world_failed(all->world, "the-rebuild-goes-on", "%u of %u children", children(all, h), n);
+                world_failed(all->world, "the-rebuild-continues", "%u of %u children", children(all, h), n);
         wait_until_back(all, h);
 }
 
@@ -95,7 +95,7 @@ static void a_rebuild_that_fails_is_tried_again(Stores *all) {
         folder_fault(h->tree, -ENOSPC); /* met by the copy */
         run_ms(all, 2 * REBUILD_MS);
         if (folder_faults() == before || !is_stopped(h) || children(all, h) != n)
-                world_failed(all->world, "a-second-failure-is-as-the-first", "%u of %u children",
+                world_failed(all->world, "a-second-failure-equals-the-first", "%u of %u children",
                              children(all, h), n);
         folder_fault(h->tree, 0);
         wait_until_back(all, h);

@@ -46,7 +46,7 @@ static Host *alone(Stores *all) {
         return &all->hosts[0];
 }
 
-static void a_stopped_replica_looks_again_with_growing_pauses(Stores *all) {
+static void a_stopped_replica_probes_with_growing_pauses(Stores *all) {
         static const uint64_t pauses[] = { PROBE_MS,      2 * PROBE_MS, 4 * PROBE_MS, 8 * PROBE_MS,
                                            16 * PROBE_MS, PROBE_MAX_MS, PROBE_MAX_MS };
         Host *h = alone(all);
@@ -73,7 +73,7 @@ static void a_stopped_replica_looks_again_with_growing_pauses(Stores *all) {
                 run_ms(all, steady ? STEADY_MS + 1000 : STEADY_MS - 5000);
                 wire.n = 0;
                 at_ms = stop_by(all, h, h, -ENOSPC);
-                WAIT(all, "it-looks", wire_count(ROOM, 0, NEVER) > 0);
+                WAIT(all, "it-probes-the-disk", wire_count(ROOM, 0, NEVER) > 0);
                 expect(all, "the-first-pause", world_now_ms(all->world) - at_ms,
                        (steady ? PROBE_MS : PROBE_MAX_MS) - 2, (steady ? PROBE_MS : PROBE_MAX_MS) + 2);
                 mend(h);
@@ -136,7 +136,7 @@ static void it_begins_again_soon_after_the_write_that_hung(Stores *all) {
 
 /* The limit is an eighth of a small disk and the size of a rebuild; a replica that failed for another reason
  * needs no free space. */
-static void a_replica_that_had_no_room_comes_back_when_there_is_a_reserve(Stores *all) {
+static void a_replica_without_disk_space_recovers_when_there_is_a_reserve(Stores *all) {
         static const struct {
                 int error;
                 bool of_tree;
@@ -164,7 +164,7 @@ static void a_replica_that_had_no_room_comes_back_when_there_is_a_reserve(Stores
                 }
                 run_ms(all, 12000);
                 if (h->stopped)
-                        world_failed(all->world, "with-it-a-replica-comes-back", "case %zu: %s", k,
+                        world_failed(all->world, "with-it-a-replica-recovers", "case %zu: %s", k,
                                      state_of(h).problem);
                 wire.total = 0;
                 run_ms(all, STEADY_MS + 1000);
@@ -177,10 +177,10 @@ typedef struct Times {
         unsigned n;
 } Times;
 
-static void on_message(void *userdata, const char *sentence) {
+static void on_message(void *userdata, const char *message) {
         Times *t = userdata;
 
-        if (starts_with(sentence, "Failed to make a checkpoint") && t->n < ELEMENTS(t->at_ms))
+        if (starts_with(message, "Failed to make a checkpoint") && t->n < ELEMENTS(t->at_ms))
                 t->at_ms[t->n++] = world_now_ms(t->world);
 }
 
@@ -225,7 +225,7 @@ static void hears_no_leader(Stores *all, Host *h, bool (*knows)(const Host *h)) 
         if (knows(h) || h->lost_ms == 0)
                 world_failed(all->world, "silence-is-noticed", "%s knows a leader, or has not told", h->name);
         set_apart(all, h, false);
-        WAIT(all, "a-leader-is-heard-again", knows(h) && h->lost_ms == 0);
+        WAIT(all, "a-leader-is-known-again", knows(h) && h->lost_ms == 0);
 }
 
 static bool forwards(const Host *h) {
@@ -236,13 +236,13 @@ static bool has_leader(const Host *h) {
         return state_of(h).leader_id != 0;
 }
 
-static void a_stopped_host_sends_writes_to_the_leader_as_long_as_it_hears_it(Stores *all) {
+static void a_stopped_host_sends_writes_to_the_leader_as_long_as_there_is_contact(Stores *all) {
         Host *leader = three_voters(all, 1000), *h = &all->hosts[(leader->number + 1) % 3];
 
         (void) stop_by(all, h, leader, -ENOSPC);
         run_ms(all, 5000);
         if (!forwards(h) || h->lost_ms != 0)
-                world_failed(all->world, "a-leader-is-heard", "%s knows none", h->name);
+                world_failed(all->world, "a-leader-is-known", "%s knows none", h->name);
         for (unsigned i = 0; i < 2; i++)
                 hears_no_leader(all, h, forwards);
         mend(h);
@@ -264,7 +264,7 @@ static Host *standby(Stores *all) {
 }
 
 /* The second time directly after contact was restored, when its timer has just restarted. */
-static void a_standby_knows_its_leader_as_long_as_it_hears_it(Stores *all) {
+static void a_standby_has_a_leader_as_long_as_there_is_contact(Stores *all) {
         Host *h = NULL;
 
         wire_begin(all);
@@ -275,7 +275,7 @@ static void a_standby_knows_its_leader_as_long_as_it_hears_it(Stores *all) {
 }
 
 /* The followers' disks hang: none of them has all entries, but the leader has contact to them. */
-static void a_leader_that_cannot_hand_over_stops_after_a_second(Stores *all) {
+static void a_leader_that_cannot_transfer_leadership_stops_after_a_second(Stores *all) {
         Host *leader = three_voters(all, 3000);
         uint64_t at_ms;
 
@@ -300,7 +300,7 @@ static void a_leader_that_cannot_hand_over_stops_after_a_second(Stores *all) {
         UNTIL(all, "all-are-whole", is_whole(all, 3));
 }
 
-static void a_leader_that_has_handed_over_stops_at_once(Stores *all) {
+static void a_leader_that_has_transferred_leadership_stops_at_once(Stores *all) {
         Host *leader = three_voters(all, 3000);
         uint64_t term = state_of(leader).term;
 
@@ -319,7 +319,7 @@ static void a_leader_that_has_handed_over_stops_at_once(Stores *all) {
 /* libraft itself sends a few entries with a heartbeat only: the first ones after a configuration change, and
  * one directly after a heartbeat. All others are sent and committed at once; without a notification only a
  * heartbeat would inform the followers. */
-static void a_follower_hears_at_once_what_is_committed(Stores *all) {
+static void a_follower_learns_the_commit_index_at_once(Stores *all) {
         enum { N = 30, RARE = 5, IDLE_MS = 100 * HEARTBEAT_MS };
         Host *leader = three_voters(all, 3000), *h = &all->hosts[(leader->number + 1) % 3];
         KvCounts before, after;
@@ -348,26 +348,26 @@ static void a_follower_hears_at_once_what_is_committed(Stores *all) {
 }
 
 static const Scenario scenarios[] = {
-        { "a_stopped_replica_looks_again_with_growing_pauses",
-          a_stopped_replica_looks_again_with_growing_pauses, 1 },
+        { "a_stopped_replica_probes_with_growing_pauses", a_stopped_replica_probes_with_growing_pauses, 1 },
         { "a_write_that_hangs_ends_the_replica_after_10_s", a_write_that_hangs_ends_the_replica_after_10_s,
           1 },
         { "a_write_that_hangs_is_not_charged_with_pauses_of_the_daemon",
           a_write_that_hangs_is_not_charged_with_pauses_of_the_daemon, 1 },
         { "it_begins_again_soon_after_the_write_that_hung", it_begins_again_soon_after_the_write_that_hung,
           1 },
-        { "a_replica_that_had_no_room_comes_back_when_there_is_a_reserve",
-          a_replica_that_had_no_room_comes_back_when_there_is_a_reserve, 1 },
+        { "a_replica_without_disk_space_recovers_when_there_is_a_reserve",
+          a_replica_without_disk_space_recovers_when_there_is_a_reserve, 1 },
         { "a_checkpoint_that_fails_is_tried_again_after_10_s",
           a_checkpoint_that_fails_is_tried_again_after_10_s, 1 },
-        { "a_stopped_host_sends_writes_to_the_leader_as_long_as_it_hears_it",
-          a_stopped_host_sends_writes_to_the_leader_as_long_as_it_hears_it, 3 },
-        { "a_standby_knows_its_leader_as_long_as_it_hears_it",
-          a_standby_knows_its_leader_as_long_as_it_hears_it, 4 },
-        { "a_leader_that_cannot_hand_over_stops_after_a_second",
-          a_leader_that_cannot_hand_over_stops_after_a_second, 3 },
-        { "a_leader_that_has_handed_over_stops_at_once", a_leader_that_has_handed_over_stops_at_once, 3 },
-        { "a_follower_hears_at_once_what_is_committed", a_follower_hears_at_once_what_is_committed, 3 },
+        { "a_stopped_host_sends_writes_to_the_leader_as_long_as_there_is_contact",
+          a_stopped_host_sends_writes_to_the_leader_as_long_as_there_is_contact, 3 },
+        { "a_standby_has_a_leader_as_long_as_there_is_contact",
+          a_standby_has_a_leader_as_long_as_there_is_contact, 4 },
+        { "a_leader_that_cannot_transfer_leadership_stops_after_a_second",
+          a_leader_that_cannot_transfer_leadership_stops_after_a_second, 3 },
+        { "a_leader_that_has_transferred_leadership_stops_at_once",
+          a_leader_that_has_transferred_leadership_stops_at_once, 3 },
+        { "a_follower_learns_the_commit_index_at_once", a_follower_learns_the_commit_index_at_once, 3 },
 };
 
 int main(int argc, char *argv[]) {

@@ -1,18 +1,18 @@
-/* What clients see of five stores under faults (tests/sim/stores.h): every answer judged.
+/* Five stores under faults (tests/sim/stores.h), as seen by clients: every answer is checked.
  *
  *   tests/sim/test-stores [--seed N] [--runs N] [--seconds N] [--hosts N] [--without FAULT ... | --only FAULT
  * ...] [--unsynced] [--trace] [--twice]
  *                         [--shrink]
  *
- * --twice runs each seed twice, and compares; --shrink looks for a smaller run in which the same check fails:
+ * --twice runs each seed twice, and compares; --shrink searches a smaller run in which the same check fails:
  * shorter, with fewer hosts, without each kind of fault.
  *
  * Checked: histories of keys and directories are linearizable (tests/sim/history.h); plain reads are never
- * invented, and never run backward at one host, whatever it died of meanwhile and whatever became of its
- * replica; watches are complete (tests/sim/watchers.h); who is told "written" finds it applied there; answers
- * come in time, and within 1.5 s of the leader's loss; equal applied index, equal tree; after healing
- * everybody writes, follows, has caught up, nothing that is due still stands; a minute of nothing writes
- * nothing, grows nothing, and wakes few. */
+ * invented, and never run backward at one host, over all its crashes and all failures of its replica; watches
+ * are complete (tests/sim/watchers.h); an acknowledged write is applied on the host that acknowledged it;
+ * answers arrive in time, and within 1.5 s of the leader's loss; trees at an equal applied index are equal;
+ * after healing every host writes, follows, has caught up, and no expired key is left; an idle minute writes
+ * no entries, uses no more memory, and has few wake-ups. */
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
@@ -31,9 +31,9 @@
 
 static Test *running; /* for the log's sink, which has no other way */
 
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (running)
-                stores_log(&running->stores, sentence);
+                stores_log(&running->stores, message);
 }
 
 /* -- Runs -- */
@@ -59,34 +59,35 @@ static void check_healed(Test *t) {
                 Host *h = &all->hosts[i];
 
                 if (!store_is_up(h))
-                        world_failed(all->world, "everybody-lives", "%s", h->name);
+                        world_failed(all->world, "every-host-runs", "%s", h->name);
                 kv_state(h->store, &state);
                 if (store_is_flipped(h))
-                        world_failed(all->world, "who-differs-is-found", "%s: %s", h->name, state.problem);
+                        world_failed(all->world, "a-diverged-host-is-found", "%s: %s", h->name,
+                                     state.problem);
                 if (!state.ready)
-                        world_failed(all->world, "everybody-follows",
+                        world_failed(all->world, "every-host-follows",
                                      "%s (replica %" PRIu64 " of cluster %" PRIx64 "%s%s%s): %s", h->name,
                                      h->raft_id, state.cluster_id, h->wipe ? ", to be wiped" : "",
                                      h->leaving ? ", leaving" : "", h->disk_breaks ? ", without a disk" : "",
                                      state.problem);
                 if (state.raft_index != leads.raft_index)
-                        world_failed(all->world, "everybody-catches-up", "%s: entry %" PRIu64 " of %" PRIu64,
+                        world_failed(all->world, "every-host-catches-up", "%s: entry %" PRIu64 " of %" PRIu64,
                                      h->name, state.raft_index, leads.raft_index);
                 stores_check_hash(all, h);
         }
         for (unsigned i = 0; i < CLIENTS; i++)
                 if (t->clients[i].object)
-                        world_failed(all->world, "everybody-is-answered", "client %u", i);
+                        world_failed(all->world, "every-client-is-answered", "client %u", i);
         if (kv_read(leader->store, &txn) < 0)
                 world_failed(all->world, "a-tree-can-be-read", "%s", leader->name);
         if (tree_first_due(txn, leads.cluster_ms - REST_MS / 2, &node) >= 0)
-                world_failed(all->world, "what-is-due-goes", "%.*s", (int) node.key.size,
+                world_failed(all->world, "expired-keys-are-removed", "%.*s", (int) node.key.size,
                              (const char *) node.key.data);
         tree_abort(txn);
         watchers_judge(all->watchers, leads.index);
 }
 
-/* Where everybody stands, for whoever reads a trace. */
+/* Trace the state of all hosts. */
 static void trace_all(Test *t) {
         Stores *all = &t->stores;
 
@@ -126,8 +127,8 @@ static unsigned n_descriptors(void) {
         return n;
 }
 
-/* Nothing is asked and nothing is due: nothing enters the log, nobody grows, and few wake. Those who watched
- * are gone. */
+/* Without requests and due timers, no entry is written, no host uses more memory, and wake-ups are few. The
+ * watchers are closed. */
 static void check_idle(Test *t) {
         Stores *all = &t->stores;
         uint64_t entry[STORES_MAX], wakes;
@@ -186,7 +187,7 @@ static void heal_and_check(Test *t) {
         if (t->n_answers == before)
                 trace_all(t);
         if (t->n_answers == before)
-                world_failed(all->world, "everybody-writes-again", "no answer in %d ms", HEAL_MS / 2);
+                world_failed(all->world, "every-host-writes-again", "no answer in %d ms", HEAL_MS / 2);
         t->rests = true;
         world_run(all->world, MAX(world_now_ms(all->world), spares_until_ms(all)) + REST_MS);
         check_healed(t);

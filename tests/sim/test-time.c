@@ -83,7 +83,7 @@ static Host *wait_for_leader(Stores *all) {
 
 /* -- A host alone, that is stopped -- */
 
-static void what_came_in_a_stall_is_read_before_anything_expires(Stores *all) {
+static void messages_of_a_stall_are_read_before_any_key_expires(Stores *all) {
         Host *h = wait_for_leader(all);
         Put refresh = { .host = h, .key = "/t", .refresh = true, .ttl_ms = 60000 };
 
@@ -95,7 +95,7 @@ static void what_came_in_a_stall_is_read_before_anything_expires(Stores *all) {
         run_ms(all, 4000);
         must(all, "a-refresh-in-a-stall-is-in-time",
              refresh.came && refresh.status == KV_OK && is_there(all, h, "/t"));
-        must(all, "what-is-due-goes", !is_there(all, h, "/u"));
+        must(all, "expired-keys-are-removed", !is_there(all, h, "/u"));
 }
 
 static void wait_until_up(Stores *all) {
@@ -121,7 +121,7 @@ static void restart_all(Stores *all, bool reboots) {
         wait_until_up(all);
 }
 
-static void a_time_to_live_goes_on_over_a_restart_in_order(Stores *all) {
+static void a_time_to_live_continues_over_an_orderly_restart(Stores *all) {
         for (unsigned reboots = 0; reboots < 2; reboots++) {
                 (void) wait_for_leader(all);
                 put(all, &all->hosts[0], "/t", 10000);
@@ -140,7 +140,7 @@ static void restarts_that_never_end_keep_nothing_for_ever(Stores *all) {
                 run_ms(all, 5500);
                 restart_all(all, false);
         }
-        must(all, "an-idle-store-counts-on", !is_there(all, &all->hosts[0], "/t"));
+        must(all, "an-idle-store-continues-to-count", !is_there(all, &all->hosts[0], "/t"));
 }
 
 static void a_stall_counts_a_second_at_most(Stores *all) {
@@ -156,7 +156,7 @@ static void a_stall_counts_a_second_at_most(Stores *all) {
 
 /* A key that was due long ago does not keep others waiting, nor does the loop starve: a steady stream of
  * writes, and what is due goes. */
-static void what_is_due_goes_under_load(Stores *all) {
+static void keys_expire_under_load(Stores *all) {
         Host *h = wait_for_leader(all);
 
         put(all, h, "/t", 300);
@@ -165,7 +165,7 @@ static void what_is_due_goes_under_load(Stores *all) {
                 run_ms(all, 1);
         }
         run_ms(all, 300);
-        must(all, "what-is-due-goes-under-load", !is_there(all, h, "/t"));
+        must(all, "expired-keys-are-removed-under-load", !is_there(all, h, "/t"));
 }
 
 /* -- Three voters, none of which reaches another for a while -- */
@@ -229,18 +229,18 @@ static void spare_what_is_old(Stores *all, uint64_t cut_ms, uint64_t grace_ms) {
         cluster_ms = kv_cluster_ms(h->store);
         cut_all(all, true);
         run_ms(all, cut_ms);
-        must(all, "nobody-leads-alone", !stores_leader(all));
+        must(all, "no-host-leads-alone", !stores_leader(all));
         cut_all(all, false);
         h = wait_for_leader(all);
         must(all, "time-without-a-leader-does-not-count", kv_cluster_ms(h->store) < cluster_ms + 2500);
 
         put(all, h, "/new", 300);
         run_ms(all, 700);
-        must(all, "what-a-leader-wrote-itself-is-not-spared", !is_there(all, h, "/new"));
+        must(all, "a-leaders-own-keys-are-not-spared", !is_there(all, h, "/new"));
         run_ms(all, grace_ms - 1200);
-        must(all, "what-is-older-than-its-leader-is-spared", is_there(all, h, "/old"));
+        must(all, "keys-older-than-their-leader-are-spared", is_there(all, h, "/old"));
         run_ms(all, 2000);
-        must(all, "what-is-older-than-its-leader-goes-in-the-end", !is_there(all, h, "/old"));
+        must(all, "keys-older-than-their-leader-expire-in-the-end", !is_there(all, h, "/old"));
 }
 
 static void keys_older_than_their_leader_live_3_s(Stores *all) {
@@ -254,16 +254,17 @@ static void they_live_30_s_when_there_was_none_for_10(Stores *all) {
 /* -- Runs -- */
 
 static const Scenario scenarios[] = {
-        { "what_came_in_a_stall_is_read_before_anything_expires",
-          what_came_in_a_stall_is_read_before_anything_expires, 1 },
-        { "a_time_to_live_goes_on_over_a_restart_in_order", a_time_to_live_goes_on_over_a_restart_in_order,
-          1 },
-        { "a_time_to_live_goes_on_over_a_restart_of_all", a_time_to_live_goes_on_over_a_restart_in_order, 3 },
+        { "messages_of_a_stall_are_read_before_any_key_expires",
+          messages_of_a_stall_are_read_before_any_key_expires, 1 },
+        { "a_time_to_live_continues_over_an_orderly_restart",
+          a_time_to_live_continues_over_an_orderly_restart, 1 },
+        { "a_time_to_live_continues_over_a_restart_of_all", a_time_to_live_continues_over_an_orderly_restart,
+          3 },
         { "restarts_that_never_end_keep_nothing_for_ever", restarts_that_never_end_keep_nothing_for_ever, 1 },
         { "a_stall_counts_a_second_at_most", a_stall_counts_a_second_at_most, 1 },
         { "a_wrong_wall_clock_after_a_power_cut_moves_no_cluster_time",
           a_wrong_wall_clock_after_a_power_cut_moves_no_cluster_time, 3 },
-        { "what_is_due_goes_under_load", what_is_due_goes_under_load, 1 },
+        { "keys_expire_under_load", keys_expire_under_load, 1 },
         { "keys_older_than_their_leader_live_3_s", keys_older_than_their_leader_live_3_s, 3 },
         { "they_live_30_s_when_there_was_none_for_10", they_live_30_s_when_there_was_none_for_10, 3 },
 };

@@ -50,7 +50,7 @@ static unsigned chunks_of(Stores *all) {
                            TRANSFER_CHUNK);
 }
 
-static void chunks_that_cannot_be_sent_are_tried_again(Stores *all) {
+static void chunks_that_cannot_be_sent_are_retried(Stores *all) {
         Host *away = leave_one_behind(all);
         uint64_t at_ms;
         unsigned n;
@@ -61,12 +61,12 @@ static void chunks_that_cannot_be_sent_are_tried_again(Stores *all) {
         run_ms(all, 25000);
         n = 25000 / STEP_MS; /* and some for other changes */
         expect(all, "an-attempt-each-step", wire_count(CHUNK, at_ms, at_ms + 25000), n - n / 20, n + n / 20);
-        expect(all, "anew-after-10-s-of-silence", wire_numbers(), 3, 3);
+        expect(all, "again-after-10-s-of-silence", wire_numbers(), 3, 3);
         wire.refuse_chunks = false;
         UNTIL(all, "all-are-whole", is_whole(all, 3));
 }
 
-static void as_many_chunks_are_on_their_way_as_the_window_holds(Stores *all) {
+static void as_many_chunks_are_in_flight_as_the_window_holds(Stores *all) {
         Host *away = leave_one_behind(all);
         uint64_t at_ms;
 
@@ -76,7 +76,7 @@ static void as_many_chunks_are_on_their_way_as_the_window_holds(Stores *all) {
         at_ms = wire_wait(all, CHUNK);
         run_ms(all, 25000);
         expect(all, "at-once", wire_count(CHUNK, at_ms, at_ms + 1), TRANSFER_WINDOW, TRANSFER_WINDOW);
-        expect(all, "anew-after-10-s-of-silence", wire_numbers(), 3, 3);
+        expect(all, "again-after-10-s-of-silence", wire_numbers(), 3, 3);
         expect(all, "chunks", wire_count(CHUNK, 0, NEVER), 3 * TRANSFER_WINDOW, 3 * TRANSFER_WINDOW);
         wire.vanish_from = NEVER;
         UNTIL(all, "all-are-whole", is_whole(all, 3));
@@ -149,7 +149,7 @@ static void a_chunk_that_is_damaged_is_sent_again(Stores *all) {
         send_all(all, away, true);
 }
 
-static void a_transfer_that_goes_on_is_not_begun_anew(Stores *all) {
+static void a_transfer_that_progresses_is_not_restarted(Stores *all) {
         Host *away = leave_one_behind(all);
 
         wire.acks_late_ms =
@@ -252,7 +252,7 @@ static void refuse(Stores *all, int error, uint64_t room, uint64_t again_ms) {
         UNTIL(all, "all-are-whole", is_whole(all, 3));
 }
 
-static void a_tree_without_room_for_its_second_copy_is_sent_again_after_10_s(Stores *all) {
+static void a_tree_without_space_for_its_second_copy_is_sent_again_after_10_s(Stores *all) {
         refuse(all, -ENOSPC, (uint64_t) 1 << 30, NO_ROOM_MS);
 }
 
@@ -287,28 +287,28 @@ static void offer(Stores *all, bool unfit, bool fits) {
         run_ms(all, TRANSFER_SILENCE_MS +
                             5000); /* the leader may have started a transfer before the host was up */
         if (state_of(away).refuses == fits)
-                world_failed(all->world, "room-is-reckoned-to-the-byte", "%s", away->name);
+                world_failed(all->world, "space-is-computed-to-the-byte", "%s", away->name);
         folder_room_left(UINT64_MAX);
         UNTIL(all, "all-are-whole", is_whole(all, 3));
 }
 
-static void a_tree_is_received_with_room_for_its_size(Stores *all) {
+static void a_tree_is_received_with_space_for_its_size(Stores *all) {
         offer(all, false, true);
 }
 
-static void a_tree_is_refused_with_a_byte_less(Stores *all) {
+static void a_tree_is_rejected_with_a_byte_less(Stores *all) {
         offer(all, false, false);
 }
 
-static void a_tree_that_did_not_fit_is_received_with_room_for_two_and_a_sixteenth(Stores *all) {
+static void a_tree_that_did_not_fit_is_received_with_space_for_two_and_a_sixteenth(Stores *all) {
         offer(all, true, true);
 }
 
-static void a_tree_that_did_not_fit_is_refused_with_two_bytes_less(Stores *all) {
+static void a_tree_that_did_not_fit_is_rejected_with_two_bytes_less(Stores *all) {
         offer(all, true, false);
 }
 
-static void a_follower_that_began_anew_in_the_middle_is_sent_all_again_soon(Stores *all) {
+static void a_follower_that_restarted_amid_a_transfer_receives_all_again_soon(Stores *all) {
         Host *away = leave_one_behind(all);
         uint64_t at_ms;
 
@@ -346,7 +346,7 @@ static void a_stop_waits_for_a_tree_that_is_being_stored(Stores *all) {
 }
 
 /* The tree cannot be replaced while a checkpoint copies it: the message is kept, not repeated. */
-static void a_state_that_comes_during_a_checkpoint_is_installed_behind_it(Stores *all) {
+static void a_snapshot_that_arrives_during_a_checkpoint_is_installed_after_it(Stores *all) {
         uint64_t at_ms, index;
         Host *away = leave_one_behind(all);
 
@@ -374,34 +374,34 @@ static void a_checkpoint_is_made_for_a_tree_that_is_asked_for(Stores *all) {
 }
 
 static const Scenario scenarios[] = {
-        { "chunks_that_cannot_be_sent_are_tried_again", chunks_that_cannot_be_sent_are_tried_again, 3 },
-        { "as_many_chunks_are_on_their_way_as_the_window_holds",
-          as_many_chunks_are_on_their_way_as_the_window_holds, 3 },
+        { "chunks_that_cannot_be_sent_are_retried", chunks_that_cannot_be_sent_are_retried, 3 },
+        { "as_many_chunks_are_in_flight_as_the_window_holds",
+          as_many_chunks_are_in_flight_as_the_window_holds, 3 },
         { "each_chunk_is_sent_once", each_chunk_is_sent_once, 3 },
         { "a_chunk_that_is_lost_is_sent_again", a_chunk_that_is_lost_is_sent_again, 3 },
         { "a_chunk_that_is_damaged_is_sent_again", a_chunk_that_is_damaged_is_sent_again, 3 },
-        { "a_transfer_that_goes_on_is_not_begun_anew", a_transfer_that_goes_on_is_not_begun_anew, 3 },
+        { "a_transfer_that_progresses_is_not_restarted", a_transfer_that_progresses_is_not_restarted, 3 },
         { "the_closing_message_is_repeated_and_after_30_s_the_tree",
           the_closing_message_is_repeated_and_after_30_s_the_tree, 3 },
-        { "a_tree_without_room_for_its_second_copy_is_sent_again_after_10_s",
-          a_tree_without_room_for_its_second_copy_is_sent_again_after_10_s, 3 },
+        { "a_tree_without_space_for_its_second_copy_is_sent_again_after_10_s",
+          a_tree_without_space_for_its_second_copy_is_sent_again_after_10_s, 3 },
         { "a_tree_beyond_the_quota_is_sent_again_after_10_s",
           a_tree_beyond_the_quota_is_sent_again_after_10_s, 3 },
         { "a_tree_that_does_not_fit_is_sent_again_after_10_s",
           a_tree_that_does_not_fit_is_sent_again_after_10_s, 3 },
         { "a_tree_that_cannot_be_stored_is_sent_again_after_a_second",
           a_tree_that_cannot_be_stored_is_sent_again_after_a_second, 3 },
-        { "a_tree_is_received_with_room_for_its_size", a_tree_is_received_with_room_for_its_size, 3 },
-        { "a_tree_is_refused_with_a_byte_less", a_tree_is_refused_with_a_byte_less, 3 },
-        { "a_tree_that_did_not_fit_is_received_with_room_for_two_and_a_sixteenth",
-          a_tree_that_did_not_fit_is_received_with_room_for_two_and_a_sixteenth, 3 },
-        { "a_tree_that_did_not_fit_is_refused_with_two_bytes_less",
-          a_tree_that_did_not_fit_is_refused_with_two_bytes_less, 3 },
-        { "a_follower_that_began_anew_in_the_middle_is_sent_all_again_soon",
-          a_follower_that_began_anew_in_the_middle_is_sent_all_again_soon, 3 },
+        { "a_tree_is_received_with_space_for_its_size", a_tree_is_received_with_space_for_its_size, 3 },
+        { "a_tree_is_rejected_with_a_byte_less", a_tree_is_rejected_with_a_byte_less, 3 },
+        { "a_tree_that_did_not_fit_is_received_with_space_for_two_and_a_sixteenth",
+          a_tree_that_did_not_fit_is_received_with_space_for_two_and_a_sixteenth, 3 },
+        { "a_tree_that_did_not_fit_is_rejected_with_two_bytes_less",
+          a_tree_that_did_not_fit_is_rejected_with_two_bytes_less, 3 },
+        { "a_follower_that_restarted_amid_a_transfer_receives_all_again_soon",
+          a_follower_that_restarted_amid_a_transfer_receives_all_again_soon, 3 },
         { "a_stop_waits_for_a_tree_that_is_being_stored", a_stop_waits_for_a_tree_that_is_being_stored, 3 },
-        { "a_state_that_comes_during_a_checkpoint_is_installed_behind_it",
-          a_state_that_comes_during_a_checkpoint_is_installed_behind_it, 3 },
+        { "a_snapshot_that_arrives_during_a_checkpoint_is_installed_after_it",
+          a_snapshot_that_arrives_during_a_checkpoint_is_installed_after_it, 3 },
         { "a_checkpoint_is_made_for_a_tree_that_is_asked_for",
           a_checkpoint_is_made_for_a_tree_that_is_asked_for, 3 },
 };

@@ -49,7 +49,7 @@ static void mend_disk(Host *h) {
         h->disk_breaks = false;
 }
 
-/* Run until all hosts are members again, whatever was done to them. */
+/* Run until all hosts are members again, after all faults. */
 static void recover(Stores *all) {
         for (unsigned i = 0; i < all->n; i++) {
                 mend_disk(&all->hosts[i]);

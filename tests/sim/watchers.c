@@ -9,30 +9,30 @@
 
 enum { NO_HOST = UINT32_MAX };
 
-typedef struct Said {
-        uint64_t digest;        /* 0: nobody has told yet */
-        uint64_t digest_before; /* of what was there before; 0: nobody has said */
+typedef struct Received {
+        uint64_t digest;        /* 0: no watcher has received it yet */
+        uint64_t digest_before; /* of the previous node; 0: not received yet */
         char *key;
-} Said;
+} Received;
 
 typedef struct Watcher {
         Watchers *all;
         char key[32];
         unsigned host;
         KvWatch *watch;
-        bool came; /* it has been somewhere before */
+        bool came; /* it was open before */
         uint64_t next;
-        uint64_t *told; /* indexes */
+        uint64_t *received; /* indexes */
         size_t n, capacity;
         struct {
                 uint64_t from, next;
-        } * spans; /* that are judged: between them its place was lost */
+        } * spans; /* that are checked: between them events were lost */
         size_t n_spans, spans_capacity;
 } Watcher;
 
 struct Watchers {
         World *world;
-        Said *log; /* by index */
+        Received *log; /* by index */
         size_t n, capacity;
         Watcher *watchers;
         unsigned n_watchers;
@@ -55,17 +55,17 @@ static uint64_t mix_node(uint64_t hash, const KvNode *node) {
         return mix(hash, node->value.data, node->value.size);
 }
 
-/* All who are told of an index are told the same. */
-static void said(Watchers *all, uint64_t index, KvAction action, const KvNode *node, const KvNode *prev,
-                 uint64_t now_ms) {
+/* All watchers that receive an index receive the same event. */
+static void check_event(Watchers *all, uint64_t index, KvAction action, const KvNode *node,
+                        const KvNode *prev, uint64_t now_ms) {
         uint64_t words[] = { index, action, now_ms }, digest = mix(0xcbf29ce484222325, words, sizeof(words));
-        Said *s;
+        Received *s;
 
         digest = mix_node(digest, node) | 1;
         while (all->n <= index) {
                 if (GROW(all->log, all->capacity, all->n + 1) < 0)
                         abort();
-                all->log[all->n++] = (Said) {};
+                all->log[all->n++] = (Received) {};
         }
         s = &all->log[index];
         if (s->digest == 0) {
@@ -73,14 +73,14 @@ static void said(Watchers *all, uint64_t index, KvAction action, const KvNode *n
                 s->key = strndup(node->key.data, node->key.size);
         }
         if (s->digest != digest)
-                world_failed(all->world, "all-are-told-the-same", "index %" PRIu64 ", %s %.*s", index,
+                world_failed(all->world, "all-watchers-receive-the-same", "index %" PRIu64 ", %s %.*s", index,
                              kv_action_name(action), (int) node->key.size, (const char *) node->key.data);
         if (!prev || all->doubt)
                 return;
         digest = mix_node(digest, prev) | 1;
         s->digest_before = s->digest_before ?: digest;
         if (s->digest_before != digest)
-                world_failed(all->world, "all-are-told-the-same",
+                world_failed(all->world, "all-watchers-receive-the-same",
                              "index %" PRIu64 ", what was there before %s %.*s", index,
                              kv_action_name(action), (int) node->key.size, (const char *) node->key.data);
 }
@@ -91,32 +91,32 @@ void watchers_doubt(Watchers *all, bool doubt) {
 
 void watchers_said(Watchers *all, const KvResult *result) {
         if (result->status == KV_OK && result->has_node)
-                said(all, result->index, result->action, &result->node,
-                     result->has_prev ? &result->prev : NULL, result->now_ms);
+                check_event(all, result->index, result->action, &result->node,
+                            result->has_prev ? &result->prev : NULL, result->now_ms);
 }
 
-/* What was told of these indexes is all there was. */
+/* Check that the watcher received all events of these indexes. */
 static void judge(Watcher *w, uint64_t from, uint64_t next) {
         size_t k = 0;
 
         for (uint64_t index = from; index < next && index < w->all->n; index++) {
-                const Said *s = &w->all->log[index];
+                const Received *s = &w->all->log[index];
                 bool wants;
 
                 if (s->digest == 0)
                         continue;
                 wants = kv_path_is_below(kv_string(s->key), kv_string(w->key)) || streq(s->key, w->key);
-                while (k < w->n && w->told[k] < index)
+                while (k < w->n && w->received[k] < index)
                         k++;
-                if (wants != (k < w->n && w->told[k] == index))
+                if (wants != (k < w->n && w->received[k] == index))
                         world_failed(w->all->world, "watches-are-complete",
                                      "%s from %" PRIu64 ": index %" PRIu64 " of %s %s", w->key, from, index,
                                      s->key, wants ? "is missing" : "was not asked for");
         }
 }
 
-/* The place is lost; what was told till then is all that was to be told till then. */
-static void begin_anew(Watcher *w, uint64_t next) {
+/* The place of the watch is lost: check the events until there as a span of their own. */
+static void begin_again(Watcher *w, uint64_t next) {
         w->spans[w->n_spans - 1].next = w->next;
         if (GROW(w->spans, w->spans_capacity, w->n_spans + 1) < 0)
                 abort();
@@ -128,12 +128,12 @@ static void on_event(void *userdata, KvWatchEvent *event) {
         Watcher *w = userdata;
 
         if (e->index < w->next)
-                world_failed(w->all->world, "watches-are-in-order", "%s wants %" PRIu64 ", was told %" PRIu64,
+                world_failed(w->all->world, "watches-are-in-order", "%s wants %" PRIu64 ", received %" PRIu64,
                              w->key, w->next, e->index);
-        said(w->all, e->index, e->action, &e->node, e->has_prev ? &e->prev : NULL, e->now_ms);
-        if (GROW(w->told, w->capacity, w->n + 1) < 0)
+        check_event(w->all, e->index, e->action, &e->node, e->has_prev ? &e->prev : NULL, e->now_ms);
+        if (GROW(w->received, w->capacity, w->n + 1) < 0)
                 abort();
-        w->told[w->n++] = e->index;
+        w->received[w->n++] = e->index;
         w->next = e->index + 1;
         w->all->n_events++;
         world_mix(w->all->world, e->index);
@@ -145,7 +145,7 @@ static void on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
         w->watch = NULL;
         w->host = NO_HOST;
         w->all->n_cleared++;
-        begin_anew(w, MAX(current + 1, w->next));
+        begin_again(w, MAX(current + 1, w->next));
 }
 
 static void open_watch(Watcher *w, KvStore *store, unsigned host) {
@@ -159,7 +159,7 @@ static void open_watch(Watcher *w, KvStore *store, unsigned host) {
                         world_failed(w->all->world, "places-are-kept", "%s: %" PRIu64 " of %" PRIu64, w->key,
                                      w->next, oldest);
                 w->all->n_cleared++;
-                begin_anew(w, MAX(kv_index(store) + 1, w->next));
+                begin_again(w, MAX(kv_index(store) + 1, w->next));
                 return;
         }
         if (r < 0)
@@ -191,7 +191,7 @@ Watchers *watchers_new(World *world, unsigned n) {
 Watchers *watchers_free(Watchers *all) {
         for (unsigned i = 0; i < all->n_watchers; i++) {
                 assert(!all->watchers[i].watch);
-                free(all->watchers[i].told);
+                free(all->watchers[i].received);
                 free(all->watchers[i].spans);
         }
         for (size_t i = 0; i < all->n; i++)
@@ -235,8 +235,7 @@ void watchers_judge(Watchers *all, uint64_t index) {
         }
         for (uint64_t k = 1; k < all->n; k++)
                 n_missing += all->log[k].digest == 0;
-        world_trace(all->world, "watchers", "%zu events, %" PRIu64 " that nobody was told", all->n,
-                    n_missing);
+        world_trace(all->world, "watchers", "%zu events, %" PRIu64 " without a watcher", all->n, n_missing);
 }
 
 uint64_t watchers_events(const Watchers *all) {

@@ -57,7 +57,7 @@ bool wire_repeat_chunk(Host *leader, const Host *to); /* the last one; false: th
 void expect(Stores *all, const char *name, uint64_t value, uint64_t least, uint64_t most);
 KvState state_of(const Host *h);
 bool is_whole(Stores *all, unsigned n_voters); /* all know the leader, and have all */
-void begin_put(Host *h, const char *key);      /* whatever is answered */
+void begin_put(Host *h, const char *key);      /* ignores the answer */
 void put(Stores *all, Host *h, const char *key,
          size_t size);                 /* at most PUT_MAX bytes; returns when it is answered */
 uint64_t checkpoint_of(const Host *h); /* its index; 0: there is none */

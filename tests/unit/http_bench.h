@@ -20,7 +20,7 @@ enum { WIRES_MAX = 300, START_MS = 1000 };
 
 typedef struct Bench Bench;
 
-/* A stream: what it was told, and what it is asked. */
+/* A stream: the bytes that it received, and its next input. */
 typedef struct Wire {
         Stream base;
         Bench *bench;

@@ -1,4 +1,4 @@
-# Tests of many rooms at once under faults: crashes, failing calls, failing allocations. All others stand with their rooms.
+# Tests of many components at once under faults: crashes, failing calls, failing allocations. The others are listed in the local.mk of their folders.
 if HAVE_CMOCKA
 FAULT_TESTS = tests/unit/test-fault_points tests/unit/test-power_cut tests/unit/test-memory tests/unit/test-calls \
 	tests/unit/test-properties tests/unit/test-disk_memory

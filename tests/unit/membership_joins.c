@@ -26,10 +26,10 @@ static void an_old_image_of_a_host_is_rejected(void **state) {
         MemberRecord m = {
                 .raft_id = 1, .start_number = 5, .start_nonce = "00000000000000ab", .peer = OTHER
         };
-        PeerHandshake handshake = { .machine_id = STILL_OTHER_ID };
+        PeerHandshake handshake = { .machine_id = QUIET_PEER_OTHER_ID };
         Error err = {};
 
-        DONE(__real_registry_record_start(h->registry, STILL_OTHER_ID, &m, on_done, done_));
+        DONE(__real_registry_record_start(h->registry, QUIET_PEER_OTHER_ID, &m, on_done, done_));
         open_with(plain);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 handshake.raft_id = rows[i].raft_id;
@@ -37,7 +37,7 @@ static void an_old_image_of_a_host_is_rejected(void **state) {
                 handshake.nonce = rows[i].nonce;
                 assert_int_equal(membership_admit(h->membership, &handshake, &err), rows[i].expected);
         }
-        have_member(STILL_OTHER_ID, 4, OTHER, 0); /* admitted, and not started */
+        have_member(QUIET_PEER_OTHER_ID, 4, OTHER, 0); /* admitted, and not started */
         handshake.start_number = 1;
         assert_int_equal(membership_admit(h->membership, &handshake, &err), 0);
         snprintf(handshake.machine_id, sizeof(handshake.machine_id), "%s", THIRD_ID);
@@ -100,7 +100,7 @@ static void a_join_request_gets_one_answer_with_the_reason_of_a_rejection(void *
         assert_string_equal(j.message, "");
         assert_int_equal(j.cluster_id, store.cluster_id);
         assert_int_equal(j.raft_id, 9);
-        assert_int_equal(said(STILL_OTHER_ID "|added beta as member 9"), 1);
+        assert_int_equal(said(QUIET_PEER_OTHER_ID "|added beta as member 9"), 1);
 
         admission.error = -ENOMEM;
         snprintf(expected, sizeof(expected), "alpha failed to admit the host: %s", strerror(ENOMEM));
@@ -119,7 +119,7 @@ static void a_join_request_gets_one_answer_with_the_reason_of_a_rejection(void *
 static void a_cluster_of_five_admits_its_own_hosts_only(void **state) {
         Joined j;
 
-        have_member(STILL_ID, 1, OWN, 0);
+        have_member(QUIET_PEER_ID, 1, OWN, 0);
         for (unsigned i = 3; i <= 5; i++) {
                 char id[MACHINE_ID_SIZE] = "", peer[32];
 
@@ -139,7 +139,7 @@ static void a_cluster_of_five_admits_its_own_hosts_only(void **state) {
         assert_true(j.refused && starts_with(j.message, "the cluster has 5 hosts"));
         assert_null(admission.waits);
 
-        have_member(STILL_OTHER_ID, 2, OTHER, 0);
+        have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
         assert_int_equal(ask_to_join(JOIN_VERSION, OTHER, 0).n, 0);
         *admission.ret_id = 9;
         assert_false(answer_admission(KV_OK, "").refused);
@@ -156,7 +156,7 @@ static void a_membership_that_was_freed_handles_no_more_frames(void **state) {
         assert_ptr_equal(forgotten, ended);
         assert_int_equal(ask_to_join(JOIN_VERSION, OTHER, 0).n, 0);
         assert_null(admission.waits);
-        say_joined(JOIN_VERSION, false, "", 7, 3, 0);
+        send_joined(JOIN_VERSION, false, "", 7, 3, 0);
         send_heartbeat("");
         have_member(THIRD_ID, 3, THIRD, 0);
         quiet_peer_pass(h, 2000);
@@ -172,19 +172,19 @@ static void a_waiting_host_repeats_its_request_1_s_after_a_rejection_and_after_1
         until(1000);
         assert_int_equal(n_asked(), 1);
 
-        say_joined(JOIN_VERSION, true, "no", 0, 0, 0);
+        send_joined(JOIN_VERSION, true, "no", 0, 0, 0);
         assert_int_equal(said("beta rejected the join request of this host: no"), 1);
         membership_state_changed(h->membership);
         until(1999);
         assert_int_equal(n_asked(), 0);
         until(2000);
         assert_int_equal(n_asked(), 1);
-        say_joined(JOIN_VERSION, true, "no", 0, 0, 0);
+        send_joined(JOIN_VERSION, true, "no", 0, 0, 0);
         assert_int_equal(said("beta rejected the join request of this host: no"), 1);
         until(3000);
         assert_int_equal(n_asked(), 1);
 
-        membership_peer_changed(h->membership, STILL_OTHER_ID);
+        membership_peer_changed(h->membership, QUIET_PEER_OTHER_ID);
         until(12999);
         assert_int_equal(n_asked(), 0);
         until(13000);
@@ -195,9 +195,9 @@ static void a_waiting_host_sends_a_request_to_a_host_that_connects_at_once_and_o
         open_with(plain);
         assert_true(quiet_peer_meet(h));
         h->now_ms = 1; /* a request may have any time */
-        membership_peer_changed(h->membership, STILL_OTHER_ID);
+        membership_peer_changed(h->membership, QUIET_PEER_OTHER_ID);
         assert_int_equal(n_asked(), 1);
-        membership_peer_changed(h->membership, STILL_OTHER_ID);
+        membership_peer_changed(h->membership, QUIET_PEER_OTHER_ID);
         until(5000);
         assert_int_equal(n_asked(), 0);
 }
@@ -206,11 +206,11 @@ static void a_waiting_host_sends_no_request_to_another_waiting_host(void **state
         open_with(plain);
         assert_true(quiet_peer_meet(h));
         send_handshake_of(0);
-        membership_peer_changed(h->membership, STILL_OTHER_ID);
+        membership_peer_changed(h->membership, QUIET_PEER_OTHER_ID);
         until(2000);
         assert_int_equal(n_asked(), 0);
         send_handshake_of(7);
-        membership_peer_changed(h->membership, STILL_OTHER_ID);
+        membership_peer_changed(h->membership, QUIET_PEER_OTHER_ID);
         assert_int_equal(n_asked(), 1);
 }
 
@@ -228,13 +228,14 @@ static void an_invalid_answer_makes_no_member(void **state) {
         open_with(plain);
         assert_true(quiet_peer_meet(h));
         for (size_t i = 0; i < ELEMENTS(wrong); i++) {
-                say_joined(wrong[i].version, false, "", wrong[i].cluster_id, wrong[i].raft_id, wrong[i].more);
+                send_joined(wrong[i].version, false, "", wrong[i].cluster_id, wrong[i].raft_id,
+                            wrong[i].more);
                 assert_int_equal(said("invalid answer to the join request"), i + 1);
                 __real_kv_state(h->store, &store);
                 assert_int_equal(store.cluster_id, 0);
         }
-        say_joined(JOIN_VERSION, false, "", 1, 1, 0);
-        say_joined(JOIN_VERSION, false, "", 1, 5, 0); /* of a request that timed out */
+        send_joined(JOIN_VERSION, false, "", 1, 1, 0);
+        send_joined(JOIN_VERSION, false, "", 1, 5, 0); /* of a request that timed out */
         __real_kv_state(h->store, &store);
         assert_int_equal(store.cluster_id, 1);
         assert_int_equal(store.raft_id, 1);
@@ -271,7 +272,7 @@ static void an_admitted_host_without_a_replica_dials_the_hosts_of_its_cluster_th
 static void a_host_that_lost_its_replica_sends_a_request_at_once(void **state) {
         open_with(plain);
         assert_true(quiet_peer_meet(h));
-        membership_peer_changed(h->membership, STILL_OTHER_ID);
+        membership_peer_changed(h->membership, QUIET_PEER_OTHER_ID);
         assert_int_equal(n_asked(), 0);
         state_seen = is_lost;
         membership_state_changed(h->membership);
@@ -350,11 +351,11 @@ static void the_addresses_of_the_other_hosts_are_stored_in_a_file(void **state) 
         have_facts(FOURTH_ID); /* without a replica */
         have_facts(THIRD_ID);
         have_member(THIRD_ID, 3, THIRD, 0);
-        have_member(STILL_OTHER_ID, 2, OTHER, 0);
+        have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
         assert_file(path, HEAD "Join=10.0.0.2:2380 10.0.0.3:2380\n");
         assert_int_equal(mode_of(path), 0644);
         assert_int_equal(mode_of(folder), 0755);
-        assert_int_equal(peers_state(h->peers, STILL_OTHER_ID, &peer),
+        assert_int_equal(peers_state(h->peers, QUIET_PEER_OTHER_ID, &peer),
                          0); /* its kernel answers before its daemon connects */
         assert_string_equal(peer.handshake.address, OTHER);
         assert_int_equal(n_known(), 2);
@@ -377,7 +378,7 @@ static void the_shortest_addresses_are_stored_with_the_lowest_descriptor(void **
         options.join = &no_hosts;
         options.cluster_file = path;
         open_with(options);
-        have_member(STILL_OTHER_ID, 2, "b", 0);
+        have_member(QUIET_PEER_OTHER_ID, 2, "b", 0);
         assert_file(path, HEAD "Join=b\n");
         assert_int_equal(close(STDIN_FILENO), 0);
         have_member(THIRD_ID, 3, "c", 0);
@@ -393,7 +394,7 @@ static void a_file_that_cannot_be_written_is_logged_once(void **state) {
         MembershipOptions options = plain;
 
         scratch_write(file, "no folder");
-        have_member(STILL_OTHER_ID, 2, OTHER, 0);
+        have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
         open_with(options);
         ticks(3);
         options.cluster_file = path;
@@ -471,7 +472,7 @@ static void a_follower_reports_the_problem_of_its_replica_in_its_heartbeats(void
         state_seen = follows_and_suffers;
         for (suffers_from = 1; suffers_from <= 5; suffers_from++) { /* 5: without a leader before */
                 tick();
-                assert_int_equal(n_heard(PEER_HEARTBEAT, &size, payload), 1);
+                assert_int_equal(n_received(PEER_HEARTBEAT, &size, payload), 1);
                 assert_int_equal(size, suffers_from <= 4 ? TROUBLE_MAX : 0);
                 for (size_t i = 0; i < size; i++)
                         assert_int_equal(payload[i], 'p');
@@ -481,10 +482,10 @@ static void a_follower_reports_the_problem_of_its_replica_in_its_heartbeats(void
         state_seen = has_leader;
         leader_heard = 0;
         tick();
-        assert_int_equal(n_heard(PEER_HEARTBEAT, &size, payload), 1);
+        assert_int_equal(n_received(PEER_HEARTBEAT, &size, payload), 1);
         leader_heard = 1;
         tick();
-        assert_int_equal(n_heard(PEER_HEARTBEAT, &size, payload), 0);
+        assert_int_equal(n_received(PEER_HEARTBEAT, &size, payload), 0);
 }
 
 /* -- Without memory -- */
@@ -507,7 +508,7 @@ static void addresses_that_failed_without_memory_are_updated_with_the_next_tick(
         _cleanup_free_ char *path = scratch_path(h->scratch, "50-cluster.conf");
         MembershipOptions options = plain;
 
-        have_member(STILL_OTHER_ID, 2, OTHER, 0);
+        have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
         have_member(THIRD_ID, 3, THIRD, 0);
         options.cluster_file = path;
         open_with(options);
@@ -521,11 +522,11 @@ static int hear(void *userdata) {
         tick(); /* heartbeats are discarded */
         state_seen = NULL;
         fails_from_handshake = true;
-        assert_true(quiet_peer_say(h, PEER_HEARTBEAT, "x", 1));
+        assert_true(quiet_peer_send(h, PEER_HEARTBEAT, "x", 1));
         alloc_pause(true);
         send_heartbeat("x");
         ticks(2); /* the first one may write other changes */
-        assert_presence(STILL_OTHER_ID, PRESENCE_UP, MACHINE_CONDITION "x");
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, MACHINE_CONDITION "x");
         send_heartbeat("");
         ticks(2);
         return 0;
@@ -534,14 +535,14 @@ static int hear(void *userdata) {
 static int let_in(void *userdata) {
         alloc_pause(true);
         fails_from_handshake = true;
-        say_join(JOIN_VERSION, OTHER, 0);
+        send_join(JOIN_VERSION, OTHER, 0);
         alloc_pause(true);
         assert_true(admission.waits || alloc_has_failed());
         if (admission.waits) {
                 *admission.ret_id = 9;
                 (void) answer_admission(KV_OK, "");
         }
-        (void) hear_joined();
+        (void) receive_joined();
         return 0;
 }
 

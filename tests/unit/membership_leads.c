@@ -11,56 +11,56 @@ static void a_problem_that_a_host_reports_is_in_its_presence(void **state) {
         char trouble[150], expected[128];
         uint64_t index;
 
-        have_member(STILL_OTHER_ID, 2, OTHER, 0);
+        have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
         open_with(plain);
         assert_true(quiet_peer_meet(h));
         for (unsigned i = 0; i < 4; i++) {
                 send_heartbeat("");
                 tick();
-                assert_presence(STILL_OTHER_ID, PRESENCE_UP, "it is heard");
+                assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "it is heard");
         }
-        assert_presence(STILL_ID, PRESENCE_UP, "it is heard");
+        assert_presence(QUIET_PEER_ID, PRESENCE_UP, "it is heard");
 
         send_heartbeat("x");
         tick();
-        assert_presence(STILL_OTHER_ID, PRESENCE_UP, MACHINE_CONDITION "x");
-        index = machine(STILL_OTHER_ID)->presence_index;
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, MACHINE_CONDITION "x");
+        index = machine(QUIET_PEER_OTHER_ID)->presence_index;
         send_heartbeat("x");
         tick();
-        assert_int_equal(machine(STILL_OTHER_ID)->presence_index, index);
+        assert_int_equal(machine(QUIET_PEER_OTHER_ID)->presence_index, index);
         memset(trouble, 'y', sizeof(trouble));
-        assert_true(quiet_peer_say(h, PEER_HEARTBEAT, trouble, sizeof(trouble)));
+        assert_true(quiet_peer_send(h, PEER_HEARTBEAT, trouble, sizeof(trouble)));
         tick();
         snprintf(expected, sizeof(expected), MACHINE_CONDITION "%.*s", TROUBLE_MAX, trouble);
-        assert_presence(STILL_OTHER_ID, PRESENCE_UP, expected);
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, expected);
         send_heartbeat("");
         tick();
-        assert_presence(STILL_OTHER_ID, PRESENCE_UP, "its replica works again");
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "its replica works again");
 
-        assert_false(quiet_peer_say(h, PEER_BYE, "stop", 4));
+        assert_false(quiet_peer_send(h, PEER_BYE, "stop", 4));
         tick();
-        assert_presence(STILL_OTHER_ID, PRESENCE_AWAY, "its fleetd was stopped");
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_AWAY, "its fleetd was stopped");
         assert_true(quiet_peer_meet(h));
         send_heartbeat("");
         tick();
-        assert_presence(STILL_OTHER_ID, PRESENCE_UP, "it is heard");
-        assert_false(quiet_peer_say(h, PEER_BYE, "shutdown", 8));
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "it is heard");
+        assert_false(quiet_peer_send(h, PEER_BYE, "shutdown", 8));
         tick();
-        assert_presence(STILL_OTHER_ID, PRESENCE_LEFT, "it shut down");
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_LEFT, "it shut down");
 }
 
 static void a_tick_that_is_more_than_250_ms_late_counts_against_no_host(void **state) {
         be_up_and_fall_silent();
         for (unsigned i = 0; i < 12; i++) {
                 jump(LIVENESS_TICK_MS + 251);
-                assert_presence(STILL_OTHER_ID, PRESENCE_UP, "it is heard");
+                assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "it is heard");
         }
         for (unsigned i = 0; i < 5; i++) {
                 jump(LIVENESS_TICK_MS + 250);
-                assert_presence(STILL_OTHER_ID, PRESENCE_UP, "it is heard");
+                assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "it is heard");
         }
         jump(LIVENESS_TICK_MS + 250);
-        assert_presence(STILL_OTHER_ID, PRESENCE_AWAY, hung);
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_AWAY, hung);
 }
 
 static void a_tick_without_a_majority_counts_against_no_host(void **state) {
@@ -76,9 +76,9 @@ static void a_tick_without_a_majority_counts_against_no_host(void **state) {
                 n_reachable = rows[i].reachable;
                 open_with(plain);
                 ticks(5);
-                assert_presence(STILL_OTHER_ID, PRESENCE_UP, "it is heard");
+                assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "it is heard");
                 tick();
-                assert_presence(STILL_OTHER_ID, rows[i].counts ? PRESENCE_AWAY : PRESENCE_UP,
+                assert_presence(QUIET_PEER_OTHER_ID, rows[i].counts ? PRESENCE_AWAY : PRESENCE_UP,
                                 rows[i].counts ? hung : "it is heard");
         }
 }
@@ -89,14 +89,14 @@ static void a_host_is_lost_three_seconds_after_the_last_sign_of_its_kernel(void 
         be_up_and_fall_silent();
         for (unsigned i = 0; i < 8; i++) {
                 tick();
-                assert_true(quiet_peer_say(h, PEER_PING, "", 0));
+                assert_true(quiet_peer_send(h, PEER_PING, "", 0));
         }
         for (unsigned i = 0; i < 5; i++) {
                 tick();
-                assert_presence(STILL_OTHER_ID, PRESENCE_AWAY, hung);
+                assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_AWAY, hung);
         }
         tick();
-        assert_presence(STILL_OTHER_ID, PRESENCE_LOST, "it is silent, and so is its kernel");
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_LOST, "it is silent, and so is its kernel");
 }
 
 /* Its kernel answers on the session that this host dialed. */
@@ -107,14 +107,14 @@ static void a_host_that_dials_no_session_is_lost_three_seconds_after_the_last_si
         quiet_peer_hang_up(h);
         for (unsigned i = 0; i < 8; i++) {
                 tick();
-                say_joined(JOIN_VERSION, true, "no", 0, 0, 0);
+                send_joined(JOIN_VERSION, true, "no", 0, 0, 0);
         }
         for (unsigned i = 0; i < 5; i++) {
                 tick();
-                assert_presence(STILL_OTHER_ID, PRESENCE_AWAY, "its fleetd closed its session");
+                assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_AWAY, "its fleetd closed its session");
         }
         tick();
-        assert_presence(STILL_OTHER_ID, PRESENCE_LOST, "it is silent, and so is its kernel");
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_LOST, "it is silent, and so is its kernel");
 }
 
 static void a_machine_without_any_session_is_lost_after_six_ticks(void **state) {
@@ -139,14 +139,14 @@ static void a_host_without_a_session_is_lost_five_seconds_after_its_kernel_rejec
         for (unsigned i = 0; i < 40; i++) {
                 (void) quiet_peer_refuse(h);
                 tick();
-                assert_int_equal(machine(STILL_OTHER_ID)->presence,
-                                 i < 2 ? machine(STILL_OTHER_ID)->presence : PRESENCE_AWAY);
+                assert_int_equal(machine(QUIET_PEER_OTHER_ID)->presence,
+                                 i < 2 ? machine(QUIET_PEER_OTHER_ID)->presence : PRESENCE_AWAY);
         }
         while (!quiet_peer_refuse(h))
                 quiet_peer_pass(h, 1);
-        for (; machine(STILL_OTHER_ID)->presence == PRESENCE_AWAY; n++)
+        for (; machine(QUIET_PEER_OTHER_ID)->presence == PRESENCE_AWAY; n++)
                 tick();
-        assert_presence(STILL_OTHER_ID, PRESENCE_LOST, "it is silent, and so is its kernel");
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_LOST, "it is silent, and so is its kernel");
         assert_in_range(n, 10, 12);
 }
 
@@ -218,8 +218,8 @@ static void a_leader_has_one_write_in_flight_and_none_without_a_cause(void **sta
         state_seen = NULL;
         presence_asked.done(presence_asked.userdata, KV_COMPARE_FAILED, "", 0);
         ticks(6);
-        assert_presence(STILL_OTHER_ID, PRESENCE_AWAY, hung);
-        assert_string_equal(machine(STILL_ID)->member.client, "http://10.0.0.1:2379");
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_AWAY, hung);
+        assert_string_equal(machine(QUIET_PEER_ID)->member.client, "http://10.0.0.1:2379");
 
         presence_asked = (Asked) { .hold = true };
         state_seen = suffers;
@@ -243,7 +243,7 @@ static void the_client_address_of_a_host_is_published_at_its_start_and_when_it_c
         options.peer_address = "[fd00:1111:2222:3333:4444:5555:6666:7777]:2380";
         open_with(options);
         ticks(3);
-        m = machine(STILL_ID);
+        m = machine(QUIET_PEER_ID);
         assert_non_null(m);
         assert_string_equal(m->member.client, "http://10.0.0.1:2379");
         assert_string_equal(m->member.peer, options.peer_address);
@@ -260,7 +260,7 @@ static void the_client_address_of_a_host_is_published_at_its_start_and_when_it_c
         assert_int_equal(start_asked.n, 0);
         state_seen = NULL;
         tick();
-        assert_string_equal(machine(STILL_ID)->member.client, "http://10.0.0.9:2379");
+        assert_string_equal(machine(QUIET_PEER_ID)->member.client, "http://10.0.0.9:2379");
 
         options.peer_address = ""; /* a host without a peer listener is no member */
         start_asked.n = 0;
@@ -275,7 +275,7 @@ static void a_recorded_start_is_not_published_again(void **state) {
                               .start_nonce = "a",
                               .peer = OWN };
 
-        DONE(__real_registry_record_start(h->registry, STILL_ID, &self, on_done, done_));
+        DONE(__real_registry_record_start(h->registry, QUIET_PEER_ID, &self, on_done, done_));
         open_with(plain);
         start_asked = (Asked) { .hold = true };
         ticks(3);
@@ -380,7 +380,7 @@ static void membership_calls_the_function_of_the_store_for_the_change_that_is_du
         options.voters = 0;
         adding.fake = true;
         state_seen = has_a_second_voter;
-        have_member(STILL_OTHER_ID, 2, OTHER, 0);
+        have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
         open_with(plain);
         ticks(3);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
@@ -492,7 +492,7 @@ static void view_level(const LevelRow *row, MembershipOptions options) {
         level_key.error = row->error;
         level_key.level = row->noted;
         level_key.since_ms = row->since_ms;
-        have_member(STILL_OTHER_ID, 2, OTHER, row->can);
+        have_member(QUIET_PEER_OTHER_ID, 2, OTHER, row->can);
         open_with(options);
         note_asked = (Asked) { .hold = true };
         raising.n = 0;

@@ -184,7 +184,7 @@ const Names no_hosts = {}, other = { .items = addresses, .n = 1, .capacity = 1 }
 
 /* No members are added: the other host has no replica. */
 const MembershipOptions plain = {
-        .machine_id = STILL_ID,
+        .machine_id = QUIET_PEER_ID,
         .peer_address = OWN,
         .name = "alpha",
         .join = &other,
@@ -333,7 +333,7 @@ void is_of_a_later_term(KvState *state) {
 void follows(KvState *state) {
         state->role = KV_ROLE_FOLLOWER;
         state->leader_id = 2;
-        snprintf(state->leader_machine_id, sizeof(state->leader_machine_id), "%s", STILL_OTHER_ID);
+        snprintf(state->leader_machine_id, sizeof(state->leader_machine_id), "%s", QUIET_PEER_OTHER_ID);
 }
 
 size_t n_voters, n_reachable;
@@ -355,12 +355,12 @@ void has_two_members(KvState *state) {
 /* -- The other host -- */
 
 void send_heartbeat(const char *trouble) {
-        assert_true(quiet_peer_say(h, PEER_HEARTBEAT, trouble, strlen(trouble)));
+        assert_true(quiet_peer_send(h, PEER_HEARTBEAT, trouble, strlen(trouble)));
 }
 
 void send_handshake_of(uint64_t cluster_id) {
         _cleanup_writer_ Writer w = {};
-        PeerHandshake handshake = { .machine_id = STILL_OTHER_ID,
+        PeerHandshake handshake = { .machine_id = QUIET_PEER_OTHER_ID,
                                     .boot_id = FOURTH_ID,
                                     .nonce = 2,
                                     .start_number = 1,
@@ -372,10 +372,10 @@ void send_handshake_of(uint64_t cluster_id) {
 
         handshake_write(&w, &handshake);
         assert_int_equal(w.error, 0);
-        assert_true(quiet_peer_say(h, PEER_HANDSHAKE, w.bytes, w.size));
+        assert_true(quiet_peer_send(h, PEER_HANDSHAKE, w.bytes, w.size));
 }
 
-void say_join(uint8_t version, const char *address, size_t more) {
+void send_join(uint8_t version, const char *address, size_t more) {
         _cleanup_writer_ Writer w = {};
 
         write_u8(&w, version);
@@ -383,11 +383,11 @@ void say_join(uint8_t version, const char *address, size_t more) {
         for (; more > 0; more--)
                 write_u8(&w, 0);
         assert_int_equal(w.error, 0);
-        assert_true(quiet_peer_say(h, PEER_JOIN, w.bytes, w.size));
+        assert_true(quiet_peer_send(h, PEER_JOIN, w.bytes, w.size));
 }
 
-void say_joined(uint8_t version, bool refused, const char *message, uint64_t cluster_id, uint64_t raft_id,
-                size_t more) {
+void send_joined(uint8_t version, bool refused, const char *message, uint64_t cluster_id, uint64_t raft_id,
+                 size_t more) {
         _cleanup_writer_ Writer w = {};
 
         write_u8(&w, version);
@@ -399,15 +399,15 @@ void say_joined(uint8_t version, bool refused, const char *message, uint64_t clu
         for (; more > 0; more--)
                 write_u8(&w, 0);
         assert_int_equal(w.error, 0);
-        assert_true(quiet_peer_say(h, PEER_JOINED, w.bytes, w.size));
+        assert_true(quiet_peer_send(h, PEER_JOINED, w.bytes, w.size));
 }
 
 /* Return the answers to join requests since the last call, and the contents of the last one. */
-Joined hear_joined(void) {
+Joined receive_joined(void) {
         Joined j = {};
         Frame frame;
 
-        while (quiet_peer_hear(&h->asking, &frame)) {
+        while (quiet_peer_receive(&h->asking, &frame)) {
                 Reader r = reader_over(frame.payload, frame.size);
                 _cleanup_free_ char *message = NULL;
 
@@ -427,8 +427,8 @@ Joined hear_joined(void) {
 }
 
 Joined ask_to_join(uint8_t version, const char *address, size_t more) {
-        say_join(version, address, more);
-        return hear_joined();
+        send_join(version, address, more);
+        return receive_joined();
 }
 
 Joined answer_admission(KvStatus status, const char *message) {
@@ -438,16 +438,16 @@ Joined answer_admission(KvStatus status, const char *message) {
         admission.waits = NULL;
         admission.done(waits, status, message, 5);
         quiet_peer_run(h);
-        return hear_joined();
+        return receive_joined();
 }
 
 /* Return the number of frames of that type that the host sent on the session that it dialed, since the last
  * call, and the last payload. */
-unsigned n_heard(PeerFrame type, size_t *ret_size, char ret[static 512]) {
+unsigned n_received(PeerFrame type, size_t *ret_size, char ret[static 512]) {
         unsigned n = 0;
         Frame frame;
 
-        while (quiet_peer_hear(&h->asked, &frame))
+        while (quiet_peer_receive(&h->asked, &frame))
                 if (frame.type == type) {
                         n++;
                         *ret_size = frame.size;
@@ -462,7 +462,7 @@ unsigned n_asked(void) {
         char payload[512];
         Reader r = {};
         size_t size = 0;
-        unsigned n = n_heard(PEER_JOIN, &size, payload);
+        unsigned n = n_received(PEER_JOIN, &size, payload);
 
         if (n == 0)
                 return 0;
@@ -476,12 +476,12 @@ unsigned n_asked(void) {
 
 /* The other host is up, and then silent. */
 void be_up_and_fall_silent(void) {
-        have_member(STILL_OTHER_ID, 2, OTHER, 0);
+        have_member(QUIET_PEER_OTHER_ID, 2, OTHER, 0);
         open_with(plain);
         assert_true(quiet_peer_meet(h));
         send_heartbeat("");
         tick();
-        assert_presence(STILL_OTHER_ID, PRESENCE_UP, "it is heard");
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "it is heard");
 }
 
 const char hung[] = "its fleetd does not answer, its kernel does";

@@ -118,9 +118,9 @@ extern size_t n_voters, n_reachable; /* by has_voters() */
 /* Of the other host. */
 void send_heartbeat(const char *trouble);
 void send_handshake_of(uint64_t cluster_id);
-void say_join(uint8_t version, const char *address, size_t more);
-void say_joined(uint8_t version, bool refused, const char *message, uint64_t cluster_id, uint64_t raft_id,
-                size_t more);
+void send_join(uint8_t version, const char *address, size_t more);
+void send_joined(uint8_t version, bool refused, const char *message, uint64_t cluster_id, uint64_t raft_id,
+                 size_t more);
 
 typedef struct Joined {
         unsigned n;
@@ -130,13 +130,13 @@ typedef struct Joined {
 } Joined;
 
 /* Return the answers to join requests since the last call: their number, and the contents of the last one. */
-Joined hear_joined(void);
+Joined receive_joined(void);
 Joined ask_to_join(uint8_t version, const char *address, size_t more);
 Joined answer_admission(KvStatus status, const char *message);
 
 /* Return the number of frames of that type on the session that the host dialed, since the last call, and the
  * last payload. */
-unsigned n_heard(PeerFrame type, size_t *ret_size, char ret[static 512]);
+unsigned n_received(PeerFrame type, size_t *ret_size, char ret[static 512]);
 unsigned n_asked(void); /* join requests, each with this host's address */
 
 void be_up_and_fall_silent(void); /* the other host is up, and then silent */

@@ -378,7 +378,7 @@ typedef struct Wish {
         KvStatus status;
 } Wish;
 
-static void on_wish(void *userdata, KvStatus status, const char *sentence, uint64_t index) {
+static void on_wish(void *userdata, KvStatus status, const char *message, uint64_t index) {
         *(Wish *) userdata = (Wish) { true, status };
 }
 
@@ -676,8 +676,8 @@ static int join(void *userdata) {
 
 static unsigned n_sent;
 
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
-        n_sent += starts_with(sentence, "sending the tree of entry ");
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
+        n_sent += starts_with(message, "sending the tree of entry ");
 }
 
 /* The same, when the log does not reach back to its beginning any more: the tree is transferred. */

@@ -71,7 +71,7 @@ static Fixture *fixture_new(bool alone) {
         fixture->fake = fake_bus_new(fixture->host->uv, fixture->bus_path);
         fixture->links = scratch_path(fixture->host->scratch, "links");
         fixture->fake->links = fixture->links;
-        fixture->fake->obeys = true;
+        fixture->fake->executes = true;
         return fixture;
 }
 
@@ -483,7 +483,7 @@ static void a_unit_that_the_administrator_replaced_is_not_touched_by_a_stop_assi
         UNTIL(fixture, (s = cluster_state(registry_cluster(fixture->host->registry), fixture->host->id,
                                           "web.service")) &&
                                streq(s->state.load, "foreign"));
-        fixture->fake->obeys = false;
+        fixture->fake->executes = false;
         host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
         UNTIL(fixture, !has_assignment(fixture, "web.service"));
         assert_int_equal(fixture->fake->stops, 0);
@@ -540,7 +540,7 @@ static void run_with_a_taken_alias(Fixture *fixture) {
         host_pause(fixture->host, QUIET_MS);
 }
 
-/* A change that systemd does not read affects no unit, whatever happened to the names in [Install]. */
+/* A change that systemd does not read affects no unit, for all changes of names in [Install]. */
 static void a_running_unit_stays_when_the_host_takes_one_of_its_names(void **state) {
         Fixture *fixture = *state;
 
@@ -758,7 +758,7 @@ static void a_start_that_never_began_is_published_with_its_reason_until_one_begi
         host_unit(fixture->host, "web.service", ONE, TARGET_LAUNCHED);
         host_order(fixture->host, "web.service", ASSIGNMENT_LOAD);
         UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
-        fixture->fake->obeys = false;
+        fixture->fake->executes = false;
         host_order(fixture->host, "web.service", ASSIGNMENT_RUN);
         UNTIL(fixture, fixture->fake->starts == 1);
         fake_bus_job_removed(fixture->fake, 1, "web.service", "dependency");
@@ -1000,7 +1000,7 @@ static void a_bound_unit_that_systemd_does_not_begin_is_not_started_each_second(
                 unsigned before = fixture->fake->starts;
                 FakeUnit *u;
 
-                fixture->fake->obeys = true;
+                fixture->fake->executes = true;
                 run_unit(fixture, name, ONE);
                 fake_bus_unit(fixture->fake, "app.service", "loaded", "active", "running");
                 u = fake_bus_unit(fixture->fake, name, "loaded", "active", "running");
@@ -1008,7 +1008,7 @@ static void a_bound_unit_that_systemd_does_not_begin_is_not_started_each_second(
                 snprintf(u->binds_to, sizeof(u->binds_to), "app.service");
                 fake_bus_changed(fixture->fake, name);
                 host_pause(fixture->host, 50);
-                fixture->fake->obeys = false;
+                fixture->fake->executes = false;
                 fake_bus_change(fixture->fake, "app.service",
                                 (FakeChange) { .active = "activating", .left = true, .ended = true });
                 stop_by_systemd(fixture, name);
@@ -1107,7 +1107,7 @@ static void a_unit_that_ends_by_itself_has_completed(void **state) {
 }
 
 /* The administrator runs another unit under that name, which ends, too. */
-static void a_completed_unit_stays_completed_whatever_the_host_runs_under_its_name(void **state) {
+static void a_completed_unit_stays_completed_when_the_host_runs_another_under_its_name(void **state) {
         static const char *const states[] = { "active", "inactive" };
         Fixture *fixture = *state;
 
@@ -1175,7 +1175,7 @@ static void a_completed_unit_that_was_started_by_hand_is_replaced_by_its_next_te
 
 static void is_not_begun(Fixture *fixture, const FakeChange *changes, size_t n) {
 
-        fixture->fake->obeys = false;
+        fixture->fake->executes = false;
         fake_bus_unit(fixture->fake, "web.service", "loaded", "inactive", "dead");
         snprintf(fixture->fake->units[0].fragment, sizeof(fixture->fake->units[0].fragment), "%s/web.service",
                  fixture->folder);
@@ -1224,7 +1224,7 @@ static void an_earlier_end_is_not_the_end_of_a_start_that_never_began(void **sta
         fake_bus_change(fixture->fake, "web.service",
                         (FakeChange) { .active = "inactive", .left = true, .ended = true });
         UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture, "web.service"));
-        fixture->fake->obeys = false;
+        fixture->fake->executes = false;
         host_order(fixture->host, "web.service", ASSIGNMENT_RUN); /* it was stopped and started */
         UNTIL(fixture, fixture->fake->starts == 2);
         fake_bus_job_removed(fixture->fake, 2, "web.service", "timeout");
@@ -1633,9 +1633,9 @@ static void a_unit_that_is_started_while_it_is_unlinked_is_stopped_too(void **st
                 u->invocation_size = 16;
                 u->invocation[0] = 77;
                 fake_bus_changed(fixture->fake, "web.service");
-                fixture->fake->obeys = false; /* loaded units stay loaded */
+                fixture->fake->executes = false; /* loaded units stay loaded */
                 fake_bus_release(fixture->fake);
-                fixture->fake->obeys = true;
+                fixture->fake->executes = true;
                 UNTIL(fixture, !has_assignment(fixture, "web.service"));
                 assert_int_equal(fixture->fake->stops, stops + 2);
                 assert_string_equal(fixture->fake->units[0].active, "inactive");
@@ -1795,7 +1795,7 @@ static void a_unit_that_the_administrator_replaced_is_not_stopped_because_of_a_l
         run_unit(fixture, "web.service", ONE);
         u = taken_over(fixture, "loaded", true);
         UNTIL(fixture, is_told_as_foreign(fixture, "web.service"));
-        fixture->fake->obeys = false;
+        fixture->fake->executes = false;
         fixture->fake->fail_property = "FragmentPath"; /* before the assignment arrives */
         fixture->fake->fail_property_of = "web.service";
         fake_bus_changed(fixture->fake, "web.service");
@@ -2386,7 +2386,7 @@ int main(int argc, char *argv[]) {
                 in_fixture(a_unit_that_was_stopped_by_hand_stays_stopped_and_has_not_completed),
                 in_fixture(a_unit_that_was_stopped_by_hand_before_a_conflict_stays_stopped_after_it),
                 in_fixture(a_unit_that_ends_by_itself_has_completed),
-                in_fixture(a_completed_unit_stays_completed_whatever_the_host_runs_under_its_name),
+                in_fixture(a_completed_unit_stays_completed_when_the_host_runs_another_under_its_name),
                 in_fixture(a_completion_without_the_cluster_outlives_the_daemon),
                 in_fixture(a_completed_unit_that_runs_again_with_another_text_has_not_completed),
                 in_fixture(a_completed_unit_that_was_started_by_hand_is_replaced_by_its_next_text),

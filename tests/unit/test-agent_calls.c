@@ -97,7 +97,7 @@ static void a_long_call_delays_no_other_unit(void **state) {
         run_unit(fixture, "e.service");
         host_order(fixture->host, "c.service", ASSIGNMENT_STOP);
         run_ms(fixture, 5000);
-        settle(fixture);
+        run_pending(fixture);
         assert_int_equal(n_stops, 3);
         assert_true(has_assignment(fixture, "c.service"));
         vain.unit = NULL;
@@ -110,7 +110,7 @@ static void no_file_is_written_while_systemd_does_not_reply(void **state) {
 
         assign_to(fixture, "web.service", ONE, ASSIGNMENT_LOAD);
         UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
-        settle(fixture);
+        run_pending(fixture);
         bent.write_file = write_in_vain;
         vain.unit = "web.service";
         sim_systemd_drop_bus(fixture->systemd, 3000);
@@ -224,7 +224,7 @@ static void units_that_could_not_be_read_are_read_again_after_half_a_second(void
         pretence.error = -EIO;
         open_agent(fixture);
         run_ms(fixture, 10);
-        settle(fixture);
+        run_pending(fixture);
         run_ms(fixture, 3500);
         assert_in_range(agent_counts(fixture->agent)->listings, 6, 9);
         pretence.error = 0;
@@ -293,13 +293,13 @@ static void an_ended_unit_has_completed_when_the_job_of_its_last_start_has_ended
         UNTIL(fixture, is_published(fixture, "web.service", "active"));
         change(fixture, "inactive", SYSTEMD_END_ITSELF);
         UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
-        settle(fixture);
+        run_pending(fixture);
         run_ms(fixture, 1500);
-        settle(fixture);
+        run_pending(fixture);
         assert_false(is_done(fixture));
         job_removed("failed");
         run_ms(fixture, 1500);
-        settle(fixture);
+        run_pending(fixture);
         assert_false(is_done(fixture));
         job_removed("done");
         UNTIL(fixture, is_done(fixture));
@@ -314,7 +314,7 @@ static void the_result_of_a_job_is_published_until_the_next_one_or_until_the_uni
         assign(fixture, "web.service");
         until_calls(fixture, 1, 1000);
         run_ms(fixture, 1000);
-        settle(fixture);
+        run_pending(fixture);
         ended_ms = world_now_ms(fixture->world);
         job_removed("dependency");
         UNTIL(fixture, job_is(fixture, "dependency"));
@@ -391,7 +391,7 @@ static void a_running_unit_is_not_outdated_when_its_assignment_is_reverted(void 
         vain.n = 0;
         assign(fixture, "web.service");
         run_ms(fixture, 3000);
-        settle(fixture);
+        run_pending(fixture);
         run_ms(fixture, 3000);
         assert_false(is_stale);
         assert_int_equal(vain.n, 0);
@@ -413,10 +413,10 @@ static void a_completed_unit_stays_completed_when_the_x_fleet_section_is_edited(
         UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture));
         close_agent(fixture); /* the next daemon has only the records */
         open_agent(fixture);
-        settle(fixture);
+        run_pending(fixture);
         assign_to(fixture, "web.service", TUNED, ASSIGNMENT_RUN);
         run_ms(fixture, 2000);
-        settle(fixture);
+        run_pending(fixture);
         run_ms(fixture, 2000);
         assert_true(is_done(fixture));
         assert_int_equal(n_starts, 1);
@@ -434,7 +434,7 @@ static void a_unit_that_ended_before_this_boot_is_not_recorded_as_owned_in_it(vo
         change_record(fixture, "\"startedBoot\":\"", earlier);
         change_record(fixture, "\"ownedBoot\":\"", earlier);
         open_agent(fixture);
-        settle(fixture);
+        run_pending(fixture);
         assign_to(fixture, "web.service", TUNED, ASSIGNMENT_RUN);
         snprintf(recorded, sizeof(recorded), "\"unit\":%llu}",
                  (unsigned long long) cluster_unit(registry_cluster(fixture->host->registry), "web.service")
@@ -478,7 +478,7 @@ static void a_unit_that_was_started_after_a_stop_by_hand_is_started_again_after_
         close_agent(fixture);
         pretence = (Pretence) { .unit = "web.service", .active = "inactive", .held = true };
         open_agent(fixture);
-        settle(fixture);
+        run_pending(fixture);
         run_ms(fixture, 1500);
         assert_int_equal(vain.n, 0);
         pretence.held = false;
@@ -516,7 +516,7 @@ static void a_unit_stopped_because_of_another_one_still_waits_when_its_start_was
                 .unit = "web.service", .active = "inactive", .held = true, .change = without_an_invocation
         };
         open_agent(fixture);
-        settle(fixture);
+        run_pending(fixture);
         run_ms(fixture, 3000);
         assert_int_equal(vain.n, 0);
         pretence.held = false;
@@ -536,7 +536,7 @@ static void a_unit_recorded_by_an_earlier_version_is_ours_while_its_text_is_repl
         bent.stop = stop_in_vain;
         vain = (Vain) { .unit = "web.service", .error = -ETIMEDOUT };
         open_agent(fixture);
-        settle(fixture);
+        run_pending(fixture);
         until_calls(fixture, 2, 3000);
         vain.unit = NULL;
         UNTIL(fixture, n_stops == 1);
@@ -610,7 +610,7 @@ static void a_unit_started_by_an_earlier_daemon_has_completed_when_it_ends(void 
         run_unit(fixture, "web.service");
         close_agent(fixture);
         open_agent(fixture);
-        settle(fixture);
+        run_pending(fixture);
         change(fixture, "inactive", SYSTEMD_END_ITSELF);
         UNTIL(fixture, is_published(fixture, "web.service", "inactive") && is_done(fixture));
         assert_int_equal(n_starts, 1);
@@ -658,7 +658,7 @@ static void a_unit_that_was_started_by_hand_is_not_conflicting_when_it_stops(voi
         pretence.change = with_our_file;
         change(fixture, "active", SYSTEMD_END_UNKNOWN);
         UNTIL(fixture, is_told_as(fixture, "loaded", "active"));
-        settle(fixture);
+        run_pending(fixture);
         change(fixture, "inactive", SYSTEMD_END_STOPPED);
         UNTIL(fixture, !is_published(fixture, "web.service", "active"));
         assert_true(is_told_as(fixture, "loaded", "inactive"));
@@ -704,7 +704,7 @@ static void a_state_is_published_with_the_time_of_its_last_change(void **state) 
         pretence = (Pretence) { .unit = "web.service", .change = with_states };
         for (unsigned i = 0; i < 3; i++) { /* each of the three counts */
                 run_ms(fixture, 2000);
-                settle(fixture);
+                run_pending(fixture);
                 snprintf(i == 0 ? observed.sub :
                          i == 1 ? observed.load :
                                   observed.active,
@@ -773,7 +773,7 @@ static void a_failed_state_is_reset_with_the_removal_unless_the_unit_conflicts(v
                 pretence.change = rows[i].conflicting ? with_conflict : NULL;
                 change(fixture, rows[i].active, SYSTEMD_END_UNKNOWN);
                 run_ms(fixture, 1500);
-                settle(fixture);
+                run_pending(fixture);
                 host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
                 UNTIL(fixture, is_gone(fixture, "web.service"));
                 assert_int_equal(n_resets, rows[i].n);
@@ -794,7 +794,7 @@ static void a_unit_whose_link_cannot_be_removed_keeps_its_file_and_assignment(vo
         count_messages("Failed to remove web.service");
         host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
         until_calls(fixture, 2, 6000);
-        settle(fixture);
+        run_pending(fixture);
         assert_int_equal(n_logged, 1);
         assert_int_equal(n_removed, 0);
         assert_true(has_assignment(fixture, "web.service"));
@@ -836,7 +836,7 @@ static void a_failed_unit_gets_no_step_until_its_removal_has_ended(void **state)
         run_unit(fixture, name);
         sim_systemd_end(fixture->systemd, name);
         UNTIL(fixture, is_published(fixture, name, "failed"));
-        settle(fixture);
+        run_pending(fixture);
         await_round(fixture);
         bent.unlink = unlink_in_vain;
         vain = (Vain) { .unit = name, .held = true };
@@ -845,7 +845,7 @@ static void a_failed_unit_gets_no_step_until_its_removal_has_ended(void **state)
         vain.n = 0;
         bent.start = start_counted;
         host_order(fixture->host, name, ASSIGNMENT_RUN);
-        settle(fixture);
+        run_pending(fixture);
         run_ms(fixture, 3000);
         assert_int_equal(vain.n, 0);
         vain.unit = NULL;
@@ -913,7 +913,7 @@ static void an_invocation_after_systemd_read_the_new_text_is_not_outdated(void *
         assign_to(fixture, "web.service", TWO, ASSIGNMENT_RUN);
         UNTIL(fixture, !socket_start.armed && pretence.unit);
         run_ms(fixture, 3000);
-        settle(fixture);
+        run_pending(fixture);
         assert_int_equal(socket_start.n_stops, 1); /* of the former one */
 }
 
@@ -969,7 +969,7 @@ static void a_unit_whose_last_change_is_not_read_yet_is_read_before_its_next_ste
         sim_systemd_change(fixture->systemd, "web.service");
         host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
         run_ms(fixture, 1000);
-        settle(fixture);
+        run_pending(fixture);
         assert_int_equal(n_logged, 0);
         assert_int_equal(vain.n, 0);
         count_messages(NULL);

@@ -189,7 +189,7 @@ static void a_unit_is_not_started_while_systemd_is_stopping_although_its_record_
         fixture->bus->ops = real_ops;
 }
 
-/* Without the cluster, only the record tells the next start from a first one. */
+/* Without the cluster, only the record distinguishes the next start from a first one. */
 static void a_replacement_stays_recorded_when_its_start_is_no_longer_due(void **state) {
         static const char replacing[] = "\"replacing\":true";
         Fixture *fixture = *state;
@@ -402,7 +402,7 @@ static void a_failing_step_is_repeated_with_growing_delays_and_logged_once(void 
              !sim_systemd_runs(fixture->systemd, "refused.service"); run_ms(fixture, 10))
                 assert_true(world_now_ms(fixture->world) < end_ms);
         UNTIL(fixture, is_published(fixture, "refused.service", "active"));
-        settle(fixture);
+        run_pending(fixture);
         memset(&vain, 0, sizeof(vain));
         vain.unit = "refused.service";
         vain.error = -ENOSPC;
@@ -423,7 +423,7 @@ static void a_change_costs_one_listing_and_one_plan_and_then_nothing(void **stat
         const AgentCounts *now = agent_counts(fixture->agent);
         AgentCounts before;
 
-        settle(fixture);
+        run_pending(fixture);
         await_round(fixture);
         run_ms(fixture, 1500);
         before = *now;
@@ -433,14 +433,14 @@ static void a_change_costs_one_listing_and_one_plan_and_then_nothing(void **stat
         assert_int_equal(now->refreshed - before.refreshed, 1);
         assert_int_equal(now->planned - before.planned, 1);
         assert_int_equal(now->passes - before.passes, 2); /* one for the listing, one for its result */
-        settle(fixture);
+        run_pending(fixture);
         run_ms(fixture, 2000);
         assert_int_equal(now->passes - before.passes, 2);
 
         /* A published unit causes no further work either. */
         sim_systemd_end(fixture->systemd, "other-02.service");
         UNTIL(fixture, is_published(fixture, "other-02.service", "failed"));
-        settle(fixture);
+        run_pending(fixture);
         run_ms(fixture, 100);
         before = *now;
         run_ms(fixture, 2000);
@@ -449,7 +449,7 @@ static void a_change_costs_one_listing_and_one_plan_and_then_nothing(void **stat
         /* A unit of which nothing is left is dropped. */
         host_order(fixture->host, "chatty.service", ASSIGNMENT_STOP);
         UNTIL(fixture, is_gone(fixture, "chatty.service"));
-        settle(fixture);
+        run_pending(fixture);
         await_round(fixture);
         run_ms(fixture, 1500);
         before = *now;
@@ -470,9 +470,9 @@ static void in_a_new_lineage_no_assignment_is_executed_for_half_a_minute(void **
         began_ms = world_now_ms(fixture->world);
         run_ms(fixture, 50);
         assert_true(agent_counts(fixture->agent)->listings > 0); /* it begins at once */
-        settle(fixture);
+        run_pending(fixture);
         run_ms(fixture, 28000);
-        settle(fixture);
+        run_pending(fixture);
         assert_true(sim_systemd_runs(fixture->systemd, "chatty.service"));
         UNTIL(fixture, !sim_systemd_runs(fixture->systemd, "chatty.service"));
         assert_in_range(world_now_ms(fixture->world) - began_ms, 30000, 55000);
@@ -542,7 +542,7 @@ static void one_call_has_five_hundred_units_at_most(void **state) {
         assign_many(fixture, ASSIGNMENT_LOAD);
         UNTIL(fixture, HASH_COUNT(self->states) == 1 + OTHERS + MANY);
         assert_int_equal(most_linked, CALL_MAX);
-        settle(fixture);
+        run_pending(fixture);
         assign_many(fixture, ASSIGNMENT_STOP);
         UNTIL(fixture, HASH_COUNT(self->assignments) == 1 + OTHERS);
         assert_int_equal(most_unlinked, CALL_MAX);

@@ -132,7 +132,7 @@ static void an_assignment_without_memory_for_its_unit_is_executed_soon(void **st
 
                 close_agent(fixture);
                 open_agent(fixture);
-                settle(fixture);
+                run_pending(fixture);
                 run_ms(fixture, 1000);
                 host_unit(fixture->host, "short.service", "[Service]\nExecStart=/bin/one\n", TARGET_LAUNCHED);
                 registry_observe(fixture->host->registry, &listener); /* in front of the agent's */
@@ -161,7 +161,7 @@ static void a_unit_that_is_known_by_its_file_alone_is_published_soon_after_memor
                 close_agent(fixture);
                 assert_int_equal(real_ops->write_file(fixture->bus, "stray.service", text, strlen(text)), 0);
                 open_agent(fixture);
-                settle(fixture);
+                run_pending(fixture);
                 began_ms = world_now_ms(fixture->world);
                 alloc_fail_at(n);
                 alloc_pause(true);

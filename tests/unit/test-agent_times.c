@@ -43,20 +43,20 @@ static void a_transition_is_published_when_it_lasts_and_its_result_at_once(void 
         assert_null(state_of(fixture, "web.service"));
         run_ms(fixture, 200);
         HOST_UNTIL(fixture->host, is_published(fixture, "web.service", "inactive"));
-        settle(fixture);
+        run_pending(fixture);
 
         /* It runs: that is published at once, although another state was published just now. */
         assert_int_equal(real_ops->start(fixture->bus, "web.service", vain.done, vain.userdata), 0);
         run_ms(fixture, 100);
         HOST_UNTIL(fixture->host, is_published(fixture, "web.service", "active"));
-        settle(fixture);
+        run_pending(fixture);
 
         /* It gets another text: between stop and start it is inactive for less than 300 ms. */
         snprintf(hash, sizeof(hash), "%s", state_of(fixture, "web.service")->hash);
         vain.unit = NULL;
         assign_to(fixture, "web.service", TWO, ASSIGNMENT_RUN);
         UNTIL(fixture, runs_with_another_text(fixture, "web.service", hash));
-        settle(fixture);
+        run_pending(fixture);
 
         /* It is assigned to stop, and takes long: that is published when it lasts, although another state was
          * published just now. */
@@ -96,13 +96,13 @@ static void a_transition_is_published_when_it_lasts_for_300_ms(void **state) {
         run_unit(fixture, "web.service");
         for (n_passing = 0; n_passing < ELEMENTS(passing); n_passing++) {
                 run_ms(fixture, 1500); /* since the last publication of the unit */
-                settle(fixture);
+                run_pending(fixture);
                 for (unsigned once = 0; once < 2;
                      once++) { /* a transition of a second ago no longer counts */
                         pretence = (Pretence) { .unit = "web.service", .change = once ? NULL : on_its_way };
                         sim_systemd_change(fixture->systemd, "web.service");
                         run_ms(fixture, once ? 1050 : 200);
-                        settle(fixture);
+                        run_pending(fixture);
                         assert_false(is_passing(fixture));
                 }
                 pretence.change = on_its_way;
@@ -126,7 +126,7 @@ static void a_unit_that_restarts_again_and_again_is_published_as_in_transition(v
 
         run_unit(fixture, "web.service");
         run_ms(fixture, 1500);
-        settle(fixture);
+        run_pending(fixture);
         n_passing = 1;
         pretence.unit = "web.service";
         began_ms = next_ms = world_now_ms(fixture->world);
@@ -151,7 +151,7 @@ static void nothing_is_published_before_this_host_has_caught_up(void **state) {
         open_agent(fixture);
         UNTIL(fixture, leader.held);
         run_ms(fixture, 2000);
-        settle(fixture);
+        run_pending(fixture);
         assert_true(is_published(fixture, "web.service", "active"));
         leader.held->done(leader.held->userdata, KV_OK);
         leader = (Leader) {};
@@ -217,7 +217,7 @@ static void complete_publication_is_reported_to_a_cluster_that_waits_for_it(void
         reports.error = -ENOMEM;
         open_agent(fixture);
         UNTIL(fixture, reports.n > 0);
-        settle(fixture);
+        run_pending(fixture);
         run_ms(fixture, 2000);
         n = reports.n;
         assert_in_range(reports.at_ms[n - 1] - reports.at_ms[n - 2], 500, 550);
@@ -234,7 +234,7 @@ static void complete_publication_is_reported_to_a_cluster_that_waits_for_it(void
         assert_int_equal(reports.n, ++n);
         assert_in_range(reports.at_ms[n - 1] - answered_ms, 1000, 1050);
         UNTIL(fixture, is_reported(fixture));
-        settle(fixture);
+        run_pending(fixture);
         run_ms(fixture, 2000);
         assert_int_equal(reports.n, n); /* and once */
         assert_false(reports.early);
@@ -263,7 +263,7 @@ static void while_a_unit_is_still_to_be_read_nothing_is_reported(void **state) {
         reports.error = -ENOMEM;
         open_agent(fixture);
         UNTIL(fixture, reports.n > 0);
-        settle(fixture);
+        run_pending(fixture);
         for (unsigned i = 0; i < 20; i++)
                 events.on_job_removed(events.userdata, "web.service", "done");
         run_ms(fixture, 20);
@@ -289,13 +289,13 @@ static void an_assignment_for_another_host_causes_no_pass(void **state) {
         KvState store;
 
         host_unit(h, "web.service", ONE, TARGET_LAUNCHED);
-        settle(fixture);
+        run_pending(fixture);
         change.unit_index = cluster_unit(registry_cluster(h->registry), "web.service")->index;
         kv_state(h->store, &store);
         passes = agent_counts(fixture->agent)->passes;
         assert_int_equal(host_wait(h, registry_assign(h->registry, store.term, &change, 1, host_on_done, h)),
                          KV_OK);
-        settle(fixture);
+        run_pending(fixture);
         assert_int_equal(agent_counts(fixture->agent)->passes, passes);
 }
 
@@ -312,7 +312,7 @@ static void assignments_count_as_soon_as_the_registry_has_reached_the_index_of_t
         host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
         open_agent(fixture);
         run_ms(fixture, 2000);
-        settle(fixture);
+        run_pending(fixture);
         run_ms(fixture, 2000);
         assert_int_equal(n_stops, 0);
         for (unsigned i = 0; registry_cluster(registry)->index < 99; i++) {
@@ -380,7 +380,7 @@ static void the_last_assignments_are_not_started_after_contact_with_the_cluster(
         record_of_last_boot(fixture);
         open_agent(fixture);
         run_ms(fixture, 1000);
-        settle(fixture);
+        run_pending(fixture);
         leader.gone = true; /* before the wait ends */
         agent_state_changed(fixture->agent);
         run_ms(fixture, 120000);
@@ -400,9 +400,9 @@ static void the_last_assignments_are_not_started_when_the_contact_with_the_clust
         leader.gone = false;
         agent_state_changed(fixture->agent);
         run_ms(fixture, 10);
-        settle(fixture);
+        run_pending(fixture);
         run_ms(fixture, 20000);
-        settle(fixture);
+        run_pending(fixture);
         run_ms(fixture, 20000);
         assert_int_equal(n_starts, 0);
 }
@@ -425,7 +425,7 @@ static void an_unknown_unit_that_is_assigned_to_stop_is_reported_and_dropped(voi
         open_agent(fixture);
         UNTIL(fixture, is_gone(fixture, "web.service") && is_gone(fixture, "ghost.service"));
         assert_int_equal(vain.n, 0);
-        settle(fixture);
+        run_pending(fixture);
         run_ms(fixture, 2000);
         planned = agent_counts(fixture->agent)->planned;
         agent_state_changed(fixture->agent);
@@ -447,7 +447,7 @@ static void a_conflicting_unit_is_logged_once_and_causes_no_further_work(void **
         assign(fixture, "ssh.service");
         UNTIL(fixture, state_of(fixture, "ssh.service") &&
                                streq(state_of(fixture, "ssh.service")->load, STATE_FOREIGN));
-        settle(fixture);
+        run_pending(fixture);
         sim_systemd_change(fixture->systemd, "ssh.service");
         run_ms(fixture, 1000);
         assert_int_equal(n_logged, 1);
@@ -478,7 +478,7 @@ static void an_agent_that_is_freed_at_any_moment_gets_no_callback(void **state) 
         leader = (Leader) {};
 
         open_agent(fixture); /* it reads units */
-        settle(fixture);
+        run_pending(fixture);
         listings = agent_counts(fixture->agent)->listings;
         sim_systemd_change(fixture->systemd, "web.service");
         while (agent_counts(fixture->agent)->listings == listings)
@@ -501,7 +501,7 @@ static void an_agent_that_is_freed_at_any_moment_gets_no_callback(void **state) 
         open_agent(fixture);
         UNTIL(fixture, reports.n == 1);
         close_agent(fixture);
-        settle(fixture);
+        run_pending(fixture);
         run_ms(fixture, 20000);
         assert_int_equal(reports.n, 1);
 }
@@ -554,7 +554,7 @@ static void a_state_is_not_published_while_its_unit_is_to_be_read_again(void **s
         for (unsigned waits = 0; waits < 2; waits++) {
                 memset(&listing, 0, sizeof(listing));
                 run_ms(fixture, 1100);
-                settle(fixture);
+                run_pending(fixture);
                 change_sub(fixture, waits ? "first, again" : "first");
                 UNTIL(fixture, sub_is(fixture, sub)); /* the next one may be published after a second */
                 change_sub(fixture, "second");
@@ -566,7 +566,7 @@ static void a_state_is_not_published_while_its_unit_is_to_be_read_again(void **s
                 if (waits)
                         events.on_job_removed(events.userdata, "web.service", "failed");
                 run_ms(fixture, 2000);
-                settle(fixture);
+                run_pending(fixture);
                 assert_true(sub_is(fixture, waits ? "first, again" : "first"));
                 assert_int_equal(listing.n, 1); /* one at a time */
                 listing.hold = false;
@@ -587,7 +587,7 @@ static void unchanged_records_are_not_written_by_the_agent(void **state) {
         change_sub(fixture, "other");
         UNTIL(fixture, sub_is(fixture, "other"));
         run_ms(fixture, 2000);
-        settle(fixture);
+        run_pending(fixture);
         assert_int_equal(access(path, F_OK), -1);
 }
 
@@ -620,7 +620,7 @@ static void a_unit_that_began_during_the_write_of_its_record_is_not_started_agai
         for (unsigned busy = 0; busy < 2; busy++) {
                 vain = (Vain) { .unit = names[busy] };
                 pretence = (Pretence) { .unit = names[busy] };
-                settle(fixture);
+                run_pending(fixture);
                 while (world_loop_is_working(fixture->loop))
                         run_ms(fixture, 1);
                 world_loop_set_work_ms(fixture->loop, WRITE_MS, WRITE_MS);

@@ -29,8 +29,8 @@ typedef struct Fixture {
         char *answer; /* the last one, whole */
 } Fixture;
 
-static void room_open_with(Fixture *fixture, ClientAccess access, const ApiLimits *limits,
-                           const HttpLimits *http) {
+static void fixture_open_with(Fixture *fixture, ClientAccess access, const ApiLimits *limits,
+                              const HttpLimits *http) {
         ApiOptions options = { .network = fixture->host->network,
                                .peers = fixture->host->peers,
                                .store = fixture->host->store,
@@ -51,7 +51,7 @@ static void room_open_with(Fixture *fixture, ClientAccess access, const ApiLimit
 }
 
 static void fixture_open(Fixture *fixture, ClientAccess access) {
-        room_open_with(fixture, access, NULL, NULL);
+        fixture_open_with(fixture, access, NULL, NULL);
 }
 
 static Fixture *fixture_new(bool joins) {
@@ -515,7 +515,7 @@ static void a_client_that_leaves_while_its_large_answer_is_made_leaves_nothing_b
                 leave(fd);
         }
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/v2/keys/dir/0000", "", NULL),
-                         200); /* and the loop has heard of it */
+                         200); /* and the loop has noticed it */
         assert_int_equal(fixture->host->store->n_lists, 2);
         for (unsigned i = 0; i < THREADS; i++)
                 holds[i].stops = true;
@@ -581,7 +581,7 @@ static void beyond_a_limit_each_listener_answers_in_its_own_form(void **state) {
                             (const char *[]) { "/v2/keys/dir/a", "/v2/keys/dir/b", "/v2/keys/dir/c" }[i],
                             FORM, "value=1"),
                         201);
-        room_open_with(fixture, CLIENT_READ_WRITE, &limits, &http);
+        fixture_open_with(fixture, CLIENT_READ_WRITE, &limits, &http);
         for (size_t i = 0; i < ELEMENTS(rows); i++) {
                 assert_int_equal(ask(fixture, API_LOOPBACK, rows[i].method, rows[i].target, rows[i].head,
                                      rows[i].body),
@@ -1182,7 +1182,7 @@ static void the_keys_of_a_patch_are_counted_for_each_machine(void **state) {
 }
 
 /* Where it is asked for, and where it is carried out. */
-static void a_patch_looks_at_each_of_its_operations_once(void **state) {
+static void a_patch_reads_each_of_its_operations_once(void **state) {
         _cleanup_text_ Text first = {}, all = {};
         Fixture *fixture = *state;
 
@@ -1397,7 +1397,7 @@ static void a_unit_that_cannot_be_read_is_listed_with_the_reason_and_not_changed
 
 /* Units are told as the engine judges them: what has finished is not moved, and a name that is taken is no
  * free place. */
-static void why_tells_what_has_finished_and_whose_name_is_taken(void **state) {
+static void why_reports_finished_units_and_conflicting_names(void **state) {
         static const char alpha[] = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
                           beta[] = "cccccccccccccccccccccccccccccccc";
         static const char unit[] = "{" OPTIONS_OF("/bin/true") ",\"desiredState\":\"launched\"}";
@@ -1557,7 +1557,7 @@ static void what_the_units_of_a_request_have_to_be_compared_is_bounded_for_all_o
                         assert_says(fixture, "\"b.service: the units of one request have too many names and "
                                              "patterns to compare");
         }
-        /* A single one that takes more is told so: to send fewer would not help. */
+        /* A single one that needs more is rejected with that reason: fewer requests do not help. */
         for (size_t i = 1; i < 3; i++) {
                 ApiUnit alone = API_UNIT_EMPTY;
                 _cleanup_text_ Text t = {}, large = {};
@@ -1637,7 +1637,7 @@ static void read_until(Fixture *fixture, int fd, Text *t, const char *end) {
         }
 }
 
-static void events_with_details_begin_in_the_past_and_go_on(void **state) {
+static void events_with_details_begin_in_the_past_and_continue(void **state) {
         static const char request[] =
                 "GET /fleet/v1/events?details=true&after=0 HTTP/1.1\r\nHost: fleet\r\n\r\n";
         struct sockaddr_un a = { .sun_family = AF_UNIX };
@@ -1657,7 +1657,7 @@ static void events_with_details_begin_in_the_past_and_go_on(void **state) {
         assert_int_equal(connect(fd, (struct sockaddr *) &a, sizeof(a)), 0);
         assert_int_equal(send(fd, request, strlen(request), 0), strlen(request));
 
-        /* That all of the past was told is a line of its own. */
+        /* A line of its own marks the end of past events. */
         snprintf(mark, sizeof(mark), "{\"index\":%llu}", (unsigned long long) kv_index(h->store));
         read_until(fixture, fd, &t, mark);
         at = strstr(t.chars, "\"kind\":\"machine\",");
@@ -2196,10 +2196,10 @@ int main(int argc, char *argv[]) {
                 in_a_fixture(what_a_folder_owns_is_changed_in_the_folder),
                 in_a_fixture(a_machines_metadata_are_patched),
                 in_a_fixture(the_keys_of_a_patch_are_counted_for_each_machine),
-                in_a_fixture(a_patch_looks_at_each_of_its_operations_once),
+                in_a_fixture(a_patch_reads_each_of_its_operations_once),
                 in_a_fixture(a_batch_is_one_transaction),
                 in_a_fixture(a_unit_that_cannot_be_read_is_listed_with_the_reason_and_not_changed),
-                in_a_fixture(why_tells_what_has_finished_and_whose_name_is_taken),
+                in_a_fixture(why_reports_finished_units_and_conflicting_names),
                 in_a_fixture(why_names_the_rule_that_excluded_each_machine),
                 in_a_fixture(a_plan_reports_the_placement_of_units_and_changes_nothing),
                 in_a_fixture(a_plan_that_compares_too_much_is_refused),
@@ -2207,7 +2207,7 @@ int main(int argc, char *argv[]) {
                 in_a_fixture(the_discovery_document_names_every_method),
                 in_a_fixture(a_method_that_a_resource_does_not_know_is_405),
                 in_a_fixture(a_body_of_too_much_is_refused_unread),
-                in_a_fixture(events_with_details_begin_in_the_past_and_go_on),
+                in_a_fixture(events_with_details_begin_in_the_past_and_continue),
                 in_a_fixture(page_tokens_are_those_of_fleet),
                 in_a_fixture(a_hundred_units_are_a_page_and_the_next_one_has_the_rest),
                 in_a_fixture(a_page_of_large_units_ends_early_and_the_next_one_begins_there),

@@ -1780,7 +1780,7 @@ static void states_are_those_of_machines_that_are_there(void **state) {
         play(fixture, API_SOCKET, rows, ELEMENTS(rows));
 }
 
-static void why_and_plan_tell_each_machines_part(void **state) {
+static void why_and_plan_report_the_result_for_each_machine(void **state) {
 #define PLANNED(name, more) "{\"name\":\"" name "\",\"text\":\"[Service]\\nExecStart=/bin/true\\n" more "\"}"
         static const Row rows[] = {
                 { "GET /fleet/v1/why/a.service", NULL, NULL, 200, JSON SERVER,
@@ -2582,7 +2582,7 @@ static void a_watch_streams_changes_until_its_reader_leaves(void **state) {
 }
 
 /* As when a snapshot has replaced the tree. */
-static void a_watch_and_a_stream_of_changes_end_when_their_events_are_forgotten(void **state) {
+static void a_watch_and_a_stream_of_changes_end_when_their_events_leave_the_window(void **state) {
         static const Row rows[] = {
                 { "GET /fleet/v1/kv/changes?after=1", NULL, NULL, 410, JSON,
                   "{\"error\":{\"code\":410,\"message\":\"changes between index 1 and @51 are forgotten: "
@@ -2957,13 +2957,13 @@ int main(void) {
                 in_a_fixture(clients_of_etcd_find_version_health_members_and_rights),
                 in_a_fixture(machines_are_listed_and_their_metadata_changed),
                 in_a_fixture(states_are_those_of_machines_that_are_there),
-                in_a_fixture(why_and_plan_tell_each_machines_part),
+                in_a_fixture(why_and_plan_report_the_result_for_each_machine),
                 in_a_fixture(what_a_unit_directory_asks_is_listed_and_answered),
                 in_a_fixture(units_are_changed_one_by_one_and_many_at_once),
                 in_a_fixture(the_socket_has_routes_of_its_own),
                 in_a_fixture(each_figure_is_written_under_its_own_name),
                 in_a_fixture(a_watch_streams_changes_until_its_reader_leaves),
-                in_a_fixture(a_watch_and_a_stream_of_changes_end_when_their_events_are_forgotten),
+                in_a_fixture(a_watch_and_a_stream_of_changes_end_when_their_events_leave_the_window),
                 in_a_fixture(changes_have_the_previous_node),
                 in_a_fixture(events_name_what_has_changed_and_with_details_how),
                 in_a_fixture(a_listing_and_an_answer_to_a_directory_are_taken_up_to_their_limit),

@@ -112,8 +112,8 @@ static int host_setup(void **state) {
         QuietPeer *h = quiet_peer_new(false);
 
         n_children = 0;
-        have_machine(h, STILL_ID, "alpha");
-        have_machine(h, STILL_OTHER_ID, "beta");
+        have_machine(h, QUIET_PEER_ID, "alpha");
+        have_machine(h, QUIET_PEER_OTHER_ID, "beta");
         have_state(h, "web.service", "loaded");
         have_state(h, "own.service", STATE_FOREIGN);
         assert_true(quiet_peer_meet(h));
@@ -132,7 +132,7 @@ static const char *ask(QuietPeer *h, const char *method, const char *target) {
         if (h->client.open)
                 quiet_peer_leave(h); /* the one before */
         snprintf(request, sizeof(request), "%s %s HTTP/1.1\r\nHost: fleet\r\n\r\n", method, target);
-        return (const char *) quiet_peer_ask(h, API_SOCKET, request, strlen(request))->bytes;
+        return (const char *) quiet_peer_request(h, API_SOCKET, request, strlen(request))->bytes;
 }
 
 #define assert_says(text, part)                                            \
@@ -151,7 +151,7 @@ static void peer_calls(QuietPeer *h, uint64_t number, RemoteCommandKind kind, co
         assert_int_equal(remote_command_spec_check(&spec, NULL), 0);
         write_u64(&w, number);
         remote_command_spec_write(&spec, &w);
-        assert_true(quiet_peer_say(h, PEER_CALL, w.bytes, w.size));
+        assert_true(quiet_peer_send(h, PEER_CALL, w.bytes, w.size));
 }
 
 static void peer_grants(QuietPeer *h, uint64_t number, uint64_t bytes) {
@@ -159,15 +159,15 @@ static void peer_grants(QuietPeer *h, uint64_t number, uint64_t bytes) {
 
         write_u64(&w, number);
         write_u64(&w, bytes);
-        assert_true(quiet_peer_say(h, PEER_CALL_CREDIT, w.bytes, w.size));
+        assert_true(quiet_peer_send(h, PEER_CALL_CREDIT, w.bytes, w.size));
 }
 
-/* What it is told: the bytes of chunks in 'ret', and the exit status; -1: not yet. */
+/* Return the bytes of chunks in 'ret', and the exit status; -1: not yet. */
 static int peer_hears(QuietPeer *h, Text *ret) {
         int status = -1;
         Frame f;
 
-        while (quiet_peer_hear(&h->asking, &f)) {
+        while (quiet_peer_receive(&h->asking, &f)) {
                 Reader r = reader_over(f.payload, f.size);
                 const void *bytes;
                 size_t n;
@@ -191,7 +191,7 @@ static void what_is_the_hosts_own_is_read_but_not_touched(void **state) {
                 _cleanup_text_ Text said = {};
                 const char *answer;
 
-                snprintf(target, sizeof(target), "/fleet/v1/%s/own.service?machine=" STILL_ID, verbs[i]);
+                snprintf(target, sizeof(target), "/fleet/v1/%s/own.service?machine=" QUIET_PEER_ID, verbs[i]);
                 answer = ask(h, "POST", target);
                 assert_says(answer, "HTTP/1.1 409");
                 assert_says(answer, "own.service on this machine is a unit of the host");
@@ -202,21 +202,21 @@ static void what_is_the_hosts_own_is_read_but_not_touched(void **state) {
                         "own.service on this machine is a unit of the host, not of the cluster\n");
                 assert_int_equal(n_children, 0);
         }
-        assert_says(ask(h, "POST", "/fleet/v1/kill/web.service?machine=" STILL_ID), "HTTP/1.1 200");
+        assert_says(ask(h, "POST", "/fleet/v1/kill/web.service?machine=" QUIET_PEER_ID), "HTTP/1.1 200");
         assert_int_equal(n_children, 1);
-        assert_says(ask(h, "GET", "/fleet/v1/status/own.service?machine=" STILL_ID), "HTTP/1.1 200");
+        assert_says(ask(h, "GET", "/fleet/v1/status/own.service?machine=" QUIET_PEER_ID), "HTTP/1.1 200");
         assert_int_equal(n_children, 2);
-        assert_says(ask(h, "POST", "/fleet/v1/kill/none.service?machine=" STILL_ID), "HTTP/1.1 404");
+        assert_says(ask(h, "POST", "/fleet/v1/kill/none.service?machine=" QUIET_PEER_ID), "HTTP/1.1 404");
 }
 
-/* The administrator has taken the unit over, and no leader could be told of it. */
+/* The administrator has taken the unit over, and there was no leader to report it to. */
 static void what_has_become_the_hosts_is_not_touched_before_the_cluster_knows(void **state) {
         QuietPeer *h = *state;
 
         h->foreign = "web.service";
-        assert_says(ask(h, "POST", "/fleet/v1/kill/web.service?machine=" STILL_ID), "HTTP/1.1 409");
+        assert_says(ask(h, "POST", "/fleet/v1/kill/web.service?machine=" QUIET_PEER_ID), "HTTP/1.1 409");
         assert_int_equal(n_children, 0);
-        assert_says(ask(h, "GET", "/fleet/v1/status/web.service?machine=" STILL_ID), "HTTP/1.1 200");
+        assert_says(ask(h, "GET", "/fleet/v1/status/web.service?machine=" QUIET_PEER_ID), "HTTP/1.1 200");
 }
 
 static void journals_leave_commands_their_places(void **state) {
@@ -230,7 +230,7 @@ static void journals_leave_commands_their_places(void **state) {
         peer_calls(h, 100, CALL_JOURNAL, "web.service", true);
         assert_int_equal(peer_hears(h, &said), 1);
         assert_says(said.chars, "32 journals are being read on this host, which is the limit");
-        assert_says(ask(h, "GET", "/fleet/v1/journal/web.service?machine=" STILL_ID), "32 journals");
+        assert_says(ask(h, "GET", "/fleet/v1/journal/web.service?machine=" QUIET_PEER_ID), "32 journals");
         assert_int_equal(n_children, JOURNALS);
 
         for (unsigned i = 0; i < COMMANDS; i++)
@@ -288,7 +288,7 @@ static uint64_t asked(QuietPeer *h, uint64_t *ret_credit) {
         uint64_t number = 0;
         Frame f;
 
-        while (quiet_peer_hear(&h->asked, &f)) {
+        while (quiet_peer_receive(&h->asked, &f)) {
                 Reader r = reader_over(f.payload, f.size);
 
                 if (f.type == PEER_CALL)
@@ -311,7 +311,7 @@ static void peer_answers(QuietPeer *h, uint64_t number, size_t size) {
         memset(bytes, '#', size);
         write_u64(&w, number);
         write_blob(&w, bytes, size);
-        (void) quiet_peer_say(h, PEER_CALL_CHUNK, w.bytes, w.size);
+        (void) quiet_peer_send(h, PEER_CALL_CHUNK, w.bytes, w.size);
 }
 
 static void peer_ends(QuietPeer *h, uint64_t number, unsigned status) {
@@ -319,7 +319,7 @@ static void peer_ends(QuietPeer *h, uint64_t number, unsigned status) {
 
         write_u64(&w, number);
         write_u32(&w, status);
-        (void) quiet_peer_say(h, PEER_CALL_END, w.bytes, w.size);
+        (void) quiet_peer_send(h, PEER_CALL_END, w.bytes, w.size);
 }
 
 static size_t client_has(const QuietPeer *h) {
@@ -347,7 +347,8 @@ static void a_slow_reader_of_another_hosts_journal_loses_nothing(void **state) {
         uint64_t credit = 0, number;
         size_t sent = 0;
 
-        assert_says(ask(h, "GET", "/fleet/v1/journal/web.service?machine=" STILL_OTHER_ID), "HTTP/1.1 200");
+        assert_says(ask(h, "GET", "/fleet/v1/journal/web.service?machine=" QUIET_PEER_OTHER_ID),
+                    "HTTP/1.1 200");
         number = asked(h, &credit);
         assert_int_equal(credit, WINDOW);
         for (; sent < 3 * WINDOW; sent += PIECE) { /* a fast one */
@@ -382,7 +383,7 @@ static void a_slow_reader_gets_what_came_before_the_other_host_was_lost(void **s
         QuietPeer *h = *state;
         uint64_t credit = 0, number;
 
-        (void) ask(h, "GET", "/fleet/v1/journal/web.service?machine=" STILL_OTHER_ID);
+        (void) ask(h, "GET", "/fleet/v1/journal/web.service?machine=" QUIET_PEER_OTHER_ID);
         number = asked(h, &credit);
         client_reads(h, false);
         peer_answers(h, number, PIECE);
@@ -399,7 +400,7 @@ static void an_older_host_that_knows_no_credit_is_held_to_a_bound(void **state) 
         uint64_t credit = 0, number;
         size_t sent = 0;
 
-        (void) ask(h, "GET", "/fleet/v1/journal/web.service?machine=" STILL_OTHER_ID);
+        (void) ask(h, "GET", "/fleet/v1/journal/web.service?machine=" QUIET_PEER_OTHER_ID);
         number = asked(h, &credit);
         client_reads(h, false);
         for (; credit > 0; sent += PIECE) {
@@ -425,7 +426,7 @@ static void have_unit(QuietPeer *h, const char *name) {
 }
 
 static void what_is_wrong_with_a_call_is_said(void **state) {
-#define WEB "/fleet/v1/journal/web.service?machine=" STILL_ID
+#define WEB "/fleet/v1/journal/web.service?machine=" QUIET_PEER_ID
 #define ERROR(status, message) \
         "HTTP/1.1 " status, "{\"error\":{\"code\":" status ",\"message\":\"" message "\"}}"
         static const struct {
@@ -439,7 +440,7 @@ static void what_is_wrong_with_a_call_is_said(void **state) {
                 { "GET", "/fleet/v1/journal/idle.service?machine=x",
                   ERROR("404", "machine x does not exist") },
                 { "GET", "/fleet/v1/journal/idle.service", ERROR("404", "idle.service is on no machine") },
-                { "GET", "/fleet/v1/journal/x?machine=" STILL_ID,
+                { "GET", "/fleet/v1/journal/x?machine=" QUIET_PEER_ID,
                   ERROR("400", "unit name must contain \\\".\\\"") },
                 { "GET", WEB "&output=0123456789012345678901234567890",
                   ERROR("400", "output: journalctl has no format '0123456789012345678901234567890'") },
@@ -473,7 +474,8 @@ static void what_is_wrong_with_a_call_is_said(void **state) {
         }
 
         quiet_peer_part(h);
-        assert_says(ask(h, "GET", "/fleet/v1/journal/web.service?machine=" STILL_OTHER_ID), "HTTP/1.1 503");
+        assert_says(ask(h, "GET", "/fleet/v1/journal/web.service?machine=" QUIET_PEER_OTHER_ID),
+                    "HTTP/1.1 503");
         assert_says((const char *) h->client.said.bytes, "\"web.service is on beta, which cannot be reached "
                                                          "from here (Transport endpoint is not connected)\"");
 }
@@ -482,23 +484,24 @@ static void what_a_client_asks_for_is_what_is_run(void **state) {
         static const struct {
                 const char *method, *target, *line;
         } rows[] = {
-                { "GET", "journal/web.service?machine=" STILL_ID,
+                { "GET", "journal/web.service?machine=" QUIET_PEER_ID,
                   "journalctl --no-pager --quiet --lines=10 --output=short --merge --unit web.service " },
                 { "GET",
-                  "journal/web.service?lines=100000&follow=true&output=cat&since=1&until=2&machine=" STILL_ID,
+                  "journal/"
+                  "web.service?lines=100000&follow=true&output=cat&since=1&until=2&machine=" QUIET_PEER_ID,
                   "journalctl --no-pager --quiet --lines=100000 --output=cat --since=1 --until=2 --merge "
                   "--follow --unit web.service " },
-                { "GET", "status/web.service?machine=" STILL_ID,
+                { "GET", "status/web.service?machine=" QUIET_PEER_ID,
                   "systemctl --no-pager status --full --lines=10 -- web.service " },
-                { "GET", "show/web.service?properties=Id,Names&machine=" STILL_ID,
+                { "GET", "show/web.service?properties=Id,Names&machine=" QUIET_PEER_ID,
                   "systemctl --no-pager show --property=Id,Names -- web.service " },
-                { "GET", "dependencies/web.service?machine=" STILL_ID,
+                { "GET", "dependencies/web.service?machine=" QUIET_PEER_ID,
                   "systemctl --no-pager list-dependencies -- web.service " },
-                { "POST", "reload/web.service?machine=" STILL_ID,
+                { "POST", "reload/web.service?machine=" QUIET_PEER_ID,
                   "systemctl --no-pager reload -- web.service " },
-                { "POST", "kill/web.service?signal=SIGHUP&whom=main&machine=" STILL_ID,
+                { "POST", "kill/web.service?signal=SIGHUP&whom=main&machine=" QUIET_PEER_ID,
                   "systemctl --no-pager kill --signal=SIGHUP --kill-whom=main -- web.service " },
-                { "POST", "reset-failed/web.service?machine=" STILL_ID,
+                { "POST", "reset-failed/web.service?machine=" QUIET_PEER_ID,
                   "systemctl --no-pager reset-failed -- web.service " },
         };
         QuietPeer *h = *state;
@@ -522,7 +525,7 @@ static void a_slow_client_holds_up_the_child_and_gets_all(void **state) {
         assert_says((const char *) h->client.said.bytes, "Content-Type: application/x-ndjson\r\n");
         children[0].events->on_output(children[0].userdata, "a\"b", 3);
         quiet_peer_run(h);
-        assert_true(client_hears(h, "{\"machine\":\"" STILL_ID "\",\"data\":\"a\\\"b\"}\n"));
+        assert_true(client_hears(h, "{\"machine\":\"" QUIET_PEER_ID "\",\"data\":\"a\\\"b\"}\n"));
         assert_false(children[0].paused);
 
         client_reads(h, false);
@@ -531,7 +534,7 @@ static void a_slow_client_holds_up_the_child_and_gets_all(void **state) {
         assert_true(children[0].paused);
         assert_false(client_hears(h, "held"));
         client_reads(h, true);
-        assert_true(client_hears(h, "{\"machine\":\"" STILL_ID "\",\"data\":\"held\"}\n"));
+        assert_true(client_hears(h, "{\"machine\":\"" QUIET_PEER_ID "\",\"data\":\"held\"}\n"));
         assert_false(children[0].paused);
 
         children[0].events->on_output(children[0].userdata, "more", 4);
@@ -553,7 +556,7 @@ static void a_host_that_cancels_or_is_lost_ends_its_own_calls_alone(void **state
         assert_says(ask(h, "GET", WEB), "HTTP/1.1 200");
         assert_int_equal(n_children, 3);
         write_u64(&cancel, 5);
-        assert_true(quiet_peer_say(h, PEER_CALL_CANCEL, cancel.bytes, cancel.size));
+        assert_true(quiet_peer_send(h, PEER_CALL_CANCEL, cancel.bytes, cancel.size));
         assert_true(children[0].killed);
         assert_false(children[1].killed || children[2].killed);
         quiet_peer_part(h);
@@ -562,7 +565,7 @@ static void a_host_that_cancels_or_is_lost_ends_its_own_calls_alone(void **state
 
         assert_true(quiet_peer_meet(h));
         write_u8(&cancel, 99); /* a question in a form that is not known */
-        assert_true(quiet_peer_say(h, PEER_CALL, cancel.bytes, cancel.size));
+        assert_true(quiet_peer_send(h, PEER_CALL, cancel.bytes, cancel.size));
         assert_int_equal(peer_hears(h, &said), 1);
         assert_string_equal(said.chars, "the other host rejected the request: its version may differ\n");
         assert_int_equal(n_children, 3);

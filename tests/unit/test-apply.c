@@ -498,7 +498,7 @@ static void a_transaction_answers_for_each_of_its_writes_or_for_what_refused_it(
         assert_int_equal(result.written[2].node.modified, 4);
 }
 
-static void the_answer_to_a_transaction_is_bounded_whatever_it_takes_away(void **state) {
+static void the_answer_to_a_transaction_is_bounded_for_all_removals(void **state) {
         _cleanup_free_ char *large = calloc(1, KV_VALUE_MAX);
         Fixture *f = *state;
         KvCommand writes[6] = {};
@@ -1095,7 +1095,7 @@ static void each_command_answers_changes_and_costs_what_is_written_here(void **s
 
 /* -- Quotas, at their edges -- */
 
-static void the_room_of_a_quota_ends_where_its_last_byte_is_used(void **state) {
+static void the_space_of_a_quota_ends_at_its_last_byte(void **state) {
         static const KvNode there = { .key = { "/abc", 4 }, .value = { "1234", 4 } };
         static const TreeMeta used = { .n_nodes = 2, .n_bytes = 100 };
         const struct {
@@ -1586,7 +1586,7 @@ int main(void) {
                 TEST(a_transaction_does_all_in_order_or_nothing),
                 TEST(a_check_of_a_value_holds_for_a_file_with_these_very_bytes),
                 TEST(a_transaction_answers_for_each_of_its_writes_or_for_what_refused_it),
-                TEST(the_answer_to_a_transaction_is_bounded_whatever_it_takes_away),
+                TEST(the_answer_to_a_transaction_is_bounded_for_all_removals),
                 TEST(a_transaction_sees_its_own_writes),
                 TEST(an_order_of_an_older_term_changes_nothing),
                 TEST(fleets_own_keys_are_written_by_fleet_alone),
@@ -1596,7 +1596,7 @@ int main(void) {
                 TEST(a_program_that_knows_less_stops_and_skips_nothing),
                 TEST(too_large_a_directory_is_not_deleted_at_once_but_expires_in_pages),
                 TEST(each_command_answers_changes_and_costs_what_is_written_here),
-                TEST(the_room_of_a_quota_ends_where_its_last_byte_is_used),
+                TEST(the_space_of_a_quota_ends_at_its_last_byte),
                 TEST(a_quota_is_used_up_to_its_last_byte),
                 TEST(a_refused_command_says_what_it_was_to_do),
                 TEST(a_command_that_comes_again_is_answered_and_not_done_again),

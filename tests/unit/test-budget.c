@@ -402,15 +402,15 @@ static void too_large_is_what_the_tree_makes_so(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-#define ROOM(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define IN_FIXTURE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
                 cmocka_unit_test(each_command_costs_exactly_this),
-                ROOM(a_value_that_is_on_its_way_counts_for_two_seconds),
-                ROOM(of_two_values_on_their_way_the_larger_one_counts),
+                IN_FIXTURE(a_value_that_is_on_its_way_counts_for_two_seconds),
+                IN_FIXTURE(of_two_values_on_their_way_the_larger_one_counts),
                 cmocka_unit_test(heavy_commands_have_an_eighth_of_the_time),
-                ROOM(what_is_heavy_waits_and_what_would_wait_for_too_long_is_refused),
-                ROOM(counts_have_their_own_shares),
-                ROOM(a_count_without_a_share_ends_at_its_least),
-                ROOM(too_large_is_what_the_tree_makes_so),
+                IN_FIXTURE(what_is_heavy_waits_and_what_would_wait_for_too_long_is_refused),
+                IN_FIXTURE(counts_have_their_own_shares),
+                IN_FIXTURE(a_count_without_a_share_ends_at_its_least),
+                IN_FIXTURE(too_large_is_what_the_tree_makes_so),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

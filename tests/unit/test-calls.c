@@ -1,6 +1,6 @@
-/* Each system call of each scenario fails once with each error that it can have, or does half of what it was
- * asked. Whatever happens: an answer of success is true, a file is whole, old or new; a log that could not be
- * synced is not written on; and when the call works again, everything does, in the same folder. */
+/* Each system call of each scenario fails once with each error that it can have, or is executed in part. In
+ * all cases, an answer of success is true, a file is complete, old or new, and a log that failed to sync gets
+ * no further writes. When the call works again, everything works, in the same folder. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -251,7 +251,8 @@ static void on_failed(void *userdata, int error, const char *message) {
         l->n_failed++;
 }
 
-static uint64_t promised; /* the last entry that a run was told is durable; it lives as long as the folder */
+static uint64_t
+        promised; /* the last entry that was reported as durable to a run; valid as long as the folder */
 
 static int log_life(const char *folder, unsigned run) {
         _cleanup_free_ char *path = scratch_path(folder, "raft");
@@ -274,7 +275,7 @@ static int log_life(const char *folder, unsigned run) {
                 r = raft_log_create(disk, &meta, 1, &entry, 1, &options, NULL);
                 if (r == 0)
                         promised = 1;
-                if (r == -EEXIST) /* all was written, but not told */
+                if (r == -EEXIST) /* all was written, but not reported */
                         r = 0, promised = 1;
         }
         r = r ?: raft_log_open(disk, &loop.base, &options, &events, &l, &log, NULL);
@@ -361,7 +362,7 @@ static void a_tree_is_opened_copied_and_opened_again(void **state) {
         disturb("a tree is opened, written and copied", tree_life, 1, ANY);
 }
 
-/* The tree that is set aside is whole in one of two places, whatever fails. */
+/* The tree that is set aside is complete in one of two places, for each failure. */
 static int set_aside(const char *folder, unsigned run) {
         _cleanup_free_ char *path = scratch_path(folder, "tree");
         char kept[64], here[64], aside[64];
@@ -429,7 +430,7 @@ static int store_life(const char *folder, unsigned run) {
         return r;
 }
 
-static void a_store_has_what_it_acknowledged_whatever_failed(void **state) {
+static void a_store_has_its_acknowledged_writes_after_every_failure(void **state) {
         disturb("a store is opened, written and closed", store_life, 2, ANY);
 }
 
@@ -450,7 +451,7 @@ static int talk(const char *folder, unsigned run) {
         return three_hosts_put(&pair.hosts[1], key, "v") == KV_OK ? 0 : -EIO;
 }
 
-/* The follower's doors and sessions are opened anew each time. */
+/* The follower's listeners and sessions are opened again each time. */
 static int meet(const char *folder, unsigned run) {
         int r;
 
@@ -464,7 +465,7 @@ static int meet(const char *folder, unsigned run) {
         return r;
 }
 
-static void sessions_are_made_again_and_writes_go_on(void **state) {
+static void sessions_are_opened_again_and_writes_continue(void **state) {
         char *scratch = scratch_new();
 
         three_hosts_new(&pair, scratch, true);
@@ -532,8 +533,8 @@ int main(void) {
                 cmocka_unit_test(a_log_keeps_what_it_promised_and_is_not_written_after_a_failure),
                 cmocka_unit_test(a_tree_is_opened_copied_and_opened_again),
                 cmocka_unit_test(a_tree_is_set_aside_or_stays_where_it_was),
-                cmocka_unit_test(a_store_has_what_it_acknowledged_whatever_failed),
-                cmocka_unit_test(sessions_are_made_again_and_writes_go_on),
+                cmocka_unit_test(a_store_has_its_acknowledged_writes_after_every_failure),
+                cmocka_unit_test(sessions_are_opened_again_and_writes_continue),
                 cmocka_unit_test(a_watched_folder_is_seen_in_the_end),
                 cmocka_unit_test(the_goal_is_met),
         };

@@ -114,11 +114,11 @@ static void a_cut_or_longer_command_is_refused(void **state) {
         assert_int_equal(kv_command_decode(bytes.bytes, bytes.size, &out, &arena), -EBADMSG);
 }
 
-static void a_command_of_a_newer_version_is_told_from_a_broken_one(void **state) {
+static void a_command_of_a_newer_version_differs_from_a_corrupt_one(void **state) {
         KvCommand out;
         void *arena;
 
-        assert_int_equal(kv_command_decode("\2whatever", 9, &out, &arena), -ENOTSUP);
+        assert_int_equal(kv_command_decode("\2anything", 9, &out, &arena), -ENOTSUP);
         assert_int_equal(kv_command_decode("\0\0\0\0\0\0", 6, &out, &arena), -EBADMSG);
         assert_int_equal(kv_command_decode("\1\1\0\x80\1/\0", 7, &out, &arena),
                          -EBADMSG); /* an unknown flag */
@@ -448,7 +448,7 @@ static void commands_have_these_bytes(void **state) {
         }
 }
 
-static void bytes_that_are_no_command_are_told_from_those_of_a_newer_program(void **state) {
+static void invalid_commands_differ_from_those_of_a_newer_program(void **state) {
         static const struct {
                 const char *bytes;
                 int r;
@@ -632,7 +632,7 @@ static void malformed_batches_are_refused(void **state) {
         }
 }
 
-static void a_batch_of_a_version_that_is_not_known_is_told_from_none(void **state) {
+static void a_batch_of_an_unknown_version_differs_from_none(void **state) {
         uint8_t bytes[25] = {};
         KvBatchHead head;
         KvBatch batch;
@@ -674,7 +674,7 @@ static void limits_are_checked_to_the_byte_and_named(void **state) {
         const struct {
                 KvCommand cmd;
                 KvStatus status;
-                const char *sentence;
+                const char *message;
         } cases[] = {
                 { { .op = KV_SET, .key = { key, KV_KEY_MAX } }, KV_OK, "" },
                 { { .op = KV_SET, .key = { key, KV_KEY_MAX + 1 } },
@@ -754,18 +754,18 @@ static void limits_are_checked_to_the_byte_and_named(void **state) {
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 KvStatus status = _KV_STATUS_MAX;
                 Error err = {};
-                char sentence[128];
+                char message[128];
                 int r = kv_command_check(&cases[i].cmd, &status, &err);
 
-                snprintf(sentence, sizeof(sentence), "%s", cases[i].sentence);
-                if (strstr(sentence, "VALUE"))
-                        snprintf(sentence, sizeof(sentence), "a value is at most %d bytes", KV_VALUE_MAX);
-                if (strstr(sentence, "ITEMS"))
-                        snprintf(sentence, sizeof(sentence), "a transaction has at most %d checks and writes",
+                snprintf(message, sizeof(message), "%s", cases[i].message);
+                if (strstr(message, "VALUE"))
+                        snprintf(message, sizeof(message), "a value is at most %d bytes", KV_VALUE_MAX);
+                if (strstr(message, "ITEMS"))
+                        snprintf(message, sizeof(message), "a transaction has at most %d checks and writes",
                                  ITEMS);
                 assert_int_equal(status, cases[i].status);
                 assert_int_equal(r == 0, status == KV_OK);
-                assert_string_equal(err.message, sentence);
+                assert_string_equal(err.message, message);
         }
 }
 
@@ -819,7 +819,7 @@ int main(void) {
                 cmocka_unit_test(a_transaction_survives_the_log_and_its_writes_are_as_internal_as_it_is),
                 cmocka_unit_test(an_order_to_expire_survives_the_log),
                 cmocka_unit_test(a_cut_or_longer_command_is_refused),
-                cmocka_unit_test(a_command_of_a_newer_version_is_told_from_a_broken_one),
+                cmocka_unit_test(a_command_of_a_newer_version_differs_from_a_corrupt_one),
                 cmocka_unit_test(changed_bytes_never_decode_to_something_with_two_forms),
                 cmocka_unit_test(a_batch_gives_back_its_commands_in_order),
                 cmocka_unit_test(a_batch_has_one_form),
@@ -830,11 +830,11 @@ int main(void) {
                 cmocka_unit_test(commands_are_checked_before_they_reach_the_log),
                 cmocka_unit_test(a_copied_result_outlives_what_it_borrowed),
                 cmocka_unit_test(commands_have_these_bytes),
-                cmocka_unit_test(bytes_that_are_no_command_are_told_from_those_of_a_newer_program),
+                cmocka_unit_test(invalid_commands_differ_from_those_of_a_newer_program),
                 cmocka_unit_test(what_is_larger_than_a_limit_is_not_decoded),
                 cmocka_unit_test(batches_have_these_bytes),
                 cmocka_unit_test(malformed_batches_are_refused),
-                cmocka_unit_test(a_batch_of_a_version_that_is_not_known_is_told_from_none),
+                cmocka_unit_test(a_batch_of_an_unknown_version_differs_from_none),
                 cmocka_unit_test(limits_are_checked_to_the_byte_and_named),
                 cmocka_unit_test(paths_are_cleaned_up_to_their_limits),
                 cmocka_unit_test(words_of_what_is_not_known),

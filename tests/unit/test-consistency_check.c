@@ -24,7 +24,7 @@ static uint64_t hash_of_tree, tree_applied, log_first;
 static int tree_error;
 static unsigned n_logged;
 
-/* -- What it asks of the replica, besides -- */
+/* -- Other functions of the replica that it calls -- */
 
 int __wrap_replica_transfer(Replica *p, uint64_t raft_id);
 int __wrap_replica_transfer(Replica *p, uint64_t raft_id) {
@@ -68,7 +68,7 @@ int __wrap_tree_kept_hash(TreeTxn *txn, uint64_t *ret) {
 void __wrap_tree_abort(TreeTxn *txn);
 void __wrap_tree_abort(TreeTxn *txn) {}
 
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         n_logged++;
 }
 
@@ -109,7 +109,7 @@ static void apply(uint64_t index, uint64_t hash) {
         fake_run();
 }
 
-static void hear(uint64_t from, uint8_t kind, uint64_t term, uint64_t index, uint64_t value, size_t more) {
+static void receive(uint64_t from, uint8_t kind, uint64_t term, uint64_t index, uint64_t value, size_t more) {
         _cleanup_writer_ Writer w = {};
 
         fake_frame(&w, from, kind, term, index, value, more);
@@ -117,16 +117,16 @@ static void hear(uint64_t from, uint8_t kind, uint64_t term, uint64_t index, uin
 }
 
 static void report(uint64_t from, uint64_t index, uint64_t hash) {
-        hear(from, REPORT, fake.term, index, hash, 0);
+        receive(from, REPORT, fake.term, index, hash, 0);
 }
 
 static void verdict(uint64_t from, uint64_t index, uint64_t what) {
-        hear(from, VERDICT, fake.term, index, what, 0);
+        receive(from, VERDICT, fake.term, index, what, 0);
 }
 
 /* -- A leader judges -- */
 
-static void the_hash_of_a_majority_is_right_and_each_host_is_told_once(void **state) {
+static void the_hash_of_a_majority_is_right_and_each_host_gets_it_once(void **state) {
         begin("VVVss");
         apply(EVERY + 1, 7);
         apply(EVERY, 7);
@@ -174,17 +174,17 @@ static void a_leader_that_differs_transfers_its_leadership_until_another_leads(v
         apply(EVERY, 8);
         report(2, EVERY, 7);
         fake_assert_said("");
-        fake.n_settled = 0;
+        fake.n_flushed = 0;
         report(3, EVERY, 7);
         fake_assert_said("send 2: 1 5 10 0\nsend 3: 1 5 10 0\ntransfer 0\n");
-        assert_true(consistency_differs(c) && fake.n_settled == 1 &&
+        assert_true(consistency_differs(c) && fake.n_flushed == 1 &&
                     (fake.replica.changed & RAFT_CHANGED_STATE));
         assert_false(consistency_may_send(c));
         fake_pass(ASK_MS - 1);
         fake_assert_said("");
         fake_pass(1);
         fake_assert_said("transfer 0\n");
-        hear(3, ASK, 5, 20, 0, 0); /* it is sent no tree of ours */
+        receive(3, ASK, 5, 20, 0, 0); /* it is sent no tree of ours */
         fake_assert_said("");
         consistency_tree_replaced(c, false);
         assert_false(consistency_differs(c));
@@ -193,7 +193,7 @@ static void a_leader_that_differs_transfers_its_leadership_until_another_leads(v
         end();
 }
 
-static void without_a_possible_majority_all_hosts_are_told_so(void **state) {
+static void without_a_possible_majority_all_hosts_get_a_report(void **state) {
         static const char *const roles[] = { "VV", "Vs" };
 
         for (size_t i = 0; i < ELEMENTS(roles); i++) {
@@ -202,7 +202,7 @@ static void without_a_possible_majority_all_hosts_are_told_so(void **state) {
                 report(2, EVERY, 8);
                 fake_assert_said("probe\nsend 2: 1 5 10 2\n");
                 assert_true(consistency_undecided(c) && !consistency_differs(c) && !consistency_may_send(c));
-                hear(2, ASK, 5, 20, 0, 0);
+                receive(2, ASK, 5, 20, 0, 0);
                 fake_assert_said("");
                 end();
         }
@@ -217,7 +217,7 @@ static void without_a_possible_majority_all_hosts_are_told_so(void **state) {
         end();
 }
 
-static void doubt_waits_five_seconds_for_those_who_may_decide(void **state) {
+static void without_a_majority_the_check_waits_five_seconds_for_further_reports(void **state) {
         begin("VVV");
         apply(EVERY, 7);
         assert_true(consistency_may_send(c));
@@ -295,17 +295,17 @@ static void doubts_of_several_entries_end_in_their_order(void **state) {
 static void taken_trees_are_no_witnesses_unless_all_have_spoken(void **state) {
         begin("VVV");
         apply(EVERY, 7);
-        hear(2, REPORT_TAKEN, 5, EVERY, 7, 0);
+        receive(2, REPORT_TAKEN, 5, EVERY, 7, 0);
         fake_assert_said("");
         report(3, EVERY, 7);
         fake_assert_said("send 2: 1 5 10 0\nsend 3: 1 5 10 0\n");
         apply(2 * EVERY, 7);
-        hear(2, REPORT_TAKEN, 5, 2 * EVERY, 7, 0);
+        receive(2, REPORT_TAKEN, 5, 2 * EVERY, 7, 0);
         fake_assert_said("");
-        hear(3, REPORT_TAKEN, 5, 2 * EVERY, 7, 0);
+        receive(3, REPORT_TAKEN, 5, 2 * EVERY, 7, 0);
         fake_assert_said("send 2: 1 5 20 0\nsend 3: 1 5 20 0\n");
         apply(3 * EVERY, 7);
-        hear(2, REPORT_TAKEN, 5, 3 * EVERY, 7, 0);
+        receive(2, REPORT_TAKEN, 5, 3 * EVERY, 7, 0);
         report(3, 3 * EVERY, 8);
         fake_pass(DOUBT_MS);
         fake_assert_said("probe\nsend 2: 1 5 30 2\nsend 3: 1 5 30 2\n");
@@ -315,10 +315,10 @@ static void taken_trees_are_no_witnesses_unless_all_have_spoken(void **state) {
         begin("VVVVV");
         apply(EVERY, 7);
         report(2, EVERY, 7);
-        hear(3, REPORT_TAKEN, 5, EVERY, 7, 0);
-        hear(4, REPORT_TAKEN, 5, EVERY, 7, 0);
+        receive(3, REPORT_TAKEN, 5, EVERY, 7, 0);
+        receive(4, REPORT_TAKEN, 5, EVERY, 7, 0);
         fake_assert_said("");
-        hear(5, REPORT_TAKEN, 5, EVERY, 7, 0);
+        receive(5, REPORT_TAKEN, 5, EVERY, 7, 0);
         fake_assert_said("send 2: 1 5 10 0\nsend 3: 1 5 10 0\nsend 4: 1 5 10 0\nsend 5: 1 5 10 0\n");
         end();
 
@@ -391,7 +391,7 @@ static void the_first_entry_is_compared_like_any_other(void **state) {
         end();
 }
 
-/* -- A follower tells, and is told -- */
+/* -- Reports and verdicts of a follower -- */
 
 static void a_follower_that_differs_asks_for_the_leaders_tree_every_second(void **state) {
         RaftLog *log;
@@ -403,22 +403,22 @@ static void a_follower_that_differs_asks_for_the_leaders_tree_every_second(void 
         verdict(3, EVERY, DIFFERS);     /* not of the leader */
         verdict(2, 2 * EVERY, DIFFERS); /* of what we did not say */
         verdict(2, EVERY, 3);
-        hear(2, VERDICT, 4, EVERY, DIFFERS, 0);
-        hear(2, VERDICT, 6, EVERY, DIFFERS, 0);
-        hear(2, VERDICT, 5, EVERY, DIFFERS, 1);
-        hear(2, REPORT, 5, EVERY, DIFFERS, 0);
+        receive(2, VERDICT, 4, EVERY, DIFFERS, 0);
+        receive(2, VERDICT, 6, EVERY, DIFFERS, 0);
+        receive(2, VERDICT, 5, EVERY, DIFFERS, 1);
+        receive(2, REPORT, 5, EVERY, DIFFERS, 0);
         verdict(2, EVERY, SAME);
         fake_assert_said("");
         assert_false(consistency_differs(c));
 
-        fake.n_settled = 0;
+        fake.n_flushed = 0;
         verdict(2, EVERY, DIFFERS);
         fake_assert_said("send 2: 2 5 29 0\n");
         assert_true(consistency_differs(c));
-        assert_int_equal(fake.n_settled, 1);
+        assert_int_equal(fake.n_flushed, 1);
         verdict(2, EVERY, SAME);
         verdict(2, EVERY, DIFFERS);
-        apply(2 * EVERY, 8); /* of such a tree nothing more is told */
+        apply(2 * EVERY, 8); /* no further report about such a tree */
         fake_assert_said("");
         assert_true(consistency_differs(c));
         log_first = 1;
@@ -434,7 +434,7 @@ static void a_follower_that_differs_asks_for_the_leaders_tree_every_second(void 
         fake_pass(ASK_MS);
         fake_assert_said("send 2: 2 5 1 0\n");
 
-        /* With another tree it begins anew, and says that it was taken until a majority agrees. */
+        /* With another tree it begins again, and reports the replacement until a majority agrees. */
         consistency_tree_replaced(c, true);
         fake_pass(2 * ASK_MS);
         fake_assert_said("");
@@ -454,22 +454,22 @@ static void an_undecided_host_probes_its_tree_and_is_undecided_until_a_majority_
         apply(2 * EVERY, 7);
         apply(3 * EVERY, 7);
         fake_assert_said("send 2: 0 5 10 7\nsend 2: 0 5 20 7\nsend 2: 0 5 30 7\n");
-        n_logged = fake.n_settled = 0;
+        n_logged = fake.n_flushed = 0;
         verdict(2, 2 * EVERY, UNDECIDED);
         assert_int_equal(n_logged, 1);
         verdict(2, EVERY, UNDECIDED);
         fake_assert_said("probe\nprobe\n");
         assert_int_equal(n_logged, 1);
-        assert_int_equal(fake.n_settled, 1); /* of one turn */
+        assert_int_equal(fake.n_flushed, 1); /* of one turn */
         assert_true(consistency_undecided(c));
         verdict(2, EVERY, SAME);
         assert_true(consistency_undecided(c));
         fake_assert_said("");
-        assert_int_equal(fake.n_settled, 1);
+        assert_int_equal(fake.n_flushed, 1);
         verdict(2, 2 * EVERY, SAME);
         assert_false(consistency_undecided(c));
         fake_assert_said("");
-        assert_int_equal(fake.n_settled, 2);
+        assert_int_equal(fake.n_flushed, 2);
         assert_int_equal(n_logged, 2);
         verdict(2, 3 * EVERY, SAME);
         fake_assert_said("");
@@ -569,19 +569,19 @@ static void committed_hashes_are_reported_and_the_tree_again_once_it_rests(void 
 static void a_leader_sends_its_tree_on_request_and_ignores_frames_that_are_not_for_it(void **state) {
         begin("VVV");
         fake.applied = 100;
-        hear(3, ASK, 5, 100, 0, 0);
+        receive(3, ASK, 5, 100, 0, 0);
         fake_assert_said("tree 3 from 100\n");
-        hear(3, ASK, 5, 101, 0, 0);
-        hear(3, ASK, 5, 0, 0, 0);
-        hear(3, ASK, 4, 50, 0, 0);
-        hear(3, ASK, 5, 50, 0, 1);
-        hear(3, 4, 5, 50, 0, 0);
+        receive(3, ASK, 5, 101, 0, 0);
+        receive(3, ASK, 5, 0, 0, 0);
+        receive(3, ASK, 4, 50, 0, 0);
+        receive(3, ASK, 5, 50, 0, 1);
+        receive(3, 4, 5, 50, 0, 0);
         fake.leads = false;
         fake.leader = 2;
-        hear(3, ASK, 5, 50, 0, 0);
+        receive(3, ASK, 5, 50, 0, 0);
         fake.leads = true;
         fake.closed = true;
-        hear(3, ASK, 5, 50, 0, 0);
+        receive(3, ASK, 5, 50, 0, 0);
         fake.closed = false;
         fake_assert_said("");
 
@@ -620,11 +620,11 @@ static void without_memory_there_is_none(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(the_hash_of_a_majority_is_right_and_each_host_is_told_once),
+                cmocka_unit_test(the_hash_of_a_majority_is_right_and_each_host_gets_it_once),
                 cmocka_unit_test(the_interval_of_comparisons_may_be_set_and_is_1000_entries_otherwise),
                 cmocka_unit_test(a_leader_that_differs_transfers_its_leadership_until_another_leads),
-                cmocka_unit_test(without_a_possible_majority_all_hosts_are_told_so),
-                cmocka_unit_test(doubt_waits_five_seconds_for_those_who_may_decide),
+                cmocka_unit_test(without_a_possible_majority_all_hosts_get_a_report),
+                cmocka_unit_test(without_a_majority_the_check_waits_five_seconds_for_further_reports),
                 cmocka_unit_test(a_host_that_reports_again_is_one_witness),
                 cmocka_unit_test(three_different_trees_are_undecided_at_once),
                 cmocka_unit_test(doubts_of_several_entries_end_in_their_order),

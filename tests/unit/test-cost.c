@@ -20,7 +20,7 @@ enum { ORIGIN = 7, LARGE = KV_VALUE_MAX, LATE_MS = 10000 };
 
 static char large[LARGE];
 
-/* A tree, entries applied to it, and what the last one told. */
+/* A tree, entries applied to it, and the results of the last one. */
 typedef struct Fixture {
         char *scratch;
         Tree *tree;
@@ -166,7 +166,7 @@ static bool cause_has(const Fixture *f, const char *text) {
                memmem(f->last->cause.data, f->last->cause.size, text, strlen(text));
 }
 
-/* Nodes that lie there already, whatever they would have cost. */
+/* Existing nodes, at any cost. */
 static void lay(Fixture *f, const char *dir, unsigned from, unsigned to, size_t size, uint64_t expires_ms) {
         KvNode node = { .key = kv_string(dir), .dir = true, .created = 1, .modified = 1 };
         char key[1024];
@@ -441,8 +441,7 @@ static void a_refresh_keeps_no_value_but_in_its_answer(void **state) {
 
         assert_int_equal(apply(f, set_of("/k", 1)), KV_OK);
         apply_from(f, 10, &refresh, 1);
-        assert_int_equal(f->status[0],
-                         KV_UNKNOWN); /* it was done, and nobody knows any more what the value was */
+        assert_int_equal(f->status[0], KV_UNKNOWN); /* it was applied, and its previous value is lost */
         assert_true(cause_has(f, "it was done"));
 }
 
@@ -996,8 +995,8 @@ static KvCommand draw(Random *random, char key[static 64], bool alone) {
         return cmd;
 }
 
-/* Whatever is asked of whatever tree: what is encoded and stored for it is no more than what was charged, and
- * that no more than allowed. */
+/* For any command and any tree, the encoded and stored bytes are at most the charged cost, and that is at
+ * most the limit. */
 static void what_is_charged_bounds_what_is_moved(void **state) {
         Fixture *f = *state;
         Random random;

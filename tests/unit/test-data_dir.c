@@ -163,7 +163,7 @@ static void a_tree_is_believed_on_the_disk_that_it_was_written_to(void **state) 
 }
 
 /* Also where it was shown each time, which writes the marker again. */
-static void after_three_starts_without_an_end_in_order_a_tree_is_made_anew(void **state) {
+static void after_three_starts_without_an_orderly_end_a_tree_is_rebuilt(void **state) {
         Fixture *r = *state;
 
         fixture_open(r);
@@ -184,7 +184,7 @@ static void after_three_starts_without_an_end_in_order_a_tree_is_made_anew(void 
         assert_int_equal(fixture_opens(r), 0);
 }
 
-static void the_shown_mark_is_written_once_and_taken_back_in_place(void **state) {
+static void the_served_mark_is_written_once_and_cleared_in_place(void **state) {
         _cleanup_free_ char *unshown = NULL;
         Fixture *r = *state;
         ino_t file;
@@ -390,29 +390,29 @@ static void flip(const Fixture *r, const char *name, uint64_t at) {
 }
 
 static void a_damaged_checkpoint_is_not_rebuilt_from(void **state) {
-        bool rotten = true;
+        bool corrupt = true;
         Fixture *r = *state;
         Tree *tree = NULL;
 
         fixture_open(r);
         fixture_put(r, 7, "mine");
         fixture_checkpoint(r);
-        assert_int_equal(data_dir_rebuild(&r->folder, &tree, &rotten, NULL), 0);
-        assert_false(rotten);
+        assert_int_equal(data_dir_rebuild(&r->folder, &tree, &corrupt, NULL), 0);
+        assert_false(corrupt);
         assert_tree_holds(tree, 7, "mine");
         r->tree = tree_close(r->tree);
         r->tree = tree;
 
         flip(r, "checkpoint/data.mdb", 5000);
         tree = NULL;
-        assert_int_equal(data_dir_rebuild(&r->folder, &tree, &rotten, NULL), -EUCLEAN);
-        assert_true(rotten && !tree);
+        assert_int_equal(data_dir_rebuild(&r->folder, &tree, &corrupt, NULL), -EUCLEAN);
+        assert_true(corrupt && !tree);
         flip(r, "checkpoint/data.mdb", 5000);
 
-        rotten = false;
+        corrupt = false;
         data_dir_forget_checkpoint(&r->folder);
-        assert_int_equal(data_dir_rebuild(&r->folder, &tree, &rotten, NULL), -EUCLEAN);
-        assert_true(rotten && !tree);
+        assert_int_equal(data_dir_rebuild(&r->folder, &tree, &corrupt, NULL), -EUCLEAN);
+        assert_true(corrupt && !tree);
         fixture_checkpoint(r);
         assert_false(r->folder.corrupt);
 }
@@ -522,7 +522,7 @@ static void a_tree_set_aside_is_kept_also_when_the_new_one_cannot_be_made(void *
         assert_false(data_dir_was_served(&r->folder) || r->folder.checkpoint.fd >= 0);
         assert_tree_holds(r->tree, 0, NULL);
 
-        /* A rotten checkpoint is not in the way of the next one. */
+        /* A corrupt checkpoint does not prevent the next one. */
         data_dir_forget_checkpoint(&r->folder);
         r->tree = tree_close(r->tree);
         assert_int_equal(data_dir_set_aside(&r->folder, &r->tree, NULL), 0);
@@ -543,7 +543,7 @@ static void a_lost_log_is_remembered_with_the_reason_until_another_is_found(void
         assert_int_equal(data_dir_end_quarantine(&r->folder), 0);
 }
 
-static void an_identity_comes_back_and_a_garbled_one_is_none(void **state) {
+static void an_identity_is_read_back_and_a_corrupt_one_is_none(void **state) {
         static const char *const garbled[] = { "", "2\ncluster 1\nlineage 2\n", "1\ncluster 1\n",
                                                "1\ncluster x\nlineage 2\n" };
         uint64_t cluster = 0, lineage = 0;
@@ -706,30 +706,30 @@ static void a_damaged_tree_that_was_to_shrink_is_made_again_of_the_checkpoint(vo
         assert_tree_holds(r->tree, 7, "a-value-that-is-precious");
 }
 
-#define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
+#define in_a_fixture(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                in_a_room(a_tree_is_believed_only_if_nothing_speaks_against_it),
-                in_a_room(a_tree_is_believed_on_the_disk_that_it_was_written_to),
-                in_a_room(after_three_starts_without_an_end_in_order_a_tree_is_made_anew),
-                in_a_room(the_shown_mark_is_written_once_and_taken_back_in_place),
-                in_a_room(cluster_time_outlives_a_reboot_but_not_another_machine),
-                in_a_room(the_larger_quota_counts),
-                in_a_room(checkpoints_leave_no_files_and_no_descriptors_behind),
-                in_a_room(only_the_owner_may_read_the_files_of_a_folder),
-                in_a_room(a_checkpoint_is_copied_by_hand_where_the_file_system_cannot),
-                in_a_room(a_damaged_checkpoint_is_not_rebuilt_from),
-                in_a_room(a_checkpoint_that_cannot_be_opened_stops_the_opening),
-                in_a_room(a_received_tree_takes_the_place_of_the_checkpoint_or_of_both),
-                in_a_room(a_tree_set_aside_is_kept_also_when_the_new_one_cannot_be_made),
-                in_a_room(a_lost_log_is_remembered_with_the_reason_until_another_is_found),
-                in_a_room(an_identity_comes_back_and_a_garbled_one_is_none),
-                in_a_room(a_log_that_is_set_aside_takes_the_place_of_the_one_before),
-                in_a_room(a_new_log_begins_in_the_term_of_what_it_holds),
-                in_a_room(a_file_shrinks_from_4_mib_on_if_less_than_a_quarter_is_used),
-                in_a_room(a_file_of_just_4_mib_shrinks_and_a_smaller_one_does_not),
-                in_a_room(a_damaged_tree_that_was_to_shrink_is_made_again_of_the_checkpoint),
+                in_a_fixture(a_tree_is_believed_only_if_nothing_speaks_against_it),
+                in_a_fixture(a_tree_is_believed_on_the_disk_that_it_was_written_to),
+                in_a_fixture(after_three_starts_without_an_orderly_end_a_tree_is_rebuilt),
+                in_a_fixture(the_served_mark_is_written_once_and_cleared_in_place),
+                in_a_fixture(cluster_time_outlives_a_reboot_but_not_another_machine),
+                in_a_fixture(the_larger_quota_counts),
+                in_a_fixture(checkpoints_leave_no_files_and_no_descriptors_behind),
+                in_a_fixture(only_the_owner_may_read_the_files_of_a_folder),
+                in_a_fixture(a_checkpoint_is_copied_by_hand_where_the_file_system_cannot),
+                in_a_fixture(a_damaged_checkpoint_is_not_rebuilt_from),
+                in_a_fixture(a_checkpoint_that_cannot_be_opened_stops_the_opening),
+                in_a_fixture(a_received_tree_takes_the_place_of_the_checkpoint_or_of_both),
+                in_a_fixture(a_tree_set_aside_is_kept_also_when_the_new_one_cannot_be_made),
+                in_a_fixture(a_lost_log_is_remembered_with_the_reason_until_another_is_found),
+                in_a_fixture(an_identity_is_read_back_and_a_corrupt_one_is_none),
+                in_a_fixture(a_log_that_is_set_aside_takes_the_place_of_the_one_before),
+                in_a_fixture(a_new_log_begins_in_the_term_of_what_it_holds),
+                in_a_fixture(a_file_shrinks_from_4_mib_on_if_less_than_a_quarter_is_used),
+                in_a_fixture(a_file_of_just_4_mib_shrinks_and_a_smaller_one_does_not),
+                in_a_fixture(a_damaged_tree_that_was_to_shrink_is_made_again_of_the_checkpoint),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -198,11 +198,11 @@ static int probe(Fixture *r, Error *err) {
 }
 
 static int rebuild(Fixture *r, Error *err) {
-        bool rotten = true;
+        bool corrupt = true;
         Tree *tree = NULL;
-        int e = data_dir_rebuild(&r->folder, &tree, &rotten, err);
+        int e = data_dir_rebuild(&r->folder, &tree, &corrupt, err);
 
-        assert_false(e == 0 && rotten);
+        assert_false(e == 0 && corrupt);
         assert_int_equal(e == 0, tree != NULL);
         tree_close(tree);
         return e;
@@ -514,7 +514,7 @@ static void what_runs_off_the_loop_ends_when_it_is_cancelled(void **state) {
         Checkpoint c = { .fd = -1 };
         Tree *tree = NULL;
         Fixture *r = *state;
-        bool rotten;
+        bool corrupt;
 
         begin(r);
         receive_tree(r, NULL, NULL);
@@ -533,7 +533,7 @@ static void what_runs_off_the_loop_ends_when_it_is_cancelled(void **state) {
         fixture_open(r);
         fixture_make_file(r, "live/witness", "x");
         data_dir_cancel(&r->folder);
-        assert_int_equal(data_dir_rebuild(&r->folder, &tree, &rotten, NULL), -ECANCELED);
+        assert_int_equal(data_dir_rebuild(&r->folder, &tree, &corrupt, NULL), -ECANCELED);
         assert_true(!tree && fixture_has(r, "live/witness"));
 }
 
@@ -555,7 +555,7 @@ static void a_checkpoint_says_which_state_it_is(void **state) {
         assert_null(c.configuration);
 }
 
-static void the_room_is_that_of_the_file_system(void **state) {
+static void the_space_is_that_of_the_file_system(void **state) {
         uint64_t available = 0, total = 0;
         Fixture *r = *state;
         struct statvfs st;
@@ -735,22 +735,22 @@ static void what_fails_for_want_of_memory_says_so_and_works_again(void **state) 
                 }
 }
 
-#define in_a_room(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
+#define in_a_fixture(f) cmocka_unit_test_setup_teardown(f, fixture_setup, fixture_teardown)
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                in_a_room(a_call_that_fails_is_returned_with_its_reason),
-                in_a_room(without_a_fault_each_of_these_succeeds),
-                in_a_room(a_live_tree_that_cannot_be_synced_is_made_again),
-                in_a_room(what_is_not_there_need_not_be_removed),
-                in_a_room(a_marker_that_is_too_short_to_be_one_is_not_shortened),
-                in_a_room(what_runs_off_the_loop_ends_when_it_is_cancelled),
-                in_a_room(a_checkpoint_says_which_state_it_is),
-                in_a_room(the_room_is_that_of_the_file_system),
-                in_a_room(a_reason_that_cannot_be_read_is_one),
-                in_a_room(a_tree_that_cannot_shrink_stays_or_is_made_again),
-                in_a_room(a_log_is_founded_or_it_is_said_why_not),
-                in_a_room(what_fails_for_want_of_memory_says_so_and_works_again),
+                in_a_fixture(a_call_that_fails_is_returned_with_its_reason),
+                in_a_fixture(without_a_fault_each_of_these_succeeds),
+                in_a_fixture(a_live_tree_that_cannot_be_synced_is_made_again),
+                in_a_fixture(what_is_not_there_need_not_be_removed),
+                in_a_fixture(a_marker_that_is_too_short_to_be_one_is_not_shortened),
+                in_a_fixture(what_runs_off_the_loop_ends_when_it_is_cancelled),
+                in_a_fixture(a_checkpoint_says_which_state_it_is),
+                in_a_fixture(the_space_is_that_of_the_file_system),
+                in_a_fixture(a_reason_that_cannot_be_read_is_one),
+                in_a_fixture(a_tree_that_cannot_shrink_stays_or_is_made_again),
+                in_a_fixture(a_log_is_founded_or_it_is_said_why_not),
+                in_a_fixture(what_fails_for_want_of_memory_says_so_and_works_again),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -172,7 +172,7 @@ static void same_result(const KvResult *a, const KvResult *b) {
 
 /* -- What is asked again -- */
 
-static void whatever_is_asked_again_is_answered_as_before_and_changes_nothing(void **state) {
+static void a_repeated_request_gets_its_first_answer_and_changes_nothing(void **state) {
         KvCheck holds[] = { { .kind = KV_CHECK_EXISTS, .key = kv_string("/a") } };
         KvCheck differs[] = {
                 { .kind = KV_CHECK_EXISTS, .key = kv_string("/a") },
@@ -283,7 +283,7 @@ static void numbers_that_come_late_are_new_and_those_of_another_origin_too(void 
         check_tree(f);
 }
 
-static void below_the_floor_nothing_happens_and_nothing_is_kept(void **state) {
+static void below_the_acknowledged_bound_nothing_is_applied_or_cached(void **state) {
         Fixture *f = *state;
 
         for (uint64_t i = 1; i <= 10; i++)
@@ -433,7 +433,7 @@ static void a_number_with_another_command_is_answered_unknown_and_not_applied(vo
 
 /* Three origins ask, ask again, move their floors and miss their deadlines; each number has its effect once
  * at most. */
-static void whatever_the_order_nothing_takes_effect_twice(void **state) {
+static void in_any_order_no_command_takes_effect_twice(void **state) {
         enum { ORIGINS = 3, NUMBERS = 400 };
         static uint64_t index_of[ORIGINS][NUMBERS + 1];
         uint64_t floors[ORIGINS] = { 1, 1, 1 }, last[ORIGINS] = {}, deadlines[ORIGINS][NUMBERS + 1] = {};
@@ -488,13 +488,13 @@ static void whatever_the_order_nothing_takes_effect_twice(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test_setup_teardown(
-                        whatever_is_asked_again_is_answered_as_before_and_changes_nothing, setup, teardown),
+                cmocka_unit_test_setup_teardown(a_repeated_request_gets_its_first_answer_and_changes_nothing,
+                                                setup, teardown),
                 cmocka_unit_test_setup_teardown(one_entry_that_asks_twice_does_it_once, setup, teardown),
                 cmocka_unit_test_setup_teardown(
                         numbers_that_come_late_are_new_and_those_of_another_origin_too, setup, teardown),
-                cmocka_unit_test_setup_teardown(below_the_floor_nothing_happens_and_nothing_is_kept, setup,
-                                                teardown),
+                cmocka_unit_test_setup_teardown(below_the_acknowledged_bound_nothing_is_applied_or_cached,
+                                                setup, teardown),
                 cmocka_unit_test_setup_teardown(past_its_deadline_a_command_does_nothing_and_says_so, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(answers_go_with_their_deadline, setup, teardown),
@@ -505,8 +505,7 @@ int main(void) {
                                                 teardown),
                 cmocka_unit_test_setup_teardown(
                         a_number_with_another_command_is_answered_unknown_and_not_applied, setup, teardown),
-                cmocka_unit_test_setup_teardown(whatever_the_order_nothing_takes_effect_twice, setup,
-                                                teardown),
+                cmocka_unit_test_setup_teardown(in_any_order_no_command_takes_effect_twice, setup, teardown),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,7 +20,7 @@ typedef struct Fixture {
         unsigned runs;
 } Fixture;
 
-static int room(void **state) {
+static int fixture_begin(void **state) {
         Fixture *f = NEW0(Fixture, 1);
         _cleanup_free_ char *path = NULL;
 
@@ -62,7 +62,7 @@ typedef struct Case {
         KvResult result;
         size_t left, left_after; /* for values and causes */
         const char *bytes;       /* behind status and action */
-        const char *unknown;     /* the sentence in the place of what is not kept whole; NULL: all is kept */
+        const char *unknown;     /* the message in the place of what is not kept whole; NULL: all is kept */
 } Case;
 
 #define DONE_CUT    "it was done, but what stood there before was too large to be remembered"
@@ -316,7 +316,7 @@ static void answers_are_kept_in_these_bytes_and_come_out_of_them_whole(void **st
         }
 }
 
-static void an_answer_that_is_not_whole_or_goes_on_is_malformed(void **state) {
+static void an_answer_that_is_incomplete_or_too_long_is_malformed(void **state) {
         for (const Case *c = cases; c < cases + ELEMENTS(cases); c++) {
                 uint8_t bytes[128] = { c->result.status, c->result.action };
                 size_t size = 2 + bytes_of(c->bytes, bytes + 2);
@@ -542,7 +542,7 @@ static void records_are_these_bytes(void **state) {
         uint8_t bytes[128];
         KvBytes record;
 
-        answer(results, 2, 1, 2); /* nobody waits for it at the end of the entry */
+        answer(results, 2, 1, 2); /* no origin waits for it at the end of the entry */
         answer(results, 3, 2, 3);
         answer(results, 6, 3, 4);
         entry_end(results);
@@ -566,7 +566,7 @@ static unsigned slots_of(Fixture *f, unsigned *ret_n) {
         return slots;
 }
 
-static void each_entry_has_a_record_until_nobody_waits_for_what_it_says(void **state) {
+static void each_entry_has_a_record_until_no_origin_waits_for_its_results(void **state) {
         static const struct {
                 uint64_t number, floor;
                 unsigned slots, n;
@@ -769,18 +769,18 @@ static void without_memory_no_answer_is_lost_or_invented(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-#define ROOM(t) cmocka_unit_test_setup_teardown(t, room, fixture_end)
+#define IN_FIXTURE(t) cmocka_unit_test_setup_teardown(t, fixture_begin, fixture_end)
                 cmocka_unit_test(answers_are_kept_in_these_bytes_and_come_out_of_them_whole),
-                cmocka_unit_test(an_answer_that_is_not_whole_or_goes_on_is_malformed),
+                cmocka_unit_test(an_answer_that_is_incomplete_or_too_long_is_malformed),
                 cmocka_unit_test(what_no_answer_to_the_command_says_is_malformed),
                 cmocka_unit_test(a_cause_may_be_as_long_as_two_values_and_a_key),
-                ROOM(the_value_of_a_refresh_is_the_trees_unless_that_was_written_since),
-                ROOM(one_value_that_was_written_since_makes_the_whole_answer_unknown),
-                ROOM(records_are_these_bytes),
-                ROOM(each_entry_has_a_record_until_nobody_waits_for_what_it_says),
-                ROOM(what_is_read_to_find_an_answer_is_counted_once),
-                ROOM(damaged_records_are_reported_wherever_they_are_read),
-                ROOM(without_memory_no_answer_is_lost_or_invented),
+                IN_FIXTURE(the_value_of_a_refresh_is_the_trees_unless_that_was_written_since),
+                IN_FIXTURE(one_value_that_was_written_since_makes_the_whole_answer_unknown),
+                IN_FIXTURE(records_are_these_bytes),
+                IN_FIXTURE(each_entry_has_a_record_until_no_origin_waits_for_its_results),
+                IN_FIXTURE(what_is_read_to_find_an_answer_is_counted_once),
+                IN_FIXTURE(damaged_records_are_reported_wherever_they_are_read),
+                IN_FIXTURE(without_memory_no_answer_is_lost_or_invented),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

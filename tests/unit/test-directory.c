@@ -743,9 +743,9 @@ static void a_second_burst_of_changes_is_submitted_as_quickly_as_the_first(void 
 
 static unsigned notices;
 
-static void count_notices(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void count_notices(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (priority == LOG_NOTICE && fields->unit && streq(fields->unit, "web.service") &&
-            strstr(sentence, "is new"))
+            strstr(message, "is new"))
                 notices++;
 }
 

@@ -13,7 +13,7 @@
 enum { FILES_MAX = 16 };
 
 typedef struct DataDir {
-        ClusterView picture;
+        ClusterView view;
         DirectoryFile files[FILES_MAX];
         size_t n;
         Named *record;
@@ -25,8 +25,8 @@ typedef struct DataDir {
 static int folder_setup(void **state) {
         DataDir *f = calloc(1, sizeof(*f));
 
-        cluster_view_machine(&f->picture, "A", "", PRESENCE_UP);
-        cluster_view_machine(&f->picture, "B", "", PRESENCE_UP);
+        cluster_view_machine(&f->view, "A", "", PRESENCE_UP);
+        cluster_view_machine(&f->view, "B", "", PRESENCE_UP);
         cluster_view_id(f->id, "A");
         *state = f;
         return 0;
@@ -47,7 +47,7 @@ static int folder_teardown(void **state) {
         folder_empty(f);
         directory_diff_done(&f->diff);
         named_clear(&f->record);
-        cluster_view_free(&f->picture);
+        cluster_view_free(&f->view);
         free(f);
         return 0;
 }
@@ -82,7 +82,7 @@ static void unit(DataDir *f, const char *name, const char *command, const char *
                 assert_int_equal(unit_set_owner(u, cluster_view_id(id, owner), "/etc/fleet/units/x"), 0);
         stored_unit_write(&t, u);
         snprintf(key, sizeof(key), "/_fleet/unit/%s", name);
-        cluster_view_put(&f->picture, key, t.chars);
+        cluster_view_put(&f->view, key, t.chars);
 }
 
 static void seen(DataDir *f, const char *name) {
@@ -90,17 +90,17 @@ static void seen(DataDir *f, const char *name) {
 }
 
 /* A problem that this host, A, has published about a unit, and perhaps its confirmation. */
-static void told(DataDir *f, const char *name, ProblemKind kind, bool confirmed) {
-        const ClusterUnit *u = cluster_unit(&f->picture.cluster, name);
+static void set_problem(DataDir *f, const char *name, ProblemKind kind, bool confirmed) {
+        const ClusterUnit *u = cluster_unit(&f->view.cluster, name);
         Problem problem = {
-                .kind = kind, .text = (char *) "a sentence", .unit_index = u->index, .confirmed = confirmed
+                .kind = kind, .text = (char *) "a message", .unit_index = u->index, .confirmed = confirmed
         };
         _cleanup_text_ Text t = {};
         char key[300];
 
         stored_problem_write(&t, &problem);
         snprintf(key, sizeof(key), "/_fleet/machine/%s/problem/%s", f->id, name);
-        cluster_view_put(&f->picture, key, t.chars);
+        cluster_view_put(&f->view, key, t.chars);
 }
 
 /* "submit a.service; remove b.service", and "; held 3". 'same': the record is about this directory. */
@@ -123,7 +123,7 @@ static void assert_diff(DataDir *f, bool same, const char *expected) {
                 if (f->files[i].unit) /* the error of the previous scan */
                         f->files[i].error = (free(f->files[i].error), NULL);
         directory_diff_done(&f->diff);
-        assert_int_equal(directory_diff(&f->picture.cluster, &view, &f->diff), 0);
+        assert_int_equal(directory_diff(&f->view.cluster, &view, &f->diff), 0);
         for (size_t i = 0; i < f->diff.n; i++)
                 text_printf(&t, "%s%s %s", i > 0 ? "; " : "", words[f->diff.tasks[i].kind],
                             f->diff.tasks[i].name);
@@ -146,7 +146,7 @@ static void a_changed_file_is_an_update_of_the_version_that_was_seen(void **stat
         unit(f, "a.service", "/bin/old", "A");
         file(f, "a.service", "/bin/new");
         assert_diff(f, true, "update a.service");
-        assert_int_equal(f->diff.tasks[0].expected_index, f->picture.index);
+        assert_int_equal(f->diff.tasks[0].expected_index, f->view.index);
 }
 
 static void an_unchanged_file_causes_no_task(void **state) {
@@ -176,7 +176,7 @@ static void a_file_that_may_not_be_submitted_is_refused_unless_the_cluster_has_i
         unit(f, "c.service", "/bin/c", NULL);
         unit(f, "d.service", "/bin/old", "A");
         unit(f, "e.service", "/bin/old", "B");
-        cluster_view_unreadable(&f->picture, LAYOUT_UNIT, "f.service", NULL);
+        cluster_view_unreadable(&f->view, LAYOUT_UNIT, "f.service", NULL);
         file(f, "a.service", "/bin/a");
         file(f, "b.service", "/bin/b");
         file(f, "c.service", "/bin/c");
@@ -203,7 +203,7 @@ static void a_unit_beyond_a_limit_whose_owner_left_is_adopted_by_the_same_text(v
         DataDir *f = *state;
 
         unit(f, "a.service", "/bin/a", "B");
-        cluster_view_presence(&f->picture, "B", PRESENCE_LEFT);
+        cluster_view_presence(&f->view, "B", PRESENCE_LEFT);
         file(f, "a.service", "/bin/a");
         f->files[0].fault = strdup("too much of something");
         assert_diff(f, true, "adopt a.service");
@@ -214,8 +214,8 @@ static void a_unit_beyond_a_limit_whose_owner_left_is_adopted_by_the_same_text(v
 static void an_unreadable_unit_is_kept_and_reported(void **state) {
         DataDir *f = *state;
 
-        cluster_view_unreadable(&f->picture, LAYOUT_UNIT, "a.service", NULL);
-        cluster_view_unreadable(&f->picture, LAYOUT_UNIT, "b.service", NULL);
+        cluster_view_unreadable(&f->view, LAYOUT_UNIT, "a.service", NULL);
+        cluster_view_unreadable(&f->view, LAYOUT_UNIT, "b.service", NULL);
         seen(f, "b.service");
         file(f, "a.service", "/bin/a");
         file(f, "c.service", "/bin/c");
@@ -254,7 +254,7 @@ static void a_file_that_was_seen_here_and_is_gone_removes_its_unit(void **state)
         unit(f, "a.service", "/bin/a", "A");
         seen(f, "a.service");
         assert_diff(f, true, "remove a.service");
-        assert_int_equal(f->diff.tasks[0].expected_index, f->picture.index);
+        assert_int_equal(f->diff.tasks[0].expected_index, f->view.index);
 }
 
 static void absence_is_no_removal_if_the_file_was_never_seen_or_the_directory_is_another(void **state) {
@@ -307,9 +307,9 @@ static void a_held_unit_remains_until_the_file_returns_or_an_operator_confirms(v
                 seen(f, name);
         }
         assert_diff(f, true, "held 3");
-        told(f, "u0.service", PROBLEM_HELD, false);
-        told(f, "u1.service", PROBLEM_HELD, false);
-        told(f, "u2.service", PROBLEM_HELD, true);
+        set_problem(f, "u0.service", PROBLEM_HELD, false);
+        set_problem(f, "u1.service", PROBLEM_HELD, false);
+        set_problem(f, "u2.service", PROBLEM_HELD, true);
         file(f, "u0.service", "/bin/a");
         assert_diff(f, true, "remove u2.service; held 1");
         assert_string_equal(f->diff.held[0].unit->name, "u1.service");
@@ -328,11 +328,10 @@ static void a_confirmed_take_over_replaces_the_unit_of_the_other_owner(void **st
         unit(f, "b.service", "/bin/other", NULL);
         file(f, "a.service", "/bin/a");
         file(f, "b.service", "/bin/a");
-        told(f, "a.service", PROBLEM_TAKEN, true);
-        told(f, "b.service", PROBLEM_TAKEN, false);
+        set_problem(f, "a.service", PROBLEM_TAKEN, true);
+        set_problem(f, "b.service", PROBLEM_TAKEN, false);
         assert_diff(f, true, "take over a.service");
-        assert_int_equal(f->diff.tasks[0].expected_index,
-                         cluster_unit(&f->picture.cluster, "a.service")->index);
+        assert_int_equal(f->diff.tasks[0].expected_index, cluster_unit(&f->view.cluster, "a.service")->index);
         assert_non_null(f->files[1].error);
 }
 
@@ -340,7 +339,7 @@ static void a_confirmation_of_another_revision_does_not_count(void **state) {
         DataDir *f = *state;
 
         unit(f, "a.service", "/bin/other", "B");
-        told(f, "a.service", PROBLEM_TAKEN, true);
+        set_problem(f, "a.service", PROBLEM_TAKEN, true);
         unit(f, "a.service", "/bin/third", "B");
         file(f, "a.service", "/bin/a");
         assert_diff(f, true, "");
@@ -355,15 +354,15 @@ static void the_same_unit_of_an_owner_that_is_gone_is_adopted(void **state) {
         unit(f, "b.service", "/bin/other", "B");
         file(f, "a.service", "/bin/a");
         file(f, "b.service", "/bin/b");
-        cluster_view_presence(&f->picture, "B", PRESENCE_LOST);
-        f->picture.cluster.now_ms = cluster_machine(&f->picture.cluster, cluster_view_id(id, "B"))->since_ms +
-                                    599999;
+        cluster_view_presence(&f->view, "B", PRESENCE_LOST);
+        f->view.cluster.now_ms = cluster_machine(&f->view.cluster, cluster_view_id(id, "B"))->since_ms +
+                                 599999;
         assert_diff(f, true, "");
-        f->picture.cluster.now_ms++;
+        f->view.cluster.now_ms++;
         assert_diff(f, true, "adopt a.service");
-        f->picture.cluster.now_ms = 0;
+        f->view.cluster.now_ms = 0;
         assert_diff(f, true, "");
-        cluster_view_presence(&f->picture, "B", PRESENCE_LEFT);
+        cluster_view_presence(&f->view, "B", PRESENCE_LEFT);
         assert_diff(f, true, "adopt a.service");
         assert_int_equal(f->files[1].kind, PROBLEM_TAKEN);
 }

@@ -103,7 +103,7 @@ static void files_are_listed_in_byte_order_renamed_and_removed(void **state) {
 }
 
 /* 0 or the first error. */
-static int write_and_settle(Disk *disk) {
+static int write_and_drop_caches(Disk *disk) {
         const DiskOps *ops = disk->ops;
         DiskFile *file = NULL;
         char bytes[10000] = {};
@@ -143,7 +143,7 @@ static void a_call_of_the_kernel_that_fails_is_reported(void **state) {
                                 int r;
 
                                 call_fail_at(kind, *error, n);
-                                r = write_and_settle(lab->disk);
+                                r = write_and_drop_caches(lab->disk);
                                 if (!call_has_failed())
                                         break;
                                 call_fail_at(kind, *error, 0);

@@ -44,12 +44,12 @@ static void assert_text(DropIns *d, const char *main, const char *expected) {
         drop_ins_done(d);
 }
 
-static void assert_refused(DropIns *d, const char *sentence) {
+static void assert_refused(DropIns *d, const char *message) {
         _cleanup_text_ Text t = {};
         Error err = {};
 
         assert_true(drop_ins_append(d, &t, &err) < 0);
-        assert_string_equal(err.message, sentence);
+        assert_string_equal(err.message, message);
         drop_ins_done(d);
 }
 

@@ -78,7 +78,7 @@ static void make_views_without_refusals(void) {
 
 typedef struct Strict {
         const char *name;
-        ClusterView *picture;
+        ClusterView *view;
         const char *unit;   /* NULL: all */
         size_t work_max, n; /* changes; 0: unknown */
 } Strict;
@@ -86,7 +86,7 @@ typedef struct Strict {
 static int plan_strictly(void *userdata) {
         Strict *s = userdata;
         EnginePlan plan = {};
-        int r = engine_plan(&s->picture->cluster, s->unit ? &s->unit : NULL, s->unit ? 1 : 0, 30000,
+        int r = engine_plan(&s->view->cluster, s->unit ? &s->unit : NULL, s->unit ? 1 : 0, 30000,
                             &(EnginePlanLimits) { .work_max = s->work_max }, &plan);
 
         assert_int_equal(r, alloc_has_failed() ? -ENOMEM : 0);

@@ -1,4 +1,4 @@
-/* Errors: a sentence from who noticed first, prefixes from who knows more. */
+/* Errors: a message of the failed function, prefixes of its callers. */
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 
-static void a_sentence_grows_to_the_left_and_the_code_is_handed_on(void **state) {
+static void a_message_gets_prefixes_and_the_code_is_returned(void **state) {
         Error err = {};
 
         assert_int_equal(error_set(&err, -EINVAL, "expected %s", "true"), -EINVAL);
@@ -19,7 +19,7 @@ static void a_sentence_grows_to_the_left_and_the_code_is_handed_on(void **state)
         assert_int_equal(err.code, -EPERM);
 }
 
-static void without_a_sentence_the_errno_speaks(void **state) {
+static void without_a_message_the_text_of_the_errno_is_used(void **state) {
         Error err = {};
 
         assert_string_equal(error_text(&err, -ENOENT), "No such file or directory");
@@ -28,7 +28,7 @@ static void without_a_sentence_the_errno_speaks(void **state) {
         assert_string_equal(err.message, "web.service: No such file or directory");
 }
 
-static void nobody_needs_to_listen(void **state) {
+static void the_error_argument_is_optional(void **state) {
         assert_int_equal(error_set(NULL, -EIO, "x"), -EIO);
         assert_int_equal(error_prefix(NULL, -EIO, "x"), -EIO);
 }
@@ -59,9 +59,9 @@ static void what_is_quoted_begins_no_line_and_drives_no_terminal(void **state) {
 
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(a_sentence_grows_to_the_left_and_the_code_is_handed_on),
-                cmocka_unit_test(without_a_sentence_the_errno_speaks),
-                cmocka_unit_test(nobody_needs_to_listen),
+                cmocka_unit_test(a_message_gets_prefixes_and_the_code_is_returned),
+                cmocka_unit_test(without_a_message_the_text_of_the_errno_is_used),
+                cmocka_unit_test(the_error_argument_is_optional),
                 cmocka_unit_test(what_is_too_long_is_cut_and_terminated),
                 cmocka_unit_test(what_is_quoted_begins_no_line_and_drives_no_terminal),
         };

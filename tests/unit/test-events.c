@@ -30,7 +30,7 @@ typedef struct Fixture {
         TreeTxn *txn; /* a write transaction, open */
         TreeMeta meta;
         Loop loop;
-        Hub *hub; /* told of each event as it comes */
+        Hub *hub; /* gets each event at once */
 } Fixture;
 
 static int setup(void **state) {
@@ -78,12 +78,13 @@ static void set(Fixture *f, const char *key, const char *value) {
         assert_int_equal(apply(f, cmd), KV_OK);
 }
 
-/* What a watch of everything from 'since' on is told by a hub; or "from N" when that is too long ago. */
+/* Return the events that a hub sends to a watch of all keys from 'since' on; "from N" when that is too old.
+ */
 static void on_event(void *userdata, KvWatchEvent *event) {
         model_print_event(userdata, &event->event);
 }
 
-static void history(Loop *loop, Hub *hub, const char *key, bool internal, uint64_t since, Text *told) {
+static void history(Loop *loop, Hub *hub, const char *key, bool internal, uint64_t since, Text *received) {
         static const KvWatchOps events = { .on_event = on_event };
         KvWatchOptions options = {
                 .key = kv_string(key), .recursive = true, .internal = internal, .since = since
@@ -92,11 +93,11 @@ static void history(Loop *loop, Hub *hub, const char *key, bool internal, uint64
         KvWatch *watch;
         int r;
 
-        text_clear(told);
-        text_append(told, "");
-        r = hub_watch(hub, &options, &events, told, &watch, &oldest);
+        text_clear(received);
+        text_append(received, "");
+        r = hub_watch(hub, &options, &events, received, &watch, &oldest);
         if (r == -ESTALE) {
-                text_printf(told, "from %llu", (unsigned long long) oldest);
+                text_printf(received, "from %llu", (unsigned long long) oldest);
                 return;
         }
         assert_int_equal(r, 0);
@@ -238,7 +239,7 @@ static void the_window_survives_a_restart_and_a_copy(void **state) {
         tree_close(copy);
 }
 
-static void the_window_forgets_where_the_hub_does(void **state) {
+static void the_event_window_ends_where_that_of_the_hub_ends(void **state) {
         Fixture *f = *state;
         char key[32];
 
@@ -264,7 +265,7 @@ static void the_windows_of_a_hub_begin_where_those_of_the_tree_do(void **state) 
                 { "/", true, 49, "from 50" },
         };
         KvEvent event = { .action = KV_ACTION_SET, .node = { .key = kv_string("/_fleet/b") } };
-        _cleanup_text_ Text told = {}, expected = {};
+        _cleanup_text_ Text received = {}, expected = {};
         Hub *hub;
 
         assert_int_equal(tree_clear_events(f->txn, 40), 0);
@@ -277,12 +278,12 @@ static void the_windows_of_a_hub_begin_where_those_of_the_tree_do(void **state) 
         assert_int_equal(hub_new(&hub, &f->loop, 0, 2000), 0);
         assert_int_equal(hub_load(hub, f->txn), 0);
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
-                history(&f->loop, hub, cases[i].key, cases[i].internal, cases[i].since, &told);
-                assert_string_equal(told.chars, cases[i].expected);
+                history(&f->loop, hub, cases[i].key, cases[i].internal, cases[i].since, &received);
+                assert_string_equal(received.chars, cases[i].expected);
         }
-        history(&f->loop, hub, "/a", false, 40, &told);
+        history(&f->loop, hub, "/a", false, 40, &received);
         model_print_event(&expected, &event);
-        assert_string_equal(told.chars, expected.chars);
+        assert_string_equal(received.chars, expected.chars);
         hub_free(hub);
 }
 
@@ -324,7 +325,7 @@ int main(void) {
                 TEST(an_event_survives_its_bytes),
                 TEST(bytes_that_are_no_event_are_refused),
                 TEST(the_window_survives_a_restart_and_a_copy),
-                TEST(the_window_forgets_where_the_hub_does),
+                TEST(the_event_window_ends_where_that_of_the_hub_ends),
                 TEST(the_windows_of_a_hub_begin_where_those_of_the_tree_do),
                 TEST(large_events_make_the_window_shorter),
                 TEST(a_transaction_taken_back_leaves_no_event),

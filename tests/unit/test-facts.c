@@ -129,7 +129,7 @@ static void run_ms(Fixture *fixture, uint64_t ms) {
 }
 
 /* The store has replied, and the reply was processed. */
-static void settle(Fixture *fixture) {
+static void run_pending(Fixture *fixture) {
         for (unsigned i = 0; i < 5; i++) {
                 run_ms(fixture, 1);
                 host_pause(fixture->host, 10);
@@ -149,7 +149,7 @@ static void until_known_as(Fixture *fixture, const char *name) {
                 run_ms(fixture, 1);
                 host_turn(fixture->host);
         }
-        settle(fixture);
+        run_pending(fixture);
 }
 
 static void facts_are_published_until_the_registry_has_them_and_not_again(void **state) {
@@ -234,7 +234,7 @@ static void a_publication_of_another_machine_causes_no_work(void **state) {
         assert_int_equal(host_wait(fixture->host, registry_publish_facts(fixture->host->registry, &other,
                                                                          host_on_done, fixture->host)),
                          KV_OK);
-        settle(fixture);
+        run_pending(fixture);
         assert_int_equal(publishing.n, 2); /* with that one */
         assert_string_equal(known(fixture)->name, "beta");
 }
@@ -305,7 +305,7 @@ static void facts_that_are_freed_get_no_callback(void **state) {
         run_ms(fixture, 1);
         assert_int_equal(publishing.n, 1);
         fixture->facts = facts_free(fixture->facts);
-        settle(fixture);
+        run_pending(fixture);
         host_machine(fixture->host);
 
         open_facts(fixture);

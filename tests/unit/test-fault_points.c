@@ -1,10 +1,10 @@
-/* The daemon's rooms die by SIGKILL at each named moment of each durable step, on a real file system, and
- * start again: nothing that was acknowledged is missing, and whatever lies on disk opens. A moment that no
- * load comes by fails the test.
+/* The daemon's components are killed at each fault point of each durable step, on a real file system, and
+ * start again: no acknowledged write is missing, and all files open. A fault point that no load reaches fails
+ * the test.
  *
- * The program runs itself: "--load LOAD FOLDER" works in FOLDER and writes what was acknowledged into
- * FOLDER/acknowledged, a line each; "--look LOAD FOLDER BOOT" opens what the load left and looks whether all
- * of that is there. */
+ * The program runs itself: "--load LOAD FOLDER" works in FOLDER and records acknowledged writes in
+ * FOLDER/acknowledged, a line each; "--look LOAD FOLDER BOOT" opens the files of the load and checks that all
+ * of them are there. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -122,7 +122,7 @@ static void look_at_key(void *host, char *key) {
         }
 }
 
-/* One host: founds, writes, makes checkpoints, cuts, closes; then the machine is booted anew, and it
+/* One host: bootstraps, writes, makes checkpoints, compacts, closes; then the machine boots again, and it
  * rebuilds. */
 static void load_alone(const char *folder) {
         ThreeHosts t;
@@ -241,8 +241,8 @@ static void look_pair(const char *folder, unsigned boot) {
         must_open(&t, 0);
         MUST(three_hosts_until(&t, three_hosts_is_led, &t.hosts[0]));
         each_acknowledged(folder, look_at_key, &t.hosts[0]);
-        /* The second host's own folder opens whatever it holds; it follows if it was let in before the crash.
-         */
+        /* The second host's own folder opens with any contents; it follows if it was admitted before the
+         * crash. */
         if (stat(t.hosts[1].raft_path, &st) == 0) {
                 Error err = {};
 
@@ -407,56 +407,61 @@ typedef struct Fixture {
         Membership *membership;
 } Fixture;
 
-static void fixture_open(Fixture *room, const char *path) {
+static void fixture_open(Fixture *fixture, const char *path) {
         AgentOptions agent = { .machine_id = NULL, .boot_id = agent_boot, .boot_wait_ms = 60000 };
         DirectoryOptions directory = {};
         MembershipOptions membership = { .peer_address = "", .name = "alpha", .join = &(Names) {} };
         Error err = {};
         int r;
 
-        *room = (Fixture) { .host = host_new_at(path, false) };
-        room->folder = scratch_path(path, "folder");
-        room->units = scratch_path(path, "units");
-        room->bus_path = scratch_path(path, "private");
-        room->notes = scratch_path(path, "agent");
-        room->cluster_file = scratch_path(path, "50-cluster.conf");
-        (void) unlink(room->bus_path);
-        MUST(mkdir(room->folder, 0755) == 0 || errno == EEXIST);
-        room->fake = fake_bus_new(room->host->uv, room->bus_path);
-        room->fake->obeys = true;
-        host_machine(room->host);
-        r = systemd_bus_new(&room->systemd, room->host->loop,
-                            &(SystemdBusOptions) { .directory = room->units, .address = room->fake->address },
-                            &err);
-        agent.machine_id = directory.machine_id = membership.machine_id = room->host->id;
-        agent.directory = directory.record_dir = room->notes;
-        directory.path = room->folder;
-        membership.cluster_file = room->cluster_file;
-        r = r ?: agent_new(&room->agent, room->host->loop, room->host->registry, room->systemd, &agent, &err);
-        r = r ?: directory_new(&room->directory, room->host->loop, room->host->registry, &directory, &err);
+        *fixture = (Fixture) { .host = host_new_at(path, false) };
+        fixture->folder = scratch_path(path, "folder");
+        fixture->units = scratch_path(path, "units");
+        fixture->bus_path = scratch_path(path, "private");
+        fixture->notes = scratch_path(path, "agent");
+        fixture->cluster_file = scratch_path(path, "50-cluster.conf");
+        (void) unlink(fixture->bus_path);
+        MUST(mkdir(fixture->folder, 0755) == 0 || errno == EEXIST);
+        fixture->fake = fake_bus_new(fixture->host->uv, fixture->bus_path);
+        fixture->fake->executes = true;
+        host_machine(fixture->host);
+        r = systemd_bus_new(
+                &fixture->systemd, fixture->host->loop,
+                &(SystemdBusOptions) { .directory = fixture->units, .address = fixture->fake->address },
+                &err);
+        agent.machine_id = directory.machine_id = membership.machine_id = fixture->host->id;
+        agent.directory = directory.record_dir = fixture->notes;
+        directory.path = fixture->folder;
+        membership.cluster_file = fixture->cluster_file;
+        r = r     ?:
+                    agent_new(&fixture->agent, fixture->host->loop, fixture->host->registry, fixture->systemd,
+                              &agent, &err);
+        r = r     ?:
+                    directory_new(&fixture->directory, fixture->host->loop, fixture->host->registry,
+                                  &directory, &err);
         if (r < 0) {
                 fprintf(stderr, "a room does not open: %s\n", error_text(&err, r));
                 abort();
         }
-        MUST(membership_new(&room->membership, room->host->loop, room->host->peers, room->host->store,
-                            room->host->registry, &membership) == 0);
+        MUST(membership_new(&fixture->membership, fixture->host->loop, fixture->host->peers,
+                            fixture->host->store, fixture->host->registry, &membership) == 0);
 }
 
-static void room_done(Fixture *room) {
-        membership_free(room->membership);
-        directory_free(room->directory);
-        agent_free(room->agent);
-        systemd_bus_free(room->systemd);
-        fake_bus_free(room->fake);
-        host_free(room->host);
-        free(room->folder);
-        free(room->units);
-        free(room->bus_path);
-        free(room->notes);
-        free(room->cluster_file);
+static void fixture_done(Fixture *fixture) {
+        membership_free(fixture->membership);
+        directory_free(fixture->directory);
+        agent_free(fixture->agent);
+        systemd_bus_free(fixture->systemd);
+        fake_bus_free(fixture->fake);
+        host_free(fixture->host);
+        free(fixture->folder);
+        free(fixture->units);
+        free(fixture->bus_path);
+        free(fixture->notes);
+        free(fixture->cluster_file);
 }
 
-#define UNTIL(room, expression) HOST_UNTIL((room)->host, expression)
+#define UNTIL(fixture, expression) HOST_UNTIL((fixture)->host, expression)
 
 static bool holds(const char *folder, const char *name, const char *part) {
         _cleanup_free_ char *path = scratch_path(folder, name), *text = NULL;
@@ -464,62 +469,64 @@ static bool holds(const char *folder, const char *name, const char *part) {
         return read_file_at(AT_FDCWD, path, 4096, &text, NULL) == 0 && strstr(text, part);
 }
 
-static bool runs(Fixture *room, const char *unit) {
-        const ClusterState *s = cluster_state(registry_cluster(room->host->registry), room->host->id, unit);
+static bool runs(Fixture *fixture, const char *unit) {
+        const ClusterState *s = cluster_state(registry_cluster(fixture->host->registry), fixture->host->id,
+                                              unit);
 
         return s && streq(s->state.active, "active");
 }
 
-static void write_unit(Fixture *room, const char *name, const char *text) {
-        _cleanup_free_ char *path = scratch_path(room->folder, name);
+static void write_unit(Fixture *fixture, const char *name, const char *text) {
+        _cleanup_free_ char *path = scratch_path(fixture->folder, name);
 
         scratch_write(path, text);
 }
 
-static const Unit *unit(Fixture *room, const char *name) {
-        const ClusterUnit *u = cluster_unit(registry_cluster(room->host->registry), name);
+static const Unit *unit(Fixture *fixture, const char *name) {
+        const ClusterUnit *u = cluster_unit(registry_cluster(fixture->host->registry), name);
 
         return u ? u->unit : NULL;
 }
 
 static void load_host(const char *folder) {
         uint64_t raft_id;
-        Fixture room;
+        Fixture fixture;
 
-        fixture_open(&room, folder);
-        host_unit(room.host, "web.service", ONE, TARGET_LAUNCHED);
+        fixture_open(&fixture, folder);
+        host_unit(fixture.host, "web.service", ONE, TARGET_LAUNCHED);
         acknowledge(folder, "unit web.service");
-        host_order(room.host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(&room, runs(&room, "web.service"));
+        host_order(fixture.host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(&fixture, runs(&fixture, "web.service"));
         acknowledge(folder, "noted web.service");
 
-        write_unit(&room, "dropped.service", ONE);
-        UNTIL(&room, unit(&room, "dropped.service"));
+        write_unit(&fixture, "dropped.service", ONE);
+        UNTIL(&fixture, unit(&fixture, "dropped.service"));
         acknowledge(folder, "unit dropped.service");
-        write_unit(&room, "bad.service", "[Service\n");
-        UNTIL(&room, holds(room.folder, "bad.service.error", "\n"));
+        write_unit(&fixture, "bad.service", "[Service\n");
+        UNTIL(&fixture, holds(fixture.folder, "bad.service.error", "\n"));
         acknowledge(folder, "error bad.service.error");
 
-        MUST(host_wait(room.host, registry_admit(room.host->registry, "cccccccccccccccccccccccccccccccc",
-                                                 "127.0.0.1:9", &raft_id, host_on_done, room.host)) == KV_OK);
-        UNTIL(&room, holds(folder, "50-cluster.conf", "Join=127.0.0.1:9\n"));
+        MUST(host_wait(fixture.host,
+                       registry_admit(fixture.host->registry, "cccccccccccccccccccccccccccccccc",
+                                      "127.0.0.1:9", &raft_id, host_on_done, fixture.host)) == KV_OK);
+        UNTIL(&fixture, holds(folder, "50-cluster.conf", "Join=127.0.0.1:9\n"));
 
-        host_unit(room.host, "web.service", TWO, TARGET_LAUNCHED);
-        host_order(room.host, "web.service", ASSIGNMENT_RUN);
-        UNTIL(&room, holds(room.units, "web.service", "two"));
-        host_order(room.host, "web.service", ASSIGNMENT_STOP);
-        UNTIL(&room,
-              !cluster_assignment(registry_cluster(room.host->registry), room.host->id, "web.service"));
-        room_done(&room);
+        host_unit(fixture.host, "web.service", TWO, TARGET_LAUNCHED);
+        host_order(fixture.host, "web.service", ASSIGNMENT_RUN);
+        UNTIL(&fixture, holds(fixture.units, "web.service", "two"));
+        host_order(fixture.host, "web.service", ASSIGNMENT_STOP);
+        UNTIL(&fixture,
+              !cluster_assignment(registry_cluster(fixture.host->registry), fixture.host->id, "web.service"));
+        fixture_done(&fixture);
 }
 
 static void look_at_host(void *userdata, char *line) {
-        Fixture *room = userdata;
+        Fixture *fixture = userdata;
 
         if (starts_with(line, "unit "))
-                MUST(unit(room, line + 5));
+                MUST(unit(fixture, line + 5));
         if (starts_with(line, "error "))
-                MUST(holds(room->folder, line + 6, "\n"));
+                MUST(holds(fixture->folder, line + 6, "\n"));
 }
 
 static bool is_whole(const char *folder, const char *name) {
@@ -531,17 +538,17 @@ static bool is_whole(const char *folder, const char *name) {
 }
 
 static void look_host(const char *folder, unsigned boot) {
-        Fixture room;
+        Fixture fixture;
 
-        fixture_open(&room, folder);
-        each_acknowledged(folder, look_at_host, &room);
-        MUST(is_whole(room.units, "web.service") && is_whole(folder, "50-cluster.conf") &&
-             is_whole(room.folder, "bad.service.error"));
-        MUST(is_whole(room.notes, "assignment") && is_whole(room.folder, "dropped.service"));
-        MUST(!holds(room.notes, "assignment.bad", ""));
-        write_unit(&room, "after.service", ONE);
-        UNTIL(&room, unit(&room, "after.service"));
-        room_done(&room);
+        fixture_open(&fixture, folder);
+        each_acknowledged(folder, look_at_host, &fixture);
+        MUST(is_whole(fixture.units, "web.service") && is_whole(folder, "50-cluster.conf") &&
+             is_whole(fixture.folder, "bad.service.error"));
+        MUST(is_whole(fixture.notes, "assignment") && is_whole(fixture.folder, "dropped.service"));
+        MUST(!holds(fixture.notes, "assignment.bad", ""));
+        write_unit(&fixture, "after.service", ONE);
+        UNTIL(&fixture, unit(&fixture, "after.service"));
+        fixture_done(&fixture);
 }
 
 /* -- The table -- */

@@ -273,7 +273,7 @@ static void a_folder_that_was_replaced_is_opened_again(void **state) {
         close(fd);
 }
 
-static void the_room_of_a_file_system_is_what_others_than_root_may_fill(void **state) {
+static void the_space_of_a_file_system_excludes_that_of_root(void **state) {
         uint64_t available = 0, total = 0;
         Lab *lab = *state;
         struct statvfs st;
@@ -331,7 +331,7 @@ int main(int argc, char **argv) {
                 T(a_folder_is_read_by_name_with_what_is_wrong_with_each_file),
                 T(a_staged_file_is_not_there_until_it_is_committed),
                 T(a_folder_that_was_replaced_is_opened_again),
-                T(the_room_of_a_file_system_is_what_others_than_root_may_fill),
+                T(the_space_of_a_file_system_excludes_that_of_root),
                 T(all_bytes_are_written_in_order_or_an_error_is_said),
                 T(what_is_no_folder_is_removed_as_a_tree_of_one),
         };

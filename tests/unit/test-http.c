@@ -132,7 +132,7 @@ static bool answered(const End *e, unsigned n) {
         return true;
 }
 
-/* Lets the loop run for a moment: for what tells nobody. */
+/* Run the loop for a moment, for events without an observer. */
 static void turn(Web *web) {
         Timer stop = { .fire = (void (*)(void *)) loop_uv_stop, .userdata = web->pair.uv };
 
@@ -240,7 +240,7 @@ static void targets_in_absolute_form_are_reduced(void **state) {
         }
 }
 
-static void a_method_that_nobody_knows_reaches_the_handler(void **state) {
+static void an_unknown_method_reaches_the_handler(void **state) {
         static const char *const methods[] = { "get", "BREW", "CONNECT", "PRI", "M-SEARCH", "X" };
         Web *web = *state;
 
@@ -294,7 +294,7 @@ static void a_value_with_a_line_break_makes_no_second_field(void **state) {
         end_done(&e);
 }
 
-static void expecting_clients_are_told_to_go_on_and_only_they(void **state) {
+static void only_clients_with_expect_get_100_continue(void **state) {
         Web *web = *state;
         End e;
 
@@ -689,7 +689,7 @@ static void a_stream_to_http_1_0_has_no_chunks_and_ends_with_the_connection(void
         end_done(&e);
 }
 
-static void a_client_that_does_not_read_bounds_the_stream_and_draining_goes_on(void **state) {
+static void a_client_that_does_not_read_bounds_the_stream_and_draining_continues(void **state) {
         static char block[50000];
         Web *web = *state;
         size_t sent = 0;
@@ -746,9 +746,9 @@ static void above_the_limit_of_connections_stands_503(void **state) {
         end_done(&one);
 }
 
-static void limits_that_were_told_count_and_are_named(void **state) {
+static void given_limits_count_and_are_named(void **state) {
         static const struct {
-                const char *request, *status, *sentence;
+                const char *request, *status, *message;
         } rows[] = {
                 { "GET /123456789012345678901234567890123456789012345678901234567890 HTTP/1.1\r\nHost: "
                   "h\r\n\r\n",
@@ -773,7 +773,7 @@ static void limits_that_were_told_count_and_are_named(void **state) {
                 snprintf(status, sizeof(status), "HTTP/1.1 %s ", rows[i].status);
                 if (!starts_with(end_text(&e), status))
                         fail_msg("case %zu: %s", i, end_text(&e));
-                assert_contains(last_body(&e), rows[i].sentence);
+                assert_contains(last_body(&e), rows[i].message);
                 assert_contains(end_text(&e), "Connection: close\r\n");
                 RUN_UNTIL(&web->pair, e.finished);
                 end_done(&e);
@@ -781,14 +781,14 @@ static void limits_that_were_told_count_and_are_named(void **state) {
         assert_int_equal(web->n_requests, 0);
 }
 
-static const char *say_it_in_capitals(void *userdata, void *door, unsigned status, const char *sentence,
+static const char *say_it_in_capitals(void *userdata, void *listener, unsigned status, const char *message,
                                       Text *body) {
-        assert_ptr_equal(door, userdata); /* see web_on_accepted() */
-        text_printf(body, "REFUSED %u %s", status, sentence);
+        assert_ptr_equal(listener, userdata); /* see web_on_accepted() */
+        text_printf(body, "REFUSED %u %s", status, message);
         return "application/capitals";
 }
 
-static void what_is_beyond_a_limit_is_said_in_the_doors_way_and_what_is_no_http_in_gos(void **state) {
+static void a_limit_is_rejected_in_the_format_of_the_listener_and_invalid_http_in_that_of_go(void **state) {
         HttpHandler handler = web_handler;
         Web *web = *state;
         End e, other;
@@ -833,7 +833,7 @@ static void one_user_of_the_socket_has_so_many_connections(void **state) {
         end_done(&one);
 }
 
-static void who_stops_in_a_body_is_408_and_who_does_not_read_is_cut(void **state) {
+static void an_incomplete_body_gets_408_and_a_client_that_does_not_read_is_disconnected(void **state) {
         Web *web = *state;
         End e;
 
@@ -931,7 +931,7 @@ static size_t drain_raw(int fd) {
 
 /* The kernel takes a large answer piece by piece. That is progress, though the memory is given back only with
  * the last piece. */
-static void who_reads_a_large_answer_slowly_is_not_cut_and_all_of_it_is_held_meanwhile(void **state) {
+static void a_slow_reader_of_a_large_answer_keeps_its_connection_and_the_answer_in_memory(void **state) {
         static const char request[] = "GET /large HTTP/1.1\r\nHost: h\r\n\r\n";
         Web *web = *state;
         const HttpConnection *c;
@@ -1349,11 +1349,11 @@ int main(int argc, char **argv) {
                 T(a_request_is_answered_and_the_connection_kept),
                 T(bytes_one_by_one_are_understood_alike),
                 T(targets_in_absolute_form_are_reduced),
-                T(a_method_that_nobody_knows_reaches_the_handler),
+                T(an_unknown_method_reaches_the_handler),
                 T(an_upgrade_is_not_taken_up),
                 T(head_and_204_have_no_body_but_head_counts_it),
                 T(a_value_with_a_line_break_makes_no_second_field),
-                T(expecting_clients_are_told_to_go_on_and_only_they),
+                T(only_clients_with_expect_get_100_continue),
                 T(http_1_0_is_closed_unless_it_asks_otherwise),
                 T(pipelined_requests_are_answered_one_by_one_in_order),
                 T(those_that_hold_more_than_may_be_kept_are_listed_and_no_others),
@@ -1370,14 +1370,14 @@ int main(int argc, char **argv) {
                 T(a_stream_waits_and_its_leaving_client_is_noticed),
                 T(a_stream_comes_in_chunks_and_its_last_with_the_end),
                 T(a_stream_to_http_1_0_has_no_chunks_and_ends_with_the_connection),
-                T(a_client_that_does_not_read_bounds_the_stream_and_draining_goes_on),
+                T(a_client_that_does_not_read_bounds_the_stream_and_draining_continues),
                 T(a_large_answer_arrives_whole),
                 T(above_the_limit_of_connections_stands_503),
-                T(limits_that_were_told_count_and_are_named),
-                T(what_is_beyond_a_limit_is_said_in_the_doors_way_and_what_is_no_http_in_gos),
+                T(given_limits_count_and_are_named),
+                T(a_limit_is_rejected_in_the_format_of_the_listener_and_invalid_http_in_that_of_go),
                 T(one_user_of_the_socket_has_so_many_connections),
-                T(who_stops_in_a_body_is_408_and_who_does_not_read_is_cut),
-                T(who_reads_a_large_answer_slowly_is_not_cut_and_all_of_it_is_held_meanwhile),
+                T(an_incomplete_body_gets_408_and_a_client_that_does_not_read_is_disconnected),
+                T(a_slow_reader_of_a_large_answer_keeps_its_connection_and_the_answer_in_memory),
                 T(what_all_senders_hold_together_is_bounded_and_the_oldest_goes),
                 T(what_all_readers_leave_is_bounded_and_the_oldest_goes),
                 T(a_parked_request_does_not_keep_its_body),

@@ -68,7 +68,7 @@ static void each_part_of_a_request_has_its_time(void **state) {
                         assert_int_equal(w->said.size, size);
                 assert_int_equal(connection_of(w)->state, HTTP_CLOSING);
                 w->base.events->on_read(w->base.userdata, GET("/late"),
-                                        strlen(GET("/late"))); /* is not heard */
+                                        strlen(GET("/late"))); /* is ignored */
                 assert_string_not_equal(b->target, "/late");
                 pass(b, 3600000);
                 assert_false(w->closed); /* the rest is the stream's */
@@ -86,7 +86,7 @@ static void what_is_handled_may_take_long(void **state) {
 }
 
 /* 1 KiB in the time of a body, each time. */
-static void a_body_goes_on_as_long_as_enough_of_it_comes(void **state) {
+static void a_body_continues_as_long_as_enough_of_it_arrives(void **state) {
         Bench *b = *state;
 
         b->body_limit = 100000;
@@ -114,7 +114,7 @@ static void take(Wire *w, size_t size) {
 
 /* 1 KiB in the time of an answer, each time; also of one after which the connection ends, and of the last
  * words to who leaves. */
-static void an_answer_goes_on_as_long_as_enough_of_it_is_read(void **state) {
+static void an_answer_continues_as_long_as_enough_of_it_is_read(void **state) {
         enum { SIZE = 50000 };
         static char body[SIZE];
         Bench *b = *state;
@@ -299,7 +299,7 @@ static void bytes_of_methods_and_targets_are_those_of_the_standard(void **state)
                 }
 }
 
-static void fields_that_matter_are_kept_whatever_stands_around_them(void **state) {
+static void relevant_fields_are_kept_among_any_others(void **state) {
         static const struct {
                 const char *request, *host, *origin, *type;
                 unsigned n_types;
@@ -348,11 +348,11 @@ static void fields_that_matter_are_kept_whatever_stands_around_them(void **state
         assert_true(kept->finished);
 }
 
-static void a_client_that_asks_whether_to_go_on_is_told_so_once_and_that_is_counted(void **state) {
+static void a_client_with_expect_continue_gets_100_once_and_it_is_counted(void **state) {
         static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
         static const struct {
                 const char *request;
-                bool told;
+                bool is_continued;
         } rows[] = {
                 { "PUT / HTTP/1.1\r\nHost: h\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\n", true },
                 { "PUT / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -367,9 +367,9 @@ static void a_client_that_asks_whether_to_go_on_is_told_so_once_and_that_is_coun
                 Wire *w = come(b, "");
 
                 bring(w, rows[i].request);
-                assert_int_equal(w->said.size, rows[i].told ? sizeof(go_on) - 1 : 0);
+                assert_int_equal(w->said.size, rows[i].is_continued ? sizeof(go_on) - 1 : 0);
                 assert_int_equal(connection_of(w)->written, w->said.size);
-                assert_true(!rows[i].told || streq(said(w), go_on));
+                assert_true(!rows[i].is_continued || streq(said(w), go_on));
         }
         Wire *w = come(b, "");
 
@@ -453,7 +453,7 @@ static void requests_cost_work_by_their_size(void **state) {
 
 /* -- What is sent ahead -- */
 
-static void what_is_sent_ahead_is_bounded_and_goes_on_behind_the_answer(void **state) {
+static void pipelined_requests_are_bounded_and_continue_after_the_answer(void **state) {
         enum { AHEAD = 1000 };
         Bench *b = *state;
         Wire *w = asked(b, GET("/1"));
@@ -563,7 +563,7 @@ static void the_last_words_have_their_time(void **state) {
         }
 }
 
-static void a_handler_hears_once_that_its_client_is_gone(void **state) {
+static void a_handler_is_notified_once_that_its_client_is_gone(void **state) {
         Bench *b = *state;
         Wire *w = asked(b, GET("/"));
 
@@ -602,23 +602,23 @@ int main(int argc, char **argv) {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
                 T(each_part_of_a_request_has_its_time),
                 T(what_is_handled_may_take_long),
-                T(a_body_goes_on_as_long_as_enough_of_it_comes),
-                T(an_answer_goes_on_as_long_as_enough_of_it_is_read),
+                T(a_body_continues_as_long_as_enough_of_it_arrives),
+                T(an_answer_continues_as_long_as_enough_of_it_is_read),
                 T(the_time_of_a_head_is_over_with_the_head),
                 T(a_connection_rests_behind_what_was_read_of_its_answer),
                 T(limits_are_exact),
                 T(bytes_of_methods_and_targets_are_those_of_the_standard),
-                T(fields_that_matter_are_kept_whatever_stands_around_them),
-                T(a_client_that_asks_whether_to_go_on_is_told_so_once_and_that_is_counted),
+                T(relevant_fields_are_kept_among_any_others),
+                T(a_client_with_expect_continue_gets_100_once_and_it_is_counted),
                 T(a_connection_starts_again_for_each_request),
                 cmocka_unit_test(large_buffers_are_given_back_between_requests_and_small_ones_used_again),
                 T(a_request_that_waits_keeps_its_head_alone),
                 T(requests_cost_work_by_their_size),
-                T(what_is_sent_ahead_is_bounded_and_goes_on_behind_the_answer),
+                T(pipelined_requests_are_bounded_and_continue_after_the_answer),
                 T(requests_ahead_wait_while_answers_are_not_read),
                 T(a_client_that_says_no_more_gets_the_answers_to_what_it_sent),
                 T(the_last_words_have_their_time),
-                T(a_handler_hears_once_that_its_client_is_gone),
+                T(a_handler_is_notified_once_that_its_client_is_gone),
                 T(what_a_connection_held_is_reported_as_freed),
         };
 

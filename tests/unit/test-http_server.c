@@ -72,7 +72,7 @@ static void connections_in_all_are_limited_and_the_refused_ones_that_are_waited_
         }
         assert_int_equal(b->server->n_rejected, HTTP_REJECTED_MAX);
         last = come(b, "");
-        assert_true(last->closed); /* told, and not waited for */
+        assert_true(last->closed); /* answered, and closed at once */
         leave(last);
         assert_int_equal(b->server->n_rejected, HTTP_REJECTED_MAX);
         for (unsigned step = 3; step > 0; step--) /* from everywhere in their list */
@@ -96,7 +96,7 @@ static void connections_in_all_are_limited_and_the_refused_ones_that_are_waited_
         assert_null(connection_of(b->wires[1])->server);
 }
 
-static void small_requests_go_before_large_ones_and_both_while_there_is_room(void **state) {
+static void small_requests_precede_large_ones_and_both_need_space(void **state) {
         static const struct {
                 bool small_waits, large_waits, is_large, has_room, admitted;
         } rows[] = {
@@ -132,7 +132,7 @@ static void small_requests_go_before_large_ones_and_both_while_there_is_room(voi
         b->loop.turns.now.bytes = 0;
 }
 
-static void what_waits_for_its_turn_is_served_counted_or_forgotten(void **state) {
+static void waiting_requests_are_served_counted_or_dropped(void **state) {
         Bench *b = *state;
         Wire *w[4];
 
@@ -186,7 +186,7 @@ static void what_waits_for_its_turn_is_served_counted_or_forgotten(void **state)
 }
 
 /* Beyond the bound, and only then, the oldest of those that hold much. */
-static void who_holds_most_goes_in_the_way_of_its_state(void **state) {
+static void the_oldest_large_connection_is_ended_according_to_its_state(void **state) {
         static const struct {
                 const char *bytes; /* read before */
                 HttpState is;
@@ -590,12 +590,13 @@ static void a_stream_to_a_client_that_says_no_more_ends(void **state) {
         assert_true(w->finished);
 }
 
-static const char *write_refusal(void *userdata, void *door, unsigned status, const char *why, Text *body) {
+static const char *write_refusal(void *userdata, void *listener, unsigned status, const char *why,
+                                 Text *body) {
         text_printf(body, "own %u %s", status, why);
         return "own/type";
 }
 
-static void refusals_have_a_body_and_words_of_the_door_or_of_go(void **state) {
+static void rejections_have_a_body_and_text_of_the_listener_or_of_go(void **state) {
         static const struct {
                 const char *request, *type, *body;
         } rows[] = {
@@ -637,9 +638,9 @@ int main(int argc, char **argv) {
                 T(limits_have_defaults_each_of_its_own),
                 T(connections_are_counted_by_address_and_by_user),
                 T(connections_in_all_are_limited_and_the_refused_ones_that_are_waited_for_too),
-                T(small_requests_go_before_large_ones_and_both_while_there_is_room),
-                T(what_waits_for_its_turn_is_served_counted_or_forgotten),
-                T(who_holds_most_goes_in_the_way_of_its_state),
+                T(small_requests_precede_large_ones_and_both_need_space),
+                T(waiting_requests_are_served_counted_or_dropped),
+                T(the_oldest_large_connection_is_ended_according_to_its_state),
                 T(each_status_has_its_name),
                 T(the_date_is_that_of_the_second),
                 T(values_of_fields_are_sent_without_control_characters),
@@ -648,7 +649,7 @@ int main(int argc, char **argv) {
                 T(what_comes_too_late_is_not_sent),
                 T(a_stream_is_watched_while_it_is_not_read),
                 T(a_stream_to_a_client_that_says_no_more_ends),
-                T(refusals_have_a_body_and_words_of_the_door_or_of_go),
+                T(rejections_have_a_body_and_text_of_the_listener_or_of_go),
         };
 
         if (argc > 1)

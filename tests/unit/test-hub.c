@@ -53,13 +53,13 @@ static void run(Fixture *f) {
                 ;
 }
 
-/* What a watch was told: "set /a 101, ". */
+/* A watch, and its events: "set /a 101, ". */
 typedef struct Watcher {
         Fixture *f;
         KvWatch *watch;
-        Text told;
+        Text received;
         bool close_inside;
-        struct Watcher *closes; /* another one, closed when this one is told */
+        struct Watcher *closes; /* another one, closed when this one gets an event */
         unsigned *n_watches;    /* if given: how many there are behind closing inside */
         uint64_t oldest, current;
 } Watcher;
@@ -68,7 +68,7 @@ static void on_event(void *userdata, KvWatchEvent *event) {
         const KvEvent *e = &event->event;
         Watcher *w = userdata;
 
-        text_printf(&w->told, "%s %.*s %llu, ", kv_action_name(e->action), (int) e->node.key.size,
+        text_printf(&w->received, "%s %.*s %llu, ", kv_action_name(e->action), (int) e->node.key.size,
                     (const char *) e->node.key.data, (unsigned long long) e->index);
         if (w->close_inside)
                 w->watch = kv_watch_close(w->watch);
@@ -81,7 +81,7 @@ static void on_event(void *userdata, KvWatchEvent *event) {
 static void on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
         Watcher *w = userdata;
 
-        text_append(&w->told, "cleared");
+        text_append(&w->received, "cleared");
         w->oldest = oldest;
         w->current = current;
         if (w->close_inside)
@@ -102,16 +102,16 @@ static void watch(Fixture *f, Watcher *w, KvWatchOptions options) {
 
 static void done(Watcher *w) {
         w->watch = kv_watch_close(w->watch);
-        text_done(&w->told);
+        text_done(&w->received);
 }
 
 #define _cleanup_watcher_ _cleanup_(done)
 
 static void assert_delivered(Watcher *w, const char *expected) {
         run(w->f);
-        assert_string_equal(w->told.chars ?: "", expected);
-        text_clear(&w->told);
-        text_append(&w->told, "");
+        assert_string_equal(w->received.chars ?: "", expected);
+        text_clear(&w->received);
+        text_append(&w->received, "");
 }
 
 static void publish(Fixture *f, KvAction action, const char *key, bool dir, bool refresh) {
@@ -131,7 +131,7 @@ static void delete_dir(Fixture *f, const char *key) {
         publish(f, KV_ACTION_DELETE, key, true, false);
 }
 
-/* -- Who is told -- */
+/* -- The watches that get an event -- */
 
 static void a_plain_watch_sees_its_key_and_nothing_beside_or_below(void **state) {
         _cleanup_watcher_ Watcher w = {};
@@ -165,7 +165,7 @@ static void no_watcher_is_called_inside_of_publishing(void **state) {
 
         watch(f, &w, (KvWatchOptions) { .key = kv_string("/a") });
         set(f, "/a");
-        assert_null(w.told.chars);
+        assert_null(w.received.chars);
         assert_delivered(&w, "set /a 101, ");
 }
 
@@ -204,7 +204,7 @@ static void all_watches_below_a_deleted_directory_are_notified(void **state) {
         assert_delivered(&plain, ""); /* nothing was there any more */
 }
 
-static void a_watch_on_what_is_absent_hears_of_a_directory_only_after_it_was_made(void **state) {
+static void a_watch_of_an_absent_directory_gets_events_only_after_its_creation(void **state) {
         _cleanup_watcher_ Watcher w = {};
         Fixture *f = *state;
 
@@ -308,7 +308,7 @@ static void a_watch_from_before_the_window_is_refused_with_its_beginning(void **
         done(&w);
 }
 
-static void fleets_traffic_costs_no_user_his_place(void **state) {
+static void fleets_events_keep_the_places_of_user_watches(void **state) {
         _cleanup_watcher_ Watcher user = {}, all = {};
         Fixture *f = *state;
         KvWatchOptions options = { .key = kv_string("/"), .recursive = true, .internal = true, .since = 101 };
@@ -502,11 +502,11 @@ static void components_of_the_daemon_are_notified_before_clients(void **state) {
         set(f, "/a");
         loop_run_due(&f->loop, 1);
         assert_int_equal(n_told, 3);
-        assert_string_equal(own.told.chars, "set /a 101, ");
+        assert_string_equal(own.received.chars, "set /a 101, ");
         set(f, "/a");
         loop_run_due(&f->loop, 1);
         assert_int_equal(n_told, 6);
-        assert_string_equal(own.told.chars, "set /a 101, set /a 102, ");
+        assert_string_equal(own.received.chars, "set /a 101, set /a 102, ");
         done(&own);
 }
 
@@ -536,7 +536,7 @@ static void a_watch_of_a_deep_path_costs_memory_in_proportion_to_its_path(void *
         assert_true(hub_place_bytes(f->hub) - empty < 2 * bytes);
         set(f, path);
         run(f);
-        assert_non_null(strstr(watchers[N_DEEP - 1].told.chars, path));
+        assert_non_null(strstr(watchers[N_DEEP - 1].received.chars, path));
         for (unsigned i = 0; i < N_DEEP; i++)
                 done(&watchers[i]);
         assert_int_equal(hub_place_bytes(f->hub), empty);
@@ -558,7 +558,7 @@ static void watches_that_are_gone_leave_no_places_behind(void **state) {
         }
         set(f, path);
         run(f);
-        assert_non_null(strstr(deep.told.chars, path));
+        assert_non_null(strstr(deep.received.chars, path));
         for (unsigned i = 1; i < DEEP; i++)
                 done(&watchers[i]);
         assert_in_range(hub_place_bytes(f->hub), before, before + 16 * 1024); /* the table does not shrink */
@@ -608,7 +608,7 @@ static void many_changes_to_what_many_watch_are_spread_over_turns(void **state) 
         for (unsigned i = 0; i < N_WATCHES; i++) {
                 unsigned n = 0;
 
-                for (const char *p = watchers[i].told.chars; (p = strstr(p, "set /a")); p++)
+                for (const char *p = watchers[i].received.chars; (p = strstr(p, "set /a")); p++)
                         n++;
                 assert_int_equal(n, N_CHANGES + 1);
                 done(&watchers[i]);
@@ -723,7 +723,7 @@ static Crowd *crowd_new(Fixture *f) {
 static void crowd_free(Crowd *crowd) {
         for (size_t i = 0; i < N_CROWD; i++)
                 kv_watch_close(crowd->watches[i]);
-        text_done(&crowd->watcher.told);
+        text_done(&crowd->watcher.received);
         free(crowd);
 }
 
@@ -794,7 +794,7 @@ static void so_many_bytes_wait_for_the_search_and_no_more(void **state) {
         crowd_free(crowd);
 }
 
-/* Events that a watch has yet to be told: as many as there may be, and one more. */
+/* Pending events of a watch: up to the limit, and one more. */
 static void a_watch_may_be_so_far_behind_and_no_further(void **state) {
         for (unsigned more = 0; more < 2; more++) {
                 Fixture other = { .index = 100 };
@@ -807,10 +807,10 @@ static void a_watch_may_be_so_far_behind_and_no_further(void **state) {
                         set(&other, "/a");
                 watch(&other, &w, (KvWatchOptions) { .key = kv_string("/a"), .since = 101 });
                 run(&other);
-                for (const char *p = w.told.chars; (p = strstr(p, "set /a")); p++)
+                for (const char *p = w.received.chars; (p = strstr(p, "set /a")); p++)
                         n++;
                 assert_int_equal(n, more ? 0 : HUB_PENDING_MAX);
-                assert_int_equal(!!strstr(w.told.chars, "cleared"), more);
+                assert_int_equal(!!strstr(w.received.chars, "cleared"), more);
                 done(&w);
                 hub_free(other.hub);
                 loop_done(&other.loop);
@@ -921,10 +921,10 @@ static void random_events_reach_the_watchers_that_a_scan_of_all_finds(void **sta
                 KvEvent e = { .action = random_below(&random, 4) == 0 ? KV_ACTION_DELETE : KV_ACTION_SET,
                               .refresh = random_below(&random, 10) == 0 };
 
-                /* Each watch is told from its beginning to its end; then another takes its place. */
+                /* Each watch gets all events from its beginning to its end; then another one replaces it. */
                 if (m->watcher.watch) {
                         run(f);
-                        assert_string_equal(m->watcher.told.chars ?: "", m->expected.chars ?: "");
+                        assert_string_equal(m->watcher.received.chars ?: "", m->expected.chars ?: "");
                         done(&m->watcher);
                         text_done(&m->expected);
                 }
@@ -964,7 +964,7 @@ static void random_events_reach_the_watchers_that_a_scan_of_all_finds(void **sta
         }
         run(f);
         for (unsigned i = 0; i < N_MODEL; i++) {
-                assert_string_equal(models[i].watcher.told.chars ?: "", models[i].expected.chars ?: "");
+                assert_string_equal(models[i].watcher.received.chars ?: "", models[i].expected.chars ?: "");
                 done(&models[i].watcher);
                 text_done(&models[i].expected);
         }
@@ -1010,7 +1010,7 @@ static void what_was_absent_before_changes_were_lost_may_be_there(void **state) 
         assert_delivered(&before, "cleared");
         delete_dir(f, "/d");
         run(f);
-        assert_true(after.told.chars && starts_with(after.told.chars, "delete /d "));
+        assert_true(after.received.chars && starts_with(after.received.chars, "delete /d "));
         free(watches);
 }
 
@@ -1022,14 +1022,14 @@ int main(void) {
                 TEST(no_watcher_is_called_inside_of_publishing),
                 TEST(hidden_keys_are_seen_from_inside_only),
                 TEST(all_watches_below_a_deleted_directory_are_notified),
-                TEST(a_watch_on_what_is_absent_hears_of_a_directory_only_after_it_was_made),
+                TEST(a_watch_of_an_absent_directory_gets_events_only_after_its_creation),
                 TEST(fleets_own_keys_are_for_internal_watches),
                 TEST(a_refresh_wakes_no_watcher_but_takes_a_slot_of_the_window),
                 TEST(a_watch_of_refreshes_gets_them_live_and_from_the_window),
                 TEST(events_of_the_window_come_first_then_the_live_ones),
                 TEST(a_watch_from_a_future_index_skips_earlier_events),
                 TEST(a_watch_from_before_the_window_is_refused_with_its_beginning),
-                TEST(fleets_traffic_costs_no_user_his_place),
+                TEST(fleets_events_keep_the_places_of_user_watches),
                 TEST(history_follows_the_same_rules),
                 TEST(a_watch_for_one_event_ends_itself),
                 TEST(a_watch_may_be_closed_by_its_own_callback),

@@ -1,5 +1,5 @@
-/* One allocation after the other fails, anywhere between a door and its client: somebody is refused or cut
- * off, nobody waits for ever, nothing is lost (the sanitizer sees to that), and the next client is served. */
+/* Each allocation between a listener and its client fails once: a client is rejected or disconnected, none
+ * waits for ever, no memory is leaked (the sanitizer checks that), and the next client is served. */
 #include "tests/unit/io_pair.h"
 
 #include <fcntl.h>

@@ -1,4 +1,5 @@
-/* The store through its door: real loop, real disks in a scratch folder, sessions over the loopback. */
+/* The store through its public interface: real loop, real disks in a scratch folder, sessions over loopback.
+ */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -450,7 +451,7 @@ static void a_command_larger_than_an_entry_is_refused_before_the_log(void **stat
 }
 
 /* Each value may be as large; what the log takes must be what those who apply it take. */
-static void a_comparison_is_refused_or_applied_whatever_its_size(void **state) {
+static void a_comparison_of_any_size_is_rejected_or_applied(void **state) {
         Host *h = open_host(*state, 0, false);
         static char value[KV_VALUE_MAX];
         unsigned n_refused = 0, n_applied = 0;
@@ -482,7 +483,7 @@ static void on_watched(void *userdata, KvWatchEvent *event) {
         assert_true(kv_bytes_equal(event->event.node.key, kv_string("/w")));
 }
 
-static void a_watcher_is_told_of_each_change_after_it_can_be_read(void **state) {
+static void a_watcher_is_notified_of_each_change_after_it_can_be_read(void **state) {
         Host *h = open_host(*state, 0, false);
         KvWatchOps events = { .on_event = on_watched };
         KvWatchOptions options = { .key = kv_string("/w") };
@@ -548,7 +549,7 @@ static bool is_gone(void *userdata) {
         return streq(value_at(userdata, "/t"), "-");
 }
 
-static void what_has_expired_is_gone_without_anybody_asking(void **state) {
+static void expired_keys_are_removed_without_a_request(void **state) {
         Host *h = open_host(*state, 0, false);
 
         put_ok(h, "/stays", "1");
@@ -1009,7 +1010,7 @@ static void crash_host(Host *h) {
         h->disk = disk_real_close(h->disk);
 }
 
-static void a_killed_daemon_finds_its_tree_and_after_three_it_is_made_anew(void **state) {
+static void a_killed_daemon_finds_its_tree_and_after_three_kills_it_is_rebuilt(void **state) {
         World *world = *state;
         Host *h = open_host(world, 0, false);
         ino_t first = live_inode(h);
@@ -1073,7 +1074,7 @@ static void the_marker_of_an_older_version_is_taken_and_an_older_version_takes_o
 
         cut_marker_line(h, "time ");
         h = open_host(*state, 0, false);
-        assert_int_equal(live_inode(h), live); /* trusted, and not made anew */
+        assert_int_equal(live_inode(h), live); /* trusted, and not rebuilt */
         assert_string_equal(value_at(h, "/a"), "1");
         close(held);
 }
@@ -1195,8 +1196,8 @@ static void another_machines_folder_is_refused_with_the_remedy(void **state) {
         h->number = 0;
 }
 
-/* In 'identity', beside the log. That of another lineage first: each opening that fails is a bad start, and
- * the third makes the tree anew. */
+/* In 'identity', beside the log. That of another lineage first: each failed opening is an unclean start, and
+ * the third one rebuilds the tree. */
 static void an_identity_that_is_not_the_logs_is_refused(void **state) {
         Host *h = open_host(*state, 0, false);
         _cleanup_close_ int fd = open_dir(h->tree_path, 0700);
@@ -1241,7 +1242,7 @@ static void an_identity_that_is_not_the_logs_is_refused(void **state) {
 }
 
 /* Other versions compare with these bytes, and others know the start by its number. */
-static void log_and_hello_say_whose_they_are(void **state) {
+static void log_and_handshake_name_their_cluster(void **state) {
         static const uint8_t hardware[] = { 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef,
                                             0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10 };
         static const uint8_t machine[RAFT_LOG_MACHINE_SIZE] = { [RAFT_LOG_MACHINE_SIZE - 1] = 0xa0 };
@@ -1251,7 +1252,7 @@ static void log_and_hello_say_whose_they_are(void **state) {
         snprintf(h->hardware_id, sizeof(h->hardware_id), "0123456789abcdeffedcba9876543210");
         for (uint64_t start = 1; start <= 2; start++) {
                 const RaftLogMeta *meta;
-                const PeerHandshake *hello;
+                const PeerHandshake *handshake;
                 KvState s;
 
                 reopen_host(h, false);
@@ -1260,10 +1261,10 @@ static void log_and_hello_say_whose_they_are(void **state) {
                 assert_memory_equal(meta->hardware, hardware, sizeof(hardware));
                 assert_memory_equal(meta->machine, machine, sizeof(machine));
                 assert_int_equal(meta->start_number, start);
-                hello = peers_self(h->peers);
-                assert_int_equal(hello->start_number, start);
-                assert_true(hello->cluster_id == s.cluster_id && hello->lineage == s.lineage &&
-                            hello->raft_id == 1);
+                handshake = peers_self(h->peers);
+                assert_int_equal(handshake->start_number, start);
+                assert_true(handshake->cluster_id == s.cluster_id && handshake->lineage == s.lineage &&
+                            handshake->raft_id == 1);
         }
 }
 
@@ -1399,13 +1400,13 @@ static int failing_list(Disk *disk, char ***ret, size_t *ret_n) {
         return d->inner->ops->list(d->inner, ret, ret_n);
 }
 
-static int failing_settle(Disk *disk) {
+static int failing_drop_caches(Disk *disk) {
         FailingDisk *d = container_of(disk, FailingDisk, base);
 
         return d->inner->ops->drop_caches(d->inner);
 }
 
-static int failing_room(Disk *disk, uint64_t *ret_free, uint64_t *ret_total) {
+static int failing_space(Disk *disk, uint64_t *ret_free, uint64_t *ret_total) {
         FailingDisk *d = container_of(disk, FailingDisk, base);
         int r = d->inner->ops->space(d->inner, ret_free, ret_total);
 
@@ -1422,8 +1423,8 @@ static const DiskOps failing_ops = {
         .write = failing_write,
         .remove = failing_remove,
         .rename = failing_rename,
-        .drop_caches = failing_settle,
-        .space = failing_room,
+        .drop_caches = failing_drop_caches,
+        .space = failing_space,
         .list = failing_list,
 };
 
@@ -1437,7 +1438,7 @@ static bool goes_on(void *userdata) {
         return state.ready && !state.stopped;
 }
 
-static void a_full_disk_stops_the_replica_reading_goes_on_and_room_brings_it_back(void **state) {
+static void a_full_disk_stops_the_replica_reads_continue_and_space_recovers_it(void **state) {
         World *world = *state;
         Host *h = &world->hosts[0];
         FailingDisk disk = { .base.ops = &failing_ops };
@@ -1648,7 +1649,7 @@ static bool has_all(void *userdata) {
 
 /* Its map is sized by its own quota first: 64 MiB. What the cluster writes is more, and by the cluster's
  * quota no more than may be. */
-static void a_host_with_a_smaller_quota_has_room_for_what_the_cluster_holds(void **state) {
+static void a_host_with_a_smaller_quota_has_space_for_the_tree_of_the_cluster(void **state) {
         static char value[235 * 1024];
         World *world = *state;
         Host *leader, *h;
@@ -1712,14 +1713,14 @@ static void a_refusal_reaches_the_follower_that_asked(void **state) {
         assert_int_equal(a.status, KV_EXISTS);
 }
 
-static void when_the_leader_closes_writes_go_on(void **state) {
+static void when_the_leader_closes_writes_continue(void **state) {
         World *world = *state;
         Host *b = &world->hosts[1], *c = &world->hosts[2];
 
         make_three(world);
         put_ok(b, "/a", "1");
         assert_int_equal(kv_member_demote(world->hosts[0].store, 2),
-                         -EPERM); /* three are not made fewer, whatever was planned */
+                         -EPERM); /* three voters are not reduced, by any plan */
         assert_int_equal(kv_member_remove(world->hosts[0].store, 3), -EPERM);
         close_host(&world->hosts[0]);
         run_until(world, is_led, b);
@@ -1774,7 +1775,7 @@ static bool follows_as_far_as(void *userdata) {
         return s.ready && !s.stopped && s.raft_index >= state_of(p->leader).commit;
 }
 
-static void a_leader_whose_disk_is_full_hands_over_and_follows_when_there_is_room(void **state) {
+static void a_leader_whose_disk_is_full_transfers_leadership_and_follows_when_there_is_space(void **state) {
         World *world = *state;
         Host *a = &world->hosts[0], *b = &world->hosts[1], *c = &world->hosts[2], *leader;
         FailingDisk disk = { .base.ops = &failing_ops };
@@ -1907,7 +1908,7 @@ static void a_tree_that_was_changed_behind_our_back_is_made_again_in_the_running
         assert_int_equal(h->resets, resets);
 }
 
-static void where_two_trees_differ_and_nobody_knows_which_is_right_both_say_so_and_keep_theirs(void **state) {
+static void where_two_trees_diverge_without_a_majority_both_report_it_and_keep_theirs(void **state) {
         World *world = *state;
         Host *a = open_host(world, 0, false), *b;
 
@@ -1923,7 +1924,7 @@ static void where_two_trees_differ_and_nobody_knows_which_is_right_both_say_so_a
         assert_false(state_of(a).differs || state_of(b).differs);
 }
 
-static void without_a_majority_writes_say_so_and_reads_go_on(void **state) {
+static void without_a_majority_writes_report_it_and_reads_continue(void **state) {
         World *world = *state;
         Host *a = &world->hosts[0];
         Answer answer;
@@ -2078,7 +2079,7 @@ static bool heard_all(void *userdata) {
         return *(unsigned *) userdata >= N_LARGE * N_REFRESHES;
 }
 
-static void what_a_follower_lacked_is_applied_and_told_in_slices(void **state) {
+static void missed_entries_are_applied_and_notified_in_slices(void **state) {
         World *world = *state;
         KvWatchOptions options = { .key = kv_string("/large"), .recursive = true, .refreshes = true };
         KvWatchOps events = { .on_event = on_refreshed };
@@ -2147,7 +2148,7 @@ static void when_all_are_cut_at_once_everything_is_there_again(void **state) {
 
 /* -- Quota -- */
 
-static void what_has_no_room_does_not_reach_the_log(void **state) {
+static void a_command_without_space_does_not_reach_the_log(void **state) {
         World *world = *state;
         static char big[64 * 1024];
         uint64_t entries;
@@ -2184,7 +2185,7 @@ static void what_has_no_room_does_not_reach_the_log(void **state) {
         assert_int_equal(a.status, KV_OK);
 }
 
-/* -- Lanes -- */
+/* -- Priority classes -- */
 
 typedef struct Flood {
         unsigned n, refused;
@@ -2385,7 +2386,7 @@ static bool shows_what_came_meanwhile(void *userdata) {
 }
 
 /* No entry comes after the leader's tree: that alone ends showing the old one. */
-static void a_replica_that_was_lost_shows_the_leaders_tree_once_that_is_as_far(void **state) {
+static void a_quarantined_replica_serves_the_leaders_tree_once_it_has_caught_up(void **state) {
         World *world = *state;
         Host *a = &world->hosts[0], *c = &world->hosts[2];
         Pair old = { a, c, 3 }, new = { a, c, NEW_ID };
@@ -2421,7 +2422,7 @@ static bool knows_no_leader(void *userdata) {
         return state_of(userdata).leader_id == 0;
 }
 
-static void where_two_of_three_lost_their_logs_nobody_leads_and_all_is_kept(void **state) {
+static void where_two_of_three_lost_their_logs_there_is_no_leader_and_all_is_kept(void **state) {
         World *world = *state;
         Host *a = &world->hosts[0], *b = &world->hosts[1], *c = &world->hosts[2];
         uint64_t term;
@@ -2437,8 +2438,8 @@ static void where_two_of_three_lost_their_logs_nobody_leads_and_all_is_kept(void
         reopen_host(c, false);
         assert_true(state_of(b).lost && state_of(c).lost);
         term = state_of(a).term;
-        assert_true(put(a, "/nobody", "takes it").status != KV_OK);
-        assert_true(!state_of(a).ready && state_of(a).term == term); /* nobody gives a vote */
+        assert_true(put(a, "/rejected", "v").status != KV_OK);
+        assert_true(!state_of(a).ready && state_of(a).term == term); /* no host votes */
         assert_true(exists(b->raft_path, "log.00000001") && exists(c->raft_path, "log.00000001"));
         assert_non_null(strstr(state_of(b).problem, "--recover"));
 }
@@ -2453,7 +2454,7 @@ static void alone_a_damaged_log_is_refused_and_one_of_two_gives_up_its_id(void *
         close_host(a);
         flip_a_byte_of_the_log(a);
         open_peers(a);
-        assert_int_equal(try_open(a, false, &err), -EUCLEAN); /* nobody could let it in */
+        assert_int_equal(try_open(a, false, &err), -EUCLEAN); /* no host could admit it */
         assert_non_null(strstr(err.message, "log.00000001"));
         close_host(a);
         flip_a_byte_of_the_log(a); /* as it was */
@@ -2505,11 +2506,11 @@ int main(int argc, char *argv[]) {
                 ALONE(a_fresh_host_is_a_cluster_of_one_that_takes_writes_at_once),
                 ALONE(a_refused_command_is_an_answer_and_changes_nothing),
                 ALONE(a_command_larger_than_an_entry_is_refused_before_the_log),
-                ALONE(a_comparison_is_refused_or_applied_whatever_its_size),
-                ALONE(a_watcher_is_told_of_each_change_after_it_can_be_read),
+                ALONE(a_comparison_of_any_size_is_rejected_or_applied),
+                ALONE(a_watcher_is_notified_of_each_change_after_it_can_be_read),
                 ALONE(many_proposals_of_one_turn_are_answered_in_order),
                 ALONE(a_full_queue_says_busy),
-                ALONE(what_has_expired_is_gone_without_anybody_asking),
+                ALONE(expired_keys_are_removed_without_a_request),
                 ALONE(a_restart_keeps_all_and_counts_on),
                 ALONE(without_its_live_tree_a_host_rebuilds_it_from_the_log),
                 ALONE(a_copy_that_is_under_way_does_not_delay_the_end),
@@ -2521,44 +2522,44 @@ int main(int argc, char *argv[]) {
                 ALONE(entries_leave_memory_when_they_are_too_many_and_half_of_them_stays),
                 ALONE(entries_that_are_applied_again_come_in_slices_of_256),
                 ALONE(after_a_reboot_the_checkpoint_and_the_log_behind_it_make_the_same_tree),
-                ALONE(a_killed_daemon_finds_its_tree_and_after_three_it_is_made_anew),
+                ALONE(a_killed_daemon_finds_its_tree_and_after_three_kills_it_is_rebuilt),
                 ALONE(the_marker_of_an_older_version_is_taken_and_an_older_version_takes_ours),
                 ALONE(another_machines_folder_is_refused_with_the_remedy),
                 ALONE(an_identity_that_is_not_the_logs_is_refused),
-                THREE(log_and_hello_say_whose_they_are),
+                THREE(log_and_handshake_name_their_cluster),
                 ALONE(a_tree_on_a_disk_that_was_attached_again_is_rebuilt),
                 ALONE(the_file_of_the_keys_shrinks_at_a_start_once_most_of_it_is_free),
                 ALONE(the_folder_of_other_hardware_is_refused_and_stays_as_it_was),
                 ALONE(a_tree_that_is_found_corrupt_at_the_start_is_rebuilt_in_service),
                 ALONE(a_corrupt_log_is_refused_with_file_and_offset),
                 ALONE(a_tree_without_its_log_is_refused),
-                ALONE(a_full_disk_stops_the_replica_reading_goes_on_and_room_brings_it_back),
+                ALONE(a_full_disk_stops_the_replica_reads_continue_and_space_recovers_it),
                 ALONE(a_log_that_lacks_what_was_acknowledged_is_not_begun_again_from),
                 THREE(three_hosts_make_one_cluster_and_a_follower_reads_what_it_wrote),
                 THREE(a_refusal_reaches_the_follower_that_asked),
-                THREE(a_host_with_a_smaller_quota_has_room_for_what_the_cluster_holds),
+                THREE(a_host_with_a_smaller_quota_has_space_for_the_tree_of_the_cluster),
                 THREE(entries_that_a_host_lacks_stay_in_memory),
-                ALONE(what_has_no_room_does_not_reach_the_log),
+                ALONE(a_command_without_space_does_not_reach_the_log),
                 ALONE(what_people_write_passes_a_flood_of_states),
                 THREE(what_people_write_on_a_follower_passes_a_flood_of_states),
-                THREE(when_the_leader_closes_writes_go_on),
+                THREE(when_the_leader_closes_writes_continue),
                 THREE(the_second_of_two_voters_becomes_a_standby_again),
                 THREE(a_tree_that_was_changed_behind_our_back_is_made_again_in_the_running_daemon),
                 THREE(a_tree_that_differs_from_the_majority_is_made_again_of_the_leaders),
-                THREE(where_two_trees_differ_and_nobody_knows_which_is_right_both_say_so_and_keep_theirs),
-                THREE(a_leader_whose_disk_is_full_hands_over_and_follows_when_there_is_room),
-                THREE(without_a_majority_writes_say_so_and_reads_go_on),
+                THREE(where_two_trees_diverge_without_a_majority_both_report_it_and_keep_theirs),
+                THREE(a_leader_whose_disk_is_full_transfers_leadership_and_follows_when_there_is_space),
+                THREE(without_a_majority_writes_report_it_and_reads_continue),
                 THREE(a_standby_says_at_once_that_its_leader_is_silent),
                 THREE(a_leader_sends_nothing_to_itself),
                 THREE(a_leader_that_is_cut_off_answers_at_once_and_promises_nothing),
                 THREE(a_follower_that_fell_far_behind_receives_the_tree),
-                THREE(what_a_follower_lacked_is_applied_and_told_in_slices),
+                THREE(missed_entries_are_applied_and_notified_in_slices),
                 THREE(a_follower_applies_one_heavy_entry_a_turn),
                 THREE(when_all_are_cut_at_once_everything_is_there_again),
                 THREE(without_a_leader_too_a_corrupt_checkpoint_is_replaced_at_once),
                 THREE(a_voter_whose_log_is_damaged_gives_up_its_id_and_gets_another_one),
-                THREE(a_replica_that_was_lost_shows_the_leaders_tree_once_that_is_as_far),
-                THREE(where_two_of_three_lost_their_logs_nobody_leads_and_all_is_kept),
+                THREE(a_quarantined_replica_serves_the_leaders_tree_once_it_has_caught_up),
+                THREE(where_two_of_three_lost_their_logs_there_is_no_leader_and_all_is_kept),
                 THREE(alone_a_damaged_log_is_refused_and_one_of_two_gives_up_its_id),
                 THREE(a_follower_whose_log_lacks_what_was_acknowledged_gives_up_its_id),
         };

@@ -106,54 +106,54 @@ static void a_tree_is_opened_and_written_or_says_that_memory_is_short(void **sta
         scratch_free(scratch);
 }
 
-typedef struct Told {
+typedef struct Outcome {
         unsigned events, cleared;
-} Told;
+} Outcome;
 
 static void on_event(void *userdata, KvWatchEvent *event) {
-        ((Told *) userdata)->events++;
+        ((Outcome *) userdata)->events++;
 }
 
 static void on_cleared(void *userdata, uint64_t oldest, uint64_t current) {
-        ((Told *) userdata)->cleared++;
+        ((Outcome *) userdata)->cleared++;
 }
 
-/* True when nothing failed: the watch heard of the event. Otherwise it was never opened, or lost its place
- * and heard that. */
+/* Return true when nothing failed: the watch got the event. Otherwise it was never opened, or got an error
+ * that events were lost. */
 static bool watch_once(Loop *loop) {
         static const KvWatchOps events = { .on_event = on_event, .on_cleared = on_cleared };
         KvWatchOptions options = { .key = kv_string("/a/b"), .recursive = true };
         KvEvent event = { .action = KV_ACTION_SET, .index = 1, .node = { .key = kv_string("/a/b/c") } };
-        Told told = {};
+        Outcome outcome = {};
         uint64_t oldest;
         KvWatch *watch;
         Hub *hub;
 
         if (hub_new(&hub, loop, 10, 0) < 0)
                 return false;
-        if (hub_watch(hub, &options, &events, &told, &watch, &oldest) == 0) {
+        if (hub_watch(hub, &options, &events, &outcome, &watch, &oldest) == 0) {
                 hub_publish(hub, &event);
                 while (loop_run_due(loop, 100))
                         ;
-                assert_int_equal(told.events + told.cleared, 1);
-                if (!told.cleared)
+                assert_int_equal(outcome.events + outcome.cleared, 1);
+                if (!outcome.cleared)
                         kv_watch_close(watch);
         }
         hub_free(hub);
-        return told.events == 1;
+        return outcome.events == 1;
 }
 
-static void a_watch_hears_of_an_event_or_that_it_lost_its_place(void **state) {
+static void a_watch_gets_each_event_or_an_error_that_events_were_lost(void **state) {
         unsigned n = 0;
-        bool heard;
+        bool succeeded;
         Loop loop;
 
         loop_init(&loop, &test_ops, 1);
         do {
                 alloc_fail_at(++n);
-                heard = watch_once(&loop);
-                assert_true(heard != alloc_has_failed());
-        } while (!heard);
+                succeeded = watch_once(&loop);
+                assert_true(succeeded != alloc_has_failed());
+        } while (!succeeded);
         alloc_fail_at(0);
         assert_in_range(n, 8, 30);
         loop_done(&loop);
@@ -217,7 +217,7 @@ int main(void) {
                 cmocka_unit_test(a_command_is_decoded_or_not_at_all),
                 cmocka_unit_test(a_tree_is_opened_and_written_or_says_that_memory_is_short),
                 cmocka_unit_test(the_answers_of_an_entry_are_stored_whole_or_not_at_all),
-                cmocka_unit_test(a_watch_hears_of_an_event_or_that_it_lost_its_place),
+                cmocka_unit_test(a_watch_gets_each_event_or_an_error_that_events_were_lost),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,7 +13,7 @@
 
 /* One host, and its signs of life. */
 typedef struct Watch {
-        ClusterView picture;
+        ClusterView view;
         Liveness liveness;
         LivenessSign sign;
 } Watch;
@@ -31,12 +31,12 @@ static LivenessSign sign_of(void *userdata, const char *machine_id) {
 
 static void begin(Watch *w, Presence presence) {
         *w = (Watch) { .sign = healthy };
-        cluster_view_machine(&w->picture, "A", "", presence);
+        cluster_view_machine(&w->view, "A", "", presence);
 }
 
 static void end(Watch *w) {
         liveness_reset(&w->liveness);
-        cluster_view_free(&w->picture);
+        cluster_view_free(&w->view);
 }
 
 /* Run one tick, and apply its change to the cluster view. Return the change, or NULL. */
@@ -45,12 +45,12 @@ static const char *tick(Watch *w, bool late) {
         PresenceChange *changes;
         size_t n;
 
-        assert_int_equal(liveness_tick(&w->liveness, &w->picture.cluster, late, sign_of, w, &changes, &n), 0);
+        assert_int_equal(liveness_tick(&w->liveness, &w->view.cluster, late, sign_of, w, &changes, &n), 0);
         assert_true(n <= 1);
         said[0] = 0;
         if (n == 1) {
                 PresenceRecord record = { .presence = changes[0].presence,
-                                          .since_ms = w->picture.cluster.now_ms };
+                                          .since_ms = w->view.cluster.now_ms };
                 _cleanup_text_ Text t = {};
                 char key[128];
 
@@ -59,10 +59,10 @@ static const char *tick(Watch *w, bool late) {
                 snprintf(record.reason, sizeof(record.reason), "%s", changes[0].reason);
                 stored_presence_write(&t, record);
                 snprintf(key, sizeof(key), "/_fleet/machine/%s/presence", changes[0].machine);
-                cluster_view_put(&w->picture, key, t.chars);
+                cluster_view_put(&w->view, key, t.chars);
         }
         free(changes);
-        w->picture.cluster.now_ms += LIVENESS_TICK_MS;
+        w->view.cluster.now_ms += LIVENESS_TICK_MS;
         return n == 1 ? said : NULL;
 }
 
@@ -107,7 +107,7 @@ static void a_new_host_is_up_with_its_first_heartbeat_and_has_no_presence_before
         char key[128], id[MACHINE_ID_SIZE];
 
         snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "A"));
-        cluster_view_put(&w.picture, key, "{\"raftId\":2,\"peer\":\"10.0.0.1:2380\"}");
+        cluster_view_put(&w.view, key, "{\"raftId\":2,\"peer\":\"10.0.0.1:2380\"}");
         assert_no_change(&w, silent, 20);
         assert_change(&w, healthy, 1, "up: it is heard");
         end(&w);
@@ -154,10 +154,10 @@ static void an_unreadable_presence_is_not_overwritten(void **state) {
         Watch w;
 
         begin(&w, PRESENCE_UP);
-        cluster_view_unreadable(&w.picture, LAYOUT_PRESENCE, NULL, "A");
+        cluster_view_unreadable(&w.view, LAYOUT_PRESENCE, NULL, "A");
         assert_no_change(&w, healthy, 10);
         assert_no_change(&w, silent, 200);
-        cluster_view_presence(&w.picture, "A", PRESENCE_LOST);
+        cluster_view_presence(&w.view, "A", PRESENCE_LOST);
         assert_change(&w, healthy, 1, "up: it is heard");
         end(&w);
 }
@@ -220,7 +220,7 @@ static void a_host_that_was_away_under_the_previous_leader_has_a_whole_period(vo
         assert_change(&w, closed, 60, "lost: it was away for too long");
         assert_change(&w, healthy, 1, "up: it is heard");
         assert_change(&w, closed, 1, "away: its fleetd closed its session");
-        w.picture.cluster.now_ms += 3600000;
+        w.view.cluster.now_ms += 3600000;
         liveness_reset(&w.liveness);
         assert_change(&w, closed, 7, "lost: it was away for too long");
         end(&w);
@@ -233,10 +233,10 @@ static void changes_of_one_tick_are_sorted_by_machine(void **state) {
         size_t n;
 
         for (size_t i = 0; i < ELEMENTS(names); i++)
-                cluster_view_machine(&w.picture, names[i], "", PRESENCE_UP);
+                cluster_view_machine(&w.view, names[i], "", PRESENCE_UP);
         for (unsigned i = 1; i <= 6; i++) {
                 assert_int_equal(
-                        liveness_tick(&w.liveness, &w.picture.cluster, false, sign_of, &w, &changes, &n), 0);
+                        liveness_tick(&w.liveness, &w.view.cluster, false, sign_of, &w, &changes, &n), 0);
                 assert_int_equal(n, i == 6 ? ELEMENTS(names) : 0);
                 for (size_t k = 0; k < n; k++)
                         assert_int_equal(changes[k].machine[0], 'a' + (int) k);
@@ -251,11 +251,11 @@ static void a_machine_that_leaves_the_cluster_view_is_removed(void **state) {
 
         begin(&w, PRESENCE_UP);
         assert_no_change(&w, silent, 5);
-        cluster_view_remove(&w.picture, layout_key(key, LAYOUT_PRESENCE, NULL, cluster_view_id(id, "A")));
-        cluster_view_remove(&w.picture, layout_key(key, LAYOUT_FACTS, NULL, id));
-        assert_null(cluster_machine(&w.picture.cluster, id));
+        cluster_view_remove(&w.view, layout_key(key, LAYOUT_PRESENCE, NULL, cluster_view_id(id, "A")));
+        cluster_view_remove(&w.view, layout_key(key, LAYOUT_FACTS, NULL, id));
+        assert_null(cluster_machine(&w.view.cluster, id));
         assert_no_change(&w, silent, 1);
-        cluster_view_machine(&w.picture, "A", "", PRESENCE_UP);
+        cluster_view_machine(&w.view, "A", "", PRESENCE_UP);
         assert_change(&w, silent, 6, "lost: it is silent, and so is its kernel");
         end(&w);
 }
@@ -264,8 +264,8 @@ static void a_presence_key_of_index_1_is_a_presence(void **state) {
         Watch w = { .sign = healthy };
         char id[MACHINE_ID_SIZE];
 
-        cluster_view_presence(&w.picture, "A", PRESENCE_UP);
-        assert_int_equal(cluster_machine(&w.picture.cluster, cluster_view_id(id, "A"))->presence_index, 1);
+        cluster_view_presence(&w.view, "A", PRESENCE_UP);
+        assert_int_equal(cluster_machine(&w.view.cluster, cluster_view_id(id, "A"))->presence_index, 1);
         assert_no_change(&w, healthy, 3);
         end(&w);
 }
@@ -280,7 +280,7 @@ static void a_silent_host_that_has_just_returned_is_not_reported_up_again(void *
         for (unsigned i = 1; i <= 10; i++) {
                 w.sign = i == 1 ? healthy : hung;
                 assert_int_equal(
-                        liveness_tick(&w.liveness, &w.picture.cluster, false, sign_of, &w, &changes, &n), 0);
+                        liveness_tick(&w.liveness, &w.view.cluster, false, sign_of, &w, &changes, &n), 0);
                 free(changes);
                 assert_int_equal(n, i == 1);
         }
@@ -345,13 +345,13 @@ static void a_new_leader_reads_why_and_since_when_a_host_is_away(void **state) {
         /* However long it was away, it has a whole period for a heartbeat. */
         assert_change(&w, healthy, 1, "up: it is heard");
         assert_change(&w, closed, 1, "away: its fleetd closed its session");
-        w.picture.cluster.now_ms += 3600000;
+        w.view.cluster.now_ms += 3600000;
         liveness_reset(&w.liveness);
         assert_change(&w, closed, 7, "lost: it was away for too long");
         end(&w);
 }
 
-static void a_change_is_not_repeated_until_the_cluster_view_could_show_it(void **state) {
+static void a_change_is_not_repeated_until_the_cluster_view_can_have_it(void **state) {
         Watch w;
         PresenceChange *changes;
         size_t n;
@@ -360,7 +360,7 @@ static void a_change_is_not_repeated_until_the_cluster_view_could_show_it(void *
         w.sign = silent;
         for (unsigned i = 1; i <= 14; i++) {
                 assert_int_equal(
-                        liveness_tick(&w.liveness, &w.picture.cluster, false, sign_of, &w, &changes, &n), 0);
+                        liveness_tick(&w.liveness, &w.view.cluster, false, sign_of, &w, &changes, &n), 0);
                 free(changes);
                 assert_int_equal(n, i == 6 || i == 10 || i == 14); /* repeated when the cluster view does not
                                                                       show it for two seconds */
@@ -376,7 +376,7 @@ static int watch_twice(void *userdata) {
         int r = 0;
 
         for (unsigned i = 0; i < 2 && r == 0; i++) {
-                r = liveness_tick(&l, &w->picture.cluster, false, sign_of, w, &changes, &n);
+                r = liveness_tick(&l, &w->view.cluster, false, sign_of, w, &changes, &n);
                 if (r == 0) {
                         assert_non_null(changes);
                         assert_int_equal(n, 0);
@@ -391,10 +391,10 @@ static int watch_twice(void *userdata) {
 static void without_memory_no_change_is_returned(void **state) {
         Watch w = { .sign = healthy };
 
-        cluster_view_machine(&w.picture, "A", "", PRESENCE_UP);
-        cluster_view_machine(&w.picture, "B", "", PRESENCE_UP);
+        cluster_view_machine(&w.view, "A", "", PRESENCE_UP);
+        cluster_view_machine(&w.view, "B", "", PRESENCE_UP);
         assert_true(alloc_fail_each("liveness", watch_twice, &w, 1) >= 6);
-        cluster_view_free(&w.picture);
+        cluster_view_free(&w.view);
 }
 
 int main(void) {
@@ -420,7 +420,7 @@ int main(void) {
                 cmocka_unit_test(late_ticks_do_not_count),
                 cmocka_unit_test(a_new_leader_counts_a_whole_period_itself),
                 cmocka_unit_test(a_new_leader_reads_why_and_since_when_a_host_is_away),
-                cmocka_unit_test(a_change_is_not_repeated_until_the_cluster_view_could_show_it),
+                cmocka_unit_test(a_change_is_not_repeated_until_the_cluster_view_can_have_it),
                 cmocka_unit_test(without_memory_no_change_is_returned),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -794,7 +794,7 @@ static void a_missing_program_is_an_immediate_error(void **state) {
 }
 
 static void a_killed_child_is_reaped_without_further_events(void **state) {
-        static const char *const argv[] = { "sh", "-c", "echo hello; exec sleep 1000", NULL };
+        static const char *const argv[] = { "sh", "-c", "echo output; exec sleep 1000", NULL };
         TestChild c = { .loop = *state };
         Timer stop = { .fire = stop_loop, .userdata = c.loop };
 

@@ -220,7 +220,7 @@ static void a_failed_spawn_reports_its_reason_and_leaks_nothing(void **state) {
                 const char *call;
                 unsigned nth;
                 int error;
-                const char *sentence;
+                const char *message;
         } rows[] = {
                 { "pipe2", 1, EMFILE, "Failed to run sleep: Too many open files" },
                 { "pipe2", 2, ENFILE, "Failed to run sleep: Too many open files in system" },
@@ -247,7 +247,7 @@ static void a_failed_spawn_reports_its_reason_and_leaks_nothing(void **state) {
                 fail_call(rows[i].call, rows[i].nth, rows[i].error);
                 assert_int_equal(spawn(lab, argv, &err), -rows[i].error);
                 failing = NULL;
-                assert_string_equal(err.message, rows[i].sentence);
+                assert_string_equal(err.message, rows[i].message);
                 assert_null(lab->child);
                 UNTIL(lab, !has_children() && count_descriptors() == before);
                 assert_int_equal(lab->exits, 0);
@@ -300,7 +300,7 @@ static void a_failed_oom_score_write_does_not_stop_the_child(void **state) {
         assert_int_equal(run(lab, "echo it runs"), 0);
         assert_string_equal(lab->output.chars, "it runs\n");
 
-        fail_call("write", 2, EPIPE); /* why it cannot run: nobody reads it */
+        fail_call("write", 2, EPIPE); /* the reason why it cannot run: no process reads it */
         assert_int_equal(spawn(lab, nothing, NULL), 0);
         UNTIL(lab, lab->exits > 0);
         assert_int_equal(lab->status, 126);
@@ -399,7 +399,7 @@ static void a_child_has_its_own_signals_descriptors_and_environment(void **state
                          2);
         assert_int_equal(blocks, 0);
         assert_int_equal(ignores & ~(UINT64_C(1) << 31 | UINT64_C(1) << 32),
-                         0); /* 32 and 33 are the C library's own, which lets nobody set them */
+                         0); /* 32 and 33 belong to the C library, which rejects changes */
         sigprocmask(SIG_UNBLOCK, &blocked, NULL);
         signal(SIGHUP, SIG_DFL);
         signal(SIGRTMAX, SIG_DFL);

@@ -1,9 +1,9 @@
-/* Whatever computes, with its first, second, third ... allocation failing, alone and with all behind it:
- * units, records, pictures, plans, settings, commands of each kind, the tree, its snapshot, the log, Raft.
- * Each says -ENOMEM and nothing else, leaves its outputs alone, gives back what it held, and succeeds when
- * asked again. Whole daemons: memory_daemon.c.
+/* All computations with their first, second, third ... allocation failing, alone and with all later ones:
+ * units, records, cluster views, plans, settings, commands of each kind, the tree, its snapshot, the log,
+ * Raft. Each returns -ENOMEM and no other error, leaves its outputs unchanged, frees its memory, and succeeds
+ * when repeated. Whole daemons: memory_daemon.c.
  *
- *      test-memory [PATTERN]    only the tests of such names, and not the total
+ *      test-memory [PATTERN]    only the tests with matching names, and not the total
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -149,7 +149,7 @@ static int small_records(void *userdata) {
 
 static int problems(void *userdata) {
         static const char key[] = "/_fleet/machine/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa/problem/a.service";
-        Problem problem = { .kind = PROBLEM_TAKEN, .text = (char *) "somebody has it", .unit_index = 7 };
+        Problem problem = { .kind = PROBLEM_TAKEN, .text = (char *) "another host has it", .unit_index = 7 };
         _cleanup_(cluster_done) Cluster cluster = {};
         _cleanup_text_ Text t = {};
         int r;
@@ -245,29 +245,29 @@ static void units_and_records_say_that_memory_is_short(void **state) {
 
 /* -- Pictures and plans -- */
 
-static ClusterView picture;
+static ClusterView sample;
 
-static void make_picture(void) {
+static void make_view(void) {
         char name[32];
 
-        picture = (ClusterView) { .cluster.now_ms = 100000 };
-        cluster_view_machine(&picture, "A", "a=b", PRESENCE_UP);
-        cluster_view_machine(&picture, "B", "a=c", PRESENCE_UP);
-        cluster_view_machine(&picture, "C", "", PRESENCE_LOST);
+        sample = (ClusterView) { .cluster.now_ms = 100000 };
+        cluster_view_machine(&sample, "A", "a=b", PRESENCE_UP);
+        cluster_view_machine(&sample, "B", "a=c", PRESENCE_UP);
+        cluster_view_machine(&sample, "C", "", PRESENCE_LOST);
         for (unsigned i = 0; i < 8; i++) {
                 snprintf(name, sizeof(name), "web@%u.service", i);
-                cluster_view_unit(&picture, name, i % 2 ? "Conflicts=db*" : "MachineMetadata=a=b",
+                cluster_view_unit(&sample, name, i % 2 ? "Conflicts=db*" : "MachineMetadata=a=b",
                                   TARGET_LAUNCHED);
         }
-        cluster_view_unit(&picture, "all.service", "Global=true", TARGET_LAUNCHED);
-        cluster_view_unit(&picture, "db.service", "Replaces=web@3.service", TARGET_LAUNCHED);
-        cluster_view_assign(&picture, "C", "web@1.service", ASSIGNMENT_RUN);
-        cluster_view_assign(&picture, "A", "gone.service", ASSIGNMENT_RUN);
+        cluster_view_unit(&sample, "all.service", "Global=true", TARGET_LAUNCHED);
+        cluster_view_unit(&sample, "db.service", "Replaces=web@3.service", TARGET_LAUNCHED);
+        cluster_view_assign(&sample, "C", "web@1.service", ASSIGNMENT_RUN);
+        cluster_view_assign(&sample, "A", "gone.service", ASSIGNMENT_RUN);
 }
 
 static int plan_all(void *userdata) {
         EnginePlan plan = {};
-        int r = engine_plan(&picture.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan);
+        int r = engine_plan(&sample.cluster, NULL, 0, 30000, &(EnginePlanLimits) {}, &plan);
 
         if (r == 0)
                 assert_true(plan.n > 8);
@@ -278,7 +278,7 @@ static int plan_all(void *userdata) {
 static int plan_some(void *userdata) {
         const char *units[] = { "web@1.service", "db.service" };
         EnginePlan plan = {};
-        int r = engine_plan(&picture.cluster, units, ELEMENTS(units), 30000, &(EnginePlanLimits) {}, &plan);
+        int r = engine_plan(&sample.cluster, units, ELEMENTS(units), 30000, &(EnginePlanLimits) {}, &plan);
 
         engine_plan_done(&plan);
         return r;
@@ -288,16 +288,16 @@ static int pick(void *userdata) {
         const ClusterMachine *machine = NULL;
         SchedulerView *view = NULL;
         Error why = {};
-        int r = scheduler_view_new(&picture.cluster, picture.cluster.now_ms, &view);
+        int r = scheduler_view_new(&sample.cluster, sample.cluster.now_ms, &view);
 
-        r = r ?: scheduler_pick(view, cluster_unit(&picture.cluster, "web@0.service"), &machine, &why);
-        r = r ?: scheduler_view_decide(view, machine, cluster_unit(&picture.cluster, "web@0.service"), true);
-        r = r ?: scheduler_view_decide(view, machine, cluster_unit(&picture.cluster, "web@0.service"), false);
+        r = r ?: scheduler_pick(view, cluster_unit(&sample.cluster, "web@0.service"), &machine, &why);
+        r = r ?: scheduler_view_decide(view, machine, cluster_unit(&sample.cluster, "web@0.service"), true);
+        r = r ?: scheduler_view_decide(view, machine, cluster_unit(&sample.cluster, "web@0.service"), false);
         scheduler_view_free(view);
         return r;
 }
 
-/* A picture made anew, key by key. */
+/* A cluster view built key by key. */
 static int put_keys(void *userdata) {
         static const char id[] = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
         static const char *const keys[][2] = {
@@ -351,7 +351,7 @@ static int tick(void *userdata) {
 
         liveness_reset(&l);
         for (unsigned i = 0; i < 8 && r == 0; i++) {
-                r = liveness_tick(&l, &picture.cluster, false, silent, NULL, &changes, &n);
+                r = liveness_tick(&l, &sample.cluster, false, silent, NULL, &changes, &n);
                 if (r == 0) {
                         total += n;
                         free(changes);
@@ -378,7 +378,7 @@ static int diff(void *userdata) {
 
         for (size_t i = 0; i < ELEMENTS(files) && r == 0; i++)
                 r = unit_read(files[i].name, "[Service]\nExecStart=/bin/x\n", 27, &files[i].unit, NULL);
-        r = r ?: directory_diff(&picture.cluster, &view, &result);
+        r = r ?: directory_diff(&sample.cluster, &view, &result);
         directory_diff_done(&result);
         for (size_t i = 0; i < ELEMENTS(files); i++) {
                 unit_free(files[i].unit);
@@ -387,15 +387,15 @@ static int diff(void *userdata) {
         return r;
 }
 
-static void pictures_and_plans_say_that_memory_is_short(void **state) {
-        make_picture();
+static void cluster_views_and_plans_report_a_lack_of_memory(void **state) {
+        make_view();
         survive("an engine's pass over all", plan_all, NULL, 1);
         survive("an engine's pass over two", plan_some, NULL, 1);
         survive("a machine is picked", pick, NULL, 1);
-        survive("keys become a picture", put_keys, NULL, 1);
+        survive("keys become a view", put_keys, NULL, 1);
         survive("a tick of liveness", tick, NULL, 1);
         survive("files against units", diff, NULL, 1);
-        cluster_view_free(&picture);
+        cluster_view_free(&sample);
 }
 
 /* -- Files of the host -- */
@@ -661,7 +661,7 @@ static void each_command_a_snapshot_and_an_install_say_that_memory_is_short(void
 
 static void on_appended(void *userdata, uint64_t generation, uint64_t last_index) {}
 
-static void on_log_failed(void *userdata, int error, const char *sentence) {
+static void on_log_failed(void *userdata, int error, const char *message) {
         *(int *) userdata = error;
 }
 
@@ -807,7 +807,7 @@ static void the_goal_is_met(void **state) {
 int main(int argc, char *argv[]) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(units_and_records_say_that_memory_is_short),
-                cmocka_unit_test(pictures_and_plans_say_that_memory_is_short),
+                cmocka_unit_test(cluster_views_and_plans_report_a_lack_of_memory),
                 cmocka_unit_test(files_of_the_host_say_that_memory_is_short),
                 cmocka_unit_test(each_command_a_snapshot_and_an_install_say_that_memory_is_short),
                 cmocka_unit_test(log_and_raft_say_that_memory_is_short),

@@ -19,7 +19,7 @@ static void assert_name(const char *name, const char *expected) {
 static void names_are_checked_by_fleets_rules_with_fleets_messages(void **state) {
         char name[300];
 
-        assert_name("hello.service", "");
+        assert_name("name.service", "");
         assert_name("hello@.service", "");
         assert_name("hello@1.service", "");
         assert_name("a@b@c.d.service", "");
@@ -29,10 +29,10 @@ static void names_are_checked_by_fleets_rules_with_fleets_messages(void **state)
 
         assert_name("", "unit name cannot be empty");
         assert_name("hello", "unit name must contain \".\"");
-        assert_name("hello.", "unit name cannot end in \".\"");
-        assert_name("hello.txt", "invalid unit type: \"txt\"");
-        assert_name("hello.ser\nvice", "invalid unit type: \"ser\\x0avice\"");
-        assert_name("hello@.mount", "invalid unit type for template: \"mount\"");
+        assert_name("name.", "unit name cannot end in \".\"");
+        assert_name("name.txt", "invalid unit type: \"txt\"");
+        assert_name("name.ser\nvice", "invalid unit type: \"ser\\x0avice\"");
+        assert_name("name@.mount", "invalid unit type for template: \"mount\"");
         assert_name("sp ace.service", "invalid character ' ' in unit name");
         assert_name("t@{4..5}.service", "invalid character '{' in unit name");
         assert_name("../etc.service", "invalid character '/' in unit name");
@@ -98,8 +98,8 @@ static void reserved_names_are_refused(void **state) {
                 "fleetd.kube",
         };
         static const char *const taken[] = {
-                "hello.service", "my-fleet.service",    "fleet-ui.service", "fleetd-exporter.service",
-                "fleet.timer",   "dbus-broker.service", "srv.mount",        "mine.target",
+                "name.service", "my-fleet.service",    "fleet-ui.service", "fleetd-exporter.service",
+                "fleet.timer",  "dbus-broker.service", "srv.mount",        "mine.target",
                 "a@b.timer",
         };
         const char *reason;

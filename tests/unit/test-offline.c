@@ -1,4 +1,4 @@
-/* Backup and restore through their door: on stores that a daemon has left, in real folders. */
+/* Backup and restore through their public interface: on stores of an ended daemon, in real folders. */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -70,7 +70,7 @@ int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, u
         return r;
 }
 
-/* The last one takes the workshop away, whatever becomes of it. */
+/* The last one removes the work folder, also when it fails. */
 int __real_remove_tree_at(int dir_fd, const char *name);
 int __wrap_remove_tree_at(int dir_fd, const char *name);
 int __wrap_remove_tree_at(int dir_fd, const char *name) {
@@ -110,7 +110,7 @@ AS_ONE(bootstrap_restored, fails(err),
 void __real_data_dir_closed(DataDir *folder);
 void __wrap_data_dir_closed(DataDir *folder);
 void __wrap_data_dir_closed(DataDir *folder) {
-        failing_calls_end(); /* of what comes behind it nobody can be told any more */
+        failing_calls_end(); /* later failures can no longer be reported */
         __real_data_dir_closed(folder);
 }
 
@@ -131,47 +131,47 @@ int __wrap_raft_log_take_entries(RaftLog *log, RaftEntry **ret, size_t *ret_n, u
 typedef struct Fixture {
         char *scratch, *file;
         ThreeHosts trio;
-        KvOfflineOptions options; /* what rescue() is given beside the paths */
+        KvOfflineOptions options; /* of run_offline(), in addition to the paths */
         unsigned fail_at;         /* the call of it that fails; 0: none */
 } Fixture;
 
-static int make_room(void **state) {
-        Fixture *room = NEW0(Fixture, 1);
+static int make_fixture(void **state) {
+        Fixture *fixture = NEW0(Fixture, 1);
 
-        assert_non_null(room);
-        room->scratch = scratch_new();
-        room->file = scratch_path(room->scratch, "backup");
-        three_hosts_new(&room->trio, room->scratch, false);
+        assert_non_null(fixture);
+        fixture->scratch = scratch_new();
+        fixture->file = scratch_path(fixture->scratch, "backup");
+        three_hosts_new(&fixture->trio, fixture->scratch, false);
         alarm(60);
-        *state = room;
+        *state = fixture;
         return 0;
 }
 
-static int end_room(void **state) {
-        Fixture *room = *state;
+static int end_fixture(void **state) {
+        Fixture *fixture = *state;
 
-        three_hosts_free(&room->trio);
-        free(room->file);
-        scratch_free(room->scratch);
-        free(room);
+        three_hosts_free(&fixture->trio);
+        free(fixture->file);
+        scratch_free(fixture->scratch);
+        free(fixture);
         alarm(0);
         return 0;
 }
 
-static ThreeHostsHost *open_host(Fixture *room, unsigned number) {
-        ThreeHostsHost *h = &room->trio.hosts[number];
+static ThreeHostsHost *open_host(Fixture *fixture, unsigned number) {
+        ThreeHostsHost *h = &fixture->trio.hosts[number];
         Error err = {};
-        int r = three_hosts_open(&room->trio, number, false, &err);
+        int r = three_hosts_open(&fixture->trio, number, false, &err);
 
         if (r < 0)
                 fail_msg("host %u: %s", number, error_text(&err, r));
-        assert_true(three_hosts_until(&room->trio, three_hosts_is_led, h));
+        assert_true(three_hosts_until(&fixture->trio, three_hosts_is_led, h));
         return h;
 }
 
 /* The key that host 0 has as the last of so many. */
-static void fill(Fixture *room, unsigned n) {
-        ThreeHostsHost *h = open_host(room, 0);
+static void fill(Fixture *fixture, unsigned n) {
+        ThreeHostsHost *h = open_host(fixture, 0);
         char key[32];
 
         for (unsigned i = 0; i < n; i++) {
@@ -182,55 +182,55 @@ static void fill(Fixture *room, unsigned n) {
                                         "damaged, one by one"),
                         KV_OK);
         }
-        three_hosts_close(&room->trio, 0);
+        three_hosts_close(&fixture->trio, 0);
 }
 
 /* What a daemon's opener does with options that name host 'number', in another boot than any daemon's. */
-static int rescue(Fixture *room, unsigned number,
-                  int (*run)(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err),
-                  const char *file, KvOffline *ret, Error *err) {
-        ThreeHostsHost *h = &room->trio.hosts[number];
-        KvOfflineOptions o = room->options;
+static int run_offline(Fixture *fixture, unsigned number,
+                       int (*run)(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err),
+                       const char *file, KvOffline *ret, Error *err) {
+        ThreeHostsHost *h = &fixture->trio.hosts[number];
+        KvOfflineOptions o = fixture->options;
         int r;
 
-        o.loop = room->trio.loop;
+        o.loop = fixture->trio.loop;
         o.tree_path = h->tree_path;
         assert_int_equal(disk_real_open(h->raft_path, &o.log_disk), 0);
         snprintf(o.machine_id, sizeof(o.machine_id), "%032x", number + 0xa0);
         snprintf(o.boot_id, sizeof(o.boot_id), "%032x", 99);
-        if (room->fail_at > 0)
-                failing_call(room->fail_at, EIO);
+        if (fixture->fail_at > 0)
+                failing_call(fixture->fail_at, EIO);
         r = run(&o, file, ret, err);
         failing_calls_end();
         disk_real_close(o.log_disk);
         return r;
 }
 
-static void must(Fixture *room, unsigned number,
+static void must(Fixture *fixture, unsigned number,
                  int (*run)(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err),
                  KvOffline *ret) {
         Error err = {};
-        int r = rescue(room, number, run, room->file, ret, &err);
+        int r = run_offline(fixture, number, run, fixture->file, ret, &err);
 
         if (r < 0)
                 fail_msg("%s", error_text(&err, r));
 }
 
 static void a_backup_from_before_the_first_checkpoint_is_restored(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         KvOffline saved = {}, restored = {};
         char value[512];
         ThreeHostsHost *h;
 
-        fill(room, N_KEYS);
-        must(room, 0, kv_backup, &saved);
+        fill(fixture, N_KEYS);
+        must(fixture, 0, kv_backup, &saved);
         assert_true(saved.cluster_id != 0 && saved.lineage != 0 && saved.raft_id == 1);
         assert_true(saved.n_nodes > N_KEYS);
 
-        must(room, 1, kv_restore, &restored);
+        must(fixture, 1, kv_restore, &restored);
         assert_true(restored.cluster_id == saved.cluster_id && restored.lineage == saved.lineage);
         assert_true(restored.new_lineage != saved.lineage);
-        h = open_host(room, 1);
+        h = open_host(fixture, 1);
         assert_true(starts_with(three_hosts_get(h, "/many/399", value), "a value"));
         assert_int_equal(three_hosts_put(h, "/after", "1"), KV_OK);
 }
@@ -242,85 +242,85 @@ static void write_at(const char *file, const void *bytes, size_t size, off_t off
         assert_int_equal(pwrite(fd, bytes, size, offset), size);
 }
 
-static void assert_refused(Fixture *room, int error, const char *sentence) {
+static void assert_refused(Fixture *fixture, int error, const char *message) {
         KvOffline ret = {};
         Error err = {};
 
-        assert_int_equal(rescue(room, 1, kv_restore, room->file, &ret, &err), error);
-        assert_non_null(strstr(err.message, sentence));
-        assert_int_equal(access(room->trio.hosts[1].tree_path, F_OK),
+        assert_int_equal(run_offline(fixture, 1, kv_restore, fixture->file, &ret, &err), error);
+        assert_non_null(strstr(err.message, message));
+        assert_int_equal(access(fixture->trio.hosts[1].tree_path, F_OK),
                          -1); /* and another one can still be restored */
 }
 
 static void a_backup_with_a_damaged_page_is_refused_before_it_is_followed(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         KvOffline ret = {};
         struct stat st;
 
-        fill(room, N_KEYS);
-        must(room, 0, kv_backup, &ret);
-        assert_int_equal(stat(room->file, &st), 0);
+        fill(fixture, N_KEYS);
+        must(fixture, 0, kv_backup, &ret);
+        assert_int_equal(stat(fixture->file, &st), 0);
         assert_true(st.st_size > 20 * PAGE);
 
         for (off_t page = 0; page < st.st_size; page += PAGE) {
                 uint8_t was[2], is[2];
-                _cleanup_close_ int fd = open(room->file, O_RDONLY | O_CLOEXEC);
+                _cleanup_close_ int fd = open(fixture->file, O_RDONLY | O_CLOEXEC);
                 off_t at = page + 10 +
                            (page / PAGE % 3) * 2; /* flags, and where the free space of the page lies */
 
                 assert_int_equal(pread(fd, was, sizeof(was), at), sizeof(was));
                 is[0] = was[0] ^ 0x5a;
                 is[1] = was[1] ^ 0x81;
-                write_at(room->file, is, sizeof(is), at);
-                assert_refused(room, -EUCLEAN, "is damaged: it does not hold what was written to it");
-                write_at(room->file, was, sizeof(was), at);
+                write_at(fixture->file, is, sizeof(is), at);
+                assert_refused(fixture, -EUCLEAN, "is damaged: it does not hold what was written to it");
+                write_at(fixture->file, was, sizeof(was), at);
         }
-        must(room, 1, kv_restore, &ret); /* that was all that was wrong with it */
+        must(fixture, 1, kv_restore, &ret); /* that was all that was wrong with it */
 }
 
 static void what_is_no_whole_backup_is_refused(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         KvOffline ret = {};
         struct stat st;
 
-        fill(room, N_KEYS);
-        must(room, 0, kv_backup, &ret);
-        assert_int_equal(stat(room->file, &st), 0);
+        fill(fixture, N_KEYS);
+        must(fixture, 0, kv_backup, &ret);
+        assert_int_equal(stat(fixture->file, &st), 0);
         for (off_t size = st.st_size - 1; size > 0; size /= 3) {
-                assert_int_equal(truncate(room->file, size), 0);
-                assert_refused(room, -EINVAL, "is no backup, or only the beginning of one");
+                assert_int_equal(truncate(fixture->file, size), 0);
+                assert_refused(fixture, -EINVAL, "is no backup, or only the beginning of one");
         }
-        assert_int_equal(truncate(room->file, 0), 0);
-        assert_refused(room, -EINVAL, "is no backup");
+        assert_int_equal(truncate(fixture->file, 0), 0);
+        assert_refused(fixture, -EINVAL, "is no backup");
 }
 
 static void a_backup_that_exists_is_not_overwritten(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         KvOffline ret = {};
         Error err = {};
 
-        fill(room, 3);
-        scratch_write(room->file, "precious");
-        assert_int_equal(rescue(room, 0, kv_backup, room->file, &ret, &err), -EEXIST);
+        fill(fixture, 3);
+        scratch_write(fixture->file, "precious");
+        assert_int_equal(run_offline(fixture, 0, kv_backup, fixture->file, &ret, &err), -EEXIST);
         assert_int_equal(ret.cluster_id, 0);
 }
 
 static void a_backup_is_not_restored_beside_a_log(void **state) {
         static const char *const names[] = { "meta.b", "log.00000001" };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         KvOffline ret = {};
         char file[300];
 
-        fill(room, 3);
-        must(room, 0, kv_backup, &ret);
-        assert_int_equal(mkdir(room->trio.hosts[1].raft_path, 0700), 0);
+        fill(fixture, 3);
+        must(fixture, 0, kv_backup, &ret);
+        assert_int_equal(mkdir(fixture->trio.hosts[1].raft_path, 0700), 0);
         for (size_t i = 0; i < ELEMENTS(names); i++) {
-                snprintf(file, sizeof(file), "%s/%s", room->trio.hosts[1].raft_path, names[i]);
+                snprintf(file, sizeof(file), "%s/%s", fixture->trio.hosts[1].raft_path, names[i]);
                 scratch_write(file, "x");
-                assert_refused(room, -EEXIST, "there is a log beside");
+                assert_refused(fixture, -EEXIST, "there is a log beside");
                 assert_int_equal(unlink(file), 0);
         }
-        must(room, 1, kv_restore, &ret);
+        must(fixture, 1, kv_restore, &ret);
 }
 
 /* -- A backup that the test writes -- */
@@ -329,14 +329,14 @@ enum { INDEX = 100, APPLIED = 50, CLUSTER = 0xabc, LINEAGE = 0xdef, CLUSTER_MS =
 
 #define MARK "/_fleet/new/mark"
 
-static void write_backup(Fixture *room, uint64_t cluster_id) {
+static void write_backup(Fixture *fixture, uint64_t cluster_id) {
         static const struct {
                 const char *key;
                 bool dir;
         } nodes[] = { { "/_fleet", true },         { "/_fleet/moot", true },  { "/_fleet/moot/a", false },
                       { "/_fleet/moot/b", false }, { "/_fleet/kept", false }, { "/moot", false } };
-        _cleanup_free_ char *path = scratch_path(room->scratch, "written"),
-                            *copy = scratch_path(room->scratch, "copied"), *data = NULL;
+        _cleanup_free_ char *path = scratch_path(fixture->scratch, "written"),
+                            *copy = scratch_path(fixture->scratch, "copied"), *data = NULL;
         TreeMeta meta = { .index = INDEX,
                           .applied = APPLIED,
                           .applied_term = 7,
@@ -360,14 +360,14 @@ static void write_backup(Fixture *room, uint64_t cluster_id) {
         assert_int_equal(tree_copy(tree, copy, 0, &meta, NULL), 0);
         tree_close(tree);
         assert_true(asprintf(&data, "%s/data.mdb", copy) > 0);
-        assert_int_equal(rename(data, room->file), 0);
+        assert_int_equal(rename(data, fixture->file), 0);
         assert_int_equal(rmdir(copy), 0);
         assert_int_equal(remove_tree_at(AT_FDCWD, path), 0);
 }
 
 /* What is in a backup, which becomes a tree again. */
-static Tree *read_backup(Fixture *room, const char *file) {
-        _cleanup_free_ char *path = scratch_path(room->scratch, "read"), *data = NULL;
+static Tree *read_backup(Fixture *fixture, const char *file) {
+        _cleanup_free_ char *path = scratch_path(fixture->scratch, "read"), *data = NULL;
         Tree *tree;
 
         assert_int_equal(mkdir(path, 0700), 0);
@@ -383,8 +383,8 @@ static bool is_moot(void *userdata, const KvNode *node) {
         return memmem(node->key.data, node->key.size, "moot", 4);
 }
 
-static void remove_host(Fixture *room, unsigned number) {
-        ThreeHostsHost *h = &room->trio.hosts[number];
+static void remove_host(Fixture *fixture, unsigned number) {
+        ThreeHostsHost *h = &fixture->trio.hosts[number];
 
         assert_int_equal(remove_tree_at(AT_FDCWD, h->tree_path), 0);
         assert_int_equal(remove_tree_at(AT_FDCWD, h->raft_path), 0);
@@ -406,7 +406,7 @@ static int look(const KvOfflineOptions *o, const char *file, KvOffline *ret, Err
 }
 
 static void a_new_lineage_is_raised_marked_and_without_what_is_moot(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         KvOffline restored = {}, saved = {}, seen = {}, recovered = {};
         unsigned n_asked = 0;
         const uint64_t index = INDEX + KV_OFFLINE_RAISE + 1;
@@ -416,11 +416,11 @@ static void a_new_lineage_is_raised_marked_and_without_what_is_moot(void **state
         KvNode node;
         Tree *tree;
 
-        write_backup(room, CLUSTER);
-        room->options = (KvOfflineOptions) {
+        write_backup(fixture, CLUSTER);
+        fixture->options = (KvOfflineOptions) {
                 .is_moot = is_moot, .userdata = &n_asked, .mark = MARK, .address = "10.0.0.7:1"
         };
-        must(room, 1, kv_restore, &restored);
+        must(fixture, 1, kv_restore, &restored);
         assert_int_equal(n_asked, 3); /* files of ours */
         assert_true(restored.cluster_id == CLUSTER && restored.lineage == LINEAGE);
         assert_int_equal(restored.index, INDEX);
@@ -431,13 +431,13 @@ static void a_new_lineage_is_raised_marked_and_without_what_is_moot(void **state
         assert_int_equal(restored.new_index, index);
         assert_true(restored.new_lineage != 0 && restored.new_lineage != LINEAGE);
 
-        must(room, 1, look, &seen);
+        must(fixture, 1, look, &seen);
         assert_int_equal(seen.new_index, 0);
         assert_true(seen.new_lineage == 0 && seen.lineage == restored.new_lineage &&
                     seen.cluster_id == CLUSTER);
         assert_int_equal(seen.raft_id, 1);
-        assert_int_equal(unlink(room->file), 0);
-        must(room, 1, kv_backup, &saved);
+        assert_int_equal(unlink(fixture->file), 0);
+        must(fixture, 1, kv_backup, &saved);
         assert_true(saved.lineage == restored.new_lineage && saved.cluster_id == CLUSTER);
         assert_int_equal(saved.index, index);
         assert_int_equal(saved.raft_index, APPLIED + KV_OFFLINE_RAISE);
@@ -446,7 +446,7 @@ static void a_new_lineage_is_raised_marked_and_without_what_is_moot(void **state
         assert_int_equal(saved.n_nodes, 6 - 2 + 2); /* and the mark, with its directory */
         assert_int_equal(saved.new_index, 0);
 
-        tree = read_backup(room, room->file);
+        tree = read_backup(fixture, fixture->file);
         assert_int_equal(tree_begin_read(tree, &txn), 0);
         assert_int_equal(tree_meta(txn, &meta), 0);
         assert_true(has_value(txn, MARK, "123456", index));
@@ -468,8 +468,8 @@ static void a_new_lineage_is_raised_marked_and_without_what_is_moot(void **state
         tree_close(tree);
 
         /* Without an address and a mark; from here on nothing is moot. */
-        room->options = (KvOfflineOptions) {};
-        must(room, 1, recover, &recovered);
+        fixture->options = (KvOfflineOptions) {};
+        must(fixture, 1, recover, &recovered);
         assert_true(recovered.lineage == restored.new_lineage && recovered.new_lineage != recovered.lineage &&
                     recovered.new_lineage != 0);
         assert_int_equal(recovered.new_index, index + KV_OFFLINE_RAISE);
@@ -479,82 +479,82 @@ static void a_new_lineage_is_raised_marked_and_without_what_is_moot(void **state
 
 typedef int (*Run)(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err);
 
-static void assert_says(Fixture *room, Run run, const char *file, int error, const char *sentence) {
+static void assert_says(Fixture *fixture, Run run, const char *file, int error, const char *message) {
         KvOffline ret = {};
         Error err = {};
 
-        assert_int_equal(rescue(room, 1, run, file, &ret, &err), error);
-        if (!strstr(err.message, sentence))
-                fail_msg("'%s' is not in '%s'", sentence, err.message);
+        assert_int_equal(run_offline(fixture, 1, run, file, &ret, &err), error);
+        if (!strstr(err.message, message))
+                fail_msg("'%s' is not in '%s'", message, err.message);
         assert_int_equal(ret.cluster_id, 0);
 }
 
 static void each_refusal_says_what_is_wrong(void **state) {
-        Fixture *room = *state;
-        ThreeHostsHost *h = &room->trio.hosts[1];
+        Fixture *fixture = *state;
+        ThreeHostsHost *h = &fixture->trio.hosts[1];
         KvOffline ret = {};
-        _cleanup_free_ char *other = scratch_path(room->scratch, "other");
+        _cleanup_free_ char *other = scratch_path(fixture->scratch, "other");
 
-        assert_says(room, kv_backup, room->file, -ENOENT, "this host has no replica: cannot find ");
-        assert_says(room, look, NULL, -ENOENT, "this host has no replica: cannot find ");
-        assert_says(room, kv_restore, room->file, -ENOENT, "cannot open ");
-        assert_says(room, kv_restore, room->scratch, -EISDIR, "cannot read ");
-        write_backup(room, 0);
-        assert_says(room, kv_restore, room->file, -EINVAL, "backup is no backup: it names no cluster");
-        assert_int_equal(unlink(room->file), 0);
+        assert_says(fixture, kv_backup, fixture->file, -ENOENT, "this host has no replica: cannot find ");
+        assert_says(fixture, look, NULL, -ENOENT, "this host has no replica: cannot find ");
+        assert_says(fixture, kv_restore, fixture->file, -ENOENT, "cannot open ");
+        assert_says(fixture, kv_restore, fixture->scratch, -EISDIR, "cannot read ");
+        write_backup(fixture, 0);
+        assert_says(fixture, kv_restore, fixture->file, -EINVAL, "backup is no backup: it names no cluster");
+        assert_int_equal(unlink(fixture->file), 0);
 
-        write_backup(room, CLUSTER);
-        must(room, 1, kv_restore, &ret);
-        assert_says(room, kv_restore, room->file, -EEXIST,
+        write_backup(fixture, CLUSTER);
+        must(fixture, 1, kv_restore, &ret);
+        assert_says(fixture, kv_restore, fixture->file, -EEXIST,
                     "/tree1 is there: a backup is restored where there is no replica; move it and the log "
                     "away first");
         entries_ahead = 2 * KV_OFFLINE_RAISE;
         assert_says(
-                room, kv_backup, other, -EUCLEAN,
+                fixture, kv_backup, other, -EUCLEAN,
                 "/tree1 ends with entry 4294967346, but the log begins with 8589934593: entries are missing");
         entries_ahead = 0;
         assert_int_equal(remove_tree_at(AT_FDCWD, h->raft_path), 0);
-        assert_says(room, kv_backup, other, -ENOENT, "this host has no replica: there is no log beside ");
+        assert_says(fixture, kv_backup, other, -ENOENT, "this host has no replica: there is no log beside ");
         assert_int_equal(access(other, F_OK), -1);
 }
 
 static void an_entry_that_cannot_be_read_ends_it(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         KvOffline ret = {};
         Error err = {};
         int r;
 
-        fill(room, 3);
+        fill(fixture, 3);
         entries_are_unknown = true;
-        r = rescue(room, 0, kv_backup, room->file, &ret, &err);
+        r = run_offline(fixture, 0, kv_backup, fixture->file, &ret, &err);
         entries_are_unknown = false;
         assert_true(r < 0);
         assert_non_null(strstr(err.message, "cannot apply entry "));
-        assert_int_equal(access(room->file, F_OK), -1);
-        must(room, 0, kv_backup, &ret);
+        assert_int_equal(access(fixture->file, F_OK), -1);
+        must(fixture, 0, kv_backup, &ret);
 }
 
 /* The first, second, third ... call fails: that is said, and nothing is left but what was there. */
-static void sweep(Fixture *room, const char *name, const char *file, Run run) {
+static void sweep(Fixture *fixture, const char *name, const char *file, Run run) {
         unsigned n = 0;
         int r;
 
-        room->options = (KvOfflineOptions) { .is_moot = is_moot,
-                                             .userdata = &(unsigned) { 0 },
-                                             .mark = MARK };
+        fixture->options = (KvOfflineOptions) { .is_moot = is_moot,
+                                                .userdata = &(unsigned) { 0 },
+                                                .mark = MARK };
         do {
                 KvOffline ret = {};
                 Error err = {};
 
                 if (n_renamed > 0 && run != kv_backup) { /* until then nothing has changed */
-                        remove_host(room, 1);
+                        remove_host(fixture, 1);
                         if (run != kv_restore)
-                                must(room, 1, kv_restore, &(KvOffline) {});
+                                must(fixture, 1, kv_restore, &(KvOffline) {});
                 }
                 n_removals = n_renamed = 0;
-                room->fail_at = ++n;
-                r = rescue(room, 1, run, file, &ret, &err);
-                room->fail_at = 0;
+                fixture->fail_at = ++n;
+                r = run_offline(fixture, 1, run, file, &ret, &err);
+                fixture->fail_at = 0;
                 if (r != (failing.failed ? -EIO : 0) &&
                     !(failing.failed && r == -EUCLEAN && strstr(err.message, "corrupt")))
                         fail_msg("%s, call %u%s: %d: %s", name, n, failing.failed ? " failed" : "s", r,
@@ -569,27 +569,27 @@ static void sweep(Fixture *room, const char *name, const char *file, Run run) {
 
 static void each_call_that_fails_is_said(void **state) {
         _cleanup_free_ char *other = scratch_path(((Fixture *) *state)->scratch, "other");
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        write_backup(room, CLUSTER);
-        sweep(room, "restore", room->file, kv_restore);
-        sweep(room, "backup", other, kv_backup);
-        sweep(room, "recover", NULL, recover);
+        write_backup(fixture, CLUSTER);
+        sweep(fixture, "restore", fixture->file, kv_restore);
+        sweep(fixture, "backup", other, kv_backup);
+        sweep(fixture, "recover", NULL, recover);
 }
 
-#define in_a_room(f) cmocka_unit_test_setup_teardown(f, make_room, end_room)
+#define in_a_fixture(f) cmocka_unit_test_setup_teardown(f, make_fixture, end_fixture)
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                in_a_room(a_backup_from_before_the_first_checkpoint_is_restored),
-                in_a_room(a_backup_with_a_damaged_page_is_refused_before_it_is_followed),
-                in_a_room(what_is_no_whole_backup_is_refused),
-                in_a_room(a_backup_that_exists_is_not_overwritten),
-                in_a_room(a_backup_is_not_restored_beside_a_log),
-                in_a_room(a_new_lineage_is_raised_marked_and_without_what_is_moot),
-                in_a_room(each_refusal_says_what_is_wrong),
-                in_a_room(an_entry_that_cannot_be_read_ends_it),
-                in_a_room(each_call_that_fails_is_said),
+                in_a_fixture(a_backup_from_before_the_first_checkpoint_is_restored),
+                in_a_fixture(a_backup_with_a_damaged_page_is_refused_before_it_is_followed),
+                in_a_fixture(what_is_no_whole_backup_is_refused),
+                in_a_fixture(a_backup_that_exists_is_not_overwritten),
+                in_a_fixture(a_backup_is_not_restored_beside_a_log),
+                in_a_fixture(a_new_lineage_is_raised_marked_and_without_what_is_moot),
+                in_a_fixture(each_refusal_says_what_is_wrong),
+                in_a_fixture(an_entry_that_cannot_be_read_ends_it),
+                in_a_fixture(each_call_that_fails_is_said),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -48,7 +48,7 @@ typedef struct Lab {
 typedef struct Member {
         Lab *lab;
         Peers *peers;
-        PeerHandshake hello;
+        PeerHandshake handshake;
         const char *rejected_id; /* machine id that admit() rejects */
         unsigned n_changes, n_ended, n_asked, n_answered, n_admits;
         uint64_t last_session;
@@ -76,10 +76,10 @@ static void run_a_moment(Lab *lab, uint64_t until_ms, const char *words) {
         for (uint64_t until_ms_ = loop_now_ms((lab)->loop) + PATIENCE_MS; !(condition);) \
         run_a_moment(lab, until_ms_, #condition)
 
-static void keep_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void keep_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         Lab *lab = userdata;
 
-        text_append(&lab->log, sentence);
+        text_append(&lab->log, message);
         text_append_char(&lab->log, '\n');
 }
 
@@ -162,12 +162,12 @@ static void free_address(char ret[64]) {
 
 /* -- Hosts -- */
 
-static int member_admit(void *userdata, const PeerHandshake *hello, Error *err) {
+static int member_admit(void *userdata, const PeerHandshake *handshake, Error *err) {
         Member *m = userdata;
 
         m->n_admits++;
-        if (m->rejected_id && streq(hello->machine_id, m->rejected_id))
-                return error_set(err, -EPERM, "no token was given to %s", hello->name);
+        if (m->rejected_id && streq(handshake->machine_id, m->rejected_id))
+                return error_set(err, -EPERM, "no token was given to %s", handshake->name);
         return 0;
 }
 
@@ -215,27 +215,27 @@ static const PeerFrameType types[] = {
 };
 
 static PeerHandshake handshake_of(const char *machine_id, const char *name, uint64_t nonce) {
-        PeerHandshake hello = { .cluster_id = 0xc1, .lineage = 0x11, .start_number = 1, .nonce = nonce };
+        PeerHandshake handshake = { .cluster_id = 0xc1, .lineage = 0x11, .start_number = 1, .nonce = nonce };
 
-        memcpy(hello.machine_id, machine_id, sizeof(hello.machine_id));
-        snprintf(hello.boot_id, sizeof(hello.boot_id), "%032x", 1);
-        snprintf(hello.name, sizeof(hello.name), "%s", name);
-        return hello;
+        memcpy(handshake.machine_id, machine_id, sizeof(handshake.machine_id));
+        snprintf(handshake.boot_id, sizeof(handshake.boot_id), "%032x", 1);
+        snprintf(handshake.name, sizeof(handshake.name), "%s", name);
+        return handshake;
 }
 
-static void member_open(Member *m, Lab *lab, PeerHandshake hello, const TlsKey *key) {
+static void member_open(Member *m, Lab *lab, PeerHandshake handshake, const TlsKey *key) {
         PeersOptions options = {
                 .key = key, .admit = member_admit, .on_change = member_on_change, .userdata = m
         };
         Error err = {};
 
         *m = (Member) { .lab = lab, .rejected_id = m->rejected_id };
-        if (!*hello.address)
-                free_address(hello.address);
-        m->hello = options.self = hello;
+        if (!*handshake.address)
+                free_address(handshake.address);
+        m->handshake = options.self = handshake;
         assert_int_equal(peers_new(&m->peers, lab->loop, lab->network, &options), 0);
         lab->n_open++;
-        if (peers_listen(m->peers, hello.address, &err) < 0)
+        if (peers_listen(m->peers, handshake.address, &err) < 0)
                 fail_msg("%s", err.message);
         peers_observe(m->peers, member_on_end, m);
         peers_register(m->peers, types, ELEMENTS(types), m);
@@ -263,9 +263,10 @@ static void know(Member *m, Member *const *others, size_t n, bool by_address) {
         PeerAddress known[HOSTS_MAX] = {};
 
         for (size_t i = 0; i < n; i++) {
-                memcpy(known[i].address, others[i]->hello.address, sizeof(known[i].address));
+                memcpy(known[i].address, others[i]->handshake.address, sizeof(known[i].address));
                 if (!by_address)
-                        memcpy(known[i].machine_id, others[i]->hello.machine_id, sizeof(known[i].machine_id));
+                        memcpy(known[i].machine_id, others[i]->handshake.machine_id,
+                               sizeof(known[i].machine_id));
         }
         assert_int_equal(peers_set_known(m->peers, known, n), 0);
 }
@@ -277,7 +278,7 @@ static void know_one(Member *m, Member *other) {
 static PeerState state_of(const Member *m, const Member *other) {
         PeerState state = {};
 
-        (void) peers_state(m->peers, other->hello.machine_id, &state);
+        (void) peers_state(m->peers, other->handshake.machine_id, &state);
         return state;
 }
 
@@ -315,8 +316,8 @@ static bool has_any_problem(const Member *m, const char *words) {
 }
 
 static void ask(Member *m, const Member *other, const char *words) {
-        assert_int_equal(peers_send(m->peers, other->hello.machine_id, TYPE_REQUEST, words, strlen(words)),
-                         0);
+        assert_int_equal(
+                peers_send(m->peers, other->handshake.machine_id, TYPE_REQUEST, words, strlen(words)), 0);
 }
 
 /* -- A raw connection, which can send any bytes -- */
@@ -363,8 +364,8 @@ static void bare_dial(Bare *b, Lab *lab, const Member *to) {
         int error;
 
         *b = (Bare) { .lab = lab };
-        assert_non_null(lab->network->ops->connect(lab->network, to->hello.address, 1000, bare_on_connected,
-                                                   b, &error));
+        assert_non_null(lab->network->ops->connect(lab->network, to->handshake.address, 1000,
+                                                   bare_on_connected, b, &error));
 }
 
 static void bare_connect(Bare *b, Lab *lab, const Member *to) {
@@ -381,10 +382,10 @@ static void bare_send(Bare *b, PeerFrame type, const void *payload, size_t size)
         assert_int_equal(stream_write(b->stream, payload, size), 0);
 }
 
-static void bare_send_handshake(Bare *b, PeerHandshake hello) {
+static void bare_send_handshake(Bare *b, PeerHandshake handshake) {
         _cleanup_writer_ Writer w = {};
 
-        handshake_write(&w, &hello);
+        handshake_write(&w, &handshake);
         bare_send(b, PEER_HANDSHAKE, w.bytes, w.size);
 }
 
@@ -477,12 +478,12 @@ static void an_own_address_is_not_dialed_again_and_the_list_is_sorted(void **sta
         start(&c, lab, ID_C, "c", 3);
         start(&b, lab, ID_B, "b", 2);
         start(&a, lab, ID_A, "a", 1);
-        hidden = a.hello;
+        hidden = a.handshake;
         hidden.address[0] = 0; /* the host does not announce an address */
         peers_set_self(a.peers, &hidden);
-        memcpy(known[0].address, c.hello.address, 64);
-        memcpy(known[1].address, a.hello.address, 64);
-        memcpy(known[2].address, b.hello.address, 64);
+        memcpy(known[0].address, c.handshake.address, 64);
+        memcpy(known[1].address, a.handshake.address, 64);
+        memcpy(known[2].address, b.handshake.address, 64);
         assert_int_equal(peers_set_known(a.peers, known, 3), 0);
         assert_true(each_is(&a, "???"));
         UNTIL(lab, each_is(&a, "bc"));
@@ -508,7 +509,7 @@ static void a_raft_id_that_is_assigned_later_is_sent_on_open_sessions(void **sta
         UNTIL(lab, both_ways(&a, &b));
         assert_int_equal(peers_send_raft(a.peers, 7, TYPE_REQUEST, "x", 1), -ENOTCONN);
 
-        joined = b.hello;
+        joined = b.handshake;
         joined.raft_id = 7;
         peers_set_self(b.peers, &joined);
         UNTIL(lab, state_of(&a, &b).handshake.raft_id == 7);
@@ -577,7 +578,7 @@ static void a_restarted_host_is_dialed_again(void **state) {
         know_one(&a, &b);
         know_one(&b, &a);
         UNTIL(lab, both_ways(&a, &b));
-        again = b.hello;
+        again = b.handshake;
         stop(&b, "stop");
         UNTIL(lab, has_problem(&a, &b, "connection refused"));
         assert_string_equal(state_of(&a, &b).bye, "stop");
@@ -679,7 +680,8 @@ static void without_memory_for_the_clone_check_the_new_session_is_ended(void **s
         no_clone_timer = false;
         assert_false(silent.closed);
         assert_false(first.closed);
-        assert_int_equal(state_of(&a, &(Member) { .hello = handshake_of(ID_B, "b", 2) }).handshake.nonce, 2);
+        assert_int_equal(state_of(&a, &(Member) { .handshake = handshake_of(ID_B, "b", 2) }).handshake.nonce,
+                         2);
 
         bare_close(&silent);
         bare_close(&first);
@@ -733,11 +735,11 @@ static void a_restarted_host_is_admitted_if_its_old_session_leaves_a_ping_unansw
         stop(&a, "");
 }
 
-static void rejected_with(Lab *lab, PeerHandshake hello, const char *rejected_id, const char *words) {
+static void rejected_with(Lab *lab, PeerHandshake handshake, const char *rejected_id, const char *words) {
         Member a = { .rejected_id = rejected_id }, b = {};
 
         start(&a, lab, ID_A, "a", 1);
-        member_open(&b, lab, hello, lab->secure ? lab->key : NULL);
+        member_open(&b, lab, handshake, lab->secure ? lab->key : NULL);
         know(&b, (Member *[]) { &a }, 1, true);
         UNTIL(lab, has_any_problem(&b, words));
         assert_false(state_of(&a, &b).accepted);
@@ -747,14 +749,14 @@ static void rejected_with(Lab *lab, PeerHandshake hello, const char *rejected_id
 
 static void each_rejection_sends_its_reason_to_the_peer(void **state) {
         Lab *lab = *state;
-        PeerHandshake hello = handshake_of(ID_B, "b", 2);
+        PeerHandshake handshake = handshake_of(ID_B, "b", 2);
 
-        hello.cluster_id = 0xc2;
-        rejected_with(lab, hello, NULL,
+        handshake.cluster_id = 0xc2;
+        rejected_with(lab, handshake, NULL,
                       "b belongs to cluster 00000000000000c2, a to cluster 00000000000000c1");
-        hello = handshake_of(ID_B, "b", 2);
-        hello.lineage = 0x12;
-        rejected_with(lab, hello, NULL, "b is of another lineage of this cluster than a");
+        handshake = handshake_of(ID_B, "b", 2);
+        handshake.lineage = 0x12;
+        rejected_with(lab, handshake, NULL, "b is of another lineage of this cluster than a");
         rejected_with(lab, handshake_of(ID_B, "b", 2), ID_B, "no token was given to b");
         rejected_with(lab, handshake_of(ID_A, "b", 2), NULL, "two hosts, a and b, have machine id");
 }
@@ -1075,14 +1077,14 @@ static void a_session_in_the_clone_check_does_not_count_as_pending(void **state)
 }
 
 static void handshakes_and_rejections_round_trip_and_truncated_ones_fail(void **state) {
-        PeerHandshake hello = handshake_of(ID_B, "web\x1b[1m", 9), back;
+        PeerHandshake handshake = handshake_of(ID_B, "web\x1b[1m", 9), back;
         _cleanup_writer_ Writer w = {};
-        char sentence[REJECTION_MAX];
+        char message[REJECTION_MAX];
         Rejection cause;
         Error err = {};
         Frame frame;
 
-        handshake_write(&w, &hello);
+        handshake_write(&w, &handshake);
         assert_int_equal(handshake_read(w.bytes, w.size, &back, &err), 0);
         assert_string_equal(back.name, "web?[1m"); /* no terminal escape */
         assert_int_equal(back.nonce, 9);
@@ -1097,13 +1099,13 @@ static void handshakes_and_rejections_round_trip_and_truncated_ones_fail(void **
 
         w.size = 0;
         rejection_write(&w, REJECTION_CLONE, "no\n");
-        assert_int_equal(rejection_read(w.bytes, w.size, &cause, sentence), 0);
+        assert_int_equal(rejection_read(w.bytes, w.size, &cause, message), 0);
         assert_int_equal(cause, REJECTION_CLONE);
-        assert_string_equal(sentence, "no?");
+        assert_string_equal(message, "no?");
         w.bytes[0] = 200;
-        assert_int_equal(rejection_read(w.bytes, w.size, &cause, sentence), 0);
+        assert_int_equal(rejection_read(w.bytes, w.size, &cause, message), 0);
         assert_int_equal(cause, REJECTION_OTHER);
-        assert_int_equal(rejection_read(w.bytes, 1, &cause, sentence), -EBADMSG);
+        assert_int_equal(rejection_read(w.bytes, 1, &cause, message), -EBADMSG);
 
         assert_int_equal(frame_take((const uint8_t *) "\2\0\0\0\7ab", 6, 2, &frame), 0);
         assert_int_equal(frame_take((const uint8_t *) "\2\0\0\0\7ab", 7, 2, &frame), 7);

@@ -119,7 +119,7 @@ static void the_comparison_of_names_and_patterns_is_bounded(void **state) {
         }
 }
 
-static void full_names_are_looked_up(void **state) {
+static void full_names_are_found(void **state) {
         for (unsigned same = 0; same <= 1; same++) {
                 _cleanup_text_ Text lines = {};
                 _cleanup_placement_ Placement p = {};
@@ -288,7 +288,7 @@ int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(combinations_are_rejected_with_fleets_messages_and_priority),
                 cmocka_unit_test(the_comparison_of_names_and_patterns_is_bounded),
-                cmocka_unit_test(full_names_are_looked_up),
+                cmocka_unit_test(full_names_are_found),
                 cmocka_unit_test(the_steps_of_placements_that_are_checked_together_are_bounded_together),
                 cmocka_unit_test(the_bytes_of_patterns_after_a_star_are_bounded),
                 cmocka_unit_test(keys_are_anded_and_values_of_one_key_ored),

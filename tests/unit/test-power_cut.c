@@ -1,7 +1,6 @@
-/* The power is cut at any moment of the life of stores and of an agent's notes: of what was not synced any
- * part is lost or torn, names whose folder was not synced are as they were before. Whatever is left opens,
- * without a remedy by hand, and holds all that was acknowledged. CHECK_ALL=yes looks at 10,000 such folders.
- */
+/* The power is cut at any moment of the life of stores and of an agent's assignment records: any part of
+ * unsynced writes is lost or torn, and names in an unsynced folder are those from before. The remaining files
+ * open without manual repair, and have all acknowledged data. CHECK_ALL=yes checks 10,000 such folders. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -203,11 +202,11 @@ static void look_at_stores(Look *l, const Power *p, bool both) {
             (both && folder_is_there(l->trio.hosts[1].raft_path) && !open_host(l, 1, true)))
                 return;
         if (!three_hosts_until_for(&l->trio, l->quiet ? 500 : TRIO_PATIENCE_MS, three_hosts_is_led, first)) {
-                wrong(l, "nobody leads: %s", first->failure);
+                wrong(l, "there is no leader: %s", first->failure);
                 return;
         }
         if (three_hosts_sync(first) != KV_OK) {
-                wrong(l, "nobody knows how far it is");
+                wrong(l, "the index of the leader is unknown");
                 return;
         }
         for (unsigned i = 0; i < (both ? 2 : 1); i++) {
@@ -299,7 +298,7 @@ static unsigned many(unsigned n, unsigned n_all) {
         return getenv("CHECK_ALL") ? n_all : n;
 }
 
-static void a_store_that_is_alone_and_its_notes_have_all_that_was_promised(void **state) {
+static void a_store_that_is_alone_and_its_records_have_all_acknowledged_data(void **state) {
         assert_int_equal(cut(&(Cut) { live_alone, .n = many(420, 8000), .seed = 1 }), 0);
 }
 
@@ -375,13 +374,13 @@ static void what_is_not_synced_is_found_out(void **state) {
                 for (unsigned seed = 4; seed < 4 + SEEDS_MAX && found == 0; seed++)
                         found = cut(&(Cut) { live_alone, .n = 24, .seed = seed, .distrusted = parts[i] });
                 if (found == 0)
-                        fail_msg("nobody notices that %s is not synced", parts[i]);
+                        fail_msg("no test detects that %s is not synced", parts[i]);
         }
 }
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(a_store_that_is_alone_and_its_notes_have_all_that_was_promised),
+                cmocka_unit_test(a_store_that_is_alone_and_its_records_have_all_acknowledged_data),
                 cmocka_unit_test(a_store_whose_file_shrinks_has_all_that_was_promised),
                 cmocka_unit_test(a_standby_that_was_given_the_tree_opens_and_the_leader_has_all),
                 cmocka_unit_test(two_voters_whose_power_is_cut_together_have_all),

@@ -60,11 +60,11 @@ static void meet(QuietPeer *h) {
                 assert_true(quiet_peer_meet(h));
 }
 
-static Said hear(QuietPeer *h) {
+static Said receive(QuietPeer *h) {
         Said said = {};
         Frame frame;
 
-        while (quiet_peer_hear(&h->asking, &frame)) {
+        while (quiet_peer_receive(&h->asking, &frame)) {
                 Reader r = reader_over(frame.payload, frame.size);
                 _cleanup_free_ char *cause = NULL;
                 unsigned what;
@@ -93,7 +93,7 @@ static Said say(QuietPeer *h, uint64_t origin, uint64_t floor, bool again, const
         KvState state;
 
         meet(h);
-        (void) hear(h);
+        (void) receive(h);
         kv_state(h->store, &state);
         write_u64(&w, state.cluster_id);
         write_u64(&w, 2);
@@ -113,8 +113,8 @@ static Said say(QuietPeer *h, uint64_t origin, uint64_t floor, bool again, const
                 write_blob(&w, cmd.bytes, cmd.size);
         }
         assert_int_equal(w.error, 0);
-        assert_true(quiet_peer_say(h, PEER_PROPOSE, w.bytes, w.size));
-        return hear(h);
+        assert_true(quiet_peer_send(h, PEER_PROPOSE, w.bytes, w.size));
+        return receive(h);
 }
 
 static uint64_t deadline(QuietPeer *h) {
@@ -156,7 +156,7 @@ static int host_end(void **state) {
 
 /* -- Tests -- */
 
-static void when_the_answers_kept_are_too_many_who_takes_none_back_is_refused_before_the_log(void **state) {
+static void beyond_the_limit_an_origin_that_acknowledges_no_results_is_rejected(void **state) {
         QuietPeer *h = *state;
         uint64_t full, entries;
         Said said;
@@ -166,7 +166,7 @@ static void when_the_answers_kept_are_too_many_who_takes_none_back_is_refused_be
         assert_string_equal(said.cause, PROPOSALS_FULL);
         assert_true(kept_by(h) >= DEDUP_MAX && kept_by(h) < DEDUP_MAX + 2 * LARGE);
 
-        /* However often it is asked, and whoever asks that has taken nothing back. */
+        /* For any number of requests, of all origins that acknowledged no result. */
         entries = entries_of(h);
         for (unsigned i = 0; i < 20; i++) {
                 said = propose(h, 100 + i, 1, 1, "/refused");
@@ -177,7 +177,7 @@ static void when_the_answers_kept_are_too_many_who_takes_none_back_is_refused_be
         assert_false(exists(h, "/refused"));
 }
 
-static void who_takes_his_answers_is_served_and_makes_room_for_all(void **state) {
+static void an_origin_that_acknowledges_its_results_is_served_and_frees_space_for_all(void **state) {
         QuietPeer *h = *state;
         uint64_t full;
         Said said;
@@ -193,7 +193,7 @@ static void who_takes_his_answers_is_served_and_makes_room_for_all(void **state)
         assert_true(exists(h, "/another"));
 }
 
-static void room_returns_when_the_deadlines_are_passed(void **state) {
+static void space_returns_when_the_deadlines_have_passed(void **state) {
         QuietPeer *h = *state;
         Said said;
 
@@ -201,7 +201,7 @@ static void room_returns_when_the_deadlines_are_passed(void **state) {
         quiet_peer_pass(h, LIFE_MS / 2);
         said = propose(h, 100, 1, 1, "/too-early");
         assert_int_equal(said.n[PROPOSED_BUSY], 1);
-        /* Nobody writes meanwhile: who asks and is refused brings the entry that lets time pass. */
+        /* Without writes, a rejected request writes the entry that advances cluster time. */
         quiet_peer_pass(h, LIFE_MS / 2 + DEDUP_SWEEP_MS);
         for (unsigned i = 0; i < 3 && kept_by(h) >= LARGE; i++) {
                 (void) propose(h, 100, 1, 1, "/refused");
@@ -213,7 +213,7 @@ static void room_returns_when_the_deadlines_are_passed(void **state) {
         assert_false(exists(h, "/too-early"));
 }
 
-/* All at once they would not go into a frame, and nobody would hear of any. */
+/* All at once exceed a frame, and no answer would arrive. */
 static void answers_that_fit_into_no_frame_come_in_several(void **state) {
         enum { N = 70 };
         QuietPeer *h = *state;
@@ -465,27 +465,27 @@ static void what_is_on_its_way_counts(void **state) {
         assert_true(costliest(h).total <= COST_ENTRY_MAX);
 }
 
-typedef struct Told {
+typedef struct Outcome {
         unsigned n;
         KvStatus status;
-} Told;
+} Outcome;
 
-static void on_told(void *userdata, const KvResult *result) {
-        Told *told = userdata;
+static void on_outcome(void *userdata, const KvResult *result) {
+        Outcome *outcome = userdata;
 
-        told->n++;
-        told->status = result->status;
+        outcome->n++;
+        outcome->status = result->status;
 }
 
 /* In the log, and not applied. */
-static uint64_t propose_ours(QuietPeer *h, const KvCommand *cmd, Told *told) {
+static uint64_t propose_ours(QuietPeer *h, const KvCommand *cmd, Outcome *outcome) {
         uint64_t number;
 
-        assert_int_equal(kv_propose(h->store, cmd, on_told, told, &number), 0);
+        assert_int_equal(kv_propose(h->store, cmd, on_outcome, outcome, &number), 0);
         for (unsigned i = 0; i < 100 && h->n_works == 0; i++)
                 (void) loop_run_due(&h->loop, 1);
         assert_true(h->n_works > 0);
-        assert_int_equal(told->n, 0);
+        assert_int_equal(outcome->n, 0);
         return number;
 }
 
@@ -498,25 +498,25 @@ static void a_copy_that_had_no_effect_is_proposed_again(void **state) {
         for (size_t i = 0; i < ELEMENTS(statuses); i++) {
                 KvCommand set = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
                 uint64_t entries = entries_of(h), number;
-                Told told = {};
+                Outcome outcome = {};
 
-                number = propose_ours(h, &set, &told);
+                number = propose_ours(h, &set, &outcome);
                 proposals_result(h->store->proposals, number,
                                  &(KvResult) { .status = statuses[i], .now_ms = UINT64_MAX });
-                assert_int_equal(told.n, 0);
+                assert_int_equal(outcome.n, 0);
                 quiet_peer_run(h);
-                assert_int_equal(told.n, 1);
-                assert_int_equal(told.status, KV_OK);
+                assert_int_equal(outcome.n, 1);
+                assert_int_equal(outcome.status, KV_OK);
                 assert_int_equal(entries_of(h), entries + 2);
         }
         /* The other copy may have had its effect all the same: it has it once. */
-        Told told = {};
-        uint64_t number = propose_ours(h, &create, &told);
+        Outcome outcome = {};
+        uint64_t number = propose_ours(h, &create, &outcome);
 
         proposals_result(h->store->proposals, number, &(KvResult) { .status = KV_DEFERRED });
         quiet_peer_run(h);
-        assert_int_equal(told.n, 1);
-        assert_int_equal(told.status, KV_OK);
+        assert_int_equal(outcome.n, 1);
+        assert_int_equal(outcome.status, KV_OK);
 }
 
 /* A host that begins to lead estimates what it took before, and there may be thousands of them. */
@@ -528,7 +528,7 @@ static void what_is_estimated_before_the_log_takes_the_work_of_several_turns(voi
         };
         uint64_t numbers[N], most = 0;
         QuietPeer *h = *state;
-        Told told = {}, first = {};
+        Outcome outcome = {}, first = {};
         bool more = true;
 
         (void) propose_ours(h, &(KvCommand) { .op = KV_SET, .key = kv_string("/k"), .value = kv_string("1") },
@@ -537,7 +537,7 @@ static void what_is_estimated_before_the_log_takes_the_work_of_several_turns(voi
         for (size_t i = 0; i < CHECKS; i++)
                 checks[i] = (KvCheck) { .key = kv_string("/k"), .kind = KV_CHECK_EXISTS };
         for (size_t i = 0; i < N; i++)
-                assert_int_equal(kv_propose(h->store, &txn, on_told, &told, &numbers[i]), 0);
+                assert_int_equal(kv_propose(h->store, &txn, on_outcome, &outcome, &numbers[i]), 0);
         for (unsigned i = 0; i < 100 && h->n_works == 0; i++)
                 (void) loop_run_due(&h->loop, 1);
         for (size_t i = 0; i < N; i++)
@@ -552,8 +552,8 @@ static void what_is_estimated_before_the_log_takes_the_work_of_several_turns(voi
         }
         assert_in_range(most, CHECKS * TURN_NODE, TURN_WORK_MAX + CHECKS * (TURN_NODE + 64));
         quiet_peer_pass(h, 2 * BUDGET_WAIT_MS);
-        assert_int_equal(told.n, N);
-        assert_int_equal(told.status, KV_OK);
+        assert_int_equal(outcome.n, N);
+        assert_int_equal(outcome.status, KV_OK);
 }
 
 /* A frame may hold as many as it likes. */
@@ -621,18 +621,18 @@ static void a_deferred_command_keeps_its_place_and_costs_what_it_was_charged(voi
                   other = { .op = KV_SET, .key = kv_string("/b") };
         QuietPeer *h = *state;
         Proposals *p = h->store->proposals;
-        Told told = {}, later = {};
+        Outcome outcome = {}, later = {};
         uint64_t number, second;
 
-        number = propose_ours(h, &set, &told);
+        number = propose_ours(h, &set, &outcome);
         h->now_ms += 10;
-        assert_int_equal(kv_propose(h->store, &other, on_told, &later, &second), 0);
+        assert_int_equal(kv_propose(h->store, &other, on_outcome, &later, &second), 0);
         proposals_result(p, number, &(KvResult) { .status = KV_DEFERRED, .charged = COST_HEAVY / 2 });
         assert_int_equal(TAILQ_FIRST(&p->queue)->item.number, number);
         assert_int_equal(TAILQ_FIRST(&p->queue)->cost, COST_HEAVY / 2);
         assert_int_equal(TAILQ_LAST(&p->queue, ProposalList)->item.number, second);
         quiet_peer_run(h);
-        assert_int_equal(told.status, KV_OK);
+        assert_int_equal(outcome.status, KV_OK);
         assert_int_equal(later.status, KV_OK);
 }
 
@@ -641,43 +641,43 @@ static void small_commands_do_not_wait_for_large_ones_until_those_have_waited_lo
         KvCommand light = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") }, ours = wide;
         QuietPeer *h = *state;
         Proposals *p = h->store->proposals;
-        Told told[5] = {};
+        Outcome outcome[5] = {};
         uint64_t number;
 
         ours.internal = true;
-        assert_int_equal(kv_propose(h->store, &wide, on_told, &told[0], &number), 0);
-        assert_int_equal(kv_propose(h->store, &wide, on_told, &told[1], &number), 0);
-        assert_int_equal(kv_propose(h->store, &light, on_told, &told[2], &number), 0);
+        assert_int_equal(kv_propose(h->store, &wide, on_outcome, &outcome[0], &number), 0);
+        assert_int_equal(kv_propose(h->store, &wide, on_outcome, &outcome[1], &number), 0);
+        assert_int_equal(kv_propose(h->store, &light, on_outcome, &outcome[2], &number), 0);
         assert_int_equal(TAILQ_FIRST(&p->queue)->item.number, number);
-        assert_int_equal(kv_propose(h->store, &ours, on_told, &told[3], &number), 0);
+        assert_int_equal(kv_propose(h->store, &ours, on_outcome, &outcome[3], &number), 0);
         assert_int_equal(TAILQ_NEXT(TAILQ_FIRST(&p->queue), entry)->item.number, number);
         h->now_ms += LATER_MS;
-        assert_int_equal(kv_propose(h->store, &light, on_told, &told[4], &number), 0);
+        assert_int_equal(kv_propose(h->store, &light, on_outcome, &outcome[4], &number), 0);
         assert_int_equal(TAILQ_LAST(&p->queue, ProposalList)->item.number, number);
         quiet_peer_run(h);
-        for (size_t i = 0; i < ELEMENTS(told); i++)
-                assert_int_equal(told[i].status, KV_OK);
+        for (size_t i = 0; i < ELEMENTS(outcome); i++)
+                assert_int_equal(outcome[i].status, KV_OK);
 }
 
 static void a_heavy_command_that_does_not_get_its_turn_is_refused(void **state) {
         QuietPeer *h = *state;
         KvCommand heavy = { .op = KV_SET, .key = kv_string("/k0"), .value = { large, sizeof(large) } };
         KvCommand light = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
-        Told told[2] = {};
+        Outcome outcome[2] = {};
         uint64_t entries;
 
         lay_large(h, 1);
         h->store->proposals->budget.heavy_index = UINT64_MAX; /* of an entry that is not applied */
-        assert_int_equal(kv_propose(h->store, &heavy, on_told, &told[0], NULL), 0);
-        assert_int_equal(kv_propose(h->store, &light, on_told, &told[1], NULL), 0);
+        assert_int_equal(kv_propose(h->store, &heavy, on_outcome, &outcome[0], NULL), 0);
+        assert_int_equal(kv_propose(h->store, &light, on_outcome, &outcome[1], NULL), 0);
         quiet_peer_pass(h, BUDGET_WAIT_MS);
-        assert_int_equal(told[0].n, 0);
-        assert_int_equal(told[1].n, 1);
-        assert_int_equal(told[1].status, KV_OK);
+        assert_int_equal(outcome[0].n, 0);
+        assert_int_equal(outcome[1].n, 1);
+        assert_int_equal(outcome[1].status, KV_OK);
         entries = entries_of(h);
         quiet_peer_pass(h, 2 * BUDGET_WAIT_MS);
-        assert_int_equal(told[0].n, 1);
-        assert_int_equal(told[0].status, KV_BUSY);
+        assert_int_equal(outcome[0].n, 1);
+        assert_int_equal(outcome[0].status, KV_BUSY);
         assert_int_equal(entries_of(h), entries); /* nothing is left for one */
 }
 
@@ -689,7 +689,7 @@ static void a_command_that_may_have_happened_is_estimated_once(void **state) {
         KvCommand writes[500], txn = { .op = KV_TXN, .writes = writes, .n_writes = ELEMENTS(writes) };
         KvCommand light = { .op = KV_SET, .key = kv_string("/a"), .value = kv_string("1") };
         uint64_t number, deadline_ms;
-        Told told = {}, other = {};
+        Outcome outcome = {}, other = {};
         Proposal *x;
 
         lay_large(h, 1);
@@ -701,7 +701,7 @@ static void a_command_that_may_have_happened_is_estimated_once(void **state) {
                                           .ttl_ms = 1000000 };
         txn.n_writes = 1;
         deadline_ms = deadline(h);
-        assert_int_equal(kv_propose(h->store, &txn, on_told, &told, &number), 0);
+        assert_int_equal(kv_propose(h->store, &txn, on_outcome, &outcome, &number), 0);
         HASH_FIND(hh, p->own, &number, sizeof(number), x);
         /* As if a leader before had taken it. */
         txn.n_writes = ELEMENTS(writes);
@@ -719,21 +719,21 @@ static void a_command_that_may_have_happened_is_estimated_once(void **state) {
         x->item.deadline_ms = deadline_ms;
         p->budget.heavy_index = UINT64_MAX;
         quiet_peer_run(h);
-        assert_int_equal(told.n, 0);
+        assert_int_equal(outcome.n, 0);
         assert_int_equal(x->state, PROPOSAL_QUEUED);
         assert_int_equal(x->cost, COST_COMMAND_MAX);
         x->cost--; /* an estimate would not find this */
         quiet_peer_pass(h, HEAVY_WAIT_MS + 1);
-        assert_int_equal(kv_propose(h->store, &light, on_told, &other, NULL), 0);
+        assert_int_equal(kv_propose(h->store, &light, on_outcome, &other, NULL), 0);
         quiet_peer_run(h);
         assert_int_equal(other.n, 1);
-        assert_int_equal(told.n, 0);
+        assert_int_equal(outcome.n, 0);
         assert_int_equal(x->state, PROPOSAL_QUEUED);
         assert_int_equal(x->cost, COST_COMMAND_MAX - 1);
         p->budget.heavy_index = 0;
         quiet_peer_pass(h, BUDGET_WAIT_MS);
-        assert_int_equal(told.n, 1);
-        assert_int_equal(told.status, KV_TOO_LARGE);
+        assert_int_equal(outcome.n, 1);
+        assert_int_equal(outcome.status, KV_TOO_LARGE);
 }
 
 static size_t unsent;
@@ -753,12 +753,12 @@ static void a_session_whose_full_queue_moves_is_kept_and_one_that_stands_still_i
         ops.queued = unsent_of;
         h->asked.base.ops = &ops;
         h->asked.base.held = unsent = PEER_QUEUE_MAX;
-        assert_int_equal(peers_send(h->peers, STILL_OTHER_ID, PEER_TERM_CHECK, "x", 1), -ENOBUFS);
+        assert_int_equal(peers_send(h->peers, QUIET_PEER_OTHER_ID, PEER_TERM_CHECK, "x", 1), -ENOBUFS);
         for (unsigned i = 0; i < 3; i++) {
                 unsent -= i == 2 ? PEER_QUEUE_MAX - 100 : 1;
                 quiet_peer_pass(h, SESSION_STALL_MS);
                 assert_true(h->asked.open && !h->asked.closing);
-                assert_int_equal(peers_send(h->peers, STILL_OTHER_ID, PEER_TERM_CHECK, "x", 1),
+                assert_int_equal(peers_send(h->peers, QUIET_PEER_OTHER_ID, PEER_TERM_CHECK, "x", 1),
                                  -ENOBUFS); /* it is still held */
         }
         quiet_peer_pass(h, SESSION_STALL_MS);
@@ -799,9 +799,9 @@ int main(void) {
                 HOST(a_heavy_command_that_does_not_get_its_turn_is_refused),
                 HOST(a_command_that_may_have_happened_is_estimated_once),
                 HOST(what_is_past_its_deadline_without_an_answer_is_said_to_be),
-                HOST(when_the_answers_kept_are_too_many_who_takes_none_back_is_refused_before_the_log),
-                HOST(who_takes_his_answers_is_served_and_makes_room_for_all),
-                HOST(room_returns_when_the_deadlines_are_passed),
+                HOST(beyond_the_limit_an_origin_that_acknowledges_no_results_is_rejected),
+                HOST(an_origin_that_acknowledges_its_results_is_served_and_frees_space_for_all),
+                HOST(space_returns_when_the_deadlines_have_passed),
                 HOST(answers_that_fit_into_no_frame_come_in_several),
                 HOST(a_frame_that_asks_a_thousand_times_for_one_answer_gets_no_thousand),
                 HOST(a_session_whose_full_queue_moves_is_kept_and_one_that_stands_still_is_cut),

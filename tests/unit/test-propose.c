@@ -239,8 +239,8 @@ static Proposal *get(uint64_t number) {
 }
 
 /* Of the leader, to the numbers from 'first' to 'last'. */
-static void hear(ProposedWhat what, KvStatus status, const char *cause, uint64_t said_ms, uint64_t first,
-                 uint64_t last) {
+static void receive(ProposedWhat what, KvStatus status, const char *cause, uint64_t said_ms, uint64_t first,
+                    uint64_t last) {
         _cleanup_writer_ Writer w = {};
 
         write_u64(&w, 2);
@@ -258,11 +258,11 @@ static void hear(ProposedWhat what, KvStatus status, const char *cause, uint64_t
 }
 
 static void accepted(uint64_t first, uint64_t last) {
-        hear(PROPOSED_ACCEPTED, KV_OK, "", CLUSTER_MS, first, last);
+        receive(PROPOSED_ACCEPTED, KV_OK, "", CLUSTER_MS, first, last);
 }
 
 /* The leader gives an answer: the tree's index, and no more. */
-static void hear_done(uint64_t number, uint64_t index) {
+static void receive_done(uint64_t number, uint64_t index) {
         _cleanup_writer_ Writer w = {}, answer = {};
 
         write_u8(&answer, KV_OK);
@@ -287,7 +287,7 @@ static void hear_done(uint64_t number, uint64_t index) {
 }
 
 /* Another host's commands, all alike, with the numbers from 1 on. */
-static void hear_foreign(PeerFrame type, uint64_t origin, unsigned n, size_t size, uint64_t deadline_ms) {
+static void receive_foreign(PeerFrame type, uint64_t origin, unsigned n, size_t size, uint64_t deadline_ms) {
         _cleanup_free_ char *value = calloc(1, size + 1);
         KvCommand cmd = { .op = KV_SET, .key = kv_string("/f"), .value = { value, size } };
         _cleanup_writer_ Writer w = {}, bytes = {};
@@ -354,7 +354,7 @@ static void what_the_leader_took_is_asked_for_until_it_is_answered(void **state)
         fake_assert_said("");
         fake_pass(SWEEP_MS);
         fake_assert_said("propose to 2, term 5, floor 2, again: 2?110000\n");
-        hear_done(2, 31);
+        receive_done(2, 31);
         fake_assert_said("ahead 31\nanswer b: ok\n");
         end();
 
@@ -373,16 +373,16 @@ static void what_was_taken_and_came_to_nothing_is_unknown_after_a_while(void **s
         begin(false);
         (void) add("a", (KvCommand) {});
         fake_assert_said("propose to 2, term 5, floor 1: 1@110000\n");
-        hear(PROPOSED_PAST, KV_OK, "", 110001, 1, 1); /* of what it has not taken */
+        receive(PROPOSED_PAST, KV_OK, "", 110001, 1, 1); /* of what it has not taken */
         assert_int_equal(get(1)->due_ms, START_MS + PROPOSE_WAIT_MS);
         accepted(1, 1);
         assert_int_equal(get(1)->due_ms, 0);
-        hear(PROPOSED_PAST, KV_OK, "", 110000, 1, 1); /* the deadline itself is in time */
+        receive(PROPOSED_PAST, KV_OK, "", 110000, 1, 1); /* the deadline itself is in time */
         assert_int_equal(get(1)->due_ms, 0);
         fake_pass(300);
-        hear(PROPOSED_PAST, KV_OK, "", 110001, 1, 1);
+        receive(PROPOSED_PAST, KV_OK, "", 110001, 1, 1);
         fake_pass(100);
-        hear(PROPOSED_PAST, KV_OK, "", 110001, 1, 1); /* said once more: no new time */
+        receive(PROPOSED_PAST, KV_OK, "", 110001, 1, 1); /* said once more: no new time */
         fake_pass(PROPOSE_ASK_MS - 401);
         fake_assert_said("");
         fake_pass(PROPOSE_WAIT_MS - (PROPOSE_ASK_MS - 301) - 1);
@@ -420,7 +420,7 @@ static void what_the_leader_says_of_a_copy_that_was_sent(void **state) {
                 if (before)
                         get(1)->copies++;
                 world.known_ms = 110000;
-                hear(what, words[i].status, "full", CLUSTER_MS, 1, 1);
+                receive(what, words[i].status, "full", CLUSTER_MS, 1, 1);
                 if (goes && !(what == PROPOSED_LATE)) {
                         assert_int_equal(get(1)->state, PROPOSAL_QUEUED);
                         assert_int_equal(get(1)->copies, before);
@@ -464,30 +464,30 @@ static void frames_that_are_not_ours_or_not_whole_change_nothing(void **state) {
                 assert_int_equal(get(1)->state, PROPOSAL_SENT);
                 assert_int_equal(proposals_known_ms(world.p), CLUSTER_MS);
         }
-        hear(PROPOSED_BUSY, KV_BUSY, "x", CLUSTER_MS, 2, 2); /* of what we never asked */
+        receive(PROPOSED_BUSY, KV_BUSY, "x", CLUSTER_MS, 2, 2); /* of what we never asked */
         fake_assert_said("");
         end();
 }
 
-static void an_answer_that_this_host_may_not_show_is_not_given_but_asked_for_again(void **state) {
+static void an_answer_that_this_host_may_not_serve_is_withheld_and_requested_again(void **state) {
         begin(false);
         (void) add("a", (KvCommand) {});
         (void) add("b", (KvCommand) { .internal = true });
         fake_assert_said("propose to 2, term 5, floor 1: 1@110000 2@110000\n");
         accepted(1, 2);
         world.ahead = -EIO;
-        hear_done(1, 31);
+        receive_done(1, 31);
         fake_assert_said("ahead 31\n");
-        hear_done(2, 32);
+        receive_done(2, 32);
         fake_assert_said("ahead 32\n");
         fake.closed = true; /* our own rooms read their tree as it is */
-        hear_done(2, 32);
+        receive_done(2, 32);
         fake_assert_said("answer b: ok\n");
-        hear_done(1, 31);
+        receive_done(1, 31);
         fake_assert_said("ahead 31\n");
         world.ahead = 0;
-        hear_done(1, 31);
-        hear_done(1, 31);
+        receive_done(1, 31);
+        receive_done(1, 31);
         fake_assert_said("ahead 31\nanswer a: ok\n");
         end();
 }
@@ -500,7 +500,7 @@ static void without_cluster_time_the_leader_is_asked_for_it(void **state) {
         fake_assert_said("propose to 2, term 5, floor 1:\n");
         assert_int_equal(get(1)->state, PROPOSAL_QUEUED);
         fake_pass(30);
-        hear(PROPOSED_LATE, KV_BUSY, "", 1, 1, 0);
+        receive(PROPOSED_LATE, KV_BUSY, "", 1, 1, 0);
         fake_assert_said("propose to 2, term 5, floor 1: 1@10001\n");
         fake_pass(40);
         assert_int_equal(proposals_known_ms(world.p), 41);
@@ -750,7 +750,7 @@ static void an_entry_is_full_at_its_limits(void **state) {
 }
 
 /* A single one that is larger than all that may go together goes alone. */
-static void the_first_of_an_entry_goes_whatever_it_costs(void **state) {
+static void the_first_command_of_an_entry_is_sent_at_any_cost(void **state) {
         begin(true);
         for (unsigned n = 0; n < 3; n++)
                 (void) add("n", (KvCommand) { .internal = true });
@@ -869,7 +869,7 @@ static void what_was_deferred_is_queued_again_in_its_place(void **state) {
                 proposals_on_input(world.p, 0, 1);
                 if (orders[i].foreign) {
                         x[0]->state = PROPOSAL_SENT; /* it is not in the queue any more */
-                        hear_foreign(PEER_PROPOSE, 3, 1, 1, 110000);
+                        receive_foreign(PEER_PROPOSE, 3, 1, 1, 110000);
                 } else
                         proposals_enqueue(world.p, x[0]);
                 proposals_enqueue(world.p, x[2]);
@@ -887,7 +887,7 @@ static void what_was_deferred_is_queued_again_in_its_place(void **state) {
         }
 }
 
-static void what_came_too_late_for_the_log_is_asked_anew(void **state) {
+static void a_proposal_that_missed_its_log_entry_is_proposed_again(void **state) {
         begin(true);
         (void) add("a", (KvCommand) {});
         fake_assert_said("log 1: 1@110000\n");
@@ -990,39 +990,39 @@ static void a_command_that_was_taken_without_an_estimate_is_judged_by_the_leader
 
 static void what_another_host_proposes_goes_into_the_log_with_ours(void **state) {
         begin(true);
-        hear_foreign(PEER_PROPOSE, 70, 2, 1, 105000);
+        receive_foreign(PEER_PROPOSE, 70, 2, 1, 105000);
         (void) add("a", (KvCommand) {});
         fake_assert_said("say to 3 by 9, term 5, of 70 at 100000: accepted 1 2\nlog 1: *1@105000 *2@105000 "
                          "1@110000\n");
         assert_int_equal(world.p->n_foreign, 0);
         assert_int_equal(world.p->foreign_bytes, 0);
-        hear_foreign(PEER_PROPOSE, 70, 1, 1, 104999); /* half of its life is over */
+        receive_foreign(PEER_PROPOSE, 70, 1, 1, 104999); /* half of its life is over */
         fake_assert_said("say to 3 by 9, term 5, of 70 at 100000: late 1\n");
-        hear_foreign(PEER_PROPOSE, 70, 1, 1, 0); /* of one term */
+        receive_foreign(PEER_PROPOSE, 70, 1, 1, 0); /* of one term */
         fake_assert_said("say to 3 by 9, term 5, of 70 at 100000: accepted 1\nlog 2: *1@0\n");
-        hear_foreign(PEER_PROPOSE, 70, 0, 0, 0); /* what time is it? */
+        receive_foreign(PEER_PROPOSE, 70, 0, 0, 0); /* what time is it? */
         fake_assert_said("say to 3 by 9, term 5, of 70 at 100000: late\n");
         world.fits = -EDQUOT;
-        hear_foreign(PEER_PROPOSE, 70, 1, 1, 110000);
+        receive_foreign(PEER_PROPOSE, 70, 1, 1, 110000);
         fake_assert_said("say to 3 by 9, term 5, of 70 at 100000: refused too large 1 no room\n");
         world.fits = -ENOMEM;
-        hear_foreign(PEER_PROPOSE, 70, 1, 1, 110000);
+        receive_foreign(PEER_PROPOSE, 70, 1, 1, 110000);
         fake_assert_said("say to 3 by 9, term 5, of 70 at 100000: busy 1 the leader's queue is full\n");
         fake.leads = false;
-        hear_foreign(PEER_PROPOSE, 70, 2, 1, 110000);
+        receive_foreign(PEER_PROPOSE, 70, 2, 1, 110000);
         fake_assert_said("say to 3 by 9, term 5, of 70 at 100000: not-leader 1 2\n");
-        hear_foreign(PEER_PROPOSE, 70, 0, 1, 110000);
+        receive_foreign(PEER_PROPOSE, 70, 0, 1, 110000);
         fake_assert_said("");
         end();
 }
 
 static void frames_of_other_hosts_that_are_not_whole_are_dropped(void **state) {
         begin(true);
-        hear_foreign(PEER_PROPOSE, 0, 1, 1, 110000);
+        receive_foreign(PEER_PROPOSE, 0, 1, 1, 110000);
         fake_assert_said("");
-        hear_foreign(PEER_PROPOSE, 70, FRAME_COMMANDS_MAX + 1, 1, 110000);
+        receive_foreign(PEER_PROPOSE, 70, FRAME_COMMANDS_MAX + 1, 1, 110000);
         fake_assert_said("");
-        hear_foreign(PEER_PROPOSE, 70, FRAME_COMMANDS_MAX, 1, 110000);
+        receive_foreign(PEER_PROPOSE, 70, FRAME_COMMANDS_MAX, 1, 110000);
         fake_assert_said(
                 "say to 3 by 9, term 5, of 70 at 100000: accepted 1000 commands\nlog 1: 1000 commands\n");
         for (unsigned i = 0; i < 4; i++) {
@@ -1054,11 +1054,11 @@ static void so_much_of_other_hosts_may_wait_and_no_more(void **state) {
         begin(true);
         world.submit = -EAGAIN;
         for (unsigned i = 0; i < 4; i++)
-                hear_foreign(PEER_PROPOSE, 70 + i, 1000, 1, 110000);
-        hear_foreign(PEER_PROPOSE, 75, 96, 1, 110000);
+                receive_foreign(PEER_PROPOSE, 70 + i, 1000, 1, 110000);
+        receive_foreign(PEER_PROPOSE, 75, 96, 1, 110000);
         assert_int_equal(world.p->n_foreign, PROPOSE_MAX);
         text_clear(&fake.said);
-        hear_foreign(PEER_PROPOSE, 76, 2, 1, 110000);
+        receive_foreign(PEER_PROPOSE, 76, 2, 1, 110000);
         assert_string_equal(fake.said.chars,
                             "say to 3 by 9, term 5, of 76 at 100000: busy 1 2 the leader's queue is full\n");
         change_leader(2); /* it forgets them */
@@ -1070,11 +1070,11 @@ static void so_much_of_other_hosts_may_wait_and_no_more(void **state) {
 
         begin(true);
         world.submit = -EAGAIN;
-        hear_foreign(PEER_PROPOSE, 70, 1, SIZE, 110000);
+        receive_foreign(PEER_PROPOSE, 70, 1, SIZE, 110000);
         world.p->foreign_bytes += PROPOSE_BYTES_MAX -
                                   2 * world.p->foreign_bytes; /* room for one more, to the byte */
         text_clear(&fake.said);
-        hear_foreign(PEER_PROPOSE, 71, 2, SIZE, 110000);
+        receive_foreign(PEER_PROPOSE, 71, 2, SIZE, 110000);
         assert_string_equal(fake.said.chars,
                             "say to 3 by 9, term 5, of 71 at 100000: accepted 1\nsay to 3 by 9, term 5, of "
                             "71 at 100000: busy 2 the leader's queue is full\n");
@@ -1085,11 +1085,11 @@ static void so_much_of_other_hosts_may_wait_and_no_more(void **state) {
         end();
 }
 
-static void estimates_of_a_later_turn_are_told_in_one_frame_for_each_origin(void **state) {
+static void estimates_of_a_later_turn_are_sent_in_one_frame_for_each_origin(void **state) {
         begin(true);
         loop_count(&fake.loop, 0, TURN_WORK_MAX); /* this turn has no room */
-        hear_foreign(PEER_PROPOSE, 70, 2, 1, 110000);
-        hear_foreign(PEER_PROPOSE_LATER, 71, 1, 1, 110000);
+        receive_foreign(PEER_PROPOSE, 70, 2, 1, 110000);
+        receive_foreign(PEER_PROPOSE_LATER, 71, 1, 1, 110000);
         assert_int_equal(world.p->n_foreign, 3);
         assert_null(fake.said.chars && fake.said.chars[0] ? fake.said.chars : NULL);
         (void) turns_end_work(&fake.loop.turns);
@@ -1097,8 +1097,8 @@ static void estimates_of_a_later_turn_are_told_in_one_frame_for_each_origin(void
                          "at 100000: accepted 1\n"
                          "log 1: *1@110000 *2@110000 *1@110000\n");
         loop_count(&fake.loop, 0, TURN_WORK_MAX);
-        hear_foreign(PEER_PROPOSE, 70, 1, 1, 110000);
-        world.no_session = true; /* nobody is there to be told */
+        receive_foreign(PEER_PROPOSE, 70, 1, 1, 110000);
+        world.no_session = true; /* there is no requester */
         (void) turns_end_work(&fake.loop.turns);
         fake_assert_said("log 2: *1@110000\n");
         end();
@@ -1111,7 +1111,7 @@ int main(void) {
                 cmocka_unit_test(what_was_taken_and_came_to_nothing_is_unknown_after_a_while),
                 cmocka_unit_test(what_the_leader_says_of_a_copy_that_was_sent),
                 cmocka_unit_test(frames_that_are_not_ours_or_not_whole_change_nothing),
-                cmocka_unit_test(an_answer_that_this_host_may_not_show_is_not_given_but_asked_for_again),
+                cmocka_unit_test(an_answer_that_this_host_may_not_serve_is_withheld_and_requested_again),
                 cmocka_unit_test(without_cluster_time_the_leader_is_asked_for_it),
                 cmocka_unit_test(a_frame_holds_so_many_commands_and_bytes_and_none_of_both_kinds),
                 cmocka_unit_test(a_frame_is_full_at_its_limit),
@@ -1122,19 +1122,19 @@ int main(void) {
                 cmocka_unit_test(entries_of_a_leader_wait_when_four_are_not_applied),
                 cmocka_unit_test(what_the_log_does_not_take_waits_and_is_not_refused_by_a_leader),
                 cmocka_unit_test(an_entry_is_full_at_its_limits),
-                cmocka_unit_test(the_first_of_an_entry_goes_whatever_it_costs),
+                cmocka_unit_test(the_first_command_of_an_entry_is_sent_at_any_cost),
                 cmocka_unit_test(heavy_commands_follow_each_other_in_their_own_time),
                 cmocka_unit_test(with_too_many_answers_kept_ours_are_refused_unless_they_may_have_happened),
                 cmocka_unit_test(what_comes_in_waits_in_this_order),
                 cmocka_unit_test(what_was_deferred_is_queued_again_in_its_place),
-                cmocka_unit_test(what_came_too_late_for_the_log_is_asked_anew),
+                cmocka_unit_test(a_proposal_that_missed_its_log_entry_is_proposed_again),
                 cmocka_unit_test(so_much_of_ours_may_wait_and_no_more),
                 cmocka_unit_test(what_no_host_could_apply_is_refused_at_once),
                 cmocka_unit_test(a_command_that_was_taken_without_an_estimate_is_judged_by_the_leader),
                 cmocka_unit_test(what_another_host_proposes_goes_into_the_log_with_ours),
                 cmocka_unit_test(frames_of_other_hosts_that_are_not_whole_are_dropped),
                 cmocka_unit_test(so_much_of_other_hosts_may_wait_and_no_more),
-                cmocka_unit_test(estimates_of_a_later_turn_are_told_in_one_frame_for_each_origin),
+                cmocka_unit_test(estimates_of_a_later_turn_are_sent_in_one_frame_for_each_origin),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -897,7 +897,7 @@ static void a_refused_pre_vote_learns_the_higher_term(void **state) {
         done(&b);
 }
 
-static void a_vote_that_nobody_asked_for_is_dropped(void **state) {
+static void an_unrequested_vote_is_dropped(void **state) {
         RaftMessage result = { .type = RAFT_MESSAGE_VOTE_RESULT, .term = 5, .vote_result = { true, false } };
         Bench b;
 
@@ -1060,7 +1060,7 @@ static void a_received_state_that_is_older_than_ours_does_not_replace_it(void **
         done(&b);
 }
 
-/* What is applied stays so, although the log begins anew behind an older state. */
+/* Applied entries stay applied, although the log begins again after an older snapshot. */
 static void a_state_behind_what_is_applied_makes_nothing_be_applied_twice(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV");
         RaftEntry entries[] = { command(3), command(3), command(3) };
@@ -1095,7 +1095,7 @@ static void entries_behind_a_configuration_are_applied_with_the_same_input(void 
         done(&b);
 }
 
-static void what_is_committed_and_not_applied_is_told(void **state) {
+static void unapplied_committed_entries_are_reported(void **state) {
         RaftEntry entry = command(4);
         Bench b;
 
@@ -1117,7 +1117,7 @@ static void what_is_committed_and_not_applied_is_told(void **state) {
         done(&b);
 }
 
-/* -- What nobody may say -- */
+/* -- Invalid messages -- */
 
 static void messages_that_cannot_be_are_dropped(void **state) {
         RaftEntry bad_conf = { .term = 2, .type = RAFT_ENTRY_CHANGE, .data = "nonsense", .size = 8 };
@@ -1226,7 +1226,7 @@ static void another_leader_in_our_term_ends_the_core(void **state) {
         done(&b);
 }
 
-static void a_leader_is_one_in_the_term_in_which_it_was_heard(void **state) {
+static void an_observed_leader_counts_in_its_term(void **state) {
         Bench b;
 
         start(&b, "VVVV", 2, 5);
@@ -1256,7 +1256,7 @@ static void a_leader_is_one_in_the_term_in_which_it_was_heard(void **state) {
         done(&b);
 }
 
-static void changes_are_told_and_nothing_else(void **state) {
+static void only_changes_are_notified(void **state) {
         RaftEntry entry = command(2);
         Bench b;
 
@@ -1534,7 +1534,7 @@ static void a_checkpoint_counts_when_it_is_durable_in_the_log_and_knows_the_conf
         done(&b);
 }
 
-static void who_is_behind_the_log_gets_the_state(void **state) {
+static void a_follower_behind_the_log_gets_a_snapshot(void **state) {
         _cleanup_conf_ Conf conf = conf_of("VVV");
         RaftStateInfo info = { .index = 20,
                                .term = 2,
@@ -1569,7 +1569,7 @@ static int change(Bench *b, RaftChangeKind kind, uint64_t id, const char *addres
         return r;
 }
 
-static void changes_that_make_no_sense_are_refused_with_a_sentence(void **state) {
+static void invalid_configuration_changes_are_rejected_with_a_message(void **state) {
         Bench b;
 
         start(&b, "VVVs", 2, 5);
@@ -1594,7 +1594,7 @@ static void changes_that_make_no_sense_are_refused_with_a_sentence(void **state)
         done(&b);
 }
 
-static void a_refused_address_is_told_with_its_reason(void **state) {
+static void a_rejected_address_is_reported_with_its_reason(void **state) {
         char too_long[RAFT_ADDRESS_MAX + 2] = "";
         const struct {
                 RaftChange change;
@@ -1834,7 +1834,7 @@ static void a_standby_has_caught_up_within_100_entries_and_may_be_silent_for_a_s
 }
 
 /* A former voter that asks for votes is not one that follows. */
-static void who_only_asks_for_votes_does_not_catch_up(void **state) {
+static void a_candidate_does_not_catch_up(void **state) {
         Error err = {};
         uint64_t index;
         Bench b;
@@ -1967,7 +1967,7 @@ static void a_promoted_server_that_stays_silent_ends_its_promotion(void **state)
         assert_int_equal(b.now_ms - begun_ms, 2100); /* not at 2000 */
         done(&b);
 
-        /* Its owner is told the very time. */
+        /* Its owner gets the exact time. */
         start(&b, "VVVs", 2, 5);
         lead(&b, 3);
         catch_up(&b);
@@ -2016,7 +2016,7 @@ static void a_demotion_leaves_only_when_it_is_on_our_disk(void **state) {
         done(&b);
 }
 
-static void nobody_leaves_while_too_few_know_that_they_vote(void **state) {
+static void no_voter_leaves_while_too_few_have_the_configuration(void **state) {
         Bench b;
 
         start(&b, "VVVVV", 2, 5);
@@ -2131,7 +2131,7 @@ static void a_server_that_has_followed_for_two_seconds_has_caught_up(void **stat
 
         start(&b, "VVVs", 2, 5);
         assert_int_equal(raft_core_match_index(b.core, 2, &match), -EREMOTE);
-        assert_false(raft_core_caught_up(b.core, b.now_ms, 4)); /* nobody was heard yet */
+        assert_false(raft_core_caught_up(b.core, b.now_ms, 4)); /* no contact yet */
         lead(&b, 3);
         assert_int_equal(raft_core_match_index(b.core, 2, &match), 0);
         assert_int_equal(match, 6);
@@ -2174,7 +2174,7 @@ static void a_server_knows_its_role_and_that_a_configuration_is_not_committed(vo
         }
 }
 
-static void leadership_is_handed_over_and_submissions_wait_elsewhere(void **state) {
+static void leadership_is_transferred_and_submissions_wait_elsewhere(void **state) {
         uint64_t index, term;
         Bench b;
 
@@ -2396,7 +2396,7 @@ static void a_sole_voter_with_an_entry_under_way_begins_no_term(void **state) {
         }
 }
 
-static void configurations_come_back_and_damaged_ones_are_refused(void **state) {
+static void configurations_decode_and_corrupt_ones_are_rejected(void **state) {
         _cleanup_conf_ Conf conf = conf_of("Vs-");
         _cleanup_(raft_servers_done) RaftServers servers = {};
         RaftServer twice[] = { { 1, (char *) "a:1", RAFT_ROLE_VOTER },
@@ -2459,7 +2459,7 @@ int main(void) {
                 cmocka_unit_test(errors_of_the_engine_are_those_of_the_system),
                 cmocka_unit_test(a_state_behind_what_is_applied_makes_nothing_be_applied_twice),
                 cmocka_unit_test(entries_behind_a_configuration_are_applied_with_the_same_input),
-                cmocka_unit_test(what_is_committed_and_not_applied_is_told),
+                cmocka_unit_test(unapplied_committed_entries_are_reported),
                 cmocka_unit_test(only_standbys_are_watched_and_only_by_a_leader),
                 cmocka_unit_test(a_leader_begins_with_an_entry_without_data),
                 cmocka_unit_test(votes_and_their_results_say_all_that_the_engine_says),
@@ -2480,7 +2480,7 @@ int main(void) {
                 cmocka_unit_test(a_rule_that_is_off_changes_nothing),
                 cmocka_unit_test(an_old_terms_leader_learns_the_term_and_no_index),
                 cmocka_unit_test(a_refused_pre_vote_learns_the_higher_term),
-                cmocka_unit_test(a_vote_that_nobody_asked_for_is_dropped),
+                cmocka_unit_test(an_unrequested_vote_is_dropped),
                 cmocka_unit_test(entries_below_our_snapshot_are_left_out),
                 cmocka_unit_test(each_configuration_of_a_message_has_its_own_index),
                 cmocka_unit_test(the_rest_of_a_message_that_is_rejected_is_left),
@@ -2491,21 +2491,21 @@ int main(void) {
                 cmocka_unit_test(messages_that_cannot_be_are_dropped),
                 cmocka_unit_test(messages_at_the_limits_are_taken),
                 cmocka_unit_test(another_leader_in_our_term_ends_the_core),
-                cmocka_unit_test(a_leader_is_one_in_the_term_in_which_it_was_heard),
-                cmocka_unit_test(changes_are_told_and_nothing_else),
+                cmocka_unit_test(an_observed_leader_counts_in_its_term),
+                cmocka_unit_test(only_changes_are_notified),
                 cmocka_unit_test(what_apply_cannot_do_ends_the_core),
                 cmocka_unit_test(what_was_submitted_is_so_also_where_the_core_ends_right_behind_it),
                 cmocka_unit_test(a_core_that_has_ended_answers_each_input_alike_and_asks_for_nothing),
-                cmocka_unit_test(who_only_asks_for_votes_does_not_catch_up),
+                cmocka_unit_test(a_candidate_does_not_catch_up),
                 cmocka_unit_test(an_entry_of_a_term_that_cannot_be_written_is_neither_taken_nor_kept),
                 cmocka_unit_test(a_replaced_write_is_not_reported),
                 cmocka_unit_test(a_write_that_a_state_has_replaced_is_not_reported),
                 cmocka_unit_test(a_report_covers_the_writes_before_it),
                 cmocka_unit_test(
                         a_checkpoint_counts_when_it_is_durable_in_the_log_and_knows_the_configuration),
-                cmocka_unit_test(who_is_behind_the_log_gets_the_state),
-                cmocka_unit_test(changes_that_make_no_sense_are_refused_with_a_sentence),
-                cmocka_unit_test(a_refused_address_is_told_with_its_reason),
+                cmocka_unit_test(a_follower_behind_the_log_gets_a_snapshot),
+                cmocka_unit_test(invalid_configuration_changes_are_rejected_with_a_message),
+                cmocka_unit_test(a_rejected_address_is_reported_with_its_reason),
                 cmocka_unit_test(a_change_without_memory_changes_nothing),
                 cmocka_unit_test(a_standby_that_is_far_behind_or_silent_has_not_caught_up),
                 cmocka_unit_test(a_standby_has_caught_up_within_100_entries_and_may_be_silent_for_a_second),
@@ -2515,14 +2515,14 @@ int main(void) {
                 cmocka_unit_test(leadership_lost_during_a_promotion_means_to_start_again),
                 cmocka_unit_test(a_promoted_server_that_stays_silent_ends_its_promotion),
                 cmocka_unit_test(a_demotion_leaves_only_when_it_is_on_our_disk),
-                cmocka_unit_test(nobody_leaves_while_too_few_know_that_they_vote),
+                cmocka_unit_test(no_voter_leaves_while_too_few_have_the_configuration),
                 cmocka_unit_test(an_address_has_255_bytes_and_a_configuration_64_servers_at_most),
                 cmocka_unit_test(
                         below_three_voters_a_removal_needs_force_and_during_a_transfer_nothing_changes),
                 cmocka_unit_test(a_removal_leaves_only_when_it_is_on_our_disk),
                 cmocka_unit_test(a_server_that_has_followed_for_two_seconds_has_caught_up),
                 cmocka_unit_test(a_server_knows_its_role_and_that_a_configuration_is_not_committed),
-                cmocka_unit_test(leadership_is_handed_over_and_submissions_wait_elsewhere),
+                cmocka_unit_test(leadership_is_transferred_and_submissions_wait_elsewhere),
                 cmocka_unit_test(an_engine_without_memory_ends_the_core),
                 cmocka_unit_test(a_log_that_is_not_the_engine_s_ends_the_core),
                 cmocka_unit_test(what_is_committed_is_applied_between_the_parts_of_a_message),
@@ -2532,7 +2532,7 @@ int main(void) {
                 cmocka_unit_test(what_is_applied_beyond_an_installed_state_stays_so),
                 cmocka_unit_test(a_voter_knows_the_configuration_that_it_just_holds),
                 cmocka_unit_test(a_sole_voter_with_an_entry_under_way_begins_no_term),
-                cmocka_unit_test(configurations_come_back_and_damaged_ones_are_refused),
+                cmocka_unit_test(configurations_decode_and_corrupt_ones_are_rejected),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -205,7 +205,7 @@ static void an_opening_that_is_cancelled_ends_and_loses_nothing(void **state) {
         bench_done(&b);
 }
 
-static void entries_come_back_over_several_files(void **state) {
+static void entries_are_read_back_over_several_files(void **state) {
         uint64_t bytes;
         Bench b;
 
@@ -264,7 +264,7 @@ static uint64_t append_until_half_full(Bench *b, uint64_t next) {
         return next;
 }
 
-static void a_log_that_is_made_begins_where_it_is_told(void **state) {
+static void a_new_log_begins_at_the_given_index(void **state) {
         static const uint64_t firsts[] = { 1, 2, 500 };
 
         for (size_t i = 0; i < ELEMENTS(firsts); i++) {
@@ -850,7 +850,7 @@ static int load_round(MemoryDisk *memory, uint64_t *ret_last, uint32_t *ret_writ
         return r;
 }
 
-static void after_2_to_32_writes_the_log_goes_on_and_loads(void **state) {
+static void after_2_to_32_writes_the_log_continues_and_loads(void **state) {
         MemoryDisk memory;
         uint64_t last;
         uint32_t write;
@@ -1125,7 +1125,7 @@ static int reversed_list(Disk *disk, char ***ret, size_t *ret_n) {
         return r;
 }
 
-/* In whatever order the disk lists them; each allocation fails once. */
+/* In any order of the directory listing; each allocation fails once. */
 static void all_files_are_loaded_or_none(void **state) {
         bool failed = true;
         DiskOps ops;
@@ -1269,7 +1269,7 @@ static void a_log_that_crashes_gives_all_back_and_says_nothing(void **state) {
         bench_done(&b);
 }
 
-static void what_was_loaded_can_be_looked_at_and_taken(void **state) {
+static void loaded_entries_can_be_read_and_taken(void **state) {
         const RaftEntry *items;
         RaftEntry *taken;
         uint64_t first;
@@ -1501,9 +1501,9 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(a_folder_without_a_log_says_so_and_a_second_log_is_refused),
                 cmocka_unit_test(whose_log_it_is_and_term_and_vote_survive),
                 cmocka_unit_test(an_opening_that_is_cancelled_ends_and_loses_nothing),
-                cmocka_unit_test(entries_come_back_over_several_files),
+                cmocka_unit_test(entries_are_read_back_over_several_files),
                 cmocka_unit_test(what_is_queued_during_a_write_goes_with_the_next_and_the_last_is_reported),
-                cmocka_unit_test(a_log_that_is_made_begins_where_it_is_told),
+                cmocka_unit_test(a_new_log_begins_at_the_given_index),
                 cmocka_unit_test(the_next_file_is_made_beside_the_writes),
                 cmocka_unit_test(one_next_file_is_made_at_a_time),
                 cmocka_unit_test(a_next_file_that_cannot_be_made_ahead_stops_nothing),
@@ -1519,7 +1519,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(entries_that_replace_those_before_the_beginning_begin_the_log),
                 cmocka_unit_test(an_entry_of_any_size_up_to_the_limit_is_kept),
                 cmocka_unit_test(a_torn_last_write_is_dropped_and_reported),
-                cmocka_unit_test(after_2_to_32_writes_the_log_goes_on_and_loads),
+                cmocka_unit_test(after_2_to_32_writes_the_log_continues_and_loads),
                 cmocka_unit_test(a_bad_record_before_the_numbers_go_round_is_no_torn_one),
                 cmocka_unit_test(a_flipped_byte_is_never_a_shorter_log_in_silence),
                 cmocka_unit_test(a_missing_file_is_refused),
@@ -1535,7 +1535,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(all_files_are_loaded_or_none),
                 cmocka_unit_test(one_entry_that_is_not_needed_is_not_kept),
                 cmocka_unit_test(a_log_that_crashes_gives_all_back_and_says_nothing),
-                cmocka_unit_test(what_was_loaded_can_be_looked_at_and_taken),
+                cmocka_unit_test(loaded_entries_can_be_read_and_taken),
                 cmocka_unit_test(a_log_begins_at_most_behind_its_end),
                 cmocka_unit_test(after_a_failed_write_nothing_is_accepted_any_more),
                 cmocka_unit_test(closing_during_a_write_lets_it_end_without_an_event),

@@ -18,7 +18,7 @@ static void there_and_back(const RaftMessage *m, RaftMessage *ret, Writer *w) {
         assert_int_equal(ret->term, m->term);
 }
 
-static void an_append_comes_back_with_its_entries(void **state) {
+static void an_append_decodes_with_its_entries(void **state) {
         RaftEntry entries[] = {
                 { .term = 3, .type = RAFT_ENTRY_COMMAND, .data = "abc", .size = 3 },
                 { .term = 3, .type = RAFT_ENTRY_BARRIER, .data = NULL, .size = 0 },
@@ -51,7 +51,7 @@ static void an_append_comes_back_with_its_entries(void **state) {
         raft_message_done(&back); /* once more does no harm */
 }
 
-static void flags_come_back_in_each_combination(void **state) {
+static void flags_decode_in_each_combination(void **state) {
         for (unsigned i = 0; i < 4; i++) {
                 RaftMessage m = { .type = RAFT_MESSAGE_VOTE_RESULT,
                                   .term = 4,
@@ -76,7 +76,7 @@ static void without_memory_for_its_entries_a_message_is_not_read(void **state) {
         alloc_fail_at(0);
 }
 
-static void every_other_message_comes_back_whole(void **state) {
+static void every_other_message_decodes_completely(void **state) {
         RaftMessage result = { .type = RAFT_MESSAGE_APPEND_RESULT,
                                .term = 4,
                                .append_result = { 5, 6, 7, 8 } };
@@ -143,7 +143,7 @@ static void a_message_cut_anywhere_or_followed_by_anything_is_refused(void **sta
         assert_int_equal(raft_message_decode(w.bytes, w.size, &back), -EBADMSG);
 }
 
-static void a_newer_version_and_an_unknown_type_are_told_from_damage(void **state) {
+static void a_newer_version_and_an_unknown_type_differ_from_corruption(void **state) {
         uint8_t newer[] = { 2, RAFT_MESSAGE_TIMEOUT_NOW, 4, 1, 1 }, unknown[] = { 1, 99, 4, 1, 1 };
         RaftMessage back;
 
@@ -195,7 +195,7 @@ static void values_that_no_version_sends_are_refused(void **state) {
                 if (type >= 1 && type <= 3)
                         raft_message_done(&back);
         }
-        /* A type that nobody sends, at the very end. */
+        /* An unused type, at the very end. */
         assert_int_equal(raft_message_decode(
                                  (const uint8_t[]) { 1, RAFT_MESSAGE_APPEND, 9, 1, 1, 0, 1, 4, 0 }, 9, &back),
                          -EBADMSG);
@@ -250,12 +250,12 @@ static void the_largest_message_fits_its_limit(void **state) {
 
 int main(void) {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(an_append_comes_back_with_its_entries),
-                cmocka_unit_test(flags_come_back_in_each_combination),
+                cmocka_unit_test(an_append_decodes_with_its_entries),
+                cmocka_unit_test(flags_decode_in_each_combination),
                 cmocka_unit_test(without_memory_for_its_entries_a_message_is_not_read),
-                cmocka_unit_test(every_other_message_comes_back_whole),
+                cmocka_unit_test(every_other_message_decodes_completely),
                 cmocka_unit_test(a_message_cut_anywhere_or_followed_by_anything_is_refused),
-                cmocka_unit_test(a_newer_version_and_an_unknown_type_are_told_from_damage),
+                cmocka_unit_test(a_newer_version_and_an_unknown_type_differ_from_corruption),
                 cmocka_unit_test(more_entries_than_the_limit_are_refused_before_memory_is_taken),
                 cmocka_unit_test(one_entry_more_than_the_limit_is_refused),
                 cmocka_unit_test(values_that_no_version_sends_are_refused),

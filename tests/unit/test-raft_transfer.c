@@ -158,11 +158,11 @@ void __wrap_data_dir_incoming_discard(const DataDir *folder) {
         say("discard");
 }
 
-static void on_log(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void on_log(void *userdata, int priority, const LogFields *fields, const char *message) {
         if (fields->error != 0)
-                say("log %d (%d): %s", priority, fields->error, sentence);
+                say("log %d (%d): %s", priority, fields->error, message);
         else
-                say("log %d: %s", priority, sentence);
+                say("log %d: %s", priority, message);
 }
 
 /* Transfers are written down as #1, #2, ... */
@@ -298,12 +298,12 @@ static void hear_ack_of(uint64_t number, uint64_t offset, uint8_t what, size_t m
 }
 
 /* Of the newest transfer. */
-static void hear_ack(uint64_t offset, uint8_t what) {
+static void receive_ack(uint64_t offset, uint8_t what) {
         hear_ack_of(world.numbers[world.n_numbers - 1], offset, what, 0);
 }
 
-static void hear_begin(uint64_t number);
-static void hear_all(uint64_t number, uint64_t size);
+static void receive_begin(uint64_t number);
+static void receive_all(uint64_t number, uint64_t size);
 
 static void assert_idle(void) {
         fake_assert_said("");
@@ -323,13 +323,13 @@ static void a_tree_is_sent_in_a_window_of_chunks_from_the_loop(void **state) {
         fake_pass(5 * STEP_MS);
         fake_assert_said("");
 
-        hear_ack(TRANSFER_CHUNK, SO_FAR);
+        receive_ack(TRANSFER_CHUNK, SO_FAR);
         fake_assert_said("chunk 2 #1 4\n");
-        hear_ack(3 * TRANSFER_CHUNK - 1, SO_FAR);
+        receive_ack(3 * TRANSFER_CHUNK - 1, SO_FAR);
         fake_assert_said("chunk 2 #1 5\nchunk 2 #1 6\n");
-        hear_ack(SIZE, SO_FAR);
+        receive_ack(SIZE, SO_FAR);
         fake_assert_said("");
-        hear_ack(SIZE, WHOLE);
+        receive_ack(SIZE, WHOLE);
         fake_assert_said("closing 2 term 5: 50 of 4, configuration 30 conf\n");
         end();
 }
@@ -343,12 +343,12 @@ static void a_silent_follower_is_sent_all_again_after_10_s(void **state) {
 
         /* Each answer to this transfer counts as a sign of life, and none of another one, or that cannot be.
          */
-        hear_ack(TRANSFER_CHUNK, SO_FAR);
+        receive_ack(TRANSFER_CHUNK, SO_FAR);
         fake_assert_said("chunk 2 #2 4\n");
         fake_pass(5000);
-        hear_ack(0, SO_FAR);
+        receive_ack(0, SO_FAR);
         fake_pass(2000);
-        hear_ack(SIZE + 1, SO_FAR);
+        receive_ack(SIZE + 1, SO_FAR);
         hear_ack_of(world.numbers[0], 0, REFUSED, 0);
         hear_ack_of(world.numbers[1], 0, REFUSED, 1);
         hear_ack_of(world.numbers[1], SIZE + 1, REFUSED, 0);
@@ -364,7 +364,7 @@ static void one_that_may_not_be_begun_again_waits_with_each_step(void **state) {
         begin_sending();
         world.may_not_send = true;
         fake_pass(TRANSFER_SILENCE_MS);
-        hear_ack(0, SO_FAR);
+        receive_ack(0, SO_FAR);
         fake_assert_said("");
         world.may_not_send = false;
         fake_pass(STEP_MS);
@@ -386,7 +386,7 @@ static void each_descriptor_will_do(void **state) {
                 transfers_send(t, 2, 50, false);
                 fake_assert_said(BEGINS("2") FOUR("2", "1"));
                 if (i == 0) {
-                        hear_ack(0, CORRUPT);
+                        receive_ack(0, CORRUPT);
                         assert_true(fake.replica.data_dir.corrupt);
                         assert_int_equal(fcntl(0, F_GETFD), -1);
                 }
@@ -395,11 +395,11 @@ static void each_descriptor_will_do(void **state) {
                 assert_int_equal(transfers_new(&t, &fake.replica), 0);
                 fake.replica.transfers = t;
 
-                hear_begin(4);
+                receive_begin(4);
                 assert_int_equal(world.fd, 0);
                 transfers_drop(t);
                 assert_int_equal(fcntl(0, F_GETFD), -1);
-                hear_all(5, 1000);
+                receive_all(5, 1000);
                 assert_int_equal(fcntl(0, F_GETFD), -1);
                 assert_int_equal(dup2(transfers_whole(t)->fd, 0), 0);
                 close(transfers_whole(t)->fd);
@@ -416,21 +416,21 @@ static void each_descriptor_will_do(void **state) {
 static void a_chunk_that_was_missed_is_sent_again_at_most_each_step(void **state) {
         begin_sending();
         fake_pass(50);
-        hear_ack(0, SO_FAR);
+        receive_ack(0, SO_FAR);
         fake_assert_said(FOUR("2", "1"));
         fake_pass(STEP_MS - 1);
-        hear_ack(0, SO_FAR);
+        receive_ack(0, SO_FAR);
         fake_assert_said("");
         fake_pass(1);
-        hear_ack(0, SO_FAR);
+        receive_ack(0, SO_FAR);
         fake_assert_said(FOUR("2", "1"));
 
         fake_pass(STEP_MS);
-        hear_ack(2 * TRANSFER_CHUNK, SO_FAR);
+        receive_ack(2 * TRANSFER_CHUNK, SO_FAR);
         fake_assert_said("chunk 2 #1 4\nchunk 2 #1 5\n");
-        hear_ack(TRANSFER_CHUNK, SO_FAR); /* comes late */
+        receive_ack(TRANSFER_CHUNK, SO_FAR); /* comes late */
         fake_assert_said("");
-        hear_ack(2 * TRANSFER_CHUNK, SO_FAR);
+        receive_ack(2 * TRANSFER_CHUNK, SO_FAR);
         fake_assert_said("chunk 2 #1 2\nchunk 2 #1 3\nchunk 2 #1 4\nchunk 2 #1 5\n");
         end();
 }
@@ -474,12 +474,12 @@ static void a_transfer_without_memory_is_tried_with_the_next_step(void **state) 
 
 static void a_tree_that_has_come_is_confirmed_each_second_and_sent_again_after_30(void **state) {
         begin_sending();
-        hear_ack(SIZE, WHOLE);
+        receive_ack(SIZE, WHOLE);
         fake_assert_said("closing 2 term 5: 50 of 4, configuration 30 conf\n");
         for (unsigned i = 1; i < MESSAGE_MAX_MS / MESSAGE_MS; i++) {
                 fake_pass(MESSAGE_MS - 1);
-                hear_ack(SIZE, WHOLE);
-                hear_ack(0, SO_FAR);
+                receive_ack(SIZE, WHOLE);
+                receive_ack(0, SO_FAR);
                 fake_assert_said("");
                 fake_pass(1);
                 fake_assert_said("closing 2 term 5: 50 of 4, configuration 30 conf\n");
@@ -634,7 +634,7 @@ static void one_whose_tree_differs_gets_no_message_of_the_log(void **state) {
         fake_assert_said(BEGINS("2") FOUR("2", "1"));
         fake_pass(STEP_MS);
         assert_int_not_equal(loop_next_due_ms(&fake.loop), UINT64_MAX);
-        hear_ack(SIZE, WHOLE);
+        receive_ack(SIZE, WHOLE);
         fake_assert_said("");
         fake_pass(STEP_MS);
         assert_idle();
@@ -643,7 +643,7 @@ static void one_whose_tree_differs_gets_no_message_of_the_log(void **state) {
 
 static void a_refused_tree_is_sent_again_after_a_second(void **state) {
         begin_sending();
-        hear_ack(0, REFUSED);
+        receive_ack(0, REFUSED);
         fake_pass(REFUSED_MS - 1);
         fake_assert_said("");
         fake_pass(1);
@@ -662,16 +662,16 @@ static void nothing_of_a_refused_tree_is_sent_before(void **state) {
         world.n_sends = 2;
         fake_pass(STEP_MS);
         fake_assert_said("chunk 2 #1 0\nno chunk to 2 at 262144\n");
-        hear_ack(0, REFUSED);
+        receive_ack(0, REFUSED);
         world.n_sends = 0;
         fake_pass(REFUSED_MS - 1);
         fake_assert_said("");
         fake_pass(1);
         fake_assert_said(BEGINS("2") FOUR("2", "2"));
-        hear_ack(SIZE, WHOLE);
+        receive_ack(SIZE, WHOLE);
         fake_pass(MESSAGE_MAX_MS - STEP_MS);
         text_clear(&fake.said);
-        hear_ack(0, REFUSED);
+        receive_ack(0, REFUSED);
         fake_pass(REFUSED_MS - 1);
         fake_assert_said("");
         fake_pass(1);
@@ -679,14 +679,14 @@ static void nothing_of_a_refused_tree_is_sent_before(void **state) {
         end();
 }
 
-static void a_tree_without_room_is_sent_again_after_10_s_and_told_once(void **state) {
+static void a_tree_without_space_is_sent_again_after_10_s_and_logged_once(void **state) {
         char problem[200] = "none";
 
         begin_sending();
         transfers_problem(t, problem, sizeof(problem));
         assert_string_equal(problem, "none");
         for (unsigned i = 0; i < 2; i++) {
-                hear_ack(0, NO_ROOM);
+                receive_ack(0, NO_ROOM);
                 fake_assert_said(i == 0 ? "log 4: replica 2 has no disk space for the tree (1573864 "
                                           "bytes); sending it again every 10 s\n" :
                                           "");
@@ -698,7 +698,7 @@ static void a_tree_without_room_is_sent_again_after_10_s_and_told_once(void **st
                 fake_pass(1);
                 fake_assert_said(i == 0 ? FOUR("2", "2") : FOUR("2", "3")); /* begins in silence */
         }
-        hear_ack(SIZE, WHOLE);
+        receive_ack(SIZE, WHOLE);
         fake_assert_said("closing 2 term 5: 50 of 4, configuration 30 conf\n");
         snprintf(problem, sizeof(problem), "none");
         transfers_problem(t, problem, sizeof(problem));
@@ -708,7 +708,7 @@ static void a_tree_without_room_is_sent_again_after_10_s_and_told_once(void **st
 
 static void a_damaged_checkpoint_is_given_up_unless_there_is_another_one(void **state) {
         begin_sending();
-        hear_ack(0, CORRUPT);
+        receive_ack(0, CORRUPT);
         fake_assert_said("log 3: checkpoint of entry 50 is corrupt, reported by replica 2; writing a new "
                          "checkpoint\n");
         assert_true(fake.replica.data_dir.corrupt);
@@ -721,7 +721,7 @@ static void a_damaged_checkpoint_is_given_up_unless_there_is_another_one(void **
 
         begin_sending();
         fake.replica.data_dir.checkpoint.meta.applied = 51;
-        hear_ack(0, CORRUPT);
+        receive_ack(0, CORRUPT);
         fake_assert_said("");
         assert_false(fake.replica.data_dir.corrupt);
         end();
@@ -729,7 +729,7 @@ static void a_damaged_checkpoint_is_given_up_unless_there_is_another_one(void **
         begin_sending();
         close(fake.replica.data_dir.checkpoint.fd);
         fake.replica.data_dir.checkpoint.fd = -1;
-        hear_ack(0, CORRUPT);
+        receive_ack(0, CORRUPT);
         fake_assert_said("");
         assert_false(fake.replica.data_dir.corrupt);
         end();
@@ -743,7 +743,7 @@ typedef struct Chunk {
         bool damaged;
 } Chunk;
 
-static bool hear(uint64_t session, Chunk c) {
+static bool receive(uint64_t session, Chunk c) {
         _cleanup_writer_ Writer w = {};
         _cleanup_free_ uint8_t *bytes = calloc(1, c.size + 1);
 
@@ -768,13 +768,13 @@ static void run_work(void) {
         work->done(work->userdata);
 }
 
-static void hear_begin(uint64_t number) {
-        assert_true(hear(9, (Chunk) { 5, number, 1000, 0, 500 }));
+static void receive_begin(uint64_t number) {
+        assert_true(receive(9, (Chunk) { 5, number, 1000, 0, 500 }));
 }
 
 /* All of a tree of 'size' bytes in one chunk, and it is stored. */
-static void hear_all(uint64_t number, uint64_t size) {
-        assert_true(hear(9, (Chunk) { 5, number, size, 0, size }));
+static void receive_all(uint64_t number, uint64_t size) {
+        assert_true(receive(9, (Chunk) { 5, number, size, 0, size }));
         if (world.work)
                 run_work();
 }
@@ -787,7 +787,7 @@ static void chunks_come_in_their_order_and_are_acknowledged(void **state) {
         for (size_t i = 0; i < sizeof(wanted); i++)
                 wanted[i] = byte_at(i);
         begin();
-        assert_true(hear(9, (Chunk) { 5, 4, 3000, 0, 1000 }));
+        assert_true(receive(9, (Chunk) { 5, 4, 3000, 0, 1000 }));
         fake_assert_said("session 9: ack 4 1000 0\n");
         assert_int_equal(n_descriptors(), world.n_descriptors + 1);
         for (unsigned i = 0; i < 6; i++) { /* none of these is taken */
@@ -797,22 +797,22 @@ static void chunks_come_in_their_order_and_are_acknowledged(void **state) {
                         { 5, 4, 3000, 1000, 2001 }, { 5, 4, 3000, 1000, 1000, true },
                 };
 
-                assert_true(hear(8, others[i]));
+                assert_true(receive(8, others[i]));
                 fake_assert_said("session 8: ack 4 1000 0\n");
         }
-        assert_true(hear(7, (Chunk) { 6, 4, 3000, 1000, 1000 }));
+        assert_true(receive(7, (Chunk) { 6, 4, 3000, 1000, 1000 }));
         fake_assert_said("session 7: ack 4 2000 0\n");
         assert_false(transfers_busy(t));
         assert_null(world.work);
-        assert_true(hear(7, (Chunk) { 5, 4, 3000, 2000, 1000 }));
+        assert_true(receive(7, (Chunk) { 5, 4, 3000, 2000, 1000 }));
         fake_assert_said("session 7: ack 4 3000 0\n");
         assert_true(transfers_busy(t));
         assert_int_equal(pread(world.fd, bytes, sizeof(bytes), 0), sizeof(bytes));
         assert_memory_equal(bytes, wanted, sizeof(bytes));
 
         /* While it is stored, nothing else is taken. */
-        assert_true(hear(6, (Chunk) { 5, 4, 3000, 2000, 1000 }));
-        assert_true(hear(5, (Chunk) { 5, 5, 3000, 0, 1000 }));
+        assert_true(receive(6, (Chunk) { 5, 4, 3000, 2000, 1000 }));
+        assert_true(receive(5, (Chunk) { 5, 5, 3000, 0, 1000 }));
         fake_assert_said("");
         assert_null(transfers_whole(t));
         m.snapshot.index = 70;
@@ -822,7 +822,7 @@ static void chunks_come_in_their_order_and_are_acknowledged(void **state) {
         fake_assert_said("session 6: ack 4 3000 1\n");
         assert_false(transfers_busy(t));
         assert_int_equal(n_descriptors(), world.n_descriptors + 1);
-        assert_true(hear(5, (Chunk) { 5, 4, 3000, 0, 1000 }));
+        assert_true(receive(5, (Chunk) { 5, 4, 3000, 0, 1000 }));
         fake_assert_said("session 5: ack 4 3000 1\n");
 
         c = transfers_whole(t);
@@ -836,7 +836,7 @@ static void chunks_come_in_their_order_and_are_acknowledged(void **state) {
         assert_null(transfers_received(t, &m));
 
         /* The next one takes its place. */
-        assert_true(hear(9, (Chunk) { 5, 6, 2000, 0, 1000 }));
+        assert_true(receive(9, (Chunk) { 5, 6, 2000, 0, 1000 }));
         fake_assert_said("session 9: ack 6 1000 0\n");
         assert_null(transfers_whole(t));
         assert_int_equal(n_descriptors(), world.n_descriptors + 1);
@@ -848,7 +848,7 @@ static void chunks_come_in_their_order_and_are_acknowledged(void **state) {
 
 static void a_tree_that_was_taken_by_the_log_is_not_whole_any_more(void **state) {
         begin();
-        hear_all(4, 1000);
+        receive_all(4, 1000);
         checkpoint_done(transfers_whole(t));
         assert_null(transfers_whole(t));
         end();
@@ -869,7 +869,7 @@ static void frames_that_cannot_be_are_no_sign_of_a_leader(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 begin();
-                assert_int_equal(hear(9, cases[i].chunk), cases[i].counts);
+                assert_int_equal(receive(9, cases[i].chunk), cases[i].counts);
                 if (!cases[i].counts)
                         fake_assert_said("");
                 assert_int_equal(n_descriptors(), world.n_descriptors + cases[i].counts);
@@ -885,15 +885,15 @@ static void frames_that_cannot_be_are_no_sign_of_a_leader(void **state) {
                                            17));
         fake_assert_said("");
 
-        assert_true(hear(9, (Chunk) { 5, 4, 0, 0, 5 })); /* an empty tree */
+        assert_true(receive(9, (Chunk) { 5, 4, 0, 0, 5 })); /* an empty tree */
         fake_assert_said("");
-        assert_true(hear(9, (Chunk) { 5, 4, 10, 5, 5 })); /* its beginning is forgotten */
+        assert_true(receive(9, (Chunk) { 5, 4, 10, 5, 5 })); /* its beginning is forgotten */
         fake_assert_said("session 9: ack 4 0 2\n");
         assert_int_equal(n_descriptors(), world.n_descriptors);
         end();
 }
 
-static void a_tree_that_cannot_be_stored_is_refused_and_the_reason_told_once(void **state) {
+static void a_tree_that_cannot_be_stored_is_rejected_and_the_reason_logged_once(void **state) {
         char problem[300] = "none";
 
         begin();
@@ -902,7 +902,7 @@ static void a_tree_that_cannot_be_stored_is_refused_and_the_reason_told_once(voi
         assert_false(transfers_refuses(t));
 
         world.open_error = -EIO;
-        hear_all(4, 1000);
+        receive_all(4, 1000);
         fake_assert_said("log 4 (-5): cannot use the tree that replica 3 sent: cannot store it: "
                          "Input/output error\nsession 9: ack 4 0 2\n");
         assert_true(transfers_refuses(t));
@@ -911,31 +911,31 @@ static void a_tree_that_cannot_be_stored_is_refused_and_the_reason_told_once(voi
                             "cannot use the tree that the leader sends: cannot store it: Input/output error");
         world.open_error = 0;
         world.room_error = -EIO;
-        hear_all(5, 1000);
+        receive_all(5, 1000);
         fake_assert_said("session 9: ack 5 0 2\n");
         assert_int_equal(n_descriptors(), world.n_descriptors);
         world.room_error = -EACCES;
-        hear_all(6, 1000);
+        receive_all(6, 1000);
         fake_assert_said("log 4 (-13): cannot use the tree that replica 3 sent: cannot store it: "
                          "Permission denied\nsession 9: ack 6 0 2\n");
         world.room_error = 0;
 
         world.read_only = true;
-        hear_all(7, 1000);
+        receive_all(7, 1000);
         fake_assert_said("log 4 (-9): cannot use the tree that replica 3 sent: cannot store it: Bad file "
                          "descriptor\nsession 9: ack 7 0 2\n");
         assert_int_equal(n_descriptors(), world.n_descriptors);
         world.read_only = false;
 
         world.work_error = -ENOMEM;
-        assert_true(hear(9, (Chunk) { 5, 8, 1000, 0, 1000 }));
+        assert_true(receive(9, (Chunk) { 5, 8, 1000, 0, 1000 }));
         fake_assert_said("session 9: ack 8 1000 0\nsession 9: ack 8 0 2\n");
         assert_false(transfers_busy(t));
         assert_int_equal(n_descriptors(), world.n_descriptors);
         world.work_error = 0;
 
         assert_true(transfers_refuses(t));
-        hear_all(9, 1000);
+        receive_all(9, 1000);
         fake_assert_said("session 9: ack 9 1000 0\nsession 9: ack 9 1000 1\n");
         assert_false(transfers_refuses(t));
         end();
@@ -966,7 +966,7 @@ static void what_became_of_storing_a_tree_is_answered(void **state) {
                 begin();
                 world.finish_error = cases[i].error;
                 world.finish_text = cases[i].text;
-                assert_true(hear(9, (Chunk) { 5, 4, 1000, 0, 1000 }));
+                assert_true(receive(9, (Chunk) { 5, 4, 1000, 0, 1000 }));
                 fake_assert_said("session 9: ack 4 1000 0\n");
                 run_work();
                 fake_assert_said(cases[i].said);
@@ -975,7 +975,7 @@ static void what_became_of_storing_a_tree_is_answered(void **state) {
                 transfers_problem(t, problem, sizeof(problem));
                 assert_non_null(strstr(problem, cases[i].text));
                 world.finish_text = "another text";
-                assert_true(hear(9, (Chunk) { 5, 4, 1000, 0, 1000 }));
+                assert_true(receive(9, (Chunk) { 5, 4, 1000, 0, 1000 }));
                 run_work();
                 assert_null(strstr(fake.said.chars, "log"));
                 text_clear(&fake.said);
@@ -983,7 +983,7 @@ static void what_became_of_storing_a_tree_is_answered(void **state) {
                 assert_string_equal(problem, "cannot use the tree that the leader sends: another text");
                 world.finish_text = ""; /* nothing but the error */
                 world.finish_error = -EACCES;
-                hear_all(5, 1000);
+                receive_all(5, 1000);
                 transfers_problem(t, problem, sizeof(problem));
                 assert_string_equal(problem, "cannot use the tree that the leader sends: Permission denied");
                 end();
@@ -993,14 +993,14 @@ static void what_became_of_storing_a_tree_is_answered(void **state) {
 static void a_whole_tree_is_exchanged_where_ours_differs(void **state) {
         begin();
         world.differs = true;
-        hear_all(4, 1000);
+        receive_all(4, 1000);
         fake_assert_said("session 9: ack 4 1000 0\nsession 9: ack 4 1000 1\nexchange\n");
         end();
 }
 
 static void a_replica_that_closes_takes_no_tree(void **state) {
         begin();
-        assert_true(hear(9, (Chunk) { 5, 4, 1000, 0, 1000 }));
+        assert_true(receive(9, (Chunk) { 5, 4, 1000, 0, 1000 }));
         fake.replica.state = REPLICA_CLOSING;
         text_clear(&fake.said);
         run_work();
@@ -1011,7 +1011,7 @@ static void a_replica_that_closes_takes_no_tree(void **state) {
         end();
 }
 
-static void a_tree_needs_room_for_its_size_and_twice_as_much_where_it_has_not_fitted(void **state) {
+static void a_tree_needs_space_for_its_size_and_twice_as_much_after_it_did_not_fit(void **state) {
         enum { MANY = 16 * 1024, ROOM = 25 * 1024 };
         static const struct {
                 uint64_t size, room;
@@ -1025,12 +1025,12 @@ static void a_tree_needs_room_for_its_size_and_twice_as_much_where_it_has_not_fi
         begin();
         world.total = 1024 * 1024;
         world.room = 999;
-        hear_all(4, 1000);
+        receive_all(4, 1000);
         fake_assert_said("log 4 (-28): cannot use the tree that replica 3 sent: it has 0 KiB, and 0 of "
                          "1024 KiB are free on the disk of /tree\n"
                          "session 9: ack 4 0 4\n");
         world.room = 1000;
-        hear_all(5, 1000);
+        receive_all(5, 1000);
         fake_assert_said("session 9: ack 5 1000 0\nsession 9: ack 5 1000 1\n");
         end();
 
@@ -1039,11 +1039,11 @@ static void a_tree_needs_room_for_its_size_and_twice_as_much_where_it_has_not_fi
                 world.total = 1024 * 1024;
                 world.room = ROOM;
                 world.finish_error = -ENOSPC;
-                hear_all(4, MANY);
+                receive_all(4, MANY);
                 world.finish_error = 0;
                 text_clear(&fake.said);
                 world.room = cases[i].room;
-                hear_all(5, cases[i].size);
+                receive_all(5, cases[i].size);
                 if (cases[i].fits)
                         assert_false(transfers_refuses(t));
                 else
@@ -1064,10 +1064,10 @@ static void a_tree_needs_room_for_its_size_and_twice_as_much_where_it_has_not_fi
         world.total = 1024 * 1024;
         world.room = ROOM;
         world.finish_error = -ENOSPC;
-        hear_all(4, MANY);
+        receive_all(4, MANY);
         world.finish_error = 0;
-        hear_all(5, MANY - 1);
-        hear_all(6, MANY);
+        receive_all(5, MANY - 1);
+        receive_all(6, MANY);
         assert_false(transfers_refuses(t));
         end();
 
@@ -1076,22 +1076,22 @@ static void a_tree_needs_room_for_its_size_and_twice_as_much_where_it_has_not_fi
         world.total = 1024 * 1024;
         world.room = 1;
         world.finish_error = -ENOSPC;
-        hear_all(4, 1);
+        receive_all(4, 1);
         world.finish_error = 0;
-        hear_all(5, 1);
+        receive_all(5, 1);
         assert_true(transfers_refuses(t));
         end();
 
-        /* With two and a sixteenth it is tried whatever happened before; one that failed for another reason,
-         * too. */
+        /* With space for two and a sixteenth it is tried after every failure; also after a failure for
+         * another reason. */
         for (unsigned i = 0; i < 4; i++) {
                 begin();
                 world.total = 1024 * 1024;
                 world.room = i < 2 ? 2 * (MANY + MANY / 16) - (i == 0 ? 0 : 2) : ROOM;
                 world.finish_error = i < 2 ? -ENOSPC : i == 2 ? -EIO : -EDQUOT;
-                hear_all(4, MANY);
+                receive_all(4, MANY);
                 world.finish_error = 0;
-                hear_all(5, MANY);
+                receive_all(5, MANY);
                 assert_int_equal(transfers_refuses(t), i == 1);
                 end();
         }
@@ -1129,16 +1129,16 @@ int main(void) {
                 cmocka_unit_test(one_whose_tree_differs_gets_no_message_of_the_log),
                 cmocka_unit_test(a_refused_tree_is_sent_again_after_a_second),
                 cmocka_unit_test(nothing_of_a_refused_tree_is_sent_before),
-                cmocka_unit_test(a_tree_without_room_is_sent_again_after_10_s_and_told_once),
+                cmocka_unit_test(a_tree_without_space_is_sent_again_after_10_s_and_logged_once),
                 cmocka_unit_test(a_damaged_checkpoint_is_given_up_unless_there_is_another_one),
                 cmocka_unit_test(chunks_come_in_their_order_and_are_acknowledged),
                 cmocka_unit_test(a_tree_that_was_taken_by_the_log_is_not_whole_any_more),
                 cmocka_unit_test(frames_that_cannot_be_are_no_sign_of_a_leader),
-                cmocka_unit_test(a_tree_that_cannot_be_stored_is_refused_and_the_reason_told_once),
+                cmocka_unit_test(a_tree_that_cannot_be_stored_is_rejected_and_the_reason_logged_once),
                 cmocka_unit_test(what_became_of_storing_a_tree_is_answered),
                 cmocka_unit_test(a_whole_tree_is_exchanged_where_ours_differs),
                 cmocka_unit_test(a_replica_that_closes_takes_no_tree),
-                cmocka_unit_test(a_tree_needs_room_for_its_size_and_twice_as_much_where_it_has_not_fitted),
+                cmocka_unit_test(a_tree_needs_space_for_its_size_and_twice_as_much_after_it_did_not_fit),
                 cmocka_unit_test(without_memory_there_is_none),
         };
 

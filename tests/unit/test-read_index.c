@@ -45,8 +45,8 @@ static void add(Waiting *w, char name) {
 }
 
 /* A frame of 'type' from server 'from', by session 7. */
-static void hear(PeerFrame type, uint64_t from, uint8_t kind, uint64_t term, uint64_t number, uint64_t index,
-                 size_t more) {
+static void receive(PeerFrame type, uint64_t from, uint8_t kind, uint64_t term, uint64_t number,
+                    uint64_t index, size_t more) {
         _cleanup_writer_ Writer w = {};
 
         fake_frame(&w, from, kind, term, number, index, more);
@@ -55,11 +55,11 @@ static void hear(PeerFrame type, uint64_t from, uint8_t kind, uint64_t term, uin
 }
 
 static void answered(uint64_t from, uint8_t kind, uint64_t term, uint64_t number, uint64_t index) {
-        hear(PEER_TERM_CHECKED, from, kind, term, number, index, 0);
+        receive(PEER_TERM_CHECKED, from, kind, term, number, index, 0);
 }
 
 static void asked(uint64_t from, uint8_t kind, uint64_t term, uint64_t number) {
-        hear(PEER_TERM_CHECK, from, kind, term, number, 0, 0);
+        receive(PEER_TERM_CHECK, from, kind, term, number, 0, 0);
 }
 
 static void begin(const char *roles) {
@@ -115,7 +115,7 @@ static void of_four_voters_three_have_to_answer_the_very_question(void **state) 
         answered(3, TERM, 5, 0, 0);
         answered(3, READ, 5, 1, 10);
         answered(3, STRANGE, 5, 1, 0);
-        hear(PEER_TERM_CHECKED, 3, TERM, 5, 1, 0, 1);
+        receive(PEER_TERM_CHECKED, 3, TERM, 5, 1, 0, 1);
         fake_assert_said("");
         answered(3, TERM, 5, 1, 0);
         fake_assert_said("done a ok\n");
@@ -329,7 +329,7 @@ static void questions_of_other_hosts_are_answered_as_far_as_they_may_be(void **s
         asked(2, TERM, 3, 4);
         asked(2, TERM, 8, 5);
         fake_assert_said("answer 7 2: 0 5 4 0\nanswer 7 2: 0 8 5 0\n");
-        hear(PEER_TERM_CHECK, 2, TERM, 3, 4, 0, 1);
+        receive(PEER_TERM_CHECK, 2, TERM, 3, 4, 0, 1);
         asked(2, STRANGE, 5, 4);
         fake.closed = true;
         asked(2, TERM, 3, 4);
@@ -394,7 +394,7 @@ static void at_the_end_all_are_answered_once_in_order(void **state) {
         /* The read that was added during its answer is checked at once. */
         fake_assert_said("send 2: 0 5 3 0\nsend 3: 0 5 3 0\n");
         asked(3, READ, 5, 9);
-        read_index_drop(reads); /* all are forgotten: ours is not told, another's is freed */
+        read_index_drop(reads); /* all are dropped: ours is not notified, another's is freed */
         end();
 }
 

@@ -20,7 +20,7 @@ enum { SILENCE_MS = 800, COPY_RETRY_MS = 10000 }; /* twice the election timeout;
 
 /* -- Helpers -- */
 
-static void hear_of(PeerFrame type, uint64_t cluster, uint64_t from, uint64_t to, const RaftMessage *m) {
+static void receive_of(PeerFrame type, uint64_t cluster, uint64_t from, uint64_t to, const RaftMessage *m) {
         _cleanup_writer_ Writer w = {};
 
         write_u64(&w, cluster);
@@ -30,8 +30,8 @@ static void hear_of(PeerFrame type, uint64_t cluster, uint64_t from, uint64_t to
         fake.handlers[type].run(p, NULL, type, w.bytes, w.size);
 }
 
-static void hear(RaftMessage m) {
-        hear_of(PEER_RAFT, 70, 2, 1, &m);
+static void receive(RaftMessage m) {
+        receive_of(PEER_RAFT, 70, 2, 1, &m);
 }
 
 static RaftMessage append(uint64_t term) {
@@ -96,7 +96,7 @@ static void the_tick_is_when_the_core_wants_it(void **state) {
         replica_arm(p);
         assert_int_equal(p->tick.serial, serial);
         fake_pass(50);
-        expect_state("core tick\ncompare settled 0\nsettled 0\n= tree 1\n");
+        expect_state("core tick\ncompare flushed 0\nflushed 0\n= tree 1\n");
         parts.timeout_ms = 3;
         replica_arm(p);
         expect_state("= tree 1 tick+0\n");
@@ -118,7 +118,7 @@ static void the_tick_is_when_the_core_wants_it(void **state) {
         expect_state("= tree 1\n");
         parts.timeout_ms = fake.now_ms + 3; /* by the input */
         p->applying.next.run(p);
-        expect_state("core apply\ncompare settled 0\nsettled 0\n= tree 1 tick+3\n");
+        expect_state("core apply\ncompare flushed 0\nflushed 0\n= tree 1 tick+3\n");
         parts_end();
 
         parts_begin();
@@ -140,28 +140,28 @@ static void without_a_vote_the_silence_of_the_leader_is_watched(void **state) {
         replica_arm(p);
         expect_state("= tree 1 silence+799\n");
         fake_pass(99);
-        hear(append(5));
-        expect_state("core receive append of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n= tree 1 "
+        receive(append(5));
+        expect_state("core receive append of 2 at b:2 term 5\ncompare flushed 0\nflushed 0\n= tree 1 "
                      "silence+700\n");
-        hear(append(4)); /* of an earlier term: no sign of a leader */
+        receive(append(4)); /* of an earlier term: no sign of a leader */
         fake_pass(SILENCE_MS - 1);
         expect_state(
-                "core receive append of 2 at b:2 term 4\ncompare settled 0\nsettled 0\n= tree 1 silence+1\n");
+                "core receive append of 2 at b:2 term 4\ncompare flushed 0\nflushed 0\n= tree 1 silence+1\n");
         assert_int_equal(replica_leader(p), 2);
         fake_pass(1);
-        expect_state("transfers step\ncompare settled 2\nsettled 2\n= tree 1 silent\n");
+        expect_state("transfers step\ncompare flushed 2\nflushed 2\n= tree 1 silent\n");
         assert_int_equal(replica_leader(p), 0);
         replica_arm(p); /* once it is silent, it stays so until it says something */
         expect_state("= tree 1 silent\n");
         fake_pass(1);
-        hear(append(5));
-        expect_state("core receive append of 2 at b:2 term 5\ntransfers step\ncompare settled 2\nsettled "
+        receive(append(5));
+        expect_state("core receive append of 2 at b:2 term 5\ntransfers step\ncompare flushed 2\nflushed "
                      "2\n= tree 1 silence+800\n");
         assert_int_equal(replica_leader(p), 2);
         timer_stop(&p->contact.silence);
         p->contact.last_ms = 0;
-        hear(snapshot(9, 5));
-        expect_state("core receive snapshot of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n= tree 1 "
+        receive(snapshot(9, 5));
+        expect_state("core receive snapshot of 2 at b:2 term 5\ncompare flushed 0\nflushed 0\n= tree 1 "
                      "silence+800\n");
         for (Condition c = NO_CORE; c <= RESTARTING; c++) {
                 set(c, true);
@@ -175,8 +175,8 @@ static void without_a_vote_the_silence_of_the_leader_is_watched(void **state) {
         p->contact.silent = true;
         assert_int_equal(replica_leader(p), 2);
         timer_stop(&p->contact.silence);
-        hear(append(5)); /* who has a vote asks the engine */
-        expect_state("core receive append of 2 at b:2 term 5\ntransfers step\ncompare settled 2\nsettled "
+        receive(append(5)); /* who has a vote asks the engine */
+        expect_state("core receive append of 2 at b:2 term 5\ntransfers step\ncompare flushed 2\nflushed "
                      "2\n= tree 1\n");
         parts_end();
 }
@@ -238,7 +238,7 @@ static void each_input_asks_whether_there_is_a_core(void **state) {
                 parts_say("-- appended");
                 replica_on_appended(p, 3, 12);
                 parts_say("-- raft");
-                hear(append(5));
+                receive(append(5));
                 parts_say("-- bulk");
                 fake.handlers[PEER_SNAPSHOT].run(p, NULL, PEER_SNAPSHOT, "BULK", 4);
                 parts_say("-- ack");
@@ -249,11 +249,11 @@ static void each_input_asks_whether_there_is_a_core(void **state) {
                 set(c, false);
                 switch (c) {
                 case OPEN:
-                        expect("-- condition 0\ncore tick\ncompare settled 0\nsettled 0\n-- apply\ncore "
+                        expect("-- condition 0\ncore tick\ncompare flushed 0\nflushed 0\n-- apply\ncore "
                                "apply\n"
-                               "compare settled 0\nsettled 0\n-- appended\ncore appended 3 12\ncompare "
-                               "settled 0\nsettled 0\n"
-                               "-- raft\ncore receive append of 2 at b:2 term 5\ncompare settled 0\nsettled "
+                               "compare flushed 0\nflushed 0\n-- appended\ncore appended 3 12\ncompare "
+                               "flushed 0\nflushed 0\n"
+                               "-- raft\ncore receive append of 2 at b:2 term 5\ncompare flushed 0\nflushed "
                                "0\n-- bulk\n"
                                "bulk BULK\n-- ack\nack ACK\n-- tree\ncompare frame TREE\n= tree 1 notice!\n");
                         break;
@@ -266,10 +266,10 @@ static void each_input_asks_whether_there_is_a_core(void **state) {
                                "compare frame TREE\n= tree 1 restarting\n");
                         break;
                 case FAILED:
-                        expect("-- condition 3\ncore tick\ncompare settled 0\nsettled 0\n-- apply\ncore "
-                               "apply\ncompare settled 0\nsettled 0\n-- appended\ncore appended 3 "
-                               "12\ncompare settled 0\nsettled 0\n-- raft\ncore receive append of 2 at b:2 "
-                               "term 5\ncompare settled 0\nsettled 0\n-- bulk\n-- ack\n-- tree\ncompare "
+                        expect("-- condition 3\ncore tick\ncompare flushed 0\nflushed 0\n-- apply\ncore "
+                               "apply\ncompare flushed 0\nflushed 0\n-- appended\ncore appended 3 "
+                               "12\ncompare flushed 0\nflushed 0\n-- raft\ncore receive append of 2 at b:2 "
+                               "term 5\ncompare flushed 0\nflushed 0\n-- bulk\n-- ack\n-- tree\ncompare "
                                "frame TREE\n= tree 1 error -5 \"\" failing\n");
                         break;
                 default:
@@ -285,42 +285,42 @@ static void an_input_that_fails_ends_the_replica(void **state) {
         parts_begin();
         parts_fail("raft_core_tick", -ENOMEM);
         p->tick.fire(p);
-        expect_state("core tick\ncompare settled 0\nsettled 0\n= tree 1 error -12 \"the replica cannot "
+        expect_state("core tick\ncompare flushed 0\nflushed 0\n= tree 1 error -12 \"the replica cannot "
                      "continue: Cannot allocate memory\" failing stop!\n");
         parts_end();
         parts_begin();
         parts_fail("raft_core_apply", -ENOMEM);
         p->applying.next.run(p);
-        expect_state("core apply\ncompare settled 0\nsettled 0\n= tree 1 error -12 \"the replica cannot "
+        expect_state("core apply\ncompare flushed 0\nflushed 0\n= tree 1 error -12 \"the replica cannot "
                      "continue: Cannot allocate memory\" failing stop!\n");
         parts_end();
         parts_begin();
         parts_fail("raft_core_appended", -ESHUTDOWN);
         replica_on_appended(p, 1, 2);
-        expect_state("core appended 1 2\ncompare settled 0\nsettled 0\n= tree 1 error -108 \"the log "
+        expect_state("core appended 1 2\ncompare flushed 0\nflushed 0\n= tree 1 error -108 \"the log "
                      "contradicts what the cluster has committed; remove this host's state and let it join "
                      "again\" failing stop!\n");
         parts_end();
         parts_begin();
         parts_fail("raft_core_receive", -ERESTART);
         parts.installing = true; /* is not asked any more */
-        hear(append(5));
-        expect_state("core receive append of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n= tree 1 "
+        receive(append(5));
+        expect_state("core receive append of 2 at b:2 term 5\ncompare flushed 0\nflushed 0\n= tree 1 "
                      "restarting stop!\n");
         parts_end();
         parts_begin();
         parts_fail("raft_core_receive", -EIO);
         parts.installing = true;
-        hear(append(5));
-        expect_state("core receive append of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n= tree 1 error "
+        receive(append(5));
+        expect_state("core receive append of 2 at b:2 term 5\ncompare flushed 0\nflushed 0\n= tree 1 error "
                      "-5 \"the replica cannot continue: Input/output error\" failing stop!\n");
         parts_end();
         parts_begin();
         parts.installing = true;
         parts_fail("raft_core_installed", -EIO);
-        hear(append(5));
+        receive(append(5));
         expect_state(
-                "core receive append of 2 at b:2 term 5\ncore installed\ncompare settled 0\nsettled 0\n= "
+                "core receive append of 2 at b:2 term 5\ncore installed\ncompare flushed 0\nflushed 0\n= "
                 "tree 1 error -5 \"the replica cannot continue: Input/output error\" failing stop!\n");
         parts_end();
         parts_begin();
@@ -343,7 +343,7 @@ static void a_write_that_hangs_for_10_s_of_ticks_ends_the_replica(void **state) 
         fake.now_ms++;
         parts_forget();
         p->tick.fire(p);
-        expect_state("core tick\ncompare settled 0\nsettled 0\n= tree 1 error -110 \"a write to the log has "
+        expect_state("core tick\ncompare flushed 0\nflushed 0\n= tree 1 error -110 \"a write to the log has "
                      "not completed for 10 s: the disk hangs\" failing waited 10001 stop!\n");
         parts_end();
 
@@ -373,53 +373,53 @@ static void a_write_that_hangs_for_10_s_of_ticks_ends_the_replica(void **state) 
 
 /* -- Messages -- */
 
-static void a_failed_replica_overhears_who_leads(void **state) {
+static void a_failed_replica_observes_the_leader(void **state) {
         parts_begin();
         replica_fail(p, -EIO, "it failed");
         fake_run();
-        expect_state("core free\nlog close\nsettled 3\nfailed -5: it failed\n= coreless logless tree 1 error "
-                     "-5 \"it failed\" failed overheard-term 5 durable 15 attempts 1 comeback+500\n");
+        expect_state("core free\nlog close\nflushed 3\nfailed -5: it failed\n= coreless logless tree 1 error "
+                     "-5 \"it failed\" failed observed-term 5 durable 15 attempts 1 comeback+500\n");
         assert_int_equal(replica_known_leader(p), 0);
         assert_int_equal(replica_known_term(p), 0);
-        hear(append(4));
-        expect_state("= coreless logless tree 1 error -5 \"it failed\" failed overheard-term 5 durable 15 "
+        receive(append(4));
+        expect_state("= coreless logless tree 1 error -5 \"it failed\" failed observed-term 5 durable 15 "
                      "attempts 1 comeback+500\n");
-        hear(append(5));
+        receive(append(5));
         assert_int_equal(replica_known_leader(p), 2);
         assert_int_equal(replica_known_term(p), 5);
-        expect_state("= coreless logless tree 1 error -5 \"it failed\" failed changed 2 overheard 2 "
-                     "overheard-term 5 durable 15 attempts 1 silence+800 comeback+500 settle!\n");
+        expect_state("= coreless logless tree 1 error -5 \"it failed\" failed changed 2 observed 2 "
+                     "observed-term 5 durable 15 attempts 1 silence+800 comeback+500 flush!\n");
         fake_run();
-        expect_state("compare settled 2\nsettled 2\n= coreless logless tree 1 error -5 \"it failed\" failed "
-                     "overheard 2 overheard-term 5 durable 15 attempts 1 silence+800 comeback+500\n");
-        hear((RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 9 });
+        expect_state("compare flushed 2\nflushed 2\n= coreless logless tree 1 error -5 \"it failed\" failed "
+                     "observed 2 observed-term 5 durable 15 attempts 1 silence+800 comeback+500\n");
+        receive((RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 9 });
         fake.handlers[PEER_RAFT].run(p, NULL, PEER_RAFT, "short", 5);
         fake_pass(300);
         parts_forget();
-        hear(append(5)); /* the same again: nothing is to be told */
-        expect_state("= coreless logless tree 1 error -5 \"it failed\" failed overheard 2 overheard-term 5 "
+        receive(append(5)); /* the same again: nothing to notify */
+        expect_state("= coreless logless tree 1 error -5 \"it failed\" failed observed 2 observed-term 5 "
                      "durable 15 attempts 1 silence+500 comeback+200\n");
         timer_stop(&p->recovery.retry);
         fake_pass(SILENCE_MS - 300);
-        expect_state("= coreless logless tree 1 error -5 \"it failed\" failed overheard 2 overheard-term 5 "
+        expect_state("= coreless logless tree 1 error -5 \"it failed\" failed observed 2 observed-term 5 "
                      "durable 15 attempts 1 silence+300\n");
         fake_pass(299);
         assert_int_equal(replica_known_leader(p), 2);
         fake_pass(1);
         assert_int_equal(replica_known_leader(p), 0);
-        expect_state("compare settled 2\nsettled 2\n= coreless logless tree 1 error -5 \"it failed\" failed "
-                     "overheard-term 5 durable 15 attempts 1\n");
+        expect_state("compare flushed 2\nflushed 2\n= coreless logless tree 1 error -5 \"it failed\" failed "
+                     "observed-term 5 durable 15 attempts 1\n");
         p->contact.silence.fire(p);
-        expect_state("= coreless logless tree 1 error -5 \"it failed\" failed overheard-term 5 durable 15 "
+        expect_state("= coreless logless tree 1 error -5 \"it failed\" failed observed-term 5 durable 15 "
                      "attempts 1\n");
 
         /* Another leader of the same term cannot be, but another term can. */
-        hear(append(6));
+        receive(append(6));
         fake_run();
         parts_forget();
-        hear(append(7));
-        expect_state("= coreless logless tree 1 error -5 \"it failed\" failed changed 2 overheard 2 "
-                     "overheard-term 7 durable 15 attempts 1 silence+800 settle!\n");
+        receive(append(7));
+        expect_state("= coreless logless tree 1 error -5 \"it failed\" failed changed 2 observed 2 "
+                     "observed-term 7 durable 15 attempts 1 silence+800 flush!\n");
         p->state = REPLICA_QUARANTINED;
         assert_int_equal(replica_known_leader(p), 0);
         p->state = REPLICA_CLOSING;
@@ -430,14 +430,14 @@ static void a_failed_replica_overhears_who_leads(void **state) {
         p->error = 0;
         p->state = REPLICA_WAITING;
         assert_int_equal(replica_known_leader(p), 0);
-        hear(append(8)); /* one that waits to join hears nobody */
+        receive(append(8)); /* one that waits to join observes no leader */
         assert_int_equal(p->contact.observed.term, 7);
         parts_end();
 }
 
 static void frames_of_others_are_dropped(void **state) {
         static const struct {
-                uint64_t cluster, from, to, hello;
+                uint64_t cluster, from, to, handshake;
                 bool taken;
         } cases[] = {
                 { 70, 2, 1, 2, true },  { 70, 2, 1, 0, true },  { 70, 3, 1, 0, true },
@@ -448,20 +448,20 @@ static void frames_of_others_are_dropped(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
                 parts_begin();
-                parts.hello.raft_id = cases[i].hello;
-                hear_of(PEER_RAFT, cases[i].cluster, cases[i].from, cases[i].to, &m);
+                parts.handshake.raft_id = cases[i].handshake;
+                receive_of(PEER_RAFT, cases[i].cluster, cases[i].from, cases[i].to, &m);
                 assert_int_equal(fake.said.chars && strstr(fake.said.chars, "core receive"), cases[i].taken);
                 parts_end();
         }
         parts_begin();
         p->identity.raft_id = 0;
-        hear_of(PEER_RAFT, 70, 2, 0, &m);
+        receive_of(PEER_RAFT, 70, 2, 0, &m);
         expect("");
         p->identity.raft_id = 1;
         fake.handlers[PEER_RAFT].run(p, NULL, PEER_RAFT, "short", 5);
         expect("");
-        hear_of(PEER_RAFT, 70, 2, 1, &(RaftMessage) { .type = 6, .term = 5 }); /* is whole; cut below */
-        expect("core receive timeout-now of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n");
+        receive_of(PEER_RAFT, 70, 2, 1, &(RaftMessage) { .type = 6, .term = 5 }); /* is whole; cut below */
+        expect("core receive timeout-now of 2 at b:2 term 5\ncompare flushed 0\nflushed 0\n");
         fake.handlers[PEER_RAFT].run(p, NULL, PEER_RAFT,
                                      "\x46\0\0\0\0\0\0\0"
                                      "\2\0\0\0\0\0\0\0"
@@ -487,21 +487,21 @@ static void messages_are_counted(void **state) {
         parts_fail("peers_send_raft", -ENOTCONN);
         replica_send_message(p, 2, &m);
         assert_int_equal(p->stats.members[0].n_failures, 1);
-        hear(m);
+        receive(m);
         assert_int_equal(p->stats.appends_received, 1);
         fake.now_ms += 5;
-        hear((RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT, .term = 5 });
+        receive((RaftMessage) { .type = RAFT_MESSAGE_APPEND_RESULT, .term = 5 });
         assert_int_equal(p->stats.members[0].n_answers, 1);
         assert_true(p->stats.members[0].current == 5);
-        hear((RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 5 });
+        receive((RaftMessage) { .type = RAFT_MESSAGE_VOTE, .term = 5 });
         assert_int_equal(p->stats.appends_received, 1);
         assert_int_equal(p->stats.members[0].n_answers, 1);
         expect("send 2 (70 1 2) vote term 5: prev 0 of 0, commit 0\nsend 2 (70 1 2) append term 5: prev 20 "
                "of 5, commit 12\n"
                "send 2 (70 1 2) append term 5: prev 20 of 5, commit 12\ncore receive append of 2 at b:2 term "
-               "5\ncompare settled 0\n"
-               "settled 0\ncore receive append-result of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n"
-               "core receive vote of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n");
+               "5\ncompare flushed 0\n"
+               "flushed 0\ncore receive append-result of 2 at b:2 term 5\ncompare flushed 0\nflushed 0\n"
+               "core receive vote of 2 at b:2 term 5\ncompare flushed 0\nflushed 0\n");
         parts_end();
 }
 
@@ -510,20 +510,20 @@ static void a_snapshot_needs_its_tree(void **state) {
 
         parts_begin();
         parts.role = RAFT_ROLE_STANDBY;
-        hear(snapshot(13, 5)); /* behind what is committed (12), and not here */
+        receive(snapshot(13, 5)); /* behind what is committed (12), and not here */
         expect_state("= tree 1\n");
-        hear(snapshot(12, 5));
-        expect_state("core receive snapshot of 2 at b:2 term 5\ncompare settled 0\nsettled 0\n= tree 1 "
+        receive(snapshot(12, 5));
+        expect_state("core receive snapshot of 2 at b:2 term 5\ncompare flushed 0\nflushed 0\n= tree 1 "
                      "silence+800\n");
         parts.received = &tree;
         parts.installing = true;
-        hear(snapshot(13, 5));
-        expect_state("core receive snapshot of 2 at b:2 term 5, incoming\ncore installed\ncompare settled "
-                     "0\nsettled 0\n"
+        receive(snapshot(13, 5));
+        expect_state("core receive snapshot of 2 at b:2 term 5, incoming\ncore installed\ncompare flushed "
+                     "0\nflushed 0\n"
                      "= tree 1 silence+800\n");
         assert_null(p->incoming);
-        hear(snapshot(13, 4));
-        expect_state("core receive snapshot of 2 at b:2 term 4, incoming\ncompare settled 0\nsettled 0\n= "
+        receive(snapshot(13, 4));
+        expect_state("core receive snapshot of 2 at b:2 term 4, incoming\ncompare flushed 0\nflushed 0\n= "
                      "tree 1 silence+800\n");
         parts_end();
 }
@@ -535,14 +535,14 @@ static void a_snapshot_waits_for_our_copy_to_end(void **state) {
                 parts_begin();
                 parts.received = &tree;
                 replica_checkpoint(p);
-                hear(append(5)); /* others do not wait */
+                receive(append(5)); /* others do not wait */
                 parts_forget();
                 alloc_fail_at(i == 1 ? 1 : 0);
-                hear(snapshot(13, 5));
+                receive(snapshot(13, 5));
                 assert_int_equal(alloc_has_failed(), i == 1);
                 alloc_fail_at(0);
                 assert_int_equal(!p->deferred.bytes, i == 1);
-                hear(snapshot(14, 5)); /* the first one counts */
+                receive(snapshot(14, 5)); /* the first one counts */
                 expect_state("= tree 1 copying held\n");
                 if (i == 2)
                         set(RESTARTING, true);
@@ -557,22 +557,22 @@ static void a_snapshot_waits_for_our_copy_to_end(void **state) {
                         expect("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder "
                                "adopt 10\ntransfers step\ncore receive snapshot of 2 at b:2 term 5, "
                                "incoming\ncore checkpointed 10 of term 5, configuration 1 (4 bytes)\n  "
-                               "trailing 10\ncompare settled 0\nsettled 0\n= tree 1\n");
+                               "trailing 10\ncompare flushed 0\nflushed 0\n= tree 1\n");
                         break;
                 case 1:
                         expect("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder "
                                "adopt 10\ntransfers step\ncore receive snapshot of 2 at b:2 term 5, "
                                "incoming\ncore checkpointed 10 of term 5, configuration 1 (4 bytes)\n  "
-                               "trailing 10\ncompare settled 0\nsettled 0\n= tree 1\n");
+                               "trailing 10\ncompare flushed 0\nflushed 0\n= tree 1\n");
                         break;
                 case 2:
                         expect("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder "
-                               "adopt 10\ntransfers step\ncompare settled 0\nsettled 0\n= tree 1 restarting "
+                               "adopt 10\ntransfers step\ncompare flushed 0\nflushed 0\n= tree 1 restarting "
                                "copy-untold\n");
                         break;
                 case 3:
                         expect("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder "
-                               "adopt 10\ncompare settled 0\nsettled 0\n= coreless tree 1 waiting "
+                               "adopt 10\ncompare flushed 0\nflushed 0\n= coreless tree 1 waiting "
                                "copy-untold\n");
                         set(NO_CORE, false);
                         break;
@@ -598,7 +598,7 @@ static void chunks_are_a_sign_of_a_leader(void **state) {
         parts_end();
 }
 
-/* -- Inputs of the door -- */
+/* -- Inputs of the public interface -- */
 
 static void what_is_submitted_goes_to_the_core(void **state) {
         uint64_t index = 0, term = 0;
@@ -612,14 +612,14 @@ static void what_is_submitted_goes_to_the_core(void **state) {
         p->changed = RAFT_CHANGED_STATE;
         parts_fail("raft_core_submit", -EFBIG);
         assert_int_equal(replica_submit(p, "abc", 3, &index, &term), -EFBIG);
-        expect_state("core submit abc\n= tree 1 changed 1 settle!\n");
+        expect_state("core submit abc\n= tree 1 changed 1 flush!\n");
         p->transfer.due_ms = 1;
         assert_int_equal(replica_submit(p, "abc", 3, &index, &term), -EREMOTE);
         p->transfer.due_ms = 0;
         parts.core_error = -EIO;
         assert_int_equal(replica_submit(p, "abc", 3, &index, &term), 0);
         expect_state("core submit abc\n= tree 1 error -5 \"the replica cannot continue: Input/output error\" "
-                     "failing changed 1 settle! stop!\n");
+                     "failing changed 1 flush! stop!\n");
         assert_int_equal(replica_submit(p, "abc", 3, &index, &term), -EREMOTE);
         assert_int_equal(replica_change(p, &(RaftChange) { .kind = RAFT_CHANGE_ADD, .id = 4 }, &err),
                          -EREMOTE);
@@ -628,17 +628,17 @@ static void what_is_submitted_goes_to_the_core(void **state) {
 
         parts_begin();
         assert_int_equal(replica_change(p, &(RaftChange) { .kind = RAFT_CHANGE_REMOVE, .id = 4 }, &err), 0);
-        expect_state("core change 3 of 4\n= tree 1 settle!\n");
+        expect_state("core change 3 of 4\n= tree 1 flush!\n");
         parts_fail("raft_core_change", -EBUSY);
         assert_int_equal(replica_change(p, &(RaftChange) { .kind = RAFT_CHANGE_REMOVE, .id = 4 }, &err),
                          -EBUSY);
         assert_string_equal(err.message, "no change");
-        expect_state("core change 3 of 4\n= tree 1 settle!\n");
+        expect_state("core change 3 of 4\n= tree 1 flush!\n");
         parts_fail("raft_core_change", -ENOMEM);
         assert_int_equal(replica_change(p, &(RaftChange) { .kind = RAFT_CHANGE_REMOVE, .id = 4 }, &err),
                          -ENOMEM);
         expect_state("core change 3 of 4\n= tree 1 error -12 \"the replica cannot continue: Cannot allocate "
-                     "memory\" failing settle! stop!\n");
+                     "memory\" failing flush! stop!\n");
         parts_end();
 }
 
@@ -659,16 +659,16 @@ static void leadership_goes_to_one_that_has_all(void **state) {
         assert_int_equal(replica_transfer(p, 2), -EBUSY);
         fake_pass(390);
         replica_flush_notifications(p);
-        expect_state("compare settled 0\nsettled 0\n= tree 1 transfer-due 1400 notice!\n");
+        expect_state("compare flushed 0\nflushed 0\n= tree 1 transfer-due 1400 notice!\n");
         parts.match[3] = 20;
         replica_flush_notifications(p);
-        expect_state("core transfer 3\ncompare settled 0\nsettled 0\n= tree 1 settle! notice!\n");
+        expect_state("core transfer 3\ncompare flushed 0\nflushed 0\n= tree 1 flush! notice!\n");
 
         /* To one that was named, also where another one is ready. */
         assert_int_equal(replica_transfer(p, 2), 0);
-        expect_state("= tree 1 transfer-to 2 transfer-due 1799 settle! notice!\n");
+        expect_state("= tree 1 transfer-to 2 transfer-due 1799 flush! notice!\n");
         assert_int_equal(replica_give_up_leadership(p), 0);
-        expect_state("core transfer 3\n= tree 1 settle! notice!\n");
+        expect_state("core transfer 3\n= tree 1 flush! notice!\n");
         parts.match[3] = 19;
         assert_int_equal(replica_transfer(p, 2), 0);
         assert_int_equal(replica_give_up_leadership(p), 0); /* goes before one that was named */
@@ -680,14 +680,14 @@ static void leadership_goes_to_one_that_has_all(void **state) {
         parts_fail("raft_core_transfer", -EINVAL);
         replica_flush_notifications(p);
         expect_state(
-                "core transfer 2\ncompare settled 0\nsettled 0\n= tree 1 transfer-to 2 settle! notice!\n");
+                "core transfer 2\ncompare flushed 0\nflushed 0\n= tree 1 transfer-to 2 flush! notice!\n");
 
-        /* With nobody who could, the engine says so at once; what it says does not end the replica. */
+        /* Without a candidate, the core returns an error at once, which does not end the replica. */
         fake.servers.items[1].role = fake.servers.items[2].role = RAFT_ROLE_STANDBY;
         fake.servers.items[0].role = RAFT_ROLE_VOTER;
         parts_fail("raft_core_transfer", -ENOENT);
         assert_int_equal(replica_transfer(p, 0), -ENOENT);
-        expect_state("core transfer 0\n= tree 1 settle! notice!\n");
+        expect_state("core transfer 0\n= tree 1 flush! notice!\n");
         parts_end();
 
         /* The first that is ready. */
@@ -720,13 +720,13 @@ static void leadership_goes_to_one_that_has_all(void **state) {
         set(FAILED, true);
         assert_int_equal(replica_transfer(p, 2), -EREMOTE);
         assert_int_equal(replica_give_up_leadership(p), 0);
-        expect_state("core transfer 2\n= tree 1 error -5 \"\" failing settle!\n");
+        expect_state("core transfer 2\n= tree 1 error -5 \"\" failing flush!\n");
         parts_end();
 }
 
 /* -- Checkpoints -- */
 
-static void a_checkpoint_is_copied_adopted_and_told(void **state) {
+static void a_checkpoint_is_copied_adopted_and_reported(void **state) {
         parts_begin();
         p->options.checkpoint_kept = 3;
         p->checkpoints.entries_since = 7;
@@ -739,7 +739,7 @@ static void a_checkpoint_is_copied_adopted_and_told(void **state) {
         parts_work();
         expect_state("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt "
                      "10\ntransfers step\ncore checkpointed 10 of term 5, configuration 1 (4 bytes)\n  "
-                     "trailing 3\ncompare settled 0\nsettled 0\n= tree 1\n");
+                     "trailing 3\ncompare flushed 0\nflushed 0\n= tree 1\n");
 
         /* The next one: the log is cut at the last but one, or what is kept. */
         parts.trees[1].applied = 14;
@@ -748,8 +748,8 @@ static void a_checkpoint_is_copied_adopted_and_told(void **state) {
         parts_work();
         expect_state("folder copy of tree 1\nlog 7: checkpoint of entry 14, 3000 bytes\nfolder adopt "
                      "14\nwork checkpoints.c:checkpoints_drop_done nice 0\ntransfers step\ncore checkpointed "
-                     "14 of term 5, configuration 1 (4 bytes)\n  trailing 3\nlog cut 10\ncompare settled "
-                     "0\nsettled 0\n= tree 1 dropping previous 10\n");
+                     "14 of term 5, configuration 1 (4 bytes)\n  trailing 3\nlog cut 10\ncompare flushed "
+                     "0\nflushed 0\n= tree 1 dropping previous 10\n");
         parts.trees[1].applied = 15;
         replica_checkpoint(p); /* while the file of the last one is still being closed */
         parts_forget();
@@ -763,7 +763,7 @@ static void a_checkpoint_is_copied_adopted_and_told(void **state) {
         parts.works[0] = drop;
         expect_state("folder copy of tree 1\nlog 7: checkpoint of entry 15, 3000 bytes\nfolder adopt "
                      "15\ntransfers step\ncore checkpointed 15 of term 5, configuration 1 (4 bytes)\n  "
-                     "trailing 2\nlog cut 13\ncompare settled 0\nsettled 0\n= tree 1 dropping previous 14\n");
+                     "trailing 2\nlog cut 13\ncompare flushed 0\nflushed 0\n= tree 1 dropping previous 14\n");
         parts_work();
         expect_state("= tree 1 previous 14\n");
         parts_end();
@@ -777,7 +777,7 @@ static void a_checkpoint_is_copied_adopted_and_told(void **state) {
         parts_work();
         expect_state("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt "
                      "10\ntransfers step\ncore checkpointed 10 of term 5, configuration 1 (4 bytes)\n  "
-                     "trailing 10\ncompare settled 0\nsettled 0\n= tree 1 previous 10\n");
+                     "trailing 10\ncompare flushed 0\nflushed 0\n= tree 1 previous 10\n");
         assert_int_equal(p->checkpoints.drop_fd, -1);
         parts_end();
 }
@@ -808,7 +808,7 @@ static void a_checkpoint_is_made_only_where_it_may(void **state) {
                 parts_end();
         }
 
-        /* To be looked at it may be copied whatever others say. */
+        /* A copy for verification does not depend on the reports of others. */
         for (unsigned i = 0; i < 8; i++) {
                 Tree *tree;
 
@@ -837,17 +837,17 @@ static void a_checkpoint_is_made_only_where_it_may(void **state) {
                 switch (i) {
                 case 0:
                         expect("folder probe of tree 1\nlog 5: verified the tree of this host\ntransfers "
-                               "step\ncompare settled 0\nsettled 0\n= tree 1 entries 6 retry 1001\n");
+                               "step\ncompare flushed 0\nflushed 0\n= tree 1 entries 6 retry 1001\n");
                         break;
                 case 6:
                         expect("folder probe of tree 1\nlog 4 (-117): Failed to verify the tree: "
-                               "data_dir_probe did it\nfolder distrust\ntransfers step\ncompare settled "
-                               "0\nsettled 0\n= tree 1 error -117 \"data_dir_probe did it\" failing entries "
+                               "data_dir_probe did it\nfolder distrust\ntransfers step\ncompare flushed "
+                               "0\nflushed 0\n= tree 1 error -117 \"data_dir_probe did it\" failing entries "
                                "6 retry 11000 stop!\n");
                         break;
                 case 7:
                         expect("folder probe of tree 1\nlog 4 (-5): Failed to verify the tree: "
-                               "data_dir_probe did it\ntransfers step\ncompare settled 0\nsettled 0\n= tree "
+                               "data_dir_probe did it\ntransfers step\ncompare flushed 0\nflushed 0\n= tree "
                                "1 entries 6 retry 11000\n");
                         break;
                 default:
@@ -869,16 +869,16 @@ static void a_copy_that_fails_is_tried_again_later(void **state) {
                 parts_look();
                 if (i == 0)
                         expect("folder copy of tree 1\nlog 4 (-28): Failed to make a checkpoint: "
-                               "data_dir_copy did it\ntransfers step\ncompare settled 0\nsettled 0\n= tree 1 "
+                               "data_dir_copy did it\ntransfers step\ncompare flushed 0\nflushed 0\n= tree 1 "
                                "retry 11000\n");
                 else if (i == 1)
                         expect("folder copy of tree 1\nlog 4 (-117): Failed to make a checkpoint: "
-                               "data_dir_copy did it\nfolder distrust\ntransfers step\ncompare settled "
-                               "0\nsettled 0\n= tree 1 error -117 \"data_dir_copy did it\" failing retry "
+                               "data_dir_copy did it\nfolder distrust\ntransfers step\ncompare flushed "
+                               "0\nflushed 0\n= tree 1 error -117 \"data_dir_copy did it\" failing retry "
                                "11000 stop!\n");
                 else
                         expect("folder copy of tree 1\nlog 4 (-117): Failed to make a checkpoint: "
-                               "data_dir_copy did it\nfolder distrust\ncompare settled 0\nsettled 0\n= "
+                               "data_dir_copy did it\nfolder distrust\ncompare flushed 0\nflushed 0\n= "
                                "coreless tree 1 error -117 \"data_dir_copy did it\" stopping retry 11000 "
                                "stop!\n");
                 if (i == 2)
@@ -898,7 +898,7 @@ static void a_copy_that_fails_is_tried_again_later(void **state) {
         replica_checkpoint(p);
         parts_work();
         expect("work checkpoints.c:checkpoints_copy_done nice 10\nfolder copy of tree 1\nlog 4 (-5): Failed "
-               "to make a checkpoint: Input/output error\ntransfers step\ncompare settled 0\nsettled 0\n");
+               "to make a checkpoint: Input/output error\ntransfers step\ncompare flushed 0\nflushed 0\n");
         parts_end();
 
         parts_begin();
@@ -920,14 +920,14 @@ static void the_core_takes_a_checkpoint_once_it_can(void **state) {
                 { -EAGAIN,
                   SAID("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt "
                        "10\ntransfers step\ncore checkpointed 10 of term 5, configuration 1 (4 bytes)\n  "
-                       "trailing 10\ncompare settled 0\nsettled 0\n= tree 1 copy-untold\n") },
+                       "trailing 10\ncompare flushed 0\nflushed 0\n= tree 1 copy-untold\n") },
                 { -ESTALE, SAID("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder "
                                 "adopt 10\ntransfers step\ncore checkpointed 10 of term 5, configuration 1 "
                                 "(4 bytes)\n  trailing 10\nwork checkpoints.c:checkpoints_copy_done nice "
-                                "10\ncompare settled 0\nsettled 0\n= tree 1 copying\n") },
+                                "10\ncompare flushed 0\nflushed 0\n= tree 1 copying\n") },
                 { -EIO, SAID("folder copy of tree 1\nlog 7: checkpoint of entry 10, 3000 bytes\nfolder adopt "
                              "10\ntransfers step\ncore checkpointed 10 of term 5, configuration 1 (4 "
-                             "bytes)\n  trailing 10\ncompare settled 0\nsettled 0\n= tree 1 error -5 \"the "
+                             "bytes)\n  trailing 10\ncompare flushed 0\nflushed 0\n= tree 1 error -5 \"the "
                              "replica cannot continue: Input/output error\" failing copy-untold stop!\n") },
         };
 
@@ -972,23 +972,23 @@ static void the_core_takes_a_checkpoint_once_it_can(void **state) {
                 { 5, 508,
                   SAID("core checkpointed 508 of term 0, configuration 0 (0 bytes)\n  trailing 500\nlog cut "
                        "5\n"
-                       "compare settled 0\nsettled 0\n") },
+                       "compare flushed 0\nflushed 0\n") },
                 { 9, 508,
                   SAID("core checkpointed 508 of term 0, configuration 0 (0 bytes)\n  trailing 500\nlog cut "
                        "8\n"
-                       "compare settled 0\nsettled 0\n") },
+                       "compare flushed 0\nflushed 0\n") },
                 { 9, 500,
                   SAID("core checkpointed 500 of term 0, configuration 0 (0 bytes)\n  trailing 500\ncompare "
-                       "settled 0\n"
-                       "settled 0\n") },
+                       "flushed 0\n"
+                       "flushed 0\n") },
                 { 9, 501,
                   SAID("core checkpointed 501 of term 0, configuration 0 (0 bytes)\n  trailing 500\nlog cut "
                        "1\n"
-                       "compare settled 0\nsettled 0\n") },
+                       "compare flushed 0\nflushed 0\n") },
                 { 0, 508,
                   SAID("core checkpointed 508 of term 0, configuration 0 (0 bytes)\n  trailing 500\ncompare "
-                       "settled 0\n"
-                       "settled 0\n") },
+                       "flushed 0\n"
+                       "flushed 0\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cuts); i++)
@@ -1064,47 +1064,47 @@ static void with_a_planted_bug_the_log_is_cut_without_a_checkpoint(void **state)
 
 /* -- Telling -- */
 
-static void the_end_of_an_input_is_told(void **state) {
+static void the_end_of_an_input_is_notified(void **state) {
         parts_begin();
         p->options.memory_bytes = 1000; /* more is in memory */
         replica_flush_notifications(p);
         expect_state("core checkpointed 10 of term 5, configuration 1 (4 bytes)\n  trailing 1\ncompare "
-                     "settled 0\nsettled 0\n"
+                     "flushed 0\nflushed 0\n"
                      "= tree 1 forget 2125 forget-again+2000\n");
         parts_end();
 
         parts_begin();
         p->changed = RAFT_CHANGED_COMMIT;
         replica_flush_notifications(p);
-        expect_state("transfers step\ncompare settled 8\nsettled 8\n= tree 1\n");
+        expect_state("transfers step\ncompare flushed 8\nflushed 8\n= tree 1\n");
         replica_flush_notifications(p);
-        expect_state("compare settled 0\nsettled 0\n= tree 1\n");
+        expect_state("compare flushed 0\nflushed 0\n= tree 1\n");
         lead();
         replica_flush_notifications(p);
-        expect_state("compare settled 0\nsettled 0\n= tree 1 notice!\n");
+        expect_state("compare flushed 0\nflushed 0\n= tree 1 notice!\n");
         fake_run();
         p->notices.followers[0].sent = p->notices.followers[1].sent = 30;
         parts_forget();
 
-        /* Of one that stops: it ends once somebody else leads. */
+        /* Of one that stops: it ends when another host leads. */
         set(FAILED, true);
         p->changed = RAFT_CHANGED_STATE;
         replica_flush_notifications(p);
-        expect_state("compare settled 1\nsettled 1\n= tree 1 error -5 \"\" failing\n");
+        expect_state("compare flushed 1\nflushed 1\n= tree 1 error -5 \"\" failing\n");
         parts.state = RAFT_STATE_FOLLOWER;
         replica_flush_notifications(p);
-        expect_state("compare settled 0\nsettled 0\n= tree 1 error -5 \"\" failing\n");
+        expect_state("compare flushed 0\nflushed 0\n= tree 1 error -5 \"\" failing\n");
         p->state = REPLICA_TRANSFERRING;
         parts.state = RAFT_STATE_LEADER;
         replica_flush_notifications(p);
-        expect_state("compare settled 0\nsettled 0\n= tree 1 error -5 \"\" transferring\n");
+        expect_state("compare flushed 0\nflushed 0\n= tree 1 error -5 \"\" transferring\n");
         parts.state = RAFT_STATE_FOLLOWER;
         p->state = REPLICA_STOPPING;
         replica_flush_notifications(p);
-        expect_state("compare settled 0\nsettled 0\n= tree 1 error -5 \"\" stopping\n");
+        expect_state("compare flushed 0\nflushed 0\n= tree 1 error -5 \"\" stopping\n");
         p->state = REPLICA_TRANSFERRING;
         replica_flush_notifications(p);
-        expect_state("compare settled 0\nsettled 0\n= tree 1 error -5 \"\" transferring stop!\n");
+        expect_state("compare flushed 0\nflushed 0\n= tree 1 error -5 \"\" transferring stop!\n");
         p->state = REPLICA_CLOSING;
         p->changed = RAFT_CHANGED_STATE;
         replica_flush_notifications(p);
@@ -1112,7 +1112,7 @@ static void the_end_of_an_input_is_told(void **state) {
         p->error = 0;
         p->state = REPLICA_RESTARTING;
         p->flush.run(p);
-        expect("compare settled 1\nsettled 1\n");
+        expect("compare flushed 1\nflushed 1\n");
         deferred_cancel(&p->recovery.stop);
         parts_end();
 }
@@ -1198,15 +1198,15 @@ static void frames_are_sent_where_there_are_peers(void **state) {
         Writer broken = { .error = -ENOMEM };
 
         parts_begin();
-        write_raw(&w, "hello", 5);
+        write_raw(&w, "bytes", 5);
         assert_int_equal(replica_send(p, 2, PEER_TREE, &w), 0);
         parts_fail("peers_send_raft", -ENOBUFS);
         assert_int_equal(replica_send(p, 2, PEER_TREE, &w), -ENOBUFS);
         assert_int_equal(replica_send(p, 2, PEER_TREE, &broken), -ENOMEM);
-        expect("send 2 type 21: hello\nsend 2 type 21: hello\n");
+        expect("send 2 type 21: bytes\nsend 2 type 21: bytes\n");
         replica_answer(p, 9, PEER_TREE, &w);
         replica_answer(p, 9, PEER_TREE, &broken);
-        expect("reply 0 type 21: hello\n");
+        expect("reply 0 type 21: bytes\n");
         parts.no_session = true;
         replica_answer(p, 9, PEER_TREE, &w);
         parts.no_session = false;
@@ -1226,7 +1226,7 @@ int main(void) {
                 cmocka_unit_test(each_input_asks_whether_there_is_a_core),
                 cmocka_unit_test(an_input_that_fails_ends_the_replica),
                 cmocka_unit_test(a_write_that_hangs_for_10_s_of_ticks_ends_the_replica),
-                cmocka_unit_test(a_failed_replica_overhears_who_leads),
+                cmocka_unit_test(a_failed_replica_observes_the_leader),
                 cmocka_unit_test(frames_of_others_are_dropped),
                 cmocka_unit_test(messages_are_counted),
                 cmocka_unit_test(a_snapshot_needs_its_tree),
@@ -1234,7 +1234,7 @@ int main(void) {
                 cmocka_unit_test(chunks_are_a_sign_of_a_leader),
                 cmocka_unit_test(what_is_submitted_goes_to_the_core),
                 cmocka_unit_test(leadership_goes_to_one_that_has_all),
-                cmocka_unit_test(a_checkpoint_is_copied_adopted_and_told),
+                cmocka_unit_test(a_checkpoint_is_copied_adopted_and_reported),
                 cmocka_unit_test(a_checkpoint_is_made_only_where_it_may),
                 cmocka_unit_test(a_copy_that_fails_is_tried_again_later),
                 cmocka_unit_test(the_core_takes_a_checkpoint_once_it_can),
@@ -1242,7 +1242,7 @@ int main(void) {
 #ifdef PLANTED_BUGS
                 cmocka_unit_test(with_a_planted_bug_the_log_is_cut_without_a_checkpoint),
 #endif
-                cmocka_unit_test(the_end_of_an_input_is_told),
+                cmocka_unit_test(the_end_of_an_input_is_notified),
                 cmocka_unit_test(closing_waits_for_all_that_is_under_way),
                 cmocka_unit_test(what_it_is_depends_on_its_state),
                 cmocka_unit_test(the_first_reason_to_fail_counts),

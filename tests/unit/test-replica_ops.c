@@ -16,7 +16,7 @@
 
 #define p   (parts.p)
 #define ops replica_core_ops
-/* obey.c's, forget.c's */
+/* of replica_ops.c */
 enum {
         SLICE_ENTRIES = 256,
         SLICE_BYTES = 4 * 1024 * 1024,
@@ -54,7 +54,7 @@ static void term_vote_and_entries_go_to_the_log(void **state) {
 
 /* -- The commit index -- */
 
-static void followers_are_told_what_is_committed_once(void **state) {
+static void followers_get_the_commit_index_once(void **state) {
         RaftEntry none[3];
         RaftMessage m = { .type = RAFT_MESSAGE_APPEND,
                           .term = 5,
@@ -86,7 +86,7 @@ static void followers_are_told_what_is_committed_once(void **state) {
         p->notices.send.run(p);
         expect("");
 
-        /* What any message has told counts, as far as it and the log go. */
+        /* The commit index of any message counts, up to the end of that message and of the log. */
         parts.match[2] = parts.match[3] = 20;
         ops.send(p, 2, "b:2", &m);
         assert_int_equal(p->notices.followers[0].sent, 12);
@@ -106,7 +106,7 @@ static void followers_are_told_what_is_committed_once(void **state) {
         p->notices.send.run(p);
         expect("send 3 (70 1 3) append term 5: prev 20 of 5, commit 14\n");
 
-        /* In another term all are told again. */
+        /* In another term all are notified again. */
         parts.term = 6;
         p->notices.send.run(p);
         expect_state("send 2 (70 1 2) append term 6: prev 20 of 5, commit 14\nsend 3 (70 1 3) append term 6: "
@@ -394,7 +394,7 @@ static void all_inputs_of_a_turn_share_what_it_may_cost(void **state) {
 
 /* -- What memory forgets -- */
 
-static void memory_forgets_what_exceeds_its_limit(void **state) {
+static void memory_drops_entries_beyond_its_limit(void **state) {
         static const struct {
                 const char *what;
                 uint64_t memory, forget, applied, commit, stored;
@@ -543,7 +543,7 @@ static void memory_keeps_what_may_not_go(void **state) {
         parts_end();
 }
 
-static void it_is_looked_at_again_after_2_s(void **state) {
+static void it_is_tried_again_after_2_s(void **state) {
         parts_begin();
         p->options.memory_bytes = 1000;
         replica_compact(p);
@@ -679,7 +679,7 @@ static void the_state_is_that_of_the_tree(void **state) {
         static const struct {
                 const char *name;
                 int error;
-                bool has_sentence;
+                bool has_message;
         } cases[] = { { "tree_begin_read", -EIO, true },
                       { "tree_meta", -EIO, true },
                       { "tree_configuration", -EIO, true } };
@@ -718,19 +718,19 @@ static void the_state_is_that_of_the_tree(void **state) {
 int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(term_vote_and_entries_go_to_the_log),
-                cmocka_unit_test(followers_are_told_what_is_committed_once),
+                cmocka_unit_test(followers_get_the_commit_index_once),
                 cmocka_unit_test(a_received_tree_takes_the_place_of_ours),
                 cmocka_unit_test(entries_are_applied_in_one_transaction),
                 cmocka_unit_test(each_call_that_fails_ends_the_replica),
                 cmocka_unit_test(entries_that_the_tree_has_are_not_applied_again),
                 cmocka_unit_test(a_slice_ends_at_each_of_its_limits),
                 cmocka_unit_test(all_inputs_of_a_turn_share_what_it_may_cost),
-                cmocka_unit_test(memory_forgets_what_exceeds_its_limit),
+                cmocka_unit_test(memory_drops_entries_beyond_its_limit),
                 cmocka_unit_test(memory_keeps_what_may_not_go),
-                cmocka_unit_test(it_is_looked_at_again_after_2_s),
+                cmocka_unit_test(it_is_tried_again_after_2_s),
                 cmocka_unit_test(what_a_follower_lacks_stays_up_to_half_of_the_tree),
                 cmocka_unit_test(the_state_is_that_of_the_tree),
         };
 
-        return cmocka_run_group_tests_name("raft_obey", tests, NULL, NULL);
+        return cmocka_run_group_tests_name("raft_replica_ops", tests, NULL, NULL);
 }

@@ -27,7 +27,7 @@ typedef struct Opening {
         const char *what, *fails;
         int error;
         unsigned skip;
-        bool join, fresh, rotten;
+        bool join, fresh, corrupt;
         uint64_t applied;
         Said said;
 } Opening;
@@ -42,7 +42,7 @@ static void open_one(const Opening *o) {
                 parts_fail("raft_log_open", -ENOENT);
         if (o->fails)
                 parts_fail_after(o->fails, o->error, o->skip);
-        parts.rotten = o->rotten;
+        parts.corrupt = o->corrupt;
         r = replica_open(&p, &fake.loop, &parts.options, o->join, &err);
         parts_say("= %d: %s", r, err.message);
         if (r >= 0) {
@@ -58,22 +58,26 @@ static void a_replica_opens_what_is_there(void **state) {
         static const Opening cases[] = {
                 { "a log", .applied = 10,
                   .said = SAID(
-                          "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 10, loaded "
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 10, "
+                          "loaded "
                           "2000\nown hardware h\nmark tree 1 with 70 in /tree\nself self: 1 of 70, 71, start "
                           "3\n= 0: \n= coreless tree 1 waiting not-started not-serving\n") },
                 { "none: it founds", .fresh = true,
                   .said = SAID(
-                          "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, loaded "
-                          "2000\nfound a:1 4096\ndisk settle\nlog open: file 4096, applied 0, loaded "
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded "
+                          "2000\nfound a:1 4096\ndisk drop-caches\nlog open: file 4096, applied 0, loaded "
                           "2000\nown hardware h\nmark tree 1 with 70 in /tree\nself self: 1 of 70, 71, start "
                           "3\n= 0: \n= coreless tree 1 waiting founded not-started not-serving\n") },
                 { "none: it waits to join", .fresh = true, .join = true,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\nself self: 0 of 0, 0, start 1\n= 0: \n= coreless logless tree 1 "
-                               "waiting not-started not-serving id 1000 cluster 1000\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded 2000\nself self: 0 of 0, 0, start 1\n= 0: \n= coreless logless tree 1 "
+                          "waiting not-started not-serving id 1000 cluster 1000\n") },
                 { "a tree without its log", .fresh = true, .applied = 1,
                   .said = SAID(
-                          "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 1, loaded "
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 1, "
+                          "loaded "
                           "2000\nfolder lose: /tree holds a tree without its log; restore the log, or remove "
                           "this host's state and let it join again\nlog 3 (-117): quarantined the replica of "
                           "this host: /tree holds a tree without its log; restore the log, or remove this "
@@ -86,7 +90,8 @@ static void a_replica_opens_what_is_there(void **state) {
                           "not-started not-serving id 1000\n") },
                 { "the same, with others", .fresh = true, .applied = 1, .join = true,
                   .said = SAID(
-                          "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 1, loaded "
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 1, "
+                          "loaded "
                           "2000\nfolder lose: /tree holds a tree without its log; restore the log, or remove "
                           "this host's state and let it join again\nlog 3 (-117): quarantined the replica of "
                           "this host: /tree holds a tree without its log; restore the log, or remove this "
@@ -103,10 +108,10 @@ static void a_replica_opens_what_is_there(void **state) {
                 { "no folder", "data_dir_open", -EIO,
                   .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nfolder done\n= -5: "
                                "data_dir_open did it\n") },
-                { "a rotten checkpoint", "data_dir_open", -EUCLEAN, .rotten = true,
+                { "a corrupt checkpoint", "data_dir_open", -EUCLEAN, .corrupt = true,
                   .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nfolder done\n= "
                                "-117: data_dir_open did it\n") },
-                { "the same, with others", "data_dir_open", -EUCLEAN, .rotten = true, .join = true,
+                { "the same, with others", "data_dir_open", -EUCLEAN, .corrupt = true, .join = true,
                   .said = SAID(
                           "folder open /tree m b 1234\nfolder open nothing\nfolder lose: data_dir_open did "
                           "it\nlog 3 (-117): quarantined the replica of this host: data_dir_open did it; "
@@ -117,7 +122,7 @@ static void a_replica_opens_what_is_there(void **state) {
                 { "another damage", "data_dir_open", -EUCLEAN, .join = true,
                   .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nfolder done\n= "
                                "-117: data_dir_open did it\n") },
-                { "another error", "data_dir_open", -EIO, .rotten = true, .join = true,
+                { "another error", "data_dir_open", -EIO, .corrupt = true, .join = true,
                   .said = SAID("folder open /tree m b 1234\ntransfers free\ncompare free\nfolder done\n= -5: "
                                "data_dir_open did it\n") },
                 { "one that is lost", "data_dir_is_quarantined", 1, .join = true,
@@ -136,7 +141,8 @@ static void a_replica_opens_what_is_there(void **state) {
                                "quarantined damaged not-started not-serving id 1000\n") },
                 { "not known whether", "data_dir_is_quarantined", -EIO,
                   .said = SAID(
-                          "folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, loaded "
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded "
                           "2000\nown hardware h\nmark tree 1 with 70 in /tree\nself self: 1 of 70, 71, start "
                           "3\n= 0: \n= coreless tree 1 waiting not-started not-serving\n") },
                 { "no tree", "tree_begin_read", -EIO,
@@ -148,60 +154,70 @@ static void a_replica_opens_what_is_there(void **state) {
                                "1\nfolder done\n"
                                "= -5: cannot read the tree in /tree: Input/output error\n") },
                 { "no tree beside no log", "tree_begin_read", -EIO, 1, .fresh = true,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\ntransfers free\n"
-                               "compare free\nclose tree 1\nfolder done\n= -5: cannot read the tree in "
-                               "/tree: Input/output error\n") },
-                { "no disk", "settle", -EIO,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\ntransfers free\ncompare free\nclose "
-                               "tree 1\nfolder done\n"
-                               "= -5: cannot read the log from its disk: Input/output error\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded 2000\ntransfers free\n"
+                          "compare free\nclose tree 1\nfolder done\n= -5: cannot read the tree in "
+                          "/tree: Input/output error\n") },
+                { "no disk", "drop-caches", -EIO,
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk drop-caches\ntransfers free\ncompare free\nclose "
+                          "tree 1\nfolder done\n"
+                          "= -5: cannot read the log from its disk: Input/output error\n") },
                 { "a damaged log", "raft_log_open", -EUCLEAN,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\nfolder lose: raft_log_open did it\nlog 3 (-117): quarantined "
-                               "the replica of this host: raft_log_open did it; requesting to join under a "
-                               "new ID. Without a quorum, run fleetd --recover on a host with an intact "
-                               "log\nself self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, start 1\n= 0: "
-                               "raft_log_open did it\n= coreless logless tree 1 error -117 \"raft_log_open "
-                               "did it\" quarantined damaged not-started not-serving id 1000\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded 2000\nfolder lose: raft_log_open did it\nlog 3 (-117): quarantined "
+                          "the replica of this host: raft_log_open did it; requesting to join under a "
+                          "new ID. Without a quorum, run fleetd --recover on a host with an intact "
+                          "log\nself self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, start 1\n= 0: "
+                          "raft_log_open did it\n= coreless logless tree 1 error -117 \"raft_log_open "
+                          "did it\" quarantined damaged not-started not-serving id 1000\n") },
                 { "a damaged log, with others", "raft_log_open", -EUCLEAN, .join = true,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\nfolder lose: raft_log_open did it\nlog 3 (-117): quarantined "
-                               "the replica of this host: raft_log_open did it; requesting to join under a "
-                               "new ID. Without a quorum, run fleetd --recover on a host with an intact "
-                               "log\nself self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, start 1\n= 0: "
-                               "raft_log_open did it\n= coreless logless tree 1 error -117 \"raft_log_open "
-                               "did it\" quarantined damaged not-started not-serving id 1000\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded 2000\nfolder lose: raft_log_open did it\nlog 3 (-117): quarantined "
+                          "the replica of this host: raft_log_open did it; requesting to join under a "
+                          "new ID. Without a quorum, run fleetd --recover on a host with an intact "
+                          "log\nself self: 0 of 70, 71, start 1\nself self: 0 of 70, 71, start 1\n= 0: "
+                          "raft_log_open did it\n= coreless logless tree 1 error -117 \"raft_log_open "
+                          "did it\" quarantined damaged not-started not-serving id 1000\n") },
                 { "no log", "raft_log_open", -EIO, .join = true,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\ntransfers free\n"
-                               "compare free\nclose tree 1\nfolder done\n= -5: raft_log_open did it\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded 2000\ntransfers free\n"
+                          "compare free\nclose tree 1\nfolder done\n= -5: raft_log_open did it\n") },
                 { "another's log", "bootstrap_check", -EPERM,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\nlog close\ntransfers free\n"
-                               "compare free\nclose tree 1\nfolder done\n= -1: bootstrap_check did it\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded 2000\nlog close\ntransfers free\n"
+                          "compare free\nclose tree 1\nfolder done\n= -1: bootstrap_check did it\n") },
                 { "no room in it", "bootstrap_own_hardware", -EIO,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\nown hardware h\nlog close\n"
-                               "transfers free\ncompare free\nclose tree 1\nfolder done\n"
-                               "= -5: cannot write the log's meta: Input/output error\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded 2000\nown hardware h\nlog close\n"
+                          "transfers free\ncompare free\nclose tree 1\nfolder done\n"
+                          "= -5: cannot write the log's meta: Input/output error\n") },
                 { "no room in the tree", "bootstrap_mark_tree", -EIO,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\nown hardware h\n"
-                               "mark tree 1 with 70 in /tree\nlog close\ntransfers free\ncompare free\nclose "
-                               "tree 1\nfolder done\n"
-                               "= -5: bootstrap_mark_tree did it\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded 2000\nown hardware h\n"
+                          "mark tree 1 with 70 in /tree\nlog close\ntransfers free\ncompare free\nclose "
+                          "tree 1\nfolder done\n"
+                          "= -5: bootstrap_mark_tree did it\n") },
                 { "not founded", "bootstrap_found", -EIO, .fresh = true,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\nfound a:1 4096\n"
-                               "transfers free\ncompare free\nclose tree 1\nfolder done\n= -5: "
-                               "bootstrap_found did it\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded 2000\nfound a:1 4096\n"
+                          "transfers free\ncompare free\nclose tree 1\nfolder done\n= -5: "
+                          "bootstrap_found did it\n") },
                 { "not opened again", "bootstrap_check", -EIO, .fresh = true,
-                  .said = SAID("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 0, "
-                               "loaded 2000\nfound a:1 4096\n"
-                               "disk settle\nlog open: file 4096, applied 0, loaded 2000\nlog "
-                               "close\ntransfers free\ncompare free\nclose tree 1\n"
-                               "folder done\n= -5: bootstrap_check did it\n") },
+                  .said = SAID(
+                          "folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 0, "
+                          "loaded 2000\nfound a:1 4096\n"
+                          "disk drop-caches\nlog open: file 4096, applied 0, loaded 2000\nlog "
+                          "close\ntransfers free\ncompare free\nclose tree 1\n"
+                          "folder done\n= -5: bootstrap_check did it\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -231,11 +247,12 @@ static void a_replica_opens_what_is_there(void **state) {
                 parts_end();
         }
 
-        /* Alone it says nothing to anybody. */
+        /* Alone it sends no frames. */
         parts_begin_closed();
         parts.options.peers = NULL;
         assert_int_equal(replica_open(&p, &fake.loop, &parts.options, false, NULL), 0);
-        expect("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 10, loaded 2000\nown "
+        expect("folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 10, loaded "
+               "2000\nown "
                "hardware "
                "h\nmark tree 1 with 70 in /tree\n");
         assert_null(fake.handlers[PEER_RAFT].run);
@@ -244,7 +261,8 @@ static void a_replica_opens_what_is_there(void **state) {
         parts_begin_closed();
         parts.meta.start_number = 0;
         assert_int_equal(replica_open(&p, &fake.loop, &parts.options, false, NULL), 0);
-        expect("folder open /tree m b 1234\ndisk settle\nlog open: file 4096, applied 10, loaded 2000\nown "
+        expect("folder open /tree m b 1234\ndisk drop-caches\nlog open: file 4096, applied 10, loaded "
+               "2000\nown "
                "hardware h\n"
                "mark tree 1 with 70 in /tree\nself self: 1 of 70, 71, start 1\n");
         parts_end();
@@ -262,7 +280,7 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
                        "core start term 5 vote 2, 20 entries from 1, taken\n"
                        "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n"
-                       "= tree 1 changed 7 settle!\n") },
+                       "= tree 1 changed 7 flush!\n") },
                 { "no tree", "tree_begin_read", -EIO,
                   SAID("= -5: cannot read the tree in /tree: Input/output error\n= coreless tree 1 waiting "
                        "not-started\n") },
@@ -286,7 +304,7 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                        "1\nfolder adopt 10\nlog 6: the log does not fit the tree of entry 10; the log begins "
                        "again after it\nlog reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n  "
                        "state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n= tree 1 "
-                       "changed 7 settle!\n") },
+                       "changed 7 flush!\n") },
                 { "misfit: no copy", "data_dir_copy", -EIO,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\nfolder copy of tree "
                        "1\nentries free 20\ncore free\n= -5: data_dir_copy did it\n= coreless tree 1 "
@@ -304,13 +322,13 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\nlog 6: the log does "
                        "not fit the tree of entry 10; the log begins again after it\nlog reset 10\ncore "
                        "start term 5 vote 2, 0 entries from 11, taken\n  state 10 of term 5, configuration 1 "
-                       "(4 bytes)\nentries free 20\n= 0: \n= tree 1 changed 7 settle!\n") },
+                       "(4 bytes)\nentries free 20\n= 0: \n= tree 1 changed 7 flush!\n") },
                 { "misfit with an old checkpoint", NULL, 0,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\nfolder copy of tree "
                        "1\nfolder adopt 10\nlog 6: the log does not fit the tree of entry 10; the log begins "
                        "again after it\nlog reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n  "
                        "state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n= tree 1 "
-                       "changed 7 settle!\n") },
+                       "changed 7 flush!\n") },
                 { "a gap", NULL, 0,
                   SAID("entries free 20\n= -117: the tree in /tree ends with entry 10, but the log begins "
                        "with 12; remove this host's state and let it join again\n= coreless tree 1 waiting "
@@ -319,31 +337,31 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 11\n  10 of term 5\n"
                        "core start term 5 vote 2, 20 entries from 11, taken\n"
                        "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n"
-                       "= tree 1 changed 7 settle!\n") },
+                       "= tree 1 changed 7 flush!\n") },
                 { "torn", NULL, 0,
                   SAID("log 6: dropped a write from the log that a crash interrupted: log.1 at offset "
                        "7\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\ncore start term "
                        "5 vote 2, 20 entries from 1, taken\n  state 10 of term 5, configuration 1 (4 "
-                       "bytes)\nentries free 20\n= 0: \n= tree 1 changed 7 settle!\n") },
+                       "bytes)\nentries free 20\n= 0: \n= tree 1 changed 7 flush!\n") },
                 { "behind", NULL, 0,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
                        "core start term 5 vote 2, 20 entries from 1, taken\n"
                        "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n"
-                       "= tree 1 changed 7 settle! apply!\n") },
-                { "rotten", NULL, 0,
+                       "= tree 1 changed 7 flush! apply!\n") },
+                { "corrupt", NULL, 0,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
                        "core start term 5 vote 2, 20 entries from 1, taken\n"
                        "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n"
-                       "= tree 1 changed 7 bytes 100000 settle!\n") },
+                       "= tree 1 changed 7 bytes 100000 flush!\n") },
                 { "an empty tree", NULL, 0,
                   SAID("core new 1 a:1 400 150\nfits: 20 entries from 1\n"
                        "core start term 5 vote 2, 20 entries from 1, taken\nentries free 20\n= 0: \n"
-                       "= tree 1 changed 7 settle!\n") },
+                       "= tree 1 changed 7 flush!\n") },
                 { "no address", NULL, 0,
                   SAID("core new 1 - 400 150\nfits: 20 entries from 1\n  10 of term 5\n"
                        "core start term 5 vote 2, 20 entries from 1, taken\n"
                        "  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\n= 0: \n"
-                       "= tree 1 changed 7 settle!\n") },
+                       "= tree 1 changed 7 flush!\n") },
                 { "no log", NULL, 0,
                   SAID("= 0: \n= coreless logless tree 1 waiting not-started id 1000 cluster 1000\n") },
         };
@@ -372,7 +390,7 @@ static void a_replica_starts_from_what_it_opened(void **state) {
                 parts.log_first = streq(what, "a gap") ? 12 : streq(what, "no gap") ? 11 : 1;
                 parts.torn = streq(what, "torn") ? "log.1 at offset 7" : NULL;
                 parts.behind = streq(what, "behind");
-                p->data_dir.corrupt = streq(what, "rotten");
+                p->data_dir.corrupt = streq(what, "corrupt");
                 parts_forget();
                 r = replica_start(p, &err);
                 parts_say("= %d: %s", r, err.message);
@@ -400,50 +418,51 @@ static void fail_now(int error) {
         fake_run();
 }
 
-static void a_replica_that_failed_comes_back(void **state) {
+static void a_failed_replica_recovers(void **state) {
         parts_begin();
         replica_arm(p);
         fail_now(-EIO);
-        expect_state("core free\nlog close\nsettled 3\nfailed -5: it failed\n= coreless logless tree 1 error "
-                     "-5 \"it failed\" failed overheard-term 5 durable 15 attempts 1 comeback+500\n");
+        expect_state("core free\nlog close\nflushed 3\nfailed -5: it failed\n= coreless logless tree 1 error "
+                     "-5 \"it failed\" failed observed-term 5 durable 15 attempts 1 comeback+500\n");
         fake_pass(499);
         expect("");
         fake_pass(1);
         expect_state("transfers drop\nwork replica_reopen.c:reopen_done nice 0\n= coreless logless tree 1 "
-                     "error -5 \"it failed\" probing overheard-term 5 durable 15 attempts 1\n");
+                     "error -5 \"it failed\" probing observed-term 5 durable 15 attempts 1\n");
         parts_work();
-        expect_state("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
-                     "entries from 1\n  10 of term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 "
-                     "150\nfits: 20 entries from 1\n  10 of term 5\ncore start term 5 vote 2, 20 entries "
-                     "from 1, taken\n  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\nlog "
-                     "5: recovered the replica at entry 20 of its log\ntransfers step\ncompare settled "
-                     "7\nsettled 7\n= tree 1 overheard-term 5 durable 15 attempts 1 back 1500 settle!\n");
+        expect_state(
+                "disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                "entries from 1\n  10 of term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 "
+                "150\nfits: 20 entries from 1\n  10 of term 5\ncore start term 5 vote 2, 20 entries "
+                "from 1, taken\n  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\nlog "
+                "5: recovered the replica at entry 20 of its log\ntransfers step\ncompare flushed "
+                "7\nflushed 7\n= tree 1 observed-term 5 durable 15 attempts 1 back 1500 flush!\n");
         fake_run();
         expect_state(
-                "compare settled 0\nsettled 0\n= tree 1 overheard-term 5 durable 15 attempts 1 back 1500\n");
+                "compare flushed 0\nflushed 0\n= tree 1 observed-term 5 durable 15 attempts 1 back 1500\n");
 
         /* Again within a minute: the pauses go on; later they begin from the start. */
         fake_pass(STEADY_MS);
         parts_forget();
         fail_now(-EIO);
         expect_state(
-                "core free\nlog close\nsettled 3\nfailed -5: it failed\n= coreless logless tree 1 error -5 "
-                "\"it failed\" failed overheard-term 5 durable 15 attempts 2 back 1500 comeback+1000\n");
+                "core free\nlog close\nflushed 3\nfailed -5: it failed\n= coreless logless tree 1 error -5 "
+                "\"it failed\" failed observed-term 5 durable 15 attempts 2 back 1500 comeback+1000\n");
         fake_pass(1000);
         parts_work();
         fake_pass(STEADY_MS + 1);
         parts_forget();
         fail_now(-EIO);
         expect_state(
-                "core free\nlog close\nsettled 3\nfailed -5: it failed\n= coreless logless tree 1 error -5 "
-                "\"it failed\" failed overheard-term 5 durable 15 attempts 1 back 62500 comeback+500\n");
+                "core free\nlog close\nflushed 3\nfailed -5: it failed\n= coreless logless tree 1 error -5 "
+                "\"it failed\" failed observed-term 5 durable 15 attempts 1 back 62500 comeback+500\n");
         parts_end();
 
         /* What this program does not know it will not know later. */
         parts_begin();
         fail_now(-ENOTSUP);
-        expect_state("core free\nlog close\nsettled 3\nfailed -95: it failed\n= coreless logless tree 1 "
-                     "error -95 \"it failed\" failed overheard-term 5 durable 15\n");
+        expect_state("core free\nlog close\nflushed 3\nfailed -95: it failed\n= coreless logless tree 1 "
+                     "error -95 \"it failed\" failed observed-term 5 durable 15\n");
         parts_end();
 }
 
@@ -455,7 +474,7 @@ static void the_pauses_grow_up_to_10_s(void **state) {
         parts_forget();
         for (size_t i = 0; i < ELEMENTS(pauses); i++) {
                 assert_int_equal(p->recovery.retry.due_ms, fake.now_ms + pauses[i]);
-                parts_fail("settle", i == 6 ? -EROFS : -EIO);
+                parts_fail("drop-caches", i == 6 ? -EROFS : -EIO);
                 fake_pass(pauses[i]);
                 parts_work();
                 if (i == 0 || i >= 6)
@@ -464,11 +483,12 @@ static void the_pauses_grow_up_to_10_s(void **state) {
                         assert_null(strstr(fake.said.chars, "log 4"));
                 if (i == 0)
                         expect_state(
-                                "transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog "
+                                "transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk "
+                                "drop-caches\nlog "
                                 "4 (-5): cannot recover the replica yet: cannot read the log from its disk: "
-                                "Input/output error\ncompare settled 3\nsettled 3\n= coreless logless tree 1 "
+                                "Input/output error\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 "
                                 "error -5 \"cannot read the log from its disk: Input/output error\" failed "
-                                "overheard-term 5 durable 15 attempts 2 comeback+1000\n");
+                                "observed-term 5 durable 15 attempts 2 comeback+1000\n");
                 parts_forget();
         }
         parts_end();
@@ -492,16 +512,16 @@ static void a_leader_hands_over_first(void **state) {
                                "silence+100000 stop+1000\n");
                         break;
                 case 1:
-                        expect("core transfer 2\ncore free\nlog close\nsettled 3\nfailed -5: it "
-                               "failed\ncompare settled 0\nsettled 0\n= coreless logless tree 1 error -5 "
-                               "\"it failed\" failed overheard-term 5 durable 15 attempts 1 comeback+500\n");
+                        expect("core transfer 2\ncore free\nlog close\nflushed 3\nfailed -5: it "
+                               "failed\ncompare flushed 0\nflushed 0\n= coreless logless tree 1 error -5 "
+                               "\"it failed\" failed observed-term 5 durable 15 attempts 1 comeback+500\n");
                         break;
                 case 2:
                         expect("= tree 1 error -5 \"it failed\" transferring transfer-due 1400 "
                                "silence+100000 stop+1000\n");
                         break;
                 default:
-                        expect("core transfer 2\ncompare settled 0\nsettled 0\n= tree 1 error -5 \"it "
+                        expect("core transfer 2\ncompare flushed 0\nflushed 0\n= tree 1 error -5 \"it "
                                "failed\" transferring silence+100000 stop+1000\n");
                         break;
                 }
@@ -509,17 +529,17 @@ static void a_leader_hands_over_first(void **state) {
                         fake_pass(HAND_OVER_MS - 1);
                         expect("");
                         fake_pass(1);
-                        expect_state("core free\nlog close\nsettled 3\nfailed -5: it failed\n= coreless "
-                                     "logless tree 1 error -5 \"it failed\" failed overheard-term 5 "
+                        expect_state("core free\nlog close\nflushed 3\nfailed -5: it failed\n= coreless "
+                                     "logless tree 1 error -5 \"it failed\" failed observed-term 5 "
                                      "transfer-due 1400 durable 15 attempts 1 comeback+500\n");
                 }
                 if (i == 2) { /* another one leads now */
                         parts.state = RAFT_STATE_FOLLOWER;
                         replica_flush_notifications(p);
                         fake_run();
-                        expect_state("compare settled 0\nsettled 0\ncore free\nlog close\nsettled 3\nfailed "
+                        expect_state("compare flushed 0\nflushed 0\ncore free\nlog close\nflushed 3\nfailed "
                                      "-5: it failed\n= coreless logless tree 1 error -5 \"it failed\" failed "
-                                     "overheard-term 5 durable 15 attempts 1 comeback+500\n");
+                                     "observed-term 5 durable 15 attempts 1 comeback+500\n");
                 }
                 parts_end();
         }
@@ -528,22 +548,22 @@ static void a_leader_hands_over_first(void **state) {
         parts_begin();
         parts.log_closes_later = true;
         fail_now(-EIO);
-        expect_state("core free\nlog close\nsettled 3\nfailed -5: it failed\n= coreless logless log-closing "
-                     "pending 1 tree 1 error -5 \"it failed\" failed overheard-term 5 durable 15 attempts 1 "
+        expect_state("core free\nlog close\nflushed 3\nfailed -5: it failed\n= coreless logless log-closing "
+                     "pending 1 tree 1 error -5 \"it failed\" failed observed-term 5 durable 15 attempts 1 "
                      "comeback+500\n");
         loop_defer(p->loop, &p->recovery.stop);
         fake_run();
         expect_state("= coreless logless log-closing pending 1 tree 1 error -5 \"it failed\" failed "
-                     "overheard-term 5 durable 15 attempts 1 comeback+500\n");
+                     "observed-term 5 durable 15 attempts 1 comeback+500\n");
         fake_pass(500);
         expect_state("= coreless logless log-closing pending 1 tree 1 error -5 \"it failed\" failed "
-                     "overheard-term 5 durable 15 attempts 1 comeback+100\n");
+                     "observed-term 5 durable 15 attempts 1 comeback+100\n");
         fake_pass(LOOK_MS - 1);
         expect("");
         parts.log_closed(p);
         fake_pass(1);
         expect_state("transfers drop\nwork replica_reopen.c:reopen_done nice 0\n= coreless logless tree 1 "
-                     "error -5 \"it failed\" probing overheard-term 5 durable 15 attempts 1\n");
+                     "error -5 \"it failed\" probing observed-term 5 durable 15 attempts 1\n");
         parts_work();
         parts_end();
 }
@@ -582,7 +602,7 @@ static void what_is_under_way_ends_first(void **state) {
         }
 }
 
-static void a_full_disk_needs_room(void **state) {
+static void a_full_disk_needs_space(void **state) {
         enum { MIB = 1024 * 1024 };
         static const struct {
                 int error;
@@ -625,7 +645,7 @@ static void a_full_disk_needs_room(void **state) {
                 }
                 fail_now(cases[i].error);
                 p->data_dir.distrusted = cases[i].distrusted;
-                memcpy(parts.room, cases[i].free, sizeof(parts.room));
+                memcpy(parts.space, cases[i].free, sizeof(parts.space));
                 memcpy(parts.total, cases[i].total, sizeof(parts.total));
                 fake_pass(500);
                 assert_int_equal(parts.n_works, !cases[i].reason);
@@ -639,13 +659,13 @@ static void a_full_disk_needs_room(void **state) {
         for (unsigned i = 0; i < 2; i++) {
                 parts_begin();
                 fail_now(-ENOSPC);
-                parts_fail(i == 0 ? "room" : "data_dir_space", -EIO);
+                parts_fail(i == 0 ? "space" : "data_dir_space", -EIO);
                 parts_forget();
                 fake_pass(500);
                 expect_state("transfers drop\nlog 4 (-5): cannot recover the replica yet: Failed to read the "
-                             "free disk space: Input/output error\ncompare settled 3\nsettled 3\n= coreless "
+                             "free disk space: Input/output error\ncompare flushed 3\nflushed 3\n= coreless "
                              "logless tree 1 error -28 \"Failed to read the free disk space: Input/output "
-                             "error\" failed overheard-term 5 durable 15 attempts 2 comeback+1000\n");
+                             "error\" failed observed-term 5 durable 15 attempts 2 comeback+1000\n");
                 parts_end();
         }
 }
@@ -659,83 +679,89 @@ static void a_tree_that_failed_is_made_again(void **state) {
                 const char *fails;
                 int fail_error;
                 uint64_t applied; /* of the new tree; the old one: 10 */
-                bool rotten;
+                bool corrupt;
                 Said said;
         } cases[] = {
                 { "of an old checkpoint", -EIO, NULL, 0, 8, false,
                   SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
-                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: file "
+                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog open: "
+                       "file "
                        "4096, applied 8, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  8 of term "
                        "5\nfolder rebuilt\ncompare exchanged\nmark tree 2 with 70 in /tree\ncore new 1 a:1 "
                        "400 150\nfits: 20 entries from 1\n  8 of term 5\ncore start term 5 vote 2, 20 "
                        "entries from 1, taken\n  state 8 of term 5, configuration 1 (1 bytes)\nentries free "
                        "20\nlog 5: recovered the replica at entry 20 of its log\ntransfers step\ncompare "
-                       "settled 7\nsettled 7\n= tree 2 shown 1 (10) overheard-term 5 durable 15 attempts 1 "
-                       "back 1500 settle!\n") },
+                       "flushed 7\nflushed 7\n= tree 2 shown 1 (10) observed-term 5 durable 15 attempts 1 "
+                       "back 1500 flush!\n") },
                 { "of a checkpoint as new as the tree", -EIO, NULL, 0, 10, false,
                   SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
-                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: file "
+                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog open: "
+                       "file "
                        "4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of term "
                        "5\nfolder rebuilt\ncompare exchanged\nclose tree 1\nmark tree 2 with 70 in "
                        "/tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term 5\ncore start "
                        "term 5 vote 2, 20 entries from 1, taken\n  state 10 of term 5, configuration 1 (1 "
                        "bytes)\nentries free 20\nlog 5: recovered the replica at entry 20 of its "
-                       "log\ntransfers step\ncompare settled 7\nsettled 7\n= tree 2 overheard-term 5 durable "
-                       "15 attempts 1 back 1500 settle!\n") },
+                       "log\ntransfers step\ncompare flushed 7\nflushed 7\n= tree 2 observed-term 5 durable "
+                       "15 attempts 1 back 1500 flush!\n") },
                 { "of a newer one", -EIO, NULL, 0, 11, false,
                   SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
-                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: file "
+                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog open: "
+                       "file "
                        "4096, applied 11, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  11 of term "
                        "5\nfolder rebuilt\ncompare exchanged\nclose tree 1\nmark tree 2 with 70 in "
                        "/tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  11 of term 5\ncore start "
                        "term 5 vote 2, 20 entries from 1, taken\n  state 11 of term 5, configuration 1 (1 "
                        "bytes)\nentries free 20\nlog 5: recovered the replica at entry 20 of its "
-                       "log\ntransfers step\ncompare settled 7\nreplaced\nsettled 7\n= tree 2 overheard-term "
-                       "5 durable 15 attempts 1 back 1500 settle!\n") },
+                       "log\ntransfers step\ncompare flushed 7\nreplaced\nflushed 7\n= tree 2 observed-term "
+                       "5 durable 15 attempts 1 back 1500 flush!\n") },
                 { "of an old checkpoint, and the tree was wrong", -EUCLEAN, NULL, 0, 8, false,
                   SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
-                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: file "
+                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog open: "
+                       "file "
                        "4096, applied 8, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  8 of term "
                        "5\nfolder rebuilt\ncompare exchanged\nmark tree 2 with 70 in /tree\ncore new 1 a:1 "
                        "400 150\nfits: 20 entries from 1\n  8 of term 5\ncore start term 5 vote 2, 20 "
                        "entries from 1, taken\n  state 8 of term 5, configuration 1 (1 bytes)\nentries free "
                        "20\nlog 5: recovered the replica at entry 20 of its log\ntransfers step\ncompare "
-                       "settled 7\nsettled 7\n= tree 2 shown 1 (10, wrong) overheard-term 5 durable 15 "
-                       "attempts 1 back 1500 settle!\n") },
+                       "flushed 7\nflushed 7\n= tree 2 shown 1 (10, wrong) observed-term 5 durable 15 "
+                       "attempts 1 back 1500 flush!\n") },
                 { "not: damaged", -EIO, "data_dir_rebuild", -EUCLEAN, 8, true,
                   SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
                        "replica_reopen.c:reopen_done nice 0\nfolder rebuild\nfolder forget checkpoint\nlog 4 "
-                       "(-117): cannot recover the replica yet: data_dir_rebuild did it\ncompare settled "
-                       "3\nsettled 3\n= coreless logless tree 1 error -5 \"data_dir_rebuild did it\" failed "
-                       "damaged overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
+                       "(-117): cannot recover the replica yet: data_dir_rebuild did it\ncompare flushed "
+                       "3\nflushed 3\n= coreless logless tree 1 error -5 \"data_dir_rebuild did it\" failed "
+                       "damaged observed-term 5 durable 15 attempts 2 comeback+1000\n") },
                 { "not: no disk", -EIO, "data_dir_rebuild", -EIO, 8, false,
                   SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
                        "replica_reopen.c:reopen_done nice 0\nfolder rebuild\nlog 4 (-5): cannot recover the "
-                       "replica yet: data_dir_rebuild did it\ncompare settled 3\nsettled 3\n= coreless "
-                       "logless tree 1 error -5 \"data_dir_rebuild did it\" failed overheard-term 5 durable "
+                       "replica yet: data_dir_rebuild did it\ncompare flushed 3\nflushed 3\n= coreless "
+                       "logless tree 1 error -5 \"data_dir_rebuild did it\" failed observed-term 5 durable "
                        "15 attempts 2 comeback+1000\n") },
                 { "but without its log", -EIO, "raft_log_open", -EIO, 8, true,
                   SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
-                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: file "
+                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog open: "
+                       "file "
                        "4096, applied 8, loaded 2000\nfolder forget checkpoint\nfolder rebuilt\ncompare "
                        "exchanged\nlog 4 (-5): cannot recover the replica yet: raft_log_open did it\ncompare "
-                       "settled 3\nsettled 3\n= coreless logless tree 2 shown 1 (10) error -5 "
-                       "\"raft_log_open did it\" failed overheard-term 5 durable 15 attempts 2 "
+                       "flushed 3\nflushed 3\n= coreless logless tree 2 shown 1 (10) error -5 "
+                       "\"raft_log_open did it\" failed observed-term 5 durable 15 attempts 2 "
                        "comeback+1000\n") },
                 { "but there is no memory for its log", -EIO, "raft_log_open", -ENOMEM, 8, false,
                   SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
-                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: file "
+                       "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog open: "
+                       "file "
                        "4096, applied 8, loaded 2000\nfolder rebuilt\ncompare exchanged\nlog 4 (-12): cannot "
-                       "recover the replica yet: Cannot allocate memory\ncompare settled 3\nsettled 3\n= "
+                       "recover the replica yet: Cannot allocate memory\ncompare flushed 3\nflushed 3\n= "
                        "coreless logless tree 2 shown 1 (10) error -12 \"Cannot allocate memory\" failed "
-                       "overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
+                       "observed-term 5 durable 15 attempts 2 comeback+1000\n") },
                 { "and cannot be read", -EIO, "tree_meta", -EIO, 8, false,
                   SAID("transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
                        "replica_reopen.c:reopen_done nice 0\nfolder rebuild\nfolder rebuilt\ncompare "
                        "exchanged\nlog 4 (-5): cannot recover the replica yet: cannot read the tree in "
-                       "/tree: Input/output error\ncompare settled 3\nsettled 3\n= coreless logless tree 2 "
+                       "/tree: Input/output error\ncompare flushed 3\nflushed 3\n= coreless logless tree 2 "
                        "shown 1 (10) error -5 \"cannot read the tree in /tree: Input/output error\" failed "
-                       "overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
+                       "observed-term 5 durable 15 attempts 2 comeback+1000\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -744,7 +770,7 @@ static void a_tree_that_failed_is_made_again(void **state) {
                 p->data_dir.distrusted = true;
                 p->has_others = false;
                 parts.configuration_size = 1;
-                parts.rotten = cases[i].rotten;
+                parts.corrupt = cases[i].corrupt;
                 parts.trees[2].applied = cases[i].applied;
                 parts_forget();
                 fake_pass(500);
@@ -767,13 +793,13 @@ static void a_tree_that_failed_is_made_again(void **state) {
         expect("transfers drop\nfolder distrust\nlog 5: rebuilding the tree in /tree from checkpoint and "
                "log\nwork replica_reopen.c:reopen_done nice 0\n");
         parts_work();
-        expect_state("folder rebuild\ndisk settle\nlog open: file 4096, applied 10, loaded 2000\nown "
+        expect_state("folder rebuild\ndisk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown "
                      "hardware h\nfits: 20 entries from 1\n  10 of term 5\nfolder rebuilt\ncompare "
                      "exchanged\nclose tree 1\nmark tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: "
                      "20 entries from 1\n  10 of term 5\ncore start term 5 vote 2, 20 entries from 1, "
                      "taken\n  state 10 of term 5, configuration 1 (4 bytes)\nentries free 20\nlog 5: "
-                     "recovered the replica at entry 20 of its log\ntransfers step\ncompare settled "
-                     "7\nsettled 7\n= tree 2 overheard-term 5 durable 15 attempts 1 back 1500 settle!\n");
+                     "recovered the replica at entry 20 of its log\ntransfers step\ncompare flushed "
+                     "7\nflushed 7\n= tree 2 observed-term 5 durable 15 attempts 1 back 1500 flush!\n");
         parts_end();
 
         /* A second one: what is shown stays. */
@@ -791,13 +817,13 @@ static void a_tree_that_failed_is_made_again(void **state) {
         parts_work();
         expect_state(
                 "transfers drop\nlog 5: rebuilding the tree in /tree from checkpoint and log\nwork "
-                "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk settle\nlog open: file 4096, "
+                "replica_reopen.c:reopen_done nice 0\nfolder rebuild\ndisk drop-caches\nlog open: file 4096, "
                 "applied 9, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  9 of term 5\nfolder "
                 "rebuilt\nclose tree 2\ncompare exchanged\nmark tree 3 with 70 in /tree\ncore new 1 a:1 400 "
                 "150\nfits: 20 entries from 1\n  9 of term 5\ncore start term 5 vote 2, 20 entries from 1, "
                 "taken\n  state 9 of term 5, configuration 1 (4 bytes)\nentries free 20\nlog 5: recovered "
-                "the replica at entry 20 of its log\ntransfers step\ncompare settled 7\nsettled 7\n= tree 3 "
-                "shown 1 (10) overheard-term 5 durable 15 attempts 2 back 2500 settle!\n");
+                "the replica at entry 20 of its log\ntransfers step\ncompare flushed 7\nflushed 7\n= tree 3 "
+                "shown 1 (10) observed-term 5 durable 15 attempts 2 back 2500 flush!\n");
         parts_end();
 }
 
@@ -810,80 +836,89 @@ static void it_is_as_before_when_it_does_not_begin(void **state) {
         } cases[] = {
                 { "tree_begin_read", -EIO, 0,
                   SAID("transfers drop\nlog 4 (-5): cannot recover the replica yet: cannot read the tree in "
-                       "/tree: Input/output error\ncompare settled 3\nsettled 3\n= coreless logless tree 1 "
-                       "error -5 \"cannot read the tree in /tree: Input/output error\" failed overheard-term "
+                       "/tree: Input/output error\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 "
+                       "error -5 \"cannot read the tree in /tree: Input/output error\" failed observed-term "
                        "5 durable 15 attempts 2 comeback+1000\n") },
                 { "loop_work", -ENOMEM, 0,
                   SAID("transfers drop\nlog 4 (-12): cannot recover the replica yet: cannot read checkpoint "
-                       "and log: Cannot allocate memory\ncompare settled 3\nsettled 3\n= coreless logless "
+                       "and log: Cannot allocate memory\ncompare flushed 3\nflushed 3\n= coreless logless "
                        "tree 1 error -5 \"cannot read checkpoint and log: Cannot allocate memory\" failed "
-                       "overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
-                { "settle", -EIO, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog 4 (-5): "
+                       "observed-term 5 durable 15 attempts 2 comeback+1000\n") },
+                { "drop-caches", -EIO, 0,
+                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog 4 "
+                       "(-5): "
                        "cannot recover the replica yet: cannot read the log from its disk: Input/output "
-                       "error\ncompare settled 3\nsettled 3\n= coreless logless tree 1 error -5 \"cannot "
-                       "read the log from its disk: Input/output error\" failed overheard-term 5 durable 15 "
+                       "error\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 error -5 \"cannot "
+                       "read the log from its disk: Input/output error\" failed observed-term 5 durable 15 "
                        "attempts 2 comeback+1000\n") },
                 { "raft_log_open", -EUCLEAN, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
+                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
+                       "open: "
                        "file 4096, applied 10, loaded 2000\nlog 4 (-117): cannot recover the replica yet: "
-                       "raft_log_open did it\ncompare settled 3\nsettled 3\n= coreless logless tree 1 error "
-                       "-117 \"raft_log_open did it\" failed damaged overheard-term 5 durable 15 attempts 2 "
+                       "raft_log_open did it\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 error "
+                       "-117 \"raft_log_open did it\" failed damaged observed-term 5 durable 15 attempts 2 "
                        "comeback+1000\n") },
                 { "bootstrap_check", -EPERM, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
+                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
+                       "open: "
                        "file 4096, applied 10, loaded 2000\nlog close\nlog 4 (-1): cannot recover the "
-                       "replica yet: bootstrap_check did it\ncompare settled 3\nsettled 3\n= coreless "
-                       "logless tree 1 error -1 \"bootstrap_check did it\" failed overheard-term 5 durable "
+                       "replica yet: bootstrap_check did it\ncompare flushed 3\nflushed 3\n= coreless "
+                       "logless tree 1 error -1 \"bootstrap_check did it\" failed observed-term 5 durable "
                        "15 attempts 2 comeback+1000\n") },
                 { "bootstrap_own_hardware", -EIO, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
+                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
+                       "open: "
                        "file 4096, applied 10, loaded 2000\nown hardware h\nlog close\nlog 4 (-5): cannot "
                        "recover the replica yet: cannot write the log's meta: Input/output error\ncompare "
-                       "settled 3\nsettled 3\n= coreless logless tree 1 error -5 \"cannot write the log's "
-                       "meta: Input/output error\" failed overheard-term 5 durable 15 attempts 2 "
+                       "flushed 3\nflushed 3\n= coreless logless tree 1 error -5 \"cannot write the log's "
+                       "meta: Input/output error\" failed observed-term 5 durable 15 attempts 2 "
                        "comeback+1000\n") },
                 { "bootstrap_mark_tree", -EIO, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
+                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
+                       "open: "
                        "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
                        "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): cannot recover the "
-                       "replica yet: bootstrap_mark_tree did it\ncompare settled 3\nsettled 3\n= coreless "
-                       "logless tree 1 error -5 \"bootstrap_mark_tree did it\" failed overheard-term 5 "
+                       "replica yet: bootstrap_mark_tree did it\ncompare flushed 3\nflushed 3\n= coreless "
+                       "logless tree 1 error -5 \"bootstrap_mark_tree did it\" failed observed-term 5 "
                        "durable 15 attempts 2 comeback+1000\n") },
                 { "tree_begin_read", -EIO, 1,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
+                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
+                       "open: "
                        "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
                        "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): cannot recover the "
-                       "replica yet: cannot read the tree in /tree: Input/output error\ncompare settled "
-                       "3\nsettled 3\n= coreless logless tree 1 error -5 \"cannot read the tree in /tree: "
-                       "Input/output error\" failed overheard-term 5 durable 15 attempts 2 "
+                       "replica yet: cannot read the tree in /tree: Input/output error\ncompare flushed "
+                       "3\nflushed 3\n= coreless logless tree 1 error -5 \"cannot read the tree in /tree: "
+                       "Input/output error\" failed observed-term 5 durable 15 attempts 2 "
                        "comeback+1000\n") },
                 { "tree_begin_read", -EIO, 2,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
+                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
+                       "open: "
                        "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
                        "term 5\nmark tree 1 with 70 in /tree\nlog close\nlog 4 (-5): cannot recover the "
-                       "replica yet: cannot read the tree in /tree: Input/output error\ncompare settled "
-                       "3\nsettled 3\n= coreless logless tree 1 error -5 \"cannot read the tree in /tree: "
-                       "Input/output error\" failed overheard-term 5 durable 15 attempts 2 "
+                       "replica yet: cannot read the tree in /tree: Input/output error\ncompare flushed "
+                       "3\nflushed 3\n= coreless logless tree 1 error -5 \"cannot read the tree in /tree: "
+                       "Input/output error\" failed observed-term 5 durable 15 attempts 2 "
                        "comeback+1000\n") },
                 { "raft_core_start", -EUCLEAN, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
+                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
+                       "open: "
                        "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
                        "term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from "
                        "1\n  10 of term 5\ncore start term 5 vote 2, 20 entries from 1, taken\n  state 10 of "
                        "term 5, configuration 1 (1 bytes)\nentries free 20\ncore free\nlog close\nlog 4 "
                        "(-117): cannot recover the replica yet: cannot start Raft: Structure needs "
-                       "cleaning\ncompare settled 3\nsettled 3\n= coreless logless tree 1 error -117 "
-                       "\"cannot start Raft: Structure needs cleaning\" failed overheard-term 5 durable 15 "
+                       "cleaning\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 error -117 "
+                       "\"cannot start Raft: Structure needs cleaning\" failed observed-term 5 durable 15 "
                        "attempts 2 comeback+1000\n") },
                 { "raft_core_start", 1, 0,
-                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: "
+                  SAID("transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog "
+                       "open: "
                        "file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries from 1\n  10 of "
                        "term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from "
                        "1\n  10 of term 5\ncore start term 5 vote 2, 20 entries from 1, taken\n  state 10 of "
                        "term 5, configuration 1 (1 bytes)\nentries free 20\ncore free\nlog close\ncompare "
-                       "settled 3\nsettled 3\n= coreless logless tree 1 error -14 \"inside\" failed "
-                       "overheard-term 5 durable 15 attempts 2 comeback+1000\n") },
+                       "flushed 3\nflushed 3\n= coreless logless tree 1 error -14 \"inside\" failed "
+                       "observed-term 5 durable 15 attempts 2 comeback+1000\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -941,59 +976,66 @@ static void a_log_that_does_not_fit_needs_a_checkpoint(void **state) {
                 Said said;
         } cases[] = {
                 { 0, false, 0, 10,
-                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                  SAID("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware "
+                       "h\nfits: 20 "
                        "entries from 1\n  10 of term 5\nfolder copy of tree 1\nfolder adopt 10\nmark tree 1 "
                        "with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term "
                        "5\nlog 6: the log does not fit the tree of entry 10; the log begins again after "
                        "it\nlog reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n  state 10 of "
                        "term 5, configuration 1 (1 bytes)\nentries free 20\nlog 5: recovered the replica at "
-                       "entry 20 of its log\ntransfers step\ncompare settled 7\nsettled 7\n= tree 1 "
-                       "overheard-term 5 attempts 1 back 1500 settle!\n") },
+                       "entry 20 of its log\ntransfers step\ncompare flushed 7\nflushed 7\n= tree 1 "
+                       "observed-term 5 attempts 1 back 1500 flush!\n") },
                 { 10, false, 0, 10,
-                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                  SAID("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware "
+                       "h\nfits: 20 "
                        "entries from 1\n  10 of term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 "
                        "150\nfits: 20 entries from 1\n  10 of term 5\nlog 6: the log does not fit the tree "
                        "of entry 10; the log begins again after it\nlog reset 10\ncore start term 5 vote 2, "
                        "0 entries from 11, taken\n  state 10 of term 5, configuration 1 (1 bytes)\nentries "
                        "free 20\nlog 5: recovered the replica at entry 20 of its log\ntransfers "
-                       "step\ncompare settled 7\nsettled 7\n= tree 1 overheard-term 5 attempts 1 back 1500 "
-                       "settle!\n") },
+                       "step\ncompare flushed 7\nflushed 7\n= tree 1 observed-term 5 attempts 1 back 1500 "
+                       "flush!\n") },
                 { 9, false, 0, 10,
-                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                  SAID("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware "
+                       "h\nfits: 20 "
                        "entries from 1\n  10 of term 5\nfolder copy of tree 1\nfolder adopt 10\nmark tree 1 "
                        "with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\n  10 of term "
                        "5\nlog 6: the log does not fit the tree of entry 10; the log begins again after "
                        "it\nlog reset 10\ncore start term 5 vote 2, 0 entries from 11, taken\n  state 10 of "
                        "term 5, configuration 1 (1 bytes)\nentries free 20\nlog 5: recovered the replica at "
-                       "entry 20 of its log\ntransfers step\ncompare settled 7\nsettled 7\n= tree 1 "
-                       "overheard-term 5 attempts 1 back 1500 settle!\n") },
+                       "entry 20 of its log\ntransfers step\ncompare flushed 7\nflushed 7\n= tree 1 "
+                       "observed-term 5 attempts 1 back 1500 flush!\n") },
                 { 0, true, 0, 10,
-                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                  SAID("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware "
+                       "h\nfits: 20 "
                        "entries from 1\n  10 of term 5\nlog 4 (-16): cannot recover the replica yet: the log "
-                       "does not fit the tree, of which a checkpoint is being made\ncompare settled "
-                       "3\nsettled 3\nlog close\n= coreless logless tree 1 error -16 \"the log does not fit "
-                       "the tree, of which a checkpoint is being made\" failed overheard-term 5 attempts 2 "
+                       "does not fit the tree, of which a checkpoint is being made\ncompare flushed "
+                       "3\nflushed 3\nlog close\n= coreless logless tree 1 error -16 \"the log does not fit "
+                       "the tree, of which a checkpoint is being made\" failed observed-term 5 attempts 2 "
                        "comeback+1000\n") },
                 { 0, false, -EIO, 10,
-                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                  SAID("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware "
+                       "h\nfits: 20 "
                        "entries from 1\n  10 of term 5\nfolder copy of tree 1\nlog 4 (-5): cannot recover "
-                       "the replica yet: data_dir_copy did it\ncompare settled 3\nsettled 3\nlog close\n= "
-                       "coreless logless tree 1 error -5 \"data_dir_copy did it\" failed overheard-term 5 "
+                       "the replica yet: data_dir_copy did it\ncompare flushed 3\nflushed 3\nlog close\n= "
+                       "coreless logless tree 1 error -5 \"data_dir_copy did it\" failed observed-term 5 "
                        "attempts 2 comeback+1000\n") },
                 { 0, false, -EUCLEAN, 10,
-                  SAID("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                  SAID("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware "
+                       "h\nfits: 20 "
                        "entries from 1\n  10 of term 5\nfolder copy of tree 1\nfolder distrust\nlog 4 "
-                       "(-117): cannot recover the replica yet: data_dir_copy did it\ncompare settled "
-                       "3\nsettled 3\nlog close\n= coreless logless tree 1 error -117 \"data_dir_copy did "
-                       "it\" failed overheard-term 5 attempts 2 comeback+1000\n") },
+                       "(-117): cannot recover the replica yet: data_dir_copy did it\ncompare flushed "
+                       "3\nflushed 3\nlog close\n= coreless logless tree 1 error -117 \"data_dir_copy did "
+                       "it\" failed observed-term 5 attempts 2 comeback+1000\n") },
                 { 0, false, 0, 0,
-                  SAID("disk settle\nlog open: file 4096, applied 0, loaded 2000\nown hardware h\nfits: 20 "
+                  SAID("disk drop-caches\nlog open: file 4096, applied 0, loaded 2000\nown hardware h\nfits: "
+                       "20 "
                        "entries from 1\nfolder copy of tree 1\nfolder adopt 0\nmark tree 1 with 70 in "
                        "/tree\ncore new 1 a:1 400 150\nfits: 20 entries from 1\nlog 6: the log does not fit "
                        "the tree of entry 0; the log begins again after it\nlog reset 0\ncore start term 5 "
                        "vote 2, 0 entries from 1, taken\nentries free 20\nlog 5: recovered the replica at "
-                       "entry 20 of its log\ntransfers step\ncompare settled 7\nsettled 7\n= tree 1 "
-                       "overheard-term 5 attempts 1 back 1500 settle!\n") },
+                       "entry 20 of its log\ntransfers step\ncompare flushed 7\nflushed 7\n= tree 1 "
+                       "observed-term 5 attempts 1 back 1500 flush!\n") },
         };
 
         for (size_t i = 0; i < ELEMENTS(cases); i++) {
@@ -1031,16 +1073,17 @@ static void a_promotion_that_was_lost_begins_again_from_the_disk(void **state) {
         expect_state("= tree 1 restarting changed 8 durable 3 stop!\n");
         fake_run();
         expect_state("log 5: lost leadership during a promotion; restarting from durable state\ncore "
-                     "free\nsettled 3\nlog close\nwork replica_reopen.c:reopen_done nice 0\n= coreless "
+                     "free\nflushed 3\nlog close\nwork replica_reopen.c:reopen_done nice 0\n= coreless "
                      "logless tree 1 restarting\n");
         parts_work();
-        expect_state("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
-                     "entries from 1\n"
-                     "  10 of term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries "
-                     "from 1\n  10 of term 5\n"
-                     "core start term 5 vote 2, 20 entries from 1, taken\n  state 10 of term 5, "
-                     "configuration 1 (4 bytes)\n"
-                     "entries free 20\ntransfers step\ncompare settled 7\nsettled 7\n= tree 1 settle!\n");
+        expect_state(
+                "disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                "entries from 1\n"
+                "  10 of term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 20 entries "
+                "from 1\n  10 of term 5\n"
+                "core start term 5 vote 2, 20 entries from 1, taken\n  state 10 of term 5, "
+                "configuration 1 (4 bytes)\n"
+                "entries free 20\ntransfers step\ncompare flushed 7\nflushed 7\n= tree 1 flush!\n");
         parts_end();
 
         static const struct {
@@ -1050,25 +1093,25 @@ static void a_promotion_that_was_lost_begins_again_from_the_disk(void **state) {
         } cases[] = {
                 { "tree_begin_read", -EIO,
                   SAID("log 5: lost leadership during a promotion; restarting from durable state\ncore "
-                       "free\nsettled 3\nlog close\nsettled 3\nfailed -5: cannot start again: cannot read "
+                       "free\nflushed 3\nlog close\nflushed 3\nfailed -5: cannot start again: cannot read "
                        "the tree in /tree: Input/output error\n= coreless logless tree 1 error -5 \"cannot "
                        "start again: cannot read the tree in /tree: Input/output error\" failed attempts 1 "
                        "comeback+500\n") },
                 { "loop_work", -ENOMEM,
                   SAID("log 5: lost leadership during a promotion; restarting from durable state\ncore "
-                       "free\nsettled 3\nlog close\nsettled 3\nfailed -12: cannot start again: cannot read "
+                       "free\nflushed 3\nlog close\nflushed 3\nfailed -12: cannot start again: cannot read "
                        "checkpoint and log: Cannot allocate memory\n= coreless logless tree 1 error -12 "
                        "\"cannot start again: cannot read checkpoint and log: Cannot allocate memory\" "
                        "failed attempts 1 comeback+500\n") },
                 { "raft_log_open", -EUCLEAN,
                   SAID("log 5: lost leadership during a promotion; restarting from durable state\ncore "
-                       "free\nsettled 3\nlog close\nwork replica_reopen.c:reopen_done nice 0\ndisk "
-                       "settle\nlog open: file 4096, applied 10, loaded 2000\n= coreless logless tree 1 "
+                       "free\nflushed 3\nlog close\nwork replica_reopen.c:reopen_done nice 0\ndisk "
+                       "drop-caches\nlog open: file 4096, applied 10, loaded 2000\n= coreless logless tree 1 "
                        "error -117 \"cannot start again: raft_log_open did it\" stopping damaged stop!\n") },
                 { "raft_core_start", -EIO,
                   SAID("log 5: lost leadership during a promotion; restarting from durable state\ncore "
-                       "free\nsettled 3\nlog close\nwork replica_reopen.c:reopen_done nice 0\ndisk "
-                       "settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                       "free\nflushed 3\nlog close\nwork replica_reopen.c:reopen_done nice 0\ndisk "
+                       "drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
                        "entries from 1\n  10 of term 5\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 "
                        "150\nfits: 20 entries from 1\n  10 of term 5\ncore start term 5 vote 2, 20 entries "
                        "from 1, taken\n  state 10 of term 5, configuration 1 (4 bytes)\nentries free "
@@ -1076,8 +1119,8 @@ static void a_promotion_that_was_lost_begins_again_from_the_disk(void **state) {
                        "Input/output error\" stopping stop!\n") },
                 { NULL, -EROFS,
                   SAID("log 5: lost leadership during a promotion; restarting from durable state\ncore "
-                       "free\nsettled 3\nlog close\nwork replica_reopen.c:reopen_done nice 0\ndisk "
-                       "settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+                       "free\nflushed 3\nlog close\nwork replica_reopen.c:reopen_done nice 0\ndisk "
+                       "drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
                        "entries from 1\n  10 of term 5\nlog close\n= coreless logless tree 1 error -30 "
                        "\"meanwhile\" stopping stop!\n") }, /* meanwhile
                                                              */
@@ -1141,21 +1184,21 @@ static void a_tree_that_differs_is_exchanged(void **state) {
                 parts_look();
                 switch (i) {
                 case 0:
-                        expect("core free\nsettled 3\nlog close\nfolder install 30, replace\nlog 5: replaced "
+                        expect("core free\nflushed 3\nlog close\nfolder install 30, replace\nlog 5: replaced "
                                "the tree by the leader's tree of entry 30\ntransfers drop\ncompare "
-                               "exchanged, taken\nclose tree 1\ncompare settled 0\nreplaced\nsettled 0\nwork "
+                               "exchanged, taken\nclose tree 1\ncompare flushed 0\nreplaced\nflushed 0\nwork "
                                "replica_reopen.c:reopen_done nice 0\n= coreless logless tree 2 restarting "
                                "previous 30 durable 15\n");
                         break;
                 case 1:
-                        expect("core free\nsettled 3\nlog close\ncompare settled 0\nsettled 0\n"
+                        expect("core free\nflushed 3\nlog close\ncompare flushed 0\nflushed 0\n"
                                "work replica_reopen.c:reopen_done nice 0\n"
                                "= coreless logless tree 1 restarting copy-untold entries 4 bytes 4 durable "
                                "15\n");
                         break;
                 default:
-                        expect("core free\nsettled 3\nlog close\nfolder install 30, replace\nfolder "
-                               "distrust\ncompare settled 0\nsettled 0\nsettled 3\nfailed -5: cannot start "
+                        expect("core free\nflushed 3\nlog close\nfolder install 30, replace\nfolder "
+                               "distrust\ncompare flushed 0\nflushed 0\nflushed 3\nfailed -5: cannot start "
                                "again: data_dir_install did it\n= coreless logless tree 1 error -5 \"cannot "
                                "start again: data_dir_install did it\" failed copy-untold entries 4 bytes 4 "
                                "durable 15 attempts 1 comeback+500\n");
@@ -1164,14 +1207,15 @@ static void a_tree_that_differs_is_exchanged(void **state) {
                 if (i == 0) {
                         parts_work();
                         expect_state(
-                                "disk settle\nlog open: file 4096, applied 30, loaded 2000\nown hardware h\n"
+                                "disk drop-caches\nlog open: file 4096, applied 30, loaded 2000\nown "
+                                "hardware h\n"
                                 "fits: 20 entries from 1\n  30 of term 5\nmark tree 2 with 70 in /tree\ncore "
                                 "new 1 a:1 400 150\n"
                                 "fits: 20 entries from 1\n  30 of term 5\ncore start term 5 vote 2, 20 "
                                 "entries from 1, taken\n"
                                 "  state 30 of term 5, configuration 1 (4 bytes)\nentries free 20\ntransfers "
                                 "step\n"
-                                "compare settled 7\nsettled 7\n= tree 2 previous 30 durable 15 settle!\n");
+                                "compare flushed 7\nflushed 7\n= tree 2 previous 30 durable 15 flush!\n");
                 } else if (i == 1)
                         parts_work();
                 parts_end();
@@ -1195,9 +1239,9 @@ static void a_tree_that_differs_is_exchanged(void **state) {
         parts.trees[2].applied = 10;
         replica_replace_tree(p);
         fake_run();
-        expect_state("core free\nsettled 3\nlog close\nfolder install 30, replace\nlog 5: replaced the tree "
+        expect_state("core free\nflushed 3\nlog close\nfolder install 30, replace\nlog 5: replaced the tree "
                      "by the leader's tree of entry 30\ntransfers drop\nclose tree 1\ncompare exchanged, "
-                     "taken\ncompare settled 0\nreplaced\nsettled 0\nwork replica_reopen.c:reopen_done nice "
+                     "taken\ncompare flushed 0\nreplaced\nflushed 0\nwork replica_reopen.c:reopen_done nice "
                      "0\n= coreless logless tree 2 restarting previous 30 durable 15\n"); /* ours cannot be
 read: it is not shown */
         parts_end();
@@ -1207,9 +1251,9 @@ read: it is not shown */
         replica_replace_tree(p);
         fake_run();
         expect_state(
-                "core free\nsettled 3\nlog close\nfolder install 30, replace\nlog 5: replaced the tree by "
-                "the leader's tree of entry 30\ntransfers drop\ncompare exchanged, taken\ncompare settled "
-                "0\nsettled 0\nsettled 3\nfailed -5: cannot start again: Input/output error\n= coreless "
+                "core free\nflushed 3\nlog close\nfolder install 30, replace\nlog 5: replaced the tree by "
+                "the leader's tree of entry 30\ntransfers drop\ncompare exchanged, taken\ncompare flushed "
+                "0\nflushed 0\nflushed 3\nfailed -5: cannot start again: Input/output error\n= coreless "
                 "logless tree 2 shown 1 (10, wrong) error -5 \"cannot start again: Input/output error\" "
                 "failed previous 30 durable 15 attempts 1 comeback+500\n"); /* the new one cannot */
         parts_end();
@@ -1288,7 +1332,7 @@ static void one_that_may_have_others_is_lost(void **state) {
                                      "of this host: the log is damaged; requesting to join under a new ID. "
                                      "Without a quorum, run fleetd --recover on a host with an intact "
                                      "log\nself self: 0 of 70, 71, start 3\n= coreless logless tree 1 error "
-                                     "-117 \"the log is damaged\" quarantined overheard-term 5 durable 15 "
+                                     "-117 \"the log is damaged\" quarantined observed-term 5 durable 15 "
                                      "attempts 1 id 1000 comeback+500\n");
                 p->options.peers = peers;
                 p->trees.previous = NULL;
@@ -1305,12 +1349,13 @@ static void one_that_may_have_others_is_lost(void **state) {
         fake_pass(500);
         parts_work();
         expect_state(
-                "transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk settle\nlog open: file 4096, "
+                "transfers drop\nwork replica_reopen.c:reopen_done nice 0\ndisk drop-caches\nlog open: file "
+                "4096, "
                 "applied 10, loaded 2000\nfolder lose: raft_log_open did it\nlog 3 (-117): quarantined the "
                 "replica of this host: raft_log_open did it; requesting to join under a new ID. Without a "
                 "quorum, run fleetd --recover on a host with an intact log\nself self: 0 of 70, 71, start "
-                "3\ncompare settled 3\nsettled 3\n= coreless logless tree 1 error -117 \"raft_log_open did "
-                "it\" quarantined damaged overheard-term 5 durable 15 attempts 1 id 1000\n");
+                "3\ncompare flushed 3\nflushed 3\n= coreless logless tree 1 error -117 \"raft_log_open did "
+                "it\" quarantined damaged observed-term 5 durable 15 attempts 1 id 1000\n");
         fake_pass(100000);
         parts_forget();
         parts_end();
@@ -1325,94 +1370,102 @@ static void a_replica_joins(void **state) {
                 Said said;
         } cases[] = {
                 { "for the first time", NULL, 0, false,
-                  SAID("join as 9 of 70 4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nown "
+                  SAID("join as 9 of 70 4096\ndisk drop-caches\nlog open: file 4096, applied 0, loaded "
+                       "2000\nown "
                        "hardware h\n"
                        "mark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 0 entries from 1\n"
                        "core start term 5 vote 2, 0 entries from 1, taken\nentries free 0\nself self: 1 of "
                        "70, 71, start 3\n= 0: \n"
-                       "= tree 1 changed 7 settle!\n") },
+                       "= tree 1 changed 7 flush!\n") },
                 { "no log made", "bootstrap_join", -EIO, false,
                   SAID("join as 9 of 70 4096\n= -5: bootstrap_join did it\n= coreless logless tree 1 waiting "
                        "not-started id 1000 cluster 1000\n") },
                 { "no log opened", "raft_log_open", -EIO, false,
-                  SAID("join as 9 of 70 4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nself "
+                  SAID("join as 9 of 70 4096\ndisk drop-caches\nlog open: file 4096, applied 0, loaded "
+                       "2000\nself "
                        "self: 9 of 70, 71, start 1\n= 0: raft_log_open did it\n= coreless logless tree 1 "
                        "error -5 \"cannot start: raft_log_open did it\" stopping not-started id 1009 "
                        "stop!\n") },
                 { "no start", "raft_core_new", -ENOMEM, false,
-                  SAID("join as 9 of 70 4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nown "
+                  SAID("join as 9 of 70 4096\ndisk drop-caches\nlog open: file 4096, applied 0, loaded "
+                       "2000\nown "
                        "hardware h\nmark tree 1 with 70 in /tree\ncore new 1 a:1 400 150\nentries free "
                        "0\nself self: 9 of 70, 71, start 3\n= 0: cannot start Raft: Cannot allocate "
                        "memory\n= coreless tree 1 error -12 \"cannot start: cannot start Raft: Cannot "
                        "allocate memory\" stopping not-started id 1009 stop!\n") },
                 { "again", NULL, 0, true,
                   SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: kept the quarantined tree "
-                       "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\ndisk settle\nlog "
+                       "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\ndisk "
+                       "drop-caches\nlog "
                        "open: file 4096, applied 0, loaded 2000\nown hardware h\nmark tree 2 with 70 in "
                        "/tree\ncore new 1 a:1 400 150\nfits: 0 entries from 1\ncore start term 5 vote 2, 0 "
                        "entries from 1, taken\nentries free 0\nfolder found\nself self: 1 of 70, 71, start "
-                       "3\n= 0: \n= tree 2 shown 1 (10, wrong) changed 7 overheard-term 5 attempts 1 back "
-                       "1000 comeback+500 settle!\n") },
+                       "3\n= 0: \n= tree 2 shown 1 (10, wrong) changed 7 observed-term 5 attempts 1 back "
+                       "1000 comeback+500 flush!\n") },
                 { "no log set aside", "bootstrap_set_aside", -EIO, true,
                   SAID("set log aside\n= -5: bootstrap_set_aside did it\n= coreless logless tree 1 error "
-                       "-117 \"Structure needs cleaning\" quarantined copy-untold overheard-term 5 waited 3 "
+                       "-117 \"Structure needs cleaning\" quarantined copy-untold observed-term 5 waited 3 "
                        "entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 comeback+500\n") },
                 { "no tree set aside", "data_dir_set_aside", -EIO, true,
                   SAID("set log aside\nfolder set aside\n= -5: data_dir_set_aside did it\n= coreless logless "
                        "tree 1 error -117 \"Structure needs cleaning\" quarantined copy-untold "
-                       "overheard-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
+                       "observed-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
                        "comeback+500\n") },
                 { "no new tree", "tree_meta", -EIO, true,
                   SAID("set log aside\nfolder set aside\nclose tree 1\ncompare exchanged\nlog 5: kept the "
                        "quarantined tree in /tree/old, and the log in files old.*\njoin as 9 of 70 "
-                       "4096\ndisk settle\nlog open: file 4096, applied 0, loaded 2000\nown hardware h\nmark "
+                       "4096\ndisk drop-caches\nlog open: file 4096, applied 0, loaded 2000\nown hardware "
+                       "h\nmark "
                        "tree 2 with 70 in /tree\ncore new 1 a:1 400 150\nfits: 0 entries from 1\ncore start "
                        "term 5 vote 2, 0 entries from 1, taken\nentries free 0\nfolder found\nself self: 1 "
-                       "of 70, 71, start 3\n= 0: \n= tree 2 replaced! changed 7 overheard-term 5 attempts 1 "
-                       "back 1000 comeback+500 settle!\n") },
+                       "of 70, 71, start 3\n= 0: \n= tree 2 replaced! changed 7 observed-term 5 attempts 1 "
+                       "back 1000 comeback+500 flush!\n") },
                 { "no log made", "bootstrap_join", -EIO, true,
                   SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: kept the quarantined tree "
                        "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\n= -5: bootstrap_join "
                        "did it\n= coreless logless tree 2 shown 1 (10, wrong) error -117 \"Structure needs "
-                       "cleaning\" quarantined overheard-term 5 attempts 1 back 1000 id 1000 "
+                       "cleaning\" quarantined observed-term 5 attempts 1 back 1000 id 1000 "
                        "comeback+500\n") },
                 { "no log opened", "raft_log_open", -EIO, true,
                   SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: kept the quarantined tree "
-                       "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\ndisk settle\nlog "
+                       "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\ndisk "
+                       "drop-caches\nlog "
                        "open: file 4096, applied 0, loaded 2000\n= -5: raft_log_open did it\n= coreless "
                        "logless tree 2 shown 1 (10, wrong) error -117 \"Structure needs cleaning\" "
-                       "quarantined overheard-term 5 attempts 1 back 1000 id 1000 comeback+500\n") },
+                       "quarantined observed-term 5 attempts 1 back 1000 id 1000 comeback+500\n") },
                 { "no start", "raft_core_new", -ENOMEM, true,
                   SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: kept the quarantined tree "
-                       "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\ndisk settle\nlog "
+                       "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\ndisk "
+                       "drop-caches\nlog "
                        "open: file 4096, applied 0, loaded 2000\nown hardware h\nmark tree 2 with 70 in "
                        "/tree\ncore new 1 a:1 400 150\nentries free 0\nlog close\n= -12: cannot start Raft: "
                        "Cannot allocate memory\n= coreless logless tree 2 shown 1 (10, wrong) error -117 "
-                       "\"Structure needs cleaning\" quarantined overheard-term 5 attempts 1 back 1000 id "
+                       "\"Structure needs cleaning\" quarantined observed-term 5 attempts 1 back 1000 id "
                        "1000 comeback+500\n") },
                 { "not said", "data_dir_end_quarantine", -EIO, true,
                   SAID("set log aside\nfolder set aside\ncompare exchanged\nlog 5: kept the quarantined tree "
-                       "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\ndisk settle\nlog "
+                       "in /tree/old, and the log in files old.*\njoin as 9 of 70 4096\ndisk "
+                       "drop-caches\nlog "
                        "open: file 4096, applied 0, loaded 2000\nown hardware h\nmark tree 2 with 70 in "
                        "/tree\ncore new 1 a:1 400 150\nfits: 0 entries from 1\ncore start term 5 vote 2, 0 "
                        "entries from 1, taken\nentries free 0\nfolder found\ncore free\nlog close\n= -5: \n= "
                        "coreless logless tree 2 shown 1 (10, wrong) error -117 \"Structure needs cleaning\" "
-                       "quarantined changed 7 overheard-term 5 attempts 1 back 1000 id 1000 comeback+500 "
-                       "settle!\n") },
+                       "quarantined changed 7 observed-term 5 attempts 1 back 1000 id 1000 comeback+500 "
+                       "flush!\n") },
                 { "another cluster", NULL, 0, true,
                   SAID("= -18: this host belongs to another cluster or lineage\n= coreless logless tree 1 "
-                       "error -117 \"Structure needs cleaning\" quarantined copy-untold overheard-term 5 "
+                       "error -117 \"Structure needs cleaning\" quarantined copy-untold observed-term 5 "
                        "waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
                        "comeback+500\n") },
                 { "another lineage", NULL, 0, true,
                   SAID("= -18: this host belongs to another cluster or lineage\n= coreless logless tree 1 "
-                       "error -117 \"Structure needs cleaning\" quarantined copy-untold overheard-term 5 "
+                       "error -117 \"Structure needs cleaning\" quarantined copy-untold observed-term 5 "
                        "waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
                        "comeback+500\n") },
                 { "not at rest", NULL, 0, true,
                   SAID("= -16: work of the quarantined replica is still in flight\n= coreless logless "
                        "pending 1 tree 1 error -117 \"Structure needs cleaning\" quarantined copy-untold "
-                       "overheard-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
+                       "observed-term 5 waited 3 entries 3 bytes 3 previous 3 durable 15 attempts 1 id 1000 "
                        "comeback+500\n") },
         };
 
@@ -1535,7 +1588,8 @@ static void closing_gives_all_back(void **state) {
         parts_forget();
         parts_work();
         fake_run();
-        expect("disk settle\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 entries "
+        expect("disk drop-caches\nlog open: file 4096, applied 10, loaded 2000\nown hardware h\nfits: 20 "
+               "entries "
                "from 1\n  10 of term 5\n"
                "log close\nclose tree 1\nfolder closed\ntransfers free\ncompare free\nfolder done\nclosed "
                "it\n");
@@ -1579,11 +1633,11 @@ int main(void) {
         static const struct CMUnitTest tests[] = {
                 cmocka_unit_test(a_replica_opens_what_is_there),
                 cmocka_unit_test(a_replica_starts_from_what_it_opened),
-                cmocka_unit_test(a_replica_that_failed_comes_back),
+                cmocka_unit_test(a_failed_replica_recovers),
                 cmocka_unit_test(the_pauses_grow_up_to_10_s),
                 cmocka_unit_test(a_leader_hands_over_first),
                 cmocka_unit_test(what_is_under_way_ends_first),
-                cmocka_unit_test(a_full_disk_needs_room),
+                cmocka_unit_test(a_full_disk_needs_space),
                 cmocka_unit_test(a_tree_that_failed_is_made_again),
                 cmocka_unit_test(it_is_as_before_when_it_does_not_begin),
                 cmocka_unit_test(what_was_acknowledged_has_to_be_there_again),

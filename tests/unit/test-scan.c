@@ -41,10 +41,10 @@ typedef struct Lab {
 static unsigned warnings, notes;
 static char last[600];
 
-static void note_message(void *userdata, int priority, const LogFields *fields, const char *sentence) {
+static void note_message(void *userdata, int priority, const LogFields *fields, const char *message) {
         warnings += priority == LOG_WARNING;
         notes += priority == LOG_INFO;
-        snprintf(last, sizeof(last), "%s", sentence);
+        snprintf(last, sizeof(last), "%s", message);
 }
 
 static int setup(void **state) {

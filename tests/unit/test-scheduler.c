@@ -627,7 +627,7 @@ static void the_view_stays_sorted_through_any_decisions(void **state) {
 enum { MODEL_DECISIONS = 12 };
 
 typedef struct Model {
-        const ClusterView *picture;
+        const ClusterView *cluster_view;
         SchedulerView *view;
         struct {
                 const ClusterMachine *machine;
@@ -666,7 +666,7 @@ static bool model_yields(const ClusterUnit *u, const ClusterAssignment *own, con
 
 /* The full search: each unit of the cluster view. */
 static bool model_conflicts(const Model *m, const ClusterUnit *u, const ClusterMachine *on, bool staying) {
-        for (const ClusterUnit *other = m->picture->cluster.units; other; other = other->hh.next) {
+        for (const ClusterUnit *other = m->cluster_view->cluster.units; other; other = other->hh.next) {
                 const bool *decided = model_decided(m, on, other->name);
                 const ClusterAssignment *order = model_order(other, on);
                 bool stopping = decided ? !*decided : order && !cluster_assignment_is_active(order);
@@ -682,7 +682,7 @@ static bool model_conflicts(const Model *m, const ClusterUnit *u, const ClusterM
 }
 
 static bool model_replaced(const Model *m, const ClusterUnit *u, const ClusterMachine *on) {
-        for (const ClusterUnit *other = m->picture->cluster.units; other; other = other->hh.next) {
+        for (const ClusterUnit *other = m->cluster_view->cluster.units; other; other = other->hh.next) {
                 const bool *decided = model_decided(m, on, other->name);
                 const ClusterAssignment *order = model_order(other, on);
 
@@ -725,7 +725,7 @@ static void rules_found_by_the_index_are_those_of_a_full_search(void **state) {
         random_seed(&random, 11);
         for (unsigned round = 0; round < 400; round++) {
                 ClusterView p = { .cluster.now_ms = 1000 };
-                Model m = { .picture = &p };
+                Model m = { .cluster_view = &p };
 
                 for (size_t i = 0; i < ELEMENTS(machines); i++)
                         cluster_view_machine(&p, machines[i], "", PRESENCE_UP);

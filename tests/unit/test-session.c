@@ -97,13 +97,13 @@ static const PeerFrameType types[PEER_FRAME_TYPES] = {
 };
 
 static PeerHandshake handshake_of(char digit, uint64_t nonce) {
-        PeerHandshake hello = { .cluster_id = 0xc1, .lineage = 0x11, .start_number = 1, .nonce = nonce };
+        PeerHandshake handshake = { .cluster_id = 0xc1, .lineage = 0x11, .start_number = 1, .nonce = nonce };
 
-        memset(hello.machine_id, digit, 32);
-        memset(hello.boot_id, '1', 32);
-        snprintf(hello.address, sizeof(hello.address), "127.0.0.1:1");
-        snprintf(hello.name, sizeof(hello.name), "%c", digit);
-        return hello;
+        memset(handshake.machine_id, digit, 32);
+        memset(handshake.boot_id, '1', 32);
+        snprintf(handshake.address, sizeof(handshake.address), "127.0.0.1:1");
+        snprintf(handshake.name, sizeof(handshake.name), "%c", digit);
+        return handshake;
 }
 
 static int begin(Bench *b, bool dialed) {
@@ -126,10 +126,10 @@ static void say(Bench *b, PeerFrame type, const void *payload, size_t size) {
         b->stream.events->on_read(b->session, bytes, FRAME_HEADER_SIZE + size);
 }
 
-static void receive_handshake(Bench *b, const PeerHandshake *hello) {
+static void receive_handshake(Bench *b, const PeerHandshake *handshake) {
         _cleanup_writer_ Writer w = {};
 
-        handshake_write(&w, hello);
+        handshake_write(&w, handshake);
         say(b, PEER_HANDSHAKE, w.bytes, w.size);
 }
 

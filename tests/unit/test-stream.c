@@ -1,4 +1,4 @@
-/* Streams of the real network: unix sockets and TCP, back-pressure, ends, limits at the door. */
+/* Streams of the real network: unix sockets and TCP, back-pressure, ends, limits of the listener. */
 #include "tests/unit/io_pair.h"
 #include "base/sizes.h"
 
@@ -63,7 +63,7 @@ static void turn(Pair *pair, unsigned n) {
         }
 }
 
-/* Moves the pair's door to a TCP port that the kernel chooses. */
+/* Move the listener of the pair to a TCP port that the kernel selects. */
 static int listen_tcp(Pair *pair) {
         struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
         socklen_t size = sizeof(a);
@@ -428,14 +428,14 @@ static void a_failed_read_ends_the_stream(void **state) {
 static int connect_raw_tcp(Pair *pair, End *e, bool accepted) {
         struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
         socklen_t size = sizeof(a);
-        int door, fd, error = 0;
+        int listener, fd, error = 0;
 
-        door = accepted ? listen_tcp(pair) : socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        listener = accepted ? listen_tcp(pair) : socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (!accepted) {
-                assert_int_equal(bind(door, (struct sockaddr *) &a, size), 0);
-                assert_int_equal(listen(door, 5), 0);
+                assert_int_equal(bind(listener, (struct sockaddr *) &a, size), 0);
+                assert_int_equal(listen(listener, 5), 0);
         }
-        assert_int_equal(getsockname(door, (struct sockaddr *) &a, &size), 0);
+        assert_int_equal(getsockname(listener, (struct sockaddr *) &a, &size), 0);
         if (accepted) {
                 unsigned n = pair->n_accepted;
 
@@ -451,14 +451,14 @@ static int connect_raw_tcp(Pair *pair, End *e, bool accepted) {
                 assert_non_null(
                         pair->net->ops->connect(pair->net, address, 5000, end_on_connected, e, &error));
                 RUN_UNTIL(pair, e->connect_error != 1);
-                fd = accept(door, NULL, NULL);
-                close(door);
+                fd = accept(listener, NULL, NULL);
+                close(listener);
         }
         assert_true(fd >= 0);
         return fd;
 }
 
-/* Closed with bytes queued: a reset, and nobody takes what came for all of it. */
+/* Closed with queued bytes: a reset, so that the received part is not taken for the whole. */
 static void closing_with_queued_bytes_resets_a_tcp_connection(void **state) {
         enum { SIZE = 20000000 };
         Pair *pair = *state;
@@ -595,7 +595,7 @@ static void the_statistics_of_a_turn_contain_the_names_of_streams(void **state) 
         Named n = { .pair = pair };
         char *bytes = NEW0(char, SIZE), path[200];
         End client, server;
-        int fd, door, error = 0;
+        int fd, listener, error = 0;
 
         connect_both(pair, &client, &server);
         assert_string_equal(stream_events_name(client.stream), "stream");
@@ -637,20 +637,20 @@ static void the_statistics_of_a_turn_contain_the_names_of_streams(void **state) 
         assert_string_equal(loop_turns(pair->loop)->longest, "accept");
         close(fd);
 
-        snprintf(path, sizeof(path), "%s/door", pair->folder);
+        snprintf(path, sizeof(path), "%s/listener", pair->folder);
         snprintf(a.sun_path, sizeof(a.sun_path), "%.90s", path);
-        door = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        assert_int_equal(bind(door, (struct sockaddr *) &a, sizeof(a)), 0);
+        listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(bind(listener, (struct sockaddr *) &a, sizeof(a)), 0);
         assert_non_null(pair->net->ops->connect(pair->net, path, 5000, named_on_connected, &n,
-                                                &error)); /* nobody listens */
+                                                &error)); /* there is no listener */
         RUN_UNTIL(pair, n.n == 5);
         assert_string_equal(loop_turns(pair->loop)->longest, "connect");
-        assert_int_equal(listen(door, 5), 0);
+        assert_int_equal(listen(listener, 5), 0);
         assert_non_null(pair->net->ops->connect(pair->net, path, 5000, named_on_connected, &n, &error));
         RUN_UNTIL(pair, n.n == 6);
         assert_string_equal(loop_turns(pair->loop)->longest, "connect");
         turn(pair, 2);
-        close(door);
+        close(listener);
 }
 
 static void writing_to_a_disconnected_peer_ends_the_stream_with_an_error(void **state) {
@@ -913,9 +913,9 @@ typedef struct Stall {
         Pair *pair;
         End client;
         Stream *server;
-        Text heard;
+        Text received;
         Timer timer;
-        bool fired, heard_first;
+        bool fired, received_first;
 } Stall;
 
 /* What was said before the stall ends is in the socket when the timer is due, and unread. */
@@ -923,8 +923,8 @@ static void stall_on_read(void *userdata, const void *bytes, size_t size) {
         Stall *t = userdata;
         uint64_t until_ms = loop_now_ms(t->pair->loop) + 20;
 
-        text_append_bytes(&t->heard, bytes, size);
-        if (streq(t->heard.chars, "stall")) {
+        text_append_bytes(&t->received, bytes, size);
+        if (streq(t->received.chars, "stall")) {
                 end_send(&t->client, "heartbeat");
                 while (loop_now_ms(t->pair->loop) < until_ms)
                         ;
@@ -942,7 +942,7 @@ static void stall_on_timer(void *userdata) {
         Stall *t = userdata;
 
         t->fired = true;
-        t->heard_first = streq(t->heard.chars, "stallheartbeat");
+        t->received_first = streq(t->received.chars, "stallheartbeat");
         loop_uv_stop(t->pair->uv);
 }
 
@@ -959,11 +959,11 @@ static void after_a_stall_pending_input_is_read_before_time_outs_fire(void **sta
         timer_start(&t.timer, t.pair->loop, 10);
         end_send(&t.client, "stall");
         RUN_UNTIL(t.pair, t.fired);
-        assert_true(t.heard_first);
+        assert_true(t.received_first);
         end_done(&t.client);
         stream_close(t.server);
         RUN_UNTIL(t.pair, !t.server);
-        text_done(&t.heard);
+        text_done(&t.received);
 }
 
 int main(int argc, char **argv) {

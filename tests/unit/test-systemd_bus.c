@@ -50,7 +50,7 @@ static void on_tick(void *userdata) {
         } while (false)
 
 /* Wait until all messages under way have arrived: the reply to a call made now follows them. */
-static void settle(Fixture *fixture);
+static void await_signals(Fixture *fixture);
 
 static void on_ready(void *userdata, bool ready) {
         Fixture *fixture = userdata;
@@ -162,8 +162,8 @@ static void list(Fixture *fixture, const char *name, bool files) {
         UNTIL(fixture, fixture->listed > before);
 }
 
-static void settle(Fixture *fixture) {
-        list(fixture, "settle.service", false);
+static void await_signals(Fixture *fixture) {
+        list(fixture, "await_signals.service", false);
 }
 
 /* -- Listings -- */
@@ -554,14 +554,14 @@ static void signals_report_the_units_that_changed(void **state) {
         Fixture *fixture = *state;
 
         fake_bus_changed(fixture->fake, "web@1.service");
-        settle(fixture);
+        await_signals(fixture);
         assert_int_equal(fixture->changed, 1);
         assert_string_equal(fixture->last_changed, "web@1.service");
         fake_bus_job_removed(fixture->fake, 5, "web@1.service", "failed");
-        settle(fixture);
+        await_signals(fixture);
         assert_string_equal(fixture->last_job, "web@1.service failed");
         fake_bus_job_new(fixture->fake, "web@2.service");
-        settle(fixture);
+        await_signals(fixture);
         assert_string_equal(fixture->last_changed, "web@2.service");
 }
 
@@ -589,7 +589,7 @@ static void an_awaited_reply_does_not_wait_for_a_batch(void **state) {
         UNTIL(fixture, fixture->changed == 300);
         for (unsigned i = 0; i < 10; i++) {
                 fake_bus_changed(fixture->fake, "web.service");
-                settle(fixture); /* the signal was sent before the answer */
+                await_signals(fixture); /* the signal was sent before the answer */
                 assert_int_equal(fixture->changed, 301 + i);
         }
 }
@@ -598,8 +598,8 @@ static void a_job_of_shutdown_target_is_a_hint_and_the_state_of_the_system_decid
         Fixture *fixture = *state;
 
         fake_bus_job_new(fixture->fake, "shutdown.target"); /* to stop it, for example */
-        settle(fixture);
-        settle(fixture);
+        await_signals(fixture);
+        await_signals(fixture);
         assert_false(ops(fixture)->is_stopping(fixture->systemd));
         fixture->fake->state = "stopping";
         fake_bus_job_new(fixture->fake, "shutdown.target");
@@ -626,8 +626,8 @@ static void a_state_that_changes_while_it_is_read_is_read_again(void **state) {
         UNTIL(fixture, fixture->fake->n_held == 1);
         fake_bus_job_new(fixture->fake, "shutdown.target");
         fake_bus_job_new(fixture->fake, "shutdown.target");
-        settle(fixture);
-        settle(fixture);
+        await_signals(fixture);
+        await_signals(fixture);
         assert_int_equal(fixture->fake->n_held, 1);
         fake_bus_release(fixture->fake);
         fixture->fake->state = "stopping";
@@ -724,9 +724,9 @@ static void a_stop_ends_when_its_job_has_ended(void **state) {
         Fixture *fixture = *state;
 
         ops(fixture)->stop(fixture->systemd, "web.service", on_done, fixture);
-        settle(fixture);
+        await_signals(fixture);
         fake_bus_job_removed(fixture->fake, 99, "web.service", "done"); /* another job */
-        settle(fixture);
+        await_signals(fixture);
         assert_int_equal(fixture->done, 0);
         fake_bus_job_removed(fixture->fake, 1, "web.service", "done");
         UNTIL(fixture, fixture->done == 1);
@@ -1035,7 +1035,7 @@ static void a_lost_connection_ends_all_calls_under_way_and_is_reopened(void **st
         ops(fixture)->start(fixture->systemd, name, on_done, fixture);
         ops(fixture)->stop(fixture->systemd, "other.service", on_done, fixture); /* its job never ends */
         UNTIL(fixture, fixture->fake->n_held == 1 && fixture->fake->n_jobs == 1);
-        settle(fixture);
+        await_signals(fixture);
         assert_int_equal(fixture->done, 0);
         fixture->fake->hold = "ListUnitsByNames";
         ops(fixture)->list(fixture->systemd, &name, 1, false, on_listed, fixture);
@@ -1132,7 +1132,7 @@ static void the_shutdown_state_is_read_with_a_time_limit(void **state) {
         UNTIL(fixture, fixture->stopping_asked == 2);
         assert_false(fixture->stopping);
         fake_bus_release(fixture->fake);
-        settle(fixture);
+        await_signals(fixture);
         assert_int_equal(fixture->stopping_asked, 2);
         fixture->fake->state = "stopping";
         systemd_bus_read_stopping(fixture->systemd, on_stopping, fixture);

@@ -64,7 +64,7 @@ static void a_failure_is_remembered_and_nothing_more_is_appended(void **state) {
         Text t = {};
 
         text_append(&t, "a");
-        text_append_bytes(&t, "x", SIZE_MAX / 2); /* more than anybody has: refused before it is copied */
+        text_append_bytes(&t, "x", SIZE_MAX / 2); /* more than any memory: rejected before the copy */
         assert_int_equal(t.error, -ENOMEM);
         text_append(&t, "b");
         text_printf(&t, "%d", 1);
@@ -192,7 +192,7 @@ static void utf8_is_what_unicode_says(void **state) {
                 }
 }
 
-static void what_is_shown_ends_at_the_edges_of_each_range(void **state) {
+static void visible_characters_end_at_the_bounds_of_each_range(void **state) {
         static const char *const shown[] = {
                 " ",
                 "~",
@@ -340,7 +340,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(base64_carries_all_bytes_in_one_form),
                 cmocka_unit_test(a_plain_text_is_utf8_without_nul),
                 cmocka_unit_test(utf8_is_what_unicode_says),
-                cmocka_unit_test(what_is_shown_ends_at_the_edges_of_each_range),
+                cmocka_unit_test(visible_characters_end_at_the_bounds_of_each_range),
                 cmocka_unit_test(a_name_cannot_drive_the_terminal),
                 cmocka_unit_test(lines_of_a_text_stay_lines),
                 cmocka_unit_test(a_message_keeps_to_one_line_in_place),

@@ -1,5 +1,4 @@
-/* TLS between two ends of a real socket: who has the key gets in, nobody else, and bytes arrive as they were
- * sent. */
+/* TLS between two ends of a real socket: only a peer with the key is accepted, and bytes arrive unchanged. */
 #include "tests/unit/io_pair.h"
 
 #include <fcntl.h>

@@ -272,7 +272,7 @@ static void names_of_any_bytes_keep_their_place(void **state) {
         assert_memory_equal(seen.chars, expected.chars, seen.size);
         assert_whole(f->txn);
 
-        /* All but "/a/b" are children of the root, whatever follows the directory. */
+        /* All but "/a/b" are children of the root, with any byte after the directory. */
         text_clear(&seen);
         assert_int_equal(tree_walk(f->txn, kv_string("/"), false, append_path, &seen), 0);
         assert_int_equal(seen.size, expected.size - strlen("/a/b "));
@@ -536,7 +536,7 @@ static int fill(Fixture *f) {
         return r;
 }
 
-static void the_map_has_room_for_the_quota_that_the_tree_carries(void **state) {
+static void the_map_has_space_for_the_quota_of_the_tree(void **state) {
         Fixture *f = *state;
 
         assert_int_equal(fill(f), -ENOSPC);
@@ -589,7 +589,7 @@ static uint64_t hash_of(Tree *tree) {
         return hash;
 }
 
-static void the_hash_tells_any_difference(void **state) {
+static void the_hash_shows_any_difference(void **state) {
         Fixture *f = *state;
         uint64_t hash, last;
         const KvNode nodes[] = {
@@ -630,7 +630,7 @@ static void assert_kept(TreeTxn *txn) {
         assert_int_equal(walked, kept);
 }
 
-/* What comes, goes, is replaced, is taken back: whatever happens, the sum is that of what is there. */
+/* After insertions, removals, replacements and aborts, the sum is that of the present nodes. */
 static void the_kept_hash_is_that_of_a_walk_after_any_change(void **state) {
         Fixture *f = *state;
         Random random;
@@ -837,7 +837,7 @@ static void a_copy_that_is_cancelled_ends_at_its_next_piece_and_leaves_nothing(v
         tree_close(tree);
 }
 
-static void garbage_is_refused_with_a_sentence_that_names_the_folder(void **state) {
+static void garbage_is_rejected_with_a_message_that_names_the_folder(void **state) {
         Fixture *f = *state;
         _cleanup_free_ char *path = scratch_path(f->scratch, "garbage"),
                             *file = scratch_path(f->scratch, "garbage/data.mdb");
@@ -859,7 +859,7 @@ static void garbage_is_refused_with_a_sentence_that_names_the_folder(void **stat
 }
 
 /* The limit on a file's size stands for a full disk: writing fails in the middle of a commit. */
-static void a_commit_that_finds_no_room_fails_and_leaves_the_tree_as_it_was(void **state) {
+static void a_commit_without_space_fails_and_leaves_the_tree_unchanged(void **state) {
         Fixture *f = *state;
         _cleanup_free_ char *large = calloc(1, KV_VALUE_MAX);
         KvNode node = {
@@ -1130,17 +1130,17 @@ int main(void) {
                 TEST(a_window_that_has_fewer_events_than_it_says_is_damaged),
                 TEST(users_and_fleet_are_counted_apart),
                 TEST(meta_and_configuration_are_kept),
-                TEST(the_map_has_room_for_the_quota_that_the_tree_carries),
+                TEST(the_map_has_space_for_the_quota_of_the_tree),
                 TEST(a_reader_sees_what_was_there_when_it_began),
-                TEST(the_hash_tells_any_difference),
+                TEST(the_hash_shows_any_difference),
                 TEST(the_kept_hash_is_that_of_a_walk_after_any_change),
                 TEST(a_byte_that_was_changed_behind_our_back_is_found_by_the_copy),
                 TEST(a_copy_that_rots_anywhere_is_noticed),
                 TEST(a_copy_holds_the_same_is_smaller_and_is_a_tree_of_its_own),
                 TEST(a_copy_beyond_its_bound_is_given_up_and_leaves_nothing),
                 TEST(a_copy_that_is_cancelled_ends_at_its_next_piece_and_leaves_nothing),
-                TEST(garbage_is_refused_with_a_sentence_that_names_the_folder),
-                TEST(a_commit_that_finds_no_room_fails_and_leaves_the_tree_as_it_was),
+                TEST(garbage_is_rejected_with_a_message_that_names_the_folder),
+                TEST(a_commit_without_space_fails_and_leaves_the_tree_unchanged),
                 TEST(the_files_are_readable_by_their_owner_alone),
                 TEST(five_trees_live_in_one_process),
                 TEST(a_tree_that_a_worker_reads_is_closed_when_the_worker_has_ended),

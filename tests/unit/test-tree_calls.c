@@ -48,15 +48,15 @@ static void lay(TreeTxn *txn, const char *key, bool dir, KvBytes value, uint64_t
 }
 
 static int setup(void **state) {
-        Fixture *room = NEW0(Fixture, 1);
+        Fixture *fixture = NEW0(Fixture, 1);
         TreeMeta meta = { .index = 10, .cluster_ms = 5000 };
         TreeTxn *txn;
         char key[600];
 
-        room->scratch = scratch_new();
-        room->path = scratch_path(room->scratch, "tree");
-        assert_int_equal(tree_open(room->path, &(TreeOptions) {}, &room->tree, NULL), 0);
-        assert_int_equal(tree_begin_write(room->tree, &txn), 0);
+        fixture->scratch = scratch_new();
+        fixture->path = scratch_path(fixture->scratch, "tree");
+        assert_int_equal(tree_open(fixture->path, &(TreeOptions) {}, &fixture->tree, NULL), 0);
+        assert_int_equal(tree_begin_write(fixture->tree, &txn), 0);
         lay(txn, "/a", false, kv_string("v"), 9000);
         lay(txn, "/d", true, (KvBytes) {}, 0);
         lay(txn, "/d/e", true, (KvBytes) {}, 0);
@@ -68,14 +68,14 @@ static int setup(void **state) {
                 lay(txn, key, false, (KvBytes) { large, sizeof(large) }, 0);
         }
         lay(txn, "/due soon", false, kv_string("v"), 3000);
-        memset(room->long_dir, 'd', sizeof(room->long_dir) - 1);
-        room->long_dir[0] = '/';
-        lay(txn, room->long_dir, true, (KvBytes) {}, 0);
+        memset(fixture->long_dir, 'd', sizeof(fixture->long_dir) - 1);
+        fixture->long_dir[0] = '/';
+        lay(txn, fixture->long_dir, true, (KvBytes) {}, 0);
         for (unsigned i = 0; i < 4; i++) {
-                snprintf(room->long_key, sizeof(room->long_key), "%s/%u", room->long_dir, i);
-                lay(txn, room->long_key, false, kv_string("v"), 0);
+                snprintf(fixture->long_key, sizeof(fixture->long_key), "%s/%u", fixture->long_dir, i);
+                lay(txn, fixture->long_key, false, kv_string("v"), 0);
         }
-        snprintf(room->new_long_key, sizeof(room->new_long_key), "%s/new", room->long_dir);
+        snprintf(fixture->new_long_key, sizeof(fixture->new_long_key), "%s/new", fixture->long_dir);
         for (unsigned i = 1; i < 4; i++)
                 assert_int_equal(tree_put_result(txn, i / 2 + 1, i, kv_string("record")), 0);
         for (unsigned i = 0; i < _TREE_WINDOW_MAX; i++)
@@ -85,17 +85,17 @@ static int setup(void **state) {
         assert_int_equal(tree_set_configuration(txn, kv_string("configuration")), 0);
         assert_int_equal(tree_set_meta(txn, &meta), 0);
         assert_int_equal(tree_commit(txn), 0);
-        *state = room;
+        *state = fixture;
         return 0;
 }
 
 static int teardown(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        tree_close(room->tree);
-        scratch_free(room->scratch);
-        free(room->path);
-        free(room);
+        tree_close(fixture->tree);
+        scratch_free(fixture->scratch);
+        free(fixture->path);
+        free(fixture);
         return 0;
 }
 
@@ -113,19 +113,20 @@ static uint64_t whole_hash(Tree *tree) {
 
 /* Runs 'scenario', which ends what it begins, until none of its calls fails; each one that does is its
  * answer. Returns how many did. */
-static unsigned sweep(Fixture *room, const char *name, int (*scenario)(Fixture *room)) {
-        uint64_t before = room->tree ? whole_hash(room->tree) : 0;
+static unsigned sweep(Fixture *fixture, const char *name, int (*scenario)(Fixture *fixture)) {
+        uint64_t before = fixture->tree ? whole_hash(fixture->tree) : 0;
         unsigned n = 0;
         int r;
 
         do {
                 failing_call(++n, EIO);
-                r = scenario(room);
+                r = scenario(fixture);
                 failing_calls_end();
                 if (r != (failing.failed ? -EIO : 0) &&
-                    !(failing.failed && r == -EUCLEAN && room->checks_from > 0 && n >= room->checks_from))
+                    !(failing.failed && r == -EUCLEAN && fixture->checks_from > 0 &&
+                      n >= fixture->checks_from))
                         fail_msg("%s, call %u%s: %d", name, n, failing.failed ? " failed" : "s", r);
-                if (room->tree && whole_hash(room->tree) != before)
+                if (fixture->tree && whole_hash(fixture->tree) != before)
                         fail_msg("%s, call %u: the tree has changed", name, n);
         } while (failing.failed && n < 2000);
         assert_false(failing.failed);
@@ -134,47 +135,47 @@ static unsigned sweep(Fixture *room, const char *name, int (*scenario)(Fixture *
 
 /* -- The tree -- */
 
-static int open_again(Fixture *room) {
+static int open_again(Fixture *fixture) {
         Tree *tree = NULL;
         Error err = {};
-        int r = tree_open(room->path, &(TreeOptions) {}, &tree, &err);
+        int r = tree_open(fixture->path, &(TreeOptions) {}, &tree, &err);
 
         tree_close(tree);
         return r;
 }
 
-static int open_to_read(Fixture *room) {
+static int open_to_read(Fixture *fixture) {
         Tree *tree = NULL;
         Error err = {};
-        int r = tree_open(room->path, &(TreeOptions) { .read_only = true }, &tree, &err);
+        int r = tree_open(fixture->path, &(TreeOptions) { .read_only = true }, &tree, &err);
 
         tree_close(tree);
         return r;
 }
 
 static void opening_says_which_call_failed(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
 
-        room->tree = tree_close(room->tree);
-        assert_true(sweep(room, "open", open_again) > 8);
-        assert_true(sweep(room, "open to read", open_to_read) > 8);
+        fixture->tree = tree_close(fixture->tree);
+        assert_true(sweep(fixture, "open", open_again) > 8);
+        assert_true(sweep(fixture, "open to read", open_to_read) > 8);
 }
 
-static int begin_and_end(Fixture *room) {
+static int begin_and_end(Fixture *fixture) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL, *second = NULL;
         TreeMeta meta;
         int r;
 
         for (unsigned i = 0; i < 2;
              i++) { /* the second one is the first one renewed, and sees another state */
-                r = tree_begin_read(room->tree, &txn);
+                r = tree_begin_read(fixture->tree, &txn);
                 if (r < 0)
                         return r;
                 r = tree_meta(txn, &meta);
                 if (r < 0)
                         return r;
                 tree_abort(TAKE_PTR(txn));
-                r = tree_begin_write(room->tree, &txn);
+                r = tree_begin_write(fixture->tree, &txn);
                 if (r < 0)
                         return r;
                 assert_int_equal(tree_set_meta(txn, &meta), 0);
@@ -238,7 +239,7 @@ enum {
 
 static unsigned reading;
 
-static int read_one(Fixture *room, TreeTxn *txn) {
+static int read_one(Fixture *fixture, TreeTxn *txn) {
         uint64_t n = 0;
         KvBytes bytes;
         KvNode node;
@@ -252,14 +253,14 @@ static int read_one(Fixture *room, TreeTxn *txn) {
         case READ_CHILDREN:
                 return tree_walk(txn, kv_string("/"), false, go_on, NULL);
         case READ_LONG:
-                return tree_walk(txn, kv_string(room->long_dir), false, go_on, NULL);
+                return tree_walk(txn, kv_string(fixture->long_dir), false, go_on, NULL);
         case READ_FROM:
                 return tree_walk_from(txn, kv_string("/"), kv_string("/d/e"), true, go_on, NULL);
         case READ_SCAN:
                 r = tree_scan(txn, kv_string("/"), scan_on, NULL);
                 return r < 0 ? r : 0;
         case READ_COUNT_LONG:
-                r = tree_count_long(txn, kv_string(room->long_key), 100, &n);
+                r = tree_count_long(txn, kv_string(fixture->long_key), 100, &n);
                 if (r == 0)
                         assert_int_equal(n, 5);
                 return r;
@@ -272,10 +273,10 @@ static int read_one(Fixture *room, TreeTxn *txn) {
         case READ_HASH:
                 return tree_hash(txn, &n);
         case READ_CHECK:
-                room->err = (Error) {};
-                r = tree_check(txn, &room->err);
+                fixture->err = (Error) {};
+                r = tree_check(txn, &fixture->err);
                 if (r < 0)
-                        assert_string_equal(room->err.message,
+                        assert_string_equal(fixture->err.message,
                                             r == -EUCLEAN ? "a node of the tree is corrupt" :
                                                             "Failed to read the tree: Input/output error");
                 return r;
@@ -292,19 +293,19 @@ static int read_one(Fixture *room, TreeTxn *txn) {
         }
 }
 
-static int read_by_loop(Fixture *room) {
+static int read_by_loop(Fixture *fixture) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        int r = tree_begin_read(room->tree, &txn);
+        int r = tree_begin_read(fixture->tree, &txn);
 
-        return r < 0 ? r : read_one(room, txn);
+        return r < 0 ? r : read_one(fixture, txn);
 }
 
-static int read_by_worker(Fixture *room) {
+static int read_by_worker(Fixture *fixture) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         TreeReader *reader;
         int r;
 
-        assert_int_equal(tree_reader_new(room->tree, &reader), 0);
+        assert_int_equal(tree_reader_new(fixture->tree, &reader), 0);
         r = tree_reader_begin(reader, &txn);
         if (r == 0)
                 r = tree_walk(txn, kv_string("/"), true, go_on, NULL);
@@ -342,7 +343,7 @@ enum {
 
 static unsigned writing;
 
-static int write_one(Fixture *room, TreeTxn *txn) {
+static int write_one(Fixture *fixture, TreeTxn *txn) {
         const KvNode node = { .key = kv_string(writing == WRITE_NEW ? "/new" : "/a"),
                               .created = 1,
                               .modified = 1,
@@ -357,7 +358,7 @@ static int write_one(Fixture *room, TreeTxn *txn) {
         case WRITE_DELETE_BELOW:
                 return tree_delete_below(txn, kv_string("/d"));
         case WRITE_DELETE_LONG:
-                return tree_delete_below(txn, kv_string(room->long_dir));
+                return tree_delete_below(txn, kv_string(fixture->long_dir));
         case WRITE_CONFIGURATION:
                 return tree_set_configuration(txn, kv_string("new"));
         case WRITE_EVENT:
@@ -376,13 +377,13 @@ static int write_one(Fixture *room, TreeTxn *txn) {
         }
 }
 
-/* A transaction in which a call fails is not committed by anybody; that it was the failing one which was told
- * is all that matters. */
-static int write_and_take_back(Fixture *room) {
+/* A transaction in which a call fails is not committed; the test only checks that the failing call reported
+ * it. */
+static int write_and_take_back(Fixture *fixture) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        int r = tree_begin_write(room->tree, &txn);
+        int r = tree_begin_write(fixture->tree, &txn);
 
-        return r < 0 ? r : write_one(room, txn);
+        return r < 0 ? r : write_one(fixture, txn);
 }
 
 static void writing_says_which_call_failed(void **state) {
@@ -394,13 +395,13 @@ static void writing_says_which_call_failed(void **state) {
         }
 }
 
-static int copy_tree(Fixture *room) {
-        _cleanup_free_ char *to = scratch_path(room->scratch, "copy");
+static int copy_tree(Fixture *fixture) {
+        _cleanup_free_ char *to = scratch_path(fixture->scratch, "copy");
         Error err = {};
         TreeMeta meta;
         int r;
 
-        r = tree_copy(room->tree, to, 0, &meta, &err);
+        r = tree_copy(fixture->tree, to, 0, &meta, &err);
         assert_int_equal(access(to, F_OK), r < 0 ? -1 : 0);
         if (r < 0)
                 return r;
@@ -417,7 +418,7 @@ static void a_copy_in_which_a_call_fails_leaves_nothing(void **state) {
         assert_true(sweep(*state, "copy", copy_tree) > 20);
 }
 
-/* What LMDB says, as whoever asks is told. */
+/* The errors of LMDB, as callers get them. */
 static void each_code_of_the_database_is_an_errno(void **state) {
         static const struct {
                 int code, error;
@@ -439,10 +440,10 @@ static void each_code_of_the_database_is_an_errno(void **state) {
                 { 1, -1 },
         };
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         uint64_t size;
 
-        assert_int_equal(tree_begin_read(room->tree, &txn), 0);
+        assert_int_equal(tree_begin_read(fixture->tree, &txn), 0);
         for (size_t i = 0; i < ELEMENTS(table); i++) {
                 failing_call(1, table[i].code);
                 assert_int_equal(tree_used_size(txn, &size), table[i].error);
@@ -455,27 +456,27 @@ static void each_code_of_the_database_is_an_errno(void **state) {
 
 static void ignore_event(void *userdata, const KvEvent *event) {}
 
-static int apply_one_command(Fixture *room) {
+static int apply_one_command(Fixture *fixture) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         _cleanup_arena_ Arena arena = {};
         TreeMeta meta;
         KvResult result;
         int r;
 
-        r = tree_begin_write(room->tree, &txn);
+        r = tree_begin_write(fixture->tree, &txn);
         if (r < 0)
                 return r;
         assert_int_equal(tree_meta(txn, &meta), 0);
-        meta.level = room->level;
-        r = sink_apply_command(txn, &meta, room->cmd, 1, &arena, &(ApplySink) { .on_event = ignore_event },
+        meta.level = fixture->level;
+        r = sink_apply_command(txn, &meta, fixture->cmd, 1, &arena, &(ApplySink) { .on_event = ignore_event },
                                &result);
-        if (r == 0 && result.status != room->status)
-                fail_msg("'%s' is not '%s'", kv_status_name(result.status), kv_status_name(room->status));
+        if (r == 0 && result.status != fixture->status)
+                fail_msg("'%s' is not '%s'", kv_status_name(result.status), kv_status_name(fixture->status));
         return r;
 }
 
 static void commands_say_which_call_failed(void **state) {
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         KvCommand writes[] = {
                 { .op = KV_SET, .key = kv_string("/n/m"), .value = kv_string("v") },
                 { .op = KV_DELETE, .key = kv_string("/d"), .recursive = true },
@@ -494,7 +495,7 @@ static void commands_say_which_call_failed(void **state) {
                 { { .op = KV_SET, .key = kv_string("/a/b") }, KV_NOT_DIR },
                 { { .op = KV_SET, .key = kv_string("/d") }, KV_NOT_FILE },
                 { { .op = KV_SET, .key = kv_string("/x/y"), .refresh = true }, KV_NOT_FOUND },
-                { { .op = KV_SET, .key = kv_string(room->new_long_key) }, KV_OK },
+                { { .op = KV_SET, .key = kv_string(fixture->new_long_key) }, KV_OK },
                 { { .op = KV_SET, .key = kv_string("/a"), .prev_index = 1 }, KV_OK },
                 { { .op = KV_SET, .key = kv_string("/a"), .prev_index = 2 }, KV_COMPARE_FAILED },
                 { { .op = KV_CREATE, .key = kv_string("/x/y") }, KV_OK },
@@ -520,21 +521,21 @@ static void commands_say_which_call_failed(void **state) {
         char name[32];
 
         for (size_t i = 0; i < 2 * ELEMENTS(table); i++) {
-                room->cmd = &table[i / 2].cmd;
-                room->status = table[i / 2].status;
-                room->level = i % 2 ? KV_LEVEL_COST : KV_LEVEL_FIRST;
-                snprintf(name, sizeof(name), "command %zu, level %u", i / 2, room->level);
-                assert_true(sweep(room, name, apply_one_command) >= 3);
+                fixture->cmd = &table[i / 2].cmd;
+                fixture->status = table[i / 2].status;
+                fixture->level = i % 2 ? KV_LEVEL_COST : KV_LEVEL_FIRST;
+                snprintf(name, sizeof(name), "command %zu, level %u", i / 2, fixture->level);
+                assert_true(sweep(fixture, name, apply_one_command) >= 3);
         }
 }
 
-static int estimate_one_command(Fixture *room) {
+static int estimate_one_command(Fixture *fixture) {
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         Counted known = { .now_ms = 1 };
         Estimated estimated;
-        int r = tree_begin_read(room->tree, &txn);
+        int r = tree_begin_read(fixture->tree, &txn);
 
-        return r < 0 ? r : cost_estimate(txn, NULL, &known, room->cmd, &room->limits, &estimated);
+        return r < 0 ? r : cost_estimate(txn, NULL, &known, fixture->cmd, &fixture->limits, &estimated);
 }
 
 static void estimates_say_which_call_failed(void **state) {
@@ -546,18 +547,18 @@ static void estimates_say_which_call_failed(void **state) {
                 { .op = KV_DELETE, .key = { "/due", 4 }, .recursive = true },
                 { .op = KV_DELETE, .key = { "/empty", 6 }, .dir = true },
         };
-        Fixture *room = *state;
+        Fixture *fixture = *state;
         char name[32];
 
         for (size_t i = 0; i < 2 * ELEMENTS(commands); i++) {
-                room->cmd = &commands[i / 2];
-                room->limits = (EstimateLimits) { .cost = i % 2 ? 1 : UINT64_MAX, .counted = UINT64_MAX };
+                fixture->cmd = &commands[i / 2];
+                fixture->limits = (EstimateLimits) { .cost = i % 2 ? 1 : UINT64_MAX, .counted = UINT64_MAX };
                 snprintf(name, sizeof(name), "estimate %zu", i);
-                assert_true(sweep(room, name, estimate_one_command) >= 2);
+                assert_true(sweep(fixture, name, estimate_one_command) >= 2);
         }
 }
 
-static int apply_entry(Fixture *room) {
+static int apply_entry(Fixture *fixture) {
         _cleanup_writer_ Writer batch = {};
         _cleanup_(tree_abortp) TreeTxn *txn = NULL;
         KvBatch b;
@@ -579,7 +580,7 @@ static int apply_entry(Fixture *room) {
                                               .command = command.bytes,
                                               .command_size = command.size });
         }
-        r = tree_begin_write(room->tree, &txn);
+        r = tree_begin_write(fixture->tree, &txn);
         if (r == 0)
                 r = tree_results(txn, 0, drop_result, NULL); /* these are no answers */
         return r < 0 ? r : apply_batch(txn, 11, 1, batch.bytes, batch.size, NULL);

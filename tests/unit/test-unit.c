@@ -62,13 +62,13 @@ static void placement_alone_does_not_change_what_runs(void **state) {
         assert_false(unit_runs_same(a, c));
 }
 
-static void assert_refused(const char *name, const char *text, const char *sentence) {
+static void assert_refused(const char *name, const char *text, const char *message) {
         Unit *unit = NULL;
         Error err = {};
 
         assert_true(unit_parse(name, text, strlen(text), &unit, &err) < 0);
         assert_null(unit);
-        assert_string_equal(err.message, sentence);
+        assert_string_equal(err.message, message);
 }
 
 static void units_that_cannot_run_are_rejected_with_a_message(void **state) {
@@ -129,7 +129,7 @@ static void the_names_of_an_install_section_are_bounded(void **state) {
         static char longest[256];
         static const struct {
                 int n;
-                const char *word, *tail, *sentence;
+                const char *word, *tail, *message;
         } rows[] = {
                 { 256, "b.service", "", "" },
                 { 257, "b.service", "", "line 4: [Install] has more than 256 names in Alias= and Also=" },
@@ -164,11 +164,11 @@ static void the_names_of_an_install_section_are_bounded(void **state) {
                 r = unit_parse("a.service", t.chars, t.size, &unit, &err);
                 assert_false(alloc_has_failed());
                 alloc_fail_at(0);
-                assert_int_equal(r, *rows[i].sentence ? -EINVAL : 0);
-                assert_string_equal(err.message, rows[i].sentence);
+                assert_int_equal(r, *rows[i].message ? -EINVAL : 0);
+                assert_string_equal(err.message, rows[i].message);
                 assert_int_equal(unit_read("a.service", t.chars, t.size, &stored, NULL), 0);
                 assert_int_equal(unit_check(stored, &(size_t) { 0 }, &err_again), r);
-                assert_string_equal(err_again.message, rows[i].sentence);
+                assert_string_equal(err_again.message, rows[i].message);
         }
 }
 

@@ -114,18 +114,18 @@ static void options_have_their_line(void **state) {
         assert_string_equal(file.options[2].section, "T");
 }
 
-static void assert_refused(const char *text, size_t size, int code, const char *sentence) {
+static void assert_refused(const char *text, size_t size, int code, const char *message) {
         UnitFile file = {};
         Error err = {};
 
         assert_int_equal(unit_file_parse(text, size, UNIT_FILE_LITERAL, &file, &err), code);
-        assert_string_equal(err.message, sentence);
+        assert_string_equal(err.message, message);
         assert_null(file.options);
 }
 
 static void errors_name_the_line(void **state) {
         static const struct {
-                const char *text, *sentence;
+                const char *text, *message;
         } rows[] = {
                 { "[Service\nExecStart=/bin/true\n", "line 1: unable to find end of section" },
                 { "[S]\nA=1\n[T\nU] x\n", "line 4: found garbage after section name [T?U]: x" },
@@ -137,7 +137,7 @@ static void errors_name_the_line(void **state) {
         };
 
         for (size_t i = 0; i < ELEMENTS(rows); i++)
-                assert_refused(rows[i].text, strlen(rows[i].text), -EBADMSG, rows[i].sentence);
+                assert_refused(rows[i].text, strlen(rows[i].text), -EBADMSG, rows[i].message);
         assert_refused("[S]\nA=\0\n", 9, -EBADMSG, "line 2: a zero byte");
 }
 
@@ -267,7 +267,7 @@ static void configuration_may_end_in_the_middle_of_a_line(void **state) {
 
 static void configuration_without_section_or_equals_is_an_error(void **state) {
         static const struct {
-                const char *text, *sentence;
+                const char *text, *message;
         } rows[] = {
                 { "\nName=alpha\n", "line 2: an option before the first [section]" },
                 { "[Fleetd]\nName\n", "line 2: expected Name=value, not 'Name'" },
@@ -282,7 +282,7 @@ static void configuration_without_section_or_equals_is_an_error(void **state) {
                 assert_int_equal(
                         unit_file_parse(rows[i].text, strlen(rows[i].text), UNIT_FILE_SYSTEMD, &file, &err),
                         -EBADMSG);
-                assert_string_equal(err.message, rows[i].sentence);
+                assert_string_equal(err.message, rows[i].message);
         }
 }
 

@@ -13,7 +13,7 @@
 enum { LAST = 1000 };
 
 typedef struct Members {
-        ClusterView picture;
+        ClusterView view;
         KvMember members[KV_MEMBERS_MAX];
         size_t n;
         uint64_t leader;
@@ -22,14 +22,14 @@ typedef struct Members {
 static void host(Members *s, const char *machine, uint64_t raft_id, Presence presence) {
         char key[128], id[MACHINE_ID_SIZE], value[128];
 
-        cluster_view_machine(&s->picture, machine, "", presence);
+        cluster_view_machine(&s->view, machine, "", presence);
         snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, machine));
         snprintf(value, sizeof(value), "{\"peer\":\"10.0.0.%llu:2380\",\"raftId\":%llu}",
                  (unsigned long long) raft_id, (unsigned long long) raft_id);
         if (raft_id > 0)
-                cluster_view_put(&s->picture, key, value);
+                cluster_view_put(&s->view, key, value);
         else
-                cluster_view_remove(&s->picture, key);
+                cluster_view_remove(&s->view, key);
 }
 
 static KvMember *member(Members *s, uint64_t raft_id, KvMemberRole role, uint64_t match, bool reachable) {
@@ -42,13 +42,13 @@ static char why[160]; /* of the last change */
 
 /* "add 2", or "nothing". */
 static const char *plan(const Members *s) {
-        static char told[64];
+        static char text[64];
         KvMember *members = calloc(s->n, sizeof(*members)); /* nothing after them may be read */
         VotersChange change;
 
         assert_non_null(members);
         memcpy(members, s->members, s->n * sizeof(*members));
-        voters_plan(members, s->n, s->leader, LAST, &s->picture.cluster, &change);
+        voters_plan(members, s->n, s->leader, LAST, &s->view.cluster, &change);
         free(members);
         snprintf(why, sizeof(why), "%s", change.reason);
         if (change.action == VOTERS_NOTHING)
@@ -56,10 +56,10 @@ static const char *plan(const Members *s) {
         assert_true(change.reason[0]);
         if (change.action == VOTERS_ADD)
                 assert_true(starts_with(change.address, "10.0.0.") || streq(change.address, "x"));
-        snprintf(told, sizeof(told), "%s %llu%s", voters_action_name(change.action),
+        snprintf(text, sizeof(text), "%s %llu%s", voters_action_name(change.action),
                  (unsigned long long) change.raft_id,
                  streq(change.address, "x") && change.action == VOTERS_ADD ? "x" : "");
-        return told;
+        return text;
 }
 
 /* A founder that leads, and has a member key. */
@@ -74,7 +74,7 @@ static void one_host_votes_alone(void **state) {
 
         found(&s);
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 /* Its key exists, and may have the Raft ID of the member. */
@@ -84,11 +84,11 @@ static void a_member_with_an_unreadable_key_remains_a_member(void **state) {
         found(&s);
         host(&s, "B", 2, PRESENCE_UP);
         member(&s, 2, KV_MEMBER_STANDBY, LAST, true);
-        cluster_view_unreadable(&s.picture, LAYOUT_MEMBER, NULL, "B");
+        cluster_view_unreadable(&s.view, LAYOUT_MEMBER, NULL, "B");
         assert_string_equal(plan(&s), "nothing");
         host(&s, "B", 0, PRESENCE_UP);
         assert_string_equal(plan(&s), "remove 2");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void a_host_with_a_key_becomes_a_member_and_two_hosts_are_a_voter_and_a_standby(void **state) {
@@ -99,7 +99,7 @@ static void a_host_with_a_key_becomes_a_member_and_two_hosts_are_a_voter_and_a_s
         assert_string_equal(plan(&s), "add 2");
         member(&s, 2, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void a_host_that_is_not_up_or_has_no_peer_listener_becomes_no_member(void **state) {
@@ -108,9 +108,9 @@ static void a_host_that_is_not_up_or_has_no_peer_listener_becomes_no_member(void
         found(&s);
         host(&s, "B", 2, PRESENCE_LOST);
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_machine(&s.picture, "C", "", PRESENCE_UP);
+        cluster_view_machine(&s.view, "C", "", PRESENCE_UP);
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void three_vote_once_two_standbys_are_caught_up_and_reachable(void **state) {
@@ -133,7 +133,7 @@ static void three_vote_once_two_standbys_are_caught_up_and_reachable(void **stat
         assert_string_equal(plan(&s), "promote 3");
         c->role = KV_MEMBER_VOTER;
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void beyond_three_voters_there_are_two_standbys(void **state) {
@@ -151,7 +151,7 @@ static void beyond_three_voters_there_are_two_standbys(void **state) {
         assert_string_equal(plan(&s), "add 5");
         member(&s, 5, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void a_standby_without_a_key_is_removed(void **state) {
@@ -162,7 +162,7 @@ static void a_standby_without_a_key_is_removed(void **state) {
         member(&s, 2, KV_MEMBER_STANDBY, LAST, false);
         host(&s, "B", 7, PRESENCE_UP); /* it has a new ID */
         assert_string_equal(plan(&s), "remove 2");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void a_voter_without_a_key_is_replaced_then_removed(void **state) {
@@ -183,7 +183,7 @@ static void a_voter_without_a_key_is_replaced_then_removed(void **state) {
         assert_string_equal(why, "it is to replace a voter");
         d->role = KV_MEMBER_VOTER;
         assert_string_equal(plan(&s), "remove 3");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void a_host_that_lost_its_state_returns_at_its_address(void **state) {
@@ -200,7 +200,7 @@ static void a_host_that_lost_its_state_returns_at_its_address(void **state) {
         assert_string_equal(plan(&s), "vacate 3");
         old->address[0] = 0;
         assert_string_equal(plan(&s), "add 8");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void a_host_that_was_installed_again_replaces_the_member_at_its_address(void **state) {
@@ -217,11 +217,11 @@ static void a_host_that_was_installed_again_replaces_the_member_at_its_address(v
                 member(&s, 2, KV_MEMBER_VOTER, LAST, true);
                 old = member(&s, 3, KV_MEMBER_VOTER, 5, false);
                 snprintf(old->address, sizeof(old->address), "10.0.0.3:2380");
-                cluster_view_machine(&s.picture, "D", "", PRESENCE_UP);
+                cluster_view_machine(&s.view, "D", "", PRESENCE_UP);
                 snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "D"));
-                cluster_view_put(&s.picture, key, "{\"peer\":\"10.0.0.3:2380\",\"raftId\":4}");
+                cluster_view_put(&s.view, key, "{\"peer\":\"10.0.0.3:2380\",\"raftId\":4}");
                 assert_string_equal(plan(&s), "nothing"); /* it may be slow only */
-                cluster_view_machine(&s.picture, "C", "", gone[i]);
+                cluster_view_machine(&s.view, "C", "", gone[i]);
                 assert_string_equal(plan(&s), "vacate 3");
                 old->address[0] = 0;
                 assert_string_equal(plan(&s), "add 4");
@@ -229,7 +229,7 @@ static void a_host_that_was_installed_again_replaces_the_member_at_its_address(v
                 assert_string_equal(plan(&s), "promote 4");
                 new->role = KV_MEMBER_VOTER;
                 assert_string_equal(plan(&s), "remove 3");
-                cluster_view_free(&s.picture);
+                cluster_view_free(&s.view);
         }
 }
 
@@ -241,22 +241,22 @@ static void machines_at_one_address_count_as_one_host(void **state) {
         host(&s, "B", 2, PRESENCE_UP);
         host(&s, "C", 3, PRESENCE_LOST);
         host(&s, "A1", 0, PRESENCE_UP); /* without a replica */
-        assert_non_null(cluster_machine(&s.picture.cluster, cluster_view_id(id, "A1")));
+        assert_non_null(cluster_machine(&s.view.cluster, cluster_view_id(id, "A1")));
         for (unsigned i = 0; i < 3; i++) {
                 snprintf(key, sizeof(key), "/_fleet/cluster/member/%s",
                          cluster_view_id(id, (char[]) { 'D' + i, 0 }));
-                cluster_view_put(&s.picture, key, "{\"peer\":\"10.0.0.3:2380\",\"raftId\":9}");
-                assert_non_null(cluster_machine(&s.picture.cluster, id));
+                cluster_view_put(&s.view, key, "{\"peer\":\"10.0.0.3:2380\",\"raftId\":9}");
+                assert_non_null(cluster_machine(&s.view.cluster, id));
         }
         snprintf(key, sizeof(key), "/_fleet/cluster/member/%s",
                  cluster_view_id(id, "A2")); /* at the founder's address */
-        cluster_view_put(&s.picture, key, "{\"peer\":\"10.0.0.1:2380\",\"raftId\":10}");
-        assert_int_equal(voters_others(&s.picture.cluster, cluster_view_id(id, "X"), "10.0.0.7:2380"), 3);
-        assert_int_equal(voters_others(&s.picture.cluster, cluster_view_id(id, "X"), "10.0.0.3:2380"), 2);
-        assert_int_equal(voters_others(&s.picture.cluster, cluster_view_id(id, "B"), "10.0.0.2:2380"), 2);
-        assert_int_equal(voters_others(&s.picture.cluster, cluster_view_id(id, "B"), "10.0.0.9:2380"),
+        cluster_view_put(&s.view, key, "{\"peer\":\"10.0.0.1:2380\",\"raftId\":10}");
+        assert_int_equal(voters_others(&s.view.cluster, cluster_view_id(id, "X"), "10.0.0.7:2380"), 3);
+        assert_int_equal(voters_others(&s.view.cluster, cluster_view_id(id, "X"), "10.0.0.3:2380"), 2);
+        assert_int_equal(voters_others(&s.view.cluster, cluster_view_id(id, "B"), "10.0.0.2:2380"), 2);
+        assert_int_equal(voters_others(&s.view.cluster, cluster_view_id(id, "B"), "10.0.0.9:2380"),
                          2); /* with another address */
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void the_address_of_one_member_is_not_assigned_to_another(void **state) {
@@ -271,7 +271,7 @@ static void the_address_of_one_member_is_not_assigned_to_another(void **state) {
         assert_string_equal(plan(&s), "add 9");
         host(&s, "E", 8, PRESENCE_UP); /* the last machine */
         assert_string_equal(plan(&s), "add 9");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void a_host_that_shut_down_or_is_lost_remains_a_member(void **state) {
@@ -283,17 +283,17 @@ static void a_host_that_shut_down_or_is_lost_remains_a_member(void **state) {
                 member(&s, i, KV_MEMBER_VOTER, LAST, false);
         }
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void while_the_leaders_own_key_is_missing_no_member_is_removed(void **state) {
         Members s = { .leader = 1 };
 
-        cluster_view_machine(&s.picture, "A", "", PRESENCE_UP);
+        cluster_view_machine(&s.view, "A", "", PRESENCE_UP);
         member(&s, 1, KV_MEMBER_VOTER, LAST, true);
         member(&s, 2, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void two_voters_alone_become_a_voter_and_a_standby(void **state) {
@@ -306,7 +306,7 @@ static void two_voters_alone_become_a_voter_and_a_standby(void **state) {
         assert_string_equal(plan(&s), "nothing");
         b->reachable = true;
         assert_string_equal(plan(&s), "demote 2");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 /* The first member is judged like the others; the leader is at any position. */
@@ -335,7 +335,7 @@ static void the_leader_is_at_any_position_of_the_members(void **state) {
         host(&s, "B", 0, PRESENCE_LOST);
         host(&s, "D", 4, PRESENCE_UP);
         assert_string_equal(plan(&s), "vacate 2");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void an_address_of_one_character_is_an_address(void **state) {
@@ -348,13 +348,13 @@ static void an_address_of_one_character_is_an_address(void **state) {
         host(&s, "B", 2, PRESENCE_LOST);
         host(&s, "C", 3, PRESENCE_UP);
         snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "B"));
-        cluster_view_put(&s.picture, key, "{\"peer\":\"x\",\"raftId\":2}");
+        cluster_view_put(&s.view, key, "{\"peer\":\"x\",\"raftId\":2}");
         snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "C"));
-        cluster_view_put(&s.picture, key, "{\"peer\":\"x\",\"raftId\":3}");
+        cluster_view_put(&s.view, key, "{\"peer\":\"x\",\"raftId\":3}");
         assert_string_equal(plan(&s), "remove 2");
         s.n--;
         assert_string_equal(plan(&s), "add 3x");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void each_action_has_a_name(void **state) {
@@ -377,9 +377,9 @@ static void a_lost_standby_remains_until_another_machine_is_up_at_its_address(vo
 
         /* It may be the founder. */
         snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "A"));
-        cluster_view_put(&s.picture, key, "{\"peer\":\"10.0.0.2:2380\",\"raftId\":1}");
+        cluster_view_put(&s.view, key, "{\"peer\":\"10.0.0.2:2380\",\"raftId\":1}");
         assert_string_equal(plan(&s), "remove 2");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void promotions_need_a_majority_of_the_voters_afterwards(void **state) {
@@ -396,7 +396,7 @@ static void promotions_need_a_majority_of_the_voters_afterwards(void **state) {
         assert_string_equal(plan(&s), "nothing");
         b->reachable = true;
         assert_string_equal(plan(&s), "promote 4");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 
         /* Two of three are a majority. */
         found(&s);
@@ -405,7 +405,7 @@ static void promotions_need_a_majority_of_the_voters_afterwards(void **state) {
         member(&s, 2, KV_MEMBER_VOTER, LAST, false);
         member(&s, 3, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "promote 3");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void a_voter_is_removed_while_a_majority_of_the_others_is_reachable(void **state) {
@@ -422,7 +422,7 @@ static void a_voter_is_removed_while_a_majority_of_the_others_is_reachable(void 
         host(&s, "D", 4, PRESENCE_UP);
         member(&s, 4, KV_MEMBER_VOTER, LAST, false);
         assert_string_equal(plan(&s), "nothing"); /* two of four */
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void of_several_possible_changes_the_first_in_order_is_made(void **state) {
@@ -438,7 +438,7 @@ static void of_several_possible_changes_the_first_in_order_is_made(void **state)
         member(&s, 3, KV_MEMBER_VOTER, 5, false);
         member(&s, 8, KV_MEMBER_VOTER, LAST, true);
         assert_string_equal(plan(&s), "remove 3");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 
         /* Vacate, then promote. */
         found(&s);
@@ -450,7 +450,7 @@ static void of_several_possible_changes_the_first_in_order_is_made(void **state)
         snprintf(old->address, sizeof(old->address), "10.0.0.8:2380");
         member(&s, 4, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "vacate 3");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 
         /* Add, then promote; add, then demote. */
         found(&s);
@@ -461,7 +461,7 @@ static void of_several_possible_changes_the_first_in_order_is_made(void **state)
         host(&s, "D", 4, PRESENCE_UP);
         member(&s, 3, KV_MEMBER_STANDBY, LAST, true);
         assert_string_equal(plan(&s), "add 4");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 
         /* No voter is demoted while a third one may follow. */
         found(&s);
@@ -470,7 +470,7 @@ static void of_several_possible_changes_the_first_in_order_is_made(void **state)
         member(&s, 2, KV_MEMBER_VOTER, LAST, true);
         member(&s, 3, KV_MEMBER_STANDBY, 0, true);
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void there_are_no_more_members_than_the_store_supports(void **state) {
@@ -488,7 +488,7 @@ static void there_are_no_more_members_than_the_store_supports(void **state) {
                 member(&s, i, KV_MEMBER_VOTER, LAST, true);
         }
         assert_string_equal(plan(&s), "nothing");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 static void a_host_without_an_address_becomes_no_member_and_the_smallest_raft_id_is_valid(void **state) {
@@ -497,13 +497,13 @@ static void a_host_without_an_address_becomes_no_member_and_the_smallest_raft_id
 
         host(&s, "B", 2, PRESENCE_UP);
         snprintf(member(&s, 2, KV_MEMBER_VOTER, LAST, true)->address, 64, "10.0.0.2:2380");
-        cluster_view_machine(&s.picture, "C", "", PRESENCE_UP);
+        cluster_view_machine(&s.view, "C", "", PRESENCE_UP);
         snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "C"));
-        cluster_view_put(&s.picture, key, "{\"peer\":\"\",\"raftId\":3}");
+        cluster_view_put(&s.view, key, "{\"peer\":\"\",\"raftId\":3}");
         assert_string_equal(plan(&s), "nothing");
         host(&s, "A", 1, PRESENCE_UP);
         assert_string_equal(plan(&s), "add 1");
-        cluster_view_free(&s.picture);
+        cluster_view_free(&s.view);
 }
 
 /* From any configuration, the planned changes end, and preserve the majority and the leader's membership. */
@@ -539,7 +539,7 @@ static void any_cluster_converges_without_losing_its_majority(void **state) {
                                 before_reachable += s.members[i].role == KV_MEMBER_VOTER &&
                                                     s.members[i].reachable;
                         }
-                        voters_plan(s.members, s.n, s.leader, LAST, &s.picture.cluster, &change);
+                        voters_plan(s.members, s.n, s.leader, LAST, &s.view.cluster, &change);
                         for (size_t i = 0; i < s.n; i++)
                                 if (s.members[i].raft_id == change.raft_id)
                                         m = &s.members[i];
@@ -573,7 +573,7 @@ static void any_cluster_converges_without_losing_its_majority(void **state) {
                         assert_true(voters >= MIN(before_voters, 3u) || change.action == VOTERS_DEMOTE);
                         assert_true(steps < 50);
                 }
-                cluster_view_free(&s.picture);
+                cluster_view_free(&s.view);
         }
 }
 
