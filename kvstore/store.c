@@ -234,7 +234,9 @@ static void store_on_failed(KvStore *s) {
                 s->events.on_failed(s->events.userdata, error, reason);
 }
 
-/* An input of the replica is over. The order is: tree, then proposers, then watchers. */
+/* An input of the replica is over. The order is: serving tree, proposers, watchers. Events enter the windows
+ * before the proposers are answered, so that a proposer that watches from now on does not receive them; the
+ * hub delivers them to the watchers from the loop, later. */
 static void store_on_news(void *userdata, const ReplicaNews *news) {
         KvStore *s = userdata;
         const RaftCore *core = replica_core(s->replica);

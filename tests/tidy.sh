@@ -142,6 +142,12 @@ sed -n '/^typedef enum LayoutKind/,/^}/p' fleetd/registry/layout.h | grep -oE '^
         done
 done | rule every_kind_of_key_has_a_row
 
+# The way of a PUT in docs/ARCHITECTURE.md: the functions exist there, in at most 25 steps.
+sed -n '/^## The way of a PUT/,/^## Store/p' docs/ARCHITECTURE.md | grep -oE '`[a-z_0-9]+\(\)` in `[a-z0-9_/.]+`' | tr -d '`()' | some 'steps of a PUT' | while read -r name in file; do
+        grep -qE "^[a-z].*\b$name\(" "$file" || echo "docs/ARCHITECTURE.md: $file has no $name()"
+done | rule the_way_of_a_put_exists
+sed -n '/^## The way of a PUT/,/^## Store/p' docs/ARCHITECTURE.md | grep -E '^(2[6-9]|[3-9][0-9])\. ' | rule the_way_of_a_put_has_at_most_25_functions
+
 # A test crashes at every named fault point.
 program | xargs -r grep -ohE 'fault_point(_of)?\("[a-z-]+"' | cut -d'"' -f2 | sort -u |
         some 'crash points' | while read -r point; do grep -q "\"$point[\" ]" tests/unit/test-fault_points.c || echo "$point"; done | rule every_crash_point_has_a_test
