@@ -75,6 +75,10 @@ sources_of kvstore/ | grep -E '^kvstore/((kvstore|watch|offline)\.h|command/.*\.
 sources_of tests/ | xargs -r grep -lE '#include "fleetd/' | grep -vE '^tests/(fuzz/(frames|host_files)|unit/test-(calls|fault_points|memory|properties))\.c$' | xargs -r grep -nE "#include \"$inside" |
         rule tests_of_other_components_use_the_public_store
 
+# A header of internals serves one folder: no other one accesses the fields of a Replica, for example.
+program | xargs -r grep -nE '#include "[a-z0-9_/]+_internal\.h"' | grep -vE '^([a-z_/]+)/[a-z0-9_]+\.[ch]:[0-9]+:#include "\1/[a-z0-9_]+_internal\.h"' |
+        rule only_its_folder_includes_a_header_of_internals
+
 # Each foreign library is included in one place.
 home() {
         local header=$1 home=$2 found part
