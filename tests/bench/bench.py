@@ -38,6 +38,7 @@ def main():
     ap = argparse.ArgumentParser(description=__doc__)
     ap.add_argument("--fleetd", required=True)
     ap.add_argument("--fleetctl")
+    ap.add_argument("--before", default=os.environ.get("BENCH_BEFORE"), help="an earlier fleetd, to compare with instead of etcd")
     ap.add_argument("--load", required=True)
     ap.add_argument("--crowd", required=True)
     ap.add_argument("--rounds", type=int, default=int(os.environ.get("BENCH_ROUNDS", "5")))
@@ -55,7 +56,9 @@ def main():
         fs = subprocess.run(["stat", "-f", "-c", "%T", scratch], stdout=subprocess.PIPE, universal_newlines=True).stdout.strip()
         print("%d cores, load %.1f before; state on %s in %s. Load generator and all servers share the cores; writes wait for fsync."
               % (os.cpu_count(), os.getloadavg()[0], fs, scratch))
-        if bench.etcd:
+        if opts.before:
+            print("Compared with %s" % opts.before)
+        elif bench.etcd:
             print(subprocess.run([bench.etcd, "--version"], stdout=subprocess.PIPE, universal_newlines=True).stdout.splitlines()[0])
         else:
             print("No etcd is installed (Debian: etcd-server): no comparison.")

@@ -1,5 +1,5 @@
-# make bench: figures, side by side with etcd where it is installed; as root also those of booted hosts. BENCH_ROUNDS and
-# BENCH_SECONDS change how long it takes; BENCH_LAB=no leaves the booted hosts out. BENCH_ROWS="keys leader" picks rows of bench.py.
+# make bench: figures, side by side with etcd where it is installed, or with the earlier fleetd in BENCH_BEFORE; as root also those of
+# booted hosts. BENCH_ROUNDS and BENCH_SECONDS change how long it takes; BENCH_LAB=no leaves the booted hosts out. BENCH_ROWS="keys leader" picks rows of bench.py.
 EXTRA_PROGRAMS += tests/bench/load tests/bench/crowd tests/bench/cost
 tests_bench_load_LDADD = base/libbase.a
 tests_bench_crowd_LDADD = base/libbase.a

@@ -181,6 +181,12 @@ class Etcd(Server):
         self.fill()
 
 
+class Before(Fleetd):
+    """An earlier fleetd, in the place of etcd."""
+
+    name = "before"
+
+
 class Crowd:
     """tests/bench/crowd: many clients in one process, controlled by commands."""
 
@@ -224,12 +230,14 @@ class Bench:
 
     @contextlib.contextmanager
     def clusters(self, members, options=()):
-        """One cluster of each, side by side: fleetd's first, with more options, and etcd's where it is installed."""
+        """One cluster of each, side by side: fleetd's first, with more options; then the earlier fleetd, or etcd where it is installed."""
         made = []
         try:
             with tempfile.TemporaryDirectory(dir=self.scratch) as folder:
                 made.append(Fleetd(folder, members, self.opts.fleetd, options))
-                if self.etcd:
+                if self.opts.before:
+                    made.append(Before(folder, members, self.opts.before, options))
+                elif self.etcd:
                     made.append(Etcd(folder, members, self.etcd))
                 yield made
                 for s in made:
@@ -244,8 +252,9 @@ def figures(values, form="%8.0f"):
     return " ".join(form % v for v in (min(values), statistics.median(values), max(values)))
 
 
-def ratio(values, above="fleetd", below="etcd"):
+def ratio(values, above="fleetd"):
     """Of the medians of two series, with the least and the largest of their rounds' own; empty when one is missing."""
+    below = next((name for name in values if name != above), None)
     if not values.get(above) or not values.get(below) or not min(values[below]):
         return ""
     rounds = [a / b for a, b in zip(values[above], values[below])]
