@@ -7,5 +7,5 @@
 void text_append_base64(Text *t, const void *bytes, size_t size, bool for_url);
 
 /* Decode either alphabet, with or without padding. The caller frees *ret, which a zero byte terminates.
- * Errors: -EINVAL   any other character (spaces included), or unused bits that are not 0 -ENOMEM */
+ * Errors: -ENOMEM; -EINVAL: any other character (spaces included), or unused bits that are not 0. */
 int base64_decode(const char *s, size_t size, char **ret, size_t *ret_size);

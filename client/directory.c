@@ -96,7 +96,14 @@ static int resolve(Client *c, Question *q, const JsonValue *items, const Listing
         int r;
 
         if (wanted) {
-                n = listing_find_machine(machines, wanted, &found);
+                /* A hostname may look like the beginning of an ID. */
+                for (size_t i = 0; i < machines->n && n == 0; i++)
+                        if (same_string(machines->machines[i].hostname, wanted)) {
+                                found = &machines->machines[i];
+                                n = 1;
+                        }
+                if (n == 0)
+                        n = listing_find_machine(machines, wanted, &found);
                 if (n != 1)
                         return error_set(err, -EINVAL,
                                          n > 1 ? "--machine=%s: several machines match" :

@@ -50,6 +50,7 @@ int unit_status_print(Client *c, const char *method, const Text *path, const cha
         int status = -1;
         int r;
 
+        *err = (Error) {}; /* of an earlier unit */
         r = connection_follow(c->connection, method, client_path(path), print_line, &status, NULL, err);
         if (r < 0)
                 return output_has_failed() ? EXIT_FAILED :

@@ -30,9 +30,10 @@ typedef struct WaitRequest {
 } WaitRequest;
 
 /* Wait until all units have reached the goal. A global unit has to reach it on all machines that it fits. On
- * failure the message is about the first unit that failed: -ETIMEDOUT   --block-attempts have elapsed before
- * the state was 'target' -ENOEXEC     the unit is launched, but systemd does not report it active, or reports
- * a failure -ECANCELED   another client has changed the target state, or destroyed the unit -EINTR Ctrl-C;
- * the message states what the cluster continues to do or an error of the connection. Error answers of fleetd
- * do not end the wait. */
+ * failure the message is about the first unit that failed. Errors, and those of the connection:
+ *   -ETIMEDOUT   --block-attempts have elapsed before the state was 'target'
+ *   -ENOEXEC     the unit is launched, but systemd does not report it active, or reports a failure
+ *   -ECANCELED   another client has changed the target state, or destroyed the unit
+ *   -EINTR       Ctrl-C; the message states what the cluster continues to do
+ * Error answers of fleetd do not end the wait. */
 int wait_for(Client *c, const WaitRequest *request, Error *err);

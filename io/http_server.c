@@ -305,7 +305,7 @@ HttpServer *http_server_free(HttpServer *server) {
                 http_connection_close(c); /* freed with its stream */
         }
         LIST_FOREACH(rejected, &server->rejected, rejected)
-        rejected->server = NULL; /* freed with its stream, too */
+                rejected->server = NULL; /* freed with its stream, too */
         deferred_cancel(&server->serve);
         deferred_cancel(&server->relieve);
         text_done(&server->out);

@@ -342,12 +342,12 @@ static void on_prepare(uv_prepare_t *prepare) {
 
         loop_uv_enter(loop);
         LIST_FOREACH(guest, &loop->guests, guests)
-        if (!guest->closed && guest->error == 0) {
-                uint64_t timeout_ms = guest_turn(guest);
+                if (!guest->closed && guest->error == 0) {
+                        uint64_t timeout_ms = guest_turn(guest);
 
-                guests_ms = MIN(guests_ms, timeout_ms);
-                loop_uv_leave(loop, guest->ops->name ?: "guest");
-        }
+                        guests_ms = MIN(guests_ms, timeout_ms);
+                        loop_uv_leave(loop, guest->ops->name ?: "guest");
+                }
 
         loop->polled_ms = now_ms = loop_now_ms(&loop->base);
         due_ms = loop_next_due_ms(&loop->base);

@@ -19,7 +19,8 @@ typedef void TlsDone(void *userdata, Stream *secure, int error, const char *reas
 
 /* Begin TLS over 'inner', and take it, also on failure (-ENOMEM). 'done' is called once, from the loop, never
  * from inside this call, and not after a failure: with the paused secure stream, or with NULL, a message that
- * is borrowed for the call, and a negative errno: -EKEYREJECTED   the peer has another key, or none
+ * is borrowed for the call, and a negative errno:
+ *   -EKEYREJECTED   the peer has another key, or none
  *   -ETIMEDOUT      after 10 s
  * 'key' may be freed after 'done'. *ret is for tls_cancel(); 'ret' may be NULL. */
 int tls_start(Loop *loop, Stream *inner, const TlsKey *key, TlsSide side, TlsDone *done, void *userdata,

@@ -1,5 +1,6 @@
 #include "kvstore/estimate.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 #include "base/table.h"

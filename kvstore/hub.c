@@ -1,5 +1,7 @@
 #include "kvstore/hub.h"
 
+#include <assert.h>
+
 #include "kvstore/apply/events.h"
 #include "kvstore/hub_places.h"
 #include "kvstore/hub_window.h"
@@ -217,7 +219,7 @@ static void queue_below(Hub *hub, Place *place, KvWatchEvent *event) {
         }
         place->absent = true;
         LIST_FOREACH(child, &place->children, siblings)
-        queue_below(hub, child, event);
+                queue_below(hub, child, event);
 }
 
 /* Return where the last hidden segment of a path begins; 0 if there is none. Nothing is hidden from a watch
@@ -257,7 +259,7 @@ static void hub_search(Hub *hub, KvWatchEvent *event) {
         queue_for(hub, &place->exact, event, false);
         if (event_ends_dir(&event->event))
                 LIST_FOREACH(child, &place->children, siblings)
-        queue_below(hub, child, event);
+                        queue_below(hub, child, event);
 }
 
 static void unsearched_drop_first(Hub *hub) {
@@ -277,8 +279,8 @@ static void clear_watches(Hub *hub, bool once_too) {
         while (!STAILQ_EMPTY(&hub->unsearched))
                 unsearched_drop_first(hub);
         LIST_FOREACH(watch, &hub->all, all)
-        if (once_too || !watch->options.once || watch->n_pending == 0)
-                watch_clear(watch);
+                if (once_too || !watch->options.once || watch->n_pending == 0)
+                        watch_clear(watch);
 }
 
 static void search_later(Hub *hub, KvWatchEvent *event) {

@@ -1,5 +1,7 @@
 #include "kvstore/hub_places.h"
 
+#include <assert.h>
+
 /* One table holds the children of all places. The key of a place is the beginning of its path, up to the end
  * of the first segment behind its parent's path: no two children of one parent share it. A place without
  * watches and with fewer than two children is removed. */
@@ -143,7 +145,7 @@ static void place_forget_absence(Place *place) {
         place->absent = false;
         place->absent_from = 0;
         LIST_FOREACH(child, &place->children, siblings)
-        place_forget_absence(child);
+                place_forget_absence(child);
 }
 
 void places_forget_absence(Places *places) {

@@ -2,6 +2,8 @@
  * propose_frames.c exchanges them with other hosts. */
 #pragma once
 
+#include <assert.h>
+
 #include "base/table.h"
 #include "kvstore/apply/dedup.h"
 #include "kvstore/budget.h"

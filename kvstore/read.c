@@ -225,7 +225,7 @@ void kv_lists_stop(KvStore *s) {
         KvList *list;
 
         LIST_FOREACH(list, &s->lists, lists)
-        tree_reader_stop(list->reader, -ECANCELED);
+                tree_reader_stop(list->reader, -ECANCELED);
 }
 
 void kv_lists_drop(KvStore *s) {

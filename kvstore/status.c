@@ -87,7 +87,7 @@ static void status_problem(const Replica *p, const KvState *state, char *ret, si
                 snprintf(ret, size, "this host's replica has stopped: %s%s", reason,
                          state->lost ?
                                  "; it asks to be let in under another id, and where too few are left to "
-                                 "vote: fleetd --recover on a host whose log is whole" :
+                                 "vote: fleetd --recover on a host with an intact log" :
                                  "");
         else if (!replica_core(p))
                 snprintf(ret, size, "this host waits to be let into a cluster");

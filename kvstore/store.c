@@ -126,10 +126,10 @@ static void store_on_replaced(KvStore *s) {
 
 /* Make the tree that was just committed the one that reads see: its index, cluster time and read bound. */
 static void store_serve_tree(KvStore *s, const ReplicaNews *news) {
-        if (news->applied.has_meta) {
+        if (news->applied.has_meta)
                 store_take_meta(s, &news->applied.meta);
-                read_bound_rise(s);
-        }
+        read_bound_rise(
+                s); /* also after a no-op: a rebuilt tree may have reached the bound without a command */
         if (news->replaced)
                 store_on_replaced(s);
         s->rebuilt |= news->rebuilt;

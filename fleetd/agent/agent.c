@@ -223,7 +223,7 @@ static void agent_plan_dirty(Agent *a) {
 
         if (!units || !steps) {
                 TAILQ_FOREACH(u, &a->dirty, dirty_units)
-                u->planned = false;
+                        u->planned = false;
                 agent_retry_soon(a);
                 return;
         }
@@ -238,7 +238,7 @@ static void agent_plan_dirty(Agent *a) {
         if (agent_execute(a, units, steps, n))
                 agent_wake(a);
         TAILQ_FOREACH(u, &a->dirty, dirty_units)
-        u->refreshed = false;
+                u->refreshed = false;
 }
 
 static void agent_pass(void *userdata) {

@@ -188,8 +188,8 @@ void agent_refresh(Agent *a) {
                 return;
         }
         TAILQ_FOREACH(u, &a->dirty, dirty_units)
-        if (all || agent_refreshes_unit(a, u))
-                units[n++] = u;
+                if (all || agent_refreshes_unit(a, u))
+                        units[n++] = u;
         if (n == 0 && !all)
                 return;
         call = agent_call_new(a, AGENT_NOTHING, units, n);

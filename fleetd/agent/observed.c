@@ -29,7 +29,7 @@ size_t agent_count_dirty(const Agent *a) {
         size_t n = 0;
 
         TAILQ_FOREACH(u, &a->dirty, dirty_units)
-        n++;
+                n++;
         return n;
 }
 

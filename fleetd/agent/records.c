@@ -1,5 +1,6 @@
 #include "fleetd/agent/records.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -88,11 +88,14 @@ static AgentOffer agent_offer(Agent *a, AgentUnit *u, StateChange *ret) {
         bool kept = (assignment && assignment->kind != ASSIGNMENT_STOP) ||
                     records_get(&a->records, u->name) || u->seen.has_file;
         AgentOffer offer = AGENT_OFFER_LATER;
+        bool writes;
 
         if (!u->observed || u->must_refresh || u->refreshing)
                 return AGENT_OFFER_LATER;
-        /* Its removal, or its file, is not complete. Clients take a published state for the end of "load". */
-        if (u->busy && (!kept || streq(u->seen.load, "not-found")))
+        /* Its removal is not complete, or its file is being written, or waits for the write of others.
+         * Clients take a published state for the end of "load". */
+        writes = u->busy || (a->writing > 0 && !u->planned);
+        if ((u->busy && !kept) || (writes && streq(u->seen.load, "not-found") && !agent_is_running(&u->seen)))
                 return AGENT_OFFER_LATER;
         *ret = (StateChange) {};
         snprintf(ret->unit, sizeof(ret->unit), "%s", u->name);
@@ -127,7 +130,7 @@ void agent_publish(Agent *a) {
 
         /* When publication begins, all units become dirty. */
         TAILQ_FOREACH(u, &a->dirty, dirty_units)
-        u->published = !publishes;
+                u->published = !publishes;
         if (!publishes || !publisher_ready(a->publisher))
                 return;
         changes = NEW0(StateChange, PUBLISH_BATCH_MAX);

@@ -60,8 +60,8 @@ static void own_url(const Request *request, Text *t) {
         if (!request->listener->is_dialed) {
                 address = "";
                 TAILQ_FOREACH(listener, &request->api->listeners, listeners)
-                if (listener->is_dialed)
-                        address = listener->address;
+                        if (listener->is_dialed)
+                                address = listener->address;
         }
         text_printf(t, "http://%s", address[0] ? address : "127.0.0.1:2379");
 }

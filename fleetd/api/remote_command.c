@@ -321,8 +321,8 @@ static Asking *asking_find(Api *api, PeerSession *session, uint64_t number) {
         Asking *a;
 
         TAILQ_FOREACH(a, &api->calls->asking, all)
-        if (a->number == number && a->session == peer_number(session) && !a->ended)
-                return a;
+                if (a->number == number && a->session == peer_number(session) && !a->ended)
+                        return a;
         return NULL;
 }
 

@@ -299,7 +299,7 @@ void api_set_limits(Api *api, const ApiLimits *limits, const HttpLimits *http) {
         api->limits = *limits;
         api->http = *http;
         TAILQ_FOREACH(listener, &api->listeners, listeners)
-        http_server_set_limits(listener->server, http);
+                http_server_set_limits(listener->server, http);
 }
 
 int api_new(Api **ret, Loop *loop, const ApiOptions *options) {

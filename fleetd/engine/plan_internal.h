@@ -26,7 +26,7 @@ typedef struct Pass {
         size_t n_planned;
         ClusterMachine **machines; /* by ID; read when first needed */
         size_t n_machines;
-        int error; /* the first failure; the plan then ends, and is discarded */
+        int error; /* the last failure; the plan then ends, and is discarded */
 } Pass;
 
 /* Add a change of the unit's assignment on the machine. 'o' is the assignment there, or NULL; the format

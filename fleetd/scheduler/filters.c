@@ -115,7 +115,8 @@ static int filter_conflicts(const Candidate *c, Error *ret_why) {
         const ClusterAssignment *there = cluster_assignment_on(c->machine, c->unit->name);
         ConflictSearch s = { .unit = c->unit, .staying = c->staying };
 
-        if (c->staying && there && there->of == c->unit) /* not of an earlier revision */
+        /* A draft of a plan borrows the assignments of the unit that it would replace. */
+        if (c->staying && there && LIST_FIRST(&there->of->assignments) == LIST_FIRST(&c->unit->assignments))
                 s.assignment = there;
 
         for (size_t i = 0; i < own->n && !s.found; i++)

@@ -110,8 +110,8 @@ static void bus_lost(void *lib, int error) {
         for (Named *e = b->dir.entries; e; e = e->hh.next)
                 ((RuntimeDirEntry *) e)->trace.running = false;
         TAILQ_FOREACH(list, &b->lists, lists)
-        if (list->pending > 0)
-                manager_list_abort(list, -ECONNRESET);
+                if (list->pending > 0)
+                        manager_list_abort(list, -ECONNRESET);
         sd_bus_close(bus);
         sd_bus_unref(bus);
         bus_set_ready(b, false);

@@ -480,8 +480,10 @@ int kv_command_check(const KvCommand *cmd, KvStatus *ret_status, Error *err) {
 /* The format of an item:
  *
  *     step varint        0: a new group: origin u64, floor u64, deadline u64 (of its first item), step varint
- *                        otherwise: the difference to the previous number; the first one of a group counts
- * from floor - 1 deadline varint    the difference to the group's command blob
+ *                        otherwise: the difference to the previous number; the first one of a group
+ *                        counts from floor - 1
+ *     deadline varint    the difference to the group's
+ *     command blob
  *
  * A group begins only where it must, so that each batch has one encoding. Version 1 had u64 origin, u64
  * number and the command, without deduplication. */

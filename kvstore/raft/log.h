@@ -1,9 +1,9 @@
 /* The durable log: Raft's entries, term and vote, and their owner, in one folder.
  *
  *   meta.a, meta.b     128 bytes, written alternately: the newer valid one counts. Term and vote are one
- * write, so that no crash can lose a vote and keep the term. log.00000001 ...   preallocated, append-only:
- * records with checksums. The removal of a conflicting tail is a record, too ("truncate from i"), so a crash
- * can damage only the tail.
+ *                      write, so that no crash can lose a vote and keep the term.
+ *   log.00000001 ...   preallocated, append-only: records with checksums. The removal of a conflicting tail
+ *                      is a record, too ("truncate from i"), so a crash can damage only the tail.
  *
  * A write of entries runs off the loop. One is in flight, and carries all that was queued when it began.
  * Opening distinguishes a torn tail (dropped, and reported by raft_log_torn()) from corruption (-EUCLEAN,
@@ -54,8 +54,9 @@ int raft_log_create(Disk *disk, const RaftLogMeta *meta, uint64_t first_index, c
                     size_t n, const RaftLogOptions *options, Error *err);
 
 /* Read the whole folder (blocks: at a start, or off the loop) and increment the start number durably. 'disk'
- * is borrowed until the log is closed. Errors: -ENOENT    there is no log -EUCLEAN   corrupt: 'err' names
- * file and offset. This replica must be wiped, and join under a new ID. */
+ * is borrowed until the log is closed. Errors:
+ *   -ENOENT    there is no log
+ *   -EUCLEAN   corrupt: 'err' names file and offset. This replica must be wiped, and join under a new ID. */
 int raft_log_open(Disk *disk, Loop *loop, const RaftLogOptions *options, const RaftLogEvents *events,
                   void *userdata, RaftLog **ret, Error *err);
 

@@ -49,10 +49,10 @@ static bool queue_remove(Queue *q, KvSync *sync) {
         KvSync *s;
 
         TAILQ_FOREACH(s, q, entry)
-        if (s == sync) {
-                TAILQ_REMOVE(q, s, entry);
-                return true;
-        }
+                if (s == sync) {
+                        TAILQ_REMOVE(q, s, entry);
+                        return true;
+                }
         return false;
 }
 

@@ -169,8 +169,7 @@ static void inputs_on_flush(void *userdata) {
         p->deferred = (DeferredSnapshot) {};
         if (replica_takes_inputs(p))
                 inputs_receive(p, deferred.from, deferred.address, deferred.bytes, deferred.size);
-        else
-                replica_flush_notifications(p);
+        replica_flush_notifications(p); /* also if the message was dropped */
         free(deferred.bytes);
 }
 

@@ -4,10 +4,13 @@
  *   checkpoint/data.mdb          the last complete copy, synced before it was renamed to this name
  *   checkpoint.new/, incoming/   copies in progress: this host's, and a leader's
  *   trusted                      boot ID, machine ID, device, inode and disk, synced before the first
- * unsynced write to live; whether this tree was served; cluster time at the last orderly close identity
- * cluster ID and lineage, written before the first log lost                         why the log beside this
- * folder must not be opened: it lacks acknowledged entries old/                         live and checkpoint
- * of the replica that was quarantined last, for an operator
+ *                                unsynced write to live; whether this tree was served; cluster time at the
+ *                                last orderly close
+ *   identity                     cluster ID and lineage, written before the first log
+ *   lost                         why the log beside this folder must not be opened: it lacks acknowledged
+ *                                entries
+ *   old/                         live and checkpoint of the replica that was quarantined last, for an
+ * operator
  *
  * After a restart, the live tree counts if 'trusted' proves that the host did not reboot since and that the
  * file is the same. Otherwise the checkpoint replaces it (without one, the tree is empty), and the log after
@@ -48,8 +51,8 @@ typedef struct DataDir {
 } DataDir;
 
 /* Create missing folders, remove what a crash left, decide about trust, and open the live tree. Call
- * data_dir_done() in any case. Errors name the file and the remedy: -EUCLEAN   the checkpoint is needed, and
- * 'corrupt' is true On success, 'corrupt' means only that a new checkpoint is due. */
+ * data_dir_done() in any case. Errors name the file and the remedy; -EUCLEAN: the checkpoint is needed, and
+ * 'corrupt' is true. On success, 'corrupt' means only that a new checkpoint is due. */
 int data_dir_open(DataDir *folder, const char *path, const char *machine_id, const char *boot_id,
                   uint64_t quota, Tree **ret, Error *err);
 void data_dir_done(DataDir *folder);

@@ -69,8 +69,9 @@ typedef struct TreeOptions {
 
 /* Open the environment in folder 'path', and create it if it does not exist. It runs without sync: the caller
  * decides whether to trust it after a restart. 'read_only', for a checkpoint that has no writer, creates
- * nothing and takes no lock. A process must not open a folder twice. Errors name the folder: -EUCLEAN   not a
- * tree, or a corrupt one -ENOTSUP   written by a newer version */
+ * nothing and takes no lock. A process must not open a folder twice. Errors name the folder:
+ *   -EUCLEAN   not a tree, or a corrupt one
+ *   -ENOTSUP   written by a newer version */
 int tree_open(const char *path, const TreeOptions *options, Tree **ret, Error *err);
 /* Stop the readers in workers (-ECANCELED), wait for them, at most for one node, and close. NULL allowed;
  * returns NULL. */
@@ -82,8 +83,10 @@ void tree_set_work(Tree *tree, TurnWork *work);
 
 /* Create the folder 'to', write a compacting copy into it, sync both (not the parent folder), and verify the
  * copy by tree_check(). Call it off the loop: it uses only a read transaction of its own. A failed copy is
- * removed. Errors: -EFBIG       the copy exceeds 'max' bytes (0: no limit), or the live file has doubled
- * meanwhile, because the read transaction pins its pages -ECANCELED   TreeOptions.cancelled */
+ * removed. Errors:
+ *   -EFBIG       the copy exceeds 'max' bytes (0: no limit), or the live file has doubled meanwhile, because
+ *                the read transaction pins its pages
+ *   -ECANCELED   TreeOptions.cancelled */
 int tree_copy(Tree *tree, const char *to, uint64_t max, TreeMeta *ret_meta, Error *err);
 
 int tree_begin_read(Tree *tree, TreeTxn **ret);

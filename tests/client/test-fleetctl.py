@@ -502,7 +502,7 @@ def a_unit_that_loses_its_machine_while_it_starts_is_followed_to_the_next(t):
         with t.cluster.lock:
             t.cluster.units["s.service"].update(currentState="launched", machineID="2" * 32)
             t.cluster.put_state("s.service", "2" * 32, "launched", UNIT_TEXT)
-            t.cluster.tell(kind="unit", name="s.service")
+            t.cluster.notify(kind="unit", name="s.service")
 
     threading.Thread(target=move).start()
     t.expect("start s.service", out="Unit s.service inactive\nUnit s.service launched on 11111111.../10.0.0.1\n"
@@ -1189,7 +1189,7 @@ def add_changes(t, *events):
 
 A_DAY = [
     {"kind": "member", "machine": "2" * 32},
-    {"kind": "presence", "machine": "2" * 32, "presence": "up", "reason": "it is heard"},
+    {"kind": "presence", "machine": "2" * 32, "presence": "up", "reason": "heartbeat received"},
     {"kind": "machine", "machine": "2" * 32, "version": "0.1.0"},
     {"kind": "unit", "name": "web.service", "hash": "a"},
     {"kind": "target", "name": "web.service", "value": "inactive"},
@@ -1209,7 +1209,7 @@ A_DAY = [
 def events_are_printed_with_their_reasons(t):
     add_changes(t, *A_DAY)
     t.expect("events", out="".join(f"2023-11-14 22:{14 + n:02}:20  {said}\n" for n, said in (
-        (0, "beta: added as a member"), (1, "beta is up: it is heard"), (2, "beta runs fleetd 0.1.0"), (3, "web.service: submitted"),
+        (0, "beta: added as a member"), (1, "beta is up: heartbeat received"), (2, "beta runs fleetd 0.1.0"), (3, "web.service: submitted"),
         (5, "web.service: target state launched (was inactive)"), (6, "web.service: assigned to beta (run): fewest units"),
         (7, "web.service: active (running) on beta"), (8, "web.service: failed on beta"),
         (9, "beta is lost: it is silent\\x1b[2J"), (10, "web.service: stopped and removed from beta"),

@@ -115,8 +115,8 @@ a_voter_whose_log_is_corrupt_becomes_a_member_under_another_id() {
         flip_a_byte $h "$(cd "$scratch/state$h/raft" && ls log.* | head -n 1)"
         start $h 2
         wait_for 10 said $h "quarantined the replica of this host: log.* is corrupt" && wait_for 20 has_roles $h "voter voter voter" && wait_for 5 keeps $h $h || return 1
-        [ "$(next_id $other)" != "$before" ] && ls "$bed/state$h/raft"/old.meta.* "$bed/state$h/tree/old/live/data.mdb" >/dev/null &&
-                [ ! -e "$bed/state$h/tree/lost" ]
+        [ "$(next_id $other)" != "$before" ] && ls "$scratch/state$h/raft"/old.meta.* "$scratch/state$h/tree/old/live/data.mdb" >/dev/null &&
+                [ ! -e "$scratch/state$h/tree/lost" ]
 }
 
 a_tree_that_is_truncated_under_the_daemon_is_rebuilt_at_the_next_start() {
@@ -139,7 +139,7 @@ without_the_logs_of_two_of_three_there_is_no_leader_and_all_report_the_remedy() 
         done
         start 2 1
         start 3 1
-        wait_for 10 said 3 "fleetd --recover on a host whose log is whole" || return 1
+        wait_for 10 said 3 "fleetd --recover on a host with an intact log" || return 1
         sleep 5 # several elections
         ! leader 1 >/dev/null 2>&1 || return 1
         for h in 2 3; do

@@ -320,7 +320,7 @@ s34_duplicate_machine_id() {
         cluster_whole
 }
 # By its folder: journalctl selects by machine ID.
-said_of_identity() { host_exec beta journalctl --directory=/var/log/journal -u fleetd --no-pager -o cat -n 20 | grep -q 'was written by another machine'; }
+said_of_identity() { host_exec beta journalctl --directory=/var/log/journal -u fleetd --no-pager -o cat -n 20 | grep -q 'belongs to another machine'; }
 
 metadata_of() { asks machines >/dev/null; json_of "$1" <"$LAB/body"; }
 json_of() { python3 -c 'import json, sys; print(*sorted("%s=%s" % p for m in json.load(sys.stdin)["machines"] if m["id"] == sys.argv[1] for p in m.get("metadata", {}).items()))' "$1"; }

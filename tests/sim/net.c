@@ -114,8 +114,8 @@ static SimStream *stream_of(const Later *later) {
         SimStream *s;
 
         LIST_FOREACH(s, &later->host->streams, of_host)
-        if (s->id == later->id)
-                return s;
+                if (s->id == later->id)
+                        return s;
         return NULL;
 }
 
@@ -348,8 +348,8 @@ static SimConnect *connect_of(const Later *later) {
         SimConnect *c;
 
         LIST_FOREACH(c, &later->host->connects, of_host)
-        if (c->id == later->id)
-                return c;
+                if (c->id == later->id)
+                        return c;
         return NULL;
 }
 
@@ -384,7 +384,7 @@ static void on_accept(void *userdata) {
         bool there = false;
 
         LIST_FOREACH(l, &a->host->listeners, of_host)
-        there |= l == a->listener;
+                there |= l == a->listener;
         if (s && there)
                 a->listener->accepted(a->listener->userdata, &s->base);
         else if (s)
@@ -420,8 +420,8 @@ static void on_syn(void *userdata) {
         }
         free(later);
         LIST_FOREACH(l, &other->listeners, of_host)
-        if (streq(l->address, c->address))
-                listener = l;
+                if (streq(l->address, c->address))
+                        listener = l;
         if (!listener || !other->loop) {
                 connect_end(c, NULL, -ECONNREFUSED);
                 return;
@@ -468,8 +468,8 @@ static void sim_cancel(Network *net, void *handle) {
         SimConnect *c;
 
         LIST_FOREACH(c, &of_net(net)->connects, of_host)
-        if (c == handle)
-                break;
+                if (c == handle)
+                        break;
         if (!c)
                 return;
         LIST_REMOVE(c, of_host);
@@ -495,8 +495,8 @@ static void sim_unlisten(Network *net, Listener *listener) {
         SimListener *l;
 
         LIST_FOREACH(l, &of_net(net)->listeners, of_host)
-        if (l == (SimListener *) listener)
-                break;
+                if (l == (SimListener *) listener)
+                        break;
         if (!l)
                 return;
         LIST_REMOVE(l, of_host);
@@ -565,8 +565,8 @@ void sim_host_dropped(SimHost *h) {
         SimStream *s;
 
         LIST_FOREACH(s, &h->streams, of_host)
-        if (s->closing)
-                stream_schedule(s, 0, on_closed);
+                if (s->closing)
+                        stream_schedule(s, 0, on_closed);
 }
 
 void sim_host_power(SimHost *h, bool on) {
@@ -596,7 +596,7 @@ static void stream_hurry(SimStream *s) {
         Chunk *c;
 
         STAILQ_FOREACH(c, &s->chunks, of_stream)
-        c->due_ms = MIN(c->due_ms, due_ms);
+                c->due_ms = MIN(c->due_ms, due_ms);
         s->last_due_ms = MIN(s->last_due_ms, due_ms);
         s->scheduled = false; /* a second call finds nothing to do */
         if (!STAILQ_EMPTY(&s->chunks) && !s->paused && s->host->loop)
@@ -609,7 +609,7 @@ void sim_net_set_rate(SimNet *net, uint64_t bytes_per_ms) {
         net->bytes_per_ms = bytes_per_ms;
         for (unsigned i = 0; i < net->n; i++)
                 LIST_FOREACH(s, &net->hosts[i]->streams, of_host)
-        stream_hurry(s);
+                        stream_hurry(s);
 }
 
 bool sim_net_is_cut(const SimNet *net, const SimHost *a, const SimHost *b) {

@@ -68,8 +68,8 @@ static SimUnit *unit_find(const SimSystemd *s, const char *name) {
         SimUnit *u;
 
         LIST_FOREACH(u, &s->units, of_systemd)
-        if (streq(u->name, name))
-                return u;
+                if (streq(u->name, name))
+                        return u;
         return NULL;
 }
 
@@ -81,8 +81,8 @@ static SimUnit *unit_get(SimSystemd *s, const char *name) {
         u = NEW0(SimUnit, 1);
         snprintf(u->name, sizeof(u->name), "%s", name);
         LIST_FOREACH(at, &s->units, of_systemd)
-        if (strcmp(at->name, name) < 0)
-                before = at;
+                if (strcmp(at->name, name) < 0)
+                        before = at;
         if (before)
                 LIST_INSERT_AFTER(before, u, of_systemd);
         else
@@ -133,8 +133,8 @@ static void call_execute(SimCall *c) {
         c->executed = true;
         if (c->kind == CALL_RELOAD)
                 LIST_FOREACH(u, &s->units, of_systemd)
-        if (u->linked && u->file[0])
-                memcpy(u->loaded, u->file, sizeof(u->loaded));
+                        if (u->linked && u->file[0])
+                                memcpy(u->loaded, u->file, sizeof(u->loaded));
         for (size_t i = 0; i < c->n; i++) {
                 u = unit_get(s, c->names[i]);
                 switch (c->kind) {
@@ -208,7 +208,7 @@ static void call_answer(SimCall *c) {
                 return;
         }
         LIST_FOREACH(u, &s->units, of_systemd)
-        n++;
+                n++;
         units = NEW0(SystemdUnit, n + c->n + 1);
         n = 0;
         for (size_t i = 0; i < c->n; i++)
@@ -243,8 +243,8 @@ static SimCall *call_of(const CallRef *ref) {
         SimCall *c;
 
         LIST_FOREACH(c, &ref->systemd->calls, of_systemd)
-        if (c == ref->call && ref->attached == ref->systemd->attached)
-                return c;
+                if (c == ref->call && ref->attached == ref->systemd->attached)
+                        return c;
         return NULL;
 }
 
@@ -497,7 +497,7 @@ void sim_systemd_release(SimSystemd *s) {
         SimUnit *u;
 
         LIST_FOREACH(u, &s->units, of_systemd)
-        u->held = false;
+                u->held = false;
 }
 
 void sim_systemd_isolate(SimSystemd *s) {

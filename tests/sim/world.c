@@ -230,8 +230,8 @@ static WorldLoop *living(World *w, WorldLoop *loop, uint64_t incarnation) {
         WorldLoop *l;
 
         LIST_FOREACH(l, &w->loops, of_world)
-        if (l == loop && l->incarnation == incarnation)
-                return l;
+                if (l == loop && l->incarnation == incarnation)
+                        return l;
         return NULL;
 }
 

@@ -249,6 +249,37 @@ static void a_unit_is_not_published_before_systemd_has_its_file(void **state) {
         UNTIL(fixture, is_published(fixture, "web.service", "inactive"));
 }
 
+static void a_unit_that_waits_for_the_write_of_another_is_not_published_before_its_own(void **state) {
+        Fixture *fixture = *state;
+
+        fixture->fake->hold = "LinkUnitFiles";
+        host_unit(fixture->host, "web.service", ONE, TARGET_LOADED);
+        host_order(fixture->host, "web.service", ASSIGNMENT_LOAD);
+        UNTIL(fixture, fixture->fake->n_held == 1);
+        host_unit(fixture->host, "db.service", ONE, TARGET_LOADED);
+        host_order(fixture->host, "db.service", ASSIGNMENT_LOAD);
+        host_pause(fixture->host, 2 * QUIET_MS);
+        assert_false(is_published(fixture, "web.service", "inactive"));
+        assert_false(is_published(fixture, "db.service", "inactive"));
+        fixture->fake->hold = NULL;
+        fake_bus_release(fixture->fake);
+}
+
+static void a_slow_stop_of_a_unit_without_its_file_is_published(void **state) {
+        Fixture *fixture = *state;
+
+        run_unit(fixture, "web.service", ONE);
+        fixture->fake->hold = "StopUnit";
+        host_order(fixture->host, "web.service", ASSIGNMENT_STOP);
+        UNTIL(fixture, fixture->fake->n_held == 1);
+        fake_bus_unit(fixture->fake, "web.service", "not-found", "deactivating", "stop-sigterm")->job = true;
+        fake_bus_changed(fixture->fake, "web.service");
+        host_pause(fixture->host, 2500);
+        assert_true(is_published(fixture, "web.service", "deactivating"));
+        fixture->fake->hold = NULL;
+        fake_bus_release(fixture->fake);
+}
+
 /* Another daemon, without contact to the cluster, must find that in the record. */
 static void a_unit_that_is_stopped_to_be_loaded_only_is_recorded_so_before_and_not_started_again(
         void **state) {
@@ -2348,6 +2379,8 @@ int main(int argc, char *argv[]) {
                 in_fixture(an_assigned_unit_is_written_linked_started_and_published),
                 in_fixture(a_loaded_unit_is_not_started),
                 in_fixture(a_unit_is_not_published_before_systemd_has_its_file),
+                in_fixture(a_unit_that_waits_for_the_write_of_another_is_not_published_before_its_own),
+                in_fixture(a_slow_stop_of_a_unit_without_its_file_is_published),
                 in_fixture(
                         a_unit_that_is_stopped_to_be_loaded_only_is_recorded_so_before_and_not_started_again),
                 in_fixture(a_stop_assignment_is_executed_and_removed),

@@ -776,6 +776,33 @@ static void rules_found_by_the_index_are_those_of_a_full_search(void **state) {
         assert_true(replaced > asked / 50);
 }
 
+/* As "fleetctl plan" asks: the draft of a unit that is placed, with another text. */
+static void a_draft_of_the_earlier_of_two_in_conflict_stays(void **state) {
+        static const char text[] = "[Service]\nExecStart=/bin/true\n[X-Fleet]\nConflicts=db.service\n";
+        ClusterUnit draft = { .name = "web.service", .target = TARGET_LAUNCHED };
+        char id[MACHINE_ID_SIZE];
+        SchedulerView *view;
+        ClusterView p = {};
+        Error why = {};
+
+        cluster_view_machine(&p, "A", "", PRESENCE_UP);
+        cluster_view_unit(&p, "web.service", "", TARGET_LAUNCHED);
+        cluster_view_unit(&p, "db.service", "", TARGET_LAUNCHED);
+        p.cluster.now_ms = 100;
+        cluster_view_assign(&p, "A", "web.service", ASSIGNMENT_RUN);
+        p.cluster.now_ms = 200;
+        cluster_view_assign(&p, "A", "db.service", ASSIGNMENT_RUN);
+
+        assert_int_equal(unit_read("web.service", text, strlen(text), &draft.unit, NULL), 0);
+        draft.assignments = cluster_unit(&p.cluster, "web.service")->assignments;
+        assert_int_equal(scheduler_view_new(&p.cluster, 300, &view), 0);
+        assert_true(scheduler_fits(view, &draft, cluster_machine(&p.cluster, cluster_view_id(id, "A")), true,
+                                   &why));
+        scheduler_view_free(view);
+        unit_free(draft.unit);
+        cluster_view_free(&p);
+}
+
 int main(void) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(each_rule_rejects_with_a_reason),
@@ -784,6 +811,7 @@ int main(void) {
                 cmocka_unit_test(a_conflict_counts_in_both_directions),
                 cmocka_unit_test(a_unit_that_is_stopping_excludes_new_units_and_evicts_none),
                 cmocka_unit_test(of_two_in_conflict_exactly_the_later_one_yields),
+                cmocka_unit_test(a_draft_of_the_earlier_of_two_in_conflict_stays),
                 cmocka_unit_test(the_least_loaded_then_the_smallest_is_picked),
                 cmocka_unit_test(a_unit_that_fits_nowhere_gets_the_reason_of_each_machine),
                 cmocka_unit_test(of_many_machines_that_reject_for_one_reason_four_are_named),
