@@ -96,14 +96,18 @@ static int resolve(Client *c, Question *q, const JsonValue *items, const Listing
         int r;
 
         if (wanted) {
-                /* A hostname may look like the beginning of an ID. */
-                for (size_t i = 0; i < machines->n && n == 0; i++)
-                        if (same_string(machines->machines[i].hostname, wanted)) {
-                                found = &machines->machines[i];
-                                n = 1;
+                /* Of a hostname that looks like the beginning of an ID, too, the first in the list counts. */
+                for (size_t i = 0; i < machines->n && n < 2; i++) {
+                        const ApiMachine *m = &machines->machines[i];
+                        bool named = same_string(m->hostname, wanted);
+
+                        if (named || (*wanted && starts_with(m->id, wanted))) {
+                                found = m;
+                                n = named ? 1 : n + 1;
                         }
-                if (n == 0)
-                        n = listing_find_machine(machines, wanted, &found);
+                        if (named)
+                                break;
+                }
                 if (n != 1)
                         return error_set(err, -EINVAL,
                                          n > 1 ? "--machine=%s: several machines match" :
