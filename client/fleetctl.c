@@ -98,12 +98,12 @@ static const Verb verbs[] = {
           "For easily parsable output, you can remove the column headers:\n"
           "fleetctl list-machines --no-legend\n",
           verb_list },
-        { "list-unit-files", FLAGS_LIST | FLAGS_STATE | FLAGS_MACHINE, "",
+        { "list-unit-files", FLAGS_LIST | FLAGS_STATE | FLAGS_MACHINE, "[UNIT...]",
           "List the units that exist in the cluster.",
           "Also units without a machine.\n"
           "Fields: unit, hash, dstate, state, target, global, desc, reason, owner, problem.\n",
           verb_list },
-        { "list-units", FLAGS_LIST | FLAGS_STATE | FLAGS_MACHINE, "",
+        { "list-units", FLAGS_LIST | FLAGS_STATE | FLAGS_MACHINE, "[UNIT...]",
           "List the current state of units in the cluster",
           "Only units with a machine.\n"
           "Fields: unit, machine, load, active, sub, hash.\n\n"
@@ -214,8 +214,10 @@ static void print_root_help(void) {
 }
 
 static void print_verb_help(const Verb *v) {
+        const unsigned groups = v->groups & ~FLAGS_NO_FLAG;
+
         printf("NAME:\n\t%s - %s\n\nUSAGE:\n\tfleetctl %s%s%s%s\n\n", v->name, v->summary, v->name,
-               v->groups ? " [OPTIONS]" : "", *v->arguments ? " " : "", v->arguments);
+               groups ? " [OPTIONS]" : "", *v->arguments ? " " : "", v->arguments);
         if (v->run == verb_kv) {
                 puts("COMMANDS:");
                 for (const Verb *kv = kv_verbs; kv->name; kv++)
@@ -231,9 +233,9 @@ static void print_verb_help(const Verb *v) {
                 }
                 putchar('\n');
         }
-        if (v->groups) {
+        if (groups) {
                 puts("OPTIONS:");
-                options_print(v->groups, stdout);
+                options_print(groups, stdout);
                 putchar('\n');
         }
         puts("GLOBAL OPTIONS:");

@@ -81,8 +81,9 @@ void host_reserve_descriptors(unsigned n_listeners, uint64_t *connections) {
                                    (uint64_t) CONNECTIONS_MIN);
         if (*connections < requested)
                 log_warning(NO_FIELDS,
-                            "LimitConnections= is %llu instead of %llu: only %llu descriptors are allowed; "
-                            "LimitNOFILE= of fleetd.service gives more",
+                            "LimitConnections= is %llu instead of %llu: only %llu descriptors are allowed "
+                            "for all "
+                            "listeners; increase LimitNOFILE= of fleetd.service",
                             (unsigned long long) *connections, (unsigned long long) requested,
                             (unsigned long long) l.rlim_max);
         l.rlim_cur = MIN(l.rlim_max,

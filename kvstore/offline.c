@@ -50,7 +50,7 @@ static int find(Found *f, const KvOfflineOptions *o, Error *err) {
                 return r;
         r = tree_read_meta(f->tree, &meta);
         if (r < 0)
-                return error_set(err, r, "cannot read the tree in %s: %s", o->tree_path, strerror(-r));
+                return error_set(err, r, "Failed to read the tree in %s: %s", o->tree_path, strerror(-r));
         f->applied = meta.applied;
         r = raft_log_open(o->log_disk, o->loop, &(RaftLogOptions) { .applied = meta.applied }, &events, NULL,
                           &f->log, err);
@@ -100,7 +100,7 @@ static int offline_apply_all(Tree *tree, const Found *f, Error *err) {
                 int r = index > f->applied ? offline_apply_entry(tree, index, &f->entries[i]) : 0;
 
                 if (r < 0)
-                        return error_set(err, r, "cannot apply entry %" PRIu64 " of the log: %s", index,
+                        return error_set(err, r, "Failed to apply entry %" PRIu64 " of the log: %s", index,
                                          strerror(-r));
         }
         return 0;
@@ -222,7 +222,7 @@ static int lineage_begin(Tree *tree, const KvOfflineOptions *o, KvOffline *resul
 
         r = lineage_change(tree, o, result, &meta);
         if (r < 0)
-                return error_set(err, r, "cannot change the copy of the tree: %s", strerror(-r));
+                return error_set(err, r, "Failed to change the copy of the tree: %s", strerror(-r));
         result->new_lineage = meta.lineage;
         result->new_index = meta.index;
         *ret_term = meta.applied_term;
@@ -261,7 +261,7 @@ static int offline_describe(Tree *tree, KvOffline *ret, Error *err) {
         r = tree_begin_read(tree, &txn);
         if (r >= 0)
                 r = offline_describe_in_txn(txn, ret);
-        return r < 0 ? error_set(err, r, "cannot read the copy of the tree: %s", strerror(-r)) : 0;
+        return r < 0 ? error_set(err, r, "Failed to read the copy of the tree: %s", strerror(-r)) : 0;
 }
 
 /* -- The workshop -- */
@@ -292,11 +292,12 @@ static int workshop_open(Workshop *w, const char *beside, Error *err) {
                 return -ENOMEM;
         w->parent_fd = open_dir(w->parent, 0700);
         if (w->parent_fd < 0)
-                return error_set(err, w->parent_fd, "cannot open %s: %s", w->parent, strerror(-w->parent_fd));
+                return error_set(err, w->parent_fd, "Failed to open %s: %s", w->parent,
+                                 strerror(-w->parent_fd));
         r = remove_tree_at(w->parent_fd, w->name);
         if (r >= 0 && mkdirat(w->parent_fd, w->name, 0700) < 0)
                 r = -errno;
-        return r < 0 ? error_set(err, r, "cannot make %s: %s", w->path, strerror(-r)) : 0;
+        return r < 0 ? error_set(err, r, "Failed to create %s: %s", w->path, strerror(-r)) : 0;
 }
 
 static int workshop_open_tree(const Workshop *w, const char *name, uint64_t quota, Tree **ret, Error *err) {
@@ -328,22 +329,22 @@ static int check_backup(const Workshop *w, const char *name, const char *file, E
                 return -ENOMEM;
         fd = open(data, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         if (fd < 0)
-                return error_set(err, -errno, "cannot open %s: %s", data, strerror(errno));
+                return error_set(err, -errno, "Failed to open %s: %s", data, strerror(errno));
         r = file_checksum_check(fd, NULL);
         if (r == 0)
-                return error_set(
-                        err, -EINVAL,
-                        "%s is no backup, or only the beginning of one: it does not end with its sum", file);
+                return error_set(err, -EINVAL,
+                                 "%s is not a backup, or truncated: it does not end with its checksum", file);
         if (r == -EUCLEAN)
-                return error_set(err, r, "%s is damaged: it does not hold what was written to it", file);
+                return error_set(err, r, "%s is corrupt: checksum mismatch", file);
         if (r < 0)
-                return error_set(err, r, "cannot read %s: %s", data, strerror(-r));
+                return error_set(err, r, "Failed to read %s: %s", data, strerror(-r));
 
         r = tree_check_copy(path, NULL, &meta, err);
         if (r < 0)
                 return error_prefix(err, r, "%s", file);
-        return meta.cluster_id == 0 ? error_set(err, -EINVAL, "%s is no backup: it names no cluster", file) :
-                                      0;
+        return meta.cluster_id == 0 ?
+                       error_set(err, -EINVAL, "%s is not a backup: it has no cluster ID", file) :
+                       0;
 }
 
 /* Make a data directory of the workshop, whose descriptor is 'fd'. */
@@ -370,17 +371,17 @@ static int put_in_place(const Workshop *w, const KvOfflineOptions *o, Tree *tree
                 return r;
         fd = openat(w->parent_fd, w->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
-                return error_set(err, -errno, "cannot open %s: %s", w->path, strerror(errno));
+                return error_set(err, -errno, "Failed to open %s: %s", w->path, strerror(errno));
         r = workshop_complete(w, fd, result);
         if (r < 0)
-                return error_set(err, r, "cannot write %s: %s", w->path, strerror(-r));
+                return error_set(err, r, "Failed to write %s: %s", w->path, strerror(-r));
 
         if (renameat2(w->parent_fd, w->name, w->parent_fd, name ? name + 1 : o->tree_path,
                       exchange ? RENAME_EXCHANGE : RENAME_NOREPLACE) < 0)
-                return error_set(err, -errno, "cannot put %s in the place of %s: %s", w->path, o->tree_path,
+                return error_set(err, -errno, "Failed to replace %s by %s: %s", o->tree_path, w->path,
                                  strerror(errno));
         r = fsync_dir(w->parent_fd);
-        return r < 0 ? error_set(err, r, "cannot sync %s: %s", w->parent, strerror(-r)) : 0;
+        return r < 0 ? error_set(err, r, "Failed to sync %s: %s", w->parent, strerror(-r)) : 0;
 }
 
 /* -- Recovery, backup, restore -- */
@@ -441,7 +442,7 @@ int kv_recover(const KvOfflineOptions *o, bool look, KvOffline *ret, Error *err)
         data_dir_distrust(&found.data_dir); /* the old one, which is removed with the workshop */
         r = bootstrap_own_hardware(o->hardware_id, found.log, true);
         if (r < 0)
-                return error_set(err, r, "cannot write the log's meta: %s", strerror(-r));
+                return error_set(err, r, "Failed to write the log's meta: %s", strerror(-r));
         *ret = result;
         return 0;
 }
@@ -466,10 +467,10 @@ int kv_backup(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error
         if (asprintf(&copy, "%s/backup/data.mdb", w.path) < 0)
                 return -ENOMEM;
         if (renameat2(AT_FDCWD, copy, AT_FDCWD, file, RENAME_NOREPLACE) < 0)
-                return error_set(err, -errno, "cannot write %s: %s", file, strerror(errno));
+                return error_set(err, -errno, "Failed to write %s: %s", file, strerror(errno));
         r = fsync_dir(w.parent_fd);
         if (r < 0)
-                return error_set(err, r, "cannot sync %s: %s", w.parent, strerror(-r));
+                return error_set(err, r, "Failed to sync %s: %s", w.parent, strerror(-r));
         *ret = result;
         return 0;
 }
@@ -482,25 +483,25 @@ static int take_in(const Workshop *w, const char *file, Error *err) {
         ssize_t n;
 
         if (in < 0)
-                return error_set(err, -errno, "cannot open %s: %s", file, strerror(errno));
+                return error_set(err, -errno, "Failed to open %s: %s", file, strerror(errno));
         if (!chunk || asprintf(&path, "%s/work", w->path) < 0)
                 return -ENOMEM;
         if (mkdir(path, 0700) < 0)
-                return error_set(err, -errno, "cannot make %s: %s", path, strerror(errno));
+                return error_set(err, -errno, "Failed to create %s: %s", path, strerror(errno));
         free(TAKE_PTR(path));
         if (asprintf(&path, "%s/work/data.mdb", w->path) < 0)
                 return -ENOMEM;
         out = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (out < 0)
-                return error_set(err, -errno, "cannot make %s: %s", path, strerror(errno));
+                return error_set(err, -errno, "Failed to create %s: %s", path, strerror(errno));
         while ((n = read(in, chunk, 1 << 20)) > 0) {
                 int r = pwrite_all(out, chunk, (size_t) n, size);
 
                 if (r < 0)
-                        return error_set(err, r, "cannot write %s: %s", path, strerror(-r));
+                        return error_set(err, r, "Failed to write %s: %s", path, strerror(-r));
                 size += (uint64_t) n;
         }
-        return n < 0 ? error_set(err, -errno, "cannot read %s: %s", file, strerror(errno)) : 0;
+        return n < 0 ? error_set(err, -errno, "Failed to read %s: %s", file, strerror(errno)) : 0;
 }
 
 /* Copy the backup to the workshop, verify and open it. */
@@ -531,7 +532,7 @@ int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Erro
 
         if (access(o->tree_path, F_OK) == 0)
                 return error_set(err, -EEXIST,
-                                 "%s is there: a backup is restored where there is no replica; move it and "
+                                 "%s exists: a backup is restored where there is no replica; move it and "
                                  "the log away first",
                                  o->tree_path);
         if (!bootstrap_is_fresh(o->log_disk))

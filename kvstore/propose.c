@@ -459,8 +459,8 @@ int proposals_check(Proposals *p, const KvCommand *cmd, uint64_t *ret_cost, KvSt
                 return 0;
         *ret_status = KV_INVALID;
         return error_set(err, -EINVAL,
-                         "feature level %" PRIu64 " is newer than the fleetd that was asked, which knows %u",
-                         cmd->limit, p->options.level_max);
+                         "feature level %" PRIu64 ": the fleetd of this host supports %u at most", cmd->limit,
+                         p->options.level_max);
 }
 
 void proposals_add_kept(Proposals *p, const Proposal *x, const CachedResult *kept, bool acknowledge,

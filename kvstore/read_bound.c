@@ -47,14 +47,14 @@ int read_bound_open(ReadBound *f, const char *dir, Error *err) {
                 return -ENOMEM;
         f->dir_fd = open_dir(dir, 0700);
         if (f->dir_fd < 0)
-                return error_set(err, f->dir_fd, "cannot open %s: %s", dir, strerror(-f->dir_fd));
+                return error_set(err, f->dir_fd, "Failed to open %s: %s", dir, strerror(-f->dir_fd));
 
         r = read_record(f);
         if (r < 0 && r != -ENOENT) {
                 f->unknown = true;
                 log_warning(((LogFields) { .error = r }),
-                            "%s/" NAME " cannot be read (%s): reads wait until a majority has said that this "
-                            "host is up to date",
+                            "Failed to read %s/" NAME ": %s; reads wait until a majority has confirmed that "
+                            "this host's tree is current",
                             dir, strerror(-r));
         }
         return 0;
@@ -69,7 +69,7 @@ void read_bound_done(ReadBound *f) {
 static int meet(ReadBound *f, uint64_t index) {
         if (!f->met)
                 log_info(((LogFields) { .index = index }),
-                         "caught up with what was served before; serving reads");
+                         "caught up with previously served state; serving reads");
         f->met = true;
         f->unknown = false;
         return index + READ_BOUND_STEP / 2 <= f->bound ? 0 : record(f, index + READ_BOUND_STEP);
@@ -92,7 +92,7 @@ int read_bound_begin(ReadBound *f, uint64_t lineage, uint64_t index, bool shown)
                 return meet(f, index);
         log_info(((LogFields) { .index = index }), "reads wait until %s",
                  f->unknown ? "a majority has confirmed that this host's tree is current" :
-                              "the tree has reached what was served before");
+                              "the tree has reached previously served state");
         return 0;
 }
 

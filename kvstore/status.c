@@ -85,12 +85,11 @@ static void status_problem(const Replica *p, const KvState *state, char *ret, si
 
         if (replica_error(p, &reason) < 0)
                 snprintf(ret, size, "this host's replica has stopped: %s%s", reason,
-                         state->lost ?
-                                 "; it asks to be let in under another id, and where too few are left to "
-                                 "vote: fleetd --recover on a host with an intact log" :
-                                 "");
+                         state->lost ? "; requesting to join under a new ID. Without a quorum, run fleetd "
+                                       "--recover on a host with an intact log" :
+                                       "");
         else if (!replica_core(p))
-                snprintf(ret, size, "this host waits to be let into a cluster");
+                snprintf(ret, size, "this host waits for admission to a cluster");
         else if (!state->ready)
                 snprintf(ret, size, "no leader: %zu of %zu voters reachable; reads still work",
                          state->n_voters_reachable, state->n_voters);

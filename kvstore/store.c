@@ -16,7 +16,7 @@ enum {
         HAND_OVER_MS = 1000,
 };
 
-#define TOO_NEW "the cluster is at feature level %u, this fleetd knows %u: upgrade this host"
+#define TOO_NEW "the cluster is at feature level %u, this fleetd supports %u at most: upgrade this host"
 
 /* -- The tree that serves -- */
 
@@ -50,7 +50,7 @@ static void read_bound_result(KvStore *s, int r) {
         if (r >= 0 && read_bound_is_reached(s))
                 r = data_dir_serve(replica_data_dir(s->replica));
         if (r < 0)
-                replica_fail(s->replica, r, "cannot record in %s/floor what this host shows: %s",
+                replica_fail(s->replica, r, "Failed to record in %s/floor what this host serves: %s",
                              s->floor.path, strerror(-r));
 }
 
@@ -89,8 +89,8 @@ static int read_bound_start(KvStore *s, const KvOptions *options, Error *err) {
                              data_dir_was_served(replica_data_dir(s->replica)));
         if (r >= 0 && s->floor.met && s->floor.dir_fd >= 0)
                 r = data_dir_serve(replica_data_dir(s->replica));
-        return r < 0 ? error_set(err, r, "cannot record in %s/floor what this host shows: %s", s->floor.path,
-                                 strerror(-r)) :
+        return r < 0 ? error_set(err, r, "Failed to record in %s/floor what this host serves: %s",
+                                 s->floor.path, strerror(-r)) :
                        0;
 }
 
@@ -218,7 +218,8 @@ static void store_announce_address(KvStore *s) {
                                                    .address = address },
                                    &err);
                 if (r < 0)
-                        log_debug(NO_FIELDS, "cannot announce our address yet: %s", error_text(&err, r));
+                        log_debug(NO_FIELDS, "Failed to announce our address: %s; trying again",
+                                  error_text(&err, r));
                 return; /* 'servers' is gone */
         }
 }
@@ -289,7 +290,7 @@ int kv_acknowledge(KvStore *s, uint64_t index) {
                 r = data_dir_unserve(replica_data_dir(s->replica));
         if (r < 0)
                 log_debug(((LogFields) { .error = r }),
-                          "cannot record that index %" PRIu64 " is acknowledged: %s", index, strerror(-r));
+                          "Failed to record that index %" PRIu64 " is acknowledged: %s", index, strerror(-r));
         return r;
 }
 
@@ -359,7 +360,7 @@ int kv_joined(KvStore *s, uint64_t cluster_id, uint64_t lineage, uint64_t raft_i
         int r;
 
         if (cluster_id == 0 || lineage == 0 || raft_id == 0)
-                return error_set(err, -EINVAL, "the cluster gave no identity");
+                return error_set(err, -EINVAL, "the answer to the join request has no identity");
         r = replica_join(s->replica,
                          &(Identity) { .cluster_id = cluster_id, .lineage = lineage, .raft_id = raft_id },
                          err);
@@ -417,7 +418,7 @@ static void store_on_finish(void *userdata) {
         s->proposals = proposals_free(s->proposals);
         s->reads = read_index_free(s->reads);
         if (read_bound_end(&s->floor, MAX(s->index, s->promised)) < 0)
-                log_debug(NO_FIELDS, "the record of what was shown stays as it was");
+                log_debug(NO_FIELDS, "Failed to write the read bound; the previous one stays");
         data_dir_keep_time(replica_data_dir(s->replica), kv_cluster_ms(s));
         replica_close(s->replica, store_on_replica_closed, s);
 }
@@ -491,7 +492,8 @@ static int store_build(KvStore *s, const KvOptions *options, Error *err) {
 
         r = store_read_meta(s, &meta);
         if (r < 0)
-                return error_set(err, r, "cannot read the tree in %s: %s", options->tree_path, strerror(-r));
+                return error_set(err, r, "Failed to read the tree in %s: %s", options->tree_path,
+                                 strerror(-r));
         store_take_meta(s, &meta);
         store_take_time(s, replica_data_dir(s->replica)->cluster_ms);
         if (s->level > s->level_max)
@@ -504,7 +506,7 @@ static int store_build(KvStore *s, const KvOptions *options, Error *err) {
         if (r >= 0)
                 r = store_load_events(s);
         if (r < 0)
-                return error_set(err, r, "cannot read the events in %s: %s", options->tree_path,
+                return error_set(err, r, "Failed to read the events in %s: %s", options->tree_path,
                                  strerror(-r));
         r = read_index_new(&s->reads, s->replica);
         if (r < 0)
@@ -553,7 +555,7 @@ static int store_start(KvStore *s, Error *err) {
                 return r;
         hub_cleared(s->hub, s->index);
         r = store_load_events(s);
-        return r < 0 ? error_set(err, r, "cannot read the tree's events: %s", strerror(-r)) : 0;
+        return r < 0 ? error_set(err, r, "Failed to read the tree's events: %s", strerror(-r)) : 0;
 }
 
 static int store_open(KvStore *s, const KvOptions *options, Error *err) {

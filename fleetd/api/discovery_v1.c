@@ -41,7 +41,7 @@ static const char document[] =
         "},\"resources\":{"
         "\"Machines\":{\"methods\":{"
         METHOD("List", "fleet.Machine.List", "GET", "machines",
-               ",\"description\":\"The machines that are there.\"" PAGED ANSWERS("MachinePage"))
+               ",\"description\":\"The machines that are up or away.\"" PAGED ANSWERS("MachinePage"))
         "}},\"Units\":{\"methods\":{"
         METHOD("List", "fleet.Unit.List", "GET", "units",
                ",\"description\":\"All units.\"" PAGED ANSWERS("UnitPage")) ","
@@ -50,13 +50,13 @@ static const char document[] =
         METHOD("Delete", "fleet.Unit.Delete", "DELETE", "units/{unitName}",
                ",\"description\":\"Destroys a unit.\"" UNIT_NAME) ","
         METHOD("Set", "fleet.Unit.Set", "PUT", "units/{unitName}",
-               ",\"description\":\"Makes a unit, replaces it, or says what it is to be.\""
+               ",\"description\":\"Creates or replaces a unit, or sets its target state.\""
                UNIT_NAME ",\"request\":{\"$ref\":\"Unit\"}")
         "}},\"UnitState\":{\"methods\":{"
         METHOD("Get", "fleet.UnitState.Get", "GET", "state/{unitName}",
-               ",\"description\":\"What one machine says of a unit.\"" UNIT_NAME ANSWERS("UnitState")) ","
+               ",\"description\":\"The state of one unit.\"" UNIT_NAME ANSWERS("UnitState")) ","
         METHOD("List", "fleet.UnitState.List", "GET", "state",
-               ",\"description\":\"What the machines say of the units.\",\"parameters\":{"
+               ",\"description\":\"The states of units on their machines.\",\"parameters\":{"
                IN_QUERY("nextPageToken") "," IN_QUERY("unitName") "," IN_QUERY("machineID") "}"
                ANSWERS("UnitStatePage"))
         "}}}}";

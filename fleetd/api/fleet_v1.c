@@ -27,7 +27,7 @@ static void order_reason(const Request *request, const SchedulerView *view, cons
                 error_set(&next, 0, "%s is about to take it over", cluster_machine_name(other));
         switch (verdict) {
         case ENGINE_FINISHED:
-                error_set(ret, 0, "finished on %s: it has ended as it should, and is not run again", name);
+                error_set(ret, 0, "finished on %s: it ended successfully, and is not run again", name);
                 break;
         case ENGINE_BRAKED:
                 error_set(ret, 0, "waits: %s is lost, with so many others that nothing moves for now", name);
@@ -56,8 +56,8 @@ void unit_reason(const Request *request, const SchedulerView *view, const Cluste
         }
         if (c->adopting && u->target != TARGET_INACTIVE) {
                 error_set(ret, 0,
-                          "waits: the cluster was recovered or restored, and not all its hosts have said yet "
-                          "what runs on them");
+                          "waits: the cluster was recovered or restored, and not all hosts have reported "
+                          "their units");
                 return;
         }
         (void) cluster_current_state(c, u, &where);

@@ -28,8 +28,8 @@ static void changes_on_end(Request *request) {
 static void refusal_forgotten(KvRefusal *ret, uint64_t after, uint64_t oldest, uint64_t index) {
         *ret = (KvRefusal) { .status = 410, .index = index, .oldest = oldest };
         error_set(&ret->err, -ESTALE,
-                  "changes between index %llu and %llu are forgotten: list again, and go on after that "
-                  "answer's index",
+                  "changes between index %llu and %llu are no longer in the event window: list again, "
+                  "and continue after the index of that answer",
                   (unsigned long long) after, (unsigned long long) oldest);
 }
 

@@ -19,17 +19,17 @@ static void engine_write(Text *t, const EngineCounts *c) {
         single(t, "fleet_engine_leader_start_time", "gauge",
                "When this host's engine began to place units, in seconds since 1970; 0: it does not.",
                c->leader_since_s);
-        describe(t, "fleet_engine_task_count_total", "counter", "Orders that the engine gave.");
+        describe(t, "fleet_engine_task_count_total", "counter", "Assignments that the engine wrote.");
         labelled(t, "fleet_engine_task_count_total", "type", "attemptscheduleunit", c->scheduled);
         labelled(t, "fleet_engine_task_count_total", "type", "unscheduleunit", c->unscheduled);
         describe(t, "fleet_engine_task_failure_count_total", "counter",
-                 "Orders that were overtaken, and planned again.");
+                 "Assignments that were rejected, and planned again.");
         labelled(t, "fleet_engine_task_failure_count_total", "type", "attemptscheduleunit",
                  c->schedule_failures);
         labelled(t, "fleet_engine_task_failure_count_total", "type", "unscheduleunit",
                  c->unschedule_failures);
         single(t, "fleet_engine_reconcile_count_total", "counter", "Passes of the engine.", c->passes);
-        describe(t, "fleet_engine_reconcile_failure_count_total", "counter", "Passes that came to nothing.");
+        describe(t, "fleet_engine_reconcile_failure_count_total", "counter", "Passes that failed.");
         labelled(t, "fleet_engine_reconcile_failure_count_total", "type", "schedule", c->pass_failures);
 }
 
@@ -37,7 +37,7 @@ static void registry_write(Text *t, const RegistryCounts *c) {
         describe(t, "fleet_registry_operation_count_total", "counter", "Transactions of the registry.");
         labelled(t, "fleet_registry_operation_count_total", "type", "set", c->done);
         describe(t, "fleet_registry_operation_failed_count_total", "counter",
-                 "Those that were refused, overtaken, or whose outcome is unknown.");
+                 "Transactions that were rejected, or whose outcome is unknown.");
         labelled(t, "fleet_registry_operation_failed_count_total", "type", "set", c->failed);
 }
 

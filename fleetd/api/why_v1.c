@@ -239,8 +239,8 @@ void plan_handle(Request *request) {
         for (size_t i = 0; r >= 0 && i < draft.n; i++) {
                 if (scheduler_view_work(draft.view) > PLAN_WORK_MAX) {
                         request_error(request, 400,
-                                      "the plan compares too much (more than %d steps): ask for fewer units "
-                                      "at once",
+                                      "the plan compares too much (more than %d steps): plan fewer units at "
+                                      "once",
                                       PLAN_WORK_MAX);
                         return;
                 }

@@ -90,7 +90,7 @@ static Presence liveness_judge(Host *h, const LivenessSign *sign, bool late, Pre
         if (sign->heartbeat) {
                 h->cause = NULL;
                 h->away_ticks = 0;
-                *ret_reason = "heartbeat received";
+                *ret_reason = "it sends heartbeats";
                 return PRESENCE_UP;
         }
         if (was == PRESENCE_LOST || was == PRESENCE_LEFT) /* until its next heartbeat */
@@ -98,7 +98,7 @@ static Presence liveness_judge(Host *h, const LivenessSign *sign, bool late, Pre
 
         if (h->silent_ticks >= LIVENESS_LOST_TICKS &&
             h->kernel_silent_ticks + KERNEL_TICKS >= LIVENESS_LOST_TICKS) {
-                *ret_reason = "it is silent, and so is its kernel";
+                *ret_reason = "no message from its fleetd or its kernel";
                 return PRESENCE_LOST;
         }
 

@@ -75,10 +75,11 @@ static int registry_put_node(Registry *r, const KvNode *node) {
         if (e == -ENOMEM)
                 return e;
         if (e < 0 && !known)
-                log_warning(((LogFields) { .error = e, .index = node->modified }),
-                            "a key cannot be read by this fleetd; what it is about is left as it is until "
-                            "this host is upgraded: %s",
-                            error_text(&err, e));
+                log_warning(
+                        ((LogFields) { .error = e, .index = node->modified }),
+                        "a key cannot be read by this fleetd; its unit or machine is left unchanged until "
+                        "this host is upgraded: %s",
+                        error_text(&err, e));
         return 1;
 }
 

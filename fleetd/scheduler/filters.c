@@ -17,7 +17,7 @@ static int filter_presence(const Candidate *c, Error *ret_why) {
                 return error_set(ret_why, -ENOENT, "%s", CLUSTER_UNREADABLE);
         if (c->machine->presence != PRESENCE_UP)
                 return error_set(ret_why, -ENOENT, "%s", reasons[c->machine->presence]);
-        return c->machine->facts ? 0 : error_set(ret_why, -ENOENT, "it has not said yet what it is");
+        return c->machine->facts ? 0 : error_set(ret_why, -ENOENT, "its agent has published no facts yet");
 }
 
 /* A unit that is there stays: an upgrade of podman may remove the generator for a moment. */
@@ -150,7 +150,7 @@ static int filter_flap_damping(const Candidate *c, Error *ret_why) {
 static int filter_foreign(const Candidate *c, Error *ret_why) {
         if (!cluster_has_conflicting_unit(c->unit, c->machine))
                 return 0;
-        return error_set(ret_why, -ENOENT, "it has a unit of that name from elsewhere");
+        return error_set(ret_why, -ENOENT, "it has a unit of that name from another source");
 }
 
 const Filter scheduler_filters[_RULE_MAX] = {

@@ -103,7 +103,8 @@ static void consistency_take_verdict(ConsistencyCheck *c, uint64_t index, Verdic
                 if (c->undecided_index == 0)
                         log_error(NO_FIELDS,
                                   "trees of the replicas diverged at entry %" PRIu64
-                                  " without a majority; no tree is replaced and no log is cut until there is "
+                                  " without a majority; no tree is replaced and no log is compacted until "
+                                  "there is "
                                   "one",
                                   index);
                 c->undecided_index = MAX(index, c->undecided_index);

@@ -1189,7 +1189,7 @@ def add_changes(t, *events):
 
 A_DAY = [
     {"kind": "member", "machine": "2" * 32},
-    {"kind": "presence", "machine": "2" * 32, "presence": "up", "reason": "heartbeat received"},
+    {"kind": "presence", "machine": "2" * 32, "presence": "up", "reason": "it sends heartbeats"},
     {"kind": "machine", "machine": "2" * 32, "version": "0.1.0"},
     {"kind": "unit", "name": "web.service", "hash": "a"},
     {"kind": "target", "name": "web.service", "value": "inactive"},
@@ -1209,7 +1209,7 @@ A_DAY = [
 def events_are_printed_with_their_reasons(t):
     add_changes(t, *A_DAY)
     t.expect("events", out="".join(f"2023-11-14 22:{14 + n:02}:20  {said}\n" for n, said in (
-        (0, "beta: added as a member"), (1, "beta is up: heartbeat received"), (2, "beta runs fleetd 0.1.0"), (3, "web.service: submitted"),
+        (0, "beta: added as a member"), (1, "beta is up: it sends heartbeats"), (2, "beta runs fleetd 0.1.0"), (3, "web.service: submitted"),
         (5, "web.service: target state launched (was inactive)"), (6, "web.service: assigned to beta (run): fewest units"),
         (7, "web.service: active (running) on beta"), (8, "web.service: failed on beta"),
         (9, "beta is lost: it is silent\\x1b[2J"), (10, "web.service: stopped and removed from beta"),

@@ -156,12 +156,12 @@ def help_and_version_end_with_status_0():
         for line in ("  -h --help                    show this",
                      "     --recover --force         after a permanent loss of the majority: make this host a cluster of one, and exit",
                      "     --state-directory=DIR     log, tree and assignment records (/var/lib/fleet)",
-                     "     --advertise-client=URL    where clients elsewhere reach this host's key API (none)",
+                     "     --advertise-client=URL    URL of this host's key API for other machines (none)",
                      "     --debug=BOOL              log checks without effect, too",
                      "Each option is also a key of fleetd.conf. See fleetd(8), fleetd.conf(5)."):
             assert line in lines, f"{line!r} is not in {out}"
         at = lines.index("     --limit-connections-per-client=N ")
-        same(lines[at + 1], "                               of one address, or one user of the socket; 0: no limit of its own (0)")
+        same(lines[at + 1], "                               connections of one address, or of one user of the socket; 0: no such limit (0)")
         assert "     --limit-backlog-size=SIZE " + "of a stream's unread events (256K)" in lines, out  # of exactly 25 characters
     version = run("--version")
     assert re.fullmatch(r"fleetd version \S+\n", version[1]), version
@@ -240,7 +240,7 @@ def it_runs_without_standard_input():
 
 
 def clients_leave_descriptors_to_the_daemon():
-    says = "LimitConnections= is {} instead of {}: only {} descriptors are allowed; LimitNOFILE= of fleetd.service gives more\n"
+    says = "LimitConnections= is {} instead of {}: only {} descriptors are allowed for all listeners; increase LimitNOFILE= of fleetd.service\n"
     for options, limit, soft, message in (([], (256, 1000), 1000, says.format(488, 10000, 1000)),  # one listener
                                           (["--listen-client=127.0.0.1:9", "--client-access=off"], (256, 1000), 1000, says.format(488, 10000, 1000)),
                                           (["--limit-connections=16"], (256, 528), 528, None),

@@ -170,7 +170,7 @@ a_name_that_a_host_has_from_elsewhere_runs_on_another() {
         host_exec alpha systemctl stop taken.service
         host_exec beta systemctl stop taken.service
 }
-says_why_not() { fleetctl gamma why pinned-name.service 2>&1 | grep -q 'has a unit of that name from elsewhere'; }
+says_why_not() { fleetctl gamma why pinned-name.service 2>&1 | grep -q 'has a unit of that name from another source'; }
 
 aliases_and_masks_of_a_host_occupy_their_names() {
         host_exec alpha sh -c 'printf "[Service]\nExecStart=/bin/sleep infinity\n[Install]\nAlias=shop.service\n" >/etc/systemd/system/realshop.service

@@ -96,7 +96,7 @@ void check_stop(SimMachine *m, const char *unit, bool asked) {
 void check_message(SimCluster *c, const LogFields *fields, const char *message) {
         const SimMachine *lost = NULL;
 
-        if (!fields->machine || !strstr(message, " is lost: it is silent, and so is its kernel"))
+        if (!fields->machine || !strstr(message, " is lost: no message from its fleetd or its kernel"))
                 return;
         for (unsigned i = 0; i < c->n; i++)
                 if (streq(c->machines[i].machine_id, fields->machine))

@@ -17,9 +17,9 @@ static void a_problem_that_a_host_reports_is_in_its_presence(void **state) {
         for (unsigned i = 0; i < 4; i++) {
                 send_heartbeat("");
                 tick();
-                assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "heartbeat received");
+                assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "it sends heartbeats");
         }
-        assert_presence(QUIET_PEER_ID, PRESENCE_UP, "heartbeat received");
+        assert_presence(QUIET_PEER_ID, PRESENCE_UP, "it sends heartbeats");
 
         send_heartbeat("x");
         tick();
@@ -43,7 +43,7 @@ static void a_problem_that_a_host_reports_is_in_its_presence(void **state) {
         assert_true(quiet_peer_meet(h));
         send_heartbeat("");
         tick();
-        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "heartbeat received");
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "it sends heartbeats");
         assert_false(quiet_peer_send(h, PEER_BYE, "shutdown", 8));
         tick();
         assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_LEFT, "it shut down");
@@ -53,11 +53,11 @@ static void a_tick_that_is_more_than_250_ms_late_counts_against_no_host(void **s
         be_up_and_fall_silent();
         for (unsigned i = 0; i < 12; i++) {
                 jump(LIVENESS_TICK_MS + 251);
-                assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "heartbeat received");
+                assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "it sends heartbeats");
         }
         for (unsigned i = 0; i < 5; i++) {
                 jump(LIVENESS_TICK_MS + 250);
-                assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "heartbeat received");
+                assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "it sends heartbeats");
         }
         jump(LIVENESS_TICK_MS + 250);
         assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_AWAY, hung);
@@ -76,10 +76,10 @@ static void a_tick_without_a_majority_counts_against_no_host(void **state) {
                 n_reachable = rows[i].reachable;
                 open_with(plain);
                 ticks(5);
-                assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "heartbeat received");
+                assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "it sends heartbeats");
                 tick();
                 assert_presence(QUIET_PEER_OTHER_ID, rows[i].counts ? PRESENCE_AWAY : PRESENCE_UP,
-                                rows[i].counts ? hung : "heartbeat received");
+                                rows[i].counts ? hung : "it sends heartbeats");
         }
 }
 
@@ -96,7 +96,7 @@ static void a_host_is_lost_three_seconds_after_the_last_sign_of_its_kernel(void 
                 assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_AWAY, hung);
         }
         tick();
-        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_LOST, "it is silent, and so is its kernel");
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_LOST, "no message from its fleetd or its kernel");
 }
 
 /* Its kernel answers on the session that this host dialed. */
@@ -114,7 +114,7 @@ static void a_host_that_dials_no_session_is_lost_three_seconds_after_the_last_si
                 assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_AWAY, "its fleetd closed its session");
         }
         tick();
-        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_LOST, "it is silent, and so is its kernel");
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_LOST, "no message from its fleetd or its kernel");
 }
 
 static void a_machine_without_any_session_is_lost_after_six_ticks(void **state) {
@@ -126,7 +126,7 @@ static void a_machine_without_any_session_is_lost_after_six_ticks(void **state) 
                 tick();
                 assert_int_equal(machine(THIRD_ID)->presence, i < 6 ? PRESENCE_UP : PRESENCE_LOST);
         }
-        assert_presence(THIRD_ID, PRESENCE_LOST, "it is silent, and so is its kernel");
+        assert_presence(THIRD_ID, PRESENCE_LOST, "no message from its fleetd or its kernel");
 }
 
 /* Without a session, its kernel rejects a connection every two seconds at least. */
@@ -146,7 +146,7 @@ static void a_host_without_a_session_is_lost_five_seconds_after_its_kernel_rejec
                 quiet_peer_pass(h, 1);
         for (; machine(QUIET_PEER_OTHER_ID)->presence == PRESENCE_AWAY; n++)
                 tick();
-        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_LOST, "it is silent, and so is its kernel");
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_LOST, "no message from its fleetd or its kernel");
         assert_in_range(n, 10, 12);
 }
 
@@ -295,7 +295,7 @@ static void a_leader_that_is_not_ready_writes_no_presence(void **state) {
         assert_int_equal(presence_asked.n, 0);
         state_seen = NULL;
         ticks(6);
-        assert_presence(THIRD_ID, PRESENCE_LOST, "it is silent, and so is its kernel");
+        assert_presence(THIRD_ID, PRESENCE_LOST, "no message from its fleetd or its kernel");
 }
 
 static void a_change_of_members_that_fails_is_logged_unless_it_is_repeated(void **state) {

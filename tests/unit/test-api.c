@@ -1443,8 +1443,7 @@ static void why_reports_finished_units_and_conflicting_names(void **state) {
                 KV_OK);
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/why/once.service", "", NULL), 200);
         assert_says(fixture, "\"finished\":true");
-        assert_says(fixture,
-                    "\"reason\":\"finished on beta: it has ended as it should, and is not run again\"}");
+        assert_says(fixture, "\"reason\":\"finished on beta: it ended successfully, and is not run again\"}");
 
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/why/named.service", "", NULL), 200);
         assert_int_equal(json_value_parse(body_of(fixture), strlen(body_of(fixture)), &root, NULL), 0);
@@ -1501,7 +1500,7 @@ static void a_plan_that_compares_too_much_is_refused(void **state) {
         } rows[] = {
                 { 1, 200, "\"action\":\"place\"" },
                 { 128, 400,
-                  "\"the plan compares too much (more than 2000000 steps): ask for fewer units at once\"" },
+                  "\"the plan compares too much (more than 2000000 steps): plan fewer units at once\"" },
         };
         Fixture *fixture = *state;
 
@@ -1860,7 +1859,7 @@ static void a_joining_host_reports_that_it_has_no_tree_and_no_key_as_missing(voi
                 assert_int_equal(ask(fixture, API_LOOPBACK, "GET", paths[i], "", NULL),
                                  starts_with(paths[i], "/v2/") ? 500 : 503);
                 assert_says(fixture, "this host has not received the state of its cluster beyond index");
-                assert_says(fixture, "waits to be let into a cluster");
+                assert_says(fixture, "waits for admission to a cluster");
         }
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/units", "", NULL), 503);
         assert_says(fixture, "this host has not received the state of its cluster beyond index");

@@ -1793,8 +1793,8 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "answer\"},{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
                   "\"presence\":\"lost\",\"reason\":\"it is "
                   "lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
-                  "\"presence\":\"up\",\"reason\":\"it has not said yet what it "
-                  "is\"}],\"name\":\"a.service\","
+                  "\"presence\":\"up\",\"reason\":\"its agent has published no "
+                  "facts yet\"}],\"name\":\"a.service\","
                   "\"reason\":\"it has the fewest units\"}" },
                 { "GET /fleet/v1/why/w.service", NULL, NULL, 200, JSON SERVER,
                   "{\"desiredState\":\"launched\",\"machines\":[{\"hostname\":\"beta\",\"id\":"
@@ -1807,11 +1807,11 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "answer\"},{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
                   "\"presence\":\"lost\",\"reason\":\"it is "
                   "lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
-                  "\"presence\":\"up\",\"reason\":\"it has not said yet what it "
-                  "is\"}],\"name\":\"w.service\","
+                  "\"presence\":\"up\",\"reason\":\"its agent has published no "
+                  "facts yet\"}],\"name\":\"w.service\","
                   "\"reason\":\"gamma: its fleetd does not answer; delta: it is lost; "
-                  "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee: it has not "
-                  "said yet what it is; beta: MachineMetadata=gpu=maybe, and it has gpu=yes\"}" },
+                  "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee: its agent "
+                  "has published no facts yet; beta: MachineMetadata=gpu=maybe, and it has gpu=yes\"}" },
                 { "GET /fleet/v1/why/g.service", NULL, NULL, 200, JSON SERVER,
                   "{\"desiredState\":\"launched\",\"global\":true,\"machines\":[{\"fits\":true,\"hostname\":"
                   "\"beta\","
@@ -1822,8 +1822,8 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "answer\"},{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
                   "\"presence\":\"lost\",\"reason\":\"it is "
                   "lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
-                  "\"presence\":\"up\",\"reason\":\"it has not said yet what it "
-                  "is\"}],\"name\":\"g.service\"}" },
+                  "\"presence\":\"up\",\"reason\":\"its agent has published no "
+                  "facts yet\"}],\"name\":\"g.service\"}" },
                 { "GET /fleet/v1/why/b.service", NULL, NULL, 404, JSON SERVER,
                   "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}" },
                 { "GET /fleet/v1/why/", NULL, NULL, 404, JSON SERVER,
@@ -1851,14 +1851,15 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   JSON SERVER,
                   "{\"units\":[{\"action\":\"wait\",\"name\":\"a.service\",\"reason\":\"gamma: its fleetd "
                   "does not answer; delta: i"
-                  "t is lost; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee: it has not said yet what it is; beta: it is "
+                  "t is lost; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee: its agent has published no facts yet; beta: "
+                  "it is "
                   "there\"}]}" },
                 { "POST /fleet/v1/plan", JSON,
                   "{\"units\":[" PLANNED("n.service",
                                          "[X-Fleet]\\nGlobal=true\\nMachineMetadata=gpu=none\\n") "]}",
                   200, JSON SERVER,
-                  "{\"units\":[{\"action\":\"wait\",\"name\":\"n.service\",\"reason\":\"it has not said yet "
-                  "what it is\"}]}" },
+                  "{\"units\":[{\"action\":\"wait\",\"name\":\"n.service\",\"reason\":\"its agent has "
+                  "published no facts yet\"}]}" },
                 { "POST /fleet/v1/plan", JSON,
                   "{\"units\":[" PLANNED("t@.service", "") "," PLANNED(
                           "n.service", "[X-Fleet]\\nConflicts=a.service\\n") "]}",
@@ -1867,7 +1868,7 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "nowhere; its instances do"
                   "\"},{\"action\":\"wait\",\"name\":\"n.service\",\"reason\":\"gamma: its fleetd does not "
                   "answer; delta: it is los"
-                  "t; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee: it has not said yet what it is; beta: "
+                  "t; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee: its agent has published no facts yet; beta: "
                   "Conflicts=a.service,"
                   " and a.service runs there\"}]}" },
                 { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("fleetd.service", "") "]}", 400,
@@ -2277,26 +2278,26 @@ static void each_figure_is_written_under_its_own_name(void **state) {
                 "it does not.\n"
                 "# TYPE fleet_engine_leader_start_time gauge\n"
                 "fleet_engine_leader_start_time 1\n"
-                "# HELP fleet_engine_task_count_total Orders that the engine gave.\n"
+                "# HELP fleet_engine_task_count_total Assignments that the engine wrote.\n"
                 "# TYPE fleet_engine_task_count_total counter\n"
                 "fleet_engine_task_count_total{type=\"attemptscheduleunit\"} 4\n"
                 "fleet_engine_task_count_total{type=\"unscheduleunit\"} 6\n"
-                "# HELP fleet_engine_task_failure_count_total Orders that were overtaken, and planned "
-                "again.\n"
+                "# HELP fleet_engine_task_failure_count_total Assignments that were rejected, and "
+                "planned again.\n"
                 "# TYPE fleet_engine_task_failure_count_total counter\n"
                 "fleet_engine_task_failure_count_total{type=\"attemptscheduleunit\"} 5\n"
                 "fleet_engine_task_failure_count_total{type=\"unscheduleunit\"} 7\n"
                 "# HELP fleet_engine_reconcile_count_total Passes of the engine.\n"
                 "# TYPE fleet_engine_reconcile_count_total counter\n"
                 "fleet_engine_reconcile_count_total 2\n"
-                "# HELP fleet_engine_reconcile_failure_count_total Passes that came to nothing.\n"
+                "# HELP fleet_engine_reconcile_failure_count_total Passes that failed.\n"
                 "# TYPE fleet_engine_reconcile_failure_count_total counter\n"
                 "fleet_engine_reconcile_failure_count_total{type=\"schedule\"} 3\n"
                 "# HELP fleet_registry_operation_count_total Transactions of the registry.\n"
                 "# TYPE fleet_registry_operation_count_total counter\n"
                 "fleet_registry_operation_count_total{type=\"set\"} 401\n"
-                "# HELP fleet_registry_operation_failed_count_total Those that were refused, overtaken, or "
-                "whose outcome is unknown.\n"
+                "# HELP fleet_registry_operation_failed_count_total Transactions that were "
+                "rejected, or whose outcome is unknown.\n"
                 "# TYPE fleet_registry_operation_failed_count_total counter\n"
                 "fleet_registry_operation_failed_count_total{type=\"set\"} 402\n"
                 "# HELP fleet_units Units of the cluster.\n"
@@ -2585,9 +2586,9 @@ static void a_watch_streams_changes_until_its_reader_leaves(void **state) {
 static void a_watch_and_a_stream_of_changes_end_when_their_events_leave_the_window(void **state) {
         static const Row rows[] = {
                 { "GET /fleet/v1/kv/changes?after=1", NULL, NULL, 410, JSON,
-                  "{\"error\":{\"code\":410,\"message\":\"changes between index 1 and @51 are forgotten: "
-                  "list again, and go on after that "
-                  "answer's index\"},\"index\":@1,\"oldest\":@51}\n" },
+                  "{\"error\":{\"code\":410,\"message\":\"changes between index 1 and @51 are no longer "
+                  "in the event window: list again, and continue after the index of that "
+                  "answer\"},\"index\":@1,\"oldest\":@51}\n" },
         };
         Fixture *fixture = *state;
         StreamReader watch, changes;
@@ -2603,11 +2604,11 @@ static void a_watch_and_a_stream_of_changes_end_when_their_events_leave_the_wind
         stream_says(fixture, &watch,
                     "{\"errorCode\":400,\"message\":\"watcher is cleared due to etcd "
                     "recovery\",\"index\":@50}\n");
-        stream_says(
-                fixture, &changes,
-                "{\"error\":{\"code\":410,\"message\":\"changes between index @1 and @51 are forgotten: list "
-                "again, and go on after "
-                "that answer's index\"},\"index\":@50,\"oldest\":@51}\n");
+        stream_says(fixture, &changes,
+                    "{\"error\":{\"code\":410,\"message\":\"changes between index @1 and @51 are no longer "
+                    "in the "
+                    "event window: list again, and continue after the index of that "
+                    "answer\"},\"index\":@50,\"oldest\":@51}\n");
         assert_int_equal(fixture->api->n_watching, 0);
         close(watch.fd);
         close(changes.fd);
@@ -2920,7 +2921,7 @@ static void without_a_leader_reads_say_how_old_they_are(void **state) {
                 { "GET /fleet/v1/kv/list", NULL, NULL, 200, JSON "X-Fleet-Stale: $S\r\n",
                   "{\"nodes\":[]}\n" },
                 { "GET /health", NULL, NULL, 503, TEXT "X-Fleet-Stale: $S\r\nRetry-After: 1\r\n",
-                  "{\"health\":\"false\",\"reason\":\"this host waits to be let into a cluster\"}" },
+                  "{\"health\":\"false\",\"reason\":\"this host waits for admission to a cluster\"}" },
                 { "GET /v2/machines", NULL, NULL, 200, TEXT, "http://$A" },
                 { "GET /v2/members", NULL, NULL, 200, JSON "X-Etcd-Cluster-Id: 0\r\n", "{\"members\":[]}\n" },
                 { "GET /v2/members/leader", NULL, NULL, 503,

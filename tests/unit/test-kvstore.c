@@ -1089,7 +1089,7 @@ static uint64_t live_size(const Host *h) {
 
 static void the_file_of_the_keys_shrinks_at_a_start_once_most_of_it_is_free(void **state) {
         Host *h = open_host(*state, 0, false);
-        uint64_t hash, again, applied, applied_again;
+        uint64_t hash = 0, again = 0, applied = 0, applied_again = 0;
         int held = hold_live(h);
         ino_t live = live_inode(h);
 

@@ -109,7 +109,7 @@ static void a_new_host_is_up_with_its_first_heartbeat_and_has_no_presence_before
         snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "A"));
         cluster_view_put(&w.view, key, "{\"raftId\":2,\"peer\":\"10.0.0.1:2380\"}");
         assert_no_change(&w, silent, 20);
-        assert_change(&w, healthy, 1, "up: heartbeat received");
+        assert_change(&w, healthy, 1, "up: it sends heartbeats");
         end(&w);
 }
 
@@ -119,10 +119,10 @@ static void a_host_with_a_silent_kernel_is_lost_after_six_ticks(void **state) {
         begin(&w, PRESENCE_UP);
         assert_no_change(&w, healthy, 3);
         assert_no_change(&w, hung, 2); /* the last sign of the kernel may be a second old */
-        assert_change(&w, silent, 4, "lost: it is silent, and so is its kernel");
+        assert_change(&w, silent, 4, "lost: no message from its fleetd or its kernel");
         assert_no_change(&w, silent, 100);
         assert_no_change(&w, closed, 100); /* a sign of the kernel alone does not end the loss */
-        assert_change(&w, healthy, 1, "up: heartbeat received");
+        assert_change(&w, healthy, 1, "up: it sends heartbeats");
         end(&w);
 }
 
@@ -158,7 +158,7 @@ static void an_unreadable_presence_is_not_overwritten(void **state) {
         assert_no_change(&w, healthy, 10);
         assert_no_change(&w, silent, 200);
         cluster_view_presence(&w.view, "A", PRESENCE_LOST);
-        assert_change(&w, healthy, 1, "up: heartbeat received");
+        assert_change(&w, healthy, 1, "up: it sends heartbeats");
         end(&w);
 }
 
@@ -196,7 +196,7 @@ static void a_daemon_that_returns_in_time_is_up_again(void **state) {
         begin(&w, PRESENCE_UP);
         assert_change(&w, stopped, 1, "away: its fleetd was stopped");
         assert_no_change(&w, stopped, 500);
-        assert_change(&w, healthy, 1, "up: heartbeat received");
+        assert_change(&w, healthy, 1, "up: it sends heartbeats");
         assert_change(&w, closed, 1, "away: its fleetd closed its session");
         assert_change(&w, closed, 60, "lost: it was away for too long"); /* counted from zero */
         end(&w);
@@ -218,7 +218,7 @@ static void a_host_that_was_away_under_the_previous_leader_has_a_whole_period(vo
         begin(&w, PRESENCE_UP);
         assert_change(&w, closed, 1, "away: its fleetd closed its session");
         assert_change(&w, closed, 60, "lost: it was away for too long");
-        assert_change(&w, healthy, 1, "up: heartbeat received");
+        assert_change(&w, healthy, 1, "up: it sends heartbeats");
         assert_change(&w, closed, 1, "away: its fleetd closed its session");
         w.view.cluster.now_ms += 3600000;
         liveness_reset(&w.liveness);
@@ -256,7 +256,7 @@ static void a_machine_that_leaves_the_cluster_view_is_removed(void **state) {
         assert_null(cluster_machine(&w.view.cluster, id));
         assert_no_change(&w, silent, 1);
         cluster_view_machine(&w.view, "A", "", PRESENCE_UP);
-        assert_change(&w, silent, 6, "lost: it is silent, and so is its kernel");
+        assert_change(&w, silent, 6, "lost: no message from its fleetd or its kernel");
         end(&w);
 }
 
@@ -293,7 +293,8 @@ static void a_host_whose_daemon_was_stopped_and_whose_kernel_falls_silent_is_los
         begin(&w, PRESENCE_UP);
         assert_change(&w, stopped, 1, "away: its fleetd was stopped");
         assert_no_change(&w, stopped, 20);
-        assert_change(&w, (LivenessSign) { .stopped = true }, 4, "lost: it is silent, and so is its kernel");
+        assert_change(&w, (LivenessSign) { .stopped = true }, 4,
+                      "lost: no message from its fleetd or its kernel");
         end(&w);
 }
 
@@ -303,7 +304,7 @@ static void a_shutdown_is_known_at_once(void **state) {
         begin(&w, PRESENCE_UP);
         assert_change(&w, shut_down, 1, "left: it shut down");
         assert_no_change(&w, shut_down, 100);
-        assert_change(&w, healthy, 1, "up: heartbeat received");
+        assert_change(&w, healthy, 1, "up: it sends heartbeats");
         end(&w);
 }
 
@@ -314,11 +315,11 @@ static void late_ticks_do_not_count(void **state) {
         w.sign = silent;
         for (unsigned i = 0; i < 100; i++)
                 assert_null(tick(&w, true));
-        assert_change(&w, silent, 6, "lost: it is silent, and so is its kernel");
+        assert_change(&w, silent, 6, "lost: no message from its fleetd or its kernel");
 
         /* A heartbeat in a late tick counts. */
         w.sign = healthy;
-        assert_string_equal(tick(&w, true), "up: heartbeat received");
+        assert_string_equal(tick(&w, true), "up: it sends heartbeats");
         end(&w);
 }
 
@@ -328,7 +329,7 @@ static void a_new_leader_counts_a_whole_period_itself(void **state) {
         begin(&w, PRESENCE_UP);
         assert_no_change(&w, silent, 5);
         liveness_reset(&w.liveness);
-        assert_change(&w, silent, 6, "lost: it is silent, and so is its kernel");
+        assert_change(&w, silent, 6, "lost: no message from its fleetd or its kernel");
         end(&w);
 }
 
@@ -343,7 +344,7 @@ static void a_new_leader_reads_why_and_since_when_a_host_is_away(void **state) {
         assert_change(&w, closed, 50, "lost: it was away for too long");
 
         /* However long it was away, it has a whole period for a heartbeat. */
-        assert_change(&w, healthy, 1, "up: heartbeat received");
+        assert_change(&w, healthy, 1, "up: it sends heartbeats");
         assert_change(&w, closed, 1, "away: its fleetd closed its session");
         w.view.cluster.now_ms += 3600000;
         liveness_reset(&w.liveness);

@@ -272,7 +272,7 @@ static void a_backup_with_a_damaged_page_is_refused_before_it_is_followed(void *
                 is[0] = was[0] ^ 0x5a;
                 is[1] = was[1] ^ 0x81;
                 write_at(fixture->file, is, sizeof(is), at);
-                assert_refused(fixture, -EUCLEAN, "is damaged: it does not hold what was written to it");
+                assert_refused(fixture, -EUCLEAN, "is corrupt: checksum mismatch");
                 write_at(fixture->file, was, sizeof(was), at);
         }
         must(fixture, 1, kv_restore, &ret); /* that was all that was wrong with it */
@@ -288,10 +288,10 @@ static void what_is_no_whole_backup_is_refused(void **state) {
         assert_int_equal(stat(fixture->file, &st), 0);
         for (off_t size = st.st_size - 1; size > 0; size /= 3) {
                 assert_int_equal(truncate(fixture->file, size), 0);
-                assert_refused(fixture, -EINVAL, "is no backup, or only the beginning of one");
+                assert_refused(fixture, -EINVAL, "is not a backup, or truncated");
         }
         assert_int_equal(truncate(fixture->file, 0), 0);
-        assert_refused(fixture, -EINVAL, "is no backup");
+        assert_refused(fixture, -EINVAL, "is not a backup");
 }
 
 static void a_backup_that_exists_is_not_overwritten(void **state) {
@@ -497,16 +497,17 @@ static void each_refusal_says_what_is_wrong(void **state) {
 
         assert_says(fixture, kv_backup, fixture->file, -ENOENT, "this host has no replica: cannot find ");
         assert_says(fixture, look, NULL, -ENOENT, "this host has no replica: cannot find ");
-        assert_says(fixture, kv_restore, fixture->file, -ENOENT, "cannot open ");
-        assert_says(fixture, kv_restore, fixture->scratch, -EISDIR, "cannot read ");
+        assert_says(fixture, kv_restore, fixture->file, -ENOENT, "Failed to open ");
+        assert_says(fixture, kv_restore, fixture->scratch, -EISDIR, "Failed to read ");
         write_backup(fixture, 0);
-        assert_says(fixture, kv_restore, fixture->file, -EINVAL, "backup is no backup: it names no cluster");
+        assert_says(fixture, kv_restore, fixture->file, -EINVAL,
+                    "backup is not a backup: it has no cluster ID");
         assert_int_equal(unlink(fixture->file), 0);
 
         write_backup(fixture, CLUSTER);
         must(fixture, 1, kv_restore, &ret);
         assert_says(fixture, kv_restore, fixture->file, -EEXIST,
-                    "/tree1 is there: a backup is restored where there is no replica; move it and the log "
+                    "/tree1 exists: a backup is restored where there is no replica; move it and the log "
                     "away first");
         entries_ahead = 2 * KV_OFFLINE_RAISE;
         assert_says(
@@ -529,7 +530,7 @@ static void an_entry_that_cannot_be_read_ends_it(void **state) {
         r = run_offline(fixture, 0, kv_backup, fixture->file, &ret, &err);
         entries_are_unknown = false;
         assert_true(r < 0);
-        assert_non_null(strstr(err.message, "cannot apply entry "));
+        assert_non_null(strstr(err.message, "Failed to apply entry "));
         assert_int_equal(access(fixture->file, F_OK), -1);
         must(fixture, 0, kv_backup, &ret);
 }

@@ -93,7 +93,7 @@ static void each_rule_rejects_with_a_reason(void **state) {
         assert_string_equal(refusal(&p, "web@2.service", "C", false), "its fleetd does not answer");
         assert_string_equal(refusal(&p, "web@2.service", "D", false), "it is lost");
         assert_string_equal(refusal(&p, "web@2.service", "E", false), "it has left");
-        assert_string_equal(refusal(&p, "web@2.service", "F", false), "it has not said yet what it is");
+        assert_string_equal(refusal(&p, "web@2.service", "F", false), "its agent has published no facts yet");
 
         cluster_view_unit(&p, "z.service", "MachineMetadata=zone=a\nMachineMetadata=zone=b", TARGET_LAUNCHED);
         assert_string_equal(refusal(&p, "z.service", "A", false),
@@ -109,7 +109,8 @@ static void each_rule_rejects_with_a_reason(void **state) {
         cluster_view_unit(&p, "n.service", "", TARGET_LAUNCHED);
         cluster_view_assign(&p, "A", "n.service", ASSIGNMENT_RUN);
         cluster_view_conflicting(&p, "A", "n.service");
-        assert_string_equal(refusal(&p, "n.service", "A", true), "it has a unit of that name from elsewhere");
+        assert_string_equal(refusal(&p, "n.service", "A", true),
+                            "it has a unit of that name from another source");
         assert_string_equal(refusal(&p, "n.service", "B", false), "");
 
         cluster_view_unit(&p, "web.container", "", TARGET_LAUNCHED);
