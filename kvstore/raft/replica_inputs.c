@@ -125,24 +125,25 @@ static void inputs_count(Replica *p, uint64_t from, const RaftMessage *message) 
                 replication_stats_answered(&p->stats, from, loop_now_ms(p->loop));
 }
 
-static void inputs_receive(Replica *p, uint64_t from, const char *address, const void *bytes, size_t size) {
+/* Return false if the message is dropped or deferred: nothing was reported. */
+static bool inputs_receive(Replica *p, uint64_t from, const char *address, const void *bytes, size_t size) {
         _cleanup_(raft_message_done) RaftMessage message = {};
         int r;
 
         r = raft_message_decode(bytes, size, &message);
         if (r < 0) {
                 log_debug(NO_FIELDS, "dropped a message of %s: %s", address, strerror(-r));
-                return;
+                return false;
         }
 
         if (message.type == RAFT_MESSAGE_SNAPSHOT && p->checkpoints.copying) {
                 inputs_defer_snapshot(p, from, address, bytes, size);
-                return;
+                return false;
         }
         if (message.type == RAFT_MESSAGE_SNAPSHOT) {
                 p->incoming = transfers_received(p->transfers, &message);
                 if (!p->incoming && message.snapshot.index > raft_core_commit_index(p->core))
-                        return;
+                        return false;
         }
         inputs_count(p, from, &message);
 
@@ -156,6 +157,7 @@ static void inputs_receive(Replica *p, uint64_t from, const char *address, const
                 replica_leave(p, raft_core_installed(p->core, loop_now_ms(p->loop)));
         }
         replica_flush_notifications(p);
+        return true;
 }
 
 static void inputs_on_flush(void *userdata) {
@@ -167,9 +169,9 @@ static void inputs_on_flush(void *userdata) {
                 return;
         }
         p->deferred = (DeferredSnapshot) {};
-        if (replica_takes_inputs(p))
-                inputs_receive(p, deferred.from, deferred.address, deferred.bytes, deferred.size);
-        replica_flush_notifications(p); /* also if the message was dropped */
+        if (!replica_takes_inputs(p) ||
+            !inputs_receive(p, deferred.from, deferred.address, deferred.bytes, deferred.size))
+                replica_flush_notifications(p);
         free(deferred.bytes);
 }
 
@@ -183,7 +185,7 @@ static void inputs_on_raft(void *userdata, PeerSession *session, PeerFrame type,
         if (!replica_read_head(p, session, &r, &from))
                 return;
         if (replica_takes_inputs(p)) {
-                inputs_receive(p, from, peer_handshake(session)->address, r.bytes, r.left);
+                (void) inputs_receive(p, from, peer_handshake(session)->address, r.bytes, r.left);
                 return;
         }
         if (p->core || p->error == 0 || raft_message_decode(r.bytes, r.left, &message) < 0)

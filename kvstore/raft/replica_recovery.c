@@ -68,7 +68,6 @@ static void recovery_close_for_restart(Replica *p) {
         p->recovery.durable_index = p->recovery.with_received_tree && p->core ?
                                             raft_core_stored_index(p->core) :
                                             0;
-        replica_contact_lost(p); /* a failure of the restart observes no leader of an older term */
         p->core = raft_core_free(p->core);
         /* Now, because the log closes when its write has ended, and the disk may hang. */
         recovery_notify_closed(p);
