@@ -110,7 +110,7 @@ tests_unit_test_hub_LDADD = $(KVSTORE_TEST_LIBS)
 
 check_PROGRAMS += tests/unit/test-kvstore tests/unit/test-offline
 TESTS += tests/unit/test-kvstore tests/unit/test-offline
-tests_unit_test_offline_SOURCES = tests/unit/test-offline.c tests/lib/three_hosts.h tests/lib/three_hosts.c tests/lib/scratch.h tests/lib/scratch.c \
+tests_unit_test_offline_SOURCES = tests/unit/test-offline.c tests/lib/store_inside.h tests/lib/three_hosts.h tests/lib/three_hosts.c tests/lib/scratch.h tests/lib/scratch.c \
 	tests/lib/failing_database.h tests/lib/failing_database.c
 tests_unit_test_offline_CFLAGS = $(TEST_CFLAGS) $(LMDB_CFLAGS)
 tests_unit_test_offline_LDFLAGS = $(AM_LDFLAGS) $(FAILING_DATABASE) \

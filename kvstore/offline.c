@@ -527,7 +527,7 @@ int kv_restore(const KvOfflineOptions *o, const char *file, KvOffline *ret, Erro
         _cleanup_(data_dir_done) DataDir data_dir = { .fd = -1, .checkpoint = { .fd = -1 } };
         _cleanup_(tree_closep) Tree *tree = NULL, *live = NULL;
         KvOffline result = {};
-        uint64_t term;
+        uint64_t term = 0;
         int r;
 
         if (access(o->tree_path, F_OK) == 0)
