@@ -307,7 +307,7 @@ left_the_list() { ! fleetctl alpha list-machines --no-legend --full --fields=mac
 s34_duplicate_machine_id() {
         local mine
         mine=$(host_machine_id beta)
-        host_exec beta sh -c "cat >/etc/machine-id" <<<"$(host_machine_id alpha)"
+        set_machine_id beta "$(host_machine_id alpha)"
         host_exec beta systemctl restart --no-block fleetd
         # The daemon of fleet could not use the registry. fleetd does not open a disk of another ID, and reports it; the other hosts reject
         # a second host of one ID with a disk of its own (test-bad-input.sh).
@@ -315,10 +315,12 @@ s34_duplicate_machine_id() {
         ! fleetctl beta list-machines >"$LAB/out" 2>&1 || fail "list-machines against the copy: $(cat "$LAB/out")"
         fleetctl alpha list-machines >"$LAB/out" 2>&1 || fail "list-machines against the original: $(cat "$LAB/out")"
         writes alpha || fail "the original takes no writes"
-        host_exec beta sh -c "cat >/etc/machine-id" <<<"$mine"
+        set_machine_id beta "$mine"
         wait_for 20 fleetctl beta list-machines || fail "with its own id it does not come back: $(host_exec beta journalctl -u fleetd -n 5 -o cat --no-pager)"
         cluster_whole
 }
+# At once: a daemon that starts and finds an empty file ends for good.
+set_machine_id() { host_exec "$1" sh -c "cat >/etc/machine-id.new && mv /etc/machine-id.new /etc/machine-id" <<<"$2"; }
 # By its folder: journalctl selects by machine ID.
 said_of_identity() { host_exec beta journalctl --directory=/var/log/journal -u fleetd --no-pager -o cat -n 20 | grep -q 'belongs to another machine'; }
 
