@@ -21,8 +21,8 @@ def keys(opts, both):
         for connections in opts.connections:
             rates = {s.name: [] for s in both}
             tails = {s.name: [] for s in both}
-            for _ in range(opts.rounds):
-                for s in both:
+            for turn in range(opts.rounds):
+                for s in both if turn % 2 == 0 else both[::-1]:
                     rate, p99 = load(opts.load, verb, connections, opts.seconds, s)
                     rates[s.name].append(rate)
                     tails[s.name].append(p99 / 1000)
