@@ -96,12 +96,13 @@ static int resolve(Client *c, Question *q, const JsonValue *items, const Listing
         int r;
 
         if (wanted) {
-                /* Of a hostname that looks like the beginning of an ID, too, the first in the list counts. */
+                /* The machine of that hostname, even if other IDs after it begin alike; otherwise the only
+                 * such ID. */
                 for (size_t i = 0; i < machines->n && n < 2; i++) {
                         const ApiMachine *m = &machines->machines[i];
                         bool named = same_string(m->hostname, wanted);
 
-                        if (named || (*wanted && starts_with(m->id, wanted))) {
+                        if (named || (m->id && *wanted && starts_with(m->id, wanted))) {
                                 found = m;
                                 n = named ? 1 : n + 1;
                         }

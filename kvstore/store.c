@@ -139,8 +139,8 @@ static void store_serve_tree(KvStore *s, const ReplicaNews *news) {
         }
 }
 
-/* Put events into the hub's windows, before proposers run: a watch that a proposer opens from its answer on
- * does not report the proposer's own change. The hub calls watchers from the loop, after the proposers. */
+/* Add events to the hub's windows, before proposers are answered: a watch that a proposer then opens does not
+ * report the proposer's own change. The hub calls watchers from the loop, after the proposers. */
 static void store_publish_events(KvStore *s, const ReplicaNews *news) {
         if (!s->reset) {
                 for (size_t i = 0; i < news->applied.n_events; i++)
@@ -235,9 +235,7 @@ static void store_on_failed(KvStore *s) {
                 s->events.on_failed(s->events.userdata, error, reason);
 }
 
-/* An input of the replica is over. The order is: serving tree, proposers, watchers. Events enter the windows
- * before the proposers are answered, so that a proposer that watches from now on does not receive them; the
- * hub delivers them to the watchers from the loop, later. */
+/* An input of the replica is complete. The order is: serving tree, proposers, watchers. */
 static void store_on_news(void *userdata, const ReplicaNews *news) {
         KvStore *s = userdata;
         const RaftCore *core = replica_core(s->replica);

@@ -154,7 +154,7 @@ sed -n '/^## The way of a PUT/,/^## Store/p' docs/ARCHITECTURE.md | grep -E '^(2
 
 # A test crashes at every named fault point.
 program | xargs -r grep -ohE 'fault_point(_of)?\("[a-z-]+"' | cut -d'"' -f2 | sort -u |
-        some 'crash points' | while read -r point; do grep -q "\"$point[\" ]" tests/unit/test-fault_points.c || echo "$point"; done | rule every_crash_point_has_a_test
+        some 'fault points' | while read -r point; do grep -q "\"$point[\" ]" tests/unit/test-fault_points.c || echo "$point"; done | rule every_fault_point_has_a_test
 
 # The manual names every [X-Fleet] option.
 grep -oE '^ +\{ "[A-Za-z-]+"' units/options.c | grep -oE '[A-Za-z-]+' | some 'options of unit files' | while read -r option; do
