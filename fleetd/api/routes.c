@@ -116,29 +116,43 @@ static const char *pattern_match(const char *pattern, const char *path, size_t s
         return strncmp(path, pattern, n) == 0 && (path[n] == 0 || path[n] == '/') ? path + n : NULL;
 }
 
-const Route *route_find(RouteFamily family, const char *method, const char *path, size_t size,
-                        const char **ret_rest, char ret_methods[static ROUTE_METHODS_SIZE]) {
-        size_t prefix = family == ROUTE_FLEET ? FLEET_PREFIX : 0, n = 0;
+/* Return what a route of this family leaves open of the path; NULL: it is none. */
+static const char *route_match(const Route *route, RouteFamily family, const char *path, size_t size) {
+        size_t prefix = family == ROUTE_FLEET ? FLEET_PREFIX : 0;
+
+        if (route->family != family)
+                return NULL;
+        return pattern_match(route->pattern + prefix, path + prefix, size - prefix);
+}
+
+/* Write the methods of all routes with this path, separated by commas; "" if there is none. */
+static void route_methods(RouteFamily family, const char *path, size_t size,
+                          char ret_methods[static ROUTE_METHODS_SIZE]) {
+        size_t n = 0;
 
         ret_methods[0] = 0;
         for (const Route *route = routes; route < routes + ELEMENTS(routes); route++) {
-                const char *rest;
-
-                if (route->family != family)
+                if (!route_match(route, family, path, size))
                         continue;
-                rest = pattern_match(route->pattern + prefix, path + prefix, size - prefix);
-                if (!rest)
-                        continue;
-                if (!route->methods || text_has_word(route->methods, method)) {
-                        *ret_rest = rest;
-                        return route;
-                }
                 assert(n + strlen(route->methods) + 2 <= ROUTE_METHODS_SIZE);
                 n += (size_t) snprintf(ret_methods + n, ROUTE_METHODS_SIZE - n, "%s%s", n > 0 ? "," : "",
                                        route->methods);
         }
         for (char *p = strchr(ret_methods, ' '); p; p = strchr(p, ' '))
                 *p = ',';
+}
+
+const Route *route_find(RouteFamily family, const char *method, const char *path, size_t size,
+                        const char **ret_rest, char ret_methods[static ROUTE_METHODS_SIZE]) {
+        for (const Route *route = routes; route < routes + ELEMENTS(routes); route++) {
+                const char *rest = route_match(route, family, path, size);
+
+                if (rest && (!route->methods || text_has_word(route->methods, method))) {
+                        *ret_rest = rest;
+                        return route;
+                }
+        }
+        route_methods(family, path, size, ret_methods);
         return NULL;
 }
 
