@@ -100,6 +100,11 @@ int kv_local_walk(KvStore *s, const KvRange *range, KvVisit visit, void *userdat
         return r < 0 ? r : range_walk(txn, range, visit, userdata);
 }
 
+int kv_local_history(KvStore *s, uint64_t after, bool backward,
+                     int (*visit)(void *userdata, const KvHistoryRow *row), void *userdata) {
+        return 0;
+}
+
 static int list_run(TreeTxn *txn, const KvRange *range, const KvListOps *ops, void *userdata) {
         KvFound found = { .error = -ENOENT };
         TreeMeta meta;

@@ -38,8 +38,8 @@ static inline KvBytes kv_string(const char *s) {
 /* Feature levels. Apply depends on the level in the tree, not on the version of the program, so that all
  * replicas agree. A new behaviour has a new level, which is raised when all hosts support it (KV_RAISE). An
  * unknown level or command stops the replica. 2: a quota of nodes in the head of a batch. 3: limits of the
- * cost of a command and of an entry (kvstore/command/cost.h). */
-enum { KV_LEVEL_FIRST = 1, KV_LEVEL_COST = 3, KV_LEVEL_MAX = 3 };
+ * cost of a command and of an entry (kvstore/command/cost.h). 4: rows of the history (KvNote). */
+enum { KV_LEVEL_FIRST = 1, KV_LEVEL_COST = 3, KV_LEVEL_HISTORY = 4, KV_LEVEL_MAX = 3 };
 
 typedef enum KvOp {
         KV_SET,    /* PUT: create or replace; with conditions, compareAndSwap: see prev_* */
@@ -71,6 +71,14 @@ typedef struct KvCheck {
         KvBytes value;
 } KvCheck;
 
+/* A row of the history, which the proposer attaches to a write. The store does not interpret 'body'. A
+ * command that takes effect adds its rows to the tree, in the same transaction, from KV_LEVEL_HISTORY on. */
+enum { KV_NOTE_MAX = 512 }; /* bytes of a body */
+typedef struct KvNote {
+        uint64_t wall_ms; /* wall clock of the proposer */
+        KvBytes body;     /* size 0: no row */
+} KvNote;
+
 /* One operation. A write of a transaction is KV_SET, KV_CREATE, KV_UPDATE or KV_DELETE, with 'internal' and
  * 'term' of the transaction. */
 typedef struct KvCommand {
@@ -88,6 +96,7 @@ typedef struct KvCommand {
                             request */
         uint64_t term;   /* valid only in an entry of this Raft term; 0: any */
         uint64_t limit;  /* KV_EXPIRE, KV_RAISE */
+        KvNote note;     /* of an internal write */
         KvCheck *checks; /* KV_TXN; borrowed array */
         size_t n_checks;
         struct KvCommand *writes;
