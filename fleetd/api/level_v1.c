@@ -11,6 +11,14 @@ static unsigned raising_status(KvStatus status) {
 }
 
 static void raising_on_done(Request *request, const KvResult *result) {
+        char user[HISTORY_USER_SIZE];
+        KvState state;
+
+        kv_state(request->api->options.store, &state);
+        if (result->status == KV_OK)
+                (void) registry_note_level(
+                        request->api->options.registry, state.level,
+                        request_user(request, user)); /* without it, the level holds, too */
         if (result->status == KV_OK)
                 request_answer(request, 204, NULL, NULL, "", 0);
         else

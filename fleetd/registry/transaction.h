@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/text.h"
+#include "fleetd/registry/history.h"
 #include "fleetd/registry/layout.h"
 #include "fleetd/registry/registry.h"
 
@@ -13,7 +14,7 @@ typedef struct Transaction {
         size_t n_checks, checks_capacity;
         KvCommand *writes;
         size_t n_writes, writes_capacity;
-        Names strings; /* copies of keys and values */
+        Names strings; /* copies of keys, values and bodies of notes */
         bool later;    /* of low priority (KvCommand.later) */
         int error;
 } Transaction;
@@ -36,6 +37,8 @@ void transaction_check_value(Transaction *t, LayoutKind key, const char *unit, c
 /* 'value' is NO_VALUE for KV_DELETE. */
 void transaction_write(Transaction *t, KvOp op, LayoutKind key, const char *unit, const char *machine,
                        KvBytes value);
+/* Add a row of the history to the last write. The store omits it below KV_LEVEL_HISTORY. */
+void transaction_note(Transaction *t, const Registry *r, const HistoryNote *note);
 /* Return the text as a value. If it has failed, so does the transaction. */
 KvBytes transaction_text(Transaction *t, const Text *text);
 #define NO_VALUE ((KvBytes) {})
