@@ -436,13 +436,14 @@ static void on_noted(void *userdata, const KvResult *result) {
 void store_note(Host *h) {
         Stores *all = h->all;
         char body[64], key[64];
-        KvCommand write = { .op = KV_SET, .key = kv_string(key), .value = kv_string("noted") };
+        KvCommand write = { .op = KV_SET, .value = kv_string("noted") };
 
         if (!store_is_up(h))
                 return;
         all->n_noted++;
         snprintf(key, sizeof(key), "/_fleet/noted/%" PRIu64, all->n_noted % 3);
         snprintf(body, sizeof(body), "unit %" PRIu64 " of %s", all->n_noted * all->n_noted % BODIES, h->name);
+        write.key = kv_string(key);
         write.note = (KvNote) { loop_wall_ms(h->store->loop), kv_string(body) };
         if (kv_propose(h->store,
                        &(KvCommand) { .op = KV_TXN, .internal = true, .writes = &write, .n_writes = 1 },
