@@ -67,7 +67,7 @@ fleetd_fleetd_LDADD = $(FLEETD_LIBS)
 QUIET_HOST = tests/lib/quiet_peer.h tests/lib/quiet_peer.c tests/lib/memory_disk.h tests/lib/memory_disk.c tests/lib/scratch.h tests/lib/scratch.c
 
 if HAVE_CMOCKA
-FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-history tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine tests/unit/test-engine_plan \
+FLEETD_CORE_TESTS = tests/unit/test-layout tests/unit/test-history_notes tests/unit/test-cluster tests/unit/test-scheduler tests/unit/test-engine tests/unit/test-engine_plan \
 	tests/unit/test-engine_brake tests/unit/test-engine_places tests/unit/test-engine_memory \
 	tests/unit/test-liveness tests/unit/test-voters tests/unit/test-registry
 check_PROGRAMS += $(FLEETD_CORE_TESTS)
@@ -81,8 +81,8 @@ tests_unit_test_registry_SOURCES = tests/unit/test-registry.c tests/lib/scratch.
 tests_unit_test_registry_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_registry_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=timer_start
 tests_unit_test_registry_LDADD = $(FLEETD_LIBS) $(CMOCKA_LIBS)
-tests_unit_test_history_CFLAGS = $(TEST_CFLAGS)
-tests_unit_test_history_LDADD = $(FLEETD_PURE_LIBS)
+tests_unit_test_history_notes_CFLAGS = $(TEST_CFLAGS)
+tests_unit_test_history_notes_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_layout_CFLAGS = $(TEST_CFLAGS)
 tests_unit_test_layout_LDADD = $(FLEETD_PURE_LIBS)
 tests_unit_test_cluster_SOURCES = tests/unit/test-cluster.c $(FLEETD_CLUSTER_VIEW)

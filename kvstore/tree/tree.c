@@ -403,6 +403,7 @@ int tree_set_meta(TreeTxn *txn, const TreeMeta *meta) {
         txn->meta.sum = old.sum;
         memcpy(txn->meta.windows, old.windows, sizeof(old.windows));
         txn->meta.results = old.results;
+        txn->meta.history = old.history;
         txn->meta_changed = true;
         return 0;
 }

@@ -740,6 +740,73 @@ static void raise_level(Host *h) {
                          KV_OK);
 }
 
+/* -- The history -- */
+
+static int print_row(void *userdata, const KvHistoryRow *row) {
+        text_printf(userdata, "%.*s %llu..%llu x%llu, ", (int) row->body.size, (const char *) row->body.data,
+                    (unsigned long long) row->first_ms, (unsigned long long) row->last_ms,
+                    (unsigned long long) row->count);
+        return 1;
+}
+
+static int stop_at_row(void *userdata, const KvHistoryRow *row) {
+        *(uint64_t *) userdata = row->index;
+        return 0;
+}
+
+static void assert_history(Host *h, const char *expected) {
+        _cleanup_text_ Text rows = {};
+
+        text_append(&rows, "");
+        assert_int_equal(kv_local_history(h->store, 0, false, print_row, &rows), 0);
+        assert_string_equal(rows.chars, expected);
+}
+
+static uint64_t put_noted(Host *h, uint64_t wall_ms, const char *body) {
+        Answer a = ask(h, &(KvCommand) { .op = KV_SET,
+                                         .key = kv_string("/_fleet/a"),
+                                         .internal = true,
+                                         .note = { wall_ms, kv_string(body) } });
+
+        assert_int_equal(a.status, KV_OK);
+        return a.index;
+}
+
+static void the_history_begins_with_its_level_and_is_part_of_the_tree(void **state) {
+        World *world = *state;
+        uint64_t first, second, at = 0;
+        Host *h;
+
+        world->checkpoint_entries = 50;
+        h = open_host(world, 0, false);
+        put_noted(h, 5, "before");
+        assert_history(h, "");
+        raise_level(h);
+        put_noted(h, 10, "started");
+        first = put_noted(h, 25, "started");
+        second = put_noted(h, 30, "failed");
+        assert_history(h, "started 10..25 x2, failed 30..30 x1, ");
+        assert_int_equal(kv_local_history(h->store, 0, false, stop_at_row, &at), 0);
+        assert_int_equal(at, first);
+        assert_int_equal(kv_local_history(h->store, 0, true, stop_at_row, &at), 0);
+        assert_int_equal(at, second);
+        assert_int_equal(kv_local_history(h->store, second, true, stop_at_row, &at), 0);
+        assert_int_equal(at, first);
+        assert_int_equal(kv_local_history(h->store, second, false, stop_at_row, (at = 0, &at)), 0);
+        assert_int_equal(at, 0);
+
+        put_many(h, 200);
+        run_until(world, has_checkpoint, h);
+        put_noted(h, 40, "failed");
+        close_host(h);
+        snprintf(h->boot_id, sizeof(h->boot_id), "%032x", 2); /* rebuilt from the checkpoint and the log */
+        h = open_host(world, 0, false);
+        assert_int_equal(synced(h), KV_OK);
+        assert_history(h, "started 10..25 x2, failed 30..40 x2, ");
+        put_noted(h, 50, "started");
+        assert_history(h, "failed 30..40 x2, started 10..50 x3, ");
+}
+
 static uint64_t oldest_event(Host *h) {
         uint64_t oldest = 0;
         KvWatch *w;
@@ -2514,6 +2581,7 @@ int main(int argc, char *argv[]) {
                 ALONE(a_restart_keeps_all_and_counts_on),
                 ALONE(without_its_live_tree_a_host_rebuilds_it_from_the_log),
                 ALONE(a_copy_that_is_under_way_does_not_delay_the_end),
+                ALONE(the_history_begins_with_its_level_and_is_part_of_the_tree),
                 ALONE(a_log_that_is_applied_again_at_a_start_takes_no_more_memory_than_service),
                 ALONE(a_tree_that_is_rebuilt_in_service_takes_one_heavy_entry_a_turn),
                 ALONE(a_host_alone_waits_for_no_tick),
