@@ -24,32 +24,32 @@ void event_row_done(EventRow *row) {
 /* By the kind of the row; fleet-api(7) documents all kinds. A row of a kind that only its reason describes
  * has no text here. */
 static const struct {
-        const char *kind, *text; /* precedes the reason */
-        bool by_user;            /* the user follows */
+        const char *kind, *text, *separator; /* precede the reason; the separator only if there is one */
+        bool by_user;                        /* the user follows */
 } kinds[] = {
-        { "submitted", "submitted", true },
-        { "updated", "updated", true },
-        { "destroyed", "destroyed", true },
-        { "target", "target state ", true },
-        { "assigned", "assigned: ", false },
-        { "stop", "to be stopped: ", false },
-        { "state", "", false },
-        { "presence", "", false },
-        { "joined", "joined as a member: ", false },
-        { "started", "fleetd started", false },
-        { "version", "runs fleetd ", false },
-        { "problem", "unit directory: ", true },
-        { "resolved", "unit directory: problem resolved", true },
-        { "metadata", "metadata ", true },
-        { "level", "feature level ", true },
-        { "adoption", "adoption: ", true },
-        { "removed", "removed ", true },
+        { "submitted", "submitted", ", ", true },
+        { "updated", "updated", ": ", true },
+        { "destroyed", "destroyed", ": ", true },
+        { "target", "target state", " ", true },
+        { "assigned", "assigned", ": ", false },
+        { "stop", "to be stopped", ": ", false },
+        { "state", "", "", false },
+        { "presence", "", "", false },
+        { "joined", "joined as a member", ": ", false },
+        { "started", "fleetd started", ": ", false },
+        { "version", "runs fleetd", " ", false },
+        { "problem", "unit directory", ": ", true },
+        { "resolved", "unit directory: problem resolved", ": ", true },
+        { "metadata", "metadata", " ", true },
+        { "level", "feature level", " ", true },
+        { "adoption", "adoption", " ", true },
+        { "removed", "removed", ": ", true },
 };
 
 static void append_happening(Text *t, const char *kind, const char *reason, const char *user) {
         for (size_t i = 0; i < ELEMENTS(kinds); i++)
                 if (streq(kinds[i].kind, kind)) {
-                        text_printf(t, "%s%s", kinds[i].text, reason);
+                        text_printf(t, "%s%s%s", kinds[i].text, *reason ? kinds[i].separator : "", reason);
                         if (kinds[i].by_user && *user)
                                 text_printf(t, " by %s",
                                             streq(user, "directory") ? "the unit directory" : user);

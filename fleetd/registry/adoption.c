@@ -31,7 +31,7 @@ int registry_adopt_now(Registry *r, const char *user, RegistryDone done, void *u
         transaction_note(&t, r,
                          &(HistoryNote) { .kind = HISTORY_ADOPTION,
                                           .user = user,
-                                          .reason = "hosts that have not reported are not awaited" });
+                                          .reason = "continues without the hosts that have not reported" });
         return transaction_send(r, &t, 0, done, userdata);
 }
 

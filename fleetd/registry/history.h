@@ -11,7 +11,8 @@
 
 /* fleet-api(7) documents the same names. The numbers are stored: append only. */
 typedef enum HistoryKind {
-        HISTORY_SUBMITTED, /* a unit, by a user or a unit directory, as the next three */
+        HISTORY_SUBMITTED, /* a unit, by a user or a unit directory, as the next three; reason: the target
+                              state */
         HISTORY_UPDATED,   /* its text */
         HISTORY_DESTROYED,
         HISTORY_TARGET,   /* reason: the target state */

@@ -90,7 +90,7 @@ void transaction_note(Transaction *t, const Registry *r, const HistoryNote *note
         size_t size = history_encode(note, body);
         char *copy;
 
-        if (t->error < 0)
+        if (t->error < 0 || t->n_notes == NOTES_MAX)
                 return;
         copy = malloc(size);
         if (!copy || GROW(t->strings.items, t->strings.capacity, t->strings.n + 1) < 0) {
@@ -99,6 +99,7 @@ void transaction_note(Transaction *t, const Registry *r, const HistoryNote *note
                 return;
         }
         t->strings.items[t->strings.n++] = memcpy(copy, body, size); /* not terminated */
+        t->n_notes++;
         t->writes[t->n_writes - 1].note = (KvNote) { registry_wall_ms(r), { copy, size } };
 }
 

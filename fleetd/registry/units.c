@@ -28,7 +28,7 @@ static void units_write_target(Transaction *t, const Registry *r, const UnitChan
         const ClusterUnit *known = cluster_any_unit(registry_cluster(r), name);
 
         transaction_write(t, KV_SET, LAYOUT_TARGET, name, NULL, units_target(target));
-        if (target != (known ? known->target : TARGET_INACTIVE))
+        if (cluster_unit_exists(known) && target != known->target) /* else the row of the unit has it */
                 units_note(t, r, change, HISTORY_TARGET, target_state_to_string(target));
 }
 
@@ -40,7 +40,8 @@ static void units_write_unit(Transaction *t, const Registry *r, const UnitChange
         stored_unit_write(&value, unit);
         transaction_write(t, change->only_if_absent ? KV_CREATE : KV_SET, LAYOUT_UNIT, unit->name, NULL,
                           transaction_text(t, &value));
-        units_note(t, r, change, exists ? HISTORY_UPDATED : HISTORY_SUBMITTED, NULL);
+        units_note(t, r, change, exists ? HISTORY_UPDATED : HISTORY_SUBMITTED,
+                   exists || !change->has_target ? NULL : target_state_to_string(change->target));
 }
 
 static void units_add(Registry *r, Transaction *t, const UnitChange *change) {
