@@ -69,7 +69,8 @@ static int print_row(Events *all, const EventRow *row, bool followed) {
         append_machine(all, row->machine, &machine);
         if (machine.error < 0)
                 return machine.error;
-        event_columns_fit(&all->columns, row, machine.chars ?: "", followed);
+        if (event_columns_fit(&all->columns, row, machine.chars ?: "", followed) < 0)
+                return -ENOMEM;
         return event_row_print(&all->columns, row, machine.chars ?: "", followed);
 }
 
@@ -105,10 +106,12 @@ static int catch_up(Events *all, uint64_t oldest_ms) {
                 client_note("no such event%s", oldest_ms > 0 ? "" : ": the history is empty");
         if (!all->json && all->n_rows > 0)
                 qsort(all->rows + first, all->n_rows - first, sizeof(*all->rows), by_first);
-        for (size_t i = first; i < all->n_rows && !all->json; i++) {
+        for (size_t i = first; i < all->n_rows && r >= 0 && !all->json; i++) {
                 text_clear(&machine);
                 append_machine(all, all->rows[i].machine, &machine);
-                event_columns_fit(&all->columns, &all->rows[i], machine.chars ?: "", false);
+                r = machine.error;
+                if (r == 0)
+                        r = event_columns_fit(&all->columns, &all->rows[i], machine.chars ?: "", false);
         }
         for (size_t i = first; i < all->n_rows && r >= 0; i++)
                 r = print_row(all, &all->rows[i], false);

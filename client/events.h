@@ -25,8 +25,8 @@ typedef struct EventColumns {
         size_t time, unit, machine, text;
 } EventColumns;
 
-/* Adapt the columns to a row. 'followed': its last occurrence counts, not its first one. */
-void event_columns_fit(EventColumns *c, const EventRow *row, const char *machine, bool followed);
+/* Adapt the columns to a row. 'followed': its last occurrence counts, not its first one. 0 or -ENOMEM. */
+int event_columns_fit(EventColumns *c, const EventRow *row, const char *machine, bool followed);
 
 /* Print the row: aligned, and wrapped to the terminal; in a pipe with tabs and full dates. */
 int event_row_print(const EventColumns *c, const EventRow *row, const char *machine, bool followed);

@@ -148,17 +148,18 @@ static void column_fit(size_t *width, const char *s, size_t max) {
                 *width = MAX(*width, n);
 }
 
-void event_columns_fit(EventColumns *c, const EventRow *row, const char *machine, bool followed) {
+int event_columns_fit(EventColumns *c, const EventRow *row, const char *machine, bool followed) {
         _cleanup_text_ Text time = {}, unit = {}, text = {};
 
         row_cells(c, row, followed, &time, &unit);
         append_text(&text, row, c->now_ms, followed);
         if (time.error < 0 || unit.error < 0 || text.error < 0)
-                return;
+                return -ENOMEM;
         column_fit(&c->time, time.chars, SIZE_MAX);
         column_fit(&c->unit, unit.chars, terminal_width() / 3);
         column_fit(&c->machine, or_none(machine), terminal_width() / 3);
         column_fit(&c->text, text.chars, SIZE_MAX);
+        return 0;
 }
 
 static void append_padded(Text *t, const char *s, size_t width) {

@@ -11,19 +11,23 @@ static unsigned raising_status(KvStatus status) {
 }
 
 static void raising_on_done(Request *request, const KvResult *result) {
-        char user[HISTORY_USER_SIZE];
-        KvState state;
-
-        kv_state(request->api->options.store, &state);
-        if (result->status == KV_OK)
-                (void) registry_note_level(
-                        request->api->options.registry, state.level,
-                        request_user(request, user)); /* without it, the level holds, too */
         if (result->status == KV_OK)
                 request_answer(request, 204, NULL, NULL, "", 0);
         else
                 request_error(request, raising_status(result->status), "%.*s", (int) result->cause.size,
                               (const char *) result->cause.data);
+}
+
+/* The same for a level that changes. */
+static void raising_on_raised(Request *request, const KvResult *result) {
+        char user[HISTORY_USER_SIZE];
+        KvState state;
+
+        kv_state(request->api->options.store, &state);
+        if (result->status == KV_OK) /* the level holds also without a row */
+                (void) registry_note_level(request->api->options.registry, state.level,
+                                           request_user(request, user));
+        raising_on_done(request, result);
 }
 
 void level_handle(Request *request) {
@@ -56,6 +60,6 @@ void level_handle(Request *request) {
                 return;
 
         if (request_propose(request, &(KvCommand) { .op = KV_RAISE, .internal = true, .limit = level },
-                            raising_on_done) < 0)
+                            level > state.level ? raising_on_raised : raising_on_done) < 0)
                 request_error(request, 503, "out of memory");
 }

@@ -165,7 +165,7 @@ int registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *u
 unsigned cluster_level(const Cluster *c, unsigned own, const ClusterMachine **ret_behind);
 /* Read the recorded level, and the cluster time since which it holds. -ENOENT: none is recorded. */
 int registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms);
-/* Record in the history that the tree has this level, by a request of 'user' or by itself (""). */
+/* Record in the history that the tree has this level now, by a request of 'user' or by itself (NULL). */
 int registry_note_level(Registry *r, uint64_t level, const char *user);
 int registry_record_level(Registry *r, uint64_t term, uint64_t level, uint64_t since_ms, RegistryDone done,
                           void *userdata);
