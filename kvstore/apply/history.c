@@ -5,9 +5,9 @@
 /* A row: first_ms varint, last_ms after first_ms varint, count varint, body: the rest.
  *
  * A fold is the store index of the row that has a body, by the hash of the body. When there are too many, the
- * oldest rows lose theirs, and are settled. */
+ * oldest rows lose theirs, and are closed. */
 
-enum { SETTLE_STEPS = 4 }; /* rows that are settled with each new one; more than are added */
+enum { CLOSE_STEPS = 4 }; /* rows that are closed with each new one; more than are added */
 
 void history_row_encode(const KvHistoryRow *row, Writer *w) {
         write_varint(w, row->first_ms);
@@ -110,8 +110,8 @@ static int history_drop_oldest(TreeTxn *txn) {
         return r < 0 ? r : tree_history_delete(txn, TREE_ROWS, index);
 }
 
-/* Settle the first row that is not: it has no fold, or there are too many. Return 0 if it keeps its fold. */
-static int history_settle(TreeTxn *txn, const TreeHistory *h) {
+/* Close the first row that is not: it has no fold, or there are too many. Return 0 if it keeps its fold. */
+static int history_close(TreeTxn *txn, const TreeHistory *h) {
         uint64_t index, hash;
         KvBytes record;
         int r;
@@ -125,7 +125,7 @@ static int history_settle(TreeTxn *txn, const TreeHistory *h) {
         if (r > 0)
                 r = tree_history_delete(txn, TREE_FOLDS, hash);
         if (r >= 0)
-                r = tree_settle_row(txn, index);
+                r = tree_close_row(txn, index);
         return r < 0 ? r : 1;
 }
 
@@ -133,10 +133,10 @@ static int history_trim(TreeTxn *txn) {
         TreeMeta meta;
         int r;
 
-        for (unsigned i = 0; i < SETTLE_STEPS; i++) {
+        for (unsigned i = 0; i < CLOSE_STEPS; i++) {
                 r = tree_meta(txn, &meta);
                 if (r == 0)
-                        r = history_settle(txn, &meta.history);
+                        r = history_close(txn, &meta.history);
                 if (r < 0)
                         return r;
                 if (r == 0)

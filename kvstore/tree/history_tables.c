@@ -1,7 +1,7 @@
 /* The tables of the history: parts of the table of events, so that sum, copy and check cover them.
  *
  * A row that has a fold may be repeated, and move to the end. New rows have the last keys of the table, and
- * are appended, so that pages are full; moves leave gaps. Settled rows are in the part before: they are
+ * are appended, so that pages are full; moves leave gaps. Closed rows are in the part before: they are
  * appended to it in order, and only the first one is ever removed. So their pages stay full. */
 #include "kvstore/tree/tree_internal.h"
 
@@ -10,12 +10,12 @@
 
 #include "kvstore/tree/format.h"
 
-enum { SETTLED = TREE_ROWS, UNSETTLED };
+enum { CLOSED = TREE_ROWS, OPEN };
 
 /* The meta of the transaction has been read. */
 static MDB_val history_key(const TreeTxn *txn, TreeHistoryTable table, uint64_t key,
                            uint8_t bytes[static TREE_EVENT_KEY]) {
-        bytes[0] = table == TREE_ROWS && key >= txn->meta.history.unfolded ? UNSETTLED : table;
+        bytes[0] = table == TREE_ROWS && key >= txn->meta.history.unfolded ? OPEN : table;
         tree_put_big_endian(bytes + 1, key);
         return (MDB_val) { TREE_EVENT_KEY, bytes };
 }
@@ -73,15 +73,14 @@ int tree_history_put(TreeTxn *txn, TreeHistoryTable table, uint64_t key, KvBytes
                 return r;
         if (r == 0)
                 history_count(txn, table, at, old, false);
-        r = tree_error(
-                mdb_put(txn->txn, txn->tree->events, &at, &data, bytes[0] == UNSETTLED ? MDB_APPEND : 0));
+        r = tree_error(mdb_put(txn->txn, txn->tree->events, &at, &data, bytes[0] == OPEN ? MDB_APPEND : 0));
         if (r < 0)
                 return r == -EEXIST ? -EUCLEAN : r;
         history_count(txn, table, at, record, true);
         return 0;
 }
 
-int tree_settle_row(TreeTxn *txn, uint64_t index) {
+int tree_close_row(TreeTxn *txn, uint64_t index) {
         Writer *copy = &txn->tree->scratch;
         KvBytes row;
         int r;
@@ -104,7 +103,7 @@ int tree_settle_row(TreeTxn *txn, uint64_t index) {
 static int row_read(MDB_val key, MDB_val data, uint64_t *ret_index, KvBytes *ret) {
         if (key.mv_size != TREE_EVENT_KEY)
                 return -EUCLEAN;
-        if (*(const uint8_t *) key.mv_data < SETTLED)
+        if (*(const uint8_t *) key.mv_data < CLOSED)
                 return 0;
         *ret_index = tree_get_big_endian((const uint8_t *) key.mv_data + 1);
         *ret = (KvBytes) { data.mv_data, data.mv_size };
