@@ -1714,7 +1714,7 @@ static bool has_all(void *userdata) {
         return kv_index(b->host->store) == kv_index(b->leader->store);
 }
 
-/* Its map is sized by its own quota first: 64 MiB. What the cluster writes is more, and by the cluster's
+/* Its map is sized by its own quota first: 128 MiB. What the cluster writes is more, and by the cluster's
  * quota no more than may be. */
 static void a_host_with_a_smaller_quota_has_space_for_the_tree_of_the_cluster(void **state) {
         static char value[235 * 1024];
@@ -1727,14 +1727,14 @@ static void a_host_with_a_smaller_quota_has_space_for_the_tree_of_the_cluster(vo
         leader = open_host(world, 0, false);
         run_until(world, is_led, leader);
         h = let_in(leader, 1);
-        for (unsigned i = 0; i < 280; i++) {
+        for (unsigned i = 0; i < 560; i++) {
                 char key[16];
 
                 snprintf(key, sizeof(key), "/%u", i);
                 put_ok(leader, key, value);
         }
         run_until(world, has_all, &(Behind) { h, leader });
-        assert_string_not_equal(value_at(h, "/279"), "-");
+        assert_string_not_equal(value_at(h, "/559"), "-");
 }
 
 /* Up to half of the tree, or what a checkpoint is due by. */
