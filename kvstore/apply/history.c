@@ -4,10 +4,10 @@
 
 /* A row: first_ms varint, last_ms after first_ms varint, count varint, body: the rest.
  *
- * A fold is the store index of the row that has a body, by the hash of the body. Only rows from 'unfolded' of
- * the meta on have one: when there are too many, those of the oldest rows are removed. */
+ * A fold is the store index of the row that has a body, by the hash of the body. When there are too many, the
+ * oldest rows lose theirs, and are closed. */
 
-enum { FOLD_STEPS = 4 }; /* rows that lose their fold with each new one; more than are added */
+enum { CLOSE_STEPS = 4 }; /* rows that are closed with each new one; more than are added */
 
 void history_row_encode(const KvHistoryRow *row, Writer *w) {
         write_varint(w, row->first_ms);
@@ -110,8 +110,8 @@ static int history_drop_oldest(TreeTxn *txn) {
         return r < 0 ? r : tree_history_delete(txn, TREE_ROWS, index);
 }
 
-/* Let the first row that may have a fold lose it, if there are too many. Return 0 if the row keeps it. */
-static int history_unfold(TreeTxn *txn, const TreeHistory *h) {
+/* Close the first row that is not: it has no fold, or there are too many. Return 0 if it keeps its fold. */
+static int history_close(TreeTxn *txn, const TreeHistory *h) {
         uint64_t index, hash;
         KvBytes record;
         int r;
@@ -124,20 +124,19 @@ static int history_unfold(TreeTxn *txn, const TreeHistory *h) {
                 return 0;
         if (r > 0)
                 r = tree_history_delete(txn, TREE_FOLDS, hash);
-        if (r < 0)
-                return r;
-        tree_set_unfolded(txn, index + 1);
-        return 1;
+        if (r >= 0)
+                r = tree_close_row(txn, index);
+        return r < 0 ? r : 1;
 }
 
 static int history_trim(TreeTxn *txn) {
         TreeMeta meta;
         int r;
 
-        for (unsigned i = 0; i < FOLD_STEPS; i++) {
+        for (unsigned i = 0; i < CLOSE_STEPS; i++) {
                 r = tree_meta(txn, &meta);
                 if (r == 0)
-                        r = history_unfold(txn, &meta.history);
+                        r = history_close(txn, &meta.history);
                 if (r < 0)
                         return r;
                 if (r == 0)

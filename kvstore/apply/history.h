@@ -13,7 +13,7 @@ enum {
         HISTORY_ROWS_MAX = 100000,
         HISTORY_BYTES_MAX = 16 * 1024 * 1024, /* weight of rows and folds, with what LMDB adds */
         HISTORY_FOLD_MS = 60 * 60 * 1000,
-        HISTORY_FOLDS_MAX = 16384, /* rows whose repetition is found: the newest ones */
+        HISTORY_FOLDS_MAX = 8192, /* rows whose repetition is found: the newest ones */
 };
 
 /* Add a row at 'index', the store's index of the write. -EUCLEAN: the tables are corrupt. */

@@ -39,7 +39,7 @@ enum {
         COST_WRITE = 3584,       /* of a node that is written or removed, without its event */
         COST_EVENT = 1024,       /* of an event, which may remove another from the window */
         COST_KEPT = 48,          /* of a cached result that a search passes */
-        COST_NOTE = 12 * 1024,   /* of a row of the history, which may replace or remove another */
+        COST_NOTE = 8 * 1024,    /* of a row of the history, which may replace or remove another */
         COST_EXPIRY = 1792,      /* of an entry of the table of expiry, written or removed */
 };
 

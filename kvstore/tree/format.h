@@ -5,7 +5,7 @@
  *     expiry   expires_ms, created (big-endian)  -> key of the node; equal ones sorted
  *     events   window u8, index (big-endian)     -> weight u64, event
  *              2 u8, hash of a body (big-endian) -> fold: index of the row u64
- *              3 u8, index (big-endian)          -> row of kvstore/apply/history.c
+ *              3 or 4 u8, index (big-endian)     -> row of kvstore/apply/history.c; 3: closed
  *     results  origin, slot (big-endian)         -> record of kvstore/apply/dedup.c
  *     meta     "meta", "configuration"
  *

@@ -1,5 +1,8 @@
-/* The tables of the history: parts of the table of events, so that sum, copy and check cover them. The rows
- * have the last keys of that table, and are appended: pages stay full. */
+/* The tables of the history: parts of the table of events, so that sum, copy and check cover them.
+ *
+ * A row that has a fold may be repeated, and move to the end. New rows have the last keys of the table, and
+ * are appended, so that pages are full; moves leave gaps. Closed rows are in the part before: they are
+ * appended to it in order, and only the first one is ever removed. So their pages stay full. */
 #include "kvstore/tree/tree_internal.h"
 
 #include <assert.h>
@@ -7,8 +10,12 @@
 
 #include "kvstore/tree/format.h"
 
-static MDB_val history_key(TreeHistoryTable table, uint64_t key, uint8_t bytes[static TREE_EVENT_KEY]) {
-        bytes[0] = table;
+enum { CLOSED = TREE_ROWS, OPEN };
+
+/* The meta of the transaction has been read. */
+static MDB_val history_key(const TreeTxn *txn, TreeHistoryTable table, uint64_t key,
+                           uint8_t bytes[static TREE_EVENT_KEY]) {
+        bytes[0] = table == TREE_ROWS && key >= txn->meta.history.unfolded ? OPEN : table;
         tree_put_big_endian(bytes + 1, key);
         return (MDB_val) { TREE_EVENT_KEY, bytes };
 }
@@ -30,7 +37,7 @@ static void history_count(TreeTxn *txn, TreeHistoryTable table, MDB_val key, KvB
 
 int tree_history_get(TreeTxn *txn, TreeHistoryTable table, uint64_t key, KvBytes *ret) {
         uint8_t bytes[TREE_EVENT_KEY];
-        MDB_val at = history_key(table, key, bytes), data;
+        MDB_val at = history_key(txn, table, key, bytes), data;
         int r;
 
         r = tree_error(mdb_get(txn->txn, txn->tree->events, &at, &data));
@@ -42,7 +49,7 @@ int tree_history_get(TreeTxn *txn, TreeHistoryTable table, uint64_t key, KvBytes
 
 int tree_history_delete(TreeTxn *txn, TreeHistoryTable table, uint64_t key) {
         uint8_t bytes[TREE_EVENT_KEY];
-        MDB_val at = history_key(table, key, bytes);
+        MDB_val at = history_key(txn, table, key, bytes);
         KvBytes record;
         int r;
 
@@ -56,7 +63,7 @@ int tree_history_delete(TreeTxn *txn, TreeHistoryTable table, uint64_t key) {
 
 int tree_history_put(TreeTxn *txn, TreeHistoryTable table, uint64_t key, KvBytes record) {
         uint8_t bytes[TREE_EVENT_KEY];
-        MDB_val at = history_key(table, key, bytes), data = { record.size, (void *) record.data };
+        MDB_val at = history_key(txn, table, key, bytes), data = { record.size, (void *) record.data };
         KvBytes old;
         int r;
 
@@ -66,24 +73,37 @@ int tree_history_put(TreeTxn *txn, TreeHistoryTable table, uint64_t key, KvBytes
                 return r;
         if (r == 0)
                 history_count(txn, table, at, old, false);
-        r = tree_error(mdb_put(txn->txn, txn->tree->events, &at, &data, table == TREE_ROWS ? MDB_APPEND : 0));
+        r = tree_error(mdb_put(txn->txn, txn->tree->events, &at, &data, bytes[0] == OPEN ? MDB_APPEND : 0));
         if (r < 0)
                 return r == -EEXIST ? -EUCLEAN : r;
         history_count(txn, table, at, record, true);
         return 0;
 }
 
-void tree_set_unfolded(TreeTxn *txn, uint64_t index) {
-        assert(txn->write);
-        txn->meta.history.unfolded = index;
-        txn->meta_changed = true;
+int tree_close_row(TreeTxn *txn, uint64_t index) {
+        Writer *copy = &txn->tree->scratch;
+        KvBytes row;
+        int r;
+
+        r = tree_history_get(txn, TREE_ROWS, index, &row);
+        if (r < 0)
+                return r;
+        copy->size = 0, copy->error = 0;
+        write_raw(copy, row.data, row.size);
+        if (copy->error < 0)
+                return copy->error;
+        r = tree_history_delete(txn, TREE_ROWS, index);
+        if (r < 0)
+                return r;
+        txn->meta.history.unfolded = index + 1;
+        return tree_history_put(txn, TREE_ROWS, index, (KvBytes) { copy->bytes, copy->size });
 }
 
 /* Read the record at the cursor: 1, or 0 outside of the rows. */
 static int row_read(MDB_val key, MDB_val data, uint64_t *ret_index, KvBytes *ret) {
         if (key.mv_size != TREE_EVENT_KEY)
                 return -EUCLEAN;
-        if (*(const uint8_t *) key.mv_data != TREE_ROWS)
+        if (*(const uint8_t *) key.mv_data < CLOSED)
                 return 0;
         *ret_index = tree_get_big_endian((const uint8_t *) key.mv_data + 1);
         *ret = (KvBytes) { data.mv_data, data.mv_size };
@@ -102,7 +122,7 @@ static int row_seek_before(MDB_cursor *cursor, bool all, MDB_val *key, MDB_val *
 int tree_row_from(TreeTxn *txn, uint64_t index, uint64_t *ret_index, KvBytes *ret) {
         _cleanup_(tree_cursor_closep) MDB_cursor *cursor = NULL;
         uint8_t bytes[TREE_EVENT_KEY];
-        MDB_val key = history_key(TREE_ROWS, index, bytes), data;
+        MDB_val key = history_key(txn, TREE_ROWS, index, bytes), data;
         int r;
 
         r = tree_error(mdb_cursor_open(txn->txn, txn->tree->events, &cursor));
@@ -118,16 +138,20 @@ int tree_rows(TreeTxn *txn, uint64_t after, bool backward,
               int (*visit)(void *userdata, uint64_t index, KvBytes row), void *userdata) {
         _cleanup_(tree_cursor_closep) MDB_cursor *cursor = NULL;
         uint8_t bytes[TREE_EVENT_KEY];
-        MDB_val key = history_key(TREE_ROWS, backward ? after : after + 1, bytes), data;
+        MDB_val key, data;
         uint64_t index;
+        TreeMeta meta;
         KvBytes row;
         int r;
 
         if (!backward && after == UINT64_MAX)
                 return 0;
-        r = tree_error(mdb_cursor_open(txn->txn, txn->tree->events, &cursor));
+        r = tree_meta(txn, &meta);
+        if (r == 0)
+                r = tree_error(mdb_cursor_open(txn->txn, txn->tree->events, &cursor));
         if (r < 0)
                 return r;
+        key = history_key(txn, TREE_ROWS, backward ? after : after + 1, bytes);
         r = backward ? row_seek_before(cursor, after == 0, &key, &data) :
                        tree_error(mdb_cursor_get(cursor, &key, &data, MDB_SET_RANGE));
         for (; r == 0; r = tree_error(mdb_cursor_get(cursor, &key, &data, backward ? MDB_PREV : MDB_NEXT))) {
@@ -147,7 +171,7 @@ int tree_rows(TreeTxn *txn, uint64_t after, bool backward,
 int tree_history_count(TreeTxn *txn, TreeHistory *ret) {
         _cleanup_(tree_cursor_closep) MDB_cursor *cursor = NULL;
         uint8_t bytes[TREE_EVENT_KEY];
-        MDB_val key = history_key(TREE_FOLDS, 0, bytes), data;
+        MDB_val key = history_key(txn, TREE_FOLDS, 0, bytes), data;
         TreeHistory seen = {};
         int r;
 
@@ -163,7 +187,7 @@ int tree_history_count(TreeTxn *txn, TreeHistory *ret) {
                 if (key.mv_size != TREE_EVENT_KEY)
                         return -EUCLEAN;
                 seen.bytes += history_weight(record);
-                if (*(const uint8_t *) key.mv_data == TREE_ROWS) {
+                if (*(const uint8_t *) key.mv_data != TREE_FOLDS) {
                         seen.n++;
                         continue;
                 }

@@ -33,7 +33,7 @@ typedef struct TreeResults {
 typedef struct TreeHistory {
         uint64_t n, bytes; /* rows; weight of rows and folds */
         uint64_t n_folds;
-        uint64_t unfolded; /* rows below this index have no fold */
+        uint64_t unfolded; /* rows below this index have no fold, and are closed */
 } TreeHistory;
 
 enum {
@@ -177,7 +177,7 @@ int tree_events(TreeTxn *txn, unsigned window, int (*visit)(void *userdata, uint
 int tree_clear_events(TreeTxn *txn, uint64_t oldest);
 
 /* Tables of the history: rows by store index, folds by the hash of a body. Records are borrowed as nodes are.
- */
+ * Rows that are deleted and inserted often leave gaps in pages, and are apart from closed rows. */
 typedef enum TreeHistoryTable { TREE_FOLDS = _TREE_WINDOW_MAX, TREE_ROWS } TreeHistoryTable;
 
 int tree_history_get(TreeTxn *txn, TreeHistoryTable table, uint64_t key, KvBytes *ret); /* -ENOENT */
@@ -186,7 +186,8 @@ int tree_history_put(TreeTxn *txn, TreeHistoryTable table, uint64_t key, KvBytes
 int tree_history_delete(TreeTxn *txn, TreeHistoryTable table, uint64_t key); /* -ENOENT */
 /* Return the first row from this index on; -ENOENT. */
 int tree_row_from(TreeTxn *txn, uint64_t index, uint64_t *ret_index, KvBytes *ret);
-void tree_set_unfolded(TreeTxn *txn, uint64_t index);
+/* Close the first row that is not, which has no fold any more. -ENOENT. */
+int tree_close_row(TreeTxn *txn, uint64_t index);
 /* Visit the rows above 'after' in order, or with 'backward' those below 'after' (0: all), the last one first.
  * 'visit' returns as for tree_walk(). */
 int tree_rows(TreeTxn *txn, uint64_t after, bool backward,

@@ -1714,7 +1714,7 @@ static bool has_all(void *userdata) {
         return kv_index(b->host->store) == kv_index(b->leader->store);
 }
 
-/* Its map is sized by its own quota first: 64 MiB. What the cluster writes is more, and by the cluster's
+/* Its map is sized by its own quota first: 128 MiB. What the cluster writes is more, and by the cluster's
  * quota no more than may be. */
 static void a_host_with_a_smaller_quota_has_space_for_the_tree_of_the_cluster(void **state) {
         static char value[235 * 1024];
@@ -1727,14 +1727,14 @@ static void a_host_with_a_smaller_quota_has_space_for_the_tree_of_the_cluster(vo
         leader = open_host(world, 0, false);
         run_until(world, is_led, leader);
         h = let_in(leader, 1);
-        for (unsigned i = 0; i < 280; i++) {
+        for (unsigned i = 0; i < 560; i++) {
                 char key[16];
 
                 snprintf(key, sizeof(key), "/%u", i);
                 put_ok(leader, key, value);
         }
         run_until(world, has_all, &(Behind) { h, leader });
-        assert_string_not_equal(value_at(h, "/279"), "-");
+        assert_string_not_equal(value_at(h, "/559"), "-");
 }
 
 /* Up to half of the tree, or what a checkpoint is due by. */
@@ -1927,6 +1927,23 @@ static void a_tree_that_differs_from_the_majority_is_made_again_of_the_leaders(v
         assert_true(c->resets > 0); /* its readers hear that all may be another */
         put_ok(c, "/after", "1");
         assert_string_equal(value_at(c, "/after"), "1");
+}
+
+static void a_tree_of_the_leader_comes_with_its_history(void **state) {
+        World *world = *state;
+        Host *a = &world->hosts[0], *c = &world->hosts[2];
+
+        make_three(world);
+        raise_level(a);
+        put_noted(a, 10, "started");
+        put_noted(a, 20, "started");
+        plant(c, "/planted");
+        put_some(a, 12);
+        run_until(world, is_like_the_leader, &(Pair) { a, c, 3 });
+        assert_true(c->resets > 0);
+        assert_history(c, "started 10..20 x2, ");
+        put_noted(c, 30, "started");
+        assert_history(c, "started 10..30 x3, ");
 }
 
 /* In the file that is in use, wherever it stands. */
@@ -2614,6 +2631,7 @@ int main(int argc, char *argv[]) {
                 THREE(the_second_of_two_voters_becomes_a_standby_again),
                 THREE(a_tree_that_was_changed_behind_our_back_is_made_again_in_the_running_daemon),
                 THREE(a_tree_that_differs_from_the_majority_is_made_again_of_the_leaders),
+                THREE(a_tree_of_the_leader_comes_with_its_history),
                 THREE(where_two_trees_diverge_without_a_majority_both_report_it_and_keep_theirs),
                 THREE(a_leader_whose_disk_is_full_transfers_leadership_and_follows_when_there_is_space),
                 THREE(without_a_majority_writes_report_it_and_reads_continue),
