@@ -54,7 +54,7 @@ static const Flag flags[] = {
           "Print new entries as they arrive" },
         { "since", 'S', FLAGS_JOURNAL | FLAGS_EVENTS, FLAG_TEXT, AT(since),
           "Print entries from this time on: \"-1h\", \"2026-01-31 12:00\"" },
-        { "until", 'U', FLAGS_JOURNAL, FLAG_TEXT, AT(until), "Print entries up to this time" },
+        { "until", 'U', FLAGS_JOURNAL | FLAGS_EVENTS, FLAG_TEXT, AT(until), "Print entries up to this time" },
         { "f", 0, FLAGS_JOURNAL, FLAG_BOOL, AT(follow), NULL },
         { "output", 'o', FLAGS_JOURNAL, FLAG_TEXT, AT(journal_output),
           "Output mode, as journalctl's (default \"short\")" },

@@ -34,7 +34,7 @@ typedef enum FlagGroup {
         FLAGS_MACHINE = 1 << 18,      /* --machine */
         FLAGS_SOURCE = 1 << 20,       /* --source */
         FLAGS_WAIT = 1 << 21,         /* --wait */
-        FLAGS_EVENTS = 1 << 22,       /* --lines, --follow, --since, --after-index, --machine */
+        FLAGS_EVENTS = 1 << 22,       /* --lines, --follow, --since, --until, --after-index, --machine */
         FLAGS_SSH = 1 << 13,          /* --unit, --forward-agent, --ssh-port */
         FLAGS_FLEET = 1 << 23,        /* no flag: without units, print a message of fleet and succeed */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,

@@ -233,6 +233,11 @@ int kv_local_get(KvStore *store, KvBytes key, KvVisit visit,
 int kv_local_walk(KvStore *store, const KvRange *range, KvVisit visit,
                   void *userdata); /* 0, or < 0 as visit() */
 
+/* Visit the rows of the history (KvHistoryRow) whose index is above 'after', oldest first; or with 'backward'
+ * those below 'after' (0: all), newest first. 'visit' returns as KvVisit. 0, or < 0 as visit(). */
+int kv_local_history(KvStore *store, uint64_t after, bool backward,
+                     int (*visit)(void *userdata, const KvHistoryRow *row), void *userdata);
+
 /* Linearizable read: see kvstore/command/sync.h. */
 void kv_sync(KvStore *store, KvSync *sync);
 void kv_sync_cancel(KvStore *store, KvSync *sync);

@@ -165,6 +165,7 @@ void machines_patch_handle(Request *request) {
         _cleanup_free_ MetadataChange *changes = NULL;
         _cleanup_free_ char(*ids)[MACHINE_ID_SIZE] = NULL;
         _cleanup_json_ JsonValue *root = NULL;
+        char user[HISTORY_USER_SIZE];
         size_t n = 0, n_operations;
         Error err = {};
         int r;
@@ -185,7 +186,9 @@ void machines_patch_handle(Request *request) {
                 request_error(request, 500, "out of memory");
                 return;
         }
+        (void) request_user(request, user);
         for (size_t i = 0; r >= 0 && i < n_operations; i++) {
+                changes[n].user = user;
                 r = operation_read(json_value_item(root, i), ids[i], &changes[n], &err);
                 if (r >= 0 && ids[i][0])
                         n++;

@@ -56,6 +56,7 @@ static const Route routes[] = {
         { ROUTE_FLEET,   "POST",   "/fleet/v1/directory",        RIGHT_UNITS_CHANGE, directory_post_handle },
         { ROUTE_FLEET,   NULL,     "/fleet/v1/discovery",        RIGHT_UNITS_SEE,    discovery_handle },
         { ROUTE_FLEET,   "GET",    "/fleet/v1/events",           RIGHT_UNITS_SEE,    events_handle },
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/history",          RIGHT_UNITS_SEE,    history_handle },
         { ROUTE_FLEET,   "GET",    "/fleet/v1/cluster",          RIGHT_UNITS_SEE,    cluster_handle },
         { ROUTE_FLEET,   "PUT",    "/fleet/v1/cluster/level",    RIGHT_ADMINISTER,   level_handle },
         { ROUTE_FLEET,   "DELETE", "/fleet/v1/cluster/adopting", RIGHT_ADMINISTER,   adopting_handle },

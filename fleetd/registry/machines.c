@@ -10,6 +10,19 @@
 
 static const char next_raft_id[] = "next-raft-id";
 
+static void machines_note(Transaction *t, const Registry *r, HistoryKind kind, const char *machine,
+                          const char *reason) {
+        transaction_note(t, r, &(HistoryNote) { .kind = kind, .machine = machine, .reason = reason });
+}
+
+static void machines_note_presence(Transaction *t, const Registry *r, const PresenceChange *c) {
+        char reason[PRESENCE_REASON_SIZE + 16];
+
+        snprintf(reason, sizeof(reason), "%s%s%s", presence_to_string(c->presence), c->reason[0] ? ": " : "",
+                 c->reason);
+        machines_note(t, r, HISTORY_PRESENCE, c->machine, reason);
+}
+
 int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done,
                       void *userdata) {
         const Cluster *cluster = registry_cluster(r);
@@ -27,6 +40,7 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
                 stored_presence_write(&value, record);
                 transaction_write(&t, KV_SET, LAYOUT_PRESENCE, NULL, c->machine,
                                   transaction_text(&t, &value));
+                machines_note_presence(&t, r, c);
                 log_notice(((LogFields) { .machine = c->machine, .term = term }), "machine %s is %s: %s",
                            cluster_name_of(registry_cluster(r), c->machine), presence_to_string(c->presence),
                            c->reason);
@@ -102,6 +116,7 @@ int registry_admit(Registry *r, const char *machine_id, const char *peer_address
         member.raft_id = id;
         snprintf(member.peer, sizeof(member.peer), "%s", peer_address);
         machines_write_member(&t, machine_id, &member);
+        machines_note(&t, r, HISTORY_JOINED, machine_id, peer_address);
 
         e = transaction_send(r, &t, 0, done, userdata);
         if (e < 0)
@@ -112,11 +127,15 @@ int registry_admit(Registry *r, const char *machine_id, const char *peer_address
 
 int registry_record_start(Registry *r, const char *machine_id, const MemberRecord *member, RegistryDone done,
                           void *userdata) {
+        const ClusterMachine *known = cluster_machine(registry_cluster(r), machine_id);
         _cleanup_transaction_ Transaction t = {};
 
         transaction_check(&t, KV_CHECK_MODIFIED,
                           transaction_key_index(&t, r, LAYOUT_MEMBER, NULL, machine_id), LAYOUT_MEMBER, NULL,
                           machine_id);
         machines_write_member(&t, machine_id, member);
+        if (!known || known->member.start_number != member->start_number ||
+            !streq(known->member.start_nonce, member->start_nonce))
+                machines_note(&t, r, HISTORY_STARTED, machine_id, NULL);
         return transaction_send(r, &t, 0, done, userdata);
 }

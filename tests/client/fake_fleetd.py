@@ -2,6 +2,7 @@
 unit decides what it does: /bin/false fails, Type=oneshot ends, region=mars fits no machine."""
 
 import base64
+import fnmatch
 import hashlib
 import json
 import os
@@ -44,7 +45,7 @@ class Cluster:
         self.units, self.states, self.keys = {}, {}, {}
         self.index = 10
         self.log = []          # of events
-        self.changes, self.changes_oldest, self.hang_up = [], 0, False  # events with details
+        self.history, self.hang_up = [], False  # rows
         self.requests = []     # (method, path)
         self.events = True     # whether the stream of events is served
         self.broken = None     # (status, body) of all answers
@@ -210,7 +211,9 @@ class Handler(BaseHTTPRequestHandler):
         if path.startswith("/v2/keys"):
             return self.keys(c, path[len("/v2/keys"):].rstrip("/") or "/", query, body)
         if path == "/fleet/v1/events":
-            return self.serve_changes(c, query) if "details" in query else self.events(c)
+            return self.events(c)
+        if path == "/fleet/v1/history":
+            return self.serve_history(c, query)
         with c.lock:
             if path == "/fleet/v1/cluster/level":
                 wanted = json.loads(body)["level"]
@@ -392,25 +395,30 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True
 
-    def serve_changes(self, c, query):
-        after = int(query["after"][0])
-        if after and after < c.changes_oldest:
-            return self.refuse(410, "changes are forgotten")
+    def serve_history(self, c, query):
+        if c.history is None:
+            return self.refuse(409, "the history begins at feature level 4")
+        after, follow = int(query.get("after", ["0"])[0]), query["follow"][0] == "true" if "follow" in query else False
+        since, until, last = (int(query.get(name, [default])[0]) for name, default in (("since", "0"), ("until", str(2 ** 63)), ("last", "0")))
+        units = query.get("unit")
+
+        def selected(rows):
+            return [r for r in rows if r["index"] > after and r["last"] >= since and r["first"] <= until and
+                    (not units or any(fnmatch.fnmatchcase(r.get("name", ""), u) for u in units))]
         self.begin_stream()
-        self.chunk({"index": after})
         try:
             with c.lock:
-                seen, n = [e for e in c.changes if e["index"] > after], len(c.changes)
-            for event in seen:
-                self.chunk(event)
-            self.chunk({"index": max([after, *(e["index"] for e in seen)])})
-            while not c.hang_up:
+                seen, n = selected(c.history)[-last:], len(c.history)
+            for row in seen:
+                self.chunk(row)
+            self.chunk({"index": max([after, *(r["index"] for r in seen)]), **({"oldest": c.history[0]["first"]} if c.history else {})})
+            while follow and not c.hang_up:
                 with c.lock:
-                    while len(c.changes) == n and not c.hang_up:
+                    while len(c.history) == n and not c.hang_up:
                         c.lock.wait(1)
-                    seen, n = c.changes[n:], len(c.changes)
-                for event in seen:
-                    self.chunk(event)
+                    seen, n = c.history[n:], len(c.history)
+                for row in selected(seen):
+                    self.chunk(row)
             self.end_stream()
             c.hang_up = False
         except OSError:

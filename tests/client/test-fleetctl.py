@@ -816,7 +816,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
     tried = {" ".join(call[:2]) if call[0] == "kv" else call[0] for call in calls}
     assert listed == tried, listed ^ tried
 
-    add_changes(t, {"kind": "presence", "machine": "2" * 32, "presence": "lost", "reason": "it is silent" + hostile, "was": {"presence": "up"}})
+    add_rows(t, {"kind": "presence", "machine": "2" * 32, "reason": "lost: it is silent" + hostile})
     own = re.compile("\x1b\\[(\\?7[hl]|[0-9]+A|[JK]|(0|3[123])?m)")
     driven, seen = {}, {}
     t.file("a.service")
@@ -855,7 +855,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
     assert {"cat", "cluster", "directory", "events", "kv get", "kv mk", "kv watch", "list-machines", "show", "status", "why"} <= seen["words"] | seen["everything"], seen
     t.cluster.spoil, t.cluster.broken = lambda value: value, None
     said = t.on_terminal("events")[1]
-    assert "\x1b[31mbeta is lost" in said, said  # and colours of fleetctl are not escaped
+    assert "\x1b[31mlost: it is" in said, said  # and colours of fleetctl are not escaped
     server.shutdown()
     server.server_close()
 
@@ -1171,75 +1171,77 @@ def cluster_shows_the_replicas_and_changes_the_level(t):
 
 def status_shows_recent_changes_in_presence(t):
     now = int(time.time() * 1000)
-    for n, (machine, presence, was, age_s) in enumerate((("2", "lost", "up", 7200), ("3", "up", None, 60), ("2", "away", "up", 50), ("2", "lost", "away", 40),
-                                                         ("2", "up", "lost", 30), ("3", "lost", "up", 20)), 1):
-        add_changes(t, {"kind": "presence", "machine": machine * 32, "presence": presence, "time": now - age_s * 1000, **({"was": {"presence": was}} if was else {})})
+    for kind, machine, reason, age_s in (("presence", "2", "lost: silent", 7200), ("state", "3", "failed", 60), ("presence", "2", "away: stopped", 50),
+                                         ("presence", "2", "lost: silent", 40), ("assigned", "3", "fewest units", 39), ("assigned", "1", "fewest units", 39),
+                                         ("presence", "2", "up: it is back", 30), ("assigned", "2", "fewest units", 25), ("presence", "3", "left: it shut down", 20)):
+        add_rows(t, {"kind": kind, "machine": machine * 32, "reason": reason, "first": now - age_s * 1000})
     said = t.expect("status", out=["  recent   "]).splitlines()[-1]
-    assert re.fullmatch(r"  recent   (\d\d:){2}\d\d beta is lost    (\d\d:){2}\d\d beta is up    (\d\d:){2}\d\d gamma is lost", said), said
+    assert re.fullmatch(r"  recent   (\d\d:){2}\d\d beta is lost; 2 units moved    (\d\d:){2}\d\d beta is up    (\d\d:){2}\d\d gamma has left", said), said
 
 
 # -- events --
 
-def add_changes(t, *events):
+def add_rows(t, *rows):
     with t.cluster.lock:
-        for n, e in enumerate(events, len(t.cluster.changes) + 1):
-            t.cluster.changes.append({"index": n, "time": 1700000000000 + n * 60000, **e})
+        for n, row in enumerate(rows, len(t.cluster.history) + 1):
+            first = row.get("first", 1700000000000 + n * 60000)
+            t.cluster.history.append({"count": 1, "index": n, **row, "first": first, "last": row.get("last", first)})
         t.cluster.lock.notify_all()
 
 
 A_DAY = [
-    {"kind": "member", "machine": "2" * 32},
-    {"kind": "presence", "machine": "2" * 32, "presence": "up", "reason": "it sends heartbeats"},
-    {"kind": "machine", "machine": "2" * 32, "version": "0.1.0"},
-    {"kind": "unit", "name": "web.service", "hash": "a"},
-    {"kind": "target", "name": "web.service", "value": "inactive"},
-    {"kind": "target", "name": "web.service", "value": "launched", "was": {"value": "inactive"}},
-    {"kind": "order", "name": "web.service", "machine": "2" * 32, "order": "run", "reason": "fewest units"},
-    {"kind": "state", "name": "web.service", "machine": "2" * 32, "load": "loaded", "active": "active", "sub": "running"},
-    {"kind": "state", "name": "web.service", "machine": "2" * 32, "load": "loaded", "active": "failed", "sub": "failed", "was": {"active": "active"}},
-    {"kind": "presence", "machine": "2" * 32, "presence": "lost", "reason": "it is silent\033[2J", "was": {"presence": "up"}},
-    {"kind": "order", "name": "web.service", "machine": "2" * 32, "removed": True, "was": {"order": "stop"}},
-    {"kind": "cluster", "name": "level"},
-    {"kind": "problem", "name": "b.service", "machine": "1" * 32, "problem": "refused", "reason": "line 1: what"},
-    {"kind": "metadata", "name": "gpu", "machine": "1" * 32, "value": "yes"},
-    {"kind": "unit", "name": "web.service", "removed": True, "was": {"hash": "a"}},
+    {"kind": "joined", "machine": "2" * 32, "reason": "10.0.0.2:2380"},
+    {"kind": "presence", "machine": "2" * 32, "reason": "up: it sends heartbeats"},
+    {"kind": "version", "machine": "2" * 32, "reason": "0.1.0"},
+    {"kind": "submitted", "name": "web.service", "user": "root"},
+    {"kind": "target", "name": "web.service", "reason": "launched", "user": "kim"},
+    {"kind": "assigned", "name": "web.service", "machine": "2" * 32, "reason": "fewest units"},
+    {"kind": "state", "name": "web.service", "machine": "2" * 32, "reason": "active (running)"},
+    {"kind": "state", "name": "web.service", "machine": "2" * 32, "reason": "activating (auto-restart)", "count": 412, "last": 1700003000000},
+    {"kind": "presence", "machine": "2" * 32, "reason": "lost: it is silent\033[2J"},
+    {"kind": "problem", "name": "b.service", "machine": "1" * 32, "reason": "refused: line 1: what"},
+    {"kind": "metadata", "machine": "1" * 32, "reason": "gpu=yes", "user": "root"},
+    {"kind": "destroyed", "name": "web.service", "user": "root"},
 ]
 
 
 def events_are_printed_with_their_reasons(t):
-    add_changes(t, *A_DAY)
-    t.expect("events", out="".join(f"2023-11-14 22:{14 + n:02}:20  {said}\n" for n, said in (
-        (0, "beta: added as a member"), (1, "beta is up: it sends heartbeats"), (2, "beta runs fleetd 0.1.0"), (3, "web.service: submitted"),
-        (5, "web.service: target state launched (was inactive)"), (6, "web.service: assigned to beta (run): fewest units"),
-        (7, "web.service: active (running) on beta"), (8, "web.service: failed on beta"),
-        (9, "beta is lost: it is silent\\x1b[2J"), (10, "web.service: stopped and removed from beta"),
-        (12, "b.service: refused in the unit directory of alpha: line 1: what"), (13, "alpha: metadata set to gpu=yes"),
-        (14, "web.service: destroyed"))))
-    assert t.expect("events 'w*' web".replace("'", ""), out=["web.service: submitted"]).count("\n") == 7
+    add_rows(t, *A_DAY)
+    t.expect("events", out="".join(f"2023-11-14 22:{14 + n:02}:20\t{said}\n" for n, said in enumerate((
+        "-\tbeta\tjoined as a member: 10.0.0.2:2380", "-\tbeta\tup: it sends heartbeats", "-\tbeta\truns fleetd 0.1.0",
+        "web.service\t-\tsubmitted by root", "web.service\t-\ttarget state launched by kim", "web.service\tbeta\tassigned: fewest units",
+        "web.service\tbeta\tactive (running)", "web.service\tbeta\tactivating (auto-restart)    412 times until 2023-11-14 23:03:20",
+        "-\tbeta\tlost: it is silent\\x1b[2J", "b.service\talpha\tunit directory: refused: line 1: what",
+        "-\talpha\tmetadata gpu=yes by root", "web.service\t-\tdestroyed by root"))))
+    assert t.expect("events w* web", out=["web.service\t-\tsubmitted"]).count("\n") == 6
     assert t.expect("events -m alpha", out=["gpu=yes"]).count("\n") == 2
     assert t.expect("events -n 2", out=["gpu=yes", "destroyed"]).count("\n") == 2
+    assert t.expect("events -n 1 -m beta", out=["lost"]).count("\n") == 1
     assert [json.loads(line)["index"] for line in t.expect("events -o json", out=["{"]).splitlines()] == list(range(1, len(A_DAY) + 1))
-    assert t.expect("events --after-index=13", out=["gpu=yes"]).count("\n") == 2
-    t.expect(["events", "--since=2023-11-14 22:28:20"], out="2023-11-14 22:28:20  web.service: destroyed\n")
+    assert t.expect("events --after-index=10", out=["gpu=yes"]).count("\n") == 2
+    t.expect(["events", "--since=2023-11-14 22:25:20", "-n", "1"], out="2023-11-14 22:25:20\tweb.service\t-\tdestroyed by root\n")
+    assert t.expect(["events", "--until=2023-11-14 22:15:20"], out=["up: it sends"]).count("\n") == 2
     for since in ("-1h", "1h30min", "yesterday", "today"):
-        t.expect(f"events --since={since}", err="fleetctl: no such event among the last 1000 changes of the cluster\n")
+        t.expect(f"events --since={since}", err="fleetctl: no such event\n")
     t.expect("events --since=soon", 2, err="fleetctl: --since=soon: expected a time, for example -1h, 12:00, yesterday or 2026-01-31 12:00\n")
-    t.cluster.changes_oldest = 10
-    t.expect("events --after-index=3", 4, err="fleetctl: --after-index=3: some later events are no longer in the event window; omit --after-index to print the rest\n")
+    t.expect("events --since=2020-01-01 -n 1", out=["destroyed"],
+             err="fleetctl: no events before 2023-11-14 22:14:20: the history begins there; older: fleetctl log --since=2020-01-01\n")
+    t.cluster.history = None
+    t.expect("events", 1, err="fleetctl: the history begins at feature level 4: when all hosts run this version, fleetctl cluster level 4\n")
 
 
 def events_continue_after_a_restart_of_the_daemon(t):
-    add_changes(t, *A_DAY)
+    add_rows(t, *A_DAY)
     p = subprocess.Popen([PROGRAM, "events", "--follow", "-n", "1"], cwd=t.dir, env=t.env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert p.stdout.readline().endswith("web.service: destroyed\n")
-    add_changes(t, {"kind": "unit", "name": "new.service", "hash": "b"})
-    assert p.stdout.readline().endswith("new.service: submitted\n")
+    assert p.stdout.readline().endswith("web.service\t-\tdestroyed by root\n")
+    add_rows(t, {"kind": "submitted", "name": "new.service"})
+    assert p.stdout.readline().endswith("new.service\t-\tsubmitted\n")
     with t.cluster.lock:
         t.cluster.hang_up = True
         t.cluster.lock.notify_all()
     assert p.stderr.readline() == "fleetctl: connection to fleetd lost; reconnecting\n"
-    add_changes(t, {"kind": "unit", "name": "later.service", "hash": "b"})
-    assert p.stdout.readline().endswith("later.service: submitted\n")  # once, without earlier events
+    add_rows(t, {"kind": "submitted", "name": "later.service"})
+    assert p.stdout.readline().endswith("later.service\t-\tsubmitted\n")  # once, without earlier events
     p.kill()
     p.wait()
     p.stdout.close()

@@ -66,7 +66,7 @@ static int listen_at(const char *path) {
 }
 
 int main(int argc, char **argv) {
-        static const char *const names[] = { "lists", "cluster", "units", "waits",
+        static const char *const names[] = { "lists", "cluster", "units", "waits", "events",
                                              "files", "journal", "keys",  "words" };
         int n_failed = 0;
 

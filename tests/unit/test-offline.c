@@ -16,6 +16,7 @@
 #include "kvstore/tree/file_checksum.h"
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/offline.h"
+#include "kvstore/apply/history.h"
 #include "tests/lib/failing_database.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/three_hosts.h"
@@ -342,7 +343,8 @@ static void write_backup(Fixture *fixture, uint64_t cluster_id) {
                           .applied_term = 7,
                           .cluster_ms = CLUSTER_MS,
                           .cluster_id = cluster_id,
-                          .lineage = LINEAGE };
+                          .lineage = LINEAGE,
+                          .level = KV_LEVEL_HISTORY };
         TreeTxn *txn;
         Tree *tree;
 
@@ -355,6 +357,8 @@ static void write_backup(Fixture *fixture, uint64_t cluster_id) {
                                                            .modified = 1 }),
                                  0);
         assert_int_equal(tree_add_event(txn, TREE_WINDOW_USERS, 99, kv_string("event"), 10), 0);
+        assert_int_equal(history_add(txn, 97, &(KvNote) { 1000, kv_string("started") }), 0);
+        assert_int_equal(history_add(txn, 98, &(KvNote) { 2000, kv_string("failed") }), 0);
         assert_int_equal(tree_set_meta(txn, &meta), 0);
         assert_int_equal(tree_commit(txn), 0);
         assert_int_equal(tree_copy(tree, copy, 0, &meta, NULL), 0);
@@ -477,6 +481,65 @@ static void a_new_lineage_is_raised_marked_and_without_what_is_moot(void **state
         assert_int_equal(recovered.raft_id, 1);
 }
 
+static int print_row(void *userdata, const KvHistoryRow *row) {
+        text_printf(userdata, "%llu: %.*s %llu..%llu x%llu\n", (unsigned long long) row->index,
+                    (int) row->body.size, (const char *) row->body.data, (unsigned long long) row->first_ms,
+                    (unsigned long long) row->last_ms, (unsigned long long) row->count);
+        return 1;
+}
+
+static void assert_history(Fixture *fixture, const char *expected) {
+        _cleanup_text_ Text rows = {};
+        ThreeHostsHost *h = open_host(fixture, 1);
+
+        assert_int_equal(kv_local_history(h->store, 0, false, print_row, &rows), 0);
+        assert_string_equal(rows.chars, expected);
+        three_hosts_close(&fixture->trio, 1);
+}
+
+static bool note_came(void *userdata) {
+        return *(KvStatus *) userdata != _KV_STATUS_MAX;
+}
+
+static void on_noted(void *userdata, const KvResult *result) {
+        *(KvStatus *) userdata = result->status;
+}
+
+static void note_start(Fixture *fixture, uint64_t wall_ms) {
+        KvCommand cmd = { .op = KV_SET,
+                          .key = kv_string("/_fleet/kept"),
+                          .internal = true,
+                          .note = { wall_ms, kv_string("started") } };
+        ThreeHostsHost *h = open_host(fixture, 1);
+        KvStatus status = _KV_STATUS_MAX;
+
+        assert_int_equal(kv_propose(h->store, &cmd, on_noted, &status, NULL), 0);
+        assert_true(three_hosts_until(&fixture->trio, note_came, &status));
+        assert_int_equal(status, KV_OK);
+        three_hosts_close(&fixture->trio, 1);
+}
+
+static void the_history_survives_restore_and_recovery_and_goes_on(void **state) {
+        Fixture *fixture = *state;
+        KvOffline restored = {}, recovered = {}, saved = {};
+        char expected[200];
+
+        write_backup(fixture, CLUSTER);
+        must(fixture, 1, kv_restore, &restored);
+        assert_history(fixture, "97: started 1000..1000 x1\n98: failed 2000..2000 x1\n");
+        note_start(fixture, 5000);
+        snprintf(expected, sizeof(expected), "98: failed 2000..2000 x1\n%llu: started 1000..5000 x2\n",
+                 (unsigned long long) restored.new_index + 1);
+        assert_history(fixture, expected);
+        must(fixture, 1, recover, &recovered);
+        assert_history(fixture, expected);
+        assert_int_equal(unlink(fixture->file), 0);
+        must(fixture, 1, kv_backup, &saved);
+        remove_host(fixture, 1);
+        must(fixture, 1, kv_restore, &restored);
+        assert_history(fixture, expected);
+}
+
 typedef int (*Run)(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error *err);
 
 static void assert_says(Fixture *fixture, Run run, const char *file, int error, const char *message) {
@@ -588,6 +651,7 @@ int main(void) {
                 in_a_fixture(a_backup_that_exists_is_not_overwritten),
                 in_a_fixture(a_backup_is_not_restored_beside_a_log),
                 in_a_fixture(a_new_lineage_is_raised_marked_and_without_what_is_moot),
+                in_a_fixture(the_history_survives_restore_and_recovery_and_goes_on),
                 in_a_fixture(each_refusal_says_what_is_wrong),
                 in_a_fixture(an_entry_that_cannot_be_read_ends_it),
                 in_a_fixture(each_call_that_fails_is_said),

@@ -526,7 +526,7 @@ static int fill(Fixture *f) {
         int r = 0;
 
         memset(value, 'x', sizeof(value));
-        for (unsigned i = 0; r >= 0 && i < 350; i++) {
+        for (unsigned i = 0; r >= 0 && i < 700; i++) {
                 snprintf(key, sizeof(key), "/%u", i);
                 r = tree_put(f->txn, &(KvNode) { .key = kv_string(key),
                                                  .value = { value, sizeof(value) },
