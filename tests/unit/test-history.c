@@ -517,6 +517,28 @@ static void rows_without_a_fold_do_not_keep_those_of_others(void **state) {
         assert_whole(f);
 }
 
+/* The clock of a host jumps by hours, and the other rows never repeat. */
+static void the_oldest_row_goes_with_its_fold(void **state) {
+        Fixture *f = *state;
+        uint64_t first;
+        KvBytes row;
+
+        note_bytes(f, START_MS, kv_string("first"));
+        for (unsigned i = 1; i < HISTORY_ROWS_MAX; i++)
+                note_bytes(f, START_MS + i * UINT64_C(2) * HOUR_MS, kv_string("each is an hour apart"));
+        assert_int_equal(history_of(f->txn).n, HISTORY_ROWS_MAX);
+        assert_int_equal(history_of(f->txn).n_folds, 2);
+        note_bytes(f, START_MS, kv_string("another"));
+        assert_int_equal(history_of(f->txn).n, HISTORY_ROWS_MAX);
+        assert_int_equal(history_of(f->txn).n_folds, 2);
+        assert_int_equal(tree_row_from(f->txn, 0, &first, &row), 0);
+        assert_int_equal(first, 2);
+        assert_whole(f);
+        note_bytes(f, START_MS, kv_string("first")); /* a row of its own */
+        assert_int_equal(history_of(f->txn).n_folds, 3);
+        assert_whole(f);
+}
+
 /* Repetitions leave gaps in the pages of older rows. */
 static void a_hundred_thousand_rows_of_which_many_are_repeated_take_at_most_16_mib(void **state) {
         Fixture *f = *state;
@@ -700,6 +722,7 @@ int main(void) {
                 TEST(four_rows_that_are_repeated_each_second_of_a_day_are_a_hundred_at_most),
                 TEST(a_repetition_of_an_old_row_among_many_others_is_a_row_of_its_own),
                 TEST(rows_without_a_fold_do_not_keep_those_of_others),
+                TEST(the_oldest_row_goes_with_its_fold),
                 TEST(a_hundred_thousand_rows_of_which_many_are_repeated_take_at_most_16_mib),
                 TEST(the_history_survives_a_restart_a_copy_and_another_lineage),
                 TEST(a_copy_whose_history_was_changed_is_corrupt),
