@@ -35,6 +35,7 @@ typedef struct AgentUnit {
         bool link_refused; /* not started: its file or a name in [Install] conflicts with a file of the host
                             */
         char last_error[256];          /* of the last call to systemd that failed */
+        bool start_refused;            /* that was a start, which systemd rejected */
         unsigned n_failures, n_writes; /* in a row, for this assignment */
         uint64_t assignment_index;     /* 0: none */
         uint64_t retry_ms;             /* no step before this time */
@@ -45,6 +46,8 @@ typedef struct AgentUnit {
         uint64_t changing_ms;
         uint64_t steady_ms; /* start of the current steady state; 0: none */
         uint64_t since_ms;  /* wall clock of the last change of load, active or sub state */
+        unsigned failures;  /* kinds of failures (AgentFailure) since its last start by the agent */
+        bool failed_first;  /* the present state is the first failure of its kind: published at once */
         bool dirty;         /* in the dirty set */
         TAILQ_ENTRY(AgentUnit) dirty_units;
         UT_hash_handle hh;

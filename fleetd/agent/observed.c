@@ -149,6 +149,26 @@ static void agent_check_outdated(Agent *a, AgentUnit *u) {
         u->outdated_listing = 0;
 }
 
+/* A unit that fails, is restarted and fails for good has two kinds of failures. */
+typedef enum AgentFailure { AGENT_RESTARTING = 1 << 0, AGENT_FAILED = 1 << 1 } AgentFailure;
+
+/* The first failure of each kind after a start is published at once: a user who starts a unit waits for it.
+ * Later ones are repetitions, which have the limits of all states. */
+static void agent_observe_failure(Agent *a, AgentUnit *u) {
+        unsigned failure = 0;
+
+        if (u->busy || u->seen.job) /* the failure may precede the start that is under way */
+                failure = 0;
+        else if (streq(u->seen.active, "failed"))
+                failure = AGENT_FAILED;
+        else if (systemd_is_restarting(&u->seen))
+                failure = AGENT_RESTARTING;
+        u->failed_first = failure != 0 && (u->failed_first || !(u->failures & failure));
+        if (!(u->failures & failure) && failure != 0)
+                publisher_expedite(a->publisher, u->name);
+        u->failures |= failure;
+}
+
 void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing) {
         AgentUnit *u = agent_unit(a, seen->name, seen->has_file);
 
@@ -162,6 +182,7 @@ void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing) {
                 u->since_ms = loop_wall_ms(a->loop);
         u->seen = *seen;
         u->observed = u->refreshed = true;
+        agent_observe_failure(a, u);
         if (u->outdated_listing > 0 && listing >= u->outdated_listing)
                 agent_check_outdated(a, u);
         agent_mark(a, u);
