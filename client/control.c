@@ -216,10 +216,10 @@ static int report_state(const ApiState *s, const Listing *machines) {
                 return EXIT_DONE;
         append_machine_name(&place, machines, s->machine_id ?: "");
         append_state(&t, s, place.chars ?: "");
-        if (kind != STATE_CHANGING)
+        if (verb && streq(verb, "status"))
+                text_printf(&t, "; fleetctl status %s", s->name);
+        else if (kind != STATE_CHANGING)
                 text_printf(&t, "; to start it again: fleetctl restart %s", s->name);
-        if (kind != STATE_CHANGING && verb && !streq(verb, "restart"))
-                text_printf(&t, "; fleetctl %s %s", verb, s->name);
         client_note("%s", t.chars ?: "");
         return kind == STATE_TROUBLE || kind == STATE_INACTIVE ? EXIT_FAILED : EXIT_DONE;
 }
@@ -263,11 +263,11 @@ static int report_as_requested(Client *c, const FoundUnits *found, Error *err) {
                 if (r < 0)
                         return r;
                 if (states.n == 0 && !f->global)
-                        client_note("%s is to run, and no machine reports it: fleetctl why %s", f->name,
-                                    f->name);
+                        client_note("no machine reports %s: fleetctl why %s", f->name, f->name);
                 for (size_t k = 0; k < states.n; k++) {
                         client_load_machine(c, &machines, states.states[k].machine_id, true);
-                        status = MAX(status, report_state(&states.states[k], &machines));
+                        if (report_state(&states.states[k], &machines) != EXIT_DONE)
+                                status = EXIT_FAILED;
                 }
         }
         return status;

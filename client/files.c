@@ -377,10 +377,10 @@ static void print_replaced(const Submissions *all) {
         for (size_t i = 0; i < all->n; i++)
                 n += all->items[i].due && all->items[i].launched;
         if (n > 1)
-                client_note(
-                        "replacing %zu started units: all of them stop at once; one by one: fleetctl start "
-                        "--replace UNIT, for each unit",
-                        n);
+                client_note("%zu started units are replaced, and stop at the same time; to replace units one "
+                            "by one, "
+                            "run fleetctl start --replace for each",
+                            n);
 }
 
 int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Names *ret_names, Error *err) {
@@ -405,7 +405,6 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
                         return EXIT_FAILED;
                 }
         }
-        print_replaced(&all);
         r = submit_all(c, &all, &submitted, err);
         if (is_about_the_file(r, err)) {
                 const char *message = err->message + strlen("googleapi: Error 400: ");
@@ -417,6 +416,7 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
         }
         if (r < 0)
                 return client_fail_after(r, err, "Error creating units: ");
+        print_replaced(&all);
 
         r = wait_for(c,
                      &(WaitRequest) { .goal = WAIT_STATE,

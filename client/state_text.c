@@ -65,12 +65,14 @@ void append_state(Text *t, const ApiState *s, const char *machine) {
                 reason = s->job; /* of an older daemon */
         if (append_event(t, s, machine))
                 append_age(t, s->since_ms);
-        if (s->finished)
-                text_append(t, ", and is not started again");
-        else if (state_is_restarting(s))
+        if (state_is_restarting(s))
                 text_append(t, ", and is restarted");
-        if (reason)
-                text_printf(t, ": %s", reason);
+        if (reason && *reason) {
+                size_t size = strlen(reason);
+
+                /* systemd's message is a sentence, and this one continues. */
+                text_printf(t, ": %.*s", (int) (size - (reason[size - 1] == '.')), reason);
+        }
         if (state_kind(s) == STATE_TROUBLE || s->finished || s->since_ms == 0)
                 return;
         text_append(t, "; last change");

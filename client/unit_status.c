@@ -199,7 +199,8 @@ int verb_remote(Client *c, char **args, size_t n, Error *err) {
                 status = unit.global && !machine ? remote_everywhere(c, remote, name, err) :
                                                    remote_on(c, remote, name, machine, err);
                 if (status != EXIT_DONE && remote->ends) {
-                        print_trouble(c, name);
+                        if (status >= EXIT_INACTIVE)
+                                print_trouble(c, name);
                         return status;
                 }
                 worst = worst == EXIT_DONE ? status : worst;

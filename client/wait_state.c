@@ -135,7 +135,7 @@ static void wait_check_started(Wait *w, WaitUnit *u, const ApiState *s) {
                 return;
         }
         u->active_ms = 0;
-        if (!to_its_end && wait_check_restarts(w, u, s))
+        if (!to_its_end && w->allowed_ms == 0 && wait_check_restarts(w, u, s))
                 return;
         if (!streq(s->active, "inactive"))
                 u->idle_ms = 0;
