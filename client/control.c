@@ -39,9 +39,9 @@ static int fail_wait(int r, const Progress *progress, const Error *err) {
 /* -- The units before the change -- */
 
 enum {
-        MANY = 8,            /* more units are read with one list */
-        SETTLE_MS = 3000,    /* a unit that another client starts is inactive for less */
-        SETTLE_GAP_MS = 200, /* between two reads of it */
+        MANY = 8,           /* more units are read with one list */
+        CLEAR_MS = 3000,    /* a unit that another client starts is inactive for less */
+        CLEAR_GAP_MS = 200, /* between two reads of it */
 };
 
 typedef struct Found {
@@ -225,24 +225,24 @@ static int report_state(const ApiState *s, const Listing *machines) {
 }
 
 /* Read the states of a unit. A unit that another client has just started is inactive for a moment: wait for
- * SETTLE_MS. */
-static int read_settled(Client *c, const Found *f, Listing *ret, Error *err) {
-        uint64_t end_ms = clock_monotonic_ms() + SETTLE_MS;
+ * CLEAR_MS. */
+static int read_clear_states(Client *c, const Found *f, Listing *ret, Error *err) {
+        uint64_t end_ms = clock_monotonic_ms() + CLEAR_MS;
 
         for (;;) {
-                bool settled = true;
+                bool clear = true;
                 int r;
 
                 r = client_states(c, f->name, ret, err);
                 if (r < 0)
                         return r;
                 for (size_t i = 0; i < ret->n; i++)
-                        settled = settled && state_kind(&ret->states[i]) != STATE_INACTIVE;
-                if (settled || c->options.no_block || clock_monotonic_ms() >= end_ms)
+                        clear = clear && state_kind(&ret->states[i]) != STATE_INACTIVE;
+                if (clear || c->options.no_block || clock_monotonic_ms() >= end_ms)
                         return 0;
                 listing_done(ret);
                 *ret = (Listing) {};
-                (void) usleep(SETTLE_GAP_MS * 1000);
+                (void) usleep(CLEAR_GAP_MS * 1000);
         }
 }
 
@@ -259,7 +259,7 @@ static int report_as_requested(Client *c, const FoundUnits *found, Error *err) {
 
                 if (!f->as_requested || f->runs)
                         continue;
-                r = read_settled(c, f, &states, err);
+                r = read_clear_states(c, f, &states, err);
                 if (r < 0)
                         return r;
                 if (states.n == 0 && !f->global)
@@ -329,13 +329,16 @@ static int find_units(Client *c, char **args, size_t n, FoundUnits *ret, Error *
                 else
                         n_absent++;
         ret->n = kept;
-        if (ret->n == 0)
+        if (ret->n == 0 && !client_is_interactive())
                 fputs("Units not found in registry\n", stderr);
-        for (size_t i = 0; n_absent > 0 && i < ret->names.n; i++)
-                if (!found_has(ret, ret->names.items[i])) {
-                        client_note("%s: the cluster has no such unit", ret->names.items[i]);
-                        client_suggest_unit(c, ret->names.items[i]);
-                }
+        for (size_t i = 0; n_absent > 0 && i < ret->names.n; i++) {
+                const char *name = ret->names.items[i];
+
+                if (found_has(ret, name))
+                        continue;
+                client_note("%s: the cluster has no such unit", name);
+                client_suggest_unit(c, name);
+        }
         return EXIT_DONE;
 }
 

@@ -70,7 +70,7 @@ void append_state(Text *t, const ApiState *s, const char *machine) {
         if (reason && *reason) {
                 size_t size = strlen(reason);
 
-                /* systemd's message is a sentence, and this one continues. */
+                /* The message of systemd ends with a period, and this one continues. */
                 text_printf(t, ": %.*s", (int) (size - (reason[size - 1] == '.')), reason);
         }
         if (state_kind(s) == STATE_TROUBLE || s->finished || s->since_ms == 0)

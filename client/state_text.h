@@ -1,5 +1,4 @@
-/* The state of a unit on one machine, as a sentence: where it is, since when, why, and the verb for the next
- * step. */
+/* The state of a unit on one machine as a message: since when, why, and the verb for the next step. */
 #pragma once
 
 #include "client/client.h"
@@ -9,7 +8,8 @@ typedef enum StateKind {
         STATE_ENDED,    /* ended successfully: not started again */
         STATE_TROUBLE,  /* failed, restarted after a failure, not started, not loaded, or stopped */
         STATE_CHANGING, /* in transition */
-        STATE_INACTIVE, /* inactive without a known reason: about to be started, or an older daemon reports it
+        STATE_INACTIVE, /* inactive without a known reason: about to be started, or an older daemon
+                         * reports it
                          */
 } StateKind;
 
