@@ -49,7 +49,7 @@ typedef struct Found {
         bool exists, global;
         TargetState desired, current;
         bool as_requested; /* it had the requested target state already */
-        bool runs;         /* states are reported, and all are active */
+        bool runs;         /* reported as active; a global unit on all machines that report it */
         uint64_t
                 before_ms; /* 'since' of the reported state, perhaps of an earlier run; 0: none is reported */
 } Found;
@@ -91,7 +91,8 @@ static void found_set_states(Found *f, const Listing *states) {
                 n++;
                 n_running += state_kind(s) == STATE_RUNS;
         }
-        f->runs = n > 0 && n == n_running;
+        f->runs = f->global ? n > 0 && n == n_running :
+                              n_running > 0; /* it may also be elsewhere, in a move */
 }
 
 /* With 'named', prefix an error answer with the name of the unit, as fleet does for load and start. */

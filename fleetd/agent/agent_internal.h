@@ -46,8 +46,8 @@ typedef struct AgentUnit {
         uint64_t changing_ms;
         uint64_t steady_ms; /* start of the current steady state; 0: none */
         uint64_t since_ms;  /* wall clock of the last change of load, active or sub state */
-        unsigned failures;  /* kinds of failures (AgentFailure) since its last start by the agent */
-        bool failed_first;  /* the present state is the first failure of its kind: published at once */
+        unsigned ends;      /* kinds of ends (AgentEnd) since its last start by the agent */
+        bool ended_first;   /* the present state is the first end of its kind: published at once */
         bool dirty;         /* in the dirty set */
         TAILQ_ENTRY(AgentUnit) dirty_units;
         UT_hash_handle hh;
@@ -106,6 +106,8 @@ const ClusterAssignment *agent_assignment(const Agent *a, const char *name);
 void agent_collect(Agent *a);
 /* Remove units from the dirty set that need no read, step or publication. Free units that nothing names. */
 void agent_clean(Agent *a);
+/* Return whether the unit was started in this boot, by its present record. */
+bool agent_has_started(const Agent *a, const AgentUnit *u);
 /* Request a refresh without limit: this daemon changed the unit. */
 void agent_refresh_now(Agent *a, AgentUnit *u);
 /* Log the failed step 'what' once, and delay the next step. */

@@ -62,13 +62,6 @@ static AgentUnit *agent_call_unit(const AgentCall *call, size_t i) {
         return agent_unit(call->agent, call->names.items[i], false);
 }
 
-/* Return whether the unit was started in this boot, by its present record. */
-static bool agent_has_started(const Agent *a, const AgentUnit *u) {
-        const AssignmentRecord *record = records_get(&a->records, u->name);
-
-        return record && record->kind == ASSIGNMENT_RUN && streq(record->started_boot, a->boot_id);
-}
-
 /* Count the end of an operation. Return false when the agent is closing; the last operation frees it. */
 static bool agent_call_ended(Agent *a) {
         a->calls--;
@@ -416,8 +409,8 @@ static void agent_begin_call(AgentCall *call) {
                 return;
         }
         if (call->step == AGENT_START) {
-                u->job_ended = u->failed_first = false;
-                u->failures = 0;
+                u->job_ended = u->ended_first = false;
+                u->ends = 0;
         }
         r = (call->step == AGENT_START ? a->systemd->ops->start : a->systemd->ops->stop)(
                 a->systemd, call->names.items[0], agent_call_done, call);

@@ -149,24 +149,39 @@ static void agent_check_outdated(Agent *a, AgentUnit *u) {
         u->outdated_listing = 0;
 }
 
-/* A unit that fails, is restarted and fails for good has two kinds of failures. */
-typedef enum AgentFailure { AGENT_RESTARTING = 1 << 0, AGENT_FAILED = 1 << 1 } AgentFailure;
+bool agent_has_started(const Agent *a, const AgentUnit *u) {
+        const AssignmentRecord *record = records_get(&a->records, u->name);
 
-/* The first failure of each kind after a start is published at once: a user who starts a unit waits for it.
- * Later ones are repetitions, which have the limits of all states. */
-static void agent_observe_failure(Agent *a, AgentUnit *u) {
-        unsigned failure = 0;
+        return record && record->kind == ASSIGNMENT_RUN && streq(record->started_boot, a->boot_id);
+}
 
-        if (u->busy || u->seen.job) /* the failure may precede the start that is under way */
-                failure = 0;
-        else if (streq(u->seen.active, "failed"))
-                failure = AGENT_FAILED;
-        else if (systemd_is_restarting(&u->seen))
-                failure = AGENT_RESTARTING;
-        u->failed_first = failure != 0 && (u->failed_first || !(u->failures & failure));
-        if (!(u->failures & failure) && failure != 0)
+/* How a unit stopped running. One that is restarted in vain also fails for good. */
+typedef enum AgentEnd { AGENT_RESTARTING = 1 << 0, AGENT_FAILED = 1 << 1, AGENT_ENDED = 1 << 2 } AgentEnd;
+
+/* Return 0 for a unit that runs, or whose state may precede the start that is under way. */
+static unsigned agent_end_of(const Agent *a, const AgentUnit *u) {
+        if (u->busy || u->seen.job)
+                return 0;
+        if (streq(u->seen.active, "failed"))
+                return AGENT_FAILED;
+        if (systemd_is_restarting(&u->seen))
+                return AGENT_RESTARTING;
+        if (streq(u->seen.active, "inactive") && agent_has_started(a, u) &&
+            (u->seen.end == SYSTEMD_END_ITSELF || u->seen.end == SYSTEMD_END_STOPPED))
+                return AGENT_ENDED;
+        return 0;
+}
+
+/* The first end of each kind after a start is published at once: a user who starts a unit waits for it. Later
+ * ones are repetitions, which have the limits of all states. */
+static void agent_observe_end(Agent *a, AgentUnit *u) {
+        unsigned end = agent_end_of(a, u);
+        bool first = end != 0 && !(u->ends & end);
+
+        u->ended_first = first || (end != 0 && u->ended_first);
+        u->ends |= end;
+        if (first)
                 publisher_expedite(a->publisher, u->name);
-        u->failures |= failure;
 }
 
 void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing) {
@@ -182,7 +197,7 @@ void agent_refresh_unit(Agent *a, const SystemdUnit *seen, uint64_t listing) {
                 u->since_ms = loop_wall_ms(a->loop);
         u->seen = *seen;
         u->observed = u->refreshed = true;
-        agent_observe_failure(a, u);
+        agent_observe_end(a, u);
         if (u->outdated_listing > 0 && listing >= u->outdated_listing)
                 agent_check_outdated(a, u);
         agent_mark(a, u);

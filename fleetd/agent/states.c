@@ -172,9 +172,9 @@ static AgentOffer agent_offer(Agent *a, AgentUnit *u, StateChange *ret) {
                 if (agent_changing_since(a, u, assignment, &ret->state) > 0)
                         u->changing_ms = 0;
                 offer = AGENT_OFFER_NONE;
-        } else if ((u->failed_first || !agent_delays_state(a, u, assignment, &ret->state)) &&
+        } else if ((u->ended_first || !agent_delays_state(a, u, assignment, &ret->state)) &&
                    u->done_save <= a->n_saved && publisher_allows(a->publisher, u->name)) {
-                u->failed_first = false;
+                u->ended_first = false;
                 return AGENT_OFFER_NOW;
         }
         unit_state_done(&ret->state);

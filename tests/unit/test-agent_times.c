@@ -159,6 +159,12 @@ static void change_for_now(Fixture *fixture, void (*change)(SystemdUnit *seen)) 
         run_ms(fixture, 100);
 }
 
+static void on_stop(SystemdUnit *seen) {
+        snprintf(seen->active, sizeof(seen->active), "inactive");
+        snprintf(seen->sub, sizeof(seen->sub), "dead");
+        seen->end = SYSTEMD_END_STOPPED;
+}
+
 /* The user of "start" waits for it: other states of a unit are published at most once a second. */
 static void the_first_failure_after_a_start_is_published_at_once(void **state) {
         Fixture *fixture = *state;
@@ -184,12 +190,23 @@ static void the_first_failure_after_a_start_is_published_at_once(void **state) {
         pretence = (Pretence) {};
 }
 
+static void a_unit_that_is_stopped_by_hand_after_its_start_is_published_at_once(void **state) {
+        Fixture *fixture = *state;
+
+        run_unit(fixture, "web.service");
+        change_for_now(fixture, on_stop);
+        HOST_UNTIL(fixture->host, is_published(fixture, "web.service", "inactive"));
+        assert_string_equal(state_of(fixture, "web.service")->reason, "stopped by hand");
+        pretence = (Pretence) {};
+}
+
 static void a_repeated_failure_is_published_after_a_second(void **state) {
-        static void (*const changes[])(SystemdUnit * seen) = { on_failure, on_restart };
+        static void (*const changes[])(SystemdUnit * seen) = { on_failure, on_restart, on_stop };
+        static const char *const actives[] = { "failed", "activating", "inactive" };
         Fixture *fixture = *state;
 
         for (size_t i = 0; i < ELEMENTS(changes); i++) {
-                const char *active = i == 0 ? "failed" : "activating";
+                const char *active = actives[i];
                 uint64_t published_ms;
 
                 run_ms(fixture, 1500);
@@ -764,6 +781,7 @@ int main(int argc, char *argv[]) {
                 in_a_faulty_fixture(a_transition_is_published_when_it_lasts_for_300_ms),
                 in_a_faulty_fixture(a_unit_that_restarts_again_and_again_is_published_as_in_transition),
                 in_a_faulty_fixture(the_first_failure_after_a_start_is_published_at_once),
+                in_a_faulty_fixture(a_unit_that_is_stopped_by_hand_after_its_start_is_published_at_once),
                 in_a_faulty_fixture(a_repeated_failure_is_published_after_a_second),
                 in_a_faulty_fixture(nothing_is_published_before_this_host_has_caught_up),
                 in_a_faulty_fixture(complete_publication_is_reported_to_a_cluster_that_waits_for_it),
