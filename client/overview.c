@@ -6,7 +6,7 @@
 enum {
         PROBLEMS_SHOWN = 20,
         WHAT_WIDTH = 60,     /* columns in a pipe; longer descriptions are not aligned with others */
-        WHAT_MIN = 20,       /* columns on a terminal: with less space, the next command is left out */
+        WHAT_MIN = 16,       /* columns on a terminal: with less space, the next command is left out */
         HISTORY_MS = 120000, /* rows of this time are read, */
         HISTORY_MAX = 1000,  /* up to this number */
 };
