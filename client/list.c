@@ -40,14 +40,17 @@ static void append_number(const Row *row, const void *field, Text *t) {
 }
 
 static void append_place(const Row *row, const void *field, Text *t) {
+        static const Listing none = {};
         const char *id = field_text(field);
+        const ApiMachine *m = listing_machine(row->machines, id);
+        bool gone = m && m->presence && !streq(m->presence, "up") && !streq(m->presence, "away");
 
         if (!*id)
                 return;
         if (row->terminal && !row->full)
                 append_machine_name(t, row->machines, id);
-        else
-                append_machine_legend(t, row->machines, id, row->full);
+        else /* as in fleet, a machine that is gone has no address */
+                append_machine_legend(t, gone ? &none : row->machines, id, row->full);
 }
 
 static void append_hash(const Row *row, const void *field, Text *t) {
@@ -350,9 +353,8 @@ static bool state_exists(const List *list, const char *state, const Listing *l) 
         return false;
 }
 
-/* Return whether --machine names a machine: one that is present, one of an item, or one that is gone. */
-static bool machine_exists(Client *c, const List *list, const ListData *d) {
-        _cleanup_listing_ Listing all = {};
+/* Return whether --machine names a machine, or one that only an item has. */
+static bool machine_exists(const Client *c, const List *list, const ListData *d) {
         const char *name = c->options.machine;
         const ApiMachine *found;
 
@@ -363,7 +365,7 @@ static bool machine_exists(Client *c, const List *list, const ListData *d) {
         for (size_t i = 0; i < d->items.n; i++)
                 if (machine_has_name(&d->machines, item_machine(list, list_item(list, &d->items, i)), name))
                         return true;
-        return client_all_machines(c, &all, NULL) >= 0 && listing_find_machine(&all, name, &found) > 0;
+        return false;
 }
 
 /* Set 'ret' to the names that no item has. */
@@ -409,7 +411,7 @@ static int list_read(Client *c, const List *list, ListData *d, Error *err) {
         r = list->read(c, &d->items, err);
         if (r < 0 || !list->in_state)
                 return r;
-        r = client_machines(c, &d->machines, err);
+        r = client_all_machines(c, &d->machines, err);
         if (r < 0 || list->columns != unit_columns || streq(c->options.output, "json"))
                 return r;
         /* Older daemons answer 404. */
