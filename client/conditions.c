@@ -68,8 +68,7 @@ static void append_span(Text *t, uint64_t ms) {
                 }
 }
 
-/* Append " 4 min ago" for a time of the wall clock; nothing for 0. */
-static void append_age(Text *t, uint64_t since_ms) {
+void append_age(Text *t, uint64_t since_ms) {
         uint64_t now_ms = clock_real_ms(), age_ms = now_ms > since_ms ? now_ms - since_ms : 0;
 
         if (since_ms == 0)
@@ -349,13 +348,14 @@ static void add_state(const View *v, const ApiState *s, Conditions *all) {
 
         append_machine_name(&place, &v->machines, s->machine_id ?: "");
         if (is_rejected(s))
-                add(all, "load", s->name, "status ", "not loaded on %s (%s)%s%s", chars(&place), s->load,
-                    colon, reason);
+                add(all, "load", s->name, "status ", "systemd cannot load it on %s (%s)%s%s", chars(&place),
+                    s->load, colon, reason);
         else if (is_failed(s)) {
                 append_age(&place, s->since_ms);
                 add(all, "failed", s->name, "journal ", "failed on %s%s%s", chars(&place), colon, reason);
         } else if (is_refused(v, s))
-                add(all, "start", s->name, "why ", "systemd does not start it on %s: %s", chars(&place),
+                add(all, "start", s->name, "why ", "systemd %s it on %s: %s",
+                    streq(s->job, "refused") ? "refused to start" : "did not start", chars(&place),
                     *reason ? reason : s->job);
         all->error = all->error ?: place.error;
 }

@@ -27,7 +27,7 @@ problems_of_files_and_texts_are_in_the_status() {
         unit_file nobin.service <<<$'[Service]\nExecStart=/nonexistent'
         fleetctl alpha start --no-block empty.service nobin.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
         wait_for 10 has_status beta disk.service 'file refused on gamma: line 4: .*fleetctl directory$' || fail "refused file: $(fleetctl beta status 2>&1)"
-        wait_for 10 has_status beta empty.service 'not loaded on [a-z]* \(bad-setting\).*fleetctl status empty.service$' || fail "bad-setting: $(fleetctl beta status 2>&1)"
+        wait_for 10 has_status beta empty.service 'systemd cannot load it on [a-z]* \(bad-setting\).*fleetctl status empty.service$' || fail "bad-setting: $(fleetctl beta status 2>&1)"
         wait_for 10 has_status beta nobin.service 'failed on [a-z]* .*fleetctl journal nobin.service$' || fail "failed unit: $(fleetctl beta status 2>&1)"
         ! fleetctl beta status >/dev/null 2>&1 || fail "exit status 0 with problems"
         host_exec gamma rm /etc/fleet/units/disk.service
