@@ -342,6 +342,31 @@ static bool is_refused(const View *v, const ApiState *s) {
         return !u || u->desired_state == TARGET_LAUNCHED;
 }
 
+/* Return whether the row counts restarts that continue. */
+static bool is_loop(const JsonValue *row) {
+        const char *reason = member_text(row, "reason");
+        uint64_t last_ms = member_number(row, "last");
+
+        return streq(member_text(row, "kind"), "state") && member_number(row, "count") >= LOOP_COUNT &&
+               last_ms + LOOP_MS >= clock_real_ms() &&
+               (starts_with(reason, "activating (auto-restart)") ||
+                starts_with(reason, "active (auto-restart)"));
+}
+
+static bool is_in_loop(const View *v, const ApiState *s) {
+        for (size_t i = 0; i < v->n_history; i++)
+                if (is_loop(v->history[i]) && same_string(member_text(v->history[i], "name"), s->name) &&
+                    same_string(member_text(v->history[i], "machine"), s->machine_id))
+                        return true;
+        return false;
+}
+
+/* Return whether systemd restarts the unit after a failure. Of frequent restarts, not all are published: a
+ * loop may have this state only. */
+static bool is_restarting(const ApiState *s) {
+        return s->sub && starts_with(s->sub, "auto-restart");
+}
+
 static void add_state(const View *v, const ApiState *s, Conditions *all) {
         const char *reason = s->reason ?: "", *colon = *reason ? ": " : "";
         _cleanup_text_ Text place = {};
@@ -353,6 +378,10 @@ static void add_state(const View *v, const ApiState *s, Conditions *all) {
         else if (is_failed(s)) {
                 append_age(&place, s->since_ms);
                 add(all, "failed", s->name, "journal ", "failed on %s%s%s", chars(&place), colon, reason);
+        } else if (is_restarting(s) && !is_in_loop(v, s)) {
+                append_age(&place, s->since_ms);
+                add(all, "restarting", s->name, "journal ", "failed on %s, and is restarted%s%s",
+                    chars(&place), colon, reason);
         } else if (is_refused(v, s))
                 add(all, "start", s->name, "why ", "systemd %s it on %s: %s",
                     streq(s->job, "refused") ? "refused to start" : "did not start", chars(&place),
@@ -364,17 +393,6 @@ static void add_states(const View *v, Conditions *all) {
         for (size_t i = 0; i < v->states.n; i++)
                 if (v->states.states[i].name)
                         add_state(v, &v->states.states[i], all);
-}
-
-/* Return whether the row counts restarts that continue. */
-static bool is_loop(const JsonValue *row) {
-        const char *reason = member_text(row, "reason");
-        uint64_t last_ms = member_number(row, "last");
-
-        return streq(member_text(row, "kind"), "state") && member_number(row, "count") >= LOOP_COUNT &&
-               last_ms + LOOP_MS >= clock_real_ms() &&
-               (starts_with(reason, "activating (auto-restart)") ||
-                starts_with(reason, "active (auto-restart)"));
 }
 
 static bool has_failed_on(const View *v, const char *name, const char *machine) {

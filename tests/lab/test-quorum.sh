@@ -25,13 +25,16 @@ problems_of_files_and_texts_are_in_the_status() {
         printf '[Service]\nExecStart=/bin/sleep 1d\n[X-Fleet]\nMachineMetadata=zone\n' | host_exec gamma tee /etc/fleet/units/disk.service >/dev/null
         unit_file empty.service <<<$'[Unit]\nDescription=systemd does not load it'
         unit_file nobin.service <<<$'[Service]\nExecStart=/nonexistent'
-        fleetctl alpha start --no-block empty.service nobin.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
+        unit_file loop.service <<<$'[Unit]\nStartLimitIntervalSec=0\n[Service]\nExecStart=/bin/false\nRestart=always\nRestartSec=1'
+        fleetctl alpha start --no-block empty.service nobin.service loop.service >"$LAB/out" 2>&1 || fail "start: $(cat "$LAB/out")"
         wait_for 10 has_status beta disk.service 'file refused on gamma: line 4: .*fleetctl directory$' || fail "refused file: $(fleetctl beta status 2>&1)"
         wait_for 10 has_status beta empty.service 'systemd cannot load it on [a-z]* \(bad-setting\).*fleetctl status empty.service$' || fail "bad-setting: $(fleetctl beta status 2>&1)"
         wait_for 10 has_status beta nobin.service 'failed on [a-z]* .*fleetctl journal nobin.service$' || fail "failed unit: $(fleetctl beta status 2>&1)"
+        wait_for 20 has_status beta loop.service '(restarts in a loop on [a-z]*: [0-9]+ times since|failed on .*, and is restarted).*fleetctl journal loop.service$' ||
+                fail "loop: $(fleetctl beta status 2>&1)"
         ! fleetctl beta status >/dev/null 2>&1 || fail "exit status 0 with problems"
         host_exec gamma rm /etc/fleet/units/disk.service
-        fleetctl alpha destroy empty.service nobin.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
+        fleetctl alpha destroy empty.service nobin.service loop.service >"$LAB/out" 2>&1 || fail "destroy: $(cat "$LAB/out")"
         wait_for 10 status_is_empty beta || fail "problems without a reason: $(cat "$LAB/out")"
 }
 
