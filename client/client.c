@@ -63,6 +63,12 @@ void client_note(const char *format, ...) {
         fprintf(stderr, "fleetctl: %s\n", t.chars ? text_keep_to_one_line(t.chars) : "out of memory");
 }
 
+void client_note_stale(const Client *c) {
+        if (c->stale_s > 0)
+                client_note("no leader for %llu s: this may be old%s", (unsigned long long) c->stale_s,
+                            streq(c->verb->name, "status") ? "" : " (fleetctl status)");
+}
+
 void client_suggest_unit(Client *c, const char *name) {
         Suggestion suggestion = { .typed = name };
         _cleanup_listing_ Listing units = {};
@@ -112,6 +118,7 @@ int client_request(Client *c, const char *method, const char *path, const Text *
         r = connection_request(c->connection, method, path, CONTENT_JSON, json, &reply, err);
         if (r < 0)
                 return r;
+        c->stale_s = MAX(c->stale_s, reply.stale_s);
 
         r = reply_check(&reply, err);
         if (r < 0 || !ret)

@@ -40,6 +40,7 @@ struct Client {
         Options options;
         Connection *connection; /* owned */
         struct Tunnel *tunnel;  /* owned; NULL without --tunnel */
+        uint64_t stale_s;       /* the longest Reply.stale_s so far */
 };
 
 /* -- Messages -- */
@@ -63,6 +64,9 @@ int client_usage(const char *message);
 /* Print "fleetctl: MESSAGE" on stderr. The message may contain text of hosts and files: it is kept to one
  * line, and its control characters are replaced. */
 void client_note(const char *format, ...) _printf_(1, 2);
+
+/* Print how old the answers may be, if the daemon has no leader. */
+void client_note_stale(const Client *c);
 
 /* Print "Unit NAME does not exist." and a unit of the cluster with a similar name. */
 void client_note_absent(Client *c, const char *name);

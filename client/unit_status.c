@@ -175,6 +175,10 @@ int verb_remote(Client *c, char **args, size_t n, Error *err) {
                 remote++;
         if (n == 0) /* status: all others require a unit */
                 return overview(c, err);
+        if (streq(remote->verb, "status") && streq(c->options.output, "json"))
+                return client_usage(
+                        "status of units is the text of systemctl: --output=json prints the whole cluster, "
+                        "without UNIT (fleetctl show UNIT for properties)");
         status = unit_status_machine(c, &machine, err);
         if (status != EXIT_DONE)
                 return status;

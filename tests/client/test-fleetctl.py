@@ -712,7 +712,10 @@ def lists_are_filtered_by_names_states_and_machines(t):
     assert rows("list-unit-files --no-legend --fields=unit --state=loaded") == ["c.service"]
     assert rows(["list-units", "--no-legend", "--fields=unit", "[ab]*", "c"]) == ["a.service", "b.service", "c.service"]
     assert rows("list-units --no-legend --fields=unit b") == ["b.service"]
-    assert rows("list-units --no-legend --fields=unit extra") == ["a.service", "b.service", "c.service"]
+    t.expect("list-units extra a b", 4, out=["UNIT\t", "a.service\t", "b.service\t"], err="Unit extra.service does not exist.\n")
+    t.expect("list-unit-files extra", 4, out="UNIT\tHASH\tDSTATE\tSTATE\tTARGET\n", err="Unit extra.service does not exist.\n")
+    t.expect("list-units --machine=nohost", 4, out="UNIT\tMACHINE\tACTIVE\tSUB\n", err="fleetctl: --machine=nohost: no machine has this name or ID (fleetctl list-machines)\n")
+    t.expect("list-units --state=blah", 2, err=["fleetctl: --state=blah: no such state; there are active, "])
     assert rows(["list-units", "--no-legend", "--fields=unit", "x*"]) == []
     here = rows("list-units --no-legend --fields=unit --machine=alpha")
     assert here and here == rows("list-units --no-legend --fields=unit --machine=1111"), here
@@ -1174,7 +1177,7 @@ def status_shows_the_cluster_on_one_screen(t):
     t.expect("start --no-block bad nowhere", out=["Triggered"])
     t.cluster.problem = "no leader"
     t.cluster.silent = "gamma"
-    t.expect("status", 1, out=["  4 problems\n", "voter is unreachable", "gamma (unreachable)        can lose 0\n", "bad.service", "failed on beta", "fleetctl journal bad.service",
+    t.expect("status", 1, out=["  4 problems\n", "voter unreachable; 2 of 3 voters left, none may be lost: start it\n", "gamma (unreachable)        can lose 0\n", "bad.service", "failed on beta", "fleetctl journal bad.service",
                                "not placed: needs metadata region=mars", "no leader"])
 
 
@@ -1200,7 +1203,7 @@ def cluster_shows_the_replicas_and_changes_the_level(t):
     t.expect("cluster stop-waiting", err="fleetctl: the cluster waits for no host\n")
     t.cluster.waits_for = ["beta", "gamma"]
     t.expect("cluster", out=["waits for  beta, gamma: running units not reported yet (fleetctl cluster stop-waiting)\n"])
-    t.expect("status", 1, out=["no unit is started or moved until all hosts have reported their units (fleetctl cluster)"])
+    t.expect("status", 1, out=["no unit is started or moved until all hosts have reported their units; missing: beta, gamma    fleetctl cluster\n"])
     t.expect("cluster stop-waiting", 1, err=["beta, gamma: running units not reported.", "confirm with --yes"])
     t.expect("cluster stop-waiting --yes", out="The cluster waits for no host\n")
     assert t.cluster.waits_for == []
@@ -1854,7 +1857,7 @@ def a_terminal_gets_plain_messages_instead_of_those_of_fleet(t):
     assert t.on_terminal("directory") == (0, "fleetctl: no unit directory has a problem\r\n")
     t.file("a.service")
     t.expect("start a", out=["launched"])
-    assert t.on_terminal("list-units", "--state=failed") == (0, "fleetctl: no item matches the arguments\r\n")
+    assert t.on_terminal("list-units", "--state=failed") == (0, "fleetctl: no unit matches\r\n")
     t.cluster.broken = (503, {"error": {"code": 503, "message": "no leader: 1 of 3 voters reachable; reads still work"}})
     for args in ("list-units", "start a", "stop a", "cat a", "cluster", "status"):
         assert t.on_terminal(*args.split()) == (1, "fleetctl: no leader: 1 of 3 voters reachable; reads still work\r\n"), (args, t.on_terminal(*args.split()))
@@ -1867,7 +1870,7 @@ def a_unit_text_does_not_control_the_terminal(t):
     t.expect("cat e", out=["\033[2J"])
 
 
-def a_narrow_terminal_gets_fewer_columns_and_complete_reasons(t):
+def a_narrow_terminal_gets_fewer_columns_and_shorter_descriptions(t):
     t.file("a-name-of-some-length.service", UNIT_TEXT + "[X-Fleet]\nMachineMetadata=region=mars\n")
     t.expect("start --no-block a-name-of-some-length", out=["Triggered"])
     status, said = t.on_terminal("list-unit-files", columns=60)
@@ -1876,7 +1879,11 @@ def a_narrow_terminal_gets_fewer_columns_and_complete_reasons(t):
     status, said = t.on_terminal("list-machines", columns=40)
     assert "METADATA" not in said and "leader" in said, said
     status, said = t.on_terminal("status", columns=60)
-    assert "    a-name-of-some-length.service  not placed: needs metadata region=mars, no machine has it    fleetctl why a-name-of-some-length.service\r\n" in said, said
+    assert "    a-name-of-some-length.service  not placed: needs metada…\r\n" in said, said
+    status, said = t.on_terminal("status", columns=110)
+    assert "    a-name-of-some-length.service  not placed: needs metadata r…    fleetctl why a-name-of-some-length.service\r\n" in said, said
+    said = t.expect("status", 1, out=["  1 problem\n"])
+    assert "    a-name-of-some-length.service  not placed: needs metadata region=mars, no machine has it    fleetctl why a-name-of-some-length.service\n" in said, said
 
 
 def colours_can_be_disabled(t):

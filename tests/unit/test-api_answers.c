@@ -28,10 +28,16 @@ typedef struct Fixture {
         char *socket, tcp[64];
         uint64_t base; /* the index at which the test began */
         char *answer;  /* the last one, whole */
+        char *body;    /* of the last row of play(), in 'answer' */
 } Fixture;
 
 static void write_metrics(void *userdata, Text *t) {
         text_append(t, "fleetd_figure 1\n");
+}
+
+/* So long that it holds hosts that were lost at the begin of the clock. */
+static uint64_t brake_ms(void *userdata) {
+        return UINT64_C(200) * 365 * 86400 * 1000;
 }
 
 static void fixture_open(Fixture *fixture, const ApiLimits *limits) {
@@ -43,6 +49,7 @@ static void fixture_open(Fixture *fixture, const ApiLimits *limits) {
                                .name = "alpha",
                                .access = CLIENT_READ_WRITE,
                                .limits = limits,
+                               .brake_ms = brake_ms,
                                .metrics = write_metrics };
         Error err = {};
 
@@ -243,7 +250,7 @@ static void play(Fixture *fixture, ApiListener listener, const Row *rows, size_t
                 char *body;
 
                 send_row(fixture, listener, &rows[i]);
-                body = split(fixture, &length);
+                body = fixture->body = split(fixture, &length);
                 (void) sscanf(fixture->answer, "HTTP/1.1 %u %*[^\r]\r\n%n", &status, &at);
                 if (status != rows[i].status || !fits(fixture, rows[i].head, fixture->answer + at) ||
                     !fits(fixture, rows[i].answer, body)) {
@@ -1592,6 +1599,46 @@ static const Record units[] = {
         { "target/g.service", "launched" },
         { "machine/" BETA "/unit/g.service", "{\"order\":\"load\"}" },
 };
+
+/* Return the number after 'name' in the last body. */
+static uint64_t number_in(const Fixture *fixture, const char *name) {
+        const char *at = strstr(fixture->body, name);
+
+        assert_non_null(at);
+        return strtoull(at + strlen(name), NULL, 10);
+}
+
+static void the_cluster_has_its_time_its_brake_and_the_host_that_holds_its_level_back(void **state) {
+        static const Record records[] = {
+                { "machine/" BETA "/facts", "{\"level\":9,\"name\":\"beta\"}" },
+                { "machine/" BETA "/presence", "{\"state\":\"lost\",\"since\":5000}" },
+                { "machine/" GAMMA "/facts", "{\"name\":\"gamma\"}" },
+                { "machine/" GAMMA "/presence", "{\"state\":\"lost\",\"since\":6000}" },
+                { "machine/" DELTA "/facts", "{\"level\":9,\"name\":\"delta\"}" },
+                { "machine/" DELTA "/presence", "{\"state\":\"up\",\"since\":5000}" },
+        };
+        static const Row rows[] = {
+                { "GET /fleet/v1/cluster", NULL, NULL, 200, JSON SERVER,
+                  "{\"brake\":{\"lost\":2,\"of\":3,\"until\":$S},\"clusterId\":\"$C\",\"index\":@6,"
+                  "\"leader\":{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\"},"
+                  "\"level\":1,\"levelHeldBy\":\"" GAMMA "\",\"levelKnown\":$S,"
+                  "\"machine\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\",\"raftIndex\":$R,"
+                  "\"role\":\"leader\",\"term\":$T,\"time\":$S,"
+                  "\"voters\":[{\"id\":\"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\",\"name\":\"alpha\","
+                  "\"reachable\":true,\"seat\":\"voter\"}]}" },
+        };
+        Fixture *fixture = *state;
+        uint64_t until_ms, wall_ms = clock_real_ms();
+
+        write_records(fixture, records, ELEMENTS(records));
+        fixture->base -= ELEMENTS(records);
+        play(fixture, API_SOCKET, rows, ELEMENTS(rows));
+
+        /* Cluster time and the wall clock differ by nothing in a cluster that has always had a leader. */
+        until_ms = number_in(fixture, "\"until\":");
+        assert_in_range(until_ms, 6000 + brake_ms(NULL) - 60000, 6000 + brake_ms(NULL) + 60000);
+        assert_in_range(number_in(fixture, "\"time\":"), wall_ms - 60000, wall_ms + 60000);
+}
 
 static void machines_are_listed_and_their_metadata_changed(void **state) {
         static const Row rows[] = {
@@ -2970,6 +3017,7 @@ int main(void) {
                 in_a_fixture(a_list_comes_in_pages),
                 in_a_fixture(a_transaction_answers_its_writes_or_the_reason_of_its_rejection),
                 in_a_fixture(clients_of_etcd_find_version_health_members_and_rights),
+                in_a_fixture(the_cluster_has_its_time_its_brake_and_the_host_that_holds_its_level_back),
                 in_a_fixture(machines_are_listed_and_their_metadata_changed),
                 in_a_fixture(states_are_those_of_machines_that_are_there),
                 in_a_fixture(why_and_plan_report_the_result_for_each_machine),
