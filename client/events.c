@@ -114,10 +114,11 @@ static void append_presence(Text *t, const Event *e, const char *machine) {
         if (e->removed)
                 text_printf(t, "%s is removed", machine);
         else if (event_changes(e, "presence")) {
-                if (streq(event_text(e, "presence"), "left"))
-                        text_printf(t, "%s has left the cluster", machine);
-                else
-                        text_printf(t, "%s is %s", machine, event_text(e, "presence"));
+                if (streq(event_text(e, "presence"), "left")) { /* its only reason */
+                        text_printf(t, "%s shut down", machine);
+                        return;
+                }
+                text_printf(t, "%s is %s", machine, event_text(e, "presence"));
                 append_reason(t, e);
         }
 }

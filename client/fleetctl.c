@@ -118,6 +118,13 @@ static const Verb verbs[] = {
           verb_plan },
         { "reload", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Reload the configuration of units",
           "Runs systemctl reload on their machines.\n", verb_remote },
+        { "remove", FLAGS_YES, "MACHINE", "Remove a lost machine from the cluster",
+          "The machine is named by its hostname or ID. It must have been lost or shut down for an hour, and "
+          "hold\n"
+          "no replica. The cluster forgets its facts, metadata and states. If it returns, it joins again, "
+          "and\n"
+          "its units continue. Exit status 4 if there is no such machine.\n",
+          verb_remove },
         { "reset-failed", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Reset the failed state of units",
           "Runs systemctl reset-failed on their machines.\n", verb_remote },
         { "restart", FLAGS_FLEET | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS, "UNIT...",

@@ -81,13 +81,11 @@ static bool brake_host_is_through(const Pass *pass, const ClusterMachine *m) {
         return true;
 }
 
-int brake_update(Pass *pass, uint64_t brake_ms) {
-        const Cluster *cluster = pass->cluster;
-        Brake *ret = &pass->brake;
+/* Find the hosts that vanished together, and the end of the hold-off; none of them is released yet. */
+static int brake_find(const Cluster *cluster, uint64_t brake_ms, Brake *ret) {
         _cleanup_free_ const ClusterMachine **lost = NEW0(const ClusterMachine *,
                                                           HASH_COUNT(cluster->machines) + 1);
         size_t n = 0, total = 0;
-        uint64_t until_ms;
 
         if (!lost)
                 return -ENOMEM;
@@ -101,21 +99,49 @@ int brake_update(Pass *pass, uint64_t brake_ms) {
         }
         qsort(lost, n, sizeof(*lost), brake_compare_losses);
 
-        *ret = (Brake) { .again_ms = UINT64_MAX, .n = brake_keep_groups(lost, n, total) };
+        *ret = (Brake) { .again_ms = UINT64_MAX, .n = brake_keep_groups(lost, n, total), .n_total = total };
         if (ret->n == 0)
                 return 0;
-
-        until_ms = lost[ret->n - 1]->since_ms + brake_ms;
-        if (cluster->now_ms < until_ms)
-                ret->again_ms = until_ms - cluster->now_ms;
-        else {
-                /* The first host that is not through is released, too; the hosts after it wait. */
-                while (ret->n_free < ret->n && brake_host_is_through(pass, lost[ret->n_free]))
-                        ret->n_free++;
-                if (ret->n_free < ret->n)
-                        ret->n_free++;
-        }
+        ret->until_ms = lost[ret->n - 1]->since_ms + brake_ms;
         ret->hosts = TAKE_PTR(lost);
+        return 0;
+}
+
+int brake_update(Pass *pass, uint64_t brake_ms) {
+        Brake *brake = &pass->brake;
+        int r;
+
+        r = brake_find(pass->cluster, brake_ms, brake);
+        if (r < 0)
+                return r;
+        if (pass->cluster->now_ms < brake->until_ms) {
+                brake->again_ms = brake->until_ms - pass->cluster->now_ms;
+                return 0;
+        }
+        /* The first host that is not through is released, too; the hosts after it wait. */
+        while (brake->n_free < brake->n && brake_host_is_through(pass, brake->hosts[brake->n_free]))
+                brake->n_free++;
+        if (brake->n_free < brake->n)
+                brake->n_free++;
+        return 0;
+}
+
+int engine_brake_state(const Cluster *cluster, uint64_t brake_ms, EngineBrake *ret) {
+        Brake brake;
+        int r;
+
+        r = brake_find(cluster, brake_ms, &brake);
+        if (r < 0)
+                return r;
+        *ret = (EngineBrake) {};
+        if (cluster->now_ms < brake.until_ms) {
+                uint64_t last_ms = brake.hosts[brake.n - 1]->since_ms;
+
+                *ret = (EngineBrake) { .until_ms = brake.until_ms, .n_total = brake.n_total };
+                for (size_t i = 0; i < brake.n; i++)
+                        ret->n_lost += last_ms - brake.hosts[i]->since_ms <= BRAKE_WINDOW_MS;
+        }
+        brake_done(&brake);
         return 0;
 }
 

@@ -64,6 +64,15 @@ enum { ADOPTION_MS = 5 * 60 * 1000 };
 bool engine_awaits_reports(const Cluster *cluster, const ClusterMachine **ret_missing,
                            uint64_t *ret_again_ms);
 
+/* The mass-failure brake (engine/brake.c) while it holds back all moves from lost hosts. */
+typedef struct EngineBrake {
+        uint64_t until_ms;      /* cluster time of its end; 0: it is off, or releases host by host */
+        size_t n_lost, n_total; /* hosts that were lost within a minute, of all that have not left */
+} EngineBrake;
+
+/* 0 or -ENOMEM. */
+int engine_brake_state(const Cluster *cluster, uint64_t brake_ms, EngineBrake *ret);
+
 /* The state of an active assignment, as plans judge it; for `why`. */
 typedef enum EngineVerdict {
         ENGINE_STAYS,    /* it remains; or its machine is away, and nothing moves yet */

@@ -11,6 +11,8 @@ typedef struct Brake {
         const ClusterMachine **hosts; /* that vanished together, by the time of their loss; borrowed */
         size_t n;
         size_t n_free;     /* of these, the first ones are released */
+        size_t n_total;    /* hosts of the cluster that have not left */
+        uint64_t until_ms; /* cluster time until which no unit moves away from them */
         uint64_t again_ms; /* from now until time alone changes this; UINT64_MAX: never */
 } Brake;
 

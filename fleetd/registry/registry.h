@@ -133,6 +133,12 @@ typedef struct PresenceChange {
 int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done,
                       void *userdata);
 
+/* Remove a machine that is lost or has left: its presence, facts and metadata, and all that it has reported
+ * (problems, states). KV_COMPARE_FAILED: its presence has changed. Its assignments and finished units stay
+ * for its return: it then publishes facts and presence again, and no unit is stopped that is not assigned to
+ * stop. Its member key stays, too: it is the name under which its replica is admitted. */
+int registry_remove_machine(Registry *r, const ClusterMachine *m, RegistryDone done, void *userdata);
+
 /* Give a machine a Raft id and a member key. *ret_id is the id, which it has with KV_OK. A previous member
  * key of the machine is replaced, and its Raft id is never used again. */
 int registry_admit(Registry *r, const char *machine_id, const char *peer_address, uint64_t *ret_id,
@@ -154,9 +160,9 @@ int registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *u
 
 /* -- feature_level.c: the feature level (kvstore/command/command.h) -- */
 
-/* Return the highest feature level that every host supports, including hosts that are away or lost; 'own' is
- * that of this program. A host that has not reported one has the first. *ret_behind (may be NULL) is a host
- * that supports no higher one, borrowed; NULL if 'own' is the limit. Pure. */
+/* Return the highest feature level that every host supports, including hosts that are away or lost, without
+ * removed ones; 'own' is that of this program. A host that has not reported one has the first. *ret_behind
+ * (may be NULL) is a host that supports no higher one, borrowed; NULL if 'own' is the limit. Pure. */
 unsigned cluster_level(const Cluster *c, unsigned own, const ClusterMachine **ret_behind);
 /* Read the recorded level, and the cluster time since which it holds. -ENOENT: none is recorded. */
 int registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms);

@@ -38,7 +38,7 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
         n_decided += strstr(message, "machine ") == message;
         if (strstr(message, " is lost: "))
                 lost_ms = world_now_ms(world);
-        else if (strstr(message, " is up: ") && lost_ms > 0)
+        else if (strstr(message, " is up") && lost_ms > 0)
                 returned = true;
 }
 
