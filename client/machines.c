@@ -87,12 +87,10 @@ int client_find_machine(const Listing *machines, const char *name, const ApiMach
 
 /* Ask only before a change: the daemon rejects other removals, and states why. */
 static bool remove_is_confirmed(const Client *c, const ApiMachine *m, const char *name) {
-        return machine_is_there(m) || (m->role && *m->role) ||
-               client_confirm(
-                       c, "Remove it?",
-                       "Machine %s (%s) is %s. The cluster forgets its facts, its metadata and the states of "
-                       "its units. If it returns, it joins again.",
-                       name, m->id, streq(m->presence, "left") ? "shut down" : m->presence);
+        return machine_is_there(m) || same_string(m->role, "voter") ||
+               client_confirm(c, "Remove it?",
+                              "Machine %s (%s) is %s. It is no longer listed, until it returns.", name, m->id,
+                              streq(m->presence, "left") ? "shut down" : m->presence);
 }
 
 int verb_remove(Client *c, char **args, size_t n, Error *err) {

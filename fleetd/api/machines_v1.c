@@ -225,12 +225,11 @@ static bool removal_is_refused(const Cluster *c, const KvState *state, const Clu
                         ret, 409,
                         "%s is %s; only a machine that has been lost or shut down for an hour can be removed",
                         name, presence_to_string(m->presence));
-        else if (role)
+        else if (role && !streq(role, "standby"))
                 error_set(ret, 409,
-                          "%s is a %s: start it, or install a new host at its address %s; then it can be "
-                          "removed "
-                          "(REPLACING A HOST in fleetd(8))",
-                          name, role, m->member.peer);
+                          "%s is a voter: start it, or install a new host at its address %s; then it can be "
+                          "removed (REPLACE A HOST in fleet(7))",
+                          name, m->member.peer);
         else if (gone_ms < LONG_LOST_MS)
                 error_set(ret, 409, "%s %s %llu min ago; it can be removed in %llu min", name,
                           m->presence == PRESENCE_LEFT ? "shut down" : "was lost",

@@ -185,5 +185,7 @@ const char *cluster_machine_name(const ClusterMachine *m) {
 }
 
 bool cluster_machine_is_removed(const ClusterMachine *m) {
-        return m->presence_index == 0 && !m->facts && !cluster_machine_is_unreadable(m);
+        bool admitted = m->member.raft_id != 0 && m->member.start_number == 0; /* it has not started yet */
+
+        return m->presence_index == 0 && !m->facts && !admitted && LIST_EMPTY(&m->unreadable);
 }

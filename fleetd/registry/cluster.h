@@ -215,8 +215,9 @@ const char *cluster_machine_hostname(const ClusterMachine *m);
 const char *cluster_machine_name(const ClusterMachine *m); /* without a host name, its id */
 const char *cluster_name_of(const Cluster *c,
                             const char *machine_id); /* the same; an unknown id is its own name */
-/* Return whether neither presence nor facts of the machine exist: people have removed it, or it has just been
- * admitted. What is left of it (assignments, finished units, its member key) serves its return only. */
+/* Return whether neither presence nor facts of the machine exist: people have removed it, or it starts for
+ * the first time. What is left of a removed machine (assignments, finished units, its member key) serves its
+ * return only. */
 bool cluster_machine_is_removed(const ClusterMachine *m);
 
 /* The machine reports a conflicting unit of that name. */

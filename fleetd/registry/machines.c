@@ -65,8 +65,6 @@ int registry_remove_machine(Registry *r, const ClusterMachine *m, RegistryDone d
                 transaction_write(&t, KV_DELETE, LAYOUT_FACTS, NULL, m->id, NO_VALUE);
         if (m->reported != 0)
                 transaction_write(&t, KV_DELETE, LAYOUT_REPORTED, NULL, m->id, NO_VALUE);
-        for (size_t i = 0; i < m->set.n; i++)
-                transaction_write(&t, KV_DELETE, LAYOUT_METADATA, m->set.items[i].key, m->id, NO_VALUE);
         machines_remove_reports(&t, m);
         return transaction_send(r, &t, 0, done, userdata);
 }

@@ -133,10 +133,13 @@ typedef struct PresenceChange {
 int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done,
                       void *userdata);
 
-/* Remove a machine that is lost or has left: its presence, facts and metadata, and all that it has reported
- * (problems, states). KV_COMPARE_FAILED: its presence has changed. Its assignments and finished units stay
- * for its return: it then publishes facts and presence again, and no unit is stopped that is not assigned to
- * stop. Its member key stays, too: it is the name under which its replica is admitted. */
+/* Remove a machine that is lost or has left: its presence and facts, and what it has reported (problems,
+ * states). KV_COMPARE_FAILED: its presence has changed.
+ *
+ * What decides about its units stays for its return: assignments, finished units, metadata that people have
+ * set. It then publishes presence, facts and states again, and the engine finds what it would have found
+ * without the removal. Its member key stays, too, for its replica: a standby is removed from the
+ * configuration, and added again. */
 int registry_remove_machine(Registry *r, const ClusterMachine *m, RegistryDone done, void *userdata);
 
 /* Give a machine a Raft id and a member key. *ret_id is the id, which it has with KV_OK. A previous member

@@ -1,4 +1,4 @@
-/* Why no machine qualifies for a unit, in one sentence: machines with the same cause are named together. */
+/* Why no machine qualifies for a unit, in one message: machines with the same cause are named together. */
 #include <errno.h>
 
 #include "fleetd/registry/presence.h"
@@ -44,7 +44,7 @@ static void causes_add(Causes *all, const ClusterMachine *m, const Refusal *refu
         all->items[i].n++;
 }
 
-/* -- Sentences -- */
+/* -- The message -- */
 
 /* Append "alpha, beta and gamma", or "alpha, beta, gamma, delta and 3 more". */
 static void cause_append_names(const Cause *cause, Text *t) {

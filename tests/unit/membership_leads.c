@@ -493,8 +493,6 @@ static void view_level(const LevelRow *row, MembershipOptions options) {
         level_key.level = row->noted;
         level_key.since_ms = row->since_ms;
         have_member(QUIET_PEER_OTHER_ID, 2, OTHER, row->can);
-        if (cluster_machine_is_removed(machine(QUIET_PEER_OTHER_ID))) /* such a machine would not count */
-                have_presence(QUIET_PEER_OTHER_ID, PRESENCE_LOST);
         open_with(options);
         note_asked = (Asked) { .hold = true };
         raising.n = 0;

@@ -269,7 +269,7 @@ const ClusterMachine *machine(const char *id) {
 }
 
 void have_member(const char *id, uint64_t raft_id, const char *peer, uint64_t level) {
-        MemberRecord m = { .raft_id = raft_id, .start_number = 1, .level = level };
+        MemberRecord m = { .raft_id = raft_id, .level = level };
 
         snprintf(m.peer, sizeof(m.peer), "%s", peer);
         DONE(__real_registry_record_start(h->registry, id, &m, on_done, done_));
