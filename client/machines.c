@@ -88,9 +88,8 @@ int client_find_machine(const Listing *machines, const char *name, const ApiMach
 /* Ask only before a change: the daemon rejects other removals, and states why. */
 static bool remove_is_confirmed(const Client *c, const ApiMachine *m, const char *name) {
         return machine_is_there(m) || same_string(m->role, "voter") ||
-               client_confirm(c, "Remove it?",
-                              "Machine %s (%s) is %s. It is no longer listed, until it returns.", name, m->id,
-                              streq(m->presence, "left") ? "shut down" : m->presence);
+               client_confirm(c, "Remove it?", "Machine %s is %s. It is no longer listed, until it returns.",
+                              name, streq(m->presence, "left") ? "shut down" : "lost");
 }
 
 int verb_remove(Client *c, char **args, size_t n, Error *err) {
@@ -110,7 +109,7 @@ int verb_remove(Client *c, char **args, size_t n, Error *err) {
                 client_note("%s", error_text(err, r));
                 return r == -ENOENT ? EXIT_ABSENT : EXIT_FAILED;
         }
-        append_machine_name(&name, &machines, m->id);
+        text_append_printable(&name, m->hostname && *m->hostname ? m->hostname : m->id);
         text_append(&path, "/fleet/v1/machines/");
         append_escaped(&path, m->id, false);
         if (name.error < 0)
