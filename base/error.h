@@ -11,8 +11,8 @@ enum { ERROR_MESSAGE_MAX = 512 };
 
 typedef struct Error {
         int code;                        /* negative errno, 0: not set */
-        char message[ERROR_MESSAGE_MAX]; /* one line: '?' replaces each control character;
-                                          * truncated */
+        char message[ERROR_MESSAGE_MAX]; /* one line: '?' replaces each control character; a
+                                          * longer one ends with "..." */
 } Error;
 
 /* Set the message. Return 'code' (negative errno). */

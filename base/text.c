@@ -225,6 +225,19 @@ char *text_keep_to_one_line(char *s) {
         return s;
 }
 
+void text_shorten(char *s, size_t size, size_t length) {
+        static const char mark[] = "...";
+        size_t end, limit = size - sizeof(mark);
+
+        if (length < size)
+                return;
+        for (end = limit; end > limit / 2 && s[end] != ' '; end--)
+                ;
+        if (s[end] != ' ')
+                end = limit;
+        memcpy(s + end, mark, sizeof(mark));
+}
+
 bool text_has_word(const char *words, const char *word) {
         for (size_t n; *words; words += n + strspn(words + n, " ")) {
                 n = strcspn(words, " ");

@@ -65,6 +65,10 @@ void text_append_printable_bytes(Text *t, const void *bytes, size_t size, bool l
 /* Replace each such character of 's' with '?', in place. Return 's'. */
 char *text_keep_to_one_line(char *s);
 
+/* Shorten 's', an array of 'size' bytes into which a text of 'length' bytes was formatted: if that was too
+ * long, end with "..." after a word. */
+void text_shorten(char *s, size_t size, size_t length);
+
 /* Return the size of the valid UTF-8 sequence at 's', which has 'left' > 0 bytes; 0 if it is invalid. */
 size_t utf8_length(const void *s, size_t left);
 

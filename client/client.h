@@ -146,17 +146,22 @@ int client_set_state(Client *c, const char *name, TargetState state, Error *err)
  * A unit that is already absent counts as destroyed. */
 int client_destroy(Client *c, const ApiUnit *units, size_t n, Error *err);
 
-/* -- Machines -- */
+/* -- Machines (machines.c) -- */
 
 const ApiMachine *listing_machine(const Listing *machines, const char *id); /* NULL if absent; borrowed */
 
 /* Return whether 'name' is the hostname of the machine 'id', or a prefix of the ID. */
 bool machine_has_name(const Listing *machines, const char *id, const char *name);
 
-/* Count the machines that have this name; *ret is the last one, borrowed. An empty name matches none. */
+/* Count the machines of this hostname or ID, or without any, those whose ID begins with it; *ret is one of
+ * them, borrowed. An empty name matches none. */
 size_t listing_find_machine(const Listing *machines, const char *name, const ApiMachine **ret);
 
-/* Append "11111111.../10.0.0.1", as fleet names machines; with 'full' the whole ID. */
+/* Find the only machine of this name. -ENOENT: there is none; -EINVAL: there are several. */
+int client_find_machine(const Listing *machines, const char *name, const ApiMachine **ret, Error *err);
+
+/* Append "11111111.../10.0.0.1", as fleet names machines; with 'full' the whole ID. A machine that is gone
+ * has no address. */
 void append_machine_legend(Text *t, const Listing *machines, const char *id, bool full);
 
 /* Append the hostname, or the first 8 characters of the ID. */
@@ -200,6 +205,7 @@ VerbRun verb_verify, verb_plan, verb_why; /* inspect.c */
 VerbRun verb_journal;                     /* journal.c */
 VerbRun verb_kv;                          /* kv.c */
 VerbRun verb_list;                        /* list.c: list-machines, list-unit-files, list-units */
+VerbRun verb_remove;                      /* machines.c */
 VerbRun verb_ssh, verb_fd_forward;        /* ssh.c */
 VerbRun verb_remote, verb_is;             /* unit_status.c: systemctl; is-active and is-failed */
 

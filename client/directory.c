@@ -90,30 +90,14 @@ static int check_names(const Question *q, const JsonValue *items, Error *err) {
 }
 
 static int resolve(Client *c, Question *q, const JsonValue *items, const Listing *machines, Error *err) {
-        const char *wanted = c->options.machine;
-        size_t n = 0, n_sent = 0, at = 0;
         const ApiMachine *found = NULL;
+        size_t n, n_sent = 0, at = 0;
         int r;
 
-        if (wanted) {
-                /* The machine of that hostname, even if other IDs after it begin alike; otherwise the only
-                 * such ID. */
-                for (size_t i = 0; i < machines->n && n < 2; i++) {
-                        const ApiMachine *m = &machines->machines[i];
-                        bool named = same_string(m->hostname, wanted);
-
-                        if (named || (m->id && *wanted && starts_with(m->id, wanted))) {
-                                found = m;
-                                n = named ? 1 : n + 1;
-                        }
-                        if (named)
-                                break;
-                }
-                if (n != 1)
-                        return error_set(err, -EINVAL,
-                                         n > 1 ? "--machine=%s: several machines match" :
-                                                 "--machine=%s: no machine matches",
-                                         wanted);
+        if (c->options.machine) {
+                r = client_find_machine(machines, c->options.machine, &found, err);
+                if (r < 0)
+                        return r;
                 q->machine = found->id;
         }
         r = choose_machine(q, items, machines, &q->machine, err);
@@ -185,7 +169,7 @@ int verb_directory(Client *c, char **args, size_t n, Error *err) {
         r = json_value_parse(reply.body.chars, reply.body.size, &root, err);
         if (r < 0)
                 return r;
-        r = client_machines(c, &machines, err);
+        r = client_all_machines(c, &machines, err);
         if (r < 0)
                 return r;
         items = json_value_member(root, "problems");

@@ -118,6 +118,11 @@ static const Verb verbs[] = {
           verb_plan },
         { "reload", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Reload the configuration of units",
           "Runs systemctl reload on their machines.\n", verb_remote },
+        { "remove", FLAGS_YES, "MACHINE", "Remove a lost machine from the cluster",
+          "It is named by its hostname or ID. It has been lost or shut down for an hour, and is no voter.\n"
+          "If it returns, it is listed again, and its units continue.\n"
+          "Exit status 4 if there is no such machine.\n",
+          verb_remove },
         { "reset-failed", FLAGS_REMOTE | FLAGS_PATTERNS, "UNIT...", "Reset the failed state of units",
           "Runs systemctl reset-failed on their machines.\n", verb_remote },
         { "restart", FLAGS_FLEET | FLAGS_ATTEMPTS | FLAGS_WAIT | FLAGS_PATTERNS, "UNIT...",

@@ -217,16 +217,41 @@ static void print_machine(const JsonValue *root, const JsonValue *m, size_t widt
         printf("%s\n", assignment_words(m));
 }
 
+/* Return whether the machine has been lost for so long that it gets no line of its own, unless it has the
+ * unit. */
+static bool is_long_lost(const JsonValue *m) {
+        return member_bool(m, "longLost") && !*member_text(m, "order") && !member_bool(m, "finished");
+}
+
+/* Print "2 machines lost for more than an hour: gamma, delta". */
+static void print_long_lost(const JsonValue *machines) {
+        _cleanup_text_ Text names = {};
+        size_t n = 0;
+
+        for (size_t i = 0; i < json_value_count(machines); i++) {
+                const JsonValue *m = json_value_item(machines, i);
+
+                if (is_long_lost(m))
+                        text_printf(&names, "%s%s", n++ > 0 ? ", " : "", member_name(m, "hostname"));
+        }
+        if (n > 0)
+                printf("  %zu machine%s lost for more than an hour: %s\n", n, n == 1 ? "" : "s",
+                       names.chars ?: "");
+}
+
 static void print_why(const JsonValue *root) {
         const JsonValue *machines = json_value_member(root, "machines");
         size_t n = json_value_count(machines), width = 0;
 
         for (size_t i = 0; i < n; i++)
-                width = MAX(width, strlen(member_name(json_value_item(machines, i), "hostname")));
+                if (!is_long_lost(json_value_item(machines, i)))
+                        width = MAX(width, strlen(member_name(json_value_item(machines, i), "hostname")));
         print_states(root);
         print_place(root);
         for (size_t i = 0; i < n; i++)
-                print_machine(root, json_value_item(machines, i), width);
+                if (!is_long_lost(json_value_item(machines, i)))
+                        print_machine(root, json_value_item(machines, i), width);
+        print_long_lost(machines);
 }
 
 int verb_why(Client *c, char **args, size_t n, Error *err) {

@@ -39,6 +39,7 @@ static const JsonField presence_fields[] = {
 static const JsonField member_fields[] = {
         { "client", JSON_FIELD_CHARS_SKIPPED, offsetof(MemberRecord, client), .size = CLUSTER_URL_SIZE },
         { "level", JSON_FIELD_U64, offsetof(MemberRecord, level) },
+        { "name", JSON_FIELD_CHARS_SKIPPED, offsetof(MemberRecord, name), .size = HOST_NAME_SIZE },
         { "nonce", JSON_FIELD_CHARS, offsetof(MemberRecord, start_nonce), .size = START_NONCE_SIZE },
         { "peer", JSON_FIELD_CHARS, offsetof(MemberRecord, peer), .size = ADDRESS_SIZE },
         { "raftId", JSON_FIELD_U64, offsetof(MemberRecord, raft_id), true },

@@ -31,9 +31,10 @@ int stored_presence_read(const char *json, size_t size, PresenceRecord *ret, Err
 enum {
         CLUSTER_URL_SIZE = 256,
         START_NONCE_SIZE = 17, /* 64 bits in hex */
+        HOST_NAME_SIZE = 65,   /* HOST_NAME_MAX of Linux */
 };
 
-/* /_fleet/cluster/member/ID: {"client","level","nonce","peer","raftId","start"} */
+/* /_fleet/cluster/member/ID: {"client","level","name","nonce","peer","raftId","start"} */
 typedef struct MemberRecord {
         uint64_t raft_id;      /* of its replica; not 0 */
         uint64_t start_number; /* of the daemon's last start that the cluster has recorded */
@@ -42,6 +43,7 @@ typedef struct MemberRecord {
         char start_nonce[START_NONCE_SIZE];
         char peer[ADDRESS_SIZE];
         char client[CLUSTER_URL_SIZE]; /* "" also for a longer one */
+        char name[HOST_NAME_SIZE];     /* of the host; "" also for a longer one, and from older versions */
 } MemberRecord;
 
 void stored_member_write(Text *t, const MemberRecord *member);

@@ -122,7 +122,7 @@ static AgentStep plan_again(const AgentView *v, const char *else_reason, const c
         if (v->stopping || record->done || !ended)
                 return plan_step(AGENT_NOTHING, else_reason, why);
         if (seen->need_reload || plan_lacks_file(seen))
-                return plan_step(AGENT_WRITE, "its text is not in force", why);
+                return plan_step(AGENT_WRITE, "installing the unit file", why);
         return plan_step(AGENT_START, "the cause of its stop has ended", why);
 }
 
@@ -152,7 +152,7 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
                      (record->kind == ASSIGNMENT_RUN && v->assignment->index > record->index)))
                         return plan_step(AGENT_STOP, "assigned to be loaded only", why);
                 if (differs || plan_lacks_file(seen))
-                        return plan_step(AGENT_WRITE, "its text is not in force", why);
+                        return plan_step(AGENT_WRITE, "installing the unit file", why);
                 if (!record || record->kind != ASSIGNMENT_LOAD || record->stopping ||
                     record->index != v->assignment->index || !plan_is_owned(record, v->boot_id))
                         return plan_step(AGENT_RECORD, "assigned to be loaded", why);
@@ -163,7 +163,7 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
                 if (record->starting)
                         return plan_step(AGENT_ADOPT, "the recorded start was made", why);
                 if ((differs || plan_lacks_file(seen)) && !record->done)
-                        return plan_step(AGENT_WRITE, "its text is not in force", why);
+                        return plan_step(AGENT_WRITE, "installing the unit file", why);
                 if (record->index != v->assignment->index || record->unit_index != v->assignment->unit_index)
                         return plan_step(AGENT_RECORD, "the assignment matches the running unit", why);
                 return plan_again(v, "started before", why);
@@ -175,7 +175,7 @@ static AgentStep plan_run(const AgentView *v, const char **why) {
                 return plan_step(AGENT_NOTHING, "systemd is stopping", why);
         if (differs || seen->need_reload || plan_lacks_file(seen) ||
             agent_is_conflicting(seen, record, v->boot_id, v->link_refused))
-                return plan_step(AGENT_WRITE, "its text is not in force", why);
+                return plan_step(AGENT_WRITE, "installing the unit file", why);
         if (plan_is_stopping(seen))
                 return plan_step(AGENT_NOTHING, "it is being stopped", why);
         if (agent_is_running(seen))
@@ -203,7 +203,7 @@ static AgentStep plan_recorded(const AgentView *v, const char **why) {
         if (started || record->kind == ASSIGNMENT_LOAD) {
                 if (plan_lacks_file(v->seen) && !record->done &&
                     (plan_is_owned(record, v->boot_id) || v->use_records))
-                        return plan_step(AGENT_WRITE, "its file is missing", why);
+                        return plan_step(AGENT_WRITE, "installing the unit file", why);
                 return plan_again(v, "no newer assignment", why);
         }
         if (record->replacing && agent_is_running(v->seen) &&

@@ -24,7 +24,7 @@ static void member_write(Text *t, const Request *request, const KvState *state, 
         json_open(t, name, '{');
         json_add_string(t, "address", member ? member->address : address);
         json_add_string(t, "id", m ? m->id : id);
-        json_add_string(t, "name", m && m->facts ? m->facts->name : hostname);
+        json_add_string(t, "name", m ? cluster_machine_hostname(m) ?: hostname : hostname);
         if (member) {
                 json_add_bool(t, "reachable", member->reachable);
                 json_add_string(t, "seat", kv_member_role_name(member->role));

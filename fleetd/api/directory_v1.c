@@ -45,7 +45,7 @@ void directory_list_handle(Request *request) {
         json_open(&t, NULL, '{');
         json_open(&t, "problems", '[');
         for (size_t i = 0; machines && i < n; i++)
-                if (problems_write(&t, machines[i]) < 0)
+                if (!cluster_machine_is_removed(machines[i]) && problems_write(&t, machines[i]) < 0)
                         t.error = -ENOMEM;
         json_close(&t, ']');
         json_close(&t, '}');

@@ -1,7 +1,10 @@
 /* Units and their states, as fleet's API shows them. */
 #include "fleetd/api/fleet_v1.h"
 
+#include <time.h>
+
 #include "fleetd/engine/plan.h"
+#include "fleetd/registry/presence.h"
 
 /* -- Units -- */
 
@@ -9,35 +12,72 @@ bool machine_is_there(const ClusterMachine *machine) {
         return machine->presence == PRESENCE_UP || machine->presence == PRESENCE_AWAY;
 }
 
+/* The mass-failure brake holds the unit back. */
+static void brake_reason(const Request *request, uint64_t brake_ms, Error *ret) {
+        const Api *api = request->api;
+        const Cluster *c = registry_cluster(api->options.registry);
+        EngineBrake brake = {};
+        struct tm when = {};
+        char until[16] = "";
+        time_t seconds;
+
+        if (engine_brake_state(c, brake_ms, &brake) < 0 || brake.until_ms == 0) {
+                error_set(ret, 0,
+                          "held back: machines that were lost together are replaced one by one (BrakeSec=)");
+                return;
+        }
+        seconds = (time_t) ((loop_wall_ms(api->loop) + brake.until_ms - c->now_ms) / 1000);
+        (void) localtime_r(&seconds, &when);
+        (void) strftime(until, sizeof(until), "%H:%M:%S", &when);
+        error_set(ret, 0, "held back until %s: %zu of %zu machines were lost within a minute (BrakeSec=)",
+                  until, brake.n_lost, brake.n_total);
+}
+
+/* The unit waits, because it cannot stay on 'where': state the cause, then what follows. A machine that has
+ * been lost for an hour is no news. */
+static void waiting_reason(const SchedulerView *view, const ClusterUnit *u, const ClusterMachine *where,
+                           const Error *unfit, Error *ret) {
+        bool old = presence_is_long_lost(where, scheduler_view_now_ms(view));
+        const char *name = cluster_machine_name(where);
+        const ClusterMachine *other = NULL;
+        Error cause = {}, next = {};
+
+        if (scheduler_pick(view, u, &other, NULL) >= 0)
+                error_set(&next, 0, "moving to %s", cluster_machine_name(other));
+        else
+                scheduler_explain(view, u, old ? NULL : where, &next);
+        if (unfit)
+                error_set(&cause, 0, "%s no longer qualifies (%s); ", name, unfit->message);
+        else if (!old)
+                error_set(&cause, 0, "%s %s; ", name,
+                          where->presence == PRESENCE_LEFT ? "has left" : "is lost");
+        error_set(ret, 0, "waiting: %s%s", cause.message, next.message);
+}
+
 /* Set the reason of a unit that is assigned to 'where'. */
 static void order_reason(const Request *request, const SchedulerView *view, const ClusterUnit *u,
                          const ClusterMachine *where, const ClusterAssignment *order, Error *ret) {
         const Api *api = request->api;
         uint64_t brake_ms = api->options.brake_ms ? api->options.brake_ms(api->options.userdata) : 0;
-        const char *name = cluster_machine_name(where);
-        const ClusterMachine *other = NULL;
         EngineVerdict verdict = ENGINE_STAYS;
-        Error why = {}, next = {};
+        Error why = {};
 
         if (!u->unit->placement.global &&
             engine_judge(view, registry_cluster(api->options.registry), order, brake_ms, &verdict, &why) < 0)
                 return;
-        if ((verdict == ENGINE_GONE || verdict == ENGINE_UNFIT) &&
-            scheduler_pick(view, u, &other, &next) >= 0)
-                error_set(&next, 0, "%s is about to take it over", cluster_machine_name(other));
         switch (verdict) {
         case ENGINE_FINISHED:
-                error_set(ret, 0, "finished on %s: it ended successfully, and is not run again", name);
+                error_set(ret, 0, "finished on %s: it ended successfully, and is not run again",
+                          cluster_machine_name(where));
                 break;
         case ENGINE_BRAKED:
-                error_set(ret, 0, "waits: %s is lost, with so many others that nothing moves for now", name);
+                brake_reason(request, brake_ms, ret);
                 break;
         case ENGINE_GONE:
-                error_set(ret, 0, "waits: %s is %s; %s", name, presence_to_string(where->presence),
-                          next.message);
+                waiting_reason(view, u, where, NULL, ret);
                 break;
         case ENGINE_UNFIT:
-                error_set(ret, 0, "waits: on %s %s; %s", name, why.message, next.message);
+                waiting_reason(view, u, where, &why, ret);
                 break;
         default:
                 error_set(ret, 0, "%s", order->reason ?: "");
@@ -56,7 +96,7 @@ void unit_reason(const Request *request, const SchedulerView *view, const Cluste
         }
         if (c->adopting && u->target != TARGET_INACTIVE) {
                 error_set(ret, 0,
-                          "waits: the cluster was recovered or restored, and not all hosts have reported "
+                          "waiting: the cluster was recovered or restored, and not all hosts have reported "
                           "their units");
                 return;
         }
@@ -65,7 +105,7 @@ void unit_reason(const Request *request, const SchedulerView *view, const Cluste
         if (assignment)
                 order_reason(request, view, u, where, assignment, ret);
         else if (u->target == TARGET_INACTIVE)
-                error_set(ret, 0, "not wanted: its target state is inactive");
+                error_set(ret, 0, "its target state is inactive");
         else if (!u->unit->placement.global)
                 (void) scheduler_pick(view, u, &where, ret);
 }
@@ -76,7 +116,8 @@ const ClusterMachine *unit_machine(const Cluster *c, const char *unit) {
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
                 const ClusterAssignment *o = cluster_assignment(c, m->id, unit);
 
-                if (o && o->kind != ASSIGNMENT_STOP && (!found || machine_is_there(m)))
+                if (o && o->kind != ASSIGNMENT_STOP && !cluster_machine_is_removed(m) &&
+                    (!found || machine_is_there(m)))
                         found = m;
         }
         for (const ClusterMachine *m = c->machines; m && !found; m = m->hh.next)

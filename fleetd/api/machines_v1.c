@@ -1,8 +1,9 @@
-/* /fleet/v1/machines: the list of machines, and changes of their metadata. */
+/* /fleet/v1/machines: the list of machines, changes of their metadata, and the removal of a lost one. */
 #include <errno.h>
 #include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
+#include "fleetd/registry/presence.h"
 
 enum { OPERATIONS_MAX = 1000 }; /* of one PATCH */
 
@@ -27,20 +28,25 @@ static const char *machine_role(const KvState *state, const ClusterMachine *m) {
 
 static ApiMachine machine_entity(const KvState *state, const ClusterMachine *m) {
         return (ApiMachine) { .id = m->id,
-                              .primary_ip = m->facts->address,
+                              .primary_ip = m->facts ? m->facts->address : NULL,
                               .metadata = m->metadata,
-                              .hostname = m->facts->name,
+                              .hostname = cluster_machine_hostname(m),
                               .presence = presence_to_string(m->presence),
-                              .version = m->facts->version,
+                              .version = m->facts ? m->facts->version : NULL,
                               .role = machine_role(state, m),
                               .problem = machine_problem(m),
                               .since_ms = m->since_ms,
                               .n_units = m->load };
 }
 
+/* fleet's list has machines with facts that are there; all: without facts, or gone, too. */
+static bool machine_is_listed(const ClusterMachine *m, bool all) {
+        return all ? !cluster_machine_is_removed(m) : m->facts && machine_is_there(m);
+}
+
 void machines_list_handle(Request *request) {
         const Cluster *c = registry_cluster(request->api->options.registry);
-        const char *all = request_parameter(request, "all");
+        bool all = streq(request_parameter(request, "all") ?: "", "true");
         _cleanup_free_ ClusterMachine **machines = NULL;
         size_t total = 0, known = 0, bytes = 0;
         _cleanup_text_ Text t = {};
@@ -51,7 +57,7 @@ void machines_list_handle(Request *request) {
         kv_state(request->api->options.store, &state);
         machines = cluster_machines_sorted(c, &total);
         for (size_t i = 0; machines && i < total; i++)
-                if (machines[i]->facts && (machine_is_there(machines[i]) || (all && streq(all, "true"))))
+                if (machine_is_listed(machines[i], all))
                         machines[known++] = machines[i];
         if (!machines) {
                 request_error(request, 500, "out of memory");
@@ -202,4 +208,68 @@ void machines_patch_handle(Request *request) {
         change_sent(
                 request, 204, "application/json",
                 registry_set_metadata(request->api->options.registry, changes, n, change_on_done, request));
+}
+
+/* -- Removal -- */
+
+/* Return whether the machine may not be removed; then set the reason, and what to do. */
+static bool removal_is_refused(const Cluster *c, const KvState *state, const ClusterMachine *m, Error *ret) {
+        const char *name = cluster_machine_name(m), *role = machine_role(state, m);
+        bool gone = m->presence == PRESENCE_LOST || m->presence == PRESENCE_LEFT;
+        uint64_t gone_ms = c->now_ms > m->since_ms ? c->now_ms - m->since_ms : 0;
+
+        if (c->adopting)
+                error_set(ret, 409,
+                          "the cluster waits for its hosts to report their units; fleetctl cluster");
+        else if (!LIST_EMPTY(&m->unreadable))
+                error_set(ret, 409, "%s: %s", name, CLUSTER_UNREADABLE);
+        else if (!gone)
+                error_set(
+                        ret, 409,
+                        "%s is %s; only a machine that has been lost or shut down for an hour can be removed",
+                        name, presence_to_string(m->presence));
+        else if (role && !streq(role, "standby"))
+                error_set(ret, 409,
+                          "%s is a voter: start it, or install a new host at its address %s; then it can be "
+                          "removed (REPLACE A HOST in fleet(7))",
+                          name, m->member.peer);
+        else if (gone_ms < LONG_LOST_MS)
+                error_set(ret, 409, "%s %s %llu min ago; it can be removed in %llu min", name,
+                          m->presence == PRESENCE_LEFT ? "shut down" : "was lost",
+                          (unsigned long long) gone_ms / 60000,
+                          (unsigned long long) (LONG_LOST_MS - gone_ms + 59999) / 60000);
+        else
+                return false;
+        return true;
+}
+
+static void removal_on_done(void *userdata, KvStatus status, const char *message, uint64_t index) {
+        if (status != KV_COMPARE_FAILED && status != KV_NOT_FOUND) {
+                change_on_done(userdata, status, message, index);
+                return;
+        }
+        ((Request *) userdata)->changing = false;
+        request_error(userdata, 409, "the machine has changed meanwhile; see fleetctl list-machines");
+}
+
+void machines_delete_handle(Request *request) {
+        Registry *registry = request->api->options.registry;
+        const Cluster *c = registry_cluster(registry);
+        const ClusterMachine *m = cluster_machine(c, request->rest);
+        char user[HISTORY_USER_SIZE];
+        KvState state;
+        Error err;
+
+        if (!m || cluster_machine_is_removed(m)) {
+                request_error(request, 404, "machine does not exist");
+                return;
+        }
+        kv_state(request->api->options.store, &state);
+        if (removal_is_refused(c, &state, m, &err)) {
+                request_error(request, 409, "%s", err.message);
+                return;
+        }
+        (void) request_user(request, user);
+        change_sent(request, 204, NULL,
+                    registry_remove_machine(registry, m, user, removal_on_done, request));
 }

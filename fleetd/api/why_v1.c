@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "fleetd/api/fleet_v1.h"
+#include "fleetd/registry/presence.h"
 #include "fleetd/scheduler/filters.h"
 #include "units/name.h"
 
@@ -29,9 +30,10 @@ static void machine_write(Text *t, const SchedulerView *view, const ClusterUnit 
         json_add_bool(t, "finished", state && state->state.done);
         json_add_bool(t, "fits", u->unit && rule == RULE_NONE);
         json_add_bool(t, "foreign", cluster_has_conflicting_unit(u, m));
-        json_add_string(t, "hostname", m->facts ? m->facts->name : NULL);
+        json_add_string(t, "hostname", cluster_machine_hostname(m));
         json_add_string(t, "id", m->id);
         json_add_string(t, "job", seen ? seen->state.job : NULL);
+        json_add_bool(t, "longLost", presence_is_long_lost(m, scheduler_view_now_ms(view)));
         json_add_string(t, "order", order ? assignment_kind_to_string(order->kind) : NULL);
         json_add_string(t, "presence", presence_to_string(m->presence));
         json_add_string(t, "reason", rule != RULE_NONE ? why.message : reason);
@@ -78,7 +80,8 @@ void why_handle(Request *request) {
         json_add_string(&t, "machineID", where ? where->id : NULL);
         json_open(&t, "machines", '[');
         for (size_t i = 0; i < n; i++)
-                machine_write(&t, view, u, machines[i], where ?: would);
+                if (machines[i] == where || !cluster_machine_is_removed(machines[i]))
+                        machine_write(&t, view, u, machines[i], where ?: would);
         json_close(&t, ']');
         json_add_string(&t, "name", u->name);
         json_add_string(&t, "reason", why.message);
@@ -159,7 +162,7 @@ static void entry_write(Text *t, const ClusterUnit *u, const char *action, const
                         const char *reason) {
         json_open(t, NULL, '{');
         json_add_string(t, "action", action);
-        json_add_string(t, "hostname", m && m->facts ? m->facts->name : NULL);
+        json_add_string(t, "hostname", m ? cluster_machine_hostname(m) : NULL);
         json_add_string(t, "machineID", m ? m->id : NULL);
         json_add_string(t, "name", u->name);
         json_add_string(t, "reason", reason);
@@ -168,14 +171,14 @@ static void entry_write(Text *t, const ClusterUnit *u, const char *action, const
 
 static int draft_global(Draft *d, const ClusterUnit *u, Text *t) {
         size_t placed = 0;
-        Error last = {};
+        Error why = {};
         int r;
 
         for (size_t i = 0; i < d->n_machines; i++) {
                 const ClusterMachine *m = d->machines[i];
                 bool stays = scheduler_view_has(d->view, m, u->name);
 
-                if (!scheduler_fits(d->view, u, m, stays, &last))
+                if (!scheduler_fits(d->view, u, m, stays, NULL))
                         continue;
                 entry_write(t, u, stays ? "stay" : "place", m, "global");
                 r = scheduler_view_decide(d->view, m, u, true);
@@ -183,8 +186,10 @@ static int draft_global(Draft *d, const ClusterUnit *u, Text *t) {
                         return r;
                 placed++;
         }
-        if (placed == 0)
-                entry_write(t, u, "wait", NULL, last.message);
+        if (placed == 0) {
+                scheduler_explain(d->view, u, NULL, &why);
+                entry_write(t, u, "wait", NULL, why.message);
+        }
         return 0;
 }
 

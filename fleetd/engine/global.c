@@ -37,13 +37,15 @@ static void global_on_machine(Pass *pass, const ClusterUnit *u, const ClusterMac
         if (!o || !cluster_assignment_is_active(o)) {
                 if (o ? scheduler_may_return(pass->view, u, m) :
                         scheduler_fits(pass->view, u, m, false, NULL))
-                        plan_change(pass, m, u, o, plan_wanted_kind(u), "Global=yes, and the machine fits");
+                        plan_change(pass, m, u, o, plan_wanted_kind(u),
+                                    "Global=yes, and the machine qualifies");
                 return;
         }
 
         rule = scheduler_refusal(pass->view, u, m, true, &why);
         if (rule != RULE_NONE && rule != RULE_FOREIGN)
-                plan_change(pass, m, u, o, ASSIGNMENT_STOP, "it may not stay: %s", error_text(&why, 0));
+                plan_change(pass, m, u, o, ASSIGNMENT_STOP, "%s no longer qualifies: %s",
+                            cluster_machine_name(m), error_text(&why, 0));
         else if (o->kind != plan_wanted_kind(u) || o == update)
                 plan_keep(pass, o);
 }

@@ -91,8 +91,8 @@ static void move_positions(const Pass *pass, const ClusterUnit *u, Positions *re
 static void move_stop_unfit(Pass *pass, const Position *p) {
         const ClusterAssignment *o = p->assignment;
 
-        plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "it may not stay: %s",
-                    error_text(&p->why, 0));
+        plan_change(pass, o->machine, o->of, o, ASSIGNMENT_STOP, "%s no longer qualifies: %s",
+                    cluster_machine_name(o->machine), error_text(&p->why, 0));
 }
 
 /* Stop all other assignments once the kept one is up. Before that, withdraw those that were to replace it. */
@@ -130,7 +130,7 @@ static const char *move_cause(const Position *p) {
         case POSITION_REPLACED:
                 return "has a unit that replaces it";
         default:
-                return "does not fit any more";
+                return "no longer qualifies";
         }
 }
 
@@ -217,7 +217,7 @@ static void move_assign(Pass *pass, const ClusterUnit *u) {
                         continue;
                 if (scheduler_may_return(pass->view, u, o->machine))
                         plan_change(pass, o->machine, u, o, plan_wanted_kind(u),
-                                    "it is wanted again, and was there");
+                                    "start requested; keeps its machine");
                 return;
         }
 
@@ -225,7 +225,7 @@ static void move_assign(Pass *pass, const ClusterUnit *u) {
                 if (!plan_is_stray(s) || !streq(s->state.active, "active") ||
                     !scheduler_may_return(pass->view, u, s->machine))
                         continue;
-                plan_change(pass, s->machine, u, NULL, plan_wanted_kind(u), "it runs there already");
+                plan_change(pass, s->machine, u, NULL, plan_wanted_kind(u), "already runs there");
                 return;
         }
 
@@ -247,7 +247,7 @@ void move_unit(Pass *pass, const ClusterUnit *u) {
 
         elsewhere = u->target == TARGET_LAUNCHED ? move_runs_elsewhere(pass, &all) : NULL;
         if (elsewhere) {
-                plan_change(pass, elsewhere, u, NULL, ASSIGNMENT_RUN, "it runs there already");
+                plan_change(pass, elsewhere, u, NULL, ASSIGNMENT_RUN, "already runs there");
                 return;
         }
 

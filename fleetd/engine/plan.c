@@ -87,8 +87,8 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
         EnginePlan *plan = pass->plan;
         bool in_place = o && cluster_assignment_is_active(o) && kind != ASSIGNMENT_STOP;
         AssignmentChange *c;
+        int r, length;
         va_list ap;
-        int r;
 
         if (GROW(plan->changes, plan->capacity, plan->n + 1) < 0) {
                 pass->error = -ENOMEM;
@@ -105,8 +105,9 @@ void plan_change(Pass *pass, const ClusterMachine *m, const ClusterUnit *u, cons
         memcpy(c->machine, m->id, sizeof(c->machine));
         memcpy(c->unit, u->name, sizeof(c->unit));
         va_start(ap, format);
-        vsnprintf(c->reason, sizeof(c->reason), format, ap);
+        length = vsnprintf(c->reason, sizeof(c->reason), format, ap);
         va_end(ap);
+        text_shorten(c->reason, sizeof(c->reason), length < 0 ? 0 : (size_t) length);
 
         r = scheduler_view_decide(pass->view, m, u, kind != ASSIGNMENT_STOP);
         if (r < 0)
@@ -117,7 +118,7 @@ void plan_keep(Pass *pass, const ClusterAssignment *o) {
         const ClusterUnit *u = o->of;
 
         if (o->kind != plan_wanted_kind(u))
-                plan_change(pass, o->machine, u, o, plan_wanted_kind(u), "its target is %s",
+                plan_change(pass, o->machine, u, o, plan_wanted_kind(u), "its target state is %s",
                             target_state_to_string(u->target));
         else if (!plan_is_current(o))
                 plan_change(pass, o->machine, u, o, o->kind, "its unit file has changed");
@@ -134,7 +135,7 @@ void plan_stop_strays(Pass *pass, const ClusterUnit *u, const char *reason) {
 }
 
 static void plan_unwanted(Pass *pass, const ClusterUnit *u) {
-        const char *reason = u->unit ? "its target is inactive" : "it was destroyed";
+        const char *reason = u->unit ? "its target state is inactive" : "it was destroyed";
 
         for (const ClusterAssignment *o = LIST_FIRST(&u->assignments); o; o = LIST_NEXT(o, of_unit))
                 if (cluster_assignment_is_active(o))

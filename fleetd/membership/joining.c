@@ -225,6 +225,7 @@ void joining_publish_start(Membership *m, const KvState *state) {
         snprintf(member.start_nonce, sizeof(member.start_nonce), "%016llx", (unsigned long long) own->nonce);
         snprintf(member.peer, sizeof(member.peer), "%s", m->peer_address);
         snprintf(member.client, sizeof(member.client), "%s", m->client);
+        snprintf(member.name, sizeof(member.name), "%s", m->name);
         m->writing = registry_record_start(m->registry, m->machine_id, &member, membership_on_written, m) ==
                      0;
 }

@@ -90,7 +90,7 @@ static Presence liveness_judge(Host *h, const LivenessSign *sign, bool late, Pre
         if (sign->heartbeat) {
                 h->cause = NULL;
                 h->away_ticks = 0;
-                *ret_reason = "it sends heartbeats";
+                *ret_reason = ""; /* its heartbeats need no reason */
                 return PRESENCE_UP;
         }
         if (was == PRESENCE_LOST || was == PRESENCE_LEFT) /* until its next heartbeat */

@@ -47,7 +47,7 @@ static bool voters_is_superseded(const Configuration *c, const ClusterMachine *g
 static const ClusterMachine *voters_owner(const Configuration *c, uint64_t raft_id) {
         for (const ClusterMachine *m = c->cluster->machines; m; m = m->hh.next)
                 if (m->member.raft_id == raft_id)
-                        return voters_is_superseded(c, m) ? NULL : m;
+                        return voters_is_superseded(c, m) || cluster_machine_is_removed(m) ? NULL : m;
         return NULL;
 }
 
@@ -196,7 +196,8 @@ size_t voters_others(const Cluster *cluster, const char *machine_id, const char 
         for (const ClusterMachine *m = cluster->machines; m; m = m->hh.next) {
                 const ClusterMachine *first = cluster->machines; /* at this address */
 
-                if (m->member.raft_id == 0 || streq(m->id, machine_id) || streq(m->member.peer, address))
+                if (m->member.raft_id == 0 || cluster_machine_is_removed(m) || streq(m->id, machine_id) ||
+                    streq(m->member.peer, address))
                         continue;
                 while (first != m &&
                        (first->member.raft_id == 0 || !streq(first->member.peer, m->member.peer)))

@@ -42,8 +42,9 @@ typedef struct VotersChange {
  * that leaves loses the key.
  *
  * The first that applies:
- *   - A member without a key is removed; a voter only while more than three vote. The member of a machine
- * that is lost or has left, while another machine is up at its address, counts as one without a key.
+ *   - A member without a key is removed; a voter only while more than three vote. The member of a removed
+ * machine counts as one without a key, and so does that of a machine that is lost or has left, while another
+ * machine is up at its address. A removed machine that returns becomes a standby under its Raft ID again.
  *   - A host with a key that is no member becomes a standby, while there are fewer than two. If it returns
  * without its state, its former member gives up the address first.
  *   - Standbys that have caught up become voters, if that makes three of one, or to replace a voter without a

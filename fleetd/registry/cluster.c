@@ -130,6 +130,12 @@ bool cluster_awaits_report(const Cluster *c, const ClusterMachine *m) {
                m->reported != c->lineage;
 }
 
+static bool cluster_has_finished_on(const ClusterMachine *m, const ClusterUnit *u) {
+        const ClusterState *s = cluster_state_on(m, u->name);
+
+        return s && s->state.done;
+}
+
 TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u,
                                   const ClusterMachine **ret_machine) {
         const ClusterAssignment *best = NULL;
@@ -144,7 +150,8 @@ TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u,
         for (const ClusterAssignment *a = LIST_FIRST(&u->assignments); a; a = LIST_NEXT(a, of_unit)) {
                 bool reports = a->machine->presence == PRESENCE_UP && cluster_state_on(a->machine, u->name);
 
-                if (!cluster_assignment_is_active(a) || (best && best_reports && !reports))
+                if (!cluster_assignment_is_active(a) || (best && best_reports && !reports) ||
+                    (cluster_machine_is_removed(a->machine) && !cluster_has_finished_on(a->machine, u)))
                         continue;
                 if (best && best_reports == reports && a->since_ms < best->since_ms)
                         continue;
@@ -167,6 +174,18 @@ const char *cluster_name_of(const Cluster *c, const char *machine_id) {
         return m ? cluster_machine_name(m) : machine_id;
 }
 
+const char *cluster_machine_hostname(const ClusterMachine *m) {
+        if (m->facts && m->facts->name && *m->facts->name)
+                return m->facts->name;
+        return m->member.name[0] ? m->member.name : NULL;
+}
+
 const char *cluster_machine_name(const ClusterMachine *m) {
-        return m->facts && m->facts->name && *m->facts->name ? m->facts->name : m->id;
+        return cluster_machine_hostname(m) ?: m->id;
+}
+
+bool cluster_machine_is_removed(const ClusterMachine *m) {
+        bool admitted = m->member.raft_id != 0 && m->member.start_number == 0; /* it has not started yet */
+
+        return m->presence_index == 0 && !m->facts && !admitted && LIST_EMPTY(&m->unreadable);
 }

@@ -202,14 +202,23 @@ ClusterMachine **cluster_machines_sorted(const Cluster *c, size_t *ret_n);
 
 /* Return fleet's current state of a unit: launched if its machine has the assignment to run it and reports a
  * state. *ret_machine is the machine of its assignment to run or load; NULL for none, and for global units.
+ * A removed machine counts only for a unit that has finished there.
  *
  * Source: fleet's job states (job/job.go). */
 TargetState cluster_current_state(const Cluster *c, const ClusterUnit *u, const ClusterMachine **ret_machine);
 /* Whether the new lineage still waits for the report of this host. */
 bool cluster_awaits_report(const Cluster *c, const ClusterMachine *m);
-const char *cluster_machine_name(const ClusterMachine *m); /* its host name; without one, its id */
+
+/* The name of a machine: the host name of its facts, or without facts that of its member key; NULL: neither.
+ * All messages and answers name machines by these functions. */
+const char *cluster_machine_hostname(const ClusterMachine *m);
+const char *cluster_machine_name(const ClusterMachine *m); /* without a host name, its id */
 const char *cluster_name_of(const Cluster *c,
                             const char *machine_id); /* the same; an unknown id is its own name */
+/* Return whether neither presence nor facts of the machine exist: people have removed it, or it starts for
+ * the first time. What is left of a removed machine (assignments, finished units, its member key) serves its
+ * return only. */
+bool cluster_machine_is_removed(const ClusterMachine *m);
 
 /* The machine reports a conflicting unit of that name. */
 bool cluster_has_conflicting_unit(const ClusterUnit *u, const ClusterMachine *m);

@@ -32,7 +32,7 @@ unsigned cluster_level(const Cluster *c, unsigned own, const ClusterMachine **re
         for (const ClusterMachine *m = c->machines; m; m = m->hh.next) {
                 uint64_t supported = MAX(cluster_machine_level(m, own), (uint64_t) KV_LEVEL_FIRST);
 
-                if (supported >= level)
+                if (supported >= level || cluster_machine_is_removed(m))
                         continue;
                 level = supported;
                 behind = m;

@@ -444,7 +444,7 @@ static int member_clear(Cluster *c, const KindEntries *e, const LayoutKey *k) {
         MemberRecord *member = &e->machine->member;
 
         member->raft_id = 0;
-        member->peer[0] = member->client[0] = 0;
+        member->peer[0] = member->client[0] = member->name[0] = 0;
         return 0;
 }
 

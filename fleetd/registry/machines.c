@@ -25,6 +25,12 @@ static void machines_note_presence(Transaction *t, const Registry *r, const Pres
 
 int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done,
                       void *userdata) {
+        static const char *const verbs[_PRESENCE_MAX] = {
+                [PRESENCE_UP] = "is up",
+                [PRESENCE_AWAY] = "is away",
+                [PRESENCE_LOST] = "is lost",
+                [PRESENCE_LEFT] = "has left",
+        };
         const Cluster *cluster = registry_cluster(r);
         _cleanup_transaction_ Transaction t = {};
 
@@ -41,11 +47,47 @@ int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes,
                 transaction_write(&t, KV_SET, LAYOUT_PRESENCE, NULL, c->machine,
                                   transaction_text(&t, &value));
                 machines_note_presence(&t, r, c);
-                log_notice(((LogFields) { .machine = c->machine, .term = term }), "machine %s is %s: %s",
-                           cluster_name_of(registry_cluster(r), c->machine), presence_to_string(c->presence),
+                log_notice(((LogFields) { .machine = c->machine, .term = term }), "machine %s %s%s%s",
+                           cluster_name_of(cluster, c->machine), verbs[c->presence], c->reason[0] ? ": " : "",
                            c->reason);
         }
         return transaction_send(r, &t, term, done, userdata);
+}
+
+/* -- Removal -- */
+
+/* Of more problems and states, the rest stays; no answer shows it. */
+enum { REMOVED_MAX = 500 };
+
+static void machines_remove_reports(Transaction *t, const ClusterMachine *m) {
+        for (const ClusterProblem *p = m->problems; p && t->n_writes < REMOVED_MAX; p = p->hh.next)
+                transaction_write(t, KV_DELETE, LAYOUT_PROBLEM, p->unit, m->id, NO_VALUE);
+        for (const ClusterState *s = m->states; s && t->n_writes < REMOVED_MAX; s = s->hh.next)
+                if (!s->state.done ||
+                    !cluster_assignment_on(m, s->unit)) /* a finished unit does not run again */
+                        transaction_write(t, KV_DELETE, LAYOUT_STATE, s->unit, m->id, NO_VALUE);
+}
+
+int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *user, RegistryDone done,
+                            void *userdata) {
+        _cleanup_transaction_ Transaction t = {};
+
+        transaction_check(&t, m->presence_index > 0 ? KV_CHECK_MODIFIED : KV_CHECK_ABSENT, m->presence_index,
+                          LAYOUT_PRESENCE, NULL, m->id);
+        if (m->presence_index > 0) {
+                transaction_write(&t, KV_DELETE, LAYOUT_PRESENCE, NULL, m->id, NO_VALUE);
+                transaction_note(&t, r,
+                                 &(HistoryNote) { .kind = HISTORY_REMOVED,
+                                                  .machine = m->id,
+                                                  .user = user,
+                                                  .reason = cluster_machine_hostname(m) });
+        }
+        if (m->facts_index > 0)
+                transaction_write(&t, KV_DELETE, LAYOUT_FACTS, NULL, m->id, NO_VALUE);
+        if (m->reported != 0)
+                transaction_write(&t, KV_DELETE, LAYOUT_REPORTED, NULL, m->id, NO_VALUE);
+        machines_remove_reports(&t, m);
+        return transaction_send(r, &t, 0, done, userdata);
 }
 
 /* -- Members -- */

@@ -33,6 +33,10 @@ PresenceRecord presence_next(const ClusterMachine *was, Presence presence, uint6
         return record;
 }
 
+bool presence_is_long_lost(const ClusterMachine *m, uint64_t now_ms) {
+        return m->presence == PRESENCE_LOST && now_ms >= m->since_ms + LONG_LOST_MS;
+}
+
 uint64_t presence_hold_off_ms(const ClusterMachine *m, uint64_t now_ms) {
         return m->presence == PRESENCE_UP && m->hold_off_until_ms > now_ms ? m->hold_off_until_ms - now_ms :
                                                                              0;

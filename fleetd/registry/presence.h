@@ -1,5 +1,5 @@
-/* Flap damping: a machine that is lost repeatedly receives no units for a hold-off. Its presence key has the
- * state. */
+/* Presences over time. Flap damping: a machine that is lost repeatedly receives no units for a hold-off. Its
+ * presence key has the state. */
 #pragma once
 
 #include "fleetd/registry/cluster.h"
@@ -8,11 +8,15 @@ enum {
         FLAP_WINDOW_MS = 600000, /* losses within this time of each other count together */
         HOLD_OFF_MS = 30000,     /* of the second loss; each further loss doubles it */
         HOLD_OFF_MAX_MS = 60 * 60000,
+        LONG_LOST_MS = 60 * 60000, /* then reasons omit a lost machine, and it may be removed */
 };
 
 /* Return the record of a machine whose presence becomes 'presence', without a reason. 'was' is NULL for an
  * unknown machine. */
 PresenceRecord presence_next(const ClusterMachine *was, Presence presence, uint64_t now_ms);
+
+/* Return whether the machine has been lost for LONG_LOST_MS. */
+bool presence_is_long_lost(const ClusterMachine *m, uint64_t now_ms);
 
 /* Return the rest of the machine's hold-off in ms; 0: none. */
 uint64_t presence_hold_off_ms(const ClusterMachine *m, uint64_t now_ms);

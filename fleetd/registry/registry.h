@@ -137,6 +137,16 @@ typedef struct PresenceChange {
 int registry_presence(Registry *r, uint64_t term, const PresenceChange *changes, size_t n, RegistryDone done,
                       void *userdata);
 
+/* Remove a machine that is lost or has left: its presence and facts, and what it has reported (problems,
+ * states). KV_COMPARE_FAILED: its presence has changed.
+ *
+ * What decides about its units stays for its return: assignments, finished units, metadata that people have
+ * set. It then publishes presence, facts and states again, and the engine finds what it would have found
+ * without the removal. Its member key stays, too, for its replica: a standby is removed from the
+ * configuration, and added again. */
+int registry_remove_machine(Registry *r, const ClusterMachine *m, const char *user, RegistryDone done,
+                            void *userdata);
+
 /* Give a machine a Raft id and a member key. *ret_id is the id, which it has with KV_OK. A previous member
  * key of the machine is replaced, and its Raft id is never used again. */
 int registry_admit(Registry *r, const char *machine_id, const char *peer_address, uint64_t *ret_id,
@@ -159,9 +169,9 @@ int registry_end_adoption(Registry *r, uint64_t term, RegistryDone done, void *u
 
 /* -- feature_level.c: the feature level (kvstore/command/command.h) -- */
 
-/* Return the highest feature level that every host supports, including hosts that are away or lost; 'own' is
- * that of this program. A host that has not reported one has the first. *ret_behind (may be NULL) is a host
- * that supports no higher one, borrowed; NULL if 'own' is the limit. Pure. */
+/* Return the highest feature level that every host supports, including hosts that are away or lost, without
+ * removed ones; 'own' is that of this program. A host that has not reported one has the first. *ret_behind
+ * (may be NULL) is a host that supports no higher one, borrowed; NULL if 'own' is the limit. Pure. */
 unsigned cluster_level(const Cluster *c, unsigned own, const ClusterMachine **ret_behind);
 /* Read the recorded level, and the cluster time since which it holds. -ENOENT: none is recorded. */
 int registry_read_level(Registry *r, uint64_t *ret_level, uint64_t *ret_since_ms);

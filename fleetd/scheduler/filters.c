@@ -1,42 +1,75 @@
 /* The rules of fleet in the order of fleet, after the presence of the machine. */
 #include "fleetd/scheduler/filters.h"
 
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
 #include "fleetd/registry/presence.h"
 #include "units/quadlet.h"
 
-static int filter_presence(const Candidate *c, Error *ret_why) {
+int refusal_set(Refusal *ret, const char *format, ...) {
+        va_list ap;
+        int length;
+
+        if (!ret)
+                return -ENOENT;
+        va_start(ap, format);
+        length = vsnprintf(ret->predicate, sizeof(ret->predicate), format, ap);
+        va_end(ap);
+        text_shorten(ret->predicate, sizeof(ret->predicate), length < 0 ? 0 : (size_t) length);
+        return error_set(&ret->why, -ENOENT, "it %s", ret->predicate);
+}
+
+/* Set the reason, where it is more than the predicate. 'conflict' may be NULL. */
+_printf_(3, 4) static int refusal_of(Refusal *ret, const ClusterUnit *conflict, const char *format, ...) {
+        char why[ERROR_MESSAGE_MAX];
+        va_list ap;
+
+        if (!ret)
+                return -ENOENT;
+        va_start(ap, format);
+        (void) vsnprintf(why, sizeof(why), format, ap);
+        va_end(ap);
+        ret->conflict = conflict;
+        return error_set(&ret->why, -ENOENT, "%s", why);
+}
+
+static int filter_presence(const Candidate *c, Refusal *ret) {
         static const char *const reasons[_PRESENCE_MAX] = {
-                [PRESENCE_AWAY] = "its fleetd does not answer",
-                [PRESENCE_LOST] = "it is lost",
-                [PRESENCE_LEFT] = "it has left",
+                [PRESENCE_AWAY] = "does not answer",
+                [PRESENCE_LOST] = "is lost",
+                [PRESENCE_LEFT] = "has left",
         };
 
         if (c->staying)
                 return 0;
-        if (cluster_machine_is_unreadable(c->machine))
-                return error_set(ret_why, -ENOENT, "%s", CLUSTER_UNREADABLE);
+        if (cluster_machine_is_unreadable(c->machine)) {
+                (void) refusal_set(ret, "has a key that this fleetd cannot read");
+                return refusal_of(ret, NULL, "%s", CLUSTER_UNREADABLE);
+        }
         if (c->machine->presence != PRESENCE_UP)
-                return error_set(ret_why, -ENOENT, "%s", reasons[c->machine->presence]);
-        return c->machine->facts ? 0 : error_set(ret_why, -ENOENT, "its agent has published no facts yet");
+                return refusal_set(ret, "%s", reasons[c->machine->presence]);
+        return c->machine->facts ? 0 : refusal_set(ret, "has published no facts yet");
 }
 
 /* A unit that is there stays: an upgrade of podman may remove the generator for a moment. */
-static int filter_quadlet(const Candidate *c, Error *ret_why) {
+static int filter_quadlet(const Candidate *c, Refusal *ret) {
         if (c->staying || !quadlet_is(c->unit->name) || c->machine->facts->quadlet)
                 return 0;
-        return error_set(ret_why, -ENOENT,
-                         ".%s files need podman 5.3 or later, and its systemd has no podman-system-generator",
-                         unit_name_type(c->unit->name));
+        return refusal_set(ret, "has no podman 5.3 or later (podman-system-generator), which .%s files need",
+                           unit_name_type(c->unit->name));
 }
 
-static int filter_machine_id(const Candidate *c, Error *ret_why) {
+static int filter_machine_id(const Candidate *c, Refusal *ret) {
         if (placement_machine_id_fits(c->placement, c->machine->id))
                 return 0;
-        return error_set(ret_why, -ENOENT, "MachineID=%s, and its id is %s", c->placement->machine_id,
-                         c->machine->id);
+        (void) refusal_set(ret, "has another ID than %s", c->placement->machine_id);
+        return refusal_of(ret, NULL, "MachineID=%s, and its id is %s", c->placement->machine_id,
+                          c->machine->id);
 }
 
-static int filter_metadata(const Candidate *c, Error *ret_why) {
+static int filter_metadata(const Candidate *c, Refusal *ret) {
         const Pairs *has = &c->machine->metadata;
         _cleanup_text_ Text required = {};
         const char *key, *value;
@@ -49,20 +82,25 @@ static int filter_metadata(const Candidate *c, Error *ret_why) {
 
         placement_metadata_describe(c->placement, key, &required);
         value = pairs_get(has, key);
-        if (!value)
-                return error_set(ret_why, -ENOENT, "MachineMetadata=%s, and it has no %s",
-                                 required.chars ?: key, key);
-        return error_set(ret_why, -ENOENT, "MachineMetadata=%s, and it has %s=%s", required.chars ?: key, key,
-                         value);
+        if (!value) {
+                (void) refusal_set(ret, "has no metadata %s", required.chars ?: key);
+                return refusal_of(ret, NULL, "MachineMetadata=%s, and it has no %s", required.chars ?: key,
+                                  key);
+        }
+        (void) refusal_set(ret, "has %s=%s, not %s", key, value, required.chars ?: key);
+        return refusal_of(ret, NULL, "MachineMetadata=%s, and it has %s=%s", required.chars ?: key, key,
+                          value);
 }
 
-static int filter_machine_of(const Candidate *c, Error *ret_why) {
+static int filter_machine_of(const Candidate *c, Refusal *ret) {
         const Names *units = &c->placement->machine_of;
 
         for (size_t i = 0; i < units->n; i++)
-                if (!scheduler_view_has(c->view, c->machine, units->items[i]))
-                        return error_set(ret_why, -ENOENT, "MachineOf=%s, and %s is not there",
-                                         units->items[i], units->items[i]);
+                if (!scheduler_view_has(c->view, c->machine, units->items[i])) {
+                        (void) refusal_set(ret, "has no unit %s", units->items[i]);
+                        return refusal_of(ret, NULL, "MachineOf=%s, and %s is not there", units->items[i],
+                                          units->items[i]);
+                }
         return 0;
 }
 
@@ -110,7 +148,7 @@ static bool conflict_on_unit(void *userdata, const Placed *other, const char *gl
         return false;
 }
 
-static int filter_conflicts(const Candidate *c, Error *ret_why) {
+static int filter_conflicts(const Candidate *c, Refusal *ret) {
         const Names *own = &c->placement->conflicts;
         const ClusterAssignment *there = cluster_assignment_on(c->machine, c->unit->name);
         ConflictSearch s = { .unit = c->unit, .staying = c->staying };
@@ -122,35 +160,34 @@ static int filter_conflicts(const Candidate *c, Error *ret_why) {
         for (size_t i = 0; i < own->n && !s.found; i++)
                 scheduler_view_each_named(c->view, c->machine, own->items[i], conflict_on_unit, &s);
         if (s.found)
-                return error_set(ret_why, -ENOENT, "Conflicts=%s, and %s runs there", s.glob, s.found->name);
+                return refusal_of(ret, s.found, "Conflicts=%s, and %s runs there", s.glob, s.found->name);
         scheduler_view_each_naming(c->view, c->machine, CLUSTER_CONFLICTS, c->unit->name, conflict_on_unit,
                                    &s);
         if (s.found)
-                return error_set(ret_why, -ENOENT, "%s runs there and has Conflicts=%s", s.found->name,
-                                 s.glob);
+                return refusal_of(ret, s.found, "%s runs there and has Conflicts=%s", s.found->name, s.glob);
         return 0;
 }
 
 /* -- Other rules -- */
 
 /* A machine that was lost repeatedly keeps its units, and gets no others for a while. */
-static int filter_flap_damping(const Candidate *c, Error *ret_why) {
+static int filter_flap_damping(const Candidate *c, Refusal *ret) {
         uint64_t hold_off_ms = presence_hold_off_ms(c->machine, scheduler_view_now_ms(c->view)),
                  seconds = (hold_off_ms + 999) / 1000;
         bool minutes = seconds > 90;
 
         if (c->staying || hold_off_ms == 0)
                 return 0;
-        return error_set(ret_why, -ENOENT, "it was lost %llu times in short order; nothing new for %llu %s",
-                         (unsigned long long) c->machine->losses,
-                         (unsigned long long) (minutes ? (seconds + 59) / 60 : seconds),
-                         minutes ? "min" : "s");
+        return refusal_set(ret, "was lost %llu times in short order: nothing new for %llu %s",
+                           (unsigned long long) c->machine->losses,
+                           (unsigned long long) (minutes ? (seconds + 59) / 60 : seconds),
+                           minutes ? "min" : "s");
 }
 
-static int filter_foreign(const Candidate *c, Error *ret_why) {
+static int filter_foreign(const Candidate *c, Refusal *ret) {
         if (!cluster_has_conflicting_unit(c->unit, c->machine))
                 return 0;
-        return error_set(ret_why, -ENOENT, "it has a unit of that name from another source");
+        return refusal_set(ret, "has a unit of that name from another source");
 }
 
 const Filter scheduler_filters[_RULE_MAX] = {

@@ -12,9 +12,27 @@ typedef struct Candidate {
         bool staying;
 } Candidate;
 
+enum { PREDICATE_SIZE = 160 };
+
+/* Why a rule rejects one machine. */
+typedef struct Refusal {
+        char predicate[PREDICATE_SIZE]; /* begins with a verb of refusal_verbs[], and follows the name of a
+                                           machine: "has no metadata ssd=true" */
+        Error why;                      /* of "it": "MachineMetadata=ssd=true, and it has no ssd" */
+        const ClusterUnit *conflict;    /* the unit on the machine that excludes this one; or NULL */
+} Refusal;
+
 typedef struct Filter {
         const char *name; /* of the option in the unit file, "" if none sets this rule */
-        int (*check)(const Candidate *c, Error *ret_why); /* 0, or -ENOENT: the rule rejects the machine */
+        /* 0, or -ENOENT: the rule rejects the machine. 'ret' may be NULL. */
+        int (*check)(const Candidate *c, Refusal *ret);
 } Filter;
 
 extern const Filter scheduler_filters[_RULE_MAX];
+
+/* Set the predicate, and with it the reason: "it PREDICATE". Return -ENOENT. */
+int refusal_set(Refusal *ret, const char *format, ...) _printf_(2, 3);
+
+/* Return the first rule that forbids the unit to run on the machine, or RULE_NONE: scheduler_refusal(). */
+SchedulerRule scheduler_check(const SchedulerView *view, const ClusterUnit *unit,
+                              const ClusterMachine *machine, bool staying, Refusal *ret);

@@ -6,8 +6,8 @@
 #include "fleetd/scheduler/filters.h"
 #include "fleetd/scheduler/scores.h"
 
-SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit,
-                                const ClusterMachine *machine, bool staying, Error *ret_why) {
+SchedulerRule scheduler_check(const SchedulerView *view, const ClusterUnit *unit,
+                              const ClusterMachine *machine, bool staying, Refusal *ret) {
         assert(unit->unit);
 
         const Candidate c = { .view = view,
@@ -17,9 +17,22 @@ SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *un
                               .staying = staying };
 
         for (SchedulerRule rule = 0; rule < _RULE_MAX; rule++)
-                if (scheduler_filters[rule].check(&c, ret_why) < 0)
+                if (scheduler_filters[rule].check(&c, ret) < 0)
                         return rule;
         return RULE_NONE;
+}
+
+SchedulerRule scheduler_refusal(const SchedulerView *view, const ClusterUnit *unit,
+                                const ClusterMachine *machine, bool staying, Error *ret_why) {
+        Refusal refusal;
+        SchedulerRule rule;
+
+        if (!ret_why)
+                return scheduler_check(view, unit, machine, staying, NULL);
+        refusal.why = *ret_why;
+        rule = scheduler_check(view, unit, machine, staying, &refusal);
+        *ret_why = refusal.why;
+        return rule;
 }
 
 bool scheduler_fits(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *machine,
@@ -61,82 +74,11 @@ const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const Cluste
 
 /* -- Selection -- */
 
-enum {
-        EXPLAIN_MAX = 100, /* machines; of more, the answer does not state how many qualify */
-        GROUPS_MAX = 6,    /* reasons of refusal */
-        NAMES_MAX = 4,     /* machines named with each */
-};
-
-typedef struct Refusals {
-        struct {
-                char reason[ERROR_MESSAGE_MAX];
-                Text names;
-                size_t n;
-        } groups[GROUPS_MAX];
-        size_t n;
-} Refusals;
-
-static void refusals_done(Refusals *refusals) {
-        for (size_t i = 0; i < refusals->n; i++)
-                text_done(&refusals->groups[i].names);
-}
-
-static void refusals_add(Refusals *refusals, const ClusterMachine *m, const Error *why) {
-        size_t i = 0;
-
-        while (i < refusals->n && !streq(refusals->groups[i].reason, why->message))
-                i++;
-        if (i == GROUPS_MAX)
-                return;
-        if (i == refusals->n)
-                snprintf(refusals->groups[refusals->n++].reason, ERROR_MESSAGE_MAX, "%s", why->message);
-        if (refusals->groups[i].n++ < NAMES_MAX)
-                text_printf(&refusals->groups[i].names, "%s%s", refusals->groups[i].n > 1 ? ", " : "",
-                            cluster_machine_name(m));
-}
-
-static void refusals_describe(const Refusals *refusals, Error *ret) {
-        _cleanup_text_ Text t = {};
-
-        for (size_t i = 0; i < refusals->n; i++) {
-                size_t n = refusals->groups[i].n;
-
-                text_printf(&t, "%s%s", i > 0 ? "; " : "", refusals->groups[i].names.chars ?: "");
-                if (n > NAMES_MAX)
-                        text_printf(&t, " and %zu more", n - NAMES_MAX);
-                text_printf(&t, ": %s", refusals->groups[i].reason);
-        }
-        error_set(ret, -ENOENT, "%s", t.chars ?: "there is no machine");
-}
+enum { EXPLAIN_MAX = 100 }; /* machines; of more, the answer does not state how many qualify */
 
 /* Return whether the machine may get the unit. */
-static bool scheduler_qualifies(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m,
-                                Error *ret_why) {
-        if (!scheduler_view_has(view, m, unit->name))
-                return scheduler_fits(view, unit, m, false, ret_why);
-        if (m->presence == PRESENCE_UP)
-                error_set(ret_why, -ENOENT, "it is there");
-        else
-                error_set(ret_why, -ENOENT, "it was there, and the machine is %s",
-                          presence_to_string(m->presence));
-        return false;
-}
-
-/* No machine qualifies: report why. Reasons are formatted here only, because most selections succeed. The
- * selection has counted this work already. */
-static void scheduler_explain(const SchedulerView *view, const ClusterUnit *unit, Error *ret_why) {
-        _cleanup_(refusals_done) Refusals refusals = {};
-        size_t work = scheduler_view_work(view);
-
-        for (size_t i = 0; i < scheduler_view_n_machines(view); i++) {
-                const ClusterMachine *m = scheduler_view_by_load(view, i);
-                Error why = {};
-
-                (void) scheduler_qualifies(view, unit, m, &why);
-                refusals_add(&refusals, m, &why);
-        }
-        scheduler_view_set_work(view, work);
-        refusals_describe(&refusals, ret_why);
+static bool scheduler_qualifies(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *m) {
+        return !scheduler_view_has(view, m, unit->name) && scheduler_fits(view, unit, m, false, NULL);
 }
 
 int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine **ret,
@@ -154,7 +96,7 @@ int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const Clu
                 if (!can_win && !explain)
                         break;
                 scheduler_view_count_work(view, 1);
-                if (!scheduler_qualifies(view, unit, m, NULL))
+                if (!scheduler_qualifies(view, unit, m))
                         continue;
                 n_qualified++;
                 if (!can_win)
@@ -169,7 +111,7 @@ int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const Clu
         }
         if (!best) {
                 if (ret_why)
-                        scheduler_explain(view, unit, ret_why);
+                        scheduler_explain(view, unit, NULL, ret_why);
                 return -ENOENT;
         }
 

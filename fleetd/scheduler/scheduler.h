@@ -45,7 +45,12 @@ const ClusterUnit *scheduler_replaced_by(const SchedulerView *view, const Cluste
  * Among equals, select the smallest machine ID.
  *
  * On success, 'ret_why' states the reason of the selection. -ENOENT: no machine qualifies, and 'ret_why'
- * groups the machines by their reasons ("alpha, beta: Conflicts=...; gamma: MachineMetadata=ssd=true, and it
- * has no ssd"). */
+ * states why: scheduler_explain(). */
 int scheduler_pick(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine **ret,
                    Error *ret_why);
+
+/* State why no machine qualifies, by cause: "no machine qualifies (web@2 is on alpha, web@3 on beta; gamma
+ * has no metadata ssd=true)". Machines that have been lost for an hour are omitted, unless all are. 'except'
+ * (may be NULL) is a machine of which the caller has stated the cause: "no other machine qualifies (...)". */
+void scheduler_explain(const SchedulerView *view, const ClusterUnit *unit, const ClusterMachine *except,
+                       Error *ret_why);

@@ -234,6 +234,8 @@ class Handler(BaseHTTPRequestHandler):
             if path == "/fleet/v1/machines" and self.command == "PATCH":
                 c.patched = json.loads(body)
                 return self.answer(204)
+            if path.startswith("/fleet/v1/machines/") and self.command == "DELETE":
+                return self.answer(204)
             if path == "/fleet/v1/machines":
                 return self.page("machines", MACHINES, query)
             if path == "/fleet/v1/directory" and self.command == "POST":

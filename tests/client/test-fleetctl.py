@@ -421,7 +421,7 @@ def take_over_replaces_a_unit_by_the_file_of_the_named_host(t):
     ask(t, "taken", "3", "a.service")
     t.expect("directory take-over", 2, err="fleetctl: directory [confirm [UNIT...] | take-over UNIT...]\n")
     t.expect("directory take-over a.service", 1, err="fleetctl: beta and gamma have such a problem: choose by --machine=\n")
-    t.expect("directory take-over a.service --machine=delta", 1, err="fleetctl: --machine=delta: no machine matches\n")
+    t.expect("directory take-over a.service --machine=delta", 1, err="fleetctl: delta: no machine has this name or ID; fleetctl list-machines\n")
     t.expect("directory take-over a.service --machine=gamma", out="1 unit: taken over by the directory\n")
     assert t.cluster.answered == [{"kind": "taken", "machineID": "3" * 32, "names": ["a.service"]}]
 
@@ -846,7 +846,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
     calls = {"a": [["cat"], ["destroy"], ["diff"], ["edit"], ["is-active"], ["is-failed"], ["journal"], ["kill"], ["list-dependencies"], ["plan"], ["reload"],
                    ["reset-failed"], ["restart", "wait"], ["show"], ["ssh"], ["start", "wait"], ["status"], ["stop", "wait"], ["submit"], ["load", "wait"],
                    ["unload", "wait"], ["verify"], ["why"]],
-             "": [["cluster"], ["directory"], ["events"], ["help"], ["list-machines", "--full"], ["list-unit-files"], ["list-units"], ["version"], ["status"],
+             "": [["cluster"], ["directory"], ["events"], ["help"], ["list-machines", "--full"], ["list-unit-files"], ["list-units"], ["remove", "2" * 32, "--yes"], ["version"], ["status"],
                   ["fd-forward", "/none"], ["import", etcd.replace("--endpoint", "--etcd"), "--yes"],
                   ["kv", "get", "/k"], ["kv", "set", "/k", "1"], ["kv", "mk", "/new"], ["kv", "ls", "/"], ["kv", "rm", "/k"],
                   ["kv", "watch", "--recursive", "--after-index=10", "/w"], ["kv", "exec-watch", "--recursive", "--after-index=10", "/w", "--", "sh", "-c", "kill $PPID"],

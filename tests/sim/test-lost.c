@@ -16,7 +16,8 @@ enum {
         STEP_MS = 5,
         PERIOD_MS = 2500, /* from the first of six ticks to the last */
         TICK_MS = 500,
-        MOVE_MS = 1000, /* from the decision that a host is lost to the start of its units elsewhere */
+        MOVE_MS = 1000,   /* from the decision that a host is lost to the start of its units elsewhere */
+        RETURN_MS = 6000, /* from the end of a partition: back-off of the dialing, ReadIndex check, stop */
         CUTS = 20,
 };
 
@@ -38,7 +39,7 @@ static void on_log(void *userdata, int priority, const LogFields *fields, const 
         n_decided += strstr(message, "machine ") == message;
         if (strstr(message, " is lost: "))
                 lost_ms = world_now_ms(world);
-        else if (strstr(message, " is up: ") && lost_ms > 0)
+        else if (strstr(message, " is up") && lost_ms > 0)
                 returned = true;
 }
 
@@ -125,18 +126,16 @@ static bool leads_another(const SimMachine *than) {
 
 static void on_submitted(void *userdata, KvStatus status, const char *message, uint64_t index) {}
 
-/* A unit that runs on 'm' now, and may run on any host. */
-static const char *submit_to(SimMachine *m) {
-        static const char
-                name[] = "a.service",
-                text[] = "[Service]\nExecStart=/bin/sleep 100\n[X-Fleet]\nMachineMetadata=place=here\n";
-        MetadataChange here = { .machine = m->machine_id, .key = "place", .value = "here" },
-                       there = { .key = "place", .value = "here" };
+/* Submit a unit that requires this metadata, which 'm' alone has. */
+static void submit_with(SimMachine *m, const char *name, const char *key) {
+        MetadataChange here = { .machine = m->machine_id, .key = key, .value = "here" };
         UnitChange change = { .name = name, .has_target = true, .target = TARGET_LAUNCHED };
         Registry *r = daemon_registry(cluster_leader(cluster)->daemon);
+        _cleanup_text_ Text text = {};
         Unit *unit = NULL;
 
-        if (unit_parse(name, text, strlen(text), &unit, NULL) < 0)
+        text_printf(&text, "[Service]\nExecStart=/bin/sleep 100\n[X-Fleet]\nMachineMetadata=%s=here\n", key);
+        if (unit_parse(name, text.chars, text.size, &unit, NULL) < 0)
                 abort();
         change.unit = unit;
         if (registry_set_metadata(r, &here, 1, on_submitted, NULL) < 0 ||
@@ -144,6 +143,16 @@ static const char *submit_to(SimMachine *m) {
                 abort();
         unit_free(unit);
         UNTIL("a-unit-runs", sim_systemd_runs(m->systemd, name));
+}
+
+/* A unit that runs on 'm' now, and may run on any host. */
+static const char *submit_to(SimMachine *m) {
+        static const char name[] = "a.service";
+        MetadataChange there = { .key = "place", .value = "here" };
+        Registry *r;
+
+        submit_with(m, name, "place");
+        r = daemon_registry(cluster_leader(cluster)->daemon);
         for (unsigned i = 0; i < cluster->n; i++) {
                 there.machine = cluster->machines[i].machine_id;
                 if (registry_set_metadata(r, &there, 1, on_submitted, NULL) < 0)
@@ -345,6 +354,100 @@ static void a_host_without_a_daemon_is_not_lost_by_a_link_that_fails_for_a_secon
                 world_failed(world, "a-running-host-is-not-lost", "%s was declared lost", h->name);
 }
 
+static const ClusterMachine *seen_by_leader(const SimMachine *m) {
+        SimMachine *leader = cluster_leader(cluster);
+
+        return leader ? cluster_machine(registry_cluster(daemon_registry(leader->daemon)), m->machine_id) :
+                        NULL;
+}
+
+static size_t n_members(void) {
+        SimMachine *leader = cluster_leader(cluster);
+
+        return leader ? state_of(leader).n_members : 0;
+}
+
+static bool is_removed(const SimMachine *m) {
+        const ClusterMachine *seen = seen_by_leader(m);
+
+        return seen && cluster_machine_is_removed(seen);
+}
+
+static bool has_returned(const SimMachine *m) {
+        const ClusterMachine *seen = seen_by_leader(m);
+
+        return seen && seen->presence == PRESENCE_UP && seen->facts && n_members() == cluster->n;
+}
+
+static void remove_machine(const SimMachine *m) {
+        if (registry_remove_machine(daemon_registry(cluster_leader(cluster)->daemon), seen_by_leader(m), "root",
+                                    on_submitted, NULL) < 0)
+                abort();
+        UNTIL("a-lost-machine-is-removed", is_removed(m) && n_members() == cluster->n - 1);
+}
+
+/* Its daemon may have been restarted meanwhile. A unit that only it may run continues; the copy of one that
+ * runs elsewhere by now is stopped as soon as without the removal. */
+static void a_removed_machine_returns_and_only_copies_are_stopped(void) {
+        uint64_t process, healed_ms;
+        const char *copied;
+        SimMachine *h;
+
+        form(5);
+        h = other_than(cluster_leader(cluster), NULL, false);
+        copied = submit_to(h);
+        submit_with(h, "only.service", "only");
+        run_ms(1000);
+        process = sim_systemd_invocation(h->systemd, "only.service");
+        watched = h;
+        machine_suspect(h, world_now_ms(world), world_now_ms(world) + 2 * PATIENCE_MS);
+        isolate(h, true);
+        UNTIL("its-units-move", runs_elsewhere(h, copied));
+        run_ms(2000);
+        remove_machine(h);
+        if (world_draw(world, 2) == 0) {
+                machine_crash_daemon(h);
+                run_ms(1000);
+                machine_start_daemon(h);
+        }
+        run_ms(world_draw(world, 5000));
+        if (!sim_systemd_runs(h->systemd, copied))
+                world_failed(world, "absence-stops-nothing", "%s ended on %s", copied, h->name);
+
+        isolate(h, false);
+        healed_ms = world_now_ms(world);
+        UNTIL("a-removed-machine-returns", has_returned(h));
+        UNTIL("a-copy-is-stopped", !sim_systemd_runs(h->systemd, copied));
+        if (world_now_ms(world) > healed_ms + RETURN_MS)
+                world_failed(world, "a-copy-is-stopped-soon", "%llu ms after the return",
+                             (unsigned long long) (world_now_ms(world) - healed_ms));
+        run_ms(5000);
+        if (!runs_elsewhere(h, copied) || sim_systemd_runs(h->systemd, copied))
+                world_failed(world, "a-unit-runs-once", "%s after the return of %s", copied, h->name);
+        if (!sim_systemd_runs(h->systemd, "only.service") ||
+            sim_systemd_invocation(h->systemd, "only.service") != process)
+                world_failed(world, "a-unit-of-a-removed-machine-continues", "it was stopped on %s", h->name);
+}
+
+/* After a power cut, the machine starts the unit that no other machine may run. */
+static void a_removed_machine_boots_and_runs_its_units_again(void) {
+        SimMachine *h;
+
+        form(5);
+        h = other_than(cluster_leader(cluster), NULL, false);
+        submit_with(h, "only.service", "only");
+        watched = h;
+        run_ms(1000);
+        machine_power_cut(h);
+        UNTIL("a-host-that-died-is-lost", lost_ms > 0);
+        run_ms(1000);
+        remove_machine(h);
+        run_ms(5000);
+        machine_power_on(h);
+        UNTIL("a-removed-machine-returns", has_returned(h));
+        UNTIL("its-unit-runs", sim_systemd_runs(h->systemd, "only.service"));
+}
+
 static void (*const scenarios[])(void) = {
         the_units_of_a_host_that_dies_with_the_leader_move_after_six_ticks_of_the_next_one,
         a_host_that_was_cut_off_from_the_old_leader_alone_is_not_lost,
@@ -354,6 +457,8 @@ static void (*const scenarios[])(void) = {
         a_daemon_that_hangs_is_not_lost_while_its_kernel_answers,
         a_daemon_that_hangs_without_a_session_is_not_lost,
         a_host_without_a_daemon_is_not_lost_by_a_link_that_fails_for_a_second,
+        a_removed_machine_returns_and_only_copies_are_stopped,
+        a_removed_machine_boots_and_runs_its_units_again,
 };
 
 int main(int argc, char *argv[]) {

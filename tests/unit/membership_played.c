@@ -269,7 +269,7 @@ const ClusterMachine *machine(const char *id) {
 }
 
 void have_member(const char *id, uint64_t raft_id, const char *peer, uint64_t level) {
-        MemberRecord m = { .raft_id = raft_id, .start_number = 1, .level = level };
+        MemberRecord m = { .raft_id = raft_id, .level = level };
 
         snprintf(m.peer, sizeof(m.peer), "%s", peer);
         DONE(__real_registry_record_start(h->registry, id, &m, on_done, done_));
@@ -481,7 +481,7 @@ void be_up_and_fall_silent(void) {
         assert_true(quiet_peer_meet(h));
         send_heartbeat("");
         tick();
-        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "it sends heartbeats");
+        assert_presence(QUIET_PEER_OTHER_ID, PRESENCE_UP, "");
 }
 
 const char hung[] = "its fleetd does not answer, its kernel does";

@@ -1341,7 +1341,7 @@ static void why_names_the_rule_that_excluded_each_machine(void **state) {
         assert_string_equal(text_of(root, "reason"), "gamma is the only machine that qualifies");
 
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/why/idle.service", "", NULL), 200);
-        assert_says(fixture, "not wanted: its target state is inactive");
+        assert_says(fixture, "its target state is inactive");
         assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/why/a.service", JSON, "{}"), 405);
 }
 
@@ -2129,7 +2129,7 @@ static void hosts_that_a_new_lineage_waits_for_are_listed_until_the_wait_is_ende
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/cluster", "", NULL), 200);
         assert_says(fixture, "\"waitsFor\":[\"alpha\"]");
         assert_int_equal(ask(fixture, API_SOCKET, "GET", "/fleet/v1/why/a.service", "", NULL), 200);
-        assert_says(fixture, "waits: the cluster was recovered or restored");
+        assert_says(fixture, "waiting: the cluster was recovered or restored");
 
         assert_int_equal(ask(fixture, API_LOOPBACK, "DELETE", "/fleet/v1/cluster/adopting", "", NULL), 403);
         assert_int_equal(ask(fixture, API_SOCKET, "PUT", "/fleet/v1/cluster/adopting", JSON, "{}"), 405);

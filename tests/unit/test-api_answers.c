@@ -1657,7 +1657,8 @@ static void machines_are_listed_and_their_metadata_changed(void **state) {
                   "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\"}"
                   ","
                   "{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\",\"presence\":\"lost\","
-                  "\"primaryIP\":\"10.0.0.4\"}]}" },
+                  "\"primaryIP\":\"10.0.0.4\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\",\"presence\":"
+                  "\"up\"}]}" },
                 { "GET /fleet/v1/machines?all=1", NULL, NULL, 200, JSON SERVER,
                   "{\"machines\":[{\"hostname\":\"beta\",\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
                   "\"metadata\":{\"gpu\":\"yes\","
@@ -1833,6 +1834,85 @@ static void states_are_those_of_machines_that_are_there(void **state) {
         play(fixture, API_SOCKET, rows, ELEMENTS(rows));
 }
 
+/* A machine that has been lost or shut down for an hour; each other one has its reason and a next step. */
+static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state) {
+        static const Record more[] = {
+                { "machine/ffffffffffffffffffffffffffffffff/facts", "{\"name\":\"zeta\"}" },
+                { "machine/ffffffffffffffffffffffffffffffff/presence",
+                  "{\"state\":\"lost\",\"since\":99999999999999}" },
+                { "machine/11111111111111111111111111111111/facts", "{\"name\":\"one\"}" },
+                { "machine/11111111111111111111111111111111/presence",
+                  "{\"state\":\"left\",\"since\":99999999999999}" },
+                { "machine/22222222222222222222222222222222/presence", "{\"state\":\"lost\",\"since\":1}" },
+                { "cluster/member/22222222222222222222222222222222",
+                  "{\"name\":\"two\",\"peer\":\"10.0.0.2:2380\",\"raftId\":2}" },
+                { "machine/77777777777777777777777777777777/presence", "{\"state\":\"lost\",\"since\":1}" },
+                { "cluster/member/77777777777777777777777777777777",
+                  "{\"name\":\"seven\",\"peer\":\"10.0.0.7:2380\",\"raftId\":1}" },
+                { "machine/33333333333333333333333333333333/facts", "{\"name\":\"three\"}" },
+                { "machine/33333333333333333333333333333333/presence", "{\"state\":\"left\",\"since\":1}" },
+                { "machine/44444444444444444444444444444444/facts", "{\"name\":\"four\"}" },
+                { "machine/" DELTA "/metadata/k", "v" },
+                { "machine/" DELTA "/problem/p.service", "{\"kind\":\"refused\",\"text\":\"line 1\"}" },
+                { "machine/" DELTA "/unit/w.service", "{\"order\":\"run\"}" },
+                { "machine/" DELTA "/unit/done.service", "{\"order\":\"run\"}" },
+                { "state/done.service/" DELTA,
+                  "{\"active\":\"inactive\",\"done\":true,\"load\":\"loaded\",\"sub\":\"dead\"}" },
+        };
+        static const Row rows[] = {
+                { "DELETE /fleet/v1/machines/" BETA, NULL, NULL, 409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"beta is up; only a machine that has been lost or "
+                  "shut "
+                  "down for an hour can be removed\"}}" },
+                { "DELETE /fleet/v1/machines/" GAMMA, NULL, NULL, 409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"gamma is away; only a machine that has been lost "
+                  "or shut "
+                  "down for an hour can be removed\"}}" },
+                { "DELETE /fleet/v1/machines/ffffffffffffffffffffffffffffffff", NULL, NULL, 409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"zeta was lost 0 min ago; it can be removed in 60 "
+                  "min\"}}" },
+                { "DELETE /fleet/v1/machines/11111111111111111111111111111111", NULL, NULL, 409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"one shut down 0 min ago; it can be removed in 60 "
+                  "min\"}}" },
+                { "DELETE /fleet/v1/machines/22222222222222222222222222222222", NULL, NULL, 204, SERVER, "" },
+                { "DELETE /fleet/v1/machines/77777777777777777777777777777777", NULL, NULL, 409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"seven is a voter: start it, or install a new host "
+                  "at its "
+                  "address 10.0.0.7:2380; then it can be removed (REPLACE A HOST in fleet(7))\"}}" },
+                { "DELETE /fleet/v1/machines/33333333333333333333333333333333", NULL, NULL, 204, SERVER, "" },
+                { "DELETE /fleet/v1/machines/44444444444444444444444444444444", NULL, NULL, 204, SERVER, "" },
+                { "DELETE /fleet/v1/machines/99999999999999999999999999999999", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"machine does not exist\"}}" },
+                { "DELETE /fleet/v1/machines/gamma", NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"machine does not exist\"}}" },
+                { "DELETE /fleet/v1/machines/" DELTA, NULL, NULL, 204, SERVER, "" },
+                { "DELETE /fleet/v1/machines/" DELTA, NULL, NULL, 404, JSON SERVER,
+                  "{\"error\":{\"code\":404,\"message\":\"machine does not exist\"}}" },
+                { "GET /fleet/v1/directory", NULL, NULL, 200, JSON SERVER, "{\"problems\":[]}" },
+        };
+        Fixture *fixture = *state;
+        const Cluster *c = registry_cluster(fixture->host->registry);
+        const ClusterMachine *delta;
+        KvState now;
+
+        write_records(fixture, hosts, ELEMENTS(hosts));
+        write_records(fixture, units, ELEMENTS(units));
+        write_records(fixture, more, ELEMENTS(more));
+        assert_int_equal(kv_member_add(fixture->host->store, 2, "10.0.0.2:2380"), 0);
+        HOST_UNTIL(fixture->host, (kv_state(fixture->host->store, &now), now.n_members == 2));
+        play(fixture, API_SOCKET, rows, ELEMENTS(rows));
+
+        /* Its assignments and metadata stay, and what has finished there; its other states do not. */
+        delta = cluster_machine(c, DELTA);
+        assert_non_null(delta);
+        assert_true(cluster_machine_is_removed(delta));
+        assert_non_null(cluster_assignment_on(delta, "w.service"));
+        assert_non_null(cluster_state_on(delta, "done.service"));
+        assert_null(cluster_state_on(delta, "b.service"));
+        assert_int_equal(delta->set.n, 1);
+        assert_null(cluster_machine(c, "33333333333333333333333333333333"));
+}
+
 static void why_and_plan_report_the_result_for_each_machine(void **state) {
 #define PLANNED(name, more) "{\"name\":\"" name "\",\"text\":\"[Service]\\nExecStart=/bin/true\\n" more "\"}"
         static const Row rows[] = {
@@ -1847,14 +1927,14 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "\"units\":2},"
                   "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"job\":"
                   "\"dependency\","
-                  "\"presence\":\"away\",\"reason\":\"its fleetd does not answer\","
+                  "\"presence\":\"away\",\"reason\":\"it does not answer\","
                   "\"stateReason\":\"a unit that it requires failed to "
                   "start\",\"systemdActiveState\":\"failed\","
                   "\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"},{\"hostname\":\"delta\","
                   "\"id\":\"dddddddddddddddddddddddddddddddd\","
-                  "\"presence\":\"lost\",\"reason\":\"it is "
+                  "\"longLost\":true,\"presence\":\"lost\",\"reason\":\"it is "
                   "lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
-                  "\"presence\":\"up\",\"reason\":\"its agent has published no "
+                  "\"presence\":\"up\",\"reason\":\"it has published no "
                   "facts yet\"}],\"name\":\"a.service\","
                   "\"reason\":\"it has the fewest units\"}" },
                 { "GET /fleet/v1/why/w.service", NULL, NULL, 200, JSON SERVER,
@@ -1864,26 +1944,26 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "gpu=yes\",\"rule\":\"MachineMetadata\","
                   "\"units\":2},{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\","
                   "\"presence\":\"away\","
-                  "\"reason\":\"its fleetd does not "
+                  "\"reason\":\"it does not "
                   "answer\"},{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
-                  "\"presence\":\"lost\",\"reason\":\"it is "
+                  "\"longLost\":true,\"presence\":\"lost\",\"reason\":\"it is "
                   "lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
-                  "\"presence\":\"up\",\"reason\":\"its agent has published no "
+                  "\"presence\":\"up\",\"reason\":\"it has published no "
                   "facts yet\"}],\"name\":\"w.service\","
-                  "\"reason\":\"gamma: its fleetd does not answer; delta: it is lost; "
-                  "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee: its agent "
-                  "has published no facts yet; beta: MachineMetadata=gpu=maybe, and it has gpu=yes\"}" },
+                  "\"reason\":\"no machine qualifies (gamma does not answer; "
+                  "eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee has published no facts yet; beta has gpu=yes, not "
+                  "gpu=maybe)\"}" },
                 { "GET /fleet/v1/why/g.service", NULL, NULL, 200, JSON SERVER,
                   "{\"desiredState\":\"launched\",\"global\":true,\"machines\":[{\"fits\":true,\"hostname\":"
                   "\"beta\","
                   "\"id\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"order\":\"load\",\"presence\":\"up\","
                   "\"units\":2},"
                   "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\","
-                  "\"reason\":\"its fleetd does not "
+                  "\"reason\":\"it does not "
                   "answer\"},{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
-                  "\"presence\":\"lost\",\"reason\":\"it is "
+                  "\"longLost\":true,\"presence\":\"lost\",\"reason\":\"it is "
                   "lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
-                  "\"presence\":\"up\",\"reason\":\"its agent has published no "
+                  "\"presence\":\"up\",\"reason\":\"it has published no "
                   "facts yet\"}],\"name\":\"g.service\"}" },
                 { "GET /fleet/v1/why/b.service", NULL, NULL, 404, JSON SERVER,
                   "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}" },
@@ -1910,28 +1990,28 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                 { "POST /fleet/v1/plan", JSON,
                   "{\"units\":[" PLANNED("a.service", "[X-Fleet]\\nMachineMetadata=gpu=none\\n") "]}", 200,
                   JSON SERVER,
-                  "{\"units\":[{\"action\":\"wait\",\"name\":\"a.service\",\"reason\":\"gamma: its fleetd "
-                  "does not answer; delta: i"
-                  "t is lost; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee: its agent has published no facts yet; beta: "
-                  "it is "
-                  "there\"}]}" },
+                  "{\"units\":[{\"action\":\"wait\",\"name\":\"a.service\",\"reason\":\"no machine qualifies "
+                  "(gamma "
+                  "does not answer; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee has published no facts yet; "
+                  "beta has it already)\"}]}" },
                 { "POST /fleet/v1/plan", JSON,
                   "{\"units\":[" PLANNED("n.service",
                                          "[X-Fleet]\\nGlobal=true\\nMachineMetadata=gpu=none\\n") "]}",
                   200, JSON SERVER,
-                  "{\"units\":[{\"action\":\"wait\",\"name\":\"n.service\",\"reason\":\"its agent has "
-                  "published no facts yet\"}]}" },
+                  "{\"units\":[{\"action\":\"wait\",\"name\":\"n.service\",\"reason\":\"no machine qualifies "
+                  "(gamma "
+                  "does not answer; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee has published no facts yet; "
+                  "beta has gpu=yes, not gpu=none)\"}]}" },
                 { "POST /fleet/v1/plan", JSON,
                   "{\"units\":[" PLANNED("t@.service", "") "," PLANNED(
                           "n.service", "[X-Fleet]\\nConflicts=a.service\\n") "]}",
                   200, JSON SERVER,
                   "{\"units\":[{\"action\":\"keep\",\"name\":\"t@.service\",\"reason\":\"a template runs "
                   "nowhere; its instances do"
-                  "\"},{\"action\":\"wait\",\"name\":\"n.service\",\"reason\":\"gamma: its fleetd does not "
-                  "answer; delta: it is los"
-                  "t; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee: its agent has published no facts yet; beta: "
-                  "Conflicts=a.service,"
-                  " and a.service runs there\"}]}" },
+                  "\"},{\"action\":\"wait\",\"name\":\"n.service\",\"reason\":\"no machine qualifies (a is "
+                  "on beta; "
+                  "gamma does not answer; eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee has published no facts "
+                  "yet)\"}]}" },
                 { "POST /fleet/v1/plan", JSON, "{\"units\":[" PLANNED("fleetd.service", "") "]}", 400,
                   JSON SERVER,
                   "{\"error\":{\"code\":400,\"message\":\"fleetd.service: a unit of that name belongs to "
@@ -3020,6 +3100,7 @@ int main(void) {
                 in_a_fixture(the_cluster_has_its_time_its_brake_and_the_host_that_holds_its_level_back),
                 in_a_fixture(machines_are_listed_and_their_metadata_changed),
                 in_a_fixture(states_are_those_of_machines_that_are_there),
+                in_a_fixture(a_machine_is_removed_when_it_has_been_gone_for_an_hour),
                 in_a_fixture(why_and_plan_report_the_result_for_each_machine),
                 in_a_fixture(what_a_unit_directory_asks_is_listed_and_answered),
                 in_a_fixture(units_are_changed_one_by_one_and_many_at_once),

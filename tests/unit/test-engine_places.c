@@ -92,7 +92,7 @@ static void an_assignment_has_a_reason(void **state) {
         cluster_view_unit(&p, "a.service", "MachineMetadata=rack=2\n", TARGET_LAUNCHED);
         cluster_view_machine(&p, "B", "rack=2", PRESENCE_UP);
         c = planned(&p);
-        assert_string_equal(c.reason, "A does not fit any more; B is the only machine that qualifies");
+        assert_string_equal(c.reason, "A no longer qualifies; B is the only machine that qualifies");
         cluster_view_free(&p);
 }
 

@@ -382,6 +382,28 @@ static void a_lost_standby_remains_until_another_machine_is_up_at_its_address(vo
         cluster_view_free(&s.view);
 }
 
+/* Neither presence nor facts exist, and its member key. When it is up again, it is added under its Raft ID.
+ * A host that was admitted and has not started is not removed. */
+static void the_standby_of_a_removed_machine_is_removed_and_added_when_it_returns(void **state) {
+        char id[MACHINE_ID_SIZE], key[128];
+        Members s;
+
+        found(&s);
+        member(&s, 2, KV_MEMBER_STANDBY, LAST, false);
+        snprintf(key, sizeof(key), "/_fleet/cluster/member/%s", cluster_view_id(id, "B"));
+        cluster_view_put(&s.view, key, "{\"peer\":\"10.0.0.2:2380\",\"raftId\":2}");
+        assert_string_equal(plan(&s), "nothing");
+        assert_int_equal(voters_others(&s.view.cluster, "none", ""), 2);
+        cluster_view_put(&s.view, key, "{\"peer\":\"10.0.0.2:2380\",\"raftId\":2,\"start\":7}");
+        assert_string_equal(plan(&s), "remove 2");
+        assert_int_equal(voters_others(&s.view.cluster, "none", ""), 1);
+        s.n = 1;
+        assert_string_equal(plan(&s), "nothing");
+        cluster_view_presence(&s.view, "B", PRESENCE_UP);
+        assert_string_equal(plan(&s), "add 2");
+        cluster_view_free(&s.view);
+}
+
 static void promotions_need_a_majority_of_the_voters_afterwards(void **state) {
         KvMember *b;
         Members s;
@@ -598,6 +620,7 @@ int main(void) {
                 cmocka_unit_test(an_address_of_one_character_is_an_address),
                 cmocka_unit_test(each_action_has_a_name),
                 cmocka_unit_test(a_lost_standby_remains_until_another_machine_is_up_at_its_address),
+                cmocka_unit_test(the_standby_of_a_removed_machine_is_removed_and_added_when_it_returns),
                 cmocka_unit_test(promotions_need_a_majority_of_the_voters_afterwards),
                 cmocka_unit_test(a_voter_is_removed_while_a_majority_of_the_others_is_reachable),
                 cmocka_unit_test(of_several_possible_changes_the_first_in_order_is_made),
