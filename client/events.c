@@ -3,8 +3,8 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "base/parse.h"
 #include "client/client.h"
+#include "client/times.h"
 
 enum {
         FOLLOW_LINES = 10, /* past events before new ones, as in journalctl */
@@ -367,82 +367,6 @@ void events_append_recent(Client *c, const Listing *machines, Text *ret) {
         names_done(&recent.lines);
 }
 
-/* -- Times -- */
-
-/* Parse "1h30min". */
-static int parse_span(const char *s, uint64_t *ret_ms) {
-        static const struct {
-                const char *name;
-                uint64_t ms;
-        } units[] = { { "s", 1000 },    { "sec", 1000 },   { "m", 60000 },    { "min", 60000 },
-                      { "h", 3600000 }, { "d", 86400000 }, { "w", 604800000 } };
-        uint64_t sum = 0;
-
-        if (!*s)
-                return -EINVAL;
-        while (*s) {
-                size_t n = strspn(s, "0123456789"), size = strcspn(s + n, "0123456789 ");
-                char digits[16] = {};
-                uint64_t number = 0, ms = 0;
-
-                if (n == 0 || n >= sizeof(digits))
-                        return -EINVAL;
-                memcpy(digits, s, n);
-                for (size_t i = 0; i < ELEMENTS(units); i++)
-                        if (strlen(units[i].name) == size && memcmp(units[i].name, s + n, size) == 0)
-                                ms = units[i].ms;
-                if (ms == 0 || parse_u64(digits, &number) < 0 || number > 1000000)
-                        return -EINVAL;
-                sum += number * ms;
-                s += n + size;
-                s += strspn(s, " ");
-        }
-        *ret_ms = sum;
-        return 0;
-}
-
-/* Parse a time in most formats of journalctl. */
-static int parse_since(const char *s, uint64_t now_ms, uint64_t *ret_ms) {
-        static const char *const formats[] = { "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S",
-                                               "%Y-%m-%d",          "%H:%M:%S",       "%H:%M" };
-        time_t now = (time_t) (now_ms / 1000);
-        struct tm today = {}, when;
-        uint64_t span;
-
-        if (parse_span(*s == '-' ? s + 1 : s, &span) >= 0) {
-                *ret_ms = now_ms > span ? now_ms - span : 1;
-                return 0;
-        }
-        (void) localtime_r(&now, &today);
-        today.tm_isdst = -1;
-        if (streq(s, "now")) {
-                *ret_ms = now_ms;
-                return 0;
-        }
-        today.tm_hour = today.tm_min = today.tm_sec = 0;
-        if (streq(s, "today") || streq(s, "yesterday")) {
-                today.tm_mday -= streq(s, "yesterday");
-                *ret_ms = (uint64_t) mktime(&today) * 1000;
-                return 0;
-        }
-        for (size_t i = 0; i < ELEMENTS(formats); i++) {
-                const char *end;
-                time_t t;
-
-                when = today;
-                end = strptime(s, formats[i], &when);
-                if (!end || *end)
-                        continue;
-                when.tm_isdst = -1;
-                t = mktime(&when);
-                if (t < 0)
-                        continue;
-                *ret_ms = (uint64_t) t * 1000;
-                return 0;
-        }
-        return -EINVAL;
-}
-
 int verb_events(Client *c, char **args, size_t n, Error *err) {
         const Options *o = &c->options;
         _cleanup_(events_done)
@@ -452,13 +376,9 @@ int verb_events(Client *c, char **args, size_t n, Error *err) {
         all.last = o->last;
         if (o->last == 0 && o->follow && !o->since && o->after_index == 0)
                 all.last = FOLLOW_LINES;
-        if (o->since && parse_since(o->since, clock_real_ms(), &all.since_ms) < 0) {
-                fprintf(stderr,
-                        "fleetctl: --since=%s: expected a time, for example -1h, 12:00, yesterday or "
-                        "2026-01-31 12:00\n",
-                        o->since);
-                return EXIT_USAGE;
-        }
+        r = times_of_flag("--since", o->since, &all.since_ms);
+        if (r != EXIT_DONE)
+                return r;
         if (patterns_read(args, n, &all.names) < 0)
                 return -ENOMEM;
         r = client_all_machines(c, &all.machines, err);
