@@ -74,10 +74,11 @@ static const Verb verbs[] = {
           "Prints the state of each unit. Exit status 0 if one has failed, 1 if none has, 4 if none "
           "exists.\n",
           verb_is },
-        { "journal", FLAGS_JOURNAL | FLAGS_LINES | FLAGS_REMOTE, "UNIT",
-          "Print the journal of a unit in the cluster to stdout",
-          "From all machines on which it ran. Formats short, short-unix and json are sorted by time, others\n"
-          "are printed machine by machine.\n\n"
+        { "journal", FLAGS_JOURNAL | FLAGS_LINES | FLAGS_REMOTE | FLAGS_PATTERNS_ALL, "UNIT [UNIT...]",
+          "Print the journal of units in the cluster to stdout",
+          "From all machines on which they ran. Formats short, short-unix and json are sorted by time, "
+          "others\n"
+          "are printed unit by unit, machine by machine.\n\n"
           "Read the last 10 lines, and follow:\n"
           "fleetctl journal -f foo.service\n",
           verb_journal },
