@@ -1,13 +1,15 @@
 #include "client/files.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include "client/wait.h"
 #include "units/drop_ins.h"
 
 /* One argument, its local file, and its text in the cluster. */
 typedef struct Submission {
-        char *argument; /* with the type of the unit */
+        const char *given; /* the argument; borrowed */
+        char *argument;    /* with the type of the unit */
         char *name;
         Unit *unit;         /* of the local file; NULL: there is none */
         bool from_template; /* 'unit' is of the local template */
@@ -74,13 +76,29 @@ static int read_drop_ins(const char *path, const char *name, bool own, Text *t, 
         return drop_ins_append(&d, t, err);
 }
 
+/* Report why a file cannot be read. */
+static int fail_read(const char *path, int r, Error *err) {
+        struct stat st = {};
+
+        (void) stat(path, &st);
+        if (r == -EINVAL && S_ISDIR(st.st_mode))
+                return error_set(err, r, "%s is a folder; name its files, for example %s/*.service", path,
+                                 path);
+        if (r == -EINVAL)
+                return error_set(err, r, "%s is not a regular file", path);
+        if (r == -EFBIG)
+                return error_set(err, r, "%s has %llu KiB; a unit has at most %d KiB", path,
+                                 ((unsigned long long) st.st_size + 1023) / 1024, UNIT_SIZE_MAX / 1024);
+        return error_set(err, r, "%s: %s", path, strerror(-r));
+}
+
 int files_read(const char *path, const char *name, Text *t, Error *err) {
         _cleanup_free_ char *real = realpath(path, NULL), *text = NULL; /* follow links */
         size_t size;
         int r = real ? read_file_at(AT_FDCWD, real, UNIT_SIZE_MAX, &text, &size) : -errno;
 
         if (r < 0)
-                return error_set(err, r, "%s: %s", path, strerror(-r));
+                return fail_read(path, r, err);
         text_append_bytes(t, text, size);
         return t->error ?: read_drop_ins(path, name, false, t, err);
 }
@@ -196,6 +214,50 @@ static int read_local(Client *c, Submission *s, Error *err) {
         return r < 0 ? error_prefix(err, r, "%s", path.chars) : 0;
 }
 
+/* Append the reason why an argument has no unit file, if it is known, and the next step. */
+static void explain_argument(const Client *c, const Submission *s, Text *t) {
+        const char *slash = strrchr(s->given, '/'), *base = slash ? slash + 1 : s->given,
+                   *verb = c->verb->name;
+        size_t size = strlen(s->given);
+        struct stat st;
+
+        while (size > 1 && s->given[size - 1] == '/')
+                size--;
+        if (s->exists && c->options.replace)
+                text_printf(t, "there is no file %s; --replace needs the new file of the unit", s->argument);
+        else if (strpbrk(base, "*?["))
+                text_printf(
+                        t,
+                        c->verb->groups & FLAGS_PATTERNS ?
+                                "%s: no started or loaded unit matches (fleetctl list-unit-files '%s')" :
+                                "%s: no file matches, and patterns of units are for other verbs (fleetctl "
+                                "list-unit-files '%s')",
+                        s->given, s->given);
+        else if (stat(s->given, &st) < 0)
+                return;
+        else if (S_ISDIR(st.st_mode))
+                text_printf(t, "%s is a folder; name its files: fleetctl %s %.*s/*.service", s->given, verb,
+                            (int) size, s->given);
+        else if (s->name)
+                text_printf(t, "%s is not a unit name: it has no unit type (for example %.*s.service)",
+                            s->given, (int) (strcspn(base, ".") + (size_t) (base - s->given)), s->given);
+}
+
+/* Print why an argument cannot be submitted: on a terminal the reason, if it is known; in a pipe also the
+ * text of fleet. */
+static int fail_argument(Client *c, const Submission *s, int r, const Error *err) {
+        _cleanup_text_ Text reason = {};
+
+        explain_argument(c, s, &reason);
+        if (reason.size == 0 || !client_is_interactive())
+                (void) client_fail_after(r, err, "Error creating units: ");
+        if (reason.size > 0)
+                client_note("%s", reason.chars);
+        else if (r == -ENOENT)
+                client_suggest_unit(c, s->name);
+        return EXIT_FAILED;
+}
+
 /* Read all files before the first unit is submitted: an error in one file must leave the cluster unchanged.
  */
 static int read_all(Client *c, char **args, size_t n, Submissions *all) {
@@ -209,9 +271,10 @@ static int read_all(Client *c, char **args, size_t n, Submissions *all) {
                 Error err = {};
                 int r;
 
+                s->given = args[i];
                 r = parse_argument(args[i], &s->argument, &s->name, &err);
                 if (r < 0)
-                        return client_fail_after(r, &err, "Error creating units: ");
+                        return fail_argument(c, s, r, &err);
                 r = read_local(c, s, &err);
                 if (r < 0) {
                         (void) client_fail(r, &err);
@@ -383,12 +446,9 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
                 if (ret_names && names_add(ret_names, s->name, strlen(s->name)) < 0)
                         return -ENOMEM;
                 r = prepare_one(c, s, replaceable, err);
-                if (r < 0) {
-                        (void) client_fail_after(r, err, "Error creating units: ");
-                        if (r == -ENOENT)
-                                client_suggest_unit(c, s->name);
-                        return EXIT_FAILED;
-                }
+                if (r < 0)
+                        return r == -ENOENT ? fail_argument(c, s, r, err) :
+                                              client_fail_after(r, err, "Error creating units: ");
         }
         r = submit_all(c, &all, &submitted, err);
         if (is_about_the_file(r, err)) {
