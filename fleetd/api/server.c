@@ -156,7 +156,7 @@ static const char *api_write_refusal(void *userdata, void *at, unsigned status, 
         const ApiListenerState *listener = at;
 
         if (listener->dialect == DIALECT_FLEET)
-                api_error_write(body, status, message);
+                api_error_write(body, status, message, NULL);
         else
                 (void) keys_v2_write_error(body, status == 503 ? 300 : 210, message, strlen(message), 0);
         return "application/json";
