@@ -260,8 +260,8 @@ static int edit_check(Client *c, const ApiUnit *unit, Error *err) {
                 return r;
         problem = member_text(cluster, "problem");
         if (!json_value_member(cluster, "leader"))
-                return error_set(err, -EAGAIN, "%s cannot be changed: %s", unit->name,
-                                 *problem ? problem : "the cluster has no leader (fleetctl status)");
+                return error_set(err, -EAGAIN, "%s cannot be changed: %s (fleetctl status)", unit->name,
+                                 *problem ? problem : "the cluster has no leader");
         if (!unit->owner || !*unit->owner)
                 return 0;
         r = client_machines(c, &machines, err);

@@ -13,7 +13,7 @@ client_fleetctl_LDADD = client/libfleetctl.a $(UNITS_LIBS) $(CURL_LIBS) $(SMARTC
 
 # The whole program against a fleetd made of Python.
 TESTS += tests/client/test-fleetctl.py
-EXTRA_DIST += tests/client/test-fleetctl.py tests/client/fake_fleetd.py
+EXTRA_DIST += tests/client/test-fleetctl.py tests/client/fake_fleetd.py tests/client/bad_input.py
 
 bashcompletiondir = $(datadir)/bash-completion/completions
 dist_bashcompletion_DATA = client/completion/fleetctl
