@@ -308,9 +308,9 @@ int api_machines_page_read(const char *json, size_t size, ApiPage *ret, Error *e
 void api_error_write(Text *t, int code, const char *message, const char *cause) {
         json_open(t, NULL, '{');
         json_open(t, "error", '{');
-        json_add_string(t, "cause", cause);
-        text_printf(t, "%s\"code\":%d", cause && *cause ? "," : "", code);
+        text_printf(t, "\"code\":%d", code);
         json_add_string_always(t, "message", message);
+        json_add_string(t, "cause", cause);
         json_close(t, '}');
         json_close(t, '}');
 }

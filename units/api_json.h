@@ -100,7 +100,7 @@ int api_units_read(const char *json, size_t size, size_t max, ApiPage *ret, Erro
 void api_page_done(ApiPage *page);
 #define _cleanup_api_page_ _cleanup_(api_page_done)
 
-/* {"error":{"cause":"...","code":N,"message":"..."}}; the message is never left out, the cause without one.
+/* {"error":{"code":N,"message":"...","cause":"..."}}; the message is never left out, the cause without one.
  */
 void api_error_write(Text *t, int code, const char *message, const char *cause);
 

@@ -1844,10 +1844,10 @@ static void a_host_without_a_cluster_reports_so_on_every_path(void **state) {
 
         for (size_t i = 0; i < ELEMENTS(paths); i++) {
                 assert_int_equal(ask(fixture, API_SOCKET, "GET", paths[i], "", NULL), 503);
-                assert_string_equal(body_of(fixture),
-                                    "{\"error\":{\"cause\":\"this host waits for admission to a cluster\","
-                                    "\"code\":503,\"message\":\"fleet server unable to communicate with "
-                                    "etcd\"}}");
+                assert_string_equal(
+                        body_of(fixture),
+                        "{\"error\":{\"code\":503,\"message\":\"fleet server unable to communicate with "
+                        "etcd\",\"cause\":\"this host waits for admission to a cluster\"}}");
                 assert_null(strstr(fixture->answer, "Server:"));
         }
 }

@@ -427,7 +427,7 @@ static void errors_have_a_message_even_an_empty_one(void **state) {
 
         text_clear(&t);
         api_error_write(&t, 503, "not now", "no leader");
-        assert_text(&t, "{\"error\":{\"cause\":\"no leader\",\"code\":503,\"message\":\"not now\"}}");
+        assert_text(&t, "{\"error\":{\"code\":503,\"message\":\"not now\",\"cause\":\"no leader\"}}");
         assert_int_equal(api_error_read(t.chars, t.size, &code, message, sizeof(message)), 0);
         assert_string_equal(message, "not now; no leader");
 }
