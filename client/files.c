@@ -76,20 +76,37 @@ static int read_drop_ins(const char *path, const char *name, bool own, Text *t, 
         return drop_ins_append(&d, t, err);
 }
 
-/* Report why a file cannot be read. */
+/* Append the reason why this argument is not the file of a unit: it is a folder, or with 'missing', because
+ * the file with the unit type in its name is missing, it has no unit type. Nothing is appended for other
+ * files. */
+static void explain_file(const char *argument, bool missing, Text *t) {
+        const char *slash = strrchr(argument, '/'), *base = slash ? slash + 1 : argument;
+        size_t size = strlen(argument);
+        struct stat st;
+
+        while (size > 1 && argument[size - 1] == '/')
+                size--;
+        if (stat(argument, &st) < 0)
+                return;
+        if (S_ISDIR(st.st_mode))
+                text_printf(t, "%s is a folder; name its files: %.*s/*.service", argument, (int) size,
+                            argument);
+        else if (missing)
+                text_printf(t, "%s is not a unit name: it has no unit type (for example %.*s.service)",
+                            argument, (int) (strcspn(base, ".") + (size_t) (base - argument)), argument);
+}
+
 static int fail_read(const char *path, int r, Error *err) {
+        _cleanup_text_ Text reason = {};
         struct stat st = {};
 
-        (void) stat(path, &st);
-        if (r == -EINVAL && S_ISDIR(st.st_mode))
-                return error_set(err, r, "%s is a folder; name its files, for example %s/*.service", path,
-                                 path);
-        if (r == -EINVAL)
-                return error_set(err, r, "%s is not a regular file", path);
-        if (r == -EFBIG)
+        explain_file(path, false, &reason);
+        if (reason.size > 0)
+                return error_set(err, r, "%s", reason.chars);
+        if (r == -EFBIG && stat(path, &st) >= 0)
                 return error_set(err, r, "%s has %llu KiB; a unit has at most %d KiB", path,
                                  ((unsigned long long) st.st_size + 1023) / 1024, UNIT_SIZE_MAX / 1024);
-        return error_set(err, r, "%s: %s", path, strerror(-r));
+        return error_set(err, r, "%s: %s", path, r == -EINVAL ? "not a regular file" : strerror(-r));
 }
 
 int files_read(const char *path, const char *name, Text *t, Error *err) {
@@ -151,7 +168,7 @@ static int parse_argument(const char *argument, char **ret_path, char **ret_name
 }
 
 int files_find(const char *argument, char **ret_path, char **ret_name, Text *t, Error *err) {
-        _cleanup_text_ Text path = {};
+        _cleanup_text_ Text path = {}, reason = {};
         bool from_template;
         int r;
 
@@ -164,6 +181,10 @@ int files_find(const char *argument, char **ret_path, char **ret_name, Text *t, 
         if (r > 0) {
                 free(*ret_path);
                 *ret_path = text_take(&path, NULL);
+        } else {
+                explain_file(argument, true, &reason);
+                if (reason.size > 0)
+                        return error_set(err, -ENOENT, "%s", reason.chars);
         }
         return *ret_path ? files_read(*ret_path, *ret_name, t, err) : -ENOMEM;
 }
@@ -216,16 +237,11 @@ static int read_local(Client *c, Submission *s, Error *err) {
 
 /* Append the reason why an argument has no unit file, if it is known, and the next step. */
 static void explain_argument(const Client *c, const Submission *s, Text *t) {
-        const char *slash = strrchr(s->given, '/'), *base = slash ? slash + 1 : s->given,
-                   *verb = c->verb->name;
-        size_t size = strlen(s->given);
-        struct stat st;
+        const char *slash = strrchr(s->given, '/');
 
-        while (size > 1 && s->given[size - 1] == '/')
-                size--;
         if (s->exists && c->options.replace)
                 text_printf(t, "there is no file %s; --replace needs the new file of the unit", s->argument);
-        else if (strpbrk(base, "*?["))
+        else if (strpbrk(slash ? slash : s->given, "*?["))
                 text_printf(
                         t,
                         c->verb->groups & FLAGS_PATTERNS ?
@@ -233,14 +249,8 @@ static void explain_argument(const Client *c, const Submission *s, Text *t) {
                                 "%s: no file matches, and patterns of units are for other verbs (fleetctl "
                                 "list-unit-files '%s')",
                         s->given, s->given);
-        else if (stat(s->given, &st) < 0)
-                return;
-        else if (S_ISDIR(st.st_mode))
-                text_printf(t, "%s is a folder; name its files: fleetctl %s %.*s/*.service", s->given, verb,
-                            (int) size, s->given);
-        else if (s->name)
-                text_printf(t, "%s is not a unit name: it has no unit type (for example %.*s.service)",
-                            s->given, (int) (strcspn(base, ".") + (size_t) (base - s->given)), s->given);
+        else
+                explain_file(s->given, s->name, t);
 }
 
 /* Print why an argument cannot be submitted: on a terminal the reason, if it is known; in a pipe also the
