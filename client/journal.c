@@ -318,7 +318,7 @@ static int journals_print(Client *c, const Journals *j, bool *ret_any, Error *er
 
 /* Report that no entry was found: one unit that is not on a machine, with the text of fleet. */
 static int journals_report_none(const Client *c, const Journals *j, const ApiUnit *last) {
-        const char *name = j->units->items[j->units->n - 1];
+        const char *name = j->units->items[0];
         _cleanup_text_ Text t = {};
 
         if (j->units->n == 1 && !c->options.machine && !last->global &&
@@ -326,12 +326,17 @@ static int journals_report_none(const Client *c, const Journals *j, const ApiUni
                 fprintf(stderr, "Unit %s does not appear to be running.\n", name);
                 return EXIT_FAILED;
         }
+        if (j->units->n == 1)
+                text_append(&t, name);
+        else
+                text_printf(&t, "%zu units", j->units->n);
+        text_printf(&t, ": no journal entries%s on ",
+                    c->options.since || c->options.until ? " of this time" : "");
         for (size_t i = 0; i < j->n_machines; i++)
                 text_printf(&t, "%s%s", i > 0 ? ", " : "", j->machines[i].hostname ?: j->machines[i].id);
         if (t.error < 0)
                 return t.error;
-        client_note("%s%s: no journal entries%s on %s", name, j->units->n > 1 ? " and the others" : "",
-                    c->options.since || c->options.until ? " of this time" : "", t.chars ?: "any machine");
+        client_note("%s%s", t.chars, j->n_machines > 0 ? "" : "any machine");
         return EXIT_DONE;
 }
 

@@ -620,6 +620,7 @@ def an_empty_journal_is_reported(t):
     t.cluster.states.clear()
     t.expect("journal a", err="fleetctl: a.service: no journal entries on alpha, beta, gamma\n")
     t.expect("journal -m beta --since=-1h a", err="fleetctl: a.service: no journal entries of this time on beta\n")
+    t.expect("journal --until=yesterday a a", err="fleetctl: 2 units: no journal entries of this time on alpha, beta, gamma\n")
     t.expect("journal -o cat a", err="fleetctl: a.service: no journal entries on alpha, beta, gamma\n")
     t.expect("submit --replace a", out=["Found same"])
     t.expect("unload --no-block a", out=["Triggered"], err=["unloaded"])
@@ -1565,6 +1566,7 @@ def an_unknown_flag_is_rejected(t):
     t.expect("list-units --fields", 2, out=["NAME:"], err=["flag needs an argument: --fields"])
     t.expect("start --block-attempts=many a", 2, out=["NAME:"], err=['invalid argument "many" for --block-attempts'])
     t.expect("submit --sign a", 2, err=["DEPRECATED"])
+    assert t.run("stop", "a", env={"FLEETCTL_OUTPUT": "json"}) == (0, "", "Units not found in registry\n")  # the variable is for verbs that have the flag
 
 
 def help_explains_verbs_with_examples(t):
