@@ -17,13 +17,17 @@ bool client_is_interactive(void) {
  * "googleapi: Error N: ". 'before' is left out for 5xx: such an answer is about the daemon, not about the
  * request. */
 static int client_print_failure(int r, const char *message, const char *before) {
-        static const char mark[] = "googleapi: Error ";
+        static const char mark[] = "googleapi: Error ",
+                          not_ready[] =
+                                  "fleet server unable to communicate with etcd; "; /* the cause follows */
         const char *at = r == -EREMOTEIO && client_is_interactive() ? strstr(message, mark) : NULL,
                    *rest = at ? strstr(at, ": ") : NULL;
 
         rest = rest ? strstr(rest + 2, ": ") : NULL;
         if (!rest || !rest[2])
                 fprintf(stderr, "%s%s\n", before, message);
+        else if (starts_with(rest + 2, not_ready))
+                fprintf(stderr, "fleetctl: %s (journalctl -u fleetd)\n", rest + 2 + strlen(not_ready));
         else if (at[sizeof(mark) - 1] == '5')
                 fprintf(stderr, "fleetctl: %s\n", rest + 2);
         else

@@ -176,8 +176,8 @@ void append_age(Text *t, uint64_t since_ms);
  * Without 'all', patterns match neither templates nor inactive units. A pattern without a match stays: no
  * unit has such a name.
  *
- * With 'confirm', patterns are replaced only with --yes, or after a confirmation at the terminal. The
- * result is that of a verb. */
+ * With 'confirm', units that match a pattern require --yes, or a confirmation at the terminal. The result is
+ * that of a verb. */
 int patterns_expand(Client *c, char **args, size_t n, bool all, bool confirm, Names *ret, Error *err);
 
 /* Read arguments that filter: names get their type, patterns stay. Return 0 or -ENOMEM. */

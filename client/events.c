@@ -5,7 +5,7 @@
 #include <time.h>
 
 #include "base/clock.h"
-#include "base/parse.h"
+#include "client/times.h"
 
 enum {
         FOLLOW_LINES = 10, /* past events before new ones, as in journalctl */
@@ -285,108 +285,14 @@ void events_append_recent(Client *c, const Listing *machines, Text *ret) {
         names_done(&recent.lines);
 }
 
-/* -- Times -- */
-
-/* Parse "1h30min". */
-static int parse_span(const char *s, uint64_t *ret_ms) {
-        static const struct {
-                const char *name;
-                uint64_t ms;
-        } units[] = { { "s", 1000 },    { "sec", 1000 },   { "m", 60000 },    { "min", 60000 },
-                      { "h", 3600000 }, { "d", 86400000 }, { "w", 604800000 } };
-        uint64_t sum = 0;
-
-        if (!*s)
-                return -EINVAL;
-        while (*s) {
-                size_t n = strspn(s, "0123456789"), size = strcspn(s + n, "0123456789 ");
-                char digits[16] = {};
-                uint64_t number = 0, ms = 0;
-
-                if (n == 0 || n >= sizeof(digits))
-                        return -EINVAL;
-                memcpy(digits, s, n);
-                for (size_t i = 0; i < ELEMENTS(units); i++)
-                        if (strlen(units[i].name) == size && memcmp(units[i].name, s + n, size) == 0)
-                                ms = units[i].ms;
-                if (ms == 0 || parse_u64(digits, &number) < 0 || number > 1000000)
-                        return -EINVAL;
-                sum += number * ms;
-                s += n + size;
-                s += strspn(s, " ");
-        }
-        *ret_ms = sum;
-        return 0;
-}
-
-/* Parse a time in most formats of journalctl. -ERANGE: before 1970. */
-static int parse_time(const char *s, uint64_t now_ms, uint64_t *ret_ms) {
-        static const char *const formats[] = { "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S",
-                                               "%Y-%m-%d",          "%H:%M:%S",       "%H:%M" };
-        time_t now = (time_t) (now_ms / 1000);
-        struct tm today = {}, when;
-        uint64_t span;
-
-        if (parse_span(*s == '-' ? s + 1 : s, &span) >= 0) {
-                *ret_ms = now_ms > span ? now_ms - span : 1;
-                return 0;
-        }
-        (void) localtime_r(&now, &today);
-        today.tm_isdst = -1;
-        if (streq(s, "now")) {
-                *ret_ms = now_ms;
-                return 0;
-        }
-        today.tm_hour = today.tm_min = today.tm_sec = 0;
-        if (streq(s, "today") || streq(s, "yesterday")) {
-                today.tm_mday -= streq(s, "yesterday");
-                *ret_ms = (uint64_t) mktime(&today) * 1000;
-                return 0;
-        }
-        for (size_t i = 0; i < ELEMENTS(formats); i++) {
-                const char *end;
-                time_t t;
-
-                when = today;
-                end = strptime(s, formats[i], &when);
-                if (!end || *end)
-                        continue;
-                when.tm_isdst = -1;
-                t = mktime(&when);
-                if (t < 0)
-                        return -ERANGE;
-                *ret_ms = (uint64_t) t * 1000;
-                return 0;
-        }
-        return -EINVAL;
-}
-
-/* Read a time. Return EXIT_DONE, or EXIT_USAGE after a message. */
-static int read_time(const char *flag, const char *s, uint64_t now_ms, uint64_t *ret_ms) {
-        int r;
-
-        if (!s)
-                return EXIT_DONE;
-        r = parse_time(s, now_ms, ret_ms);
-        if (r >= 0)
-                return EXIT_DONE;
-        if (r == -ERANGE)
-                client_note("--%s=%s: expected a time after 1970", flag, s);
-        else
-                client_note("--%s=%s: expected a time, for example -1h, 12:00, yesterday or 2026-01-31 12:00",
-                            flag, s);
-        return EXIT_USAGE;
-}
-
 static int read_times(Events *all) {
         const Options *o = &all->client->options;
-        uint64_t now_ms = clock_real_ms();
 
-        if (read_time("since", o->since, now_ms, &all->since_ms) != EXIT_DONE ||
-            read_time("until", o->until, now_ms, &all->until_ms) != EXIT_DONE)
+        if (times_of_flag("--since", o->since, &all->since_ms) != EXIT_DONE ||
+            times_of_flag("--until", o->until, &all->until_ms) != EXIT_DONE)
                 return EXIT_USAGE;
-        all->columns.now_ms = now_ms;
-        if (all->since_ms > now_ms)
+        all->columns.now_ms = clock_real_ms();
+        if (all->since_ms > all->columns.now_ms)
                 client_note("--since=%s: this time is in the future; expected one in the past", o->since);
         else if (o->until && o->follow)
                 client_note("--until=%s: not with --follow, which has no end", o->until);

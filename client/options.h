@@ -37,6 +37,7 @@ typedef enum FlagGroup {
         FLAGS_EVENTS = 1 << 22,       /* --lines, --follow, --since, --until, --after-index, --machine */
         FLAGS_SSH = 1 << 13,          /* --unit, --forward-agent, --ssh-port */
         FLAGS_FLEET = 1 << 23,        /* no flag: without units, print a message of fleet and succeed */
+        FLAGS_JSON = 1 << 27,         /* --output=json */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 
@@ -83,5 +84,5 @@ int options_parse(Options *o, unsigned groups, char **args, size_t *n, Error *er
 /* Return the flag of 'groups' that is most similar to 'name', without dashes; NULL if none is similar. */
 const char *options_nearest(unsigned groups, const char *name);
 
-/* Print the flags of 'groups', one per line. */
-void options_print(unsigned groups, FILE *f);
+/* Print the flags of 'groups', one per line; only those of a verb of kv unless 'verb' is NULL. */
+void options_print(unsigned groups, const char *verb, FILE *f);

@@ -36,32 +36,42 @@ int unit_status_line_read(const char *line, size_t size, JsonValue **ret, const 
         return json_read_string(*ret, "data", ret_data, NULL);
 }
 
+typedef struct Answer {
+        int status; /* -1: not received yet */
+        bool any;   /* some output was printed */
+} Answer;
+
 static int print_line(void *userdata, const char *line, size_t size) {
         _cleanup_json_ JsonValue *source = NULL;
+        Answer *answer = userdata;
         const char *data = "";
         int r;
 
-        r = unit_status_line_read(line, size, &source, &data, userdata);
+        r = unit_status_line_read(line, size, &source, &data, &answer->status);
         if (r < 0)
                 return r;
+        answer->any = answer->any || *data;
         r = output_text(data, strlen(data));
         return fflush(stdout) == EOF ? -errno : r;
 }
 
-int unit_status_print(Client *c, const char *method, const Text *path, const char *name, Error *err) {
-        int status = -1;
+int unit_status_print(Client *c, const char *method, const Text *path, const char *name, bool *ret_any,
+                      Error *err) {
+        Answer answer = { .status = -1 };
         int r;
 
         *err = (Error) {}; /* of an earlier unit */
-        r = connection_follow(c->connection, method, client_path(path), print_line, &status, NULL, err);
+        r = connection_follow(c->connection, method, client_path(path), print_line, &answer, NULL, err);
         if (r < 0)
                 return output_has_failed() ? EXIT_FAILED :
                                              client_fail_after(r, err, "Error retrieving unit %s: ", name);
-        if (status < 0) {
+        if (answer.status < 0) {
                 client_note("%s: the machine was lost before the end of its answer", name);
                 return EXIT_FAILED;
         }
-        return status;
+        if (ret_any)
+                *ret_any = *ret_any || answer.any;
+        return answer.status;
 }
 
 int unit_status_machine(Client *c, char **ret, Error *err) {
@@ -112,7 +122,7 @@ static int remote_on(Client *c, const Remote *remote, const char *name, const ch
         unit_status_add(&path, "properties", o->property);
         unit_status_add(&path, "signal", o->signal);
         unit_status_add(&path, "whom", o->kill_whom);
-        return unit_status_print(c, remote->method, &path, name, err);
+        return unit_status_print(c, remote->method, &path, name, NULL, err);
 }
 
 static int remote_everywhere(Client *c, const Remote *remote, const char *name, Error *err) {

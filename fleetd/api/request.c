@@ -148,7 +148,7 @@ void request_error(Request *request, unsigned status, const char *format, ...) {
         va_start(ap, format);
         vsnprintf(message, sizeof(message), format, ap);
         va_end(ap);
-        api_error_write(&t, status, message);
+        api_error_write(&t, status, message, NULL);
         request_answer(request, status, "application/json", NULL, t.chars ?: "", t.size);
 }
 

@@ -248,6 +248,17 @@ static bool answer_options(Request *request, RouteFamily family) {
         return true;
 }
 
+/* Answer without a cluster view: with the message of fleet, which scripts read, and the cause. */
+static void route_refuse_unready(Request *request) {
+        _cleanup_text_ Text t = {};
+        KvState state;
+
+        kv_state(request->api->options.store, &state);
+        api_error_write(&t, 503, "fleet server unable to communicate with etcd",
+                        state.problem[0] ? state.problem : "fleetd is reading the state of the cluster");
+        request_answer_built(request, 503, "application/json", NULL, &t);
+}
+
 void route_request(Request *request) {
         RouteFamily family = route_family(request->path, request->path_size);
         char methods[ROUTE_METHODS_SIZE];
@@ -268,7 +279,7 @@ void route_request(Request *request) {
         /* fleet's server checks this before the path. */
         if ((family == ROUTE_FLEET || family == ROUTE_UNKNOWN) &&
             request->listener->dialect == DIALECT_FLEET && !registry_ready(request->api->options.registry)) {
-                request_error(request, 503, "fleet server unable to communicate with etcd");
+                route_refuse_unready(request);
                 return;
         }
         if (family == ROUTE_FLEET && !request_may(request, RIGHT_UNITS_SEE)) {

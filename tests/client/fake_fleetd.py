@@ -54,6 +54,7 @@ class Cluster:
         self.reports = {}
         self.lag = 0.0         # until its machine reports it
         self.problem = None    # of the store
+        self.leaderless = False  # every change is rejected
         self.level, self.waits_for = 1, []
         self.silent = None     # the name of a voter
         self.batches = True
@@ -208,6 +209,8 @@ class Handler(BaseHTTPRequestHandler):
         c.before_request(self.command, self.path)
         if c.broken:
             return self.answer(*c.broken)
+        if c.leaderless and self.command != "GET":
+            return self.fail_key(c, 500, 300, "Raft Internal Error", c.problem) if path.startswith("/v2/keys") else self.refuse(503, c.problem)
         if path.startswith("/v2/keys"):
             return self.keys(c, path[len("/v2/keys"):].rstrip("/") or "/", query, body)
         if path == "/fleet/v1/events":
@@ -227,7 +230,8 @@ class Handler(BaseHTTPRequestHandler):
             if path == "/fleet/v1/cluster":
                 return self.answer(200, {
                     "clusterId": "abc", "role": "leader", "level": c.level, "levelKnown": 2, **({"waitsFor": c.waits_for} if c.waits_for else {}),
-                    "index": c.index, "term": 3, "name": "alpha", "leader": {"id": "1" * 32, "name": "alpha"},
+                    "index": c.index, "term": 3, "name": "alpha",
+                    **({} if c.leaderless else {"leader": {"id": "1" * 32, "name": "alpha"}}),
                     "voters": [{"id": m["id"], "name": m["hostname"], "seat": "voter", "reachable": m["hostname"] != self.server.cluster.silent}
                                for m in MACHINES],
                     **({"problem": c.problem} if c.problem else {})})

@@ -10,6 +10,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -21,6 +22,7 @@ import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+import bad_input  # noqa: E402
 import fake_fleetd  # noqa: E402
 
 PROGRAM = os.path.join(os.environ.get("BUILD", os.getcwd()), "client/fleetctl")
@@ -626,12 +628,40 @@ def journals_of_several_machines_are_merged_by_time(t):
     t.expect("start g.service", out=["Triggered"])
     t.cluster.talks = True
     said = t.expect("journal -n 4 --since=-1h g.service", out=["journal"])
-    line = "Nov 14 22:13:{} host {}: journal of g.service: 4 false short-unix -1h\n  goes on\n"
+    since = re.search(r" (@[0-9]+)\n", said)[1]
+    assert abs(time.time() - 3600 - int(since[1:])) < 60, said
+    line = "Nov 14 22:13:{} host {}: journal of g.service: 4 false short-unix " + since + "\n  goes on\n"
     assert said == line.format(22, 3) + "".join(line.format(23, m) for m in (1, 2, 3)), said
     said = t.expect("journal -n 2 -o json g.service", out=["journal"])
     times = [x[25:41] for x in said.splitlines() if x.startswith("{")]
     assert times == ["1700000000300000", "1700000001100000", "1700000001200000", "1700000001300000"][-2:], said
     assert t.expect("journal -n 1 -o cat g.service", out=["journal"]).count("goes on") == 3
+
+
+def journals_of_several_units_are_merged_like_those_of_several_machines(t):
+    for name in ("a1.service", "a2.service", "b.service"):
+        t.file(name)
+    t.expect("start a1 a2 b", out=["launched"])
+    a1, a2 = (f"Nov 14 22:13:20 host {m}: journal of a{m}.service: 10 false short-unix\n" for m in (1, 2))
+    t.expect("journal a2 a1", out=a1 + a2)
+    t.expect(["journal", "a*"], out=a1 + a2)
+    t.expect(["journal", "-n", "1", "a*"], out=a2.replace("10 false", "1 false"))
+    t.expect(["journal", "-m", "beta", "a*"], out=a2)
+    t.expect(["journal", "-o", "cat", "a*"], out="journal of a1.service: 10 false cat\njournal of a2.service: 10 false cat\n")
+    t.expect("journal a1 none", 1, err="Unit none.service does not exist.\n")
+
+
+def an_empty_journal_is_reported(t):
+    t.file("a.service")
+    t.expect("start a", out=["launched"])
+    t.cluster.states.clear()
+    t.expect("journal a", err="fleetctl: a.service: no journal entries on alpha, beta, gamma\n")
+    t.expect("journal -m beta --since=-1h a", err="fleetctl: a.service: no journal entries of this time on beta\n")
+    t.expect("journal --until=yesterday a a", err="fleetctl: 2 units: no journal entries of this time on alpha, beta, gamma\n")
+    t.expect("journal -o cat a", err="fleetctl: a.service: no journal entries on alpha, beta, gamma\n")
+    t.expect("submit --replace a", out=["Found same"])
+    t.expect("unload --no-block a", out=["Triggered"], err=["unloaded"])
+    t.expect("journal a", 1, err="Unit a.service does not appear to be running.\n")
 
 
 def other_verbs_of_systemctl_run_on_the_machine_of_the_unit(t):
@@ -692,7 +722,9 @@ def patterns_match_units_of_the_cluster(t):
     t.expect(["stop", "*"], out=["web@1.service loaded", "db.service loaded"], err="Successfully stopped units [db.service web@1.service web@2.service].\n")
     t.expect(["status", "nothing*"], 1, err="Unit nothing*.service does not exist.\n")
     t.expect(["is-active", "*"], 3, out=["inactive\n" * 5])
-    t.expect(["destroy", "*.service"], err=["Units not found in registry\n"])
+    t.expect(["destroy", "*.service"], 1, err="fleetctl: 5 units match: db.service idle.service web@.service web@1.service web@2.service\n"
+             "fleetctl: nothing was changed; confirm with --yes\n")
+    t.expect(["destroy", "x*"], err="Units not found in registry\n")
     assert len(t.cluster.units) == 5
     t.expect(["destroy", "--yes", "web@*"], out="Destroyed web@.service\nDestroyed web@1.service\nDestroyed web@2.service\n")
     status, said = t.on_terminal("destroy", "*", typed="n\n")
@@ -770,7 +802,11 @@ def diff_compares_a_file_with_the_cluster(t):
     t.file("b.service")
     t.expect("diff b.service", 4, err="Unit b.service not found\n")
     os.unlink(os.path.join(t.dir, "a.service"))
-    t.expect("diff a.service", 2, err="fleetctl: a.service: No such file or directory\n")
+    t.expect("diff a.service", 1, err="fleetctl: a.service: No such file or directory\n")
+    t.file("web@.service")
+    t.expect("submit web@1", out=["inactive"])
+    t.file("web@.service", UNIT_TEXT.replace("Example", "Bye"))
+    t.expect("diff web@1", 1, out=["--- web@1.service in the cluster\n+++ web@.service\n"])
 
 
 def edit_replaces_a_running_unit_and_keeps_rejected_texts(t):
@@ -792,6 +828,11 @@ def edit_replaces_a_running_unit_and_keeps_rejected_texts(t):
     t.run("edit", "a", env={**env, "EDITOR": "sh -c 'grep SigIgn /proc/$$/status >ignored' sh"})
     assert int(open(os.path.join(t.dir, "ignored")).read().split()[1], 16) & 2 == 0  # the editor receives Ctrl-C
     t.expect("edit nothing", 4, err="Unit nothing.service not found\n")
+    # A unit directory that is held has no file for the unit.
+    t.cluster.units["a.service"]["owner"] = "1" * 32
+    assert t.run("edit", "a", env={**env, "EDITOR": "false"})[2] == "fleetctl: a.service comes from the unit directory of alpha; edit the file there\n"
+    t.cluster.problems = [{"machineID": "1" * 32, "name": "a.service", "kind": "held", "reason": "its file is gone"}]
+    assert t.run("edit", "a", env={**env, "EDITOR": "true"})[2] == "fleetctl: a.service is unchanged\n"
 
 
 def bytes_of_others_are_escaped_on_a_terminal_and_unchanged_in_a_pipe(t):
@@ -857,7 +898,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
     assert listed == tried, listed ^ tried
 
     add_rows(t, {"kind": "presence", "machine": "2" * 32, "reason": "lost: it is silent" + hostile})
-    own = re.compile("\x1b\\[(\\?7[hl]|[0-9]+A|[JK]|(0|3[123])?m)")
+    own = re.compile("\x1b\\[(\\?7[hl]|[0-9]+A|[JK]|(0|1|3[1236])?m)")
     driven, seen = {}, {}
     t.file("a.service")
     t.expect("start a.service", out=["launched"])
@@ -1059,7 +1100,7 @@ def ssh_runs_openssh_with_the_flags_of_fleet(t):
     t.expect("start a.service g.service", out=["launched"])
     status, out, err = t.run("ssh", "a.service", "--", "ps", "-ef", stdin="yes\nrest\n", env=env)
     assert (status, err) == (7, "sure? "), (status, out, err)
-    assert out == "-l core -o ConnectTimeout=10 -o StrictHostKeyChecking=ask -p 22 -- 10.0.0.1 ps -ef\nyes\nrest\n", out
+    assert out == "-o ConnectTimeout=10 -o StrictHostKeyChecking=ask -p 22 -- 10.0.0.1 ps -ef\nyes\nrest\n", out
     status, out, err = t.run("--ssh-username=me", "--known-hosts-file=/k", "ssh", "-A", "--ssh-port=23", "--machine=2222", "id", env=env)
     assert "-l me" in out and "UserKnownHostsFile=/k" in out and "-p 23 -A -- 10.0.0.2 id\n" in out, out
     status, out, err = t.run("--strict-host-key-checking=false", "ssh", "beta", env=env)
@@ -1195,8 +1236,8 @@ def cluster_shows_the_replicas_and_changes_the_level(t):
     status, out = t.on_terminal("cluster", "level", "2", typed="y\n")
     assert status == 0 and "Feature level 2\r\n" in out and t.cluster.level == 2, out
     t.expect("cluster level 2")
-    t.expect("cluster level 3 --yes", 1, err="Failed to raise the feature level: googleapi: Error 409: feature level 3: beta supports 2 at most; upgrade it first\n")
-    t.expect("cluster level 1", 1, err="Failed to raise the feature level: googleapi: Error 409: it does not go back\n")
+    t.expect("cluster level 3 --yes", 1, err=["fleetctl: cluster level 3: the level is 2; the fleetd of this host supports levels up to 2, "])
+    t.expect("cluster level 1", 1, err=["fleetctl: cluster level 1: the level is 2; "])
     t.expect("cluster level high", 2, err="fleetctl: cluster level: expected one number, the new feature level\n")
     t.expect("cluster levl 2", 2, err="fleetctl: cluster has no verb levl: cluster [level [N] | stop-waiting]\n")
 
@@ -1517,6 +1558,48 @@ def an_unknown_verb_is_rejected(t):
     t.expect("list-unit", 2, err=["\tlist-unit-files\n\tlist-units\n"])
 
 
+def wrong_input_is_answered_with_object_reason_and_next_step(t):
+    for name in ("db.service", "web@1.service", "web@2.service", "dir.service"):
+        t.file(name)
+    t.expect("start db web@1 web@2 dir", out=["launched"])
+    t.cluster.units["dir.service"]["owner"] = "2" * 32
+    for name in ("db.service", "web@1.service", "web@2.service", "dir.service"):
+        os.unlink(os.path.join(t.dir, name))
+    t.file("plain.txt")
+    t.file("new.service")
+    t.file("big.service", UNIT_TEXT + "#" * 128 * 1024)
+    t.file("keys.json", '{"good":"1","/a":"2"}')
+    t.file("good.json", '{"a":"2"}')
+    for name in ("units", "d.service"):
+        os.mkdir(os.path.join(t.dir, name))
+    t.cluster.index = 10
+    check_rows(t, bad_input.ROWS)
+    assert not t.cluster.keys, "kv import checks all keys first"
+    t.cluster.leaderless, t.cluster.problem = True, bad_input.NO_LEADER
+    check_rows(t, bad_input.WITHOUT_A_LEADER)
+    t.cluster.broken = (503, {"error": {"cause": "this host waits for admission to a cluster", "code": 503,
+                                        "message": "fleet server unable to communicate with etcd"}})
+    check_rows(t, bad_input.ON_A_HOST_WITHOUT_A_CLUSTER)
+
+
+def check_rows(t, rows):
+    wrong, t.env["EDITOR"] = [], "touch opened; true"
+    for line, status, message, *terminal in rows:
+        words = shlex.split(line)
+        stdin = open(os.path.join(t.dir, words.pop()[1:])).read() if words[-1].startswith("<") else ""
+        got, _, err = t.run(*words, stdin=stdin)
+        if (got, err.split("\n")[0]) != (status, message):
+            wrong.append(f"in a pipe: {line}: {got}, {err!r}")
+        if stdin:
+            continue
+        got, said = t.on_terminal(*words, typed="n\n", columns=200)
+        said = [x for x in said.split("\r\n") if x not in ("n", "")]
+        if (got, said[:1]) != (status, (terminal or [message])[:1]):
+            wrong.append(f"on a terminal: {line}: {got}, {said!r}")
+    assert not wrong, "\n".join(wrong)
+    assert not os.path.exists(os.path.join(t.dir, "opened")), "an editor was opened"
+
+
 def an_unknown_flag_is_rejected(t):
     t.expect("--bogus list-units", 2, out=["NAME:"],
              err="Error: unknown flag: --bogus\n\ncannot execute cmdFleet: unknown flag: --bogus\n")
@@ -1525,6 +1608,7 @@ def an_unknown_flag_is_rejected(t):
     t.expect("list-units --fields", 2, out=["NAME:"], err=["flag needs an argument: --fields"])
     t.expect("start --block-attempts=many a", 2, out=["NAME:"], err=['invalid argument "many" for --block-attempts'])
     t.expect("submit --sign a", 2, err=["DEPRECATED"])
+    assert t.run("stop", "a", env={"FLEETCTL_OUTPUT": "json"}) == (0, "", "Units not found in registry\n")  # the variable is for verbs that have the flag
 
 
 def help_explains_verbs_with_examples(t):
@@ -1536,6 +1620,9 @@ def help_explains_verbs_with_examples(t):
     verbs = t.expect("help --verbs", out=["start\n", "kv get\n"]).splitlines()
     for verb in verbs:
         t.expect(f"help {verb.split()[0]}", out=["DESCRIPTION:"] if verb not in ("help", "version") else ["USAGE:"])
+    said = t.expect("kv get --help", out=["kv get - Print the value of a key\n", "fleetctl kv get [OPTIONS] KEY\n", "--file", "--output"])
+    assert "--ttl" not in said and said == t.expect("help kv get", out=["NAME"])
+    assert "OPTIONS:\n  -o, --output" in t.expect("why --help", out=["NAME"])
     for args in ("version", "--version", "-v"):
         t.expect(args, out=["fleetctl version "])
 
@@ -1550,6 +1637,36 @@ def the_manual_names_every_verb_and_flag(t):
     assert len(flags) > 25
     for flag in flags - {"--verbs"}:
         assert f"*{flag}*" in manual, f"fleetctl(1) does not name {flag}"
+
+
+def completion_offers_names_fields_and_unit_files(t):
+    script = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../client/completion/fleetctl")
+    run = 'compopt() { :; }; . "$0"; COMP_WORDS=(fleetctl "$@"); COMP_CWORD=$#; _fleetctl; printf "%s\\n" "${COMPREPLY[@]}"'
+
+    def complete(*words):
+        p = subprocess.run(["bash", "-c", run, script, *words], cwd=t.dir, capture_output=True, text=True, timeout=60,
+                           env={**t.env, "PATH": f"{os.path.dirname(PROGRAM)}:{t.env['PATH']}"})
+        assert p.stderr == "", p.stderr
+        return sorted(p.stdout.split())
+
+    for name in ("a.service", "t@.timer", "COPYING", "plain.txt", ".hidden.service"):
+        t.file(name)
+    for name in ("units", ".git"):
+        os.mkdir(os.path.join(t.dir, name))
+    t.expect("start a", out=["launched"])
+    os.unlink(os.path.join(t.dir, "a.service"))
+    assert complete("start", "") == ["a.service", "t@.timer", "units"]
+    assert complete("plan", "u") == ["units"]
+    assert complete("plan", ".g") == [".git"]
+    assert complete("journal", "a") == ["a.service"]
+    assert complete("journal", "-m", "") == complete("journal", "--machine", "=", "") == complete("journal", "--machine", "=") == ["alpha", "beta", "gamma"]
+    assert complete("ssh", "be") == ["beta"]
+    assert complete("list-units", "--fields", "=", "a") == complete("list-units", "--fields", "a") == ["active"]
+    assert complete("list-units", "--fields", "=") == ["active", "hash", "load", "machine", "sub", "unit"]
+    assert complete("list-units", "--fields", "=", "unit,sub,ma") == ["unit,sub,machine"]
+    assert complete("--output", "=", "json", "list-m") == ["list-machines"]
+    assert complete("list-units", "-o", "") == ["json"]
+    assert "--swap-with-value" in complete("kv", "set", "--s") and complete("kv", "s") == ["set"]
 
 
 def a_missing_listener_is_an_error_with_the_next_step(t):

@@ -38,6 +38,10 @@ cat_status_and_journal_answer_from_any_host() {
                 grep -q 'active (running)' <<<"$out" || fail "status on $h: $out"
                 out=$(fleetctl "$h" journal from-beta.service 2>&1)
                 grep -q 'here is from-beta.service' <<<"$out" || fail "journal on $h: $out"
+                out=$(fleetctl "$h" journal --since=-1h --until=now 'from-*' 2>&1)
+                grep -q 'here is from-alpha.service' <<<"$out" && grep -q 'here is from-beta.service' <<<"$out" || fail "journal of several on $h: $out"
+                out=$(fleetctl "$h" journal --until=yesterday from-beta.service 2>&1)
+                [[ $out == "fleetctl: from-beta.service: no journal entries of this time on "*alpha* ]] || fail "journal of yesterday on $h: $out"
                 # It continues without end; written lines arrive at once.
                 FLEETCTL_ENDPOINT=unix://$(host_socket "$h") timeout 2 "$LAB_BUILD/client/fleetctl" journal -f from-beta.service >"$LAB/out" 2>&1
                 out=$(cat "$LAB/out")

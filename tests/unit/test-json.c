@@ -415,16 +415,22 @@ static void errors_have_a_message_even_an_empty_one(void **state) {
         char message[64];
         int code = 0;
 
-        api_error_write(&t, 404, "unit does not exist");
+        api_error_write(&t, 404, "unit does not exist", "");
         assert_text(&t, "{\"error\":{\"code\":404,\"message\":\"unit does not exist\"}}");
         assert_int_equal(api_error_read(t.chars, t.size, &code, message, sizeof(message)), 0);
         assert_int_equal(code, 404);
         assert_string_equal(message, "unit does not exist");
 
         text_clear(&t);
-        api_error_write(&t, 500, NULL);
+        api_error_write(&t, 500, NULL, NULL);
         assert_text(&t, "{\"error\":{\"code\":500,\"message\":\"\"}}");
         assert_int_equal(api_error_read("{}", 2, &code, message, sizeof(message)), -EBADMSG);
+
+        text_clear(&t);
+        api_error_write(&t, 503, "not now", "no leader");
+        assert_text(&t, "{\"error\":{\"code\":503,\"message\":\"not now\",\"cause\":\"no leader\"}}");
+        assert_int_equal(api_error_read(t.chars, t.size, &code, message, sizeof(message)), 0);
+        assert_string_equal(message, "not now; no leader");
 }
 
 static void an_error_of_any_shape_is_read_or_refused(void **state) {
@@ -437,6 +443,8 @@ static void an_error_of_any_shape_is_read_or_refused(void **state) {
                 { "{\"error\":{\"code\":1000,\"message\":\"0123456789\"}}", 0, 999,
                   "0123456" }, /* as much as there is room for */
                 { "{\"error\":{}}", 0, 0, "" },
+                { "{\"error\":{\"cause\":\"b\",\"message\":\"a\"}}", 0, 0, "a; b" },
+                { "{\"error\":{\"cause\":1}}", -EBADMSG },
                 { "{\"error\":[]}", -EBADMSG },
                 { "{\"error\":{\"code\":\"1\"}}", -EBADMSG },
                 { "{\"error\":{\"message\":1}}", -EBADMSG },
