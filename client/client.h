@@ -142,6 +142,9 @@ int client_set_state(Client *c, const char *name, TargetState state, Error *err)
  * A unit that is already absent counts as destroyed. */
 int client_destroy(Client *c, const ApiUnit *units, size_t n, Error *err);
 
+/* Parse a time in most formats of journalctl: "-1h", "yesterday", "12:00", "2026-01-31 12:00". -EINVAL. */
+int client_parse_time(const char *s, uint64_t now_ms, uint64_t *ret_ms); /* events.c */
+
 /* -- Machines -- */
 
 const ApiMachine *listing_machine(const Listing *machines, const char *id); /* NULL if absent; borrowed */
@@ -192,6 +195,7 @@ VerbRun verb_import;                      /* import.c */
 VerbRun verb_verify, verb_plan, verb_why; /* inspect.c */
 VerbRun verb_journal;                     /* journal.c */
 VerbRun verb_kv;                          /* kv.c */
+VerbRun verb_log;                         /* log.c */
 VerbRun verb_list;                        /* list.c: list-machines, list-unit-files, list-units */
 VerbRun verb_ssh, verb_fd_forward;        /* ssh.c */
 VerbRun verb_remote, verb_is;             /* unit_status.c: systemctl; is-active and is-failed */

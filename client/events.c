@@ -401,8 +401,7 @@ static int parse_span(const char *s, uint64_t *ret_ms) {
         return 0;
 }
 
-/* Parse a time in most formats of journalctl. */
-static int parse_since(const char *s, uint64_t now_ms, uint64_t *ret_ms) {
+int client_parse_time(const char *s, uint64_t now_ms, uint64_t *ret_ms) {
         static const char *const formats[] = { "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M:%S",
                                                "%Y-%m-%d",          "%H:%M:%S",       "%H:%M" };
         time_t now = (time_t) (now_ms / 1000);
@@ -452,7 +451,7 @@ int verb_events(Client *c, char **args, size_t n, Error *err) {
         all.last = o->last;
         if (o->last == 0 && o->follow && !o->since && o->after_index == 0)
                 all.last = FOLLOW_LINES;
-        if (o->since && parse_since(o->since, clock_real_ms(), &all.since_ms) < 0) {
+        if (o->since && client_parse_time(o->since, clock_real_ms(), &all.since_ms) < 0) {
                 fprintf(stderr,
                         "fleetctl: --since=%s: expected a time, for example -1h, 12:00, yesterday or "
                         "2026-01-31 12:00\n",

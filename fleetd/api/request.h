@@ -199,6 +199,7 @@ void level_handle(Request *request);
 void adopting_handle(Request *request);
 void events_handle(Request *request);
 void remote_command_handle(Request *request);
+void remote_log_handle(Request *request);
 
 int remote_commands_new(Api *api);
 void remote_commands_free(Api *api);
