@@ -213,7 +213,7 @@ static int print_line(Events *all, const char *line) {
                 (void) output_line(line);
         else if (output_control(line) >= 0) /* append_message() has escaped it */
                 putchar('\n');
-        return fflush(stdout) == EOF ? -errno : 0;
+        return output_flush();
 }
 
 /* Print the last past events. -ECANCELED ends the stream without --follow. */

@@ -330,7 +330,7 @@ static int fail_flag(const Verb *v, const Error *err) {
                 print_verb_help(v);
         else
                 print_root_help();
-        (void) fflush(stdout);
+        (void) output_flush();
         fprintf(stderr, "cannot execute cmdFleet: %s\n", err->message);
         return EXIT_USAGE;
 }

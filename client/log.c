@@ -276,7 +276,7 @@ static void source_note(Source *s, const char *reason, bool again) {
         if (s->noted)
                 return;
         s->noted = true;
-        (void) fflush(stdout);
+        (void) output_flush();
         append_name(&name, s);
         client_note("no log of %s: %s%s", name.chars ?: "", reason, again ? "; trying again" : "");
 }
@@ -347,7 +347,7 @@ static void source_note_silence(Source *s) {
         if (s->awaited || !isatty(STDERR_FILENO))
                 return;
         s->awaited = true;
-        (void) fflush(stdout);
+        (void) output_flush();
         append_name(&name, s);
         client_note("waiting for the log of %s", name.chars ?: "");
 }
@@ -434,7 +434,7 @@ static int log_print_due(Log *l) {
                 else
                         r = source_print_first(s);
         }
-        (void) fflush(stdout);
+        (void) output_flush();
         return r;
 }
 

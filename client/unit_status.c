@@ -43,7 +43,7 @@ static int print_line(void *userdata, const char *line, size_t size) {
         if (r < 0)
                 return r;
         r = output_text(data, strlen(data));
-        return fflush(stdout) == EOF ? -errno : r;
+        return output_flush() ?: r;
 }
 
 int unit_status_print(Client *c, const char *method, const Text *path, const char *name, Error *err) {
