@@ -11,6 +11,8 @@
 #include "kvstore/raft/bootstrap.h"
 #include "kvstore/raft/core.h"
 
+enum { FULL_SIZE = 64 * 1024 }; /* bytes that are free on a disk that counts as full */
+
 /* -- The replica on disk -- */
 
 typedef struct Found {
@@ -479,6 +481,15 @@ int kv_recover(const KvOfflineOptions *o, bool look, KvOffline *ret, Error *err)
         return 0;
 }
 
+/* LMDB reports a write that the disk accepts in part as EIO. */
+static bool workshop_is_full(const Workshop *w, int error) {
+        uint64_t n_free, total;
+
+        return error == -ENOSPC || error == -EDQUOT ||
+               (error == -EIO && w->parent_fd >= 0 && space_at(w->parent_fd, &n_free, &total) >= 0 &&
+                n_free < FULL_SIZE);
+}
+
 /* Make a verified backup in the workshop beside 'file'. */
 static int backup_prepare(const KvOfflineOptions *o, const char *file, Found *found, Workshop *w, Tree **ret,
                           KvOffline *result, Error *err) {
@@ -503,9 +514,9 @@ int kv_backup(const KvOfflineOptions *o, const char *file, KvOffline *ret, Error
         if (r < 0)
                 return r;
         r = backup_prepare(o, file, &found, &w, &tree, &result, err);
-        if (r == -ENOSPC)
+        if (r < 0 && workshop_is_full(&w, r))
                 return error_set(
-                        err, r,
+                        err, -ENOSPC,
                         "Failed to write %s: no space left in its folder, which needs more than twice "
                         "the size of the backup meanwhile; choose another folder",
                         file);
