@@ -320,7 +320,7 @@ static int workshop_copy(const Workshop *w, Tree *tree, const char *name, Error 
 }
 
 /* Refuse a file that exists, and a folder that does not: a wrong name must not go unnoticed. The workshop of
- * a backup is never one that exists, which may be somebody's. */
+ * a backup is never a file that exists already, which may belong to a user. */
 static int check_new_file(const char *file, Error *err) {
         const char *slash = strrchr(file, '/');
         _cleanup_free_ char *folder = NULL, *workshop = NULL;
