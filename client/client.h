@@ -204,6 +204,7 @@ VerbRun verb_import;                      /* import.c */
 VerbRun verb_verify, verb_plan, verb_why; /* inspect.c */
 VerbRun verb_journal;                     /* journal.c */
 VerbRun verb_kv;                          /* kv.c */
+VerbRun verb_log;                         /* log.c */
 VerbRun verb_list;                        /* list.c: list-machines, list-unit-files, list-units */
 VerbRun verb_remove;                      /* machines.c */
 VerbRun verb_ssh, verb_fd_forward;        /* ssh.c */

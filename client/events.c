@@ -65,7 +65,7 @@ static int print_row(Events *all, const EventRow *row, bool followed) {
         _cleanup_text_ Text machine = {};
 
         if (all->json)
-                return output_line(row->line) < 0 || fflush(stdout) == EOF ? -EPIPE : 0;
+                return output_line(row->line) < 0 ? -EPIPE : output_flush();
         append_machine(all, row->machine, &machine);
         if (machine.error < 0)
                 return machine.error;

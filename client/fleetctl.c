@@ -116,6 +116,14 @@ static const Verb verbs[] = {
         { "load", FLAGS_FLEET | FLAGS_REPLACE | FLAGS_NO_BLOCK | FLAGS_ATTEMPTS, "UNIT...",
           "Schedule one or more units in the cluster, first submitting them if necessary.",
           "The units get a machine and are loaded into its systemd, but not started.\n" WAITING, verb_raise },
+        { "log", FLAGS_LOG, "[FIELD=VALUE...]",
+          "Print the journals of fleetd of all machines, merged by time",
+          "Fields select entries, as in journalctl. UNIT=, MACHINE=, INDEX= and TERM= are fields of fleetd.\n"
+          "Exit status 1 if a machine did not answer. Machines that have been gone for an hour are not "
+          "asked.\n\n"
+          "fleetctl log --since=yesterday -p warning\n"
+          "fleetctl log -f UNIT=web@1.service\n",
+          verb_log },
         { "plan", FLAGS_JSON, "FILE...", "Show where the units of files would run",
           "Changes nothing. Actions: place, stay, move, wait (no machine fits), keep (a template).\n",
           verb_plan },
@@ -337,7 +345,7 @@ static int fail_flag(const Verb *v, const Error *err) {
                 print_verb_help(v, "");
         else
                 print_root_help();
-        (void) fflush(stdout);
+        (void) output_flush();
         fprintf(stderr, "cannot execute cmdFleet: %s\n", err->message);
         return EXIT_USAGE;
 }

@@ -161,7 +161,7 @@ static void entries_print(Merge *m, uint64_t lines) {
                 free(m->entries[i].text);
         }
         m->n = 0;
-        (void) fflush(stdout);
+        (void) output_flush();
 }
 
 static void merge_done(Merge *m) {

@@ -398,7 +398,7 @@ static int on_change(void *userdata, const char *line, size_t size) {
                         putchar('/');
                 (void) output_line(member_text(node, "value"));
         }
-        return fflush(stdout) == EOF ? -errno : 0;
+        return output_flush();
 }
 
 /* Return whether the answer is error 401 of etcd: later changes are no longer in the event window. */

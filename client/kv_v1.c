@@ -244,7 +244,7 @@ static int on_line(void *userdata, const char *line, size_t size) {
                 if (r < 0)
                         return r;
         }
-        return fflush(stdout) == EOF ? -errno : 0;
+        return output_flush();
 }
 
 int kv_watch_all(Client *c, const char *key, Error *err) {

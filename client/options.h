@@ -11,6 +11,7 @@
 #include "base/text.h"
 
 enum { LINES_DEFAULT = 10 };
+#define LINES_ALL UINT64_MAX
 
 typedef enum FlagGroup {
         FLAGS_GLOBAL = 1 << 0,
@@ -36,6 +37,8 @@ typedef enum FlagGroup {
         FLAGS_WAIT = 1 << 21,         /* --wait */
         FLAGS_EVENTS = 1 << 22,       /* --lines, --follow, --since, --until, --after-index, --machine */
         FLAGS_SSH = 1 << 13,          /* --unit, --forward-agent, --ssh-port */
+        FLAGS_LOG =
+                1 << 28, /* --lines, --follow, --since, --until, --priority, --grep, --machine, --output */
         FLAGS_FLEET = 1 << 23,        /* no flag: without units, print a message of fleet and succeed */
         FLAGS_JSON = 1 << 27,         /* --output=json */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
@@ -56,7 +59,9 @@ typedef struct Options {
 
         const char *journal_output, *machine, *since, *until, *property, *signal, *kill_whom;
         uint64_t lines;
-        uint64_t last; /* events: 0: not given */
+        uint64_t last;      /* events: 0: not given */
+        uint64_t log_lines; /* LINES_ALL: not given */
+        const char *priority, *grep;
         bool follow, quiet;
 
         const char *swap_with_value, *with_value, *file;

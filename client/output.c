@@ -138,10 +138,20 @@ void output_init(void) {
         screen_open(&screens[1], &stderr, _IONBF);
 }
 
+/* errno of the first output that could not be written: stdout keeps only that one could not. */
+static int failure;
+
+int output_flush(void) {
+        if (fflush(stdout) != EOF)
+                return 0;
+        failure = failure ?: errno;
+        return -errno;
+}
+
 int output_control(const char *s) {
         if (!isatty(STDOUT_FILENO))
                 return output_text(s, strlen(s));
-        return fflush(stdout) == EOF ? -errno : write_all(STDOUT_FILENO, s, strlen(s));
+        return output_flush() ?: write_all(STDOUT_FILENO, s, strlen(s));
 }
 
 int output_name(const void *bytes, size_t size) {
@@ -154,7 +164,10 @@ int output_name(const void *bytes, size_t size) {
 }
 
 int output_text(const void *bytes, size_t size) {
-        return size > 0 && fwrite(bytes, 1, size, stdout) != size ? -EPIPE : 0;
+        if (size == 0 || fwrite(bytes, 1, size, stdout) == size)
+                return 0;
+        failure = failure ?: errno;
+        return -EPIPE;
 }
 
 int output_line(const char *s) {
@@ -168,10 +181,12 @@ bool output_has_failed(void) {
 }
 
 int output_finish(int status) {
-        int error = fflush(stdout) == EOF ? errno : 0;
+        int error;
 
-        if (error == 0 && !output_has_failed())
+        if (output_flush() >= 0 && !output_has_failed())
                 return status;
+        error = failure;
+        failure = 0; /* fleetctl may run again in this process */
         fprintf(stderr, "fleetctl: Failed to write to standard output%s%s\n", error > 0 ? ": " : "",
                 error > 0 ? strerror(error) : "");
         return EXIT_FAILURE;

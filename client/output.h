@@ -45,6 +45,8 @@ int output_line(const char *s); /* adds a newline */
 /* Return whether some output could not be written. */
 bool output_has_failed(void);
 
+int output_flush(void); /* stdout, now. Return 0 or a negative errno */
+
 /* Flush stdout. Return 'status', or print an error and return 1 if some output could not be written. */
 int output_finish(int status);
 

@@ -52,7 +52,7 @@ static int print_line(void *userdata, const char *line, size_t size) {
                 return r;
         answer->any = answer->any || *data;
         r = output_text(data, strlen(data));
-        return fflush(stdout) == EOF ? -errno : r;
+        return output_flush() ?: r;
 }
 
 int unit_status_print(Client *c, const char *method, const Text *path, const char *name, bool *ret_any,

@@ -206,6 +206,7 @@ void adopting_handle(Request *request);
 void events_handle(Request *request);
 void history_handle(Request *request);
 void remote_command_handle(Request *request);
+void remote_log_handle(Request *request);
 
 int remote_commands_new(Api *api);
 void remote_commands_free(Api *api);

@@ -76,6 +76,8 @@ static const Route routes[] = {
           .command = CALL_KILL },
         { ROUTE_FLEET,   "POST",   "/fleet/v1/reset-failed/*",   RIGHT_UNITS_CHANGE, remote_command_handle,
           .command = CALL_RESET_FAILED },
+        { ROUTE_FLEET,   "GET",    "/fleet/v1/log",              RIGHT_UNITS_SEE,    remote_log_handle,
+          .command = CALL_LOG },
 };
 /* clang-format on */
 

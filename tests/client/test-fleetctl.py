@@ -887,7 +887,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
     calls = {"a": [["cat"], ["destroy"], ["diff"], ["edit"], ["is-active"], ["is-failed"], ["journal"], ["kill"], ["list-dependencies"], ["plan"], ["reload"],
                    ["reset-failed"], ["restart", "wait"], ["show"], ["ssh"], ["start", "wait"], ["status"], ["stop", "wait"], ["submit"], ["load", "wait"],
                    ["unload", "wait"], ["verify"], ["why"]],
-             "": [["cluster"], ["directory"], ["events"], ["help"], ["list-machines", "--full"], ["list-unit-files"], ["list-units"], ["remove", "2" * 32, "--yes"], ["version"], ["status"],
+             "": [["cluster"], ["directory"], ["events"], ["help"], ["list-machines", "--full"], ["list-unit-files"], ["list-units"], ["log"], ["remove", "2" * 32, "--yes"], ["version"], ["status"],
                   ["fd-forward", "/none"], ["import", etcd.replace("--endpoint", "--etcd"), "--yes"],
                   ["kv", "get", "/k"], ["kv", "set", "/k", "1"], ["kv", "mk", "/new"], ["kv", "ls", "/"], ["kv", "rm", "/k"],
                   ["kv", "watch", "--recursive", "--after-index=10", "/w"], ["kv", "exec-watch", "--recursive", "--after-index=10", "/w", "--", "sh", "-c", "kill $PPID"],
@@ -898,7 +898,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
     assert listed == tried, listed ^ tried
 
     add_rows(t, {"kind": "presence", "machine": "2" * 32, "reason": "lost: it is silent" + hostile})
-    own = re.compile("\x1b\\[(\\?7[hl]|[0-9]+A|[JK]|(0|1|3[1236])?m)")
+    own = re.compile("\x1b\\[(\\?7[hl]|[0-9]+A|[JK]|(0|1|(1;)?3[1236]|90)?m)")
     driven, seen = {}, {}
     t.file("a.service")
     t.expect("start a.service", out=["launched"])
@@ -933,7 +933,7 @@ def no_verb_lets_a_server_control_the_terminal(t):
     # The hostile text was printed: messages about the success of a verb contain nothing from the server.
     local = {"fd-forward", "help", "kv import", "verify", "version"}
     assert listed - seen["error"] == local, listed - seen["error"]
-    assert {"cat", "cluster", "directory", "events", "kv get", "kv mk", "kv watch", "list-machines", "show", "status", "why"} <= seen["words"] | seen["everything"], seen
+    assert {"cat", "cluster", "directory", "events", "kv get", "kv mk", "kv watch", "list-machines", "log", "show", "status", "why"} <= seen["words"] | seen["everything"], seen
     t.cluster.spoil, t.cluster.broken = lambda value: value, None
     said = t.on_terminal("events")[1]
     assert "\x1b[31mlost: it is" in said, said  # and colours of fleetctl are not escaped

@@ -79,9 +79,12 @@ check without_a_majority_nothing_is_written test -z "$(put 3 /a lost)"
 end KILL 3
 
 said=$(fleetd 3 --backup="$scratch/backup" 2>&1)
-says a_backup_describes_its_contents "Written: cluster $cluster, lineage $old" "$said"
+says a_backup_describes_its_contents "Written and verified: cluster $cluster, lineage $old" "$said"
 said=$(fleetd 3 --backup="$scratch/backup" 2>&1)
-says a_backup_is_not_overwritten "File exists" "$said"
+says a_backup_is_not_overwritten "backup exists: a backup does not replace a file" "$said"
+said=$(fleetd 3 --backup="$scratch/none/backup" 2>&1)
+says a_backup_needs_a_folder_that_exists "the folder $scratch/none: No such file or directory; create it first" "$said"
+check and_creates_none test ! -e "$scratch/none"
 same a_backup_is_its_owners "$(stat -c %a "$scratch/backup")" 600
 
 said=$(fleetd 3 --recover --force 2>&1)
@@ -122,6 +125,13 @@ head -c 100000 /dev/urandom >"$scratch/rubbish"
 said=$(fleetd 4 --restore="$scratch/rubbish" 2>&1)
 status=$?
 check garbage_is_rejected test $status = 1
+says garbage_is_named "rubbish is not a backup, or truncated" "$said"
+head -c -1 "$scratch/backup" >"$scratch/cut"
+said=$(fleetd 4 --restore="$scratch/cut" 2>&1)
+says a_truncated_backup_is_rejected "cut is not a backup, or truncated: it does not end with its checksum; use another copy" "$said"
+said=$(fleetd 4 --restore="$scratch/none" 2>&1)
+says an_absent_backup_is_rejected "Failed to open $scratch/none: No such file or directory" "$said"
+check and_leaves_nothing test ! -e "$scratch/state4/tree" -a ! -e "$scratch/state4/tree.new"
 said=$(fleetd 4 --restore="$scratch/backup" 2>&1)
 says a_backup_is_restored "This host is a cluster of one now" "$said"
 start 4

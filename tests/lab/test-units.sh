@@ -49,6 +49,38 @@ cat_status_and_journal_answer_from_any_host() {
         done
 }
 
+# Print the names of the machines whose entries are in $LAB/out.
+logged() { sed -E 's/^[^ ]+ [^ ]+ ([a-z]+) .*/\1/' "$LAB/out" | sort -u | tr '\n' ' '; }
+
+the_logs_of_all_daemons_are_merged() {
+        local pid status
+        fleetctl gamma log --since=-1h >"$LAB/out" 2>&1 || fail "log: exit $?, $(tail -3 "$LAB/out")"
+        [ "$(logged)" = "alpha beta gamma " ] || fail "entries of: $(logged)"
+        cut -c1-19 "$LAB/out" | LC_ALL=C sort -c 2>"$LAB/order" || fail "not sorted by time: $(cat "$LAB/order")"
+        fleetctl alpha log UNIT=from-beta >"$LAB/out" 2>&1 || fail "log of a unit: exit $?, $(tail -3 "$LAB/out")"
+        grep -q 'from-beta.service' "$LAB/out" || fail "the log of a unit: $(head -3 "$LAB/out")"
+        grep -q 'from-alpha.service' "$LAB/out" && fail "the log of a unit has another one"
+        fleetctl alpha log -m gamma,beta -p info -n 5 -g 'from-|machine' >"$LAB/out" 2>&1 || fail "log with filters: exit $?, $(tail -3 "$LAB/out")"
+        case "$(logged)" in *alpha*) fail "entries of: $(logged)" ;; esac
+        fleetctl alpha log -g '(' >"$LAB/out" 2>&1 && fail "a bad pattern succeeds"
+        grep -q '^fleetctl: no log of beta: Bad pattern' "$LAB/out" || fail "a bad pattern: $(cat "$LAB/out")"
+
+        FLEETCTL_ENDPOINT=unix://$(host_socket gamma) "$LAB_BUILD/client/fleetctl" log -f >"$LAB/followed" 2>&1 &
+        pid=$!
+        wait_for 5 grep -q ' beta ' "$LAB/followed" || fail "log -f: $(cat "$LAB/followed")"
+        host_exec beta systemctl stop fleetd
+        wait_for 5 grep -q 'beta   stopping' "$LAB/followed" || fail "log -f: $(tail -5 "$LAB/followed")"
+        fleetctl alpha log --since=-1h >"$LAB/out" 2>"$LAB/why-not"
+        status=$?
+        [ $status = 1 ] || fail "without beta: exit $status"
+        [ "$(logged)" = "alpha gamma " ] || fail "without beta, entries of: $(logged)"
+        grep -q '^fleetctl: no log of beta: ' "$LAB/why-not" || fail "without beta: $(cat "$LAB/why-not")"
+        host_exec beta systemctl start fleetd
+        wait_for 10 grep -q 'beta   machine .* is up\|beta   .*caught up\|beta   .*serving' "$LAB/followed" || fail "log -f does not continue: $(tail -5 "$LAB/followed")"
+        kill $pid
+        cluster_whole
+}
+
 events_report_the_decision_and_its_result() {
         local h pid
         [ "$(fleetctl beta cluster 2>&1 | grep -cE '^(alpha|beta|gamma).*voter.*yes$')" = 3 ] || fail "cluster: $(fleetctl beta cluster 2>&1)"
@@ -345,7 +377,7 @@ soft_reboot=
 [ "$(systemctl --version | awk 'NR == 1 { print $2 }')" -lt 254 ] || soft_reboot=after_a_soft_reboot_units_run_again_and_none_runs_twice
 
 scenario three_hosts_form_a_cluster start_on_any_host_returns_when_the_unit_runs starting_what_runs_changes_nothing \
-        cat_status_and_journal_answer_from_any_host events_report_the_decision_and_its_result stop_and_start_again_work_from_any_host \
+        cat_status_and_journal_answer_from_any_host the_logs_of_all_daemons_are_merged events_report_the_decision_and_its_result stop_and_start_again_work_from_any_host \
         unload_and_destroy_work_from_any_host waiting_to_the_end_reports_how_a_unit_ended \
         a_unit_that_does_not_run_is_reported_with_the_reason submit_and_load_place_without_running sample_units_run_where_their_rules_say \
         a_unit_that_fits_nowhere_waits_and_starts_when_it_fits $soft_reboot a_name_that_a_host_has_from_elsewhere_runs_on_another \
