@@ -161,6 +161,11 @@ grep -oE '^ +\{ "[A-Za-z-]+"' units/options.c | grep -oE '[A-Za-z-]+' | some 'op
         grep -qw -- "$option=" man/fleet.unit.5.scd || echo "man/fleet.unit.5 does not name $option="
 done | rule every_option_is_in_the_manual
 
+# A test walks all of them, except older names.
+grep -oE '^ +\{ "[A-Za-z-]+", take_[a-z_]+ \}' units/options.c | grep -oE '"[A-Za-z-]+"' | tr -d '"' | some 'current names of options' | while read -r option; do
+        grep -qE "^ +\{ MEMBER\([a-z_]+\), \"$option=" tests/unit/test-placement.c || echo "tests/unit/test-placement.c has no row for $option="
+done | rule every_option_is_compared_freed_and_sent
+
 # The manual names every setting of the daemon, every verb and every flag of the client.
 grep -oE '^ +\{ "[A-Z][A-Za-z]+", "[a-z-]+", "' fleetd/settings.c | grep -oE '[A-Z][A-Za-z]+' | some 'settings' | while read -r option; do
         grep -q "^\*$option=\*" man/fleetd.conf.5.scd || echo "man/fleetd.conf.5 does not name $option="
