@@ -333,7 +333,7 @@ exit $status"""
 def hosts(page, section=None, host="alpha"):
     env = {**os.environ, "TERM": "xterm"}
     for example, words in selected(page, "lab", section):
-        inside = f"mkdir -p /root/work && cd /root/work && export NO_COLOR=1 && {example.command}"
+        inside = f"mkdir -p /root/work && cd /root/work && export NO_COLOR=1 PAGER=cat && {example.command}"
         inside = re.sub("systemctl reboot$", "systemctl poweroff", inside)
         run(example, ["bash", "-c", ON_HOST, "-", example.host or host, "bash", "-c", inside], top, env, stays="stays" in words)
 

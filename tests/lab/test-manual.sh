@@ -95,7 +95,8 @@ a_backup_is_made_and_restored() {
 
 the_quickstart_of_the_readme_works() {
         local name=$LAB_NAME-readme
-        trap 'LAB_NAME='"$name"' "$top/quickstart" down' EXIT
+        mkdir -p "$LAB_TESTIMONY"
+        trap "LAB_NAME=$name $top/quickstart down" EXIT
         lab_down
         LAB_NAME=$name "$examples" quickstart README.md >"$LAB_TESTIMONY/examples" 2>&1
         grep -E '^(ok|not ok|#) ' "$LAB_TESTIMONY/examples" >&3
