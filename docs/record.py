@@ -79,7 +79,7 @@ def record():
             if status in (0, 1) and wanted in text and not (lost and f" {lost} " in text and "list-units" in command) or time.monotonic() > end:
                 break
             time.sleep(0.3)
-        found = re.search(r"^hello\.service +(\w+) ", text, re.M)
+        found = re.search(r"^[a-z]+\.service +(\w+) +active ", text, re.M)
         if found:
             host = found.group(1)
         if " kill " in command:
