@@ -47,7 +47,7 @@ function end_topic() {
         end_paragraph()
         if (inside)
                 print "        },"
-        inside = literal = pending = table_head = number = 0
+        inside = literal = pending = number = 0
 }
 
 /^# / {
@@ -81,13 +81,13 @@ literal {
         emit("1|" $0)
         next
 }
-/^$/ { separate(); number = number; next }
+/^$/ { separate(); next }
 {
         if (pending && !skip && !/^[|:]/)
                 emit("")
         pending = skip = 0
 }
-/^\[\[ / { table_head = 1; emit(""); next }
+/^\[\[ / { end_paragraph(); next }
 /^:\[ / { next }
 /^\|[ <]? / { begin(0, "h", ""); paragraph = substr($0, 4); next }
 /^:[ <]? / { begin(1, "p", substr($0, 4)); next }

@@ -140,13 +140,14 @@ def screen(data):
     return [line.rstrip() for line in lines]
 
 
-def run_on_terminal(argv, cwd, env, seconds):
+def run_on_terminal(argv, cwd, env, seconds, typed=b""):
     """Return (exit status, or None if it still runs after this time; bytes)."""
     pid, me = pty.fork()
     if pid == 0:
         os.chdir(cwd)
         os.execvpe(argv[0], argv, env)
     fcntl.ioctl(me, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
+    os.write(me, typed)
     said, end, status = b"", time.monotonic() + seconds, None
     while time.monotonic() < end:
         if status is None:
@@ -179,8 +180,8 @@ def run_on_terminal(argv, cwd, env, seconds):
 
 # -- Comparison --
 
-def shape(line):
-    """A regular expression for a line of output in a document."""
+def shape(line, exact):
+    """A regular expression for a line of output in a document; with 'exact', hosts have the stated names."""
     parts = []
     for token in re.findall(r"\.\.\.|\s+|[0-9a-f]{32}|\d[\d.:]*|alpha|beta|gamma|delta|leader|voter|standby|\w+|\W", line.strip()):
         if token == "...":
@@ -189,7 +190,7 @@ def shape(line):
             parts.append(r"\s+")
         elif token[0].isdigit():
             parts.append(r"[\d.:]+")
-        elif token in ("alpha", "beta", "gamma", "delta"):
+        elif token in ("alpha", "beta", "gamma", "delta") and not exact:
             parts.append("(alpha|beta|gamma|delta)")
         elif token in ("leader", "voter", "standby"):
             parts.append("(leader|voter|standby)")
@@ -199,14 +200,14 @@ def shape(line):
     return re.compile(r"\s*" + "".join(parts).replace(r"zone=a", "zone=.").replace("zone=b", "zone=.").replace("zone=c", "zone=.") + r"\s*")
 
 
-def differs(expected, said):
+def differs(expected, said, exact=False):
     """Return the first expected line that is missing, or None. Lines beyond "..." and before the end must not follow."""
     at, free = 0, False
     for line in expected:
         if line.strip() == "...":
             free = True
             continue
-        wanted = shape(line)
+        wanted = shape(line, exact)
         if free:
             while at < len(said) and not wanted.fullmatch(said[at]):
                 at += 1
@@ -216,12 +217,13 @@ def differs(expected, said):
     return None if free or at >= len(said) else f"the end, before: {said[at]}"
 
 
-def run(example, argv, cwd, env, seconds=60, stays=False):
+def run(example, argv, cwd, env, seconds=60, words=()):
     """Run it and print the result. Commands that only read are repeated until their output is the stated one."""
+    stays, typed = "stays" in words, b"y\n" if "asks" in words else b""
     begun = time.monotonic()
     end = begun + 45
     while True:
-        status, data = run_on_terminal(argv, cwd, env, 2 if stays else seconds)
+        status, data = run_on_terminal(argv, cwd, env, 2 if stays else seconds, typed)
         said = screen(data)
         while said and not said[-1]:
             said.pop()
@@ -230,12 +232,12 @@ def run(example, argv, cwd, env, seconds=60, stays=False):
         elif example.output is None:
             missing = None if status == 0 else f"exit status {status}"
         else:
-            missing = differs(example.output, said)
+            missing = differs(example.output, said, "exact" in words)
             missing = missing and f"no line '{missing.strip()}'"
             # "1": a difference, or problems of the cluster.
             good = status == 0 or status == 1 and re.match(r"(fleetctl|./quickstart fleetctl) (diff|status)", example.command)
             missing = missing or (None if good else f"exit status {status}")
-        if not missing or not READS.match(example.command) or time.monotonic() > end:
+        if not missing or status == 2 or not READS.match(example.command) or time.monotonic() > end:
             break
         time.sleep(0.5)
     took = time.monotonic() - begun
@@ -317,7 +319,7 @@ def local(build, scratch):
                 name = name.group(1)
                 script += f"\n[ -n \"${name}\" ] && echo \"${name}\" >{scratch}/{name}"
                 state.append(f"{name}=$(cat {scratch}/{name})")
-            run(example, ["bash", "-c", script], f"{scratch}/work", env, stays="stays" in words)
+            run(example, ["bash", "-c", script], f"{scratch}/work", env, words=words)
 
 
 # A host that is off is booted. After a shutdown, wait for its end; systemd-nspawn does not reboot with the links of the lab.
@@ -335,7 +337,7 @@ def hosts(page, section=None, host="alpha"):
     for example, words in selected(page, "lab", section):
         inside = f"mkdir -p /root/work && cd /root/work && export NO_COLOR=1 PAGER=cat && {example.command}"
         inside = re.sub("systemctl reboot$", "systemctl poweroff", inside)
-        run(example, ["bash", "-c", ON_HOST, "-", example.host or host, "bash", "-c", inside], top, env, stays="stays" in words)
+        run(example, ["bash", "-c", ON_HOST, "-", example.host or host, "bash", "-c", inside], top, env, words=words)
 
 
 def quickstart(page):
