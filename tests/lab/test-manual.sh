@@ -1,6 +1,6 @@
 #!/bin/bash
 # The examples of README and the manual that need booted hosts (tests/conformance/examples), and a quickstart.
-# Takes 150 s.
+# Takes 60 s.
 LAB_HOSTS="alpha beta gamma delta"
 . "$(dirname "$0")/scenario.sh"
 examples=$top/tests/conformance/examples.py
