@@ -1518,6 +1518,15 @@ def help_prints_the_sections_of_the_manual_about_tasks(t):
     assert t.expect("help maint", out=["Maintain a host"]) == t.expect("help maintain", out=["fleetctl status"])
 
 
+def completion_offers_topics(t):
+    script = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../client/completion/fleetctl")
+    run = '. "$0"; COMP_WORDS=(fleetctl help "$1"); COMP_CWORD=2; _fleetctl; printf "%s\\n" "${COMPREPLY[@]}"'
+    for typed, offered in (("maint", "maintain\n"), ("sta", "start\nstatus\n"), ("ba", "backup\n")):
+        p = subprocess.run(["bash", "-c", run, script, typed], capture_output=True, text=True, timeout=60,
+                           env={**t.env, "PATH": f"{os.path.dirname(PROGRAM)}:{t.env['PATH']}"})
+        assert (p.stdout, p.stderr) == (offered, ""), p
+
+
 def a_verb_of_other_programs_is_answered_with_the_topic_of_its_task(t):
     for verb, topic in (("drain", "maintain"), ("cordon", "maintain"), ("move", "move"), ("migrate", "move"), ("mv", "move"),
                         ("rollout", "update"), ("forget", "remove"), ("join", "add"), ("restore", "backup")):
