@@ -78,7 +78,7 @@ function end_topic() {
 }
 literal {
         gsub(/\\\\/, "\\")
-        emit("1|" $0)
+        emit($0 == "" ? "" : "1|" $0)
         next
 }
 /^$/ { separate(); next }

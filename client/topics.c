@@ -26,7 +26,7 @@ static const struct {
 } foreign_verbs[] = {
         { "backup", "backup" },
         { "cordon", "maintain" },
-        { "deploy", "update" },
+        { "deploy", "run" },
         { "drain", "maintain" },
         { "evacuate", "maintain" },
         { "evict", "move" },
@@ -42,7 +42,7 @@ static const struct {
         { "restore", "backup" },
         { "rolling-update", "update" },
         { "rollout", "update" },
-        { "scale", "update" },
+        { "scale", "run" },
         { "snapshot", "backup" },
         { "token", "add" },
         { "uncordon", "maintain" },

@@ -70,6 +70,7 @@ a_host_is_maintained() {
 
 units_are_updated_moved_and_explained() {
         fleetctl alpha start "$top"/dist/units/{hello.service,web@{1,2,3}.service} >/dev/null 2>&1
+        task run
         host_exec alpha sed -i s/Restart=always/Restart=on-failure/ /root/work/hello.service "/root/work/web@.service"
         task update
         task move
