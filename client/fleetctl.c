@@ -6,6 +6,7 @@
 #include "client/client.h"
 #include "client/ssh.h"
 #include "client/suggest.h"
+#include "client/topics.h"
 
 enum {
         READ_MS = 3000,
@@ -61,7 +62,12 @@ static const Verb verbs[] = {
           verb_events },
         { "fd-forward", 0, "SOCKET", "Copy standard input and output to and from a socket",
           "The fleetctl of fleet runs this verb at the remote end of its tunnels.\n", verb_fd_forward },
-        { "help", FLAGS_HELP, "[VERB]", "Help about any command", NULL, verb_help },
+        { "help", FLAGS_HELP, "[VERB|TOPIC]", "Help about any command",
+          "Explains a verb, or prints the section of fleet(7) about a task. Without arguments: all verbs "
+          "and\n"
+          "topics.\n\n"
+          "fleetctl help maintain\n",
+          verb_help },
         { "import", FLAGS_IMPORT | FLAGS_YES, "--etcd=URL",
           "Import the units of a fleet cluster from its etcd",
           "Reads and checks all units, shows the changes, and asks for confirmation. Existing units stay\n"
@@ -223,7 +229,10 @@ static void print_root_help(void) {
                "\tfleetctl journal -f hello.service   follow the log of the unit\n"
                "\tfleetctl why hello.service          explain the placement of the unit\n"
                "\tfleetctl events --follow            follow the events of the cluster\n"
-               "\nOPTIONS:\n");
+               "\nTOPICS:\n");
+        for (const Topic *t = topics; t->name; t++)
+                printf("\thelp %-13s%s\n", t->name, t->title);
+        puts("\nOPTIONS:");
         options_print(FLAGS_GLOBAL, NULL, stdout);
         printf("\nEach option has an environment variable: FLEETCTL_ENDPOINT, FLEETCTL_REQUEST_TIMEOUT, "
                "...\n");
@@ -267,23 +276,66 @@ static int help_with(const Verb *v, char **args, size_t n) {
         return EXIT_DONE;
 }
 
-static int verb_help(Client *c, char **args, size_t n, Error *err) {
-        const Verb *v;
+/* Print the next step for a verb that this version does not have. */
+static bool note_foreign_verb(const char *name) {
+        const Topic *topic = topic_of_foreign_verb(name);
 
-        if (c->options.verbs) {
-                for (v = verbs; v->name; v++)
-                        puts(v->name);
-                for (v = kv_verbs; v->name; v++)
-                        printf("kv %s\n", v->name);
+        if (topic)
+                client_note("no verb %s in this version; see: fleetctl help %s", name, topic->name);
+        return topic;
+}
+
+/* Complete the help of fleet for an unknown topic: scripts know its line and its exit status. */
+static int fail_topic(const char *name) {
+        const char *nearest = verb_nearest(verbs, name) ?: topic_nearest(name);
+
+        if (!client_is_interactive()) {
+                fprintf(stderr, "Unknown help topic [`%s`].\n", name);
+                print_root_help();
                 return EXIT_DONE;
         }
-        v = n > 0 ? verb_find(verbs, args[0]) : NULL;
-        if (v)
-                return help_with(v, args + 1, n - 1);
-        if (n > 0)
-                fprintf(stderr, "Unknown help topic [`%s`].\n", args[0]);
-        print_root_help();
-        return EXIT_DONE;
+        if (nearest)
+                client_note("no verb or topic %s; did you mean %s? (fleetctl help)", name, nearest);
+        else
+                client_note("no verb or topic %s (fleetctl help)", name);
+        return EXIT_USAGE;
+}
+
+static int verb_help(Client *c, char **args, size_t n, Error *err) {
+        const Topic *topic;
+        const Verb *v;
+
+        if (c->options.verbs || c->options.topics) {
+                for (v = verbs; c->options.verbs && v->name; v++)
+                        puts(v->name);
+                for (v = kv_verbs; c->options.verbs && v->name; v++)
+                        printf("kv %s\n", v->name);
+                for (topic = topics; c->options.topics && topic->name; topic++)
+                        puts(topic->name);
+                return EXIT_DONE;
+        }
+        if (n == 0) {
+                print_root_help();
+                return EXIT_DONE;
+        }
+        v = verb_find(verbs, args[0]);
+        topic = topic_find(args[0]);
+        if (v && !(topic && streq(topic->name, args[0]) && !streq(v->name, args[0]))) {
+                (void) help_with(v, args + 1, n - 1);
+                topic = topic_find(v->name);
+                if (!topic || !streq(topic->name, v->name))
+                        return EXIT_DONE;
+                putchar('\n');
+        }
+        if (topic) {
+                topic_print(topic);
+                return EXIT_DONE;
+        }
+        if (note_foreign_verb(args[0])) {
+                topic_print(topic_of_foreign_verb(args[0]));
+                return EXIT_DONE;
+        }
+        return fail_topic(args[0]);
 }
 
 static int verb_version(Client *c, char **args, size_t n, Error *err) {
@@ -299,6 +351,9 @@ static int fail_verb(const char *name) {
         if (client_is_interactive()) {
                 const char *nearest = verb_nearest(verbs, name);
 
+                if (note_foreign_verb(name))
+                        return EXIT_USAGE;
+
                 text_append_printable(&safe, name);
                 fprintf(stderr, "fleetctl: there is no verb %s", safe.chars ?: "");
                 if (nearest)
@@ -307,6 +362,7 @@ static int fail_verb(const char *name) {
                 return EXIT_USAGE;
         }
         fprintf(stderr, "Error: unknown command \"%s\" for \"fleetctl\"\n", name);
+        (void) note_foreign_verb(name);
         for (const Verb *v = verbs; v->name; v++) {
                 if (text_distance(v->name, name) > 2 && !starts_with(v->name, name))
                         continue;

@@ -121,6 +121,7 @@ static const Flag flags[] = {
         { "sort", 0, FLAGS_KV, FLAG_BOOL, AT(ignored_switch), NULL },
         { "p", 'p', FLAGS_KV, FLAG_BOOL, AT(ignored_switch), NULL },
         { "verbs", 0, FLAGS_HELP, FLAG_BOOL, AT(verbs), "Print the verbs, one per line" },
+        { "topics", 0, FLAGS_HELP, FLAG_BOOL, AT(topics), "Print the topics, one per line" },
 
         { "endpoint", 0, FLAGS_GLOBAL, FLAG_TEXT, AT(endpoint),
           "Listener of fleetd (default \"unix:///run/fleet.sock\")" },

@@ -22,7 +22,7 @@ typedef enum FlagGroup {
         FLAGS_JOURNAL = 1 << 5,  /* --lines, --follow, --output */
         FLAGS_REMOTE = 1 << 6,   /* --machine, and flags for the ssh of fleet */
         FLAGS_KV = 1 << 7,
-        FLAGS_HELP = 1 << 8,          /* --verbs */
+        FLAGS_HELP = 1 << 8,          /* --verbs, --topics */
         FLAGS_SHOW = 1 << 9,          /* --property */
         FLAGS_KILL = 1 << 10,         /* --signal, --kill-whom */
         FLAGS_QUIET = 1 << 11,        /* --quiet */
@@ -68,7 +68,7 @@ typedef struct Options {
         uint64_t ttl, swap_with_index, with_index, after_index, limit;
         bool ttl_given, recursive, all, dir, forever, quorum, in_order;
 
-        bool verbs;
+        bool verbs, topics;
         const char *unit, *ssh_port, *state, *etcd, *etcd_prefix;
         bool yes;
         bool forward_agent;

@@ -1627,15 +1627,56 @@ def help_explains_verbs_with_examples(t):
         t.expect(args, out=["fleetctl version "])
 
 
+def help_prints_the_sections_of_the_manual_about_tasks(t):
+    with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../man/fleet.7.scd")) as f:
+        headings = re.findall(r"^# (.*) \(([a-z]+)\)$", f.read(), re.M)
+    topics = t.expect("help --topics", out=["maintain\n"]).splitlines()
+    assert topics == [topic for _, topic in headings]
+    verbs = t.expect("help --verbs", out=["start\n"]).splitlines()
+    root = t.expect("help", out=["TOPICS:"])
+    for title, topic in headings:
+        title = title.capitalize().replace("dns", "DNS")
+        assert f"\thelp {topic:13}{title}\n" in root
+        text = t.expect(f"help {topic}", out=[title + "\n\n"])
+        if topic in verbs:
+            verb, text = text.split("\n" + title + "\n")
+            assert verb == t.expect(f"{topic} --help", out=["OPTIONS"])
+        assert not re.search(r"[*\\]_|_\*|\*[a-z]+\*|^```", text, re.M), text
+        prose = [line for line in text.splitlines() if not line.startswith("        ")]
+        assert len(prose) > 3 and max(map(len, prose)) <= 80, prose
+    assert t.expect("help maint", out=["Maintain a host"]) == t.expect("help maintain", out=["fleetctl status"])
+
+
+def completion_offers_topics(t):
+    script = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../client/completion/fleetctl")
+    run = '. "$0"; COMP_WORDS=(fleetctl help "$1"); COMP_CWORD=2; _fleetctl; printf "%s\\n" "${COMPREPLY[@]}"'
+    for typed, offered in (("maint", "maintain\n"), ("sta", "start\nstatus\n"), ("ba", "backup\n")):
+        p = subprocess.run(["bash", "-c", run, script, typed], capture_output=True, text=True, timeout=60,
+                           env={**t.env, "PATH": f"{os.path.dirname(PROGRAM)}:{t.env['PATH']}"})
+        assert (p.stdout, p.stderr) == (offered, ""), p
+
+
+def a_verb_of_other_programs_is_answered_with_the_topic_of_its_task(t):
+    for verb, topic in (("drain", "maintain"), ("cordon", "maintain"), ("move", "move"), ("migrate", "move"), ("mv", "move"),
+                        ("rollout", "update"), ("forget", "remove"), ("join", "add"), ("restore", "backup")):
+        said = f"fleetctl: no verb {verb} in this version; see: fleetctl help {topic}"
+        assert t.on_terminal(verb, "x") == (2, said + "\r\n"), t.on_terminal(verb, "x")
+        t.expect(f"{verb} x", 2, err=[f'Error: unknown command "{verb}" for "fleetctl"\n', said])
+        text = t.expect(f"help {topic}", out=["\n\n"])
+        t.expect(f"help {verb}", out=text, err="" if verb == topic else said + "\n")
+    said = t.on_terminal("help", "maintian")
+    assert said == (2, "fleetctl: no verb or topic maintian; did you mean maintain? (fleetctl help)\r\n"), said
+
+
 def the_manual_names_every_verb_and_flag(t):
     with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../man/fleetctl.1.scd")) as f:
         manual = f.read()
     flags = set()
     for verb in t.expect("help --verbs", out=["start"]).splitlines():
         assert f"*{verb}*" in manual, f"fleetctl(1) does not name {verb}"
-        flags |= {w.rstrip(",.").split("=")[0] for w in t.expect(f"help {verb.split()[0]}", out=["OPTIONS"]).split() if w.startswith("--")}
+        flags |= {w.rstrip(",.").split("=")[0] for w in t.expect(f"{verb.split()[0]} --help", out=["OPTIONS"]).split() if w.startswith("--")}
     assert len(flags) > 25
-    for flag in flags - {"--verbs"}:
+    for flag in flags - {"--verbs", "--topics"}:
         assert f"*{flag}*" in manual, f"fleetctl(1) does not name {flag}"
 
 
