@@ -39,8 +39,8 @@ typedef enum FlagGroup {
         FLAGS_SSH = 1 << 13,          /* --unit, --forward-agent, --ssh-port */
         FLAGS_LOG =
                 1 << 28, /* --lines, --follow, --since, --until, --priority, --grep, --machine, --output */
-        FLAGS_FLEET = 1 << 23,        /* no flag: without units, print a message of fleet and succeed */
-        FLAGS_JSON = 1 << 27,         /* --output=json */
+        FLAGS_FLEET = 1 << 23, /* no flag: without units, print a message of fleet and succeed */
+        FLAGS_JSON = 1 << 27,  /* --output=json */
         FLAGS_NO_FLAG = FLAGS_PATTERNS | FLAGS_PATTERNS_ALL | FLAGS_FLEET,
 } FlagGroup;
 

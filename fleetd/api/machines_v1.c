@@ -270,6 +270,5 @@ void machines_delete_handle(Request *request) {
                 return;
         }
         (void) request_user(request, user);
-        change_sent(request, 204, NULL,
-                    registry_remove_machine(registry, m, user, removal_on_done, request));
+        change_sent(request, 204, NULL, registry_remove_machine(registry, m, user, removal_on_done, request));
 }
