@@ -535,7 +535,7 @@ static void a_request_names_its_user(void **state) {
         assert_int_equal(ask(f, "DELETE", "/fleet/v1/units/a.service", ""), 204);
         f->last_index = 0;
         (void) rows(f);
-        assert_string_equal(f->rows.chars, "submitted a.service by root: inactive\n"
+        assert_string_equal(f->rows.chars, "submitted a.service by root\n"
                                            "target a.service by root: loaded\n"
                                            "target a.service by root: launched\n"
                                            "destroyed a.service by root\n");
