@@ -7,7 +7,7 @@
  * A fold is the store index of the row that has a body, by the hash of the body. When there are too many, the
  * oldest rows lose theirs, and are closed. */
 
-enum { CLOSE_STEPS = 4 }; /* rows that are closed with each new one; more than are added */
+enum { CLOSE_STEPS = 2 }; /* rows that are closed with each new one; more than are added */
 
 void history_row_encode(const KvHistoryRow *row, Writer *w) {
         write_varint(w, row->first_ms);

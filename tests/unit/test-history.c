@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "base/clock.h"
+#include "base/table.h"
 #include "base/text.h"
 #include "kvstore/apply/events.h"
 #include "kvstore/apply/history.h"
@@ -309,6 +310,15 @@ static void rows_are_read_in_both_directions_from_any_place(void **state) {
         }
 }
 
+static int count_row(void *userdata, uint64_t index, KvBytes record) {
+        KvHistoryRow row;
+        unsigned *n = userdata;
+
+        assert_int_equal(history_row_decode(index, record, &row), 0);
+        (*n)++;
+        return 1;
+}
+
 static int fail_visit(void *userdata, uint64_t index, KvBytes record) {
         return -EXDEV;
 }
@@ -319,6 +329,36 @@ static void a_visit_that_fails_ends_the_reading(void **state) {
         note(f, START_MS, "a");
         assert_int_equal(tree_rows(f->txn, 0, false, fail_visit, NULL), -EXDEV);
         assert_int_equal(tree_rows(f->txn, 0, true, fail_visit, NULL), -EXDEV);
+}
+
+static void rows_count_as_nodes_that_a_walk_has_read(void **state) {
+        Fixture *f = *state;
+        unsigned n = 0;
+
+        for (unsigned i = 0; i < 3; i++)
+                note_bytes(f, START_MS + i * UINT64_C(2) * HOUR_MS, kv_string("row"));
+        tree_limit_walks(f->txn, 3);
+        assert_int_equal(tree_rows(f->txn, 0, false, count_row, &n), 0);
+        tree_limit_walks(f->txn, 2);
+        assert_int_equal(tree_rows(f->txn, 0, true, count_row, &n), -E2BIG);
+        tree_limit_walks(f->txn, 0);
+        assert_int_equal(n, 5);
+}
+
+static void another_body_with_the_same_hash_is_another_row(void **state) {
+        const KvBytes body = kv_string("has the hash of the first row, as its fold says");
+        _cleanup_writer_ Writer fold = {};
+        Fixture *f = *state;
+
+        note(f, START_MS, "first");
+        write_u64(&fold, 1);
+        assert_int_equal(tree_history_put(f->txn, TREE_FOLDS, XXH3_64bits(body.data, body.size),
+                                          (KvBytes) { fold.bytes, fold.size }),
+                         0);
+        note_bytes(f, START_MS, body);
+        note(f, START_MS, "first");
+        assert_rows(f->txn, "2: 0+0 has the hash of the first row, as its fold says x1\n3: 0+0 first x2\n");
+        assert_whole(f);
 }
 
 /* -- Bytes -- */
@@ -397,15 +437,6 @@ static uint64_t cpu_us(void) {
 
         clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
         return (uint64_t) t.tv_sec * 1000000 + (uint64_t) t.tv_nsec / 1000;
-}
-
-static int count_row(void *userdata, uint64_t index, KvBytes record) {
-        KvHistoryRow row;
-        unsigned *n = userdata;
-
-        assert_int_equal(history_row_decode(index, record, &row), 0);
-        (*n)++;
-        return 1;
 }
 
 static void assert_within_limits(Fixture *f) {
@@ -514,6 +545,28 @@ static void rows_without_a_fold_do_not_keep_those_of_others(void **state) {
         for (unsigned i = 0; i < HISTORY_FOLDS_MAX + 3000; i++)
                 note_bytes(f, START_MS, typical_body(i, body));
         assert_int_equal(history_of(f->txn).n_folds, HISTORY_FOLDS_MAX);
+        assert_whole(f);
+}
+
+/* The clock of a host jumps by hours, and the other rows never repeat. */
+static void the_oldest_row_goes_with_its_fold(void **state) {
+        Fixture *f = *state;
+        uint64_t first;
+        KvBytes row;
+
+        note_bytes(f, START_MS, kv_string("first"));
+        for (unsigned i = 1; i < HISTORY_ROWS_MAX; i++)
+                note_bytes(f, START_MS + i * UINT64_C(2) * HOUR_MS, kv_string("each is an hour apart"));
+        assert_int_equal(history_of(f->txn).n, HISTORY_ROWS_MAX);
+        assert_int_equal(history_of(f->txn).n_folds, 2);
+        note_bytes(f, START_MS, kv_string("another"));
+        assert_int_equal(history_of(f->txn).n, HISTORY_ROWS_MAX);
+        assert_int_equal(history_of(f->txn).n_folds, 2);
+        assert_int_equal(tree_row_from(f->txn, 0, &first, &row), 0);
+        assert_int_equal(first, 2);
+        assert_whole(f);
+        note_bytes(f, START_MS, kv_string("first")); /* a row of its own */
+        assert_int_equal(history_of(f->txn).n_folds, 3);
         assert_whole(f);
 }
 
@@ -693,6 +746,8 @@ int main(void) {
                 TEST(a_row_is_refused_of_users_and_below_its_feature_level),
                 TEST(rows_are_read_in_both_directions_from_any_place),
                 TEST(a_visit_that_fails_ends_the_reading),
+                TEST(rows_count_as_nodes_that_a_walk_has_read),
+                TEST(another_body_with_the_same_hash_is_another_row),
                 cmocka_unit_test(rows_have_these_bytes),
                 cmocka_unit_test(bytes_that_are_no_row_are_refused),
                 TEST(a_hundred_thousand_typical_rows_take_at_most_16_mib),
@@ -700,6 +755,7 @@ int main(void) {
                 TEST(four_rows_that_are_repeated_each_second_of_a_day_are_a_hundred_at_most),
                 TEST(a_repetition_of_an_old_row_among_many_others_is_a_row_of_its_own),
                 TEST(rows_without_a_fold_do_not_keep_those_of_others),
+                TEST(the_oldest_row_goes_with_its_fold),
                 TEST(a_hundred_thousand_rows_of_which_many_are_repeated_take_at_most_16_mib),
                 TEST(the_history_survives_a_restart_a_copy_and_another_lineage),
                 TEST(a_copy_whose_history_was_changed_is_corrupt),
