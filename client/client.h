@@ -158,6 +158,9 @@ void append_machine_legend(Text *t, const Listing *machines, const char *id, boo
 /* Append the hostname, or the first 8 characters of the ID. */
 void append_machine_name(Text *t, const Listing *machines, const char *id);
 
+/* Append " 4 min ago" in the largest unit of time, or " just now"; nothing for 0. */
+void append_age(Text *t, uint64_t since_ms);
+
 /* -- Arguments that are patterns of unit names, in the syntax of systemctl (patterns.c) -- */
 
 /* Replace patterns ("web@*") among the arguments by the units of the cluster that match, sorted by name.

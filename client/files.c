@@ -15,6 +15,7 @@ typedef struct Submission {
                           the text of 'unit' */
         Text drop_ins; /* of the instance, not of its template */
         bool exists;   /* in the cluster */
+        bool launched; /* with target state launched, and it is replaced */
         bool due;      /* has to be submitted */
 } Submission;
 
@@ -318,6 +319,7 @@ static int prepare_one(Client *c, Submission *s, TargetState replaceable, Error 
                 r = submission_check_existing(c, s, &stored, replaceable, err);
                 if (r <= 0)
                         return r;
+                s->launched = stored.desired_state == TARGET_LAUNCHED;
         } else if (unit_name_is_instance(s->name) && (!s->unit || s->from_template)) {
                 r = template_text(c, s, &s->text, err);
                 if (r < 0)
@@ -368,6 +370,19 @@ static int submit_all(Client *c, const Submissions *all, Names *ret_submitted, E
         return r;
 }
 
+/* Print that the replacement of several units interrupts all of them at the same time. */
+static void print_replaced(const Submissions *all) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < all->n; i++)
+                n += all->items[i].due && all->items[i].launched;
+        if (n > 1)
+                client_note("%zu started units are replaced, and stop at the same time; to replace units one "
+                            "by one, "
+                            "run fleetctl start --replace for each",
+                            n);
+}
+
 int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Names *ret_names, Error *err) {
         _cleanup_(submissions_done) Submissions all = {};
         _cleanup_names_ Names submitted = {};
@@ -401,6 +416,7 @@ int files_submit(Client *c, char **args, size_t n, TargetState replaceable, Name
         }
         if (r < 0)
                 return client_fail_after(r, err, "Error creating units: ");
+        print_replaced(&all);
 
         r = wait_for(c,
                      &(WaitRequest) { .goal = WAIT_STATE,

@@ -92,8 +92,7 @@ static void problems_print(const Problems *p) {
         }
 }
 
-/* Append " 4 min ago", in the largest unit of time. */
-static void append_age(Text *t, uint64_t since_ms) {
+void append_age(Text *t, uint64_t since_ms) {
         static const struct {
                 uint64_t ms;
                 const char *name;

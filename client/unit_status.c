@@ -2,6 +2,8 @@
  * is-active and is-failed read the published states. */
 #include "client/unit_status.h"
 
+#include "client/state_text.h"
+
 void unit_status_path(Text *t, const char *kind, const char *name, const char *machine) {
         text_printf(t, "/fleet/v1/%s/", kind);
         append_escaped(t, name, false);
@@ -88,7 +90,7 @@ int unit_status_machine(Client *c, char **ret, Error *err) {
 typedef struct Remote {
         const char *verb, *kind, *method;
         bool separate; /* print an empty line between two answers */
-        bool ends;     /* stop at the first exit status other than 0, and return it */
+        bool ends;     /* stop at the first exit status other than 0, and return it; exit statuses of fleet */
 } Remote;
 
 static const Remote remotes[] = {
@@ -143,6 +145,27 @@ static bool is_loaded(const ApiUnit *unit, const char *name) {
         return false;
 }
 
+/* After systemctl: print why a unit does not run, which systemd does not report of a start that it refused.
+ */
+static void print_trouble(Client *c, const char *name) {
+        _cleanup_listing_ Listing states = {}, machines = {};
+
+        (void) fflush(stdout);
+        if (client_states(c, name, &states, NULL) < 0)
+                return;
+        for (size_t i = 0; i < states.n; i++) {
+                const ApiState *s = &states.states[i];
+                _cleanup_text_ Text t = {}, place = {};
+
+                if (state_kind(s) != STATE_TROUBLE)
+                        continue;
+                client_load_machine(c, &machines, s->machine_id, true);
+                append_machine_name(&place, &machines, s->machine_id ?: "");
+                append_state(&t, s, place.chars ?: "");
+                client_note("%s", t.chars ?: "");
+        }
+}
+
 int verb_remote(Client *c, char **args, size_t n, Error *err) {
         const Remote *remote = remotes;
         _cleanup_free_ char *machine = NULL;
@@ -165,18 +188,21 @@ int verb_remote(Client *c, char **args, size_t n, Error *err) {
                         return client_fail_after(r, err, "Error retrieving unit: ");
                 if (r == 0) {
                         client_note_absent(c, name);
-                        return EXIT_FAILED;
+                        return remote->ends ? EXIT_FAILED : EXIT_ABSENT;
                 }
                 if (!machine && !is_loaded(&unit, name))
-                        return EXIT_FAILED;
+                        return remote->ends ? EXIT_FAILED : EXIT_INACTIVE;
 
                 if (i > 0 && remote->separate)
                         putchar('\n');
                 (void) fflush(stdout);
                 status = unit.global && !machine ? remote_everywhere(c, remote, name, err) :
                                                    remote_on(c, remote, name, machine, err);
-                if (status != EXIT_DONE && remote->ends)
+                if (status != EXIT_DONE && remote->ends) {
+                        if (status >= EXIT_INACTIVE)
+                                print_trouble(c, name);
                         return status;
+                }
                 worst = worst == EXIT_DONE ? status : worst;
         }
         return worst;

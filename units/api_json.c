@@ -152,6 +152,7 @@ static const JsonField state_fields[] = {
         { "job", JSON_FIELD_TEXT, offsetof(ApiState, job) },
         { "machineID", JSON_FIELD_TEXT, offsetof(ApiState, machine_id) },
         { "name", JSON_FIELD_TEXT, offsetof(ApiState, name) },
+        { "reason", JSON_FIELD_TEXT, offsetof(ApiState, reason) },
         { "since", JSON_FIELD_U64, offsetof(ApiState, since_ms) },
         { "systemdActiveState", JSON_FIELD_TEXT, offsetof(ApiState, active) },
         { "systemdLoadState", JSON_FIELD_TEXT, offsetof(ApiState, load) },

@@ -54,12 +54,12 @@ void api_unit_done(ApiUnit *unit);
 #define _cleanup_api_unit_ _cleanup_(api_unit_done)
 
 /* {"hash","machineID","name","systemdActiveState","systemdLoadState","systemdSubState"}, and beyond fleet's
- * API "finished", "job" and "since" (ms) */
+ * API "finished", "job", "reason" and "since" (ms) */
 typedef struct ApiState {
         const char *name, *machine_id, *hash, *load, *active, *sub;
         uint64_t since_ms;
-        const char *job; /* as UnitState.job */
-        bool finished;   /* as UnitState.done */
+        const char *job, *reason; /* as those of UnitState */
+        bool finished;            /* as UnitState.done */
 } ApiState;
 
 void api_state_write(Text *t, const ApiState *state);

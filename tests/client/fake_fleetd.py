@@ -342,7 +342,9 @@ class Handler(BaseHTTPRequestHandler):
             **({"machineID": where} if where else {}), **({"global": True} if c.is_global(unit) else {}),
             "machines": [{"id": m["id"], "hostname": m["hostname"], **({"fits": True} if m["id"] == where or c.is_global(unit) else
                           {"rule": "MachineMetadata", "reason": "MachineMetadata=zone=a, and it has no zone"}),
-                          **({"order": "run", "chosen": True} if m["id"] == where else {})} for m in MACHINES]})
+                          **({"order": "run", "chosen": True} if m["id"] == where else {}),
+                          **{k: v for k, v in c.states.get((name, m["id"]), {}).items() if k.startswith("systemd") or k in ("since", "finished")}}
+                         for m in MACHINES]})
 
     def remote(self, c, what, name, query):
         where = [m for n, m in c.states if n == name and query.get("machine", [m])[0] == m]

@@ -311,7 +311,7 @@ def missing_units_and_files_are_reported_with_the_messages_of_fleet(t):
                  "unable to find template Unit(missing@.service) in Registry or on filesystem\n")
     t.expect(["start", "t@{4..5}.service"], 1, err="Error creating units: invalid character '{' in unit name\n")
     for verb in ("stop", "unload", "destroy"):
-        t.expect(f"{verb} missing", 0, err="Units not found in registry\n")
+        t.expect(f"{verb} missing", 0, err="Units not found in registry\nfleetctl: missing.service: the cluster has no such unit\n")
         t.expect(verb, 0, err="No units given\n")
     t.expect("cat missing", 1, err="Unit missing.service not found\n")
     t.expect("cat a b", 1, err="One unit file must be provided\n")
@@ -334,9 +334,10 @@ def the_life_cycle_of_a_unit_prints_the_messages_of_fleet(t):
     t.expect("restart hello.service", out="Unit hello.service launched" + place)
     t.expect("unload hello.service", out="Unit hello.service inactive\n", err="Successfully unloaded units [hello.service].\n")
     t.expect("unload hello.service", err="Successfully unloaded units [].\n")
-    t.expect("restart hello.service", err="Unable to restart unit hello.service in state inactive\n")
+    t.expect("restart hello.service", err="Unable to restart unit hello.service in state inactive\n"
+             "fleetctl: hello.service is on no machine; to start it: fleetctl start hello.service\n")
     t.expect("destroy hello.service", out="Destroyed hello.service\n")
-    t.expect("destroy hello.service", err="Units not found in registry\n")
+    t.expect("destroy hello.service", err="Units not found in registry\nfleetctl: hello.service: the cluster has no such unit\n")
 
 
 def stop_checks_all_units_before_it_changes_one(t):
@@ -344,7 +345,8 @@ def stop_checks_all_units_before_it_changes_one(t):
     t.file("b.service")
     t.expect("start a.service", out=["launched"])
     t.expect("submit b.service", out=["inactive"])
-    t.expect("stop a.service b.service", 1, err="Unable to stop unit b.service in state inactive\n")
+    t.expect("stop a.service b.service", 1, err="Unable to stop unit b.service in state inactive\n"
+             "fleetctl: b.service is on no machine: nothing was stopped\n")
     assert t.cluster.units["a.service"]["desiredState"] == "launched"
 
 
@@ -470,6 +472,41 @@ def the_end_of_the_previous_run_is_ignored(t):
     t.expect("list-units --no-legend --fields=unit,active", out="bad.service\tactive\n")
 
 
+def start_reports_units_that_it_does_not_start_again(t):
+    t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
+    t.file("job.service", "[Service]\nType=oneshot\nExecStart=/bin/true\n")
+    t.expect("start job.service", out=["Unit job.service launched on "])
+    t.expect("start bad.service", 1, out=["launched"], err=["failed"])
+    t.expect("start job", err="fleetctl: job.service ended successfully on alpha just now; to start it again: fleetctl restart job.service\n")
+    t.expect("start bad job", 1, err=["fleetctl: bad.service failed on beta just now; to start it again: fleetctl restart bad.service\n"])
+    assert [m for m, path in t.cluster.requests if m != "GET"] == ["PUT"] * 4  # submit and start, of each unit
+    t.cluster.units["bad.service"]["text"] = UNIT_TEXT
+    t.expect("restart bad.service", out=["Unit bad.service launched on "])
+    t.expect("start bad.service")
+
+
+def exit_statuses_are_those_of_the_table_in_the_manual(t):
+    with open(os.path.join(os.path.dirname(os.path.realpath(__file__)), "../../man/fleetctl.1.scd")) as f:
+        manual = f.read()
+    cells = [line[2:].strip(" -<[") for line in re.search(r"\[\[ \*Verb\*(.*?)\n\n", manual, re.S).group(0).strip().splitlines()]
+    rows = [cells[i:i + 4] for i in range(4, len(cells), 4)]
+    for verb in ("load", "start", "edit", "restart", "why", "stop", "kill", "status", "is-active"):
+        assert any(f"*{verb}*" in row[0] for row in rows), f"the table has no row for {verb}"
+    t.env["EDITOR"] = "true"
+    t.file("idle.service")
+    t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
+    for verbs, absent, idle, failed in rows:
+        for verb in re.findall(r"\*(.*?)\*", verbs):
+            for unit, status in (("nothing", absent), ("idle", idle), ("bad", failed)):
+                if status == "–":
+                    continue
+                t.run("destroy", "idle", "bad")
+                assert t.run("submit", "idle")[0] == 0 and t.run("start", "bad")[0] == 1
+                got = t.run(verb, unit)
+                assert str(got[0]) == status, f"{verb} {unit}: exit status {got[0]}, and the manual says {status}: {got}"
+                assert got[0] == 0 or verb.startswith("is-") or got[2], f"{verb} {unit}: exit status {got[0]} without a message"
+
+
 def a_failure_equal_to_the_previous_one_counts_after_some_seconds(t):
     t.file("bad.service", "[Service]\nExecStart=/bin/false\n")
     t.expect("load bad.service", out=["loaded"])
@@ -578,7 +615,7 @@ def status_and_journal_print_the_remote_output_and_return_its_status(t):
     t.file("f.service", "[Service]\nExecStart=/bin/false\n")
     t.expect("start a.service", out=["launched"])
     t.expect("start f.service", 1, out=["launched"], err=["failed"])
-    t.expect("status a f", 3, out="● a.service on 1\n\n● f.service on 2\n")
+    t.expect("status a f", 3, out="● a.service on 1\n\n● f.service on 2\n", err="fleetctl: f.service failed on beta just now\n")
     t.expect("journal a", out="Nov 14 22:13:20 host 1: journal of a.service: 10 false short-unix\n")
     t.expect("journal -f --lines=3 --output=cat a", out="journal of a.service: 3 true cat\n")
     t.expect("journal -n 7 -o json-pretty --sudo --ssh-port=22 a", out="journal of a.service: 7 false json-pretty\n")
@@ -608,7 +645,7 @@ def other_verbs_of_systemctl_run_on_the_machine_of_the_unit(t):
     t.expect("reload bad a", 5, out="POST reload bad.service on 2\nPOST reload a.service on 1\n")
     t.expect("reset-failed g", out="".join(f"POST reset-failed g.service on {m}\n" for m in (1, 2, 3)))
     t.expect("reload", 2, err="fleetctl: expected at least one unit\n")
-    t.expect("kill nothing", 1, err="Unit nothing.service does not exist.\n")
+    t.expect("kill nothing", 4, err="Unit nothing.service does not exist.\n")
     t.expect("submit a@.service", 1, err=["unable to find"])
 
 
@@ -655,7 +692,7 @@ def patterns_match_units_of_the_cluster(t):
     t.expect(["stop", "*"], out=["web@1.service loaded", "db.service loaded"], err="Successfully stopped units [db.service web@1.service web@2.service].\n")
     t.expect(["status", "nothing*"], 1, err="Unit nothing*.service does not exist.\n")
     t.expect(["is-active", "*"], 3, out=["inactive\n" * 5])
-    t.expect(["destroy", "*.service"], err="Units not found in registry\n")
+    t.expect(["destroy", "*.service"], err=["Units not found in registry\n"])
     assert len(t.cluster.units) == 5
     t.expect(["destroy", "--yes", "web@*"], out="Destroyed web@.service\nDestroyed web@1.service\nDestroyed web@2.service\n")
     status, said = t.on_terminal("destroy", "*", typed="n\n")
@@ -716,7 +753,7 @@ def why_prints_each_machine_with_its_reason(t):
     t.file("a.service")
     t.expect("start a.service", out=["launched"])
     said = t.expect("why a", out=["a.service is on alpha: alpha is the only machine that qualifies\n", "  beta   no: MachineMetadata=zone=a, and it has no zone\n"])
-    assert said.count("\n") == 4 and "  alpha  yes (assigned: run)\n" in said, said
+    assert said.startswith("a.service is active (running) on alpha; last change just now\n") and said.count("\n") == 5 and "  alpha  yes; assigned to run here\n" in said, said
     assert json.loads(t.expect("why --output=json a", out=["machines"]))["name"] == "a.service"
     t.expect("why nothing", 4, err="Unit nothing.service does not exist.\n")
 
@@ -1768,7 +1805,7 @@ def wait_returns_the_result_of_the_units(t):
     with t.cluster.lock:
         t.cluster.reach_target("a.service")
     ends("start", "--wait", "a", how=lambda: now("a.service", "failed"), status=1, said="a.service")  # it is already running
-    t.expect("start a")
+    t.expect("start a", 1, err=["a.service failed on ", "; to start it again: fleetctl restart a.service\n"])
     ends("restart", "--wait", "a", how=lambda: stopped("a.service"), status=0, waits=2)
     t.file("g.service", UNIT_TEXT + "[X-Fleet]\nGlobal=true\n")
     ends("start", "--wait", "g", how=lambda: now("g.service", "inactive", True), status=0)
@@ -1802,7 +1839,7 @@ def typing_errors_get_suggestions_on_a_terminal(t):
             ("list-units --feilds=unit", 2, "fleetctl: unknown flag: --feilds; did you mean --fields? (fleetctl help list-units)"),
             ("start --no-blok x", 2, "fleetctl: unknown flag: --no-blok; did you mean --no-block? (fleetctl help start)"),
             ("start wbe.service", 1, "Error creating units: no unit wbe.service in the cluster or in this directory\r\nfleetctl: did you mean web@1.service?"),
-            ("stop wbe", 0, "Units not found in registry\r\nfleetctl: did you mean web@1.service?"),
+            ("stop wbe", 0, "fleetctl: wbe.service: the cluster has no such unit\r\nfleetctl: did you mean web@1.service?"),
             ("why nod", 4, "Unit nod.service does not exist.\r\nfleetctl: did you mean node.service?"),
             ("journal nodee", 1, "Unit nodee.service does not exist.\r\nfleetctl: did you mean node.service?"),
             ("cat quite-another", 1, "Unit quite-another.service not found"),

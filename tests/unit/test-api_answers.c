@@ -1579,7 +1579,8 @@ static const Record units[] = {
           "{\"active\":\"active\",\"hash\":\"0000000000000000000000000000000000000001\",\"load\":\"loaded\","
           "\"since\":1500,\"sub\":\"running\"}" },
         { "state/a.service/" GAMMA,
-          "{\"active\":\"failed\",\"job\":\"dependency\",\"load\":\"loaded\",\"sub\":\"dead\"}" },
+          "{\"active\":\"failed\",\"job\":\"dependency\",\"load\":\"loaded\","
+          "\"reason\":\"a unit that it requires failed to start\",\"sub\":\"dead\"}" },
         { "state/b.service/" BETA,
           "{\"active\":\"inactive\",\"done\":true,\"load\":\"loaded\",\"sub\":\"dead\"}" },
         { "state/b.service/" DELTA, "{\"active\":\"active\",\"load\":\"loaded\",\"sub\":\"running\"}" },
@@ -1699,6 +1700,7 @@ static void states_are_those_of_machines_that_are_there(void **state) {
                   "\"running\"},"
                   "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a."
                   "service\","
+                  "\"reason\":\"a unit that it requires failed to start\","
                   "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
                   "\"dead\"},"
                   "{\"finished\":true,\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b."
@@ -1712,6 +1714,7 @@ static void states_are_those_of_machines_that_are_there(void **state) {
                   "\"running\"},"
                   "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a."
                   "service\","
+                  "\"reason\":\"a unit that it requires failed to start\","
                   "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
                   "\"dead\"}]}" },
                 { "GET /fleet/v1/state?unitName=", NULL, NULL, 200, JSON SERVER,
@@ -1721,6 +1724,7 @@ static void states_are_those_of_machines_that_are_there(void **state) {
                   "\"running\"},"
                   "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a."
                   "service\","
+                  "\"reason\":\"a unit that it requires failed to start\","
                   "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
                   "\"dead\"},"
                   "{\"finished\":true,\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b."
@@ -1730,6 +1734,7 @@ static void states_are_those_of_machines_that_are_there(void **state) {
                 { "GET /fleet/v1/state?machineID=" GAMMA, NULL, NULL, 200, JSON SERVER,
                   "{\"states\":[{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\","
                   "\"name\":\"a.service\","
+                  "\"reason\":\"a unit that it requires failed to start\","
                   "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
                   "\"dead\"}]}" },
                 { "GET /fleet/v1/state?machineID=" DELTA, NULL, NULL, 200, JSON SERVER, "{}" },
@@ -1765,6 +1770,7 @@ static void states_are_those_of_machines_that_are_there(void **state) {
                   "\"running\"},"
                   "{\"job\":\"dependency\",\"machineID\":\"cccccccccccccccccccccccccccccccc\",\"name\":\"a."
                   "service\","
+                  "\"reason\":\"a unit that it requires failed to start\","
                   "\"systemdActiveState\":\"failed\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
                   "\"dead\"},"
                   "{\"finished\":true,\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\",\"name\":\"b."
@@ -1787,10 +1793,18 @@ static void why_and_plan_report_the_result_for_each_machine(void **state) {
                   "{\"desiredState\":\"launched\",\"machineID\":\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
                   "\"machines\":[{\"chosen\":true,\"fits\":true,\"hostname\":\"beta\",\"id\":"
                   "\"bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\","
-                  "\"order\":\"run\",\"presence\":\"up\",\"reason\":\"it has the fewest units\",\"units\":2},"
-                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"presence\":\"away\","
-                  "\"reason\":\"its fleetd does not "
-                  "answer\"},{\"hostname\":\"delta\",\"id\":\"dddddddddddddddddddddddddddddddd\","
+                  "\"order\":\"run\",\"presence\":\"up\",\"reason\":\"it has the fewest "
+                  "units\",\"since\":1500,"
+                  "\"systemdActiveState\":\"active\",\"systemdLoadState\":\"loaded\",\"systemdSubState\":"
+                  "\"running\","
+                  "\"units\":2},"
+                  "{\"hostname\":\"gamma\",\"id\":\"cccccccccccccccccccccccccccccccc\",\"job\":"
+                  "\"dependency\","
+                  "\"presence\":\"away\",\"reason\":\"its fleetd does not answer\","
+                  "\"stateReason\":\"a unit that it requires failed to "
+                  "start\",\"systemdActiveState\":\"failed\","
+                  "\"systemdLoadState\":\"loaded\",\"systemdSubState\":\"dead\"},{\"hostname\":\"delta\","
+                  "\"id\":\"dddddddddddddddddddddddddddddddd\","
                   "\"presence\":\"lost\",\"reason\":\"it is "
                   "lost\"},{\"id\":\"eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee\","
                   "\"presence\":\"up\",\"reason\":\"its agent has published no "

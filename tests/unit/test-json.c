@@ -75,7 +75,7 @@ static void assignments_presences_and_states_are_read_back(void **state) {
         static const char presence_json[] =
                 "{\"losses\":2,\"lost\":10,\"quiet\":30010,\"since\":12,\"state\":\"away\"}";
         static const char state_json[] = "{\"active\":\"inactive\",\"done\":true,\"hash\":\"abc\",\"job\":"
-                                         "\"dependency\",\"load\":\"loaded\","
+                                         "\"dependency\",\"load\":\"loaded\",\"reason\":\"a unit failed\","
                                          "\"since\":7,\"sub\":\"dead\"}";
         _cleanup_unit_state_ UnitState unit_state = {};
         _cleanup_text_ Text t = {};
@@ -102,6 +102,7 @@ static void assignments_presences_and_states_are_read_back(void **state) {
         text_clear(&t);
         assert_int_equal(stored_state_read(state_json, strlen(state_json), &unit_state, NULL), 0);
         assert_true(unit_state.done);
+        assert_string_equal(unit_state.reason, "a unit failed");
         stored_state_write(&t, &unit_state);
         assert_text(&t, state_json);
 
