@@ -65,7 +65,7 @@ static int print_row(Events *all, const EventRow *row, bool followed) {
         _cleanup_text_ Text machine = {};
 
         if (all->json)
-                return output_line(row->line) < 0 ? -EPIPE : output_flush();
+                return output_line(row->line) < 0 ? -EPIPE : followed ? output_flush() : 0;
         append_machine(all, row->machine, &machine);
         if (machine.error < 0)
                 return machine.error;
@@ -118,6 +118,8 @@ static int catch_up(Events *all, uint64_t oldest_ms) {
         for (size_t i = 0; i < all->n_rows; i++)
                 event_row_done(&all->rows[i]);
         all->n_rows = 0;
+        if (r >= 0 && fflush(stdout) == EOF)
+                r = -errno;
         return r < 0 || all->client->options.follow ? r : -ECANCELED;
 }
 

@@ -261,5 +261,5 @@ int event_row_print(const EventColumns *c, const EventRow *row, const char *mach
                 return t.error;
         if (output_control(t.chars) >= 0) /* texts of others are escaped */
                 putchar('\n');
-        return fflush(stdout) == EOF ? -errno : 0;
+        return followed && fflush(stdout) == EOF ? -errno : 0;
 }

@@ -74,7 +74,7 @@ typedef struct ProblemChange {
         const char *machine, *name;
         const Problem *problem;  /* borrowed; NULL: delete the key */
         uint64_t expected_index; /* of the problem's key; 0: any */
-        const char *user;        /* of the confirmation, for the history; NULL: none */
+        const char *user;        /* of a confirmation, for the history; NULL: none */
 } ProblemChange;
 
 /* The same, together with the problems of a unit directory, or with people's confirmation of them. */

@@ -4,7 +4,7 @@
 #include "fleetd/registry/transaction.h"
 
 static const char *states_reason(const UnitState *s) {
-        return s->job;
+        return s->reason && *s->reason ? s->reason : s->job;
 }
 
 /* Append the state as the history has it; nothing for one on the way to another. */

@@ -41,7 +41,9 @@ static void units_write_unit(Transaction *t, const Registry *r, const UnitChange
         transaction_write(t, change->only_if_absent ? KV_CREATE : KV_SET, LAYOUT_UNIT, unit->name, NULL,
                           transaction_text(t, &value));
         units_note(t, r, change, exists ? HISTORY_UPDATED : HISTORY_SUBMITTED,
-                   exists || !change->has_target ? NULL : target_state_to_string(change->target));
+                   exists || !change->has_target || change->target == TARGET_INACTIVE ?
+                           NULL :
+                           target_state_to_string(change->target));
 }
 
 static void units_add(Registry *r, Transaction *t, const UnitChange *change) {

@@ -87,15 +87,15 @@ events_report_the_decision_and_its_result() {
         for h in $LAB_HOSTS; do
                 fleetctl "$h" events from-beta.service >"$LAB/out" 2>&1 || fail "$h: exit $?, $(cat "$LAB/out")"
                 # A busy host also reports the state between the loading and the start.
-                [ "$(sed '/: inactive (dead) on /d; s/^[^ ]* [^ ]*  //; s/ on .*//; s/ to .*//' "$LAB/out" | tr '\n' ';')" = \
-                        "from-beta.service: submitted;from-beta.service: target state launched (was inactive);from-beta.service: assigned;from-beta.service: active (running);" ] ||
+                [ "$(sed '/\tinactive (dead)/d' "$LAB/out" | cut -f 2,4 | sed 's/assigned: .*/assigned/' | tr '\t\n' ' ;')" = \
+                        "from-beta.service submitted, launched by root;from-beta.service assigned;from-beta.service active (running);" ] ||
                         fail "$h: $(cat "$LAB/out")"
         done
         FLEETCTL_ENDPOINT=unix://$(host_socket gamma) timeout 30 "$LAB_BUILD/client/fleetctl" events --follow >"$LAB/out" 2>&1 &
         pid=$!
         wait_for 5 grep -q . "$LAB/out" || fail "--follow shows nothing of the past"
         fleetctl alpha stop from-beta.service >/dev/null 2>&1
-        wait_for 5 grep -q 'from-beta.service: inactive (dead) on ' "$LAB/out" || fail "the stop is not reported: $(cat "$LAB/out")"
+        wait_for 5 grep -qP 'from-beta.service\t[^\t]*\t(inactive \(dead\)|stopped)' "$LAB/out" || fail "the stop is not reported: $(cat "$LAB/out")"
         fleetctl beta start from-beta.service >/dev/null 2>&1
         kill $pid
         wait $pid 2>/dev/null || true

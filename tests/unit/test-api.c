@@ -170,6 +170,7 @@ static void units_are_taken_over_the_socket_only(void **state) {
                 "/fleet/v1/machines",
                 "/fleet/v1/cluster",
                 "/fleet/v1/events",
+                "/fleet/v1/history",
                 "/fleet/v1/journal/a.service",
                 "/fleet/v1/kill/a.service",
                 "/fleet/v1/unknown",

@@ -186,15 +186,21 @@ static void assign(Fixture *f, AssignmentKind kind, const char *reason) {
                 KV_OK);
 }
 
-static void publish(Fixture *f, const char *active, const char *sub, const char *load, const char *job,
-                    bool done) {
+static void publish_with(Fixture *f, const char *active, const char *sub, const char *load, const char *job,
+                         bool done, const char *reason) {
         StateChange s = { .unit = "a.service" };
 
         assert_int_equal(unit_state_init(&s.state, load, active, sub, NULL, 1, done), 0);
+        assert_int_equal(unit_state_set_reason(&s.state, reason), 0);
         snprintf(s.state.job, sizeof(s.state.job), "%s", job);
         assert_int_equal(
                 host_wait(f->host, registry_publish(f->host->registry, &s, 1, host_on_done, f->host)), KV_OK);
         unit_state_done(&s.state);
+}
+
+static void publish(Fixture *f, const char *active, const char *sub, const char *load, const char *job,
+                    bool done) {
+        publish_with(f, active, sub, load, job, done, "");
 }
 
 static void assignments_have_their_reasons(void **state) {
@@ -226,6 +232,9 @@ static void states_are_recorded_without_those_in_between(void **state) {
         publish(f, "deactivating", "stop-sigterm", "loaded", "", false);
         publish(f, "failed", "failed", "loaded", "", false);
         publish(f, "inactive", "dead", "loaded", "", true);
+        publish_with(f, "failed", "failed", "loaded", "", false, "exit status 203/EXEC");
+        publish_with(f, "failed", "failed", "loaded", "", false, "exit status 203/EXEC");
+        publish_with(f, "inactive", "dead", "loaded", "refused", false, "Unit ghost2.service not found.");
         publish(f, "inactive", "dead", "not-found", "", false);
         publish(f, "inactive", "dead", "loaded", "dependency", false);
         publish(f, "activating", "auto-restart", "loaded", "", false);
@@ -233,6 +242,8 @@ static void states_are_recorded_without_those_in_between(void **state) {
                                      "state a.service on self: active (running)\n"
                                      "state a.service on self: failed\n"
                                      "state a.service on self: finished\n"
+                                     "state a.service on self: failed: exit status 203/EXEC\n"
+                                     "state a.service on self: not started: Unit ghost2.service not found.\n"
                                      "state a.service on self: not loaded (not-found)\n"
                                      "state a.service on self: not started: dependency\n"
                                      "state a.service on self: activating (auto-restart)\n");
@@ -535,7 +546,7 @@ static void a_request_names_its_user(void **state) {
         assert_int_equal(ask(f, "DELETE", "/fleet/v1/units/a.service", ""), 204);
         f->last_index = 0;
         (void) rows(f);
-        assert_string_equal(f->rows.chars, "submitted a.service by root: inactive\n"
+        assert_string_equal(f->rows.chars, "submitted a.service by root\n"
                                            "target a.service by root: loaded\n"
                                            "target a.service by root: launched\n"
                                            "destroyed a.service by root\n");
