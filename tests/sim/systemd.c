@@ -150,7 +150,8 @@ static void call_execute(SimCall *c) {
                                 u->loaded[0] = 0;
                         break;
                 case CALL_START:
-                        c->error = do_start(s, c->names[i]);
+                        c->error = s->hooks.refuses && world_chance(s->world, 3) ? -ENOENT :
+                                                                                   do_start(s, c->names[i]);
                         break;
                 case CALL_STOP:
                         do_stop(s, u, true);
