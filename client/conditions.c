@@ -346,7 +346,7 @@ static bool is_refused(const View *v, const ApiState *s) {
         return !u || u->desired_state == TARGET_LAUNCHED;
 }
 
-/* Return whether the row counts restarts that continue. */
+/* Return whether the row counts restarts that continue. Of frequent ones, not all are published. */
 static bool is_loop(const JsonValue *row) {
         const char *reason = member_text(row, "reason");
         uint64_t last_ms = member_number(row, "last");
@@ -420,9 +420,9 @@ static void add_loops(const View *v, Conditions *all) {
                 append_machine_name(&place, &v->machines, machine);
                 append_time(&first, member_number(row, "first"), false);
                 append_age(&last, member_number(row, "last"));
-                add(all, "loop", name, "journal ", "restarts in a loop on %s: %llu times since %s, last%s",
-                    chars(&place), (unsigned long long) member_number(row, "count"), chars(&first),
-                    chars(&last));
+                add(all, "loop", name, "journal ",
+                    "restarts in a loop on %s: at least %llu times since %s, last%s", chars(&place),
+                    (unsigned long long) member_number(row, "count"), chars(&first), chars(&last));
                 all->error = all->error ?: place.error ?: first.error ?: last.error;
         }
 }
