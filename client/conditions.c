@@ -274,8 +274,8 @@ static void add_machine(const View *v, const ApiMachine *m, Conditions *all) {
 
 /* One line for the machines that are lost for an hour: they may never return. */
 static void add_gone_machines(const View *v, Conditions *all) {
-        const ApiMachine *first = NULL;
-        _cleanup_text_ Text others = {};
+        const ApiMachine *first = NULL, *unused;
+        _cleanup_text_ Text others = {}, next = {};
         size_t n = 0;
 
         for (size_t i = 0; i < v->machines.n; i++) {
@@ -292,9 +292,14 @@ static void add_gone_machines(const View *v, Conditions *all) {
                 return;
         if (n > NAMES_SHOWN + 1)
                 text_printf(&others, " and %zu more", n - NAMES_SHOWN - 1);
-        add(all, "gone", machine_name(first), "remove ",
+        /* A host that was installed anew may have the same name. */
+        text_printf(&next, "remove %s",
+                    listing_find_machine(&v->machines, machine_name(first), &unused) > 1 ?
+                            first->id :
+                            machine_name(first));
+        add(all, "gone", machine_name(first), chars(&next),
             "lost for more than an hour; if it does not return, remove it%s", chars(&others));
-        all->error = all->error ?: others.error;
+        all->error = all->error ?: others.error ?: next.error;
 }
 
 static void add_machines(const View *v, Conditions *all) {
@@ -307,16 +312,15 @@ static void add_machines(const View *v, Conditions *all) {
         add_gone_machines(v, all);
 }
 
-/* The host of an older version normally rises with an upgrade. One that is gone does not. */
+/* A host of an older version is normally upgraded. One that is lost may never be. */
 static void add_level(const View *v, Conditions *all) {
         const ApiMachine *m = listing_machine(&v->machines, member_text(v->cluster, "levelHeldBy"));
         unsigned long long level = member_number(v->cluster, "level"),
                            known = member_number(v->cluster, "levelKnown");
 
-        if (m && !is_presence(m, "up") && !is_presence(m, "away"))
+        if (m && is_presence(m, "lost"))
                 add(all, "level", machine_name(m), "cluster",
-                    "%s: it keeps the feature level at %llu (%llu is supported)", m->presence ?: "", level,
-                    known);
+                    "lost: it keeps the feature level at %llu (%llu is supported)", level, known);
 }
 
 /* -- Units -- */
@@ -342,7 +346,7 @@ static bool is_refused(const View *v, const ApiState *s) {
         return !u || u->desired_state == TARGET_LAUNCHED;
 }
 
-/* Return whether the row counts restarts that continue. */
+/* Return whether the row counts restarts that continue. Of frequent ones, not all are published. */
 static bool is_loop(const JsonValue *row) {
         const char *reason = member_text(row, "reason");
         uint64_t last_ms = member_number(row, "last");
@@ -416,9 +420,9 @@ static void add_loops(const View *v, Conditions *all) {
                 append_machine_name(&place, &v->machines, machine);
                 append_time(&first, member_number(row, "first"), false);
                 append_age(&last, member_number(row, "last"));
-                add(all, "loop", name, "journal ", "restarts in a loop on %s: %llu times since %s, last%s",
-                    chars(&place), (unsigned long long) member_number(row, "count"), chars(&first),
-                    chars(&last));
+                add(all, "loop", name, "journal ",
+                    "restarts in a loop on %s: at least %llu times since %s, last%s", chars(&place),
+                    (unsigned long long) member_number(row, "count"), chars(&first), chars(&last));
                 all->error = all->error ?: place.error ?: first.error ?: last.error;
         }
 }
