@@ -1940,13 +1940,12 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
         };
         static const Row rows[] = {
                 { "DELETE /fleet/v1/machines/" BETA, NULL, NULL, 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"beta is up; only a machine that has been lost or "
-                  "shut "
-                  "down for an hour can be removed\"}}" },
+                  "{\"error\":{\"code\":409,\"message\":\"beta is up: shut it down, and remove it an hour "
+                  "later\"}}" },
                 { "DELETE /fleet/v1/machines/" GAMMA, NULL, NULL, 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"gamma is away; only a machine that has been lost "
-                  "or shut "
-                  "down for an hour can be removed\"}}" },
+                  "{\"error\":{\"code\":409,\"message\":\"gamma is away: start its fleetd, or remove it an "
+                  "hour "
+                  "after it is lost\"}}" },
                 { "DELETE /fleet/v1/machines/ffffffffffffffffffffffffffffffff", NULL, NULL, 409, JSON SERVER,
                   "{\"error\":{\"code\":409,\"message\":\"zeta was lost 0 min ago; it can be removed in 60 "
                   "min\"}}" },
