@@ -224,7 +224,7 @@ static bool removal_is_refused(const Cluster *c, const KvState *state, const Clu
         else if (m->presence == PRESENCE_AWAY)
                 error_set(ret, 409, "%s is away: start its fleetd, or remove it an hour after it is lost",
                           name);
-        else if (role && !streq(role, "standby"))
+        else if (role && (streq(role, "voter") || streq(role, "leader")))
                 error_set(ret, 409,
                           "%s is a voter: start it, or install a new host at its address %s; then it can be "
                           "removed (REPLACE A HOST in fleet(7))",
