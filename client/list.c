@@ -324,14 +324,6 @@ static int list_read(Client *c, const List *list, ListData *d, Error *err) {
         if (r < 0 || !list->matches)
                 return r;
         r = client_machines(c, &d->machines, err);
-        for (size_t i = 0; r >= 0 && list->columns == unit_columns && i < d->items.n; i++) {
-                const char *id = d->items.units[i].machine_id;
-
-                if (!id || !*id || listing_machine(&d->machines, id))
-                        continue;
-                client_load_machine(c, &d->machines, id, true); /* the names of all that are gone */
-                break;
-        }
         if (r < 0 || list->columns != unit_columns || streq(c->options.output, "json"))
                 return r;
         /* Older daemons answer 404. */
