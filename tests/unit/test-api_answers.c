@@ -1931,6 +1931,8 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
                 { "machine/33333333333333333333333333333333/facts", "{\"name\":\"three\"}" },
                 { "machine/33333333333333333333333333333333/presence", "{\"state\":\"left\",\"since\":1}" },
                 { "machine/44444444444444444444444444444444/facts", "{\"name\":\"four\"}" },
+                { "machine/88888888888888888888888888888888/presence", "{\"state\":\"lost\",\"since\":1}" },
+                { "machine/88888888888888888888888888888888/facts", "{" },
                 { "machine/" DELTA "/metadata/k", "v" },
                 { "machine/" DELTA "/problem/p.service", "{\"kind\":\"refused\",\"text\":\"line 1\"}" },
                 { "machine/" DELTA "/unit/w.service", "{\"order\":\"run\"}" },
@@ -1957,6 +1959,9 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
                   "{\"error\":{\"code\":409,\"message\":\"seven is a voter: start it, or install a new host "
                   "at its "
                   "address 10.0.0.7:2380; then it can be removed (REPLACE A HOST in fleet(7))\"}}" },
+                { "DELETE /fleet/v1/machines/88888888888888888888888888888888", NULL, NULL, 409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"88888888888888888888888888888888:"
+                  " " CLUSTER_UNREADABLE "\"}}" },
                 { "DELETE /fleet/v1/machines/33333333333333333333333333333333", NULL, NULL, 204, SERVER, "" },
                 { "DELETE /fleet/v1/machines/44444444444444444444444444444444", NULL, NULL, 204, SERVER, "" },
                 { "DELETE /fleet/v1/machines/99999999999999999999999999999999", NULL, NULL, 404, JSON SERVER,
@@ -1989,6 +1994,23 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
         assert_null(cluster_state_on(delta, "b.service"));
         assert_int_equal(delta->set.n, 1);
         assert_null(cluster_machine(c, "33333333333333333333333333333333"));
+}
+
+static void no_machine_is_removed_while_hosts_have_to_report_their_units(void **state) {
+        static const Record records[] = {
+                { "cluster/adopting", "1" },
+                { "machine/" DELTA "/facts", "{\"name\":\"delta\"}" },
+                { "machine/" DELTA "/presence", "{\"state\":\"lost\",\"since\":1}" },
+        };
+        static const Row rows[] = {
+                { "DELETE /fleet/v1/machines/" DELTA, NULL, NULL, 409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"the cluster waits for its hosts to report their "
+                  "units; "
+                  "fleetctl cluster\"}}" },
+        };
+
+        write_records(*state, records, ELEMENTS(records));
+        play(*state, API_SOCKET, rows, ELEMENTS(rows));
 }
 
 static void why_and_plan_report_the_result_for_each_machine(void **state) {
@@ -3172,6 +3194,7 @@ int main(void) {
                 in_a_fixture(a_unit_that_waits_states_the_cause_and_what_follows),
                 in_a_fixture(the_mass_failure_brake_states_its_end),
                 in_a_fixture(a_machine_is_removed_when_it_has_been_gone_for_an_hour),
+                in_a_fixture(no_machine_is_removed_while_hosts_have_to_report_their_units),
                 in_a_fixture(why_and_plan_report_the_result_for_each_machine),
                 in_a_fixture(what_a_unit_directory_asks_is_listed_and_answered),
                 in_a_fixture(units_are_changed_one_by_one_and_many_at_once),
