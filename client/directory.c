@@ -134,7 +134,7 @@ static int print_problems(const JsonValue *items, const Listing *machines) {
         if (!table)
                 return -ENOMEM;
         if (json_value_count(items) == 0 && client_is_interactive())
-                client_note("no unit directory has a problem");
+                client_note("no problems in unit directories");
         return table_print(table, true);
 }
 

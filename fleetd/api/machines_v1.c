@@ -215,7 +215,6 @@ void machines_patch_handle(Request *request) {
 /* Return whether the machine may not be removed; then set the reason, and what to do. */
 static bool removal_is_refused(const Cluster *c, const KvState *state, const ClusterMachine *m, Error *ret) {
         const char *name = cluster_machine_name(m), *role = machine_role(state, m);
-        bool gone = m->presence == PRESENCE_LOST || m->presence == PRESENCE_LEFT;
         uint64_t gone_ms = c->now_ms > m->since_ms ? c->now_ms - m->since_ms : 0;
 
         if (c->adopting)
@@ -223,12 +222,12 @@ static bool removal_is_refused(const Cluster *c, const KvState *state, const Clu
                           "the cluster waits for its hosts to report their units; fleetctl cluster");
         else if (!LIST_EMPTY(&m->unreadable))
                 error_set(ret, 409, "%s: %s", name, CLUSTER_UNREADABLE);
-        else if (!gone)
-                error_set(
-                        ret, 409,
-                        "%s is %s; only a machine that has been lost or shut down for an hour can be removed",
-                        name, presence_to_string(m->presence));
-        else if (role && !streq(role, "standby"))
+        else if (m->presence == PRESENCE_UP)
+                error_set(ret, 409, "%s is up: shut it down, and remove it an hour later", name);
+        else if (m->presence == PRESENCE_AWAY)
+                error_set(ret, 409, "%s is away: start its fleetd, or remove it an hour after it is lost",
+                          name);
+        else if (role && (streq(role, "voter") || streq(role, "leader")))
                 error_set(ret, 409,
                           "%s is a voter: start it, or install a new host at its address %s; then it can be "
                           "removed (REPLACE A HOST in fleet(7))",

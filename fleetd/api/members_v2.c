@@ -87,16 +87,17 @@ static void match_peer(void *userdata, const PeerState *peer) {
                 snprintf(n->name, sizeof(n->name), "%s", peer->handshake.name);
 }
 
-/* Set the name of a member. A host without an agent publishes no facts: its handshake has the name. */
+/* Set the name of a member. A host without an agent and of an older version is named by its handshake only.
+ */
 static void member_name(const Request *request, const KvState *state, uint64_t raft_id, Naming *ret) {
         const ClusterMachine *m = machine_of(request, raft_id);
-        const Machine *facts = m ? m->facts : NULL;
+        const char *hostname = m ? cluster_machine_hostname(m) : NULL;
 
         *ret = (Naming) { .raft_id = raft_id };
         if (raft_id == state->raft_id)
                 snprintf(ret->name, sizeof(ret->name), "%s", request->api->name);
-        else if (facts && facts->name)
-                snprintf(ret->name, sizeof(ret->name), "%s", facts->name);
+        else if (hostname)
+                snprintf(ret->name, sizeof(ret->name), "%s", hostname);
         else if (request->api->options.peers)
                 peers_each(request->api->options.peers, match_peer, ret);
 }

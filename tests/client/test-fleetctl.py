@@ -2012,7 +2012,7 @@ def typing_errors_get_suggestions_on_a_terminal(t):
 def a_terminal_gets_plain_messages_instead_of_those_of_fleet(t):
     assert t.on_terminal("list-units") == (0, "fleetctl: no unit is on a machine (fleetctl start FILE)\r\n")
     assert t.on_terminal("list-unit-files") == (0, "fleetctl: the cluster has no units (fleetctl start FILE)\r\n")
-    assert t.on_terminal("directory") == (0, "fleetctl: no unit directory has a problem\r\n")
+    assert t.on_terminal("directory") == (0, "fleetctl: no problems in unit directories\r\n")
     t.file("a.service")
     t.expect("start a", out=["launched"])
     assert t.on_terminal("list-units", "--state=failed") == (0, "fleetctl: no unit matches\r\n")

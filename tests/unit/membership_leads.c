@@ -247,6 +247,8 @@ static void the_client_address_of_a_host_is_published_at_its_start_and_when_it_c
         assert_non_null(m);
         assert_string_equal(m->member.client, "http://10.0.0.1:2379");
         assert_string_equal(m->member.peer, options.peer_address);
+        assert_string_equal(m->member.name, "alpha");
+        assert_string_equal(cluster_machine_name(m), "alpha"); /* without facts: it has no agent */
         assert_int_equal(m->member.raft_id, 1);
         assert_int_equal(m->member.start_number, peers_self(h->peers)->start_number);
         assert_int_equal(strlen(m->member.start_nonce), 16);

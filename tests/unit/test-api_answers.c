@@ -18,6 +18,7 @@
 #include "base/text.h"
 #include "fleetd/api/cluster_v2.h"
 #include "fleetd/api/metrics.h"
+#include "fleetd/api/fleet_v1.h"
 #include "tests/lib/host.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/store_inside.h"
@@ -35,9 +36,12 @@ static void write_metrics(void *userdata, Text *t) {
         text_append(t, "fleetd_figure 1\n");
 }
 
-/* So long that it holds hosts that were lost at the begin of the clock. */
+enum { BRAKE_MS = 40000 };
+
+static uint64_t brake_now_ms = BRAKE_MS;
+
 static uint64_t brake_ms(void *userdata) {
-        return UINT64_C(200) * 365 * 86400 * 1000;
+        return brake_now_ms;
 }
 
 static void fixture_open(Fixture *fixture, const ApiLimits *limits) {
@@ -48,6 +52,7 @@ static void fixture_open(Fixture *fixture, const ApiLimits *limits) {
                                .machine_id = fixture->host->id,
                                .name = "alpha",
                                .access = CLIENT_READ_WRITE,
+                               .brake_ms = brake_ms,
                                .limits = limits,
                                .brake_ms = brake_ms,
                                .metrics = write_metrics };
@@ -1630,6 +1635,8 @@ static void the_cluster_has_its_time_its_brake_and_the_host_that_holds_its_level
         Fixture *fixture = *state;
         uint64_t until_ms, wall_ms = clock_real_ms();
 
+        /* So long that it holds machines that were lost at the begin of the clock. */
+        brake_now_ms = UINT64_C(200) * 365 * 86400 * 1000;
         write_records(fixture, records, ELEMENTS(records));
         fixture->base -= ELEMENTS(records);
         play(fixture, API_SOCKET, rows, ELEMENTS(rows));
@@ -1638,6 +1645,7 @@ static void the_cluster_has_its_time_its_brake_and_the_host_that_holds_its_level
         until_ms = number_in(fixture, "\"until\":");
         assert_in_range(until_ms, 6000 + brake_ms(NULL) - 60000, 6000 + brake_ms(NULL) + 60000);
         assert_in_range(number_in(fixture, "\"time\":"), wall_ms - 60000, wall_ms + 60000);
+        brake_now_ms = BRAKE_MS;
 }
 
 static void machines_are_listed_and_their_metadata_changed(void **state) {
@@ -1834,6 +1842,130 @@ static void states_are_those_of_machines_that_are_there(void **state) {
         play(fixture, API_SOCKET, rows, ELEMENTS(rows));
 }
 
+/* Write the presence of a machine since 'ago_ms' of cluster time. */
+static void write_presence(Fixture *fixture, const char *id, const char *presence, uint64_t ago_ms) {
+        uint64_t now_ms = kv_cluster_ms(fixture->host->store);
+        char key[64], value[64];
+
+        snprintf(key, sizeof(key), "machine/%s/presence", id);
+        snprintf(value, sizeof(value), "{\"state\":\"%s\",\"since\":%" PRIu64 "}", presence, now_ms - ago_ms);
+        write_records(fixture, &(Record) { key, value }, 1);
+}
+
+static void assert_reason(Fixture *fixture, const char *unit, const char *expected) {
+        _cleanup_json_ JsonValue *root = NULL;
+        char request[64];
+        int length;
+        char *body;
+
+        snprintf(request, sizeof(request), "GET /fleet/v1/units/%s", unit);
+        send_row(fixture, API_SOCKET, &(Row) { .request = request });
+        body = split(fixture, &length);
+        assert_int_equal(json_value_parse(body, strlen(body), &root, NULL), 0);
+        assert_string_equal(json_value_string(json_value_member(root, "reason")) ?: "", expected);
+}
+
+static void write_units_that_wait(Fixture *fixture) {
+        static const Record records[] = {
+                { "machine/" BETA "/facts", "{\"name\":\"beta\"}" },
+                { "machine/" GAMMA "/facts", "{\"name\":\"gamma\"}" },
+                { "machine/" DELTA "/facts", "{\"name\":\"delta\"}" },
+                { "machine/" ETA "/facts", "{\"name\":\"newton\"}" },
+                { "machine/11111111111111111111111111111111/facts", "{\"name\":\"alpha\"}" },
+                { "unit/web@1.service", "{\"text\":\"[X-Fleet]\\nConflicts=web@*.service\\n\"}" },
+                { "unit/web@2.service", "{\"text\":\"[X-Fleet]\\nConflicts=web@*.service\\n\"}" },
+                { "unit/web@3.service", "{\"text\":\"[X-Fleet]\\nConflicts=web@*.service\\n\"}" },
+                { "unit/free.service", "{\"text\":\"[Service]\\n\"}" },
+                { "unit/ssd.service", "{\"text\":\"[X-Fleet]\\nMachineMetadata=ssd=true\\n\"}" },
+                { "unit/late.service", "{\"text\":\"[X-Fleet]\\nMachineMetadata=ssd=true\\n\"}" },
+                { "target/web@1.service", "launched" },
+                { "target/web@2.service", "launched" },
+                { "target/web@3.service", "launched" },
+                { "target/free.service", "launched" },
+                { "target/ssd.service", "launched" },
+                { "target/late.service", "launched" },
+                { "machine/" BETA "/unit/web@1.service", "{\"order\":\"run\"}" },
+                { "machine/" ETA "/unit/web@2.service", "{\"order\":\"run\"}" },
+                { "machine/11111111111111111111111111111111/unit/web@3.service", "{\"order\":\"run\"}" },
+                { "machine/" BETA "/unit/free.service", "{\"order\":\"run\"}" },
+                { "machine/" ETA "/unit/ssd.service", "{\"order\":\"run\"}" },
+        };
+
+        write_records(fixture, records, ELEMENTS(records));
+        write_presence(fixture, ETA, "up", 0);
+        write_presence(fixture, "11111111111111111111111111111111", "up", 0);
+}
+
+/* First the cause, then what follows. */
+static void a_unit_that_waits_states_the_cause_and_what_follows(void **state) {
+        Fixture *fixture = *state;
+
+        write_units_that_wait(fixture);
+        write_presence(fixture, BETA, "left", 0);
+        write_presence(fixture, GAMMA, "lost", 3600000);
+        write_presence(fixture, DELTA, "lost", 7200000);
+        assert_reason(
+                fixture, "web@1.service",
+                "waiting: beta has left; no other machine qualifies (web@3 is on alpha, web@2 on newton)");
+        assert_reason(fixture, "free.service", "waiting: beta has left; moving to alpha");
+        assert_reason(
+                fixture, "ssd.service",
+                "waiting: newton no longer qualifies (MachineMetadata=ssd=true, and it has no ssd); no other "
+                "machine qualifies (alpha has no metadata ssd=true; beta has left)");
+        assert_reason(fixture, "late.service",
+                      "no machine qualifies (alpha and newton have no metadata ssd=true; beta has left)");
+
+        write_presence(fixture, BETA, "lost", 3599000);
+        assert_reason(
+                fixture, "web@1.service",
+                "waiting: beta is lost; no other machine qualifies (web@3 is on alpha, web@2 on newton)");
+        write_presence(fixture, BETA, "lost", 3600000);
+        assert_reason(fixture, "web@1.service",
+                      "waiting: no machine qualifies (web@3 is on alpha, web@2 on newton)");
+        assert_reason(fixture, "free.service", "waiting: moving to alpha");
+
+        /* A machine that is lost and was removed leaves no trace in reasons. */
+        send_row(fixture, API_SOCKET, &(Row) { .request = "DELETE /fleet/v1/machines/" BETA });
+        HOST_UNTIL(fixture->host, cluster_machine_is_removed(
+                                          cluster_machine(registry_cluster(fixture->host->registry), BETA)));
+        assert_reason(fixture, "web@1.service", "no machine qualifies (web@3 is on alpha, web@2 on newton)");
+}
+
+/* Two of five; one has left, and does not count. */
+static void the_mass_failure_brake_states_its_end(void **state) {
+        static const char form[] =
+                "held back until HH:MM:SS: 2 of 4 machines were lost within a minute (BrakeSec=)";
+        char expected[sizeof(form)], time[16];
+        Fixture *fixture = *state;
+        struct tm tm;
+        time_t end;
+
+        write_units_that_wait(fixture);
+        write_presence(fixture, DELTA, "left", 0);
+        write_presence(fixture, GAMMA, "lost", 30000);
+        write_presence(fixture, BETA, "lost", 5000);
+        end = (time_t) ((loop_wall_ms(fixture->host->loop) + BRAKE_MS - 5000) / 1000);
+        for (unsigned i = 0; i < 3; i++, end--) { /* the second may end between the two */
+                memcpy(expected, form, sizeof(form));
+                (void) strftime(time, sizeof(time), "%H:%M:%S", localtime_r(&end, &tm));
+                memcpy(strstr(expected, "HH"), time, strlen(time));
+                send_row(fixture, API_SOCKET, &(Row) { .request = "GET /fleet/v1/units/free.service" });
+                if (strstr(fixture->answer, expected))
+                        break;
+        }
+        if (!strstr(fixture->answer, expected))
+                fail_msg("%s", fixture->answer);
+
+        /* Its time is over: gamma is released first, and beta waits for its units. */
+        write_presence(fixture, GAMMA, "lost", 80000);
+        write_presence(fixture, BETA, "lost", 50000);
+        assert_reason(fixture, "free.service", "waiting: beta is lost; moving to alpha");
+        write_records(fixture, &(Record) { "machine/" GAMMA "/unit/late.service", "{\"order\":\"run\"}" }, 1);
+        write_records(fixture, &(Record) { "unit/late.service", "{\"text\":\"[Service]\\n\"}" }, 1);
+        assert_reason(fixture, "free.service",
+                      "held back: machines that were lost together are replaced one by one (BrakeSec=)");
+}
+
 /* A machine that has been lost or shut down for an hour; each other one has its reason and a next step. */
 static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state) {
         static const Record more[] = {
@@ -1852,6 +1984,8 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
                 { "machine/33333333333333333333333333333333/facts", "{\"name\":\"three\"}" },
                 { "machine/33333333333333333333333333333333/presence", "{\"state\":\"left\",\"since\":1}" },
                 { "machine/44444444444444444444444444444444/facts", "{\"name\":\"four\"}" },
+                { "machine/88888888888888888888888888888888/presence", "{\"state\":\"lost\",\"since\":1}" },
+                { "machine/88888888888888888888888888888888/facts", "{" },
                 { "machine/" DELTA "/metadata/k", "v" },
                 { "machine/" DELTA "/problem/p.service", "{\"kind\":\"refused\",\"text\":\"line 1\"}" },
                 { "machine/" DELTA "/unit/w.service", "{\"order\":\"run\"}" },
@@ -1861,13 +1995,12 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
         };
         static const Row rows[] = {
                 { "DELETE /fleet/v1/machines/" BETA, NULL, NULL, 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"beta is up; only a machine that has been lost or "
-                  "shut "
-                  "down for an hour can be removed\"}}" },
+                  "{\"error\":{\"code\":409,\"message\":\"beta is up: shut it down, and remove it an hour "
+                  "later\"}}" },
                 { "DELETE /fleet/v1/machines/" GAMMA, NULL, NULL, 409, JSON SERVER,
-                  "{\"error\":{\"code\":409,\"message\":\"gamma is away; only a machine that has been lost "
-                  "or shut "
-                  "down for an hour can be removed\"}}" },
+                  "{\"error\":{\"code\":409,\"message\":\"gamma is away: start its fleetd, or remove it an "
+                  "hour "
+                  "after it is lost\"}}" },
                 { "DELETE /fleet/v1/machines/ffffffffffffffffffffffffffffffff", NULL, NULL, 409, JSON SERVER,
                   "{\"error\":{\"code\":409,\"message\":\"zeta was lost 0 min ago; it can be removed in 60 "
                   "min\"}}" },
@@ -1879,6 +2012,9 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
                   "{\"error\":{\"code\":409,\"message\":\"seven is a voter: start it, or install a new host "
                   "at its "
                   "address 10.0.0.7:2380; then it can be removed (REPLACE A HOST in fleet(7))\"}}" },
+                { "DELETE /fleet/v1/machines/88888888888888888888888888888888", NULL, NULL, 409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"88888888888888888888888888888888:"
+                  " " CLUSTER_UNREADABLE "\"}}" },
                 { "DELETE /fleet/v1/machines/33333333333333333333333333333333", NULL, NULL, 204, SERVER, "" },
                 { "DELETE /fleet/v1/machines/44444444444444444444444444444444", NULL, NULL, 204, SERVER, "" },
                 { "DELETE /fleet/v1/machines/99999999999999999999999999999999", NULL, NULL, 404, JSON SERVER,
@@ -1911,6 +2047,23 @@ static void a_machine_is_removed_when_it_has_been_gone_for_an_hour(void **state)
         assert_null(cluster_state_on(delta, "b.service"));
         assert_int_equal(delta->set.n, 1);
         assert_null(cluster_machine(c, "33333333333333333333333333333333"));
+}
+
+static void no_machine_is_removed_while_hosts_have_to_report_their_units(void **state) {
+        static const Record records[] = {
+                { "cluster/adopting", "1" },
+                { "machine/" DELTA "/facts", "{\"name\":\"delta\"}" },
+                { "machine/" DELTA "/presence", "{\"state\":\"lost\",\"since\":1}" },
+        };
+        static const Row rows[] = {
+                { "DELETE /fleet/v1/machines/" DELTA, NULL, NULL, 409, JSON SERVER,
+                  "{\"error\":{\"code\":409,\"message\":\"the cluster waits for its hosts to report their "
+                  "units; "
+                  "fleetctl cluster\"}}" },
+        };
+
+        write_records(*state, records, ELEMENTS(records));
+        play(*state, API_SOCKET, rows, ELEMENTS(rows));
 }
 
 static void why_and_plan_report_the_result_for_each_machine(void **state) {
@@ -3100,7 +3253,10 @@ int main(void) {
                 in_a_fixture(the_cluster_has_its_time_its_brake_and_the_host_that_holds_its_level_back),
                 in_a_fixture(machines_are_listed_and_their_metadata_changed),
                 in_a_fixture(states_are_those_of_machines_that_are_there),
+                in_a_fixture(a_unit_that_waits_states_the_cause_and_what_follows),
+                in_a_fixture(the_mass_failure_brake_states_its_end),
                 in_a_fixture(a_machine_is_removed_when_it_has_been_gone_for_an_hour),
+                in_a_fixture(no_machine_is_removed_while_hosts_have_to_report_their_units),
                 in_a_fixture(why_and_plan_report_the_result_for_each_machine),
                 in_a_fixture(what_a_unit_directory_asks_is_listed_and_answered),
                 in_a_fixture(units_are_changed_one_by_one_and_many_at_once),

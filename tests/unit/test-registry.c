@@ -400,6 +400,31 @@ static void an_executed_assignment_to_stop_is_deleted_with_its_state(void **stat
         unit_state_done(&s.state);
 }
 
+/* The change of its presence precedes the removal, which was decided before. */
+static void a_machine_that_returns_meanwhile_is_not_removed(void **state) {
+        World *w = *state;
+        const Cluster *c = registry_cluster(w->registry);
+        PresenceChange up = { .presence = PRESENCE_UP };
+
+        machine(w, other);
+        assert_int_equal(presence(w, other, PRESENCE_UP), KV_OK);
+        assert_int_equal(presence(w, other, PRESENCE_LOST), KV_OK);
+        memcpy(up.machine, other, sizeof(other));
+        up.expected_index = cluster_machine(c, other)->presence_index;
+        assert_int_equal(registry_presence(w->registry, term(w), &up, 1, NULL, NULL), 0);
+        assert_int_equal(
+                answer(w, registry_remove_machine(w->registry, cluster_machine(c, other), on_done, w)),
+                KV_COMPARE_FAILED);
+        assert_int_equal(cluster_machine(c, other)->presence, PRESENCE_UP);
+        assert_non_null(cluster_machine(c, other)->facts);
+
+        assert_int_equal(presence(w, other, PRESENCE_LOST), KV_OK);
+        assert_int_equal(
+                answer(w, registry_remove_machine(w->registry, cluster_machine(c, other), on_done, w)),
+                KV_OK);
+        assert_null(cluster_machine(c, other));
+}
+
 static void a_raft_id_is_given_once(void **state) {
         World *w = *state;
         uint64_t first = 0, second = 0, third = 0;
@@ -799,6 +824,7 @@ int main(void) {
                 TEST(several_changes_are_all_or_nothing),
                 TEST(an_assignment_is_valid_only_with_the_keys_it_was_planned_on),
                 TEST(an_executed_assignment_to_stop_is_deleted_with_its_state),
+                TEST(a_machine_that_returns_meanwhile_is_not_removed),
                 TEST(a_raft_id_is_given_once),
                 TEST(a_value_that_cannot_be_read_is_logged_once),
                 TEST(a_member_that_cannot_be_read_holds_the_feature_level),

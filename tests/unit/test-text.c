@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <wchar.h>
 
 #include <cmocka.h>
@@ -330,6 +331,27 @@ static void a_word_is_found_whole_only(void **state) {
         assert_false(text_has_word("", ""));
 }
 
+static void a_text_that_is_too_long_ends_after_a_word(void **state) {
+        static const struct {
+                const char *text, *expected;
+        } rows[] = {
+                { "twenty-three characters", "twenty-three characters" }, /* as long as fits */
+                { "one more than it may be.", "one more than it may..." },
+                { "words words words words words", "words words words..." },
+                { "words words words word-that-ends-nowhere", "words words words..." },
+                { "begin word-that-ends-nowhere-at-all", "begin word-that-ends..." },
+                { "", "" },
+        };
+
+        for (size_t i = 0; i < ELEMENTS(rows); i++) {
+                char s[24];
+                int length = snprintf(s, sizeof(s), "%s", rows[i].text);
+
+                text_shorten(s, sizeof(s), (size_t) length);
+                assert_string_equal(s, rows[i].expected);
+        }
+}
+
 int main(int argc, char **argv) {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(pieces_are_appended_and_the_whole_is_taken),
@@ -347,6 +369,7 @@ int main(int argc, char **argv) {
                 cmocka_unit_test(sizes_are_said_in_the_largest_unit_that_is_exact),
                 cmocka_unit_test(the_distance_of_two_words_counts_changed_bytes),
                 cmocka_unit_test(a_word_is_found_whole_only),
+                cmocka_unit_test(a_text_that_is_too_long_ends_after_a_word),
         };
 
         if (argc > 1)
