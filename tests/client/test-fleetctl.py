@@ -1644,6 +1644,9 @@ def help_prints_the_sections_of_the_manual_about_tasks(t):
         assert not re.search(r"[*\\]_|_\*|\*[a-z]+\*|^```", text, re.M), text
         prose = [line for line in text.splitlines() if not line.startswith("        ")]
         assert len(prose) > 3 and max(map(len, prose)) <= 80, prose
+    for columns, widest in ((40, 40), (80, 80), (220, 100)):  # longer lines are hard to read
+        prose = [line for line in t.on_terminal("help", "maintain", columns=columns)[1].split("\r\n") if not line.startswith("        ")]
+        assert widest - 12 < max(map(len, prose)) <= widest, (columns, prose)
     assert t.expect("help maint", out=["Maintain a host"]) == t.expect("help maintain", out=["fleetctl status"])
 
 

@@ -89,8 +89,15 @@ the_past_is_read() {
         task upgrade
 }
 
+four_are_up() { [ "$(fleetctl alpha list-machines --no-legend --fields=presence,role | grep -cE '^up.*(leader|voter|standby)')" = 4 ]; }
 a_backup_is_made_and_restored() {
+        local h
         task backup
+        for h in beta gamma delta; do
+                host_exec $h sh -c 'systemctl stop fleetd; mv /var/lib/fleet /var/lib/fleet.before; systemctl start fleetd' || fail "fleetd of $h does not start again"
+        done
+        wait_for 60 four_are_up || fail "they do not join again: $(machines alpha)"
+        known alpha hello.service && known alpha web@3.service || fail "units are missing: $(fleetctl alpha list-unit-files)"
         run_examples man/fleetd.8.scd
 }
 
