@@ -52,7 +52,6 @@ static void fixture_open(Fixture *fixture, const ApiLimits *limits) {
                                .machine_id = fixture->host->id,
                                .name = "alpha",
                                .access = CLIENT_READ_WRITE,
-                               .brake_ms = brake_ms,
                                .limits = limits,
                                .brake_ms = brake_ms,
                                .metrics = write_metrics };
