@@ -29,15 +29,15 @@ ROWS = [
     ("diff new.service", 4, "Unit new.service not found"),
     # Patterns
     ("destroy 'w*'", 1, "fleetctl: 2 units match: web@1.service web@2.service"),
-    ("destroy 'z*'", 0, "Units not found in registry"),
+    ("destroy 'z*'", 0, "Units not found in registry", "fleetctl: z*.service: the cluster has no such unit"),
     ("start 'z*'", 1, "Error creating units: invalid character '*' in unit name",
      "fleetctl: z*: no file matches, and patterns of units are for other verbs (fleetctl list-unit-files 'z*')"),
     ("restart 'z*'", 1, "Error creating units: invalid character '*' in unit name",
      "fleetctl: z*: no started or loaded unit matches (fleetctl list-unit-files 'z*')"),
     # Units
     ("why none", 4, "Unit none.service does not exist."),
-    ("stop none", 0, "Units not found in registry"),
-    ("kill none", 1, "Unit none.service does not exist."),
+    ("stop none", 0, "Units not found in registry", "fleetctl: none.service: the cluster has no such unit"),
+    ("kill none", 4, "Unit none.service does not exist."),
     ("cat none", 1, "Unit none.service not found"),
     ("edit none", 4, "Unit none.service not found"),
     ("edit dir.service", 1, "fleetctl: dir.service comes from the unit directory of beta; edit the file there"),
