@@ -21,6 +21,7 @@ typedef struct Events {
         uint64_t last;               /* number of past events; 0: all */
         Listing machines;
         Names unknown;  /* IDs that are not among the machines */
+        Pairs removed;  /* names of removed machines, by ID, from the rows of their removal */
         EventRow *rows; /* of the past, until all are there */
         size_t n_rows, rows_capacity;
         EventColumns columns;
@@ -35,6 +36,7 @@ static void events_done(Events *e) {
         free(e->rows);
         names_done(&e->names);
         names_done(&e->unknown);
+        pairs_done(&e->removed);
         listing_done(&e->machines);
 }
 
@@ -49,7 +51,9 @@ static void append_machine(Events *all, const char *id, Text *t) {
                 if (!listing_machine(&all->machines, id))
                         (void) names_add(&all->unknown, id, strlen(id));
         }
-        if (*id)
+        if (pairs_get(&all->removed, id) && !listing_machine(&all->machines, id))
+                text_append(&name, pairs_get(&all->removed, id));
+        else if (*id)
                 append_machine_name(&name, &all->machines, id);
         text_append_printable(t, name.chars ?: "");
         t->error = MIN(t->error, name.error);
@@ -143,6 +147,8 @@ static int events_on_line(void *userdata, const char *line, size_t size) {
         if (!*member_text(root, "kind")) /* the end of the past; later ones are keep-alives */
                 return all->caught_up ? 0 : catch_up(all, member_number(root, "oldest"));
         r = event_row_read(root, line, size, &row);
+        if (r >= 0 && streq(member_text(root, "kind"), "removed") && *member_text(root, "reason"))
+                r = pairs_set(&all->removed, row.machine, member_text(root, "reason"));
         if (r < 0 || !is_selected(all, &row))
                 return r;
         return all->caught_up ? print_row(all, &row, true) : add_row(all, &row);

@@ -24,8 +24,9 @@ void event_row_done(EventRow *row) {
 /* By the kind of the row; fleet-api(7) documents all kinds. A row of a kind that only its reason describes
  * has no text here. */
 static const struct {
-        const char *kind, *text, *separator; /* precede the reason; the separator only if there is one */
-        bool by_user;                        /* the user follows */
+        const char *kind, *text;
+        const char *separator; /* before the reason, if there is one; NULL: it is not printed */
+        bool by_user;          /* the user follows */
 } kinds[] = {
         { "submitted", "submitted", ", ", true },
         { "updated", "updated", ": ", true },
@@ -43,13 +44,15 @@ static const struct {
         { "metadata", "metadata", " ", true },
         { "level", "feature level", " ", true },
         { "adoption", "adoption", " ", true },
-        { "removed", "removed", ": ", true },
+        { "removed", "removed", NULL, true }, /* its reason is the name */
 };
 
 static void append_happening(Text *t, const char *kind, const char *reason, const char *user) {
         for (size_t i = 0; i < ELEMENTS(kinds); i++)
                 if (streq(kinds[i].kind, kind)) {
-                        text_printf(t, "%s%s%s", kinds[i].text, *reason ? kinds[i].separator : "", reason);
+                        text_append(t, kinds[i].text);
+                        if (*reason && kinds[i].separator)
+                                text_printf(t, "%s%s", kinds[i].separator, reason);
                         if (kinds[i].by_user && *user)
                                 text_printf(t, " by %s",
                                             streq(user, "directory") ? "the unit directory" : user);

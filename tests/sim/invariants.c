@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fleetd/registry/history.h"
 #include "fleetd/scheduler/scheduler.h"
 #include "tests/sim/cluster.h"
 #include "tests/lib/store_inside.h"
@@ -156,6 +157,23 @@ static void check_writers(SimCluster *c) {
         }
 }
 
+static int check_row(void *userdata, const KvHistoryRow *row) {
+        SimMachine *m = userdata;
+        HistoryEvent event;
+
+        if (history_decode(row->body, &event) < 0 || event.kind >= _HISTORY_KIND_MAX ||
+            (event.kind == HISTORY_STATE && (!event.unit[0] || !event.machine[0] || !event.reason[0])))
+                world_failed(m->cluster->world, "the-history-is-readable", "row %llu of %s",
+                             (unsigned long long) row->index, m->name);
+        return 1;
+}
+
+/* The history of all hosts is equal, because their trees are. */
+static void check_history(SimMachine *m) {
+        if (kv_local_history(daemon_store(m->daemon), 0, false, check_row, m) < 0)
+                world_failed(m->cluster->world, "the-history-is-readable", "%s has none", m->name);
+}
+
 static unsigned running_on(const SimCluster *c, const char *unit, char *ret, size_t size) {
         unsigned n = 0;
 
@@ -247,6 +265,7 @@ void check_healed(SimCluster *c) {
                                      (unsigned long long) state.raft_index);
         }
         check_hashes(c);
+        check_history(leader);
         check_writers(c);
 
         cluster = registry_cluster(daemon_registry(leader->daemon));
