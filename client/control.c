@@ -12,8 +12,8 @@ static bool waits_for(const Client *c, bool global) {
 }
 
 /* Print the error of a wait: two lines of fleet, one about the wait and one of the verb. A terminal gets one
- * line, or none if a failed unit has a progress line. After Ctrl-C the program ends by SIGINT, as shells
- * expect. */
+ * line, or none if the progress line of a failed unit has the reason. After Ctrl-C the program ends by
+ * SIGINT, as shells expect. */
 static int fail_wait(int r, const Progress *progress, const Error *err) {
         if (r == -EINTR) {
                 (void) client_fail(r, err);
@@ -22,7 +22,7 @@ static int fail_wait(int r, const Progress *progress, const Error *err) {
                 (void) raise(SIGINT);
                 return EXIT_FAILED;
         }
-        if (r == -ENOEXEC && progress)
+        if (r == -ENOEXEC && progress && !progress_is_cut(progress))
                 return EXIT_FAILED;
         if (r != -ETIMEDOUT && r != -ENOEXEC)
                 return client_fail_after(r, err, "Error waiting for units: ");

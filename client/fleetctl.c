@@ -158,7 +158,9 @@ static const Verb verbs[] = {
           "Returns when systemd reports the units active, or with status 1 when one has failed and the "
           "others\n"
           "are decided. A job that ends successfully counts as active. --wait returns when the units have\n"
-          "ended.\n" WAITING "\n"
+          "ended.\n"
+          "A unit that has failed since its start, or was stopped by hand, is reported with the reason and\n"
+          "exit status 1; restart starts it again.\n" WAITING "\n"
           "Start a single unit, and three of one template:\n"
           "fleetctl start foo.service web@{1..3}.service\n",
           verb_raise },
@@ -185,8 +187,9 @@ static const Verb verbs[] = {
         { "verify", 0, "FILE...", "Check unit files",
           "Sends nothing. Exit status 1 if a file would be rejected.\n", verb_verify },
         { "version", 0, "", "Print the version and exit", NULL, verb_version },
-        { "why", FLAGS_PATTERNS_ALL | FLAGS_JSON, "UNIT...", "Explain the placement of units",
-          "Lists each machine with the rule that excludes it. Exit status 4 if a unit does not exist.\n",
+        { "why", FLAGS_PATTERNS_ALL | FLAGS_JSON, "UNIT...", "Explain the state and the placement of units",
+          "Prints the state of the unit with its last error and the next step, then each machine with the\n"
+          "rule that excludes it. Exit status 4 if a unit does not exist.\n",
           verb_why },
         {},
 };

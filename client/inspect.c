@@ -176,7 +176,8 @@ static void print_place(const JsonValue *root) {
         else if (!*where && !*target)
                 printf("%s: %s\n", name, reason);
         else if (!*where)
-                printf("%s has target state %s and no machine.\n", name, target);
+                printf("%s has target state %s and no machine%s%s\n", name, target, *reason ? ": " : ".",
+                       reason);
 }
 
 /* Return what the unit does on a machine. */

@@ -103,6 +103,10 @@ typedef struct Widths {
         size_t name, place, word, note;
 } Widths;
 
+static size_t columns_of(const struct winsize *window) {
+        return window->ws_col > 1 ? window->ws_col - 1U : 79;
+}
+
 static Widths widths_of(const Progress *p, size_t columns) {
         Widths w = { .place = 1, .word = WORD_WIDTH };
         size_t others;
@@ -186,6 +190,18 @@ static void append_rest(Text *t, const Progress *p, const bool *selected, size_t
         text_append(t, "\033[K\n");
 }
 
+bool progress_is_cut(const Progress *p) {
+        struct winsize window = {};
+        Widths w;
+
+        (void) ioctl(STDOUT_FILENO, TIOCGWINSZ, &window);
+        w = widths_of(p, columns_of(&window));
+        for (size_t i = 0; i < p->names->n; i++)
+                if (output_width(chars(&p->lines[i].note)) > w.note)
+                        return true;
+        return false;
+}
+
 void progress_draw(Progress *p) {
         uint64_t now_ms = clock_monotonic_ms();
         struct winsize window = {};
@@ -197,7 +213,7 @@ void progress_draw(Progress *p) {
         if (!p)
                 return;
         (void) ioctl(STDOUT_FILENO, TIOCGWINSZ, &window);
-        columns = window.ws_col > 1 ? window.ws_col - 1U : 79;
+        columns = columns_of(&window);
         room = window.ws_row == 0 ? p->names->n : MAX(window.ws_row, (unsigned short) 4) - 2U;
         selected = NEW0(bool, p->names->n);
         if (!selected)

@@ -26,6 +26,9 @@ void progress_set(Progress *p, const char *name, ProgressMark mark, const char *
 
 void progress_draw(Progress *p);
 
+/* Return whether the window is too narrow for a note. */
+bool progress_is_cut(const Progress *p);
+
 /* Clear the line of the cursor, which may contain "^C", before other output. */
 void progress_break(const Progress *p);
 

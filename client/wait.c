@@ -73,6 +73,8 @@ static void wait_print_reasons(Wait *w) {
                         continue;
                 if (!u->machine && u->reason)
                         text_append_printable(&t, u->reason);
+                else if (u->cause)
+                        text_append_printable(&t, u->cause);
                 else if (isatty(STDERR_FILENO)) {
                         text_printf(&t, "%s", u->word);
                         if (u->machine) {
