@@ -292,7 +292,7 @@ static void add_gone_machines(const View *v, Conditions *all) {
                 return;
         if (n > NAMES_SHOWN + 1)
                 text_printf(&others, " and %zu more", n - NAMES_SHOWN - 1);
-        /* A host that was installed anew may have the same name. */
+        /* A host that was reinstalled may have the same name. */
         text_printf(&next, "remove %s",
                     listing_find_machine(&v->machines, machine_name(first), &unused) > 1 ?
                             first->id :

@@ -237,8 +237,9 @@ typedef struct List {
         const char *verb;
         const Column *columns; /* the first of units is the name */
         const char *in_pipe, *on_terminal,
-                *on_narrow; /* default columns; the last if the terminal is too narrow */
-        const char *empty;  /* message on a terminal if there are no rows */
+                *on_narrow;                     /* default columns; the last if the terminal is too narrow */
+        const char *on_doubt, *on_doubt_narrow; /* instead of these if a machine is not up; NULL: the same */
+        const char *empty;                      /* message on a terminal if there are no rows */
         size_t item_size;
         int (*read)(Client *c, Listing *ret, Error *err);
         void (*write)(Text *t, const Listing *l);              /* JSON */
@@ -455,19 +456,36 @@ static int list_fill(const Client *c, const List *list, const Choice *choice, co
         return 0;
 }
 
-static int list_print_table(const Client *c, const List *list, const Choice *choice, const ListData *d) {
-        _cleanup_table_ Table *table = NULL;
-        Choice narrow;
-        int r;
+/* Return whether the default columns on a terminal do not suffice: a machine is not up, or may not be. */
+static bool list_is_in_doubt(const Client *c, const List *list, const ListData *d) {
+        if (!list->on_doubt || c->options.fields || !isatty(STDOUT_FILENO))
+                return false;
+        for (size_t i = 0; i < d->items.n; i++) {
+                const char *presence = d->items.machines[i].presence; /* NULL: a daemon of fleet */
 
-        r = list_fill(c, list, choice, d, &table);
+                if (presence && (c->stale_s > 0 || !streq(presence, "up")))
+                        return true;
+        }
+        return false;
+}
+
+static int list_print_table(const Client *c, const List *list, const Choice *choice, const ListData *d) {
+        bool doubt = list_is_in_doubt(c, list, d);
+        _cleanup_table_ Table *table = NULL;
+        Choice other = *choice;
+        int r = 0;
+
+        if (doubt)
+                r = choose_columns(list->columns, list->on_doubt, &other);
+        if (r >= 0)
+                r = list_fill(c, list, &other, d, &table);
         if (r < 0)
                 return r;
         if (!c->options.fields && table_is_too_wide(table)) {
-                r = choose_columns(list->columns, list->on_narrow, &narrow);
+                r = choose_columns(list->columns, doubt ? list->on_doubt_narrow : list->on_narrow, &other);
                 if (r < 0)
                         return r;
-                r = list_fill(c, list, &narrow, d, &table);
+                r = list_fill(c, list, &other, d, &table);
                 if (r < 0)
                         return r;
         }
@@ -480,6 +498,8 @@ static const List lists[] = {
           .in_pipe = "machine,ip,metadata",
           .on_terminal = "machine,ip,metadata,units,role",
           .on_narrow = "machine,ip,units,role",
+          .on_doubt = "machine,ip,metadata,presence,units,role",
+          .on_doubt_narrow = "machine,presence,units,role",
           .empty = "no machine is up",
           .item_size = sizeof(ApiMachine),
           .read = client_machines,
